@@ -1,0 +1,135 @@
+"""Everything the project does to itself: ``nox -l`` is the menu, ``nox`` runs the starred.
+
+Sessions use pip in environments of their own below ``.nox``; a Python that is not installed is
+skipped. What follows ``--`` goes to the tool that the session runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests", "doctest(numpy)", "docs"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+FULL = "3.11"  # the Python on which every backend is installed
+
+# One release, so that one download serves all: on Linux a newer one brings gigabytes of CUDA.
+TORCH = "torch==2.13.0"
+BACKENDS = {
+    "numpy": [],
+    "torch": [TORCH],
+    "jax": ["jax"],
+    "array_api_strict": [],
+}
+PAIRS = [(python, name) for python in PYTHONS for name in ("numpy", "jax", "strict")]
+PAIRS += [(FULL, "torch"), (FULL, "all")]
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group of ``pyproject.toml``."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def backends(name: str) -> tuple[list[str], dict[str, str]]:
+    """Return what a choice of backends needs installed, and the variable that tells the tests."""
+    short = {"strict": "array_api_strict"}
+    chosen = list(BACKENDS) if name == "all" else [short.get(name, name)]
+    needed = [requirement for backend in chosen for requirement in BACKENDS[backend]]
+    return needed, {"ARRAYOPTIM_TEST_BACKENDS": ",".join(chosen)}
+
+
+def check(session: nox.Session, name: str, *options: str) -> None:
+    """Install the package and a choice of backends, then run pytest."""
+    needed, variables = backends(name)
+    session.install("-e", ".", *group("coverage"), *needed)
+    session.run("pytest", *options, *session.posargs, env=variables)
+
+
+@nox.session(tags=["quick"])
+def lint(session: nox.Session) -> None:
+    """Style, spelling, the shelves, the dependencies, the docstrings (fixes: ``-- --fix``)."""
+    session.install("-e", ".", *group("lint"))
+    fix = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if fix else []))
+    session.run("ruff", "format", *([] if fix else ["--diff"]))
+    session.run("codespell")
+    session.run("lint-imports")
+    session.run("deptry", ".")
+    session.run("numpydoc", "lint", *sorted(map(str, Path("src").rglob("*.py"))))
+
+
+@nox.session(tags=["quick"])
+def types(session: nox.Session) -> None:
+    """Check the types of the package, strictly."""
+    session.install("-e", ".", *group("types"))
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(tags=["quick"])
+def tests(session: nox.Session) -> None:
+    """Test on NumPy alone with this Python: the quick one."""
+    check(session, "numpy")
+
+
+@nox.session
+@nox.parametrize("python,backend", sorted(PAIRS), ids=["-".join(pair) for pair in sorted(PAIRS)])
+def matrix(session: nox.Session, backend: str) -> None:
+    """Test one pair of Python and backend."""
+    check(session, backend)
+
+
+@nox.session(python=PYTHONS[0])
+def minimums(session: nox.Session) -> None:
+    """Test on the oldest Python with the oldest supported version of every dependency."""
+    oldest = [bound.replace(">=", "==") for bound in PROJECT["project"]["dependencies"]]
+    session.install(".", *oldest, *group("test"))
+    session.run("pytest", *session.posargs, env={"ARRAYOPTIM_TEST_BACKENDS": "numpy"})
+
+
+@nox.session
+@nox.parametrize("backend", ["numpy", "all"], ids=["numpy", "all"])
+def doctest(session: nox.Session, backend: str) -> None:
+    """Run the examples of docstrings, README and docs; "all": those for other libraries too."""
+    needed, variables = backends(backend)
+    others = ["keras", "optax"] if backend == "all" else []
+    session.install("-e", ".", *group("test"), *needed, *others)
+    paths = ["src/arrayoptim", "docs", "tests/test_readme.py"]
+    options = ["--doctest-modules", "--doctest-glob=*.rst"]
+    session.run("pytest", *options, *paths, *session.posargs, env=variables)
+
+
+@nox.session(python=FULL)
+def coverage(session: nox.Session) -> None:
+    """Test on all backends, say which lines no test ran, fail under 95 percent."""
+    check(session, "all", "--cov", "--cov-report=term-missing:skip-covered")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Train on handwritten digits, stop half-way, go on elsewhere (options: ``-- --help``)."""
+    session.install("-e", ".[demo]")
+    session.run("python", "-m", "arrayoptim", "demo", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into ``docs/_build``; a warning is an error."""
+    session.install("-e", ".", *group("docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "docs", "docs/_build", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Time a step of every optimizer, each benchmark once (``-- --bench NAME`` for some)."""
+    session.install("-e", ".", *group("bench"))
+    session.chdir("asv_benchmarks")
+    session.run("asv", "machine", "--yes", silent=True)
+    session.run("asv", "run", "--python=same", "--quick", "--show-stderr", *session.posargs)
