@@ -98,7 +98,7 @@ def decay(p: Any, amount: Any, xp: Any) -> Any:
     Notes
     -----
     Not ``p * (1 - amount)``: rounding that factor to float32 changes an amount of
-    1e-6 by up to 6 percent, the same way at every step.
+    1e-6 by up to 3 percent, the same way at every step.
     """
     return p - amount * p
 
