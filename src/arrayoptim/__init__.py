@@ -1,0 +1,61 @@
+"""Gradient-descent optimizers for the arrays of every library.
+
+An update rule is written once, as a small pure function over array API operations, and runs on
+NumPy, CuPy, PyTorch and JAX arrays with the names, numerics and files of Keras 2.
+
+Examples
+--------
+>>> import numpy as np
+>>> import arrayoptim as ao
+>>> params = {"kernel": np.ones((2, 2)), "bias": np.zeros(2)}
+>>> grads = {"kernel": np.full((2, 2), 0.5), "bias": np.array([1.0, -1.0])}
+>>> optimizer = ao.Adam(lr=0.1, clipnorm=1.0)
+>>> params = optimizer.apply(grads, params)
+>>> params["bias"].round(3)
+array([-0.1,  0.1])
+"""
+
+from __future__ import annotations
+
+from ._hyper import bias_correction, hyper
+from ._registry import names, register
+from ._rule import Rule, rule
+from .gradients import clip_norm
+from .loading import load
+from .optimizer import Optimizer
+from .optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    Nadam,
+    RMSprop,
+    deserialize,
+    get,
+    serialize,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "Adamax",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "Rule",
+    "bias_correction",
+    "clip_norm",
+    "deserialize",
+    "get",
+    "hyper",
+    "load",
+    "names",
+    "register",
+    "rule",
+    "serialize",
+]

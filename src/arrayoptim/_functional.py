@@ -1,0 +1,157 @@
+"""The pure form: the state is a value, and a step a function that a compiler can trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _checks as checks
+from ._arrays import Backend, backend_of
+from ._state import State, from_tree
+from ._stepping import Stepping
+from ._trees import Structure, flatten
+from ._typing import Array, Tree
+from .engines import sweep
+
+
+class Functional(Stepping):
+    """The part of `arrayoptim.Optimizer` that changes nothing."""
+
+    def init_state(self, params: Tree) -> dict[str, Any]:
+        """Make the state before the first step, as a value.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters, which may be a compiler's stand-ins.
+
+        Returns
+        -------
+        dict
+            A tree of numbers and arrays: ``iterations``, ``skipped``, ``hyper`` (every
+            hyperparameter that is a number), ``scalars`` and ``slots``, each slot a tree like
+            `params`. For JAX parameters all of them are JAX arrays.
+        """
+        leaves, structure = flatten(params)
+        state = self._fresh(leaves, checks.describe(leaves, structure))
+        tree = state.to_tree(structure, self._numbers())
+        compiler = _compiler(leaves)
+        if compiler is None:
+            return tree
+        xp = compiler.xp
+        numbers = ("iterations", "skipped")
+        kind = xp.asarray(0).dtype
+        tree |= {name: xp.asarray(tree[name], dtype=kind) for name in numbers}
+        real = xp.asarray(0.0).dtype
+        for group in ("hyper", "scalars"):
+            tree[group] = {k: xp.asarray(v, dtype=real) for k, v in tree[group].items()}
+        return tree
+
+    def stateless_apply(
+        self, state: dict[str, Any], grads: Tree, params: Tree
+    ) -> tuple[Tree, dict[str, Any]]:
+        """Take one step as a pure function.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier step gave. The hyperparameters that count are those in
+            ``state["hyper"]``, so that a compiled step serves all their values.
+        grads, params : tree of arrays
+            Gradients, None where there is none, and parameters.
+
+        Returns
+        -------
+        params : tree of arrays
+            New parameters.
+        state : dict
+            New state.
+
+        Raises
+        ------
+        ValueError
+            If gradients, parameters and state do not fit each other, or with ``nonfinite="raise"``
+            where a compiler traces the step.
+        """
+        leaves, structure = flatten(params)
+        described = checks.describe(leaves, structure)
+        gradients = checks.gradients(grads, leaves, structure)
+        old = from_tree(state, described, self._slot_leaves(state, structure))
+        compiler = _compiler(leaves)
+        values = {n: self._value(n, state, compiler) for n in self.hyperparameters}
+        norm = self._norm(values, gradients)
+        if compiler is None and norm is not None and self._refuses(norm, old.iterations):
+            return params, {**state, "skipped": state["skipped"] + 1}
+        step, scalars = self._step(values, old, norm, compiler.xp if compiler else np)
+        new_leaves, new_slots = sweep(step, leaves, gradients, old.slots, in_place=False)
+        new = State(described, old.names, new_slots, scalars, old.iterations + 1, old.skipped)
+        result = structure.build(new_leaves), new.to_tree(structure, state["hyper"])
+        if compiler is None or self.nonfinite == "ignore":
+            return result
+        chosen: tuple[Tree, dict[str, Any]] = self._selected(
+            compiler, norm, (params, state), result
+        )
+        return chosen
+
+    def _selected(self, compiler: Backend, norm: Array, old: Any, new: Any) -> Any:
+        """Keep the old parameters and state where a gradient was not finite."""
+        if self.nonfinite == "raise":
+            raise ValueError(
+                'nonfinite="raise" cannot raise from a compiled step; use "skip" and read '
+                'state["skipped"]'
+            )
+        xp = compiler.xp
+        finite = xp.isfinite(norm)
+        (new_params, new_state), (params, state) = new, old
+        fallback = (params, {**state, "skipped": state["skipped"] + 1})
+        kept, _ = flatten(fallback, "state")
+        taken, structure = flatten((new_params, new_state), "state")
+        chosen = [
+            None if a is None else xp.where(finite, a, b) for a, b in zip(taken, kept, strict=True)
+        ]
+        return structure.build(chosen)
+
+    def _numbers(self) -> dict[str, Any]:
+        return {
+            name: self._hyper[name]
+            for name, declared in self.hyperparameters.items()
+            if declared.numeric
+            and self._hyper[name] is not None
+            and not callable(self._hyper[name])
+        }
+
+    def _value(self, name: str, state: dict[str, Any], compiler: Backend | None) -> Any:
+        if name in state["hyper"]:
+            return state["hyper"][name]
+        value = self._hyper[name]
+        if not callable(value):
+            return value
+        if compiler is not None:
+            return value(state["iterations"])
+        return self.hyperparameters[name].at(value, state["iterations"])
+
+    def _slot_leaves(self, state: dict[str, Any], structure: Structure) -> dict[str, list[Array]]:
+        flat = {}
+        for name, tree in state["slots"].items():
+            leaves, other = flatten(tree, f"slot {name!r}")
+            if other.paths != structure.paths:
+                raise ValueError(
+                    f"slot {name!r} of the state has the leaves {list(other.paths)}, the "
+                    f"parameters have {list(structure.paths)}"
+                )
+            flat[name] = leaves
+        missing = [name for name in self.rule.slots if name not in flat]
+        if missing:
+            raise ValueError(f"the state lacks the slots {', '.join(missing)} of {self!r}")
+        return flat
+
+
+def _compiler(leaves: Sequence[Array | None]) -> Backend | None:
+    """Give the library that may compile the step, if all arrays are of one."""
+    backends = {backend_of(x) for x in leaves if x is not None}
+    if len(backends) == 1:
+        only = backends.pop()
+        return only if only.compiles else None
+    return None

@@ -1,0 +1,200 @@
+"""Hyperparameters: declared once, they validate, document and configure themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._typing import Namespace, Scalar
+
+if TYPE_CHECKING:
+    from ._stepping import Stepping
+
+
+class Interval:
+    """A real interval such as ``[0, 1)``; its text is its definition."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        low, high = text[1:-1].split(",")
+        self.low, self.high = float(low), float(high)
+
+    def __contains__(self, value: float) -> bool:
+        """Whether the value lies in the interval; NaN lies in none."""
+        above = value >= self.low if self.text[0] == "[" else value > self.low
+        below = value <= self.high if self.text[-1] == "]" else value < self.high
+        return above and below
+
+
+class Hyper:
+    """A hyperparameter of an optimizer class: default, interval and meaning.
+
+    As an attribute of a class it reads and writes the value of an instance, which is a number or,
+    where an interval is declared, a schedule: any callable of the step number.
+
+    Parameters
+    ----------
+    default : float, int, bool, str or None
+        The default. Its type is the type wanted; None allows None.
+    interval : str, optional
+        The values allowed, such as ``"[0, 1)"``.
+    doc : str
+        Meaning and unit.
+    choices : tuple of str, optional
+        The words allowed.
+    integer : bool
+        Whether only whole numbers are allowed.
+    keyword : bool
+        Whether the constructor takes it by keyword only.
+    """
+
+    name: str
+    owner: str
+
+    def __init__(
+        self,
+        default: Any,
+        interval: str | None = None,
+        doc: str = "",
+        *,
+        choices: tuple[str, ...] = (),
+        integer: bool = False,
+        keyword: bool = False,
+    ) -> None:
+        self.default = default
+        self.interval = Interval(interval) if interval else None
+        self.doc = doc
+        self.choices = choices
+        self.integer = integer
+        self.keyword = keyword
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Learn the name under which a class declares it."""
+        self.name, self.owner = name, owner.__name__
+
+    def __get__(self, instance: Stepping | None, owner: type | None = None) -> Any:
+        """Give the value; that of the next step where a schedule is set."""
+        if instance is None:
+            return self
+        value = instance._hyper[self.name]
+        return self.at(value, instance.iterations) if callable(value) else value
+
+    def __set__(self, instance: Stepping, value: Any) -> None:
+        """Check and set the value."""
+        instance._hyper[self.name] = self.validate(value, type(instance).__name__)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the value is a number that a compiled step may take as an input."""
+        return self.interval is not None
+
+    @property
+    def required_in_config(self) -> bool:
+        """Whether a configuration names it even when it has its default value."""
+        return not self.keyword and self.default is not None
+
+    @property
+    def wanted(self) -> str:
+        """The values allowed, in words."""
+        if self.choices:
+            text = " or ".join(repr(choice) for choice in self.choices)
+        elif self.interval:
+            text = ("a whole number in " if self.integer else "a number in ") + self.interval.text
+        else:
+            text = "True or False" if isinstance(self.default, bool) else "a str"
+        return text + (" or None" if self.default is None else "")
+
+    def validate(self, value: Any, owner: str) -> Any:
+        """Give the value in its own type.
+
+        Raises
+        ------
+        TypeError
+            If it is of another kind.
+        ValueError
+            If it is outside the interval or not one of the choices.
+        """
+        if value is None and self.default is None:
+            return None
+        if self.choices or self.interval is None:
+            return self._word(value, owner)
+        if callable(value) and not hasattr(value, "__float__"):
+            return value
+        return self._number(value, owner)
+
+    def at(self, schedule: Any, iterations: int) -> Any:
+        """Give the checked value of a schedule at a step."""
+        return self._number(schedule(iterations), f"at step {iterations}: schedule of {self.owner}")
+
+    def _word(self, value: Any, owner: str) -> Any:
+        kind = bool if isinstance(self.default, bool) else str
+        if not isinstance(value, kind):
+            raise TypeError(f"{owner}.{self.name} must be {self.wanted}, got {value!r}")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{owner}.{self.name} must be {self.wanted}, got {value!r}")
+        return value
+
+    def _number(self, value: Any, owner: str) -> float | int:
+        fault = f"{owner}.{self.name} must be {self.wanted}, got {value!r}"
+        if isinstance(value, bool | str | bytes) or not hasattr(value, "__float__"):
+            raise TypeError(fault)
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{fault} ({error})") from None
+        assert self.interval is not None
+        if number not in self.interval or (self.integer and not number.is_integer()):
+            raise ValueError(fault)
+        return int(number) if self.integer else number
+
+
+def hyper(
+    *,
+    default: Any,
+    interval: str | None = None,
+    doc: str = "",
+    choices: tuple[str, ...] = (),
+    integer: bool = False,
+    kw_only: bool = False,
+) -> Any:
+    """Declare a hyperparameter in the body of an optimizer class; see `Hyper`."""
+    return Hyper(default, interval, doc, choices=choices, integer=integer, keyword=kw_only)
+
+
+def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
+    """Give ``1 - beta**t`` without cancellation, in single precision too.
+
+    Parameters
+    ----------
+    beta : float in [0, 1)
+        Decay rate of a moving average.
+    t : int
+        Number of terms averaged, counted from 1.
+    xp : module
+        Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
+
+    Returns
+    -------
+    float in (0, 1]
+        The weight that the average has gathered, by which it is divided.
+    """
+    return -xp.expm1(t * xp.log(beta))
+
+
+def counter(value: Any, what: str) -> int:
+    """Give a step counter that came as an integer, or as a float or array that holds one.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number of at least 0.
+    """
+    array = np.asarray(value)
+    fault = f"{what}: found {value!r}, wanted a whole number of at least 0"
+    if array.shape != () or array.dtype.kind not in "iuf":
+        raise ValueError(fault)
+    number = array.item()
+    if not number >= 0 or number == float("inf") or number != int(number):
+        raise ValueError(fault)
+    return int(number)

@@ -1,0 +1,59 @@
+"""Configurations of Keras 3 optimizers, in the words of this library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ONLY_KERAS_3 = frozenset(
+    {
+        "global_clipnorm",
+        "use_ema",
+        "ema_momentum",
+        "ema_overwrite_frequency",
+        "loss_scale_factor",
+        "gradient_accumulation_steps",
+    }
+)
+
+_RENAMED = {"learning_rate": "lr", "global_clipnorm": "clipnorm"}
+
+# What Keras 3 computes without naming it in the configuration.
+_IMPLIED: dict[str, dict[str, Any]] = {"nadam": {"schedule_decay": 1.0}}
+
+# Values that ask for nothing, by name; None asks for nothing anywhere.
+_IDLE: dict[str, Any] = {"use_ema": False, "initial_accumulator_value": 0.0}
+
+_MEANINGLESS_ALONE = {"ema_momentum", "ema_overwrite_frequency"}
+
+
+def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Put a Keras 3 configuration into this library's words; give any other back as it is.
+
+    Parameters
+    ----------
+    class_name : str
+        The optimizer's class.
+    config : dict
+        From ``get_config`` of any version; it stays as it is.
+
+    Returns
+    -------
+    config : dict
+        Hyperparameters by the names of this library.
+    lost : list of str
+        What Keras 3 was asked for and this library cannot honour.
+    """
+    if not _ONLY_KERAS_3 & set(config):
+        return dict(config), []
+    known = dict(_IMPLIED.get(class_name.lower(), {}))
+    lost = []
+    for name, value in config.items():
+        if value is None or value == _IDLE.get(name, object()) or name in _MEANINGLESS_ALONE:
+            continue
+        if name == "clipnorm":
+            lost.append(f"clipnorm={value!r} (Keras 3 clips each tensor by its own norm)")
+        elif name in _ONLY_KERAS_3 - {"global_clipnorm"} or name in {"weight_decay", *_IDLE}:
+            lost.append(f"{name}={value!r}")
+        else:
+            known[_RENAMED.get(name, name)] = value
+    return known, lost

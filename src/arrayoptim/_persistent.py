@@ -1,0 +1,239 @@
+"""Keeping state: as lists of arrays, and in HDF5 files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _checks as checks
+from . import persistence
+from ._arrays import backend_of
+from ._keras3_config import translate
+from ._restore import LoadReport, from_list, from_record
+from ._state import State
+from ._stepping import Stepping
+from ._typing import Array
+
+if TYPE_CHECKING:
+    import h5py
+
+
+class Persistent(Stepping):
+    """The part of `arrayoptim.Optimizer` that saves and restores."""
+
+    _pending: persistence.Record | list[Any] | None = None
+    _pending_strict = True
+
+    @property
+    def weights(self) -> list[Any]:
+        """The state's own arrays, in the order of `get_weights`; empty before `init`."""
+        if self._state is None:
+            return []
+        arrays = [slots[name] for name, _, slots in self._state.entries()]
+        return [self._state.iterations, *self._state.scalars.values(), *arrays]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Give the state as host arrays, in Keras's order.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            Copies: ``iterations`` (int64), each scalar state (float64), then slot by slot the
+            arrays of all parameters. Empty before `init`.
+        """
+        with self._lock:
+            return self._state.weights() if self._state else []
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Replace the state by what `get_weights` gave, here or in Keras 2.0.
+
+        Parameters
+        ----------
+        weights : sequence of array
+            As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
+            RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; what a list lacks
+            stays as it is. Before `init` the list is kept, and checked when the parameters are
+            first seen.
+
+        Raises
+        ------
+        ValueError
+            If the count, or an entry's shape or kind is wrong. Nothing has changed then.
+        """
+        with self._lock:
+            if self._state is None:
+                self._pending = [np.array(value) for value in weights]
+            else:
+                self._state = from_list(self._state, list(weights), type(self).__name__)
+                self._interrupted = False
+
+    def save_weights(self, filepath: str | Path, overwrite: bool = True) -> None:
+        """Save the state, with class and hyperparameters, to an HDF5 file.
+
+        The file appears whole or not at all: a crash leaves an earlier file of that name as it was.
+
+        Parameters
+        ----------
+        filepath : str or Path
+            The file.
+        overwrite : bool
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and `overwrite` is False.
+        ValueError
+            Before `init`: there is no state yet.
+        """
+        with self._lock:
+            persistence.write(filepath, self._record(), overwrite=overwrite)
+
+    def save_weights_to_hdf5_group(self, f: h5py.Group) -> None:
+        """Save the state into the group ``optimizer_weights`` of an open HDF5 file.
+
+        Parameters
+        ----------
+        f : h5py.Group
+            A file or group; or the group ``optimizer_weights`` itself.
+        """
+        with self._lock:
+            persistence.write_group(f, self._record())
+
+    def load_weights(
+        self, filepath: str | Path, strict: bool = True, hyperparameters: bool = True
+    ) -> LoadReport:
+        """Restore what a file holds of an optimizer of this class.
+
+        Parameters
+        ----------
+        filepath : str or Path
+            A file of this library, of Keras 2 or Keras 3 (``.h5``, ``.keras``, ``.weights.h5``),
+            or of natural_bm.
+        strict : bool
+            Whether every difference between the file and the parameters is an error.
+        hyperparameters : bool
+            Whether to take over the hyperparameters that the file records.
+
+        Returns
+        -------
+        LoadReport
+            What was restored, what not, and what such a file does not hold.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it holds no whole state of an optimizer of this class that fits the parameters.
+            Nothing has changed then.
+
+        Notes
+        -----
+        Before `init` the file is read and kept, and compared with the parameters when they are
+        first seen.
+        """
+        return self._load(persistence.read(filepath), strict, hyperparameters)
+
+    def load_weights_from_hdf5_group(
+        self, f: h5py.Group, strict: bool = True, hyperparameters: bool = True
+    ) -> LoadReport:
+        """Restore from an open HDF5 file or group; see `load_weights`."""
+        return self._load(persistence.read_group(f), strict, hyperparameters)
+
+    def _record(self) -> persistence.Record:
+        if self._state is None:
+            raise ValueError(f"{self!r} has no state yet; call init(params) or take a step first")
+        if self._interrupted:
+            raise RuntimeError("a step was interrupted half-way; this state is not worth saving")
+        slots: dict[str, list[Any]] = {name: [] for name in self._state.names}
+        paths: dict[str, list[str]] = {name: [] for name in self._state.names}
+        for name, leaf, held in self._state.entries():
+            slots[name].append(partial(_to_host, held[name]))
+            paths[name].append(leaf.path)
+        return persistence.Record(
+            source="arrayoptim",
+            class_name=type(self).__name__,
+            config=self.get_config(),
+            iterations=self.iterations,
+            scalars=dict(self._state.scalars),
+            slots=slots,
+            paths=paths,
+            notes=[],
+            skipped=self.skipped,
+        )
+
+    def _load(self, record: persistence.Record, strict: bool, hyperparameters: bool) -> LoadReport:
+        name = type(self).__name__
+        if record.class_name is not None and record.class_name.lower() != name.lower():
+            raise ValueError(
+                f"the file holds the state of {record.class_name}, wanted {name}; "
+                "arrayoptim.load() makes the optimizer that a file describes"
+            )
+        with self._lock:
+            wanted = self._recorded_hyper(record) if hyperparameters else dict(self._hyper)
+            if self._state is None:
+                self._hyper, self._pending, self._pending_strict = wanted, record, strict
+                return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
+            before = self._hyper
+            self._hyper = wanted
+            try:
+                self._state, report = from_record(
+                    self._reshaped(self._state), record, strict=strict
+                )
+            except Exception:
+                self._hyper = before
+                raise
+            self._interrupted = False
+            return report
+
+    def _reshaped(self, state: State) -> State:
+        """Give a zero state over the same parameters where the present rule has other slots."""
+        slots = tuple(name for name in state.names if name != "master")
+        if slots == self.rule.slots and set(self.initial_scalars()) == set(state.scalars):
+            return state
+        like = [next(iter(slots.values()), None) for slots in state.slots]
+        if any(leaf and x is None for leaf, x in zip(state.leaves, like, strict=True)):
+            raise ValueError("load before init(params): the file's rule has other slots")
+        return self._fresh(like, state.leaves)
+
+    def _recorded_hyper(self, record: persistence.Record) -> dict[str, Any]:
+        """Give the hyperparameters after loading: the file's, checked, over the present ones."""
+        own = record.source.startswith("arrayoptim")
+        config, _ = translate(type(self).__name__, record.config or {})
+        values = dict(self._hyper)
+        for name, declared in type(self).hyperparameters.items():
+            if own and name not in config and name != "name":
+                values[name] = declared.default
+            elif isinstance(config.get(name), dict):
+                if not callable(values[name]):
+                    raise ValueError(
+                        f"the file was saved with a schedule for {name} "
+                        f"({config[name]}); construct the optimizer with that schedule first"
+                    )
+            elif name in config:
+                values[name] = declared.validate(config[name], type(self).__name__)
+        return values
+
+    def _fresh(
+        self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
+    ) -> State:
+        state, pending = super()._fresh(params, leaves), self._pending
+        if isinstance(pending, list):
+            state = from_list(state, pending, type(self).__name__)
+        elif pending is not None:
+            state, _ = from_record(state, pending, strict=self._pending_strict)
+        return state
+
+    def reset(self) -> None:
+        """Forget all state, loaded and not yet used state too; the hyperparameters stay."""
+        super().reset()
+        self._pending = None
+
+
+def _to_host(x: Array) -> np.ndarray:
+    return backend_of(x).to_host(x)

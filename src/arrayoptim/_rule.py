@@ -1,0 +1,173 @@
+"""Update rules: small pure functions that every engine runs, and the grammar they obey."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["elementwise", "tensorwise", "matrix"]
+
+VOCABULARY = frozenset({"abs", "sqrt", "square", "sign", "maximum", "minimum", "where", "copysign"})
+"""Functions of ``xp`` that NumPy and a compiled loop compute to the last bit alike."""
+
+_STATEMENTS = (ast.Assign, ast.Return)
+_EXPRESSIONS = (ast.Name, ast.BinOp, ast.UnaryOp, ast.Call, ast.Attribute, ast.Tuple, ast.Compare)
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.expr_context, ast.cmpop)
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """An update rule with the names of its slots and coefficients.
+
+    Attributes
+    ----------
+    function : callable
+        ``function(p, g, *slots, *coefficients, xp)``; returns the new parameter and the new slots,
+        in order.
+    slots : tuple of str
+        Names of the state arrays, one of each per parameter, all zero before the first step.
+    coefficients : tuple of str
+        Names of the scalars that the optimizer class computes once a step.
+    kind : {"elementwise", "tensorwise", "matrix"}
+        What an engine may fuse.
+    measure : callable or None
+        For ``tensorwise`` rules, the function that gives per-tensor coefficients.
+    """
+
+    function: Callable[..., tuple[Any, ...]]
+    slots: tuple[str, ...]
+    coefficients: tuple[str, ...]
+    kind: Kind = "elementwise"
+    measure: Callable[..., tuple[Any, ...]] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return self.function.__name__
+
+    def __call__(self, *args: Any) -> tuple[Any, ...]:
+        """Call the function."""
+        return self.function(*args)
+
+    def __repr__(self) -> str:
+        """Name, slots and coefficients."""
+        slots, coefficients = ", ".join(self.slots), ", ".join(self.coefficients)
+        return f"<rule {self.name}: slots ({slots}), coefficients ({coefficients})>"
+
+
+def rule(
+    *,
+    slots: tuple[str, ...] = (),
+    kind: Kind = "elementwise",
+    measure: Callable[..., tuple[Any, ...]] | None = None,
+) -> Callable[[Callable[..., tuple[Any, ...]]], Rule]:
+    """Declare a function as an update rule.
+
+    Parameters
+    ----------
+    slots : tuple of str
+        Names of the state arrays; the function takes one positional parameter for each, after ``p``
+        and ``g``, under a letter of its own.
+    kind : {"elementwise", "tensorwise", "matrix"}
+        What an engine may fuse.
+    measure : callable, optional
+        Gives the per-tensor coefficients of a ``tensorwise`` rule.
+
+    Returns
+    -------
+    callable
+        A decorator that makes a `Rule`.
+
+    Raises
+    ------
+    TypeError
+        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``.
+
+    Examples
+    --------
+    >>> from arrayoptim import rule
+    >>> @rule(slots=("momentum",))
+    ... def heavy_ball(p, g, m, lr, mu, xp):
+    ...     m = mu * m - lr * g
+    ...     return p + m, m
+    >>> heavy_ball.coefficients
+    ('lr', 'mu')
+    """
+
+    def declare(function: Callable[..., tuple[Any, ...]]) -> Rule:
+        names = tuple(inspect.signature(function).parameters)
+        if len(names) < len(slots) + 3 or names[:2] != ("p", "g") or names[-1] != "xp":
+            raise TypeError(
+                f"rule {function.__name__} takes ({', '.join(names)}); wanted: p, g, one parameter "
+                f"for each of the slots {slots}, the coefficients, xp"
+            )
+        return Rule(function, tuple(slots), names[2 + len(slots) : -1], kind, measure)
+
+    return declare
+
+
+def grammar_errors(rule: Rule) -> list[str]:
+    """Say where a rule leaves the grammar that all engines share.
+
+    The body is straight-line: assignments and one ``return`` of the parameter and the slots, with
+    no literal, branch, loop or in-place write, and only functions of `VOCABULARY`.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule to read.
+
+    Returns
+    -------
+    list of str
+        One sentence per fault; empty for a good rule.
+    """
+    source = textwrap.dedent(inspect.getsource(rule.function))
+    body = next(node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)).body
+    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    errors = [fault for statement in body for fault in _statement_errors(statement, rule.kind)]
+    last = body[-1] if body else None
+    wanted = 1 + len(rule.slots)
+    if not isinstance(last, ast.Return) or last.value is None:
+        errors.append("the last statement must return the new parameter and the new slots")
+    elif (len(last.value.elts) if isinstance(last.value, ast.Tuple) else 1) != wanted:
+        errors.append(f"line {last.lineno}: wanted {wanted} returned values, a tuple of them")
+    return errors
+
+
+def _statement_errors(statement: ast.stmt, kind: Kind) -> Iterator[str]:
+    if not isinstance(statement, _STATEMENTS):
+        yield f"line {statement.lineno}: {type(statement).__name__} is not a plain assignment"
+        return
+    if isinstance(statement, ast.Assign) and not isinstance(statement.targets[0], ast.Name):
+        yield f"line {statement.lineno}: only plain names may be assigned, no in-place write"
+    if kind == "matrix":
+        return
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Constant):
+            yield f"line {node.lineno}: literal {node.value!r}; make it a coefficient"
+        elif isinstance(node, ast.Call):
+            yield from _call_errors(node)
+        elif isinstance(node, ast.expr) and not isinstance(node, _EXPRESSIONS):
+            yield f"line {node.lineno}: {type(node).__name__} is outside the grammar"
+        elif isinstance(node, ast.operator | ast.unaryop) and not isinstance(node, _OPERATORS):
+            yield f"line {statement.lineno}: operator {type(node).__name__} is outside the grammar"
+
+
+def _call_errors(node: ast.Call) -> Iterator[str]:
+    function = node.func
+    known = (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "xp"
+        and function.attr in VOCABULARY
+    )
+    if not known:
+        yield f"line {node.lineno}: {ast.unparse(function)} is not in the exact vocabulary"
+    if node.keywords:
+        yield f"line {node.lineno}: keyword arguments are outside the grammar"

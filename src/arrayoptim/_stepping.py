@@ -1,0 +1,307 @@
+"""Stepping: the fixed pipeline around a rule, in place."""
+
+from __future__ import annotations
+
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from . import _checks as checks
+from ._declared import Declared
+from ._hyper import counter, hyper
+from ._rule import Rule
+from ._state import State
+from ._trees import Structure, flatten
+from ._typing import Array, Namespace, Scalar, Tree
+from .engines import Step, sweep
+from .gradients import clip_factor, global_norm
+
+
+class Stepping(Declared, ABC):
+    """The part of `arrayoptim.Optimizer` that steps."""
+
+    clipnorm: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the Euclidean norm of all gradients together; 0 or None for none.",
+    )
+    clipvalue: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the magnitude of each entry of a gradient; 0 or None for none.",
+    )
+    name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
+    nonfinite: str = hyper(
+        default="ignore",
+        choices=("ignore", "raise", "skip"),
+        kw_only=True,
+        doc="What a NaN or infinite gradient does: take its course, raise, or skip the step.",
+    )
+    master: bool = hyper(
+        default=True,
+        kw_only=True,
+        doc="Whether 16-bit parameters keep their float32 value as another slot.",
+    )
+
+    _lock: threading.RLock
+    _state: State | None = None
+    _before: tuple[int, int] = (0, 0)
+    _interrupted = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Stepping:
+        """Give each optimizer a lock, so that threads take whole steps."""
+        self = super().__new__(cls)
+        self._lock = threading.RLock()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the lock, which cannot be pickled."""
+        return {key: value for key, value in vars(self).items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up the state with a lock of its own."""
+        vars(self).update(state, _lock=threading.RLock())
+
+    # ---- what a subclass says
+
+    @property
+    @abstractmethod
+    def rule(self) -> Rule:
+        """The update rule."""
+
+    @abstractmethod
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the rule's coefficients for one step.
+
+        Parameters
+        ----------
+        h : namespace
+            The hyperparameters of this step; schedules are numbers here, and ``h.lr`` is decayed.
+        it : int
+            Steps taken before this one.
+        scalars : mapping
+            Scalar state, see `initial_scalars`.
+        xp : module
+            Array functions for scalars: `numpy`, or ``jax.numpy`` while a step is traced.
+
+        Returns
+        -------
+        dict
+            Each coefficient of the rule by name, and the next value of each scalar state.
+        """
+
+    def initial_scalars(self) -> dict[str, float]:
+        """Give the state that is one number, by name, as it is before the first step."""
+        return {}
+
+    # ---- stepping
+
+    def init(self, params: Tree) -> None:
+        """Make the state for a tree of parameters; `build` is the same.
+
+        Raises
+        ------
+        TypeError
+            If a leaf is no array of a floating-point or complex type.
+        ValueError
+            If two parameters share memory, or the state was made for another tree.
+        """
+        self._ready(*flatten(params))
+
+    build = init
+
+    def apply(self, grads: Tree, params: Tree) -> Tree:
+        """Take one step.
+
+        Parameters
+        ----------
+        grads : tree of arrays
+            The gradients, structured like `params`. None leaves its parameter alone.
+        params : tree of arrays, or one array
+            NumPy, CuPy and torch arrays are updated in place.
+
+        Returns
+        -------
+        tree
+            `params` itself where all were updated in place; otherwise a tree of the same
+            structure with new arrays in place of those that cannot be written.
+
+        Raises
+        ------
+        TypeError
+            If an array is of a type that cannot be stepped.
+        ValueError
+            If gradients and parameters do not fit each other, or the parameters the state. Nothing
+            has changed then.
+        """
+        leaves, structure = flatten(params)
+        with self._lock:
+            state = self._ready(leaves, structure)
+            gradients = checks.gradients(grads, leaves, structure)
+            new = self._advance(state, leaves, gradients)
+        if all(a is b for a, b in zip(new, leaves, strict=True)):
+            return params
+        return structure.build(new)
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Array | None, Array]]) -> list[Array]:
+        """Take one step, given Keras's pairs.
+
+        Parameters
+        ----------
+        grads_and_vars : iterable of (gradient, parameter)
+            In the same order at every step.
+
+        Returns
+        -------
+        list of array
+            The parameters after the step, in order.
+        """
+        pairs = [tuple(pair) for pair in grads_and_vars]
+        if not all(len(pair) == 2 for pair in pairs):
+            raise ValueError("apply_gradients wants pairs (gradient, parameter)")
+        updated: list[Array] = self.apply([g for g, _ in pairs], [p for _, p in pairs])
+        return updated
+
+    # ---- counters and scalar state
+
+    @property
+    def built(self) -> bool:
+        """Whether the state has been made."""
+        return self._state is not None
+
+    @property
+    def iterations(self) -> int:
+        """Steps taken; it always counts, and may be set."""
+        return int(self._state.iterations if self._state else self._before[0])
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        number = counter(value, f"{type(self).__name__}.iterations")
+        if self._state:
+            self._state.iterations = number
+        else:
+            self._before = (number, self._before[1])
+
+    @property
+    def skipped(self) -> int:
+        """Steps left out because a gradient was not finite."""
+        return int(self._state.skipped if self._state else self._before[1])
+
+    @property
+    def learning_rate(self) -> Any:
+        """Another name of ``lr``."""
+        return self.lr
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self.lr = value
+
+    def __getattr__(self, name: str) -> Any:
+        """Give scalar state by its name."""
+        if not name.startswith("_"):
+            scalars = self._state.scalars if self._state else self.initial_scalars()
+            if name in scalars:
+                return scalars[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def reset(self) -> None:
+        """Forget all state; the hyperparameters stay."""
+        self._state, self._before, self._interrupted = None, (0, 0), False
+
+    # ---- the pipeline
+
+    def _ready(self, leaves: Sequence[Array | None], structure: Structure) -> State:
+        if self._interrupted:
+            raise RuntimeError(
+                "a step of this optimizer was interrupted half-way; load a checkpoint of "
+                "parameters and optimizer, or reset() the optimizer"
+            )
+        found = checks.describe(leaves, structure)
+        if self._state is None:
+            checks.no_overlap(leaves, structure)
+            self._state = self._fresh(leaves, found)
+        else:
+            checks.same_tree(self._state.leaves, found)
+            checks.no_overlap(leaves, structure)
+        return self._state
+
+    def _fresh(
+        self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
+    ) -> State:
+        state = State.zeros(self.rule, params, leaves, master=self.master)
+        state.scalars = self.initial_scalars()
+        state.iterations, state.skipped = self._before
+        return state
+
+    def _advance(
+        self, state: State, leaves: Sequence[Array | None], gradients: Sequence[Array | None]
+    ) -> list[Array | None]:
+        """Step in place, and commit the new state."""
+        values = {name: getattr(self, name) for name in self.hyperparameters}
+        norm = self._norm(values, gradients)
+        if norm is not None and self._refuses(norm, state.iterations):
+            state.skipped += 1
+            return list(leaves)
+        step, scalars = self._host_step(values, state, norm)
+        self._interrupted = True
+        new, state.slots = sweep(step, leaves, gradients, state.slots, in_place=True)
+        state.scalars = scalars
+        state.iterations += 1
+        self._interrupted = False
+        return new
+
+    def _norm(self, values: dict[str, Any], gradients: Sequence[Array | None]) -> Scalar | None:
+        """Give the global norm of the gradients where a stage of the step needs it."""
+        wanted = values["clipnorm"] is not None or self.nonfinite != "ignore"
+        return global_norm(gradients) if wanted else None
+
+    def _refuses(self, norm: Scalar, iterations: int) -> bool:
+        if self.nonfinite == "ignore" or np.isfinite(float(norm)):
+            return False
+        if self.nonfinite == "raise":
+            raise ValueError(
+                f"{self.name or type(self).__name__}: a gradient has a NaN or infinite entry at "
+                f"step {iterations}; nothing has changed"
+            )
+        return True
+
+    def _host_step(
+        self, values: dict[str, Any], state: State, norm: Scalar | None
+    ) -> tuple[Step, dict[str, Scalar]]:
+        return self._step(values, state, norm, np)
+
+    def _step(
+        self, values: dict[str, Any], state: State, norm: Scalar | None, xp: Namespace
+    ) -> tuple[Step, dict[str, Scalar]]:
+        """Compute everything of a step that does not depend on the single array."""
+        h = SimpleNamespace(**values)
+        if "decay" in values:
+            h.lr = h.lr / (1.0 + h.decay * state.iterations)
+        with np.errstate(all="ignore"):
+            found = self.coefficients(h, state.iterations, state.scalars, xp)
+        if xp is np:
+            found = {name: float(value) for name, value in found.items()}
+        scalars = {name: found.pop(name) for name in state.scalars}
+        return Step(self.rule, found | _clipping(h, norm, xp)), scalars
+
+
+def _clipping(h: SimpleNamespace, norm: Scalar | None, xp: Namespace) -> dict[str, Scalar]:
+    """Give the operands of the clipping stage; none where the step has no such stage."""
+    if h.clipnorm is None and h.clipvalue is None:
+        return {}
+    if h.clipvalue is None:
+        bound = math.inf
+    elif xp is np:
+        bound = h.clipvalue or math.inf
+    else:
+        bound = xp.where(h.clipvalue > 0, h.clipvalue, math.inf)
+    return {"scale": 1.0 if h.clipnorm is None else clip_factor(norm, h.clipnorm), "bound": bound}

@@ -1,0 +1,21 @@
+"""Names for what passes between modules. Arrays of several libraries share no base class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Array: TypeAlias = Any
+"""An array of any supported library."""
+
+Tree: TypeAlias = Any
+"""A nested container of arrays: list, tuple, dict, registered class, or one bare array."""
+
+Scalar: TypeAlias = Any
+"""A Python float on the host, or a 0-d array while a compiler traces the step."""
+
+Namespace: TypeAlias = Any
+"""A module with array functions, such as ``numpy`` or ``array_api_compat.torch``."""
+
+Schedule: TypeAlias = Callable[[Any], Any]
+"""A function of the step number, counted from 0."""

@@ -1,0 +1,178 @@
+"""Keras's graph-style surface: gradients of a loss, and updates as pairs to be carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ._arrays import backend_of, is_array
+from ._stepping import Stepping
+from ._typing import Array, Tree
+from .engines import sweep
+from .gradients import clip_norm, clip_value, global_norm, gradients_of
+
+
+@dataclass(frozen=True)
+class StateTarget:
+    """A place in an optimizer's state that an update fills.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+        Whose state it is.
+    name : str
+        ``"iterations"``, a scalar state, or a slot.
+    place : int or None
+        For a slot, the number of the parameter.
+    """
+
+    optimizer: Differentiating
+    name: str
+    place: int | None = None
+
+
+class Differentiating(Stepping):
+    """The part of `arrayoptim.Optimizer` that starts from a loss."""
+
+    def get_gradients(self, loss: Any, params: Tree) -> Tree:
+        """Differentiate a loss, and clip as a step would.
+
+        Parameters
+        ----------
+        loss : torch.Tensor or callable
+            A torch scalar, or a function of the parameters that gives a scalar (torch, JAX, or
+            NumPy with the autograd package) or the pair ``(value, gradients)``.
+        params : tree of arrays
+            The parameters.
+
+        Returns
+        -------
+        tree of arrays
+            Clipped gradients, structured like `params`.
+
+        Raises
+        ------
+        TypeError
+            If `loss` is neither, or nothing can differentiate it.
+        ValueError
+            If it does not depend on a parameter.
+        """
+        grads, _, structure = gradients_of(loss, params)
+        if self.clipnorm:
+            norm = global_norm(grads)
+            grads = [None if g is None else clip_norm(g, self.clipnorm, norm) for g in grads]
+        if self.clipvalue:
+            grads = [None if g is None else clip_value(g, self.clipvalue) for g in grads]
+        return structure.build(grads)
+
+    def get_updates(self, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
+        """Compute a whole step and change nothing.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters.
+        loss : torch.Tensor or callable
+            See `get_gradients`. The two may come in either order, as Keras 2 and natural_bm have
+            it.
+
+        Returns
+        -------
+        list of (target, new value)
+            First ``iterations``, scalar state and slots, each with a `StateTarget`, then the
+            parameters, each with the parameter itself. `apply_updates` carries them out.
+        """
+        if _is_loss(params) and not _is_loss(loss):
+            params, loss = loss, params
+        gradients, leaves, structure = gradients_of(loss, params)
+        with self._lock:
+            state = self._ready(leaves, structure)
+            values = {name: getattr(self, name) for name in self.hyperparameters}
+            norm = self._norm(values, gradients)
+            if norm is not None and self._refuses(norm, state.iterations):
+                return [(StateTarget(self, "skipped"), state.skipped + 1)]
+            step, scalars = self._host_step(values, state, norm)
+            new_leaves, new_slots = sweep(step, leaves, gradients, state.slots, in_place=False)
+        updates: list[tuple[Any, Any]] = [
+            (StateTarget(self, "iterations"), state.iterations + 1),
+            *((StateTarget(self, name), value) for name, value in scalars.items()),
+        ]
+        for place, (old, new) in enumerate(zip(state.slots, new_slots, strict=True)):
+            updates += [(StateTarget(self, n, place), new[n]) for n in new if new[n] is not old[n]]
+        changed = zip(leaves, new_leaves, strict=True)
+        return updates + [(old, new) for old, new in changed if new is not old]
+
+    def apply_updates(self, updates: Iterable[tuple[Any, Any]]) -> list[Array]:
+        """Carry out what `get_updates` gave.
+
+        Parameters
+        ----------
+        updates : iterable of (target, new value)
+            The pairs.
+
+        Returns
+        -------
+        list of array
+            The parameters among the targets, in order: updated in place where they can be written,
+            otherwise the new arrays.
+        """
+        updates = list(updates)
+        for target, _ in updates:
+            if isinstance(target, StateTarget) and target.optimizer is not self:
+                raise ValueError(f"these updates are of another optimizer, {target.optimizer!r}")
+            if not isinstance(target, StateTarget) and not is_array(target):
+                raise TypeError(
+                    f"update target: found {type(target).__qualname__}, wanted an array"
+                )
+        with self._lock:
+            return [
+                _assign(target, value)
+                for target, value in updates
+                if not isinstance(target, StateTarget) or self._put(target, value)
+            ]
+
+    def _put(self, target: StateTarget, value: Any) -> bool:
+        state = self._state
+        if state is None:
+            raise ValueError("these updates are of a state that was reset")
+        if target.place is not None:
+            state.slots[target.place][target.name] = value
+        elif target.name in state.scalars:
+            state.scalars[target.name] = value
+        else:
+            setattr(state, target.name, value)
+        return False
+
+    def minimize(self, loss: Any, params: Tree) -> Tree:
+        """Take one step down a loss.
+
+        Parameters
+        ----------
+        loss : torch.Tensor or callable
+            See `get_gradients`.
+        params : tree of arrays
+            The parameters.
+
+        Returns
+        -------
+        tree of arrays
+            As from `apply`.
+        """
+        gradients, _, structure = gradients_of(loss, params)
+        return self.apply(structure.build(gradients), params)
+
+
+def _assign(target: Array, value: Array) -> Array:
+    backend = backend_of(target)
+    if not backend.writable(target):
+        return value
+    with backend.guard():
+        backend.store(target, value)
+    return target
+
+
+def _is_loss(value: Any) -> bool:
+    return callable(value) or (
+        is_array(value) and getattr(value, "grad_fn", None) is not None and value.ndim == 0
+    )

@@ -1,0 +1,40 @@
+"""Making an optimizer from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import persistence
+from .optimizer import Optimizer
+from .optimizers import deserialize
+
+
+def load(filepath: str | Path) -> Optimizer:
+    """Make the optimizer whose class, hyperparameters and state a file holds.
+
+    Parameters
+    ----------
+    filepath : str or Path
+        A file of this library, of Keras 2 or of Keras 3.
+
+    Returns
+    -------
+    Optimizer
+        Its state is compared with the parameters when they are first seen, by `init` or `apply`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds no whole optimizer, or does not say of which class.
+    """
+    record = persistence.read(filepath)
+    if record.class_name is None or record.config is None:
+        raise ValueError(
+            f"{filepath} does not say which optimizer it is of ({record.source}); construct the "
+            "optimizer and use load_weights"
+        )
+    optimizer = deserialize({"class_name": record.class_name, "config": record.config})
+    optimizer._load(record, strict=True, hyperparameters=False)
+    return optimizer

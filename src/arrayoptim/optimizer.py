@@ -1,0 +1,71 @@
+"""The base class of every optimizer."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ._functional import Functional
+from ._keras3_config import translate
+from ._persistent import Persistent
+from ._updates import Differentiating
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer(Persistent, Functional, Differentiating):
+    """Base of every optimizer.
+
+    A subclass declares its hyperparameters with `hyper`, names its `rule` and computes its
+    `coefficients`; all else is here.
+
+    Parameters
+    ----------
+    clipnorm : float in [0, inf], optional
+        Bound on the Euclidean norm of all gradients together, as in Keras 2; 0 or None for none.
+    clipvalue : float in [0, inf], optional
+        Bound on the magnitude of each entry of a gradient, after `clipnorm`; 0 or None for none.
+    name : str, optional
+        A name of the caller's choice.
+    nonfinite : {"ignore", "raise", "skip"}
+        What happens when a gradient has a NaN or infinite entry: arithmetic takes its course, the
+        step raises a ValueError, or the step is left out whole and counted in `skipped`.
+    master : bool
+        Whether a float16 or bfloat16 parameter keeps its float32 value as another slot. Without it
+        steps smaller than half the parameter's resolution are lost.
+    """
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Make an optimizer from a configuration, which stays as it is.
+
+        Parameters
+        ----------
+        config : dict
+            What `get_config` gave, or that of the same optimizer in Keras 2 or Keras 3.
+
+        Raises
+        ------
+        TypeError
+            If it is no dict, or names something that this class lacks.
+        ValueError
+            If a value is outside its interval.
+
+        Warns
+        -----
+        UserWarning
+            If a Keras 3 configuration asks for what this library cannot honour; the message lists
+            it.
+        """
+        if not isinstance(config, dict):
+            raise TypeError(f"{cls.__name__}.from_config: found {config!r}, wanted a dict")
+        known, lost = translate(cls.__name__, config)
+        if lost:
+            warnings.warn(
+                f"{cls.__name__} leaves out of this Keras 3 configuration: {'; '.join(lost)}",
+                stacklevel=2,
+            )
+        return super().from_config(known)

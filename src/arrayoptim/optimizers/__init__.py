@@ -1,0 +1,108 @@
+"""The optimizers, one file each, and finding them by name or configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._registry import lookup
+from ..optimizer import Optimizer
+from .adadelta import Adadelta
+from .adagrad import Adagrad
+from .adam import Adam
+from .adamax import Adamax
+from .nadam import Nadam
+from .rmsprop import RMSprop
+from .sgd import SGD
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "Adamax",
+    "Nadam",
+    "RMSprop",
+    "deserialize",
+    "get",
+    "serialize",
+]
+
+CustomObjects = Mapping[str, type[Optimizer]]
+
+
+def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimizer:
+    """Give an optimizer by name, by configuration, or as it is.
+
+    Parameters
+    ----------
+    identifier : str, dict or Optimizer
+        The name of a registered class in any case, which is made with its defaults; what
+        `serialize` gave; or an optimizer, which is returned itself.
+    custom_objects : dict of str to class, optional
+        Further classes by name, which come before the registered ones.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or the name is unknown.
+
+    Examples
+    --------
+    >>> import arrayoptim as ao
+    >>> ao.get("adam")
+    Adam(lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-08, decay=0.0)
+    """
+    if isinstance(identifier, Optimizer):
+        return identifier
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier, custom_objects)
+    if isinstance(identifier, str):
+        return deserialize({"class_name": identifier, "config": {}}, custom_objects)
+    raise ValueError(
+        f"found {identifier!r}, wanted an optimizer's name, its configuration or an instance"
+    )
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """Give the class name and the configuration of an optimizer.
+
+    Raises
+    ------
+    ValueError
+        If it is no optimizer.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise ValueError(f"found {optimizer!r}, wanted an optimizer")
+    return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
+
+
+def deserialize(
+    config: Mapping[str, Any], custom_objects: CustomObjects | None = None
+) -> Optimizer:
+    """Make an optimizer from what `serialize`, Keras 2 or Keras 3 gave, which stays as it is.
+
+    Parameters
+    ----------
+    config : dict
+        ``{"class_name": ..., "config": {...}}``; other keys are ignored.
+    custom_objects : dict of str to class, optional
+        Further classes by name, which come before the registered ones.
+
+    Raises
+    ------
+    ValueError
+        If a key is missing, or the class is unknown.
+    TypeError
+        If the configuration names something that the class lacks.
+    """
+    if not {"class_name", "config"} <= set(config):
+        raise ValueError(f'found {config!r}, wanted a dict with "class_name" and "config"')
+    name = config["class_name"]
+    if not isinstance(name, str):
+        raise ValueError(f'"class_name": found {name!r}, wanted a str')
+    custom = custom_objects or {}
+    made = (custom[name] if name in custom else lookup(name)).from_config(config["config"])
+    if not isinstance(made, Optimizer):
+        raise ValueError(f"{name!r} makes a {type(made).__qualname__}, wanted an optimizer")
+    return made

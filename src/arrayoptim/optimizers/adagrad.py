@@ -1,0 +1,73 @@
+"""Adagrad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import rule
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("accumulator",))
+def adagrad(p, g, a, lr, eps, xp):
+    a = a + g * g
+    return p - lr * g / (xp.sqrt(a) + eps), a
+
+
+@register
+class Adagrad(Optimizer):
+    """Divide the gradient by the root of the sum of its squares so far.
+
+    For sparse features, each of which keeps a step size of its own; steps shrink for ever. 4 bytes
+    of state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Size of the first step, in units of the parameter. ``learning_rate`` is accepted.
+    epsilon : float in [0, inf)
+        Added to the root.
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    **options
+        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`: see `Optimizer`.
+
+    Notes
+    -----
+    Slot ``accumulator`` (shape of the parameter), zero at first; Keras 3 starts from 0.1::
+
+        a = a + g**2
+        p = p - lr * g / (sqrt(a) + eps)
+
+    Epsilon stands outside the root as in Keras 2 and torch; Keras 3 has it inside.
+
+    References
+    ----------
+    Duchi, Hazan, Singer (2011), Adaptive Subgradient Methods for Online Learning and Stochastic
+    Optimization, figure 1, with diagonal matrices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> ao.Adagrad(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
+    array([ 0.9, -1.9])
+    """
+
+    lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Size of the first step.")
+    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+
+    rule = adagrad
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        return {"lr": h.lr, "eps": h.epsilon}

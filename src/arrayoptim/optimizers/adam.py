@@ -1,0 +1,108 @@
+"""Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import bias_correction, hyper
+from .._registry import register
+from .._rule import Rule, rule
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("momentum", "velocity"))
+def adam(p, g, m, v, lr, b1, c1, b2, c2, eps, xp):
+    m = b1 * m + c1 * g
+    v = b2 * v + c2 * (g * g)
+    return p - lr * (m / (xp.sqrt(v) + eps)), m, v
+
+
+@rule(slots=("momentum", "velocity", "velocity_hat"))
+def amsgrad(p, g, m, v, h, lr, b1, c1, b2, c2, eps, xp):
+    m = b1 * m + c1 * g
+    v = b2 * v + c2 * (g * g)
+    h = xp.maximum(h, v)
+    return p - lr * (m / (xp.sqrt(h) + eps)), m, v, h
+
+
+@register
+class Adam(Optimizer):
+    """Step along the running mean of the gradient, over its running root mean square.
+
+    The usual first choice. 8 bytes of state per float32 parameter, 12 with `amsgrad`.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    beta_1 : float in [0, 1) or schedule
+        Decay rate of the running mean, per step.
+    beta_2 : float in [0, 1) or schedule
+        Decay rate of the running mean of squares, per step.
+    epsilon : float in [0, inf)
+        Added to the root, before the bias correction: the paper's "epsilon hat".
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    amsgrad : bool
+        Whether the largest mean of squares so far stands under the root.
+    **options
+        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``momentum`` and ``velocity``, and ``velocity_hat`` with `amsgrad` (shape of the
+    parameter); ``t`` counts steps from 1::
+
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        p = p - lr * sqrt(1 - b2**t) / (1 - b1**t) * m / (sqrt(v) + eps)
+
+    Both bias corrections are folded into the step size, as at the end of section 2 of the paper
+    and in Keras. torch and optax correct ``v`` under the root, so their epsilon is
+    ``eps / sqrt(1 - b2**t)`` of this one. With `amsgrad` the uncorrected ``v`` enters the maximum,
+    as in Keras and unlike torch before 1.4.
+
+    References
+    ----------
+    Kingma and Ba (2015), Adam: A Method for Stochastic Optimization, algorithm 1 and section 2;
+    Reddi, Kale, Kumar (2018), On the Convergence of Adam and Beyond, algorithm 2, for `amsgrad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> ao.Adam(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
+    array([ 0.9, -1.9])
+    """
+
+    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
+    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    amsgrad: bool = hyper(
+        default=False, kw_only=True, doc="Whether the largest mean of squares is used."
+    )
+
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return amsgrad if self.amsgrad else adam
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
+        return {
+            "lr": h.lr * xp.sqrt(k2) / k1,
+            "b1": h.beta_1,
+            "c1": 1.0 - h.beta_1,
+            "b2": h.beta_2,
+            "c2": 1.0 - h.beta_2,
+            "eps": h.epsilon,
+        }

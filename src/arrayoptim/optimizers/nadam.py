@@ -1,0 +1,102 @@
+"""Nadam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import bias_correction, hyper
+from .._registry import register
+from .._rule import rule
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("momentum", "velocity"))
+def nadam(p, g, m, v, lr, b1, c1, b2, c2, kg, km, k2, eps, xp):
+    m = b1 * m + c1 * g
+    v = b2 * v + c2 * (g * g)
+    return p - lr * (kg * g + km * m) / (xp.sqrt(v / k2) + eps), m, v
+
+
+@register
+class Nadam(Optimizer):
+    """Adam with Nesterov's look-ahead, and a momentum that warms up.
+
+    Often a little faster than Adam in the first epochs. 8 bytes of state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    beta_1 : float in [0, 1) or schedule
+        Decay rate of the running mean, per step, once warmed up.
+    beta_2 : float in [0, 1) or schedule
+        Decay rate of the running mean of squares, per step.
+    epsilon : float in [0, inf)
+        Added to the root.
+    schedule_decay : float in [0, inf)
+        Rate of the warm-up, per step.
+    **options
+        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``momentum`` and ``velocity`` (shape of the parameter), and the scalar ``m_schedule``,
+    the product ``P`` of all ``mu`` so far; ``t`` counts steps from 1::
+
+        mu(t) = b1 * (1 - 0.5 * 0.96**(t * schedule_decay))
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        d = (1 - mu(t)) * g / (1 - P(t)) + mu(t + 1) * m / (1 - P(t + 1))
+        p = p - lr * d / (sqrt(v / (1 - b2**t)) + eps)
+
+    As Keras 2 has it. Keras 3 computes with ``schedule_decay=1``; torch's ``momentum_decay`` is
+    this rate.
+
+    References
+    ----------
+    Dozat (2016), Incorporating Nesterov Momentum into Adam, algorithm 8, with the warm-up of
+    Sutskever et al. (2013).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> ao.Nadam(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
+    array([ 0.8944, -1.8944])
+    """
+
+    lr: Any = hyper(default=0.002, interval="[0, inf)", doc="Step size.")
+    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
+    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    schedule_decay: Any = hyper(default=0.004, interval="[0, inf)", doc="Rate of the warm-up.")
+
+    rule = nadam
+
+    def initial_scalars(self) -> dict[str, float]:
+        """Give the empty product."""
+        return {"m_schedule": 1.0}
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        t = it + 1
+        mu, after = (h.beta_1 * (1.0 - 0.5 * 0.96 ** (s * h.schedule_decay)) for s in (t, t + 1))
+        product = scalars["m_schedule"] * mu
+        return {
+            "lr": h.lr,
+            "b1": h.beta_1,
+            "c1": 1.0 - h.beta_1,
+            "b2": h.beta_2,
+            "c2": 1.0 - h.beta_2,
+            "kg": (1.0 - mu) / (1.0 - product),
+            "km": after / (1.0 - product * after),
+            "k2": bias_correction(h.beta_2, t, xp),
+            "eps": h.epsilon,
+            "m_schedule": product,
+        }

@@ -1,0 +1,123 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import Rule, rule
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("velocity",))
+def rmsprop(p, g, v, lr, rho, c, eps, xp):
+    v = rho * v + c * (g * g)
+    return p - lr * g / (xp.sqrt(v) + eps), v
+
+
+@rule(slots=("velocity", "momentum"))
+def rmsprop_momentum(p, g, v, m, lr, rho, c, eps, mu, xp):
+    v = rho * v + c * (g * g)
+    m = mu * m + lr * g / (xp.sqrt(v) + eps)
+    return p - m, v, m
+
+
+@rule(slots=("velocity", "average_gradient"))
+def rmsprop_centered(p, g, v, a, lr, rho, c, eps, zero, xp):
+    v = rho * v + c * (g * g)
+    a = rho * a + c * g
+    return p - lr * g / (xp.sqrt(xp.maximum(v - a * a, zero)) + eps), v, a
+
+
+@rule(slots=("velocity", "momentum", "average_gradient"))
+def rmsprop_centered_momentum(p, g, v, m, a, lr, rho, c, eps, mu, zero, xp):
+    v = rho * v + c * (g * g)
+    a = rho * a + c * g
+    m = mu * m + lr * g / (xp.sqrt(xp.maximum(v - a * a, zero)) + eps)
+    return p - m, v, m, a
+
+
+_RULES = {
+    (False, False): rmsprop,
+    (False, True): rmsprop_momentum,
+    (True, False): rmsprop_centered,
+    (True, True): rmsprop_centered_momentum,
+}
+
+
+@register
+class RMSprop(Optimizer):
+    """Divide the gradient by a running root mean square of itself.
+
+    For recurrent networks and other losses whose gradients change in size. 4 bytes of state per
+    float32 parameter; `centered` and `momentum` add 4 each.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    rho : float in [0, 1) or schedule
+        Decay rate of the running mean of squares, per step.
+    epsilon : float in [0, inf)
+        Added to the root.
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    centered : bool
+        Whether the variance stands in place of the mean square.
+    momentum : float in [0, 1) or schedule
+        Share of the last step that is kept.
+    **options
+        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``velocity``, ``momentum`` where `momentum` is not 0, and ``average_gradient`` where
+    `centered` (each of the parameter's shape)::
+
+        v = rho * v + (1 - rho) * g**2
+        p = p - lr * g / (sqrt(v) + eps)
+
+    Epsilon stands outside the root as in Keras 2 and torch; Keras 3 has it inside. With `centered`
+    the root is that of ``v - a**2``, taken as 0 where rounding makes it negative, with
+    ``a = rho * a + (1 - rho) * g``.
+
+    References
+    ----------
+    Tieleman and Hinton (2012), Neural Networks for Machine Learning, lecture 6.5; Graves (2013),
+    Generating Sequences With Recurrent Neural Networks, equations 38 to 45, for the centred form.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> ao.RMSprop(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
+    array([ 0.6838, -1.6838])
+    """
+
+    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    rho: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean of squares.")
+    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    centered: bool = hyper(
+        default=False, kw_only=True, doc="Whether the variance replaces the mean square."
+    )
+    momentum: Any = hyper(
+        default=0.0, interval="[0, 1)", kw_only=True, doc="Share of the last step kept."
+    )
+
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return _RULES[self.centered, self._hyper["momentum"] != 0]
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        c = 1.0 - h.rho
+        return {"lr": h.lr, "rho": h.rho, "c": c, "eps": h.epsilon, "mu": h.momentum, "zero": 0.0}

@@ -1,0 +1,127 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import Rule, rule
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("momentum",))
+def sgd(p, g, m, lr, mu, xp):
+    m = mu * m - lr * g
+    return p + m, m
+
+
+@rule(slots=("momentum",))
+def nesterov(p, g, m, lr, mu, xp):
+    m = mu * m - lr * g
+    return p + mu * m - lr * g, m
+
+
+@register
+class SGD(Optimizer):
+    """Step down the gradient, with momentum if wanted.
+
+    The first choice where gradients are little noisy or memory is short: 4 bytes of state per
+    float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of parameter per gradient. ``learning_rate`` is accepted.
+    momentum : float in [0, 1) or schedule
+        Share of the last step that is kept; with a ramp, its goal.
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    nesterov : bool
+        Whether to look ahead along the momentum.
+    schedule_decay : float in [0, inf), optional
+        Rate of the momentum ramp, per step; 0.004 where only `mom_iter_max` is given.
+    mom_iter_max : int in [0, inf), optional
+        Steps until the ramp ends; 475000 where only `schedule_decay` is given.
+    **options
+        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`: see `Optimizer`.
+
+    Notes
+    -----
+    Slot ``momentum`` (shape of the parameter), kept with ``momentum=0`` too, as in Keras 2::
+
+        m = mu * m - lr * g
+        p = p + m                       # nesterov: p + mu * m - lr * g
+
+    torch adds gradients to the buffer and multiplies by ``lr`` when stepping, so a change of
+    ``lr`` takes hold of its momentum at once, and here only of the steps to come.
+
+    The momentum ramp is that of natural_bm. A step uses the momentum that the step before left,
+    the first one `momentum` itself; after the step numbered ``it`` from 0 it is, with ``s`` for
+    `schedule_decay` and ``M`` for `mom_iter_max`,
+    ``momentum * (1 - 0.5 * 0.96**(it * s)) * (1 - 0.5 * 0.96**((M - it) * s))`` while ``it < M``
+    and ``momentum / 2`` from then on. The attribute ``ramped_momentum`` shows it.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl, Hinton (2013), On the importance of initialization and momentum in
+    deep learning, equations 1 to 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> ao.SGD(lr=0.5).apply(np.array([1.0, 1.0]), w)
+    array([ 0.5, -2.5])
+    """
+
+    lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Step size.")
+    momentum: Any = hyper(default=0.0, interval="[0, 1)", doc="Share of the last step kept.")
+    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    nesterov: bool = hyper(default=False, doc="Whether to look ahead along the momentum.")
+    schedule_decay: Any = hyper(
+        default=None, interval="[0, inf)", doc="Rate of the momentum ramp per step."
+    )
+    mom_iter_max: Any = hyper(
+        default=None, interval="[0, inf)", integer=True, doc="Steps until the ramp ends."
+    )
+
+    @property
+    def momentum_goal(self) -> Any:
+        """natural_bm's name of `momentum`."""
+        return self.momentum
+
+    @momentum_goal.setter
+    def momentum_goal(self, value: Any) -> None:
+        self.momentum = value
+
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return nesterov if self.nesterov else sgd
+
+    def initial_scalars(self) -> dict[str, float]:
+        """Give the ramp's momentum where there is a ramp."""
+        ramp = self.schedule_decay is not None or self.mom_iter_max is not None
+        return {"ramped_momentum": self.momentum} if ramp else {}
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        if "ramped_momentum" not in scalars:
+            return {"lr": h.lr, "mu": h.momentum}
+        rate = 0.004 if h.schedule_decay is None else h.schedule_decay
+        last = 475000 if h.mom_iter_max is None else h.mom_iter_max
+        rise = 1.0 - 0.5 * 0.96 ** (it * rate)
+        fall = 1.0 - 0.5 * 0.96 ** (xp.maximum(last - it, 0) * rate)
+        ramp = xp.where(it < last, rise * fall, 0.5)
+        return {
+            "lr": h.lr,
+            "mu": scalars["ramped_momentum"],
+            "ramped_momentum": h.momentum * ramp,
+        }
