@@ -20,6 +20,7 @@ from __future__ import annotations
 from ._hyper import bias_correction, hyper
 from ._registry import names, register
 from ._rule import Rule, rule
+from ._version import __version__
 from .gradients import clip_norm
 from .loading import load
 from .optimizer import Optimizer
@@ -36,8 +37,6 @@ from .optimizers import (
     serialize,
 )
 
-__version__ = "0.1.0"
-
 __all__ = [
     "SGD",
     "Adadelta",
@@ -48,6 +47,7 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "Rule",
+    "__version__",
     "bias_correction",
     "clip_norm",
     "deserialize",

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._arrays import COMPLEX, COMPUTE, backend_of, overlapping
+from ._arrays import COMPLEX, COMPUTE, backend_of
+from ._overlap import overlapping
 from ._trees import Structure, flatten
 from ._typing import Array, Tree
 

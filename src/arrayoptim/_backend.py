@@ -1,0 +1,128 @@
+"""The interface to an array library: the array API standard, and what it leaves out.
+
+An optimizer also needs to know whether an array may be written, where its memory lies, the 16-bit
+types, and complex numbers as pairs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._typing import Array, Namespace, Scalar
+
+COMPUTE = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+    "complex64": "float32",
+    "complex128": "float64",
+}
+"""The type in which the arithmetic for a parameter runs, by the parameter's type."""
+
+COMPLEX = {"complex64", "complex128"}
+HALF = {"float16", "bfloat16"}
+
+
+class Backend:
+    """An array library, by the array API standard; subclasses say where they depart from it."""
+
+    name = "array API"
+    mutable = True
+    compiles = False
+
+    @property
+    def xp(self) -> Namespace:
+        """The library's array API namespace."""
+        raise NotImplementedError
+
+    def writable(self, x: Array) -> bool:
+        """Whether an update may be written into the array."""
+        return self.mutable
+
+    def dtype(self, x: Array) -> str:
+        """Name of the array's data type, such as ``"float32"``."""
+        return str(x.dtype.name)
+
+    def device(self, x: Array) -> Any:
+        """Give the array's device; None where it is not known yet."""
+        return x.device
+
+    def traced(self, x: Array) -> bool:
+        """Whether the array is a compiler's stand-in, without values."""
+        return False
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        """Give the array in another data type; the array itself where it has that type."""
+        return x.astype(dtype, copy=False)
+
+    def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
+        """Give a number as a 0-d operand of that type."""
+        return self.xp.asarray(value, dtype=getattr(self.xp, dtype), device=self.device(like))
+
+    def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
+        """Give an array of zeros on the device of another array."""
+        return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device(like))
+
+    def array(self, x: Array) -> Array:
+        """Give an array where an operation has left a scalar."""
+        return x
+
+    def store(self, target: Array, value: Array) -> None:
+        """Write values into an array, rounded to its data type."""
+        target[...] = value
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """Give the values as a new NumPy array."""
+        return np.array(x)
+
+    def from_host(self, value: np.ndarray, like: Array) -> Array:
+        """Give a NumPy array's values on the device of another array, as a new array."""
+        return self.xp.asarray(value, device=self.device(like), copy=True)
+
+    def host_view(self, x: Array) -> np.ndarray | None:
+        """Give a NumPy view of the array's memory where the host can read it."""
+        return None
+
+    def span(self, x: Array) -> np.ndarray | None:
+        """Give a NumPy array over the same addresses, never to be read; None where unknown."""
+        return None
+
+    def as_real(self, x: Array) -> Array:
+        """Give a complex array as reals, with real and imaginary part along a new last axis."""
+        return self.xp.stack((self.xp.real(x), self.xp.imag(x)), axis=-1)
+
+    def as_complex(self, x: Array) -> Array:
+        """Undo `as_real`."""
+        return x[..., 0] + x[..., 1] * 1j
+
+    def guard(self) -> contextlib.AbstractContextManager[Any]:
+        """Give the context in which a step runs."""
+        return contextlib.nullcontext()
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Give the function compiled where the library has a compiler for array code."""
+        return function
+
+
+class _Addresses:
+    def __init__(self, interface: dict[str, Any]) -> None:
+        self.__array_interface__ = interface
+
+
+def addresses(
+    pointer: int, shape: Sequence[int], strides: Sequence[int], itemsize: int
+) -> np.ndarray:
+    """Give an array over memory that is never to be read."""
+    interface = {
+        "version": 3,
+        "data": (pointer or 1, True),
+        "typestr": f"|V{itemsize}",
+        "shape": tuple(shape),
+        "strides": tuple(strides),
+    }
+    return np.asarray(_Addresses(interface))

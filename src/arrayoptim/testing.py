@@ -1,0 +1,217 @@
+"""Conformance checks for optimizers, this library's and your own.
+
+`check_optimizer` makes an optimizer class prove what every user relies on: that its rule keeps to
+the grammar that all engines share, that configuration and state survive a round trip, that a
+resumed run is the uninterrupted one, and that the pure form computes what the other computes.
+
+Examples
+--------
+>>> import arrayoptim as ao
+>>> from arrayoptim.testing import check_optimizer
+>>> check_optimizer(ao.Adam)
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ._rule import grammar_errors
+from .optimizer import Optimizer
+
+__all__ = ["CHECKS", "check_optimizer"]
+
+Make = Callable[[], Optimizer]
+
+_SHAPES: dict[str, tuple[int, ...]] = {"kernel": (3, 4), "bias": (4,), "scale": (), "none": (0, 2)}
+
+
+def check_optimizer(cls: type[Optimizer], **hyperparameters: Any) -> None:
+    """Run every check of this module on an optimizer class.
+
+    Parameters
+    ----------
+    cls : type
+        A subclass of `arrayoptim.Optimizer`.
+    **hyperparameters
+        Arguments of the constructor.
+
+    Raises
+    ------
+    AssertionError
+        If a check fails; the message names the check and what was found.
+    """
+
+    def make() -> Optimizer:
+        return cls(**hyperparameters)
+
+    for check in CHECKS:
+        try:
+            check(make)
+        except Exception as error:
+            raise AssertionError(f"{cls.__name__}: {check.__name__}: {error}") from error
+
+
+def rule_keeps_to_the_grammar(make: Make) -> None:
+    """The rule is straight-line, without literals, in the exact vocabulary."""
+    errors = grammar_errors(make().rule)
+    _require(not errors, "; ".join(errors))
+
+
+def coefficients_are_complete(make: Make) -> None:
+    """Every coefficient of the rule is computed, and is a finite number at the first steps."""
+    optimizer = make()
+    for it in (0, 1, 1000):
+        optimizer.iterations = it
+        values = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
+        found = optimizer.coefficients(
+            SimpleNamespace(**values), it, optimizer.initial_scalars(), np
+        )
+        wanted = {*optimizer.rule.coefficients, *optimizer.initial_scalars()}
+        missing = wanted - set(found)
+        _require(not missing, f"coefficients lack {sorted(missing)}")
+        _require(
+            all(np.isfinite(float(value)) for value in found.values()), f"{found} at step {it}"
+        )
+
+
+def config_survives(make: Make) -> None:
+    """`from_config` undoes `get_config`, and bad keywords are refused."""
+    optimizer = make()
+    config = optimizer.get_config()
+    before = dict(config)
+    again = type(optimizer).from_config(config)
+    _require(again.get_config() == before == config, f"{again.get_config()} is not {before}")
+    try:
+        type(optimizer)(**{"no_such_hyperparameter": 1})
+    except TypeError:
+        return
+    raise AssertionError("an unknown keyword was accepted")
+
+
+def steps_keep_shape_and_dtype(make: Make) -> None:
+    """A step changes parameters in place and keeps their shape and data type."""
+    for dtype in ("float16", "float32", "float64", "complex64", "complex128"):
+        optimizer, params = make(), _tree(0, dtype)
+        before = copy.deepcopy(params)
+        with np.errstate(over="ignore"):
+            result = optimizer.apply(_tree(1, dtype), params)
+        _require(result is params, "NumPy parameters were not updated in place")
+        for path, p in params.items():
+            _require(p.dtype == dtype, f"{path} became {p.dtype}")
+            _require(p.shape == before[path].shape, f"{path} became {p.shape}")
+            _require(np.all(np.isfinite(p)), f"{path} in {dtype} is not finite after a step")
+        moved = any(np.any(p != before[path]) for path, p in params.items())
+        _require(moved or dtype == "float16", f"no parameter of {dtype} moved")
+
+
+def missing_gradients_change_nothing(make: Make) -> None:
+    """None leaves its parameter and the parameter's slots alone."""
+    optimizer, params = make(), _tree(0)
+    optimizer.apply(_tree(1), params)
+    kept, weights = copy.deepcopy(params), _slots(optimizer)
+    optimizer.apply(dict.fromkeys(params), params)
+    _equal(params, kept)
+    _equal(_slots(optimizer), weights)
+
+
+def resume_is_exact(make: Make) -> None:
+    """A run resumed at any step, by list and by file, is the uninterrupted one to the last bit."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "state.h5"
+        for stop in range(1, 5):
+            whole, params = make(), _tree(0)
+            for step in range(1, stop + 1):
+                whole.apply(_tree(step), params)
+            whole.save_weights(file)
+            listed, loaded = make(), make()
+            listed.init(params)
+            listed.set_weights(whole.get_weights())
+            loaded.load_weights(file)
+            resumed = [copy.deepcopy(params) for _ in range(2)]
+            for step in range(stop + 1, 7):
+                whole.apply(_tree(step), params)
+                listed.apply(_tree(step), resumed[0])
+                loaded.apply(_tree(step), resumed[1])
+            for other, copied in zip((listed, loaded), resumed, strict=True):
+                _equal(copied, params)
+                _equal(other.get_weights(), whole.get_weights())
+
+
+def copies_are_independent(make: Make) -> None:
+    """`pickle` and `copy.deepcopy` give optimizers that go on alike and apart."""
+    optimizer, params = make(), _tree(0)
+    optimizer.apply(_tree(1), params)
+    for other in (pickle.loads(pickle.dumps(optimizer)), copy.deepcopy(optimizer)):
+        own = copy.deepcopy(params)
+        other.apply(_tree(2), own)
+        _require(other.iterations == optimizer.iterations + 1, "the copy shares its counter")
+
+
+def pure_form_agrees(make: Make) -> None:
+    """`stateless_apply` computes what `apply` computes, and changes nothing it is given."""
+    optimizer, params = make(), _tree(0)
+    pure, state = copy.deepcopy(params), make().init_state(params)
+    for step in range(1, 4):
+        kept = copy.deepcopy((pure, state))
+        new_pure, new_state = make().stateless_apply(state, _tree(step), pure)
+        _equal(pure, kept[0])
+        _equal(state["slots"], kept[1]["slots"])
+        pure, state = new_pure, new_state
+        optimizer.apply(_tree(step), params)
+    _equal(pure, params)
+
+
+CHECKS: tuple[Callable[[Make], None], ...] = (
+    rule_keeps_to_the_grammar,
+    coefficients_are_complete,
+    config_survives,
+    steps_keep_shape_and_dtype,
+    missing_gradients_change_nothing,
+    resume_is_exact,
+    copies_are_independent,
+    pure_form_agrees,
+)
+"""The checks, each a function of a function that makes the optimizer."""
+
+
+def _require(condition: Any, message: str) -> None:
+    # Not an assert statement: these checks must work under `python -O` too.
+    if not condition:
+        raise AssertionError(message)
+
+
+def _tree(seed: int, dtype: str = "float64") -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    tree = {}
+    for path, shape in _SHAPES.items():
+        values = rng.normal(size=shape)
+        if dtype.startswith("complex"):
+            values = values + 1j * rng.normal(size=shape)
+        tree[path] = np.asarray(values).astype(dtype)
+    return tree
+
+
+def _slots(optimizer: Optimizer) -> list[np.ndarray]:
+    return optimizer.get_weights()[1 + len(optimizer.initial_scalars()) :]
+
+
+def _equal(found: Any, wanted: Any) -> None:
+    pairs = (
+        [(path, found[path], wanted[path]) for path in wanted]
+        if isinstance(wanted, dict)
+        else [(str(i), *pair) for i, pair in enumerate(zip(found, wanted, strict=True))]
+    )
+    for path, a, b in pairs:
+        if isinstance(b, dict):
+            _equal(a, b)
+        else:
+            same = np.array_equal(a, b, equal_nan=True)
+            _require(same, f"{path}: found {a!r}, wanted {b!r}")
