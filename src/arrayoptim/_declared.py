@@ -31,15 +31,11 @@ class Declared:
     """
 
     hyperparameters: ClassVar[dict[str, Hyper]] = {}
-    _hyper: dict[str, Any]
 
     if not TYPE_CHECKING:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            values = self._bind(args, kwargs)
-            self._hyper = {}
-            for name, declared in self.hyperparameters.items():
-                setattr(self, name, values.get(name, declared.default))
+            self._set(self._bind(args, kwargs))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect the declarations and give the class its signature."""
@@ -56,6 +52,12 @@ class Declared:
                 for name, declared in ordered
             ]
         )
+
+    def _set(self, values: dict[str, Any]) -> None:
+        # Annotated here and not in the class, where type checkers take it for a hyperparameter.
+        self._hyper: dict[str, Any] = {}
+        for name, declared in self.hyperparameters.items():
+            setattr(self, name, values.get(name, declared.default))
 
     @classmethod
     def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

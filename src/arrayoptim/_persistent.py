@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 class Persistent(Stepping):
     """The part of `arrayoptim.Optimizer` that saves and restores."""
 
-    _pending: persistence.Record | list[Any] | None = None
-    _pending_strict = True
-
     @property
     def weights(self) -> list[Any]:
         """The state's own arrays, in the order of `get_weights`; empty before `init`."""
@@ -232,7 +229,8 @@ class Persistent(Stepping):
     def reset(self) -> None:
         """Forget all state, loaded and not yet used state too; the hyperparameters stay."""
         super().reset()
-        self._pending = None
+        self._pending: persistence.Record | list[Any] | None = None
+        self._pending_strict = True
 
 
 def _to_host(x: Array) -> np.ndarray:

@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ._trees import Structure, flatten
 from ._typing import Array, Namespace, Scalar, Tree
 from .engines import Step, sweep
 from .gradients import clip_factor, global_norm
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Stepping(Declared, ABC):
@@ -50,24 +53,23 @@ class Stepping(Declared, ABC):
         doc="Whether 16-bit parameters keep their float32 value as another slot.",
     )
 
-    _lock: threading.RLock
-    _state: State | None = None
-    _before: tuple[int, int] = (0, 0)
-    _interrupted = False
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Stepping:
-        """Give each optimizer a lock, so that threads take whole steps."""
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make an optimizer without state, and with a lock so that threads take whole steps."""
         self = super().__new__(cls)
-        self._lock = threading.RLock()
+        self._make_lock()
+        self.reset()
         return self
+
+    def _make_lock(self) -> None:
+        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the lock, which cannot be pickled."""
         return {key: value for key, value in vars(self).items() if key != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up the state with a lock of its own."""
-        vars(self).update(state, _lock=threading.RLock())
+        """Take up the state; the lock is the new object's own."""
+        vars(self).update(state)
 
     # ---- what a subclass says
 
@@ -181,7 +183,7 @@ class Stepping(Declared, ABC):
     @property
     def iterations(self) -> int:
         """Steps taken; it always counts, and may be set."""
-        return int(self._state.iterations if self._state else self._before[0])
+        return int(self._state.iterations if self._state else self._first_iteration)
 
     @iterations.setter
     def iterations(self, value: int) -> None:
@@ -189,12 +191,12 @@ class Stepping(Declared, ABC):
         if self._state:
             self._state.iterations = number
         else:
-            self._before = (number, self._before[1])
+            self._first_iteration = number
 
     @property
     def skipped(self) -> int:
         """Steps left out because a gradient was not finite."""
-        return int(self._state.skipped if self._state else self._before[1])
+        return int(self._state.skipped) if self._state else 0
 
     @property
     def learning_rate(self) -> Any:
@@ -215,7 +217,10 @@ class Stepping(Declared, ABC):
 
     def reset(self) -> None:
         """Forget all state; the hyperparameters stay."""
-        self._state, self._before, self._interrupted = None, (0, 0), False
+        # Annotated here and not in the class, where type checkers take them for hyperparameters.
+        self._state: State | None = None
+        self._first_iteration = 0
+        self._interrupted = False
 
     # ---- the pipeline
 
@@ -239,7 +244,7 @@ class Stepping(Declared, ABC):
     ) -> State:
         state = State.zeros(self.rule, params, leaves, master=self.master)
         state.scalars = self.initial_scalars()
-        state.iterations, state.skipped = self._before
+        state.iterations = self._first_iteration
         return state
 
     def _advance(
