@@ -117,8 +117,8 @@ class _Torch(Backend):
 
         return xp
 
-    def dtype(self, x: Array) -> str:
-        return str(x.dtype)[6:]
+    def dtype_name(self, kind: Any) -> str:
+        return str(kind)[6:]
 
     def cast(self, x: Array, dtype: str) -> Array:
         return x.to(getattr(self.xp, dtype))
@@ -227,8 +227,8 @@ class _Strict(Backend):
 
         return array_api_strict
 
-    def dtype(self, x: Array) -> str:
-        return str(x.dtype).rpartition(".")[2]
+    def dtype_name(self, kind: Any) -> str:
+        return str(kind).rpartition(".")[2]
 
     def cast(self, x: Array, dtype: str) -> Array:
         return self.xp.astype(x, getattr(self.xp, dtype), copy=False)

@@ -44,9 +44,20 @@ class Backend:
         """Whether an update may be written into the array."""
         return self.mutable
 
+    def __init__(self) -> None:
+        self._dtypes: dict[Any, str] = {}
+
     def dtype(self, x: Array) -> str:
         """Name of the array's data type, such as ``"float32"``."""
-        return str(x.dtype.name)
+        # NumPy takes microseconds to make up a data type's name.
+        kind = x.dtype
+        if kind not in self._dtypes:
+            self._dtypes[kind] = self.dtype_name(kind)
+        return self._dtypes[kind]
+
+    def dtype_name(self, kind: Any) -> str:
+        """Name of a data type."""
+        return str(kind.name)
 
     def device(self, x: Array) -> Any:
         """Give the array's device; None where it is not known yet."""

@@ -63,57 +63,65 @@ def sweep(
         New slots; those given keep their values.
     """
     new_params, new_slots = list(params), list(slots)
-    for places in _together(params, grads):
-        backend = backend_of(params[places[0]])
-        update = _updater(step.rule, backend)
-        with backend.guard():
-            given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
-            results = update(step.values, *given)
-            for i, (p, state) in zip(places, results, strict=True):
-                if in_place and backend.writable(params[i]):
-                    backend.store(params[i], p)
-                else:
-                    new_params[i] = p
-                new_slots[i] = state
-    return new_params, new_slots
 
+    def put(i: int, result: tuple[Array, Slots]) -> None:
+        backend = backend_of(params[i])
+        if in_place and backend.writable(params[i]):
+            backend.store(params[i], result[0])
+        else:
+            new_params[i] = result[0]
+        new_slots[i] = result[1]
 
-def _together(params: Sequence[Array | None], grads: Sequence[Array | None]) -> list[Sequence[int]]:
-    """Places of arrays to update in one call: all of a compiled library's, else each alone.
-
-    One at a time keeps the temporaries of uncompiled expressions to those of one array.
-    """
     compiled: dict[Any, list[int]] = {}
-    alone: list[Sequence[int]] = []
+    operands: dict[Any, dict[str, Scalar]] = {}
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         if p is None or g is None:
             continue
         backend = backend_of(p)
         if backend.compiles:
-            compiled.setdefault((backend.name, backend.device(p)), []).append(i)
-        else:
-            alone.append((i,))
-    return alone + list(compiled.values())
+            compiled.setdefault((backend, backend.device(p)), []).append(i)
+            continue
+        with backend.guard():
+            key = backend, backend.dtype(p), backend.device(p)
+            if key not in operands:
+                operands[key] = _operands(step.values, backend, p)
+            put(i, _update(step.rule, backend, operands[key], p, g, slots[i]))
+    for (backend, _), places in compiled.items():
+        given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
+        for i, result in zip(
+            places, _compiled(step.rule, backend)(step.values, *given), strict=True
+        ):
+            put(i, result)
+    return new_params, new_slots
 
 
 @cache
-def _updater(rule: Rule, backend: Backend) -> Callable[..., list[tuple[Array, Slots]]]:
+def _compiled(rule: Rule, backend: Backend) -> Callable[..., list[tuple[Array, Slots]]]:
+    """Give the update of many arrays as one compiled function."""
+
     def updates(
         values: dict[str, Scalar], params: list[Array], grads: list[Array], slots: list[Slots]
     ) -> list[tuple[Array, Slots]]:
-        leaves = zip(params, grads, slots, strict=True)
-        return [_update(rule, backend, values, p, g, state) for p, g, state in leaves]
+        return [
+            _update(rule, backend, _operands(values, backend, p), p, g, state)
+            for p, g, state in zip(params, grads, slots, strict=True)
+        ]
 
     return backend.compile(updates)
 
 
+def _operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str, Scalar]:
+    """Give the numbers of a step as operands of the type in which a parameter is computed."""
+    compute = COMPUTE[backend.dtype(p)]
+    return {name: backend.scalar(value, compute, p) for name, value in values.items()}
+
+
 def _update(
-    rule: Rule, backend: Backend, values: dict[str, Scalar], p: Array, g: Array, slots: Slots
+    rule: Rule, backend: Backend, scalars: dict[str, Scalar], p: Array, g: Array, slots: Slots
 ) -> tuple[Array, Slots]:
     """Update one array: widen, clip, apply the rule, narrow."""
     xp, stored = backend.xp, backend.dtype(p)
     compute = COMPUTE[stored]
-    scalars = {name: backend.scalar(value, compute, p) for name, value in values.items()}
 
     def widen(x: Array) -> Array:
         return backend.as_real(x) if backend.dtype(x) in COMPLEX else backend.cast(x, compute)
