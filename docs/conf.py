@@ -1,0 +1,29 @@
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import arrayoptim as ao
+
+project = "arrayoptim"
+author = "The arrayoptim developers"
+copyright = f"2026, {author}"
+release = ao.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "optimizer_pages",
+]
+default_role = "autolink"
+autodoc_typehints = "none"
+autosummary_generate = False
+numpydoc_show_class_members = False
+exclude_patterns = ["_build"]
+nitpicky = True
+nitpick_ignore_regex = [("py:obj", r"[a-z_0-9]+")]  # parameters, in docstrings
+rst_prolog = ".. currentmodule:: arrayoptim"
+html_theme = "furo"
+html_title = f"arrayoptim {release}"

@@ -1,0 +1,14 @@
+"""Pages whose examples need more than NumPy run where what they need is installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+NEEDS = {
+    "backends_and_dtypes.rst": ("jax", "ml_dtypes", "torch"),
+    "coming_from/keras3.rst": ("keras", "torch"),
+    "coming_from/optax.rst": ("jax", "optax"),
+    "coming_from/torch.rst": ("torch",),
+}
+collect_ignore = [page for page, modules in NEEDS.items() if not all(map(find_spec, modules))]
+collect_ignore += ["_build", "conf.py", "optimizer_pages.py", "optimizers/generated"]

@@ -1,0 +1,99 @@
+"""Sphinx extension: writes a page for each registered optimizer, from the class itself."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import arrayoptim as ao
+
+FOLDER = Path(__file__).parent / "optimizers" / "generated"
+
+
+def rules(cls: type[ao.Optimizer]) -> list[Any]:
+    """Return the rules written in the module of a class: its own and its variants."""
+    known = type(cls().rule)
+    return [value for value in vars(sys.modules[cls.__module__]).values() if type(value) is known]
+
+
+def heading(text: str, underline: str) -> str:
+    """Return a title."""
+    return f"{text}\n{underline * len(text)}\n"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in [headers, *rows]:
+        for i, cell in enumerate(row):
+            lines.append(f"   {'*' if i == 0 else ' '} - {cell}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def code(text: str) -> str:
+    """Return a block of Python."""
+    lines = [f"   {line}".rstrip() for line in text.splitlines()]
+    return "\n".join([".. code-block:: python", "", *lines]) + "\n"
+
+
+def hyperparameters(cls: type[ao.Optimizer]) -> str:
+    """Return the table of what a class declares."""
+    rows = []
+    for name, declared in cls.hyperparameters.items():
+        allowed = declared.interval.text if declared.interval else declared.wanted
+        keyword = " (keyword only)" if declared.keyword else ""
+        rows.append([f"``{name}``{keyword}", f"``{declared.default!r}``", allowed, declared.doc])
+    return table(["name", "default", "allowed", "meaning"], rows)
+
+
+def slots(cls: type[ao.Optimizer]) -> str:
+    """Return the table of the state arrays each rule keeps."""
+    rows = [
+        [f"``{rule.name}``", ", ".join(f"``{slot}``" for slot in rule.slots)] for rule in rules(cls)
+    ]
+    scalars = ", ".join(f"``{name}``" for name in cls().initial_scalars()) or "none"
+    note = (
+        "One array of each slot per parameter, of its shape, all zero before the first step. "
+        "16-bit parameters have float32 slots and one more, ``master``, unless ``master=False``. "
+        f"Numbers kept beside ``iterations``: {scalars}.\n"
+    )
+    return table(["rule", "slots"], rows) + "\n" + note
+
+
+def page(cls: type[ao.Optimizer]) -> str:
+    """Return the page of one optimizer."""
+    sources = [code(inspect.getsource(rule.function)) for rule in rules(cls)]
+    parts = [
+        heading(cls.__name__, "="),
+        f".. autoclass:: arrayoptim.{cls.__name__}\n   :no-members:\n",
+        heading("Hyperparameters", "-"),
+        hyperparameters(cls),
+        heading("State", "-"),
+        slots(cls),
+        heading("Update rule", "-"),
+        "What every engine runs, with the arrays in place of the letters:\n",
+        *sources,
+    ]
+    return "\n".join(parts)
+
+
+def write(app: Any = None) -> None:
+    """Write every page whose text has changed, and remove those of classes that are gone."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    pages = {f"{name}.rst": page(type(ao.get(name))) for name in ao.names()}
+    for old in FOLDER.glob("*.rst"):
+        if old.name not in pages:
+            old.unlink()
+    for name, text in pages.items():
+        target = FOLDER / name
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            target.write_text(text, encoding="utf-8")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("builder-inited", write)
+    return {"parallel_read_safe": True}
