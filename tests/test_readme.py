@@ -1,0 +1,41 @@
+"""The README: its examples run, and its table is that of the registry."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import arrayoptim as ao
+from backends import BACKENDS
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
+
+
+def runnable(example: str) -> bool:
+    """Whether the libraries an example imports are among the backends under test."""
+    imported = set(re.findall(r"^import (\w+)", example, flags=re.MULTILINE))
+    return not (imported & {"torch", "jax"}) - {backend.name for backend in BACKENDS}
+
+
+@pytest.mark.parametrize("example", list(filter(runnable, EXAMPLES)))
+def test_example(example: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+
+
+def row(optimizer: Any) -> str:
+    summary = inspect.cleandoc(type(optimizer).__doc__).splitlines()[0].rstrip(".")
+    slots = ", ".join(f"`{slot}`" for slot in optimizer.rule.slots)
+    return f"| `{type(optimizer).__name__}` | {summary} | {slots} |"
+
+
+def test_table() -> None:
+    rows = "\n".join(row(ao.get(name)) for name in ao.names())
+    assert f"|---|---|---|\n{rows}\n\n" in TEXT
