@@ -123,7 +123,7 @@ def demo(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into ``docs/_build``; a warning is an error."""
     session.install("-e", ".", *group("docs"))
-    session.run("sphinx-build", "-W", "--keep-going", "-n", "docs", "docs/_build", *session.posargs)
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build", *session.posargs)
 
 
 @nox.session
