@@ -1,0 +1,238 @@
+"""Arrays of the same dtypes, which one call of one kernel sweeps."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .._backend import COMPUTE
+from .._rule import Rule
+from . import _cpu_threads as threads
+from ._cpu_addresses import ITEMSIZE, Reader, reals
+from ._cpu_native import Kernel, kernel
+from ._cpu_source import STAGES, squares_program, sweep_program
+from ._cpu_tables import address, cells, cut
+
+PARALLEL = 200_000
+"""Elements from which on more threads than one are faster."""
+
+EXTRA = ("master", "average")
+"""Slots that belong to stages, in the order of the pointer table."""
+
+Values = Mapping[str, Any]
+
+
+class Batch:
+    """Some leaves of a tree, with the tables that kernels walk.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    reader : Reader
+        Knows the parameters' shapes and order in memory.
+    dtypes : mapping of str to str
+        The dtype of each slot, and that of the parameters as ``p``.
+    columns : mapping of str to tuple of array
+        For each of these, the arrays of all leaves.
+    take : callable
+        Gives this batch's part of a sequence over all leaves.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        reader: Reader,
+        dtypes: Mapping[str, str],
+        columns: Mapping[str, tuple[Any, ...]],
+        take: Callable[[Sequence[Any]], tuple[Any, ...]],
+    ) -> None:
+        self.reader, self.take, self.dtype = reader, take, dtypes["p"]
+        self._rule, self._dtypes, self._columns = rule, dtypes, columns
+        self._compute, self._kind = COMPUTE[self.dtype], self.dtype
+        parts = 1 if reals(self.dtype) == self.dtype else 2
+        sizes = [parts * int(np.prod(shape, dtype=np.int64)) for shape in reader.shapes]
+        self.elements, self._chunks = sum(sizes), cut(sizes)
+        count = len(sizes)
+        self._pointers = np.zeros((count, len(columns)), np.int64)
+        self._gradients, self._found = np.zeros((2, count, 1), np.int64)
+        self._one_row, self._all_rows = np.zeros(count, np.int64), np.arange(count)
+        for k, (name, arrays) in enumerate(columns.items()):
+            if reader.read(arrays, dtypes[name], self._pointers, k, True):
+                raise ValueError(f"an array of {name} is not one that `refusal` accepts")
+        self._tables = [
+            address(table)
+            for table in (self._chunks.bounds, self._chunks.table, self._gradients, self._pointers)
+        ]
+
+    def fits(self, params: tuple[Any, ...]) -> bool:
+        """Whether these are the parameters of this batch, where they were in memory.
+
+        Parameters
+        ----------
+        params : tuple of array
+            The batch's part of the leaves.
+
+        Returns
+        -------
+        bool
+            False where an array has another address, shape, dtype or order, or was locked.
+        """
+        refused = self.reader.read(params, self.dtype, self._found, 0, True)
+        return not refused and np.array_equal(self._found[:, 0], self._pointers[:, 0])
+
+    def take_up(self, grads: tuple[Any, ...], paths: Sequence[str], places: Sequence[int]) -> Any:
+        """Note where the gradients are.
+
+        Parameters
+        ----------
+        grads : tuple of array or None
+            One gradient for each parameter.
+        paths : sequence of str
+            What messages call the leaves of the tree.
+        places : sequence of int
+            Which leaves are this batch's.
+
+        Returns
+        -------
+        object
+            What must live until the gradients have been used.
+        """
+        refused = self._locate(grads)
+        if refused:
+            for k in refused:
+                self.reader.check(grads[k], k, self.dtype, paths[places[k]])
+            grads = self._conformed(grads)
+        alias = np.flatnonzero(self._gradients[:, 0] == self._pointers[:, 0])
+        # Kernels take it that a gradient is not the parameter itself.
+        alias = alias[self._gradients[alias, 0] != 0]
+        if len(alias):
+            grads = self._replaced(grads, alias.tolist())
+        return grads
+
+    def _locate(self, grads: tuple[Any, ...]) -> list[int]:
+        return self.reader.read(grads, self._kind, self._gradients, 0, False)
+
+    def _conformed(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Take the dtype that all gradients have; copy those that are not as kernels need them."""
+        kinds = {self.reader.dtype(g) for g in grads if g is not None}
+        wide = self.dtype if reals(self.dtype) != self.dtype else self._compute
+        self._kind = kinds.pop() if len(kinds) == 1 and reals(self.dtype) == self.dtype else wide
+        return self._replaced(grads, self._locate(grads))
+
+    def _replaced(self, grads: tuple[Any, ...], places: list[int]) -> tuple[Any, ...]:
+        copies = list(grads)
+        for k in places:
+            copies[k] = self.reader.conform(grads[k], k, self._kind)
+        if self._locate(tuple(copies)):
+            raise RuntimeError("a copy of a gradient is not as wanted")
+        return tuple(copies)
+
+    def sweep(self, values: Values, count: int, keep: Any) -> None:
+        """Carry out a step on the arrays of the batch.
+
+        Parameters
+        ----------
+        values : mapping
+            Coefficients of the rule and the stages: numbers, or one for each leaf.
+        count : int
+            Number of threads.
+        keep : object
+            What `take_up` gave.
+        """
+        stages = self._stages(values)
+        names = [*self._rule.coefficients, *(name for s in stages for name in STAGES[s])]
+        row, rows = self._coefficients([values[name] for name in names])
+        run = _sweep(self._rule, stages, self._streams(), self._compute)
+        self._run(run, (address(rows), _place(row), 0, 0), count, (keep, row, self))
+        self.reader.wrote(self._columns["p"])
+
+    def _stages(self, values: Values) -> tuple[str, ...]:
+        def used(stage: str) -> bool:
+            slot = stage in self._columns or stage not in EXTRA
+            return slot and all(name in values for name in STAGES[stage])
+
+        return tuple(stage for stage in STAGES if used(stage))
+
+    def _streams(self) -> tuple[tuple[str, str], ...]:
+        labels = {name: f"s{k}" for k, name in enumerate(self._rule.slots)}
+        columns = ((labels.get(name, name), reals(self._dtypes[name])) for name in self._columns)
+        return (("g", reals(self._kind)), *columns)
+
+    def _coefficients(self, values: list[Any]) -> tuple[Any, Any]:
+        """Give the table of coefficients and the row of each tensor in it."""
+        if not any(getattr(value, "ndim", 0) for value in values):
+            return (ctypes.c_double * len(values))(*values), self._one_row
+        parts = [self.take(v) if getattr(v, "ndim", 0) else v for v in values]
+        full = [np.broadcast_to(np.asarray(v, np.float64), len(self._all_rows)) for v in parts]
+        return np.stack(full, axis=1), self._all_rows
+
+    def squares(self, count: int, keep: Any) -> tuple[list[float], int]:
+        """Give the sum of squares of each gradient, and how many entries are not finite.
+
+        Parameters
+        ----------
+        count : int
+            Number of threads.
+        keep : object
+            What `take_up` gave.
+
+        Returns
+        -------
+        sums : list of float
+            By `arrayoptim._norms.sum_of_squares`; 0 for None.
+        nonfinite : int
+            Infinite or NaN entries of all gradients together.
+        """
+        chunks = len(self._chunks.table)
+        sums, counts = np.zeros(chunks), np.zeros(chunks, np.int64)
+        run = _squares(reals(self._kind))
+        last = (0, 0, address(sums), address(counts))
+        self._run(run, last, count, (keep, sums, counts, self))
+        # bincount adds one after another, as the specification does.
+        tensors = self._chunks.table[:, 0]
+        totals = np.bincount(tensors, weights=sums, minlength=len(self._one_row))
+        return totals.tolist(), int(counts.sum())
+
+    def _run(self, run: Kernel, tables: tuple[int, ...], count: int, keep: Any) -> None:
+        tasks = self._chunks.tasks
+        job = cells(0, 0, tasks, *self._tables, *tables, threads.yield_address())
+        threads.run(run, job, keep, min(count, tasks) if self.elements > PARALLEL else 1)
+
+    def traffic(self, values: Values) -> int:
+        """Give the bytes that a sweep reads and writes.
+
+        Parameters
+        ----------
+        values : mapping
+            As for `sweep`.
+
+        Returns
+        -------
+        int
+            The number of bytes.
+        """
+        stages = self._stages(values)
+        used = [n for n in self._columns if n not in EXTRA or n in stages]
+        each = sum(2 * ITEMSIZE[reals(self._dtypes[name])] for name in used)
+        return self.elements * (each + ITEMSIZE[reals(self._kind)])
+
+
+@cache
+def _sweep(
+    rule: Rule, stages: tuple[str, ...], streams: tuple[tuple[str, str], ...], compute: str
+) -> Kernel:
+    return kernel(sweep_program(rule, stages, streams, compute))
+
+
+@cache
+def _squares(dtype: str) -> Kernel:
+    return kernel(squares_program(dtype))
+
+
+def _place(row: Any) -> int:
+    return address(row) if isinstance(row, np.ndarray) else ctypes.addressof(row)

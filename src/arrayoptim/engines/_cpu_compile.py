@@ -1,0 +1,52 @@
+"""From a program to optimised LLVM IR, by Numba. Imported only where nothing is cached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit, types
+
+from ._cpu_memory import COMPUTE, JOB_ACCESS, Stream
+from ._cpu_source import Program
+from ._cpu_vocabulary import vocabulary
+
+_INLINED: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
+_BARE: dict[str, Any] = {
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+
+
+def compiled(program: Program) -> tuple[str, str]:
+    """Compile a program.
+
+    Parameters
+    ----------
+    program : Program
+        The program.
+
+    Returns
+    -------
+    name, text : str
+        Name of the kernel's function and the module as optimised LLVM IR.
+    """
+    names = _namespace(program)
+    exec(program.source, names)
+    kernel = njit(types.void(types.int64, types.int64), **_BARE)(names["kernel"])
+    (signature,) = kernel.signatures
+    result: Any = kernel.overloads[signature]
+    return result.fndesc.llvm_func_name, kernel.inspect_llvm(signature)
+
+
+def _namespace(program: Program) -> dict[str, Any]:
+    names: dict[str, Any] = dict(JOB_ACCESS)
+    names["compute"] = COMPUTE[program.compute][0]
+    names["xp"] = vocabulary()
+    for position, (name, storage) in enumerate(program.streams):
+        stream = Stream(position, len(program.streams), storage, program.compute)
+        names[f"load_{name}"], names[f"store_{name}"] = stream.load(), stream.store()
+        names[f"stored_{name}"], names[f"squares_{name}"] = stream.stored(), stream.squares()
+    for name, function in program.functions:
+        names[name] = njit(**_INLINED)(function)
+    return names

@@ -1,0 +1,224 @@
+"""The CPU engine: one fused, multi-tensor loop over NumPy arrays and torch CPU tensors.
+
+The loop is compiled from the very functions that the array engine calls, and gives the
+same bits on any number of threads. A step is at most two passes over memory: one over
+the gradients where their norm is wanted, and one that does everything else.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from .._backend import COMPUTE
+from .._rule import Rule
+from .._typing import Array
+from ._cpu_addresses import Reader
+from ._cpu_batches import EXTRA, Batch, Values
+from ._cpu_numpy import NumPyReader
+from ._cpu_threads import available
+from ._cpu_torch import TorchReader
+
+__all__ = ["Plan", "refusal"]
+
+
+def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
+    """Say why the engine does not serve a parameter.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    param : array
+        The parameter.
+    slots : mapping of str to array
+        Its slots.
+
+    Returns
+    -------
+    str or None
+        The reason; None where the engine serves it.
+    """
+    if rule.kind == "matrix":
+        return f"the rule {rule.name} is no loop over elements"
+    if find_spec("numba") is None:
+        return "Numba is not installed"
+    reader = _reader(param)
+    if reader is None:
+        return f"a {type(param).__qualname__} is neither a NumPy array nor a torch tensor"
+    for name, array in (("parameter", param), *slots.items()):
+        reason = reader.refusal(array, True)
+        if reason is None and reader.dtype(array) not in COMPUTE:
+            reason = f"there is no arithmetic for {reader.dtype(array)}"
+        if reason is None and not (array.shape == param.shape and reader.dense(array, param)):
+            reason = "its elements are not side by side in the order of the parameter's"
+        if reason is not None:
+            return reason if array is param else f"slot {name!r}: {reason}"
+    return None
+
+
+def _reader(param: Array) -> type[Reader] | None:
+    if isinstance(param, np.ndarray):
+        return NumPyReader
+    torch = sys.modules.get("torch")
+    return TorchReader if torch is not None and isinstance(param, torch.Tensor) else None
+
+
+class Plan:
+    """Steps for one list of arrays, of which it knows the addresses.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    params : sequence of array
+        Parameters that `refusal` accepts, no two of which share memory.
+    slots : sequence of mapping of str to array
+        The slots of each by name: those of the rule, ``master`` where a 16-bit parameter
+        has one, ``average`` where its moving average is wanted. They are updated in place.
+    paths : sequence of str, optional
+        What messages call the parameters.
+    threads : int, optional
+        Number of threads; by default Numba's, or that of the processors.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        params: Sequence[Array],
+        slots: Sequence[Mapping[str, Array]],
+        *,
+        paths: Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        count = len(params)
+        self._paths = [str(k) for k in range(count)] if paths is None else list(paths)
+        self._threads, self._lock = threads, threading.Lock()
+        groups: dict[Any, list[int]] = {}
+        for place, (param, state) in enumerate(zip(params, slots, strict=True)):
+            reader = _reader(param)
+            if reader is None:
+                raise TypeError(f"parameter {self._paths[place]!r}: {refusal(rule, param, state)}")
+            names = (*rule.slots, *(name for name in EXTRA if name in state))
+            kinds = tuple((name, reader.dtype(state[name])) for name in names)
+            groups.setdefault((reader, reader.dtype(param), kinds), []).append(place)
+        self._count, self._places = count, list(groups.values())
+        self._batches = [_batch(rule, key, places, params, slots) for key, places in groups.items()]
+
+    def fits(self, params: Sequence[Array]) -> bool:
+        """Whether the plan is for these arrays, where they are now.
+
+        Parameters
+        ----------
+        params : sequence of array
+            Parameters.
+
+        Returns
+        -------
+        bool
+            False where a parameter has another address, shape, dtype or order in memory
+            than when the plan was made, or can no longer be written: make another plan.
+        """
+        if len(params) != self._count:
+            return False
+        with self._lock:
+            return all(batch.fits(batch.take(params)) for batch in self._batches)
+
+    def sweep(self, grads: Sequence[Array | None], values: Values) -> None:
+        """Carry out a step in place.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients; a parameter whose gradient is None stays as it is.
+        values : mapping
+            The rule's coefficients by name: numbers, or one-dimensional arrays with one
+            number for each parameter. Also, where that stage is wanted: ``scale`` and
+            ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of the average.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient does not fit its parameter. Nothing has changed then.
+        """
+        with self._lock:
+            for batch, keep in self._taken_up(grads):
+                batch.sweep(values, self._workers(), keep)
+
+    def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], int]:
+        """Read the gradients once.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+
+        Returns
+        -------
+        sums : list of float
+            For each gradient what `arrayoptim._norms.sum_of_squares` gives; 0 for None.
+        nonfinite : int
+            How many entries of all gradients are infinite or NaN.
+        """
+        sums, nonfinite = np.zeros(self._count), 0
+        with self._lock:
+            taken = self._taken_up(grads)
+            for places, (batch, keep) in zip(self._places, taken, strict=True):
+                sums[places], count = batch.squares(self._workers(), keep)
+                nonfinite += count
+        return sums.tolist(), nonfinite
+
+    def traffic(self, values: Values) -> int:
+        """Give the bytes that a sweep reads and writes.
+
+        Parameters
+        ----------
+        values : mapping
+            As for `sweep`.
+
+        Returns
+        -------
+        int
+            The number of bytes.
+        """
+        return sum(batch.traffic(values) for batch in self._batches)
+
+    def _taken_up(self, grads: Sequence[Array | None]) -> list[tuple[Batch, Any]]:
+        # All gradients are looked at before anything is written.
+        if len(grads) != self._count:
+            raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
+        taken = []
+        for batch, places in zip(self._batches, self._places, strict=True):
+            taken.append((batch, batch.take_up(batch.take(grads), self._paths, places)))
+        return taken
+
+    def _workers(self) -> int:
+        return available() if self._threads is None else self._threads
+
+
+def _batch(
+    rule: Rule,
+    key: tuple[type[Reader], str, tuple[tuple[str, str], ...]],
+    places: list[int],
+    params: Sequence[Array],
+    slots: Sequence[Mapping[str, Array]],
+) -> Batch:
+    make_reader, dtype, kinds = key
+    columns = {"p": tuple(params[k] for k in places)}
+    columns |= {name: tuple(slots[k][name] for k in places) for name, _ in kinds}
+    take = _taker(places, len(params))
+    return Batch(rule, make_reader(columns["p"]), {"p": dtype, **dict(kinds)}, columns, take)
+
+
+def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    if len(places) == count:
+        return tuple
+    if len(places) == 1:
+        return lambda items: (items[places[0]],)
+    return operator.itemgetter(*places)
