@@ -1,0 +1,122 @@
+"""How a list of unnamed arrays is cut into slots.
+
+Keras writes an optimizer's variables as one list. Its order follows from the class and a few
+hyperparameters; the number of parameters follows from the list's length.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Slots = dict[str, list[Any]]
+Shapes = Counter[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One order of the arrays.
+
+    Attributes
+    ----------
+    blocks : tuple of str
+        Slots that come one after the other, each with the arrays of all parameters.
+    together : tuple of str
+        Slots that come first, interleaved: all those of one parameter, then of the next.
+    lead : int
+        Arrays per parameter before all slots, which are no part of the rule's state.
+    placeholders : bool
+        Whether one array of shape (1,) per parameter follows.
+    """
+
+    blocks: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
+    lead: int = 0
+    placeholders: bool = False
+
+    @property
+    def per_parameter(self) -> int:
+        """The number of arrays per parameter."""
+        return self.lead + len(self.together) + len(self.blocks) + self.placeholders
+
+    def __str__(self) -> str:
+        names = [*self.together, *self.blocks, *["(1,) placeholders"] * self.placeholders]
+        return " + ".join([*[f"{self.lead} others"] * bool(self.lead), *names]) or "no slots"
+
+
+def fit(arrays: Sequence[Any], layout: Layout, within: Shapes | None = None) -> Slots | None:
+    """Cut the list as the layout says, if its length and the shapes allow it.
+
+    Parameters
+    ----------
+    arrays : sequence
+        Objects with a shape.
+    layout : Layout
+        The order supposed.
+    within : Counter, optional
+        How often each shape occurs among the model's variables.
+    """
+    if layout.per_parameter == 0:
+        return {} if not arrays else None
+    n, rest = divmod(len(arrays), layout.per_parameter)
+    if rest or n == 0:
+        return None
+    arrays = arrays[layout.lead * n :]
+    width = len(layout.together)
+    slots = {name: list(arrays[i : width * n : width]) for i, name in enumerate(layout.together)}
+    blocks = [list(arrays[i : i + n]) for i in range(width * n, len(arrays), n)]
+    if layout.placeholders and any(array.shape != (1,) for array in blocks.pop()):
+        return None
+    slots.update(zip(layout.blocks, blocks, strict=True))
+    shapes = [[array.shape for array in found] for found in slots.values()]
+    if any(found != shapes[0] for found in shapes):
+        return None
+    if within is not None and shapes and Counter(shapes[0]) - within:
+        return None
+    return slots
+
+
+def choose(
+    arrays: Sequence[Any], layouts: Sequence[Layout], what: str, within: Shapes | None = None
+) -> Slots:
+    """Cut the list by the one layout that fits it.
+
+    Parameters
+    ----------
+    arrays : sequence
+        Objects with a shape.
+    layouts : sequence of Layout
+        Those possible.
+    what : str
+        Words for the optimizer, for messages.
+    within : Counter, optional
+        How often each shape occurs among the model's variables.
+
+    Raises
+    ------
+    ValueError
+        If none fits, or more than one.
+    """
+    fits = [(layout, fit(arrays, layout, within)) for layout in layouts]
+    found = [(layout, slots) for layout, slots in fits if slots is not None]
+    if not found and not arrays:
+        raise ValueError(
+            f"found no slots of {what}, wanted {' or '.join(map(str, layouts))}: the model was "
+            "saved before its first training step; train it, then save"
+        )
+    if not found:
+        shapes = ", ".join(str(array.shape) for array in arrays[:12])
+        raise ValueError(
+            f"found {len(arrays)} slot arrays of {what} with shapes {shapes}"
+            f"{', ...' if len(arrays) > 12 else ''}; wanted, for each parameter, "
+            f"{' or '.join(map(str, layouts))}, in that order"
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"the {len(arrays)} slot arrays of {what} can be read as "
+            f"{' or as '.join(str(layout) for layout, _ in found)}, and the file does not say "
+            "which; save the whole model, with its configuration, instead"
+        )
+    return found[0][1]
