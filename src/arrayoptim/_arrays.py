@@ -120,6 +120,9 @@ class _Torch(Backend):
     def dtype_name(self, kind: Any) -> str:
         return str(kind)[6:]
 
+    def dense(self, x: Array) -> bool:
+        return bool(x.layout == self.xp.strided)
+
     def cast(self, x: Array, dtype: str) -> Array:
         return x.to(getattr(self.xp, dtype))
 

@@ -63,6 +63,10 @@ class Backend:
         """Give the array's device; None where it is not known yet."""
         return x.device
 
+    def dense(self, x: Array) -> bool:
+        """Whether the array holds all its entries."""
+        return True
+
     def traced(self, x: Array) -> bool:
         """Whether the array is a compiler's stand-in, without values."""
         return False

@@ -141,6 +141,8 @@ def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
     device, place = backend.device(p), backend.device(g)
     if device != place and device is not None and place is not None:
         return ValueError(f"found it on device {place}, wanted {device}")
+    if not backend.dense(g):
+        return ValueError("found a sparse array; pass a dense one")
     dtype, kind = backend.dtype(p), backend.dtype(g)
     if kind not in COMPUTE:
         return TypeError(f"found data type {kind}, wanted a floating-point type")

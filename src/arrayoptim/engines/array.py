@@ -88,9 +88,8 @@ def sweep(
             put(i, _update(step.rule, backend, operands[key], p, g, slots[i]))
     for (backend, _), places in compiled.items():
         given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
-        for i, result in zip(
-            places, _compiled(step.rule, backend)(step.values, *given), strict=True
-        ):
+        results = _compiled(step.rule, backend)(step.values, *given)
+        for i, result in zip(places, results, strict=True):
             put(i, result)
     return new_params, new_slots
 
