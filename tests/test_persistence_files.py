@@ -1,9 +1,8 @@
-"""Files written here: read back bit for bit, readable by Keras 2.0, replaced whole."""
+"""Files written here: read back bit for bit, and readable by Keras 2.0."""
 
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -248,109 +247,6 @@ def test_describe(tmp_path: Path) -> None:
     assert outlines == [(a.shape, a.dtype, a.nbytes) for a in wanted.slots["velocity"]]
     found.slots = wanted.slots
     same_record(found, wanted)
-
-
-@pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_groups(libver: str, tmp_path: Path) -> None:
-    """Into a file, a group, or the group optimizer_weights itself, which stays usable."""
-    with h5py.File(tmp_path / "model.h5", "w", libver=libver) as f:
-        f["model_weights/kernel"] = np.ones(2)
-        f.attrs["keras_version"] = "2.0.9"
-        own = f.create_group("second/optimizer_weights")
-        own.attrs["weight_names0"] = "old"
-        own["rubbish/x"] = 1
-        for target in (f, f.create_group("runs/1"), own):
-            for seed, class_name in enumerate(["Adam", "Nadam"]):
-                write_group(target, record(class_name, seed))
-                same_record(read_group(target), record(class_name, seed))
-        assert set(own) == {"Nadam"}
-        assert set(f) == {"model_weights", "optimizer_weights", "runs", "second"}
-        assert set(f["second"]) == {"optimizer_weights"}
-    same_record(read(tmp_path / "model.h5"), record("Nadam", 1))
-
-
-def test_a_failed_write_leaves_the_group(tmp_path: Path) -> None:
-    """Whatever goes wrong."""
-
-    def fail() -> np.ndarray:
-        raise KeyboardInterrupt
-
-    broken = record("Nadam")
-    broken.slots["velocity"][2] = fail
-    with h5py.File(tmp_path / "w.h5", "w") as f:
-        for target in (f, f.create_group("a/optimizer_weights")):
-            write_group(target, record())
-            with pytest.raises(KeyboardInterrupt):
-                write_group(target, broken)
-            same_record(read_group(target), record())
-        assert set(f) == {"a", "optimizer_weights"}
-    write(tmp_path / "x.h5", record())
-    with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "x.h5", broken)
-    same_record(read(tmp_path / "x.h5"), record())
-    assert {path.name for path in tmp_path.iterdir()} == {"w.h5", "x.h5"}
-
-
-def test_permissions_and_links(tmp_path: Path) -> None:
-    """The umask counts for new files, old ones keep their mode, links stay links."""
-    path, link = tmp_path / "w.h5", tmp_path / "link.h5"
-    before = os.umask(0o027)
-    try:
-        write(path, record())
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    path.chmod(0o600)
-    link.symlink_to("w.h5")
-    write(link, record(seed=1))
-    assert link.is_symlink()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    same_record(read(path), record(seed=1))
-    dangling = tmp_path / "dangling.h5"
-    dangling.symlink_to("new.h5")
-    write(str(dangling), record(), overwrite=False)
-    same_record(read(tmp_path / "new.h5"), record())
-
-
-def test_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """No directory, no file, or a file that shall stay."""
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        write(tmp_path / "nowhere" / "w.h5", record())
-    with pytest.raises(IsADirectoryError, match="directory"):
-        write(tmp_path, record())
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="regular file"):
-        write(tmp_path / "pipe", record())
-    (tmp_path / "w.h5").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"overwrite.*w\.h5"):
-        write(tmp_path / "w.h5", record(), overwrite=False)
-    assert (tmp_path / "w.h5").read_text() == "mine"
-    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "w.h5"}
-
-
-@pytest.mark.parametrize("links", [True, False])
-def test_a_file_that_appears_meanwhile(
-    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without `overwrite`, what another process has just written stays."""
-    path = tmp_path / "w.h5"
-
-    def refuse(*args: Any) -> None:
-        raise PermissionError
-
-    def late() -> np.ndarray:
-        path.write_text("theirs")
-        return np.zeros(2)
-
-    if not links:
-        monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(FileExistsError):
-        write(path, one(late), overwrite=False)
-    assert path.read_text() == "theirs"
-    path.unlink()
-    write(path, record(), overwrite=False)
-    same_record(read(path), record())
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_h5py_comes_late() -> None:

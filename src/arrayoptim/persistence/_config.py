@@ -42,7 +42,10 @@ def loads(text: str) -> dict[str, Any]:
     ValueError
         If it is no JSON object.
     """
-    config = json.loads(text, object_hook=_revive)
+    try:
+        config = json.loads(text, object_hook=_revive)
+    except ValueError as error:
+        raise ValueError(f"found a config that is no JSON ({error}), wanted an object") from error
     if not isinstance(config, dict):
         raise ValueError(f"found a config of type {type(config).__name__}, wanted a JSON object")
     return config

@@ -135,7 +135,11 @@ def interpret(group: Any) -> Record:
     ValueError
         If the format is newer, or anything is missing or contradictory.
     """
-    _whole(group, "format", FORMAT, " is newer than this version of arrayoptim reads; update it")
+    if _whole(group, "format", 1) > FORMAT:
+        raise ValueError(
+            f"found format {group.attrs['format']}, wanted at most {FORMAT}: the file was written "
+            "by a newer version of arrayoptim; update it"
+        )
     names = _listed(group, "weight_names") + _listed(group, "extra_names")
     declared = [_names.decode(name.encode()) for name in _listed(group, "slots")]
     record = Record(
@@ -157,6 +161,9 @@ def interpret(group: Any) -> Record:
         ]
     for name in names:
         _place(record, Stored(group, name))
+    for slot, paths in (record.paths or {}).items():
+        if len(set(paths)) < len(paths):
+            raise ValueError(f"found two arrays of {slot} for one parameter, wanted one")
     return record
 
 
@@ -184,11 +191,8 @@ def _listed(group: Any, name: str) -> list[str]:
     return names
 
 
-def _whole(group: Any, name: str, most: int | None = None, beyond: str = "") -> int:
+def _whole(group: Any, name: str, least: int = 0) -> int:
     value = group.attrs.get(name)
-    least = 0 if most is None else 1
     if not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name}: found {value!r}, wanted a whole number from {least}")
-    if most is not None and value > most:
-        raise ValueError(f"{name} {value}{beyond}")
     return int(value)
