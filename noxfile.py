@@ -49,7 +49,7 @@ def backends(name: str) -> tuple[list[str], dict[str, str]]:
 def check(session: nox.Session, name: str, *options: str) -> None:
     """Install the package and a choice of backends, then run pytest."""
     needed, variables = backends(name)
-    session.install("-e", ".", *group("coverage"), *needed)
+    session.install("-e", ".[demo]", *group("coverage"), *needed)
     session.run("pytest", *options, *session.posargs, env=variables)
 
 
@@ -61,7 +61,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", *(["--fix"] if fix else []))
     session.run("ruff", "format", *([] if fix else ["--diff"]))
     session.run("codespell")
-    session.run("lint-imports")
+    session.run("lint-imports", "--no-cache")
     session.run("deptry", ".")
     session.run("numpydoc", "lint", *sorted(map(str, Path("src").rglob("*.py"))))
 
@@ -90,7 +90,7 @@ def matrix(session: nox.Session, backend: str) -> None:
 def minimums(session: nox.Session) -> None:
     """Test on the oldest Python with the oldest supported version of every dependency."""
     oldest = [bound.replace(">=", "==") for bound in PROJECT["project"]["dependencies"]]
-    session.install(".", *oldest, *group("test"))
+    session.install(".[demo]", *oldest, *group("test"))
     session.run("pytest", *session.posargs, env={"ARRAYOPTIM_TEST_BACKENDS": "numpy"})
 
 
