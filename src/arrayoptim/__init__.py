@@ -21,6 +21,7 @@ from ._hyper import bias_correction, hyper
 from ._registry import names, register
 from ._rule import Rule, rule
 from ._version import __version__
+from .engines import engine
 from .gradients import clip_norm
 from .loading import load
 from .optimizer import Optimizer
@@ -51,6 +52,7 @@ __all__ = [
     "bias_correction",
     "clip_norm",
     "deserialize",
+    "engine",
     "get",
     "hyper",
     "load",

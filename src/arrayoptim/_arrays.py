@@ -19,6 +19,7 @@ __all__ = [
     "Backend",
     "backend_of",
     "is_array",
+    "is_array_type",
 ]
 
 
@@ -267,10 +268,14 @@ def _find(kind: type) -> Backend | None:
     return found
 
 
+def is_array_type(kind: type) -> bool:
+    """Whether arrays of this type are of a library that is served."""
+    return (_KINDS[kind] if kind in _KINDS else _find(kind)) is not None
+
+
 def is_array(x: Any) -> bool:
     """Whether this is an array of a library that is served."""
-    kind = type(x)
-    return (_KINDS[kind] if kind in _KINDS else _find(kind)) is not None
+    return is_array_type(type(x))
 
 
 def backend_of(x: Array) -> Backend:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ._arrays import COMPLEX, COMPUTE, backend_of
 from ._overlap import overlapping
-from ._trees import Structure, flatten
-from ._typing import Array, Tree
+from ._trees import Structure
+from ._typing import Array
 
 
 @dataclass(frozen=True)
@@ -101,33 +100,53 @@ def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> Non
     )
 
 
-def gradients(grads: Tree, leaves: Sequence[Array | None], structure: Structure) -> list[Any]:
-    """Give the gradients in the order of the parameters, None where there is none.
+def same_structure(found: Structure, wanted: Structure) -> None:
+    """Refuse gradients whose tree has other leaves than the parameters'.
 
     Raises
     ------
     ValueError
-        If structure, shape, library or device differ from the parameters'.
+        With the paths that are missing and unexpected.
+    """
+    if found.paths == wanted.paths:
+        return
+    missing = [path for path in wanted.paths if path not in found.paths]
+    extra = [path for path in found.paths if path not in wanted.paths]
+    raise ValueError(
+        f"the gradients' tree differs from the parameters' ({len(found.paths)} leaves against "
+        f"{len(wanted.paths)}). missing: {', '.join(missing) or 'none'}; "
+        f"unexpected: {', '.join(extra) or 'none'}"
+    )
+
+
+def gradients(
+    grads: Sequence[Array | None],
+    leaves: Sequence[Array | None],
+    structure: Structure,
+    places: Iterable[int] | None = None,
+) -> None:
+    """Refuse gradients that do not fit their parameters.
+
+    Parameters
+    ----------
+    grads, leaves : sequence of array or None
+        Gradients and parameters.
+    structure : Structure
+        The parameters' structure.
+    places : iterable of int, optional
+        Which ones to look at; all by default.
+
+    Raises
+    ------
+    ValueError
+        If a shape, library or device differs.
     TypeError
         If a gradient is not of a floating-point type, or complex for a real parameter.
     """
-    found, other = flatten(grads, "gradients")
-    if other.paths != structure.paths:
-        missing = [path for path in structure.paths if path not in other.paths]
-        extra = [path for path in other.paths if path not in structure.paths]
-        listing = (
-            f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(extra) or 'none'}"
-        )
-        raise ValueError(
-            f"the gradients' tree differs from the parameters' "
-            f"({len(other.paths)} leaves against {len(structure.paths)}). {listing}"
-        )
-    for path, g, p in zip(structure.paths, found, leaves, strict=True):
-        if g is not None:
-            fault = _gradient_fault(g, p)
-            if fault is not None:
-                raise type(fault)(f"gradient of parameter {path!r}: {fault}")
-    return found
+    for i in range(len(leaves)) if places is None else places:
+        fault = None if grads[i] is None else _gradient_fault(grads[i], leaves[i])
+        if fault is not None:
+            raise type(fault)(f"gradient of parameter {structure.paths[i]!r}: {fault}")
 
 
 def _gradient_fault(g: Array, p: Array | None) -> Exception | None:

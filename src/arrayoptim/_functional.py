@@ -77,7 +77,9 @@ class Functional(Stepping):
         """
         leaves, structure = flatten(params)
         described = checks.describe(leaves, structure)
-        gradients = checks.gradients(grads, leaves, structure)
+        gradients, other = flatten(grads, "gradients")
+        checks.same_structure(other, structure)
+        checks.gradients(gradients, leaves, structure)
         old = from_tree(state, described, self._slot_leaves(state, structure))
         compiler = _compiler(leaves)
         values = {n: self._value(n, state, compiler) for n in self.hyperparameters}

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 class Persistent(Stepping):
     """The part of `arrayoptim.Optimizer` that saves and restores."""
 
+    def reset(self) -> None:
+        """Forget all state, loaded and not yet used state too; the hyperparameters stay."""
+        super().reset()
+        self._pending: persistence.Record | list[Any] | None = None
+        self._pending_strict = True
+
     @property
     def weights(self) -> list[Any]:
         """The state's own arrays, in the order of `get_weights`; empty before `init`."""
@@ -65,8 +71,7 @@ class Persistent(Stepping):
             if self._state is None:
                 self._pending = [np.array(value) for value in weights]
             else:
-                self._state = from_list(self._state, list(weights), type(self).__name__)
-                self._interrupted = False
+                self._replace_state(from_list(self._state, list(weights), type(self).__name__))
 
     def save_weights(self, filepath: str | Path, overwrite: bool = True) -> None:
         """Save the state, with class and hyperparameters, to an HDF5 file.
@@ -179,13 +184,11 @@ class Persistent(Stepping):
             before = self._hyper
             self._hyper = wanted
             try:
-                self._state, report = from_record(
-                    self._reshaped(self._state), record, strict=strict
-                )
+                new, report = from_record(self._reshaped(self._state), record, strict=strict)
             except Exception:
                 self._hyper = before
                 raise
-            self._interrupted = False
+            self._replace_state(new)
             return report
 
     def _reshaped(self, state: State) -> State:
@@ -226,11 +229,9 @@ class Persistent(Stepping):
             state, _ = from_record(state, pending, strict=self._pending_strict)
         return state
 
-    def reset(self) -> None:
-        """Forget all state, loaded and not yet used state too; the hyperparameters stay."""
-        super().reset()
-        self._pending: persistence.Record | list[Any] | None = None
-        self._pending_strict = True
+    def _replace_state(self, state: State) -> None:
+        super()._replace_state(state)
+        self._pending = None
 
 
 def _to_host(x: Array) -> np.ndarray:

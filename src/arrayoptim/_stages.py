@@ -3,14 +3,15 @@
 They obey the grammar of a rule: straight-line, no literals, the exact vocabulary
 only. The array engine calls them on whole arrays, the fused engines compile the
 very same functions into their loops, so both give the same bits. The order of a
-step is ``heal``, ``clip``, ``couple``, ``decay``, the rule, ``average``.
+step is ``heal`` or ``compensate``, ``clip``, ``couple``, ``decay``, the rule,
+``remainder``, ``average``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["average", "clip", "couple", "decay", "heal"]
+__all__ = ["average", "clip", "compensate", "couple", "decay", "heal", "remainder"]
 
 
 def heal(p: Any, master: Any, stored: Any, xp: Any) -> Any:
@@ -34,6 +35,44 @@ def heal(p: Any, master: Any, stored: Any, xp: Any) -> Any:
         wrote to the parameter since then wins over the master.
     """
     return xp.where(stored == p, master, p)
+
+
+def compensate(p: Any, lost: Any, xp: Any) -> Any:
+    """Return a 16-bit parameter together with what its rounding lost.
+
+    Parameters
+    ----------
+    p, lost : array
+        The 16-bit parameter and the `remainder` of the last step, both widened to float32.
+    xp : namespace
+        The array library.
+
+    Returns
+    -------
+    array
+        ``p + lost``.
+    """
+    return p + lost
+
+
+def remainder(p: Any, stored: Any, xp: Any) -> Any:
+    """Return what rounding a parameter to 16 bits loses.
+
+    Parameters
+    ----------
+    p : array
+        The new parameter in float32.
+    stored : array
+        `p` rounded to the parameter's 16-bit dtype and widened again.
+    xp : namespace
+        The array library.
+
+    Returns
+    -------
+    array
+        ``p - stored``, which another 16-bit number holds nearly exactly.
+    """
+    return p - stored
 
 
 def clip(g: Any, scale: Any, bound: Any, xp: Any) -> Any:

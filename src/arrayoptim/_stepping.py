@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from ._rule import Rule
 from ._state import State
 from ._trees import Structure, flatten
 from ._typing import Array, Namespace, Scalar, Tree
-from .engines import Step, sweep
+from .engines import Prepared, Step
 from .gradients import clip_factor, global_norm
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ class Stepping(Declared, ABC):
         doc="Whether 16-bit parameters keep their float32 value as another slot.",
     )
 
+    threads: Any = hyper(
+        default=None,
+        interval="[1, inf)",
+        integer=True,
+        kw_only=True,
+        doc="Threads of the CPU engine; as many as Numba uses if None.",
+    )
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an optimizer without state, and with a lock so that threads take whole steps."""
         self = super().__new__(cls)
@@ -64,12 +73,13 @@ class Stepping(Declared, ABC):
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the lock, which cannot be pickled."""
-        return {key: value for key, value in vars(self).items() if key != "_lock"}
+        """Leave out the lock and the engines, which cannot be pickled."""
+        return vars(self) | {"_lock": None, "_prepared": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up the state; the lock is the new object's own."""
+        """Take up the state, with a lock of its own."""
         vars(self).update(state)
+        self._make_lock()
 
     # ---- what a subclass says
 
@@ -146,11 +156,14 @@ class Stepping(Declared, ABC):
             has changed then.
         """
         leaves, structure = flatten(params)
+        found, other = flatten(grads, "gradients")
+        if other is not structure:
+            checks.same_structure(other, structure)
         with self._lock:
-            state = self._ready(leaves, structure)
-            gradients = checks.gradients(grads, leaves, structure)
-            new = self._advance(state, leaves, gradients)
-        if all(a is b for a, b in zip(new, leaves, strict=True)):
+            prepared = self._prepare(leaves, structure)
+            checks.gradients(found, leaves, structure, prepared.others)
+            new = self._advance(prepared, leaves, found)
+        if all(map(operator.is_, new, leaves)):
             return params
         return structure.build(new)
 
@@ -219,10 +232,24 @@ class Stepping(Declared, ABC):
         """Forget all state; the hyperparameters stay."""
         # Annotated here and not in the class, where type checkers take them for hyperparameters.
         self._state: State | None = None
+        self._prepared: Prepared | None = None
         self._first_iteration = 0
         self._interrupted = False
 
     # ---- the pipeline
+
+    def _prepare(self, leaves: Sequence[Array | None], structure: Structure) -> Prepared:
+        """Check the parameters, and give the engines that are ready to step them."""
+        prepared = self._prepared
+        if prepared is not None and not prepared.fits(leaves, self.rule, self.threads):
+            prepared = None
+        # A plan that fits knows address, shape and type of every parameter that it serves.
+        if prepared is None or prepared.others or self._interrupted:
+            state = self._ready(leaves, structure)
+        if prepared is None:
+            prepared = Prepared(self.rule, leaves, state.slots, structure.paths, self.threads)
+            self._prepared = prepared
+        return prepared
 
     def _ready(self, leaves: Sequence[Array | None], structure: Structure) -> State:
         if self._interrupted:
@@ -231,13 +258,18 @@ class Stepping(Declared, ABC):
                 "parameters and optimizer, or reset() the optimizer"
             )
         found = checks.describe(leaves, structure)
-        if self._state is None:
-            checks.no_overlap(leaves, structure)
-            self._state = self._fresh(leaves, found)
-        else:
+        if self._state is not None:
             checks.same_tree(self._state.leaves, found)
-            checks.no_overlap(leaves, structure)
-        return self._state
+        checks.no_overlap(leaves, structure)
+        if self._state is not None:
+            return self._state
+        state = self._fresh(leaves, found)
+        self._replace_state(state)
+        return state
+
+    def _replace_state(self, state: State) -> None:
+        """Take up another state; what was prepared for the old one is void."""
+        self._state, self._prepared, self._interrupted = state, None, False
 
     def _fresh(
         self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
@@ -248,26 +280,42 @@ class Stepping(Declared, ABC):
         return state
 
     def _advance(
-        self, state: State, leaves: Sequence[Array | None], gradients: Sequence[Array | None]
-    ) -> list[Array | None]:
+        self,
+        prepared: Prepared,
+        leaves: Sequence[Array | None],
+        gradients: Sequence[Array | None],
+    ) -> Sequence[Array | None]:
         """Step in place, and commit the new state."""
+        state = self._state
+        assert state is not None
         values = {name: getattr(self, name) for name in self.hyperparameters}
-        norm = self._norm(values, gradients)
+        norm = self._norm(values, gradients, prepared)
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
-            return list(leaves)
+            return leaves
         step, scalars = self._host_step(values, state, norm)
         self._interrupted = True
-        new, state.slots = sweep(step, leaves, gradients, state.slots, in_place=True)
-        state.scalars = scalars
+        try:
+            prepared.sweep_served(step, gradients)
+        except (TypeError, ValueError):
+            self._interrupted = False
+            raise
+        new, slots = prepared.sweep_others(step, leaves, gradients, state.slots)
+        state.slots, state.scalars = list(slots), scalars
         state.iterations += 1
         self._interrupted = False
         return new
 
-    def _norm(self, values: dict[str, Any], gradients: Sequence[Array | None]) -> Scalar | None:
+    def _norm(
+        self,
+        values: dict[str, Any],
+        gradients: Sequence[Array | None],
+        prepared: Prepared | None = None,
+    ) -> Scalar | None:
         """Give the global norm of the gradients where a stage of the step needs it."""
-        wanted = values["clipnorm"] is not None or self.nonfinite != "ignore"
-        return global_norm(gradients) if wanted else None
+        if values["clipnorm"] is None and self.nonfinite == "ignore":
+            return None
+        return global_norm(gradients, prepared.squares(gradients) if prepared else {})
 
     def _refuses(self, norm: Scalar, iterations: int) -> bool:
         if self.nonfinite == "ignore" or np.isfinite(float(norm)):

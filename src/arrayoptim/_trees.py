@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._arrays import is_array
+from ._arrays import is_array, is_array_type
 from ._typing import Array, Tree
 
 
@@ -62,10 +62,10 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
 
 
 def _first_strange(leaves: list[Any]) -> int | None:
-    for index, leaf in enumerate(leaves):
-        if leaf is not None and not is_array(leaf):
-            return index
-    return None
+    strange = {kind for kind in set(map(type, leaves)) if not is_array_type(kind)} - {type(None)}
+    if not strange:
+        return None
+    return next(i for i, leaf in enumerate(leaves) if type(leaf) in strange)
 
 
 def _optree_flatten(tree: Tree) -> tuple[list[Any], Structure]:

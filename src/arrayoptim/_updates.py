@@ -138,6 +138,7 @@ class Differentiating(Stepping):
             raise ValueError("these updates are of a state that was reset")
         if target.place is not None:
             state.slots[target.place][target.name] = value
+            self._prepared = None
         elif target.name in state.scalars:
             state.scalars[target.name] = value
         else:

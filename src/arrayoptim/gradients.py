@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -59,13 +59,17 @@ def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
     return bound / norm if bound > 0 and norm >= bound else 1.0
 
 
-def global_norm(gradients: Sequence[Array | None]) -> Scalar:
+def global_norm(
+    gradients: Sequence[Array | None], squares: Mapping[int, float] | None = None
+) -> Scalar:
     """Give the Euclidean norm over all entries of all gradients.
 
     Parameters
     ----------
     gradients : sequence of array or None
         The gradients; None counts as zero.
+    squares : mapping of int to float, optional
+        Sums of squares that are known already, by the gradient's place.
 
     Returns
     -------
@@ -77,7 +81,12 @@ def global_norm(gradients: Sequence[Array | None]) -> Scalar:
     compiled = {backend_of(g) for g in given if backend_of(g).compiles}
     if compiled and len(compiled) == len({backend_of(g) for g in given}):
         return _compiled_norm(compiled.pop())(given)
-    total = sum(_squares(g, 1.0) for g in given)
+    known = squares or {}
+    total = sum(
+        known[i] if i in known else _squares(g, 1.0)
+        for i, g in enumerate(gradients)
+        if g is not None
+    )
     if math.isfinite(total) or any(not _all_finite(g) for g in given):
         return math.sqrt(total)
     # Finite float64 gradients above 1e154: squares overflow, their quarter-range scaling does not.

@@ -36,6 +36,8 @@ class Optimizer(Persistent, Functional, Differentiating):
     master : bool
         Whether a float16 or bfloat16 parameter keeps its float32 value as another slot. Without it
         steps smaller than half the parameter's resolution are lost.
+    threads : int in [1, inf), optional
+        Threads of the CPU engine; by default as many as Numba uses. Results do not depend on it.
     """
 
     @classmethod

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .array import Step, sweep
+from .choice import MODES, Prepared, engine
 
-__all__ = ["Step", "sweep"]
+__all__ = ["MODES", "Prepared", "Step", "engine", "sweep"]

@@ -39,7 +39,7 @@ class Nadam(Optimizer):
     schedule_decay : float in [0, inf)
         Rate of the warm-up, per step.
     **options
-        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`: see `Optimizer`.
+        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`, `threads`: see `Optimizer`.
 
     Notes
     -----
