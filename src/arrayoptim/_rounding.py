@@ -76,12 +76,12 @@ def random_bits(seed: int, leaf: int, slot: int, size: int) -> Bits:
 
 
 def stochastic_bfloat16(x: np.ndarray[Any, Any], bits: Bits) -> np.ndarray[Any, Any]:
-    """Round float32 to one of the two nearest bfloat16, the nearer one the more often.
+    """Round float32 to one of the two bfloat16 next to it, the nearer one more often.
 
     Parameters
     ----------
     x : numpy.ndarray
-        The numbers, float32.
+        The numbers, float32, in C or Fortran order.
     bits : numpy.ndarray
         `random_bits` for each of them, in the order of memory.
 
@@ -94,10 +94,5 @@ def stochastic_bfloat16(x: np.ndarray[Any, Any], bits: Bits) -> np.ndarray[Any, 
     words = flat.view(np.uint32)
     kept = words + bits & np.uint32(0xFFFF0000)
     kept = np.where(np.isnan(flat), np.uint32(0x7FC00000) | words & np.uint32(0xFFFF0000), kept)
-    return _shaped(kept.view(np.float32), x)
-
-
-def _shaped(flat: np.ndarray[Any, Any], like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    result = np.empty_like(like)
-    result.ravel(order="K")[...] = flat
-    return result
+    order: Any = "C" if x.flags.c_contiguous else "F"
+    return kept.view(np.float32).reshape(x.shape, order=order)

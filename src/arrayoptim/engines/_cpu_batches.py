@@ -14,16 +14,15 @@ from .._rule import Rule
 from . import _cpu_threads as threads
 from ._cpu_addresses import ITEMSIZE, Reader, reals
 from ._cpu_native import Kernel, kernel
-from ._cpu_source import STAGES, squares_program, sweep_program
+from ._cpu_source import squares_program
+from ._cpu_sweep import STAGE_SLOTS, STAGES, sweep_program
 from ._cpu_tables import address, cells, cut
 
 PARALLEL = 200_000
 """Elements from which on more threads than one are faster."""
 
-EXTRA = ("master", "average")
-"""Slots that belong to stages, in the order of the pointer table."""
-
 Values = Mapping[str, Any]
+Take = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 
 class Batch:
@@ -39,6 +38,8 @@ class Batch:
         The dtype of each slot, and that of the parameters as ``p``.
     columns : mapping of str to tuple of array
         For each of these, the arrays of all leaves.
+    places : sequence of int
+        Which leaves of the tree they are.
     take : callable
         Gives this batch's part of a sequence over all leaves.
     """
@@ -49,9 +50,11 @@ class Batch:
         reader: Reader,
         dtypes: Mapping[str, str],
         columns: Mapping[str, tuple[Any, ...]],
-        take: Callable[[Sequence[Any]], tuple[Any, ...]],
+        places: Sequence[int],
+        take: Take,
     ) -> None:
         self.reader, self.take, self.dtype = reader, take, dtypes["p"]
+        self.places = np.array(places, np.int64)
         self._rule, self._dtypes, self._columns = rule, dtypes, columns
         self._compute, self._kind = COMPUTE[self.dtype], self.dtype
         parts = 1 if reals(self.dtype) == self.dtype else 2
@@ -85,7 +88,7 @@ class Batch:
         refused = self.reader.read(params, self.dtype, self._found, 0, True)
         return not refused and np.array_equal(self._found[:, 0], self._pointers[:, 0])
 
-    def take_up(self, grads: tuple[Any, ...], paths: Sequence[str], places: Sequence[int]) -> Any:
+    def take_up(self, grads: tuple[Any, ...], paths: Sequence[str]) -> Any:
         """Note where the gradients are.
 
         Parameters
@@ -94,8 +97,6 @@ class Batch:
             One gradient for each parameter.
         paths : sequence of str
             What messages call the leaves of the tree.
-        places : sequence of int
-            Which leaves are this batch's.
 
         Returns
         -------
@@ -105,7 +106,7 @@ class Batch:
         refused = self._locate(grads)
         if refused:
             for k in refused:
-                self.reader.check(grads[k], k, self.dtype, paths[places[k]])
+                self.reader.check(grads[k], k, self.dtype, paths[self.places[k]])
             grads = self._conformed(grads)
         alias = np.flatnonzero(self._gradients[:, 0] == self._pointers[:, 0])
         # Kernels take it that a gradient is not the parameter itself.
@@ -147,16 +148,23 @@ class Batch:
         stages = self._stages(values)
         names = [*self._rule.coefficients, *(name for s in stages for name in STAGES[s])]
         row, rows = self._coefficients([values[name] for name in names])
-        run = _sweep(self._rule, stages, self._streams(), self._compute)
-        self._run(run, (address(rows), _place(row), 0, 0), count, (keep, row, self))
+        chance = self._by_chance() if "seed" in values else ()
+        run = _sweep(self._rule, stages, self._streams(), self._compute, chance)
+        seed = int(values["seed"]) if chance else 0
+        tables = (address(rows), _place(row), address(self.places), seed, 0, 0)
+        self._run(run, tables, count, (keep, row, self))
         self.reader.wrote(self._columns["p"])
 
     def _stages(self, values: Values) -> tuple[str, ...]:
         def used(stage: str) -> bool:
-            slot = stage in self._columns or stage not in EXTRA
-            return slot and all(name in values for name in STAGES[stage])
+            slot = STAGE_SLOTS.get(stage, "p")
+            return slot in self._columns and all(name in values for name in STAGES[stage])
 
         return tuple(stage for stage in STAGES if used(stage))
+
+    def _by_chance(self) -> tuple[str, ...]:
+        slots = enumerate(self._rule.slots)
+        return tuple(f"s{k}" for k, name in slots if self._dtypes[name] == "bfloat16")
 
     def _streams(self) -> tuple[tuple[str, str], ...]:
         labels = {name: f"s{k}" for k, name in enumerate(self._rule.slots)}
@@ -191,7 +199,7 @@ class Batch:
         chunks = len(self._chunks.table)
         sums, counts = np.zeros(chunks), np.zeros(chunks, np.int64)
         run = _squares(reals(self._kind))
-        last = (0, 0, address(sums), address(counts))
+        last = (0, 0, 0, 0, address(sums), address(counts))
         self._run(run, last, count, (keep, sums, counts, self))
         # bincount adds one after another, as the specification does.
         tensors = self._chunks.table[:, 0]
@@ -217,16 +225,21 @@ class Batch:
             The number of bytes.
         """
         stages = self._stages(values)
-        used = [n for n in self._columns if n not in EXTRA or n in stages]
+        unused = {slot for stage, slot in STAGE_SLOTS.items() if stage not in stages}
+        used = [name for name in self._columns if name not in unused]
         each = sum(2 * ITEMSIZE[reals(self._dtypes[name])] for name in used)
         return self.elements * (each + ITEMSIZE[reals(self._kind)])
 
 
 @cache
 def _sweep(
-    rule: Rule, stages: tuple[str, ...], streams: tuple[tuple[str, str], ...], compute: str
+    rule: Rule,
+    stages: tuple[str, ...],
+    streams: tuple[tuple[str, str], ...],
+    compute: str,
+    chance: tuple[str, ...],
 ) -> Kernel:
-    return kernel(sweep_program(rule, stages, streams, compute))
+    return kernel(sweep_program(rule, stages, streams, compute, chance))
 
 
 @cache

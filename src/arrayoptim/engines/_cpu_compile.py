@@ -46,7 +46,8 @@ def _namespace(program: Program) -> dict[str, Any]:
     for position, (name, storage) in enumerate(program.streams):
         stream = Stream(position, len(program.streams), storage, program.compute)
         names[f"load_{name}"], names[f"store_{name}"] = stream.load(), stream.store()
-        names[f"stored_{name}"], names[f"squares_{name}"] = stream.stored(), stream.squares()
+        names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()
+        names[f"squares_{name}"] = stream.squares()
     for name, function in program.functions:
         names[name] = njit(**_INLINED)(function)
     return names

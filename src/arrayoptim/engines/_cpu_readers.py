@@ -129,7 +129,7 @@ def _is_known(array: np.ndarray[Any, Any]) -> bool:
     known = (id(np.ndarray), array.ctypes.data, array.ndim, id(array.dtype), array.flags.num)
     if fixed != known:
         return False
-    return array.shape == tuple((ctypes.c_int64 * array.ndim).from_address(words[4]))
+    return bool(array.shape == tuple((ctypes.c_int64 * array.ndim).from_address(words[4])))
 
 
 @cache

@@ -11,9 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _stages
-from .._rule import Rule
-
 JOB = (
     "claimed",
     "done",
@@ -24,6 +21,8 @@ JOB = (
     "pointers",
     "rows",
     "coefficients",
+    "leaves",
+    "seed",
     "sums",
     "counts",
     "yield_",
@@ -31,26 +30,6 @@ JOB = (
 """Cells of a job: the tasks claimed and done, their number, and the addresses of tables."""
 
 CELLS = {name: k for k, name in enumerate(JOB)}
-
-STAGES = {
-    "master": (),
-    "clip": ("scale", "bound"),
-    "couple": ("l2",),
-    "decay": ("amount",),
-    "average": ("keep", "new"),
-}
-"""Parts of a sweep besides the rule, each compiled in only where used, and their scalars."""
-
-_BEFORE = {
-    "master": "p = heal(p, load_master(a_master, i), stored_p(load_master(a_master, i)), xp)",
-    "clip": "g = clip(g, scale, bound, xp)",
-    "couple": "g = couple(g, p, l2, xp)",
-    "decay": "p = decay(p, amount, xp)",
-}
-_AFTER = {
-    "master": "store_master(a_master, i, p)",
-    "average": "store_average(a_average, i, average(load_average(a_average, i), p, keep, new, xp))",
-}
 
 
 @dataclass(frozen=True)
@@ -73,51 +52,6 @@ class Program:
     functions: tuple[tuple[str, Callable[..., Any]], ...]
     streams: tuple[tuple[str, str], ...]
     compute: str
-
-
-def sweep_program(
-    rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]], compute: str
-) -> Program:
-    """Write the sweep: load, apply stages and rule, store.
-
-    Parameters
-    ----------
-    rule : Rule
-        The update rule.
-    stages : sequence of str
-        The stages to compile in, of `STAGES`.
-    streams : sequence of (str, str)
-        ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then ``master`` and
-        ``average`` where there are such; with the dtype of each in memory. All but ``g``
-        have a column of the pointer table.
-    compute : str
-        The dtype of the arithmetic.
-
-    Returns
-    -------
-    Program
-        The program.
-    """
-    slots = [f"s{k}" for k in range(len(rule.slots))]
-    scalars = [f"c{k}" for k in range(len(rule.coefficients))]
-    results = ", ".join(["p", *slots]) + ("," if not slots else "")
-    arguments = ", ".join(["p", "g", *slots, *scalars, "xp"])
-    loop = [f"{name} = load_{name}(a_{name}, i)" for name in ("p", "g", *slots)]
-    loop += [_BEFORE[stage] for stage in STAGES if stage in stages and stage in _BEFORE]
-    loop += [f"{results} = rule({arguments})"]
-    loop += [f"store_{name}(a_{name}, i, {name})" for name in ("p", *slots)]
-    loop += [_AFTER[stage] for stage in STAGES if stage in stages and stage in _AFTER]
-    scalars += [name for stage in STAGES if stage in stages for name in STAGES[stage]]
-    head = ["a_g = peek(gradients, t)"]
-    for k, (name, _) in enumerate(streams[1:]):
-        head += [f"a_{name} = peek(pointers, {len(streams) - 1} * t + {k})"]
-    head += [f"row = coefficients + {8 * len(scalars)} * peek(rows, t)"]
-    head += [f"{name} = compute(peek_double(row, {k}))" for k, name in enumerate(scalars)]
-    body = [*head, "if a_g:", "    for i in range(start, stop):"]
-    body += [f"        {line}" for line in loop]
-    used = {"master": "heal"}
-    functions = [(used.get(s, s), getattr(_stages, used.get(s, s))) for s in STAGES if s in stages]
-    return Program(_frame(body), (("rule", rule.function), *functions), tuple(streams), compute)
 
 
 def squares_program(storage: str) -> Program:
@@ -146,11 +80,22 @@ if not total - total == 0.0:
         count += not x - x == 0.0
 poke(counts, c, count)
 """
-    return Program(_frame(body.strip().splitlines()), (), (("g", storage),), "float64")
+    return Program(framed(body.strip().splitlines()), (), (("g", storage),), "float64")
 
 
-def _frame(each_chunk: Sequence[str]) -> str:
-    """Wrap the work on one chunk in the loops over tasks and chunks."""
+def framed(each_chunk: Sequence[str]) -> str:
+    """Wrap the work on one chunk in the loops over tasks and chunks.
+
+    Parameters
+    ----------
+    each_chunk : sequence of str
+        Lines that use the tensor ``t``, the chunk ``c``, its ``start`` and ``stop``.
+
+    Returns
+    -------
+    str
+        The source of a kernel.
+    """
     loads = "\n".join(f"    {name} = peek(job, {k})" for k, name in enumerate(JOB) if k > 1)
     body = "\n".join(f"            {line}" for line in each_chunk)
     return f"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,8 +20,9 @@ from .._backend import COMPUTE
 from .._rule import Rule
 from .._typing import Array
 from ._cpu_addresses import Reader
-from ._cpu_batches import EXTRA, Batch, Values
+from ._cpu_batches import Batch, Take, Values
 from ._cpu_numpy import NumPyReader
+from ._cpu_sweep import STAGE_SLOTS
 from ._cpu_threads import available
 from ._cpu_torch import TorchReader
 
@@ -81,7 +82,8 @@ class Plan:
         Parameters that `refusal` accepts, no two of which share memory.
     slots : sequence of mapping of str to array
         The slots of each by name: those of the rule, ``master`` where a 16-bit parameter
-        has one, ``average`` where its moving average is wanted. They are updated in place.
+        has one, or ``compensation`` (of the parameter's dtype) in its place, ``average``
+        where its moving average is wanted. They are updated in place.
     paths : sequence of str, optional
         What messages call the parameters.
     threads : int, optional
@@ -105,10 +107,10 @@ class Plan:
             reader = _reader(param)
             if reader is None:
                 raise TypeError(f"parameter {self._paths[place]!r}: {refusal(rule, param, state)}")
-            names = (*rule.slots, *(name for name in EXTRA if name in state))
+            names = (*rule.slots, *(name for name in STAGE_SLOTS.values() if name in state))
             kinds = tuple((name, reader.dtype(state[name])) for name in names)
             groups.setdefault((reader, reader.dtype(param), kinds), []).append(place)
-        self._count, self._places = count, list(groups.values())
+        self._count = count
         self._batches = [_batch(rule, key, places, params, slots) for key, places in groups.items()]
 
     def fits(self, params: Sequence[Array]) -> bool:
@@ -140,7 +142,8 @@ class Plan:
         values : mapping
             The rule's coefficients by name: numbers, or one-dimensional arrays with one
             number for each parameter. Also, where that stage is wanted: ``scale`` and
-            ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of the average.
+            ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of the average;
+            and ``seed`` of this step, where bfloat16 slots are to be rounded by chance.
 
         Raises
         ------
@@ -168,9 +171,8 @@ class Plan:
         """
         sums, nonfinite = np.zeros(self._count), 0
         with self._lock:
-            taken = self._taken_up(grads)
-            for places, (batch, keep) in zip(self._places, taken, strict=True):
-                sums[places], count = batch.squares(self._workers(), keep)
+            for batch, keep in self._taken_up(grads):
+                sums[batch.places], count = batch.squares(self._workers(), keep)
                 nonfinite += count
         return sums.tolist(), nonfinite
 
@@ -193,10 +195,7 @@ class Plan:
         # All gradients are looked at before anything is written.
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
-        taken = []
-        for batch, places in zip(self._batches, self._places, strict=True):
-            taken.append((batch, batch.take_up(batch.take(grads), self._paths, places)))
-        return taken
+        return [(batch, batch.take_up(batch.take(grads), self._paths)) for batch in self._batches]
 
     def _workers(self) -> int:
         return available() if self._threads is None else self._threads
@@ -213,10 +212,11 @@ def _batch(
     columns = {"p": tuple(params[k] for k in places)}
     columns |= {name: tuple(slots[k][name] for k in places) for name, _ in kinds}
     take = _taker(places, len(params))
-    return Batch(rule, make_reader(columns["p"]), {"p": dtype, **dict(kinds)}, columns, take)
+    dtypes = {"p": dtype, **dict(kinds)}
+    return Batch(rule, make_reader(columns["p"]), dtypes, columns, places, take)
 
 
-def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+def _taker(places: list[int], count: int) -> Take:
     if len(places) == count:
         return tuple
     if len(places) == 1:

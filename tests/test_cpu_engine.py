@@ -1,0 +1,255 @@
+"""The CPU engine gives what the array engine gives, to the last bit."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from arrayoptim import _stages as stages
+from arrayoptim._norms import BLOCK, nonfinite, sum_of_squares
+from arrayoptim.engines import Step, sweep
+from arrayoptim.engines.cpu import Plan, refusal
+from backends import np_dtype
+from optimizers_under_test import CASES, make, same
+
+SHAPES = [(3, 5), (), (0, 4), (2 * BLOCK + 4465,), (17, 33), (1,), (40, 41)]
+VALUES = {"scale": 0.37, "bound": 0.5, "l2": 0.01, "amount": 1e-3, "keep": 0.99, "new": 0.01}
+PARTS = {
+    "clip": ("scale", "bound"),
+    "couple": ("l2",),
+    "decay": ("amount",),
+    "average": ("keep", "new"),
+}
+
+cases = pytest.mark.parametrize(("name", "kwargs"), CASES, ids=str)
+
+
+def draw(seed: int, shapes: list[Any], dtype: str, positive: bool = False) -> list[np.ndarray]:
+    """Return arrays with a spread of magnitudes, with zeros of either sign."""
+    rng = np.random.default_rng(seed)
+    arrays = []
+    for shape in shapes:
+        value = np.asarray(rng.normal(size=shape) * 10.0 ** rng.uniform(-4, 1, shape))
+        value = np.where(rng.random(shape) < 0.05, np.copysign(0.0, value), value)
+        value = np.abs(value) if positive else value
+        if dtype.startswith("complex"):
+            value = value + 1j * rng.normal(size=shape)
+        arrays.append(np.asarray(value).astype(np_dtype(dtype)))
+    return arrays
+
+
+def state_of(rule: Any, shapes: list[Any], dtype: str, *more: str) -> list[dict[str, np.ndarray]]:
+    """Return slots that are not zero, as they are after some steps."""
+    kind = "float32" if np_dtype(dtype).itemsize == 2 else dtype
+    names = (*rule.slots, *more)
+    columns = [draw(7 + k, shapes, kind, positive=True) for k in range(len(names))]
+    return [dict(zip(names, arrays, strict=True)) for arrays in zip(*columns, strict=True)]
+
+
+def coefficients(rule: Any, seed: int = 3) -> dict[str, float]:
+    """Return a number for each coefficient of a rule, none of them exact in float32."""
+    rng = np.random.default_rng(seed)
+    return {name: float(rng.uniform(0.001, 0.999)) for name in rule.coefficients}
+
+
+def copies(slots: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """Return the slots in memory of their own."""
+    return [{name: array.copy(order="K") for name, array in slot.items()} for slot in slots]
+
+
+def column(slots: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
+    """Return all slots in one list."""
+    return [slot[name] for slot in slots for name in sorted(slot)]
+
+
+def specified(
+    rule: Any, values: dict[str, float], p: np.ndarray, g: np.ndarray, slots: dict[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return a step by NumPy, stage by stage."""
+    c = {name: p.dtype.type(value) for name, value in values.items()}
+    if "scale" in c:
+        g = stages.clip(g, c["scale"], c["bound"], np)
+    if "l2" in c:
+        g = stages.couple(g, p, c["l2"], np)
+    if "amount" in c:
+        p = stages.decay(p, c["amount"], np)
+    operands = [slots[name] for name in rule.slots], [c[name] for name in rule.coefficients]
+    p, *state = rule(p, g, *operands[0], *operands[1], np)
+    new = dict(zip(rule.slots, state, strict=True))
+    if "keep" in c:
+        new["average"] = stages.average(slots["average"], p, c["keep"], c["new"], np)
+    return np.asarray(p), {name: np.asarray(value) for name, value in new.items()}
+
+
+@cases
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_rule_bit_for_bit(name: str, kwargs: dict[str, Any], dtype: str) -> None:
+    """Parameters and slots after two steps equal those of the array engine."""
+    rule = make(name, **kwargs).rule
+    params, slots = draw(1, SHAPES, dtype), state_of(rule, SHAPES, dtype)
+    mine, state = [p.copy() for p in params], copies(slots)
+    plan = Plan(rule, mine, state, threads=2)
+    for step in range(2):
+        grads, values = draw(20 + step, SHAPES, dtype), coefficients(rule, step)
+        params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+        plan.sweep(grads, values)
+    same(mine, params)
+    same(column(state), column(slots))
+
+
+@cases
+def test_every_stage_bit_for_bit(name: str, kwargs: dict[str, Any]) -> None:
+    """With all stages in one sweep, the result is that of the stages one after another."""
+    rule = make(name, **kwargs).rule
+    params, grads = draw(1, SHAPES, "float32"), draw(2, SHAPES, "float32")
+    slots = state_of(rule, SHAPES, "float32", "average")
+    values = coefficients(rule) | VALUES
+    wanted = [specified(rule, values, *x) for x in zip(params, grads, slots, strict=True)]
+    Plan(rule, params, slots).sweep(grads, values)
+    same(params, [p for p, _ in wanted])
+    same(column(slots), column([new for _, new in wanted]))
+
+
+def adam() -> Any:
+    """Return a rule to test with what does not depend on the rule."""
+    return make("Adam").rule
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("grad_dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("master", [False, True])
+def test_half_precision_bit_for_bit(dtype: str, grad_dtype: str, master: bool) -> None:
+    """Two steps of 16-bit parameters, the second after the program changed some of them."""
+    rule = adam()
+    params = draw(1, SHAPES, dtype)
+    slots = state_of(rule, SHAPES, dtype, *["master"] * master)
+    mine, state = [p.copy() for p in params], copies(slots)
+    plan = Plan(rule, mine, state)
+    for step in range(2):
+        grads, values = draw(20 + step, SHAPES, grad_dtype), coefficients(rule, step)
+        params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+        plan.sweep(grads, values)
+        same(mine, params)
+        same(column(state), column(slots))
+        params[3][:10] = mine[3][:10] = np_dtype(dtype).type(0.625)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_bit_for_bit(dtype: str) -> None:
+    """A complex number is two reals; real gradients are taken too."""
+    rule = adam()
+    params, slots = draw(1, SHAPES, dtype), state_of(rule, SHAPES, dtype)
+    mine, state = [p.copy() for p in params], copies(slots)
+    plan, values = Plan(rule, mine, state), coefficients(rule)
+    grads = draw(2, SHAPES, dtype)
+    grads[0] = grads[0].real.copy()
+    params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+    plan.sweep(grads, values)
+    same(mine, params)
+    same(column(state), column(slots))
+
+
+def test_special_values_bit_for_bit() -> None:
+    """NaN, infinities, subnormal numbers and zeros of either sign, through every function."""
+
+    @ao.rule(slots=("a", "b"))
+    def everything(p, g, a, b, c, d, xp):  # type: ignore[no-untyped-def]
+        a = xp.maximum(a, g) - xp.minimum(p, g) * xp.sign(b)
+        b = xp.where(abs(p) > xp.abs(g), xp.copysign(xp.square(p), g), xp.sqrt(-b))
+        return p + c * a / d, a, -b
+
+    special = np.array([0.0, -0.0, 1.0, -1.5, 1e-40, -1e-45, 3e38, math.inf, -math.inf, math.nan])
+    grid = np.stack(np.meshgrid(*[special] * 4), axis=-1).reshape(-1, 4).T
+    params, grads, a, b = (np.ascontiguousarray(x, np.float32) for x in grid)
+    slots = [{"a": a, "b": b}]
+    with np.errstate(all="ignore"):
+        values = {"c": 0.3, "d": 0.7}
+        wanted = everything(params, grads, a, b, np.float32(0.3), np.float32(0.7), np)
+    Plan(everything, [params], slots).sweep([grads], values)
+    for found, want in zip((params, a, b), wanted, strict=True):
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(want))
+        known = ~np.isnan(want)
+        same([found[known]], [want[known]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_norm_bit_for_bit(dtype: str) -> None:
+    """The sum of squares follows the specification, on any number of threads."""
+    shapes = [*SHAPES, (BLOCK,), (BLOCK + 1,), (12 * BLOCK + 7,)]
+    params, grads = draw(1, shapes, dtype), draw(2, shapes, dtype)
+    for threads in (1, 2, 5):
+        plan = Plan(adam(), params, state_of(adam(), shapes, dtype), threads=threads)
+        assert plan.sums_of_squares(grads) == ([sum_of_squares(g) for g in grads], 0)
+
+
+def test_norm_counts_what_is_not_finite() -> None:
+    """Finite numbers whose squares overflow are finite."""
+    grads = draw(2, SHAPES, "float64")
+    grads[3][[5, BLOCK, 2 * BLOCK + 4464]] = math.nan, math.inf, -math.inf
+    grads[4][3, 4] = 1e200
+    plan = Plan(adam(), draw(1, SHAPES, "float64"), state_of(adam(), SHAPES, "float64"))
+    sums, count = plan.sums_of_squares([*grads[:5], None, grads[6]])
+    assert count == sum(nonfinite(g) for g in grads) == 3
+    assert math.isnan(sums[3]) and math.isinf(sums[4]) and sums[5] == 0.0
+
+
+def test_sum_of_squares_is_accurate() -> None:
+    """To the rounding of the final result, whatever the order in memory."""
+    rng = np.random.default_rng(0)
+    for shape in ((3 * BLOCK + 5,), (333, 301), ()):
+        x = np.asarray(rng.normal(size=shape), np.float32)
+        exact = math.fsum(v * v for v in x.ravel().tolist())
+        assert sum_of_squares(x) == pytest.approx(exact, rel=1e-13)
+    assert sum_of_squares(np.full(4, 1e38, np.float32)) == pytest.approx(4e76, rel=1e-6)
+    assert sum_of_squares(np.zeros(0)) == 0.0
+
+
+def test_any_number_of_threads() -> None:
+    """Large arrays: the result of one thread is that of many."""
+    rule, shapes = adam(), [(300_001,), (70,), (200_000, 2)]
+    values, found = coefficients(rule), []
+    for threads in (1, 2, 3, 8):
+        params, slots = draw(1, shapes, "float32"), state_of(rule, shapes, "float32")
+        plan = Plan(rule, params, slots, threads=threads)
+        for _ in range(3):
+            plan.sweep(draw(2, shapes, "float32"), values)
+        found.append([*params, *column(slots)])
+    for other in found[1:]:
+        same(other, found[0])
+
+
+def test_numbers_for_each_parameter() -> None:
+    """A coefficient may be an array with one number for each parameter."""
+    rule, values = adam(), coefficients(adam())
+    params, slots = draw(1, SHAPES, "float32"), state_of(rule, SHAPES, "float32")
+    mine, state = [p.copy() for p in params], copies(slots)
+    rates, grads = np.linspace(0.1, 0.2, len(SHAPES)), draw(2, SHAPES, "float32")
+    Plan(rule, mine, state).sweep(grads, values | {"lr": rates})
+    for k, rate in enumerate(rates):
+        step = Step(rule, values | {"lr": rate})
+        (params[k],), (slots[k],) = sweep(step, [params[k]], [grads[k]], [slots[k]], in_place=False)
+    same(mine, params)
+    same(column(state), column(slots))
+
+
+def test_arrays_of_several_kinds_in_one_plan() -> None:
+    """Each dtype is swept on its own; None leaves its parameter alone."""
+    rule, values = adam(), coefficients(adam())
+    kinds = ["float32", "float64", "float32", "bfloat16", "complex64", "float64", "float32"]
+    params = [draw(k, [SHAPES[k]], kind)[0] for k, kind in enumerate(kinds)]
+    grads = [draw(9 + k, [SHAPES[k]], kind)[0] for k, kind in enumerate(kinds)]
+    grads[5] = None
+    slots = [state_of(rule, [SHAPES[k]], kind)[0] for k, kind in enumerate(kinds)]
+    mine, state = [p.copy() for p in params], copies(slots)
+    plan = Plan(rule, mine, state)
+    sums, _ = plan.sums_of_squares(grads)
+    reals = [g if g is None or g.dtype.kind != "c" else g.view("float32") for g in grads]
+    assert sums == [0.0 if g is None else sum_of_squares(g) for g in reals]
+    plan.sweep(grads, values)
+    params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+    same(mine, params)
+    same(column(state), column(slots))
