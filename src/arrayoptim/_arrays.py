@@ -134,6 +134,9 @@ class _Torch(Backend):
     def store(self, target: Array, value: Array) -> None:
         target.copy_(value)
 
+    def copy(self, x: Array) -> Array:
+        return x.detach().clone()
+
     def to_host(self, x: Array) -> np.ndarray:
         x = x.detach().cpu().resolve_conj()
         if self.dtype(x) == "bfloat16":
@@ -201,8 +204,8 @@ class _Jax(Backend):
         zeros = self.xp.zeros_like(like, dtype=dtype)
         return zeros if zeros.shape == tuple(shape) else self.xp.zeros(shape, dtype)
 
-    def to_host(self, x: Array) -> np.ndarray:
-        return np.array(x)
+    def copy(self, x: Array) -> Array:
+        return x
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
         import jax

@@ -91,6 +91,10 @@ class Backend:
         """Write values into an array, rounded to its data type."""
         target[...] = value
 
+    def copy(self, x: Array) -> Array:
+        """Give an array with memory of its own, where arrays can be written at all."""
+        return self.xp.asarray(x, copy=True)
+
     def to_host(self, x: Array) -> np.ndarray:
         """Give the values as a new NumPy array."""
         return np.array(x)

@@ -45,6 +45,8 @@ class Hyper:
         The words allowed.
     integer : bool
         Whether only whole numbers are allowed.
+    words : bool
+        Whether the value is a sequence of str.
     keyword : bool
         Whether the constructor takes it by keyword only.
     """
@@ -60,6 +62,7 @@ class Hyper:
         *,
         choices: tuple[str, ...] = (),
         integer: bool = False,
+        words: bool = False,
         keyword: bool = False,
     ) -> None:
         self.default = default
@@ -67,6 +70,7 @@ class Hyper:
         self.doc = doc
         self.choices = choices
         self.integer = integer
+        self.words = words
         self.keyword = keyword
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -97,7 +101,9 @@ class Hyper:
     @property
     def wanted(self) -> str:
         """The values allowed, in words."""
-        if self.choices:
+        if self.words:
+            text = "a str or a sequence of str"
+        elif self.choices:
             text = " or ".join(repr(choice) for choice in self.choices)
         elif self.interval:
             text = ("a whole number in " if self.integer else "a number in ") + self.interval.text
@@ -117,6 +123,8 @@ class Hyper:
         """
         if value is None and self.default is None:
             return None
+        if self.words:
+            return self._several(value, owner)
         if self.choices or self.interval is None:
             return self._word(value, owner)
         if callable(value) and not hasattr(value, "__float__"):
@@ -126,6 +134,12 @@ class Hyper:
     def at(self, schedule: Any, iterations: int) -> Any:
         """Give the checked value of a schedule at a step."""
         return self._number(schedule(iterations), f"at step {iterations}: schedule of {self.owner}")
+
+    def _several(self, value: Any, owner: str) -> tuple[str, ...]:
+        words = (value,) if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
+            raise TypeError(f"{owner}.{self.name} must be {self.wanted}, got {value!r}")
+        return tuple(words)
 
     def _word(self, value: Any, owner: str) -> Any:
         kind = bool if isinstance(self.default, bool) else str
@@ -156,10 +170,13 @@ def hyper(
     doc: str = "",
     choices: tuple[str, ...] = (),
     integer: bool = False,
+    words: bool = False,
     kw_only: bool = False,
 ) -> Any:
     """Declare a hyperparameter in the body of an optimizer class; see `Hyper`."""
-    return Hyper(default, interval, doc, choices=choices, integer=integer, keyword=kw_only)
+    return Hyper(
+        default, interval, doc, choices=choices, integer=integer, words=words, keyword=kw_only
+    )
 
 
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:

@@ -8,7 +8,6 @@ _ONLY_KERAS_3 = frozenset(
     {
         "global_clipnorm",
         "use_ema",
-        "ema_momentum",
         "ema_overwrite_frequency",
         "loss_scale_factor",
         "gradient_accumulation_steps",
@@ -22,8 +21,6 @@ _IMPLIED: dict[str, dict[str, Any]] = {"nadam": {"schedule_decay": 1.0}}
 
 # Values that ask for nothing, by name; None asks for nothing anywhere.
 _IDLE: dict[str, Any] = {"use_ema": False, "initial_accumulator_value": 0.0}
-
-_MEANINGLESS_ALONE = {"ema_momentum", "ema_overwrite_frequency"}
 
 
 def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -48,11 +45,17 @@ def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], 
     known = dict(_IMPLIED.get(class_name.lower(), {}))
     lost = []
     for name, value in config.items():
-        if value is None or value == _IDLE.get(name, object()) or name in _MEANINGLESS_ALONE:
+        if value is None or value == _IDLE.get(name, object()):
+            continue
+        if name in {"use_ema", "ema_momentum", "ema_overwrite_frequency"}:
+            if name == "ema_momentum" and config.get("use_ema"):
+                known[name] = value
+            elif name == "ema_overwrite_frequency" and config.get("use_ema"):
+                lost.append(f"{name}={value!r}")
             continue
         if name == "clipnorm":
             lost.append(f"clipnorm={value!r} (Keras 3 clips each tensor by its own norm)")
-        elif name in _ONLY_KERAS_3 - {"global_clipnorm"} or name in {"weight_decay", *_IDLE}:
+        elif name in _ONLY_KERAS_3 - {"global_clipnorm"} or name in _IDLE:
             lost.append(f"{name}={value!r}")
         else:
             known[_RENAMED.get(name, name)] = value

@@ -41,26 +41,25 @@ class State:
     skipped: Any = 0
 
     @classmethod
-    def zeros(
+    def initial(
         cls,
         rule: Rule,
+        extras: Sequence[str],
         params: Sequence[Array | None],
         leaves: tuple[Leaf | None, ...],
-        *,
-        master: bool,
     ) -> State:
-        """Make the state before the first step."""
-        names = (*rule.slots, "master") if master else rule.slots
-        slots = []
+        """Make the state before the first step: zeros, and an average that is the parameter."""
+        slots: list[dict[str, Array]] = []
         for p, leaf in zip(params, leaves, strict=True):
-            wanted = slot_dtypes(leaf.dtype, rule, master=master) if leaf else {}
-            slots.append(
-                {name: backend_of(p).zeros(leaf.shape, dtype, p) for name, dtype in wanted.items()}
-                if leaf
-                else {}
-            )
-        present = tuple(n for n in names if n in rule.slots or any(n in slot for slot in slots))
-        return cls(leaves, present, slots)
+            wanted = slot_dtypes(leaf.dtype, rule, extras) if leaf else {}
+            slots.append({name: _start(name, dtype, p) for name, dtype in wanted.items()})
+        names = (*rule.slots, *(n for n in extras if any(n in held for held in slots)))
+        return cls(leaves, names, slots)
+
+    @property
+    def paths(self) -> list[str]:
+        """The path of each parameter, empty for None."""
+        return [leaf.path if leaf else "" for leaf in self.leaves]
 
     def entries(self) -> Iterator[tuple[str, Leaf, dict[str, Array]]]:
         """Give slot by slot its name, each parameter that has it, and that parameter's slots."""
@@ -100,13 +99,19 @@ class State:
         }
 
 
-def slot_dtypes(dtype: str, rule: Rule, *, master: bool) -> dict[str, str]:
+def slot_dtypes(dtype: str, rule: Rule, extras: Sequence[str]) -> dict[str, str]:
     """Give the data type of each slot of a parameter of some data type."""
     kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
-    wanted = dict.fromkeys(rule.slots, kind)
-    if master and dtype in HALF:
-        wanted["master"] = kind
-    return wanted
+    used = (name for name in extras if name != "master" or dtype in HALF)
+    return dict.fromkeys((*rule.slots, *used), kind)
+
+
+def _start(name: str, dtype: str, p: Array) -> Array:
+    backend = backend_of(p)
+    if name != "average":
+        return backend.zeros(tuple(p.shape), dtype, p)
+    with backend.guard():
+        return backend.copy(backend.cast(p, dtype))
 
 
 def from_tree(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import threading
 from abc import ABC, abstractmethod
@@ -13,54 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _checks as checks
-from ._declared import Declared
-from ._hyper import counter, hyper
+from ._arrays import backend_of
+from ._hyper import counter
+from ._options import Options
 from ._rule import Rule
 from ._state import State
 from ._trees import Structure, flatten
 from ._typing import Array, Namespace, Scalar, Tree
 from .engines import Prepared, Step
-from .gradients import clip_factor, global_norm
+from .gradients import global_norm
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Stepping(Declared, ABC):
+class Stepping(Options, ABC):
     """The part of `arrayoptim.Optimizer` that steps."""
-
-    clipnorm: Any = hyper(
-        default=None,
-        interval="[0, inf]",
-        kw_only=True,
-        doc="Bound on the Euclidean norm of all gradients together; 0 or None for none.",
-    )
-    clipvalue: Any = hyper(
-        default=None,
-        interval="[0, inf]",
-        kw_only=True,
-        doc="Bound on the magnitude of each entry of a gradient; 0 or None for none.",
-    )
-    name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
-    nonfinite: str = hyper(
-        default="ignore",
-        choices=("ignore", "raise", "skip"),
-        kw_only=True,
-        doc="What a NaN or infinite gradient does: take its course, raise, or skip the step.",
-    )
-    master: bool = hyper(
-        default=True,
-        kw_only=True,
-        doc="Whether 16-bit parameters keep their float32 value as another slot.",
-    )
-
-    threads: Any = hyper(
-        default=None,
-        interval="[1, inf)",
-        integer=True,
-        kw_only=True,
-        doc="Threads of the CPU engine; as many as Numba uses if None.",
-    )
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an optimizer without state, and with a lock so that threads take whole steps."""
@@ -186,6 +153,35 @@ class Stepping(Declared, ABC):
         updated: list[Array] = self.apply([g for g, _ in pairs], [p for _, p in pairs])
         return updated
 
+    def averages(self, params: Tree) -> Tree:
+        """Give the moving averages of the parameters, which `ema_momentum` asks for.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters; they stay as they are.
+
+        Returns
+        -------
+        tree of arrays
+            New arrays, structured like `params` and of their data types.
+
+        Raises
+        ------
+        ValueError
+            If `ema_momentum` is None.
+        """
+        if self.ema_momentum is None:
+            raise ValueError("there are no averages: ema_momentum is None")
+        leaves, structure = flatten(params)
+        with self._lock:
+            held = self._ready(leaves, structure).slots
+            averages = [
+                None if p is None else _copy_as(slots["average"], p)
+                for p, slots in zip(leaves, held, strict=True)
+            ]
+        return structure.build(averages)
+
     # ---- counters and scalar state
 
     @property
@@ -241,13 +237,14 @@ class Stepping(Declared, ABC):
     def _prepare(self, leaves: Sequence[Array | None], structure: Structure) -> Prepared:
         """Check the parameters, and give the engines that are ready to step them."""
         prepared = self._prepared
-        if prepared is not None and not prepared.fits(leaves, self.rule, self.threads):
+        layout = self.rule, self._extra_slots(), self.threads
+        if prepared is not None and not prepared.fits(leaves, layout):
             prepared = None
         # A plan that fits knows address, shape and type of every parameter that it serves.
         if prepared is None or prepared.others or self._interrupted:
             state = self._ready(leaves, structure)
         if prepared is None:
-            prepared = Prepared(self.rule, leaves, state.slots, structure.paths, self.threads)
+            prepared = Prepared(layout, leaves, state.slots, structure.paths)
             self._prepared = prepared
         return prepared
 
@@ -260,12 +257,22 @@ class Stepping(Declared, ABC):
         found = checks.describe(leaves, structure)
         if self._state is not None:
             checks.same_tree(self._state.leaves, found)
+            self._check_slots(self._state)
         checks.no_overlap(leaves, structure)
         if self._state is not None:
             return self._state
         state = self._fresh(leaves, found)
         self._replace_state(state)
         return state
+
+    def _check_slots(self, state: State) -> None:
+        wanted = (*self.rule.slots, *self._extra_slots())
+        if wanted != state.names and set(wanted) - {"master"} != set(state.names) - {"master"}:
+            raise ValueError(
+                f"the state has the slots {', '.join(state.names)}; with its present "
+                f"hyperparameters {self!r} needs {', '.join(wanted)}. Set them before the first "
+                "step, or reset()"
+            )
 
     def _replace_state(self, state: State) -> None:
         """Take up another state; what was prepared for the old one is void."""
@@ -274,7 +281,8 @@ class Stepping(Declared, ABC):
     def _fresh(
         self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
     ) -> State:
-        state = State.zeros(self.rule, params, leaves, master=self.master)
+        state = State.initial(self.rule, self._extra_slots(), params, leaves)
+        self._excluded(state.paths)
         state.scalars = self.initial_scalars()
         state.iterations = self._first_iteration
         return state
@@ -344,17 +352,11 @@ class Stepping(Declared, ABC):
         if xp is np:
             found = {name: float(value) for name, value in found.items()}
         scalars = {name: found.pop(name) for name in state.scalars}
-        return Step(self.rule, found | _clipping(h, norm, xp)), scalars
+        values, each = self._stage_values(h, norm, state.paths, xp)
+        return Step(self.rule, found | values, each), scalars
 
 
-def _clipping(h: SimpleNamespace, norm: Scalar | None, xp: Namespace) -> dict[str, Scalar]:
-    """Give the operands of the clipping stage; none where the step has no such stage."""
-    if h.clipnorm is None and h.clipvalue is None:
-        return {}
-    if h.clipvalue is None:
-        bound = math.inf
-    elif xp is np:
-        bound = h.clipvalue or math.inf
-    else:
-        bound = xp.where(h.clipvalue > 0, h.clipvalue, math.inf)
-    return {"scale": 1.0 if h.clipnorm is None else clip_factor(norm, h.clipnorm), "bound": bound}
+def _copy_as(x: Array, like: Array) -> Array:
+    backend = backend_of(x)
+    with backend.guard():
+        return backend.copy(backend.cast(x, backend.dtype(like)))

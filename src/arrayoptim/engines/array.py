@@ -6,7 +6,7 @@ It serves every backend and is the specification that the fused engines must agr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -27,11 +27,19 @@ class Step:
     rule : Rule
         The update rule.
     values : dict
-        The rule's coefficients by name, and ``scale`` and ``bound`` where gradients are clipped.
+        The rule's coefficients by name, and those of the stages that the step has: ``scale`` and
+        ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of the average.
+    each : dict
+        Further ones of which each array has its own.
     """
 
     rule: Rule
     values: dict[str, Scalar]
+    each: dict[str, list[Scalar]] = field(default_factory=dict)
+
+    def own(self, i: int) -> dict[str, Scalar]:
+        """Give the numbers that the array at one place has for itself."""
+        return {name: values[i] for name, values in self.each.items()}
 
 
 def sweep(
@@ -85,10 +93,12 @@ def sweep(
             key = backend, backend.dtype(p), backend.device(p)
             if key not in operands:
                 operands[key] = _operands(step.values, backend, p)
-            put(i, _update(step.rule, backend, operands[key], p, g, slots[i]))
+            scalars = operands[key] | _operands(step.own(i), backend, p)
+            put(i, _update(step.rule, backend, scalars, p, g, slots[i]))
     for (backend, _), places in compiled.items():
         given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
-        results = _compiled(step.rule, backend)(step.values, *given)
+        own = [step.own(i) for i in places]
+        results = _compiled(step.rule, backend)(step.values, own, *given)
         for i, result in zip(places, results, strict=True):
             put(i, result)
     return new_params, new_slots
@@ -99,11 +109,15 @@ def _compiled(rule: Rule, backend: Backend) -> Callable[..., list[tuple[Array, S
     """Give the update of many arrays as one compiled function."""
 
     def updates(
-        values: dict[str, Scalar], params: list[Array], grads: list[Array], slots: list[Slots]
+        values: dict[str, Scalar],
+        each: list[dict[str, Scalar]],
+        params: list[Array],
+        grads: list[Array],
+        slots: list[Slots],
     ) -> list[tuple[Array, Slots]]:
         return [
-            _update(rule, backend, _operands(values, backend, p), p, g, state)
-            for p, g, state in zip(params, grads, slots, strict=True)
+            _update(rule, backend, _operands(values | own, backend, p), p, g, state)
+            for own, p, g, state in zip(each, params, grads, slots, strict=True)
         ]
 
     return backend.compile(updates)
@@ -118,7 +132,7 @@ def _operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str
 def _update(
     rule: Rule, backend: Backend, scalars: dict[str, Scalar], p: Array, g: Array, slots: Slots
 ) -> tuple[Array, Slots]:
-    """Update one array: widen, clip, apply the rule, narrow."""
+    """Update one array: widen, go through the stages and the rule, narrow."""
     xp, stored = backend.xp, backend.dtype(p)
     compute = COMPUTE[stored]
 
@@ -134,15 +148,20 @@ def _update(
         x = stages.heal(x, master, widen(backend.cast(master, stored)), xp)
     if "scale" in scalars:
         y = stages.clip(y, scalars["scale"], scalars["bound"], xp)
+    if "l2" in scalars:
+        y = stages.couple(y, x, scalars["l2"], xp)
+    if "amount" in scalars:
+        x = stages.decay(x, scalars["amount"], xp)
     coefficients = (scalars[name] for name in rule.coefficients)
     x, *state = rule(x, y, *(widen(slots[name]) for name in rule.slots), *coefficients, xp)
-    new = {
-        name: narrow(value, backend.dtype(slots[name]))
-        for name, value in zip(rule.slots, state, strict=True)
-    }
+    new = dict(zip(rule.slots, state, strict=True))
     if "master" in slots:
-        new["master"] = backend.array(x)
-    return narrow(x, stored), new
+        new["master"] = x
+    if "average" in slots:
+        average = widen(slots["average"])
+        new["average"] = stages.average(average, x, scalars["keep"], scalars["new"], xp)
+    narrowed = {name: narrow(value, backend.dtype(slots[name])) for name, value in new.items()}
+    return narrow(x, stored), narrowed
 
 
 def _widened_gradient(

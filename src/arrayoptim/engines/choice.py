@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from .._arrays import backend_of
 from .._rule import Rule
 from .._typing import Array
@@ -17,6 +19,8 @@ from .array import Slots, Step, sweep
 
 MODES = ("auto", "array", "cpu")
 """Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
+
+Layout = tuple[Rule, tuple[str, ...], int | None]
 
 _FORCED: ContextVar[str | None] = ContextVar("arrayoptim_engine", default=None)
 
@@ -75,16 +79,14 @@ class Prepared:
 
     Parameters
     ----------
-    rule : Rule
-        The update rule.
+    layout : (Rule, tuple of str, int or None)
+        The update rule, the slots besides the rule's, and the CPU engine's number of threads.
     leaves : sequence of array or None
         The parameters.
     slots : sequence of dict
         The slots of each.
     paths : sequence of str
         The path of each.
-    threads : int or None
-        Number of threads of the CPU engine.
 
     Attributes
     ----------
@@ -98,13 +100,13 @@ class Prepared:
 
     def __init__(
         self,
-        rule: Rule,
+        layout: Layout,
         leaves: Sequence[Array | None],
         slots: Sequence[Slots],
         paths: Sequence[str],
-        threads: int | None,
     ) -> None:
-        self._key = rule, mode(), threads
+        rule, _, threads = layout
+        self._key = mode(), layout
         self.reasons = [_refusal(rule, p, s) for p, s in zip(leaves, slots, strict=True)]
         present = [i for i, p in enumerate(leaves) if p is not None]
         self._served = [i for i in present if self.reasons[i] is None]
@@ -123,9 +125,9 @@ class Prepared:
     def _take(self, sequence: Sequence[Any]) -> Sequence[Any]:
         return sequence if self._whole else [sequence[i] for i in self._served]
 
-    def fits(self, leaves: Sequence[Array | None], rule: Rule, threads: int | None) -> bool:
+    def fits(self, leaves: Sequence[Array | None], layout: Layout) -> bool:
         """Whether this still holds for these parameters, which may have moved."""
-        if self._key != (rule, mode(), threads):
+        if self._key != (mode(), layout):
             return False
         return self.plan is None or self.plan.fits(self._take(leaves))
 
@@ -140,7 +142,8 @@ class Prepared:
         """Step the parameters that the CPU engine serves; a refused gradient changes nothing."""
         if self.plan is not None:
             start = perf_counter()
-            self.plan.sweep(self._take(grads), step.values)
+            each = {name: np.asarray(self._take(row)) for name, row in step.each.items()}
+            self.plan.sweep(self._take(grads), step.values | each)
             self.seconds = perf_counter() - start
 
     def sweep_others(

@@ -1,0 +1,138 @@
+"""The stages around the rule that every optimizer has: clipping, decay, averaging."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ._declared import Declared
+from ._hyper import hyper
+from ._typing import Namespace, Scalar
+from .gradients import clip_factor
+
+
+class Options(Declared):
+    """The hyperparameters that every optimizer takes, by keyword."""
+
+    clipnorm: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the Euclidean norm of all gradients together; 0 or None for none.",
+    )
+    clipvalue: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the magnitude of each entry of a gradient; 0 or None for none.",
+    )
+    weight_decay: Any = hyper(
+        default=None,
+        interval="[0, inf)",
+        kw_only=True,
+        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+    )
+    l2: Any = hyper(
+        default=None,
+        interval="[0, inf)",
+        kw_only=True,
+        doc="Coupled weight decay: this times the parameter is added to the clipped gradient.",
+    )
+    exclude: Any = hyper(
+        default=(),
+        words=True,
+        kw_only=True,
+        doc="Patterns of the paths of parameters that neither kind of decay touches.",
+    )
+    ema_momentum: Any = hyper(
+        default=None,
+        interval="[0, 1)",
+        kw_only=True,
+        doc="Decay rate of a moving average of the parameters, kept as another slot.",
+    )
+    name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
+    nonfinite: str = hyper(
+        default="ignore",
+        choices=("ignore", "raise", "skip"),
+        kw_only=True,
+        doc="What a NaN or infinite gradient does: take its course, raise, or skip the step.",
+    )
+    master: bool = hyper(
+        default=True,
+        kw_only=True,
+        doc="Whether 16-bit parameters keep their float32 value as another slot.",
+    )
+    threads: Any = hyper(
+        default=None,
+        interval="[1, inf)",
+        integer=True,
+        kw_only=True,
+        doc="Threads of the CPU engine; as many as Numba uses if None.",
+    )
+
+    def _extra_slots(self) -> tuple[str, ...]:
+        """Name the slots that stages keep besides the rule's, in the order of the weights."""
+        wanted = {"master": self.master, "average": self.ema_momentum is not None}
+        return tuple(name for name, used in wanted.items() if used)
+
+    def _excluded(self, paths: Sequence[str]) -> list[bool]:
+        """Say which parameters are left out of decay.
+
+        Raises
+        ------
+        ValueError
+            If a pattern matches no path.
+        """
+        # With the slash in front, "*/bias" finds a bias at the top of the tree too.
+        for pattern in self.exclude:
+            if not any(_matches(path, pattern) for path in paths):
+                raise ValueError(
+                    f"exclude: the pattern {pattern!r} matches none of {', '.join(paths)}"
+                )
+        return [any(_matches(path, pattern) for pattern in self.exclude) for path in paths]
+
+    def _stage_values(
+        self, h: SimpleNamespace, norm: Scalar | None, paths: Sequence[str], xp: Namespace
+    ) -> tuple[dict[str, Scalar], dict[str, list[Scalar]]]:
+        """Give the numbers that the stages need; none where a stage is not used.
+
+        Returns
+        -------
+        values : dict
+            By the names that the engines know, for all parameters.
+        each : dict
+            The same, one number for each parameter.
+        """
+        values = _clipping(h, norm, xp)
+        if h.ema_momentum is not None:
+            values |= {"keep": h.ema_momentum, "new": 1.0 - h.ema_momentum}
+        decay = {}
+        if h.l2 is not None:
+            decay["l2"] = h.l2
+        if h.weight_decay is not None:
+            decay["amount"] = h.lr * h.weight_decay
+        if not decay or not self.exclude:
+            return values | decay, {}
+        kept = [0.0 if excluded else 1.0 for excluded in self._excluded(paths)]
+        return values, {name: [value * k for k in kept] for name, value in decay.items()}
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, pattern) or fnmatchcase(f"/{path}", pattern)
+
+
+def _clipping(h: SimpleNamespace, norm: Scalar | None, xp: Namespace) -> dict[str, Scalar]:
+    if h.clipnorm is None and h.clipvalue is None:
+        return {}
+    if h.clipvalue is None:
+        bound = math.inf
+    elif xp is np:
+        bound = h.clipvalue or math.inf
+    else:
+        bound = xp.where(h.clipvalue > 0, h.clipvalue, math.inf)
+    return {"scale": 1.0 if h.clipnorm is None else clip_factor(norm, h.clipnorm), "bound": bound}
