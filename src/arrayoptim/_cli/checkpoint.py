@@ -1,0 +1,141 @@
+"""``inspect``: what optimizer state a file holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..persistence import Record, describe
+from .errors import CommandError, one_line
+from .table import table
+
+ROWS = 60
+"""Most slots listed in a terminal; JSON lists all."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        The command line.
+
+    Returns
+    -------
+    int
+        0.
+    """
+    found = summary(_described(arguments.file))
+    if arguments.json:
+        print(json.dumps({"file": str(arguments.file), **found}, indent=1, default=str))
+    else:
+        print(printed(arguments.file, found))
+    return 0
+
+
+def _described(file: Path) -> Record:
+    """Read the file, or say in one line why that cannot be done."""
+    if not file.exists():
+        raise CommandError(f"no such file: {file}")
+    if file.is_dir():
+        raise CommandError(f"{file} is a directory, wanted an HDF5 or .keras file")
+    try:
+        return describe(file)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        text = one_line(error)
+        raise CommandError(text if str(file) in text else f"{file}: {text}") from error
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """Reduce what a file says to what a reader wants to know.
+
+    Parameters
+    ----------
+    record : Record
+        The content of the file.
+
+    Returns
+    -------
+    dict
+        The record with shapes and dtypes in place of arrays.
+    """
+    slots = []
+    for slot, arrays in record.slots.items():
+        paths = record.paths[slot] if record.paths else [None] * len(arrays)
+        for place, (path, array) in enumerate(zip(paths, arrays, strict=True)):
+            slots.append(
+                {
+                    "slot": slot,
+                    "parameter": place if path is None else path,
+                    "shape": list(array.shape),
+                    "dtype": str(array.dtype),
+                    "bytes": int(array.nbytes),
+                }
+            )
+    return {
+        "source": record.source,
+        "class": record.class_name,
+        "config": record.config,
+        "iterations": record.iterations,
+        "skipped": record.skipped,
+        "scalars": record.scalars,
+        "slots": slots,
+        "notes": record.notes,
+    }
+
+
+def printed(file: Path, found: dict[str, Any]) -> str:
+    """Lay out a summary for a terminal.
+
+    Parameters
+    ----------
+    file : Path
+        The file it is of.
+    found : dict
+        The summary.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
+    step = "not in the file" if found["iterations"] is None else str(found["iterations"])
+    size = sum(entry["bytes"] for entry in found["slots"])
+    head = [
+        ("file", str(file)),
+        ("format", found["source"]),
+        ("class", found["class"] or "not in the file"),
+        ("step", step + (f" ({found['skipped']} skipped)" if found["skipped"] else "")),
+        ("state", f"{len(found['slots'])} arrays, {size:,} bytes"),
+    ]
+    lines = [f"{key:<7} {value}" for key, value in head]
+    config = {**(found["config"] or {}), **found["scalars"]}
+    if config:
+        rows = [(key, _value(value)) for key, value in config.items()]
+        lines += ["", table(("hyperparameter or scalar", "value"), rows)]
+    if found["slots"]:
+        lines += ["", _slots(found["slots"])]
+    lines += ["", *(f"note: {note}" for note in found["notes"])] if found["notes"] else []
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
+
+
+def _slots(slots: list[dict[str, Any]]) -> str:
+    """Lay out the first slots."""
+    rows = [
+        (entry["slot"], str(entry["parameter"]), _shape(entry["shape"]), entry["dtype"])
+        for entry in slots[:ROWS]
+    ]
+    text = table(("slot", "parameter", "shape", "dtype"), rows)
+    rest = len(slots) - ROWS
+    return text + (f"\n... and {rest} more; --json lists all" if rest > 0 else "")
+
+
+def _shape(shape: list[int]) -> str:
+    return " x ".join(map(str, shape)) or "scalar"

@@ -1,0 +1,1 @@
+"""The demonstration: train on real data, stop half-way, go on elsewhere, compare."""

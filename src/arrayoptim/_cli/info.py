@@ -1,0 +1,119 @@
+"""``info``: versions, array libraries and engines of this installation."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from .. import __version__
+from .._arrays import NAMES
+from ..engines.choice import MODES
+from .backends import Probe, installed, probe
+from .table import table
+
+PACKAGES = ("numpy", "numba", "h5py", "optree", "array-api-compat")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        The command line.
+
+    Returns
+    -------
+    int
+        0.
+    """
+    backends = [probe(name) for name in NAMES]
+    engines = [_array(), _cpu(), _gpu(backends), _trace(backends)]
+    if arguments.json:
+        content = {
+            "versions": versions(),
+            "backends": {found.name: _entry(found) for found in backends},
+            "engines": {found.name: _entry(found) for found in engines},
+        }
+        print(json.dumps(content, indent=1))
+        return 0
+    print(table(("package", "version"), [(k, v or "not installed") for k, v in versions().items()]))
+    print()
+    rows = [(b.name, _version(b.name) or "-", _yes(b), b.note) for b in backends]
+    print(table(("array library", "version", "usable", "device, or what is in the way"), rows))
+    print()
+    rows3 = [(engine.name, _yes(engine), engine.note) for engine in engines]
+    print(table(("engine", "usable", "what it serves, or what is in the way"), rows3))
+    return 0
+
+
+def versions() -> dict[str, str | None]:
+    """Return versions by name, without importing anything.
+
+    Returns
+    -------
+    dict
+        None for what is not installed.
+    """
+    ours = {"arrayoptim": __version__, "Python": platform.python_version()}
+    return ours | {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str | None:
+    """Give the version of a distribution."""
+    # CuPy's wheels carry the version of CUDA in their names.
+    candidates = [name, *(f"{name}-cuda{major}x" for major in (11, 12, 13))]
+    found = [d for c in candidates for d in importlib.metadata.distributions(name=c)]
+    return found[0].version if found else None
+
+
+def _entry(found: Probe) -> dict[str, object]:
+    entry = asdict(found)
+    version = _version(entry.pop("name"))
+    return entry | ({"version": version} if version else {})
+
+
+def _yes(found: Probe) -> str:
+    return "yes" if found.usable else "no"
+
+
+def _array() -> Probe:
+    return Probe("array", True, "every array library; the specification of the others")
+
+
+def _cpu() -> Probe:
+    """Say whether Numba works."""
+    if not installed("numba"):
+        return Probe("cpu", False, "needs Numba: not installed")
+    try:
+        import numba
+
+        threads = int(numba.get_num_threads())
+    except Exception as error:  # a broken installation may raise anything
+        return Probe("cpu", False, f"import of Numba fails with {type(error).__name__}: {error}")
+    return Probe("cpu", True, f"NumPy arrays, torch tensors on the CPU; {threads} threads")
+
+
+def _gpu(backends: Sequence[Probe]) -> Probe:
+    """Say whether a GPU is within reach of CuPy or torch."""
+    if "gpu" not in MODES:
+        return Probe("gpu", False, "not in this version; the array engine serves arrays on GPUs")
+    usable = {found.name for found in backends if found.usable}
+    served = ["CuPy arrays"] if "cupy" in usable else []
+    if "torch" in usable:
+        import torch
+
+        served += ["torch tensors on GPUs"] if torch.cuda.is_available() else []
+    if served:
+        return Probe("gpu", True, ", ".join(served))
+    return Probe("gpu", False, "needs a GPU that CuPy or torch can use")
+
+
+def _trace(backends: Sequence[Probe]) -> Probe:
+    """Say whether jax.jit works."""
+    jax = next(found for found in backends if found.name == "jax")
+    return Probe("trace", jax.usable, "JAX arrays" if jax.usable else f"needs JAX: {jax.note}")

@@ -1,0 +1,135 @@
+"""The grammar of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from .. import __version__
+from .._arrays import NAMES
+from .._registry import names
+
+EXAMPLES = """\
+examples:
+  python -m arrayoptim info
+  python -m arrayoptim inspect model.h5
+  python -m arrayoptim demo
+  python -m arrayoptim demo adam sgd --backend torch --compare torch
+"""
+
+INFO = "Say which array libraries and engines can be used here, and why the others cannot."
+
+INSPECT = "Say what optimizer state a file holds: its source, class, settings, step and slots."
+
+INSPECT_MORE = """\
+Reads files of arrayoptim, Keras 2 (.h5), Keras 3 (.keras, .weights.h5, .h5) and natural_bm.
+
+examples:
+  python -m arrayoptim inspect arrayoptim-demo/adam.h5
+  python -m arrayoptim inspect model.keras --json
+"""
+
+DEMO = (
+    "Train a two-layer classifier of handwritten digits with each optimizer, write a checkpoint "
+    "half-way, resume it on the same array library and on another one, and check that the runs "
+    "agree."
+)
+
+DEMO_MORE = """\
+examples:
+  python -m arrayoptim demo                      every optimizer, on NumPy
+  python -m arrayoptim demo adam nadam --epochs 5
+  python -m arrayoptim demo --backend jax --resume-on numpy
+  python -m arrayoptim demo sgd --lr 0.05 --output out
+  python -m arrayoptim demo --compare torch      torch.optim from the same start
+
+The exit code is 1 if a resumed run disagrees with the one that was never stopped.
+"""
+
+
+def build() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        It sets ``run``, a function from the arguments to the exit code, for each command.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m arrayoptim",
+        description="Gradient descent optimizers for every array library.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"arrayoptim {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    info = _command(commands, "info", INFO, "", "info")
+    info.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    inspect = _command(commands, "inspect", INSPECT, INSPECT_MORE, "checkpoint")
+    inspect.add_argument("file", type=Path, metavar="FILE", help="an HDF5 or .keras file")
+    inspect.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    _demo_options(_command(commands, "demo", DEMO, DEMO_MORE, "demo.command"))
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    more: str,
+    module: str,
+) -> argparse.ArgumentParser:
+    """Add a command; its module is imported when the command is carried out."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        command: Callable[[argparse.Namespace], int]
+        command = importlib.import_module(f".{module}", __package__).run
+        return command(arguments)
+
+    parser = commands.add_parser(
+        name,
+        help=text.partition(":")[0].rstrip("."),
+        description=text,
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _demo_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``demo``."""
+    known = ", ".join(names())
+    parser.add_argument("optimizers", nargs="*", metavar="OPTIMIZER", help=f"default: {known}")
+    add = parser.add_argument
+    add("--backend", choices=NAMES, default="numpy", help="array library (default: %(default)s)")
+    add("--resume-on", choices=NAMES, help="where to resume besides (default: another that works)")
+    add("--epochs", type=_count, default=30, metavar="N", help="default: %(default)s")
+    add("--batch-size", type=_count, default=32, metavar="N", help="default: %(default)s")
+    add("--seed", type=_seed, default=0, metavar="N", help="of all that is random (default: 0)")
+    add("--lr", type=float, metavar="X", help="learning rate of all (default: one that suits each)")
+    add(
+        "--output",
+        type=Path,
+        default=Path("arrayoptim-demo"),
+        metavar="DIR",
+        help="directory for checkpoints, loss curves and results (default: ./%(default)s)",
+    )
+    add("--compare", choices=("keras", "torch"), help="train with that library's optimizers too")
+
+
+def _count(text: str) -> int:
+    """Read a number of things: 1 at least."""
+    value = _seed(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"wanted a whole number of 1 or more, got {text!r}")
+    return value
+
+
+def _seed(text: str) -> int:
+    """Read a whole number of 0 or more."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"wanted a whole number of 0 or more, got {text!r}")
+    return int(text)

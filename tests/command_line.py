@@ -1,0 +1,29 @@
+"""Calling the command line in this process."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from arrayoptim import _cli
+
+
+class Result(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> bool:
+        """Whether stderr is one line and no traceback."""
+        return self.err.count("\n") == 1 and "Traceback" not in self.err
+
+
+def call(capsys: pytest.CaptureFixture[str], *argv: object) -> Result:
+    """Carry out a command."""
+    code = _cli.main([str(word) for word in argv])
+    captured = capsys.readouterr()
+    return Result(code, captured.out, captured.err)

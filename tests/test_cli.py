@@ -1,0 +1,182 @@
+"""The command line: what it prints, what it writes, how it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from arrayoptim._cli import backends as cli_backends
+from command_line import call
+
+Captured = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+H5 = Path(__file__).parent / "golden" / "h5"
+GOLDEN = sorted(file for file in H5.glob("*_adam.*") if file.suffix != ".npz")
+
+# ---- the frame
+
+
+def test_without_arguments_it_prints_help(capsys: Captured) -> None:
+    code, out, err = call(capsys)
+    assert code == 0
+    assert not err
+    assert all(word in out for word in ("info", "inspect", "demo", "examples"))
+
+
+def test_version(capsys: Captured) -> None:
+    assert call(capsys, "--version") == (0, f"arrayoptim {ao.__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", ["info", "inspect", "demo"])
+def test_every_command_has_help(capsys: Captured, name: str) -> None:
+    code, out, _ = call(capsys, name, "--help")
+    assert code == 0
+    assert f"python -m arrayoptim {name}" in out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["nonsense"],
+        ["inspect"],
+        ["demo", "--epochs", "0"],
+        ["demo", "--seed", "-1"],
+        ["demo", "--backend", "abacus"],
+    ],
+)
+def test_bad_usage_leaves_with_2(capsys: Captured, argv: list[str]) -> None:
+    code, _, err = call(capsys, *argv)
+    assert code == 2
+    assert "error:" in err
+
+
+def test_it_runs_as_a_process(tmp_path: Path) -> None:
+    source = str(Path(ao.__file__).parents[1])
+    result = subprocess.run(
+        [sys.executable, "-m", "arrayoptim", "inspect", "nothing.h5"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": source},
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr == "python -m arrayoptim: error: no such file: nothing.h5\n"
+
+
+# ---- info
+
+
+def test_info_lists_libraries_and_engines(capsys: Captured) -> None:
+    code, out, _ = call(capsys, "info")
+    assert code == 0
+    for word in ("arrayoptim", "numpy", "torch", "jax", "cupy", "array_api_strict", "cpu", "gpu"):
+        assert word in out
+    assert np.__version__ in out
+
+
+def test_info_as_json(capsys: Captured) -> None:
+    code, out, _ = call(capsys, "info", "--json")
+    content = json.loads(out)
+    assert code == 0
+    assert content["backends"]["numpy"]["usable"]
+    assert content["engines"]["array"]["usable"]
+    assert content["versions"]["numpy"] == np.__version__
+
+
+def test_a_missing_library_is_not_installed(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(cli_backends, "installed", lambda name: False)
+    assert cli_backends.probe("torch").note == "not installed"
+
+
+@pytest.mark.parametrize(
+    ("message", "note"),
+    [
+        ("cudaErrorNoDevice: none", "no GPU or no driver"),
+        ("some\nfault", "import fails with RuntimeError: some fault"),
+    ],
+)
+def test_a_broken_library_says_why(monkeypatch: Patch, message: str, note: str) -> None:
+    class Broken:
+        @property
+        def xp(self) -> Any:
+            raise RuntimeError(message)
+
+    monkeypatch.setitem(cli_backends._BACKENDS, "numpy", Broken())
+    found = cli_backends.probe("numpy")
+    assert not found.usable
+    assert note in found.note
+
+
+# ---- inspect
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.name)
+def test_inspect_reads_every_format(capsys: Captured, file: Path) -> None:
+    code, out, err = call(capsys, "inspect", file)
+    assert (code, err) == (0, "")
+    assert all(word in out for word in ("momentum", "velocity", "float32"))
+    code, out, _ = call(capsys, "inspect", file, "--json")
+    content = json.loads(out)
+    assert content["class"] == (None if content["source"] == "natural_bm" else "Adam")
+    assert content["iterations"] > 0
+    assert {entry["dtype"] for entry in content["slots"]} <= {"float32", "float64"}
+
+
+def test_inspect_of_its_own_file(capsys: Captured, tmp_path: Path) -> None:
+    params = {"layers": [np.zeros((2, 3), np.float32), np.zeros((), np.float64)]}
+    optimizer = ao.Nadam(lr=0.25)
+    optimizer.apply(params, params)
+    file = tmp_path / "own.h5"
+    optimizer.save_weights(file)
+    code, out, _ = call(capsys, "inspect", file)
+    assert code == 0
+    for word in ("Nadam", "0.25", "m_schedule", "velocity", "layers/0", "2 x 3", "float64"):
+        assert word in out
+
+
+def test_inspect_shortens_long_lists(capsys: Captured, tmp_path: Path) -> None:
+    params = [np.zeros(1, np.float32) for _ in range(100)]
+    optimizer = ao.SGD()
+    optimizer.init(params)
+    file = tmp_path / "long.h5"
+    optimizer.save_weights(file)
+    assert "... and 40 more; --json lists all" in call(capsys, "inspect", file)[1]
+    assert len(json.loads(call(capsys, "inspect", file, "--json")[1])["slots"]) == 100
+
+
+@pytest.fixture(params=["missing", "directory", "text", "empty", "foreign", "truncated"])
+def bad_file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Give a file that holds no optimizer state."""
+    file = tmp_path / f"{request.param}.h5"
+    if request.param == "directory":
+        file.mkdir()
+    elif request.param in {"text", "empty"}:
+        file.write_text("not HDF5" * 99 if request.param == "text" else "")
+    elif request.param == "foreign":
+        with h5py.File(file, "w") as content:
+            content["something"] = np.zeros(3)
+    elif request.param == "truncated":
+        optimizer = ao.SGD()
+        optimizer.init(np.zeros(1000, np.float32))
+        optimizer.save_weights(file)
+        file.write_bytes(file.read_bytes()[:2000])
+    return file
+
+
+def test_inspect_of_a_bad_file_is_one_line(capsys: Captured, bad_file: Path) -> None:
+    result = call(capsys, "inspect", bad_file)
+    assert (result.code, result.out) == (1, "")
+    assert result.complaint
+    assert bad_file.name in result.err
+    assert result.err.count(bad_file.name) == 1

@@ -1,0 +1,209 @@
+"""The demo of the command line: what it checks, what it finds out, how it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from arrayoptim._cli import backends as cli_backends
+from arrayoptim._cli.demo import checkpoint, command, compare, network, plot, training
+from command_line import call
+
+Captured = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+SMALL = ["--epochs", "1", "--batch-size", "96"]
+
+
+def test_demo_on_every_backend(capsys: Captured, tmp_path: Path, backend: Any) -> None:
+    code, out, err = call(
+        capsys, "demo", "sgd", "ADAM", "--backend", backend, "--output", tmp_path, *SMALL
+    )
+    assert (code, err) == (0, "")
+    assert "bit for bit" in out
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(results["optimizers"]) == ["SGD", "Adam"]
+    for entry in results["optimizers"].values():
+        assert entry["test_accuracy"] > 0.3
+        assert len(entry["losses"]) == 15
+        assert entry["resumed"][0]["backend"] == backend.name
+        assert all(resumed["agrees"] for resumed in entry["resumed"])
+    assert (tmp_path / "loss_curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert call(capsys, "inspect", tmp_path / "adam.h5")[0] == 0
+
+
+def test_demo_resumes_where_it_is_told(capsys: Captured, tmp_path: Path) -> None:
+    argv = ["demo", "adam", "--resume-on", "array_api_strict", "--output", tmp_path, *SMALL]
+    assert call(capsys, *argv)[0] == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    resumed = results["optimizers"]["Adam"]["resumed"]
+    assert [entry["backend"] for entry in resumed] == ["numpy", "array_api_strict"]
+
+
+def test_demo_is_deterministic(capsys: Captured, tmp_path: Path) -> None:
+    def losses(name: str, seed: int) -> list[float]:
+        argv = ["demo", "nadam", "--seed", seed, "--output", tmp_path / name, *SMALL]
+        assert call(capsys, *argv)[0] == 0
+        results = json.loads((tmp_path / name / "results.json").read_text())
+        found: list[float] = results["optimizers"]["Nadam"]["losses"]
+        return found
+
+    assert losses("a", 5) == losses("b", 5) != losses("c", 6)
+
+
+def next_up(file: h5py.File) -> None:
+    values = file["parameters/hidden/kernel"]
+    values[0, 0] = np.nextafter(values[0, 0], np.float32(9))
+
+
+def first_slot(file: h5py.File) -> None:
+    def scale(_: str, dataset: Any) -> None:
+        if isinstance(dataset, h5py.Dataset) and dataset.ndim:
+            dataset[...] = dataset[...] * 1.5
+
+    file["optimizer_weights"].visititems(scale)
+
+
+@pytest.mark.parametrize("tamper", [next_up, first_slot])
+def test_a_tampered_checkpoint_is_found_out(
+    capsys: Captured,
+    tmp_path: Path,
+    monkeypatch: Patch,
+    tamper: Callable[[h5py.File], None],
+) -> None:
+    write = checkpoint.write
+
+    def tampered(path: Path, *rest: Any) -> None:
+        write(path, *rest)
+        with h5py.File(path, "a") as file:
+            tamper(file)
+
+    monkeypatch.setattr(training.checkpoint, "write", tampered)
+    result = call(capsys, "demo", "adam", "--output", tmp_path, *SMALL)
+    assert result.code == 1
+    assert "DISAGREES" in result.out
+    assert result.complaint
+    assert "Adam on numpy" in result.err
+
+
+def test_a_damaged_checkpoint_is_one_line(
+    capsys: Captured, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    def damaged(path: Path, *rest: Any) -> None:
+        path.write_bytes(b"not HDF5")
+
+    monkeypatch.setattr(training.checkpoint, "write", damaged)
+    result = call(capsys, "demo", "adam", "--output", tmp_path, *SMALL)
+    assert result.code == 1
+    assert result.complaint
+    assert "cannot resume from" in result.err
+
+
+def test_demo_compares_with_torch(capsys: Captured, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    argv = ["demo", "--compare", "torch", "--resume-on", "numpy", "--output", tmp_path, *SMALL]
+    code, out, _ = call(capsys, *argv)
+    assert code == 0
+    assert "torch accuracy" in out
+    results = json.loads((tmp_path / "results.json").read_text())
+    entries = results["optimizers"].items()
+    assert {name for name, entry in entries if "torch_accuracy" in entry} == set(compare.TORCH)
+    for name, entry in entries:
+        if "torch_accuracy" in entry:
+            assert abs(entry["torch_accuracy"] - entry["test_accuracy"]) < 0.02, name
+
+
+def test_an_unknown_optimizer_names_the_nearest(capsys: Captured) -> None:
+    result = call(capsys, "demo", "adm")
+    assert result.code == 2
+    assert result.complaint
+    assert "'Adam'" in result.err
+
+
+@pytest.mark.parametrize("lr", ["-1", "nan"])
+def test_a_bad_learning_rate_is_one_line(capsys: Captured, tmp_path: Path, lr: str) -> None:
+    result = call(capsys, "demo", "sgd", f"--lr={lr}", "--output", tmp_path)
+    assert result.code == 2
+    assert result.complaint
+    assert "lr" in result.err
+
+
+def test_too_few_steps_are_one_line(capsys: Captured, tmp_path: Path) -> None:
+    argv = ["--epochs", "1", "--batch-size", "9999", "--output", tmp_path]
+    result = call(capsys, "demo", "sgd", *argv)
+    assert result.code == 2
+    assert result.complaint
+
+
+def test_an_impossible_directory_is_one_line(capsys: Captured, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = call(capsys, "demo", "sgd", "--output", tmp_path / "file" / "below")
+    assert result.code == 1
+    assert result.complaint
+
+
+def test_an_unusable_backend_names_the_usable(capsys: Captured, monkeypatch: Patch) -> None:
+    installed = cli_backends.installed
+    monkeypatch.setattr(cli_backends, "installed", lambda name: name == "numpy" and installed(name))
+    code, _, err = call(capsys, "demo", "sgd", "--backend", "cupy")
+    assert code == 2
+    assert err.endswith("backend cupy cannot be used here: not installed; usable: numpy\n")
+
+
+def test_a_missing_package_says_what_to_install(capsys: Captured, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(command, "installed", lambda name: name not in {"sklearn", "tqdm"})
+    result = call(capsys, "demo")
+    assert result.code == 2
+    assert result.complaint
+    assert 'scikit-learn, tqdm: pip install "arrayoptim[demo]"' in result.err
+
+
+def test_an_interrupted_demo_leaves_with_130(
+    capsys: Captured, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "run", interrupt)
+    code, out, err = call(capsys, "demo", "sgd", "--output", tmp_path)
+    assert (code, out) == (130, "")
+    assert err == "python -m arrayoptim: interrupted\n"
+
+
+# ---- the parts of the demo
+
+
+def test_the_gradients_are_those_of_the_loss() -> None:
+    random = np.random.default_rng(0)
+    params = {
+        "hidden": {"kernel": random.normal(size=(4, 5)), "bias": random.normal(size=5)},
+        "output": {"kernel": random.normal(size=(5, 3)), "bias": random.normal(size=3)},
+    }
+    x, classes = random.normal(size=(6, 4)), np.eye(3)[[0, 1, 2, 2, 1, 0]]
+    _, gradients = network.loss_and_gradients(params, x, classes)
+    for layer, arrays in params.items():
+        for name, array in arrays.items():
+            for place in np.ndindex(array.shape):
+                value, losses = array[place], []
+                for shift in (1e-5, -1e-5):
+                    array[place] = value + shift
+                    losses.append(network.loss_and_gradients(params, x, classes)[0])
+                array[place] = value
+                slope = (losses[0] - losses[1]) / 2e-5
+                assert abs(gradients[layer][name][place] - slope) < 1e-9
+
+
+def test_smoothing_averages_over_the_steps_before() -> None:
+    losses = np.array([4, 2, 6, 8], np.float32)
+    assert plot.smooth(losses, 2).tolist() == [4, 3, 4, 7]
+
+
+def test_a_resumed_run_with_nan_does_not_agree() -> None:
+    nothing = np.zeros(0, np.float32)
+    resumed = training.Resumed("torch", False, nothing, identical=False, deviation=float("nan"))
+    assert not resumed.agrees
