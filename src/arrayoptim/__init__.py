@@ -22,6 +22,7 @@ from ._registry import names, register
 from ._rule import Rule, rule
 from ._version import __version__
 from .engines import engine
+from .explaining import explain
 from .gradients import clip_norm
 from .loading import load
 from .optimizer import Optimizer
@@ -53,6 +54,7 @@ __all__ = [
     "clip_norm",
     "deserialize",
     "engine",
+    "explain",
     "get",
     "hyper",
     "load",

@@ -182,6 +182,15 @@ class Stepping(Options, ABC):
             ]
         return structure.build(averages)
 
+    def _explained(self, params: Tree) -> tuple[list[tuple[Array, Any, str | None]], Prepared]:
+        """Give each parameter with its slots and why the CPU engine does not serve it."""
+        leaves, structure = flatten(params)
+        with self._lock:
+            prepared = self._prepare(leaves, structure)
+            assert self._state is not None
+            rows = zip(leaves, self._state.slots, prepared.reasons, strict=True)
+            return [row for row in rows if row[0] is not None], prepared
+
     # ---- counters and scalar state
 
     @property
@@ -267,7 +276,9 @@ class Stepping(Options, ABC):
 
     def _check_slots(self, state: State) -> None:
         wanted = (*self.rule.slots, *self._extra_slots())
-        if wanted != state.names and set(wanted) - {"master"} != set(state.names) - {"master"}:
+        if "master" not in state.names:
+            wanted = tuple(name for name in wanted if name != "master")
+        if wanted != state.names:
             raise ValueError(
                 f"the state has the slots {', '.join(state.names)}; with its present "
                 f"hyperparameters {self!r} needs {', '.join(wanted)}. Set them before the first "
