@@ -231,7 +231,7 @@ KERAS_3_MISFITS: dict[str, tuple[str | None, Any, list[Any], str]] = {
     "does not divide": ("adam", P, [I, M, *BOTH[1:]], "5 slot arrays of Keras 3 Adam"),
     "other shapes": ("adam", P[1:], [I, M, *BOTH], "wanted, for each parameter"),
     "scaled": ("loss_scale_optimizer", P, [I, M, I, M, I, M, *BOTH], "inner optimizer"),
-    "nothing": ("adam", P, [], "at least its counter"),
+    "nothing": ("adam", P, [], "at least the counter"),
     "a counter below 0": ("adam", P, [np.int64(-1), M, *BOTH], "found -1"),
 }
 

@@ -110,8 +110,22 @@ def interpret(
             f"found the state of {class_name or 'an optimizer of unknown class'}, wanted one of "
             f"{', '.join(KEPT)}"
         )
-    rest, notes, iterations = list(arrays), [], None
-    scalars: dict[str, float] = {}
+    rest, notes = list(arrays), list[str]()
+    iterations, scalars = _heads(rest, class_name, notes)
+    if not rest and class_name == "SGD" and not (config or {}).get("momentum"):
+        slots: dict[str, list[Any]] = {}
+        notes.append("this SGD without momentum saved no slot; it starts at zero")
+    else:
+        slots = choose(rest, _layouts(class_name, config), f"Keras 2 {class_name}")
+    kept = None if config is None else dict(config)
+    return Record("keras 2", class_name, kept, iterations, scalars, slots, None, notes)
+
+
+def _heads(
+    rest: list[Stored], class_name: str, notes: list[str]
+) -> tuple[int | None, dict[str, float]]:
+    """Take counter and scalars off the list, where they are kept."""
+    iterations, scalars = None, {}
     if rest and last_part(rest[0].name) in COUNTERS:
         iterations = counter(rest.pop(0))
     else:
@@ -121,13 +135,7 @@ def interpret(
             scalars["m_schedule"] = float(number(rest.pop(0)))
         else:
             notes.append("Keras 2 does not save m_schedule of Nadam, and restarts it at 1")
-    if not rest and class_name == "SGD" and arrays and not (config or {}).get("momentum"):
-        slots: dict[str, list[Any]] = {}
-        notes.append("this SGD without momentum saved no slot; it starts at zero")
-    else:
-        slots = choose(rest, _layouts(class_name, config), f"Keras 2 {class_name}")
-    kept = None if config is None else dict(config)
-    return Record("keras 2", class_name, kept, iterations, scalars, slots, None, notes)
+    return iterations, scalars
 
 
 def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:

@@ -77,33 +77,38 @@ def interpret(
     notes: list[str] = []
     if class_name == SCALED:
         class_name, config, arrays = _unwrapped(config, arrays, notes)
-    if class_name not in ORDERS:
+    if class_name not in ORDERS or not arrays:
         raise ValueError(
-            f"found the state of {class_name or 'an optimizer of unknown class'}, wanted one of "
-            f"{', '.join(ORDERS)}"
+            f"found {len(arrays)} variables of {class_name or 'an optimizer of unknown class'}, "
+            f"wanted at least the counter of one of {', '.join(ORDERS)}"
         )
-    if not arrays:
-        raise ValueError(f"found no variables of {class_name}, wanted at least its counter")
-    iterations, rest = counter(arrays[0]), arrays[1:]
+    steps = (config or {}).get("gradient_accumulation_steps") or 1
+    iterations, rest = counter(arrays[0]) // steps, arrays[1:]
     kept: dict[str, Any] | None = None if config is None else dict(config)
     if _has_rate(rest, config, named):
         kept = {**(kept or {}), "learning_rate": float(number(rest.pop(0)))}
-    steps = (config or {}).get("gradient_accumulation_steps") or 1
-    if steps > 1:
-        notes.append(f"a step is {steps} calls; gradients summed since the last are left out")
-    if (config or {}).get("use_ema"):
-        notes.append("the moving averages of the model are left out")
     scalars, slots = _cut(rest, class_name, config, notes, within)
     if named and source == "keras 3":
         _check_names(slots)
-    if not config:
+    notes += _lost(class_name, config, slots)
+    return Record(source, class_name, kept, iterations, scalars, slots, None, notes)
+
+
+def _lost(class_name: str, config: Mapping[str, Any] | None, slots: Slots) -> list[str]:
+    """Say what was left out, and what the file never held."""
+    settings, notes = config or {}, []
+    if (steps := settings.get("gradient_accumulation_steps") or 1) > 1:
+        notes.append(f"a step is {steps} calls; gradients summed since the last are left out")
+    if settings.get("use_ema"):
+        notes.append("the moving averages of the model are left out")
+    if not settings:
         notes.append(
             "the file holds no hyperparameters but the learning rate; those of Keras 3 default to "
             "other values than those of Keras 2, epsilon=1e-7 for one"
         )
     if not slots:
         notes.append(f"Keras 3 keeps no slot for {class_name} without momentum; it starts at zero")
-    return Record(source, class_name, kept, iterations // steps, scalars, slots, None, notes)
+    return notes
 
 
 def _unwrapped(

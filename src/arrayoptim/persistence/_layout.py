@@ -99,8 +99,8 @@ def choose(
     ValueError
         If none fits, or more than one.
     """
-    fits = [(layout, fit(arrays, layout, within)) for layout in layouts]
-    found = [(layout, slots) for layout, slots in fits if slots is not None]
+    fits = {layout: fit(arrays, layout, within) for layout in layouts}
+    found = {layout: slots for layout, slots in fits.items() if slots is not None}
     if not found and not arrays:
         raise ValueError(
             f"found no slots of {what}, wanted {' or '.join(map(str, layouts))}: the model was "
@@ -116,7 +116,7 @@ def choose(
     if len(found) > 1:
         raise ValueError(
             f"the {len(arrays)} slot arrays of {what} can be read as "
-            f"{' or as '.join(str(layout) for layout, _ in found)}, and the file does not say "
+            f"{' or as '.join(map(str, found))}, and the file does not say "
             "which; save the whole model, with its configuration, instead"
         )
-    return found[0][1]
+    return next(iter(found.values()))

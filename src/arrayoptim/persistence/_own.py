@@ -47,7 +47,7 @@ def fill(group: Any, record: Record, after_each: Callable[[], None] = lambda: No
     ValueError
         If the record is contradictory, or holds what HDF5 cannot.
     """
-    entries = sorted(_entries(record), key=lambda entry: not entry.listed)
+    entries = list(_entries(record))
     _check(record, [entry.link for entry in entries])
     group.attrs["format"] = FORMAT
     group.attrs["skipped"] = record.skipped
@@ -152,19 +152,22 @@ def interpret(group: Any) -> Record:
         paths={slot: [] for slot in declared},
         skipped=_whole(group, "skipped"),
     )
-    text = get_long_text(group, "config")
-    if text is not None:
-        record.config = _config.loads(text)
-        record.notes += [
-            f"config entry {name} was {what}, which no file holds"
-            for name, what in _config.unserializable(record.config).items()
-        ]
+    _read_config(record, get_long_text(group, "config"))
     for name in names:
         _place(record, Stored(group, name))
     for slot, paths in (record.paths or {}).items():
         if len(set(paths)) < len(paths):
             raise ValueError(f"found two arrays of {slot} for one parameter, wanted one")
     return record
+
+
+def _read_config(record: Record, text: str | None) -> None:
+    if text is not None:
+        record.config = _config.loads(text)
+        record.notes += [
+            f"config entry {name} was {what}, which no file holds"
+            for name, what in _config.unserializable(record.config).items()
+        ]
 
 
 def _place(record: Record, stored: Stored) -> None:
