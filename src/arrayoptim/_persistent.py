@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _checks as checks
-from . import persistence
 from ._arrays import backend_of
+from ._declared import ALIASES
 from ._keras3_config import translate
 from ._restore import LoadReport, from_list, from_record
 from ._state import State
@@ -20,6 +20,8 @@ from ._typing import Array
 
 if TYPE_CHECKING:
     import h5py
+
+    from . import persistence
 
 
 class Persistent(Stepping):
@@ -92,6 +94,8 @@ class Persistent(Stepping):
         ValueError
             Before `init`: there is no state yet.
         """
+        from . import persistence
+
         with self._lock:
             persistence.write(filepath, self._record(), overwrite=overwrite)
 
@@ -103,6 +107,8 @@ class Persistent(Stepping):
         f : h5py.Group
             A file or group; or the group ``optimizer_weights`` itself.
         """
+        from . import persistence
+
         with self._lock:
             persistence.write_group(f, self._record())
 
@@ -139,15 +145,21 @@ class Persistent(Stepping):
         Before `init` the file is read and kept, and compared with the parameters when they are
         first seen.
         """
+        from . import persistence
+
         return self._load(persistence.read(filepath), strict, hyperparameters)
 
     def load_weights_from_hdf5_group(
         self, f: h5py.Group, strict: bool = True, hyperparameters: bool = True
     ) -> LoadReport:
         """Restore from an open HDF5 file or group; see `load_weights`."""
+        from . import persistence
+
         return self._load(persistence.read_group(f), strict, hyperparameters)
 
     def _record(self) -> persistence.Record:
+        from . import persistence
+
         if self._state is None:
             raise ValueError(f"{self!r} has no state yet; call init(params) or take a step first")
         if self._interrupted:
@@ -204,7 +216,8 @@ class Persistent(Stepping):
     def _recorded_hyper(self, record: persistence.Record) -> dict[str, Any]:
         """Give the hyperparameters after loading: the file's, checked, over the present ones."""
         own = record.source.startswith("arrayoptim")
-        config, _ = translate(type(self).__name__, record.config or {})
+        found, _ = translate(type(self).__name__, record.config or {})
+        config = {ALIASES.get(name, name): value for name, value in found.items()}
         values = dict(self._hyper)
         for name, declared in type(self).hyperparameters.items():
             if own and name not in config and name != "name":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, TypeVar
 
 Class = TypeVar("Class", bound=type[Any])
@@ -64,6 +63,8 @@ def lookup(name: str) -> type[Any]:
 
 def nearest(word: str, words: list[str]) -> str:
     """Give ``", did you mean 'x'?"`` for a misspelt word, or nothing."""
+    import difflib
+
     lower = {w.lower(): w for w in words}
     found = difflib.get_close_matches(word.lower(), list(lower), n=1)
     return f", did you mean {lower[found[0]]!r}?" if found else ""

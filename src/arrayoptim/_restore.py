@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._checks import Leaf
 from ._hyper import counter
 from ._state import State
-from .persistence import Record
-from .persistence import keras2_saves_iterations as saves_iterations
+
+if TYPE_CHECKING:
+    from .persistence import Record
 
 
 @dataclass
@@ -64,11 +65,13 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     ValueError
         If count, shape or kind of an entry is wrong.
     """
+    from .persistence import keras2_saves_iterations
+
     entries = list(state.entries())
     keras = [entry for entry in entries if entry[0] != "master"]
     n_scalars, n_slots, n_keras = len(state.scalars), len(entries), len(keras)
     layouts = {1 + n_scalars + n_slots: (1, n_scalars), 1 + n_keras: (1, 0)}
-    if not saves_iterations(class_name):
+    if not keras2_saves_iterations(class_name):
         layouts.setdefault(n_keras, (0, 0))
     layout = layouts.get(len(weights))
     if layout is None:

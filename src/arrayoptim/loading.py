@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import persistence
 from .optimizer import Optimizer
 from .optimizers import deserialize
 
@@ -29,6 +28,8 @@ def load(filepath: str | Path) -> Optimizer:
     ValueError
         If it holds no whole optimizer, or does not say of which class.
     """
+    from . import persistence
+
     record = persistence.read(filepath)
     if record.class_name is None or record.config is None:
         raise ValueError(

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._arrays import backend_of
 from .._rule import Rule
 from .._typing import Array
-from . import cpu
 from .array import Slots, Step, sweep
+
+if TYPE_CHECKING:
+    from .cpu import Plan
 
 MODES = ("auto", "array", "cpu")
 """Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
@@ -113,14 +115,16 @@ class Prepared:
         self.others = [i for i in present if self.reasons[i] is not None]
         self._whole = len(self._served) == len(leaves)
         self.seconds: float | None = None
-        self.plan: cpu.Plan | None = None
+        self.plan: Plan | None = None
         if mode() == "cpu" and self.others:
             path, reason = paths[self.others[0]], self.reasons[self.others[0]]
             raise ValueError(f'engine "cpu" cannot serve parameter {path!r}: {reason}')
         if self._served:
+            from .cpu import Plan
+
             named = [paths[i] for i in self._served]
             chosen = self._take(leaves), self._take(slots)
-            self.plan = cpu.Plan(rule, *chosen, paths=named, threads=threads)
+            self.plan = Plan(rule, *chosen, paths=named, threads=threads)
 
     def _take(self, sequence: Sequence[Any]) -> Sequence[Any]:
         return sequence if self._whole else [sequence[i] for i in self._served]
@@ -170,4 +174,7 @@ def _refusal(rule: Rule, p: Array | None, slots: Slots) -> str | None:
     backend = backend_of(p)
     if not backend.writable(p):
         return f"{backend.name} arrays of this kind cannot be written"
-    return cpu.refusal(rule, p, slots)
+    # The compiler behind it takes longer to import than all the rest.
+    from .cpu import refusal
+
+    return refusal(rule, p, slots)
