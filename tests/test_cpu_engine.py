@@ -12,7 +12,7 @@ import arrayoptim as ao
 from arrayoptim import _stages as stages
 from arrayoptim._norms import BLOCK, nonfinite, sum_of_squares
 from arrayoptim.engines import Step, sweep
-from arrayoptim.engines.cpu import Plan, refusal
+from arrayoptim.engines.cpu import Plan
 from backends import np_dtype
 from optimizers_under_test import CASES, make, same
 
@@ -28,7 +28,7 @@ PARTS = {
 cases = pytest.mark.parametrize(("name", "kwargs"), CASES, ids=str)
 
 
-def draw(seed: int, shapes: list[Any], dtype: str, positive: bool = False) -> list[np.ndarray]:
+def draw(seed: int, shapes: list[Any], dtype: str, positive: bool = False) -> list[Any]:
     """Return arrays with a spread of magnitudes, with zeros of either sign."""
     rng = np.random.default_rng(seed)
     arrays = []
@@ -42,7 +42,7 @@ def draw(seed: int, shapes: list[Any], dtype: str, positive: bool = False) -> li
     return arrays
 
 
-def state_of(rule: Any, shapes: list[Any], dtype: str, *more: str) -> list[dict[str, np.ndarray]]:
+def state_of(rule: Any, shapes: list[Any], dtype: str, *more: str) -> list[dict[str, Any]]:
     """Return slots that are not zero, as they are after some steps."""
     kind = "float32" if np_dtype(dtype).itemsize == 2 else dtype
     names = (*rule.slots, *more)
@@ -56,12 +56,12 @@ def coefficients(rule: Any, seed: int = 3) -> dict[str, float]:
     return {name: float(rng.uniform(0.001, 0.999)) for name in rule.coefficients}
 
 
-def copies(slots: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+def copies(slots: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the slots in memory of their own."""
     return [{name: array.copy(order="K") for name, array in slot.items()} for slot in slots]
 
 
-def column(slots: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
+def column(slots: list[dict[str, Any]]) -> list[Any]:
     """Return all slots in one list."""
     return [slot[name] for slot in slots for name in sorted(slot)]
 

@@ -6,6 +6,7 @@ takes one microsecond or more. Those that are not exactly as expected are asked.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 from abc import ABC, abstractmethod
@@ -85,7 +86,9 @@ class Reader(ABC):
         where, place = ctypes.addressof(job), 0
         while place < len(arrays):
             if look is not None:
-                look(where, 1)
+                # torch raises for what it cannot describe; that one is asked for next.
+                with contextlib.suppress(RuntimeError, BufferError):
+                    look(where, 1)
                 place = job[0]
             if place < len(arrays):
                 found = self._ask(arrays[place], place, dtype, writes)
@@ -128,7 +131,7 @@ class Reader(ABC):
         ValueError
             For another shape.
         """
-        reason = self.refusal(grad, False)
+        reason = self.foreign(grad)
         if reason:
             raise TypeError(f"gradient of parameter {path!r}: {reason}")
         if tuple(grad.shape) != self.shapes[k]:
@@ -146,7 +149,23 @@ class Reader(ABC):
 
     @staticmethod
     @abstractmethod
-    def refusal(array: Any, writes: bool) -> str | None:
+    def foreign(array: Any) -> str | None:
+        """Say why an array cannot even be copied.
+
+        Parameters
+        ----------
+        array : object
+            The array.
+
+        Returns
+        -------
+        str or None
+            The reason; None where there is none.
+        """
+
+    @classmethod
+    @abstractmethod
+    def refusal(cls, array: Any, writes: bool) -> str | None:
         """Say why an array's memory cannot be used as it is, its order apart.
 
         Parameters

@@ -32,10 +32,17 @@ class NumPyReader(Reader):
         return numpy_kernel(), (id(np.ndarray), id(kind), self._places[writes])
 
     @staticmethod
-    def refusal(array: Any, writes: bool) -> str | None:
+    def foreign(array: Any) -> str | None:
+        """Say why an array cannot be copied; see `Reader`."""
+        if isinstance(array, np.ndarray):
+            return None
+        return f"found a {type(array).__qualname__}, wanted a NumPy array"
+
+    @classmethod
+    def refusal(cls, array: Any, writes: bool) -> str | None:
         """Say why an array's memory cannot be used; see `Reader`."""
-        if not isinstance(array, np.ndarray):
-            return f"found a {type(array).__qualname__}, wanted a NumPy array"
+        if cls.foreign(array):
+            return cls.foreign(array)
         if writes and not array.flags.writeable:
             return "the array is read-only"
         if not (array.dtype.isnative and array.flags.aligned):

@@ -52,7 +52,8 @@ if good:
     found = peek(array, 2)
 """
 
-# DLTensor: data, device type and number, dimensions and dtype, shape, strides, offset.
+# DLTensor: data, device type and number, dimensions and dtype, shape, strides, offset. It does
+# not tell a lazily negated tensor; one without gaps, out of a complex tensor, has one element.
 _TORCH = """
 good = peek(array, 1) == peek(kinds, 0) or peek(array, 1) == peek(kinds, 1)
 good = good and call2(call, array, room) == 0
@@ -63,10 +64,13 @@ if good:
     shape = peek(room, 3)
     order = peek(room, 4)
     needed = strides + 8 * peek(firsts, next)
+    single = True
     for k in range(rank):
         length = peek(shape, k)
+        single = single and length == 1
         good = good and length == peek(wanted, k)
         good = good and (length == 1 or peek(order, k) == peek(needed, k))
+    good = good and not single
     found = peek(room, 0) + peek(room, 5)
 """
 

@@ -14,15 +14,8 @@ from ._cpu_addresses import Reader
 from ._cpu_readers import torch_call, torch_kernel
 from ._cpu_tables import address, cells
 
-# Code and number of bits of DLPack's data types.
-_DLPACK = {
-    "float16": (2, 16),
-    "bfloat16": (4, 16),
-    "float32": (2, 32),
-    "float64": (2, 64),
-    "complex64": (5, 64),
-    "complex128": (5, 128),
-}
+# Code and number of bits of DLPack's data types; complex ones may be lazily conjugated.
+_DLPACK = {"float16": (2, 16), "bfloat16": (4, 16), "float32": (2, 32), "float64": (2, 64)}
 
 
 class TorchReader(Reader):
@@ -38,21 +31,33 @@ class TorchReader(Reader):
         self._places = address(self._kinds), address(self._steps), ctypes.addressof(self._room)
 
     def _fast(self, dtype: str, writes: bool) -> tuple[Any, tuple[int, ...]]:
+        if dtype not in _DLPACK:
+            return None, ()
         code, bits = _DLPACK[dtype]
         kinds, steps, room = self._places
         number = code | bits << 8 | 1 << 16
         return torch_kernel(), (kinds, number, steps, torch_call(), room)
 
     @staticmethod
-    def refusal(array: Any, writes: bool) -> str | None:
-        """Say why a tensor's memory cannot be used; see `Reader`."""
+    def foreign(array: Any) -> str | None:
+        """Say why a tensor cannot be copied; see `Reader`."""
         torch: Any = sys.modules["torch"]
-        if type(array) not in (torch.Tensor, torch.nn.Parameter):
+        if not isinstance(array, torch.Tensor):
             return f"found a {type(array).__qualname__}, wanted a torch tensor"
         if array.device.type != "cpu":
             return f"the tensor is on device {array.device}, wanted cpu"
-        if array.layout is not torch.strided or array.is_neg() or array.is_conj():
-            return "the tensor is sparse or lazily negated or conjugated"
+        return "the tensor is sparse" if array.layout is not torch.strided else None
+
+    @classmethod
+    def refusal(cls, array: Any, writes: bool) -> str | None:
+        """Say why a tensor's memory cannot be used; see `Reader`."""
+        torch: Any = sys.modules["torch"]
+        if cls.foreign(array):
+            return cls.foreign(array)
+        if type(array) not in (torch.Tensor, torch.nn.Parameter):
+            return f"a {type(array).__qualname__} may keep its numbers elsewhere"
+        if array.is_neg() or array.is_conj():
+            return "the tensor is lazily negated or conjugated"
         return None
 
     @staticmethod

@@ -1,0 +1,209 @@
+"""The CPU engine in real programs: threads, forks, interrupts, and kernels kept on disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arrayoptim.engines import Step, _cpu_native, _cpu_store, _cpu_threads, sweep
+from arrayoptim.engines.cpu import Plan
+from optimizers_under_test import make, same
+from test_cpu_engine import adam, coefficients, column, draw, state_of
+
+LARGE = [(300_000,), (50, 60), (150_000, 2)]
+
+PROGRAM = """
+import sys, time
+import numpy as np
+import arrayoptim as ao
+from arrayoptim.engines.cpu import Plan
+
+rule = ao.Adam().rule
+params = [np.linspace(-1, 1, 400_000, dtype=np.float32)]
+slots = [{name: np.ones(400_000, np.float32) for name in rule.slots}]
+values = dict(zip(rule.coefficients, (0.1, 0.9, 0.1, 0.8, 0.2, 0.01)))
+
+def step():
+    Plan(rule, params, slots, threads=2).sweep([params[0][::-1].copy()], values)
+    return float(params[0][1234])
+
+"""
+
+
+def run(program: str, **environment: str) -> str:
+    """Return what a program of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM + program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def steps(seed: int, count: int, threads: int) -> list[Any]:
+    """Return parameters and slots after some steps."""
+    rule = adam()
+    params, slots = draw(seed, LARGE, "float32"), state_of(rule, LARGE, "float32")
+    plan = Plan(rule, params, slots, threads=threads)
+    for step in range(count):
+        plan.sweep(draw(seed + step, LARGE, "float32"), coefficients(rule, step))
+    return [*params, *column(slots)]
+
+
+def test_many_python_threads_at_once() -> None:
+    """Each thread steps its own parameters, on two threads each."""
+    found: dict[int, list[Any]] = {}
+
+    def work(seed: int) -> None:
+        found[seed] = steps(seed, 3, threads=2)
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(5)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    for seed in range(5):
+        same(found[seed], steps(seed, 3, threads=1))
+
+
+def test_one_plan_from_many_threads() -> None:
+    """Steps of one plan come one after another, none is lost."""
+    rule, shapes = make("SGD").rule, [(300_000,)]
+    params, slots = [np.zeros(300_000)], [{"momentum": np.zeros(300_000)}]
+    plan = Plan(rule, params, slots, threads=2)
+    values = dict(zip(rule.coefficients, np.ones(len(rule.coefficients)), strict=True))
+    grads = [np.full(shapes[0], 0.5)]
+    workers = [
+        threading.Thread(target=lambda: [plan.sweep(grads, values) for _ in range(10)])
+        for _ in range(6)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    one, state = [np.zeros(1)], [{"momentum": np.zeros(1)}]
+    for _ in range(60):
+        one, state = sweep(Step(rule, values), one, [np.full(1, 0.5)], state, in_place=False)
+    assert np.all(params[0] == one[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_in_a_forked_child() -> None:
+    """After the parent has used its threads, the child starts its own."""
+    program = """
+import os, warnings
+warnings.simplefilter("ignore")
+first = step()
+child = os.fork()
+if child == 0:
+    value = step()
+    os._exit(0 if np.isfinite(value) and value != first else 3)
+assert os.waitpid(child, 0)[1] == 0
+step()
+print("done")
+"""
+    assert run(program) == "done"
+
+
+def test_in_spawned_processes(tmp_path: Path) -> None:
+    """Processes that start together, with no kernel on disk yet, all get one."""
+    environment = {**os.environ, _cpu_store.VARIABLE: str(tmp_path / "kernels")}
+    command = [sys.executable, "-c", PROGRAM + "print(step())"]
+    workers = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert len({worker.communicate(timeout=120)[0] for worker in workers}) == 1
+    assert all(worker.returncode == 0 for worker in workers)
+    files = list((tmp_path / "kernels").iterdir())
+    assert files and all(file.suffix == ".kernel" for file in files)
+
+
+def test_second_process_needs_no_compiler(tmp_path: Path) -> None:
+    """Kernels come from disk without Numba, unless they are damaged or not to be kept."""
+    place = tmp_path / "kernels"
+    program = "step(); print('numba' in sys.modules)"
+
+    def numba_was_needed(folder: str) -> bool:
+        return run(program, **{_cpu_store.VARIABLE: folder}) == "True"
+
+    assert numba_was_needed(str(place))
+    assert not numba_was_needed(str(place))
+    for file in place.iterdir():
+        file.write_bytes(file.read_bytes()[:-1])
+    assert numba_was_needed(str(place))
+    assert not numba_was_needed(str(place))
+    assert numba_was_needed("")
+    if hasattr(os, "getuid"):
+        place.chmod(0o777)
+        assert numba_was_needed(str(place))
+
+
+def test_no_folder_for_kernels(tmp_path: Path) -> None:
+    """Where nothing can be written, the step is taken all the same."""
+    (tmp_path / "file").write_text("")
+    run("step()", **{_cpu_store.VARIABLE: str(tmp_path / "file" / "kernels")})
+
+
+def test_rules_that_use_more_than_their_arguments_are_not_kept() -> None:
+    """The name of a kernel says all that it depends on."""
+    factor = np.float32(2.0)
+
+    def closure(p, g, lr, xp):  # type: ignore[no-untyped-def]
+        return (p - lr * factor * g,)
+
+    assert _cpu_native._fingerprint(closure) is None
+    assert _cpu_native._fingerprint(adam().function) is not None
+    assert _cpu_native._fingerprint(adam().function) != _cpu_native._fingerprint(
+        make("SGD").rule.function
+    )
+
+
+def test_an_interrupt_waits_for_the_step() -> None:
+    """Ctrl-C during a long sweep is raised when it is over; all elements have moved."""
+    program = """
+import os, signal, threading
+n = 20_000_000
+params = [np.zeros(n, np.float32)]
+slots = [{name: np.ones(n, np.float32) for name in rule.slots}]
+plan = Plan(rule, params, slots, threads=2)
+grads = [np.ones(n, np.float32)]
+for attempt in range(5):
+    try:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        while True:
+            plan.sweep(grads, values)
+    except KeyboardInterrupt:
+        assert np.all(params[0] == params[0][0])
+print("done")
+"""
+    assert run(program) == "done"
+
+
+def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba's variable and mask are honoured; asking does not start Numba's threads."""
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
+    assert _cpu_threads.available() == 3
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "")
+    assert _cpu_threads.available() >= 1
+    program = """
+import numba
+from arrayoptim.engines._cpu_threads import available
+print(available())
+from numba.np.ufunc import parallel
+print(parallel._is_initialized)
+numba.set_num_threads(1)
+print(available())
+"""
+    assert run(program, NUMBA_NUM_THREADS="2").split() == ["2", "False", "1"]
