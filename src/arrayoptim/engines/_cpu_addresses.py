@@ -19,8 +19,11 @@ from ._cpu_tables import IntTable, address, cells
 
 _REALS = {"complex64": "float32", "complex128": "float64"}
 
-ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-"""Bytes of the dtypes that kernels know."""
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+"""The real dtypes that kernels know."""
+
+ITEMSIZE = {**dict(zip(FLOATS, (2, 2, 4, 8), strict=True)), "uint8": 1, "int16": 2}
+"""Bytes of the dtypes that kernels know, 8-bit codes and their exponents included."""
 
 
 def reals(dtype: str) -> str:
@@ -140,7 +143,7 @@ class Reader(ABC):
                 f"wanted {self.shapes[k]}"
             )
         found = self.dtype(grad)
-        if found not in ITEMSIZE and (found not in _REALS or dtype not in _REALS):
+        if found not in FLOATS and (found not in _REALS or dtype not in _REALS):
             raise TypeError(f"gradient of parameter {path!r}: found dtype {found}, wanted {dtype}")
 
     @abstractmethod

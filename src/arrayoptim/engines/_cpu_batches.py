@@ -11,6 +11,7 @@ import numpy as np
 
 from .._backend import COMPUTE
 from .._rule import Rule
+from .._signs import nonnegative_slots
 from . import _cpu_threads as threads
 from ._cpu_addresses import ITEMSIZE, Reader, reals
 from ._cpu_native import Kernel, kernel
@@ -20,6 +21,12 @@ from ._cpu_tables import address, cells, cut
 
 PARALLEL = 200_000
 """Elements from which on more threads than one are faster."""
+
+EXPONENTS = "_exponents"
+"""What is added to the name of a slot for the exponents of its 8-bit codes."""
+
+BY_CHANCE = ("bfloat16", "uint8")
+"""Dtypes of slots that are rounded by chance where the step has a seed."""
 
 Values = Mapping[str, Any]
 Take = Callable[[Sequence[Any]], tuple[Any, ...]]
@@ -57,6 +64,8 @@ class Batch:
         self.places = np.array(places, np.int64)
         self._rule, self._dtypes, self._columns = rule, dtypes, columns
         self._compute, self._kind = COMPUTE[self.dtype], self.dtype
+        coded = any(name.endswith(EXPONENTS) for name in columns)
+        self._nonnegative = nonnegative_slots(rule) if coded else (False,) * len(rule.slots)
         parts = 1 if reals(self.dtype) == self.dtype else 2
         sizes = [parts * int(np.prod(shape, dtype=np.int64)) for shape in reader.shapes]
         self.elements, self._chunks = sum(sizes), cut(sizes)
@@ -65,7 +74,8 @@ class Batch:
         self._gradients, self._found = np.zeros((2, count, 1), np.int64)
         self._one_row, self._all_rows = np.zeros(count, np.int64), np.arange(count)
         for k, (name, arrays) in enumerate(columns.items()):
-            if reader.read(arrays, dtypes[name], self._pointers, k, True):
+            own = type(reader)(arrays) if name.endswith(EXPONENTS) else reader
+            if own.read(arrays, dtypes[name], self._pointers, k, True):
                 raise ValueError(f"an array of {name} is not one that `refusal` accepts")
         self._tables = [
             address(table)
@@ -164,11 +174,16 @@ class Batch:
 
     def _by_chance(self) -> tuple[str, ...]:
         slots = enumerate(self._rule.slots)
-        return tuple(f"s{k}" for k, name in slots if self._dtypes[name] == "bfloat16")
+        return tuple(f"s{k}" for k, name in slots if self._dtypes[name] in BY_CHANCE)
 
     def _streams(self) -> tuple[tuple[str, str], ...]:
         labels = {name: f"s{k}" for k, name in enumerate(self._rule.slots)}
-        columns = ((labels.get(name, name), reals(self._dtypes[name])) for name in self._columns)
+        labels |= {name + EXPONENTS: f"x_{label}" for name, label in labels.items()}
+        kinds = {name: reals(dtype) for name, dtype in self._dtypes.items()}
+        for name, nonnegative in zip(self._rule.slots, self._nonnegative, strict=True):
+            if kinds[name] == "uint8" and not nonnegative:
+                kinds[name] = "int8"
+        columns = ((labels.get(name, name), kinds[name]) for name in self._columns)
         return (("g", reals(self._kind)), *columns)
 
     def _coefficients(self, values: list[Any]) -> tuple[Any, Any]:
@@ -227,6 +242,7 @@ class Batch:
         stages = self._stages(values)
         unused = {slot for stage, slot in STAGE_SLOTS.items() if stage not in stages}
         used = [name for name in self._columns if name not in unused]
+        used = [name for name in used if not name.endswith(EXPONENTS)]
         each = sum(2 * ITEMSIZE[reals(self._dtypes[name])] for name in used)
         return self.elements * (each + ITEMSIZE[reals(self._kind)])
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from numba import njit, types
 
+from ._cpu_coded import FUNCTIONS, CodeStream
 from ._cpu_memory import COMPUTE, JOB_ACCESS, Stream
 from ._cpu_source import Program
 from ._cpu_vocabulary import vocabulary
@@ -40,11 +41,15 @@ def compiled(program: Program) -> tuple[str, str]:
 
 
 def _namespace(program: Program) -> dict[str, Any]:
-    names: dict[str, Any] = dict(JOB_ACCESS)
+    names: dict[str, Any] = {**JOB_ACCESS, **FUNCTIONS}
     names["compute"] = COMPUTE[program.compute][0]
     names["xp"] = vocabulary()
     for position, (name, storage) in enumerate(program.streams):
-        stream = Stream(position, len(program.streams), storage, program.compute)
+        kind = CodeStream if storage in ("int8", "uint8") else Stream
+        stream = kind(position, len(program.streams), storage, program.compute)
+        if isinstance(stream, CodeStream):
+            names[f"load_{name}"], names[f"encode_{name}"] = stream.load(), stream.encode()
+            continue
         names[f"load_{name}"], names[f"store_{name}"] = stream.load(), stream.store()
         names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()
         names[f"squares_{name}"] = stream.squares()

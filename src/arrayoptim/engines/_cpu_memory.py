@@ -35,7 +35,7 @@ __all__ = ["COMPUTE", "JOB_ACCESS", "Stream"]
 COMPUTE = {"float32": (types.float32, FLOAT), "float64": (types.float64, DOUBLE)}
 
 
-def _define(result: Any, arguments: tuple[Any, ...], generate: Callable[..., Any]) -> Any:
+def define(result: Any, arguments: tuple[Any, ...], generate: Callable[..., Any]) -> Any:
     """Make an intrinsic from a function of an IR builder and the arguments' IR values."""
     signature = result(*arguments)
 
@@ -49,38 +49,40 @@ def _define(result: Any, arguments: tuple[Any, ...], generate: Callable[..., Any
         2: lambda typing, a, b: answer,
         3: lambda typing, a, b, c: answer,
         4: lambda typing, a, b, c, d: answer,
+        5: lambda typing, a, b, c, d, e: answer,
     }
     return intrinsic(forms[len(arguments)])
 
 
-def _at(builder: Any, address: Any, index: Any, kind: Any) -> Any:
+def at(builder: Any, address: Any, index: Any, kind: Any) -> Any:
     return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
 
 
-def _access(kind: Any, result: Any) -> tuple[Any, Any]:
+def access(kind: Any, result: Any) -> tuple[Any, Any]:
     """Make the functions that read and write one element at an address."""
 
     def peek(builder: Any, address: Any, index: Any) -> Any:
-        value = builder.load(_at(builder, address, index, kind))
-        return builder.sext(value, I64) if kind is I32 else value
+        value = builder.load(at(builder, address, index, kind))
+        return builder.sext(value, I64) if kind in (I16, I32) else value
 
     def poke(builder: Any, address: Any, index: Any, value: Any) -> None:
-        builder.store(value, _at(builder, address, index, kind))
+        value = builder.trunc(value, kind) if kind in (I16, I32) else value
+        builder.store(value, at(builder, address, index, kind))
 
     place = (types.int64, types.int64)
-    return _define(result, place, peek), _define(types.void, (*place, result), poke)
+    return define(result, place, peek), define(types.void, (*place, result), poke)
 
 
 def _claim(builder: Any, job: Any, cell: Any) -> Any:
-    return builder.atomic_rmw("add", _at(builder, job, cell, I64), I64(1), "monotonic")
+    return builder.atomic_rmw("add", at(builder, job, cell, I64), I64(1), "monotonic")
 
 
 def _arrive(builder: Any, job: Any, cell: Any) -> None:
-    builder.atomic_rmw("add", _at(builder, job, cell, I64), I64(1), "release")
+    builder.atomic_rmw("add", at(builder, job, cell, I64), I64(1), "release")
 
 
 def _arrived(builder: Any, job: Any, cell: Any) -> Any:
-    return builder.load_atomic(_at(builder, job, cell, I64), "acquire", 8)
+    return builder.load_atomic(at(builder, job, cell, I64), "acquire", 8)
 
 
 def _call2(builder: Any, function: Any, first: Any, second: Any) -> Any:
@@ -94,23 +96,23 @@ def _relax(builder: Any, address: Any) -> None:
         builder.call(builder.inttoptr(address, kind), ())
 
 
-_peek, _poke = _access(I64, types.int64)
-_peek_double, _poke_double = _access(DOUBLE, types.float64)
+_peek, _poke = access(I64, types.int64)
+_peek_double, _poke_double = access(DOUBLE, types.float64)
 JOB_ACCESS = {
     "peek": _peek,
     "poke": _poke,
     "peek_double": _peek_double,
     "poke_double": _poke_double,
-    "peek_int32": _access(I32, types.int64)[0],
-    "claim": _define(types.int64, (types.int64, types.int64), _claim),
-    "arrive": _define(types.void, (types.int64, types.int64), _arrive),
-    "arrived": _define(types.int64, (types.int64, types.int64), _arrived),
-    "call2": _define(types.int64, (types.int64,) * 3, _call2),
-    "relax": _define(types.void, (types.int64,), _relax),
-    "random_key": _define(types.int64, (types.int64,) * 3, random_key),
-    "random": _define(types.uint32, (types.int64, types.int64), random_word),
-    "lower_half": _define(types.uint32, (types.uint32,), lambda b, x: b.and_(x, I32(0xFFFF))),
-    "upper_half": _define(types.uint32, (types.uint32,), lambda b, x: b.lshr(x, I32(16))),
+    "peek_int32": access(I32, types.int64)[0],
+    "claim": define(types.int64, (types.int64, types.int64), _claim),
+    "arrive": define(types.void, (types.int64, types.int64), _arrive),
+    "arrived": define(types.int64, (types.int64, types.int64), _arrived),
+    "call2": define(types.int64, (types.int64,) * 3, _call2),
+    "relax": define(types.void, (types.int64,), _relax),
+    "random_key": define(types.int64, (types.int64,) * 3, random_key),
+    "random": define(types.uint32, (types.int64, types.int64), random_word),
+    "lower_half": define(types.uint32, (types.uint32,), lambda b, x: b.and_(x, I32(0xFFFF))),
+    "upper_half": define(types.uint32, (types.uint32,), lambda b, x: b.lshr(x, I32(16))),
 }
 
 
@@ -123,40 +125,40 @@ class Stream:
 
     def load(self) -> Any:
         def generate(builder: Any, address: Any, index: Any) -> Any:
-            place = _at(builder, address, index, MEMORY[self.storage])
-            return widened(builder, self._tagged(builder, builder.load(place)), self.kind)
+            place = at(builder, address, index, MEMORY[self.storage])
+            return widened(builder, self.tagged(builder, builder.load(place)), self.kind)
 
-        return _define(self.number, (types.int64, types.int64), generate)
+        return define(self.number, (types.int64, types.int64), generate)
 
     def store(self) -> Any:
         def generate(builder: Any, address: Any, index: Any, value: Any) -> None:
-            place = _at(builder, address, index, MEMORY[self.storage])
+            place = at(builder, address, index, MEMORY[self.storage])
             value = narrowed(builder, value, self.storage)
-            self._tagged(builder, builder.store(value, place))
+            self.tagged(builder, builder.store(value, place))
 
-        return _define(types.void, (types.int64, types.int64, self.number), generate)
+        return define(types.void, (types.int64, types.int64, self.number), generate)
 
     def chance(self) -> Any:
         def generate(builder: Any, address: Any, index: Any, value: Any, bits: Any) -> None:
-            place = _at(builder, address, index, I16)
-            self._tagged(builder, builder.store(by_chance(builder, value, bits), place))
+            place = at(builder, address, index, I16)
+            self.tagged(builder, builder.store(by_chance(builder, value, bits), place))
 
         arguments = (types.int64, types.int64, self.number, types.uint32)
-        return _define(types.void, arguments, generate)
+        return define(types.void, arguments, generate)
 
     def stored(self) -> Any:
         def generate(builder: Any, value: Any) -> Any:
             return widened(builder, narrowed(builder, value, self.storage), self.kind)
 
-        return _define(self.number, (self.number,), generate)
+        return define(self.number, (self.number,), generate)
 
     def squares(self) -> Any:
         def generate(builder: Any, address: Any, start: Any, stop: Any) -> Any:
             return _squares(builder, address, start, stop, self.storage)
 
-        return _define(types.float64, (types.int64, types.int64, types.int64), generate)
+        return define(types.float64, (types.int64, types.int64, types.int64), generate)
 
-    def _tagged(self, builder: Any, access: Any) -> Any:
+    def tagged(self, builder: Any, access: Any) -> Any:
         module = builder.module
         domain = module.add_metadata([ir.MetaDataString(module, "arrayoptim")])
         scopes = [
@@ -178,14 +180,14 @@ def _squares(builder: Any, address: Any, start: Any, stop: Any, storage: str) ->
     whole = builder.and_(builder.sub(stop, start), I64(-LANES))
     whole = builder.add(start, whole)
     with cgutils.for_range_slice(builder, start, whole, I64(LANES), I64) as (index, _):
-        place = _at(builder, address, index, memory)
+        place = at(builder, address, index, memory)
         place = builder.bitcast(place, ir.VectorType(memory, LANES).as_pointer())
         row = builder.load(place)
         row.align = 1
         row = widened(builder, row, DOUBLE)
         builder.store(builder.fadd(builder.load(lanes), builder.fmul(row, row)), lanes)
     with cgutils.for_range_slice(builder, whole, stop, I64(1), I64) as (index, _):
-        value = builder.load(_at(builder, address, index, memory))
+        value = builder.load(at(builder, address, index, memory))
         value = widened(builder, value, DOUBLE)
         lane = builder.trunc(builder.sub(index, whole), I32)
         sums = builder.load(lanes)

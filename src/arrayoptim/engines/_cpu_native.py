@@ -17,7 +17,9 @@ import llvmlite.binding as llvm
 from . import _cpu_store as store
 from ._cpu_source import Program
 
-_SOURCES = ("_cpu_compile.py", "_cpu_memory.py", "_cpu_numbers.py", "_cpu_vocabulary.py")
+_SOURCES = tuple(
+    f"_cpu_{name}.py" for name in ("coded", "compile", "memory", "numbers", "vocabulary")
+)
 _LOCK = threading.RLock()
 _LOADED: list[Any] = []
 # Numba's functions write a status through their first two arguments; these never do.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from .. import _stages
+from .._codes import GROUP
 from .._rule import Rule
 from ._cpu_source import Program, framed
 
@@ -20,6 +21,9 @@ STAGES = {
 
 STAGE_SLOTS = {"master": "master", "kahan": "compensation", "average": "average"}
 """Slots that belong to stages, in the order of the pointer table."""
+
+CODES = {"int8": 126, "uint8": 254}
+"""Storage in codes, with and without a sign, and the largest code before rounding."""
 
 _FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
 
@@ -54,8 +58,8 @@ def sweep_program(
         The stages to compile in, of `STAGES`.
     streams : sequence of (str, str)
         ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then those of `STAGE_SLOTS`
-        that there are; with the dtype of each in memory. All but ``g`` have a column of
-        the pointer table.
+        that there are, then the exponents of a coded slot ``s0`` as ``x_s0``; with the
+        dtype of each in memory. All but ``g`` have a column of the pointer table.
     compute : str
         The dtype of the arithmetic.
     stochastic : collection of str
@@ -67,27 +71,36 @@ def sweep_program(
         The program.
     """
     slots = [f"s{k}" for k in range(len(rule.slots))]
+    coded = [name for name, storage in streams if storage in CODES]
     constants = [f"c{k}" for k in range(len(rule.coefficients))]
     used = [stage for stage in STAGES if stage in stages]
     results = ", ".join(["p", *slots]) + ("" if slots else ",")
     arguments = ", ".join(["p", "g", *slots, *constants, "xp"])
     loop = [
-        *(f"{name} = load_{name}(a_{name}, i)" for name in ("p", "g", *slots)),
+        *(_load(name, coded) for name in ("p", "g", *slots)),
         *(_BEFORE[stage] for stage in used if stage in _BEFORE),
         f"{results} = rule({arguments})",
-        *_stores(slots, stochastic),
+        "store_p(a_p, i, p)",
+        *(line for name in slots for line in _store(name, coded, stochastic)),
         *(_AFTER[stage] for stage in used if stage in _AFTER),
     ]
     scalars = [*constants, *(name for stage in used for name in STAGES[stage])]
     body = [
         *_head(streams, scalars, len(slots) if stochastic else 0),
         "if a_g:",
-        "    for i in range(start, stop):",
-        *(f"        {line}" for line in loop),
+        *(
+            f"    {line}"
+            for line in (
+                _grouped(loop, coded, streams, stochastic)
+                if coded
+                else _over("start", "stop", loop)
+            )
+        ),
     ]
     names = [name for stage in used for name in _FUNCTIONS.get(stage, (stage,))]
     functions = [("rule", rule.function), *((name, getattr(_stages, name)) for name in names)]
-    return Program(framed(body), tuple(functions), tuple(streams), compute)
+    scratch = [(f"w_{name}", "float32") for name in coded]
+    return Program(framed(body), tuple(functions), (*streams, *scratch), compute)
 
 
 def _head(
@@ -95,25 +108,63 @@ def _head(
 ) -> list[str]:
     """Give the lines that fetch a chunk's addresses and numbers."""
     columns = [name for name, _ in streams[1:]]
+    pairs = range((random_slots + 1) // 2)
     return [
         "a_g = peek(gradients, t)",
         *(f"a_{name} = peek(pointers, {len(columns)} * t + {k})" for k, name in enumerate(columns)),
         f"row = coefficients + {8 * len(scalars)} * peek(rows, t)",
         *(f"{name} = compute(peek_double(row, {k}))" for k, name in enumerate(scalars)),
-        *(
-            f"key{k} = random_key(seed, peek(leaves, t), {k})"
-            for k in range((random_slots + 1) // 2)
-        ),
+        *(f"key{k} = random_key(seed, peek(leaves, t), {k})" for k in pairs),
     ]
 
 
-def _stores(slots: Sequence[str], stochastic: Collection[str]) -> list[str]:
-    lines = ["store_p(a_p, i, p)"]
-    for k, name in enumerate(slots):
-        if name not in stochastic:
-            lines.append(f"store_{name}(a_{name}, i, {name})")
-            continue
-        half = "upper" if k % 2 else "lower"
-        bits = f"{half}_half(random(key{k // 2}, i))"
-        lines.append(f"chance_{name}(a_{name}, i, {name}, {bits})")
-    return lines
+def _over(first: str, end: str, lines: Sequence[str]) -> list[str]:
+    return [f"for i in range({first}, {end}):", *(f"    {line}" for line in lines)]
+
+
+def _grouped(
+    loop: Sequence[str],
+    coded: Sequence[str],
+    streams: Sequence[tuple[str, str]],
+    stochastic: Collection[str],
+) -> list[str]:
+    """Go through blocks twice: compute into scratch memory, then encode with what was largest."""
+    largest = {name: CODES[storage] for name, storage in streams if name in coded}
+    group = [f"end = min(group + {GROUP}, stop)", f"block = group // {GROUP}"]
+    for name in coded:
+        group += [f"e_{name} = peek_int16(a_x_{name}, block)", f"top_{name} = nothing(0)"]
+    group += _over("group", "end", loop)
+    for name in coded:
+        group += [
+            f"e_{name} = exponent(top_{name}, {largest[name]})",
+            f"poke_int16(a_x_{name}, block, e_{name})",
+        ]
+        value = f"load_w_{name}(w_{name}, i - group)"
+        bits = _bits(name) if name in stochastic else "half(32768)"
+        group += _over("group", "end", [f"encode_{name}(a_{name}, i, {value}, e_{name}, {bits})"])
+    return [
+        *(f"w_{name} = scratch(0)" for name in coded),
+        f"for group in range(start, stop, {GROUP}):",
+        *(f"    {line}" for line in group),
+    ]
+
+
+def _load(name: str, coded: Sequence[str]) -> str:
+    return f"{name} = load_{name}(a_{name}, i{', e_' + name if name in coded else ''})"
+
+
+def _store(name: str, coded: Sequence[str], stochastic: Collection[str]) -> list[str]:
+    if name in coded:
+        return [
+            f"store_w_{name}(w_{name}, i - group, {name})",
+            f"top_{name} = top(top_{name}, load_w_{name}(w_{name}, i - group))",
+        ]
+    if name in stochastic:
+        return [f"chance_{name}(a_{name}, i, {name}, {_bits(name)})"]
+    return [f"store_{name}(a_{name}, i, {name})"]
+
+
+def _bits(name: str) -> str:
+    """Give the random bits of a slot: one half of those of a pair."""
+    k = int(name[1:])
+    return f"{'upper' if k % 2 else 'lower'}_half(random(key{k // 2}, i))"

@@ -7,6 +7,7 @@ the gradients where their norm is wanted, and one that does everything else.
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 import threading
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from .._backend import COMPUTE
+from .._codes import GROUP
 from .._rule import Rule
 from .._typing import Array
-from ._cpu_addresses import Reader
-from ._cpu_batches import Batch, Take, Values
+from ._cpu_addresses import FLOATS, Reader
+from ._cpu_batches import EXPONENTS, Batch, Take, Values
 from ._cpu_numpy import NumPyReader
 from ._cpu_sweep import STAGE_SLOTS
 from ._cpu_threads import available
@@ -53,15 +55,36 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     reader = _reader(param)
     if reader is None:
         return f"a {type(param).__qualname__} is neither a NumPy array nor a torch tensor"
-    for name, array in (("parameter", param), *slots.items()):
-        reason = reader.refusal(array, True)
-        if reason is None and reader.dtype(array) not in COMPUTE:
-            reason = f"there is no arithmetic for {reader.dtype(array)}"
-        if reason is None and not (array.shape == param.shape and reader.dense(array, param)):
-            reason = "its elements are not side by side in the order of the parameter's"
-        if reason is not None:
-            return reason if array is param else f"slot {name!r}: {reason}"
-    return None
+    reason = reader.refusal(param, True) or _order_refusal(reader, param, param)
+    if reason is None and reader.dtype(param) not in COMPUTE:
+        reason = f"there is no arithmetic for {reader.dtype(param)}"
+    for name, array in slots.items():
+        if reason is None:
+            reason = _slot_refusal(reader, name, array, param, slots)
+    return reason
+
+
+def _order_refusal(reader: type[Reader], array: Array, param: Array) -> str | None:
+    if array.shape == param.shape and reader.dense(array, param):
+        return None
+    return "its elements are not side by side in the order of the parameter's"
+
+
+def _slot_refusal(
+    reader: type[Reader], name: str, array: Array, param: Array, slots: Mapping[str, Array]
+) -> str | None:
+    reason = reader.refusal(array, True)
+    dtype = "" if reason else reader.dtype(array)
+    if reason is None and name.endswith(EXPONENTS):
+        groups = -(-math.prod(param.shape) // GROUP)
+        good = dtype == "int16" and tuple(array.shape) == (groups,) and reader.dense(array, array)
+        reason = None if good else f"it is not an array of {groups} int16"
+    elif reason is None:
+        coded = dtype == "uint8" and name + EXPONENTS in slots
+        if dtype not in COMPUTE and not (coded and reader.dtype(param) in FLOATS):
+            reason = f"there is no arithmetic for {dtype}"
+        reason = reason or _order_refusal(reader, array, param)
+    return reason and f"slot {name!r}: {reason}"
 
 
 def _reader(param: Array) -> type[Reader] | None:
@@ -83,7 +106,8 @@ class Plan:
     slots : sequence of mapping of str to array
         The slots of each by name: those of the rule, ``master`` where a 16-bit parameter
         has one, or ``compensation`` (of the parameter's dtype) in its place, ``average``
-        where its moving average is wanted. They are updated in place.
+        where its moving average is wanted, and for a slot of 8-bit codes its exponents as
+        ``<slot>_exponents``, see `arrayoptim._codes`. They are updated in place.
     paths : sequence of str, optional
         What messages call the parameters.
     threads : int, optional
@@ -107,7 +131,8 @@ class Plan:
             reader = _reader(param)
             if reader is None:
                 raise TypeError(f"parameter {self._paths[place]!r}: {refusal(rule, param, state)}")
-            names = (*rule.slots, *(name for name in STAGE_SLOTS.values() if name in state))
+            more = (*STAGE_SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
+            names = (*rule.slots, *(name for name in more if name in state))
             kinds = tuple((name, reader.dtype(state[name])) for name in names)
             groups.setdefault((reader, reader.dtype(param), kinds), []).append(place)
         self._count = count
@@ -143,7 +168,8 @@ class Plan:
             The rule's coefficients by name: numbers, or one-dimensional arrays with one
             number for each parameter. Also, where that stage is wanted: ``scale`` and
             ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of the average;
-            and ``seed`` of this step, where bfloat16 slots are to be rounded by chance.
+            and ``seed`` of this step, an int from `arrayoptim._rounding.step_seed`, where
+            slots of less than 32 bits are to be rounded by chance.
 
         Raises
         ------
