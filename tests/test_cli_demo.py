@@ -207,3 +207,10 @@ def test_a_resumed_run_with_nan_does_not_agree() -> None:
     nothing = np.zeros(0, np.float32)
     resumed = training.Resumed("torch", False, nothing, identical=False, deviation=float("nan"))
     assert not resumed.agrees
+
+
+def test_a_run_that_diverges_is_no_traceback(capsys: Captured, tmp_path: Path) -> None:
+    argv = ["sgd", "--lr", "1e38", "--resume-on", "numpy", "--output", tmp_path, *SMALL]
+    code, out, err = call(capsys, "demo", *argv)
+    assert (code, err) == (0, "")
+    assert "nan" in out

@@ -6,6 +6,7 @@ import argparse
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from .._arrays import NAMES
@@ -19,9 +20,13 @@ examples:
   python -m arrayoptim demo adam sgd --backend torch --compare torch
 """
 
-INFO = "Say which array libraries and engines can be used here, and why the others cannot."
+INFO = """\
+Say which array libraries and engines can be used here, and why the others cannot.
+"""
 
-INSPECT = "Say what optimizer state a file holds: its source, class, settings, step and slots."
+INSPECT = """\
+Say what optimizer state a file holds: its source, class, hyperparameters, step and slots.
+"""
 
 INSPECT_MORE = """\
 Reads files of arrayoptim, Keras 2 (.h5), Keras 3 (.keras, .weights.h5, .h5) and natural_bm.
@@ -31,11 +36,11 @@ examples:
   python -m arrayoptim inspect model.keras --json
 """
 
-DEMO = (
-    "Train a two-layer classifier of handwritten digits with each optimizer, write a checkpoint "
-    "half-way, resume it on the same array library and on another one, and check that the runs "
-    "agree."
-)
+DEMO = """\
+Train a two-layer classifier of handwritten digits with each optimizer, write a checkpoint
+half-way, resume it on the same array library and on another one, and check that the resumed
+runs agree with the one that was never stopped.
+"""
 
 DEMO_MORE = """\
 examples:
@@ -65,20 +70,22 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"arrayoptim {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    info = _command(commands, "info", INFO, "", "info")
+    info = _command(commands, "info", "versions, array libraries, engines", (INFO, ""), "info")
     info.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    inspect = _command(commands, "inspect", INSPECT, INSPECT_MORE, "checkpoint")
+    texts = INSPECT, INSPECT_MORE
+    inspect = _command(commands, "inspect", "what a checkpoint holds", texts, "checkpoint")
     inspect.add_argument("file", type=Path, metavar="FILE", help="an HDF5 or .keras file")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    _demo_options(_command(commands, "demo", DEMO, DEMO_MORE, "demo.command"))
+    texts = DEMO, DEMO_MORE
+    _demo_options(_command(commands, "demo", "train, stop, resume, compare", texts, "demo.command"))
     return parser
 
 
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
-    text: str,
-    more: str,
+    title: str,
+    texts: tuple[str, str],
     module: str,
 ) -> argparse.ArgumentParser:
     """Add a command; its module is imported when the command is carried out."""
@@ -90,9 +97,9 @@ def _command(
 
     parser = commands.add_parser(
         name,
-        help=text.partition(":")[0].rstrip("."),
-        description=text,
-        epilog=more,
+        help=title,
+        description=texts[0],
+        epilog=texts[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
@@ -104,8 +111,9 @@ def _demo_options(parser: argparse.ArgumentParser) -> None:
     known = ", ".join(names())
     parser.add_argument("optimizers", nargs="*", metavar="OPTIMIZER", help=f"default: {known}")
     add = parser.add_argument
-    add("--backend", choices=NAMES, default="numpy", help="array library (default: %(default)s)")
-    add("--resume-on", choices=NAMES, help="where to resume besides (default: another that works)")
+    library: dict[str, Any] = {"choices": NAMES, "metavar": "LIBRARY"}
+    add("--backend", **library, default="numpy", help=f"{', '.join(NAMES)} (default: numpy)")
+    add("--resume-on", **library, help="where to resume besides (default: another that works)")
     add("--epochs", type=_count, default=30, metavar="N", help="default: %(default)s")
     add("--batch-size", type=_count, default=32, metavar="N", help="default: %(default)s")
     add("--seed", type=_seed, default=0, metavar="N", help="of all that is random (default: 0)")
@@ -117,7 +125,11 @@ def _demo_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="directory for checkpoints, loss curves and results (default: ./%(default)s)",
     )
-    add("--compare", choices=("keras", "torch"), help="train with that library's optimizers too")
+    add(
+        "--compare",
+        choices=("keras", "torch"),
+        help="train with the optimizers of torch.optim, or of Keras 3 on its own backend, too",
+    )
 
 
 def _count(text: str) -> int:

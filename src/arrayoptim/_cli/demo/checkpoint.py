@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ... import load as load_optimizer
+from ...loading import load as load_optimizer
 from ..backends import to_host
 from ..errors import CommandError, one_line
 from .data import Parameters

@@ -52,9 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     _report(courses, arguments, problem)
     took = time.perf_counter() - began
     output = arguments.output
-    print(
-        f"\nWrote {PICTURE}, {RESULTS} and {len(courses)} checkpoints to {output} in {took:.1f} s."
-    )
+    print(f"\nWrote {PICTURE}, {RESULTS} and checkpoints (*.h5) to {output} in {took:.1f} s.")
     print(f"Look into one: python -m arrayoptim inspect {output / f'{names[0].lower()}.h5'}")
     return _verdict(courses)
 
