@@ -23,6 +23,7 @@ FULL = "3.11"  # the Python on which every backend is installed
 
 # One release, so that one download serves all: on Linux a newer one brings gigabytes of CUDA.
 TORCH = "torch==2.13.0"
+PARALLEL = ["--numprocesses=auto", "--maxprocesses=8"]  # `-- -n0` for one after another
 BACKENDS = {
     "numpy": [],
     "torch": [TORCH],
@@ -47,10 +48,10 @@ def backends(name: str) -> tuple[list[str], dict[str, str]]:
 
 
 def check(session: nox.Session, name: str, *options: str) -> None:
-    """Install the package and a choice of backends, then run pytest."""
+    """Install the package and a choice of backends, then run pytest on every core."""
     needed, variables = backends(name)
     session.install("-e", ".[demo]", *group("coverage"), *needed)
-    session.run("pytest", *options, *session.posargs, env=variables)
+    session.run("pytest", *PARALLEL, *options, *session.posargs, env=variables)
 
 
 @nox.session(tags=["quick"])
@@ -91,7 +92,8 @@ def minimums(session: nox.Session) -> None:
     """Test on the oldest Python with the oldest supported version of every dependency."""
     oldest = [bound.replace(">=", "==") for bound in PROJECT["project"]["dependencies"]]
     session.install(".[demo]", *oldest, *group("test"))
-    session.run("pytest", *session.posargs, env={"ARRAYOPTIM_TEST_BACKENDS": "numpy"})
+    _, variables = backends("numpy")
+    session.run("pytest", *PARALLEL, *session.posargs, env=variables)
 
 
 @nox.session
