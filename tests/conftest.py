@@ -1,0 +1,87 @@
+"""Parametrisation over backends, dtypes and registered optimizers.
+
+A test that takes `backend`, `dtype` or `name` runs once for each that exists; a backend
+that is not chosen, or a dtype that a backend lacks, is not collected. `name` with `kwargs`
+goes through the variants of each optimizer, `engine` through the engines of a backend,
+`half` stands for the 16-bit dtypes, `viewing` for the backends whose arrays may be views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from backends import BACKENDS, HALVES
+from optimizers_under_test import CASES, NAMES
+
+settings.register_profile(
+    "suite",
+    deadline=None,  # the first example of a backend compiles
+    derandomize=True,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the mark of tests that are about one backend."""
+    config.addinivalue_line("markers", "needs(backend): collected where the backend is chosen")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Fill in what the test does not choose itself."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    own = {word.strip() for mark in marks for word in _words(mark.args[0])}
+    wanted = set(metafunc.fixturenames) - own
+    needs = {mark.args[0] for mark in metafunc.definition.iter_markers("needs")}
+    backends = [b for b in BACKENDS if not needs or b.name in needs]
+    if {"name", "kwargs", "backend", "dtype"} <= wanted:
+        # Variants differ in their rules, not in how arrays are stored: one dtype tries them.
+        rows = [
+            (*case, b, d) for case in CASES for b in backends for d in b.dtypes
+            if not case[1] or d == "float32"
+        ]  # fmt: skip
+        _parametrize(metafunc, "name,kwargs,backend,dtype", rows)
+        return
+    if {"name", "kwargs"} <= wanted:
+        _parametrize(metafunc, "name,kwargs", CASES)
+    elif "name" in wanted:
+        _parametrize(metafunc, "name", [(name,) for name in NAMES])
+    if "viewing" in wanted:
+        _parametrize(metafunc, "viewing", [(b,) for b in backends if b.views])
+    if {"backend", "dtype"} <= wanted:
+        _parametrize(metafunc, "backend,dtype", [(b, d) for b in backends for d in b.dtypes])
+    elif {"backend", "half"} <= wanted:
+        halves = [(b, d) for b in backends for d in b.dtypes if d in HALVES]
+        _parametrize(metafunc, "backend,half", halves)
+    elif {"backend", "engine"} <= wanted:
+        _parametrize(metafunc, "backend,engine", [(b, e) for b in backends for e in b.engines])
+    elif "backend" in wanted:
+        _parametrize(metafunc, "backend", [(b,) for b in backends])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the tests of backends that are not chosen, rather than skip them."""
+    names = {backend.name for backend in BACKENDS}
+    items[:] = [
+        item for item in items if all(m.args[0] in names for m in item.iter_markers("needs"))
+    ]
+
+
+def _parametrize(metafunc: pytest.Metafunc, names: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    ids = ["-".join(word for value in row for word in _label(value)) for row in rows]
+    # pytest would skip a test with no rows: one that nothing needs takes their place.
+    none = [pytest.param(*[None] * len(names.split(",")), marks=pytest.mark.needs("none"))]
+    metafunc.parametrize(names.split(","), rows or none, ids=ids or ["none"])
+
+
+def _label(value: Any) -> list[str]:
+    return list(value) if isinstance(value, dict) else [str(value)]
+
+
+def _words(names: str | Sequence[str]) -> Sequence[str]:
+    return names.split(",") if isinstance(names, str) else names

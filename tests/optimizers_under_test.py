@@ -1,0 +1,99 @@
+"""The registered optimizers and their variants, found and never listed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import arrayoptim as ao
+from backends import TestBackend
+
+NAMES = ao.names()
+
+
+def cls_of(name: str) -> type[Any]:
+    """Return the class registered under a name."""
+    return type(ao.get(name))
+
+
+def make(name: str, **hyper: Any) -> Any:
+    """Return a new optimizer."""
+    return cls_of(name)(**hyper)
+
+
+def numeric(name: str) -> list[str]:
+    """Return the names of the hyperparameters that are numbers."""
+    return [key for key, hyper in cls_of(name).hyperparameters.items() if hyper.numeric]
+
+
+EXTRA = {"schedule_decay": 0.02, "mom_iter_max": 6, "momentum": 0.7}
+"""Values under which an optional hyperparameter shows: those whose default turns something off."""
+
+
+def variants(name: str) -> list[dict[str, Any]]:
+    """Return keyword arguments that reach every rule of a class: its flags and options."""
+    hypers = cls_of(name).hyperparameters
+    flags = [
+        {key: not hyper.default}
+        for key, hyper in hypers.items()
+        if isinstance(hyper.default, bool) and key != "master"
+    ]
+    options = [
+        {key: EXTRA[key]}
+        for key, hyper in hypers.items()
+        if key in EXTRA and hyper.default in (0, None)
+    ]
+    return [{}, *flags, *options]
+
+
+CASES = [(name, kwargs) for name in NAMES for kwargs in variants(name)]
+
+
+def same(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+    """Assert that two lists of arrays agree to the last bit, dtypes and NaN included."""
+    assert len(found) == len(wanted)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def snapshot(opt: Any) -> tuple[list[np.ndarray], dict[str, Any], int, int]:
+    """Return all that an optimizer holds, copied."""
+    weights = [np.array(weight) for weight in opt.get_weights()] if opt.built else []
+    return weights, opt.get_config(), opt.iterations, opt.skipped
+
+
+def unchanged(opt: Any, before: tuple[list[np.ndarray], dict[str, Any], int, int]) -> None:
+    """Assert that an optimizer holds what it held."""
+    after = snapshot(opt)
+    same(after[0], before[0])
+    assert after[1:] == before[1:]
+
+
+SHAPES = [(2, 3), (), (4,)]
+
+
+def draw(
+    seed: int, shapes: list[tuple[int, ...]] | None = None, scale: float = 1.0
+) -> list[np.ndarray]:
+    """Return one random float64 array per shape."""
+    rng = np.random.default_rng(seed)
+    return [np.asarray(scale * rng.standard_normal(shape)) for shape in shapes or SHAPES]
+
+
+def draw_for(seed: int, dtype: str, scale: float = 1.0) -> list[np.ndarray]:
+    """Return random arrays fit for a dtype: complex values for a complex one."""
+    real = draw(seed, scale=scale)
+    if not dtype.startswith("complex"):
+        return real
+    return [a + 1j * b for a, b in zip(real, draw(seed + 1000, scale=scale), strict=True)]
+
+
+def train(
+    opt: Any, backend: TestBackend, params: Any, steps: range, dtype: str, scale: float = 1.0
+) -> Any:
+    """Return the parameters after steps with gradients that depend on the step number only."""
+    for step in steps:
+        params = opt.apply(backend.tree(draw_for(100 + step, dtype, scale), dtype), params)
+    return params
