@@ -1,0 +1,152 @@
+"""Rules broken on purpose: every changed operator and every swap of slots must be noticed."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from arrayoptim import Rule
+from backends import NUMPY
+from optimizers_under_test import NAMES, cls_of, make
+from references import REFERENCES, Reference
+from test_golden import GOLDEN, build, replay
+from test_reference import STEPS, WIDTH, compare
+
+CHANGES = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+CALLS = {"maximum": "minimum", "minimum": "maximum", "sqrt": "square", "square": "sqrt"}
+HYPER = {
+    "lr": 0.1,
+    "decay": 0.2,
+    "momentum": 0.8,
+    "nesterov": True,
+    "amsgrad": True,
+    "centered": True,
+    "mom_iter_max": 4,
+    "schedule_decay": 0.5,
+    "beta_1": 0.7,
+    "beta_2": 0.9,
+    "rho": 0.6,
+    "epsilon": 1e-3,
+}
+
+
+def function_of(rule: Rule) -> ast.FunctionDef:
+    """Return the syntax tree of a rule's function, without decorators."""
+    source = textwrap.dedent(inspect.getsource(rule.function))
+    node = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef))
+    node.decorator_list = []
+    return node
+
+
+def compiled(rule: Rule, node: ast.FunctionDef, label: str) -> Rule:
+    """Return a rule with another body, whose source engines can still read."""
+    source = ast.unparse(ast.fix_missing_locations(node)) + "\n"
+    filename = f"<mutant of {rule.name}: {label}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    scope = dict(rule.function.__globals__)
+    exec(compile(source, filename, "exec"), scope)
+    return replace(rule, function=scope[rule.name])
+
+
+def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
+    """Give every mutant of a rule: one operator or one call changed, or two slots swapped."""
+    for index, node in enumerate(ast.walk(function_of(rule))):
+        body = function_of(rule)
+        twin = list(ast.walk(body))[index]
+        before = ast.unparse(node)
+        if isinstance(twin, ast.BinOp) and type(twin.op) in CHANGES:
+            twin.op = CHANGES[type(twin.op)]()
+        elif isinstance(twin, ast.UnaryOp) and isinstance(twin.op, ast.USub):
+            twin.op = ast.UAdd()
+        elif isinstance(twin, ast.Attribute) and twin.attr in CALLS:
+            twin.attr = CALLS[twin.attr]
+        else:
+            continue
+        label = f"{before} -> {ast.unparse(twin)}"
+        yield label, compiled(rule, body, label)
+    for i in range(len(rule.slots) - 1):
+        body = function_of(rule)
+        names = body.args.args
+        names[2 + i], names[3 + i] = names[3 + i], names[2 + i]
+        label = f"{rule.slots[i]} and {rule.slots[i + 1]} swapped on entry"
+        yield label, compiled(rule, body, label)
+        body = function_of(rule)
+        values = body.body[-1].value.elts
+        values[1 + i], values[2 + i] = values[2 + i], values[1 + i]
+        label = f"{rule.slots[i]} and {rule.slots[i + 1]} swapped on return"
+        yield label, compiled(rule, body, label)
+
+
+def survives(check: Any) -> bool:
+    """Whether a check passes; warnings of arithmetic on nonsense do not count."""
+    try:
+        with np.errstate(all="ignore"):
+            check()
+    except (AssertionError, OverflowError, ZeroDivisionError, ValueError):
+        return False
+    return True
+
+
+def table() -> tuple[list[float], list[list[float]]]:
+    """Return start values and gradients."""
+    rng = np.random.default_rng(11)
+    return rng.normal(size=WIDTH).tolist(), rng.normal(size=(STEPS, WIDTH)).tolist()
+
+
+PAIRS = [(name, ref) for name in NAMES for ref in REFERENCES.get(name, [])]
+PAIR_IDS = [f"{name}-{'-'.join(ref.hyper)}" for name, ref in PAIRS]
+
+
+@pytest.mark.parametrize(("name", "ref"), PAIRS, ids=PAIR_IDS)
+def test_references_notice(name: str, ref: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No mutant of any variant's rule agrees with the reference."""
+    defaults = cls_of(name).hyperparameters
+    hyper = {key: HYPER.get(key, defaults[key].default) for key in ref.hyper}
+    start, grads = table()
+    rule = make(name, **hyper).rule
+    with ao.engine("array"):
+        compare(name, ref, NUMPY, hyper, start, grads)
+        found = list(mutants(rule))
+        assert found
+        for label, mutant in found:
+            monkeypatch.setattr(cls_of(name), "rule", mutant)
+            alive = survives(lambda: compare(name, ref, NUMPY, hyper, start, grads))
+            assert not alive, label
+
+
+def recorded(name: str) -> dict[str, Any] | None:
+    """Return a recorded case without clipping, that decays where one does."""
+    found = [
+        case
+        for case in GOLDEN.index["cases"]
+        if case["class_name"] == name
+        and case["floatx"] == "float64"
+        and not case["events"]
+        and not case["kwargs"].keys() & {"clipnorm", "clipvalue"}
+    ]
+    best = max(found, key=lambda case: len(case["kwargs"]), default=None)
+    return None if best is None else GOLDEN.case(best["id"])
+
+
+GOLDEN_NAMES = [name for name in NAMES if recorded(name)]
+
+
+@pytest.mark.parametrize("name", GOLDEN_NAMES)
+def test_golden_data_notice(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No mutant agrees with what Keras or natural_bm recorded."""
+    case = recorded(name)
+    assert case is not None
+    with ao.engine("array"):
+        replay(case, NUMPY)
+        for label, mutant in mutants(build(case).rule):
+            monkeypatch.setattr(cls_of(name), "rule", mutant)
+            assert not survives(lambda: replay(case, NUMPY)), label

@@ -1,0 +1,90 @@
+"""Every registered optimizer agrees with its reference in plain Python floats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import arrayoptim as ao
+from backends import NUMPY, TestBackend
+from optimizers_under_test import NAMES, make
+from references import REFERENCES, Reference
+
+TOLERANCE = 1e-12
+FLOOR = 1e-290
+WIDTH = 4  # numbers that are trained side by side
+STEPS = 6
+
+PAIRS = [(name, ref) for name in NAMES for ref in REFERENCES.get(name, [])]
+PAIR_IDS = [f"{name}-{'-'.join(ref.hyper)}" for name, ref in PAIRS]
+
+magnitudes = st.floats(-20, 20).map(lambda power: 10.0**power)
+gradients = st.one_of(
+    st.just(0.0),
+    st.floats(-3, 3, allow_subnormal=False),
+    st.builds(lambda size, sign: size * sign, magnitudes, st.sampled_from([-1.0, 1.0])),
+)
+tables = st.lists(
+    st.lists(gradients, min_size=WIDTH, max_size=WIDTH), min_size=STEPS, max_size=STEPS
+)
+numbers = st.floats(-100, 100, allow_subnormal=False)
+starts = st.lists(numbers, min_size=WIDTH, max_size=WIDTH)
+
+
+def test_every_optimizer_has_a_reference() -> None:
+    """A registered optimizer without a reference is an error, and so is the opposite."""
+    assert sorted(REFERENCES) == sorted(NAMES)
+
+
+def agree(found: np.ndarray, wanted: np.ndarray, what: str) -> None:
+    """Assert agreement of whole trajectories, relative to the largest value on the way."""
+    scale = np.maximum.accumulate(np.abs(wanted), axis=0)
+    error = np.abs(found - wanted)
+    # Squares of very small gradients are subnormal: they have few digits, or JAX has none of them.
+    assert np.all(error <= TOLERANCE * scale + FLOOR), f"{what}: {np.max(error / (scale + FLOOR))}"
+
+
+def compare(
+    name: str, ref: Reference, backend: TestBackend, hyper: dict[str, Any], start: Any, table: Any
+) -> None:
+    """Train `WIDTH` numbers with the library and with the reference."""
+    columns = [list(ref.steps(p, [row[i] for row in table], **hyper)) for i, p in enumerate(start)]
+    opt, params = make(name, **hyper), [backend.asarray(np.array(start), "float64")]
+    opt.init(params)
+    path, slots = [np.array(start)], []
+    for row in table:
+        params = opt.apply([backend.asarray(np.array(row), "float64")], params)
+        path.append(backend.read(params)[0])
+        slots.append([weight for weight in opt.get_weights() if weight.shape == (WIDTH,)])
+    wanted = np.array([start] + [[column[t][0] for column in columns] for t in range(STEPS)])
+    agree(np.array(path), wanted, "parameters")
+    wanted = np.array([[column[t][1] for column in columns] for t in range(STEPS)])
+    agree(np.moveaxis(np.array(slots), 2, 1), wanted, "slots")
+
+
+@pytest.mark.parametrize(("name", "ref"), PAIRS, ids=PAIR_IDS)
+def test_agrees(name: str, ref: Reference) -> None:
+    """Random hyperparameters and gradients: zeros, tiny and huge ones among them."""
+
+    @given(st.fixed_dictionaries(ref.hyper), starts, tables)
+    def run(hyper: dict[str, Any], start: Any, table: Any) -> None:
+        compare(name, ref, NUMPY, hyper, start, table)
+
+    run()
+
+
+@pytest.mark.parametrize(("name", "ref"), PAIRS, ids=PAIR_IDS)
+def test_agrees_everywhere(name: str, ref: Reference, backend: TestBackend, engine: str) -> None:
+    """A few of the same, elsewhere: another library may compile for every new optimizer."""
+
+    @settings(max_examples=3)
+    @given(st.fixed_dictionaries(ref.hyper), starts, tables)
+    def run(hyper: dict[str, Any], start: Any, table: Any) -> None:
+        with ao.engine(engine):
+            compare(name, ref, backend, hyper, start, table)
+
+    run()
