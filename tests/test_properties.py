@@ -1,0 +1,215 @@
+"""What must hold for every optimizer whatever its formula."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+import arrayoptim as ao
+from backends import TestBackend, np_dtype
+from optimizers_under_test import (
+    draw,
+    draw_for,
+    make,
+    same,
+    train,
+)
+
+seeds = st.integers(0, 10_000)
+STEPS = 4
+
+
+def run(
+    name: str, kwargs: dict[str, Any], params: list[np.ndarray], grads: list[list[np.ndarray]]
+) -> tuple[list[np.ndarray], Any]:
+    """Train copies of NumPy arrays; return them and the optimizer."""
+    opt, params = make(name, **kwargs), [np.array(p) for p in params]
+    for step in grads:
+        params = opt.apply([np.array(g) for g in step], params)
+    return params, opt
+
+
+def slots_of(opt: Any, params: Any) -> list[list[np.ndarray]]:
+    """Return the slot arrays of each parameter, slot by slot."""
+    state = make(type(opt).__name__, **opt.get_config()).init_state(params)
+    arrays = opt.get_weights()[1 + len(state["scalars"]) :]
+    assert len(arrays) == len(params) * len(state["slots"])
+    return [arrays[i :: len(params)] for i in range(len(params))]
+
+
+def test_shape_dtype_and_structure_stay(
+    name: str, kwargs: dict[str, Any], backend: TestBackend, dtype: str
+) -> None:
+    """A nested tree comes back as it was, arrays of libraries that can be written as they were."""
+    a, b, c = backend.tree(draw_for(1, dtype), dtype)
+    tree = {"w": [a, (b,)], "x": {"inner": c, "none": None}}
+    d, e, f = backend.tree(draw_for(2, dtype), dtype)
+    grads = {"w": [d, (e,)], "x": {"inner": f, "none": None}}
+    new = make(name, **kwargs).apply(grads, tree)
+    assert type(new["w"][1]) is tuple and list(new) == list(tree)
+    assert new["x"]["none"] is None
+    found = [new["w"][0], new["w"][1][0], new["x"]["inner"]]
+    for before, after in zip([a, b, c], found, strict=True):
+        assert type(after) is type(before)
+        assert after.dtype == before.dtype and tuple(after.shape) == tuple(before.shape)
+        assert (after is before) == backend.in_place
+
+
+def test_zero_gradients_from_the_start_change_nothing(
+    name: str, kwargs: dict[str, Any], backend: TestBackend
+) -> None:
+    """No optimizer here decays weights, so a zero gradient and zero slots leave a parameter."""
+    start = draw(3)
+    params = backend.tree(start)
+    opt = make(name, **kwargs)
+    for _ in range(STEPS):
+        params = opt.apply(backend.tree([np.zeros_like(p) for p in start]), params)
+    same(backend.read(params), start)
+    assert opt.iterations == STEPS
+
+
+@given(seed=seeds, order=st.permutations(range(3)), clip=st.sampled_from([{}, {"clipvalue": 0.5}]))
+def test_order_of_tensors_does_not_matter(
+    name: str, kwargs: dict[str, Any], seed: int, order: list[int], clip: dict[str, Any]
+) -> None:
+    """Permuting the tensors permutes parameters and slots."""
+    params, grads = draw(seed), [draw(seed + 1 + t) for t in range(STEPS)]
+    straight, first = run(name, kwargs | clip, params, grads)
+    shuffled = [[step[i] for i in order] for step in grads]
+    mixed, second = run(name, kwargs | clip, [params[i] for i in order], shuffled)
+    same(mixed, [straight[i] for i in order])
+    slots = slots_of(first, params)
+    for i, found in zip(order, slots_of(second, [params[i] for i in order]), strict=True):
+        same(found, slots[i])
+
+
+@given(seed=seeds, cut=st.integers(0, 12))
+def test_splitting_a_tensor_changes_nothing(
+    name: str, kwargs: dict[str, Any], seed: int, cut: int
+) -> None:
+    """One tensor of 12 numbers trains as two tensors do, down to the last bit."""
+    whole = draw(seed, [(12,)])
+    grads = [draw(seed + 1 + t, [(12,)]) for t in range(STEPS)]
+    one, _ = run(name, kwargs, whole, grads)
+    halves = [[g[0][:cut], g[0][cut:]] for g in grads]
+    two, _ = run(name, kwargs, [whole[0][:cut], whole[0][cut:]], halves)
+    same([np.concatenate(two)], one)
+
+
+def effective(grads: list[np.ndarray], **clip: Any) -> list[np.ndarray]:
+    """Return the gradients as plain SGD with a step of one uses them."""
+    params, _ = run("SGD", {"lr": 1.0} | clip, [np.zeros_like(g) for g in grads], [grads])
+    return [-p for p in params]
+
+
+scales = st.sampled_from([1e-3, 1.0, 1e3])
+
+
+@given(seed=seeds, scale=scales, bound=st.floats(0.01, 100))
+def test_clipnorm_bounds_the_global_norm(seed: int, scale: float, bound: float) -> None:
+    """A longer gradient is cut to the bound in its own direction, a shorter one stays."""
+    grads = draw(seed, scale=scale)
+    found = np.concatenate([g.ravel() for g in effective(grads, clipnorm=bound)])
+    flat = np.concatenate([g.ravel() for g in grads])
+    norm = np.linalg.norm(flat)
+    wanted = flat * (bound / norm) if norm >= bound else flat
+    np.testing.assert_allclose(found, wanted, rtol=1e-13)
+    assert np.linalg.norm(found) <= max(bound, 0) * (1 + 1e-14) or norm < bound
+
+
+@given(seed=seeds, scale=scales, bound=st.floats(0.01, 100))
+def test_clipvalue_bounds_every_entry(seed: int, scale: float, bound: float) -> None:
+    """Every entry is limited on its own, exactly."""
+    grads = draw(seed, scale=scale)
+    same(effective(grads, clipvalue=bound), [np.clip(g, -bound, bound) for g in grads])
+
+
+@given(seed=seeds, scale=scales, norm=st.floats(0.1, 10), value=st.floats(0.01, 1))
+def test_the_norm_is_clipped_first(seed: int, scale: float, norm: float, value: float) -> None:
+    """Both limits together are the one of the norm, then the one of the entries."""
+    grads = draw(seed, scale=scale)
+    staged = effective(effective(grads, clipnorm=norm), clipvalue=value)
+    for a, b in zip(effective(grads, clipnorm=norm, clipvalue=value), staged, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-15)
+
+
+def test_no_gradient_leaves_parameter_and_slots(
+    name: str, kwargs: dict[str, Any], backend: TestBackend
+) -> None:
+    """`None` is no zero: momentum does not move the parameter, averages do not shrink."""
+    start = draw(5)
+    params, opt = backend.tree(start), make(name, **kwargs)
+    params = opt.apply(backend.tree(draw(6)), params)
+    before, slots = backend.read(params), slots_of(opt, params)
+    grads: list[Any] = backend.tree(draw(7))
+    grads[0] = grads[2] = None
+    after = backend.read(opt.apply(grads, params))
+    new_slots = slots_of(opt, params)
+    for i in (0, 2):
+        same([after[i], *new_slots[i]], [before[i], *slots[i]])
+    assert not np.array_equal(after[1], before[1])
+    assert opt.iterations == 2
+
+
+def test_functional_form_is_the_stateful_form(
+    name: str, kwargs: dict[str, Any], backend: TestBackend, dtype: str
+) -> None:
+    """Both give the same numbers; the functional one writes into nothing it was given."""
+    opt, pure = make(name, **kwargs), make(name, **kwargs)
+    params, frozen = (backend.tree(draw_for(8, dtype), dtype) for _ in range(2))
+    state = pure.init_state(frozen)
+    for step in range(STEPS):
+        grads = backend.tree(draw_for(9 + step, dtype), dtype)
+        before = backend.read(frozen)
+        new, state = pure.stateless_apply(state, grads, frozen)
+        same(backend.read(frozen), before)
+        params, frozen = opt.apply(grads, params), new
+        eps = float(np.finfo("float64").eps if dtype in ("float64", "complex128") else 1e-6)
+        for a, b in zip(backend.read(params), backend.read(frozen), strict=True):
+            assert a.dtype == b.dtype
+            wide = "complex128" if "complex" in dtype else "float64"
+            np.testing.assert_allclose(a.astype(wide), b.astype(wide), rtol=16 * eps, atol=16 * eps)
+    assert int(state["iterations"]) == opt.iterations == STEPS
+
+
+def test_apply_gradients_is_apply(name: str, kwargs: dict[str, Any], backend: TestBackend) -> None:
+    """Pairs, as Keras passes them, give what trees give."""
+    one, two = make(name, **kwargs), make(name, **kwargs)
+    a, b = backend.tree(draw(10)), backend.tree(draw(10))
+    for step in range(STEPS):
+        grads = backend.tree(draw(11 + step))
+        a = one.apply(grads, a)
+        b = two.apply_gradients(zip(grads, b, strict=True))
+        same(backend.read(list(b)), backend.read(a))
+    same(two.get_weights(), one.get_weights())
+
+
+def test_resume_is_exact(
+    name: str, kwargs: dict[str, Any], backend: TestBackend, dtype: str, tmp_path: Path
+) -> None:
+    """Stop after any step, by list or by file: the next one is the same to the last bit."""
+    hyper = kwargs | ({"decay": 0.1} if hasattr(ao.get(name), "decay") else {})
+    params, opt = backend.tree(draw_for(20, dtype), dtype), make(name, **hyper)
+    opt.init(params)
+    trail = []
+    for step in range(STEPS):
+        path = tmp_path / f"{step}.h5"
+        opt.save_weights(path)
+        trail.append((path, opt.get_weights(), backend.read(params)))
+        params = train(opt, backend, params, range(step, step + 1), dtype)
+    trail.append((tmp_path, opt.get_weights(), backend.read(params)))
+    for step, (path, weights, values) in enumerate(trail[:-1]):
+        for by_file in (False, True):
+            again = make(name, **hyper)
+            resumed = [backend.asarray(value, dtype) for value in values]
+            again.init(resumed)
+            again.load_weights(path) if by_file else again.set_weights(weights)
+            assert again.iterations == step
+            resumed = train(again, backend, resumed, range(step, step + 1), dtype)
+            same(backend.read(resumed), trail[step + 1][2])
+            same(again.get_weights(), trail[step + 1][1])
+    assert all(value.dtype == np_dtype(dtype) for value in trail[-1][2])
