@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from arrayoptim import _cli
+
+SOURCE = str(Path(_cli.__file__).parents[2])
 
 
 class Result(NamedTuple):
@@ -27,3 +33,14 @@ def call(capsys: pytest.CaptureFixture[str], *argv: object) -> Result:
     code = _cli.main([str(word) for word in argv])
     captured = capsys.readouterr()
     return Result(code, captured.out, captured.err)
+
+
+def process(*argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Carry out a command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "arrayoptim", *argv],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": SOURCE, **variables},
+        check=False,
+    )

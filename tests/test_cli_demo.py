@@ -13,7 +13,7 @@ import pytest
 
 from arrayoptim._cli import backends as cli_backends
 from arrayoptim._cli.demo import checkpoint, command, compare, network, plot, training
-from command_line import call
+from command_line import call, process
 
 Captured = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -116,6 +116,18 @@ def test_demo_compares_with_torch(capsys: Captured, tmp_path: Path) -> None:
     for name, entry in entries:
         if "torch_accuracy" in entry:
             assert abs(entry["torch_accuracy"] - entry["test_accuracy"]) < 0.02, name
+
+
+def test_demo_compares_with_keras(tmp_path: Path) -> None:
+    if not cli_backends.installed("keras"):
+        pytest.skip("keras is not installed")
+    argv = ["adam", "--compare", "keras", "--resume-on", "numpy", "--output", str(tmp_path), *SMALL]
+    # A process of its own: the backend that Keras finds at its first import is for good.
+    result = process("demo", *argv, KERAS_BACKEND="numpy")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "keras accuracy" in result.stdout
+    entry = json.loads((tmp_path / "results.json").read_text())["optimizers"]["Adam"]
+    assert abs(entry["keras_accuracy"] - entry["test_accuracy"]) < 0.01
 
 
 def test_an_unknown_optimizer_names_the_nearest(capsys: Captured) -> None:

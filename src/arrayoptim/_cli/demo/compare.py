@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -132,8 +133,7 @@ def _torch_rival(name: str, optimizer: Any, tensors: list[Any]) -> Any:
 
 def _keras(name: str, optimizer: Any, problem: Problem, tick: Callable[[], Any]) -> Parameters:
     """Train with a Keras 3 optimizer, on whatever backend Keras is set to, and our gradients."""
-    import keras
-
+    keras = importlib.import_module("keras")
     config = {theirs: getattr(optimizer, ours) for ours, theirs in KERAS[name].items()}
     if name == "Adagrad":
         config["initial_accumulator_value"] = 0.0
