@@ -23,6 +23,18 @@ __all__ = [
 ]
 
 
+def _numpy_dtype(name: str) -> Any:
+    if name != "bfloat16":
+        return name
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "NumPy knows bfloat16 through the ml_dtypes package (pip install ml_dtypes)"
+        ) from None
+    return ml_dtypes.bfloat16
+
+
 class _NumPy(Backend):
     name = "numpy"
 
@@ -39,14 +51,22 @@ class _NumPy(Backend):
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
         return np.dtype(dtype).type(value)
 
-    def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
-        return np.zeros(shape, dtype)
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x.astype(_numpy_dtype(dtype), copy=False)
+
+    def zeros(self, like: Array, dtype: str) -> Array:
+        return np.zeros_like(like, dtype=_numpy_dtype(dtype), subok=False)
 
     def array(self, x: Array) -> Array:
         return np.asarray(x)
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        return np.array(value)
+        new = np.empty_like(like)
+        new[...] = value
+        return new
+
+    def wrap(self, value: np.ndarray) -> Array:
+        return value
 
     def host_view(self, x: Array) -> np.ndarray | None:
         return np.asarray(x)
@@ -81,9 +101,9 @@ class _CuPy(_NumPy):
     def device(self, x: Array) -> Any:
         return x.device
 
-    def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
+    def zeros(self, like: Array, dtype: str) -> Array:
         with like.device:
-            return self.xp.zeros(shape, dtype)
+            return self.xp.zeros_like(like, dtype=_numpy_dtype(dtype))
 
     def array(self, x: Array) -> Array:
         return self.xp.asarray(x)
@@ -93,7 +113,7 @@ class _CuPy(_NumPy):
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
         with like.device:
-            return self.xp.asarray(value)
+            return self.xp.asarray(value.astype(like.dtype))
 
     def host_view(self, x: Array) -> np.ndarray | None:
         return None
@@ -140,16 +160,20 @@ class _Torch(Backend):
     def to_host(self, x: Array) -> np.ndarray:
         x = x.detach().cpu().resolve_conj()
         if self.dtype(x) == "bfloat16":
-            import ml_dtypes
-
-            return np.array(x.view(self.xp.int16).numpy()).view(ml_dtypes.bfloat16)
+            return np.array(x.view(self.xp.int16).numpy()).view(_numpy_dtype("bfloat16"))
         return np.array(x.numpy())
 
+    def zeros(self, like: Array, dtype: str) -> Array:
+        return self.xp.zeros_like(like.detach(), dtype=getattr(self.xp, dtype))
+
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        if value.dtype.name == "bfloat16":
-            bits = self.xp.asarray(value.view(np.int16).copy())
-            return bits.view(self.xp.bfloat16).to(like.device)
-        return self.xp.asarray(np.array(value)).to(like.device)
+        new = self.xp.empty_like(like)
+        wide = "bfloat16" in (value.dtype.name, self.dtype(like))
+        new.copy_(self.xp.asarray(np.array(value, np.float32 if wide else None)))
+        return new
+
+    def wrap(self, value: np.ndarray) -> Array:
+        return self.xp.asarray(value)
 
     def host_view(self, x: Array) -> np.ndarray | None:
         if x.device.type != "cpu" or self.dtype(x) == "bfloat16" or x.is_conj():
@@ -199,10 +223,9 @@ class _Jax(Backend):
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
         return self.xp.asarray(value, dtype=dtype)
 
-    def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
-        # Zeros made from the array itself take its sharding, traced or not.
-        zeros = self.xp.zeros_like(like, dtype=dtype)
-        return zeros if zeros.shape == tuple(shape) else self.xp.zeros(shape, dtype)
+    def zeros(self, like: Array, dtype: str) -> Array:
+        # Made from the array itself, zeros take its sharding, traced or not.
+        return self.xp.zeros_like(like, dtype=dtype)
 
     def copy(self, x: Array) -> Array:
         return x
@@ -211,7 +234,7 @@ class _Jax(Backend):
         import jax
 
         # A copy first: on the CPU, JAX may keep the memory it is given.
-        return jax.device_put(np.array(value), like.sharding)
+        return jax.device_put(np.array(value, like.dtype), like.sharding)
 
     def as_complex(self, x: Array) -> Array:
         import jax

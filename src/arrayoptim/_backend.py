@@ -79,9 +79,9 @@ class Backend:
         """Give a number as a 0-d operand of that type."""
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype), device=self.device(like))
 
-    def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
-        """Give an array of zeros on the device of another array."""
-        return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device(like))
+    def zeros(self, like: Array, dtype: str) -> Array:
+        """Give zeros of some type, in shape, order in memory and device like another array."""
+        return self.xp.zeros_like(like, dtype=getattr(self.xp, dtype))
 
     def array(self, x: Array) -> Array:
         """Give an array where an operation has left a scalar."""
@@ -100,8 +100,13 @@ class Backend:
         return np.array(x)
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Give a NumPy array's values on the device of another array, as a new array."""
-        return self.xp.asarray(value, device=self.device(like), copy=True)
+        """Give the values as a new array in type, order in memory and device like another one."""
+        wanted = value.astype(self.dtype(like))
+        return self.xp.asarray(wanted, device=self.device(like), copy=True)
+
+    def wrap(self, value: np.ndarray) -> Array:
+        """Give a NumPy array as one of this library in the same memory; see `host_view`."""
+        raise NotImplementedError
 
     def host_view(self, x: Array) -> np.ndarray | None:
         """Give a NumPy view of the array's memory where the host can read it."""

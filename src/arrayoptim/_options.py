@@ -12,6 +12,8 @@ import numpy as np
 
 from ._declared import Declared
 from ._hyper import hyper
+from ._rule import Rule
+from ._storage import Layout
 from ._typing import Namespace, Scalar
 from .gradients import clip_factor
 
@@ -67,6 +69,29 @@ class Options(Declared):
         kw_only=True,
         doc="Whether 16-bit parameters keep their float32 value as another slot.",
     )
+    kahan: bool = hyper(
+        default=False,
+        kw_only=True,
+        doc="Whether 16-bit parameters keep what rounding loses, in 16 bits, in place of master.",
+    )
+    state_dtype: Any = hyper(
+        default=None,
+        choices=("bfloat16", "int8"),
+        kw_only=True,
+        doc="How the rule's slots are stored; in the type of the arithmetic if None.",
+    )
+    stochastic_rounding: bool = hyper(
+        default=False,
+        kw_only=True,
+        doc="Whether slots in fewer bits are rounded up or down by chance, without bias.",
+    )
+    seed: Any = hyper(
+        default=0,
+        interval="(-inf, inf)",
+        integer=True,
+        kw_only=True,
+        doc="Seed of stochastic rounding; the bits follow from it and the step number.",
+    )
     threads: Any = hyper(
         default=None,
         interval="[1, inf)",
@@ -75,10 +100,14 @@ class Options(Declared):
         doc="Threads of the CPU engine; as many as Numba uses if None.",
     )
 
-    def _extra_slots(self) -> tuple[str, ...]:
-        """Name the slots that stages keep besides the rule's, in the order of the weights."""
-        wanted = {"master": self.master, "average": self.ema_momentum is not None}
-        return tuple(name for name, used in wanted.items() if used)
+    def _layout(self, rule: Rule) -> Layout:
+        """Say which slots parameters have, the rule's and those of stages."""
+        wanted = {
+            "master": self.master and not self.kahan,
+            "compensation": self.kahan,
+            "average": self.ema_momentum is not None,
+        }
+        return Layout(rule, tuple(name for name in wanted if wanted[name]), self.state_dtype)
 
     def _excluded(self, paths: Sequence[str]) -> list[bool]:
         """Say which parameters are left out of decay.

@@ -205,12 +205,16 @@ class Persistent(Stepping):
 
     def _reshaped(self, state: State) -> State:
         """Give a zero state over the same parameters where the present rule has other slots."""
-        slots = tuple(name for name in state.names if name != "master")
-        if slots == self.rule.slots and set(self.initial_scalars()) == set(state.scalars):
+        layout = self._layout(self.rule)
+        same = all(
+            leaf is None or set(layout.slots(leaf.dtype)) == set(held)
+            for leaf, held in zip(state.leaves, state.slots, strict=True)
+        )
+        if same and set(self.initial_scalars()) == set(state.scalars):
             return state
         like = [next(iter(slots.values()), None) for slots in state.slots]
         if any(leaf and x is None for leaf, x in zip(state.leaves, like, strict=True)):
-            raise ValueError("load before init(params): the file's rule has other slots")
+            raise ValueError("load before init(params): the file's optimizer has other slots")
         return self._fresh(like, state.leaves)
 
     def _recorded_hyper(self, record: persistence.Record) -> dict[str, Any]:

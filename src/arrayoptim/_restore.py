@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._checks import Leaf
+from ._arrays import backend_of
 from ._hyper import counter
 from ._state import State
+from ._typing import Array
 
 if TYPE_CHECKING:
     from .persistence import Record
@@ -68,7 +69,7 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     from .persistence import keras2_saves_iterations
 
     entries = list(state.entries())
-    keras = [entry for entry in entries if entry[0] != "master"]
+    keras = [entry for entry in entries if entry[0] not in {"master", "compensation"}]
     n_scalars, n_slots, n_keras = len(state.scalars), len(entries), len(keras)
     layouts = {1 + n_scalars + n_slots: (1, n_scalars), 1 + n_keras: (1, 0)}
     if not keras2_saves_iterations(class_name):
@@ -86,11 +87,13 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
         new.iterations = counter(head.pop(0), f"{class_name} weights[0], iterations")
     for name, value in zip(list(new.scalars)[: layout[1]], head, strict=True):
         new.scalars[name] = _scalar(value, f"{class_name} scalar {name}")
-    # A list without masters: zero masters give way to the parameters at the next step.
+    # A list without them: zero masters give way to the parameters at the next step.
     chosen = entries if len(arrays) == n_slots else keras
     values = []
-    for place, ((name, leaf, _), value) in enumerate(zip(chosen, arrays, strict=True), sum(layout)):
-        fault = _fault(value, leaf, name)
+    for place, ((name, leaf, held), value) in enumerate(
+        zip(chosen, arrays, strict=True), sum(layout)
+    ):
+        fault = _fault(value, held[name])
         if fault:
             raise ValueError(f"{class_name} weights[{place}], {name} of {leaf.path!r}: {fault}")
         values.append(np.asarray(value))
@@ -106,16 +109,17 @@ def _scalar(value: Any, what: str) -> float:
     return float(array)
 
 
-def _fault(value: Any, leaf: Leaf, name: str) -> str | None:
-    array = np.asarray(value)
-    if array.shape != leaf.shape:
-        return f"found shape {array.shape}, wanted {leaf.shape}"
-    kind = "c" if leaf.dtype.startswith("complex") else "f"
-    found = "f" if array.dtype.name == "bfloat16" else array.dtype.kind
-    if found != kind:
-        word = "complex" if kind == "c" else "floating-point"
-        return f"found data type {array.dtype}, wanted a {word} type"
+def _fault(value: Any, old: Array) -> str | None:
+    array, wanted = np.asarray(value), backend_of(old).dtype(old)
+    if array.shape != tuple(old.shape):
+        return f"found shape {array.shape}, wanted {tuple(old.shape)}"
+    if _kind(array.dtype.name) != _kind(wanted):
+        return f"found data type {array.dtype}, wanted {wanted} or another of that kind"
     return None
+
+
+def _kind(dtype: str) -> str:
+    return dtype.removeprefix("b").rstrip("0123456789")
 
 
 def from_record(state: State, record: Record, *, strict: bool) -> tuple[State, LoadReport]:
@@ -161,7 +165,8 @@ def _match_slot(
     slot: str, state: State, record: Record, report: LoadReport
 ) -> list[np.ndarray | None]:
     """Give the slot's array for each parameter that has it, None where there is none to put."""
-    wanted = [leaf for name, leaf, _ in state.entries() if name == slot]
+    present = [(leaf, held[slot]) for name, leaf, held in state.entries() if name == slot]
+    wanted = [leaf for leaf, _ in present]
     arrays = record.slots.get(slot)
     if arrays is None:
         # A source that never keeps this slot says so in its notes; its own files must hold it.
@@ -175,8 +180,8 @@ def _match_slot(
     else:
         found = [*arrays[: len(wanted)], *[None] * (len(wanted) - len(arrays))]
         report.unexpected += [f"{slot} number {i}" for i in range(len(wanted), len(arrays))]
-    for place, (leaf, value) in enumerate(zip(wanted, found, strict=True)):
-        fault = _fault(value, leaf, slot) if value is not None else None
+    for place, ((leaf, old), value) in enumerate(zip(present, found, strict=True)):
+        fault = _fault(value, old) if value is not None else None
         if value is None:
             report.missing.append(f"{slot} of {leaf}")
         elif fault:

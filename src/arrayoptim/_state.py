@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import COMPLEX, COMPUTE, HALF, backend_of
+from ._arrays import backend_of
 from ._checks import Leaf
-from ._rule import Rule
+from ._storage import Layout
 from ._trees import Structure
 from ._typing import Array, Tree
 
@@ -43,18 +43,17 @@ class State:
     @classmethod
     def initial(
         cls,
-        rule: Rule,
-        extras: Sequence[str],
+        layout: Layout,
         params: Sequence[Array | None],
         leaves: tuple[Leaf | None, ...],
     ) -> State:
-        """Make the state before the first step: zeros, and an average that is the parameter."""
-        slots: list[dict[str, Array]] = []
-        for p, leaf in zip(params, leaves, strict=True):
-            wanted = slot_dtypes(leaf.dtype, rule, extras) if leaf else {}
-            slots.append({name: _start(name, dtype, p) for name, dtype in wanted.items()})
-        names = (*rule.slots, *(n for n in extras if any(n in held for held in slots)))
-        return cls(leaves, names, slots)
+        """Make the state before the first step."""
+        slots: list[dict[str, Array]] = [
+            layout.initial(p, leaf.dtype) if leaf else {}
+            for p, leaf in zip(params, leaves, strict=True)
+        ]
+        used = {name for held in slots for name in held} | set(layout.rule.slots)
+        return cls(leaves, tuple(n for n in layout.names() if n in used), slots)
 
     @property
     def paths(self) -> list[str]:
@@ -77,9 +76,7 @@ class State:
     def put(self, values: Sequence[np.ndarray]) -> None:
         """Replace the slots, in the order of `entries`, by checked host arrays."""
         for (name, _, slots), value in zip(self.entries(), values, strict=True):
-            backend, old = backend_of(slots[name]), slots[name]
-            wanted = backend.dtype(old)
-            slots[name] = backend.from_host(np.asarray(value).astype(wanted), old)
+            slots[name] = backend_of(slots[name]).from_host(np.asarray(value), slots[name])
 
     def copy(self) -> State:
         """Give a state whose entries can be replaced without changing this one's."""
@@ -97,21 +94,6 @@ class State:
                 for name in self.names
             },
         }
-
-
-def slot_dtypes(dtype: str, rule: Rule, extras: Sequence[str]) -> dict[str, str]:
-    """Give the data type of each slot of a parameter of some data type."""
-    kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
-    used = (name for name in extras if name != "master" or dtype in HALF)
-    return dict.fromkeys((*rule.slots, *used), kind)
-
-
-def _start(name: str, dtype: str, p: Array) -> Array:
-    backend = backend_of(p)
-    if name != "average":
-        return backend.zeros(tuple(p.shape), dtype, p)
-    with backend.guard():
-        return backend.copy(backend.cast(p, dtype))
 
 
 def from_tree(

@@ -15,6 +15,7 @@ from . import _checks as checks
 from ._arrays import backend_of
 from ._hyper import counter
 from ._options import Options
+from ._rounding import step_seed
 from ._rule import Rule
 from ._state import State
 from ._trees import Structure, flatten
@@ -246,14 +247,14 @@ class Stepping(Options, ABC):
     def _prepare(self, leaves: Sequence[Array | None], structure: Structure) -> Prepared:
         """Check the parameters, and give the engines that are ready to step them."""
         prepared = self._prepared
-        layout = self.rule, self._extra_slots(), self.threads
-        if prepared is not None and not prepared.fits(leaves, layout):
+        layout = self._layout(self.rule)
+        if prepared is not None and not prepared.fits(leaves, layout, self.threads):
             prepared = None
         # A plan that fits knows address, shape and type of every parameter that it serves.
         if prepared is None or prepared.others or self._interrupted:
             state = self._ready(leaves, structure)
         if prepared is None:
-            prepared = Prepared(layout, leaves, state.slots, structure.paths)
+            prepared = Prepared(layout, leaves, state.slots, structure.paths, self.threads)
             self._prepared = prepared
         return prepared
 
@@ -275,14 +276,14 @@ class Stepping(Options, ABC):
         return state
 
     def _check_slots(self, state: State) -> None:
-        wanted = (*self.rule.slots, *self._extra_slots())
-        if "master" not in state.names:
-            wanted = tuple(name for name in wanted if name != "master")
-        if wanted != state.names:
+        layout = self._layout(self.rule)
+        wanted = {n for leaf in state.leaves if leaf for n in layout.slots(leaf.dtype)}
+        wanted |= set(layout.rule.slots)
+        if wanted != set(state.names):
             raise ValueError(
                 f"the state has the slots {', '.join(state.names)}; with its present "
-                f"hyperparameters {self!r} needs {', '.join(wanted)}. Set them before the first "
-                "step, or reset()"
+                f"hyperparameters {self!r} needs {', '.join(sorted(wanted))}. Set them before the "
+                "first step, or reset()"
             )
 
     def _replace_state(self, state: State) -> None:
@@ -292,7 +293,7 @@ class Stepping(Options, ABC):
     def _fresh(
         self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
     ) -> State:
-        state = State.initial(self.rule, self._extra_slots(), params, leaves)
+        state = State.initial(self._layout(self.rule), params, leaves)
         self._excluded(state.paths)
         state.scalars = self.initial_scalars()
         state.iterations = self._first_iteration
@@ -364,7 +365,8 @@ class Stepping(Options, ABC):
             found = {name: float(value) for name, value in found.items()}
         scalars = {name: found.pop(name) for name in state.scalars}
         values, each = self._stage_values(h, norm, state.paths, xp)
-        return Step(self.rule, found | values, each), scalars
+        seed = step_seed(self.seed, state.iterations) if self.stochastic_rounding else None
+        return Step(self._layout(self.rule), found | values, each, seed), scalars
 
 
 def _copy_as(x: Array, like: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import _stages as stages
 from .._arrays import COMPLEX, COMPUTE, Backend, backend_of
-from .._rule import Rule
+from .._storage import Layout
 from .._typing import Array, Scalar
 
 Slots = dict[str, Array]
@@ -24,18 +24,21 @@ class Step:
 
     Attributes
     ----------
-    rule : Rule
-        The update rule.
+    layout : Layout
+        The update rule, and the slots of the parameters.
     values : dict
         The rule's coefficients by name, and those of the stages that the step has: ``scale`` and
         ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of the average.
     each : dict
         Further ones of which each array has its own.
+    seed : int or None
+        The seed of the step where slots are rounded by chance.
     """
 
-    rule: Rule
+    layout: Layout
     values: dict[str, Scalar]
     each: dict[str, list[Scalar]] = field(default_factory=dict)
+    seed: int | None = None
 
     def own(self, i: int) -> dict[str, Scalar]:
         """Give the numbers that the array at one place has for itself."""
@@ -94,18 +97,21 @@ def sweep(
             if key not in operands:
                 operands[key] = _operands(step.values, backend, p)
             scalars = operands[key] | _operands(step.own(i), backend, p)
-            put(i, _update(step.rule, backend, scalars, p, g, slots[i]))
+            place = i, step.seed
+            put(i, _update(step.layout, backend, scalars, place, p, g, slots[i]))
     for (backend, _), places in compiled.items():
         given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
         own = [step.own(i) for i in places]
-        results = _compiled(step.rule, backend)(step.values, own, *given)
+        if step.seed is not None:
+            raise ValueError(f"stochastic rounding does not serve {backend.name} arrays")
+        results = _compiled(step.layout, backend)(step.values, own, *given)
         for i, result in zip(places, results, strict=True):
             put(i, result)
     return new_params, new_slots
 
 
 @cache
-def _compiled(rule: Rule, backend: Backend) -> Callable[..., list[tuple[Array, Slots]]]:
+def _compiled(layout: Layout, backend: Backend) -> Callable[..., list[tuple[Array, Slots]]]:
     """Give the update of many arrays as one compiled function."""
 
     def updates(
@@ -116,7 +122,7 @@ def _compiled(rule: Rule, backend: Backend) -> Callable[..., list[tuple[Array, S
         slots: list[Slots],
     ) -> list[tuple[Array, Slots]]:
         return [
-            _update(rule, backend, _operands(values | own, backend, p), p, g, state)
+            _update(layout, backend, _operands(values | own, backend, p), (0, None), p, g, state)
             for own, p, g, state in zip(each, params, grads, slots, strict=True)
         ]
 
@@ -130,10 +136,16 @@ def _operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str
 
 
 def _update(
-    rule: Rule, backend: Backend, scalars: dict[str, Scalar], p: Array, g: Array, slots: Slots
+    layout: Layout,
+    backend: Backend,
+    scalars: dict[str, Scalar],
+    place: tuple[int, int | None],
+    p: Array,
+    g: Array,
+    slots: Slots,
 ) -> tuple[Array, Slots]:
     """Update one array: widen, go through the stages and the rule, narrow."""
-    xp, stored = backend.xp, backend.dtype(p)
+    rule, xp, stored = layout.rule, backend.xp, backend.dtype(p)
     compute = COMPUTE[stored]
 
     def widen(x: Array) -> Array:
@@ -146,22 +158,30 @@ def _update(
     if "master" in slots:
         master = slots["master"]
         x = stages.heal(x, master, widen(backend.cast(master, stored)), xp)
+    if "compensation" in slots:
+        x = stages.compensate(x, widen(slots["compensation"]), xp)
     if "scale" in scalars:
         y = stages.clip(y, scalars["scale"], scalars["bound"], xp)
     if "l2" in scalars:
         y = stages.couple(y, x, scalars["l2"], xp)
     if "amount" in scalars:
         x = stages.decay(x, scalars["amount"], xp)
-    coefficients = (scalars[name] for name in rule.coefficients)
-    x, *state = rule(x, y, *(widen(slots[name]) for name in rule.slots), *coefficients, xp)
-    new = dict(zip(rule.slots, state, strict=True))
+    held = (widen(layout.load(slots, name)) for name in rule.slots)
+    x, *state = rule(x, y, *held, *(scalars[name] for name in rule.coefficients), xp)
+    result = narrow(x, stored)
+    new: Slots = {}
+    for name, value in zip(rule.slots, state, strict=True):
+        real = narrow(value, stored) if stored in COMPLEX else value
+        new |= layout.save(slots, name, real, place[1], place[0])
     if "master" in slots:
-        new["master"] = x
+        new["master"] = backend.array(x)
+    if "compensation" in slots:
+        new["compensation"] = narrow(stages.remainder(x, widen(result), xp), stored)
     if "average" in slots:
         average = widen(slots["average"])
-        new["average"] = stages.average(average, x, scalars["keep"], scalars["new"], xp)
-    narrowed = {name: narrow(value, backend.dtype(slots[name])) for name, value in new.items()}
-    return narrow(x, stored), narrowed
+        average = stages.average(average, x, scalars["keep"], scalars["new"], xp)
+        new["average"] = narrow(average, backend.dtype(slots["average"]))
+    return result, new
 
 
 def _widened_gradient(

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._arrays import backend_of
 from .._rule import Rule
+from .._storage import Layout
 from .._typing import Array
 from .array import Slots, Step, sweep
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "array", "cpu")
 """Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
-
-Layout = tuple[Rule, tuple[str, ...], int | None]
 
 _FORCED: ContextVar[str | None] = ContextVar("arrayoptim_engine", default=None)
 
@@ -81,14 +80,16 @@ class Prepared:
 
     Parameters
     ----------
-    layout : (Rule, tuple of str, int or None)
-        The update rule, the slots besides the rule's, and the CPU engine's number of threads.
+    layout : Layout
+        The update rule and the slots.
     leaves : sequence of array or None
         The parameters.
     slots : sequence of dict
         The slots of each.
     paths : sequence of str
         The path of each.
+    threads : int or None
+        Number of threads of the CPU engine.
 
     Attributes
     ----------
@@ -106,9 +107,10 @@ class Prepared:
         leaves: Sequence[Array | None],
         slots: Sequence[Slots],
         paths: Sequence[str],
+        threads: int | None,
     ) -> None:
-        rule, _, threads = layout
-        self._key = mode(), layout
+        rule = layout.rule
+        self._key = mode(), layout, threads
         self.reasons = [_refusal(rule, p, s) for p, s in zip(leaves, slots, strict=True)]
         present = [i for i, p in enumerate(leaves) if p is not None]
         self._served = [i for i in present if self.reasons[i] is None]
@@ -129,9 +131,9 @@ class Prepared:
     def _take(self, sequence: Sequence[Any]) -> Sequence[Any]:
         return sequence if self._whole else [sequence[i] for i in self._served]
 
-    def fits(self, leaves: Sequence[Array | None], layout: Layout) -> bool:
+    def fits(self, leaves: Sequence[Array | None], layout: Layout, threads: int | None) -> bool:
         """Whether this still holds for these parameters, which may have moved."""
-        if self._key != (mode(), layout):
+        if self._key != (mode(), layout, threads):
             return False
         return self.plan is None or self.plan.fits(self._take(leaves))
 
@@ -147,7 +149,8 @@ class Prepared:
         if self.plan is not None:
             start = perf_counter()
             each = {name: np.asarray(self._take(row)) for name, row in step.each.items()}
-            self.plan.sweep(self._take(grads), step.values | each)
+            seed = {} if step.seed is None else {"seed": step.seed}
+            self.plan.sweep(self._take(grads), step.values | each | seed)
             self.seconds = perf_counter() - start
 
     def sweep_others(

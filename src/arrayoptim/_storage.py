@@ -1,0 +1,149 @@
+"""How slots lie in memory: in the type of the arithmetic, in bfloat16, or in 8-bit codes.
+
+Codes and rounding by chance are defined on arrays that the host can read, see `_codes` and
+`_rounding`; the CPU engine computes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._arrays import COMPLEX, COMPUTE, HALF, Backend, backend_of
+from ._codes import decode, encode
+from ._rounding import random_bits, stochastic_bfloat16
+from ._rule import Rule
+from ._signs import nonnegative_slots
+from ._typing import Array
+
+EXPONENTS = "_exponents"
+"""What follows a slot's name where its codes' exponents are kept."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which slots parameters have, and in which form.
+
+    Attributes
+    ----------
+    rule : Rule
+        The update rule, whose slots come first.
+    extras : tuple of str
+        Slots of stages: ``master`` or ``compensation`` (16-bit parameters only), ``average``.
+    storage : {"bfloat16", "int8"} or None
+        How the rule's slots are stored; None for the type of the arithmetic.
+    """
+
+    rule: Rule
+    extras: tuple[str, ...] = ()
+    storage: str | None = None
+
+    def slots(self, dtype: str) -> dict[str, str]:
+        """Give the data type of each slot of a parameter of some data type."""
+        kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
+        small = self.storage if dtype not in COMPLEX else None
+        stored = {"int8": "uint8", None: kind}.get(small, small)
+        found = dict.fromkeys(self.rule.slots, str(stored))
+        if small == "int8":
+            found |= {name + EXPONENTS: "int16" for name in self.rule.slots}
+        if dtype in HALF:
+            found |= {name: kind for name in self.extras if name == "master"}
+            found |= {name: dtype for name in self.extras if name == "compensation"}
+        return found | {name: kind for name in self.extras if name == "average"}
+
+    def names(self) -> tuple[str, ...]:
+        """Give the names of all slots that a parameter may have, in the order of the weights."""
+        exponents = [name + EXPONENTS for name in self.rule.slots if self.storage == "int8"]
+        return (*self.rule.slots, *exponents, *self.extras)
+
+    def initial(self, p: Array, dtype: str) -> dict[str, Array]:
+        """Make the slots of a parameter: zeros, and an average that is the parameter.
+
+        Raises
+        ------
+        ValueError
+            If the slots are to be codes and the host cannot read the parameter's memory.
+        """
+        backend, slots = backend_of(p), self.slots(dtype)
+        if "uint8" in slots.values() and not _on_host(backend, p):
+            raise ValueError(
+                f'state_dtype="int8" serves arrays in host memory, found a {backend.name} array'
+            )
+        return {name: self._start(backend, name, kind, p) for name, kind in slots.items()}
+
+    def _start(self, backend: Backend, name: str, kind: str, p: Array) -> Array:
+        if name == "average":
+            with backend.guard():
+                return backend.copy(backend.cast(p, kind))
+        if kind in {"uint8", "int16"}:
+            signed = self._signed(name.removesuffix(EXPONENTS))
+            codes = encode(_view(backend, backend.zeros(p, "float32")), signed)
+            return backend.wrap(codes[kind == "int16"])
+        return backend.zeros(p, kind)
+
+    def _signed(self, name: str) -> bool:
+        return not nonnegative_slots(self.rule)[self.rule.slots.index(name)]
+
+    def load(self, slots: Mapping[str, Array], name: str) -> Array:
+        """Give a slot of the rule as it was before it was stored, narrow types not yet widened."""
+        x = slots[name]
+        if name + EXPONENTS not in slots:
+            return x
+        backend = backend_of(x)
+        exponents = _view(backend, slots[name + EXPONENTS])
+        return backend.wrap(decode(_view(backend, x), exponents, self._signed(name)))
+
+    def save(
+        self, old: Mapping[str, Array], name: str, x: Array, seed: int | None, leaf: int
+    ) -> dict[str, Array]:
+        """Give a slot of the rule in the form in which it is stored.
+
+        Parameters
+        ----------
+        old : mapping of str to array
+            The slots until now.
+        name : str
+            The slot.
+        x : array
+            Its new value in the type of the arithmetic.
+        seed : int or None
+            The seed of the step where rounding is by chance.
+        leaf : int
+            Place of the parameter among all.
+
+        Raises
+        ------
+        ValueError
+            If rounding is to be by chance and the host cannot read the memory.
+        """
+        backend = backend_of(old[name])
+        kind = backend.dtype(old[name])
+        coded = name + EXPONENTS in old
+        if not coded and (seed is None or kind != "bfloat16"):
+            return {name: backend.array(backend.cast(x, kind))}
+        if not _on_host(backend, old[name]):
+            raise ValueError(
+                f"stochastic rounding serves arrays in host memory, found a {backend.name} array"
+            )
+        values = _view(backend, backend.array(backend.cast(x, "float32")))
+        place = self.rule.slots.index(name)
+        bits = None if seed is None else random_bits(seed, leaf, place, values.size)
+        if coded or bits is None:
+            codes, exponents = encode(values, self._signed(name), bits)
+            stored = {name: codes, name + EXPONENTS: exponents}
+            return {key: backend.wrap(value) for key, value in stored.items()}
+        rounded = backend.wrap(stochastic_bfloat16(values, bits))
+        return {name: backend.array(backend.cast(rounded, kind))}
+
+
+def _view(backend: Backend, x: Array) -> np.ndarray[Any, Any]:
+    view = backend.host_view(x)
+    assert view is not None
+    return view
+
+
+def _on_host(backend: Backend, x: Array) -> bool:
+    return backend.name == "numpy" or (backend.name == "torch" and str(backend.device(x)) == "cpu")
