@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from arrayoptim._cli import backends as cli_backends
-from arrayoptim._cli.demo import checkpoint, command, compare, network, plot, training
+from arrayoptim._cli.demo import checkpoint, command, compare, course, network, plot, training
 from command_line import call, process
 
 Captured = pytest.CaptureFixture[str]
@@ -91,11 +91,29 @@ def test_a_tampered_checkpoint_is_found_out(
     assert "Adam on numpy" in result.err
 
 
+def no_hdf5(path: Path) -> None:
+    path.write_bytes(b"not HDF5")
+
+
+def no_state(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["optimizer_weights"]
+
+
+def no_bias(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["parameters/output/bias"]
+
+
+@pytest.mark.parametrize("damage", [no_hdf5, no_state, no_bias])
 def test_a_damaged_checkpoint_is_one_line(
-    capsys: Captured, tmp_path: Path, monkeypatch: Patch
+    capsys: Captured, tmp_path: Path, monkeypatch: Patch, damage: Callable[[Path], None]
 ) -> None:
+    write = checkpoint.write
+
     def damaged(path: Path, *rest: Any) -> None:
-        path.write_bytes(b"not HDF5")
+        write(path, *rest)
+        damage(path)
 
     monkeypatch.setattr(training.checkpoint, "write", damaged)
     result = call(capsys, "demo", "adam", "--output", tmp_path, *SMALL)
@@ -217,7 +235,7 @@ def test_smoothing_averages_over_the_steps_before() -> None:
 
 def test_a_resumed_run_with_nan_does_not_agree() -> None:
     nothing = np.zeros(0, np.float32)
-    resumed = training.Resumed("torch", False, nothing, identical=False, deviation=float("nan"))
+    resumed = course.Resumed("torch", False, nothing, identical=False, deviation=float("nan"))
     assert not resumed.agrees
 
 

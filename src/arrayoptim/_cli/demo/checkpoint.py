@@ -8,8 +8,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ..._arrays import Backend
 from ...loading import load as load_optimizer
-from ..backends import to_host
+from ..backends import from_host, to_host
 from ..errors import CommandError, one_line
 from .data import Parameters
 
@@ -43,7 +44,7 @@ def write(path: Path, optimizer: Any, params: Any) -> None:
         raise CommandError(f"cannot write the checkpoint {path}: {one_line(error)}") from error
 
 
-def read(path: Path, like: Parameters) -> tuple[Any, Parameters]:
+def read(path: Path, like: Parameters, backend: Backend) -> tuple[Any, Any]:
     """Build the optimizer that a file records and read the parameters beside it.
 
     Parameters
@@ -52,13 +53,15 @@ def read(path: Path, like: Parameters) -> tuple[Any, Parameters]:
         The file.
     like : dict
         Parameters of the structure and the shapes wanted.
+    backend : Backend
+        The array library in which to go on.
 
     Returns
     -------
     optimizer : Optimizer
         Of the recorded class, with the recorded hyperparameters and state.
     params : dict
-        NumPy arrays.
+        The backend's arrays.
 
     Raises
     ------
@@ -68,10 +71,13 @@ def read(path: Path, like: Parameters) -> tuple[Any, Parameters]:
     try:
         optimizer = load_optimizer(path)
         with h5py.File(path, "r") as file:
-            params = {
+            host = {
                 layer: {name: _array(file, layer, name, array) for name, array in arrays.items()}
                 for layer, arrays in like.items()
             }
+        params = from_host(host, backend)
+        # Only now, with parameters to compare, is the loaded state checked and put in its place.
+        optimizer.init(params)
     except (OSError, ValueError, KeyError) as error:
         raise CommandError(f"cannot resume from {path}: {one_line(error)}") from error
     return optimizer, params

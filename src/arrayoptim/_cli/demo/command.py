@@ -13,8 +13,8 @@ from ..backends import installed, other_than, wanted
 from ..errors import CommandError, one_line
 
 if TYPE_CHECKING:
+    from .course import Course
     from .data import Problem
-    from .training import Course
 
 NEEDED = {
     "sklearn": "scikit-learn",

@@ -83,12 +83,6 @@ def load(epochs: int, batch_size: int, seed: int) -> Problem:
     pixels = (pixels / 16).astype(np.float32)
     labels = labels.astype(np.int64)
     batches = _batches(len(train), epochs, batch_size, random)
-    if len(batches) < 2:
-        raise CommandError(
-            f"the demo stops half-way, so it needs 2 steps at least; got {len(batches)} of up to "
-            f"{batch_size} samples: ask for more epochs or smaller batches",
-            code=2,
-        )
     return Problem(
         train=pixels[train],
         test=pixels[test],
@@ -104,7 +98,14 @@ def load(epochs: int, batch_size: int, seed: int) -> Problem:
 def _batches(count: int, epochs: int, size: int, random: np.random.Generator) -> list[Indices]:
     """Shuffle anew for each epoch and cut into batches; the last of an epoch may be smaller."""
     orders = [random.permutation(count) for _ in range(epochs)]
-    return [order[i : i + size] for order in orders for i in range(0, count, size)]
+    batches = [order[i : i + size] for order in orders for i in range(0, count, size)]
+    if len(batches) < 2:
+        raise CommandError(
+            f"the demo stops half-way, so it needs 2 steps at least; got {len(batches)} of up to "
+            f"{size} samples: ask for more epochs or smaller batches",
+            code=2,
+        )
+    return batches
 
 
 def _start(pixels: int, random: np.random.Generator) -> Parameters:

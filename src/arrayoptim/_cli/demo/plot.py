@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .course import Course
 from .data import Floats, Problem
-from .training import Course
 
 # Paul Tol's "bright" scheme without its grey, then more: told apart by colour-blind readers too.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#222222", "#EE7733")

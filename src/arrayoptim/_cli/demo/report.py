@@ -9,7 +9,7 @@ from typing import Any
 
 from ..table import table
 from .compare import NOTES, RIVALS
-from .training import TOLERANCE, Course, Resumed
+from .course import TOLERANCE, Course, Resumed
 
 
 def printed(courses: Sequence[Course], rival: str | None) -> str:

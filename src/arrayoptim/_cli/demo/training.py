@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,83 +14,11 @@ import numpy as np
 from ..._arrays import Backend
 from ..backends import from_host, to_host
 from . import checkpoint, settings
+from .course import Course, Resumed
 from .data import Floats, Indices, Parameters, Problem
 from .network import loss_and_gradients, predict
 
 Tick = Callable[[], object]
-
-TOLERANCE = 1e-4
-"""Largest deviation allowed between array libraries, relative to the largest parameter."""
-
-
-@dataclass
-class Resumed:
-    """How a resumed run compares with the uninterrupted one.
-
-    Parameters
-    ----------
-    backend : str
-        Where it was resumed.
-    exact : bool
-        Whether it is held to equality bit for bit, as on the same backend.
-    losses : ndarray of float32, shape (steps after the checkpoint,)
-        The loss of each step.
-    identical : bool
-        Whether all parameters at the end and all losses are the same bits.
-    deviation : float
-        The largest difference of any parameter at the end, relative to the largest parameter.
-    """
-
-    backend: str
-    exact: bool
-    losses: Floats
-    identical: bool
-    deviation: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the run agrees as it should; a deviation of NaN does not."""
-        return self.identical or (not self.exact and self.deviation <= TOLERANCE)
-
-
-@dataclass
-class Course:
-    """What became of one optimizer.
-
-    Parameters
-    ----------
-    name, settings : str
-        The optimizer, and its hyperparameters in words.
-    losses : ndarray of float32, shape (steps,)
-        The loss of each step of the uninterrupted run.
-    final_loss : float
-        The mean over the last epoch.
-    params : dict
-        Its last parameters, on the host.
-    accuracy : float
-        The share of test samples that they classify correctly.
-    speed : float
-        Steps per second, gradients included, the first step left out.
-    resumed : list of Resumed
-        The runs that went on from its checkpoint.
-    rivals : dict
-        Test accuracy of other libraries' counterparts, by library.
-    """
-
-    name: str
-    settings: str
-    losses: Floats
-    final_loss: float
-    params: Parameters
-    accuracy: float
-    speed: float
-    resumed: list[Resumed] = field(default_factory=list)
-    rivals: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every resumed run agrees."""
-        return all(run.agrees for run in self.resumed)
 
 
 @dataclass(frozen=True)
@@ -139,20 +67,8 @@ def run(name: str, plan: Plan) -> Course:
     problem, backend = plan.problem, plan.backend
     optimizer = settings.build(name, plan.lr)
     words = settings.described(name, optimizer)
-    params = from_host(problem.start, backend)
-    # The first step compiles; it is not part of the speed.
-    params, first = train(optimizer, params, problem.batches[:1], problem, backend, plan.tick)
-    began = time.perf_counter()
-    early = problem.batches[1 : problem.half]
-    params, before = train(optimizer, params, early, problem, backend, plan.tick)
-    took = time.perf_counter() - began
     file = plan.output / f"{name.lower()}.h5"
-    checkpoint.write(file, optimizer, params)
-    began = time.perf_counter()
-    late = problem.batches[problem.half :]
-    params, after = train(optimizer, params, late, problem, backend, plan.tick)
-    took += time.perf_counter() - began
-    losses = np.concatenate([first, before, after])
+    params, losses, speed = _uninterrupted(optimizer, file, plan)
     course = Course(
         name=name,
         settings=words,
@@ -160,11 +76,26 @@ def run(name: str, plan: Plan) -> Course:
         final_loss=float(losses[-problem.steps_per_epoch :].mean()),
         params=to_host(params),
         accuracy=accuracy(params, problem, backend),
-        speed=(len(problem.batches) - 1) / took,
+        speed=speed,
     )
     for place in dict.fromkeys((backend, plan.elsewhere)):
         course.resumed.append(resume(file, course, place, plan))
     return course
+
+
+def _uninterrupted(optimizer: Any, file: Path, plan: Plan) -> tuple[Any, Floats, float]:
+    """Train to the end, write the checkpoint in passing; give parameters, losses and speed."""
+    batches, half, backend = plan.problem.batches, plan.problem.half, plan.backend
+    params, losses, took = from_host(plan.problem.start, backend), [], 0.0
+    # The first step compiles; it is not part of the speed. Nor is the writing.
+    for part in (slice(0, 1), slice(1, half), slice(half, None)):
+        if part.start == half:
+            checkpoint.write(file, optimizer, params)
+        began = time.perf_counter()
+        params, found = train(optimizer, params, batches[part], backend, plan)
+        took += time.perf_counter() - began if part.start else 0.0
+        losses.append(found)
+    return params, np.concatenate(losses), (len(batches) - 1) / took
 
 
 def resume(file: Path, course: Course, backend: Backend, plan: Plan) -> Resumed:
@@ -186,12 +117,9 @@ def resume(file: Path, course: Course, backend: Backend, plan: Plan) -> Resumed:
     Resumed
         The comparison. The place in the sequence of batches is the file's step count.
     """
-    optimizer, start = checkpoint.read(file, plan.problem.start)
-    params = from_host(start, backend)
-    # A loaded state is put in its place, and checked, when the parameters are first seen.
-    optimizer.init(params)
+    optimizer, params = checkpoint.read(file, plan.problem.start, backend)
     batches = plan.problem.batches[optimizer.iterations :]
-    params, losses = train(optimizer, params, batches, plan.problem, backend, plan.tick)
+    params, losses = train(optimizer, params, batches, backend, plan)
     end = to_host(params)
     return Resumed(
         backend=backend.name,
@@ -209,12 +137,7 @@ def _bits(params: Parameters, losses: Floats) -> list[bytes]:
 
 
 def train(
-    optimizer: Any,
-    params: Any,
-    batches: list[Indices],
-    problem: Problem,
-    backend: Backend,
-    tick: Tick,
+    optimizer: Any, params: Any, batches: list[Indices], backend: Backend, plan: Plan
 ) -> tuple[Any, Floats]:
     """Take one step per batch.
 
@@ -226,12 +149,10 @@ def train(
         The parameters, in the backend's arrays.
     batches : list of ndarray
         The rows that each step uses.
-    problem : Problem
-        The data.
     backend : Backend
         The array library.
-    tick : callable
-        Called after each step.
+    plan : Plan
+        The data, and what to call after each step.
 
     Returns
     -------
@@ -240,6 +161,7 @@ def train(
     losses : ndarray of float32
         The loss before each step.
     """
+    problem = plan.problem
     asarray, gradients_of = backend.xp.asarray, _gradients_of(backend)
     losses = []
     # A run that diverges shows in its losses; the guard keeps NumPy from warning of each step.
@@ -250,7 +172,7 @@ def train(
             params = optimizer.apply(gradients, params)
             # Converted at the end only: reading a loss now would make a GPU wait.
             losses.append(loss)
-            tick()
+            plan.tick()
     return params, np.array([float(loss) for loss in losses], np.float32)
 
 
