@@ -365,7 +365,10 @@ class Stepping(Options, ABC):
             found = {name: float(value) for name, value in found.items()}
         scalars = {name: found.pop(name) for name in state.scalars}
         values, each = self._stage_values(h, norm, state.paths, xp)
-        seed = step_seed(self.seed, state.iterations) if self.stochastic_rounding else None
+        by_chance = self.stochastic_rounding and self.state_dtype is not None
+        if by_chance and xp is not np:
+            raise ValueError("stochastic rounding does not serve a compiled step")
+        seed = step_seed(self.seed, state.iterations) if by_chance else None
         return Step(self._layout(self.rule), found | values, each, seed), scalars
 
 
