@@ -11,6 +11,7 @@ import pytest
 import arrayoptim as ao
 from arrayoptim import _stages as stages
 from arrayoptim._norms import BLOCK, nonfinite, sum_of_squares
+from arrayoptim._storage import Layout
 from arrayoptim.engines import Step, sweep
 from arrayoptim.engines.cpu import Plan
 from backends import np_dtype
@@ -25,7 +26,8 @@ PARTS = {
     "average": ("keep", "new"),
 }
 
-cases = pytest.mark.parametrize(("name", "kwargs"), CASES, ids=str)
+RULES = list(dict.fromkeys(make(name, **kwargs).rule for name, kwargs in CASES))
+rules = pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
 
 
 def draw(seed: int, shapes: list[Any], dtype: str, positive: bool = False) -> list[Any]:
@@ -66,6 +68,15 @@ def column(slots: list[dict[str, Any]]) -> list[Any]:
     return [slot[name] for slot in slots for name in sorted(slot)]
 
 
+def by_arrays(
+    rule: Any, values: dict[str, float], params: list[Any], grads: list[Any], slots: list[Any]
+) -> tuple[list[Any], list[Any]]:
+    """Return parameters and slots after a step by the array engine."""
+    step = Step(Layout(rule), values)
+    new, state = sweep(step, params, grads, slots, in_place=False)
+    return list(new), list(state)
+
+
 def specified(
     rule: Any, values: dict[str, float], p: np.ndarray, g: np.ndarray, slots: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -85,26 +96,24 @@ def specified(
     return np.asarray(p), {name: np.asarray(value) for name, value in new.items()}
 
 
-@cases
+@rules
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_rule_bit_for_bit(name: str, kwargs: dict[str, Any], dtype: str) -> None:
+def test_every_rule_bit_for_bit(rule: Any, dtype: str) -> None:
     """Parameters and slots after two steps equal those of the array engine."""
-    rule = make(name, **kwargs).rule
     params, slots = draw(1, SHAPES, dtype), state_of(rule, SHAPES, dtype)
     mine, state = [p.copy() for p in params], copies(slots)
     plan = Plan(rule, mine, state, threads=2)
     for step in range(2):
         grads, values = draw(20 + step, SHAPES, dtype), coefficients(rule, step)
-        params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+        params, slots = by_arrays(rule, values, params, grads, slots)
         plan.sweep(grads, values)
     same(mine, params)
     same(column(state), column(slots))
 
 
-@cases
-def test_every_stage_bit_for_bit(name: str, kwargs: dict[str, Any]) -> None:
+@rules
+def test_every_stage_bit_for_bit(rule: Any) -> None:
     """With all stages in one sweep, the result is that of the stages one after another."""
-    rule = make(name, **kwargs).rule
     params, grads = draw(1, SHAPES, "float32"), draw(2, SHAPES, "float32")
     slots = state_of(rule, SHAPES, "float32", "average")
     values = coefficients(rule) | VALUES
@@ -131,7 +140,7 @@ def test_half_precision_bit_for_bit(dtype: str, grad_dtype: str, master: bool) -
     plan = Plan(rule, mine, state)
     for step in range(2):
         grads, values = draw(20 + step, SHAPES, grad_dtype), coefficients(rule, step)
-        params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+        params, slots = by_arrays(rule, values, params, grads, slots)
         plan.sweep(grads, values)
         same(mine, params)
         same(column(state), column(slots))
@@ -147,7 +156,7 @@ def test_complex_bit_for_bit(dtype: str) -> None:
     plan, values = Plan(rule, mine, state), coefficients(rule)
     grads = draw(2, SHAPES, dtype)
     grads[0] = grads[0].real.copy()
-    params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+    params, slots = by_arrays(rule, values, params, grads, slots)
     plan.sweep(grads, values)
     same(mine, params)
     same(column(state), column(slots))
@@ -230,8 +239,8 @@ def test_numbers_for_each_parameter() -> None:
     rates, grads = np.linspace(0.1, 0.2, len(SHAPES)), draw(2, SHAPES, "float32")
     Plan(rule, mine, state).sweep(grads, values | {"lr": rates})
     for k, rate in enumerate(rates):
-        step = Step(rule, values | {"lr": rate})
-        (params[k],), (slots[k],) = sweep(step, [params[k]], [grads[k]], [slots[k]], in_place=False)
+        given = [params[k]], [grads[k]], [slots[k]]
+        (params[k],), (slots[k],) = by_arrays(rule, values | {"lr": rate}, *given)
     same(mine, params)
     same(column(state), column(slots))
 
@@ -250,6 +259,6 @@ def test_arrays_of_several_kinds_in_one_plan() -> None:
     reals = [g if g is None or g.dtype.kind != "c" else g.view("float32") for g in grads]
     assert sums == [0.0 if g is None else sum_of_squares(g) for g in reals]
     plan.sweep(grads, values)
-    params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+    params, slots = by_arrays(rule, values, params, grads, slots)
     same(mine, params)
     same(column(state), column(slots))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.engines import Step, _cpu_readers, sweep
+from arrayoptim.engines import _cpu_readers
 from arrayoptim.engines.cpu import Plan, refusal
 from backends import TestBackend, np_dtype
 from optimizers_under_test import same
-from test_cpu_engine import SHAPES, adam, coefficients, column, copies, draw, state_of
+from test_cpu_engine import SHAPES, adam, by_arrays, coefficients, column, copies, draw, state_of
 
 
 @pytest.fixture(params=["objects", "attributes"])
@@ -47,7 +47,7 @@ def test_same_for_every_library(backend: TestBackend, route: str, dtype: str) ->
     plan, values = Plan(rule, mine, state), coefficients(rule)
     for step in range(2):
         grads = draw(20 + step, shapes, dtype)
-        params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+        params, slots = by_arrays(rule, values, params, grads, slots)
         assert plan.fits(mine)
         plan.sweep(backend.tree(grads), values)
     same(backend.read(mine), params)
@@ -73,7 +73,7 @@ def test_orders_of_memory(route: str) -> None:
             slots = [{k: np.array(v, order=order) for k, v in slot.items()} for slot in slots]
             mine, state = [p.copy(order="K") for p in params], copies(slots)
             Plan(rule, mine, state).sweep(grads, values)
-            params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+            params, slots = by_arrays(rule, values, params, grads, slots)
             same(mine, params)
             same(column(state), column(slots))
 
@@ -88,7 +88,7 @@ def test_the_gradient_may_be_the_parameter(route: str) -> None:
     params, slots = draw(1, SHAPES, "float32"), state_of(rule, SHAPES, "float32")
     mine, state = [p.copy() for p in params], copies(slots)
     Plan(rule, mine, state).sweep([*mine[:3], mine[3][:], *mine[4:]], values)
-    params, slots = sweep(Step(rule, values), params, params, slots, in_place=False)
+    params, slots = by_arrays(rule, values, params, params, slots)
     same(mine, params)
 
 
@@ -174,7 +174,7 @@ def test_torch_tensors(backend: TestBackend, route: str) -> None:
     versions = [p._version for p in params]
     Plan(rule, params, slots).sweep(grads, values)
     assert all(p._version > old for p, old in zip(params, versions, strict=True))
-    wanted, _ = sweep(Step(rule, values), host, [g.numpy() for g in grads], zeros, in_place=False)
+    wanted, _ = by_arrays(rule, values, host, [g.numpy() for g in grads], zeros)
     same([p.detach().numpy().copy(order="C") for p in params], [w.copy(order="C") for w in wanted])
 
 
@@ -208,8 +208,7 @@ def test_torch_gradients_of_other_kinds(backend: TestBackend, route: str) -> Non
         state = {name: torch.zeros(3, 4) for name in rule.slots}
         host, zeros = param.numpy().copy(), {k: v.numpy().copy() for k, v in state.items()}
         Plan(rule, [param], [state]).sweep([grad], values)
-        step = Step(rule, values)
-        wanted, _ = sweep(step, [host], [grad.numpy()], [zeros], in_place=False)
+        wanted, _ = by_arrays(rule, values, [host], [grad.numpy()], [zeros])
         same([param.numpy()], wanted)
     plan = Plan(rule, [param], [state])
     with pytest.raises(TypeError, match="'0': the tensor is on device meta, wanted cpu"):
@@ -225,7 +224,7 @@ def test_bfloat16_slots(route: str) -> None:
     mine, state = [p.copy() for p in params], copies(slots)
     grads = draw(2, SHAPES, "float32")
     Plan(rule, mine, state).sweep(grads, values)
-    params, slots = sweep(Step(rule, values), params, grads, slots, in_place=False)
+    params, slots = by_arrays(rule, values, params, grads, slots)
     same(mine, params)
     same(column(state), column(slots))
 
@@ -243,6 +242,5 @@ def test_lazy_torch_gradients(backend: TestBackend, route: str) -> None:
         plain = grad.resolve_conj().resolve_neg()
         host, zeros = param.numpy().copy(), {k: v.numpy().copy() for k, v in state.items()}
         Plan(rule, [param], [state]).sweep([grad], values)
-        step = Step(rule, values)
-        wanted, _ = sweep(step, [host], [plain.numpy()], [zeros], in_place=False)
+        wanted, _ = by_arrays(rule, values, [host], [plain.numpy()], [zeros])
         same([param.numpy()], wanted)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrayoptim.engines import Step, _cpu_native, _cpu_store, _cpu_threads, sweep
+from arrayoptim.engines import _cpu_native, _cpu_store, _cpu_threads
 from arrayoptim.engines.cpu import Plan
 from optimizers_under_test import make, same
-from test_cpu_engine import adam, coefficients, column, draw, state_of
+from test_cpu_engine import adam, by_arrays, coefficients, column, draw, state_of
 
 LARGE = [(300_000,), (50, 60), (150_000, 2)]
 
@@ -94,7 +94,7 @@ def test_one_plan_from_many_threads() -> None:
         worker.join(120)
     one, state = [np.zeros(1)], [{"momentum": np.zeros(1)}]
     for _ in range(60):
-        one, state = sweep(Step(rule, values), one, [np.full(1, 0.5)], state, in_place=False)
+        one, state = by_arrays(rule, values, one, [np.full(1, 0.5)], state)
     assert np.all(params[0] == one[0])
 
 

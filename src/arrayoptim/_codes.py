@@ -1,14 +1,15 @@
 """State in 8 bits: small floating-point numbers that share an exponent in blocks.
 
-A code keeps the exponent and the first three bits behind the point of a float32, counted
-down from the largest magnitude of its block. Slots that no sign can enter, such as means
-of squares, have codes for 32 octaves, of which the last stands for all that is smaller:
-a mean of squares may come out too large, which makes a step shorter, never zero, which
-would make it infinite. Other slots have a sign, codes for 16 octaves, and what is smaller
-becomes zero or the smallest code by chance.
+A code counts steps of an eighth of an octave, as the upper bits of a float32 do, from a
+base that the largest magnitude of its block determines. Slots that no sign can enter, such
+as means of squares, have 32 octaves, and what is smaller becomes the smallest: a mean of
+squares may come out too large, which makes a step shorter, never zero, which would make it
+infinite. Other slots have a sign and 16 octaves; a constant of the size of the base is
+added first, so that the steps next to zero are even and zero is one of them.
 
 With random bits the mean of what is stored is what was to be stored. Rounding to the
 nearest loses every change of less than 6 percent: a mean over 1000 steps would not move.
+NaN becomes infinity.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GROUP", "decode", "encode"]
+__all__ = ["GROUP", "LARGEST", "decode", "encode"]
 
 GROUP = 256
 """Elements that share an exponent."""
 
-_DROPPED = np.uint32(20)
+LARGEST = {False: 254, True: 125}
+"""The code of a block's largest magnitude before rounding, without and with a sign."""
+
 _HALF = 1 << 15
-_INFINITY = np.uint32(0x7F800000)
+_INFINITY = 0x7F800000
 
 Numbers = np.ndarray[Any, Any]
 
@@ -50,35 +53,35 @@ def encode(x: Numbers, signed: bool, bits: Numbers | None = None) -> tuple[Numbe
     """
     flat = x.ravel(order="K")
     words = flat.view(np.uint32)
-    magnitudes = words & np.uint32(0x7FFFFFFF)
-    exponents = _exponents(magnitudes, 126 if signed else 254)
-    base = np.repeat(exponents.astype(np.int32), GROUP)[: flat.size]
-    chance = np.full(flat.size, _HALF, np.uint32) if bits is None else bits
-    codes = _rounded(magnitudes, chance) - base
+    magnitudes = np.minimum(words & 0x7FFFFFFF, _INFINITY)
+    exponents = _exponents(magnitudes, LARGEST[signed])
+    base = _spread(exponents, flat.size)
     if signed:
-        least = (base + 1 << 20).view(np.float32)
-        tiny = magnitudes.view(np.float32) > chance.astype(np.float32) * np.float32(2**-16) * least
-        codes = np.where(codes < 1, tiny, np.minimum(codes, 127))
+        magnitudes = (magnitudes.view(np.float32) + _offset(base)).view(np.uint32)
+    chance = np.full(flat.size, _HALF, np.uint32) if bits is None else bits
+    codes = (magnitudes + (chance << np.uint32(4)) >> np.uint32(20)).astype(np.int32) - base
+    if signed:
         codes |= (words >> np.uint32(31) << np.uint32(7)).astype(np.int32)
     else:
-        codes = np.where(magnitudes == 0, 0, np.clip(codes, 1, 255))
+        codes = np.maximum(codes, 0)
     return codes.astype(np.uint8).reshape(x.shape, order=_order(x)), exponents
 
 
 def _exponents(magnitudes: Numbers, largest: int) -> Numbers:
-    """Return what is to be taken from the upper bits, so that they are at most the largest."""
     padded = np.concatenate([magnitudes, np.zeros(-magnitudes.size % GROUP, np.uint32)])
-    top = padded.reshape(-1, GROUP).max(axis=1) >> _DROPPED
+    top = padded.reshape(-1, GROUP).max(axis=1) >> np.uint32(20)
     exponents: Numbers = np.maximum(top.astype(np.int32) - largest, 0).astype(np.int16)
     return exponents
 
 
-def _rounded(magnitudes: Numbers, chance: Numbers) -> Numbers:
-    """Return the upper bits after chance was added below them; NaN and infinity stay so."""
-    finite = magnitudes + (chance << np.uint32(4))
-    special = np.where(magnitudes > _INFINITY, np.uint32(0x7FC00000), magnitudes)
-    words = np.where(magnitudes >= _INFINITY, special, finite)
-    return (words >> _DROPPED).astype(np.int32)
+def _spread(exponents: Numbers, size: int) -> Numbers:
+    return np.repeat(exponents.astype(np.int32), GROUP)[:size]
+
+
+def _offset(base: Numbers) -> Numbers:
+    """Return the constant that makes steps next to zero even."""
+    offset: Numbers = (base << 20).view(np.float32)
+    return offset
 
 
 def decode(codes: Numbers, exponents: Numbers, signed: bool) -> Numbers:
@@ -97,11 +100,12 @@ def decode(codes: Numbers, exponents: Numbers, signed: bool) -> Numbers:
         float32, shaped like the codes.
     """
     flat = codes.ravel(order="K").astype(np.int32)
-    base = np.repeat(exponents.astype(np.int32), GROUP)[: flat.size]
-    magnitudes = flat & 0x7F if signed else flat
-    words = np.where(magnitudes == 0, 0, magnitudes + base << 20).astype(np.uint32)
+    base = _spread(exponents, flat.size)
     if signed:
-        words |= (flat >> 7 << 31).astype(np.uint32)
+        size = ((flat & 0x7F) + base << 20).view(np.float32) - _offset(base)
+        words = size.view(np.uint32) | (flat >> 7 << 31).view(np.uint32)
+    else:
+        words = (flat + base << 20).view(np.uint32)
     return words.view(np.float32).reshape(codes.shape, order=_order(codes))
 
 

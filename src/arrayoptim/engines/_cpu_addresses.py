@@ -1,13 +1,7 @@
-"""Where the elements of arrays are, and whether kernels can work there.
-
-A thousand arrays are looked at in some microseconds, where asking each through Python
-takes one microsecond or more. Those that are not exactly as expected are asked.
-"""
+"""What is known of the arrays of each library, and whether kernels can work on them."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._cpu_tables import IntTable, address, cells
+from ._cpu_tables import address
 
 _REALS = {"complex64": "float32", "complex128": "float64"}
 
@@ -57,52 +51,27 @@ class Reader(ABC):
         self._ranks = np.array(ranks, np.int64)
         self._firsts = np.cumsum([0, *ranks[:-1]], dtype=np.int64)
         self._lengths = np.array(list(itertools.chain(*self.shapes)), np.int64)
-        self._tables = [address(t) for t in (self._ranks, self._firsts, self._lengths)]
+        self.tables = [address(t) for t in (self._ranks, self._firsts, self._lengths)]
 
-    def read(
-        self, arrays: tuple[Any, ...], dtype: str, table: IntTable, column: int, writes: bool
-    ) -> list[int]:
-        """Write the addresses of arrays into a column of a pointer table.
+    def ask(self, array: Any, k: int, dtype: str, writes: bool) -> int | None:
+        """Give the address of one array.
 
         Parameters
         ----------
-        arrays : tuple of array or None
-            One array for each parameter; None gives the address 0.
+        array : array or None
+            The array; the address of None is 0.
+        k : int
+            Place of its parameter.
         dtype : str
-            The dtype they must have.
-        table : numpy.ndarray
-            The pointer table: one row for each parameter.
-        column : int
-            The column to write.
+            The dtype it must have.
         writes : bool
-            Whether the arrays must be writeable.
+            Whether it must be writeable.
 
         Returns
         -------
-        list of int
-            Places of arrays that are not as wanted, whose addresses were not written.
+        int or None
+            The address; None where the array is not as wanted.
         """
-        refused: list[int] = []
-        look, special = self._fast(dtype, writes)
-        head = (0, id(arrays) + tuple.__basicsize__, len(arrays), id(None), *self._tables)
-        job = cells(*head, address(table) + 8 * column, 8 * table.shape[1], *special)
-        where, place = ctypes.addressof(job), 0
-        while place < len(arrays):
-            if look is not None:
-                # torch raises for what it cannot describe; that one is asked for next.
-                with contextlib.suppress(RuntimeError, BufferError):
-                    look(where, 1)
-                place = job[0]
-            if place < len(arrays):
-                found = self._ask(arrays[place], place, dtype, writes)
-                if found is None:
-                    refused.append(place)
-                else:
-                    table[place, column] = found
-                place = job[0] = place + 1
-        return refused
-
-    def _ask(self, array: Any, k: int, dtype: str, writes: bool) -> int | None:
         if array is None:
             return 0
         good = (
@@ -147,8 +116,23 @@ class Reader(ABC):
             raise TypeError(f"gradient of parameter {path!r}: found dtype {found}, wanted {dtype}")
 
     @abstractmethod
-    def _fast(self, dtype: str, writes: bool) -> tuple[Any, tuple[int, ...]]:
-        """Give the kernel that reads, or None, and the cells of its job from the tenth on."""
+    def fast(self, dtype: str, writes: bool) -> tuple[Any, tuple[int, ...]]:
+        """Give the kernel that reads.
+
+        Parameters
+        ----------
+        dtype : str
+            The dtype that arrays must have.
+        writes : bool
+            Whether they must be writeable.
+
+        Returns
+        -------
+        kernel : callable or None
+            The kernel; None where there is none.
+        cells : tuple of int
+            The last cells of its job, see `_cpu_readers`.
+        """
 
     @staticmethod
     @abstractmethod

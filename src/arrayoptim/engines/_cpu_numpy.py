@@ -25,7 +25,8 @@ class NumPyReader(Reader):
         self._flags = {False: order | _ALIGNED, True: order | _ALIGNED | _WRITEABLE}
         self._places = {writes: address(table) for writes, table in self._flags.items()}
 
-    def _fast(self, dtype: str, writes: bool) -> tuple[Any, tuple[int, ...]]:
+    def fast(self, dtype: str, writes: bool) -> tuple[Any, tuple[int, ...]]:
+        """Give the kernel that reads; see `Reader`."""
         kind = _numpy_dtype(dtype)
         if kind is None:
             return None, ()

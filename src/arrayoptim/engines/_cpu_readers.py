@@ -17,8 +17,9 @@ import numpy as np
 from ._cpu_native import Kernel, kernel
 from ._cpu_source import Program
 
-NUMPY_JOB = "next objects count none ranks firsts lengths target step kind dtype flags"
-TORCH_JOB = "next objects count none ranks firsts lengths target step kinds dtype strides call room"
+_COMMON = "next same objects count none ranks firsts lengths target step versus other"
+_NUMPY_CELLS = f"{_COMMON} kind dtype flags"
+_TORCH_CELLS = f"{_COMMON} kinds dtype strides call room"
 
 _WALK = """
 def kernel(job, leader):
@@ -34,8 +35,10 @@ def kernel(job, leader):
             if not good:
                 break
         poke(target + step * next, 0, found)
+        same += found == peek(versus + other * next, 0)
         next += 1
     poke(job, 0, next)
+    poke(job, 1, same)
 """
 
 # The fields of PyArrayObject: type, data, number of dimensions, shape, dtype, flags.
@@ -84,7 +87,7 @@ def numpy_kernel() -> Kernel | None:
     callable or None
         The kernel; None where arrays are not laid out as it expects.
     """
-    return _kernel(_NUMPY, NUMPY_JOB) if _arrays_as_expected() else None
+    return _kernel(_NUMPY, _NUMPY_CELLS) if _arrays_as_expected() else None
 
 
 @cache
@@ -96,7 +99,7 @@ def torch_kernel() -> Kernel | None:
     callable or None
         The kernel; None where torch has no such table.
     """
-    return _kernel(_TORCH, TORCH_JOB) if _objects_as_expected() and torch_call() else None
+    return _kernel(_TORCH, _TORCH_CELLS) if _objects_as_expected() and torch_call() else None
 
 
 def _kernel(look: str, cells: str) -> Kernel:

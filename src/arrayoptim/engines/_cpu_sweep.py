@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from .. import _stages
-from .._codes import GROUP
+from .._codes import GROUP, LARGEST
 from .._rule import Rule
 from ._cpu_source import Program, framed
 
@@ -22,7 +22,7 @@ STAGES = {
 STAGE_SLOTS = {"master": "master", "kahan": "compensation", "average": "average"}
 """Slots that belong to stages, in the order of the pointer table."""
 
-CODES = {"int8": 126, "uint8": 254}
+CODES = {"int8": LARGEST[True], "uint8": LARGEST[False]}
 """Storage in codes, with and without a sign, and the largest code before rounding."""
 
 _FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
@@ -134,6 +134,7 @@ def _grouped(
     for name in coded:
         group += [f"e_{name} = peek_int16(a_x_{name}, block)", f"top_{name} = nothing(0)"]
     group += _over("group", "end", loop)
+    encoding = []
     for name in coded:
         group += [
             f"e_{name} = exponent(top_{name}, {largest[name]})",
@@ -141,7 +142,8 @@ def _grouped(
         ]
         value = f"load_w_{name}(w_{name}, i - group)"
         bits = _bits(name) if name in stochastic else "half(32768)"
-        group += _over("group", "end", [f"encode_{name}(a_{name}, i, {value}, e_{name}, {bits})"])
+        encoding += [f"encode_{name}(a_{name}, i, {value}, e_{name}, {bits})"]
+    group += _over("group", "end", encoding)
     return [
         *(f"w_{name} = scratch(0)" for name in coded),
         f"for group in range(start, stop, {GROUP}):",

@@ -22,10 +22,11 @@ from .._codes import GROUP
 from .._rule import Rule
 from .._typing import Array
 from ._cpu_addresses import FLOATS, Reader
-from ._cpu_batches import EXPONENTS, Batch, Take, Values
+from ._cpu_batches import Batch, Take, Values
 from ._cpu_numpy import NumPyReader
+from ._cpu_recipes import EXPONENTS
 from ._cpu_sweep import STAGE_SLOTS
-from ._cpu_threads import available
+from ._cpu_tables import IntTable
 from ._cpu_torch import TorchReader
 
 __all__ = ["Plan", "refusal"]
@@ -110,6 +111,8 @@ class Plan:
         ``<slot>_exponents``, see `arrayoptim._codes`. They are updated in place.
     paths : sequence of str, optional
         What messages call the parameters.
+    places : sequence of int, optional
+        Their places among all parameters of the optimizer, for rounding by chance.
     threads : int, optional
         Number of threads; by default Numba's, or that of the processors.
     """
@@ -121,6 +124,7 @@ class Plan:
         slots: Sequence[Mapping[str, Array]],
         *,
         paths: Sequence[str] | None = None,
+        places: Sequence[int] | None = None,
         threads: int | None = None,
     ) -> None:
         count = len(params)
@@ -136,7 +140,10 @@ class Plan:
             kinds = tuple((name, reader.dtype(state[name])) for name in names)
             groups.setdefault((reader, reader.dtype(param), kinds), []).append(place)
         self._count = count
-        self._batches = [_batch(rule, key, places, params, slots) for key, places in groups.items()]
+        among_all = np.arange(count) if places is None else np.asarray(places, np.int64)
+        self._batches = [
+            _batch(rule, key, mine, among_all[mine], params, slots) for key, mine in groups.items()
+        ]
 
     def fits(self, params: Sequence[Array]) -> bool:
         """Whether the plan is for these arrays, where they are now.
@@ -178,7 +185,7 @@ class Plan:
         """
         with self._lock:
             for batch, keep in self._taken_up(grads):
-                batch.sweep(values, self._workers(), keep)
+                batch.sweep(values, self._threads, keep)
 
     def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], int]:
         """Read the gradients once.
@@ -198,7 +205,7 @@ class Plan:
         sums, nonfinite = np.zeros(self._count), 0
         with self._lock:
             for batch, keep in self._taken_up(grads):
-                sums[batch.places], count = batch.squares(self._workers(), keep)
+                sums[batch.places], count = batch.squares(self._threads, keep)
                 nonfinite += count
         return sums.tolist(), nonfinite
 
@@ -223,14 +230,12 @@ class Plan:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
         return [(batch, batch.take_up(batch.take(grads), self._paths)) for batch in self._batches]
 
-    def _workers(self) -> int:
-        return available() if self._threads is None else self._threads
-
 
 def _batch(
     rule: Rule,
     key: tuple[type[Reader], str, tuple[tuple[str, str], ...]],
     places: list[int],
+    among_all: IntTable,
     params: Sequence[Array],
     slots: Sequence[Mapping[str, Array]],
 ) -> Batch:
@@ -239,7 +244,7 @@ def _batch(
     columns |= {name: tuple(slots[k][name] for k in places) for name, _ in kinds}
     take = _taker(places, len(params))
     dtypes = {"p": dtype, **dict(kinds)}
-    return Batch(rule, make_reader(columns["p"]), dtypes, columns, places, take)
+    return Batch(rule, make_reader(columns["p"]), dtypes, columns, (places, among_all), take)
 
 
 def _taker(places: list[int], count: int) -> Take:

@@ -1,0 +1,124 @@
+"""Which kernel a step wants, and in which order it takes its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from .._backend import COMPUTE
+from .._rule import Rule
+from .._signs import nonnegative_slots
+from ._cpu_addresses import ITEMSIZE, reals
+from ._cpu_native import Kernel, kernel
+from ._cpu_source import Program
+from ._cpu_sweep import STAGE_SLOTS, STAGES, sweep_program
+
+EXPONENTS = "_exponents"
+"""What is added to the name of a slot for the exponents of its 8-bit codes."""
+
+_BY_CHANCE = ("bfloat16", "uint8")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a step is carried out.
+
+    Attributes
+    ----------
+    kernel : callable
+        The machine code.
+    names : tuple of str
+        The numbers it takes, in order.
+    chance : bool
+        Whether it takes a seed.
+    """
+
+    kernel: Kernel
+    names: tuple[str, ...]
+    chance: bool
+
+
+class Recipes:
+    """The recipes for arrays of certain dtypes.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    dtypes : mapping of str to str
+        The dtype of the parameters as ``p``, and of each slot, in the order of the table.
+    """
+
+    def __init__(self, rule: Rule, dtypes: Mapping[str, str]) -> None:
+        self._rule, self._dtypes = rule, dtypes
+        self._known: dict[tuple[tuple[str, ...], str], Recipe] = {}
+
+    def find(self, given: tuple[str, ...], kind: str) -> Recipe:
+        """Give the recipe of a step; a kernel is compiled where it is the first of its sort.
+
+        Parameters
+        ----------
+        given : tuple of str
+            Names of the numbers that the step has.
+        kind : str
+            Dtype of the gradients.
+
+        Returns
+        -------
+        Recipe
+            The recipe.
+        """
+        recipe = self._known.get((given, kind))
+        if recipe is None:
+            recipe = self._known[given, kind] = self._made(given, kind)
+        return recipe
+
+    def _made(self, given: Collection[str], kind: str) -> Recipe:
+        stages = self._stages(given)
+        names = (*self._rule.coefficients, *(name for s in stages for name in STAGES[s]))
+        chance = self._by_chance() if "seed" in given else ()
+        return Recipe(kernel(self._program(stages, kind, chance)), names, bool(chance))
+
+    def _stages(self, given: Collection[str]) -> tuple[str, ...]:
+        def used(stage: str) -> bool:
+            slot = STAGE_SLOTS.get(stage, "p")
+            return slot in self._dtypes and all(name in given for name in STAGES[stage])
+
+        return tuple(stage for stage in STAGES if used(stage))
+
+    def _by_chance(self) -> tuple[str, ...]:
+        slots = enumerate(self._rule.slots)
+        return tuple(f"s{k}" for k, name in slots if self._dtypes[name] in _BY_CHANCE)
+
+    def _program(self, stages: tuple[str, ...], kind: str, chance: tuple[str, ...]) -> Program:
+        labels = {name: f"s{k}" for k, name in enumerate(self._rule.slots)}
+        labels |= {name + EXPONENTS: f"x_{label}" for name, label in labels.items()}
+        kinds = {name: reals(dtype) for name, dtype in self._dtypes.items()}
+        if "uint8" in kinds.values():
+            for name, nonnegative in zip(
+                self._rule.slots, nonnegative_slots(self._rule), strict=True
+            ):
+                if kinds[name] == "uint8" and not nonnegative:
+                    kinds[name] = "int8"
+        streams = [(labels.get(name, name), storage) for name, storage in kinds.items()]
+        compute = COMPUTE[self._dtypes["p"]]
+        return sweep_program(self._rule, stages, [("g", reals(kind)), *streams], compute, chance)
+
+    def traffic(self, given: Collection[str]) -> int:
+        """Give the bytes that a step reads and writes for each element, without the gradient.
+
+        Parameters
+        ----------
+        given : collection of str
+            Names of the numbers that the step has.
+
+        Returns
+        -------
+        int
+            The number of bytes.
+        """
+        stages = self._stages(given)
+        unused = {slot for stage, slot in STAGE_SLOTS.items() if stage not in stages}
+        used = [name for name in self._dtypes if name not in unused]
+        used = [name for name in used if not name.endswith(EXPONENTS)]
+        return sum(2 * ITEMSIZE[reals(self._dtypes[name])] for name in used)
