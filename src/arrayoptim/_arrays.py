@@ -20,6 +20,7 @@ __all__ = [
     "backend_of",
     "is_array",
     "is_array_type",
+    "named",
 ]
 
 
@@ -292,6 +293,11 @@ def _find(kind: type) -> Backend | None:
         found = next((_BACKENDS[root] for root in roots if root in _BACKENDS), None)
     _KINDS[kind] = found
     return found
+
+
+def named(name: str) -> Backend:
+    """Give a library by its name, one of `NAMES`, whether or not it is installed."""
+    return _BACKENDS[name]
 
 
 def is_array_type(kind: type) -> bool:

@@ -192,6 +192,7 @@ class Persistent(Stepping):
             wanted = self._recorded_hyper(record) if hyperparameters else dict(self._hyper)
             if self._state is None:
                 self._hyper, self._pending, self._pending_strict = wanted, record, strict
+                self._first_iteration = record.iterations or 0
                 return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
             before = self._hyper
             self._hyper = wanted

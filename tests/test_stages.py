@@ -1,0 +1,196 @@
+"""The stages that every optimizer has, through the public surface, on both host engines."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from backends import BACKENDS, NUMPY, TestBackend
+from optimizers_under_test import draw, make, same
+
+SHAPES = [(40, 13), (), (300,), (0, 2)]
+OPTIONS: list[dict[str, Any]] = [
+    {"clipnorm": 0.5},
+    {"clipvalue": 0.1, "l2": 0.01},
+    {"weight_decay": 0.1, "ema_momentum": 0.9},
+    {"clipnorm": 3.0, "clipvalue": 0.5, "l2": 0.01, "weight_decay": 0.1, "exclude": ["0", "2"]},
+    {"state_dtype": "bfloat16"},
+    {"state_dtype": "bfloat16", "stochastic_rounding": True, "seed": 7},
+    {"state_dtype": "int8"},
+    {"state_dtype": "int8", "stochastic_rounding": True, "ema_momentum": 0.5},
+    {"kahan": True, "clipnorm": 1.0},
+]
+HOSTS = [backend for backend in BACKENDS if "cpu" in backend.engines]
+
+
+def run(
+    optimizer: Any, backend: TestBackend, dtype: str, steps: range = range(6), params: Any = None
+) -> list[Any]:
+    """Return the parameters after some steps."""
+    params = backend.tree(draw(0, SHAPES), dtype) if params is None else params
+    for step in steps:
+        optimizer.apply(backend.tree(draw(step + 1, SHAPES), dtype), params)
+    return params
+
+
+DTYPES = ("float32", "float64", "bfloat16")
+# Each option meets one data type: every pair would compile three times as many loops.
+PAIRS = [(options, DTYPES[k % 3]) for k, options in enumerate(OPTIONS)]
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype"), PAIRS, ids=lambda v: v if isinstance(v, str) else "-".join(v)
+)
+def test_engines_agree_to_the_last_bit(name: str, options: dict[str, Any], dtype: str) -> None:
+    """The fused loop is the array engine, in every stage and form of state."""
+    found = {}
+    for engine in ("array", "cpu"):
+        optimizer = make(name, **options)
+        with ao.engine(engine):
+            found[engine] = NUMPY.read(run(optimizer, NUMPY, dtype)), optimizer.get_weights()
+    same(found["cpu"][0], found["array"][0])
+    same(found["cpu"][1], found["array"][1])
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options))
+@pytest.mark.parametrize("backend", HOSTS, ids=str)
+def test_resume_is_exact(
+    name: str, options: dict[str, Any], backend: TestBackend, tmp_path: Path
+) -> None:
+    """A file, a list and a pickle each hold all that the next step needs."""
+    whole = make(name, **options)
+    params = run(whole, backend, "float32", range(3))
+    whole.save_weights(tmp_path / "state.h5")
+    loaded, listed = ao.load(tmp_path / "state.h5"), make(name, **options)
+    listed.set_weights(whole.get_weights())
+    pickled = pickle.loads(pickle.dumps(whole))
+    starts = [backend.tree(backend.read(params)) for _ in range(3)]
+    run(whole, backend, "float32", range(3, 6), params)
+    for optimizer, start in zip((loaded, listed, pickled), starts, strict=True):
+        run(optimizer, backend, "float32", range(3, 6), start)
+        same(backend.read(start), backend.read(params))
+        same(optimizer.get_weights(), whole.get_weights())
+
+
+def test_a_mixed_tree_rounds_each_array_alike() -> None:
+    """An array that the fused loop cannot serve leaves the random bits of the others alone."""
+    found = []
+    for engine in ("array", "auto"):
+        wide = np.zeros((300, 2), np.float32)
+        params = [wide[:, 0], np.ones(300, np.float32), np.ones((3, 5), np.float32)]
+        optimizer = ao.Adam(state_dtype="bfloat16", stochastic_rounding=True)
+        with ao.engine(engine):
+            for step in range(3):
+                optimizer.apply([draw(step, [p.shape])[0] for p in params], params)
+        found.append(params)
+    same(found[0], found[1])
+
+
+def test_decoupled_decay_takes_its_share_of_the_parameter() -> None:
+    """Without a gradient's push only the decay moves the parameter, by lr times its rate."""
+    p = np.array([2.0, -4.0])
+    ao.Adam(lr=0.1, weight_decay=0.5).apply(np.zeros(2), p)
+    np.testing.assert_allclose(p, [1.9, -3.8], rtol=1e-15)
+
+
+def test_coupled_decay_is_part_of_the_gradient() -> None:
+    """`l2` adds to the gradient, after clipping."""
+    p, q = np.array([2.0, -4.0]), np.array([2.0, -4.0])
+    ao.SGD(lr=0.1, l2=0.5, clipvalue=0.1).apply(np.array([3.0, 3.0]), p)
+    ao.SGD(lr=0.1).apply(np.array([0.1, 0.1]) + 0.5 * q, q)
+    np.testing.assert_allclose(p, q, rtol=1e-15)
+
+
+def test_excluded_paths_do_not_decay() -> None:
+    """Patterns reach names at any depth, and one that reaches nothing is an error."""
+    params = {"layer": {"kernel": np.ones(2), "bias": np.ones(2)}, "bias": np.ones(1)}
+    zeros = {"layer": {"kernel": np.zeros(2), "bias": np.zeros(2)}, "bias": np.zeros(1)}
+    ao.SGD(lr=0.1, weight_decay=1.0, exclude="*/bias").apply(zeros, params)
+    assert params["layer"]["kernel"].tolist() == [0.9, 0.9]
+    assert params["layer"]["bias"].tolist() == [1.0, 1.0] and params["bias"].tolist() == [1.0]
+    with pytest.raises(ValueError, match=r"'\*norm\*' matches none of bias, layer/bias"):
+        ao.SGD(weight_decay=1.0, exclude=["*norm*"]).init(params)
+
+
+def test_averages_follow_the_parameters(backend: TestBackend) -> None:
+    """The average starts as the parameter and is given back in the parameters' shape."""
+    params = {"w": backend.asarray([1.0, 2.0], "float32")}
+    optimizer = ao.SGD(lr=1.0, ema_momentum=0.75)
+    for _ in range(2):
+        params = optimizer.apply({"w": backend.asarray([1.0, 1.0], "float32")}, params)
+    wanted = [0.75 * (0.75 * p + 0.25 * (p - 1)) + 0.25 * (p - 2) for p in (1.0, 2.0)]
+    average = optimizer.averages(params)
+    np.testing.assert_allclose(backend.to_numpy(average["w"]), wanted, rtol=1e-6)
+    with pytest.raises(ValueError, match="ema_momentum is None"):
+        ao.SGD().averages(params)
+
+
+def test_slots_cannot_change_under_way() -> None:
+    """A hyperparameter that asks for other slots says so, and the old state stays."""
+    p = np.ones(3)
+    optimizer = ao.Adam()
+    optimizer.apply(np.ones(3), p)
+    before, weights = p.copy(), optimizer.get_weights()
+    optimizer.amsgrad = True
+    with pytest.raises(ValueError, match=r"needs momentum, velocity, velocity_hat.*reset\(\)"):
+        optimizer.apply(np.ones(3), p)
+    same([p, *optimizer.get_weights()], [before, *weights])
+    optimizer.amsgrad = False
+    optimizer.apply(np.ones(3), p)
+    assert optimizer.iterations == 2
+
+
+def test_choice_of_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine asked for serves, or says which array it cannot serve and why."""
+    strided = np.ones((3, 2))[:, 0]
+    grads, params = [np.ones(2), np.ones(3)], [np.ones(2), strided]
+    refused = pytest.raises(ValueError, match="cannot serve parameter '1': .*side by side")
+    with ao.engine("cpu"), refused:
+        ao.SGD().apply(grads, params)
+    unknown = pytest.raises(ValueError, match="found 'gpu9', wanted one of auto, array, cpu")
+    with unknown, ao.engine("gpu9"):
+        pass
+    monkeypatch.setenv("ARRAYOPTIM_ENGINE", "fast")
+    with pytest.raises(ValueError, match="ARRAYOPTIM_ENGINE: found 'fast'"):
+        ao.SGD().apply(np.ones(2), np.ones(2))
+
+
+def test_explain_names_engines_and_reasons() -> None:
+    """Each group of arrays has an engine, a reason, its bytes and, once stepped, a bandwidth."""
+    params = [np.ones((50, 4), np.float32), np.ones((3, 2), np.float32)[:, 0]]
+    optimizer = ao.Adam()
+    fused, plain = ao.explain(params, optimizer).groups
+    assert (fused.engine, fused.bytes, fused.bandwidth) == ("cpu", 200 * 4 * 7, None)
+    assert plain.engine == "array" and "side by side" in plain.reason
+    optimizer.apply([p.copy() for p in params], params)
+    assert ao.explain(params, optimizer).groups[0].bandwidth > 0
+    with ao.engine("array"):
+        assert {group.engine for group in ao.explain(params, "sgd").groups} == {"array"}
+
+
+def test_interrupted_step_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C inside a step neither a step nor a file goes on from it."""
+    params = [np.ones(2), np.ones((3, 2))[:, 0]]
+    optimizer = ao.SGD()
+    optimizer.init(params)
+    weights = optimizer.get_weights()
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("arrayoptim.engines.choice.sweep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.apply([np.ones(2), np.ones(3)], params)
+    with pytest.raises(RuntimeError, match="interrupted half-way"):
+        optimizer.apply([np.ones(2), np.ones(3)], params)
+    with pytest.raises(RuntimeError, match="interrupted half-way"):
+        optimizer.save_weights("never.h5")
+    optimizer.set_weights(weights)
+    optimizer.apply([np.ones(2), np.ones(3)], params)
+    assert optimizer.iterations == 1
