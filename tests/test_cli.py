@@ -100,7 +100,7 @@ def test_a_broken_library_says_why(monkeypatch: Patch, message: str, note: str) 
         def xp(self) -> Any:
             raise RuntimeError(message)
 
-    monkeypatch.setitem(cli_backends._BACKENDS, "numpy", Broken())
+    monkeypatch.setattr(cli_backends, "named", lambda name: Broken())
     found = cli_backends.probe("numpy")
     assert not found.usable
     assert note in found.note

@@ -28,6 +28,11 @@ OPTIONS: list[dict[str, Any]] = [
 HOSTS = [backend for backend in BACKENDS if "cpu" in backend.engines]
 
 
+def label(value: Any) -> str:
+    """Return what a test of these options, or of this data type, is called."""
+    return value if isinstance(value, str) else "-".join(value)
+
+
 def run(
     optimizer: Any, backend: TestBackend, dtype: str, steps: range = range(6), params: Any = None
 ) -> list[Any]:
@@ -43,9 +48,7 @@ DTYPES = ("float32", "float64", "bfloat16")
 PAIRS = [(options, DTYPES[k % 3]) for k, options in enumerate(OPTIONS)]
 
 
-@pytest.mark.parametrize(
-    ("options", "dtype"), PAIRS, ids=lambda v: v if isinstance(v, str) else "-".join(v)
-)
+@pytest.mark.parametrize(("options", "dtype"), PAIRS, ids=label)
 def test_engines_agree_to_the_last_bit(name: str, options: dict[str, Any], dtype: str) -> None:
     """The fused loop is the array engine, in every stage and form of state."""
     found = {}
@@ -57,7 +60,7 @@ def test_engines_agree_to_the_last_bit(name: str, options: dict[str, Any], dtype
     same(found["cpu"][1], found["array"][1])
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options))
+@pytest.mark.parametrize("options", OPTIONS, ids=label)
 @pytest.mark.parametrize("backend", HOSTS, ids=str)
 def test_resume_is_exact(
     name: str, options: dict[str, Any], backend: TestBackend, tmp_path: Path
@@ -149,7 +152,7 @@ def test_choice_of_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine asked for serves, or says which array it cannot serve and why."""
     strided = np.ones((3, 2))[:, 0]
     grads, params = [np.ones(2), np.ones(3)], [np.ones(2), strided]
-    refused = pytest.raises(ValueError, match="cannot serve parameter '1': .*side by side")
+    refused = pytest.raises(ValueError, match=r"cannot serve parameter '1': .*side by side")
     with ao.engine("cpu"), refused:
         ao.SGD().apply(grads, params)
     unknown = pytest.raises(ValueError, match="found 'gpu9', wanted one of auto, array, cpu")

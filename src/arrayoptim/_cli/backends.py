@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import _BACKENDS, NAMES, Backend, backend_of
+from .._arrays import NAMES, Backend, backend_of, named
 from .errors import CommandError, one_line
 
 NO_DEVICE = ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "libcuda")
@@ -64,7 +64,7 @@ def probe(name: str) -> Probe:
     """
     if not installed(name):
         return Probe(name, False, "not installed")
-    stage, backend = "import fails", _BACKENDS[name]
+    stage, backend = "import fails", named(name)
     try:
         xp = backend.xp
         stage = "a sum fails"
@@ -110,7 +110,7 @@ def wanted(name: str) -> Backend:
         raise CommandError(
             f"backend {name} cannot be used here: {found.note}; usable: {', '.join(usable)}", code=2
         )
-    return _BACKENDS[name]
+    return named(name)
 
 
 def other_than(name: str) -> Backend:
@@ -127,7 +127,7 @@ def other_than(name: str) -> Backend:
         The first other one that works, real ones before the standard's test library.
     """
     candidates = (other for other in ("torch", "jax", *NAMES) if other != name)
-    return _BACKENDS[next((other for other in candidates if probe(other).usable), name)]
+    return named(next((other for other in candidates if probe(other).usable), name))
 
 
 def to_host(tree: Any) -> Any:
