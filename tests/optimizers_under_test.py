@@ -32,21 +32,18 @@ EXTRA = {"schedule_decay": 0.02, "mom_iter_max": 6, "momentum": 0.7}
 
 
 def variants(name: str) -> list[dict[str, Any]]:
-    """Return keyword arguments that reach every rule of a class: its flags and options."""
-    hypers = cls_of(name).hyperparameters
+    """Return keyword arguments that reach every rule of a class: its own flags and options."""
+    every = cls_of(name).hyperparameters
+    own = {key: hyper for key, hyper in every.items() if key not in OPTIONS}
     flags = [
-        {key: not hyper.default}
-        for key, hyper in hypers.items()
-        if isinstance(hyper.default, bool) and key != "master"
+        {key: not hyper.default} for key, hyper in own.items() if isinstance(hyper.default, bool)
     ]
-    options = [
-        {key: EXTRA[key]}
-        for key, hyper in hypers.items()
-        if key in EXTRA and hyper.default in (0, None)
-    ]
-    return [{}, *flags, *options]
+    off = [{key: EXTRA[key]} for key, hyper in own.items() if key in EXTRA and not hyper.default]
+    return [{}, *flags, *off]
 
 
+OPTIONS = ao.Optimizer.hyperparameters
+"""What every class inherits."""
 CASES = [(name, kwargs) for name in NAMES for kwargs in variants(name)]
 
 

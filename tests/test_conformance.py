@@ -1,0 +1,128 @@
+"""The public conformance checks pass for every optimizer, and each of them can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from arrayoptim.testing import CHECKS, check_optimizer
+from optimizers_under_test import cls_of
+
+Coefficients = dict[str, Any]
+
+
+def test_conforms(name: str, kwargs: dict[str, Any]) -> None:
+    """Every class, in every variant."""
+    check_optimizer(cls_of(name), **kwargs)
+
+
+@ao.rule(slots=("momentum",))
+def heavy_ball(p, g, m, lr, mu, xp):
+    """Step with momentum."""
+    m = mu * m - lr * g
+    return p + m, m
+
+
+@ao.rule(slots=("momentum",))
+def branching(p, g, m, lr, mu, xp):
+    """Leave the grammar."""
+    if lr:
+        m = mu * m - lr * g
+    return p + m, m
+
+
+@ao.rule(slots=("momentum",))
+def widening(p, g, m, lr, mu, xp):
+    """Give no number where there was one."""
+    m = mu * m - lr * g
+    return p + m / (m - m), m
+
+
+class Good(ao.Optimizer):
+    """The optimizer that the others spoil."""
+
+    lr: Any = ao.hyper(default=0.1, interval="[0, inf)", doc="Step size.")
+    rule = heavy_ball
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Any, scalars: Mapping[str, Any], xp: Any
+    ) -> Coefficients:
+        """Compute the coefficients of one step."""
+        return {"lr": h.lr, "mu": 0.9}
+
+
+class Branching(Good):
+    rule = branching
+
+
+class Incomplete(Good):
+    def coefficients(self, *args: Any) -> Coefficients:
+        return {"lr": 0.1}
+
+
+class Forgetful(Good):
+    def get_config(self) -> dict[str, Any]:
+        return {"lr": 0.5 * self.lr}
+
+
+class Endless(Good):
+    rule = widening
+
+
+class Restless(Good):
+    def apply(self, grads: Any, params: Any) -> Any:
+        return super().apply({k: params[k] if g is None else g for k, g in grads.items()}, params)
+
+
+class Counting(Good):
+    """It keeps what no file has."""
+
+    seen = 0
+
+    def coefficients(self, *args: Any) -> Coefficients:
+        self.seen += 1
+        return {"lr": 0.1 / self.seen, "mu": 0.9}
+
+
+class Shared(Good):
+    def __deepcopy__(self, memo: Any) -> Shared:
+        return self
+
+
+class Impure(Good):
+    def stateless_apply(self, state: Any, grads: Any, params: Any) -> Any:
+        params["bias"] += 1.0
+        return super().stateless_apply(state, grads, params)
+
+
+SPOILED = {
+    "rule_keeps_to_the_grammar": Branching,
+    "coefficients_are_complete": Incomplete,
+    "config_survives": Forgetful,
+    "steps_keep_shape_and_dtype": Endless,
+    "missing_gradients_change_nothing": Restless,
+    "resume_is_exact": Counting,
+    "copies_are_independent": Shared,
+    "pure_form_agrees": Impure,
+}
+
+
+def test_the_good_one_conforms() -> None:
+    """A class that is not registered is checked as well."""
+    with ao.engine("array"):
+        check_optimizer(Good)
+        check_optimizer(Good, lr=0.3, clipnorm=1.0)
+
+
+@pytest.mark.parametrize("check", [check.__name__ for check in CHECKS])
+def test_each_check_can_fail(check: str) -> None:
+    """The message names the class and the check."""
+    broken = SPOILED[check]
+    wanted = pytest.raises(AssertionError, match=f"{broken.__name__}: {check}")
+    with ao.engine("array"), np.errstate(all="ignore"), wanted:
+        check_optimizer(broken)
