@@ -5,7 +5,7 @@ It serves every backend and is the specification that the fused engines must agr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from .. import _stages as stages
 from .._arrays import COMPLEX, COMPUTE, Backend, backend_of
 from .._storage import Layout
-from .._typing import Array, Scalar
+from .._typing import Array, Namespace, Scalar
 
 Slots = dict[str, Array]
 
@@ -74,15 +74,24 @@ def sweep(
         New slots; those given keep their values.
     """
     new_params, new_slots = list(params), list(slots)
-
-    def put(i: int, result: tuple[Array, Slots]) -> None:
+    for i, (p, state) in _results(step, params, grads, slots):
         backend = backend_of(params[i])
         if in_place and backend.writable(params[i]):
-            backend.store(params[i], result[0])
+            with backend.guard():
+                backend.store(params[i], p)
         else:
-            new_params[i] = result[0]
-        new_slots[i] = result[1]
+            new_params[i] = p
+        new_slots[i] = state
+    return new_params, new_slots
 
+
+def _results(
+    step: Step,
+    params: Sequence[Array | None],
+    grads: Sequence[Array | None],
+    slots: Sequence[Slots],
+) -> Iterator[tuple[int, tuple[Array, Slots]]]:
+    """Give one after another the place of a parameter, its new value and its new slots."""
     compiled: dict[Any, list[int]] = {}
     operands: dict[Any, dict[str, Scalar]] = {}
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
@@ -97,17 +106,16 @@ def sweep(
             if key not in operands:
                 operands[key] = _operands(step.values, backend, p)
             scalars = operands[key] | _operands(step.own(i), backend, p)
-            place = i, step.seed
-            put(i, _update(step.layout, backend, scalars, place, p, g, slots[i]))
+            result = _update(step.layout, backend, scalars, (i, step.seed), p, g, slots[i])
+        yield i, result
     for (backend, _), places in compiled.items():
-        given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
-        own = [step.own(i) for i in places]
         if step.seed is not None:
             raise ValueError(f"stochastic rounding does not serve {backend.name} arrays")
-        results = _compiled(step.layout, backend)(step.values, own, *given)
-        for i, result in zip(places, results, strict=True):
-            put(i, result)
-    return new_params, new_slots
+        given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
+        own = [step.own(i) for i in places]
+        yield from zip(
+            places, _compiled(step.layout, backend)(step.values, own, *given), strict=True
+        )
 
 
 @cache
@@ -160,12 +168,7 @@ def _update(
         x = stages.heal(x, master, widen(backend.cast(master, stored)), xp)
     if "compensation" in slots:
         x = stages.compensate(x, widen(slots["compensation"]), xp)
-    if "scale" in scalars:
-        y = stages.clip(y, scalars["scale"], scalars["bound"], xp)
-    if "l2" in scalars:
-        y = stages.couple(y, x, scalars["l2"], xp)
-    if "amount" in scalars:
-        x = stages.decay(x, scalars["amount"], xp)
+    x, y = _before(x, y, scalars, xp)
     held = (widen(layout.load(slots, name)) for name in rule.slots)
     x, *state = rule(x, y, *held, *(scalars[name] for name in rule.coefficients), xp)
     result = narrow(x, stored)
@@ -178,10 +181,20 @@ def _update(
     if "compensation" in slots:
         new["compensation"] = narrow(stages.remainder(x, widen(result), xp), stored)
     if "average" in slots:
-        average = widen(slots["average"])
-        average = stages.average(average, x, scalars["keep"], scalars["new"], xp)
+        average = stages.average(widen(slots["average"]), x, scalars["keep"], scalars["new"], xp)
         new["average"] = narrow(average, backend.dtype(slots["average"]))
     return result, new
+
+
+def _before(x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> tuple[Array, Array]:
+    """Take parameter and gradient through the stages before the rule."""
+    if "scale" in scalars:
+        y = stages.clip(y, scalars["scale"], scalars["bound"], xp)
+    if "l2" in scalars:
+        y = stages.couple(y, x, scalars["l2"], xp)
+    if "amount" in scalars:
+        x = stages.decay(x, scalars["amount"], xp)
+    return x, y
 
 
 def _widened_gradient(

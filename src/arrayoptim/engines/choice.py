@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MODES = ("auto", "array", "cpu")
 """Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
 
+Key = tuple[Layout, tuple[str, ...], int | None]
+
 _FORCED: ContextVar[str | None] = ContextVar("arrayoptim_engine", default=None)
 
 
@@ -80,16 +82,12 @@ class Prepared:
 
     Parameters
     ----------
-    layout : Layout
-        The update rule and the slots.
+    key : (Layout, tuple of str, int or None)
+        The rule and its slots, the path of each parameter, and the CPU engine's number of threads.
     leaves : sequence of array or None
         The parameters.
     slots : sequence of dict
         The slots of each.
-    paths : sequence of str
-        The path of each.
-    threads : int or None
-        Number of threads of the CPU engine.
 
     Attributes
     ----------
@@ -101,16 +99,10 @@ class Prepared:
         How long the last sweep of the CPU engine took.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        leaves: Sequence[Array | None],
-        slots: Sequence[Slots],
-        paths: Sequence[str],
-        threads: int | None,
-    ) -> None:
+    def __init__(self, key: Key, leaves: Sequence[Array | None], slots: Sequence[Slots]) -> None:
+        layout, paths, threads = key
         rule = layout.rule
-        self._key = mode(), layout, threads
+        self._key = mode(), key
         self.reasons = [_refusal(rule, p, s) for p, s in zip(leaves, slots, strict=True)]
         present = [i for i, p in enumerate(leaves) if p is not None]
         self._served = [i for i in present if self.reasons[i] is None]
@@ -131,9 +123,9 @@ class Prepared:
     def _take(self, sequence: Sequence[Any]) -> Sequence[Any]:
         return sequence if self._whole else [sequence[i] for i in self._served]
 
-    def fits(self, leaves: Sequence[Array | None], layout: Layout, threads: int | None) -> bool:
+    def fits(self, leaves: Sequence[Array | None], key: Key) -> bool:
         """Whether this still holds for these parameters, which may have moved."""
-        if self._key != (mode(), layout, threads):
+        if self._key != (mode(), key):
             return False
         return self.plan is None or self.plan.fits(self._take(leaves))
 
