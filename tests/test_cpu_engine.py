@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import arrayoptim as ao
 from arrayoptim import _stages as stages
 from arrayoptim._norms import BLOCK, nonfinite, sum_of_squares
 from arrayoptim._storage import Layout
-from arrayoptim.engines import Step, sweep
+from arrayoptim.engines import Step, _cpu_native, _cpu_recipes, sweep
+from arrayoptim.engines._cpu_sweep import sweep_program
 from arrayoptim.engines.cpu import Plan
 from backends import np_dtype
 from optimizers_under_test import CASES, make, same
@@ -262,3 +264,29 @@ def test_arrays_of_several_kinds_in_one_plan() -> None:
     params, slots = by_arrays(rule, values, params, grads, slots)
     same(mine, params)
     same(column(state), column(slots))
+
+
+MUTANTS = {
+    "slots swapped": ("store_s0(a_s0, i, s0)", "store_s0(a_s0, i, s1)"),
+    "scale dropped": ("g = clip(g, scale, bound, xp)", "g = clip(g, bound, bound, xp)"),
+    "last chunk skipped": ("peek(bounds, task + 1)", "peek(bounds, task + 1) - 1"),
+    "average of the old parameter": ("p, s0, s1 = rule(", "q, s0, s1 = rule("),
+    "coefficients of the first tensor": ("peek(rows, t)", "peek(rows, 0)"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_broken_engine_is_noticed(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of these faults, put in on purpose, makes a comparison fail."""
+    found, replaced = MUTANTS[mutant]
+
+    def broken(*arguments: Any) -> Any:
+        program = sweep_program(*arguments)
+        assert found in program.source
+        return replace(program, source=program.source.replace(found, replaced))
+
+    monkeypatch.setattr(_cpu_recipes, "sweep_program", broken)
+    monkeypatch.setattr(_cpu_native.store, "write", lambda key, content: None)
+    check = test_numbers_for_each_parameter if "first" in mutant else test_every_stage_bit_for_bit
+    with pytest.raises(AssertionError):
+        check(*[] if "first" in mutant else [adam()])

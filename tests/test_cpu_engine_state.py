@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from arrayoptim import _stages as stages
-from arrayoptim._codes import GROUP, decode, encode
-from arrayoptim._rounding import random_bits, step_seed, stochastic_bfloat16
+from arrayoptim._codes import decode, encode
+from arrayoptim._rounding import GROUP, random_bits, step_seed, stochastic_bfloat16
 from arrayoptim._signs import nonnegative_slots
 from arrayoptim.engines.cpu import Plan, refusal
 from backends import np_dtype

@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GROUP", "LARGEST", "decode", "encode"]
+from ._rounding import GROUP
 
-GROUP = 256
-"""Elements that share an exponent."""
+__all__ = ["GROUP", "LARGEST", "decode", "encode"]
 
 LARGEST = {False: 254, True: 125}
 """The code of a block's largest magnitude before rounding, without and with a sign."""

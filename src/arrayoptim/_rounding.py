@@ -2,6 +2,10 @@
 
 The random bits of an element are a function of a seed, of the step and of the element's
 place, not of what was drawn before: chunks, threads and a resumed run don't change them.
+
+Drawing afresh for each element would take longer than the step. Groups of 256 elements
+take a piece of a fixed table of noise instead; where the piece begins, and what is added
+to it, are drawn for each group and step.
 """
 
 from __future__ import annotations
@@ -10,19 +14,37 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["random_bits", "step_seed", "stochastic_bfloat16"]
+__all__ = ["GROUP", "NOISE", "OFFSETS", "random_bits", "step_seed", "stochastic_bfloat16"]
 
-_MASK = (1 << 64) - 1
-_STEP = 0x9E3779B97F4A7C15
+GROUP = 256
+"""Elements that are rounded with one piece of the table."""
 
+OFFSETS = 1024
+"""Places where a piece may begin, a power of two."""
+
+_WORD = (1 << 64) - 1
+_STRIDE = 0x9E3779B97F4A7C15
+
+Numbers = np.ndarray[Any, Any]
 Bits = np.ndarray[Any, np.dtype[np.uint32]]
 
 
-def _mixed(x: int) -> int:
+def _mixed(x: Numbers) -> Numbers:
     """Return 64 bits that all depend on all of those given (the finaliser of splitmix64)."""
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & _MASK
-    x = (x ^ x >> 27) * 0x94D049BB133111EB & _MASK
-    return x ^ x >> 31
+    x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    mixed: Numbers = x ^ x >> np.uint64(31)
+    return mixed
+
+
+def _drawn(key: int, count: int) -> Numbers:
+    """Return some 64-bit numbers that depend on a key."""
+    places = np.arange(count, dtype=np.uint64) * np.uint64(_STRIDE)
+    return _mixed(places + np.uint64(key & _WORD))
+
+
+NOISE: Bits = (_drawn(1, OFFSETS + GROUP) >> np.uint64(32)).astype(np.uint32)
+"""The table of noise."""
 
 
 def step_seed(seed: int, iterations: int) -> int:
@@ -40,8 +62,8 @@ def step_seed(seed: int, iterations: int) -> int:
     int
         64 bits, as a signed number.
     """
-    value = _mixed((_mixed(seed & _MASK) + _STEP * (iterations + 1)) & _MASK)
-    return value - (value >> 63 << 64)
+    of_run = int(_drawn(seed, 1)[0])
+    return int(_drawn(of_run + _STRIDE * (iterations + 1), 1).view(np.int64)[0])
 
 
 def random_bits(seed: int, leaf: int, slot: int, size: int) -> Bits:
@@ -61,21 +83,18 @@ def random_bits(seed: int, leaf: int, slot: int, size: int) -> Bits:
     Returns
     -------
     numpy.ndarray
-        Numbers from 0 to 65535. Two slots share the halves of one 32-bit number.
+        Numbers from 0 to 65535, in the order of memory. Two slots share the halves of one
+        32-bit number.
     """
-    key = _mixed((seed + _STEP * (8 * leaf + slot // 2 + 1)) & _MASK)
-    x = np.arange(size, dtype=np.uint32)
-    x ^= np.uint32(key & 0xFFFFFFFF)
-    x ^= x >> np.uint32(16)
-    x *= np.uint32(0x7FEB352D)
-    x ^= x >> np.uint32(15)
-    x += np.uint32(key >> 32)
-    x *= np.uint32(0x846CA68B)
-    x ^= x >> np.uint32(16)
-    return x >> np.uint32(16) if slot % 2 else x & np.uint32(0xFFFF)
+    key = int(_drawn(seed + _STRIDE * (8 * leaf + slot // 2 + 1), 1)[0])
+    groups = _drawn(key, -(-size // GROUP))[:, None]
+    first = (groups & np.uint64(OFFSETS - 1)).astype(np.int64)
+    words = NOISE[first + np.arange(GROUP)] + (groups >> np.uint64(32)).astype(np.uint32)
+    flat: Bits = words.reshape(-1)[:size]
+    return flat >> np.uint32(16) if slot % 2 else flat & np.uint32(0xFFFF)
 
 
-def stochastic_bfloat16(x: np.ndarray[Any, Any], bits: Bits) -> np.ndarray[Any, Any]:
+def stochastic_bfloat16(x: Numbers, bits: Bits) -> Numbers:
     """Round float32 to one of the two bfloat16 next to it, the nearer one more often.
 
     Parameters
@@ -83,7 +102,7 @@ def stochastic_bfloat16(x: np.ndarray[Any, Any], bits: Bits) -> np.ndarray[Any, 
     x : numpy.ndarray
         The numbers, float32, in C or Fortran order.
     bits : numpy.ndarray
-        `random_bits` for each of them, in the order of memory.
+        `random_bits` for each of them.
 
     Returns
     -------

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import COMPUTE
+from .._rounding import NOISE
 from .._rule import Rule
 from . import _cpu_threads as threads
 from ._cpu_addresses import ITEMSIZE, Reader, reals
@@ -18,7 +19,7 @@ from ._cpu_columns import Column
 from ._cpu_native import Kernel, kernel
 from ._cpu_recipes import EXPONENTS, Recipes
 from ._cpu_source import CELLS, JOB, squares_program
-from ._cpu_tables import IntTable, address, cells, cut
+from ._cpu_tables import IntTable, address, cut
 
 PARALLEL = 200_000
 """Elements from which on more threads than one are faster."""
@@ -75,22 +76,18 @@ class Batch:
         self._kinds: dict[str, Column] = {}
         self._use(self.dtype)
         self._rows, self._row = np.arange(count), np.zeros(count, np.int64)
-        tables = self._chunks.bounds, self._chunks.table, self._gradients, self._pointers
-        self._job = bytes(
-            cells(
-                0,
-                0,
-                self._chunks.tasks,
-                *map(address, tables),
-                address(self._row),
-                0,
-                address(self._among_all),
-                0,
-                0,
-                0,
-                threads.yield_address(),
-            )
-        )
+        cell = dict.fromkeys(JOB, 0) | {
+            "tasks": self._chunks.tasks,
+            "bounds": address(self._chunks.bounds),
+            "chunks": address(self._chunks.table),
+            "gradients": address(self._gradients),
+            "pointers": address(self._pointers),
+            "rows": address(self._row),
+            "leaves": address(self._among_all),
+            "noise": address(NOISE),
+            "yield_": threads.yield_address(),
+        }
+        self._job = bytes(_Job(*cell.values()))
 
     def fits(self, params: tuple[Any, ...]) -> bool:
         """Whether these are the parameters of this batch, where they were in memory.
@@ -157,8 +154,8 @@ class Batch:
             raise RuntimeError("a copy of a gradient is not as wanted")
         return tuple(copies)
 
-    def sweep(self, values: Values, count: int | None, keep: Any) -> None:
-        """Carry out a step on the arrays of the batch.
+    def prepare(self, values: Values, count: int | None, keep: Any) -> Callable[[], None]:
+        """Make all ready for a step on the arrays of the batch.
 
         Parameters
         ----------
@@ -168,15 +165,23 @@ class Batch:
             Number of threads, if it is not to be the usual one.
         keep : object
             What `take_up` gave.
+
+        Returns
+        -------
+        callable
+            Carries out the step.
         """
         recipe = self._recipes.find(tuple(values), self._kind)
         job = _Job.from_buffer_copy(self._job)
-        row = [values[name] for name in recipe.names]
-        table: Any = self._numbers(row, job)
+        table: Any = self._numbers([values[name] for name in recipe.names], job)
         if recipe.chance:
             job[CELLS["seed"]] = int(values["seed"])
-        self._run(recipe.kernel, job, count, (keep, table, self))
-        self.reader.wrote(self._columns["p"])
+
+        def sweep() -> None:
+            self._run(recipe.kernel, job, count, (keep, table, self))
+            self.reader.wrote(self._columns["p"])
+
+        return sweep
 
     def _numbers(self, row: list[Any], job: Any) -> Any:
         """Make the table of coefficients, with one row for all tensors or one for each."""

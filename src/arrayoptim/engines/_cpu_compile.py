@@ -48,7 +48,8 @@ def _namespace(program: Program) -> dict[str, Any]:
         kind = CodeStream if storage in ("int8", "uint8") else Stream
         stream = kind(position, len(program.streams), storage, program.compute)
         if isinstance(stream, CodeStream):
-            names[f"load_{name}"], names[f"encode_{name}"] = stream.load(), stream.encode()
+            names[f"load_{name}"], names[f"nearest_{name}"] = stream.load(), stream.encode_nearest()
+            names[f"lower_{name}"], names[f"upper_{name}"] = stream.encode(0), stream.encode(1)
             continue
         names[f"load_{name}"], names[f"store_{name}"] = stream.load(), stream.store()
         names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()

@@ -25,8 +25,9 @@ from ._cpu_numbers import (
     MEMORY,
     by_chance,
     narrowed,
+    piece,
+    random_group,
     random_key,
-    random_word,
     widened,
 )
 
@@ -43,15 +44,12 @@ def define(result: Any, arguments: tuple[Any, ...], generate: Callable[..., Any]
         value = generate(builder, *values)
         return context.get_dummy_value() if value is None else value
 
-    answer = signature, code
-    forms: dict[int, Callable[..., Any]] = {
-        1: lambda typing, a: answer,
-        2: lambda typing, a, b: answer,
-        3: lambda typing, a, b, c: answer,
-        4: lambda typing, a, b, c, d: answer,
-        5: lambda typing, a, b, c, d, e: answer,
-    }
-    return intrinsic(forms[len(arguments)])
+    names = ", ".join(f"a{k}" for k in range(len(arguments)))
+    # Numba reads the number of arguments from the function.
+    form: Callable[..., Any] = eval(
+        f"lambda typing, {names}: answer", {"answer": (signature, code)}
+    )
+    return intrinsic(form)
 
 
 def at(builder: Any, address: Any, index: Any, kind: Any) -> Any:
@@ -96,6 +94,14 @@ def _relax(builder: Any, address: Any) -> None:
         builder.call(builder.inttoptr(address, kind), ())
 
 
+def _bits(builder: Any, noise: Any, index: Any, group: Any, half: Any) -> Any:
+    """Give 16 random bits of an element, the upper or the lower ones."""
+    word = builder.load(at(builder, noise, index, I32))
+    word = builder.add(word, builder.trunc(builder.lshr(group, I64(32)), I32))
+    shift = builder.mul(builder.trunc(half, I32), I32(16))
+    return builder.and_(builder.lshr(word, shift), I32(0xFFFF))
+
+
 _peek, _poke = access(I64, types.int64)
 _peek_double, _poke_double = access(DOUBLE, types.float64)
 JOB_ACCESS = {
@@ -110,9 +116,9 @@ JOB_ACCESS = {
     "call2": define(types.int64, (types.int64,) * 3, _call2),
     "relax": define(types.void, (types.int64,), _relax),
     "random_key": define(types.int64, (types.int64,) * 3, random_key),
-    "random": define(types.uint32, (types.int64, types.int64), random_word),
-    "lower_half": define(types.uint32, (types.uint32,), lambda b, x: b.and_(x, I32(0xFFFF))),
-    "upper_half": define(types.uint32, (types.uint32,), lambda b, x: b.lshr(x, I32(16))),
+    "random_group": define(types.int64, (types.int64,) * 2, random_group),
+    "piece": define(types.int64, (types.int64,) * 2, piece),
+    "bits": define(types.uint32, (types.int64,) * 4, _bits),
 }
 
 

@@ -6,18 +6,22 @@ from typing import Any
 
 from llvmlite import ir
 
+from .._rounding import OFFSETS
+
 I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 HALF, FLOAT, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 MEMORY = {"float16": HALF, "bfloat16": I16, "float32": FLOAT, "float64": DOUBLE}
 """The LLVM type of a dtype in memory."""
 
+_STRIDE = 0x9E3779B97F4A7C15
 
-def _like(kind: Any, value: Any) -> Any:
+
+def like(kind: Any, value: Any) -> Any:
     """Give the scalar or vector type of that kind, as wide as the value."""
     return ir.VectorType(kind, value.type.count) if isinstance(value.type, ir.VectorType) else kind
 
 
-def _constant(value: Any, number: int) -> Any:
+def constant(value: Any, number: int) -> Any:
     kind = value.type
     return ir.Constant(kind, [number] * kind.count if isinstance(kind, ir.VectorType) else number)
 
@@ -26,13 +30,13 @@ def widened(builder: Any, value: Any, kind: Any) -> Any:
     """Convert from the dtype in memory; bfloat16, the upper half of a float32, comes as int16."""
     element = value.type.element if isinstance(value.type, ir.VectorType) else value.type
     if element == I16:
-        bits = builder.zext(value, _like(I32, value))
-        bits = builder.shl(bits, _constant(bits, 16))
-        value, element = builder.bitcast(bits, _like(FLOAT, value)), FLOAT
+        bits = builder.zext(value, like(I32, value))
+        bits = builder.shl(bits, constant(bits, 16))
+        value, element = builder.bitcast(bits, like(FLOAT, value)), FLOAT
     if element == kind:
         return value
     convert = builder.fptrunc if element == DOUBLE else builder.fpext
-    return convert(value, _like(kind, value))
+    return convert(value, like(kind, value))
 
 
 def narrowed(builder: Any, value: Any, storage: str) -> Any:
@@ -77,6 +81,12 @@ def by_chance(builder: Any, value: Any, bits: Any) -> Any:
     return builder.trunc(builder.lshr(words, I32(16)), I16)
 
 
+def _mixed(builder: Any, x: Any) -> Any:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = builder.mul(builder.xor(x, builder.lshr(x, I64(shift))), I64(factor))
+    return builder.xor(x, builder.lshr(x, I64(31)))
+
+
 def random_key(builder: Any, seed: Any, leaf: Any, pair: Any) -> Any:
     """Give the key of two slots of a leaf, see `arrayoptim._rounding.random_bits`.
 
@@ -93,32 +103,41 @@ def random_key(builder: Any, seed: Any, leaf: Any, pair: Any) -> Any:
         64 bits.
     """
     place = builder.add(builder.add(builder.mul(leaf, I64(8)), pair), I64(1))
-    x = builder.add(seed, builder.mul(place, I64(0x9E3779B97F4A7C15)))
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = builder.mul(builder.xor(x, builder.lshr(x, I64(shift))), I64(factor))
-    return builder.xor(x, builder.lshr(x, I64(31)))
+    return random_group(builder, seed, place)
 
 
-def random_word(builder: Any, key: Any, index: Any) -> Any:
-    """Give the random bits of an element, see `arrayoptim._rounding.random_bits`.
+def random_group(builder: Any, key: Any, place: Any) -> Any:
+    """Give the random number at a place of a sequence, that of a group of elements.
 
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
         Where the instructions go.
-    key, index : llvmlite.ir.Value
+    key, place : llvmlite.ir.Value
         64-bit integers.
 
     Returns
     -------
     llvmlite.ir.Value
-        32 bits.
+        64 bits: above, what is added to the noise; below, where its piece begins.
     """
+    return _mixed(builder, builder.add(key, builder.mul(place, I64(_STRIDE))))
 
-    def folded(x: Any, shift: int) -> Any:
-        return builder.xor(x, builder.lshr(x, I32(shift)))
 
-    x = builder.xor(builder.trunc(index, I32), builder.trunc(key, I32))
-    x = folded(builder.mul(folded(x, 16), I32(0x7FEB352D)), 15)
-    x = builder.add(x, builder.trunc(builder.lshr(key, I64(32)), I32))
-    return folded(builder.mul(x, I32(0x846CA68B)), 16)
+def piece(builder: Any, noise: Any, group: Any) -> Any:
+    """Give the address where a group's piece of the table of noise begins.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Where the instructions go.
+    noise, group : llvmlite.ir.Value
+        Address of the table, and what `random_group` gave.
+
+    Returns
+    -------
+    llvmlite.ir.Value
+        The address.
+    """
+    first = builder.and_(group, I64(OFFSETS - 1))
+    return builder.add(noise, builder.mul(first, I64(4)))

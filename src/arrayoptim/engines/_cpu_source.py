@@ -23,6 +23,7 @@ JOB = (
     "coefficients",
     "leaves",
     "seed",
+    "noise",
     "sums",
     "counts",
     "yield_",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from .. import _stages
-from .._codes import GROUP, LARGEST
+from .._codes import LARGEST
+from .._rounding import GROUP
 from .._rule import Rule
 from ._cpu_source import Program, framed
 
@@ -85,36 +86,25 @@ def sweep_program(
         *(_AFTER[stage] for stage in used if stage in _AFTER),
     ]
     scalars = [*constants, *(name for stage in used for name in STAGES[stage])]
-    body = [
-        *_head(streams, scalars, len(slots) if stochastic else 0),
-        "if a_g:",
-        *(
-            f"    {line}"
-            for line in (
-                _grouped(loop, coded, streams, stochastic)
-                if coded
-                else _over("start", "stop", loop)
-            )
-        ),
-    ]
+    grouped = bool(coded or stochastic)
+    lines = _grouped(loop, streams, slots, stochastic) if grouped else _over("start", "stop", loop)
+    pairs = (len(slots) + 1) // 2 if stochastic else 0
+    body = [*_head(streams, scalars, pairs), "if a_g:", *(f"    {line}" for line in lines)]
     names = [name for stage in used for name in _FUNCTIONS.get(stage, (stage,))]
     functions = [("rule", rule.function), *((name, getattr(_stages, name)) for name in names)]
     scratch = [(f"w_{name}", "float32") for name in coded]
     return Program(framed(body), tuple(functions), (*streams, *scratch), compute)
 
 
-def _head(
-    streams: Sequence[tuple[str, str]], scalars: Sequence[str], random_slots: int
-) -> list[str]:
+def _head(streams: Sequence[tuple[str, str]], scalars: Sequence[str], pairs: int) -> list[str]:
     """Give the lines that fetch a chunk's addresses and numbers."""
     columns = [name for name, _ in streams[1:]]
-    pairs = range((random_slots + 1) // 2)
     return [
         "a_g = peek(gradients, t)",
         *(f"a_{name} = peek(pointers, {len(columns)} * t + {k})" for k, name in enumerate(columns)),
         f"row = coefficients + {8 * len(scalars)} * peek(rows, t)",
         *(f"{name} = compute(peek_double(row, {k}))" for k, name in enumerate(scalars)),
-        *(f"key{k} = random_key(seed, peek(leaves, t), {k})" for k in pairs),
+        *(f"key{k} = random_key(seed, peek(leaves, t), {k})" for k in range(pairs)),
     ]
 
 
@@ -124,30 +114,28 @@ def _over(first: str, end: str, lines: Sequence[str]) -> list[str]:
 
 def _grouped(
     loop: Sequence[str],
-    coded: Sequence[str],
     streams: Sequence[tuple[str, str]],
+    slots: Sequence[str],
     stochastic: Collection[str],
 ) -> list[str]:
-    """Go through blocks twice: compute into scratch memory, then encode with what was largest."""
-    largest = {name: CODES[storage] for name, storage in streams if name in coded}
-    group = [f"end = min(group + {GROUP}, stop)", f"block = group // {GROUP}"]
+    """Go through groups; codes need the largest value of their group before any can be stored."""
+    lines = [f"end = min(group + {GROUP}, stop)", f"block = group // {GROUP}"]
+    for k in range((len(slots) + 1) // 2) if stochastic else ():
+        lines += [f"group{k} = random_group(key{k}, block)", f"noise{k} = piece(noise, group{k})"]
+    coded = {name: CODES[storage] for name, storage in streams if storage in CODES}
     for name in coded:
-        group += [f"e_{name} = peek_int16(a_x_{name}, block)", f"top_{name} = nothing(0)"]
-    group += _over("group", "end", loop)
-    encoding = []
-    for name in coded:
-        group += [
-            f"e_{name} = exponent(top_{name}, {largest[name]})",
+        lines += [f"e_{name} = peek_int16(a_x_{name}, block)", f"top_{name} = nothing(0)"]
+    lines += _over("group", "end", loop)
+    for name, largest in coded.items():
+        lines += [
+            f"e_{name} = exponent(top_{name}, {largest})",
             f"poke_int16(a_x_{name}, block, e_{name})",
+            _encode(name, name in stochastic),
         ]
-        value = f"load_w_{name}(w_{name}, i - group)"
-        bits = _bits(name) if name in stochastic else "half(32768)"
-        encoding += [f"encode_{name}(a_{name}, i, {value}, e_{name}, {bits})"]
-    group += _over("group", "end", encoding)
     return [
         *(f"w_{name} = scratch(0)" for name in coded),
         f"for group in range(start, stop, {GROUP}):",
-        *(f"    {line}" for line in group),
+        *(f"    {line}" for line in lines),
     ]
 
 
@@ -162,11 +150,16 @@ def _store(name: str, coded: Sequence[str], stochastic: Collection[str]) -> list
             f"top_{name} = top(top_{name}, load_w_{name}(w_{name}, i - group))",
         ]
     if name in stochastic:
-        return [f"chance_{name}(a_{name}, i, {name}, {_bits(name)})"]
+        pair, half = divmod(int(name[1:]), 2)
+        bits = f"bits(noise{pair}, i - group, group{pair}, {half})"
+        return [f"chance_{name}(a_{name}, i, {name}, {bits})"]
     return [f"store_{name}(a_{name}, i, {name})"]
 
 
-def _bits(name: str) -> str:
-    """Give the random bits of a slot: one half of those of a pair."""
-    k = int(name[1:])
-    return f"{'upper' if k % 2 else 'lower'}_half(random(key{k // 2}, i))"
+def _encode(name: str, by_chance: bool) -> str:
+    """Give the line that encodes a group, with one half of the random bits of two slots."""
+    group = f"a_{name} + group, w_{name}, end - group, e_{name}"
+    if not by_chance:
+        return f"nearest_{name}({group})"
+    pair, half = divmod(int(name[1:]), 2)
+    return f"{'upper' if half else 'lower'}_{name}({group}, noise{pair}, group{pair})"

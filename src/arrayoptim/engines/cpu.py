@@ -11,14 +11,14 @@ import math
 import operator
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from .._backend import COMPUTE
-from .._codes import GROUP
+from .._rounding import GROUP
 from .._rule import Rule
 from .._typing import Array
 from ._cpu_addresses import FLOATS, Reader
@@ -129,7 +129,7 @@ class Plan:
     ) -> None:
         count = len(params)
         self._paths = [str(k) for k in range(count)] if paths is None else list(paths)
-        self._threads, self._lock = threads, threading.Lock()
+        self._threads, self._lock = threads, threading.RLock()
         groups: dict[Any, list[int]] = {}
         for place, (param, state) in enumerate(zip(params, slots, strict=True)):
             reader = _reader(param)
@@ -164,8 +164,8 @@ class Plan:
         with self._lock:
             return all(batch.fits(batch.take(params)) for batch in self._batches)
 
-    def sweep(self, grads: Sequence[Array | None], values: Values) -> None:
-        """Carry out a step in place.
+    def prepare(self, grads: Sequence[Array | None], values: Values) -> Callable[[], None]:
+        """Make all ready for a step; what can fail, fails here, and nothing has changed.
 
         Parameters
         ----------
@@ -178,14 +178,47 @@ class Plan:
             and ``seed`` of this step, an int from `arrayoptim._rounding.step_seed`, where
             slots of less than 32 bits are to be rounded by chance.
 
+        Returns
+        -------
+        callable
+            Carries out the step. It is to be called once, before any other method.
+
         Raises
         ------
         TypeError, ValueError
-            If a gradient does not fit its parameter. Nothing has changed then.
+            If a gradient does not fit its parameter.
+        RuntimeError
+            If the kernel cannot be compiled here.
         """
         with self._lock:
-            for batch, keep in self._taken_up(grads):
-                batch.sweep(values, self._threads, keep)
+            sweeps = [
+                batch.prepare(values, self._threads, keep) for batch, keep in self._taken_up(grads)
+            ]
+
+        def sweep() -> None:
+            with self._lock:
+                for each in sweeps:
+                    each()
+
+        return sweep
+
+    def sweep(self, grads: Sequence[Array | None], values: Values) -> None:
+        """Carry out a step in place.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            As for `prepare`.
+        values : mapping
+            As for `prepare`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As by `prepare`. Nothing has changed then.
+        """
+        with self._lock:
+            self.prepare(grads, values)()
 
     def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], int]:
         """Read the gradients once.
