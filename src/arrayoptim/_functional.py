@@ -11,6 +11,7 @@ from . import _checks as checks
 from ._arrays import Backend, backend_of
 from ._state import State, from_tree
 from ._stepping import Stepping
+from ._storage import EXPONENTS
 from ._trees import Structure, flatten
 from ._typing import Array, Tree
 from .engines import sweep
@@ -80,7 +81,7 @@ class Functional(Stepping):
         gradients, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
         checks.gradients(gradients, leaves, structure)
-        old = from_tree(state, described, self._slot_leaves(state, structure))
+        old = from_tree(state, described, self._slot_leaves(state, structure, leaves))
         compiler = _compiler(leaves)
         values = {n: self._value(n, state, compiler) for n in self.hyperparameters}
         norm = self._norm(values, gradients)
@@ -134,7 +135,9 @@ class Functional(Stepping):
             return value(state["iterations"])
         return self.hyperparameters[name].at(value, state["iterations"])
 
-    def _slot_leaves(self, state: dict[str, Any], structure: Structure) -> dict[str, list[Array]]:
+    def _slot_leaves(
+        self, state: dict[str, Any], structure: Structure, params: Sequence[Array | None]
+    ) -> dict[str, list[Array]]:
         flat = {}
         for name, tree in state["slots"].items():
             leaves, other = flatten(tree, f"slot {name!r}")
@@ -143,11 +146,21 @@ class Functional(Stepping):
                     f"slot {name!r} of the state has the leaves {list(other.paths)}, the "
                     f"parameters have {list(structure.paths)}"
                 )
+            for path, x, p in zip(structure.paths, leaves, params, strict=True):
+                if x is not None and p is not None and _differ(name, x, p):
+                    raise ValueError(
+                        f"slot {name!r} of parameter {path!r}: found shape {tuple(x.shape)}, "
+                        f"wanted {tuple(p.shape)}"
+                    )
             flat[name] = leaves
         missing = [name for name in self.rule.slots if name not in flat]
         if missing:
             raise ValueError(f"the state lacks the slots {', '.join(missing)} of {self!r}")
         return flat
+
+
+def _differ(name: str, x: Array, p: Array) -> bool:
+    return not name.endswith(EXPONENTS) and tuple(x.shape) != tuple(p.shape)
 
 
 def _compiler(leaves: Sequence[Array | None]) -> Backend | None:

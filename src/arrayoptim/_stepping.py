@@ -89,7 +89,12 @@ class Stepping(Formula):
         with self._lock:
             prepared = self._prepare(leaves, structure)
             checks.gradients(found, leaves, structure, prepared.others)
-            new = self._advance(prepared, leaves, found)
+            try:
+                new = self._advance(prepared, leaves, found)
+            except (TypeError, ValueError):
+                # What a fused engine refuses is said in the words that all engines share.
+                checks.gradients(found, leaves, structure)
+                raise
         if all(map(operator.is_, new, leaves)):
             return params
         return structure.build(new)
