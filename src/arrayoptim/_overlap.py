@@ -19,8 +19,11 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
     (int, int) or None
         The places of a pair; twice the same place for an array that overlaps itself.
     """
+    seen: dict[int, int] = {}
     spans = []
     for place, array in enumerate(arrays):
+        if seen.setdefault(id(array), place) != place:
+            return seen[id(array)], place
         span = backend_of(array).span(array)
         if span is None or span.size == 0:
             continue
