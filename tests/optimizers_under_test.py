@@ -17,7 +17,7 @@ def cls_of(name: str) -> type[Any]:
     return type(ao.get(name))
 
 
-def make(name: str, **hyper: Any) -> Any:
+def make(name: str, /, **hyper: Any) -> Any:
     """Return a new optimizer."""
     return cls_of(name)(**hyper)
 
