@@ -181,6 +181,19 @@ def test_another_parameter_tree(name: str, backend: TestBackend) -> None:
     opt.apply(tree_of(backend, 3), params)
 
 
+def test_a_pure_step_on_another_tree(name: str, backend: TestBackend) -> None:
+    """A state of other shapes, broadcastable ones too, is refused."""
+    opt = make(name)
+    state = opt.init_state({"w": backend.asarray(np.ones(1), DTYPE)})
+    for shape in ((3,), (1, 1), ()):
+        params, grads = ({"w": backend.asarray(np.ones(shape), DTYPE)} for _ in range(2))
+        with pytest.raises(ValueError, match="w"):
+            opt.stateless_apply(state, grads, params)
+    params, grads = ({"v": backend.asarray(np.ones(1), DTYPE)} for _ in range(2))
+    with pytest.raises(ValueError, match="v"):
+        opt.stateless_apply(state, grads, params)
+
+
 def outside(interval: Any) -> list[float]:
     """Return numbers that an interval excludes."""
     tried = [-1.0, -1e-12, 1.0, 2.0, float("inf"), float("-inf"), float("nan")]
