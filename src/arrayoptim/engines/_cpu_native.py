@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import pkgutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import version
 from types import CodeType
@@ -104,8 +105,32 @@ def _machine(level: int) -> Any:
 
 @cache
 def _initialize() -> None:
+    # Needed once, an error since llvmlite 0.45.
+    with contextlib.suppress(RuntimeError):
+        llvm.initialize()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+
+
+def refusal(dtypes: Iterable[str]) -> str | None:
+    """Say why kernels cannot be used on this machine.
+
+    Parameters
+    ----------
+    dtypes : iterable of str
+        The dtypes of the arrays.
+
+    Returns
+    -------
+    str or None
+        The reason; None where there is none.
+    """
+    if ctypes.sizeof(ctypes.c_void_p) != 8:
+        return "kernels want addresses of 64 bits"
+    # Loading code that calls a missing conversion function would end the process.
+    if "float16" in dtypes and not llvm.get_host_cpu_features().get("f16c", True):
+        return "the processor has no instructions for float16"
+    return None
 
 
 @cache

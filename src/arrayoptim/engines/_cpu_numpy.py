@@ -59,7 +59,7 @@ class NumPyReader(Reader):
     @staticmethod
     def dtype(array: Any) -> str:
         """Give the name of an array's dtype; see `Reader`."""
-        return str(array.dtype.name)
+        return _name(array.dtype)
 
     def _ordered(self, array: Any, k: int) -> bool:
         return bool(array.flags[self._orders[k]])
@@ -71,6 +71,12 @@ class NumPyReader(Reader):
         """Give a copy of an array; see `Reader`."""
         order: Any = self._orders[k]
         return np.array(array, dtype=_numpy_dtype(dtype), order=order)
+
+
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    # NumPy makes the name anew each time it is asked.
+    return str(dtype.name)
 
 
 @cache

@@ -12,6 +12,7 @@ import operator
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,6 +24,7 @@ from .._rule import Rule
 from .._typing import Array
 from ._cpu_addresses import FLOATS, Reader
 from ._cpu_batches import Batch, Take, Values
+from ._cpu_native import refusal as machine_refusal
 from ._cpu_numpy import NumPyReader
 from ._cpu_recipes import EXPONENTS
 from ._cpu_sweep import STAGE_SLOTS
@@ -51,7 +53,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     """
     if rule.kind == "matrix":
         return f"the rule {rule.name} is no loop over elements"
-    if find_spec("numba") is None:
+    if not _has_numba():
         return "Numba is not installed"
     reader = _reader(param)
     if reader is None:
@@ -62,7 +64,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     for name, array in slots.items():
         if reason is None:
             reason = _slot_refusal(reader, name, array, param, slots)
-    return reason
+    return reason or machine_refusal(map(reader.dtype, (param, *slots.values())))
 
 
 def _order_refusal(reader: type[Reader], array: Array, param: Array) -> str | None:
@@ -86,6 +88,11 @@ def _slot_refusal(
             reason = f"there is no arithmetic for {dtype}"
         reason = reason or _order_refusal(reader, array, param)
     return reason and f"slot {name!r}: {reason}"
+
+
+@cache
+def _has_numba() -> bool:
+    return find_spec("numba") is not None
 
 
 def _reader(param: Array) -> type[Reader] | None:
