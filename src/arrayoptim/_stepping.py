@@ -279,12 +279,9 @@ class Stepping(Formula):
             state.skipped += 1
             return leaves
         step, scalars = self._host_step(values, state, norm)
+        sweep_served = prepared.served(step, gradients)
         self._interrupted = True
-        try:
-            prepared.sweep_served(step, gradients)
-        except (TypeError, ValueError):
-            self._interrupted = False
-            raise
+        sweep_served()
         new, slots = prepared.sweep_others(step, leaves, gradients, state.slots)
         state.slots, state.scalars = list(slots), scalars
         state.iterations += 1

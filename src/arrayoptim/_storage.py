@@ -128,7 +128,9 @@ class Layout:
             raise ValueError(
                 f"stochastic rounding serves arrays in host memory, found a {backend.name} array"
             )
-        values = _view(backend, backend.array(backend.cast(x, "float32")))
+        # Random bits and codes go by the order of the slot's memory, which x may not have.
+        values = _view(backend, backend.zeros(old[name], "float32"))
+        values[...] = _view(backend, backend.array(backend.cast(x, "float32")))
         place = self.rule.slots.index(name)
         bits = None if seed is None else random_bits(seed, leaf, place, values.size)
         if coded or bits is None:

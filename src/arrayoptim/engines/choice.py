@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
@@ -118,7 +118,7 @@ class Prepared:
 
             named = [paths[i] for i in self._served]
             chosen = self._take(leaves), self._take(slots)
-            self.plan = Plan(rule, *chosen, paths=named, threads=threads)
+            self.plan = Plan(rule, *chosen, paths=named, places=self._served, threads=threads)
 
     def _take(self, sequence: Sequence[Any]) -> Sequence[Any]:
         return sequence if self._whole else [sequence[i] for i in self._served]
@@ -136,14 +136,26 @@ class Prepared:
         sums, _ = self.plan.sums_of_squares(self._take(grads))
         return dict(zip(self._served, sums, strict=True))
 
-    def sweep_served(self, step: Step, grads: Sequence[Array | None]) -> None:
-        """Step the parameters that the CPU engine serves; a refused gradient changes nothing."""
-        if self.plan is not None:
+    def served(self, step: Step, grads: Sequence[Array | None]) -> Callable[[], None]:
+        """Make ready the step of the parameters that the CPU engine serves.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient does not fit its parameter.
+        """
+        if self.plan is None:
+            return lambda: None
+        each = {name: np.asarray(self._take(row)) for name, row in step.each.items()}
+        seed = {} if step.seed is None else {"seed": step.seed}
+        run = self.plan.prepare(self._take(grads), step.values | each | seed)
+
+        def timed() -> None:
             start = perf_counter()
-            each = {name: np.asarray(self._take(row)) for name, row in step.each.items()}
-            seed = {} if step.seed is None else {"seed": step.seed}
-            self.plan.sweep(self._take(grads), step.values | each | seed)
+            run()
             self.seconds = perf_counter() - start
+
+        return timed
 
     def sweep_others(
         self,
