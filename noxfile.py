@@ -76,8 +76,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session(tags=["quick"])
 def tests(session: nox.Session) -> None:
-    """Test on NumPy alone with this Python: the quick one."""
-    check(session, "numpy")
+    """Test on NumPy alone with this Python, without the slow tests."""
+    check(session, "numpy", "-m", "not slow")
 
 
 @nox.session
