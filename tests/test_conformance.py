@@ -11,7 +11,7 @@ import pytest
 
 import arrayoptim as ao
 from arrayoptim.testing import CHECKS, check_optimizer
-from optimizers_under_test import cls_of
+from optimizers_under_test import NAMES, cls_of
 
 Coefficients = dict[str, Any]
 
@@ -19,6 +19,38 @@ Coefficients = dict[str, Any]
 def test_conforms(name: str, kwargs: dict[str, Any]) -> None:
     """Every class, in every variant."""
     check_optimizer(cls_of(name), **kwargs)
+
+
+INHERITED: dict[str, dict[str, Any]] = {
+    "clipnorm": {"clipnorm": 1.0},
+    "clipvalue": {"clipvalue": 0.1},
+    "weight_decay": {"weight_decay": 0.1},
+    "l2": {"l2": 0.1},
+    "exclude": {"exclude": "bias", "weight_decay": 0.1},
+    "ema_momentum": {"ema_momentum": 0.9},
+    "name": {"name": "mine"},
+    "nonfinite": {"nonfinite": "skip"},
+    "master": {"master": False},
+    "kahan": {"kahan": True},
+    "state_dtype": {"state_dtype": "bfloat16"},
+    "stochastic_rounding": {"stochastic_rounding": True, "state_dtype": "int8"},
+    "seed": {"seed": 3, "stochastic_rounding": True, "state_dtype": "bfloat16"},
+    "threads": {"threads": 1},
+}
+"""What every class inherits, with values that show."""
+
+
+def test_every_inherited_option_is_tried() -> None:
+    """A new one needs an entry above."""
+    assert set(INHERITED) == set(ao.Optimizer.hyperparameters)
+
+
+@pytest.mark.parametrize("option", INHERITED)
+def test_conforms_with_options(option: str) -> None:
+    """Each option on one class; another class for the next option."""
+    place = list(INHERITED).index(option)
+    with ao.engine("array"):
+        check_optimizer(cls_of(NAMES[place % len(NAMES)]), **INHERITED[option])
 
 
 @ao.rule(slots=("momentum",))
