@@ -35,6 +35,7 @@ class StepClipped(Step):
     def setup(self, name: str, shapes: str) -> None:
         super().setup(name, shapes)
         self.optimizer.clipnorm = 1.0
+        self.optimizer.apply(self.grads, self.arrays)
 
 
 _TIME_IMPORT = (
