@@ -26,8 +26,8 @@ import arrayoptim as ao
 from arrayoptim.engines.cpu import Plan
 
 rule = ao.Adam().rule
-params = [np.linspace(-1, 1, 400_000, dtype=np.float32)]
-slots = [{name: np.ones(400_000, np.float32) for name in rule.slots}]
+params = [np.linspace(-1, 1, 900_000, dtype=np.float32)]
+slots = [{name: np.ones(900_000, np.float32) for name in rule.slots}]
 values = dict(zip(rule.coefficients, (0.1, 0.9, 0.1, 0.8, 0.2, 0.01)))
 
 def step():

@@ -21,7 +21,7 @@ from ._cpu_recipes import EXPONENTS, Recipes
 from ._cpu_source import CELLS, JOB, squares_program
 from ._cpu_tables import IntTable, address, cut
 
-PARALLEL = 200_000
+PARALLEL = 400_000
 """Elements from which on more threads than one are faster."""
 
 _Job = ctypes.c_int64 * len(JOB)
