@@ -28,6 +28,14 @@ class Optimizer(Persistent, Functional, Differentiating):
         Bound on the Euclidean norm of all gradients together, as in Keras 2; 0 or None for none.
     clipvalue : float in [0, inf], optional
         Bound on the magnitude of each entry of a gradient, after `clipnorm`; 0 or None for none.
+    weight_decay : float in [0, inf) or schedule, optional
+        Decoupled weight decay: a step first takes ``lr`` times this share of the parameter.
+    l2 : float in [0, inf) or schedule, optional
+        Coupled weight decay: this times the parameter is added to the clipped gradient.
+    exclude : str or sequence of str
+        Patterns of the paths of parameters that neither decay touches, as for file names.
+    ema_momentum : float in [0, 1) or schedule, optional
+        Decay rate of a moving average of the parameters, which `averages` gives; one more slot.
     name : str, optional
         A name of the caller's choice.
     nonfinite : {"ignore", "raise", "skip"}
@@ -36,6 +44,16 @@ class Optimizer(Persistent, Functional, Differentiating):
     master : bool
         Whether a float16 or bfloat16 parameter keeps its float32 value as another slot. Without it
         steps smaller than half the parameter's resolution are lost.
+    kahan : bool
+        Whether a 16-bit parameter keeps what its rounding loses, in 16 bits, instead of a master.
+    state_dtype : {"bfloat16", "int8"}, optional
+        Form in which the rule's slots are stored: 2 bytes, or 1 byte in blocks that share an
+        exponent, in place of 4.
+    stochastic_rounding : bool
+        Whether slots in that form are rounded up or down by chance, so that they are right in the
+        mean. Small changes of a slot are lost otherwise. For arrays in host memory.
+    seed : int
+        Seed of stochastic rounding; the random bits follow from it, the step and the place.
     threads : int in [1, inf), optional
         Threads of the CPU engine; by default as many as Numba uses. Results do not depend on it.
     """

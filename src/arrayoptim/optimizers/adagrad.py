@@ -35,7 +35,7 @@ class Adagrad(Optimizer):
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     **options
-        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`, `threads`: see `Optimizer`.
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -49,7 +49,7 @@ class Adam(Optimizer):
     amsgrad : bool
         Whether the largest mean of squares so far stands under the root.
     **options
-        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`, `threads`: see `Optimizer`.
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

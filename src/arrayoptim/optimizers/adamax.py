@@ -40,7 +40,7 @@ class Adamax(Optimizer):
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     **options
-        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`, `threads`: see `Optimizer`.
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

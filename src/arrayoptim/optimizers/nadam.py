@@ -39,7 +39,7 @@ class Nadam(Optimizer):
     schedule_decay : float in [0, inf)
         Rate of the warm-up, per step.
     **options
-        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`, `threads`: see `Optimizer`.
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -71,7 +71,7 @@ class RMSprop(Optimizer):
     momentum : float in [0, 1) or schedule
         Share of the last step that is kept.
     **options
-        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`, `threads`: see `Optimizer`.
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

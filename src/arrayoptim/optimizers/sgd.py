@@ -47,7 +47,7 @@ class SGD(Optimizer):
     mom_iter_max : int in [0, inf), optional
         Steps until the ramp ends; 475000 where only `schedule_decay` is given.
     **options
-        `clipnorm`, `clipvalue`, `name`, `nonfinite`, `master`, `threads`: see `Optimizer`.
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
