@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import arrayoptim as ao
 from backends import TestBackend
 from optimizers_under_test import cls_of, draw, make, numeric, same, snapshot, unchanged
 
@@ -34,6 +35,13 @@ def trained(name: str, backend: TestBackend, **kwargs: Any) -> tuple[Any, dict[s
     return opt, opt.apply(tree_of(backend, 2), tree_of(backend, 1))
 
 
+@pytest.fixture
+def forced(engine: str) -> Iterator[None]:
+    """Run the test on one engine after the other."""
+    with ao.engine(engine):
+        yield
+
+
 @contextmanager
 def refused(
     kind: type[Exception], words: list[str], opt: Any, tree: Any, backend: TestBackend
@@ -49,7 +57,9 @@ def refused(
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (1, 3), (6,), (2, 3, 1), ()])
-def test_gradient_of_another_shape(name: str, backend: TestBackend, shape: tuple[int, ...]) -> None:
+def test_gradient_of_another_shape(
+    name: str, backend: TestBackend, forced: None, shape: tuple[int, ...]
+) -> None:
     """Transposed, broadcastable and raveled gradients are refused alike."""
     opt, params = trained(name, backend, clipnorm=1.0)
     grads = tree_of(backend, 3)
@@ -75,7 +85,9 @@ def _rename(grads: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_drop, _add, _shorten, _rename])
-def test_gradient_tree_of_another_structure(name: str, backend: TestBackend, spoil: Any) -> None:
+def test_gradient_tree_of_another_structure(
+    name: str, backend: TestBackend, forced: None, spoil: Any
+) -> None:
     """The message names the path that is missing."""
     opt, params = trained(name, backend)
     grads = tree_of(backend, 3)
@@ -84,7 +96,7 @@ def test_gradient_tree_of_another_structure(name: str, backend: TestBackend, spo
         opt.apply(grads, params)
 
 
-def test_gradient_on_another_device(name: str, backend: TestBackend) -> None:
+def test_gradient_on_another_device(name: str, backend: TestBackend, forced: None) -> None:
     """The message names the parameter; a library with one device has nothing to refuse."""
     opt, params = trained(name, backend)
     grads = tree_of(backend, 3)
@@ -112,7 +124,9 @@ def test_integer_parameters(name: str, backend: TestBackend, kind: str) -> None:
 
 
 @pytest.mark.parametrize("width", ["float64", "float32"])
-def test_gradient_of_another_width(name: str, backend: TestBackend, width: str) -> None:
+def test_gradient_of_another_width(
+    name: str, backend: TestBackend, forced: None, width: str
+) -> None:
     """It is cast to the type that the parameter is computed in; the parameter keeps its own."""
     other = "float32" if width == "float64" else "float64"
     values = [g.astype("float32") for g in draw(3)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from backends import TestBackend
+from backends import NUMPY, TestBackend
 from optimizers_under_test import draw, make, same, snapshot, unchanged
 
 DTYPE = "float32"
@@ -66,6 +67,19 @@ def test_skip(name: str, backend: TestBackend, bad: float) -> None:
     other, twins = trained(name, backend, clipvalue=0.5)
     same(backend.read(params), backend.read(other.apply(backend.tree(draw(4), DTYPE), twins)))
     assert (opt.skipped, opt.iterations) == (1, 2)
+
+
+def test_the_count_of_skipped_steps_is_kept(name: str, tmp_path: Path) -> None:
+    """A file holds it, and `reset` forgets it."""
+    opt, params = trained(name, NUMPY, nonfinite="skip")
+    opt.apply(poisoned(NUMPY, float("nan")), params)
+    opt.save_weights(tmp_path / "skipped.h5")
+    again = make(name, nonfinite="skip")
+    again.init(params)
+    again.load_weights(tmp_path / "skipped.h5")
+    assert (again.skipped, again.iterations) == (1, 1)
+    again.reset()
+    assert (again.skipped, again.iterations) == (0, 0)
 
 
 @pytest.mark.parametrize("mode", ["raise", "skip"])

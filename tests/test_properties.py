@@ -137,6 +137,17 @@ def test_the_norm_is_clipped_first(seed: int, scale: float, norm: float, value: 
         np.testing.assert_allclose(a, b, rtol=1e-15)
 
 
+def test_constant_gradients_stay_finite(
+    name: str, kwargs: dict[str, Any], backend: TestBackend
+) -> None:
+    """Rounding makes no root of a negative number and no quotient of two zeros."""
+    values = np.array([0.1, -1 / 3, 1e-30, 1e15, 7.7, 0.0], "float32")
+    opt, params = make(name, **kwargs), [backend.asarray(np.ones(6), "float32")]
+    for _ in range(60):
+        params = opt.apply([backend.asarray(values)], params)
+    assert np.all(np.isfinite(backend.read(params)[0]))
+
+
 def test_no_gradient_leaves_parameter_and_slots(
     name: str, kwargs: dict[str, Any], backend: TestBackend
 ) -> None:
