@@ -53,7 +53,7 @@ def _namespace(program: Program) -> dict[str, Any]:
             continue
         names[f"load_{name}"], names[f"store_{name}"] = stream.load(), stream.store()
         names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()
-        names[f"squares_{name}"] = stream.squares()
+        names[f"squares_{name}"], names[f"bits_{name}"] = stream.squares(), stream.bits()
     for name, function in program.functions:
         names[name] = njit(**_INLINED)(function)
     return names

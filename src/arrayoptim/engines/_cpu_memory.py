@@ -94,14 +94,6 @@ def _relax(builder: Any, address: Any) -> None:
         builder.call(builder.inttoptr(address, kind), ())
 
 
-def _bits(builder: Any, noise: Any, index: Any, group: Any, half: Any) -> Any:
-    """Give 16 random bits of an element, the upper or the lower ones."""
-    word = builder.load(at(builder, noise, index, I32))
-    word = builder.add(word, builder.trunc(builder.lshr(group, I64(32)), I32))
-    shift = builder.mul(builder.trunc(half, I32), I32(16))
-    return builder.and_(builder.lshr(word, shift), I32(0xFFFF))
-
-
 _peek, _poke = access(I64, types.int64)
 _peek_double, _poke_double = access(DOUBLE, types.float64)
 JOB_ACCESS = {
@@ -118,7 +110,6 @@ JOB_ACCESS = {
     "random_key": define(types.int64, (types.int64,) * 3, random_key),
     "random_group": define(types.int64, (types.int64,) * 2, random_group),
     "piece": define(types.int64, (types.int64,) * 2, piece),
-    "bits": define(types.uint32, (types.int64,) * 4, _bits),
 }
 
 
@@ -157,6 +148,17 @@ class Stream:
             return widened(builder, narrowed(builder, value, self.storage), self.kind)
 
         return define(self.number, (self.number,), generate)
+
+    def bits(self) -> Any:
+        """Make the function that gives the upper or lower random bits of an element."""
+
+        def generate(builder: Any, address: Any, index: Any, group: Any, half: Any) -> Any:
+            word = self.tagged(builder, builder.load(at(builder, address, index, I32)))
+            word = builder.add(word, builder.trunc(builder.lshr(group, I64(32)), I32))
+            shift = builder.mul(builder.trunc(half, I32), I32(16))
+            return builder.and_(builder.lshr(word, shift), I32(0xFFFF))
+
+        return define(types.uint32, (types.int64,) * 4, generate)
 
     def squares(self) -> Any:
         def generate(builder: Any, address: Any, start: Any, stop: Any) -> Any:

@@ -92,8 +92,9 @@ def sweep_program(
     body = [*_head(streams, scalars, pairs), "if a_g:", *(f"    {line}" for line in lines)]
     names = [name for stage in used for name in _FUNCTIONS.get(stage, (stage,))]
     functions = [("rule", rule.function), *((name, getattr(_stages, name)) for name in names)]
-    scratch = [(f"w_{name}", "float32") for name in coded]
-    return Program(framed(body), tuple(functions), (*streams, *scratch), compute)
+    more = [(f"w_{name}", "float32") for name in coded]
+    more += [("noise", "word")] if stochastic else []
+    return Program(framed(body), tuple(functions), (*streams, *more), compute)
 
 
 def _head(streams: Sequence[tuple[str, str]], scalars: Sequence[str], pairs: int) -> list[str]:
@@ -151,7 +152,7 @@ def _store(name: str, coded: Sequence[str], stochastic: Collection[str]) -> list
         ]
     if name in stochastic:
         pair, half = divmod(int(name[1:]), 2)
-        bits = f"bits(noise{pair}, i - group, group{pair}, {half})"
+        bits = f"bits_noise(noise{pair}, i - group, group{pair}, {half})"
         return [f"chance_{name}(a_{name}, i, {name}, {bits})"]
     return [f"store_{name}(a_{name}, i, {name})"]
 
