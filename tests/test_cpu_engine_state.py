@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import arrayoptim as ao
 from arrayoptim import _stages as stages
 from arrayoptim._codes import decode, encode
 from arrayoptim._rounding import GROUP, random_bits, step_seed, stochastic_bfloat16
@@ -198,6 +199,20 @@ def test_signs_of_slots(rule: Any) -> None:
             params, slots = by_arrays(rule, values, params, grads, slots)
     for slot, nonnegative in zip(rule.slots, nonnegative_slots(rule), strict=True):
         assert nonnegative == bool(np.nanmin(slots[0][slot]) >= 0)
+
+
+def test_signs_of_means() -> None:
+    """A step towards a number from a slot is seen as a mean of the two, and nothing else is."""
+
+    @ao.rule(slots=("a", "b", "c", "d"))
+    def means(p, g, a, b, c, d, k, xp):  # type: ignore[no-untyped-def]
+        a = a + k * (g * g - a)
+        b = b + k * (g - b)
+        c = c + k * (g * g - a)
+        d = d - k * (g * g - d)
+        return p, a, b, c, d
+
+    assert nonnegative_slots(means) == (True, False, False, False)
 
 
 def test_what_8_bit_state_wants() -> None:

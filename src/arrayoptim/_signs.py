@@ -13,20 +13,25 @@ __all__ = ["nonnegative_slots"]
 
 @dataclass(frozen=True, eq=False)
 class _Sign:
-    """A number of which only this is known."""
+    """A number of which only this is known, and of which two it is a part of the difference."""
 
     nonnegative: bool = False
+    difference: tuple[_Sign, _Sign] | None = None
 
     def __add__(self, other: _Sign) -> _Sign:
+        if other.difference is not None and other.difference[1] is self:
+            # v + c * (x - v) lies between v and x.
+            return _Sign(self.nonnegative and other.difference[0].nonnegative)
         return _Sign(self.nonnegative and other.nonnegative)
 
     def __mul__(self, other: _Sign) -> _Sign:
-        return _Sign(self is other or (self.nonnegative and other.nonnegative))
+        part = other.difference if self.nonnegative else None
+        return _Sign(self is other or (self.nonnegative and other.nonnegative), part)
 
     __truediv__ = __mul__
 
     def __sub__(self, other: _Sign) -> _Sign:
-        return _Sign()
+        return _Sign(difference=(self, other))
 
     def __neg__(self) -> _Sign:
         return _Sign()
@@ -58,7 +63,8 @@ def nonnegative_slots(rule: Rule) -> tuple[bool, ...]:
     Parameters
     ----------
     rule : Rule
-        The rule, whose coefficients are taken to be non-negative.
+        The rule. Its coefficients are taken to be non-negative, and those that multiply a
+        difference to be at most 1.
 
     Returns
     -------
