@@ -48,6 +48,7 @@ DTYPES = ("float32", "float64", "bfloat16")
 PAIRS = [(options, DTYPES[k % 3]) for k, options in enumerate(OPTIONS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "dtype"), PAIRS, ids=label)
 def test_engines_agree_to_the_last_bit(name: str, options: dict[str, Any], dtype: str) -> None:
     """The fused loop is the array engine, in every stage and form of state."""
@@ -60,6 +61,7 @@ def test_engines_agree_to_the_last_bit(name: str, options: dict[str, Any], dtype
     same(found["cpu"][1], found["array"][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=label)
 @pytest.mark.parametrize("backend", HOSTS, ids=str)
 def test_resume_is_exact(
@@ -92,6 +94,15 @@ def test_a_mixed_tree_rounds_each_array_alike() -> None:
                 optimizer.apply([draw(step, [p.shape])[0] for p in params], params)
         found.append(params)
     same(found[0], found[1])
+
+
+def test_a_numpy_scalar_is_a_gradient() -> None:
+    """What `np.mean` gives serves a 0-d parameter, on either engine."""
+    for engine in ("array", "cpu"):
+        p = np.zeros(())
+        with ao.engine(engine):
+            ao.SGD(lr=0.5, clipnorm=9.0).apply(np.mean(np.array([1.0, 3.0])), p)
+        assert p == -1.0
 
 
 def test_decoupled_decay_takes_its_share_of_the_parameter() -> None:

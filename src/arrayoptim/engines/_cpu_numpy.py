@@ -35,15 +35,15 @@ class NumPyReader(Reader):
     @staticmethod
     def foreign(array: Any) -> str | None:
         """Say why an array cannot be copied; see `Reader`."""
-        if isinstance(array, np.ndarray):
+        if isinstance(array, np.ndarray | np.generic):
             return None
         return f"found a {type(array).__qualname__}, wanted a NumPy array"
 
     @classmethod
     def refusal(cls, array: Any, writes: bool) -> str | None:
         """Say why an array's memory cannot be used; see `Reader`."""
-        if cls.foreign(array):
-            return cls.foreign(array)
+        if not isinstance(array, np.ndarray):
+            return cls.foreign(array) or "a NumPy scalar has no memory to point at"
         if writes and not array.flags.writeable:
             return "the array is read-only"
         if not (array.dtype.isnative and array.flags.aligned):
