@@ -16,6 +16,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "optimizer_pages",
+    "race_report",
 ]
 default_role = "autolink"
 autodoc_typehints = "none"
