@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from . import _checks as checks
 from ._arrays import backend_of, is_array
 from ._stepping import Stepping
 from ._typing import Array, Tree
@@ -58,7 +59,8 @@ class Differentiating(Stepping):
         ValueError
             If it does not depend on a parameter.
         """
-        grads, _, structure = gradients_of(loss, params)
+        grads, leaves, structure = gradients_of(loss, params)
+        checks.gradients(grads, leaves, structure)
         if self.clipnorm:
             norm = global_norm(grads)
             grads = [None if g is None else clip_norm(g, self.clipnorm, norm) for g in grads]
@@ -86,6 +88,7 @@ class Differentiating(Stepping):
         if _is_loss(params) and not _is_loss(loss):
             params, loss = loss, params
         gradients, leaves, structure = gradients_of(loss, params)
+        checks.gradients(gradients, leaves, structure)
         with self._lock:
             state = self._ready(leaves, structure)
             values = {name: getattr(self, name) for name in self.hyperparameters}

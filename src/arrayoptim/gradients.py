@@ -219,7 +219,7 @@ def _jax_gradients(loss: Callable[..., Any], params: Tree) -> Tree:
 
     if isinstance(jax.eval_shape(loss, params), tuple):
         return loss(params)[1]
-    return jax.grad(loss)(params)
+    return jax.tree_util.tree_map(_descent, jax.grad(loss)(params))
 
 
 def _value_and_gradients(
@@ -242,4 +242,9 @@ def _value_and_gradients(
             "let the loss return (value, gradients)"
         ) from None
     found: list[Array] = autograd.grad(lambda xs: loss(structure.build(xs)))(leaves)
-    return list(found)
+    return [_descent(g) for g in found]
+
+
+def _descent(g: Array) -> Array:
+    # JAX and autograd give the conjugate of the direction that torch gives and rules step along.
+    return backend_of(g).xp.conj(g) if backend_of(g).dtype(g) in COMPLEX else g
