@@ -128,6 +128,18 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build", *session.posargs)
 
 
+@nox.session(python=FULL)
+def race(session: nox.Session) -> None:
+    """Time a step of this library and of every peer that installs (options: ``-- --help``)."""
+    session.install(".[demo]", TORCH, "ninja", "setuptools")
+    # DeepSpeed's own build imports torch. What does not install here is left out of the race.
+    for peer in [["jax", "optax"], ["keras"], ["thinc"], ["--no-build-isolation", "deepspeed"]]:
+        session.install(*peer, success_codes=[0, 1])
+    cache = Path(session.create_tmp()) / "jax"
+    env = {"PYTHONPATH": "asv_benchmarks", "JAX_COMPILATION_CACHE_DIR": str(cache.resolve())}
+    session.run("python", "-m", "race", *session.posargs, env=env)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Time a step of every optimizer, each benchmark once (``-- --bench NAME`` for some)."""

@@ -1,0 +1,107 @@
+"""The table of contests: which peers run, on which shapes."""
+
+from __future__ import annotations
+
+from .peer import Contest, Peer
+from .shapes import SHAPES
+
+OURS = Peer("ours", "this library, NumPy arrays", "ours")
+LIMIT = Peer("limit", "limit", "limit")
+TENSORS = Peer("ours-torch", "this library, torch tensors", "ours", "torch", ("torch",))
+FUSED = Peer("torch-fused", "torch, fused", "torch_forms", "fused", ("torch",))
+FOREACH = Peer("torch-foreach", "torch, foreach", "torch_forms", "foreach", ("torch",), memory=2.0)
+LOOP = Peer("torch-loop", "torch, for-loop", "torch_forms", "loop", ("torch",), memory=1.5)
+DEEPSPEED = Peer(
+    "deepspeed",
+    "DeepSpeedCPUAdam",
+    "deepspeed_forms",
+    needs=("torch", "deepspeed"),
+    environment={"DS_ACCELERATOR": "cpu"},
+)
+OPTAX = Peer("optax", "optax, jax.jit, donated", "optax_forms", "", ("jax", "optax"), memory=2.0)
+KERAS_JAX = Peer(
+    "keras-jax",
+    "Keras 3 on jax, jitted, donated",
+    "keras_forms",
+    needs=("keras", "jax"),
+    environment={"KERAS_BACKEND": "jax"},
+    memory=2.0,
+)
+KERAS_TORCH = Peer(
+    "keras-torch",
+    "Keras 3 on torch",
+    "keras_forms",
+    needs=("keras", "torch"),
+    environment={"KERAS_BACKEND": "torch"},
+    memory=2.0,
+)
+THINC = Peer("thinc", "Thinc", "thinc_forms", needs=("thinc",), memory=1.5)
+NUMPY = Peer("numpy", "plain NumPy", "numpy_forms", memory=1.5)
+
+ADAM = (
+    *(OURS, TENSORS, LIMIT, FUSED, DEEPSPEED, OPTAX, KERAS_JAX),
+    *(FOREACH, LOOP, NUMPY, THINC, KERAS_TORCH),
+)
+# Those that torch has fused, and those that it has not.
+SOME = (OURS, LIMIT, FUSED, FOREACH)
+OTHER = (OURS, LIMIT, FOREACH, LOOP)
+COMPOSITE = (
+    OURS,
+    TENSORS,
+    LIMIT,
+    Peer(
+        "torch-lerp",
+        "torch: `clip_grad_norm_`, AdamW fused, `_foreach_lerp_`",
+        "torch_forms",
+        "lerp",
+        ("torch",),
+        memory=1.3,
+    ),
+    Peer(
+        "torch-averaged",
+        "torch: `clip_grad_norm_`, AdamW fused, `AveragedModel`",
+        "torch_forms",
+        "averaged",
+        ("torch",),
+        memory=1.3,
+    ),
+    Peer(
+        "torch-scaled",
+        "torch: norm as `grad_scale` of AdamW fused, `_foreach_lerp_`",
+        "torch_forms",
+        "scaled",
+        ("torch",),
+        memory=1.3,
+    ),
+)
+STATE = (
+    Peer("ours", "this library, state in float32", "ours"),
+    Peer("ours-bfloat16", "this library, state in bfloat16", "ours", "bfloat16"),
+    Peer("ours-int8", "this library, state in int8", "ours", "int8"),
+    LIMIT,
+)
+
+# Bytes per element: parameters and slots are read and written, gradients read.
+CONTESTS: dict[str, list[Contest]] = {
+    "adam": [Contest("Adam", "adam", name, ADAM, 28, 16) for name in SHAPES],
+    "others": [
+        Contest("SGD with momentum", "sgd", "S3", SOME, 20, 12),
+        Contest("SGD with Nesterov's momentum", "nesterov", "S3", SOME, 20, 12),
+        Contest("RMSprop", "rmsprop", "S3", OTHER, 20, 12),
+        Contest("Adagrad", "adagrad", "S3", SOME, 20, 12),
+        Contest("Adadelta", "adadelta", "S3", OTHER, 28, 16),
+        Contest("Adamax", "adamax", "S3", OTHER, 28, 16),
+        Contest("Nadam", "nadam", "S3", OTHER, 28, 16),
+    ],
+    # Clipping by the norm has to read the gradients once more.
+    "composite": [
+        Contest("Adam, clipped, decayed and averaged", "composite", "S5", COMPOSITE, 40, 20)
+    ],
+    "state": [Contest("Adam, state in fewer bits", "adam", "S5", STATE, 28, 16)],
+}
+
+
+def peers() -> list[str]:
+    """Return the names of all that can be left out."""
+    found = [p.name for rows in CONTESTS.values() for c in rows for p in c.peers]
+    return [name for name in dict.fromkeys(found) if name not in ("ours", "limit")]

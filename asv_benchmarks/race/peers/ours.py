@@ -1,0 +1,45 @@
+"""This library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import arrayoptim as ao
+
+from ..peer import Stepper, Task
+from ..shapes import arrays
+
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "adam": ("Adam", {}),
+    "composite": ("Adam", {"clipnorm": 1.0, "weight_decay": 0.01, "ema_momentum": 0.999}),
+    "sgd": ("SGD", {"momentum": 0.9}),
+    "nesterov": ("SGD", {"momentum": 0.9, "nesterov": True}),
+    "rmsprop": ("RMSprop", {}),
+    "adagrad": ("Adagrad", {}),
+    "adadelta": ("Adadelta", {}),
+    "adamax": ("Adamax", {}),
+    "nadam": ("Nadam", {}),
+}
+
+
+def optimizer(name: str, **options: Any) -> ao.Optimizer:
+    """Return an optimizer by its name in this race."""
+    class_name, config = OPTIMIZERS[name]
+    return ao.get({"class_name": class_name, "config": config | options})
+
+
+def make(task: Task) -> Stepper:
+    """Step NumPy arrays, or torch tensors by their ``.grad``; other forms are a state_dtype."""
+    if task.form == "torch":
+        return _of_tensors(task)
+    params, grads = list(arrays(task.shape, 0, 0.02)), list(arrays(task.shape, 1, 0.01))
+    opt = optimizer(task.optimizer, **({"state_dtype": task.form} if task.form else {}))
+    return Stepper(lambda: opt.apply(grads, params))
+
+
+def _of_tensors(task: Task) -> Stepper:
+    from .torch_forms import parameters
+
+    params = parameters(task.shape)
+    opt = optimizer(task.optimizer)
+    return Stepper(lambda: opt.apply([p.grad for p in params], params))
