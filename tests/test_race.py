@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-import arrayoptim as ao
-
-sys.path.append(str(Path(__file__).parents[1] / "asv_benchmarks"))
-
 from race import report, running, shapes
 from race.contests import CONTESTS, NUMPY, OURS
 from race.peer import Contest, Peer, Task
 from race.peers import limit, numpy_forms, ours
 from race.worker import Worker
+
+import arrayoptim as ao
 
 
 def test_shapes_are_those_of_gpt2() -> None:

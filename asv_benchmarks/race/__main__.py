@@ -78,7 +78,7 @@ def contests(group: str, chosen: Namespace) -> Iterator[str]:
     if group == "adam" and results:
         today = datetime.now(timezone.utc).date().isoformat()
         draw(results, f"{processor()}, {today}", chosen.output / "race.png")
-        yield "![One step of Adam: time over this library's](race.png)\n"
+        yield "![One step of Adam: its time in multiples of this library's](race.png)\n"
 
 
 def of_memory(chosen: Namespace) -> str:

@@ -16,7 +16,7 @@ from .worker import PeerError, Turn, Worker
 
 TURN = Turn(seconds=0.03, most=50)
 REST = 0.005  # seconds between turns, in which the threads of the last one stop spinning
-SHARE = 4.0  # seconds after which a slow peer takes no more turns
+SHARE = 3.0  # seconds after which a slow peer takes no more turns
 LEAST = 3  # turns that it takes at least
 SHARE_OF_MEMORY = 0.8
 

@@ -15,7 +15,6 @@ from typing import Any
 from .peer import Peer, Stepper, Task
 
 PATIENCE = 900.0  # seconds; DeepSpeed compiles its C++ when first used
-WARM_UP = 3  # steps: the first compiles, the second may compile again for other layouts
 
 
 class PeerError(Exception):
@@ -28,6 +27,10 @@ class Turn:
 
     seconds: float
     most: int
+
+
+# The first step compiles; the second may compile again, for what the first has made.
+WARM_UP = Turn(seconds=5.0, most=3)
 
 
 class Worker:
@@ -97,7 +100,7 @@ def _serve(pipe: Connection, module: str, environment: Mapping[str, str]) -> Non
                 gc.collect()
                 if request is not None:
                     stepper = import_module(f"{__package__}.peers.{module}").make(request)
-                    _turn(stepper, Turn(float("inf"), WARM_UP))
+                    _turn(stepper, WARM_UP)
                     answer = stepper.note
         except Exception as error:
             answer = PeerError(f"{type(error).__name__}: {str(error).strip()[:300]}")
