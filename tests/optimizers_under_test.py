@@ -89,6 +89,12 @@ def draw_for(seed: int, dtype: str, scale: float = 1.0) -> list[np.ndarray]:
     return [a + 1j * b for a, b in zip(real, draw(seed + 1000, scale=scale), strict=True)]
 
 
+def mixed(backend: TestBackend, seed: int) -> list[Any]:
+    """Return one array of each dtype of a backend, for trees that compile once for all of them."""
+    drawn = [draw_for(seed + i, dtype)[i % len(SHAPES)] for i, dtype in enumerate(backend.dtypes)]
+    return [backend.asarray(a, dtype) for a, dtype in zip(drawn, backend.dtypes, strict=True)]
+
+
 def train(
     opt: Any, backend: TestBackend, params: Any, steps: range, dtype: str, scale: float = 1.0
 ) -> Any:
