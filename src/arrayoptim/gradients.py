@@ -112,7 +112,9 @@ def _scaled_norm(x: Array, xp: Any) -> Array:
     top = xp.max(xp.abs(x))
     usable = (top > 0) & xp.isfinite(top)
     unit = xp.where(usable, top, xp.ones_like(top))
-    return xp.where(xp.isfinite(top), unit * xp.sqrt(xp.sum(xp.square(x / unit))), top)
+    norm = unit * xp.sqrt(xp.sum(xp.square(x / unit)))
+    # Finite entries have a finite norm, if need be the largest number there is.
+    return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)
 
 
 def _real(g: Array) -> Array:
