@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
+import arrayoptim as ao
 from backends import NUMPY
 from optimizers_under_test import NAMES, draw, make, same, snapshot, train, unchanged
 
@@ -203,3 +204,37 @@ def test_full_disk(tmp_path: Path, size: int) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("OSError")
     assert list(tmp_path.iterdir()) == [tmp_path / "w.h5"]
+
+
+def test_saved_with_a_schedule(tmp_path: Path) -> None:
+    """No file holds a schedule: the message says how to go on, and then one can."""
+    path = tmp_path / "w.h5"
+    opt = make("Adam", lr=halving)
+    opt.apply([np.ones(3)], [np.zeros(3)])
+    opt.save_weights(path)
+    for load in (ao.load, make("Adam").load_weights):
+        with pytest.raises(ValueError, match=r"w\.h5.* schedule for lr .*halving.*construct"):
+            load(path)
+    again = make("Adam", lr=halving)
+    again.load_weights(path)
+    assert (again.lr, again.iterations) == (0.5, 1)
+
+
+def halving(step: int) -> float:
+    """Return a learning rate."""
+    return 0.5**step
+
+
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    """Those of a file that is whole but does not fit, found out late or early."""
+    path = tmp_path / "w.h5"
+    opt = make("Adam")
+    opt.apply([np.ones(3)], [np.zeros(3)])
+    opt.save_weights(path)
+    with pytest.raises(ValueError, match=r"w\.h5: found the state of Adam, wanted SGD"):
+        make("SGD").load_weights(path)
+    late = ao.load(path)
+    with pytest.raises(ValueError, match=r"w\.h5: .* misshapen: momentum"):
+        late.init([np.zeros(4)])
+    late.init([np.zeros(3)])
+    assert late.iterations == 1

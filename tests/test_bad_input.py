@@ -278,3 +278,65 @@ def test_unknown_keyword(name: str, word: str, meant: str) -> None:
     """The message names the nearest known one."""
     with pytest.raises(TypeError, match=rf"(?s){word}.*'{meant}'"):
         make(name, **{word: 0.1})
+
+
+def _crossed(buffer: Any) -> tuple[list[Any], list[Any]]:
+    """Return parameters, and gradients that are the other parameters or parts of several."""
+    params = [buffer[:4], buffer[4:8], buffer[8:12], buffer[12:]]
+    return params, [params[1], params[0], buffer[6:10], buffer[11:15]]
+
+
+def test_gradients_in_the_memory_of_parameters(viewing: TestBackend) -> None:
+    """They are read as they were before the step."""
+    for name, kwargs in (("SGD", {}), ("Adam", {"clipnorm": 1.0})):
+        for engine in viewing.engines:
+            params, grads = _crossed(viewing.asarray(np.arange(1.0, 17.0), DTYPE))
+            copies = viewing.tree(viewing.read(params))
+            opt, other = make(name, lr=0.5, **kwargs), make(name, lr=0.5, **kwargs)
+            with ao.engine(engine):
+                for _ in range(3):
+                    other.apply(viewing.tree(viewing.read(grads)), copies)
+                    opt.apply(grads, params)
+                    same(viewing.read(params), viewing.read(copies))
+
+
+def test_a_gradient_may_be_a_parameter_of_another_type(viewing: TestBackend) -> None:
+    """One that another loop, or the other engine, steps first."""
+    wide = viewing.tree([np.ones(3), np.full(3, 2.0)], "float64")
+    narrow = viewing.asarray(np.full(3, 4.0), "float32")
+    strided = viewing.asarray(np.full(6, 3.0), "float32")[::2]
+    params = [*wide, narrow, strided]
+    ao.SGD(lr=0.5).apply([narrow, strided, wide[0], narrow], params)
+    for found, wanted in zip(viewing.read(params), (-1.0, 0.5, 3.5, 1.0), strict=True):
+        assert (found == wanted).all()
+
+
+def test_misspelt_attributes(name: str) -> None:
+    """They are refused, and the nearest one is named; what a class declares can be set."""
+    opt = make(name)
+    with pytest.raises(AttributeError, match="'learning_rat' to set, did you mean 'learning_rate'"):
+        opt.learning_rat = 0.5
+    with pytest.raises(AttributeError, match="'note'"):
+        opt.note = "mine"
+    opt._note = "mine"
+    opt.learning_rate = 0.25
+    assert (opt.lr, vars(opt).get("learning_rat")) == (0.25, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "scalar"),
+    [("Nadam", {}, "m_schedule"), ("SGD", {"schedule_decay": 0.1}, "ramped_momentum")],
+)
+def test_scalar_state_can_be_set(name: str, kwargs: dict[str, Any], scalar: str) -> None:
+    """It is the state that changes, and a bad value changes nothing."""
+    opt, params = make(name, **kwargs), [np.ones(3)]
+    with pytest.raises(ValueError, match="init"):
+        setattr(opt, scalar, 0.5)
+    opt.apply([np.ones(3)], params)
+    before = snapshot(opt)
+    for bad in (float("nan"), "half", [0.5], None):
+        with pytest.raises(ValueError, match=f"{name}.{scalar}: found"):
+            setattr(opt, scalar, bad)
+    unchanged(opt, before)
+    setattr(opt, scalar, 0.5)
+    assert float(opt.get_weights()[1]) == getattr(opt, scalar) == 0.5

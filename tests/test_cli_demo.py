@@ -122,6 +122,7 @@ def test_a_damaged_checkpoint_is_one_line(
     assert "cannot resume from" in result.err
 
 
+@pytest.mark.slow
 def test_demo_compares_with_torch(capsys: Captured, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     argv = ["demo", "--compare", "torch", "--resume-on", "numpy", "--output", tmp_path, *SMALL]
@@ -136,6 +137,7 @@ def test_demo_compares_with_torch(capsys: Captured, tmp_path: Path) -> None:
             assert abs(entry["torch_accuracy"] - entry["test_accuracy"]) < 0.02, name
 
 
+@pytest.mark.slow
 def test_demo_compares_with_keras(tmp_path: Path) -> None:
     if not cli_backends.installed("keras"):
         pytest.skip("keras is not installed")

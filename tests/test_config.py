@@ -59,6 +59,7 @@ def test_keras_3_configs_are_read(entry: dict[str, Any]) -> None:
     assert opt.clipnorm == config["global_clipnorm"]
     for key in ("clipnorm", "initial_accumulator_value"):
         assert (key in said) == (config.get(key) is not None)
+    assert ("inside the root" in said) == (entry["class_name"] in {"Adagrad", "RMSprop"})
     for key in set(config) & {"beta_1", "beta_2", "rho", "epsilon", "momentum", "nesterov"}:
         assert getattr(opt, key) == config[key]
 

@@ -92,6 +92,23 @@ class Branching(Good):
     rule = branching
 
 
+@ao.rule(slots=("momentum",))
+def rounding(p, g, m, lr, mu, xp):
+    """Multiply coefficients, which float32 would round."""
+    m = mu * m - g
+    return p + xp.sqrt(g * (lr * mu)), m
+
+
+def test_coefficients_alone_are_no_part_of_a_rule() -> None:
+    """They are doubles in `coefficients`, and in a rule what the parameter is."""
+
+    class Rounding(Good):
+        rule = rounding
+
+    with pytest.raises(AssertionError, match=r"lr \* mu has coefficients alone"):
+        check_optimizer(Rounding)
+
+
 class Incomplete(Good):
     def coefficients(self, *args: Any) -> Coefficients:
         return {"lr": 0.1}

@@ -116,6 +116,7 @@ print("done")
     assert run(program) == "done"
 
 
+@pytest.mark.slow
 def test_in_spawned_processes(tmp_path: Path) -> None:
     """Processes that start together, with no kernel on disk yet, all get one."""
     environment = {**os.environ, _cpu_store.VARIABLE: str(tmp_path / "kernels")}
@@ -130,6 +131,7 @@ def test_in_spawned_processes(tmp_path: Path) -> None:
     assert files and all(file.suffix == ".kernel" for file in files)
 
 
+@pytest.mark.slow
 def test_second_process_needs_no_compiler(tmp_path: Path) -> None:
     """Kernels come from disk without Numba, unless they are damaged or not to be kept."""
     place = tmp_path / "kernels"
@@ -174,6 +176,7 @@ def test_an_interrupt_waits_for_the_step() -> None:
     """Ctrl-C during a long sweep is raised when it is over; all elements have moved."""
     program = """
 import os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 n = 20_000_000
 params = [np.zeros(n, np.float32)]
 slots = [{name: np.ones(n, np.float32) for name in rule.slots}]

@@ -185,6 +185,23 @@ def test_skip_under_jit(name: str, backend: TestBackend) -> None:
     equal(left, before)
 
 
+@pytest.mark.needs("jax")
+def test_raise_without_jit(backend: TestBackend) -> None:
+    """A step that nothing compiles can raise; a compiled one says so when it is traced."""
+    import jax
+
+    opt, params = make("Adam", nonfinite="raise"), backend.tree(small(1))
+    state = opt.init_state(params)
+    found, state = opt.stateless_apply(state, backend.tree(small(2)), params)
+    assert int(state["iterations"]) == 1
+    bad = small(3)
+    bad[0][1, 1] = np.inf
+    with pytest.raises(ValueError, match="NaN or infinite entry at step 1"):
+        opt.stateless_apply(state, backend.tree(bad), found)
+    with pytest.raises(ValueError, match="compiled step"):
+        jax.jit(opt.stateless_apply)(state, backend.tree(small(2)), found)
+
+
 WITHOUT_X64 = """
 import warnings
 warnings.simplefilter("error")

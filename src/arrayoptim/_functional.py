@@ -85,36 +85,22 @@ class Functional(Stepping):
         compiler = _compiler(leaves)
         values = {n: self._value(n, state, compiler) for n in self.hyperparameters}
         norm = self._norm(values, gradients)
-        if compiler is None and norm is not None and self._refuses(norm, old.iterations):
+        traced = compiler is not None and norm is not None and compiler.traced(norm)
+        if traced and self.nonfinite == "raise":
+            raise ValueError(
+                'nonfinite="raise" cannot raise from a compiled step; use "skip" and read '
+                'state["skipped"]'
+            )
+        if norm is not None and not traced and self._refuses(norm, old.iterations):
             return params, {**state, "skipped": state["skipped"] + 1}
         step, scalars = self._step(values, old, norm, compiler.xp if compiler else np)
         new_leaves, new_slots = sweep(step, leaves, gradients, old.slots, in_place=False)
         new = State(described, old.names, new_slots, scalars, old.iterations + 1, old.skipped)
         result = structure.build(new_leaves), new.to_tree(structure, state["hyper"])
-        if compiler is None or self.nonfinite == "ignore":
+        if not traced or self.nonfinite == "ignore":
             return result
-        chosen: tuple[Tree, dict[str, Any]] = self._selected(
-            compiler, norm, (params, state), result
-        )
+        chosen: tuple[Tree, dict[str, Any]] = _selected(norm, (params, state), result)
         return chosen
-
-    def _selected(self, compiler: Backend, norm: Array, old: Any, new: Any) -> Any:
-        """Keep the old parameters and state where a gradient was not finite."""
-        if self.nonfinite == "raise":
-            raise ValueError(
-                'nonfinite="raise" cannot raise from a compiled step; use "skip" and read '
-                'state["skipped"]'
-            )
-        xp = compiler.xp
-        finite = xp.isfinite(norm)
-        (new_params, new_state), (params, state) = new, old
-        fallback = (params, {**state, "skipped": state["skipped"] + 1})
-        kept, _ = flatten(fallback, "state")
-        taken, structure = flatten((new_params, new_state), "state")
-        chosen = [
-            None if a is None else xp.where(finite, a, b) for a, b in zip(taken, kept, strict=True)
-        ]
-        return structure.build(chosen)
 
     def _numbers(self) -> dict[str, Any]:
         return {
@@ -157,6 +143,19 @@ class Functional(Stepping):
         if missing:
             raise ValueError(f"the state lacks the slots {', '.join(missing)} of {self!r}")
         return flat
+
+
+def _selected(norm: Array, old: Any, new: Any) -> Any:
+    """Keep the old parameters and state where a gradient was not finite."""
+    xp = backend_of(norm).xp
+    params, state = old
+    kept, _ = flatten((params, {**state, "skipped": state["skipped"] + 1}), "state")
+    taken, structure = flatten(new, "state")
+    finite = xp.isfinite(norm)
+    chosen = [
+        None if a is None else xp.where(finite, a, b) for a, b in zip(taken, kept, strict=True)
+    ]
+    return structure.build(chosen)
 
 
 def _differ(name: str, x: Array, p: Array) -> bool:

@@ -199,6 +199,20 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
     return -xp.expm1(t * xp.log(beta))
 
 
+def finite(value: Any, what: str) -> float:
+    """Give a finite number that came as a number or as an array that holds one.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    array = np.asarray(value)
+    if array.shape != () or array.dtype.kind not in "iuf" or not np.isfinite(array):
+        raise ValueError(f"{what}: found {value!r}, wanted a finite number")
+    return float(array)
+
+
 def counter(value: Any, what: str) -> int:
     """Give a step counter that came as an integer, or as a float or array that holds one.
 

@@ -19,6 +19,9 @@ _RENAMED = {"learning_rate": "lr", "global_clipnorm": "clipnorm"}
 # What Keras 3 computes without naming it in the configuration.
 _IMPLIED: dict[str, dict[str, Any]] = {"nadam": {"schedule_decay": 1.0}}
 
+# Where Keras 3 adds epsilon inside the root, and all rules here outside.
+_EPSILON_INSIDE = frozenset({"adagrad", "rmsprop"})
+
 # Values that ask for nothing, by name; None asks for nothing anywhere.
 _IDLE: dict[str, Any] = {"use_ema": False, "initial_accumulator_value": 0.0}
 
@@ -44,6 +47,8 @@ def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], 
         return dict(config), []
     known = dict(_IMPLIED.get(class_name.lower(), {}))
     lost = []
+    if class_name.lower() in _EPSILON_INSIDE and config.get("epsilon"):
+        lost.append(f"the place of epsilon={config['epsilon']!r} (Keras 3 adds it inside the root)")
     for name, value in config.items():
         if value is None or value == _IDLE.get(name, object()):
             continue

@@ -1,4 +1,4 @@
-"""Finding arrays that share memory."""
+"""Finding arrays that share memory, some by the addresses alone."""
 
 from __future__ import annotations
 
@@ -39,3 +39,37 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
                 return min(other[2], entry[2]), max(other[2], entry[2])
         active.append(entry)
     return None
+
+
+Addresses = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Occupied:
+    """Stretches of memory.
+
+    Parameters
+    ----------
+    starts, ends : numpy.ndarray of int64
+        Address of the first byte of each, and of the one after its last.
+    """
+
+    def __init__(self, starts: Addresses, ends: Addresses) -> None:
+        order = np.argsort(starts, kind="stable")
+        self._starts = starts[order]
+        self._furthest = np.maximum.accumulate(np.concatenate([[0], ends[order]]))
+
+    def touched(self, starts: Addresses, ends: Addresses) -> Addresses:
+        """Give the places of those stretches that reach into one of these."""
+        before = np.searchsorted(self._starts, ends)
+        return np.flatnonzero(self._furthest[before] > starts)
+
+
+def bounds(arrays: Sequence[Array]) -> tuple[Addresses, Addresses]:
+    """Give the first address of each array and the one after its last; 0 and 0 where unknown."""
+    spans = [backend_of(array).span(array) for array in arrays]
+    found = [
+        (0, 0) if span is None or span.size == 0 else np.lib.array_utils.byte_bounds(span)
+        for span in spans
+    ]
+    table = np.array(found, np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]

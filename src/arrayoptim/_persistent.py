@@ -13,7 +13,7 @@ from . import _checks as checks
 from ._arrays import backend_of
 from ._declared import ALIASES
 from ._keras3_config import translate
-from ._restore import LoadReport, from_list, from_record
+from ._restore import LoadReport, blaming, from_list, from_record
 from ._state import State
 from ._stepping import Stepping
 from ._typing import Array
@@ -183,18 +183,21 @@ class Persistent(Stepping):
 
     def _load(self, record: persistence.Record, strict: bool, hyperparameters: bool) -> LoadReport:
         name = type(self).__name__
-        if record.class_name is not None and record.class_name.lower() != name.lower():
-            raise ValueError(
-                f"the file holds the state of {record.class_name}, wanted {name}; "
-                "arrayoptim.load() makes the optimizer that a file describes"
-            )
-        with self._lock:
-            wanted = self._recorded_hyper(record) if hyperparameters else dict(self._hyper)
+        with self._lock, blaming(record):
+            if record.class_name is not None and record.class_name.lower() != name.lower():
+                raise ValueError(
+                    f"found the state of {record.class_name}, wanted {name}; arrayoptim.load() "
+                    "makes the optimizer that a file describes"
+                )
+            before, lost = self._hyper, list[str]()
+            wanted = dict(before)
+            if hyperparameters:
+                wanted, lost = self._recorded_hyper(record)
+            record.notes.extend(f"not taken over: {what}" for what in lost)
             if self._state is None:
                 self._hyper, self._pending, self._pending_strict = wanted, record, strict
                 self._first_iteration = record.iterations or 0
                 return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
-            before = self._hyper
             self._hyper = wanted
             try:
                 new, report = from_record(self._reshaped(self._state), record, strict=strict)
@@ -218,10 +221,10 @@ class Persistent(Stepping):
             raise ValueError("load before init(params): the file's optimizer has other slots")
         return self._fresh(like, state.leaves)
 
-    def _recorded_hyper(self, record: persistence.Record) -> dict[str, Any]:
-        """Give the hyperparameters after loading: the file's, checked, over the present ones."""
+    def _recorded_hyper(self, record: persistence.Record) -> tuple[dict[str, Any], list[str]]:
+        """Give the file's hyperparameters, checked, over the present ones, and what is lost."""
         own = record.source.startswith("arrayoptim")
-        found, _ = translate(type(self).__name__, record.config or {})
+        found, lost = translate(type(self).__name__, record.config or {})
         config = {ALIASES.get(name, name): value for name, value in found.items()}
         values = dict(self._hyper)
         for name, declared in type(self).hyperparameters.items():
@@ -230,12 +233,12 @@ class Persistent(Stepping):
             elif isinstance(config.get(name), dict):
                 if not callable(values[name]):
                     raise ValueError(
-                        f"the file was saved with a schedule for {name} "
-                        f"({config[name]}); construct the optimizer with that schedule first"
+                        f"saved with a schedule for {name} ({config[name]}); construct the "
+                        "optimizer with that schedule first"
                     )
             elif name in config:
                 values[name] = declared.validate(config[name], type(self).__name__)
-        return values
+        return values, lost
 
     def _fresh(
         self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
@@ -244,7 +247,8 @@ class Persistent(Stepping):
         if isinstance(pending, list):
             state = from_list(state, pending, type(self).__name__)
         elif pending is not None:
-            state, _ = from_record(state, pending, strict=self._pending_strict)
+            with blaming(pending):
+                state, _ = from_record(state, pending, strict=self._pending_strict)
         return state
 
     def _replace_state(self, state: State) -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._arrays import backend_of
-from ._hyper import counter
+from ._hyper import counter, finite
 from ._state import State
 from ._typing import Array
 
 if TYPE_CHECKING:
     from .persistence import Record
+
+
+@contextmanager
+def blaming(record: Record) -> Iterator[None]:
+    """Say in every error which file it was; what is wrong in a file is a ValueError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{record.origin}: {error}") from error
 
 
 @dataclass
@@ -86,7 +96,7 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     if layout[0]:
         new.iterations = counter(head.pop(0), f"{class_name} weights[0], iterations")
     for name, value in zip(list(new.scalars)[: layout[1]], head, strict=True):
-        new.scalars[name] = _scalar(value, f"{class_name} scalar {name}")
+        new.scalars[name] = finite(value, f"{class_name} scalar {name}")
     # A list without them: zero masters give way to the parameters at the next step.
     chosen = entries if len(arrays) == n_slots else keras
     values = []
@@ -100,13 +110,6 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     zeros = [np.zeros(leaf.shape, np.float32) for _, leaf, _ in entries[len(values) :]]
     new.put([*values, *zeros])
     return new
-
-
-def _scalar(value: Any, what: str) -> float:
-    array = np.asarray(value)
-    if array.shape != () or array.dtype.kind not in "iuf" or not np.isfinite(array):
-        raise ValueError(f"{what}: found {value!r}, wanted a finite number")
-    return float(array)
 
 
 def _fault(value: Any, old: Array) -> str | None:
@@ -138,7 +141,7 @@ def from_record(state: State, record: Record, *, strict: bool) -> tuple[State, L
     _match_scalars(new, record, report)
     if strict and report.faults:
         raise ValueError(
-            f"the file's state does not fit these parameters. {report.faults}. "
+            f"the state in it does not fit these parameters. {report.faults}. "
             "strict=False loads what fits and returns a report"
         )
     if record.iterations is not None:

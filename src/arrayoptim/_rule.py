@@ -114,7 +114,8 @@ def grammar_errors(rule: Rule) -> list[str]:
     """Say where a rule leaves the grammar that all engines share.
 
     The body is straight-line: assignments and one ``return`` of the parameter and the slots, with
-    no literal, branch, loop or in-place write, and only functions of `VOCABULARY`.
+    no literal, branch, loop or in-place write, only functions of `VOCABULARY`, and no arithmetic
+    on coefficients alone.
 
     Parameters
     ----------
@@ -131,6 +132,7 @@ def grammar_errors(rule: Rule) -> list[str]:
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
     errors = [fault for statement in body for fault in _statement_errors(statement, rule.kind)]
+    errors += [fault for statement in body for fault in _scalar_errors(statement, rule)]
     last = body[-1] if body else None
     wanted = 1 + len(rule.slots)
     if not isinstance(last, ast.Return) or last.value is None:
@@ -157,6 +159,18 @@ def _statement_errors(statement: ast.stmt, kind: Kind) -> Iterator[str]:
             yield f"line {node.lineno}: {type(node).__name__} is outside the grammar"
         elif isinstance(node, ast.operator | ast.unaryop) and not isinstance(node, _OPERATORS):
             yield f"line {statement.lineno}: operator {type(node).__name__} is outside the grammar"
+
+
+def _scalar_errors(statement: ast.stmt, rule: Rule) -> Iterator[str]:
+    """Find arithmetic on coefficients alone, which a float32 parameter would round to float32."""
+    for node in ast.walk(statement):
+        if rule.kind == "elementwise" and isinstance(node, ast.BinOp):
+            names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} - {"xp"}
+            if names and names <= set(rule.coefficients):
+                yield (
+                    f"line {node.lineno}: {ast.unparse(node)} has coefficients alone; compute it "
+                    "in coefficients(), in double precision"
+                )
 
 
 def _call_errors(node: ast.Call) -> Iterator[str]:

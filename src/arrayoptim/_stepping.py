@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from . import _checks as checks
 from ._arrays import backend_of
 from ._formula import Formula
-from ._hyper import counter
+from ._hyper import counter, finite
+from ._registry import nearest
 from ._state import State
 from ._trees import Structure, flatten
 from ._typing import Array, Tree
@@ -198,6 +199,22 @@ class Stepping(Formula):
                 return scalars[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a hyperparameter or scalar state; refuse what is neither, such as a misspelt one."""
+        if name.startswith("_") or hasattr(type(self), name):
+            super().__setattr__(name, value)
+            return
+        scalars = self._state.scalars if self._state else self.initial_scalars()
+        if name not in scalars:
+            known = [*self.hyperparameters, "learning_rate", "iterations", *scalars]
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r} to set{nearest(name, known)}; "
+                "a subclass may declare it, and names with a leading underscore are free"
+            )
+        if self._state is None:
+            raise ValueError(f"{name} belongs to the state; call init(params) first")
+        self._state.scalars[name] = finite(value, f"{type(self).__name__}.{name}")
+
     def reset(self) -> None:
         """Forget all state; the hyperparameters stay."""
         # Annotated here and not in the class, where type checkers take them for hyperparameters.
@@ -280,6 +297,7 @@ class Stepping(Formula):
             return leaves
         step, scalars = self._host_step(values, state, norm)
         sweep_served = prepared.served(step, gradients)
+        gradients = prepared.apart(leaves, gradients)
         self._interrupted = True
         sweep_served()
         new, slots = prepared.sweep_others(step, leaves, gradients, state.slots)

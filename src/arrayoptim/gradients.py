@@ -15,6 +15,8 @@ from ._stages import clip
 from ._trees import Structure, flatten
 from ._typing import Array, Scalar, Tree
 
+_TINY = 2.0**-900
+
 
 def clip_norm(g: Array, c: Scalar, n: Scalar) -> Array:
     """Scale a gradient down where a norm exceeds its bound.
@@ -87,10 +89,10 @@ def global_norm(
         for i, g in enumerate(gradients)
         if g is not None
     )
-    if math.isfinite(total) or any(not _all_finite(g) for g in given):
+    if _TINY < total < math.inf or any(not _all_finite(g) for g in given):
         return math.sqrt(total)
-    # Finite float64 gradients above 1e154: squares overflow, their quarter-range scaling does not.
-    scale = 2.0**-600
+    # Squares of float64 entries above 1e154 overflow, those below 1e-154 vanish: move them nearer.
+    scale = 2.0 ** (600 if total <= _TINY else -600)
     return math.sqrt(sum(_squares(g, scale) for g in given)) / scale
 
 
@@ -130,7 +132,7 @@ def _squares(g: Array, scale: float) -> float:
         g = _real(g)
         view = backend.host_view(g)
         if view is not None:
-            return sum_of_squares(view if scale == 1.0 else view * scale)
+            return sum_of_squares(view if scale == 1.0 else view.astype(np.float64) * scale)
         g = backend.cast(g, "float64")
         return float(backend.xp.sum(backend.xp.square(g if scale == 1.0 else g * scale)))
 

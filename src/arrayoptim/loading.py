@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ._restore import blaming
 from .optimizer import Optimizer
 from .optimizers import deserialize
 
@@ -26,7 +27,13 @@ def load(filepath: str | Path) -> Optimizer:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it holds no whole optimizer, or does not say of which class.
+        If it holds no whole optimizer, or does not say of which class, or if a hyperparameter was a
+        schedule, which no file can hold.
+
+    Warns
+    -----
+    UserWarning
+        If Keras 3 was asked for what this library cannot honour; the message lists it.
     """
     from . import persistence
 
@@ -36,6 +43,15 @@ def load(filepath: str | Path) -> Optimizer:
             f"{filepath} does not say which optimizer it is of ({record.source}); construct the "
             "optimizer and use load_weights"
         )
-    optimizer = deserialize({"class_name": record.class_name, "config": record.config})
+    # What Keras 3 starts Adagrad's accumulators with is in the file's accumulators.
+    config = {k: v for k, v in record.config.items() if k != "initial_accumulator_value"}
+    with blaming(record):
+        schedules = [f"{k} ({v})" for k, v in config.items() if isinstance(v, dict)]
+        if schedules:
+            raise ValueError(
+                f"saved with a schedule for {', '.join(schedules)}; construct the optimizer with "
+                "that schedule and use load_weights"
+            )
+        optimizer = deserialize({"class_name": record.class_name, "config": config})
     optimizer._load(record, strict=True, hyperparameters=False)
     return optimizer

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import COMPUTE
+from .._overlap import Addresses, Occupied
 from .._rounding import NOISE
 from .._rule import Rule
 from . import _cpu_threads as threads
@@ -65,6 +66,8 @@ class Batch:
         parts = 1 if reals(self.dtype) == self.dtype else 2
         sizes = [parts * math.prod(shape) for shape in reader.shapes]
         self.elements: int = sum(sizes)
+        self._sizes = np.asarray(sizes, np.int64)
+        self._apart = b""
         self._chunks, count = cut(sizes), len(sizes)
         self._pointers = np.zeros((count, len(columns)), np.int64)
         self._gradients, self._found = np.zeros((2, count, 1), np.int64)
@@ -104,7 +107,20 @@ class Batch:
         """
         return not self._params.read(params) and self._params.same == len(params)
 
-    def take_up(self, grads: tuple[Any, ...], paths: Sequence[str]) -> Any:
+    def stretches(self) -> tuple[Addresses, Addresses]:
+        """Give the first address of each parameter, and the one after its last.
+
+        Returns
+        -------
+        (numpy.ndarray, numpy.ndarray)
+            The addresses.
+        """
+        starts = self._pointers[:, 0]
+        return starts, starts + self._sizes * ITEMSIZE[reals(self.dtype)]
+
+    def take_up(
+        self, grads: tuple[Any, ...], paths: Sequence[str], occupied: Occupied
+    ) -> tuple[Any, ...]:
         """Note where the gradients are.
 
         Parameters
@@ -113,10 +129,12 @@ class Batch:
             One gradient for each parameter.
         paths : sequence of str
             What messages call the leaves of the tree.
+        occupied : Occupied
+            The memory that the step writes. A gradient that reaches into it is copied.
 
         Returns
         -------
-        object
+        tuple
             What must live until the gradients have been used.
         """
         refused = self._located.read(grads)
@@ -124,10 +142,12 @@ class Batch:
             for k in refused:
                 self.reader.check(grads[k], k, self.dtype, paths[self.places[k]])
             grads = self._conformed(grads)
-        if self._located.same:
-            # Kernels take it that a gradient is not the parameter itself.
-            same = self._gradients[:, 0] == self._pointers[:, 0]
-            grads = self._replaced(grads, np.flatnonzero(same & (self._gradients[:, 0] != 0)))
+        # Most programs write gradients where they were.
+        if self._gradients.tobytes() != self._apart:
+            starts = self._gradients[:, 0]
+            ends = starts + self._sizes * ITEMSIZE[reals(self._kind)]
+            grads = self._replaced(grads, occupied.touched(starts, ends))
+            self._apart = self._gradients.tobytes()
         return grads
 
     def _use(self, kind: str) -> None:
@@ -135,7 +155,7 @@ class Batch:
         if kind not in self._kinds:
             column = Column(self.reader, kind, self._gradients, 0, False, self._pointers)
             self._kinds[kind] = column
-        self._kind, self._located = kind, self._kinds[kind]
+        self._kind, self._located, self._apart = kind, self._kinds[kind], b""
 
     def _conformed(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Take the dtype that all gradients have; copy those that are not as kernels need them."""

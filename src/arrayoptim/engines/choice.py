@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._arrays import backend_of
+from .._overlap import Occupied, bounds
 from .._rule import Rule
 from .._storage import Layout
 from .._typing import Array
@@ -156,6 +157,22 @@ class Prepared:
             self.seconds = perf_counter() - start
 
         return timed
+
+    def apart(
+        self, leaves: Sequence[Array | None], grads: Sequence[Array | None]
+    ) -> Sequence[Array | None]:
+        """Copy those gradients of the other parameters whose memory the step writes.
+
+        The CPU engine, which steps first, does so itself.
+        """
+        written = [p for p in leaves if p is not None and backend_of(p).writable(p)]
+        asked = [i for i in self.others if grads[i] is not None and backend_of(grads[i]).mutable]
+        if not written or not asked:
+            return grads
+        new = list(grads)
+        for k in Occupied(*bounds(written)).touched(*bounds([grads[i] for i in asked])):
+            new[asked[k]] = backend_of(grads[asked[k]]).copy(grads[asked[k]])
+        return new
 
     def sweep_others(
         self,

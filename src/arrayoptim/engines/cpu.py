@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import COMPUTE
+from .._overlap import Occupied
 from .._rounding import GROUP
 from .._rule import Rule
 from .._typing import Array
@@ -151,6 +152,8 @@ class Plan:
         self._batches = [
             _batch(rule, key, mine, among_all[mine], params, slots) for key, mine in groups.items()
         ]
+        starts, ends = zip(*(batch.stretches() for batch in self._batches), strict=True)
+        self._occupied = Occupied(np.concatenate(starts), np.concatenate(ends))
 
     def fits(self, params: Sequence[Array]) -> bool:
         """Whether the plan is for these arrays, where they are now.
@@ -268,7 +271,10 @@ class Plan:
         # All gradients are looked at before anything is written.
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
-        return [(batch, batch.take_up(batch.take(grads), self._paths)) for batch in self._batches]
+        return [
+            (batch, batch.take_up(batch.take(grads), self._paths, self._occupied))
+            for batch in self._batches
+        ]
 
 
 def _batch(

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def read(path: str | Path) -> Record:
         If it is damaged, of another kind, newer, or without an optimizer's state.
     """
     with _opened(Path(path)) as (root, optimizer):
-        return _interpret(root, optimizer).loaded()
+        return replace(_interpret(root, optimizer).loaded(), origin=str(path))
 
 
 def describe(path: str | Path) -> Record:
@@ -104,8 +105,9 @@ def read_group(group: Any) -> Record:
     ValueError
         As for `read`.
     """
-    with _blaming(f"{group.file.filename} {group.name}"):
-        return _interpret(group, None).loaded()
+    origin = f"{group.file.filename} {group.name}"
+    with _blaming(origin):
+        return replace(_interpret(group, None).loaded(), origin=origin)
 
 
 @contextmanager

@@ -34,6 +34,8 @@ class Record:
         What the source does not save, and what was left out.
     skipped : int
         The number of steps left out for non-finite gradients.
+    origin : str
+        What messages call the file.
     """
 
     source: str
@@ -45,6 +47,7 @@ class Record:
     paths: dict[str, list[str]] | None
     notes: list[str] = field(default_factory=list)
     skipped: int = 0
+    origin: str = "the file"
 
     def loaded(self) -> Record:
         """Give the same record with every array read into memory.
