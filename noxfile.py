@@ -30,6 +30,9 @@ BACKENDS = {
     "jax": ["jax"],
     "array_api_strict": [],
 }
+FRAMEWORKS = ["keras", "optax"]  # what examples and comparisons need besides, where all is asked for
+DOCTEST = ["--doctest-modules", "--doctest-glob=*.rst"]
+EXAMPLES = ["src/arrayoptim", "docs", "tests/test_readme.py"]
 PAIRS = [(python, name) for python in PYTHONS for name in ("numpy", "jax", "strict")]
 PAIRS += [(FULL, "torch"), (FULL, "all")]
 
@@ -44,14 +47,19 @@ def backends(name: str) -> tuple[list[str], dict[str, str]]:
     short = {"strict": "array_api_strict"}
     chosen = list(BACKENDS) if name == "all" else [short.get(name, name)]
     needed = [requirement for backend in chosen for requirement in BACKENDS[backend]]
+    needed += FRAMEWORKS if name == "all" else []
     return needed, {"ARRAYOPTIM_TEST_BACKENDS": ",".join(chosen)}
 
 
 def check(session: nox.Session, name: str, *options: str) -> None:
-    """Install the package and a choice of backends, then run pytest on every core."""
+    """Install the package and a choice of backends, then run pytest on every core.
+
+    With all backends the examples of docstrings and docs run too.
+    """
     needed, variables = backends(name)
+    examples = [*DOCTEST, "tests", *EXAMPLES[:2]] if name == "all" else []
     session.install("-e", ".[demo]", *group("coverage"), *needed)
-    session.run("pytest", *PARALLEL, *options, *session.posargs, env=variables)
+    session.run("pytest", *PARALLEL, *options, *examples, *session.posargs, env=variables)
 
 
 @nox.session(tags=["quick"])
@@ -101,11 +109,8 @@ def minimums(session: nox.Session) -> None:
 def doctest(session: nox.Session, backend: str) -> None:
     """Run the examples of docstrings, README and docs; "all": those for other libraries too."""
     needed, variables = backends(backend)
-    others = ["keras", "optax"] if backend == "all" else []
-    session.install("-e", ".", *group("test"), *needed, *others)
-    paths = ["src/arrayoptim", "docs", "tests/test_readme.py"]
-    options = ["--doctest-modules", "--doctest-glob=*.rst"]
-    session.run("pytest", *options, *paths, *session.posargs, env=variables)
+    session.install("-e", ".", *group("test"), *needed)
+    session.run("pytest", *DOCTEST, *EXAMPLES, *session.posargs, env=variables)
 
 
 @nox.session(python=FULL)

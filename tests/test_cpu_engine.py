@@ -60,6 +60,11 @@ def coefficients(rule: Any, seed: int = 3) -> dict[str, float]:
     return {name: float(rng.uniform(0.001, 0.999)) for name in rule.coefficients}
 
 
+def typed(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the same numbers for each type of arithmetic."""
+    return dict.fromkeys(("float32", "float64"), values)
+
+
 def copies(slots: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the slots in memory of their own."""
     return [{name: array.copy(order="K") for name, array in slot.items()} for slot in slots]
@@ -74,7 +79,7 @@ def by_arrays(
     rule: Any, values: dict[str, float], params: list[Any], grads: list[Any], slots: list[Any]
 ) -> tuple[list[Any], list[Any]]:
     """Return parameters and slots after a step by the array engine."""
-    step = Step(Layout(rule), values)
+    step = Step(Layout(rule), typed(values))
     new, state = sweep(step, params, grads, slots, in_place=False)
     return list(new), list(state)
 
@@ -108,7 +113,7 @@ def test_every_rule_bit_for_bit(rule: Any, dtype: str) -> None:
     for step in range(2):
         grads, values = draw(20 + step, SHAPES, dtype), coefficients(rule, step)
         params, slots = by_arrays(rule, values, params, grads, slots)
-        plan.sweep(grads, values)
+        plan.sweep(grads, typed(values))
     same(mine, params)
     same(column(state), column(slots))
 
@@ -120,7 +125,7 @@ def test_every_stage_bit_for_bit(rule: Any) -> None:
     slots = state_of(rule, SHAPES, "float32", "average")
     values = coefficients(rule) | VALUES
     wanted = [specified(rule, values, *x) for x in zip(params, grads, slots, strict=True)]
-    Plan(rule, params, slots).sweep(grads, values)
+    Plan(rule, params, slots).sweep(grads, typed(values))
     same(params, [p for p, _ in wanted])
     same(column(slots), column([new for _, new in wanted]))
 
@@ -143,7 +148,7 @@ def test_half_precision_bit_for_bit(dtype: str, grad_dtype: str, master: bool) -
     for step in range(2):
         grads, values = draw(20 + step, SHAPES, grad_dtype), coefficients(rule, step)
         params, slots = by_arrays(rule, values, params, grads, slots)
-        plan.sweep(grads, values)
+        plan.sweep(grads, typed(values))
         same(mine, params)
         same(column(state), column(slots))
         params[3][:10] = mine[3][:10] = np_dtype(dtype).type(0.625)
@@ -159,7 +164,7 @@ def test_complex_bit_for_bit(dtype: str) -> None:
     grads = draw(2, SHAPES, dtype)
     grads[0] = grads[0].real.copy()
     params, slots = by_arrays(rule, values, params, grads, slots)
-    plan.sweep(grads, values)
+    plan.sweep(grads, typed(values))
     same(mine, params)
     same(column(state), column(slots))
 
@@ -180,7 +185,7 @@ def test_special_values_bit_for_bit() -> None:
     with np.errstate(all="ignore"):
         values = {"c": 0.3, "d": 0.7}
         wanted = everything(params, grads, a, b, np.float32(0.3), np.float32(0.7), np)
-    Plan(everything, [params], slots).sweep([grads], values)
+    Plan(everything, [params], slots).sweep([grads], typed(values))
     for found, want in zip((params, a, b), wanted, strict=True):
         np.testing.assert_array_equal(np.isnan(found), np.isnan(want))
         known = ~np.isnan(want)
@@ -227,7 +232,7 @@ def test_any_number_of_threads() -> None:
         params, slots = draw(1, shapes, "float32"), state_of(rule, shapes, "float32")
         plan = Plan(rule, params, slots, threads=threads)
         for _ in range(3):
-            plan.sweep(draw(2, shapes, "float32"), values)
+            plan.sweep(draw(2, shapes, "float32"), typed(values))
         found.append([*params, *column(slots)])
     for other in found[1:]:
         same(other, found[0])
@@ -239,7 +244,7 @@ def test_numbers_for_each_parameter() -> None:
     params, slots = draw(1, SHAPES, "float32"), state_of(rule, SHAPES, "float32")
     mine, state = [p.copy() for p in params], copies(slots)
     rates, grads = np.linspace(0.1, 0.2, len(SHAPES)), draw(2, SHAPES, "float32")
-    Plan(rule, mine, state).sweep(grads, values | {"lr": rates})
+    Plan(rule, mine, state).sweep(grads, typed(values | {"lr": rates}))
     for k, rate in enumerate(rates):
         given = [params[k]], [grads[k]], [slots[k]]
         (params[k],), (slots[k],) = by_arrays(rule, values | {"lr": rate}, *given)
@@ -260,7 +265,7 @@ def test_arrays_of_several_kinds_in_one_plan() -> None:
     sums, _ = plan.sums_of_squares(grads)
     reals = [g if g is None or g.dtype.kind != "c" else g.view("float32") for g in grads]
     assert sums == [0.0 if g is None else sum_of_squares(g) for g in reals]
-    plan.sweep(grads, values)
+    plan.sweep(grads, typed(values))
     params, slots = by_arrays(rule, values, params, grads, slots)
     same(mine, params)
     same(column(state), column(slots))

@@ -13,7 +13,17 @@ from arrayoptim.engines import _cpu_readers
 from arrayoptim.engines.cpu import Plan, refusal
 from backends import TestBackend, np_dtype
 from optimizers_under_test import same
-from test_cpu_engine import SHAPES, adam, by_arrays, coefficients, column, copies, draw, state_of
+from test_cpu_engine import (
+    SHAPES,
+    adam,
+    by_arrays,
+    coefficients,
+    column,
+    copies,
+    draw,
+    state_of,
+    typed,
+)
 
 
 @pytest.fixture(params=["objects", "attributes"])
@@ -49,7 +59,7 @@ def test_same_for_every_library(backend: TestBackend, route: str, dtype: str) ->
         grads = draw(20 + step, shapes, dtype)
         params, slots = by_arrays(rule, values, params, grads, slots)
         assert plan.fits(mine)
-        plan.sweep(backend.tree(grads), values)
+        plan.sweep(backend.tree(grads), typed(values))
     same(backend.read(mine), params)
     same(backend.read(column(state)), column(slots))
 
@@ -72,7 +82,7 @@ def test_orders_of_memory(route: str) -> None:
             slots = state_of(rule, [shape] * 6, dtype)
             slots = [{k: np.array(v, order=order) for k, v in slot.items()} for slot in slots]
             mine, state = [p.copy(order="K") for p in params], copies(slots)
-            Plan(rule, mine, state).sweep(grads, values)
+            Plan(rule, mine, state).sweep(grads, typed(values))
             params, slots = by_arrays(rule, values, params, grads, slots)
             same(mine, params)
             same(column(state), column(slots))
@@ -87,7 +97,7 @@ def test_the_gradient_may_be_the_parameter(route: str) -> None:
     rule, values = adam(), coefficients(adam())
     params, slots = draw(1, SHAPES, "float32"), state_of(rule, SHAPES, "float32")
     mine, state = [p.copy() for p in params], copies(slots)
-    Plan(rule, mine, state).sweep([*mine[:3], mine[3][:], *mine[4:]], values)
+    Plan(rule, mine, state).sweep([*mine[:3], mine[3][:], *mine[4:]], typed(values))
     params, slots = by_arrays(rule, values, params, params, slots)
     same(mine, params)
 
@@ -124,9 +134,9 @@ def test_bad_gradients(route: str, grad: Any, error: type[Exception], message: s
     plan = Plan(rule, params, slots, paths=["c", "a/b"])
     good = np.ones(7, np.float32)
     with pytest.raises(error, match=message):
-        plan.sweep([good, grad], coefficients(rule))
+        plan.sweep([good, grad], typed(coefficients(rule)))
     with pytest.raises(ValueError, match="found 1 gradients, wanted 2"):
-        plan.sweep([good], coefficients(rule))
+        plan.sweep([good], typed(coefficients(rule)))
     same(params, before[0])
     same(column(slots), column(before[1]))
 
@@ -172,7 +182,7 @@ def test_torch_tensors(backend: TestBackend, route: str) -> None:
     zeros = [{name: np.zeros_like(p) for name in rule.slots} for p in host]
     assert all(refusal(rule, p, slot) is None for p, slot in zip(params, slots, strict=True))
     versions = [p._version for p in params]
-    Plan(rule, params, slots).sweep(grads, values)
+    Plan(rule, params, slots).sweep(grads, typed(values))
     assert all(p._version > old for p, old in zip(params, versions, strict=True))
     wanted, _ = by_arrays(rule, values, host, [g.numpy() for g in grads], zeros)
     same([p.detach().numpy().copy(order="C") for p in params], [w.copy(order="C") for w in wanted])
@@ -207,12 +217,12 @@ def test_torch_gradients_of_other_kinds(backend: TestBackend, route: str) -> Non
         param = torch.randn(3, 4)
         state = {name: torch.zeros(3, 4) for name in rule.slots}
         host, zeros = param.numpy().copy(), {k: v.numpy().copy() for k, v in state.items()}
-        Plan(rule, [param], [state]).sweep([grad], values)
+        Plan(rule, [param], [state]).sweep([grad], typed(values))
         wanted, _ = by_arrays(rule, values, [host], [grad.numpy()], [zeros])
         same([param.numpy()], wanted)
     plan = Plan(rule, [param], [state])
     with pytest.raises(TypeError, match="'0': the tensor is on device meta, wanted cpu"):
-        plan.sweep([torch.zeros(3, 4, device="meta")], values)
+        plan.sweep([torch.zeros(3, 4, device="meta")], typed(values))
 
 
 def test_bfloat16_slots(route: str) -> None:
@@ -223,7 +233,7 @@ def test_bfloat16_slots(route: str) -> None:
     slots = [{name: x.astype(kind) for name, x in slot.items()} for slot in slots]
     mine, state = [p.copy() for p in params], copies(slots)
     grads = draw(2, SHAPES, "float32")
-    Plan(rule, mine, state).sweep(grads, values)
+    Plan(rule, mine, state).sweep(grads, typed(values))
     params, slots = by_arrays(rule, values, params, grads, slots)
     same(mine, params)
     same(column(state), column(slots))
@@ -241,6 +251,6 @@ def test_lazy_torch_gradients(backend: TestBackend, route: str) -> None:
         state = {name: torch.zeros_like(param) for name in rule.slots}
         plain = grad.resolve_conj().resolve_neg()
         host, zeros = param.numpy().copy(), {k: v.numpy().copy() for k, v in state.items()}
-        Plan(rule, [param], [state]).sweep([grad], values)
+        Plan(rule, [param], [state]).sweep([grad], typed(values))
         wanted, _ = by_arrays(rule, values, [host], [plain.numpy()], [zeros])
         same([param.numpy()], wanted)

@@ -15,7 +15,7 @@ import pytest
 from arrayoptim.engines import _cpu_native, _cpu_store
 from arrayoptim.engines.cpu import Plan
 from optimizers_under_test import make, same
-from test_cpu_engine import adam, by_arrays, coefficients, column, draw, state_of
+from test_cpu_engine import adam, by_arrays, coefficients, column, draw, state_of, typed
 
 LARGE = [(300_000,), (50, 60), (150_000, 2)]
 
@@ -28,7 +28,7 @@ from arrayoptim.engines.cpu import Plan
 rule = ao.Adam().rule
 params = [np.linspace(-1, 1, 900_000, dtype=np.float32)]
 slots = [{name: np.ones(900_000, np.float32) for name in rule.slots}]
-values = dict(zip(rule.coefficients, (0.1, 0.9, 0.1, 0.8, 0.2, 0.01)))
+values = {"float32": dict(zip(rule.coefficients, (0.1, 0.9, 0.1, 0.8, 0.2, 0.01)))}
 
 def step():
     Plan(rule, params, slots, threads=2).sweep([params[0][::-1].copy()], values)
@@ -57,7 +57,7 @@ def steps(seed: int, count: int, threads: int) -> list[Any]:
     params, slots = draw(seed, LARGE, "float32"), state_of(rule, LARGE, "float32")
     plan = Plan(rule, params, slots, threads=threads)
     for step in range(count):
-        plan.sweep(draw(seed + step, LARGE, "float32"), coefficients(rule, step))
+        plan.sweep(draw(seed + step, LARGE, "float32"), typed(coefficients(rule, step)))
     return [*params, *column(slots)]
 
 
@@ -85,7 +85,7 @@ def test_one_plan_from_many_threads() -> None:
     values = dict(zip(rule.coefficients, np.ones(len(rule.coefficients)), strict=True))
     grads = [np.full(shapes[0], 0.5)]
     workers = [
-        threading.Thread(target=lambda: [plan.sweep(grads, values) for _ in range(10)])
+        threading.Thread(target=lambda: [plan.sweep(grads, typed(values)) for _ in range(10)])
         for _ in range(6)
     ]
     for worker in workers:

@@ -25,6 +25,7 @@ from test_cpu_engine import (
     draw,
     rules,
     state_of,
+    typed,
 )
 
 Bits = np.ndarray[Any, Any]
@@ -47,7 +48,7 @@ def test_stochastic_bfloat16_slots_bit_for_bit() -> None:
     ]
     mine, state, values = [p.copy() for p in params], copies(slots), coefficients(rule)
     seed = step_seed(-3, 41)
-    Plan(rule, mine, state).sweep(grads, values | {"seed": seed})
+    Plan(rule, mine, state).sweep(grads, typed(values), seed)
     for leaf, (p, g, slot) in enumerate(zip(params, grads, slots, strict=True)):
         c = [p.dtype.type(values[name]) for name in rule.coefficients]
         new, *exact = rule(p, g, *(slot[name].astype(p.dtype) for name in rule.slots), *c, np)
@@ -91,7 +92,7 @@ def test_kahan_bit_for_bit(dtype: str) -> None:
     for slot, p in zip(slots, params, strict=True):
         slot["compensation"] = np.asarray(p.astype(np.float32) * 2e-4).astype(p.dtype)
     mine, state, values = [p.copy() for p in params], copies(slots), coefficients(rule)
-    Plan(rule, mine, state).sweep(grads, values)
+    Plan(rule, mine, state).sweep(grads, typed(values))
     for k, (p, g, slot) in enumerate(zip(params, grads, slots, strict=True)):
         wide = stages.compensate(*(x.astype(np.float32) for x in (p, slot["compensation"])), np)
         c = [np.float32(values[name]) for name in rule.coefficients]
@@ -112,7 +113,7 @@ def test_small_steps_are_not_lost(slot: str) -> None:
     state = [{"momentum": np.zeros(300, np.float32), slot: more}]
     plan = Plan(rule, [p], state)
     for _ in range(1 << 9):
-        plan.sweep([np.ones(300, BFLOAT16)], values)
+        plan.sweep([np.ones(300, BFLOAT16)], typed(values))
     np.testing.assert_allclose(p.astype(np.float32), 1 - 2.0**-6, rtol=2.0**-9)
 
 
@@ -152,8 +153,7 @@ def test_codes_bit_for_bit(name: str, dtype: str, seed: int | None) -> None:
     ]
     compute = np.float64 if dtype == "float64" else np.float32
     wide = [{k: v.astype(compute) for k, v in slot.items()} for slot in wide]
-    more = {} if seed is None else {"seed": seed}
-    Plan(rule, mine, state).sweep(grads, values | more)
+    Plan(rule, mine, state).sweep(grads, typed(values), seed)
     new, exact = by_arrays(rule, values, params, grads, wide)
     same(mine, new)
     same(column(state), column(coded(rule, exact, seed)))
@@ -250,6 +250,6 @@ def test_training_in_fewer_bits(kind: str) -> None:
             g = (x[rows].T @ (x[rows] @ p - y[rows]) / 32).astype(np.float32)
             lr = 0.02 * (1 - t / 3000) * np.sqrt(1 - 0.999 ** (t + 1)) / (1 - 0.9 ** (t + 1))
             values = {"lr": lr, "b1": 0.9, "c1": 0.1, "b2": 0.999, "c2": 0.001, "eps": 1e-8}
-            plan.sweep([g], values | {"seed": step_seed(0, t)})
+            plan.sweep([g], typed(values), step_seed(0, t))
         losses[stored] = float(np.mean((x @ p - y) ** 2))
     assert losses[kind] < 1.5 * losses["float32"] + 1e-6

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._backend import COMPUTE
 from ._options import Options
 from ._rounding import step_seed
 from ._rule import Rule
@@ -76,26 +77,36 @@ class Formula(Options, ABC):
             )
         return True
 
-    def _host_step(
-        self, values: dict[str, Any], state: State, norm: Scalar | None
-    ) -> tuple[Step, dict[str, Scalar]]:
-        return self._step(values, state, norm, np)
-
     def _step(
         self, values: dict[str, Any], state: State, norm: Scalar | None, xp: Namespace
     ) -> tuple[Step, dict[str, Scalar]]:
-        """Compute everything of a step that does not depend on the single array."""
-        h = SimpleNamespace(**values)
+        """Compute everything of a step that does not depend on the single array.
+
+        For each type of arithmetic the hyperparameters are rounded to it first, and only then
+        combined, in double precision: so 1 - beta is the complement of the beta that an array is
+        multiplied with, and the weights of a moving average add up to 1 in float32 too.
+        """
         if "decay" in values:
-            h.lr = h.lr / (1.0 + h.decay * state.iterations)
-        with np.errstate(all="ignore"):
-            found = self.coefficients(h, state.iterations, state.scalars, xp)
-        if xp is np:
-            found = {name: float(value) for name, value in found.items()}
-        scalars = {name: found.pop(name) for name in state.scalars}
-        values, each = self._stage_values(h, norm, state.paths, xp)
+            values = values | {"lr": values["lr"] / (1.0 + values["decay"] * state.iterations)}
+        scalars: dict[str, Scalar] = {}
+        if state.scalars:
+            found = self._found(SimpleNamespace(**values), state, xp)
+            scalars = {name: found[name] for name in state.scalars}
+        numbers = {}
+        for compute in {COMPUTE[leaf.dtype] for leaf in state.leaves if leaf}:
+            h = SimpleNamespace(
+                **{k: self.hyperparameters[k].rounded(v, compute, xp) for k, v in values.items()}
+            )
+            found = self._found(h, state, xp)
+            coefficients = {name: found[name] for name in found if name not in scalars}
+            numbers[compute] = coefficients | self._stage_values(h, norm, state.paths, xp)
         by_chance = self.stochastic_rounding and self.state_dtype is not None
         if by_chance and xp is not np:
             raise ValueError("stochastic rounding does not serve a compiled step")
         seed = step_seed(self.seed, state.iterations) if by_chance else None
-        return Step(self._layout(self.rule), found | values, each, seed), scalars
+        return Step(self._layout(self.rule), numbers, seed), scalars
+
+    def _found(self, h: SimpleNamespace, state: State, xp: Namespace) -> dict[str, Scalar]:
+        with np.errstate(all="ignore"):
+            found = self.coefficients(h, state.iterations, state.scalars, xp)
+        return {k: float(v) for k, v in found.items()} if xp is np else found

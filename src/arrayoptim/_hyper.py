@@ -135,6 +135,25 @@ class Hyper:
         """Give the checked value of a schedule at a step."""
         return self._number(schedule(iterations), f"at step {iterations}: schedule of {self.owner}")
 
+    def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
+        """Give a number as the nearest of a data type that the interval allows.
+
+        Parameters
+        ----------
+        value : number, 0-d array or anything else
+            A value; what is no real number comes back as it is.
+        dtype : {"float32", "float64"}
+            The data type.
+        xp : module
+            Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
+        """
+        if self.interval is None or self.integer or value is None:
+            return value
+        near = xp.asarray(xp.asarray(value), dtype=getattr(xp, dtype))
+        if self.interval.text[-1] == ")" and np.isfinite(self.interval.high):
+            near = xp.minimum(near, np.nextafter(np.dtype(dtype).type(self.interval.high), 0))
+        return float(near) if xp is np else xp.asarray(near, dtype=xp.asarray(0.0).dtype)
+
     def _several(self, value: Any, owner: str) -> tuple[str, ...]:
         words = (value,) if isinstance(value, str) else value
         if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):

@@ -127,28 +127,26 @@ class Options(Declared):
 
     def _stage_values(
         self, h: SimpleNamespace, norm: Scalar | None, paths: Sequence[str], xp: Namespace
-    ) -> tuple[dict[str, Scalar], dict[str, list[Scalar]]]:
+    ) -> dict[str, Scalar | list[Scalar]]:
         """Give the numbers that the stages need; none where a stage is not used.
 
         Returns
         -------
-        values : dict
-            By the names that the engines know, for all parameters.
-        each : dict
-            The same, one number for each parameter.
+        dict
+            By the names that the engines know; a list has one number for each parameter.
         """
-        values = _clipping(h, norm, xp)
+        values: dict[str, Scalar | list[Scalar]] = _clipping(h, norm, xp)
         if h.ema_momentum is not None:
             values |= {"keep": h.ema_momentum, "new": 1.0 - h.ema_momentum}
-        decay = {}
+        decay: dict[str, Scalar] = {}
         if h.l2 is not None:
             decay["l2"] = h.l2
         if h.weight_decay is not None:
             decay["amount"] = h.lr * h.weight_decay
         if not decay or not self.exclude:
-            return values | decay, {}
+            return values | decay
         kept = [0.0 if excluded else 1.0 for excluded in self._excluded(paths)]
-        return values, {name: [value * k for k in kept] for name, value in decay.items()}
+        return values | {name: [value * k for k in kept] for name, value in decay.items()}
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import _checks as checks
 from ._arrays import backend_of
 from ._formula import Formula
@@ -295,7 +297,7 @@ class Stepping(Formula):
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
             return leaves
-        step, scalars = self._host_step(values, state, norm)
+        step, scalars = self._step(values, state, norm, np)
         sweep_served = prepared.served(step, gradients)
         gradients = prepared.apart(leaves, gradients)
         self._interrupted = True

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import _checks as checks
 from ._arrays import backend_of, is_array
 from ._stepping import Stepping
@@ -95,7 +97,7 @@ class Differentiating(Stepping):
             norm = self._norm(values, gradients)
             if norm is not None and self._refuses(norm, state.iterations):
                 return [(StateTarget(self, "skipped"), state.skipped + 1)]
-            step, scalars = self._host_step(values, state, norm)
+            step, scalars = self._step(values, state, norm, np)
             new_leaves, new_slots = sweep(step, leaves, gradients, state.slots, in_place=False)
         updates: list[tuple[Any, Any]] = [
             (StateTarget(self, "iterations"), state.iterations + 1),

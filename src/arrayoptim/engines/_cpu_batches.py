@@ -174,13 +174,18 @@ class Batch:
             raise RuntimeError("a copy of a gradient is not as wanted")
         return tuple(copies)
 
-    def prepare(self, values: Values, count: int | None, keep: Any) -> Callable[[], None]:
+    def prepare(
+        self, values: Mapping[str, Values], seed: int | None, count: int | None, keep: Any
+    ) -> Callable[[], None]:
         """Make all ready for a step on the arrays of the batch.
 
         Parameters
         ----------
-        values : mapping
-            Coefficients of the rule and the stages: numbers, or one for each leaf.
+        values : mapping of str to mapping
+            By the type of the arithmetic, coefficients of the rule and the stages by name: numbers,
+            or one for each leaf.
+        seed : int or None
+            That of the step where slots are rounded by chance.
         count : int or None
             Number of threads, if it is not to be the usual one.
         keep : object
@@ -191,11 +196,12 @@ class Batch:
         callable
             Carries out the step.
         """
-        recipe = self._recipes.find(tuple(values), self._kind)
+        numbers = values[self._compute]
+        recipe = self._recipes.find(tuple(numbers), self._kind, seed is not None)
         job = _Job.from_buffer_copy(self._job)
-        table: Any = self._numbers([values[name] for name in recipe.names], job)
-        if recipe.chance:
-            job[CELLS["seed"]] = int(values["seed"])
+        table: Any = self._numbers([numbers[name] for name in recipe.names], job)
+        if recipe.chance and seed is not None:
+            job[CELLS["seed"]] = seed
 
         def sweep() -> None:
             self._run(recipe.kernel, job, count, (keep, table, self))
@@ -248,22 +254,6 @@ class Batch:
             return
         count = threads.available() if count is None else count
         threads.run(run, job, keep, min(count, self._chunks.tasks))
-
-    def traffic(self, values: Values) -> int:
-        """Give the bytes that a sweep reads and writes.
-
-        Parameters
-        ----------
-        values : mapping
-            As for `sweep`.
-
-        Returns
-        -------
-        int
-            The number of bytes.
-        """
-        each = self._recipes.traffic(tuple(values))
-        return self.elements * (each + ITEMSIZE[reals(self._kind)])
 
 
 @cache

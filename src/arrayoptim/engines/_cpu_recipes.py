@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .._backend import COMPUTE
 from .._rule import Rule
 from .._signs import nonnegative_slots
-from ._cpu_addresses import ITEMSIZE, reals
+from ._cpu_addresses import reals
 from ._cpu_native import Kernel, kernel
 from ._cpu_source import Program
 from ._cpu_sweep import STAGE_SLOTS, STAGES, sweep_program
@@ -51,9 +51,9 @@ class Recipes:
 
     def __init__(self, rule: Rule, dtypes: Mapping[str, str]) -> None:
         self._rule, self._dtypes = rule, dtypes
-        self._known: dict[tuple[tuple[str, ...], str], Recipe] = {}
+        self._known: dict[tuple[tuple[str, ...], str, bool], Recipe] = {}
 
-    def find(self, given: tuple[str, ...], kind: str) -> Recipe:
+    def find(self, given: tuple[str, ...], kind: str, chance: bool) -> Recipe:
         """Give the recipe of a step; a kernel is compiled where it is the first of its sort.
 
         Parameters
@@ -62,22 +62,25 @@ class Recipes:
             Names of the numbers that the step has.
         kind : str
             Dtype of the gradients.
+        chance : bool
+            Whether slots of less than 32 bits are rounded by chance.
 
         Returns
         -------
         Recipe
             The recipe.
         """
-        recipe = self._known.get((given, kind))
+        key = given, kind, chance
+        recipe = self._known.get(key)
         if recipe is None:
-            recipe = self._known[given, kind] = self._made(given, kind)
+            recipe = self._known[key] = self._made(*key)
         return recipe
 
-    def _made(self, given: Collection[str], kind: str) -> Recipe:
+    def _made(self, given: Collection[str], kind: str, chance: bool) -> Recipe:
         stages = self._stages(given)
         names = (*self._rule.coefficients, *(name for s in stages for name in STAGES[s]))
-        chance = self._by_chance() if "seed" in given else ()
-        return Recipe(kernel(self._program(stages, kind, chance)), names, bool(chance))
+        slots = self._by_chance() if chance else ()
+        return Recipe(kernel(self._program(stages, kind, slots)), names, bool(slots))
 
     def _stages(self, given: Collection[str]) -> tuple[str, ...]:
         def used(stage: str) -> bool:
@@ -103,22 +106,3 @@ class Recipes:
         streams = [(labels.get(name, name), storage) for name, storage in kinds.items()]
         compute = COMPUTE[self._dtypes["p"]]
         return sweep_program(self._rule, stages, [("g", reals(kind)), *streams], compute, chance)
-
-    def traffic(self, given: Collection[str]) -> int:
-        """Give the bytes that a step reads and writes for each element, without the gradient.
-
-        Parameters
-        ----------
-        given : collection of str
-            Names of the numbers that the step has.
-
-        Returns
-        -------
-        int
-            The number of bytes.
-        """
-        stages = self._stages(given)
-        unused = {slot for stage, slot in STAGE_SLOTS.items() if stage not in stages}
-        used = [name for name in self._dtypes if name not in unused]
-        used = [name for name in used if not name.endswith(EXPONENTS)]
-        return sum(2 * ITEMSIZE[reals(self._dtypes[name])] for name in used)

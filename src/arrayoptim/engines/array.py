@@ -6,7 +6,7 @@ It serves every backend and is the specification that the fused engines must agr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -26,23 +26,25 @@ class Step:
     ----------
     layout : Layout
         The update rule, and the slots of the parameters.
-    values : dict
-        The rule's coefficients by name, and those of the stages that the step has: ``scale`` and
-        ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of the average.
-    each : dict
-        Further ones of which each array has its own.
+    values : dict of str to dict
+        For each type of arithmetic the rule's coefficients by name, and those of the stages that
+        the step has: ``scale`` and ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of
+        the average. A list holds one number for each array.
     seed : int or None
         The seed of the step where slots are rounded by chance.
     """
 
     layout: Layout
-    values: dict[str, Scalar]
-    each: dict[str, list[Scalar]] = field(default_factory=dict)
+    values: dict[str, dict[str, Scalar | list[Scalar]]]
     seed: int | None = None
 
-    def own(self, i: int) -> dict[str, Scalar]:
+    def shared(self, compute: str) -> dict[str, Scalar]:
+        """Give the numbers that arrays of one type of arithmetic have in common."""
+        return {k: v for k, v in self.values[compute].items() if not isinstance(v, list)}
+
+    def own(self, compute: str, i: int) -> dict[str, Scalar]:
         """Give the numbers that the array at one place has for itself."""
-        return {name: values[i] for name, values in self.each.items()}
+        return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, list)}
 
 
 def sweep(
@@ -102,20 +104,20 @@ def _results(
             compiled.setdefault((backend, backend.device(p)), []).append(i)
             continue
         with backend.guard():
-            key = backend, backend.dtype(p), backend.device(p)
+            compute = COMPUTE[backend.dtype(p)]
+            key = backend, compute, backend.device(p)
             if key not in operands:
-                operands[key] = _operands(step.values, backend, p)
-            scalars = operands[key] | _operands(step.own(i), backend, p)
+                operands[key] = _operands(step.shared(compute), backend, p)
+            scalars = operands[key] | _operands(step.own(compute, i), backend, p)
             result = _update(step.layout, backend, scalars, (i, step.seed), p, g, slots[i])
         yield i, result
     for (backend, _), places in compiled.items():
         if step.seed is not None:
             raise ValueError(f"stochastic rounding does not serve {backend.name} arrays")
         given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
-        own = [step.own(i) for i in places]
-        yield from zip(
-            places, _compiled(step.layout, backend)(step.values, own, *given), strict=True
-        )
+        shared = {compute: step.shared(compute) for compute in step.values}
+        own = [step.own(COMPUTE[backend.dtype(params[i])], i) for i in places]
+        yield from zip(places, _compiled(step.layout, backend)(shared, own, *given), strict=True)
 
 
 @cache
@@ -123,16 +125,17 @@ def _compiled(layout: Layout, backend: Backend) -> Callable[..., list[tuple[Arra
     """Give the update of many arrays as one compiled function."""
 
     def updates(
-        values: dict[str, Scalar],
+        shared: dict[str, dict[str, Scalar]],
         each: list[dict[str, Scalar]],
         params: list[Array],
         grads: list[Array],
         slots: list[Slots],
     ) -> list[tuple[Array, Slots]]:
-        return [
-            _update(layout, backend, _operands(values | own, backend, p), (0, None), p, g, state)
-            for own, p, g, state in zip(each, params, grads, slots, strict=True)
-        ]
+        def updated(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
+            numbers = _operands(shared[COMPUTE[backend.dtype(p)]] | own, backend, p)
+            return _update(layout, backend, numbers, (0, None), p, g, held)
+
+        return list(map(updated, each, params, grads, slots))
 
     return backend.compile(updates)
 

@@ -147,9 +147,14 @@ class Prepared:
         """
         if self.plan is None:
             return lambda: None
-        each = {name: np.asarray(self._take(row)) for name, row in step.each.items()}
-        seed = {} if step.seed is None else {"seed": step.seed}
-        run = self.plan.prepare(self._take(grads), step.values | each | seed)
+        values = {
+            compute: {
+                name: np.asarray(self._take(value)) if isinstance(value, list) else value
+                for name, value in numbers.items()
+            }
+            for compute, numbers in step.values.items()
+        }
+        run = self.plan.prepare(self._take(grads), values, step.seed)
 
         def timed() -> None:
             start = perf_counter()

@@ -174,19 +174,26 @@ class Plan:
         with self._lock:
             return all(batch.fits(batch.take(params)) for batch in self._batches)
 
-    def prepare(self, grads: Sequence[Array | None], values: Values) -> Callable[[], None]:
+    def prepare(
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Values],
+        seed: int | None = None,
+    ) -> Callable[[], None]:
         """Make all ready for a step; what can fail, fails here, and nothing has changed.
 
         Parameters
         ----------
         grads : sequence of array or None
             The gradients; a parameter whose gradient is None stays as it is.
-        values : mapping
-            The rule's coefficients by name: numbers, or one-dimensional arrays with one
-            number for each parameter. Also, where that stage is wanted: ``scale`` and
-            ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of the average;
-            and ``seed`` of this step, an int from `arrayoptim._rounding.step_seed`, where
-            slots of less than 32 bits are to be rounded by chance.
+        values : mapping of str to mapping
+            For each type of arithmetic (``"float32"``, ``"float64"``) the rule's coefficients by
+            name: numbers, or one-dimensional arrays with one number for each parameter. Also,
+            where that stage is wanted: ``scale`` and ``bound``, ``l2``, ``amount`` of decay,
+            ``keep`` and ``new`` of the average.
+        seed : int, optional
+            From `arrayoptim._rounding.step_seed`, where slots of less than 32 bits are to be
+            rounded by chance.
 
         Returns
         -------
@@ -202,7 +209,8 @@ class Plan:
         """
         with self._lock:
             sweeps = [
-                batch.prepare(values, self._threads, keep) for batch, keep in self._taken_up(grads)
+                batch.prepare(values, seed, self._threads, keep)
+                for batch, keep in self._taken_up(grads)
             ]
 
         def sweep() -> None:
@@ -212,14 +220,17 @@ class Plan:
 
         return sweep
 
-    def sweep(self, grads: Sequence[Array | None], values: Values) -> None:
+    def sweep(
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Values],
+        seed: int | None = None,
+    ) -> None:
         """Carry out a step in place.
 
         Parameters
         ----------
-        grads : sequence of array or None
-            As for `prepare`.
-        values : mapping
+        grads, values, seed
             As for `prepare`.
 
         Raises
@@ -228,7 +239,7 @@ class Plan:
             As by `prepare`. Nothing has changed then.
         """
         with self._lock:
-            self.prepare(grads, values)()
+            self.prepare(grads, values, seed)()
 
     def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], int]:
         """Read the gradients once.
@@ -251,21 +262,6 @@ class Plan:
                 sums[batch.places], count = batch.squares(self._threads, keep)
                 nonfinite += count
         return sums.tolist(), nonfinite
-
-    def traffic(self, values: Values) -> int:
-        """Give the bytes that a sweep reads and writes.
-
-        Parameters
-        ----------
-        values : mapping
-            As for `sweep`.
-
-        Returns
-        -------
-        int
-            The number of bytes.
-        """
-        return sum(batch.traffic(values) for batch in self._batches)
 
     def _taken_up(self, grads: Sequence[Array | None]) -> list[tuple[Batch, Any]]:
         # All gradients are looked at before anything is written.

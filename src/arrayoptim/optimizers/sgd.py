@@ -22,7 +22,7 @@ def sgd(p, g, m, lr, mu, xp):
 @rule(slots=("momentum",))
 def nesterov(p, g, m, lr, mu, xp):
     m = mu * m - lr * g
-    return p + mu * m - lr * g, m
+    return p + (mu * m - lr * g), m
 
 
 @register
