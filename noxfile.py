@@ -30,7 +30,7 @@ BACKENDS = {
     "jax": ["jax"],
     "array_api_strict": [],
 }
-FRAMEWORKS = ["keras", "optax"]  # what examples and comparisons need besides, where all is asked for
+FRAMEWORKS = ["keras", "optax"]  # for examples and comparisons, where all is asked for
 DOCTEST = ["--doctest-modules", "--doctest-glob=*.rst"]
 EXAMPLES = ["src/arrayoptim", "docs", "tests/test_readme.py"]
 PAIRS = [(python, name) for python in PYTHONS for name in ("numpy", "jax", "strict")]

@@ -14,6 +14,7 @@ from ._options import Options
 from ._rounding import step_seed
 from ._rule import Rule
 from ._state import State
+from ._storage import Start
 from ._typing import Array, Namespace, Scalar
 from .engines import Prepared, Step
 from .gradients import global_norm
@@ -52,6 +53,10 @@ class Formula(Options, ABC):
 
     def initial_scalars(self) -> dict[str, float]:
         """Give the state that is one number, by name, as it is before the first step."""
+        return {}
+
+    def initial_slots(self) -> dict[str, Start]:
+        """Give what slots begin with: a number, or ``"parameter"``; the others begin with zeros."""
         return {}
 
     # ---- one step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ._arrays import backend_of
 from ._checks import Leaf
-from ._storage import Layout
+from ._storage import Layout, Start
 from ._trees import Structure
 from ._typing import Array, Tree
 
@@ -46,10 +46,11 @@ class State:
         layout: Layout,
         params: Sequence[Array | None],
         leaves: tuple[Leaf | None, ...],
+        starts: Mapping[str, Start],
     ) -> State:
-        """Make the state before the first step."""
+        """Make the state before the first step; see `Layout.initial`."""
         slots: list[dict[str, Array]] = [
-            layout.initial(p, leaf.dtype) if leaf else {}
+            layout.initial(p, leaf.dtype, starts) if leaf else {}
             for p, leaf in zip(params, leaves, strict=True)
         ]
         used = {name for held in slots for name in held} | set(layout.rule.slots)

@@ -277,7 +277,7 @@ class Stepping(Formula):
     def _fresh(
         self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
     ) -> State:
-        state = State.initial(self._layout(self.rule), params, leaves)
+        state = State.initial(self._layout(self.rule), params, leaves, self.initial_slots())
         self._excluded(state.paths)
         state.scalars = self.initial_scalars()
         state.iterations = self._first_iteration

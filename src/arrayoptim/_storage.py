@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ._rounding import random_bits, stochastic_bfloat16
 from ._rule import Rule
 from ._signs import nonnegative_slots
 from ._typing import Array
+
+Start = float | Literal["parameter"] | None
+"""With what a slot begins: a number, the parameter, or zero."""
 
 EXPONENTS = "_exponents"
 """What follows a slot's name where its codes' exponents are kept."""
@@ -59,8 +62,18 @@ class Layout:
         exponents = [name + EXPONENTS for name in self.rule.slots if self.storage == "int8"]
         return (*self.rule.slots, *exponents, *self.extras)
 
-    def initial(self, p: Array, dtype: str) -> dict[str, Array]:
-        """Make the slots of a parameter: zeros, and an average that is the parameter.
+    def initial(self, p: Array, dtype: str, starts: Mapping[str, Start]) -> dict[str, Array]:
+        """Make the slots of a parameter.
+
+        Parameters
+        ----------
+        p : array
+            The parameter.
+        dtype : str
+            Its data type.
+        starts : mapping of str to float or "parameter"
+            With what slots of the rule begin; zero where nothing is said. The average begins with
+            the parameter.
 
         Raises
         ------
@@ -72,17 +85,26 @@ class Layout:
             raise ValueError(
                 f'state_dtype="int8" serves arrays in host memory, found a {backend.name} array'
             )
-        return {name: self._start(backend, name, kind, p) for name, kind in slots.items()}
+        starts = {**starts, "average": "parameter"}
+        with backend.guard():
+            return {
+                name: self._start(backend, name, kind, p, starts.get(name.removesuffix(EXPONENTS)))
+                for name, kind in slots.items()
+            }
 
-    def _start(self, backend: Backend, name: str, kind: str, p: Array) -> Array:
-        if name == "average":
-            with backend.guard():
-                return backend.copy(backend.cast(p, kind))
-        if kind in {"uint8", "int16"}:
-            signed = self._signed(name.removesuffix(EXPONENTS))
-            codes = encode(_view(backend, backend.zeros(p, "float32")), signed)
-            return backend.wrap(codes[kind == "int16"])
-        return backend.zeros(p, kind)
+    def _start(self, backend: Backend, name: str, kind: str, p: Array, start: Start) -> Array:
+        wide = kind if kind in {"float64", *COMPLEX} else "float32"
+        if start == "parameter":
+            x = backend.copy(backend.cast(p, wide))
+        elif start:
+            number = complex(start, start) if kind in COMPLEX else start
+            x = backend.array(backend.zeros(p, wide) + backend.scalar(number, wide, p))
+        else:
+            x = backend.zeros(p, wide)
+        if kind not in {"uint8", "int16"}:
+            return backend.cast(x, kind)
+        codes = encode(_view(backend, x), self._signed(name.removesuffix(EXPONENTS)))
+        return backend.wrap(codes[kind == "int16"])
 
     def _signed(self, name: str) -> bool:
         return not nonnegative_slots(self.rule)[self.rule.slots.index(name)]
