@@ -140,8 +140,12 @@ def race(session: nox.Session) -> None:
     # DeepSpeed's own build imports torch. What does not install here is left out of the race.
     for peer in [["jax", "optax"], ["keras"], ["thinc"], ["--no-build-isolation", "deepspeed"]]:
         session.install(*peer, success_codes=[0, 1])
-    cache = Path(session.create_tmp()) / "jax"
-    env = {"PYTHONPATH": "asv_benchmarks", "JAX_COMPILATION_CACHE_DIR": str(cache.resolve())}
+    cache = Path(session.create_tmp()).resolve()
+    env = {
+        "PYTHONPATH": "asv_benchmarks",
+        "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
+        "TORCH_EXTENSIONS_DIR": str(cache / "torch"),
+    }
     session.run("python", "-m", "race", *session.posargs, env=env)
 
 

@@ -27,6 +27,7 @@ INHERITED: dict[str, dict[str, Any]] = {
     "weight_decay": {"weight_decay": 0.1},
     "l2": {"l2": 0.1},
     "exclude": {"exclude": "bias", "weight_decay": 0.1},
+    "groups": {"groups": [ao.group("bias", lr=0.1)]},
     "ema_momentum": {"ema_momentum": 0.9},
     "name": {"name": "mine"},
     "nonfinite": {"nonfinite": "skip"},

@@ -79,7 +79,7 @@ def by_arrays(
     rule: Any, values: dict[str, float], params: list[Any], grads: list[Any], slots: list[Any]
 ) -> tuple[list[Any], list[Any]]:
     """Return parameters and slots after a step by the array engine."""
-    step = Step(Layout(rule), typed(values))
+    step = Step(Layout(rule), typed(values), None, range(len(params)))
     new, state = sweep(step, params, grads, slots, in_place=False)
     return list(new), list(state)
 

@@ -17,6 +17,11 @@ array([-0.1,  0.1])
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+
+from . import adapters as _adapters
+from ._groups import group
 from ._hyper import bias_correction, hyper
 from ._registry import names, register
 from ._rule import Rule, rule
@@ -56,6 +61,7 @@ __all__ = [
     "engine",
     "explain",
     "get",
+    "group",
     "hyper",
     "load",
     "names",
@@ -63,3 +69,10 @@ __all__ = [
     "rule",
     "serialize",
 ]
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """Import an adapter when it is first asked for."""
+    if name in _adapters.MODULES:
+        return _import_module(f".adapters.{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

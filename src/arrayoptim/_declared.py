@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ._hyper import Hyper, hyper
-from ._registry import nearest
+from ._registry import ALIASES, nearest
 
 if TYPE_CHECKING:
     from typing_extensions import Self, dataclass_transform
@@ -16,8 +16,6 @@ else:
         """Tell type checkers that declarations make the constructor; nothing at run time."""
         return lambda cls: cls
 
-
-ALIASES = {"learning_rate": "lr"}
 
 T = TypeVar("T")
 
@@ -91,7 +89,7 @@ class Declared:
             default. A schedule stands as itself.
         """
         return {
-            name: self._hyper[name]
+            name: h.to_config(self._hyper[name])
             for name, h in self.hyperparameters.items()
             if h.required_in_config or self._hyper[name] != h.default
         }

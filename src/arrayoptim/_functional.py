@@ -9,6 +9,8 @@ import numpy as np
 
 from . import _checks as checks
 from ._arrays import Backend, backend_of
+from ._formula import Formula
+from ._hyper import Hyper
 from ._state import State, from_tree
 from ._stepping import Stepping
 from ._storage import EXPONENTS
@@ -83,7 +85,10 @@ class Functional(Stepping):
         checks.gradients(gradients, leaves, structure)
         old = from_tree(state, described, self._slot_leaves(state, structure, leaves))
         compiler = _compiler(leaves)
-        values = {n: self._value(n, state, compiler) for n in self.hyperparameters}
+        assignment = self._assign(described)
+        self._check_slots(old, assignment)
+        gradients = list(self._thawed(gradients, assignment))
+        values = self._traced_values(state, compiler)
         norm = self._norm(values, gradients)
         traced = compiler is not None and norm is not None and compiler.traced(norm)
         if traced and self.nonfinite == "raise":
@@ -93,8 +98,11 @@ class Functional(Stepping):
             )
         if norm is not None and not traced and self._refuses(norm, old.iterations):
             return params, {**state, "skipped": state["skipped"] + 1}
-        step, scalars = self._step(values, old, norm, compiler.xp if compiler else np)
-        new_leaves, new_slots = sweep(step, leaves, gradients, old.slots, in_place=False)
+        xp = compiler.xp if compiler else np
+        steps, scalars = self._steps(values, old, assignment, norm, xp)
+        new_leaves, new_slots = leaves, old.slots
+        for step in steps:
+            new_leaves, new_slots = sweep(step, new_leaves, gradients, new_slots, in_place=False)
         new = State(described, old.names, new_slots, scalars, old.iterations + 1, old.skipped)
         result = structure.build(new_leaves), new.to_tree(structure, state["hyper"])
         if not traced or self.nonfinite == "ignore":
@@ -103,23 +111,35 @@ class Functional(Stepping):
         return chosen
 
     def _numbers(self) -> dict[str, Any]:
+        """Give every hyperparameter that is a number; those of group k with ``k.`` in front."""
         return {
-            name: self._hyper[name]
-            for name, declared in self.hyperparameters.items()
-            if declared.numeric
-            and self._hyper[name] is not None
-            and not callable(self._hyper[name])
+            prefix + name: values[name]
+            for prefix, formula, values in self._owners()
+            for name in formula.hyperparameters
+            if name in values and _is_number(formula.hyperparameters[name], values[name])
         }
 
-    def _value(self, name: str, state: dict[str, Any], compiler: Backend | None) -> Any:
-        if name in state["hyper"]:
-            return state["hyper"][name]
-        value = self._hyper[name]
-        if not callable(value):
-            return value
-        if compiler is not None:
-            return value(state["iterations"])
-        return self.hyperparameters[name].at(value, state["iterations"])
+    def _owners(self) -> list[tuple[str, Formula, dict[str, Any]]]:
+        groups = zip(self._formulas()[1:], self._settings(), strict=True)
+        inner = [(f"{k}.", formula, values) for k, (formula, values) in enumerate(groups, 1)]
+        return [("", self, self._hyper), *inner]
+
+    def _traced_values(self, state: dict[str, Any], compiler: Backend | None) -> dict[str, Any]:
+        """Give the hyperparameters of a step, which are those of the state where it has them."""
+        found = []
+        for prefix, formula, values in self._owners():
+            row = {}
+            for name, value in values.items():
+                if prefix + name in state["hyper"]:
+                    row[name] = state["hyper"][prefix + name]
+                elif callable(value) and compiler is not None:
+                    row[name] = value(state["iterations"])
+                elif callable(value):
+                    row[name] = formula.hyperparameters[name].at(value, state["iterations"])
+                else:
+                    row[name] = value
+            found.append(row)
+        return found[0] | {"groups": found[1:]}
 
     def _slot_leaves(
         self, state: dict[str, Any], structure: Structure, params: Sequence[Array | None]
@@ -139,10 +159,11 @@ class Functional(Stepping):
                         f"wanted {tuple(p.shape)}"
                     )
             flat[name] = leaves
-        missing = [name for name in self.rule.slots if name not in flat]
-        if missing:
-            raise ValueError(f"the state lacks the slots {', '.join(missing)} of {self!r}")
         return flat
+
+
+def _is_number(declared: Hyper, value: Any) -> bool:
+    return declared.numeric and value is not None and not callable(value)
 
 
 def _selected(norm: Array, old: Any, new: Any) -> Any:

@@ -86,7 +86,7 @@ class Hyper:
 
     def __set__(self, instance: Stepping, value: Any) -> None:
         """Check and set the value."""
-        instance._hyper[self.name] = self.validate(value, type(instance).__name__)
+        instance._hyper[self.name] = self.checked(value, type(instance))
 
     @property
     def numeric(self) -> bool:
@@ -111,8 +111,15 @@ class Hyper:
             text = "True or False" if isinstance(self.default, bool) else "a str"
         return text + (" or None" if self.default is None else "")
 
-    def validate(self, value: Any, owner: str) -> Any:
+    def checked(self, value: Any, owner: type[Any]) -> Any:
         """Give the value in its own type.
+
+        Parameters
+        ----------
+        value : object
+            What was found.
+        owner : type
+            The class whose hyperparameter it is.
 
         Raises
         ------
@@ -124,12 +131,16 @@ class Hyper:
         if value is None and self.default is None:
             return None
         if self.words:
-            return self._several(value, owner)
+            return self._several(value, owner.__name__)
         if self.choices or self.interval is None:
-            return self._word(value, owner)
+            return self._word(value, owner.__name__)
         if callable(value) and not hasattr(value, "__float__"):
             return value
-        return self._number(value, owner)
+        return self._number(value, owner.__name__)
+
+    def to_config(self, value: Any) -> Any:
+        """Give the value as it stands in a configuration."""
+        return value
 
     def at(self, schedule: Any, iterations: int) -> Any:
         """Give the checked value of a schedule at a step."""

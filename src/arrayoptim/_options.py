@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ._declared import Declared
+from ._groups import Groups, matches, require_matches
 from ._hyper import hyper
 from ._rule import Rule
 from ._storage import Layout
@@ -50,6 +50,11 @@ class Options(Declared):
         words=True,
         kw_only=True,
         doc="Patterns of the paths of parameters that neither kind of decay touches.",
+    )
+    groups: Any = Groups(
+        default=(),
+        keyword=True,
+        doc="Parameters with settings of their own, from `group`.",
     )
     ema_momentum: Any = hyper(
         default=None,
@@ -117,40 +122,40 @@ class Options(Declared):
         ValueError
             If a pattern matches no path.
         """
-        # With the slash in front, "*/bias" finds a bias at the top of the tree too.
-        for pattern in self.exclude:
-            if not any(_matches(path, pattern) for path in paths):
-                raise ValueError(
-                    f"exclude: the pattern {pattern!r} matches none of {', '.join(paths)}"
-                )
-        return [any(_matches(path, pattern) for pattern in self.exclude) for path in paths]
+        require_matches(self.exclude, paths, "exclude")
+        return [any(matches(path, pattern) for pattern in self.exclude) for path in paths]
+
+    def _members(self, paths: Sequence[str]) -> list[int]:
+        """Give for each parameter the number of its group, counted from 1; 0 for none.
+
+        Raises
+        ------
+        ValueError
+            If a pattern of a group matches no path.
+        """
+        for each in self.groups:
+            if not each.allow_unmatched:
+                require_matches(each.patterns, paths, "groups")
+        return [
+            next((k for k, each in enumerate(self.groups, 1) if each.holds(path)), 0)
+            for path in paths
+        ]
 
     def _stage_values(
-        self, h: SimpleNamespace, norm: Scalar | None, paths: Sequence[str], xp: Namespace
-    ) -> dict[str, Scalar | list[Scalar]]:
-        """Give the numbers that the stages need; none where a stage is not used.
+        self, h: SimpleNamespace, norm: Scalar | None, xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Give the numbers that the stages need, by the names that engines know.
 
-        Returns
-        -------
-        dict
-            By the names that the engines know; a list has one number for each parameter.
+        There are none where a stage is not used.
         """
-        values: dict[str, Scalar | list[Scalar]] = _clipping(h, norm, xp)
+        values = _clipping(h, norm, xp)
         if h.ema_momentum is not None:
             values |= {"keep": h.ema_momentum, "new": 1.0 - h.ema_momentum}
-        decay: dict[str, Scalar] = {}
         if h.l2 is not None:
-            decay["l2"] = h.l2
+            values["l2"] = h.l2
         if h.weight_decay is not None:
-            decay["amount"] = h.lr * h.weight_decay
-        if not decay or not self.exclude:
-            return values | decay
-        kept = [0.0 if excluded else 1.0 for excluded in self._excluded(paths)]
-        return values | {name: [value * k for k in kept] for name, value in decay.items()}
-
-
-def _matches(path: str, pattern: str) -> bool:
-    return fnmatchcase(path, pattern) or fnmatchcase(f"/{path}", pattern)
+            values["amount"] = h.lr * h.weight_decay
+        return values
 
 
 def _clipping(h: SimpleNamespace, norm: Scalar | None, xp: Namespace) -> dict[str, Scalar]:

@@ -44,19 +44,20 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
 Addresses = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Occupied:
-    """Stretches of memory.
+class Stretches:
+    """Stretches of memory."""
 
-    Parameters
-    ----------
-    starts, ends : numpy.ndarray of int64
-        Address of the first byte of each, and of the one after its last.
-    """
+    def __init__(self) -> None:
+        self._starts = np.zeros(0, np.int64)
+        self._ends = np.zeros(0, np.int64)
+        self._furthest = np.zeros(1, np.int64)
 
-    def __init__(self, starts: Addresses, ends: Addresses) -> None:
+    def add(self, starts: Addresses, ends: Addresses) -> None:
+        """Add some, by the address of the first byte of each and of the one after its last."""
+        starts, ends = np.append(self._starts, starts), np.append(self._ends, ends)
         order = np.argsort(starts, kind="stable")
-        self._starts = starts[order]
-        self._furthest = np.maximum.accumulate(np.concatenate([[0], ends[order]]))
+        self._starts, self._ends = starts[order], ends[order]
+        self._furthest = np.maximum.accumulate(np.append(0, self._ends))
 
     def touched(self, starts: Addresses, ends: Addresses) -> Addresses:
         """Give the places of those stretches that reach into one of these."""

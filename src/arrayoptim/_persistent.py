@@ -11,8 +11,8 @@ import numpy as np
 
 from . import _checks as checks
 from ._arrays import backend_of
-from ._declared import ALIASES
 from ._keras3_config import translate
+from ._registry import ALIASES
 from ._restore import LoadReport, blaming, from_list, from_record
 from ._state import State
 from ._stepping import Stepping
@@ -209,12 +209,13 @@ class Persistent(Stepping):
 
     def _reshaped(self, state: State) -> State:
         """Give a zero state over the same parameters where the present rule has other slots."""
-        layout = self._layout(self.rule)
+        layouts = self._assign(state.leaves).layouts
+        rows = zip(state.leaves, layouts, state.slots, strict=True)
         same = all(
-            leaf is None or set(layout.slots(leaf.dtype)) == set(held)
-            for leaf, held in zip(state.leaves, state.slots, strict=True)
+            leaf is None or layout is None or set(layout.slots(leaf.dtype)) == set(held)
+            for leaf, layout, held in rows
         )
-        if same and set(self.initial_scalars()) == set(state.scalars):
+        if same and set(self._initial_scalars()) == set(state.scalars):
             return state
         like = [next(iter(slots.values()), None) for slots in state.slots]
         if any(leaf and x is None for leaf, x in zip(state.leaves, like, strict=True)):
@@ -237,7 +238,7 @@ class Persistent(Stepping):
                         "optimizer with that schedule first"
                     )
             elif name in config:
-                values[name] = declared.validate(config[name], type(self).__name__)
+                values[name] = declared.checked(config[name], type(self))
         return values, lost
 
     def _fresh(

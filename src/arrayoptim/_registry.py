@@ -6,6 +6,9 @@ from typing import Any, TypeVar
 
 Class = TypeVar("Class", bound=type[Any])
 
+ALIASES = {"learning_rate": "lr"}
+"""Other names of hyperparameters."""
+
 _CLASSES: dict[str, type[Any]] = {}
 
 

@@ -43,18 +43,23 @@ class State:
     @classmethod
     def initial(
         cls,
-        layout: Layout,
+        layouts: Sequence[Layout | None],
         params: Sequence[Array | None],
         leaves: tuple[Leaf | None, ...],
-        starts: Mapping[str, Start],
+        starts: Sequence[Mapping[str, Start]],
     ) -> State:
         """Make the state before the first step; see `Layout.initial`."""
         slots: list[dict[str, Array]] = [
-            layout.initial(p, leaf.dtype, starts) if leaf else {}
-            for p, leaf in zip(params, leaves, strict=True)
+            layout.initial(p, leaf.dtype, start) if leaf and layout else {}
+            for p, leaf, layout, start in zip(params, leaves, layouts, starts, strict=True)
         ]
-        used = {name for held in slots for name in held} | set(layout.rule.slots)
-        return cls(leaves, tuple(n for n in layout.names() if n in used), slots)
+        used = {name for held in slots for name in held}
+        distinct = dict.fromkeys(layout for layout in layouts if layout)
+        used |= {name for layout in distinct for name in layout.rule.slots}
+        # The slots of rules come first, those of stages last, whatever the number of layouts.
+        names = [n for layout in distinct for n in layout.names() if n not in layout.extras]
+        names += [n for layout in distinct for n in layout.extras]
+        return cls(leaves, tuple(n for n in dict.fromkeys(names) if n in used), slots)
 
     @property
     def paths(self) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _checks as checks
 from ._arrays import backend_of
-from ._formula import Formula
+from ._formula import Assignment, Formula
 from ._hyper import counter, finite
 from ._registry import nearest
 from ._state import State
@@ -38,7 +38,7 @@ class Stepping(Formula):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the lock and the engines, which cannot be pickled."""
-        return vars(self) | {"_lock": None, "_prepared": None}
+        return vars(self) | {"_lock": None, "_prepared": None, "_assignment": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the state, with a lock of its own."""
@@ -92,8 +92,10 @@ class Stepping(Formula):
         with self._lock:
             prepared = self._prepare(leaves, structure)
             checks.gradients(found, leaves, structure, prepared.others)
+            assert self._assignment is not None
+            given = self._thawed(found, self._assignment)
             try:
-                new = self._advance(prepared, leaves, found)
+                new = self._advance(prepared, leaves, given)
             except (TypeError, ValueError):
                 # What a fused engine refuses is said in the words that all engines share.
                 checks.gradients(found, leaves, structure)
@@ -196,7 +198,7 @@ class Stepping(Formula):
     def __getattr__(self, name: str) -> Any:
         """Give scalar state by its name."""
         if not name.startswith("_"):
-            scalars = self._state.scalars if self._state else self.initial_scalars()
+            scalars = self._state.scalars if self._state else self._initial_scalars()
             if name in scalars:
                 return scalars[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -206,7 +208,7 @@ class Stepping(Formula):
         if name.startswith("_") or hasattr(type(self), name):
             super().__setattr__(name, value)
             return
-        scalars = self._state.scalars if self._state else self.initial_scalars()
+        scalars = self._state.scalars if self._state else self._initial_scalars()
         if name not in scalars:
             known = [*self.hyperparameters, "learning_rate", "iterations", *scalars]
             raise AttributeError(
@@ -221,6 +223,7 @@ class Stepping(Formula):
         """Forget all state; the hyperparameters stay."""
         # Annotated here and not in the class, where type checkers take them for hyperparameters.
         self._state: State | None = None
+        self._assignment: Assignment | None = None
         self._prepared: Prepared | None = None
         self._first_iteration = 0
         self._interrupted = False
@@ -230,15 +233,19 @@ class Stepping(Formula):
     def _prepare(self, leaves: Sequence[Array | None], structure: Structure) -> Prepared:
         """Check the parameters, and give the engines that are ready to step them."""
         prepared = self._prepared
-        layout = self._layout(self.rule)
-        key = layout, structure.paths, self.threads
+        if self._state is not None:
+            self._assignment = self._assign(self._state.leaves, self._assignment)
+        key = self._assignment and self._assignment.key, structure.paths, self.threads
         if prepared is not None and not prepared.fits(leaves, key):
             prepared = None
         # A plan that fits knows address, shape and type of every parameter that it serves.
         if prepared is None or prepared.others or self._interrupted:
             state = self._ready(leaves, structure)
         if prepared is None:
-            prepared = Prepared(key, leaves, state.slots)
+            assert self._assignment is not None
+            key = self._assignment.key, structure.paths, self.threads
+            layouts = self._assignment.layouts
+            prepared = Prepared(key, leaves, state.slots, layouts, structure.paths, self.threads)
             self._prepared = prepared
         return prepared
 
@@ -251,7 +258,8 @@ class Stepping(Formula):
         found = checks.describe(leaves, structure)
         if self._state is not None:
             checks.same_tree(self._state.leaves, found)
-            self._check_slots(self._state)
+            self._assignment = self._assign(self._state.leaves, self._assignment)
+            self._check_slots(self._state, self._assignment)
         checks.no_overlap(leaves, structure)
         if self._state is not None:
             return self._state
@@ -259,27 +267,37 @@ class Stepping(Formula):
         self._replace_state(state)
         return state
 
-    def _check_slots(self, state: State) -> None:
-        layout = self._layout(self.rule)
-        wanted = {n for leaf in state.leaves if leaf for n in layout.slots(leaf.dtype)}
-        wanted |= set(layout.rule.slots)
-        if wanted != set(state.names):
+    def _check_slots(self, state: State, assignment: Assignment) -> None:
+        for leaf, layout, held in zip(state.leaves, assignment.layouts, state.slots, strict=True):
+            if leaf is None or layout is None:
+                continue
+            wanted = layout.slots(leaf.dtype)
+            if set(wanted) != set(held):
+                raise ValueError(
+                    f"the state of {leaf} has the slots {', '.join(held)}; with its present "
+                    f"hyperparameters {self!r} needs {', '.join(wanted)}. Set them before the "
+                    "first step, or reset()"
+                )
+        if set(state.scalars) != set(self._initial_scalars()):
             raise ValueError(
-                f"the state has the slots {', '.join(state.names)}; with its present "
-                f"hyperparameters {self!r} needs {', '.join(sorted(wanted))}. Set them before the "
-                "first step, or reset()"
+                f"the state has the numbers {', '.join(state.scalars) or 'none'}; with its present "
+                f"hyperparameters {self!r} needs {', '.join(self._initial_scalars()) or 'none'}. "
+                "Set them before the first step, or reset()"
             )
 
     def _replace_state(self, state: State) -> None:
         """Take up another state; what was prepared for the old one is void."""
         self._state, self._prepared, self._interrupted = state, None, False
+        self._assignment = self._assign(state.leaves)
 
     def _fresh(
         self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
     ) -> State:
-        state = State.initial(self._layout(self.rule), params, leaves, self.initial_slots())
-        self._excluded(state.paths)
-        state.scalars = self.initial_scalars()
+        assignment = self._assign(leaves)
+        starts = [formula.initial_slots() for formula in self._formulas()]
+        chosen = [starts[member] for member in assignment.members]
+        state = State.initial(assignment.layouts, params, leaves, chosen)
+        state.scalars = self._initial_scalars()
         state.iterations = self._first_iteration
         return state
 
@@ -292,17 +310,18 @@ class Stepping(Formula):
         """Step in place, and commit the new state."""
         state = self._state
         assert state is not None
-        values = {name: getattr(self, name) for name in self.hyperparameters}
+        assert self._assignment is not None
+        values = self._values()
         norm = self._norm(values, gradients, prepared)
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
             return leaves
-        step, scalars = self._step(values, state, norm, np)
-        sweep_served = prepared.served(step, gradients)
+        steps, scalars = self._steps(values, state, self._assignment, norm, np)
+        sweep_served = prepared.served(steps, gradients)
         gradients = prepared.apart(leaves, gradients)
         self._interrupted = True
         sweep_served()
-        new, slots = prepared.sweep_others(step, leaves, gradients, state.slots)
+        new, slots = prepared.sweep_others(steps, leaves, gradients, state.slots)
         state.slots, state.scalars = list(slots), scalars
         state.iterations += 1
         self._interrupted = False

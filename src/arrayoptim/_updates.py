@@ -93,12 +93,18 @@ class Differentiating(Stepping):
         checks.gradients(gradients, leaves, structure)
         with self._lock:
             state = self._ready(leaves, structure)
-            values = {name: getattr(self, name) for name in self.hyperparameters}
+            assert self._assignment is not None
+            gradients = list(self._thawed(gradients, self._assignment))
+            values = self._values()
             norm = self._norm(values, gradients)
             if norm is not None and self._refuses(norm, state.iterations):
                 return [(StateTarget(self, "skipped"), state.skipped + 1)]
-            step, scalars = self._step(values, state, norm, np)
-            new_leaves, new_slots = sweep(step, leaves, gradients, state.slots, in_place=False)
+            steps, scalars = self._steps(values, state, self._assignment, norm, np)
+            new_leaves, new_slots = leaves, state.slots
+            for step in steps:
+                new_leaves, new_slots = sweep(
+                    step, new_leaves, gradients, new_slots, in_place=False
+                )
         updates: list[tuple[Any, Any]] = [
             (StateTarget(self, "iterations"), state.iterations + 1),
             *((StateTarget(self, name), value) for name, value in scalars.items()),

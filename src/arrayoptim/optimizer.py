@@ -34,6 +34,8 @@ class Optimizer(Persistent, Functional, Differentiating):
         Coupled weight decay: this times the parameter is added to the clipped gradient.
     exclude : str or sequence of str
         Patterns of the paths of parameters that neither decay touches, as for file names.
+    groups : sequence of Group
+        Parameters with settings of their own, each described by `group`.
     ema_momentum : float in [0, 1) or schedule, optional
         Decay rate of a moving average of the parameters, which `averages` gives; one more slot.
     name : str, optional

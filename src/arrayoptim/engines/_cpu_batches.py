@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import COMPUTE
-from .._overlap import Addresses, Occupied
+from .._overlap import Addresses, Stretches
 from .._rounding import NOISE
 from .._rule import Rule
 from . import _cpu_threads as threads
@@ -119,7 +119,7 @@ class Batch:
         return starts, starts + self._sizes * ITEMSIZE[reals(self.dtype)]
 
     def take_up(
-        self, grads: tuple[Any, ...], paths: Sequence[str], occupied: Occupied
+        self, grads: tuple[Any, ...], paths: Sequence[str], occupied: Stretches
     ) -> tuple[Any, ...]:
         """Note where the gradients are.
 
@@ -129,7 +129,7 @@ class Batch:
             One gradient for each parameter.
         paths : sequence of str
             What messages call the leaves of the tree.
-        occupied : Occupied
+        occupied : Stretches
             The memory that the step writes. A gradient that reaches into it is copied.
 
         Returns

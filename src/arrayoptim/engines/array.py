@@ -20,7 +20,7 @@ Slots = dict[str, Array]
 
 @dataclass(frozen=True)
 class Step:
-    """One step, the same for all arrays.
+    """One step of the parameters that have the same rule and slots.
 
     Attributes
     ----------
@@ -29,14 +29,17 @@ class Step:
     values : dict of str to dict
         For each type of arithmetic the rule's coefficients by name, and those of the stages that
         the step has: ``scale`` and ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of
-        the average. A list holds one number for each array.
+        the average. A list holds one number for each parameter of the tree.
     seed : int or None
         The seed of the step where slots are rounded by chance.
+    places : sequence of int
+        Places of the parameters among those of the tree.
     """
 
     layout: Layout
     values: dict[str, dict[str, Scalar | list[Scalar]]]
-    seed: int | None = None
+    seed: int | None
+    places: Sequence[int]
 
     def shared(self, compute: str) -> dict[str, Scalar]:
         """Give the numbers that arrays of one type of arithmetic have in common."""
@@ -60,9 +63,9 @@ def sweep(
     Parameters
     ----------
     step : Step
-        Rule and coefficients.
+        Rule, coefficients and places.
     params, grads : sequence of array or None
-        Parameters and gradients, None where there is nothing to do.
+        Parameters and gradients of the tree, None where there is nothing to do.
     slots : sequence of dict
         The slots of each parameter, by name.
     in_place : bool
@@ -96,7 +99,8 @@ def _results(
     """Give one after another the place of a parameter, its new value and its new slots."""
     compiled: dict[Any, list[int]] = {}
     operands: dict[Any, dict[str, Scalar]] = {}
-    for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+    for i in step.places:
+        p, g = params[i], grads[i]
         if p is None or g is None:
             continue
         backend = backend_of(p)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._arrays import backend_of
-from .._overlap import Occupied, bounds
-from .._rule import Rule
+from .._overlap import Stretches, bounds
 from .._storage import Layout
 from .._typing import Array
 from .array import Slots, Step, sweep
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "array", "cpu")
 """Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
-
-Key = tuple[Layout, tuple[str, ...], int | None]
 
 _FORCED: ContextVar[str | None] = ContextVar("arrayoptim_engine", default=None)
 
@@ -83,12 +81,18 @@ class Prepared:
 
     Parameters
     ----------
-    key : (Layout, tuple of str, int or None)
-        The rule and its slots, the path of each parameter, and the CPU engine's number of threads.
+    key : tuple
+        What else it depends on: the path of each parameter, the CPU engine's number of threads...
     leaves : sequence of array or None
         The parameters.
     slots : sequence of dict
         The slots of each.
+    layouts : sequence of Layout or None
+        The rule and slots of each.
+    paths : sequence of str
+        What messages call them.
+    threads : int or None
+        Threads of the CPU engine.
 
     Attributes
     ----------
@@ -100,44 +104,62 @@ class Prepared:
         How long the last sweep of the CPU engine took.
     """
 
-    def __init__(self, key: Key, leaves: Sequence[Array | None], slots: Sequence[Slots]) -> None:
-        layout, paths, threads = key
-        rule = layout.rule
+    def __init__(
+        self,
+        key: Any,
+        leaves: Sequence[Array | None],
+        slots: Sequence[Slots],
+        layouts: Sequence[Layout | None],
+        paths: Sequence[str],
+        threads: int | None,
+    ) -> None:
         self._key = mode(), key
-        self.reasons = [_refusal(rule, p, s) for p, s in zip(leaves, slots, strict=True)]
+        rows = zip(layouts, leaves, slots, strict=True)
+        self.reasons = [None if p is None else _refusal(layout, p, s) for layout, p, s in rows]
         present = [i for i, p in enumerate(leaves) if p is not None]
-        self._served = [i for i in present if self.reasons[i] is None]
         self.others = [i for i in present if self.reasons[i] is not None]
-        self._whole = len(self._served) == len(leaves)
         self.seconds: float | None = None
-        self.plan: Plan | None = None
         if mode() == "cpu" and self.others:
             path, reason = paths[self.others[0]], self.reasons[self.others[0]]
             raise ValueError(f'engine "cpu" cannot serve parameter {path!r}: {reason}')
-        if self._served:
+        served: dict[Layout, list[int]] = {}
+        for i in present:
+            layout = layouts[i]
+            if self.reasons[i] is None and layout is not None:
+                served.setdefault(layout, []).append(i)
+        self._plans: dict[Layout, _Served] = {}
+        if served:
             from .cpu import Plan
 
-            named = [paths[i] for i in self._served]
-            chosen = self._take(leaves), self._take(slots)
-            self.plan = Plan(rule, *chosen, paths=named, places=self._served, threads=threads)
+            occupied = Stretches()
+            for layout, places in served.items():
+                take = _taker(places, len(leaves))
+                plan = Plan(
+                    layout.rule,
+                    take(leaves),
+                    take(slots),
+                    paths=take(paths),
+                    places=places,
+                    threads=threads,
+                    occupied=occupied,
+                )
+                self._plans[layout] = _Served(plan, places, take)
 
-    def _take(self, sequence: Sequence[Any]) -> Sequence[Any]:
-        return sequence if self._whole else [sequence[i] for i in self._served]
-
-    def fits(self, leaves: Sequence[Array | None], key: Key) -> bool:
+    def fits(self, leaves: Sequence[Array | None], key: Any) -> bool:
         """Whether this still holds for these parameters, which may have moved."""
         if self._key != (mode(), key):
             return False
-        return self.plan is None or self.plan.fits(self._take(leaves))
+        return all(served.plan.fits(served.take(leaves)) for served in self._plans.values())
 
     def squares(self, grads: Sequence[Array | None]) -> dict[int, float]:
         """Give the sum of squares of each gradient that the CPU engine serves."""
-        if self.plan is None:
-            return {}
-        sums, _ = self.plan.sums_of_squares(self._take(grads))
-        return dict(zip(self._served, sums, strict=True))
+        found: dict[int, float] = {}
+        for served in self._plans.values():
+            sums, _ = served.plan.sums_of_squares(served.take(grads))
+            found |= zip(served.places, sums, strict=True)
+        return found
 
-    def served(self, step: Step, grads: Sequence[Array | None]) -> Callable[[], None]:
+    def served(self, steps: Sequence[Step], grads: Sequence[Array | None]) -> Callable[[], None]:
         """Make ready the step of the parameters that the CPU engine serves.
 
         Raises
@@ -145,21 +167,18 @@ class Prepared:
         TypeError, ValueError
             If a gradient does not fit its parameter.
         """
-        if self.plan is None:
-            return lambda: None
-        values = {
-            compute: {
-                name: np.asarray(self._take(value)) if isinstance(value, list) else value
-                for name, value in numbers.items()
-            }
-            for compute, numbers in step.values.items()
-        }
-        run = self.plan.prepare(self._take(grads), values, step.seed)
+        runs = []
+        for step in steps:
+            served = self._plans.get(step.layout)
+            if served is not None:
+                values = {compute: served.own(row) for compute, row in step.values.items()}
+                runs.append(served.plan.prepare(served.take(grads), values, step.seed))
 
         def timed() -> None:
             start = perf_counter()
-            run()
-            self.seconds = perf_counter() - start
+            for run in runs:
+                run()
+            self.seconds = perf_counter() - start if runs else None
 
         return timed
 
@@ -175,13 +194,15 @@ class Prepared:
         if not written or not asked:
             return grads
         new = list(grads)
-        for k in Occupied(*bounds(written)).touched(*bounds([grads[i] for i in asked])):
+        stretches = Stretches()
+        stretches.add(*bounds(written))
+        for k in stretches.touched(*bounds([grads[i] for i in asked])):
             new[asked[k]] = backend_of(grads[asked[k]]).copy(grads[asked[k]])
         return new
 
     def sweep_others(
         self,
-        step: Step,
+        steps: Sequence[Step],
         leaves: Sequence[Array | None],
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
@@ -192,12 +213,35 @@ class Prepared:
         chosen: list[Array | None] = [None] * len(leaves)
         for i in self.others:
             chosen[i] = grads[i]
-        return sweep(step, leaves, chosen, slots, in_place=True)
+        for step in steps:
+            leaves, slots = sweep(step, leaves, chosen, slots, in_place=True)
+        return leaves, slots
 
 
-def _refusal(rule: Rule, p: Array | None, slots: Slots) -> str | None:
-    if p is None:
-        return None
+@dataclass(frozen=True)
+class _Served:
+    """A plan with its part of the tree."""
+
+    plan: Plan
+    places: list[int]
+    take: Callable[[Sequence[Any]], Sequence[Any]]
+
+    def own(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the part of lists that have a number for each parameter of the tree."""
+        return {
+            name: np.asarray(self.take(value)) if isinstance(value, list) else value
+            for name, value in numbers.items()
+        }
+
+
+def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    if len(places) == count:
+        return lambda items: items
+    return lambda items: [items[i] for i in places]
+
+
+def _refusal(layout: Layout | None, p: Array, slots: Slots) -> str | None:
+    assert layout is not None
     if mode() == "array":
         return "the array engine was asked for"
     backend = backend_of(p)
@@ -206,4 +250,4 @@ def _refusal(rule: Rule, p: Array | None, slots: Slots) -> str | None:
     # The compiler behind it takes longer to import than all the rest.
     from .cpu import refusal
 
-    return refusal(rule, p, slots)
+    return refusal(layout.rule, p, slots)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import COMPUTE
-from .._overlap import Occupied
+from .._overlap import Stretches
 from .._rounding import GROUP
 from .._rule import Rule
 from .._typing import Array
@@ -123,6 +123,9 @@ class Plan:
         Their places among all parameters of the optimizer, for rounding by chance.
     threads : int, optional
         Number of threads; by default Numba's, or that of the processors.
+    occupied : Stretches, optional
+        The memory that the whole step writes, to which this plan adds its own; that of this plan
+        alone by default. Gradients that lie in it are copied.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Plan:
         paths: Sequence[str] | None = None,
         places: Sequence[int] | None = None,
         threads: int | None = None,
+        occupied: Stretches | None = None,
     ) -> None:
         count = len(params)
         self._paths = [str(k) for k in range(count)] if paths is None else list(paths)
@@ -152,8 +156,9 @@ class Plan:
         self._batches = [
             _batch(rule, key, mine, among_all[mine], params, slots) for key, mine in groups.items()
         ]
-        starts, ends = zip(*(batch.stretches() for batch in self._batches), strict=True)
-        self._occupied = Occupied(np.concatenate(starts), np.concatenate(ends))
+        self._occupied = Stretches() if occupied is None else occupied
+        for batch in self._batches:
+            self._occupied.add(*batch.stretches())
 
     def fits(self, params: Sequence[Array]) -> bool:
         """Whether the plan is for these arrays, where they are now.
@@ -230,7 +235,11 @@ class Plan:
 
         Parameters
         ----------
-        grads, values, seed
+        grads : sequence of array or None
+            As for `prepare`.
+        values : mapping of str to mapping
+            As for `prepare`.
+        seed : int, optional
             As for `prepare`.
 
         Raises
