@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ._assignment import Assignment, Numbers, Part
 from ._backend import COMPUTE
 from ._checks import Leaf
 from ._groups import OWN
@@ -22,58 +23,42 @@ from ._typing import Array, Namespace, Scalar
 from .engines import Prepared, Step
 from .gradients import global_norm
 
-Numbers = dict[str, Scalar | list[Scalar]]
 
-NEUTRAL = {"scale": 1.0, "bound": float("inf"), "l2": 0.0, "amount": 0.0}
-"""The numbers of stages that do nothing, for parameters whose group does not want them."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Parameters with the same rule and slots.
+@dataclass
+class Fixed:
+    """What follows from the hyperparameters of an optimizer and of its groups' alone.
 
     Attributes
     ----------
-    layout : Layout
-        Rule and slots.
-    places : tuple of int
-        Their places among all parameters.
-    kinds : tuple of (int, str)
-        Each of their groups with a type of arithmetic that occurs in it.
+    sources : list of dict
+        The hyperparameters of each formula; they are replaced, never changed.
+    formulas : list of Formula
+        The optimizer whose rule holds for each group, the first for parameters in none.
+    inner : list of (int, str, Formula)
+        The optimizer itself and those of groups: group, prefix of scalar state, formula.
+    values : list of dict
+        What each group sets, schedules as they are; all hyperparameters for the first.
+    schedules : list of list of str
+        Which of these are schedules.
+    frozen : set of int
+        Groups that stay as they are.
+    rounded : dict
+        Hyperparameters rounded to a type of arithmetic, by group and type, after the exact ones.
     """
 
-    layout: Layout
-    places: tuple[int, ...]
-    kinds: tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """Which settings and which slots each parameter of a tree has.
-
-    Attributes
-    ----------
-    key : tuple
-        What it was made from.
-    members : list of int
-        The number of each parameter's group, counted from 1; 0 for none.
-    excluded : list of bool
-        Whether decay leaves it alone.
-    layouts : list of Layout or None
-        Its rule and slots; None for None.
-    parts : list of Part
-        The parameters by their layouts.
-    """
-
-    key: tuple[Any, ...]
-    members: list[int]
-    excluded: list[bool]
-    layouts: list[Layout | None]
-    parts: list[Part]
+    sources: list[dict[str, Any]]
+    formulas: list[Formula]
+    inner: list[tuple[int, str, Formula]]
+    values: list[dict[str, Any]]
+    schedules: list[list[str]]
+    frozen: set[int]
+    rounded: dict[tuple[int, str], tuple[dict[str, Any], dict[str, Any]]]
 
 
 class Formula(Options, ABC):
     """The part of `arrayoptim.Optimizer` that a subclass completes, and that computes a step."""
+
+    _known: Fixed | None = None
 
     @property
     @abstractmethod
@@ -125,15 +110,44 @@ class Formula(Options, ABC):
 
     # ---- who has what
 
-    def _formulas(self) -> list[Formula]:
-        """Give the optimizer whose rule holds for each group, the first for those in none."""
-        return [self, *(each.optimizer or self for each in self.groups)]
+    def _fixed(self) -> Fixed:
+        """Give what follows from the hyperparameters, anew where one was set."""
+        known = self._known
+        if known is not None and known.sources[0] is self._hyper:
+            inner = known.inner[1:]
+            if not inner or all(known.sources[k] is formula._hyper for k, _, formula in inner):
+                return known
+        groups = self._hyper["groups"]
+        formulas = [self, *(each.optimizer or self for each in groups)]
+        values = [self._hyper]
+        for each, formula in zip(groups, formulas[1:], strict=True):
+            values.append(each.settings if each.optimizer is None else formula._own_settings())
+        numbered = list(enumerate(groups, 1))
+        self._known = Fixed(
+            sources=[formula._hyper for formula in formulas],
+            formulas=formulas,
+            inner=[(0, "", self)]
+            + [(k, f"{k}.", each.optimizer) for k, each in numbered if each.optimizer],
+            values=values,
+            schedules=[[name for name, v in row.items() if callable(v)] for row in values],
+            frozen={k for k, each in numbered if each.freeze},
+            rounded={},
+        )
+        return self._known
+
+    def _own_settings(self) -> dict[str, Any]:
+        """Give what this optimizer sets for a group of another one."""
+        return {
+            name: self._hyper[name]
+            for name, declared in self.hyperparameters.items()
+            if declared.owner != "Options" or name in OWN
+        }
 
     def _assign(self, leaves: Sequence[Leaf | None], known: Assignment | None = None) -> Assignment:
         """Find settings and slots of each parameter; what is known already where it still holds."""
-        formulas = self._formulas()
+        h, formulas = self._hyper, self._fixed().formulas
         own = [self._layout(formula.rule) for formula in formulas]
-        key = self.groups, self.exclude, own, tuple(self._initial_scalars())
+        key = h["groups"], h["exclude"], own, tuple(self._initial_scalars())
         if known is not None and known.key == key:
             return known
         paths = [leaf.path if leaf else "" for leaf in leaves]
@@ -148,20 +162,19 @@ class Formula(Options, ABC):
                 found.setdefault(layout, []).append(i)
         parts = []
         for layout, places in found.items():
-            kinds = {(members[i], COMPUTE[leaf.dtype]) for i in places if (leaf := leaves[i])}
-            parts.append(Part(layout, tuple(places), tuple(sorted(kinds))))
+            kinds: dict[str, set[int]] = {}
+            for i in places:
+                if leaf := leaves[i]:
+                    kinds.setdefault(COMPUTE[leaf.dtype], set()).add(members[i])
+            each = tuple((kind, tuple(sorted(mine))) for kind, mine in sorted(kinds.items()))
+            parts.append(Part(layout, tuple(places), each))
         return Assignment(key, members, excluded, layouts, parts)
-
-    def _inner(self) -> list[tuple[int, str, Formula]]:
-        """Give this optimizer and those of its groups: group, prefix of scalar state, formula."""
-        inner = [(k, f"{k}.", each.optimizer) for k, each in enumerate(self.groups, 1)]
-        return [(0, "", self), *(row for row in inner if row[2] is not None)]
 
     def _initial_scalars(self) -> dict[str, float]:
         """Give the scalar state of this optimizer and of those of its groups."""
         return {
             prefix + name: value
-            for _, prefix, formula in self._inner()
+            for _, prefix, formula in self._fixed().inner
             for name, value in formula.initial_scalars().items()
         }
 
@@ -169,7 +182,7 @@ class Formula(Options, ABC):
         self, gradients: Sequence[Array | None], assignment: Assignment
     ) -> Sequence[Array | None]:
         """Take away the gradients of frozen groups."""
-        frozen = {k for k, each in enumerate(self.groups, 1) if each.freeze}
+        frozen = self._fixed().frozen
         if not frozen:
             return gradients
         pairs = zip(gradients, assignment.members, strict=True)
@@ -184,7 +197,7 @@ class Formula(Options, ABC):
         prepared: Prepared | None = None,
     ) -> Scalar | None:
         """Give the global norm of the gradients where a stage of the step needs it."""
-        if values["clipnorm"] is None and self.nonfinite == "ignore":
+        if values["clipnorm"] is None and values["nonfinite"] == "ignore":
             return None
         return global_norm(gradients, prepared.squares(gradients) if prepared else {})
 
@@ -198,44 +211,18 @@ class Formula(Options, ABC):
             )
         return True
 
-    def _settings(self) -> list[dict[str, Any]]:
-        """Give what each group sets, schedules as they are."""
-        return [
-            dict(each.settings) if each.optimizer is None else each.optimizer._own_settings()
-            for each in self.groups
-        ]
-
-    def _own_settings(self) -> dict[str, Any]:
-        """Give what this optimizer sets for a group of another one."""
-        return {
-            name: self._hyper[name]
-            for name, declared in self.hyperparameters.items()
-            if declared.owner != "Options" or name in OWN
-        }
-
-    def _values(self) -> dict[str, Any]:
-        """Give the hyperparameters of the next step, with what groups set as a list of dicts."""
-        values = {name: getattr(self, name) for name in self.hyperparameters}
-        if not self.groups:
-            return values
-        it = self.iterations
-        groups = [
-            {
-                name: formula.hyperparameters[name].at(value, it) if callable(value) else value
-                for name, value in settings.items()
-            }
-            for formula, settings in zip(self._formulas()[1:], self._settings(), strict=True)
-        ]
-        return values | {"groups": groups}
-
-    @property
-    def iterations(self) -> int:
-        """Steps taken."""
-        raise NotImplementedError
+    def _values(self, iterations: int) -> list[dict[str, Any]]:
+        """Give the hyperparameters of a step, and what each group sets, schedules as numbers."""
+        fixed, found = self._fixed(), []
+        rows = zip(fixed.formulas, fixed.values, fixed.schedules, strict=True)
+        for formula, values, schedules in rows:
+            now = {k: formula.hyperparameters[k].at(values[k], iterations) for k in schedules}
+            found.append(values | now if now else values)
+        return found
 
     def _steps(
         self,
-        values: dict[str, Any],
+        values: list[dict[str, Any]],
         state: State,
         assignment: Assignment,
         norm: Scalar | None,
@@ -247,67 +234,67 @@ class Formula(Options, ABC):
         combined, in double precision: so 1 - beta is the complement of the beta that an array is
         multiplied with, and the weights of a moving average add up to 1 in float32 too.
         """
-        formulas = self._formulas()
-        groups = values["groups"]
-        variants = [_decayed(values | own, state.iterations) for own in ({}, *groups)]
-        prefixes = {k: prefix for k, prefix, _ in self._inner()}
-
-        def computed(member: int, h: dict[str, Any]) -> tuple[Numbers, dict[str, Scalar]]:
-            formula, prefix = formulas[member], prefixes.get(member, "")
-            names = formula.initial_scalars()
-            held = {name: state.scalars[prefix + name] for name in names}
-            with np.errstate(all="ignore"):
-                found = formula.coefficients(SimpleNamespace(**h), state.iterations, held, xp)
-            found = {k: float(v) for k, v in found.items()} if xp is np else dict(found)
-            return found, {prefix + name: found.pop(name) for name in names}
+        exact = [_decayed(values[0], own, state.iterations) for own in values]
+        scalars: dict[str, Scalar] = {}
+        inner = self._fixed().inner
+        for member, prefix, formula in inner if state.scalars else ():
+            found = self._computed(member, prefix, exact[member], state, xp)
+            scalars |= {prefix + name: found[name] for name in formula.initial_scalars()}
+        prefixes = {member: prefix for member, prefix, _ in inner}
 
         def table(member: int, compute: str) -> Numbers:
-            declared = {**self.hyperparameters, **formulas[member].hyperparameters}
-            h = {k: declared[k].rounded(v, compute, xp) for k, v in variants[member].items()}
-            return computed(member, h)[0] | self._stage_values(SimpleNamespace(**h), norm, xp)
+            h = self._rounded(exact[member], member, compute, xp)
+            prefix = prefixes.get(member, "")
+            found = self._computed(member, prefix, h, state, xp)
+            return found | self._stage_values(SimpleNamespace(**h), norm, xp)
 
-        scalars: dict[str, Scalar] = {}
-        for member in prefixes if state.scalars else ():
-            scalars |= computed(member, variants[member])[1]
         seed = self._step_seed(state.iterations, xp)
         steps = []
         for part in assignment.parts:
-            numbers: dict[str, Numbers] = {}
-            for compute in sorted({compute for _, compute in part.kinds}):
-                tables = {m: table(m, compute) for m, kind in part.kinds if kind == compute}
-                numbers[compute] = _merged(tables, assignment)
+            numbers = {
+                compute: assignment.merged({member: table(member, compute) for member in members})
+                for compute, members in part.kinds
+            }
             steps.append(Step(part.layout, numbers, seed, part.places))
         return steps, scalars
 
+    def _rounded(
+        self, exact: dict[str, Any], member: int, compute: str, xp: Namespace
+    ) -> dict[str, Any]:
+        """Give hyperparameters rounded to a type of arithmetic."""
+        fixed = self._fixed()
+        known = fixed.rounded.get((member, compute)) if xp is np else None
+        if known is not None and known[0] == exact:
+            return known[1]
+        declared = {**self.hyperparameters, **fixed.formulas[member].hyperparameters}
+        h = {name: declared[name].rounded(v, compute, xp) for name, v in exact.items()}
+        if xp is np:
+            fixed.rounded[member, compute] = exact, h
+        return h
+
+    def _computed(
+        self, member: int, prefix: str, h: dict[str, Any], state: State, xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Give the coefficients of a formula and its next scalar state."""
+        formula = self._fixed().formulas[member]
+        held = state.scalars
+        if prefix:
+            held = {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
+        with np.errstate(all="ignore"):
+            found = formula.coefficients(SimpleNamespace(**h), state.iterations, held, xp)
+        return {k: float(v) for k, v in found.items()} if xp is np else dict(found)
+
     def _step_seed(self, iterations: Scalar, xp: Namespace) -> int | None:
-        if not self.stochastic_rounding or self.state_dtype is None:
+        if not self._hyper["stochastic_rounding"] or self._hyper["state_dtype"] is None:
             return None
         if xp is not np:
             raise ValueError("stochastic rounding does not serve a compiled step")
         return step_seed(self.seed, iterations)
 
 
-def _decayed(values: dict[str, Any], iterations: Scalar) -> dict[str, Any]:
-    if "decay" not in values:
+def _decayed(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -> dict[str, Any]:
+    """Give the hyperparameters of a group, the learning rate decayed."""
+    values = values if own is values else values | own
+    if values.get("decay") is None:
         return values
     return values | {"lr": values["lr"] / (1.0 + values["decay"] * iterations)}
-
-
-def _merged(tables: dict[int, Numbers], assignment: Assignment) -> Numbers:
-    """Give one table for the parameters of several groups, with a list where groups differ."""
-    first = next(iter(tables.values()))
-    merged = dict(first)
-    if len(tables) > 1:
-        for name in {name: None for table in tables.values() for name in table}:
-            column = {k: table.get(name, NEUTRAL.get(name)) for k, table in tables.items()}
-            usual = next(iter(column.values()))
-            same = all(isinstance(v, float) and v == usual for v in column.values())
-            merged[name] = usual if same else [column.get(k, usual) for k in assignment.members]
-    if any(assignment.excluded):
-        for name in set(merged) & {"l2", "amount"}:
-            value, count = merged[name], len(assignment.members)
-            row = value if isinstance(value, list) else [value] * count
-            merged[name] = [
-                0.0 if out else v for v, out in zip(row, assignment.excluded, strict=True)
-            ]
-    return merged

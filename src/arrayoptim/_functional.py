@@ -89,7 +89,7 @@ class Functional(Stepping):
         self._check_slots(old, assignment)
         gradients = list(self._thawed(gradients, assignment))
         values = self._traced_values(state, compiler)
-        norm = self._norm(values, gradients)
+        norm = self._norm(values[0], gradients)
         traced = compiler is not None and norm is not None and compiler.traced(norm)
         if traced and self.nonfinite == "raise":
             raise ValueError(
@@ -120,11 +120,13 @@ class Functional(Stepping):
         }
 
     def _owners(self) -> list[tuple[str, Formula, dict[str, Any]]]:
-        groups = zip(self._formulas()[1:], self._settings(), strict=True)
-        inner = [(f"{k}.", formula, values) for k, (formula, values) in enumerate(groups, 1)]
-        return [("", self, self._hyper), *inner]
+        fixed = self._fixed()
+        rows = enumerate(zip(fixed.formulas, fixed.values, strict=True))
+        return [(f"{k}." if k else "", formula, values) for k, (formula, values) in rows]
 
-    def _traced_values(self, state: dict[str, Any], compiler: Backend | None) -> dict[str, Any]:
+    def _traced_values(
+        self, state: dict[str, Any], compiler: Backend | None
+    ) -> list[dict[str, Any]]:
         """Give the hyperparameters of a step, which are those of the state where it has them."""
         found = []
         for prefix, formula, values in self._owners():
@@ -139,7 +141,7 @@ class Functional(Stepping):
                 else:
                     row[name] = value
             found.append(row)
-        return found[0] | {"groups": found[1:]}
+        return found
 
     def _slot_leaves(
         self, state: dict[str, Any], structure: Structure, params: Sequence[Array | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,18 @@ class Interval:
         above = value >= self.low if self.text[0] == "[" else value > self.low
         below = value <= self.high if self.text[-1] == "]" else value < self.high
         return above and below
+
+
+@cache
+def _largest(dtype: str, interval: Interval) -> float:
+    """Give the largest number of a data type in an interval."""
+    high = np.dtype(dtype).type(interval.high)
+    return float(high if interval.high in interval else np.nextafter(high, 0))
+
+
+@lru_cache(maxsize=4096)
+def _nearest(value: float, dtype: str, interval: Interval) -> float:
+    return min(float(np.dtype(dtype).type(value)), _largest(dtype, interval))
 
 
 class Hyper:
@@ -86,7 +99,9 @@ class Hyper:
 
     def __set__(self, instance: Stepping, value: Any) -> None:
         """Check and set the value."""
-        instance._hyper[self.name] = self.checked(value, type(instance))
+        # Replaced, not changed: who holds the old dict can tell that it is out of date.
+        new = self.checked(value, type(instance))
+        instance._hyper = {**instance._hyper, self.name: new}
 
     @property
     def numeric(self) -> bool:
@@ -160,10 +175,11 @@ class Hyper:
         """
         if self.interval is None or self.integer or value is None:
             return value
-        near = xp.asarray(xp.asarray(value), dtype=getattr(xp, dtype))
-        if self.interval.text[-1] == ")" and np.isfinite(self.interval.high):
-            near = xp.minimum(near, np.nextafter(np.dtype(dtype).type(self.interval.high), 0))
-        return float(near) if xp is np else xp.asarray(near, dtype=xp.asarray(0.0).dtype)
+        if xp is np:
+            return _nearest(value, dtype, self.interval)
+        top = _largest(dtype, self.interval)
+        near = xp.minimum(xp.asarray(value).astype(dtype), top)
+        return near.astype(xp.asarray(0.0).dtype)
 
     def _several(self, value: Any, owner: str) -> tuple[str, ...]:
         words = (value,) if isinstance(value, str) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,21 +108,22 @@ class Options(Declared):
 
     def _layout(self, rule: Rule) -> Layout:
         """Say which slots parameters have, the rule's and those of stages."""
-        wanted = {
-            "master": self.master and not self.kahan,
-            "compensation": self.kahan,
-            "average": self.ema_momentum is not None,
-        }
-        return Layout(rule, tuple(name for name in wanted if wanted[name]), self.state_dtype)
+        h = self._hyper
+        extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
+        if h["ema_momentum"] is not None:
+            extras += ("average",)
+        return _layout(rule, extras, h["state_dtype"])
 
     def _excluded(self, paths: Sequence[str]) -> list[bool]:
-        """Say which parameters are left out of decay.
+        """Say which parameters are left out of decay; empty where none is to be.
 
         Raises
         ------
         ValueError
             If a pattern matches no path.
         """
+        if not self.exclude:
+            return []
         require_matches(self.exclude, paths, "exclude")
         return [any(matches(path, pattern) for pattern in self.exclude) for path in paths]
 
@@ -156,6 +158,9 @@ class Options(Declared):
         if h.weight_decay is not None:
             values["amount"] = h.lr * h.weight_decay
         return values
+
+
+_layout = cache(Layout)
 
 
 def _clipping(h: SimpleNamespace, norm: Scalar | None, xp: Namespace) -> dict[str, Scalar]:

@@ -162,7 +162,7 @@ class Persistent(Stepping):
 
         if self._state is None:
             raise ValueError(f"{self!r} has no state yet; call init(params) or take a step first")
-        if self._interrupted:
+        if self._state.interrupted:
             raise RuntimeError("a step was interrupted half-way; this state is not worth saving")
         slots: dict[str, list[Any]] = {name: [] for name in self._state.names}
         paths: dict[str, list[str]] = {name: [] for name in self._state.names}

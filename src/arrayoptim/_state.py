@@ -31,6 +31,8 @@ class State:
         State that is one number.
     iterations, skipped : int
         Steps taken, and steps left out because of non-finite gradients.
+    interrupted : bool
+        Whether a step stopped half-way, so that slots belong to different steps.
     """
 
     leaves: tuple[Leaf | None, ...]
@@ -39,6 +41,7 @@ class State:
     scalars: dict[str, Any] = field(default_factory=dict)
     iterations: Any = 0
     skipped: Any = 0
+    interrupted: bool = False
 
     @classmethod
     def initial(

@@ -11,7 +11,8 @@ import numpy as np
 
 from . import _checks as checks
 from ._arrays import backend_of
-from ._formula import Assignment, Formula
+from ._assignment import Assignment
+from ._formula import Formula
 from ._hyper import counter, finite
 from ._registry import nearest
 from ._state import State
@@ -38,7 +39,7 @@ class Stepping(Formula):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the lock and the engines, which cannot be pickled."""
-        return vars(self) | {"_lock": None, "_prepared": None, "_assignment": None}
+        return vars(self) | {"_lock": None, "_prepared": None, "_assignment": None, "_known": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the state, with a lock of its own."""
@@ -226,31 +227,30 @@ class Stepping(Formula):
         self._assignment: Assignment | None = None
         self._prepared: Prepared | None = None
         self._first_iteration = 0
-        self._interrupted = False
 
     # ---- the pipeline
 
     def _prepare(self, leaves: Sequence[Array | None], structure: Structure) -> Prepared:
         """Check the parameters, and give the engines that are ready to step them."""
-        prepared = self._prepared
-        if self._state is not None:
-            self._assignment = self._assign(self._state.leaves, self._assignment)
-        key = self._assignment and self._assignment.key, structure.paths, self.threads
-        if prepared is not None and not prepared.fits(leaves, key):
-            prepared = None
-        # A plan that fits knows address, shape and type of every parameter that it serves.
-        if prepared is None or prepared.others or self._interrupted:
-            state = self._ready(leaves, structure)
-        if prepared is None:
-            assert self._assignment is not None
-            key = self._assignment.key, structure.paths, self.threads
-            layouts = self._assignment.layouts
-            prepared = Prepared(key, leaves, state.slots, layouts, structure.paths, self.threads)
-            self._prepared = prepared
+        prepared, state, threads = self._prepared, self._state, self._hyper["threads"]
+        if prepared is not None and state is not None and not state.interrupted:
+            assignment = self._assign(state.leaves, self._assignment)
+            if prepared.fits(leaves, (assignment.key, structure.paths, threads)):
+                # A plan knows address, shape and type of every parameter that it serves.
+                if prepared.others:
+                    self._ready(leaves, structure)
+                return prepared
+        state = self._ready(leaves, structure)
+        assert self._assignment is not None
+        key, layouts = self._assignment.key, self._assignment.layouts
+        prepared = Prepared(
+            (key, structure.paths, threads), leaves, state.slots, layouts, structure.paths, threads
+        )
+        self._prepared = prepared
         return prepared
 
     def _ready(self, leaves: Sequence[Array | None], structure: Structure) -> State:
-        if self._interrupted:
+        if self._state is not None and self._state.interrupted:
             raise RuntimeError(
                 "a step of this optimizer was interrupted half-way; load a checkpoint of "
                 "parameters and optimizer, or reset() the optimizer"
@@ -287,14 +287,15 @@ class Stepping(Formula):
 
     def _replace_state(self, state: State) -> None:
         """Take up another state; what was prepared for the old one is void."""
-        self._state, self._prepared, self._interrupted = state, None, False
+        state.interrupted = False
+        self._state, self._prepared = state, None
         self._assignment = self._assign(state.leaves)
 
     def _fresh(
         self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
     ) -> State:
         assignment = self._assign(leaves)
-        starts = [formula.initial_slots() for formula in self._formulas()]
+        starts = [formula.initial_slots() for formula in self._fixed().formulas]
         chosen = [starts[member] for member in assignment.members]
         state = State.initial(assignment.layouts, params, leaves, chosen)
         state.scalars = self._initial_scalars()
@@ -311,20 +312,20 @@ class Stepping(Formula):
         state = self._state
         assert state is not None
         assert self._assignment is not None
-        values = self._values()
-        norm = self._norm(values, gradients, prepared)
+        values = self._values(state.iterations)
+        norm = self._norm(values[0], gradients, prepared)
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
             return leaves
         steps, scalars = self._steps(values, state, self._assignment, norm, np)
         sweep_served = prepared.served(steps, gradients)
         gradients = prepared.apart(leaves, gradients)
-        self._interrupted = True
+        state.interrupted = True
         sweep_served()
         new, slots = prepared.sweep_others(steps, leaves, gradients, state.slots)
         state.slots, state.scalars = list(slots), scalars
         state.iterations += 1
-        self._interrupted = False
+        state.interrupted = False
         return new
 
 

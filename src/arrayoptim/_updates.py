@@ -95,8 +95,8 @@ class Differentiating(Stepping):
             state = self._ready(leaves, structure)
             assert self._assignment is not None
             gradients = list(self._thawed(gradients, self._assignment))
-            values = self._values()
-            norm = self._norm(values, gradients)
+            values = self._values(state.iterations)
+            norm = self._norm(values[0], gradients)
             if norm is not None and self._refuses(norm, state.iterations):
                 return [(StateTarget(self, "skipped"), state.skipped + 1)]
             steps, scalars = self._steps(values, state, self._assignment, norm, np)

@@ -189,13 +189,11 @@ class Prepared:
 
         The CPU engine, which steps first, does so itself.
         """
-        written = [p for p in leaves if p is not None and backend_of(p).writable(p)]
         asked = [i for i in self.others if grads[i] is not None and backend_of(grads[i]).mutable]
-        if not written or not asked:
+        if not asked:
             return grads
-        new = list(grads)
-        stretches = Stretches()
-        stretches.add(*bounds(written))
+        new, stretches = list(grads), Stretches()
+        stretches.add(*bounds([p for p in leaves if p is not None and backend_of(p).writable(p)]))
         for k in stretches.touched(*bounds([grads[i] for i in asked])):
             new[asked[k]] = backend_of(grads[asked[k]]).copy(grads[asked[k]])
         return new
