@@ -14,14 +14,15 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "myst_parser",
     "numpydoc",
     "optimizer_pages",
-    "race_report",
 ]
 default_role = "autolink"
 autodoc_typehints = "none"
 autosummary_generate = False
 numpydoc_show_class_members = False
+myst_heading_anchors = 2
 exclude_patterns = ["_build"]
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", r"[a-z_0-9]+")]  # parameters, in docstrings

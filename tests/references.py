@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 from typing import Any
 
 from hypothesis import strategies as st
 
 Steps = Iterator[tuple[float, tuple[float, ...]]]
+WholeSteps = Iterator[tuple[list[float], tuple[list[float], ...]]]
+"""Of a reference whose step of one number depends on all numbers of the tensor."""
 
 
 def sgd(
@@ -151,12 +153,64 @@ def nadam(
         yield p, (m, v)
 
 
+def lamb(
+    p: list[float],
+    grads: Sequence[Sequence[float]],
+    *,
+    lr: float,
+    decay: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> WholeSteps:
+    """You et al. 2020, algorithm 2."""
+    m, v = [0.0] * len(p), [0.0] * len(p)
+    for t, row in enumerate(grads):
+        m = [beta_1 * a + (1 - beta_1) * g for a, g in zip(m, row, strict=True)]
+        v = [beta_2 * a + (1 - beta_2) * g * g for a, g in zip(v, row, strict=True)]
+        first, second = 1 - beta_1 ** (t + 1), 1 - beta_2 ** (t + 1)
+        d = [
+            a / first / (sqrt(b / second) + epsilon) + weight_decay * x
+            for a, b, x in zip(m, v, p, strict=True)
+        ]
+        trust = hypot(*p) / hypot(*d) if any(p) and any(d) else 1.0
+        p = [x - lr / (1 + decay * t) * trust * y for x, y in zip(p, d, strict=True)]
+        yield p, (m, v)
+
+
+def lars(
+    p: list[float],
+    grads: Sequence[Sequence[float]],
+    *,
+    lr: float,
+    decay: float,
+    momentum: float,
+    trust_coefficient: float,
+    epsilon: float,
+    weight_decay: float,
+) -> WholeSteps:
+    """You, Gitman and Ginsburg 2017, algorithm 1."""
+    m = [0.0] * len(p)
+    for t, row in enumerate(grads):
+        trust = 1.0
+        if any(p) and any(row):
+            whole = hypot(*row) + weight_decay * hypot(*p) + epsilon
+            trust = trust_coefficient * hypot(*p) / whole
+        eta = lr / (1 + decay * t) * trust
+        pulled = [g + weight_decay * x for g, x in zip(row, p, strict=True)]
+        m = [momentum * a + eta * g for a, g in zip(m, pulled, strict=True)]
+        p = [x - a for x, a in zip(p, m, strict=True)]
+        yield p, (m,)
+
+
 @dataclass(frozen=True)
 class Reference:
     """A reference with the hyperparameters to try it with."""
 
-    steps: Callable[..., Steps]
+    steps: Callable[..., Any]
     hyper: dict[str, st.SearchStrategy[Any]]
+    whole: bool = False
 
 
 def _within(low: float, high: float) -> st.SearchStrategy[float]:
@@ -177,6 +231,8 @@ def _of(*names: str, **more: st.SearchStrategy[Any]) -> dict[str, st.SearchStrat
 
 
 _BETAS = ("lr", "beta_1", "beta_2", "epsilon")
+# Steps as long as the parameter would leave a difference that is all rounding.
+_RELATIVE = {"lr": _within(1e-4, 0.4), "weight_decay": st.one_of(st.just(0.0), _within(1e-3, 0.5))}
 _RAMP = {"schedule_decay": _within(0.001, 2.0), "mom_iter_max": st.integers(0, 8)}
 
 REFERENCES: dict[str, list[Reference]] = {
@@ -194,6 +250,20 @@ REFERENCES: dict[str, list[Reference]] = {
     "Adagrad": [Reference(adagrad, _of("lr", "decay", "epsilon"))],
     "Adadelta": [Reference(adadelta, _of("lr", "decay", "rho", "epsilon"))],
     "Adam": [Reference(adam, _of(*_BETAS, "decay", amsgrad=st.booleans()))],
+    "LAMB": [Reference(lamb, _of(*_BETAS[1:], "decay", **_RELATIVE), whole=True)],
+    "LARS": [
+        Reference(
+            lars,
+            _of(
+                "decay",
+                "momentum",
+                "epsilon",
+                trust_coefficient=_within(1e-3, 0.1),
+                **_RELATIVE,
+            ),
+            whole=True,
+        )
+    ],
     "Adamax": [Reference(adamax, _of(*_BETAS, "decay"))],
     "Nadam": [Reference(nadam, _of(*_BETAS, schedule_decay=_within(0.001, 2.0)))],
 }

@@ -57,7 +57,7 @@ def state_of(rule: Any, shapes: list[Any], dtype: str, *more: str) -> list[dict[
 def coefficients(rule: Any, seed: int = 3) -> dict[str, float]:
     """Return a number for each coefficient of a rule, none of them exact in float32."""
     rng = np.random.default_rng(seed)
-    return {name: float(rng.uniform(0.001, 0.999)) for name in rule.coefficients}
+    return {name: float(rng.uniform(0.001, 0.999)) for name in rule.given}
 
 
 def typed(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -95,8 +95,12 @@ def specified(
         g = stages.couple(g, p, c["l2"], np)
     if "amount" in c:
         p = stages.decay(p, c["amount"], np)
-    operands = [slots[name] for name in rule.slots], [c[name] for name in rule.coefficients]
-    p, *state = rule(p, g, *operands[0], *operands[1], np)
+    p, g, *held = rule.turned((p, g, *(slots[name] for name in rule.slots)), c, np)
+    if rule.ratio:
+        norms = [np.sqrt(sum_of_squares(x)) for x in (p, g)]
+        own = rule.ratio(p.size, *norms, *(values[name] for name in rule.ratio_names), np)
+        c |= {name: p.dtype.type(value) for name, value in own.items()}
+    p, *state = rule.function(p, g, *held, *(c[name] for name in rule.function_names), np)
     new = dict(zip(rule.slots, state, strict=True))
     if "keep" in c:
         new["average"] = stages.average(slots["average"], p, c["keep"], c["new"], np)

@@ -160,7 +160,7 @@ def test_what_is_refused() -> None:
     assert "swapped" in reason(np.zeros(shape, ">f4"))
     assert "list is neither a NumPy array nor a torch tensor" in reason([1.0])
     assert "slot 'velocity'" in reason(good, velocity=np.zeros(shape, np.float32, order="F"))
-    matrix = ao.Rule(rule.function, rule.slots, rule.coefficients, "matrix")
+    matrix = ao.Rule(rule.function, rule.slots, "matrix")
     assert "is no loop over elements" in str(refusal(matrix, good, {}))
 
 

@@ -36,43 +36,34 @@ HYPER = {
     "beta_2": 0.9,
     "rho": 0.6,
     "epsilon": 1e-3,
+    "weight_decay": 0.1,
+    "trust_coefficient": 0.05,
 }
 
 
-def function_of(rule: Rule) -> ast.FunctionDef:
-    """Return the syntax tree of a rule's function, without decorators."""
-    source = textwrap.dedent(inspect.getsource(rule.function))
+def function_of(rule: Rule, part: str = "function") -> ast.FunctionDef:
+    """Return the syntax tree of a part of a rule, without decorators."""
+    source = textwrap.dedent(inspect.getsource(getattr(rule, part)))
     node = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef))
     node.decorator_list = []
     return node
 
 
-def compiled(rule: Rule, node: ast.FunctionDef, label: str) -> Rule:
+def compiled(rule: Rule, node: ast.FunctionDef, label: str, part: str = "function") -> Rule:
     """Return a rule with another body, whose source engines can still read."""
     source = ast.unparse(ast.fix_missing_locations(node)) + "\n"
     filename = f"<mutant of {rule.name}: {label}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     scope = dict(rule.function.__globals__)
     exec(compile(source, filename, "exec"), scope)
-    return replace(rule, function=scope[rule.name])
+    return replace(rule, **{part: scope[node.name]})
 
 
 def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
     """Give every mutant of a rule: one operator or one call changed, or two slots swapped."""
-    for index, node in enumerate(ast.walk(function_of(rule))):
-        body = function_of(rule)
-        twin = list(ast.walk(body))[index]
-        before = ast.unparse(node)
-        if isinstance(twin, ast.BinOp) and type(twin.op) in CHANGES:
-            twin.op = CHANGES[type(twin.op)]()
-        elif isinstance(twin, ast.UnaryOp) and isinstance(twin.op, ast.USub):
-            twin.op = ast.UAdd()
-        elif isinstance(twin, ast.Attribute) and twin.attr in CALLS:
-            twin.attr = CALLS[twin.attr]
-        else:
-            continue
-        label = f"{before} -> {ast.unparse(twin)}"
-        yield label, compiled(rule, body, label)
+    parts = [part for part in ("function", "direction", "ratio") if getattr(rule, part)]
+    for part in parts:
+        yield from changed(rule, part)
     for i in range(len(rule.slots) - 1):
         body = function_of(rule)
         names = body.args.args
@@ -84,6 +75,24 @@ def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
         values[1 + i], values[2 + i] = values[2 + i], values[1 + i]
         label = f"{rule.slots[i]} and {rule.slots[i + 1]} swapped on return"
         yield label, compiled(rule, body, label)
+
+
+def changed(rule: Rule, part: str) -> Iterator[tuple[str, Rule]]:
+    """Give the mutants in which one operator or call of a part is another one."""
+    for index, node in enumerate(ast.walk(function_of(rule, part))):
+        body = function_of(rule, part)
+        twin = list(ast.walk(body))[index]
+        before = ast.unparse(node)
+        if isinstance(twin, ast.BinOp) and type(twin.op) in CHANGES:
+            twin.op = CHANGES[type(twin.op)]()
+        elif isinstance(twin, ast.UnaryOp) and isinstance(twin.op, ast.USub):
+            twin.op = ast.UAdd()
+        elif isinstance(twin, ast.Attribute) and twin.attr in CALLS:
+            twin.attr = CALLS[twin.attr]
+        else:
+            continue
+        label = f"{before} -> {ast.unparse(twin)}"
+        yield label, compiled(rule, body, label, part)
 
 
 def survives(check: Any) -> bool:

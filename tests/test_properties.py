@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import arrayoptim as ao
 from backends import TestBackend
 from optimizers_under_test import (
+    CASES,
     draw,
     make,
     mixed,
@@ -89,6 +91,9 @@ def test_order_of_tensors_does_not_matter(
         same(found, slots[i])
 
 
+@pytest.mark.parametrize(
+    ("name", "kwargs"), [case for case in CASES if make(case[0], **case[1]).rule.ratio is None]
+)
 @given(seed=seeds, cut=st.integers(0, 12))
 def test_splitting_a_tensor_changes_nothing(
     name: str, kwargs: dict[str, Any], seed: int, cut: int

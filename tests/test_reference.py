@@ -22,16 +22,22 @@ STEPS = 6
 PAIRS = [(name, ref) for name in NAMES for ref in REFERENCES.get(name, [])]
 PAIR_IDS = [f"{name}-{'-'.join(ref.hyper)}" for name, ref in PAIRS]
 
+
+def rounded(number: float) -> float:
+    """Give 0 for a number whose square is not one."""
+    return number if abs(number) > 1e-100 else 0.0
+
+
 magnitudes = st.floats(-20, 20).map(lambda power: 10.0**power)
 gradients = st.one_of(
     st.just(0.0),
-    st.floats(-3, 3, allow_subnormal=False),
+    st.floats(-3, 3).map(rounded),
     st.builds(lambda size, sign: size * sign, magnitudes, st.sampled_from([-1.0, 1.0])),
 )
 tables = st.lists(
     st.lists(gradients, min_size=WIDTH, max_size=WIDTH), min_size=STEPS, max_size=STEPS
 )
-numbers = st.floats(-100, 100, allow_subnormal=False)
+numbers = st.floats(-100, 100).map(rounded)
 starts = st.lists(numbers, min_size=WIDTH, max_size=WIDTH)
 
 
@@ -52,7 +58,6 @@ def compare(
     name: str, ref: Reference, backend: TestBackend, hyper: dict[str, Any], start: Any, table: Any
 ) -> None:
     """Train `WIDTH` numbers with the library and with the reference."""
-    columns = [list(ref.steps(p, [row[i] for row in table], **hyper)) for i, p in enumerate(start)]
     opt, params = make(name, **hyper), [backend.asarray(np.array(start), "float64")]
     opt.init(params)
     path, slots = [np.array(start)], []
@@ -60,6 +65,12 @@ def compare(
         params = opt.apply([backend.asarray(np.array(row), "float64")], params)
         path.append(backend.read(params)[0])
         slots.append([weight for weight in opt.get_weights() if weight.shape == (WIDTH,)])
+    if ref.whole:
+        steps = list(ref.steps(list(start), table, **hyper))
+        agree(np.array(path), np.array([start, *(p for p, _ in steps)]), "parameters")
+        agree(np.array(slots), np.array([state for _, state in steps]), "slots")
+        return
+    columns = [list(ref.steps(p, [row[i] for row in table], **hyper)) for i, p in enumerate(start)]
     wanted = np.array([start] + [[column[t][0] for column in columns] for t in range(STEPS)])
     agree(np.array(path), wanted, "parameters")
     wanted = np.array([[column[t][1] for column in columns] for t in range(STEPS)])

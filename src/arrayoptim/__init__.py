@@ -32,6 +32,8 @@ from .gradients import clip_norm
 from .loading import load
 from .optimizer import Optimizer
 from .optimizers import (
+    LAMB,
+    LARS,
     SGD,
     Adadelta,
     Adagrad,
@@ -45,6 +47,8 @@ from .optimizers import (
 )
 
 __all__ = [
+    "LAMB",
+    "LARS",
     "SGD",
     "Adadelta",
     "Adagrad",

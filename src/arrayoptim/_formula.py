@@ -246,7 +246,8 @@ class Formula(Options, ABC):
             h = self._rounded(exact[member], member, compute, xp)
             prefix = prefixes.get(member, "")
             found = self._computed(member, prefix, h, state, xp)
-            return found | self._stage_values(SimpleNamespace(**h), norm, xp)
+            rule = self._fixed().formulas[member].rule
+            return found | self._stage_values(rule, SimpleNamespace(**h), norm, xp)
 
         seed = self._step_seed(state.iterations, xp)
         steps = []

@@ -144,18 +144,18 @@ class Options(Declared):
         ]
 
     def _stage_values(
-        self, h: SimpleNamespace, norm: Scalar | None, xp: Namespace
+        self, rule: Rule, h: SimpleNamespace, norm: Scalar | None, xp: Namespace
     ) -> dict[str, Scalar]:
         """Give the numbers that the stages need, by the names that engines know.
 
-        There are none where a stage is not used.
+        There are none where a stage is not used. A rule with a coefficient `wd` decays by itself.
         """
         values = _clipping(h, norm, xp)
         if h.ema_momentum is not None:
             values |= {"keep": h.ema_momentum, "new": 1.0 - h.ema_momentum}
         if h.l2 is not None:
             values["l2"] = h.l2
-        if h.weight_decay is not None:
+        if h.weight_decay is not None and "wd" not in rule.coefficients:
             values["amount"] = h.lr * h.weight_decay
         return values
 

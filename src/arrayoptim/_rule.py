@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 Kind = Literal["elementwise", "tensorwise", "matrix"]
@@ -30,28 +31,72 @@ class Rule:
         in order.
     slots : tuple of str
         Names of the state arrays, one of each per parameter, all zero before the first step.
-    coefficients : tuple of str
-        Names of the scalars that the optimizer class computes once a step.
     kind : {"elementwise", "tensorwise", "matrix"}
         What an engine may fuse.
-    measure : callable or None
-        For ``tensorwise`` rules, the function that gives per-tensor coefficients.
+    ratio : callable or None
+        For ``tensorwise`` rules, ``ratio(size, p, d, *coefficients, xp)``, with the number of
+        elements and the norms of the parameter and of its direction; returns a dict of the
+        coefficients that each tensor has for itself.
+    direction : callable or None
+        ``direction(p, g, *slots, *coefficients, xp)``; returns what takes the place of the gradient
+        and of the slots before the norms are taken and the function is called.
+    measured : tuple of str
+        Names of the coefficients that `ratio` gives.
     """
 
     function: Callable[..., tuple[Any, ...]]
     slots: tuple[str, ...]
-    coefficients: tuple[str, ...]
     kind: Kind = "elementwise"
-    measure: Callable[..., tuple[Any, ...]] | None = None
+    ratio: Callable[..., dict[str, Any]] | None = None
+    direction: Callable[..., tuple[Any, ...]] | None = None
+    measured: tuple[str, ...] = ()
+
+    @cached_property
+    def function_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that the function takes."""
+        return tuple(inspect.signature(self.function).parameters)[2 + len(self.slots) : -1]
+
+    @cached_property
+    def direction_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that the direction takes."""
+        if self.direction is None:
+            return ()
+        return tuple(inspect.signature(self.direction).parameters)[2 + len(self.slots) : -1]
+
+    @cached_property
+    def ratio_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that the ratio takes."""
+        return tuple(inspect.signature(self.ratio).parameters)[3:-1] if self.ratio else ()
+
+    @cached_property
+    def coefficients(self) -> tuple[str, ...]:
+        """Names of all scalars that an element's step takes."""
+        return tuple(dict.fromkeys((*self.function_names, *self.direction_names)))
+
+    @cached_property
+    def given(self) -> tuple[str, ...]:
+        """Names of the coefficients that the optimizer class computes once a step."""
+        names = dict.fromkeys((*self.coefficients, *self.ratio_names))
+        return tuple(name for name in names if name not in self.measured)
 
     @property
     def name(self) -> str:
         """Name of the function."""
         return self.function.__name__
 
+    def turned(self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any) -> list[Any]:
+        """Give parameter, gradient and slots with the direction in the gradient's place."""
+        if self.direction is None:
+            return list(operands)
+        named = (scalars[name] for name in self.direction_names)
+        return [operands[0], *self.direction(*operands, *named, xp)]
+
     def __call__(self, *args: Any) -> tuple[Any, ...]:
-        """Call the function."""
-        return self.function(*args)
+        """Carry out the rule on parameter, gradient, slots, `coefficients` and `xp`."""
+        count = 2 + len(self.slots)
+        scalars, xp = dict(zip(self.coefficients, args[count:-1], strict=True)), args[-1]
+        operands = self.turned(args[:count], scalars, xp)
+        return self.function(*operands, *(scalars[name] for name in self.function_names), xp)
 
     def __repr__(self) -> str:
         """Name, slots and coefficients."""
@@ -63,7 +108,9 @@ def rule(
     *,
     slots: tuple[str, ...] = (),
     kind: Kind = "elementwise",
-    measure: Callable[..., tuple[Any, ...]] | None = None,
+    ratio: Callable[..., dict[str, Any]] | None = None,
+    direction: Callable[..., tuple[Any, ...]] | None = None,
+    measured: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., tuple[Any, ...]]], Rule]:
     """Declare a function as an update rule.
 
@@ -73,9 +120,13 @@ def rule(
         Names of the state arrays; the function takes one positional parameter for each, after ``p``
         and ``g``, under a letter of its own.
     kind : {"elementwise", "tensorwise", "matrix"}
-        What an engine may fuse.
-    measure : callable, optional
-        Gives the per-tensor coefficients of a ``tensorwise`` rule.
+        What an engine may fuse; ``"tensorwise"`` where there is a ratio.
+    ratio : callable, optional
+        Gives coefficients that each tensor has for itself, from norms; see `Rule`.
+    direction : callable, optional
+        Turns the gradient into a direction, and advances the slots; see `Rule`.
+    measured : tuple of str
+        Names of the coefficients that `ratio` gives.
 
     Returns
     -------
@@ -99,13 +150,22 @@ def rule(
     """
 
     def declare(function: Callable[..., tuple[Any, ...]]) -> Rule:
-        names = tuple(inspect.signature(function).parameters)
-        if len(names) < len(slots) + 3 or names[:2] != ("p", "g") or names[-1] != "xp":
+        for each in (function, direction):
+            names = tuple(inspect.signature(each).parameters) if each else ()
+            short = len(names) < len(slots) + 3
+            if each and (short or names[:2] != ("p", "g") or names[-1] != "xp"):
+                raise TypeError(
+                    f"rule {function.__name__} takes ({', '.join(names)}); wanted: p, g, one "
+                    f"parameter for each of the slots {slots}, the coefficients, xp"
+                )
+        sort: Kind = "tensorwise" if ratio else kind
+        made = Rule(function, tuple(slots), sort, ratio, direction, tuple(measured))
+        if bool(ratio) != bool(measured) or not set(measured) <= set(made.function_names):
             raise TypeError(
-                f"rule {function.__name__} takes ({', '.join(names)}); wanted: p, g, one parameter "
-                f"for each of the slots {slots}, the coefficients, xp"
+                f"rule {function.__name__}: found measured={measured} and ratio={ratio}; wanted "
+                f"both or neither, and names of {made.function_names}"
             )
-        return Rule(function, tuple(slots), names[2 + len(slots) : -1], kind, measure)
+        return made
 
     return declare
 
@@ -127,18 +187,33 @@ def grammar_errors(rule: Rule) -> list[str]:
     list of str
         One sentence per fault; empty for a good rule.
     """
-    source = textwrap.dedent(inspect.getsource(rule.function))
+    errors = _function_errors(rule.function, rule)
+    if rule.direction is not None:
+        errors += [f"direction: {fault}" for fault in _function_errors(rule.direction, rule)]
+    last = _body(rule.function)[-1]
+    wanted = 1 + len(rule.slots)
+    if isinstance(last, ast.Return) and last.value is not None:
+        found = len(last.value.elts) if isinstance(last.value, ast.Tuple) else 1
+        if found != wanted:
+            errors.append(f"line {last.lineno}: wanted {wanted} returned values, a tuple of them")
+    return errors
+
+
+def _body(function: Callable[..., Any]) -> list[ast.stmt]:
+    source = textwrap.dedent(inspect.getsource(function))
     body = next(node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)).body
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
+    return body or [ast.Pass(lineno=1)]
+
+
+def _function_errors(function: Callable[..., Any], rule: Rule) -> list[str]:
+    body = _body(function)
     errors = [fault for statement in body for fault in _statement_errors(statement, rule.kind)]
     errors += [fault for statement in body for fault in _scalar_errors(statement, rule)]
-    last = body[-1] if body else None
-    wanted = 1 + len(rule.slots)
+    last = body[-1]
     if not isinstance(last, ast.Return) or last.value is None:
         errors.append("the last statement must return the new parameter and the new slots")
-    elif (len(last.value.elts) if isinstance(last.value, ast.Tuple) else 1) != wanted:
-        errors.append(f"line {last.lineno}: wanted {wanted} returned values, a tuple of them")
     return errors
 
 
@@ -164,7 +239,7 @@ def _statement_errors(statement: ast.stmt, kind: Kind) -> Iterator[str]:
 def _scalar_errors(statement: ast.stmt, rule: Rule) -> Iterator[str]:
     """Find arithmetic on coefficients alone, which a float32 parameter would round to float32."""
     for node in ast.walk(statement):
-        if rule.kind == "elementwise" and isinstance(node, ast.BinOp):
+        if rule.kind != "matrix" and isinstance(node, ast.BinOp):
             names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} - {"xp"}
             if names and names <= set(rule.coefficients):
                 yield (

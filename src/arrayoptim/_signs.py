@@ -75,7 +75,7 @@ def nonnegative_slots(rule: Rule) -> tuple[bool, ...]:
     while True:
         coefficients = (_Sign(True) for _ in rule.coefficients)
         slots: list[Any] = [_Sign(sign) for sign in known]
-        _, *after = rule.function(_Sign(), _Sign(), *slots, *coefficients, _Signs)
+        _, *after = rule(_Sign(), _Sign(), *slots, *coefficients, _Signs)
         found = [before and sign.nonnegative for before, sign in zip(known, after, strict=True)]
         if found == known:
             return tuple(known)

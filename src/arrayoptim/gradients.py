@@ -85,15 +85,13 @@ def global_norm(
         return _compiled_norm(compiled.pop())(given)
     known = squares or {}
     total = sum(
-        known[i] if i in known else _squares(g, 1.0)
-        for i, g in enumerate(gradients)
-        if g is not None
+        known[i] if i in known else square_sum(g) for i, g in enumerate(gradients) if g is not None
     )
     if _TINY < total < math.inf or any(not _all_finite(g) for g in given):
         return math.sqrt(total)
     # Squares of float64 entries above 1e154 overflow, those below 1e-154 vanish: move them nearer.
     scale = 2.0 ** (600 if total <= _TINY else -600)
-    return math.sqrt(sum(_squares(g, scale) for g in given)) / scale
+    return math.sqrt(sum(square_sum(g, scale) for g in given)) / scale
 
 
 @cache
@@ -101,12 +99,13 @@ def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
     xp = backend.xp
 
     def norm(gradients: list[Array]) -> Array:
-        return _scaled_norm(xp.stack([_scaled_norm(_real(g), xp) for g in gradients]), xp)
+        return scaled_norm(xp.stack([scaled_norm(_real(g), xp) for g in gradients]), xp)
 
     return backend.compile(norm)
 
 
-def _scaled_norm(x: Array, xp: Any) -> Array:
+def scaled_norm(x: Array, xp: Any) -> Array:
+    """Give the Euclidean norm of an array of a library that compiles, as a 0-d array."""
     # Without float64 the squares of 1e30 overflow, so the largest magnitude is divided out.
     if x.size == 0:
         return xp.zeros((), dtype=x.dtype)
@@ -124,7 +123,8 @@ def _real(g: Array) -> Array:
     return backend.as_real(g) if backend.dtype(g) in COMPLEX else g
 
 
-def _squares(g: Array, scale: float) -> float:
+def square_sum(g: Array, scale: float = 1.0) -> float:
+    """Give the sum of the squares of all entries, each multiplied with a scale."""
     backend = backend_of(g)
     if backend.compiles:
         return (float(_compiled_norm(backend)([g])) * scale) ** 2

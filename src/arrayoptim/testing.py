@@ -74,7 +74,7 @@ def coefficients_are_complete(make: Make) -> None:
         found = optimizer.coefficients(
             SimpleNamespace(**values), it, optimizer.initial_scalars(), np
         )
-        wanted = {*optimizer.rule.coefficients, *optimizer.initial_scalars()}
+        wanted = {*optimizer.rule.given, *optimizer.initial_scalars()}
         missing = wanted - set(found)
         _require(not missing, f"coefficients lack {sorted(missing)}")
         _require(

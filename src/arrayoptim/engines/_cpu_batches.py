@@ -21,6 +21,7 @@ from ._cpu_native import Kernel, kernel
 from ._cpu_recipes import EXPONENTS, Recipes
 from ._cpu_source import CELLS, JOB, squares_program
 from ._cpu_tables import IntTable, address, cut
+from ._measure import ratio
 
 PARALLEL = 400_000
 """Elements from which on more threads than one are faster."""
@@ -61,7 +62,7 @@ class Batch:
     ) -> None:
         self.reader, self.take, self.dtype = reader, take, dtypes["p"]
         self.places, self._among_all = places
-        self._columns, self._compute = columns, COMPUTE[self.dtype]
+        self._columns, self._compute, self._rule = columns, COMPUTE[self.dtype], rule
         self._recipes = Recipes(rule, {name: dtypes[name] for name in columns})
         parts = 1 if reals(self.dtype) == self.dtype else 2
         sizes = [parts * math.prod(shape) for shape in reader.shapes]
@@ -196,8 +197,11 @@ class Batch:
         callable
             Carries out the step.
         """
-        numbers = values[self._compute]
-        recipe = self._recipes.find(tuple(numbers), self._kind, seed is not None)
+        numbers = self._own(values[self._compute])
+        given = tuple(numbers)
+        if self._rule.ratio is not None:
+            numbers |= self._measured(numbers, count, keep)
+        recipe = self._recipes.find(given, self._kind, seed is not None)
         job = _Job.from_buffer_copy(self._job)
         table: Any = self._numbers([numbers[name] for name in recipe.names], job)
         if recipe.chance and seed is not None:
@@ -211,16 +215,37 @@ class Batch:
 
     def _numbers(self, row: list[Any], job: Any) -> Any:
         """Make the table of coefficients, with one row for all tensors or one for each."""
-        if not any(isinstance(value, np.ndarray) and value.ndim for value in row):
+        if not any(isinstance(value, np.ndarray) for value in row):
             table: Any = (ctypes.c_double * len(row))(*row)
             job[CELLS["coefficients"]] = ctypes.addressof(table)
             return table
-        parts = [self.take(list(v)) if isinstance(v, np.ndarray) and v.ndim else v for v in row]
-        full = [np.broadcast_to(np.asarray(v, np.float64), self._rows.shape) for v in parts]
+        full = [np.broadcast_to(np.asarray(v, np.float64), self._rows.shape) for v in row]
         table = np.stack(full, axis=1)
         job[CELLS["coefficients"]] = address(table)
         job[CELLS["rows"]] = address(self._rows)
         return table
+
+    def _own(self, numbers: Values) -> dict[str, Any]:
+        """Take this batch's part of numbers of which each parameter has its own."""
+        return {
+            name: np.asarray(self.take(list(v))) if isinstance(v, np.ndarray) and v.ndim else v
+            for name, v in numbers.items()
+        }
+
+    def _measured(self, numbers: Values, count: int | None, keep: Any) -> dict[str, Any]:
+        """Give the coefficients that each tensor has for itself, from a pass of their own."""
+        recipe = self._recipes.measure(tuple(numbers), self._kind)
+        job = _Job.from_buffer_copy(self._job)
+        table = self._numbers([numbers[name] for name in recipe.names], job)
+        chunks, tensors = len(self._chunks.table), len(self._rows)
+        sums = np.zeros((chunks, 2))
+        job[CELLS["sums"]] = address(sums)
+        self._run(recipe.kernel, job, count, (keep, table, sums, self))
+        # bincount adds one after another, as the specification does.
+        place = self._chunks.table[:, 0]
+        norms = [np.sqrt(np.bincount(place, column, tensors)) for column in sums.T]
+        found = ratio(self._rule, self._sizes, norms, numbers, np)
+        return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
     def squares(self, count: int | None, keep: Any) -> tuple[Any, int]:
         """Give the sum of squares of each gradient, and how many entries are not finite.

@@ -12,7 +12,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .._rounding import GROUP
 from ._cpu_memory import Stream, access, at, define
 from ._cpu_numbers import FLOAT, I8, I16, I32, I64, constant, like
 
@@ -146,18 +145,11 @@ def _exponent(builder: Any, top: Any, largest: Any) -> Any:
     return builder.sext(_larger(builder, base, I32(0)), I64)
 
 
-def _scratch(builder: Any, place: Any) -> Any:
-    with builder.goto_entry_block():
-        room = builder.alloca(ir.ArrayType(FLOAT, GROUP))
-    return builder.ptrtoint(room, I64)
-
-
 _peek, _poke = access(I16, types.int64)
 FUNCTIONS = {
     "peek_int16": _peek,
     "poke_int16": _poke,
     "top": define(types.int32, (types.int32, types.float32), _top),
     "exponent": define(types.int64, (types.int32, types.int64), _exponent),
-    "scratch": define(types.int64, (types.int64,), _scratch),
     "nothing": types.int32,
 }

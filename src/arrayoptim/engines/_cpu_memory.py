@@ -16,6 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .._norms import LANES
+from .._rounding import GROUP
 from ._cpu_numbers import (
     DOUBLE,
     FLOAT,
@@ -166,6 +167,15 @@ class Stream:
 
         return define(types.float64, (types.int64, types.int64, types.int64), generate)
 
+    def add_squares(self) -> Any:
+        """Make the function that adds the squares of a stretch to sums of its kernel's own."""
+
+        def generate(builder: Any, lanes: Any, address: Any, count: Any) -> None:
+            lanes = builder.inttoptr(lanes, _LANES.as_pointer())
+            _add_squares(builder, lanes, address, I64(0), count, self.storage)
+
+        return define(types.void, (types.int64,) * 3, generate)
+
     def tagged(self, builder: Any, access: Any) -> Any:
         module = builder.module
         domain = module.add_metadata([ir.MetaDataString(module, "arrayoptim")])
@@ -179,12 +189,27 @@ class Stream:
         return access
 
 
+_LANES = ir.VectorType(DOUBLE, LANES)
+
+
 def _squares(builder: Any, address: Any, start: Any, stop: Any, storage: str) -> Any:
+    lanes = _new_lanes(builder)
+    _add_squares(builder, lanes, address, start, stop, storage)
+    return _total(builder, lanes)
+
+
+def _new_lanes(builder: Any) -> Any:
+    with builder.goto_entry_block():
+        lanes = builder.alloca(_LANES)
+    builder.store(ir.Constant(_LANES, [0.0] * LANES), lanes)
+    return lanes
+
+
+def _add_squares(
+    builder: Any, lanes: Any, address: Any, start: Any, stop: Any, storage: str
+) -> None:
     """Add up squares in the order that `_norms` specifies, lanes side by side in registers."""
     memory = MEMORY[storage]
-    wide = ir.VectorType(DOUBLE, LANES)
-    lanes = builder.alloca(wide)
-    builder.store(ir.Constant(wide, [0.0] * LANES), lanes)
     whole = builder.and_(builder.sub(stop, start), I64(-LANES))
     whole = builder.add(start, whole)
     with cgutils.for_range_slice(builder, start, whole, I64(LANES), I64) as (index, _):
@@ -201,6 +226,9 @@ def _squares(builder: Any, address: Any, start: Any, stop: Any, storage: str) ->
         sums = builder.load(lanes)
         total = builder.fadd(builder.extract_element(sums, lane), builder.fmul(value, value))
         builder.store(builder.insert_element(sums, total, lane), lanes)
+
+
+def _total(builder: Any, lanes: Any) -> Any:
     sums, width = builder.load(lanes), LANES
     while width > 1:
         width //= 2
@@ -210,3 +238,24 @@ def _squares(builder: Any, address: Any, start: Any, stop: Any, storage: str) ->
         low, high = (builder.shuffle_vector(sums, sums, half) for half in halves)
         sums = builder.fadd(low, high)
     return builder.extract_element(sums, I32(0))
+
+
+def _lanes(builder: Any, place: Any) -> Any:
+    return builder.ptrtoint(_new_lanes(builder), I64)
+
+
+def _lanes_total(builder: Any, lanes: Any) -> Any:
+    return _total(builder, builder.inttoptr(lanes, _LANES.as_pointer()))
+
+
+def _scratch(builder: Any, place: Any) -> Any:
+    with builder.goto_entry_block():
+        room = builder.alloca(ir.ArrayType(DOUBLE, GROUP))
+    return builder.ptrtoint(room, I64)
+
+
+JOB_ACCESS |= {
+    "lanes": define(types.int64, (types.int64,), _lanes),
+    "lanes_total": define(types.float64, (types.int64,), _lanes_total),
+    "scratch": define(types.int64, (types.int64,), _scratch),
+}

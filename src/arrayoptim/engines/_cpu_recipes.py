@@ -10,8 +10,7 @@ from .._rule import Rule
 from .._signs import nonnegative_slots
 from ._cpu_addresses import reals
 from ._cpu_native import Kernel, kernel
-from ._cpu_source import Program
-from ._cpu_sweep import STAGE_SLOTS, STAGES, sweep_program
+from ._cpu_sweep import STAGE_SLOTS, STAGES, measure_program, sweep_program
 
 EXPONENTS = "_exponents"
 """What is added to the name of a slot for the exponents of its 8-bit codes."""
@@ -51,7 +50,7 @@ class Recipes:
 
     def __init__(self, rule: Rule, dtypes: Mapping[str, str]) -> None:
         self._rule, self._dtypes = rule, dtypes
-        self._known: dict[tuple[tuple[str, ...], str, bool], Recipe] = {}
+        self._known: dict[tuple[tuple[str, ...], str, bool | None], Recipe] = {}
 
     def find(self, given: tuple[str, ...], kind: str, chance: bool) -> Recipe:
         """Give the recipe of a step; a kernel is compiled where it is the first of its sort.
@@ -73,14 +72,37 @@ class Recipes:
         key = given, kind, chance
         recipe = self._known.get(key)
         if recipe is None:
-            recipe = self._known[key] = self._made(*key)
+            stages = self._stages(given)
+            slots = self._by_chance() if chance else ()
+            names = (*self._rule.coefficients, *(name for s in stages for name in STAGES[s]))
+            streams, compute = self._streams(kind)
+            program = sweep_program(self._rule, stages, streams, compute, slots)
+            recipe = self._known[key] = Recipe(kernel(program), names, bool(slots))
         return recipe
 
-    def _made(self, given: Collection[str], kind: str, chance: bool) -> Recipe:
-        stages = self._stages(given)
-        names = (*self._rule.coefficients, *(name for s in stages for name in STAGES[s]))
-        slots = self._by_chance() if chance else ()
-        return Recipe(kernel(self._program(stages, kind, slots)), names, bool(slots))
+    def measure(self, given: tuple[str, ...], kind: str) -> Recipe:
+        """Give the recipe of the pass that measures, before the step of a tensorwise rule.
+
+        Parameters
+        ----------
+        given : tuple of str
+            Names of the numbers that the step has.
+        kind : str
+            Dtype of the gradients.
+
+        Returns
+        -------
+        Recipe
+            The recipe.
+        """
+        key = given, kind, None
+        recipe = self._known.get(key)
+        if recipe is None:
+            stages = self._stages(given)
+            names = (*self._rule.direction_names, *(name for s in stages for name in STAGES[s]))
+            program = measure_program(self._rule, stages, *self._streams(kind))
+            recipe = self._known[key] = Recipe(kernel(program), names, False)
+        return recipe
 
     def _stages(self, given: Collection[str]) -> tuple[str, ...]:
         def used(stage: str) -> bool:
@@ -93,7 +115,7 @@ class Recipes:
         slots = enumerate(self._rule.slots)
         return tuple(f"s{k}" for k, name in slots if self._dtypes[name] in _BY_CHANCE)
 
-    def _program(self, stages: tuple[str, ...], kind: str, chance: tuple[str, ...]) -> Program:
+    def _streams(self, kind: str) -> tuple[list[tuple[str, str]], str]:
         labels = {name: f"s{k}" for k, name in enumerate(self._rule.slots)}
         labels |= {name + EXPONENTS: f"x_{label}" for name, label in labels.items()}
         kinds = {name: reals(dtype) for name, dtype in self._dtypes.items()}
@@ -104,5 +126,4 @@ class Recipes:
                 if kinds[name] == "uint8" and not nonnegative:
                     kinds[name] = "int8"
         streams = [(labels.get(name, name), storage) for name, storage in kinds.items()]
-        compute = COMPUTE[self._dtypes["p"]]
-        return sweep_program(self._rule, stages, [("g", reals(kind)), *streams], compute, chance)
+        return [("g", reals(kind)), *streams], COMPUTE[self._dtypes["p"]]

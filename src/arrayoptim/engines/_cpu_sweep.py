@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from .. import _stages
 from .._codes import LARGEST
@@ -76,11 +77,13 @@ def sweep_program(
     constants = [f"c{k}" for k in range(len(rule.coefficients))]
     used = [stage for stage in STAGES if stage in stages]
     results = ", ".join(["p", *slots]) + ("" if slots else ",")
-    arguments = ", ".join(["p", "g", *slots, *constants, "xp"])
+    named = dict(zip(rule.coefficients, constants, strict=True))
+    arguments = ["p", "g", *slots, *(named[name] for name in rule.function_names), "xp"]
     loop = [
         *(_load(name, coded) for name in ("p", "g", *slots)),
         *(_BEFORE[stage] for stage in used if stage in _BEFORE),
-        f"{results} = rule({arguments})",
+        *_turn(rule, slots, named),
+        f"{results} = rule({', '.join(arguments)})",
         "store_p(a_p, i, p)",
         *(line for name in slots for line in _store(name, coded, stochastic)),
         *(_AFTER[stage] for stage in used if stage in _AFTER),
@@ -91,10 +94,81 @@ def sweep_program(
     pairs = (len(slots) + 1) // 2 if stochastic else 0
     body = [*_head(streams, scalars, pairs), "if a_g:", *(f"    {line}" for line in lines)]
     names = [name for stage in used for name in _FUNCTIONS.get(stage, (stage,))]
-    functions = [("rule", rule.function), *((name, getattr(_stages, name)) for name in names)]
+    functions = [
+        ("rule", rule.function),
+        *_directions(rule),
+        *((name, getattr(_stages, name)) for name in names),
+    ]
     more = [(f"w_{name}", "float32") for name in coded]
     more += [("noise", "word")] if stochastic else []
     return Program(framed(body), tuple(functions), (*streams, *more), compute)
+
+
+def measure_program(
+    rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]], compute: str
+) -> Program:
+    """Write the pass before a tensorwise sweep: sums of squares of parameter and direction.
+
+    Parameters
+    ----------
+    rule : Rule
+        A rule with a ratio.
+    stages : sequence of str
+        The stages of the sweep, of `STAGES`.
+    streams : sequence of (str, str)
+        As for `sweep_program`.
+    compute : str
+        The dtype of the arithmetic.
+
+    Returns
+    -------
+    Program
+        The program; ``sums`` has a row for each chunk: parameter, direction.
+    """
+    slots = [f"s{k}" for k in range(len(rule.slots))]
+    coded = [name for name, storage in streams if storage in CODES]
+    constants = [f"c{k}" for k in range(len(rule.direction_names))]
+    used = [stage for stage in STAGES if stage in stages]
+    scalars = [*constants, *(name for stage in used for name in STAGES[stage])]
+    loop = [
+        *(_load(name, coded) for name in ("p", "g", *slots)),
+        *(_BEFORE[stage] for stage in used if stage in _BEFORE),
+        *_turn(rule, slots, dict(zip(rule.direction_names, constants, strict=True))),
+        "store_w_p(w_p, i - group, p)",
+        "store_w_g(w_g, i - group, g)",
+    ]
+    lines = [f"end = min(group + {GROUP}, stop)", f"block = group // {GROUP}"]
+    lines += [f"e_{name} = peek_int16(a_x_{name}, block)" for name in coded]
+    lines += [
+        *_over("group", "end", loop),
+        *(f"add_w_{x}(l_{x}, w_{x}, end - group)" for x in "pg"),
+    ]
+    body = [
+        *_head(streams, scalars, 0),
+        *(f"w_{x}, l_{x} = scratch(0), lanes(0)" for x in "pg"),
+        "if a_g:",
+        f"    for group in range(start, stop, {GROUP}):",
+        *(f"        {line}" for line in lines),
+        *(f"poke_double(sums, 2 * c + {k}, lanes_total(l_{x}))" for k, x in enumerate("pg")),
+    ]
+    names = [name for stage in used for name in _FUNCTIONS.get(stage, (stage,))]
+    functions = [*_directions(rule), *((n, getattr(_stages, n)) for n in names)]
+    more = [(f"w_{name}", "float32") for name in coded]
+    more += [(f"w_{x}", compute) for x in "pg"]
+    return Program(framed(body), tuple(functions), (*streams, *more), compute)
+
+
+def _turn(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
+    """Give the line that puts the direction in the gradient's place, where there is one."""
+    if rule.direction is None:
+        return []
+    results = ", ".join(["g", *slots]) + ("" if slots else ",")
+    named = [constants[name] for name in rule.direction_names]
+    return [f"{results} = direction({', '.join(['p', 'g', *slots, *named, 'xp'])})"]
+
+
+def _directions(rule: Rule) -> list[tuple[str, Callable[..., Any]]]:
+    return [] if rule.direction is None else [("direction", rule.direction)]
 
 
 def _head(streams: Sequence[tuple[str, str]], scalars: Sequence[str], pairs: int) -> list[str]:

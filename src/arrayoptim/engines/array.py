@@ -14,6 +14,7 @@ from .. import _stages as stages
 from .._arrays import COMPLEX, COMPUTE, Backend, backend_of
 from .._storage import Layout
 from .._typing import Array, Namespace, Scalar
+from ._measure import measured
 
 Slots = dict[str, Array]
 
@@ -112,16 +113,19 @@ def _results(
             key = backend, compute, backend.device(p)
             if key not in operands:
                 operands[key] = _operands(step.shared(compute), backend, p)
-            scalars = operands[key] | _operands(step.own(compute, i), backend, p)
-            result = _update(step.layout, backend, scalars, (i, step.seed), p, g, slots[i])
+            own = step.own(compute, i)
+            scalars = operands[key] | _operands(own, backend, p)
+            numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
+            place = i, step.seed
+            result = _update(step.layout, backend, scalars, numbers, place, p, g, slots[i])
         yield i, result
     for (backend, _), places in compiled.items():
         if step.seed is not None:
             raise ValueError(f"stochastic rounding does not serve {backend.name} arrays")
         given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
         shared = {compute: step.shared(compute) for compute in step.values}
-        own = [step.own(COMPUTE[backend.dtype(params[i])], i) for i in places]
-        yield from zip(places, _compiled(step.layout, backend)(shared, own, *given), strict=True)
+        each = [step.own(COMPUTE[backend.dtype(params[i])], i) for i in places]
+        yield from zip(places, _compiled(step.layout, backend)(shared, each, *given), strict=True)
 
 
 @cache
@@ -136,8 +140,9 @@ def _compiled(layout: Layout, backend: Backend) -> Callable[..., list[tuple[Arra
         slots: list[Slots],
     ) -> list[tuple[Array, Slots]]:
         def updated(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
-            numbers = _operands(shared[COMPUTE[backend.dtype(p)]] | own, backend, p)
-            return _update(layout, backend, numbers, (0, None), p, g, held)
+            numbers = shared[COMPUTE[backend.dtype(p)]] | own
+            scalars = _operands(numbers, backend, p)
+            return _update(layout, backend, scalars, numbers, (0, None), p, g, held)
 
         return list(map(updated, each, params, grads, slots))
 
@@ -154,12 +159,16 @@ def _update(
     layout: Layout,
     backend: Backend,
     scalars: dict[str, Scalar],
+    numbers: dict[str, Scalar],
     place: tuple[int, int | None],
     p: Array,
     g: Array,
     slots: Slots,
 ) -> tuple[Array, Slots]:
-    """Update one array: widen, go through the stages and the rule, narrow."""
+    """Update one array: widen, go through the stages and the rule, narrow.
+
+    The numbers are the scalars before they were rounded to the type of the arithmetic.
+    """
     rule, xp, stored = layout.rule, backend.xp, backend.dtype(p)
     compute = COMPUTE[stored]
 
@@ -176,8 +185,12 @@ def _update(
     if "compensation" in slots:
         x = stages.compensate(x, widen(slots["compensation"]), xp)
     x, y = _before(x, y, scalars, xp)
-    held = (widen(layout.load(slots, name)) for name in rule.slots)
-    x, *state = rule(x, y, *held, *(scalars[name] for name in rule.coefficients), xp)
+    held = [widen(layout.load(slots, name)) for name in rule.slots]
+    x, y, *held = rule.turned((x, y, *held), scalars, xp)
+    if rule.ratio is not None:
+        own = measured(rule, backend, x, y, numbers)
+        scalars = scalars | {k: backend.scalar(v, compute, p) for k, v in own.items()}
+    x, *state = rule.function(x, y, *held, *(scalars[n] for n in rule.function_names), xp)
     result = narrow(x, stored)
     new: Slots = {}
     for name, value in zip(rule.slots, state, strict=True):

@@ -1,0 +1,94 @@
+"""LARS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import rule
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+def lars_rate(size, p, g, lr, eta, eps, wd, xp):
+    trust = eta * p / xp.where(g > 0, g + wd * p + eps, 1.0)
+    return {"rate": lr * xp.where((p > 0) & (g > 0), trust, 1.0)}
+
+
+@rule(slots=("momentum",), ratio=lars_rate, measured=("rate",))
+def lars(p, g, m, mu, wd, rate, xp):
+    m = mu * m + rate * (g + wd * p)
+    return p - m, m
+
+
+@register
+class LARS(Optimizer):
+    """SGD with momentum whose steps are in proportion to the size of each parameter.
+
+    For convolutional networks in large batches. 4 bytes of state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, a multiple of the one that the trust ratio gives. ``learning_rate`` is accepted.
+    momentum : float in [0, 1) or schedule
+        Share of the last step that is kept.
+    trust_coefficient : float in [0, inf)
+        Length of a step in units of the parameter's own length.
+    epsilon : float in [0, inf)
+        Added to the norms that divide.
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slot ``momentum`` (shape of the parameter); ``|x|`` is the Euclidean norm over all entries of a
+    parameter::
+
+        rate = lr * trust_coefficient * |p| / (|g| + weight_decay * |p| + eps)
+        m = momentum * m + rate * (g + weight_decay * p)
+        p = p - m
+
+    Where the norm of the parameter or the gradient is 0, ``rate`` is ``lr``. `weight_decay` is part
+    of the direction, and nothing is decayed besides. Biases and scales are usually stepped without
+    a trust ratio: give them a group with an optimizer of its own, `SGD`.
+
+    References
+    ----------
+    You, Gitman and Ginsburg (2017), Large Batch Training of Convolutional Networks, algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([3.0, -4.0])
+    >>> ao.LARS(lr=1.0, trust_coefficient=0.1).apply(np.array([0.6, -0.8]), w).round(4)
+    array([ 2.7, -3.6])
+    """
+
+    lr: Any = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
+    momentum: Any = hyper(default=0.9, interval="[0, 1)", doc="Share of the last step kept.")
+    trust_coefficient: Any = hyper(
+        default=0.001, interval="[0, inf)", doc="Relative length of a step."
+    )
+    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the norms.")
+    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+
+    rule = lars
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        return {
+            "lr": h.lr,
+            "mu": h.momentum,
+            "eta": h.trust_coefficient,
+            "eps": h.epsilon,
+            "wd": 0.0 if h.weight_decay is None else h.weight_decay,
+        }
