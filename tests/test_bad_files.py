@@ -207,7 +207,7 @@ def test_full_disk(tmp_path: Path, size: int) -> None:
 
 
 def test_saved_with_a_schedule(tmp_path: Path) -> None:
-    """No file holds a schedule: the message says how to go on, and then one can."""
+    """No file holds a function: the message says how to go on, and then one can."""
     path = tmp_path / "w.h5"
     opt = make("Adam", lr=halving)
     opt.apply([np.ones(3)], [np.zeros(3)])

@@ -26,14 +26,14 @@ def test_without_arguments_it_prints_help(capsys: Captured) -> None:
     code, out, err = call(capsys)
     assert code == 0
     assert not err
-    assert all(word in out for word in ("info", "inspect", "demo", "examples"))
+    assert all(word in out for word in ("info", "inspect", "demo", "plot-schedule", "examples"))
 
 
 def test_version(capsys: Captured) -> None:
     assert call(capsys, "--version") == (0, f"arrayoptim {ao.__version__}\n", "")
 
 
-@pytest.mark.parametrize("name", ["info", "inspect", "demo"])
+@pytest.mark.parametrize("name", ["info", "inspect", "demo", "plot-schedule"])
 def test_every_command_has_help(capsys: Captured, name: str) -> None:
     code, out, _ = call(capsys, name, "--help")
     assert code == 0

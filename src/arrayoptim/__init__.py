@@ -21,6 +21,7 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 from . import adapters as _adapters
+from . import schedules
 from ._groups import group
 from ._hyper import bias_correction, hyper
 from ._registry import names, register
@@ -71,6 +72,7 @@ __all__ = [
     "names",
     "register",
     "rule",
+    "schedules",
     "serialize",
 ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ._hyper import Hyper, hyper
+from ._fields import choice, flag, label, number, numbers, part, parts
+from ._hyper import REQUIRED, Hyper, hyper
 from ._registry import ALIASES, nearest
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ else:
 T = TypeVar("T")
 
 
-@dataclass_transform(field_specifiers=(hyper,))
+@dataclass_transform(field_specifiers=(hyper, number, numbers, flag, choice, label, part, parts))
 class Declared:
     """A base whose subclasses declare hyperparameters with `hyper` in their bodies.
 
@@ -77,6 +78,10 @@ class Declared:
             if name in values:
                 raise TypeError(f"{cls.__name__} got {name!r} twice: {values[name]!r}, {value!r}")
             values[name] = value
+        missing = [n for n, h in cls.hyperparameters.items() if h.default is REQUIRED]
+        missing = [n for n in missing if n not in values]
+        if missing:
+            raise TypeError(f"{cls.__name__} needs {', '.join(missing)}")
         return values
 
     def get_config(self) -> dict[str, Any]:
@@ -86,7 +91,8 @@ class Declared:
         -------
         dict
             Every positional argument that has a value, and the others where they differ from their
-            default. A schedule stands as itself.
+            default. A registered schedule stands as its class name and configuration, any other
+            function as itself.
         """
         return {
             name: h.to_config(self._hyper[name])
@@ -116,5 +122,5 @@ class Declared:
 
     def __repr__(self) -> str:
         """Give the call that makes this object."""
-        inner = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        inner = ", ".join(f"{name}={self._hyper[name]!r}" for name in self.get_config())
         return f"{type(self).__name__}({inner})"

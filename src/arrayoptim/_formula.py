@@ -14,6 +14,7 @@ from ._assignment import Assignment, Numbers, Part
 from ._backend import COMPUTE
 from ._checks import Leaf
 from ._groups import OWN
+from ._hyper import keeps_numbers
 from ._options import Options
 from ._rounding import step_seed
 from ._rule import Rule
@@ -40,6 +41,8 @@ class Fixed:
         What each group sets, schedules as they are; all hyperparameters for the first.
     schedules : list of list of str
         Which of these are schedules.
+    keeping : list of (str, callable)
+        Schedules that keep numbers, with what stands before the names of these.
     frozen : set of int
         Groups that stay as they are.
     rounded : dict
@@ -51,6 +54,7 @@ class Fixed:
     inner: list[tuple[int, str, Formula]]
     values: list[dict[str, Any]]
     schedules: list[list[str]]
+    keeping: list[tuple[str, Any]]
     frozen: set[int]
     rounded: dict[tuple[int, str], tuple[dict[str, Any], dict[str, Any]]]
 
@@ -130,6 +134,12 @@ class Formula(Options, ABC):
             + [(k, f"{k}.", each.optimizer) for k, each in numbered if each.optimizer],
             values=values,
             schedules=[[name for name, v in row.items() if callable(v)] for row in values],
+            keeping=[
+                (f"{k}.{name}." if k else f"{name}.", value)
+                for k, row in enumerate(values)
+                for name, value in row.items()
+                if keeps_numbers(value)
+            ],
             frozen={k for k, each in numbered if each.freeze},
             rounded={},
         )
@@ -171,11 +181,13 @@ class Formula(Options, ABC):
         return Assignment(key, members, excluded, layouts, parts)
 
     def _initial_scalars(self) -> dict[str, float]:
-        """Give the scalar state of this optimizer and of those of its groups."""
+        """Give the scalar state of this optimizer, of those of its groups, and of schedules."""
+        fixed = self._fixed()
+        owners = [(prefix, formula) for _, prefix, formula in fixed.inner]
         return {
             prefix + name: value
-            for _, prefix, formula in self._fixed().inner
-            for name, value in formula.initial_scalars().items()
+            for prefix, owner in [*owners, *fixed.keeping]
+            for name, value in owner.initial_scalars().items()
         }
 
     def _thawed(
@@ -211,14 +223,31 @@ class Formula(Options, ABC):
             )
         return True
 
-    def _values(self, iterations: int) -> list[dict[str, Any]]:
+    def _values(self, state: State) -> list[dict[str, Any]]:
         """Give the hyperparameters of a step, and what each group sets, schedules as numbers."""
         fixed, found = self._fixed(), []
         rows = zip(fixed.formulas, fixed.values, fixed.schedules, strict=True)
-        for formula, values, schedules in rows:
-            now = {k: formula.hyperparameters[k].at(values[k], iterations) for k in schedules}
+        for k, (formula, values, schedules) in enumerate(rows):
+            declared, prefix = formula.hyperparameters, f"{k}." if k else ""
+            now = {
+                name: declared[name].at(values[name], state.iterations, state.scalars, prefix)
+                for name in schedules
+            }
             found.append(values | now if now else values)
         return found
+
+    def _observed(self, scalars: Mapping[str, Scalar], metric: Scalar) -> dict[str, Scalar]:
+        """Give the scalar state after a metric was fed to the schedules that take one."""
+        keeping = self._fixed().keeping
+        if not keeping:
+            raise ValueError(
+                f"{self!r} has no schedule that is fed a metric, such as schedules.Plateau"
+            )
+        new = dict(scalars)
+        for prefix, schedule in keeping:
+            own = {name: scalars[prefix + name] for name in schedule.initial_scalars()}
+            new |= {prefix + name: v for name, v in schedule.observed(own, metric).items()}
+        return new
 
     def _steps(
         self,
@@ -235,7 +264,8 @@ class Formula(Options, ABC):
         multiplied with, and the weights of a moving average add up to 1 in float32 too.
         """
         exact = [_decayed(values[0], own, state.iterations) for own in values]
-        scalars: dict[str, Scalar] = {}
+        # Those of schedules stay: they change when a metric comes, see `_observed`.
+        scalars = dict(state.scalars)
         inner = self._fixed().inner
         for member, prefix, formula in inner if state.scalars else ():
             found = self._computed(member, prefix, exact[member], state, xp)

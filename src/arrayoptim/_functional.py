@@ -10,7 +10,7 @@ import numpy as np
 from . import _checks as checks
 from ._arrays import Backend, backend_of
 from ._formula import Formula
-from ._hyper import Hyper
+from ._hyper import Hyper, value_at
 from ._state import State, from_tree
 from ._stepping import Stepping
 from ._storage import EXPONENTS
@@ -110,6 +110,28 @@ class Functional(Stepping):
         chosen: tuple[Tree, dict[str, Any]] = _selected(norm, (params, state), result)
         return chosen
 
+    def stateless_observe(self, state: dict[str, Any], metric: Any) -> dict[str, Any]:
+        """Feed a metric to every schedule that takes one, as a pure function; see `observe`.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier step gave.
+        metric : float or 0-d array
+            What `schedules.Plateau` watches; it may be a compiler's stand-in.
+
+        Returns
+        -------
+        dict
+            New state.
+
+        Raises
+        ------
+        ValueError
+            If no hyperparameter is such a schedule.
+        """
+        return {**state, "scalars": self._observed(state["scalars"], metric)}
+
     def _numbers(self) -> dict[str, Any]:
         """Give every hyperparameter that is a number; those of group k with ``k.`` in front."""
         return {
@@ -128,16 +150,17 @@ class Functional(Stepping):
         self, state: dict[str, Any], compiler: Backend | None
     ) -> list[dict[str, Any]]:
         """Give the hyperparameters of a step, which are those of the state where it has them."""
-        found = []
+        found, it = [], state["iterations"]
         for prefix, formula, values in self._owners():
             row = {}
             for name, value in values.items():
                 if prefix + name in state["hyper"]:
                     row[name] = state["hyper"][prefix + name]
                 elif callable(value) and compiler is not None:
-                    row[name] = value(state["iterations"])
+                    row[name] = value_at(value, it, state["scalars"], f"{prefix}{name}.")
                 elif callable(value):
-                    row[name] = formula.hyperparameters[name].at(value, state["iterations"])
+                    declared = formula.hyperparameters[name]
+                    row[name] = declared.at(value, it, state["scalars"], prefix)
                 else:
                     row[name] = value
             found.append(row)

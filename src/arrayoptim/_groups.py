@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ._hyper import Hyper
-from ._registry import ALIASES, lookup, nearest
+from ._registry import ALIASES, describe, lookup, nearest
 
 WHOLE = frozenset({"clipnorm", "ema_momentum", "seed", "threads"})
 """Numbers that belong to a whole step and have one value for all parameters."""
@@ -49,7 +49,8 @@ class Group:
 
     def get_config(self) -> dict[str, Any]:
         """Give what `group` was called with, by name."""
-        config: dict[str, Any] = {"patterns": list(self.patterns), **self.settings}
+        config: dict[str, Any] = {"patterns": list(self.patterns)}
+        config |= {name: describe(value) for name, value in self.settings.items()}
         if self.freeze:
             config["freeze"] = True
         if self.allow_unmatched:
@@ -64,7 +65,8 @@ class Group:
 
     def __repr__(self) -> str:
         """Give the call that makes this object."""
-        config = self.get_config() | ({"optimizer": self.optimizer} if self.optimizer else {})
+        config = self.get_config() | dict(self.settings)
+        config |= {"optimizer": self.optimizer} if self.optimizer else {}
         patterns = map(repr, config.pop("patterns"))
         words = (f"{name}={value!r}" for name, value in config.items())
         return f"group({', '.join([*patterns, *words])})"

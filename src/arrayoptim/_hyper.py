@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._registry import describe, revive
 from ._typing import Namespace, Scalar
 
 if TYPE_CHECKING:
     from ._stepping import Stepping
+
+
+REQUIRED: Any = inspect.Parameter.empty
+"""The default of what a constructor must be given."""
 
 
 class Interval:
@@ -49,7 +56,7 @@ class Hyper:
     Parameters
     ----------
     default : float, int, bool, str or None
-        The default. Its type is the type wanted; None allows None.
+        The default. Its type is the type wanted; None allows None, `REQUIRED` is none.
     interval : str, optional
         The values allowed, such as ``"[0, 1)"``.
     doc : str
@@ -95,7 +102,9 @@ class Hyper:
         if instance is None:
             return self
         value = instance._hyper[self.name]
-        return self.at(value, instance.iterations) if callable(value) else value
+        if not callable(value):
+            return value
+        return self.at(value, instance.iterations, instance._present_scalars())
 
     def __set__(self, instance: Stepping, value: Any) -> None:
         """Check and set the value."""
@@ -149,17 +158,21 @@ class Hyper:
             return self._several(value, owner.__name__)
         if self.choices or self.interval is None:
             return self._word(value, owner.__name__)
-        if callable(value) and not hasattr(value, "__float__"):
+        value = revive(value, f"{owner.__name__}.{self.name}")
+        if is_function(value):
             return value
         return self._number(value, owner.__name__)
 
     def to_config(self, value: Any) -> Any:
         """Give the value as it stands in a configuration."""
-        return value
+        return describe(value)
 
-    def at(self, schedule: Any, iterations: int) -> Any:
-        """Give the checked value of a schedule at a step."""
-        return self._number(schedule(iterations), f"at step {iterations}: schedule of {self.owner}")
+    def at(
+        self, schedule: Any, iterations: int, scalars: Mapping[str, Scalar], prefix: str = ""
+    ) -> Any:
+        """Give the checked value of a schedule at a step; see `value_at`."""
+        found = value_at(schedule, iterations, scalars, f"{prefix}{self.name}.")
+        return self._number(found, f"at step {iterations}: schedule of {self.owner}")
 
     def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
         """Give a number as the nearest of a data type that the interval allows.
@@ -211,7 +224,7 @@ class Hyper:
 
 def hyper(
     *,
-    default: Any,
+    default: Any = REQUIRED,
     interval: str | None = None,
     doc: str = "",
     choices: tuple[str, ...] = (),
@@ -223,6 +236,38 @@ def hyper(
     return Hyper(
         default, interval, doc, choices=choices, integer=integer, words=words, keyword=kw_only
     )
+
+
+def is_function(value: Any) -> bool:
+    """Whether a value may be a schedule: a function, and neither a number nor a class."""
+    return callable(value) and not isinstance(value, type) and not hasattr(value, "__float__")
+
+
+def keeps_numbers(schedule: Any) -> bool:
+    """Whether a value is a schedule that depends on more than the step, and keeps scalar state."""
+    return callable(schedule) and hasattr(schedule, "initial_scalars")
+
+
+def value_at(
+    schedule: Any, iterations: Scalar, scalars: Mapping[str, Scalar], prefix: str
+) -> Scalar:
+    """Give the value of a schedule at a step.
+
+    Parameters
+    ----------
+    schedule : callable
+        A function of the step number; with ``initial_scalars``, of its own numbers too.
+    iterations : int
+        The step number, counted from 0.
+    scalars : mapping of str to float
+        Scalar state of the optimizer.
+    prefix : str
+        What stands before the names of the schedule's own.
+    """
+    if not keeps_numbers(schedule):
+        return schedule(iterations)
+    start = schedule.initial_scalars()
+    return schedule(iterations, {k: scalars.get(prefix + k, v) for k, v in start.items()})
 
 
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:

@@ -12,7 +12,7 @@ import numpy as np
 from . import _checks as checks
 from ._arrays import backend_of
 from ._keras3_config import translate
-from ._registry import ALIASES
+from ._registry import ALIASES, revivable
 from ._restore import LoadReport, blaming, from_list, from_record
 from ._state import State
 from ._stepping import Stepping
@@ -231,7 +231,7 @@ class Persistent(Stepping):
         for name, declared in type(self).hyperparameters.items():
             if own and name not in config and name != "name":
                 values[name] = declared.default
-            elif isinstance(config.get(name), dict):
+            elif isinstance(config.get(name), dict) and not revivable(config[name]):
                 if not callable(values[name]):
                     raise ValueError(
                         f"saved with a schedule for {name} ({config[name]}); construct the "

@@ -1,7 +1,8 @@
-"""The table of optimizer classes by name."""
+"""The tables of optimizer and schedule classes by name, and schedules as configurations."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Class = TypeVar("Class", bound=type[Any])
@@ -9,7 +10,53 @@ Class = TypeVar("Class", bound=type[Any])
 ALIASES = {"learning_rate": "lr"}
 """Other names of hyperparameters."""
 
-_CLASSES: dict[str, type[Any]] = {}
+
+class Registry:
+    """Classes of one kind by their names, in any case."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._classes: dict[str, type[Any]] = {}
+
+    def register(self, cls: Class) -> Class:
+        """Add a class and give it back; one from the same place replaces itself."""
+        key = cls.__name__.lower()
+        known = self._classes.get(key)
+        place = (cls.__module__, cls.__qualname__)
+        if known is not None and (known.__module__, known.__qualname__) != place:
+            raise ValueError(
+                f"{self.kind} named {known.__name__!r} is registered already "
+                f"({known.__module__}); {cls.__module__}.{cls.__qualname__} needs another name"
+            )
+        self._classes[key] = cls
+        return cls
+
+    def names(self) -> list[str]:
+        """Give all names in alphabetical order."""
+        return sorted(cls.__name__ for cls in self._classes.values())
+
+    def lookup(self, name: str) -> type[Any]:
+        """Give the class of that name; a ValueError names the nearest."""
+        try:
+            return self._classes[name.lower()]
+        except KeyError:
+            names = self.names()
+            raise ValueError(
+                f"unknown {self.kind.split()[-1]} {name!r}{nearest(name, names)}; "
+                f"known: {', '.join(names)}"
+            ) from None
+
+    def holds(self, cls: type[Any]) -> bool:
+        """Whether that very class is registered."""
+        return self._classes.get(cls.__name__.lower()) is cls
+
+    def knows(self, name: Any) -> bool:
+        """Whether a class of that name is registered."""
+        return isinstance(name, str) and name.lower() in self._classes
+
+
+OPTIMIZERS = Registry("an optimizer")
+SCHEDULES = Registry("a schedule")
 
 
 def register(cls: Class) -> Class:
@@ -31,21 +78,12 @@ def register(cls: Class) -> Class:
         If another class of that name, in any case, is registered. A class from the same place
         replaces itself, as it does when a notebook cell is run again.
     """
-    key = cls.__name__.lower()
-    known = _CLASSES.get(key)
-    place = (cls.__module__, cls.__qualname__)
-    if known is not None and (known.__module__, known.__qualname__) != place:
-        raise ValueError(
-            f"an optimizer named {known.__name__!r} is registered already ({known.__module__}); "
-            f"{cls.__module__}.{cls.__qualname__} needs another name"
-        )
-    _CLASSES[key] = cls
-    return cls
+    return OPTIMIZERS.register(cls)
 
 
 def names() -> list[str]:
     """Names of all registered optimizers, in alphabetical order."""
-    return sorted(cls.__name__ for cls in _CLASSES.values())
+    return OPTIMIZERS.names()
 
 
 def lookup(name: str) -> type[Any]:
@@ -56,12 +94,44 @@ def lookup(name: str) -> type[Any]:
     ValueError
         If there is none; the message names the nearest.
     """
-    try:
-        return _CLASSES[name.lower()]
-    except KeyError:
-        raise ValueError(
-            f"unknown optimizer {name!r}{nearest(name, names())}; known: {', '.join(names())}"
-        ) from None
+    return OPTIMIZERS.lookup(name)
+
+
+def describe(value: Any) -> Any:
+    """Give a registered schedule as class name and configuration; anything else as it is."""
+    if not SCHEDULES.holds(type(value)):
+        return value
+    return {"class_name": type(value).__name__, "config": value.get_config()}
+
+
+def revive(found: Any, what: str) -> Any:
+    """Make the schedule that `describe` or Keras 3 described; give anything else as it is.
+
+    Raises
+    ------
+    TypeError
+        If it is a dict of another kind.
+    ValueError
+        If the class is not registered.
+    """
+    if not isinstance(found, Mapping):
+        return found
+    if not isinstance(found.get("class_name"), str) or not isinstance(found.get("config"), Mapping):
+        raise TypeError(
+            f'{what}: found {found!r}; a dict must be {{"class_name": ..., "config": {{...}}}} of '
+            "a schedule"
+        )
+    return SCHEDULES.lookup(found["class_name"]).from_config(dict(found["config"]))
+
+
+def revivable(found: Any) -> bool:
+    """Whether what stands for a schedule in a file names registered classes only."""
+    if isinstance(found, Mapping):
+        if not isinstance(found.get("config"), Mapping):
+            return False
+        inner = [v for v in found["config"].values() if isinstance(v, Mapping | list)]
+        return SCHEDULES.knows(found.get("class_name")) and all(map(revivable, inner))
+    return not isinstance(found, list) or all(map(revivable, found))
 
 
 def nearest(word: str, words: list[str]) -> str:

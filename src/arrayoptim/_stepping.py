@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from . import _checks as checks
 from ._arrays import backend_of
 from ._assignment import Assignment
 from ._formula import Formula
-from ._hyper import counter, finite
+from ._hyper import counter, finite, keeps_numbers
 from ._registry import nearest
 from ._state import State
 from ._trees import Structure, flatten
-from ._typing import Array, Tree
+from ._typing import Array, Scalar, Tree
 from .engines import Prepared
 
 if TYPE_CHECKING:
@@ -153,6 +153,31 @@ class Stepping(Formula):
             ]
         return structure.build(averages)
 
+    def observe(self, metric: Any) -> None:
+        """Feed a metric, such as a validation loss, to every schedule that takes one.
+
+        Parameters
+        ----------
+        metric : float
+            What `schedules.Plateau` watches.
+
+        Raises
+        ------
+        TypeError
+            If it is no number.
+        ValueError
+            If no hyperparameter is such a schedule, or there is no state yet.
+        """
+        if isinstance(metric, str | bytes) or not hasattr(metric, "__float__"):
+            raise TypeError(f"{type(self).__name__}.observe: found {metric!r}, wanted a number")
+        with self._lock:
+            held = self._present_scalars()
+            if self._state is None and self._fixed().keeping:
+                raise ValueError("a metric changes the state; call init(params) first")
+            new = self._observed(held, float(metric))
+            assert self._state is not None
+            self._state.scalars = new
+
     def _explained(self, params: Tree) -> tuple[list[tuple[Array, Any, str | None]], Prepared]:
         """Give each parameter with its slots and why the CPU engine does not serve it."""
         leaves, structure = flatten(params)
@@ -208,6 +233,8 @@ class Stepping(Formula):
         """Set a hyperparameter or scalar state; refuse what is neither, such as a misspelt one."""
         if name.startswith("_") or hasattr(type(self), name):
             super().__setattr__(name, value)
+            if name in self.hyperparameters and self._state is not None:
+                self._begin_schedule(name)
             return
         scalars = self._state.scalars if self._state else self._initial_scalars()
         if name not in scalars:
@@ -219,6 +246,22 @@ class Stepping(Formula):
         if self._state is None:
             raise ValueError(f"{name} belongs to the state; call init(params) first")
         self._state.scalars[name] = finite(value, f"{type(self).__name__}.{name}")
+
+    def _begin_schedule(self, name: str) -> None:
+        """Let a schedule that was set keep its numbers in the state, and the one before not."""
+        with self._lock:
+            assert self._state is not None
+            prefix, value = f"{name}.", self._hyper[name]
+            old = self._state.scalars
+            new = {k: v for k, v in old.items() if not k.startswith(prefix)}
+            if keeps_numbers(value):
+                new |= {prefix + k: v for k, v in value.initial_scalars().items()}
+            if new != old:
+                order = [*self._initial_scalars(), *new]
+                self._state.scalars = {k: new[k] for k in order if k in new}
+
+    def _present_scalars(self) -> Mapping[str, Scalar]:
+        return self._state.scalars if self._state else {}
 
     def reset(self) -> None:
         """Forget all state; the hyperparameters stay."""
@@ -232,7 +275,7 @@ class Stepping(Formula):
 
     def _prepare(self, leaves: Sequence[Array | None], structure: Structure) -> Prepared:
         """Check the parameters, and give the engines that are ready to step them."""
-        prepared, state, threads = self._prepared, self._state, self._hyper["threads"]
+        prepared, state, threads = self._prepared, self._state, self.threads
         if prepared is not None and state is not None and not state.interrupted:
             assignment = self._assign(state.leaves, self._assignment)
             if prepared.fits(leaves, (assignment.key, structure.paths, threads)):
@@ -312,7 +355,7 @@ class Stepping(Formula):
         state = self._state
         assert state is not None
         assert self._assignment is not None
-        values = self._values(state.iterations)
+        values = self._values(state)
         norm = self._norm(values[0], gradients, prepared)
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1

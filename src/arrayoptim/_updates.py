@@ -95,7 +95,7 @@ class Differentiating(Stepping):
             state = self._ready(leaves, structure)
             assert self._assignment is not None
             gradients = list(self._thawed(gradients, self._assignment))
-            values = self._values(state.iterations)
+            values = self._values(state)
             norm = self._norm(values[0], gradients)
             if norm is not None and self._refuses(norm, state.iterations):
                 return [(StateTarget(self, "skipped"), state.skipped + 1)]

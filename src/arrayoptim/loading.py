@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from ._registry import revivable
 from ._restore import blaming
 from .optimizer import Optimizer
 from .optimizers import deserialize
@@ -28,7 +30,7 @@ def load(filepath: str | Path) -> Optimizer:
         If there is no such file.
     ValueError
         If it holds no whole optimizer, or does not say of which class, or if a hyperparameter was a
-        schedule, which no file can hold.
+        function that is no registered schedule, which no file can hold.
 
     Warns
     -----
@@ -46,7 +48,7 @@ def load(filepath: str | Path) -> Optimizer:
     # What Keras 3 starts Adagrad's accumulators with is in the file's accumulators.
     config = {k: v for k, v in record.config.items() if k != "initial_accumulator_value"}
     with blaming(record):
-        schedules = [f"{k} ({v})" for k, v in config.items() if isinstance(v, dict)]
+        schedules = [f"{k} ({v})" for k, v in config.items() if _lost(v)]
         if schedules:
             raise ValueError(
                 f"saved with a schedule for {', '.join(schedules)}; construct the optimizer with "
@@ -55,3 +57,7 @@ def load(filepath: str | Path) -> Optimizer:
         optimizer = deserialize({"class_name": record.class_name, "config": config})
     optimizer._load(record, strict=True, hyperparameters=False)
     return optimizer
+
+
+def _lost(value: Any) -> bool:
+    return isinstance(value, dict) and not revivable(value)

@@ -1,4 +1,4 @@
-"""The command line: ``info``, ``inspect`` and ``demo``."""
+"""The command line: ``info``, ``inspect``, ``demo`` and ``plot-schedule``."""
 
 from __future__ import annotations
 

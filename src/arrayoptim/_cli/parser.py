@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import __version__
 from .._arrays import NAMES
-from .._registry import names
+from .._registry import SCHEDULES, names
 
 EXAMPLES = """\
 examples:
@@ -18,6 +18,7 @@ examples:
   python -m arrayoptim inspect model.h5
   python -m arrayoptim demo
   python -m arrayoptim demo adam sgd --backend torch --compare torch
+  python -m arrayoptim plot-schedule CosineDecay initial_learning_rate=0.1 decay_steps=1000
 """
 
 INFO = """\
@@ -53,6 +54,21 @@ examples:
 The exit code is 1 if a resumed run disagrees with the one that was never stopped.
 """
 
+PLOT = """\
+Draw a schedule over the steps of a run.
+"""
+
+PLOT_MORE = """\
+A value that is JSON is read as such, so that lists and schedules within schedules can be given.
+
+examples:
+  python -m arrayoptim plot-schedule OneCycle max_learning_rate=0.1 total_steps=500 --steps 500
+  python -m arrayoptim plot-schedule PiecewiseConstantDecay "boundaries=[300, 600]" \\
+      "values=[0.1, 0.01, 0.001]" --output steps.png
+
+It needs Matplotlib: the extra "plot".
+"""
+
 
 def build() -> argparse.ArgumentParser:
     """Return the parser of the whole command line.
@@ -78,6 +94,8 @@ def build() -> argparse.ArgumentParser:
     inspect.add_argument("--json", action="store_true", help="print JSON instead of tables")
     texts = DEMO, DEMO_MORE
     _demo_options(_command(commands, "demo", "train, stop, resume, compare", texts, "demo.command"))
+    texts = PLOT, PLOT_MORE
+    _plot_options(_command(commands, "plot-schedule", "draw a schedule", texts, "schedule"))
     return parser
 
 
@@ -129,6 +147,21 @@ def _demo_options(parser: argparse.ArgumentParser) -> None:
         "--compare",
         choices=("keras", "torch"),
         help="train with the optimizers of torch.optim, or of Keras 3 on its own backend, too",
+    )
+
+
+def _plot_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``plot-schedule``."""
+    add = parser.add_argument
+    add("name", metavar="NAME", help=", ".join(SCHEDULES.names()))
+    add("arguments", nargs="*", metavar="KEY=VALUE", help="arguments of the schedule")
+    add("--steps", type=_count, default=1000, metavar="N", help="default: %(default)s")
+    add(
+        "--output",
+        type=Path,
+        default=Path("schedule.png"),
+        metavar="FILE",
+        help="the picture; its suffix says the format (default: ./%(default)s)",
     )
 
 

@@ -11,6 +11,7 @@ from .._registry import register
 from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
 from ..optimizer import Optimizer
+from ..schedules._warmup import ramp
 
 
 @rule(slots=("momentum",))
@@ -117,11 +118,8 @@ class SGD(Optimizer):
             return {"lr": h.lr, "mu": h.momentum}
         rate = 0.004 if h.schedule_decay is None else h.schedule_decay
         last = 475000 if h.mom_iter_max is None else h.mom_iter_max
-        rise = 1.0 - 0.5 * 0.96 ** (it * rate)
-        fall = 1.0 - 0.5 * 0.96 ** (xp.maximum(last - it, 0) * rate)
-        ramp = xp.where(it < last, rise * fall, 0.5)
         return {
             "lr": h.lr,
             "mu": scalars["ramped_momentum"],
-            "ramped_momentum": h.momentum * ramp,
+            "ramped_momentum": h.momentum * ramp(it, rate, last, xp),
         }

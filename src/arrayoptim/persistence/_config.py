@@ -1,8 +1,9 @@
 """Hyperparameters as strict JSON.
 
 JSON has no infinities and no NaN: they are written as ``{"nonfinite": "inf"}`` and read back as
-the float. What JSON cannot hold at all, such as a schedule, is written as
-``{"unserializable": "module.qualname"}`` and stays that on reading: a file never makes code run.
+the float. A registered schedule comes as its class name and configuration. What JSON cannot hold at
+all, such as a function, is written as ``{"unserializable": "module.qualname"}`` and stays that on
+reading: a file never makes code run.
 """
 
 from __future__ import annotations

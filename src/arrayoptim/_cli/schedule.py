@@ -1,0 +1,73 @@
+"""``plot-schedule``: a schedule as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from .._registry import SCHEDULES
+from ..schedules import plot
+from .errors import CommandError, one_line
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        The command line.
+
+    Returns
+    -------
+    int
+        0.
+    """
+    schedule = made(arguments.name, arguments.arguments)
+    try:
+        plot(schedule, arguments.steps, arguments.output)
+    except ModuleNotFoundError as error:
+        raise CommandError(one_line(error), code=2) from error
+    except (OSError, ValueError) as error:
+        raise CommandError(f"cannot draw {arguments.output}: {one_line(error)}") from error
+    print(f"{schedule!r}\nwritten to {arguments.output}")
+    return 0
+
+
+def made(name: str, words: Sequence[str]) -> Any:
+    """Make a schedule from what stands on the command line.
+
+    Parameters
+    ----------
+    name : str
+        The name of a registered schedule, in any case.
+    words : sequence of str
+        Arguments as ``key=value``; a value that is JSON is read as such, any other is a word.
+
+    Returns
+    -------
+    callable
+        The schedule.
+
+    Raises
+    ------
+    CommandError
+        If there is no such schedule, or it does not take these arguments.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise CommandError(f"found the argument {word!r}, wanted KEY=VALUE", code=2)
+        if key in values:
+            raise CommandError(f"{key} is given twice", code=2)
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    try:
+        return SCHEDULES.lookup(name).from_config(values)
+    except (TypeError, ValueError) as error:
+        raise CommandError(one_line(error), code=2) from error

@@ -1,0 +1,184 @@
+"""The base of schedules."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._arrays import backend_of, is_array
+from .._declared import Declared
+from .._fields import label
+from .._registry import SCHEDULES, Class, revive
+from .._typing import Namespace, Scalar
+
+
+class Schedule(Declared, ABC):
+    """Base of the schedules: functions of the step number that know their configuration.
+
+    A subclass declares its arguments with `number` in its body and computes `value`. With the
+    decorator `register` it is saved and found by its name. A schedule does not change.
+
+    Parameters
+    ----------
+    name : str, optional
+        A name of the caller's choice, as in Keras.
+
+    Examples
+    --------
+    >>> import arrayoptim as ao
+    >>> class RootDecay(ao.schedules.Schedule):
+    ...     initial_learning_rate = ao.schedules.number("Value of the first step.", "[0, inf)")
+    ...
+    ...     def value(self, t, xp):
+    ...         return self.initial_learning_rate / xp.sqrt(1.0 + t)
+    >>> ao.SGD(lr=RootDecay(0.1))
+    SGD(lr=RootDecay(initial_learning_rate=0.1), momentum=0.0, decay=0.0, nesterov=False)
+    >>> RootDecay(0.1)(3)
+    0.05
+    """
+
+    name: Any = label("A name of the caller's choice.", default=None, kw_only=True)
+
+    def __call__(self, step: Any) -> Any:
+        """Give the value at a step.
+
+        Parameters
+        ----------
+        step : int, or array of int
+            The steps taken before this one.
+
+        Returns
+        -------
+        float or array
+            A float for a number; for a NumPy or JAX array, traced or not, an array of its shape.
+            In single precision steps are exact up to 2**24.
+
+        Raises
+        ------
+        TypeError
+            If it is no number.
+        """
+        xp = namespace(step)
+        if xp is None:
+            if isinstance(step, str | bytes) or not hasattr(step, "__float__"):
+                raise TypeError(f"{type(self).__name__}: found the step {step!r}, wanted a number")
+            return float(self.value(float(step), np))
+        return self.value(xp.asarray(step, dtype=xp.asarray(0.0).dtype), xp)
+
+    @abstractmethod
+    def value(self, t: Scalar, xp: Namespace) -> Scalar:
+        """Compute the value at a step.
+
+        Parameters
+        ----------
+        t : float or array of float
+            The step number, counted from 0; it may be a compiler's stand-in, so that there is no
+            branch on it.
+        xp : module
+            Array functions: `numpy`, or ``jax.numpy`` for arrays of JAX.
+        """
+
+    def _agree(self) -> None:
+        """Refuse arguments that do not fit each other."""
+
+    def _set(self, values: dict[str, Any]) -> None:
+        super()._set(values)
+        self._agree()
+        self._made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change: an optimizer may be compiled with what the schedule was."""
+        if "_made" in vars(self):
+            raise AttributeError(f"{type(self).__name__} cannot be changed; make another one")
+        super().__setattr__(name, value)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is the same function by its configuration."""
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        """Give one number for each class: compilers keep what they compile by the function."""
+        return hash(type(self))
+
+
+def namespace(step: Any) -> Namespace | None:
+    """Give the array functions for a step that is an array of NumPy or of a compiler."""
+    if isinstance(step, np.ndarray | np.generic):
+        return np
+    if is_array(step) and backend_of(step).compiles:
+        return backend_of(step).xp
+    return None
+
+
+def value_of(part: Any, step: Any) -> Any:
+    """Give the value of a part: a schedule, or a number that stands for one."""
+    return part(step) if callable(part) else part
+
+
+def register(cls: Class) -> Class:
+    """Make a schedule class known by its name, so that configurations and files hold it.
+
+    Parameters
+    ----------
+    cls : type
+        A class with ``get_config`` and ``from_config`` whose instances are functions of the step,
+        such as a subclass of `Schedule`.
+
+    Returns
+    -------
+    type
+        The same class, so that this serves as a decorator.
+
+    Raises
+    ------
+    TypeError
+        If it lacks one of them.
+    ValueError
+        If another class of that name, in any case, is registered.
+    """
+    wanted = ("__call__", "get_config", "from_config")
+    lacking = [m for m in wanted if not any(m in vars(base) for base in cls.__mro__)]
+    if lacking:
+        raise TypeError(f"{cls.__name__} lacks {', '.join(lacking)}, which a schedule needs")
+    return SCHEDULES.register(cls)
+
+
+def names() -> list[str]:
+    """Names of all registered schedules, in alphabetical order."""
+    return SCHEDULES.names()
+
+
+def serialize(schedule: Any) -> dict[str, Any]:
+    """Give the class name and the configuration of a registered schedule.
+
+    Raises
+    ------
+    ValueError
+        If its class is not registered.
+    """
+    if not SCHEDULES.holds(type(schedule)):
+        raise ValueError(f"found {schedule!r}, wanted a schedule of a registered class")
+    return {"class_name": type(schedule).__name__, "config": schedule.get_config()}
+
+
+def deserialize(config: Mapping[str, Any]) -> Any:
+    """Make a schedule from what `serialize` or Keras 3 gave, which stays as it is.
+
+    Parameters
+    ----------
+    config : dict
+        ``{"class_name": ..., "config": {...}}``; other keys are ignored.
+
+    Raises
+    ------
+    TypeError
+        If it is no such dict, or the configuration names something that the class lacks.
+    ValueError
+        If the class is unknown, or a value is outside its interval.
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"schedules.deserialize: found {config!r}, wanted a dict")
+    return revive(config, "schedules.deserialize")

@@ -1,0 +1,243 @@
+"""Schedules that begin low: warm-up, one cycle, warm-up with a plateau, the momentum ramp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._fields import choice, number
+from .._typing import Namespace, Scalar
+from ._base import Schedule, register
+from ._keras import COUNT, POSITIVE, half_cosine
+
+
+@register
+class LinearWarmup(Schedule):
+    """Rise along a straight line, and stay.
+
+    Parameters
+    ----------
+    warmup_target : float
+        Value from the step `warmup_steps` on.
+    warmup_steps : float in (0, inf)
+        Steps of the rise.
+    initial_learning_rate : float
+        Value of the first step.
+    name : str, optional
+        A name of the caller's choice.
+
+    Notes
+    -----
+    The first step has the value `initial_learning_rate`, and so changes nothing if that is 0.
+    torch's ``LinearLR`` starts at a third of the target by default.
+
+    Examples
+    --------
+    >>> import arrayoptim as ao
+    >>> rate = ao.schedules.LinearWarmup(0.5, warmup_steps=100)
+    >>> rate(0), rate(50), rate(200)
+    (0.0, 0.25, 0.5)
+    """
+
+    warmup_target: Any = number("Value after the rise.")
+    warmup_steps: Any = number("Steps of the rise.", POSITIVE)
+    initial_learning_rate: Any = number("Value of the first step.", default=0.0)
+
+    def value(self, t: Scalar, xp: Namespace) -> Scalar:
+        """Compute the value at a step."""
+        x = xp.minimum(t, self.warmup_steps) / self.warmup_steps
+        return between(self.initial_learning_rate, self.warmup_target, x)
+
+
+@register
+class OneCycle(Schedule):
+    """Rise to a peak, then fall far below the start.
+
+    Parameters
+    ----------
+    max_learning_rate : float
+        Value at the peak.
+    total_steps : int in [2, inf)
+        Steps of the run; the last one, ``total_steps - 1``, has the final value.
+    pct_start : float in [0, 1]
+        Share of the run until the peak.
+    div_factor : float in (0, inf)
+        The first value is the peak divided by this.
+    final_div_factor : float in (0, inf)
+        The final value is the first one divided by this.
+    anneal_strategy : {"cos", "linear"}
+        Whether values change along half a cosine or a straight line.
+    name : str, optional
+        A name of the caller's choice.
+
+    Notes
+    -----
+    Names and values are those of torch's ``OneCycleLR``, whose peak is at
+    ``pct_start * total_steps - 1``; where that is 0 or less the run starts at the peak. optax's
+    ``cosine_onecycle_schedule`` has its peak one step later, and its end too. What torch does with
+    the momentum meanwhile is the same schedule with factors under 1.
+
+    References
+    ----------
+    Smith and Topin (2018), Super-Convergence: Very Fast Training of Neural Networks Using Large
+    Learning Rates.
+
+    Examples
+    --------
+    >>> import arrayoptim as ao
+    >>> rate = ao.schedules.OneCycle(0.5, total_steps=101, pct_start=0.5)
+    >>> momentum = ao.schedules.OneCycle(
+    ...     0.85, total_steps=101, div_factor=0.85 / 0.95, final_div_factor=1.0
+    ... )
+    >>> opt = ao.SGD(lr=rate, momentum=momentum)
+    >>> opt.lr, round(opt.momentum, 12)
+    (0.02, 0.95)
+    """
+
+    max_learning_rate: Any = number("Value at the peak.")
+    total_steps: Any = number("Steps of the run.", "[2, inf)", integer=True)
+    pct_start: Any = number("Share of the run until the peak.", "[0, 1]", default=0.3)
+    div_factor: Any = number("Peak over first value.", POSITIVE, default=25.0)
+    final_div_factor: Any = number("First over final value.", POSITIVE, default=1e4)
+    anneal_strategy: str = choice("The form of the curve.", "cos", "linear", default="cos")
+
+    def value(self, t: Scalar, xp: Namespace) -> Scalar:
+        """Compute the value at a step."""
+        last = self.total_steps - 1.0
+        peak = max(self.pct_start * self.total_steps - 1.0, 0.0)
+        first = self.max_learning_rate / self.div_factor
+        fallen = xp.maximum(xp.minimum(t, last) - peak, 0.0) / max(last - peak, 1e-9)
+        fall = self._along(self.max_learning_rate, first / self.final_div_factor, fallen, xp)
+        if peak == 0.0:
+            return fall
+        risen = xp.minimum(t, peak) / peak
+        return xp.where(t < peak, self._along(first, self.max_learning_rate, risen, xp), fall)
+
+    def _along(self, a: float, b: float, x: Scalar, xp: Namespace) -> Scalar:
+        return between(a, b, 1.0 - half_cosine(x, xp) if self.anneal_strategy == "cos" else x)
+
+
+@register
+class WarmupStableDecay(Schedule):
+    """Rise, stay for most of the run, then fall.
+
+    The stretch that stays can be prolonged, as the value there does not depend on the length of
+    the run.
+
+    Parameters
+    ----------
+    max_learning_rate : float
+        Value of the stretch that stays.
+    warmup_steps, stable_steps, decay_steps : int in [0, inf)
+        Steps of each stretch.
+    initial_learning_rate : float
+        Value of the first step.
+    end_learning_rate : float
+        Value after the last stretch.
+    decay : {"linear", "cosine", "sqrt"}
+        How the value falls: as ``1 - x``, along half a cosine, or as ``1 - sqrt(x)``, where ``x``
+        is the share of the last stretch that is over.
+    name : str, optional
+        A name of the caller's choice.
+
+    References
+    ----------
+    Hu et al. (2024), MiniCPM: Unveiling the Potential of Small Language Models with Scalable
+    Training Strategies, section 4; Hägele et al. (2024), Scaling Laws and Compute-Optimal Training
+    Beyond Fixed Training Durations, for ``"sqrt"``.
+
+    Examples
+    --------
+    >>> import arrayoptim as ao
+    >>> rate = ao.schedules.WarmupStableDecay(
+    ...     0.5, warmup_steps=10, stable_steps=80, decay_steps=20
+    ... )
+    >>> [rate(t) for t in (5, 10, 90, 100, 110)]
+    [0.25, 0.5, 0.5, 0.25, 0.0]
+    """
+
+    max_learning_rate: Any = number("Value of the stretch that stays.")
+    warmup_steps: Any = number("Steps of the rise.", COUNT, integer=True)
+    stable_steps: Any = number("Steps that stay.", COUNT, integer=True)
+    decay_steps: Any = number("Steps of the fall.", COUNT, integer=True)
+    initial_learning_rate: Any = number("Value of the first step.", default=0.0)
+    end_learning_rate: Any = number("Value at the end.", default=0.0)
+    decay: str = choice("How the value falls.", "linear", "cosine", "sqrt", default="linear")
+
+    def value(self, t: Scalar, xp: Namespace) -> Scalar:
+        """Compute the value at a step."""
+        warm, start = self.warmup_steps, self.warmup_steps + self.stable_steps
+        risen = xp.minimum(t, warm) / max(warm, 1)
+        x = xp.minimum(xp.maximum(t - start, 0.0) / max(self.decay_steps, 1), 1.0)
+        shapes = {"cosine": lambda: 1.0 - half_cosine(x, xp), "sqrt": lambda: xp.sqrt(x)}
+        fallen = shapes.get(self.decay, lambda: x)()
+        if self.decay_steps == 0:
+            fallen = xp.where(t < start, 0.0, 1.0)
+        fall = between(self.max_learning_rate, self.end_learning_rate, fallen)
+        rise = between(self.initial_learning_rate, self.max_learning_rate, risen)
+        return xp.where(t < warm, rise, fall)
+
+
+@register
+class MomentumRamp(Schedule):
+    """natural_bm's ramp of the momentum: half, up to the goal, and half again at the end.
+
+    Parameters
+    ----------
+    momentum : float
+        The goal, and the value of the first step.
+    schedule_decay : float in [0, inf)
+        Rate of the ramp, per step.
+    mom_iter_max : int in [0, inf)
+        Steps until the ramp ends.
+    name : str, optional
+        A name of the caller's choice.
+
+    Notes
+    -----
+    The first step has the goal itself. The step after the one numbered ``it``, counted from 0, has
+    ``momentum * (1 - 0.5 * 0.96**(it * s)) * (1 - 0.5 * 0.96**((M - it) * s))`` while ``it < M``
+    and ``momentum / 2`` from then on, with ``s`` for `schedule_decay` and ``M`` for `mom_iter_max`.
+    ``SGD(momentum=MomentumRamp(m, s, M))`` computes what
+    ``SGD(momentum=m, schedule_decay=s, mom_iter_max=M)`` does, without the number in its state.
+
+    Examples
+    --------
+    >>> import arrayoptim as ao
+    >>> ramp = ao.schedules.MomentumRamp(0.9)
+    >>> ramp(0), round(ramp(1), 6), round(ramp(100_000), 6), ramp(500_000)
+    (0.9, 0.45, 0.9, 0.45)
+    """
+
+    momentum: Any = number("The goal.")
+    schedule_decay: Any = number("Rate per step.", COUNT, default=0.004)
+    mom_iter_max: Any = number("Steps of the ramp.", COUNT, default=475000, integer=True)
+
+    def value(self, t: Scalar, xp: Namespace) -> Scalar:
+        """Compute the value at a step."""
+        it = xp.maximum(t - 1.0, 0.0)
+        share = ramp(it, self.schedule_decay, self.mom_iter_max, xp)
+        return self.momentum * xp.where(t < 1.0, 1.0, share)
+
+
+def ramp(it: Scalar, rate: Scalar, last: Scalar, xp: Namespace) -> Scalar:
+    """Give the share of the goal that natural_bm's momentum has after a step.
+
+    Parameters
+    ----------
+    it : int
+        The step, counted from 0.
+    rate : float
+        Rate per step.
+    last : int
+        The step at which the ramp ends.
+    xp : module
+        Array functions.
+    """
+    rise = 1.0 - 0.5 * 0.96 ** (it * rate)
+    fall = 1.0 - 0.5 * 0.96 ** (xp.maximum(last - it, 0) * rate)
+    return xp.where(it < last, rise * fall, 0.5)
+
+
+def between(a: float, b: float, x: Scalar) -> Scalar:
+    """Give the number that lies the share `x` of the way from `a` to `b`."""
+    return a + (b - a) * x
