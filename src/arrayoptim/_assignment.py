@@ -72,7 +72,7 @@ class Assignment:
                     {k: table.get(name, NEUTRAL.get(name)) for k, table in tables.items()}
                 )
         if self.excluded:
-            for name in merged.keys() & {"l2", "amount"}:
+            for name in merged.keys() & {"l2", "amount", "wd"}:
                 value = merged[name]
                 row = value if isinstance(value, list) else [value] * len(self.excluded)
                 merged[name] = [

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _checks as checks
-from ._arrays import backend_of
 from ._assignment import Assignment
 from ._formula import Formula
 from ._hyper import counter, finite
@@ -123,35 +122,6 @@ class Stepping(Formula):
             raise ValueError("apply_gradients wants pairs (gradient, parameter)")
         updated: list[Array] = self.apply([g for g, _ in pairs], [p for _, p in pairs])
         return updated
-
-    def averages(self, params: Tree) -> Tree:
-        """Give the moving averages of the parameters, which `ema_momentum` asks for.
-
-        Parameters
-        ----------
-        params : tree of arrays
-            The parameters; they stay as they are.
-
-        Returns
-        -------
-        tree of arrays
-            New arrays, structured like `params` and of their data types.
-
-        Raises
-        ------
-        ValueError
-            If `ema_momentum` is None.
-        """
-        if self.ema_momentum is None:
-            raise ValueError("there are no averages: ema_momentum is None")
-        leaves, structure = flatten(params)
-        with self._lock:
-            held = self._ready(leaves, structure).slots
-            averages = [
-                None if p is None else _copy_as(slots["average"], p)
-                for p, slots in zip(leaves, held, strict=True)
-            ]
-        return structure.build(averages)
 
     def _explained(self, params: Tree) -> tuple[list[tuple[Array, Any, str | None]], Prepared]:
         """Give each parameter with its slots and why the CPU engine does not serve it."""
@@ -327,9 +297,3 @@ class Stepping(Formula):
         state.iterations += 1
         state.interrupted = False
         return new
-
-
-def _copy_as(x: Array, like: Array) -> Array:
-    backend = backend_of(x)
-    with backend.guard():
-        return backend.copy(backend.cast(x, backend.dtype(like)))
