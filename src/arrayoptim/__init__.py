@@ -32,28 +32,38 @@ from .gradients import clip_norm
 from .loading import load
 from .optimizer import Optimizer
 from .optimizers import (
+    ASGD,
     SGD,
     Adadelta,
     Adagrad,
     Adam,
     Adamax,
+    Ftrl,
     Nadam,
     RMSprop,
+    Rprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
     deserialize,
     get,
     serialize,
 )
 
 __all__ = [
+    "ASGD",
     "SGD",
     "Adadelta",
     "Adagrad",
     "Adam",
     "Adamax",
+    "Ftrl",
     "Nadam",
     "Optimizer",
     "RMSprop",
+    "Rprop",
     "Rule",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "__version__",
     "bias_correction",
     "clip_norm",

@@ -11,18 +11,28 @@ from .adadelta import Adadelta
 from .adagrad import Adagrad
 from .adam import Adam
 from .adamax import Adamax
+from .asgd import ASGD
+from .ftrl import Ftrl
 from .nadam import Nadam
 from .rmsprop import RMSprop
+from .rprop import Rprop
+from .schedulefreeadamw import ScheduleFreeAdamW
+from .schedulefreesgd import ScheduleFreeSGD
 from .sgd import SGD
 
 __all__ = [
+    "ASGD",
     "SGD",
     "Adadelta",
     "Adagrad",
     "Adam",
     "Adamax",
+    "Ftrl",
     "Nadam",
     "RMSprop",
+    "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "deserialize",
     "get",
     "serialize",

@@ -1,0 +1,43 @@
+"""Steps recorded from torch, Keras 3 and schedulefree: see ``golden_peers/accumulators.py``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from backends import TestBackend
+
+FOLDER = Path(__file__).parent / "golden_peers"
+INDEX: dict[str, Any] = json.loads((FOLDER / "accumulators.json").read_text())["cases"]
+ARRAYS = np.load(FOLDER / "accumulators.npz")
+KEEPS_A_MEAN = {"ASGD", "ScheduleFreeSGD", "ScheduleFreeAdamW"}
+
+
+@pytest.mark.parametrize("case", INDEX)
+def test_agrees(case: str, backend: TestBackend, engine: str) -> None:
+    """Parameters and averages after each of 20 steps."""
+    optimizer = ao.get(INDEX[case])
+    params = [backend.asarray(ARRAYS["start"], "float64")]
+    with ao.engine(engine):
+        for step, g in enumerate(ARRAYS["grads"]):
+            params = optimizer.apply([backend.asarray(g, "float64")], params)
+            found = {"params": backend.read(params)[0]}
+            if INDEX[case]["class_name"] in KEEPS_A_MEAN:
+                found["averages"] = backend.read(optimizer.averages(params))[0]
+            for what, values in found.items():
+                wanted = ARRAYS[f"{case}/{what}"][step]
+                np.testing.assert_allclose(values, wanted, rtol=1e-10, atol=1e-10, err_msg=what)
+
+
+def test_the_records_are_of_several_packages() -> None:
+    """Nothing fell out when they were recorded, and averages are no parameters."""
+    assert {entry["package"] for entry in INDEX.values()} == {"torch", "keras", "schedulefree"}
+    for case, entry in INDEX.items():
+        differ = not np.array_equal(ARRAYS[f"{case}/params"], ARRAYS[f"{case}/averages"])
+        # torch's t0 of a million steps is not reached by the defaults.
+        assert differ == (entry["class_name"] in KEEPS_A_MEAN and case != "asgd")
