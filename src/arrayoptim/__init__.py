@@ -48,15 +48,20 @@ from .optimizers import (
     get,
     serialize,
 )
+from .wrappers import SAM, GradientAccumulation, Lookahead, LossScale
 
 __all__ = [
     "ASGD",
+    "SAM",
     "SGD",
     "Adadelta",
     "Adagrad",
     "Adam",
     "Adamax",
     "Ftrl",
+    "GradientAccumulation",
+    "Lookahead",
+    "LossScale",
     "Nadam",
     "Optimizer",
     "RMSprop",

@@ -62,7 +62,7 @@ class Averaging(Stepping):
                 )
             pairs = zip(leaves, found, strict=True)
             return structure.build(
-                [None if p is None else _copy_as(p if x is None else x, p) for p, x in pairs]
+                [None if p is None else copy_as(p if x is None else x, p) for p, x in pairs]
             )
 
 
@@ -84,7 +84,8 @@ def _average(
         return None if found is None else backend.array(found)
 
 
-def _copy_as(x: Array, like: Array) -> Array:
+def copy_as(x: Array, like: Array) -> Array:
+    """Give a copy of an array in the data type of another."""
     backend = backend_of(x)
     with backend.guard():
         return backend.copy(backend.cast(x, backend.dtype(like)))

@@ -10,6 +10,7 @@ ALIASES = {"learning_rate": "lr"}
 """Other names of hyperparameters."""
 
 _CLASSES: dict[str, type[Any]] = {}
+_WRAPPERS: dict[str, type[Any]] = {}
 
 
 def register(cls: Class) -> Class:
@@ -43,6 +44,12 @@ def register(cls: Class) -> Class:
     return cls
 
 
+def register_wrapper(cls: Class) -> Class:
+    """Make a class known to `get` and to files that takes an optimizer: it is not in `names`."""
+    _WRAPPERS[cls.__name__.lower()] = cls
+    return cls
+
+
 def names() -> list[str]:
     """Names of all registered optimizers, in alphabetical order."""
     return sorted(cls.__name__ for cls in _CLASSES.values())
@@ -57,7 +64,7 @@ def lookup(name: str) -> type[Any]:
         If there is none; the message names the nearest.
     """
     try:
-        return _CLASSES[name.lower()]
+        return (_WRAPPERS | _CLASSES)[name.lower()]
     except KeyError:
         raise ValueError(
             f"unknown optimizer {name!r}{nearest(name, names())}; known: {', '.join(names())}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +85,10 @@ class Stepping(Formula):
             If gradients and parameters do not fit each other, or the parameters the state. Nothing
             has changed then.
         """
+        return self._apply(grads, params)
+
+    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+        """Take one step with gradients of which `unscale` times is the true size."""
         leaves, structure = flatten(params)
         found, other = flatten(grads, "gradients")
         if other is not structure:
@@ -95,7 +99,7 @@ class Stepping(Formula):
             assert self._assignment is not None
             given = self._thawed(found, self._assignment)
             try:
-                new = self._advance(prepared, leaves, given)
+                new = self._advance(prepared, leaves, given, unscale)
             except (TypeError, ValueError):
                 # What a fused engine refuses is said in the words that all engines share.
                 checks.gradients(found, leaves, structure)
@@ -103,25 +107,6 @@ class Stepping(Formula):
         if all(map(operator.is_, new, leaves)):
             return params
         return structure.build(new)
-
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Array | None, Array]]) -> list[Array]:
-        """Take one step, given Keras's pairs.
-
-        Parameters
-        ----------
-        grads_and_vars : iterable of (gradient, parameter)
-            In the same order at every step.
-
-        Returns
-        -------
-        list of array
-            The parameters after the step, in order.
-        """
-        pairs = [tuple(pair) for pair in grads_and_vars]
-        if not all(len(pair) == 2 for pair in pairs):
-            raise ValueError("apply_gradients wants pairs (gradient, parameter)")
-        updated: list[Array] = self.apply([g for g, _ in pairs], [p for _, p in pairs])
-        return updated
 
     def _explained(self, params: Tree) -> tuple[list[tuple[Array, Any, str | None]], Prepared]:
         """Give each parameter with its slots and why the CPU engine does not serve it."""
@@ -277,6 +262,7 @@ class Stepping(Formula):
         prepared: Prepared,
         leaves: Sequence[Array | None],
         gradients: Sequence[Array | None],
+        unscale: float,
     ) -> Sequence[Array | None]:
         """Step in place, and commit the new state."""
         state = self._state
@@ -287,7 +273,7 @@ class Stepping(Formula):
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
             return leaves
-        steps, scalars = self._steps(values, state, self._assignment, norm, np)
+        steps, scalars = self._steps(values, state, self._assignment, norm, np, unscale)
         sweep_served = prepared.served(steps, gradients)
         gradients = prepared.apart(leaves, gradients)
         state.interrupted = True

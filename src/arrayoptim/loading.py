@@ -44,7 +44,11 @@ def load(filepath: str | Path) -> Optimizer:
             "optimizer and use load_weights"
         )
     with blaming(record):
-        schedules = [f"{k} ({v})" for k, v in record.config.items() if isinstance(v, dict)]
+        schedules = [
+            f"{k} ({v})"
+            for k, v in record.config.items()
+            if isinstance(v, dict) and "class_name" not in v
+        ]
         if schedules:
             raise ValueError(
                 f"saved with a schedule for {', '.join(schedules)}; construct the optimizer with "

@@ -9,6 +9,7 @@ from ._averaging import Averaging
 from ._functional import Functional
 from ._keras3_config import translate
 from ._persistent import Persistent
+from ._surface import Surface
 from ._updates import Differentiating
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Optimizer"]
 
 
-class Optimizer(Persistent, Functional, Differentiating, Averaging):
+class Optimizer(Persistent, Functional, Differentiating, Averaging, Surface):
     """Base of every optimizer.
 
     A subclass declares its hyperparameters with `hyper`, names its `rule` and computes its

@@ -177,7 +177,10 @@ def _update(
         x = stages.compensate(x, widen(slots["compensation"]), xp)
     x, y = _before(x, y, scalars, xp)
     held = (widen(layout.load(slots, name)) for name in rule.slots)
+    given = x, y
     x, *state = rule(x, y, *held, *(scalars[name] for name in rule.coefficients), xp)
+    # A slot that is the parameter or the gradient itself wants memory of its own.
+    state = [backend.copy(s) if any(s is a for a in (*given, x)) else s for s in state]
     result = narrow(x, stored)
     new: Slots = {}
     for name, value in zip(rule.slots, state, strict=True):
