@@ -114,6 +114,20 @@ def with_keras(cls: Callable[..., Any], kwargs: dict[str, Any]) -> Trained:
         yield values, values
 
 
+def save_ftrl(folder: Path) -> dict[str, np.ndarray]:
+    """Save a trained Keras model with its optimizer; return what is in the optimizer."""
+    import keras
+
+    keras.config.set_floatx("float32")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.Ftrl(0.1, beta=0.5), "mse")
+    model.fit(rng.normal(size=(8, 3)), rng.normal(size=(8, 2)), batch_size=4, verbose=0)
+    model.save(folder / "accumulators.keras")
+    model.save(folder / "accumulators.h5")
+    return {f"file/{v.path}": np.array(v.numpy()) for v in model.optimizer.variables}
+
+
 def classes(package: str) -> Any:
     """Return the module that holds a package's optimizers."""
     if package == "torch":
@@ -147,6 +161,7 @@ if __name__ == "__main__":
             **{"package": package, "version": version(package), "call": call},
             **{"class_name": ours, "config": config},
         }
+    arrays |= save_ftrl(folder)
     about = {"python": platform.python_version(), "numpy": version("numpy"), "dtype": "float64"}
     text = json.dumps({"recorded_by": Path(__file__).name, **about, "cases": index}, indent=1)
     (folder / "accumulators.json").write_text(text + "\n")
