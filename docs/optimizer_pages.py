@@ -56,7 +56,8 @@ def slots(cls: type[ao.Optimizer]) -> str:
     ]
     scalars = ", ".join(f"``{name}``" for name in cls().initial_scalars()) or "none"
     note = (
-        "One array of each slot per parameter, of its shape, all zero before the first step. "
+        "One array of each slot per parameter, of its shape, zero before the first step unless the "
+        "notes above say otherwise. "
         "16-bit parameters have float32 slots and one more, ``master``, unless ``master=False``. "
         f"Numbers kept beside ``iterations``: {scalars}.\n"
     )

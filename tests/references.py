@@ -6,9 +6,9 @@ parameter and the slots after every step. Nothing here may import the library.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import hypot, sqrt
+from math import copysign, hypot, sqrt
 from typing import Any
 
 from hypothesis import strategies as st
@@ -64,9 +64,17 @@ def rmsprop(
         yield p, (a, *([b] if momentum > 0 else []), *([mean] if centered else []))
 
 
-def adagrad(p: float, grads: Sequence[float], *, lr: float, decay: float, epsilon: float) -> Steps:
+def adagrad(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    decay: float,
+    epsilon: float,
+    initial_accumulator_value: float,
+) -> Steps:
     """Duchi, Hazan and Singer 2011, the diagonal form."""
-    a = 0.0
+    a = initial_accumulator_value
     for t, g in enumerate(grads):
         a = a + g * g
         p = p - lr / (1 + decay * t) * g / (sqrt(a) + epsilon)
@@ -204,6 +212,138 @@ def lars(
         yield p, (m,)
 
 
+def asgd(
+    p: float, grads: Sequence[float], *, lr: float, lambd: float, alpha: float, t0: float
+) -> Steps:
+    """Bottou 2010, section 5: the step sizes of ASGD, with any power; the mean from step t0 on."""
+    mean = p
+    for t, g in enumerate(grads):
+        gamma = lr * (1 + lambd * lr * t) ** -alpha
+        p = (1 - gamma * lambd) * p - gamma * g
+        mu = 1 / max(1, t - t0)
+        mean = (1 - mu) * mean + mu * p
+        yield p, (mean,)
+
+
+def ftrl(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    initial_accumulator_value: float,
+    l1_regularization_strength: float,
+    l2_regularization_strength: float,
+    l2_shrinkage_regularization_strength: float,
+    beta: float,
+) -> Steps:
+    """McMahan et al. 2013, algorithm 1, with Keras's factor 2 and its shrinkage."""
+    n, z, l1 = initial_accumulator_value, 0.0, l1_regularization_strength
+    for g in grads:
+        sigma = (sqrt(n + g * g) - sqrt(n)) / lr
+        z = z + g + 2 * l2_shrinkage_regularization_strength * p - sigma * p
+        n = n + g * g
+        size = (beta + sqrt(n)) / lr + 2 * l2_regularization_strength
+        p = 0.0 if abs(z) <= l1 else -(z - copysign(l1, z)) / size
+        yield p, (n, z)
+
+
+def rprop(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    eta_minus: float,
+    eta_plus: float,
+    step_min: float,
+    step_max: float,
+) -> Steps:
+    """Riedmiller and Braun 1993, equations 4 and 5; Igel and Huesken 2000, iRprop-."""
+
+    def sign(x: float) -> int:
+        return (x > 0) - (x < 0)
+
+    previous, delta = 0.0, lr
+    for gradient in grads:
+        g = gradient
+        if sign(previous) * sign(g) > 0:
+            delta = delta * eta_plus
+        elif sign(previous) * sign(g) < 0:
+            delta = delta * eta_minus
+            g = 0.0
+        delta = min(max(delta, step_min), step_max)
+        p = p - sign(g) * delta
+        previous = g
+        yield p, (g, delta / lr)
+
+
+def schedule_free_sgd(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    momentum: float,
+    warmup_steps: int,
+    r: float,
+    weight_lr_power: float,
+    weight_decay: float,
+) -> Steps:
+    """Defazio et al. 2024, equations 3 to 5, by way of x; the weights of the authors' code."""
+    directions = (lambda y, g=g: g + weight_decay * y for g in grads)
+    found = _schedule_free(p, directions, lr, momentum, warmup_steps, r, weight_lr_power)
+    for y, z in found:
+        yield y, (z,)
+
+
+def schedule_free_adamw(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    momentum: float,
+    beta_2: float,
+    epsilon: float,
+    warmup_steps: int,
+    r: float,
+    weight_lr_power: float,
+    weight_decay: float,
+) -> Steps:
+    """Defazio et al. 2024, algorithm 1, by way of x, with Adam's bias correction of v."""
+    squares = [0.0]
+    for g in grads:
+        squares.append(beta_2 * squares[-1] + (1 - beta_2) * g * g)
+
+    def direction(t: int) -> Callable[[float], float]:
+        root = sqrt(squares[t] / (1 - beta_2**t))
+        return lambda y: grads[t - 1] / (root + epsilon) + weight_decay * y
+
+    directions = map(direction, range(1, len(squares)))
+    found = _schedule_free(p, directions, lr, momentum, warmup_steps, r, weight_lr_power)
+    for (y, z), v in zip(found, squares[1:], strict=True):
+        yield y, (z, v)
+
+
+def _schedule_free(
+    p: float,
+    directions: Iterable[Callable[[float], float]],
+    lr: float,
+    beta: float,
+    warmup_steps: int,
+    r: float,
+    power: float,
+) -> Iterator[tuple[float, float]]:
+    x = y = z = p
+    total = largest = 0.0
+    for t, direction in enumerate(directions, start=1):
+        gamma = lr * min(1, t / warmup_steps) if warmup_steps else lr
+        largest = max(largest, gamma)
+        weight = t**r * largest**power
+        total = total + weight
+        z = z - gamma * direction(y)
+        x = x + weight / total * (z - x)
+        y = (1 - beta) * z + beta * x
+        yield y, z
+
+
 @dataclass(frozen=True)
 class Reference:
     """A reference with the hyperparameters to try it with."""
@@ -235,6 +375,15 @@ _BETAS = ("lr", "beta_1", "beta_2", "epsilon")
 _RELATIVE = {"lr": _within(1e-4, 0.4), "weight_decay": st.one_of(st.just(0.0), _within(1e-3, 0.5))}
 _RAMP = {"schedule_decay": _within(0.001, 2.0), "mom_iter_max": st.integers(0, 8)}
 
+_ANY = st.one_of(st.just(0.0), _within(0.01, 2.0))
+_FREE = {
+    "warmup_steps": st.integers(0, 4),
+    "r": st.one_of(st.just(0.0), _within(0.5, 2.0)),
+    "weight_lr_power": st.one_of(st.just(0.0), _within(0.5, 2.0)),
+    "weight_decay": st.one_of(st.just(0.0), _within(1e-3, 0.5)),
+}
+_SHARE = _within(0.1, 0.99)
+
 REFERENCES: dict[str, list[Reference]] = {
     "SGD": [
         Reference(sgd, _of("lr", "decay", "momentum", nesterov=st.booleans())),
@@ -247,7 +396,12 @@ REFERENCES: dict[str, list[Reference]] = {
             rmsprop, _of("lr", "decay", "rho", "epsilon", "momentum", centered=st.just(True))
         ),
     ],
-    "Adagrad": [Reference(adagrad, _of("lr", "decay", "epsilon"))],
+    "ASGD": [
+        Reference(asgd, _of("lr", lambd=_ANY, alpha=_within(0.0, 1.0), t0=_within(0.0, 4.0))),
+    ],
+    "Adagrad": [
+        Reference(adagrad, _of("lr", "decay", "epsilon", initial_accumulator_value=_ANY)),
+    ],
     "Adadelta": [Reference(adadelta, _of("lr", "decay", "rho", "epsilon"))],
     "Adam": [Reference(adam, _of(*_BETAS, "decay", amsgrad=st.booleans()))],
     "LAMB": [Reference(lamb, _of(*_BETAS[1:], "decay", **_RELATIVE), whole=True)],
@@ -265,6 +419,37 @@ REFERENCES: dict[str, list[Reference]] = {
         )
     ],
     "Adamax": [Reference(adamax, _of(*_BETAS, "decay"))],
+    "Ftrl": [
+        Reference(
+            ftrl,
+            _of(
+                "lr",
+                initial_accumulator_value=_within(0.01, 2.0),
+                l1_regularization_strength=_ANY,
+                l2_regularization_strength=_ANY,
+                l2_shrinkage_regularization_strength=_ANY,
+                beta=_ANY,
+            ),
+        ),
+    ],
     "Nadam": [Reference(nadam, _of(*_BETAS, schedule_decay=_within(0.001, 2.0)))],
+    "Rprop": [
+        Reference(
+            rprop,
+            _of(
+                "lr",
+                eta_minus=_within(0.1, 0.9),
+                eta_plus=_within(1.1, 2.0),
+                step_min=_within(1e-6, 1e-2),
+                step_max=_within(0.05, 50.0),
+            ),
+        ),
+    ],
+    "ScheduleFreeAdamW": [
+        Reference(schedule_free_adamw, _of("lr", "beta_2", "epsilon", momentum=_SHARE, **_FREE)),
+    ],
+    "ScheduleFreeSGD": [
+        Reference(schedule_free_sgd, _of("lr", momentum=_SHARE, **_FREE)),
+    ],
 }
 """Several references of one class are its variants, each with the hyperparameters it needs."""

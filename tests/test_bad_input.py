@@ -252,6 +252,8 @@ def test_the_intervals_are_these(name: str, key: str, value: float, allowed: boo
     if key not in cls_of(name).hyperparameters:
         assert key.startswith("beta")
         return
+    if key == "lr" and cls_of(name).hyperparameters[key].interval.text.startswith("("):
+        allowed = False  # a class whose formula divides by it says so
     if allowed:
         assert getattr(make(name, **{key: value}), key) == value
         return

@@ -55,9 +55,10 @@ def state_of(rule: Any, shapes: list[Any], dtype: str, *more: str) -> list[dict[
 
 
 def coefficients(rule: Any, seed: int = 3) -> dict[str, float]:
-    """Return a number for each coefficient of a rule, none of them exact in float32."""
+    """Return a number for each coefficient of a rule, not exact in float32 unless it is a zero."""
     rng = np.random.default_rng(seed)
-    return {name: float(rng.uniform(0.001, 0.999)) for name in rule.given}
+    drawn = {name: float(rng.uniform(0.001, 0.999)) for name in rule.given}
+    return drawn | dict.fromkeys({"zero"} & set(drawn), 0.0)
 
 
 def typed(values: dict[str, Any]) -> dict[str, dict[str, Any]]:

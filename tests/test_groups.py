@@ -81,11 +81,12 @@ def test_the_pure_form_agrees(name: str, backend: TestBackend) -> None:
         params, state = pure.stateless_apply(state, tree(backend, 2 + step), params)
     for a, b in zip(backend.read([params[k] for k in NAMED]), wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-7)
-    params = tree(backend, 1)
-    state = pure.init_state(params)
-    state["hyper"]["1.lr"] = 0 * state["hyper"]["1.lr"]
-    after, _ = pure.stateless_apply(state, tree(backend, 9), params)
-    same(backend.read([after["bias"]]), backend.read([tree(backend, 1)["bias"]]))
+    if 0.0 in cls_of(name).hyperparameters["lr"].interval:
+        params = tree(backend, 1)
+        state = pure.init_state(params)
+        state["hyper"]["1.lr"] = 0 * state["hyper"]["1.lr"]
+        after, _ = pure.stateless_apply(state, tree(backend, 9), params)
+        same(backend.read([after["bias"]]), backend.read([tree(backend, 1)["bias"]]))
 
 
 def test_config_and_file(name: str, tmp_path: Path) -> None:

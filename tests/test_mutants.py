@@ -36,8 +36,19 @@ HYPER = {
     "beta_2": 0.9,
     "rho": 0.6,
     "epsilon": 1e-3,
-    "weight_decay": 0.1,
     "trust_coefficient": 0.05,
+    "lambd": 0.3,
+    "t0": 1.0,
+    "initial_accumulator_value": 0.5,
+    "l1_regularization_strength": 0.2,
+    "l2_regularization_strength": 0.3,
+    "l2_shrinkage_regularization_strength": 0.4,
+    "beta": 0.5,
+    "step_min": 0.04,
+    "step_max": 0.13,
+    "warmup_steps": 2,
+    "r": 1.0,
+    "weight_decay": 0.3,
 }
 
 

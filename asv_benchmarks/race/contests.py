@@ -45,6 +45,8 @@ ADAM = (
 # Those that torch has fused, and those that it has not.
 SOME = (OURS, LIMIT, FUSED, FOREACH)
 OTHER = (OURS, LIMIT, FOREACH, LOOP)
+# Those that torch has not.
+ALONE = (OURS, LIMIT)
 COMPOSITE = (
     OURS,
     TENSORS,
@@ -92,6 +94,11 @@ CONTESTS: dict[str, list[Contest]] = {
         Contest("Adadelta", "adadelta", "S3", OTHER, 28, 16),
         Contest("Adamax", "adamax", "S3", OTHER, 28, 16),
         Contest("Nadam", "nadam", "S3", OTHER, 28, 16),
+        Contest("ASGD", "asgd", "S3", OTHER, 20, 12),
+        Contest("Rprop", "rprop", "S3", OTHER, 28, 16),
+        Contest("FTRL-Proximal", "ftrl", "S3", ALONE, 28, 16),
+        Contest("Schedule-free SGD", "schedule-free-sgd", "S3", ALONE, 20, 12),
+        Contest("Schedule-free AdamW", "schedule-free-adamw", "S3", ALONE, 28, 16),
     ],
     # Clipping by the norm has to read the gradients once more.
     "composite": [

@@ -33,6 +33,7 @@ from .gradients import clip_norm
 from .loading import load
 from .optimizer import Optimizer
 from .optimizers import (
+    ASGD,
     LAMB,
     LARS,
     SGD,
@@ -40,25 +41,39 @@ from .optimizers import (
     Adagrad,
     Adam,
     Adamax,
+    Ftrl,
     Nadam,
     RMSprop,
+    Rprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
     deserialize,
     get,
     serialize,
 )
+from .wrappers import SAM, GradientAccumulation, Lookahead, LossScale
 
 __all__ = [
+    "ASGD",
     "LAMB",
     "LARS",
+    "SAM",
     "SGD",
     "Adadelta",
     "Adagrad",
     "Adam",
     "Adamax",
+    "Ftrl",
+    "GradientAccumulation",
+    "Lookahead",
+    "LossScale",
     "Nadam",
     "Optimizer",
     "RMSprop",
+    "Rprop",
     "Rule",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "__version__",
     "bias_correction",
     "clip_norm",

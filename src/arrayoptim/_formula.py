@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -64,6 +64,9 @@ class Formula(Options, ABC):
 
     _known: Fixed | None = None
 
+    rests: ClassVar[bool] = True
+    """Whether a parameter stays as it is while its gradients have been zero from the start."""
+
     @property
     @abstractmethod
     def rule(self) -> Rule:
@@ -112,6 +115,20 @@ class Formula(Options, ABC):
         """Give what slots begin with: a number, or ``"parameter"``; the others begin with zeros."""
         return {}
 
+    def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array | None:
+        """Give the point to evaluate, where the rule keeps one; `averages` asks for it.
+
+        Parameters
+        ----------
+        h : namespace
+            The hyperparameters of the next step.
+        p : array
+            A parameter, in the type of the arithmetic.
+        slots : mapping of str to array
+            The rule's slots of that parameter, in that type.
+        """
+        return None
+
     # ---- who has what
 
     def _fixed(self) -> Fixed:
@@ -131,7 +148,11 @@ class Formula(Options, ABC):
             sources=[formula._hyper for formula in formulas],
             formulas=formulas,
             inner=[(0, "", self)]
-            + [(k, f"{k}.", each.optimizer) for k, each in numbered if each.optimizer],
+            + [
+                (k, f"{k}.", each.optimizer or self)
+                for k, each in numbered
+                if each.optimizer or (each.settings and self.initial_scalars())
+            ],
             values=values,
             schedules=[[name for name, v in row.items() if callable(v)] for row in values],
             keeping=[
@@ -256,8 +277,11 @@ class Formula(Options, ABC):
         assignment: Assignment,
         norm: Scalar | None,
         xp: Namespace,
+        unscale: float = 1.0,
     ) -> tuple[list[Step], dict[str, Scalar]]:
         """Compute everything of a step that does not depend on the single array.
+
+        The gradients, and their norm, come to their true size when multiplied by `unscale`.
 
         For each type of arithmetic the hyperparameters are rounded to it first, and only then
         combined, in double precision: so 1 - beta is the complement of the beta that an array is
@@ -277,7 +301,7 @@ class Formula(Options, ABC):
             prefix = prefixes.get(member, "")
             found = self._computed(member, prefix, h, state, xp)
             rule = self._fixed().formulas[member].rule
-            return found | self._stage_values(rule, SimpleNamespace(**h), norm, xp)
+            return found | self._stage_values(rule, SimpleNamespace(**h), norm, xp, unscale)
 
         seed = self._step_seed(state.iterations, xp)
         steps = []

@@ -23,7 +23,7 @@ _IMPLIED: dict[str, dict[str, Any]] = {"nadam": {"schedule_decay": 1.0}}
 _EPSILON_INSIDE = frozenset({"adagrad", "rmsprop"})
 
 # Values that ask for nothing, by name; None asks for nothing anywhere.
-_IDLE: dict[str, Any] = {"use_ema": False, "initial_accumulator_value": 0.0}
+_IDLE: dict[str, Any] = {"use_ema": False}
 
 
 def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -144,13 +144,18 @@ class Options(Declared):
         ]
 
     def _stage_values(
-        self, rule: Rule, h: SimpleNamespace, norm: Scalar | None, xp: Namespace
+        self,
+        rule: Rule,
+        h: SimpleNamespace,
+        norm: Scalar | None,
+        xp: Namespace,
+        unscale: float = 1.0,
     ) -> dict[str, Scalar]:
         """Give the numbers that the stages need, by the names that engines know.
 
         There are none where a stage is not used. A rule with a coefficient `wd` decays by itself.
         """
-        values = _clipping(h, norm, xp)
+        values = _clipping(h, norm, xp, unscale)
         if h.ema_momentum is not None:
             values |= {"keep": h.ema_momentum, "new": 1.0 - h.ema_momentum}
         if h.l2 is not None:
@@ -163,8 +168,10 @@ class Options(Declared):
 _layout = cache(Layout)
 
 
-def _clipping(h: SimpleNamespace, norm: Scalar | None, xp: Namespace) -> dict[str, Scalar]:
-    if h.clipnorm is None and h.clipvalue is None:
+def _clipping(
+    h: SimpleNamespace, norm: Scalar | None, xp: Namespace, unscale: float
+) -> dict[str, Scalar]:
+    if h.clipnorm is None and h.clipvalue is None and unscale == 1.0:
         return {}
     if h.clipvalue is None:
         bound = math.inf
@@ -172,4 +179,7 @@ def _clipping(h: SimpleNamespace, norm: Scalar | None, xp: Namespace) -> dict[st
         bound = h.clipvalue or math.inf
     else:
         bound = xp.where(h.clipvalue > 0, h.clipvalue, math.inf)
-    return {"scale": 1.0 if h.clipnorm is None else clip_factor(norm, h.clipnorm), "bound": bound}
+    if h.clipnorm is None:
+        return {"scale": unscale, "bound": bound}
+    true = norm if unscale == 1.0 or norm is None else norm * unscale
+    return {"scale": clip_factor(true, h.clipnorm) * unscale, "bound": bound}

@@ -1,10 +1,9 @@
-"""Keeping state: as lists of arrays, and in HDF5 files."""
+"""Keeping state: as lists of arrays, and as records of files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +18,6 @@ from ._stepping import Stepping
 from ._typing import Array
 
 if TYPE_CHECKING:
-    import h5py
-
     from . import persistence
 
 
@@ -74,88 +71,6 @@ class Persistent(Stepping):
                 self._pending = [np.array(value) for value in weights]
             else:
                 self._replace_state(from_list(self._state, list(weights), type(self).__name__))
-
-    def save_weights(self, filepath: str | Path, overwrite: bool = True) -> None:
-        """Save the state, with class and hyperparameters, to an HDF5 file.
-
-        The file appears whole or not at all: a crash leaves an earlier file of that name as it was.
-
-        Parameters
-        ----------
-        filepath : str or Path
-            The file.
-        overwrite : bool
-            Whether to replace an existing file.
-
-        Raises
-        ------
-        FileExistsError
-            If the file exists and `overwrite` is False.
-        ValueError
-            Before `init`: there is no state yet.
-        """
-        from . import persistence
-
-        with self._lock:
-            persistence.write(filepath, self._record(), overwrite=overwrite)
-
-    def save_weights_to_hdf5_group(self, f: h5py.Group) -> None:
-        """Save the state into the group ``optimizer_weights`` of an open HDF5 file.
-
-        Parameters
-        ----------
-        f : h5py.Group
-            A file or group; or the group ``optimizer_weights`` itself.
-        """
-        from . import persistence
-
-        with self._lock:
-            persistence.write_group(f, self._record())
-
-    def load_weights(
-        self, filepath: str | Path, strict: bool = True, hyperparameters: bool = True
-    ) -> LoadReport:
-        """Restore what a file holds of an optimizer of this class.
-
-        Parameters
-        ----------
-        filepath : str or Path
-            A file of this library, of Keras 2 or Keras 3 (``.h5``, ``.keras``, ``.weights.h5``),
-            or of natural_bm.
-        strict : bool
-            Whether every difference between the file and the parameters is an error.
-        hyperparameters : bool
-            Whether to take over the hyperparameters that the file records.
-
-        Returns
-        -------
-        LoadReport
-            What was restored, what not, and what such a file does not hold.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If it holds no whole state of an optimizer of this class that fits the parameters.
-            Nothing has changed then.
-
-        Notes
-        -----
-        Before `init` the file is read and kept, and compared with the parameters when they are
-        first seen.
-        """
-        from . import persistence
-
-        return self._load(persistence.read(filepath), strict, hyperparameters)
-
-    def load_weights_from_hdf5_group(
-        self, f: h5py.Group, strict: bool = True, hyperparameters: bool = True
-    ) -> LoadReport:
-        """Restore from an open HDF5 file or group; see `load_weights`."""
-        from . import persistence
-
-        return self._load(persistence.read_group(f), strict, hyperparameters)
 
     def _record(self) -> persistence.Record:
         from . import persistence

@@ -57,6 +57,7 @@ class Registry:
 
 OPTIMIZERS = Registry("an optimizer")
 SCHEDULES = Registry("a schedule")
+WRAPPERS = Registry("an optimizer")
 
 
 def register(cls: Class) -> Class:
@@ -81,6 +82,11 @@ def register(cls: Class) -> Class:
     return OPTIMIZERS.register(cls)
 
 
+def register_wrapper(cls: Class) -> Class:
+    """Make a class known to `get` and to files that takes an optimizer: it is not in `names`."""
+    return WRAPPERS.register(cls)
+
+
 def names() -> list[str]:
     """Names of all registered optimizers, in alphabetical order."""
     return OPTIMIZERS.names()
@@ -94,7 +100,7 @@ def lookup(name: str) -> type[Any]:
     ValueError
         If there is none; the message names the nearest.
     """
-    return OPTIMIZERS.lookup(name)
+    return (WRAPPERS if WRAPPERS.knows(name) else OPTIMIZERS).lookup(name)
 
 
 def describe(value: Any) -> Any:

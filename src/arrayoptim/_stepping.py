@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _checks as checks
-from ._arrays import backend_of
 from ._assignment import Assignment
 from ._formula import Formula
 from ._hyper import counter, finite, keeps_numbers
@@ -86,6 +85,10 @@ class Stepping(Formula):
             If gradients and parameters do not fit each other, or the parameters the state. Nothing
             has changed then.
         """
+        return self._apply(grads, params)
+
+    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+        """Take one step with gradients of which `unscale` times is the true size."""
         leaves, structure = flatten(params)
         found, other = flatten(grads, "gradients")
         if other is not structure:
@@ -96,7 +99,7 @@ class Stepping(Formula):
             assert self._assignment is not None
             given = self._thawed(found, self._assignment)
             try:
-                new = self._advance(prepared, leaves, given)
+                new = self._advance(prepared, leaves, given, unscale)
             except (TypeError, ValueError):
                 # What a fused engine refuses is said in the words that all engines share.
                 checks.gradients(found, leaves, structure)
@@ -104,54 +107,6 @@ class Stepping(Formula):
         if all(map(operator.is_, new, leaves)):
             return params
         return structure.build(new)
-
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Array | None, Array]]) -> list[Array]:
-        """Take one step, given Keras's pairs.
-
-        Parameters
-        ----------
-        grads_and_vars : iterable of (gradient, parameter)
-            In the same order at every step.
-
-        Returns
-        -------
-        list of array
-            The parameters after the step, in order.
-        """
-        pairs = [tuple(pair) for pair in grads_and_vars]
-        if not all(len(pair) == 2 for pair in pairs):
-            raise ValueError("apply_gradients wants pairs (gradient, parameter)")
-        updated: list[Array] = self.apply([g for g, _ in pairs], [p for _, p in pairs])
-        return updated
-
-    def averages(self, params: Tree) -> Tree:
-        """Give the moving averages of the parameters, which `ema_momentum` asks for.
-
-        Parameters
-        ----------
-        params : tree of arrays
-            The parameters; they stay as they are.
-
-        Returns
-        -------
-        tree of arrays
-            New arrays, structured like `params` and of their data types.
-
-        Raises
-        ------
-        ValueError
-            If `ema_momentum` is None.
-        """
-        if self.ema_momentum is None:
-            raise ValueError("there are no averages: ema_momentum is None")
-        leaves, structure = flatten(params)
-        with self._lock:
-            held = self._ready(leaves, structure).slots
-            averages = [
-                None if p is None else _copy_as(slots["average"], p)
-                for p, slots in zip(leaves, held, strict=True)
-            ]
-        return structure.build(averages)
 
     def observe(self, metric: Any) -> None:
         """Feed a metric, such as a validation loss, to every schedule that takes one.
@@ -350,6 +305,7 @@ class Stepping(Formula):
         prepared: Prepared,
         leaves: Sequence[Array | None],
         gradients: Sequence[Array | None],
+        unscale: float,
     ) -> Sequence[Array | None]:
         """Step in place, and commit the new state."""
         state = self._state
@@ -360,7 +316,7 @@ class Stepping(Formula):
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
             return leaves
-        steps, scalars = self._steps(values, state, self._assignment, norm, np)
+        steps, scalars = self._steps(values, state, self._assignment, norm, np, unscale)
         sweep_served = prepared.served(steps, gradients)
         gradients = prepared.apart(leaves, gradients)
         state.interrupted = True
@@ -370,9 +326,3 @@ class Stepping(Formula):
         state.iterations += 1
         state.interrupted = False
         return new
-
-
-def _copy_as(x: Array, like: Array) -> Array:
-    backend = backend_of(x)
-    with backend.guard():
-        return backend.copy(backend.cast(x, backend.dtype(like)))

@@ -156,24 +156,6 @@ class Differentiating(Stepping):
             setattr(state, target.name, value)
         return False
 
-    def minimize(self, loss: Any, params: Tree) -> Tree:
-        """Take one step down a loss.
-
-        Parameters
-        ----------
-        loss : torch.Tensor or callable
-            See `get_gradients`.
-        params : tree of arrays
-            The parameters.
-
-        Returns
-        -------
-        tree of arrays
-            As from `apply`.
-        """
-        gradients, _, structure = gradients_of(loss, params)
-        return self.apply(structure.build(gradients), params)
-
 
 def _assign(target: Array, value: Array) -> Array:
     backend = backend_of(target)

@@ -45,16 +45,16 @@ def load(filepath: str | Path) -> Optimizer:
             f"{filepath} does not say which optimizer it is of ({record.source}); construct the "
             "optimizer and use load_weights"
         )
-    # What Keras 3 starts Adagrad's accumulators with is in the file's accumulators.
-    config = {k: v for k, v in record.config.items() if k != "initial_accumulator_value"}
     with blaming(record):
-        schedules = [f"{k} ({v})" for k, v in config.items() if _lost(v)]
+        schedules = [
+            f"{k} ({v})" for k, v in record.config.items() if k != "optimizer" and _lost(v)
+        ]
         if schedules:
             raise ValueError(
                 f"saved with a schedule for {', '.join(schedules)}; construct the optimizer with "
                 "that schedule and use load_weights"
             )
-        optimizer = deserialize({"class_name": record.class_name, "config": config})
+        optimizer = deserialize({"class_name": record.class_name, "config": record.config})
     optimizer._load(record, strict=True, hyperparameters=False)
     return optimizer
 

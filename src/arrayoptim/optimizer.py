@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from ._averaging import Averaging
 from ._functional import Functional
 from ._keras3_config import translate
 from ._persistent import Persistent
+from ._surface import Surface
 from ._updates import Differentiating
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Optimizer"]
 
 
-class Optimizer(Persistent, Functional, Differentiating):
+class Optimizer(Persistent, Functional, Differentiating, Averaging, Surface):
     """Base of every optimizer.
 
     A subclass declares its hyperparameters with `hyper`, names its `rule` and computes its

@@ -19,6 +19,11 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adadelta": ("Adadelta", {}),
     "adamax": ("Adamax", {}),
     "nadam": ("Nadam", {}),
+    "asgd": ("ASGD", {}),
+    "rprop": ("Rprop", {}),
+    "ftrl": ("Ftrl", {}),
+    "schedule-free-sgd": ("ScheduleFreeSGD", {}),
+    "schedule-free-adamw": ("ScheduleFreeAdamW", {}),
 }
 
 

@@ -20,6 +20,8 @@ OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adadelta": (torch.optim.Adadelta, {"lr": 1.0, "rho": 0.95}),
     "adamax": (torch.optim.Adamax, {"lr": 2e-3}),
     "nadam": (torch.optim.NAdam, {"lr": 2e-3}),
+    "asgd": (torch.optim.ASGD, {}),
+    "rprop": (torch.optim.Rprop, {}),
 }
 FORMS: dict[str, dict[str, bool]] = {
     "fused": {"fused": True},

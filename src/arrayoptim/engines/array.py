@@ -186,11 +186,14 @@ def _update(
         x = stages.compensate(x, widen(slots["compensation"]), xp)
     x, y = _before(x, y, scalars, xp)
     held = [widen(layout.load(slots, name)) for name in rule.slots]
+    given = x, y
     x, y, *held = rule.turned((x, y, *held), scalars, xp)
     if rule.ratio is not None:
         own = measured(rule, backend, x, y, numbers)
         scalars = scalars | {k: backend.scalar(v, compute, p) for k, v in own.items()}
     x, *state = rule.function(x, y, *held, *(scalars[n] for n in rule.function_names), xp)
+    # A slot that is the parameter or the gradient itself wants memory of its own.
+    state = [backend.copy(s) if any(s is a for a in (*given, x)) else s for s in state]
     result = narrow(x, stored)
     new: Slots = {}
     for name, value in zip(rule.slots, state, strict=True):

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from .._registry import lookup
 from ..optimizer import Optimizer
+from ..wrappers import Wrapper
 from .adadelta import Adadelta
 from .adagrad import Adagrad
 from .adam import Adam
 from .adamax import Adamax
+from .asgd import ASGD
+from .ftrl import Ftrl
 from .lamb import LAMB
 from .lars import LARS
 from .nadam import Nadam
 from .rmsprop import RMSprop
+from .rprop import Rprop
+from .schedulefreeadamw import ScheduleFreeAdamW
+from .schedulefreesgd import ScheduleFreeSGD
 from .sgd import SGD
 
 __all__ = [
+    "ASGD",
     "LAMB",
     "LARS",
     "SGD",
@@ -25,8 +32,12 @@ __all__ = [
     "Adagrad",
     "Adam",
     "Adamax",
+    "Ftrl",
     "Nadam",
     "RMSprop",
+    "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "deserialize",
     "get",
     "serialize",
@@ -42,7 +53,7 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
     ----------
     identifier : str, dict or Optimizer
         The name of a registered class in any case, which is made with its defaults; what
-        `serialize` gave; or an optimizer, which is returned itself.
+        `serialize` gave; or an optimizer or wrapper, which is returned itself.
     custom_objects : dict of str to class, optional
         Further classes by name, which come before the registered ones.
 
@@ -57,8 +68,8 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
     >>> ao.get("adam")
     Adam(lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-08, decay=0.0)
     """
-    if isinstance(identifier, Optimizer):
-        return identifier
+    if isinstance(identifier, Optimizer | Wrapper):
+        return cast(Optimizer, identifier)
     if isinstance(identifier, Mapping):
         return deserialize(identifier, custom_objects)
     if isinstance(identifier, str):
@@ -76,7 +87,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     ValueError
         If it is no optimizer.
     """
-    if not isinstance(optimizer, Optimizer):
+    if not isinstance(optimizer, Optimizer | Wrapper):
         raise ValueError(f"found {optimizer!r}, wanted an optimizer")
     return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
 
@@ -107,6 +118,6 @@ def deserialize(
         raise ValueError(f'"class_name": found {name!r}, wanted a str')
     custom = custom_objects or {}
     made = (custom[name] if name in custom else lookup(name)).from_config(config["config"])
-    if not isinstance(made, Optimizer):
+    if not isinstance(made, Optimizer | Wrapper):
         raise ValueError(f"{name!r} makes a {type(made).__qualname__}, wanted an optimizer")
-    return made
+    return cast(Optimizer, made)

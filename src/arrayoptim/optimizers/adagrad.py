@@ -9,6 +9,7 @@ from typing import Any
 from .._hyper import hyper
 from .._registry import register
 from .._rule import rule
+from .._storage import Start
 from .._typing import Namespace, Scalar
 from ..optimizer import Optimizer
 
@@ -34,12 +35,15 @@ class Adagrad(Optimizer):
         Added to the root.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
+    initial_accumulator_value : float in [0, inf)
+        What the accumulator begins with, in units of the gradient squared.
     **options
         What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slot ``accumulator`` (shape of the parameter), zero at first; Keras 3 starts from 0.1::
+    Slot ``accumulator`` (shape of the parameter), from `initial_accumulator_value`, which is 0.1 in
+    Keras 3 unless said otherwise::
 
         a = a + g**2
         p = p - lr * g / (sqrt(a) + eps)
@@ -63,8 +67,15 @@ class Adagrad(Optimizer):
     lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Size of the first step.")
     epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    initial_accumulator_value: Any = hyper(
+        default=0.0, interval="[0, inf)", kw_only=True, doc="What the accumulator begins with."
+    )
 
     rule = adagrad
+
+    def initial_slots(self) -> dict[str, Start]:
+        """Give what the accumulator begins with."""
+        return {"accumulator": self.initial_accumulator_value}
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

@@ -25,6 +25,7 @@ ORDERS = {
     "AdamW": Layout((), ("momentum", "velocity")),
     "Adamax": Layout((), ("momentum", "norm")),
     "Nadam": Layout((), ("momentum", "velocity")),
+    "Ftrl": Layout((), ("accumulator", "linear")),
 }
 SCALED = "LossScaleOptimizer"
 FLAGS = {"SGD": ("momentum",), "RMSprop": ("momentum", "centered"), "Adam": ("amsgrad",)}

@@ -1,0 +1,91 @@
+"""Averages of the parameters: those that a stage keeps, and those that belong to a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+
+from . import _stages as stages
+from ._arrays import COMPLEX, backend_of
+from ._backend import COMPUTE
+from ._formula import Formula
+from ._stepping import Stepping
+from ._storage import Layout
+from ._trees import flatten
+from ._typing import Array, Tree
+
+
+class Averaging(Stepping):
+    """The part of `arrayoptim.Optimizer` that gives averages."""
+
+    def averages(self, params: Tree) -> Tree:
+        """Give the averages of the parameters, the points to evaluate.
+
+        They are the moving averages that `ema_momentum` asks for; without it those of the rule,
+        which `ASGD`, `ScheduleFreeSGD` and `ScheduleFreeAdamW` have.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters; they stay as they are.
+
+        Returns
+        -------
+        tree of arrays
+            New arrays, structured like `params` and of their data types. A parameter in a group
+            whose optimizer keeps no average is its own.
+
+        Raises
+        ------
+        ValueError
+            If `ema_momentum` is None and no rule keeps an average.
+        """
+        leaves, structure = flatten(params)
+        with self._lock:
+            state = self._ready(leaves, structure)
+            assert self._assignment is not None
+            fixed, values = self._fixed(), self._values(state)
+            settings = [SimpleNamespace(**values[0] | own) for own in values]
+            members, layouts = self._assignment.members, self._assignment.layouts
+            found: list[Array | None] = [
+                _average(fixed.formulas[member], settings[member], layout, p, slots)
+                if p is not None and layout is not None
+                else None
+                for member, layout, p, slots in zip(
+                    members, layouts, leaves, state.slots, strict=True
+                )
+            ]
+            if all(x is None for x in found) and any(p is not None for p in leaves):
+                raise ValueError(
+                    f"there are no averages: ema_momentum is None, and {type(self).__name__} "
+                    "keeps none by itself"
+                )
+            pairs = zip(leaves, found, strict=True)
+            return structure.build(
+                [None if p is None else copy_as(p if x is None else x, p) for p, x in pairs]
+            )
+
+
+def _average(
+    formula: Formula, h: SimpleNamespace, layout: Layout, p: Array, slots: Mapping[str, Array]
+) -> Array | None:
+    if "average" in slots:
+        return slots["average"]
+    backend = backend_of(p)
+    stored = backend.dtype(p)
+    kind = stored if stored in COMPLEX else COMPUTE[stored]
+    with backend.guard():
+        x = backend.cast(p, kind)
+        if "master" in slots:
+            rounded = backend.cast(backend.cast(slots["master"], stored), kind)
+            x = stages.heal(x, slots["master"], rounded, backend.xp)
+        held = {name: backend.cast(layout.load(slots, name), kind) for name in layout.rule.slots}
+        found = formula.average(h, x, held)
+        return None if found is None else backend.array(found)
+
+
+def copy_as(x: Array, like: Array) -> Array:
+    """Give a copy of an array in the data type of another."""
+    backend = backend_of(x)
+    with backend.guard():
+        return backend.copy(backend.cast(x, backend.dtype(like)))

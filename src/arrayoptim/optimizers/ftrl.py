@@ -1,0 +1,124 @@
+"""FTRL-Proximal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from .._hyper import Hyper, hyper
+from .._registry import register
+from .._rule import rule
+from .._storage import Start
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("accumulator", "linear"))
+def ftrl(p, g, n, z, rate, l1, q2, shrink, xp):
+    root = xp.sqrt(n)
+    n = n + g * g
+    z = z + (g + shrink * p - (xp.sqrt(n) - root) * rate * p)
+    quadratic = xp.sqrt(n) * rate + q2
+    return (xp.minimum(xp.maximum(z, -l1), l1) - z) / quadratic, n, z
+
+
+class _Power(Hyper):
+    """The power of the learning rate, of which there is one: a rule has roots and no powers."""
+
+    @property
+    def wanted(self) -> str:
+        """The value allowed, in words."""
+        return "-0.5, the power of the paper; no other is available"
+
+    def checked(self, value: Any, owner: type[Any]) -> float:
+        """Give the value, or say which one there is."""
+        if isinstance(value, bool) or value != self.default:
+            raise ValueError(f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}")
+        return float(self.default)
+
+
+@register
+class Ftrl(Optimizer):
+    """Follow the regularized leader: the parameter that suits all gradients so far, made sparse.
+
+    For linear models of very many sparse features, whose small weights L1 makes exactly 0. 8 bytes
+    of state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in (0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    learning_rate_power : float
+        Power of the accumulator in the step size: -0.5, the paper's.
+    initial_accumulator_value : float in (0, inf)
+        What the accumulator begins with, in units of the gradient squared.
+    l1_regularization_strength, l2_regularization_strength : float in [0, inf) or schedule
+        Penalties on the size and on half the square of the parameter, times 1 and 2.
+    l2_shrinkage_regularization_strength : float in [0, inf) or schedule
+        Half of the share of the parameter that is added to the gradient, but not to its square.
+    beta : float in [0, inf) or schedule
+        The paper's beta, added to the root in units of the gradient.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``accumulator``, from `initial_accumulator_value`, and ``linear``, from zero (each of the
+    parameter's shape)::
+
+        z = z + g + 2 * shrinkage * p - (sqrt(n + g**2) - sqrt(n)) / lr * p
+        n = n + g**2
+        p = (clip(z, -l1, l1) - z) / ((beta + sqrt(n)) / lr + 2 * l2)
+
+    as in Keras 3. The paper doubles neither penalty. The new parameter follows from the slots: the
+    method begins at 0, and of any other start its first step keeps only the share
+    ``1 - sqrt(initial_accumulator_value / n)``, or nothing for a gradient of 0.
+
+    References
+    ----------
+    McMahan et al. (2013), Ad Click Prediction: a View from the Trenches, algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w, optimizer = np.zeros(2), ao.Ftrl(lr=0.1, l1_regularization_strength=1.0)
+    >>> optimizer.apply(np.array([3.0, 0.5]), w).round(4)
+    array([-0.0663,  0.    ])
+    """
+
+    rests: ClassVar[bool] = False
+
+    lr: Any = hyper(default=0.001, interval="(0, inf)", doc="Step size.")
+    learning_rate_power: Any = _Power(-0.5, doc="Power of the accumulator in the step size.")
+    initial_accumulator_value: Any = hyper(
+        default=0.1, interval="(0, inf)", doc="What the accumulator begins with."
+    )
+    l1_regularization_strength: Any = hyper(
+        default=0.0, interval="[0, inf)", doc="Penalty on the size of the parameter."
+    )
+    l2_regularization_strength: Any = hyper(
+        default=0.0, interval="[0, inf)", doc="Penalty on the square of the parameter."
+    )
+    l2_shrinkage_regularization_strength: Any = hyper(
+        default=0.0, interval="[0, inf)", doc="Penalty on the square that moves no accumulator."
+    )
+    beta: Any = hyper(default=0.0, interval="[0, inf)", doc="Added to the root.")
+
+    rule = ftrl
+
+    def initial_slots(self) -> dict[str, Start]:
+        """Give what the accumulator begins with."""
+        return {"accumulator": self.initial_accumulator_value}
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        return {
+            "rate": 1.0 / h.lr,
+            "l1": h.l1_regularization_strength,
+            "q2": 2.0 * h.l2_regularization_strength + h.beta / h.lr,
+            "shrink": 2.0 * h.l2_shrinkage_regularization_strength,
+        }

@@ -1,0 +1,110 @@
+"""Rprop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import rule
+from .._storage import Start
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@rule(slots=("previous_grad", "step_size"))
+def rprop(p, g, e, s, lr, down, up, low, high, zero, xp):
+    agree = xp.sign(g) * xp.sign(e)
+    s = xp.where(agree > zero, s * up, xp.where(agree < zero, s * down, s))
+    s = xp.minimum(xp.maximum(s, low), high)
+    g = xp.where(agree < zero, zero, g)
+    return p - lr * s * xp.sign(g), g, s
+
+
+@register
+class Rprop(Optimizer):
+    """Step by the sign of the gradient, each entry by a size that grows while the sign stays.
+
+    For gradients of the whole data set, whose sizes mislead: noise in their signs, as of
+    mini-batches, makes the steps shrink. 8 bytes of state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Size of the first step, in units of the parameter. ``learning_rate`` is accepted.
+    eta_minus : float in (0, 1) or schedule
+        What a size is multiplied by when the sign has changed.
+    eta_plus : float in (1, inf) or schedule
+        What a size is multiplied by when the sign has stayed.
+    step_min, step_max : float in [0, inf) and (0, inf) or schedule
+        Bounds of the size, in units of the parameter.
+    **options
+        What every optimizer takes by keyword, such as `clipvalue`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``previous_grad``, zero at first, and ``step_size``, the size in units of ``lr``, one at
+    first (each of the parameter's shape)::
+
+        s = s * eta_plus        where g and e have the same sign
+        s = s * eta_minus       where they have opposite signs, and g = 0
+        s = min(max(s, step_min / lr), step_max / lr)
+        p = p - lr * s * sign(g)
+        e = g
+
+    This is the form without backtracking of parameters, which torch has too: where the sign has
+    changed the entry waits for one step. torch compares by the product of the gradients, which
+    is 0 for very small ones, and keeps sizes as they are: there a change of ``lr`` has no effect
+    after the first step, here all sizes change with it.
+
+    References
+    ----------
+    Riedmiller and Braun (1993), A Direct Adaptive Method for Faster Backpropagation Learning: The
+    RPROP Algorithm, equations 4 and 5; Igel and Huesken (2000), Improving the Rprop Learning
+    Algorithm, iRprop-, for the gradient that is set to 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> optimizer = ao.Rprop(lr=0.1)
+    >>> for g in ([3.0, -4.0], [0.1, 4.0], [0.1, 4.0]):
+    ...     w = optimizer.apply(np.array(g), w)
+    >>> w.round(4)
+    array([ 0.636, -1.95 ])
+    """
+
+    lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Size of the first step.")
+    eta_minus: Any = hyper(default=0.5, interval="(0, 1)", doc="Factor where the sign changed.")
+    eta_plus: Any = hyper(default=1.2, interval="(1, inf)", doc="Factor where it stayed.")
+    step_min: Any = hyper(default=1e-06, interval="[0, inf)", doc="Smallest size of a step.")
+    step_max: Any = hyper(default=50.0, interval="(0, inf)", doc="Largest size of a step.")
+
+    rule = rprop
+
+    def initial_slots(self) -> dict[str, Start]:
+        """Give the sizes in units of ``lr`` before the first step."""
+        return {"step_size": 1.0}
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        # With lr=0 no size moves the parameter, and none is out of bounds.
+        moves, lr = h.lr > 0.0, xp.maximum(h.lr, TINY)
+        return {
+            "lr": h.lr,
+            "down": h.eta_minus,
+            "up": h.eta_plus,
+            "low": xp.where(moves, h.step_min / lr, 0.0),
+            "high": xp.where(moves, h.step_max / lr, math.inf),
+            "zero": 0.0,
+        }

@@ -1,0 +1,121 @@
+"""Schedule-free Adam with decoupled weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import bias_correction, hyper
+from .._registry import register
+from .._rule import rule
+from .._storage import Start
+from .._typing import Array, Namespace, Scalar
+from ..optimizer import Optimizer
+from .schedulefreesgd import weights
+
+
+@rule(slots=("base", "velocity"))
+def schedule_free_adamw(p, g, z, v, lr, c, step, b2, c2, k, eps, wd, xp):
+    v = b2 * v + c2 * (g * g)
+    d = g / (xp.sqrt(v * k) + eps) + wd * p
+    return p + c * (z - p) - step * d, z - lr * d, v
+
+
+@register
+class ScheduleFreeAdamW(Optimizer):
+    """Divide the gradient by its running root mean square, and average in place of a schedule.
+
+    For training whose length is not known in advance. The parameters are the points at which
+    gradients are wanted; the model to evaluate and to keep is what `averages` gives. 8 bytes of
+    state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    momentum : float in (0, 1)
+        Share of the mean in the point where gradients are taken, the paper's beta_1.
+    beta_2 : float in [0, 1) or schedule
+        Decay rate of the running mean of squares, per step.
+    epsilon : float in [0, inf)
+        Added to the root.
+    warmup_steps : int in [0, inf)
+        Steps during which the step size grows to ``lr``.
+    r : float in [0, inf) or schedule
+        Power of the step number in the weight of a step in the mean.
+    weight_lr_power : float in [0, inf) or schedule
+        Power of the largest step size so far in that weight.
+    **options
+        What every optimizer takes by keyword, such as `weight_decay`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``base``, the paper's z, which begins with the parameter, and ``velocity``, from zero
+    (each of the parameter's shape); the parameter is the paper's y, ``t`` counts steps from 0::
+
+        eta = lr * min(1, (t + 1) / warmup_steps)
+        w = (t + 1)**r * max(eta so far)**weight_lr_power;  c = w / sum(w so far)
+        v = b2 * v + (1 - b2) * g**2
+        d = g / (sqrt(v / (1 - b2**(t + 1))) + eps) + weight_decay * p
+        p = p + c * (base - p) - eta * (1 - momentum * (1 - c)) * d
+        base = base - eta * d
+
+    The mean x is ``p + (1 - 1 / momentum) * (base - p)`` and has no slot: there is nothing to
+    switch before evaluation. Do not set `momentum` between steps: x would jump. `weight_decay`
+    acts on p and base alike, as in the paper, and not as the stage that other optimizers have. With
+    `ema_momentum`, `averages` gives that average in place of x. The bias correction stands under
+    the root, as in the authors' code. Scalar state: ``weight_sum`` and ``lr_max``.
+
+    References
+    ----------
+    Defazio, Yang, Mehta, Mishchenko, Khaled, Cutkosky (2024), The Road Less Scheduled,
+    algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w, optimizer = np.array([1.0, -2.0]), ao.ScheduleFreeAdamW(lr=0.1)
+    >>> for _ in range(2):
+    ...     w = optimizer.apply(np.array([3.0, -4.0]), w)
+    >>> w.round(4), optimizer.averages(w).round(4)
+    (array([ 0.845, -1.845]), array([ 0.85, -1.85]))
+    """
+
+    lr: Any = hyper(default=0.0025, interval="[0, inf)", doc="Step size.")
+    momentum: Any = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
+    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
+    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    warmup_steps: Any = hyper(
+        default=0, interval="[0, inf)", integer=True, doc="Steps until the full step size."
+    )
+    r: Any = hyper(default=0.0, interval="[0, inf)", doc="Power of the step number in weights.")
+    weight_lr_power: Any = hyper(
+        default=2.0, interval="[0, inf)", doc="Power of the step size in weights."
+    )
+
+    rule = schedule_free_adamw
+
+    def initial_scalars(self) -> dict[str, float]:
+        """Give the sum of the weights and the largest step size so far."""
+        return {"weight_sum": 0.0, "lr_max": 0.0}
+
+    def initial_slots(self) -> dict[str, Start]:
+        """Give what the base begins with."""
+        return {"base": "parameter"}
+
+    def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:
+        """Give the mean x."""
+        return p + (1.0 - 1.0 / h.momentum) * (slots["base"] - p)
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        return weights(h, h.momentum, it, scalars, xp) | {
+            "b2": h.beta_2,
+            "c2": 1.0 - h.beta_2,
+            "k": 1.0 / bias_correction(h.beta_2, it + 1, xp),
+            "eps": h.epsilon,
+        }

@@ -1,0 +1,121 @@
+"""Schedule-free stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import rule
+from .._storage import Start
+from .._typing import Array, Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("base",))
+def schedule_free_sgd(p, g, z, lr, c, step, wd, xp):
+    d = g + wd * p
+    return p + c * (z - p) - step * d, z - lr * d
+
+
+def weights(
+    h: SimpleNamespace, beta: Scalar, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+) -> dict[str, Scalar]:
+    """Compute what both schedule-free methods have in common: step sizes and weights of a mean."""
+    lr = h.lr * xp.where(it < h.warmup_steps, (it + 1.0) / xp.maximum(h.warmup_steps, 1.0), 1.0)
+    lr_max = xp.maximum(lr, scalars["lr_max"])
+    weight = (it + 1.0) ** h.r * lr_max**h.weight_lr_power
+    weight_sum = scalars["weight_sum"] + weight
+    c = xp.where(weight_sum > 0.0, weight / weight_sum, 0.0)
+    step = lr * (1.0 - beta * (1.0 - c))
+    wd = 0.0 if h.weight_decay is None else h.weight_decay
+    return {"lr": lr, "c": c, "step": step, "wd": wd, "lr_max": lr_max, "weight_sum": weight_sum}
+
+
+@register
+class ScheduleFreeSGD(Optimizer):
+    """Step down the gradient without a schedule of the step size, by averaging in its place.
+
+    For training whose length is not known in advance. The parameters are the points at which
+    gradients are wanted; the model to evaluate and to keep is what `averages` gives. 4 bytes of
+    state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of parameter per gradient. ``learning_rate`` is accepted.
+    momentum : float in (0, 1)
+        Share of the mean in the point where gradients are taken, the paper's beta.
+    warmup_steps : int in [0, inf)
+        Steps during which the step size grows to ``lr``.
+    r : float in [0, inf) or schedule
+        Power of the step number in the weight of a step in the mean.
+    weight_lr_power : float in [0, inf) or schedule
+        Power of the largest step size so far in that weight.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slot ``base``, the paper's z (shape of the parameter), begins with the parameter, which is the
+    paper's y; ``t`` counts steps from 0::
+
+        eta = lr * min(1, (t + 1) / warmup_steps)
+        w = (t + 1)**r * max(eta so far)**weight_lr_power;  c = w / sum(w so far)
+        d = g + weight_decay * p
+        p = p + c * (base - p) - eta * (1 - momentum * (1 - c)) * d
+        base = base - eta * d
+
+    The mean x is ``p + (1 - 1 / momentum) * (base - p)`` and has no slot: there is nothing to
+    switch before evaluation. Do not set `momentum` between steps: x would jump. `weight_decay`
+    acts on p and base alike, as in the authors' code, and not as the stage that other optimizers
+    have. With `ema_momentum`, `averages` gives that average in place of x. Scalar state:
+    ``weight_sum`` and ``lr_max``.
+
+    References
+    ----------
+    Defazio, Yang, Mehta, Mishchenko, Khaled, Cutkosky (2024), The Road Less Scheduled, equations
+    3 to 5, with the weights of theorem 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w, optimizer = np.array([1.0, -2.0]), ao.ScheduleFreeSGD(lr=0.5)
+    >>> for _ in range(2):
+    ...     w = optimizer.apply(np.array([1.0, 1.0]), w)
+    >>> w, optimizer.averages(w)
+    (array([ 0.225, -2.775]), array([ 0.25, -2.75]))
+    """
+
+    lr: Any = hyper(default=1.0, interval="[0, inf)", doc="Step size.")
+    momentum: Any = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
+    warmup_steps: Any = hyper(
+        default=0, interval="[0, inf)", integer=True, doc="Steps until the full step size."
+    )
+    r: Any = hyper(default=0.0, interval="[0, inf)", doc="Power of the step number in weights.")
+    weight_lr_power: Any = hyper(
+        default=2.0, interval="[0, inf)", doc="Power of the step size in weights."
+    )
+
+    rule = schedule_free_sgd
+
+    def initial_scalars(self) -> dict[str, float]:
+        """Give the sum of the weights and the largest step size so far."""
+        return {"weight_sum": 0.0, "lr_max": 0.0}
+
+    def initial_slots(self) -> dict[str, Start]:
+        """Give what the base begins with."""
+        return {"base": "parameter"}
+
+    def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:
+        """Give the mean x."""
+        return p + (1.0 - 1.0 / h.momentum) * (slots["base"] - p)
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        return weights(h, h.momentum, it, scalars, xp)

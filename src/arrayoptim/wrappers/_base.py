@@ -1,0 +1,283 @@
+"""The base of wrappers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .._declared import Declared
+from .._hyper import Hyper
+from .._registry import lookup
+from .._restore import LoadReport, blaming
+from .._rule import Rule
+from .._storage import Start
+from .._surface import Surface
+from .._typing import Namespace, Scalar, Tree
+from ..optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from ..persistence import Record
+
+INNER = "inner."
+"""What stands in front of the names of the inner optimizer's state."""
+
+
+class _Inner(Hyper):
+    """The hyperparameter that is an optimizer or a wrapper."""
+
+    @property
+    def wanted(self) -> str:
+        """The values allowed, in words."""
+        return "an optimizer, or the name or configuration of one"
+
+    def checked(self, value: Any, owner: type[Any]) -> Any:
+        """Give the optimizer."""
+        if isinstance(value, str):
+            value = {"class_name": value, "config": {}}
+        if isinstance(value, Mapping) and {"class_name", "config"} <= set(value):
+            value = lookup(value["class_name"]).from_config(value["config"])
+        if not isinstance(value, Surface):
+            raise TypeError(f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}")
+        return value
+
+    def to_config(self, value: Any) -> dict[str, Any]:
+        """Give class and configuration."""
+        return {"class_name": type(value).__name__, "config": value.get_config()}
+
+
+class Keeper(Optimizer):
+    """The part of a wrapper that has its rule, its slots and its numbers."""
+
+    rule: ClassVar[Rule]
+
+    scalars: ClassVar[dict[str, float]] = {}
+    starts: ClassVar[dict[str, Start]] = {}
+
+    def initial_scalars(self) -> dict[str, float]:
+        """Give the wrapper's numbers."""
+        return dict(self.scalars)
+
+    def initial_slots(self) -> dict[str, Start]:
+        """Give what the wrapper's slots begin with."""
+        return dict(self.starts)
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Give what the wrapper has set."""
+        return {**scalars, **self._given}
+
+
+class Wrapper(Surface, Declared):
+    """Base of what is put around an optimizer, and is used as one.
+
+    Hyperparameters and numbers of the optimizer inside are read and set here too: ``lr``,
+    ``iterations``, ``skipped``. The pure form, `init_state` and `stateless_apply`, and
+    `get_updates` are not available.
+
+    Parameters
+    ----------
+    inner : Optimizer, Wrapper, str or dict
+        The optimizer, its name, or its configuration.
+    """
+
+    keeper: ClassVar[type[Keeper]]
+
+    inner: Any = _Inner(None, doc="The optimizer inside.")
+
+    def _set(self, values: dict[str, Any]) -> None:
+        super()._set(values)
+        self._keeper = self.keeper(master=False)
+        self._keeper._given = {}
+
+    # ---- stepping
+
+    def init(self, params: Tree) -> None:
+        """Make the state for a tree of parameters; `build` is the same."""
+        with self._lock:
+            self.inner.init(params)
+            self._keeper.init(params)
+
+    build = init
+
+    def apply(self, grads: Tree, params: Tree) -> Tree:
+        """Take one step, or a part of one; see `Optimizer.apply`."""
+        with self._lock:
+            return self._apply(grads, params)
+
+    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+        """Do what the wrapper is for."""
+        raise NotImplementedError
+
+    def _keep(self, grads: Tree, params: Tree, **given: float) -> Tree:
+        """Step the wrapper's own part with some coefficients."""
+        self._keeper._given = given
+        return self._keeper.apply(grads, params)
+
+    def _number(self, name: str) -> float:
+        state, pending = self._keeper._state, self._keeper._pending
+        if state is not None:
+            return float(state.scalars[name])
+        loaded = {} if pending is None or isinstance(pending, list) else pending.scalars
+        return float(loaded.get(name, self._keeper.initial_scalars()[name]))
+
+    def _put_number(self, name: str, value: float) -> None:
+        assert self._keeper._state is not None
+        self._keeper._state.scalars[name] = value
+
+    def averages(self, params: Tree) -> Tree:
+        """Give the averages of the optimizer inside; see `Optimizer.averages`."""
+        return self.inner.averages(params)
+
+    # ---- numbers of the optimizer inside
+
+    @property
+    def _lock(self) -> Any:
+        return self.inner._lock
+
+    @property
+    def built(self) -> bool:
+        """Whether the state has been made."""
+        return bool(self.inner.built and self._keeper.built)
+
+    @property
+    def iterations(self) -> int:
+        """Steps that the optimizer inside has taken; may be set."""
+        return int(self.inner.iterations)
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self.inner.iterations = value
+
+    def __getattr__(self, name: str) -> Any:
+        """Give a hyperparameter or a number of the optimizer inside."""
+        if not name.startswith("_") and name not in self.hyperparameters:
+            value = getattr(self.inner, name)
+            if not callable(value):
+                return value
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a hyperparameter of this wrapper, or one of the optimizer inside."""
+        own = name.startswith("_") or hasattr(type(self), name)
+        super().__setattr__(name, value) if own else setattr(self.inner, name, value)
+
+    # ---- state
+
+    def reset(self) -> None:
+        """Forget all state; the hyperparameters stay."""
+        self._keeper.reset()
+        self.inner.reset()
+
+    @property
+    def weights(self) -> list[Any]:
+        """The state's own arrays, in the order of `get_weights`; empty before `init`."""
+        return [*self._keeper.weights, *self.inner.weights]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Give the state as host arrays: the wrapper's, then that of the optimizer inside."""
+        with self._lock:
+            return [*self._keeper.get_weights(), *self.inner.get_weights()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Replace the state by what `get_weights` gave.
+
+        Parameters
+        ----------
+        weights : sequence of array
+            As from `get_weights`.
+
+        Raises
+        ------
+        ValueError
+            Before `init`, or if the count, or an entry's shape or kind is wrong. Nothing has
+            changed then.
+        """
+        with self._lock, self._unless_it_fails():
+            if not self.built:
+                raise ValueError(f"{self!r} has no state yet; call init(params) first")
+            own = len(self._keeper.weights)
+            self._keeper.set_weights(weights[:own])
+            self.inner.set_weights(weights[own:])
+
+    @contextmanager
+    def _unless_it_fails(self) -> Iterator[None]:
+        """Take back what has become of the wrapper's own part where an error follows."""
+        before = dict(vars(self._keeper))
+        try:
+            yield
+        except Exception:
+            vars(self._keeper).update(before)
+            raise
+
+    def _record(self) -> Record:
+        inner, own = self.inner._record(), self._keeper._record()
+        numbers = {"iterations": inner.iterations or 0, "skipped": inner.skipped, **inner.scalars}
+        paths = {**(own.paths or {}), **_prefixed(inner.paths or {})}
+        return replace(
+            own,
+            class_name=type(self).__name__,
+            config=self.get_config(),
+            scalars={**own.scalars, **_prefixed(numbers)},
+            slots={**own.slots, **_prefixed(inner.slots)},
+            paths=paths,
+        )
+
+    def _load(self, record: Record, strict: bool, hyperparameters: bool) -> LoadReport:
+        name, config = type(self).__name__, dict(record.config or {})
+        with self._lock, self._unless_it_fails(), blaming(record):
+            if record.class_name != name or not isinstance(config.get("inner"), Mapping):
+                raise ValueError(
+                    f"found the state of {record.class_name}, wanted {name}; arrayoptim.load() "
+                    "makes the optimizer that a file describes"
+                )
+            inside = config.pop("inner")
+            declared = {k: h for k, h in self.hyperparameters.items() if k != "inner"}
+            found = {
+                k: h.checked(config.get(k, h.default), type(self)) for k, h in declared.items()
+            }
+            own = replace(
+                record,
+                class_name=None,
+                config=None,
+                scalars=_without(record.scalars),
+                slots=_without(record.slots),
+                paths=_without(record.paths or {}),
+            )
+            scalars = _prefixed(record.scalars, back=True)
+            count, skipped = scalars.pop("iterations", 0.0), scalars.pop("skipped", 0.0)
+            inner = replace(
+                own,
+                class_name=inside["class_name"],
+                config=dict(inside["config"]),
+                iterations=int(count),
+                skipped=int(skipped),
+                scalars=scalars,
+                slots=_prefixed(record.slots, back=True),
+                paths=_prefixed(record.paths or {}, back=True),
+                notes=list(record.notes),
+            )
+            first = self._keeper._load(own, strict, False)
+            report = self.inner._load(inner, strict, hyperparameters)
+            if hyperparameters:
+                self._hyper = {**self._hyper, **found}
+            for kind in ("restored", "missing", "unexpected", "misshapen"):
+                names = [INNER + entry for entry in getattr(report, kind)]
+                setattr(report, kind, [*getattr(first, kind), *names])
+            return LoadReport(**vars(report))
+
+
+def _prefixed(named: Mapping[str, Any], back: bool = False) -> dict[str, Any]:
+    """Put the inner optimizer's prefix before names; or take those that have it, without it."""
+    if back:
+        return {k.removeprefix(INNER): v for k, v in named.items() if k.startswith(INNER)}
+    return {INNER + k: v for k, v in named.items()}
+
+
+def _without(named: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in named.items() if not k.startswith(INNER)}

@@ -1,0 +1,87 @@
+"""Gradients gathered over several calls."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .._hyper import hyper
+from .._registry import register_wrapper
+from .._rule import rule
+from .._trees import flatten
+from .._typing import Tree
+from ._base import Keeper, Wrapper
+
+
+@rule(slots=("gathered",))
+def gather(p: Any, g: Any, a: Any, share: Any, more: Any, zero: Any, xp: Any) -> Any:
+    """Add a gradient to the sum, or begin a new one."""
+    return p, xp.where(more > zero, a, zero) + share * g
+
+
+class _Gatherer(Keeper):
+    rule = gather
+    scalars: ClassVar = {"calls": 0.0}
+
+
+@register_wrapper
+class GradientAccumulation(Wrapper):
+    """Take a step with the mean of the gradients of several calls.
+
+    For batches that do not fit into memory. 4 bytes of state per float32 parameter, for the sum.
+
+    Parameters
+    ----------
+    inner : Optimizer, Wrapper, str or dict
+        The optimizer that steps, its name, or its configuration.
+    every : int in [1, inf)
+        Calls of `apply` in a step.
+
+    Notes
+    -----
+    Slot ``gathered`` (shape of the parameter), in float32 for 16-bit parameters; the sum is divided
+    in the inner optimizer's step, before clipping. Schedules and ``iterations`` count steps, not
+    calls. A file saved between two steps holds the sum and the number of calls. A parameter has a
+    gradient in all calls of a step or in none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w, optimizer = np.zeros(2), ao.GradientAccumulation(ao.SGD(lr=1.0), every=2)
+    >>> for g in ([1.0, 2.0], [3.0, 4.0]):
+    ...     w = optimizer.apply(np.array(g), w)
+    >>> w, optimizer.iterations
+    (array([-2., -3.]), 1)
+    """
+
+    keeper = _Gatherer
+
+    every: Any = hyper(default=2, interval="[1, inf)", integer=True, doc="Calls in a step.")
+
+    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+        if not self.built:
+            self.init(params)
+        calls = self._number("calls")
+        found, _ = flatten(grads, "gradients")
+        leaves, structure = flatten(params)
+        present = self._keeper._state, [g is not None for g in found]
+        known = self.__dict__.get("_present", present)
+        if calls and known[0] is present[0] and known[1] != present[1]:
+            raise ValueError(
+                "a parameter had a gradient in one call of this step and None in another; wanted "
+                f"gradients of the same parameters in all {self.every} calls; give zeros"
+            )
+        self._keep(grads, params, share=unscale, more=min(calls, 1.0), zero=0.0)
+        self._put_number("calls", calls + 1.0)
+        self._present = present
+        if calls + 1 < self.every:
+            return params
+        assert self._keeper._state is not None
+        sums = [
+            held["gathered"] if p is not None and g is not None else None
+            for p, g, held in zip(leaves, found, self._keeper._state.slots, strict=True)
+        ]
+        try:
+            return self.inner._apply(structure.build(sums), params, 1.0 / (calls + 1.0))
+        finally:
+            self._put_number("calls", 0.0)

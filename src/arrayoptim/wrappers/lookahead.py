@@ -1,0 +1,81 @@
+"""Fast steps and slow ones."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .._hyper import hyper
+from .._registry import register_wrapper
+from .._rule import rule
+from .._typing import Tree
+from ._base import Keeper, Wrapper
+
+
+@rule(slots=("slow",))
+def lookahead(p: Any, g: Any, s: Any, alpha: Any, xp: Any) -> Any:
+    """Move the slow weights towards the fast ones, and these back to them."""
+    s = s + alpha * (p - s)
+    return s, s
+
+
+class _Follower(Keeper):
+    rule = lookahead
+    starts: ClassVar = {"slow": "parameter"}
+
+
+@register_wrapper
+class Lookahead(Wrapper):
+    """Step ahead some times, then go back to a point on the way.
+
+    Makes an optimizer steadier with large steps. 4 bytes of state per float32 parameter, for the
+    slow weights.
+
+    Parameters
+    ----------
+    inner : Optimizer, Wrapper, str or dict
+        The optimizer that makes the fast steps, its name, or its configuration.
+    k : int in [1, inf)
+        Fast steps to a slow one.
+    alpha : float in [0, 1]
+        How far the slow weights go towards the fast ones.
+
+    Notes
+    -----
+    Slot ``slow`` (shape of the parameter) begins with the parameter. After each step of which the
+    number, from 1, is a multiple of `k`::
+
+        slow = slow + alpha * (p - slow)
+        p = slow
+
+    The state of the optimizer inside stays as it is. A 16-bit parameter goes on from its rounded
+    slow weights.
+
+    References
+    ----------
+    Zhang, Lucas, Hinton, Ba (2019), Lookahead Optimizer: k steps forward, 1 step back,
+    algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w, optimizer = np.zeros(2), ao.Lookahead(ao.SGD(lr=1.0), k=2, alpha=0.5)
+    >>> for _ in range(2):
+    ...     w = optimizer.apply(np.ones(2), w)
+    >>> w
+    array([-1., -1.])
+    """
+
+    keeper = _Follower
+
+    k: Any = hyper(default=5, interval="[1, inf)", integer=True, doc="Fast steps to a slow one.")
+    alpha: Any = hyper(default=0.5, interval="[0, 1]", doc="How far the slow weights go.")
+
+    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+        if not self.built:
+            self.init(params)
+        before = self.iterations
+        new = self.inner._apply(grads, params, unscale)
+        if self.iterations == before or self.iterations % self.k:
+            return new
+        return self._keep(new, new, alpha=self.alpha)

@@ -1,0 +1,98 @@
+"""Gradients of a scaled loss."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .._hyper import hyper
+from .._registry import register_wrapper
+from .._rule import rule
+from .._typing import Tree
+from ._base import Keeper, Wrapper
+
+SMALLEST = 2.0**-100
+"""The factor of a scale that no number of overflows goes below."""
+
+
+@rule(slots=())
+def rest(p: Any, g: Any, zero: Any, xp: Any) -> Any:
+    """Leave the parameter alone."""
+    return p
+
+
+class _Counter(Keeper):
+    rule = rest
+    scalars: ClassVar = {"factor": 1.0, "good": 0.0}
+
+
+@register_wrapper
+class LossScale(Wrapper):
+    """Divide gradients of a scaled loss by the scale, and leave out steps where they overflow.
+
+    For gradients in float16, of which small ones would be lost without. The division is a part of
+    the inner optimizer's step, in its arithmetic; it comes before clipping.
+
+    Parameters
+    ----------
+    inner : Optimizer, Wrapper, str or dict
+        The optimizer, its name, or its configuration. Its ``nonfinite`` becomes ``"skip"``.
+    scale : float in (0, inf)
+        What the loss is multiplied by at first; `loss_scale` gives it as it is now.
+    dynamic : bool
+        Whether the scale follows the gradients.
+    growth_interval : int in [1, inf)
+        Steps without overflow after which the scale is doubled. It is halved at each overflow.
+
+    Notes
+    -----
+    The present scale and the number of good steps are in lists of weights and in files. Steps left
+    out are counted in ``skipped``.
+
+    References
+    ----------
+    Micikevicius et al. (2018), Mixed Precision Training, section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w, optimizer = np.zeros(2), ao.LossScale(ao.SGD(lr=1.0), scale=8.0)
+    >>> w = optimizer.apply(optimizer.loss_scale * np.ones(2), w)
+    >>> w = optimizer.apply(np.array([np.inf, 1.0]), w)
+    >>> w, optimizer.loss_scale, optimizer.skipped
+    (array([-1., -1.]), 4.0, 1)
+    """
+
+    keeper = _Counter
+
+    scale: Any = hyper(default=65536.0, interval="(0, inf)", doc="Scale of the loss at first.")
+    dynamic: bool = hyper(default=True, doc="Whether the scale follows the gradients.")
+    growth_interval: Any = hyper(
+        default=2000, interval="[1, inf)", integer=True, doc="Good steps until the scale doubles."
+    )
+
+    def _set(self, values: dict[str, Any]) -> None:
+        super()._set(values)
+        self.inner.nonfinite = "skip"
+
+    @property
+    def loss_scale(self) -> float:
+        """What the next loss is to be multiplied by."""
+        return float(self.scale * self._number("factor"))
+
+    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+        if not self.built:
+            self.init(params)
+        steps, skipped = self.iterations, self.skipped
+        new = self.inner._apply(grads, params, unscale / self.loss_scale)
+        if not self.dynamic:
+            return new
+        good = self._number("good") + float(self.iterations > steps)
+        if self.skipped > skipped:
+            self._put_number("factor", max(0.5 * self._number("factor"), SMALLEST))
+            good = 0.0
+        elif good >= self.growth_interval:
+            self._put_number("factor", 2.0 * self._number("factor"))
+            good = 0.0
+        self._put_number("good", good)
+        return new

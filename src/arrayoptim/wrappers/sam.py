@@ -1,0 +1,132 @@
+"""Gradients of a point uphill."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import _checks as checks
+from .._arrays import backend_of
+from .._averaging import copy_as
+from .._hyper import hyper
+from .._registry import register_wrapper
+from .._rule import rule
+from .._trees import flatten
+from .._typing import Array, Tree
+from ..gradients import global_norm
+from ._base import Keeper, Wrapper
+
+
+@rule(slots=("start",))
+def climb(p: Any, g: Any, e: Any, c: Any, xp: Any) -> Any:
+    """Go up the gradient, and keep where that began."""
+    return p + c * g, p
+
+
+class _Climber(Keeper):
+    rule = climb
+    scalars: ClassVar = {"climbed": 0.0}
+
+
+@register_wrapper
+class SAM(Wrapper):
+    """Step by the gradient of a point uphill, to end where the loss is flat.
+
+    Two gradients a step: `ascend` takes the first and moves the parameters uphill, `apply` takes
+    that of the new point, moves back and steps. 4 bytes of state per float32 parameter.
+
+    Parameters
+    ----------
+    inner : Optimizer, Wrapper, str or dict
+        The optimizer that steps, its name, or its configuration.
+    rho : float in [0, inf)
+        How far the point is, as Euclidean norm over all parameters.
+
+    Notes
+    -----
+    Slot ``start`` (shape of the parameter): where `ascend` began, to which `apply` returns to the
+    last bit. A zero gradient, or one that is not finite, moves nothing.
+
+    References
+    ----------
+    Foret, Kleiner, Mobahi, Neyshabur (2021), Sharpness-Aware Minimization for Efficiently
+    Improving Generalization, equation 2 and algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w, optimizer = np.array([3.0, 4.0]), ao.SAM(ao.SGD(lr=0.5), rho=1.0)
+    >>> w = optimizer.ascend(w.copy(), w)  # of the loss half w squared
+    >>> w
+    array([3.6, 4.8])
+    >>> optimizer.apply(w.copy(), w)
+    array([1.2, 1.6])
+    """
+
+    keeper = _Climber
+
+    rho: Any = hyper(default=0.05, interval="[0, inf)", doc="Distance of the point uphill.")
+
+    def ascend(self, grads: Tree, params: Tree) -> Tree:
+        """Move the parameters uphill; the gradients of the new point are for `apply`.
+
+        Parameters
+        ----------
+        grads, params : tree of arrays
+            Gradients, None where there is none, and parameters.
+
+        Returns
+        -------
+        tree of arrays
+            The parameters uphill: the same arrays where these can be written.
+
+        Raises
+        ------
+        ValueError
+            If the parameters are uphill already, or gradients and parameters do not fit.
+        """
+        with self._lock:
+            if not self.built:
+                self.init(params)
+            if self._number("climbed"):
+                raise ValueError("the parameters are uphill already; wanted a call of apply")
+            leaves, structure = flatten(params)
+            found, other = flatten(grads, "gradients")
+            checks.same_structure(other, structure)
+            checks.gradients(found, leaves, structure)
+            norm = float(global_norm(found))
+            moves = 0.0 < norm < np.inf
+            filled = [
+                None if p is None else g if moves and g is not None else _zeros(p)
+                for p, g in zip(leaves, found, strict=True)
+            ]
+            scale = self.rho / norm if moves else 0.0
+            new = self._keep(structure.build(filled), params, c=scale)
+            self._put_number("climbed", 1.0)
+            return new
+
+    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+        if not self._number("climbed"):
+            raise ValueError("the parameters are not uphill; wanted a call of ascend before apply")
+        leaves, structure = flatten(params)
+        found, other = flatten(grads, "gradients")
+        checks.same_structure(other, structure)
+        checks.gradients(found, leaves, structure)
+        state = self._keeper._ready(leaves, structure)
+        pairs = [
+            (p, copy_as(held["start"], p))
+            for p, held in zip(leaves, state.slots, strict=True)
+            if p is not None
+        ]
+        back = iter(self._keeper.apply_updates(pairs))
+        start = structure.build([None if p is None else next(back) for p in leaves])
+        self._put_number("climbed", 0.0)
+        return self.inner._apply(grads, start, unscale)
+
+
+def _zeros(p: Array) -> Array:
+    backend = backend_of(p)
+    with backend.guard():
+        return backend.zeros(p, backend.dtype(p))
