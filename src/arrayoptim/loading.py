@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ._registry import revivable
+from ._registry import OPTIMIZERS, WRAPPERS, revivable
 from ._restore import blaming
 from .optimizer import Optimizer
 from .optimizers import deserialize
@@ -46,9 +46,7 @@ def load(filepath: str | Path) -> Optimizer:
             "optimizer and use load_weights"
         )
     with blaming(record):
-        schedules = [
-            f"{k} ({v})" for k, v in record.config.items() if k != "optimizer" and _lost(v)
-        ]
+        schedules = [f"{k} ({v})" for k, v in record.config.items() if _lost(v)]
         if schedules:
             raise ValueError(
                 f"saved with a schedule for {', '.join(schedules)}; construct the optimizer with "
@@ -60,4 +58,9 @@ def load(filepath: str | Path) -> Optimizer:
 
 
 def _lost(value: Any) -> bool:
-    return isinstance(value, dict) and not revivable(value)
+    """Whether it stands for what no file can hold; wrappers hold the optimizer that they wrap."""
+    if not isinstance(value, dict) or revivable(value):
+        return False
+    return not (
+        OPTIMIZERS.knows(value.get("class_name")) or WRAPPERS.knows(value.get("class_name"))
+    )
