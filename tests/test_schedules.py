@@ -158,7 +158,7 @@ def test_every_hyperparameter(name: str) -> None:
     for key in numeric(name):
         hyper = type(optimizer(name)).hyperparameters[key]
         values = (1.0, 2.0, 3.0) if hyper.integer else (0.25, 0.5, 0.75)
-        if 0.25 not in hyper.interval:
+        if not hyper.integer and 0.25 not in hyper.interval:
             values = (1.25, 1.5, 1.75)
         schedule = s.PiecewiseConstantDecay([0, 1], list(values))
         opt, other = optimizer(name, **{key: schedule}), optimizer(name, **{key: values[0]})
