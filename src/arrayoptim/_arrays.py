@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._backend import COMPLEX, COMPUTE, HALF, Backend, addresses
+from ._tensorflow import TensorFlow
 from ._typing import Array, Namespace, Scalar
 
 __all__ = [
@@ -274,12 +275,13 @@ class _Strict(Backend):
         return np.errstate(all="ignore")
 
 
-_BACKENDS = {backend.name: backend for backend in (_NumPy(), _CuPy(), _Torch(), _Jax(), _Strict())}
+_SERVED: tuple[Backend, ...] = (_NumPy(), _CuPy(), _Torch(), _Jax(), _Strict())
+_BACKENDS = {backend.name: backend for backend in _SERVED}
 
 NAMES = tuple(_BACKENDS)
-"""Names of the array libraries served."""
+"""Names of the array libraries that the command line offers."""
 
-_BACKENDS["jaxlib"] = _BACKENDS["jax"]
+_BACKENDS |= {"jaxlib": _BACKENDS["jax"], "tensorflow": TensorFlow()}
 
 
 _KINDS: dict[type, Backend | None] = {}

@@ -34,6 +34,8 @@ class Backend:
     name = "array API"
     mutable = True
     compiles = False
+    sums: str | None = None
+    """The type in which a compiled norm is summed, where the library always has it."""
 
     @property
     def xp(self) -> Namespace:

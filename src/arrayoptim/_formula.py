@@ -287,7 +287,8 @@ class Formula(Options, ABC):
         combined, in double precision: so 1 - beta is the complement of the beta that an array is
         multiplied with, and the weights of a moving average add up to 1 in float32 too.
         """
-        exact = [_decayed(values[0], own, state.iterations) for own in values]
+        it = _number(state.iterations, xp)
+        exact = [_decayed(values[0], own, it) for own in values]
         # Those of schedules stay: they change when a metric comes, see `_observed`.
         scalars = dict(state.scalars)
         inner = self._fixed().inner
@@ -336,7 +337,8 @@ class Formula(Options, ABC):
         if prefix:
             held = {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
         with np.errstate(all="ignore"):
-            found = formula.coefficients(SimpleNamespace(**h), state.iterations, held, xp)
+            it = _number(state.iterations, xp)
+            found = formula.coefficients(SimpleNamespace(**h), it, held, xp)
         return {k: float(v) for k, v in found.items()} if xp is np else dict(found)
 
     def _step_seed(self, iterations: Scalar, xp: Namespace) -> int | None:
@@ -345,6 +347,11 @@ class Formula(Options, ABC):
         if xp is not np:
             raise ValueError("stochastic rounding does not serve a compiled step")
         return step_seed(self.seed, iterations)
+
+
+def _number(iterations: Scalar, xp: Namespace) -> Scalar:
+    """Give the count in the type of traced numbers, as TensorFlow does not mix types."""
+    return iterations if xp is np else xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)
 
 
 def _decayed(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import COMPLEX, Backend, backend_of, is_array
+from ._arrays import COMPLEX, COMPUTE, Backend, backend_of, is_array
 from ._norms import sum_of_squares
 from ._stages import clip
 from ._trees import Structure, flatten
@@ -99,7 +99,8 @@ def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
     xp = backend.xp
 
     def norm(gradients: list[Array]) -> Array:
-        return scaled_norm(xp.stack([scaled_norm(_real(g), xp) for g in gradients]), xp)
+        wide = [_widened(_real(g), backend) for g in gradients]
+        return scaled_norm(xp.stack([scaled_norm(x, xp) for x in wide]), xp)
 
     return backend.compile(norm)
 
@@ -107,15 +108,18 @@ def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
 def scaled_norm(x: Array, xp: Any) -> Array:
     """Give the Euclidean norm of an array of a library that compiles, as a 0-d array."""
     # Without float64 the squares of 1e30 overflow, so the largest magnitude is divided out.
-    if x.size == 0:
+    if 0 in x.shape:
         return xp.zeros((), dtype=x.dtype)
-    x = xp.astype(x, xp.float32) if x.dtype.itemsize < 4 else x
     top = xp.max(xp.abs(x))
     usable = (top > 0) & xp.isfinite(top)
     unit = xp.where(usable, top, xp.ones_like(top))
     norm = unit * xp.sqrt(xp.sum(xp.square(x / unit)))
     # Finite entries have a finite norm, if need be the largest number there is.
     return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)
+
+
+def _widened(x: Array, backend: Backend) -> Array:
+    return backend.cast(x, backend.sums or COMPUTE[backend.dtype(x)])
 
 
 def _real(g: Array) -> Array:

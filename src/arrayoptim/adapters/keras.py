@@ -1,0 +1,131 @@
+"""The optimizers as subclasses of `keras.optimizers.Optimizer`, for `compile` and custom loops.
+
+Every registered optimizer is an attribute of this module, under its name::
+
+    sgd = arrayoptim.keras.SGD(lr=0.01, decay=1e-6, momentum=0.9, nesterov=True)
+    model.compile(loss="mean_squared_error", optimizer=sgd)
+
+On the torch backend of Keras the engines of this library write into the variables' own memory; on
+JAX and TensorFlow the rule is traced into the compiled step.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from .._registry import lookup, names
+from ..optimizer import Optimizer
+from ._keras_optimizer import KERAS_OPTIONS, PACKAGE, FunctionSchedule, KerasOptimizer
+
+__all__ = ["FunctionSchedule", "KerasOptimizer", "get", "wrap"]
+
+_CLASSES: dict[type[Optimizer], type[KerasOptimizer]] = {}
+
+
+def _class_of(cls: type[Optimizer]) -> type[KerasOptimizer]:
+    """Give the Keras class of an optimizer class, made on first use and known to Keras by name."""
+    if cls not in _CLASSES:
+        body: dict[str, Any] = {"optimizer_class": cls, "__doc__": cls.__doc__}
+        body |= {"__module__": __name__, "__signature__": inspect.signature(cls)}
+        taken = {"lr", "name", *KERAS_OPTIONS}
+        body |= {key: _forwarded(key) for key in cls.hyperparameters if key not in taken}
+        made = type(cls.__name__, (KerasOptimizer,), body)
+        _CLASSES[cls] = keras.saving.register_keras_serializable(PACKAGE)(made)
+    return _CLASSES[cls]
+
+
+def _forwarded(key: str) -> property:
+    def read(self: KerasOptimizer) -> Any:
+        return getattr(self._inner, key)
+
+    def write(self: KerasOptimizer, value: Any) -> None:
+        # Keras's constructor sets options of its own before there is an optimizer.
+        if "_inner" in self.__dict__:
+            if callable(value):
+                raise TypeError(f"{type(self).__name__}.{key}: found a schedule, wanted a number")
+            setattr(self._inner, key, value)
+
+    return property(read, write)
+
+
+def __getattr__(name: str) -> type[KerasOptimizer]:
+    """Give the Keras class of a registered optimizer."""
+    if name in names():
+        return _class_of(lookup(name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
+
+
+def __dir__() -> list[str]:
+    """Name the optimizers too."""
+    return sorted({*globals(), *names()})
+
+
+def wrap(optimizer: Optimizer) -> KerasOptimizer:
+    """Give a Keras optimizer with the hyperparameters of one of this library.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        An optimizer that has not stepped. It stays as it is. Its `ema_momentum` becomes Keras's
+        ``use_ema=True`` with that momentum.
+
+    Returns
+    -------
+    KerasOptimizer
+        A new optimizer.
+
+    Raises
+    ------
+    TypeError
+        If it is none of this library's.
+    ValueError
+        If it has state.
+    """
+    if isinstance(optimizer, KerasOptimizer):
+        return optimizer
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"found {optimizer!r}, wanted an optimizer of this library")
+    if optimizer.built:
+        raise ValueError(
+            f"{optimizer!r} has state for parameters of its own; wrap it before it is built"
+        )
+    config = optimizer.get_config()
+    if "ema_momentum" in config:
+        config["use_ema"] = True
+    return _class_of(type(optimizer))(**config)
+
+
+def get(identifier: Any) -> KerasOptimizer:
+    """Give a Keras optimizer by name, by configuration, or for an optimizer.
+
+    Parameters
+    ----------
+    identifier : str, dict or optimizer
+        The name of a registered class in any case, with or without ``arrayoptim>`` in front; what
+        `keras.optimizers.serialize` gave; or an optimizer of this library.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or it is none of these.
+    """
+    if isinstance(identifier, KerasOptimizer | Optimizer):
+        return wrap(identifier)
+    if isinstance(identifier, str):
+        identifier = {"class_name": identifier, "config": {}}
+    if not isinstance(identifier, Mapping) or not {"class_name", "config"} <= set(identifier):
+        raise ValueError(
+            f"found {identifier!r}, wanted an optimizer's name, its configuration or an optimizer "
+            "of this library"
+        )
+    name = str(identifier["class_name"]).removeprefix(f"{PACKAGE}>")
+    return _class_of(lookup(name)).from_config(identifier["config"])
+
+
+# Keras finds a class by its registered name only once it has been made.
+for _name in names():
+    _class_of(lookup(_name))

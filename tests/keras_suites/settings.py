@@ -1,0 +1,131 @@
+"""Names, configurations and bad input of the Keras classes on one backend; see `test_keras`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from keras_helpers import (
+    PATHS,
+    RATE,
+    close,
+    draw,
+    equal,
+    host,
+    make,
+    reference,
+    tensors,
+    train,
+    variables,
+)
+from optimizers_under_test import CASES, NAMES
+
+
+def test_config_survives(name: str, kwargs: dict[str, Any]) -> None:
+    hyper = {"lr": RATE, "clipnorm": 1.0, "exclude": ("a", "b"), "use_ema": True, **kwargs}
+    optimizer = make(name, **hyper)
+    config = keras.optimizers.serialize(optimizer)
+    again = keras.optimizers.deserialize(json.loads(json.dumps(config)))
+    assert type(again) is type(optimizer) and again.get_config() == optimizer.get_config()
+    assert again.get_config()["learning_rate"] == RATE and again.use_ema
+    for key in kwargs:
+        assert getattr(again, key) == getattr(optimizer, key)
+
+
+def test_names() -> None:
+    for name in NAMES:
+        cls = getattr(ao.keras, name)
+        assert type(ao.keras.get(name.lower())) is type(keras.optimizers.get(f"arrayoptim>{name}"))
+        assert isinstance(cls(), keras.optimizers.Optimizer) and name in dir(ao.keras)
+    assert {name for name, _ in CASES} == set(NAMES)
+    optimizer = ao.keras.SGD(0.5, 0.25, 0.125, True)
+    assert ao.keras.get(optimizer) is optimizer is keras.optimizers.get(optimizer)
+    assert (optimizer.momentum, optimizer.decay, optimizer.nesterov) == (0.25, 0.125, True)
+
+
+def test_wrap() -> None:
+    optimizer = ao.Adam(lr=RATE, beta_1=0.5, ema_momentum=0.75, groups=[ao.group("bias", lr=0.5)])
+    wrapped = ao.keras.wrap(optimizer)
+    assert wrapped.beta_1 == 0.5 and wrapped.use_ema and wrapped.ema_momentum == 0.75
+    values = variables()
+    train(wrapped, values, range(3))
+    wanted = reference(ao.Adam(lr=RATE, beta_1=0.5, groups=optimizer.groups), range(3))
+    close(host(values), [wanted[path] for path in PATHS])
+    assert not optimizer.built
+
+
+def test_an_optimizer_of_ones_own() -> None:
+    class Half(ao.SGD):
+        def coefficients(self, h: Any, it: Any, scalars: Any, xp: Any) -> dict[str, Any]:
+            return {"lr": 0.5 * h.lr, "mu": h.momentum}
+
+    values = variables()
+    train(ao.keras.wrap(Half(lr=2 * RATE)), values, range(3))
+    wanted = reference(ao.SGD(lr=RATE), range(3))
+    close(host(values), [wanted[path] for path in PATHS])
+
+
+def test_configurations_of_keras_are_read() -> None:
+    config = keras.optimizers.Adam(RATE, beta_1=0.5, global_clipnorm=2.0, use_ema=True).get_config()
+    optimizer = ao.keras.Adam.from_config(config)
+    assert optimizer.beta_1 == 0.5 and optimizer.clipnorm == 2.0 and optimizer.use_ema
+    config = keras.optimizers.Adam(clipnorm=1.0).get_config()
+    with pytest.warns(UserWarning, match="clips each tensor by its own norm"):
+        ao.keras.Adam.from_config(config)
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"lr": -1.0}, ValueError, r"SGD.lr must be a number in \[0, inf\)"),
+    ({"lr": "fast"}, TypeError, "SGD.lr must be a number"),
+    ({"momentun": 0.5}, TypeError, "did you mean 'momentum'"),
+    ({"momentum": lambda step: 0.5}, TypeError, "only the learning rate may be a schedule"),
+    ({"clipnorm": 1.0, "global_clipnorm": 1.0}, ValueError, "wanted one of them"),
+    ({"gradient_accumulation_steps": 1}, ValueError, "must be an integer >= 2"),
+    ({"use_ema": True, "ema_momentum": 2.0}, ValueError, "must be in the range"),
+]
+
+
+@pytest.mark.parametrize(("kwargs", "error", "message"), BAD)
+def test_bad_arguments(kwargs: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make("SGD", **kwargs)
+
+
+def test_bad_steps() -> None:
+    optimizer, values = make("SGD", lr=0.5, momentum=0.5), variables()
+    optimizer.build(values)
+    before = host(values)
+    with pytest.raises(ValueError, match="found shape"):
+        optimizer.apply(tensors([g.reshape(1, -1) for g in draw(1)]), values)
+    with pytest.raises(ValueError, match="Unknown variable"):
+        optimizer.apply(tensors(draw(1)), variables())
+    with pytest.raises(ValueError, match="found 3 arrays, wanted"):
+        optimizer.set_weights(host(optimizer.variables)[:3])
+    with pytest.raises(ValueError, match="must be a number in"):
+        optimizer.learning_rate = -0.5
+    with pytest.raises(TypeError, match="wanted a number"):
+        optimizer.momentum = lambda step: 0.5
+    with pytest.raises(ValueError, match="matches none of"):
+        make("SGD", exclude="nowhere").build(values)
+    equal(host(values), before)
+    assert float(optimizer.lr) == 0.5
+
+
+def test_bad_identifiers() -> None:
+    with pytest.raises(ValueError, match="did you mean 'Adam'"):
+        ao.keras.get("adaam")
+    with pytest.raises(ValueError, match="wanted an optimizer's name"):
+        ao.keras.get(keras.optimizers.SGD())
+    with pytest.raises(TypeError, match="wanted an optimizer of this library"):
+        ao.keras.wrap("sgd")
+    used = ao.SGD()
+    used.apply(np.ones(2), np.ones(2))
+    with pytest.raises(ValueError, match="wrap it before it is built"):
+        ao.keras.wrap(used)
+    with pytest.raises(AttributeError, match="has no attribute 'Sgd'"):
+        _ = ao.keras.Sgd
