@@ -95,6 +95,13 @@ def matrix(session: nox.Session, backend: str) -> None:
     check(session, backend)
 
 
+@nox.session(python=FULL)
+def frameworks(session: nox.Session) -> None:
+    """Test the adapter for Keras on its three backends, and TensorFlow's tensors."""
+    session.install("-e", ".", *group("test"), TORCH, "jax", "keras", "tensorflow")
+    session.run("pytest", *PARALLEL, "tests/test_keras.py", *session.posargs)
+
+
 @nox.session(python=PYTHONS[0])
 def minimums(session: nox.Session) -> None:
     """Test on the oldest Python with the oldest supported version of every dependency."""

@@ -24,6 +24,7 @@ autosummary_generate = False
 numpydoc_show_class_members = False
 myst_heading_anchors = 2
 exclude_patterns = ["_build"]
+autodoc_mock_imports = ["keras"]  # the adapter's pages build where it is not installed
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", r"[a-z_0-9]+")]  # parameters, in docstrings
 rst_prolog = ".. currentmodule:: arrayoptim"

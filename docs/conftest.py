@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 NEEDS = {
+    "adapters/keras.rst": ("keras", "torch"),
     "backends_and_dtypes.rst": ("jax", "ml_dtypes", "torch"),
     "coming_from/keras3.rst": ("keras", "torch"),
     "coming_from/optax.rst": ("jax", "optax"),
     "coming_from/torch.rst": ("torch",),
 }
 collect_ignore = [page for page, modules in NEEDS.items() if not all(map(find_spec, modules))]
-collect_ignore += ["_build", "conf.py", "conftest.py", "optimizers/generated"]
+collect_ignore += ["_build", "examples", "conf.py", "conftest.py", "optimizers/generated"]
 collect_ignore += ["optimizer_pages.py"]  # needs Sphinx

@@ -191,8 +191,8 @@ class Hyper:
         if xp is np:
             return _nearest(value, dtype, self.interval)
         top = _largest(dtype, self.interval)
-        near = xp.minimum(xp.asarray(value).astype(dtype), top)
-        return near.astype(xp.asarray(0.0).dtype)
+        near = xp.minimum(xp.asarray(xp.asarray(value), dtype=getattr(xp, dtype)), top)
+        return xp.asarray(near, dtype=xp.asarray(0.0).dtype)
 
     def _several(self, value: Any, owner: str) -> tuple[str, ...]:
         words = (value,) if isinstance(value, str) else value

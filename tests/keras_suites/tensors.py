@@ -23,14 +23,14 @@ def gradients(step: int, dtype: str, options: dict[str, Any]) -> list[np.ndarray
     grads = draw_for(step, dtype)
     if step == 3 and "nonfinite" in options:
         grads[0][0, 0] = np.nan
-    return [g.astype(dtype) for g in grads]
+    return [np.array(g, dtype) for g in grads]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
 @pytest.mark.parametrize("options", OPTIONS, ids=["plain", "all stages", "skip"])
 def test_numbers_are_those_of_numpy(name: str, dtype: str, options: dict[str, Any]) -> None:
     hyper = {"lr": 2.0**-5, **options}
-    arrays = [p.astype(dtype) for p in draw_for(0, dtype)]
+    arrays = [np.array(p, dtype) for p in draw_for(0, dtype)]
     variables = [tf.Variable(p) for p in arrays]
     params: Any = [tf.constant(p) for p in arrays]
     host, eager, pure = (make(name, **hyper) for _ in range(3))

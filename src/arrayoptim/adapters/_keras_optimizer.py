@@ -85,10 +85,9 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
         inner = self.optimizer_class(*args, **_one_clipnorm(kwargs))
-        config = inner.get_config()
-        rate = _schedule(config.pop("lr"))
-        for key, value in config.items():
-            if callable(value):
+        rate = _schedule(inner._hyper["lr"])
+        for key, value in inner._hyper.items():
+            if key != "lr" and callable(value):
                 raise TypeError(
                     f"{type(self).__name__}.{key}: found the schedule {value!r}, wanted a number; "
                     "in Keras only the learning rate may be a schedule"

@@ -106,7 +106,7 @@ def get(identifier: Any) -> KerasOptimizer:
     ----------
     identifier : str, dict or optimizer
         The name of a registered class in any case, with or without ``arrayoptim>`` in front; what
-        `keras.optimizers.serialize` gave; or an optimizer of this library.
+        ``keras.optimizers.serialize`` gave; or an optimizer of this library.
 
     Raises
     ------
