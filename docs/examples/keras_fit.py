@@ -12,8 +12,9 @@ import numpy as np
 import arrayoptim as ao
 
 keras.utils.set_random_seed(0)
-x = np.random.normal(size=(256, 8)).astype("float32")
-y = np.sin(x @ np.random.normal(size=(8, 1))).astype("float32")
+random = np.random.default_rng(0)
+x = random.normal(size=(256, 8)).astype("float32")
+y = np.sin(x @ random.normal(size=(8, 1))).astype("float32")
 
 model = keras.Sequential(
     [keras.Input((8,)), keras.layers.Dense(32, activation="tanh"), keras.layers.Dense(1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -129,3 +130,11 @@ def test_bad_identifiers() -> None:
         ao.keras.wrap(used)
     with pytest.raises(AttributeError, match="has no attribute 'Sgd'"):
         _ = ao.keras.Sgd
+
+
+def test_several_replicas_are_refused() -> None:
+    optimizer = make("SGD")
+    optimizer.__dict__["_distribution_strategy"] = SimpleNamespace(num_replicas_in_sync=2)
+    with pytest.raises(ValueError, match="strategy of 2 replicas"):
+        optimizer.build(variables())
+    assert not optimizer.built

@@ -89,7 +89,9 @@ class KerasState:
         """Let the engines write into the memory of the variables."""
         inner = self._inner
         before = int(owner.iterations)
-        inner.lr = float(owner.learning_rate)
+        rate = float(owner.learning_rate)
+        if inner.lr != rate:
+            inner.lr = rate
         params = self._tree(self._values())
         if not self._tensors:
             self._adopt()
