@@ -92,6 +92,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                     f"{type(self).__name__}.{key}: found the schedule {value!r}, wanted a number; "
                     "in Keras only the learning rate may be a schedule"
                 )
+        if callable(rate):
+            inner.lr = 0.0  # Keras asks the schedule, and each step is given a number
         super().__init__(learning_rate=rate, name=inner.name, **options)
         # Keras and TensorFlow would track what is set in the usual way.
         self.__dict__.update(_inner=inner, _held=None, _pending=None)
