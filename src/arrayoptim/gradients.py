@@ -99,7 +99,7 @@ def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
     xp = backend.xp
 
     def norm(gradients: list[Array]) -> Array:
-        wide = [_widened(_real(g), backend) for g in gradients]
+        wide = [widened(_real(g), backend) for g in gradients]
         return scaled_norm(xp.stack([scaled_norm(x, xp) for x in wide]), xp)
 
     return backend.compile(norm)
@@ -118,7 +118,8 @@ def scaled_norm(x: Array, xp: Any) -> Array:
     return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)
 
 
-def _widened(x: Array, backend: Backend) -> Array:
+def widened(x: Array, backend: Backend) -> Array:
+    """Give an array in the type in which its norm is summed."""
     return backend.cast(x, backend.sums or COMPUTE[backend.dtype(x)])
 
 

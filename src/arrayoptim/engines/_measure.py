@@ -11,7 +11,7 @@ import numpy as np
 from .._arrays import Backend
 from .._rule import Rule
 from .._typing import Array, Scalar
-from ..gradients import scaled_norm, square_sum
+from ..gradients import scaled_norm, square_sum, widened
 
 __all__ = ["measured", "ratio"]
 
@@ -40,7 +40,8 @@ def measured(
     size = prod(p.shape)
     if backend.compiles:
         xp = backend.xp
-        return ratio(rule, size, [scaled_norm(x, xp) for x in (p, d)], numbers, xp)
+        norms = [scaled_norm(widened(x, backend), xp) for x in (p, d)]
+        return ratio(rule, size, norms, numbers, xp)
     norms = [np.sqrt(square_sum(backend.array(x))) for x in (p, d)]
     return {k: float(v) for k, v in ratio(rule, size, norms, numbers, np).items()}
 
