@@ -151,6 +151,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _advance(self) -> None:
         parts = [self._part(i) for i in range(len(self.param_groups))]
+        for part in parts:
+            part.check()
         ready = [(part, grads) for part in parts if (grads := part.gathered(self.state))]
         norm = self._norm(ready)
         for part, _ in ready[1:]:

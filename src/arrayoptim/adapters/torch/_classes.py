@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..._trees import flatten
 from ...optimizer import Optimizer
 from ._base import TorchOptimizer
 from ._names import Spelling
@@ -98,10 +99,11 @@ def _take_over(optimizer: Optimizer, made: TorchOptimizer) -> None:
         )
     group = made.param_groups[0]
     names = group.get("param_names")
-    optimizer.init(dict(zip(names, group["params"])) if names else list(group["params"]))
+    tree = dict(zip(names, group["params"])) if names else list(group["params"])
+    optimizer.init(tree)
     state = optimizer._state
     assert state is not None
     numbers = {"step": state.iterations, "skipped": state.skipped, **state.scalars}
     counted = {name: torch.tensor(float(x), dtype=torch.float64) for name, x in numbers.items()}
-    for p, slots in zip(group["params"], state.slots, strict=True):
+    for p, slots in zip(flatten(tree)[0], state.slots, strict=True):
         made.state[p] = {**counted, **slots}

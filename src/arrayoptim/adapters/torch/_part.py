@@ -15,7 +15,7 @@ from ..._storage import EXPONENTS
 from ..._trees import Structure
 from ..._typing import Scalar
 from ._names import Spelling
-from ._shards import Tensor, is_shared_out, local, refuse_partial, shared_out
+from ._shards import Tensor, is_shared_out, local, refuse_misplaced, shared_out
 
 Entry = dict[str, Any]
 
@@ -53,30 +53,42 @@ class Part:
         self.structure = Structure((), list)
         self._numbers: Entry = {}
 
-    def gathered(self, state: MutableMapping[Tensor, Entry]) -> list[Tensor | None] | None:
-        """Make ready for a step, and give the gradients; None where the group has none.
+    def check(self) -> None:
+        """Take over what was written into the group, and look at the gradients.
 
         Raises
         ------
         RuntimeError
             If a gradient is sparse.
         TypeError, ValueError
-            If a hyperparameter, a gradient or the state is wrong. No parameter has changed then.
+            If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
         """
         self._follow()
+        given = [(p, p.grad) for p in self.group["params"] if p.grad is not None]
+        for p, g in given:
+            if g.layout is not torch.strided:
+                raise RuntimeError(
+                    f"{self.spelling.core.__name__} does not support sparse gradients; found one "
+                    f"of parameter {self.paths()[id(p)]!r}; embeddings give dense ones with "
+                    "sparse=False"
+                )
+            if is_shared_out(p) or is_shared_out(g):
+                refuse_misplaced(g, p, self.paths()[id(p)])
+
+    def gathered(self, state: MutableMapping[Tensor, Entry]) -> list[Tensor | None] | None:
+        """Make ready for a step, and give the gradients; None where the group has none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the state does not fit. No parameter has changed then.
+        """
         params = [p for p in self.group["params"] if p.grad is not None or state.get(p)]
         found = [p.grad for p in params]
-        given = [g for g in found if g is not None]
-        if not given:
+        if all(g is None for g in found):
             return None
-        if any(g.layout is not torch.strided for g in given):
-            raise RuntimeError(
-                f"{self.spelling.core.__name__} does not support sparse gradients; found one of "
-                f"{self._path_of_sparse()!r}; embeddings give dense ones with sparse=False"
-            )
         leaves = params
-        if any(map(is_shared_out, params)) or any(map(is_shared_out, given)):
-            self._refuse_misplaced(params)
+        if any(map(is_shared_out, params)):
             leaves, found = list(map(local, params)), [g if g is None else local(g) for g in found]
         if not self._current(params, leaves, state):
             self._take_up(params, leaves, state)
@@ -230,17 +242,6 @@ class Part:
                 self._values[name] = value
                 if not self.core.hyperparameters[name].numeric:
                     self.params = []  # what the state holds may be different now
-
-    def _path_of_sparse(self) -> str:
-        paths = self.paths()
-        params = (p for p in self.group["params"] if p.grad is not None)
-        return next(paths[id(p)] for p in params if p.grad.layout is not torch.strided)
-
-    def _refuse_misplaced(self, params: Sequence[Tensor]) -> None:
-        paths = self.paths()
-        for p in params:
-            if p.grad is not None:
-                refuse_partial(p.grad, p, paths[id(p)])
 
     def _refuse_unshardable(self, p: Tensor, path: str, kind: str) -> None:
         if not is_shared_out(p) or all(placement.is_replicate() for placement in p.placements):

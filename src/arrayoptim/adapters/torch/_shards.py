@@ -45,7 +45,7 @@ def shared_out(part: Tensor, like: Tensor) -> Tensor:
     )
 
 
-def refuse_partial(gradient: Tensor, param: Tensor, path: str) -> None:
+def refuse_misplaced(gradient: Tensor, param: Tensor, path: str) -> None:
     """Refuse a gradient that is distributed otherwise than its parameter.
 
     Raises
