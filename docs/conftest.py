@@ -5,10 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 NEEDS = {
+    "adapters/torch.rst": ("torch",),
     "backends_and_dtypes.rst": ("jax", "ml_dtypes", "torch"),
     "coming_from/keras3.rst": ("keras", "torch"),
     "coming_from/optax.rst": ("jax", "optax"),
     "coming_from/torch.rst": ("torch",),
+    "examples/torch_training.py": ("torch",),
 }
 collect_ignore = [page for page, modules in NEEDS.items() if not all(map(find_spec, modules))]
 collect_ignore += ["_build", "conf.py", "conftest.py", "optimizers/generated"]

@@ -350,3 +350,70 @@ def test_sparse_gradients_are_refused(name: str) -> None:
         optimizer.step()
     same(values(net), before)
     assert not optimizer.state
+
+
+def test_hooks_of_state_dicts(name: str) -> None:
+    """They run as in torch, and what they change is what is loaded, in its own data type."""
+    net, other = model(HALF), model(HALF)
+    optimizer, again = of(name)(net.parameters()), of(name)(other.parameters())
+    train(net, optimizer, range(2), HALF)
+    slot, seen = optimizer.core().rule.slots[0], []
+
+    def doubled(_: Any, state: dict[str, Any]) -> dict[str, Any]:
+        seen.append("pre")
+        rows = {k: {**row, slot: 2 * row[slot]} for k, row in state["state"].items()}
+        return {**state, "state": rows}
+
+    again.register_load_state_dict_pre_hook(doubled)
+    again.register_load_state_dict_post_hook(lambda _: seen.append("post"))
+    optimizer.register_state_dict_pre_hook(lambda _: seen.append("saving"))
+    again.load_state_dict(optimizer.state_dict())
+    assert seen == ["saving", "pre", "post"]
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        assert again.state[q][slot].dtype == torch.float32
+        assert torch.equal(again.state[q][slot], 2 * optimizer.state[p][slot])
+
+
+def test_older_and_empty_state_dicts(name: str) -> None:
+    """Settings that a state dict lacks keep their defaults; steps may be plain numbers."""
+    net, other = model(), model()
+    optimizer, again = of(name)(net.parameters()), of(name)(other.parameters())
+    again.load_state_dict(through_a_file(of(name)(net.parameters()).state_dict()))
+    train(net, optimizer, range(2))
+    saved = optimizer.state_dict()
+    for word in ("maximize", "clipnorm", "nonfinite"):
+        del saved["param_groups"][0][word]
+    saved["state"] = {k: {**row, "step": 2} for k, row in saved["state"].items()}
+    other.load_state_dict(net.state_dict())
+    again.load_state_dict(saved)
+    train(net, optimizer, range(2, 4))
+    train(other, again, range(2, 4))
+    agree((net, optimizer), (other, again))
+
+
+def test_gradients_stay_and_gaps_are_left(name: str) -> None:
+    """A step writes no gradient, and between the elements of a view nothing."""
+    memory = torch.ones(4, 3, 2)
+    view = torch.nn.Parameter(memory[..., 0])
+    plain = torch.nn.Parameter(torch.ones(4, 3))
+    optimizer = of(name)([view, plain])
+    for step in range(2):
+        for p in (view, plain):
+            p.grad = torch.linspace(-1.0, 1.0, 12).reshape(4, 3) + step
+        kept = [(p.grad, p.grad._version, p.grad.clone()) for p in (view, plain)]
+        optimizer.step()
+        for g, version, copied in kept:
+            assert g._version == version and torch.equal(g, copied)
+    assert torch.equal(view, plain) and torch.equal(memory[..., 1], torch.ones(4, 3))
+    assert torch.equal(memory[..., 0], plain)
+
+
+def test_zero_gradients_move_nothing(name: str) -> None:
+    """Without momentum there is nothing to go along."""
+    net = model()
+    optimizer = of(name)(net.parameters(), lr=0.1)
+    before = values(net)
+    for p in net.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    same(values(net), before)

@@ -72,3 +72,31 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 def of(name: str) -> Any:
     """Return the class for torch of a registered optimizer."""
     return getattr(ao.torch, name)
+
+
+# ---- training that several processes share
+
+ROWS = 8  # of a batch, which 1, 2 and 4 processes share evenly
+SETTINGS: dict[str, dict[str, Any]] = {
+    "Adam": {"lr": 0.02, "clipnorm": 0.05},
+    "SGD": {"lr": 0.1, "momentum": 0.9, "nonfinite": "skip", "clipnorm": 1e9},
+    "Nadam": {"lr": 0.02, "weight_decay": 0.1},
+}
+"""A norm that is always clipped, one that is only looked at, and scalar state."""
+
+
+def batch(step: int, rank: int, world: int) -> torch.Tensor:
+    """Return the part of a batch that belongs to a process."""
+    torch.manual_seed(100 + step)
+    return torch.randn(ROWS, 3, dtype=torch.float64).chunk(world)[rank]
+
+
+def course(net: Any, optimizer: Any, steps: range, rank: int = 0, world: int = 1) -> None:
+    """Take steps, of which the one numbered 1 has a gradient that is not finite for SGD."""
+    for step in steps:
+        optimizer.zero_grad()
+        loss = (net(batch(step, rank, world)) - 1.0).square().mean()
+        if step == 1 and "momentum" in optimizer.param_groups[0]:
+            loss = loss * float("inf" if rank == 0 else "1")
+        loss.backward()
+        optimizer.step()

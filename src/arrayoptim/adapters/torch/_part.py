@@ -151,6 +151,7 @@ class Part:
             entry = state.get(p) or {}
             found = {k: x for k, x in entry.items() if k not in (*COUNTERS, *scalars)}
             if entry:
+                _refuse_otherwise_shared_out(found, p, leaf.path)
                 self._refuse_unfit(leaf, layout.slots(leaf.dtype), found, scalars, entry)
             own = {name: float(entry.get(name, 0)) for name in (*COUNTERS, *scalars) if entry}
             if own and numbers and own != numbers:
@@ -159,7 +160,7 @@ class Part:
                     f"{numbers}; parameters with different counts belong into different groups"
                 )
             numbers = own or numbers
-            held.append(_slots(found, layout.slots(leaf.dtype), p, leaf.path))
+            held.append(_slots(found, layout.slots(leaf.dtype)))
             self._refuse_unshardable(p, leaf.path, layout.rule.kind)
         return structure, held, numbers
 
@@ -291,19 +292,20 @@ def _shape(slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (-(-math.prod(shape) // GROUP),) if slot.endswith(EXPONENTS) else shape
 
 
-def _slots(
-    found: Mapping[str, Any], wanted: Mapping[str, str], p: Tensor, path: str
-) -> dict[str, Tensor]:
-    """Give the slots in their order, each as what this process holds of it, in its data type."""
-    slots = {}
-    for name, kind in wanted.items() if found else ():
-        x = found[name]
-        if is_shared_out(p) != is_shared_out(x):
+def _refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) -> None:
+    for name, x in found.items():
+        if isinstance(x, torch.Tensor) and is_shared_out(p) != is_shared_out(x):
             raise ValueError(
-                f"{name} of parameter {path!r}: found a {type(x).__name__} for a "
+                f"{name} of parameter {path!r}: found a {type(x).__name__}, and the parameter is a "
                 f"{type(p).__name__}; torch.distributed.checkpoint loads it as the parameter is "
                 "distributed"
             )
-        here, dtype = local(x), getattr(torch, kind)
+
+
+def _slots(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Tensor]:
+    """Give the slots in their order, each as what this process holds of it, in its data type."""
+    slots = {}
+    for name, kind in wanted.items() if found else ():
+        here, dtype = local(found[name]), getattr(torch, kind)
         slots[name] = here if here.dtype == dtype else here.to(dtype)
     return slots
