@@ -142,6 +142,10 @@ BAD_STATES: list[tuple[Callable[[], dict[str, Any]], str]] = [
     (lambda: spoilt(lambda d: d["param_groups"][0]["params"].pop()), "match the size"),
     (lambda: spoilt(lambda d: d["param_groups"][1].update(lr=-1)), "Adam.lr must be"),
     (lambda: spoilt(lambda d: d["state"][1].pop("momentum")), "missing: momentum; unexp"),
+    (
+        lambda: spoilt(lambda d: d["state"][1].update(velocity=3)),
+        r"misshapen: velocity int, wanted \(5,\)",
+    ),
     (lambda: spoilt(lambda d: d["state"][1].pop("step")), "missing: step"),
     (lambda: spoilt(lambda d: d["state"][1].update(x=1)), "missing: none; unexpected: x"),
     (

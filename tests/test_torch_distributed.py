@@ -89,6 +89,7 @@ def test_checkpoint_of_four_on_two(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     """What cannot be shared out is said."""
-    codes, tensor = together("refusals", 2, tmp_path)["words"]
+    codes, tensor, matrix = together("refusals", 2, tmp_path)["words"]
     assert 'state_dtype="int8" keeps blocks' in codes and "Shard(dim=0)" in codes
     assert "found a Tensor, and the parameter is a DTensor" in tensor
+    assert "AsAWhole steps each array as a whole" in matrix

@@ -121,23 +121,40 @@ def resume(rank: int, world: int, folder: Path) -> dict[str, Any]:
     return found
 
 
+@ao.rule(slots=("momentum",), kind="matrix")
+def as_a_whole(p, g, m, lr, xp):  # type: ignore[no-untyped-def]
+    """Step an array that must not be in parts."""
+    return p - lr * g, m
+
+
+class AsAWhole(ao.Optimizer):
+    """Step by a rule that needs whole arrays."""
+
+    lr: Any = ao.hyper(default=0.1, interval="[0, inf)")
+    rule = as_a_whole
+
+    def coefficients(self, h: Any, it: Any, scalars: Any, xp: Any) -> dict[str, Any]:
+        """Compute the coefficients of one step."""
+        return {"lr": h.lr}
+
+
 def refusals(rank: int, world: int, folder: Path) -> dict[str, Any]:
     """Say what a part of a parameter does not allow."""
     net = sharded(model(), world)
-    optimizer = ao.torch.Adam(net.parameters(), state_dtype="int8")
     net(torch.ones(2, 3)).sum().backward()
-    words = []
-    try:
-        optimizer.step()
-    except ValueError as error:
-        words.append(str(error))
     plain = ao.torch.Adam(net.parameters())
     plain.step()
     plain.state[net[0].bias]["momentum"] = torch.zeros(5)
-    try:
-        plain.step()
-    except ValueError as error:
-        words.append(str(error))
+    words = []
+    for optimizer in (
+        ao.torch.Adam(net.parameters(), state_dtype="int8"),
+        plain,
+        ao.torch.wrap(AsAWhole(), net.parameters()),
+    ):
+        try:
+            optimizer.step()
+        except ValueError as error:
+            words.append(str(error))
     return {"words": words}
 
 

@@ -9,8 +9,9 @@ import torch
 
 from ..._typing import Scalar
 from ...optimizer import Optimizer
+from ._entries import Entry
 from ._names import Spelling
-from ._part import Entry, Part
+from ._part import Part
 from ._shards import Tensor, local, norm_over_all
 
 

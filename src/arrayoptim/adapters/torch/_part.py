@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -10,19 +9,11 @@ from typing import Any
 import torch
 
 from ... import _checks as checks
-from ..._codes import GROUP
-from ..._storage import EXPONENTS
 from ..._trees import Structure
 from ..._typing import Scalar
+from ._entries import COUNTERS, Entry, faults_of, refuse_otherwise_shared_out, slots_of
 from ._names import Spelling
 from ._shards import Tensor, is_shared_out, local, refuse_misplaced, shared_out
-
-Entry = dict[str, Any]
-
-COUNTERS = ("step", "skipped")
-"""What an entry of the state holds besides slots and scalar state, as 0-d tensors."""
-
-FOREIGN = {"exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "sum", "acc_delta", "exp_inf"}
 
 
 class Part:
@@ -151,8 +142,10 @@ class Part:
             entry = state.get(p) or {}
             found = {k: x for k, x in entry.items() if k not in (*COUNTERS, *scalars)}
             if entry:
-                _refuse_otherwise_shared_out(found, p, leaf.path)
-                self._refuse_unfit(leaf, layout.slots(leaf.dtype), found, scalars, entry)
+                refuse_otherwise_shared_out(found, p, leaf.path)
+                faults = faults_of(entry, found, leaf.shape, layout.slots(leaf.dtype), scalars)
+                if faults:
+                    raise ValueError(f"the state of {leaf} does not fit {self.core!r}. {faults}")
             own = {name: float(entry.get(name, 0)) for name in (*COUNTERS, *scalars) if entry}
             if own and numbers and own != numbers:
                 raise ValueError(
@@ -160,7 +153,7 @@ class Part:
                     f"{numbers}; parameters with different counts belong into different groups"
                 )
             numbers = own or numbers
-            held.append(_slots(found, layout.slots(leaf.dtype)))
+            held.append(slots_of(found, layout.slots(leaf.dtype)))
             self._refuse_unshardable(p, leaf.path, layout.rule.kind)
         return structure, held, numbers
 
@@ -258,54 +251,3 @@ class Part:
                 f'{name}: state_dtype="int8" keeps blocks of numbers, which the parts of parameter '
                 f'{path!r} ({p.placements}) cut through; use state_dtype="bfloat16"'
             )
-
-    def _refuse_unfit(
-        self,
-        leaf: checks.Leaf,
-        wanted: Mapping[str, str],
-        found: Mapping[str, Any],
-        scalars: Mapping[str, float],
-        entry: Entry,
-    ) -> None:
-        missing = [name for name in (*wanted, *scalars, "step") if name not in entry]
-        unexpected = [name for name in found if name not in wanted]
-        shapes = [
-            f"{name} {found_shape}, wanted {shape}"
-            for name, x in found.items()
-            if name in wanted
-            and (found_shape := tuple(getattr(local(x), "shape", ())))
-            != (shape := _shape(name, leaf.shape))
-        ]
-        if not (missing or unexpected or shapes):
-            return
-        hint = ""
-        if FOREIGN & set(unexpected):
-            hint = "; it is of an optimizer of torch, which arrayoptim.torch.from_torch converts"
-        raise ValueError(
-            f"the state of {leaf} does not fit {self.core!r}. missing: "
-            f"{', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}; "
-            f"misshapen: {', '.join(shapes) or 'none'}{hint}"
-        )
-
-
-def _shape(slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (-(-math.prod(shape) // GROUP),) if slot.endswith(EXPONENTS) else shape
-
-
-def _refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) -> None:
-    for name, x in found.items():
-        if isinstance(x, torch.Tensor) and is_shared_out(p) != is_shared_out(x):
-            raise ValueError(
-                f"{name} of parameter {path!r}: found a {type(x).__name__}, and the parameter is a "
-                f"{type(p).__name__}; torch.distributed.checkpoint loads it as the parameter is "
-                "distributed"
-            )
-
-
-def _slots(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Tensor]:
-    """Give the slots in their order, each as what this process holds of it, in its data type."""
-    slots = {}
-    for name, kind in wanted.items() if found else ():
-        here, dtype = local(found[name]), getattr(torch, kind)
-        slots[name] = here if here.dtype == dtype else here.to(dtype)
-    return slots
