@@ -10,7 +10,7 @@ import torch
 
 import arrayoptim as ao
 from optimizers_under_test import same
-from torch_training import halves, loss, model, of, slots, train, values
+from torch_models import halves, loss, model, of, slots, train, values
 
 
 def one() -> list[torch.nn.Parameter]:

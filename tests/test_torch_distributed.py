@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import arrayoptim as ao
-from torch_training import SETTINGS, course, halves, model
+from torch_models import SETTINGS, course, halves, model
 
 pytestmark = pytest.mark.slow
 

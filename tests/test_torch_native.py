@@ -10,7 +10,7 @@ import torch
 
 import arrayoptim as ao
 from arrayoptim.adapters.torch._native import TABLE
-from torch_training import halves, loss, model, of, train
+from torch_models import halves, loss, model, of, train
 
 DOUBLE = torch.float64
 

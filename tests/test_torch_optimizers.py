@@ -14,7 +14,7 @@ import torch
 import arrayoptim as ao
 from arrayoptim import _registry
 from optimizers_under_test import cls_of, make, same
-from torch_training import (
+from torch_models import (
     agree,
     halves,
     loss,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from torch.optim import lr_scheduler
 from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn
 
 from optimizers_under_test import cls_of, same
-from torch_training import halves, loss, model, of, train, values
+from torch_models import halves, loss, model, of, train, values
 
 
 def warm(optimizer: Any) -> Any:
@@ -50,31 +49,18 @@ def test_the_table_is_complete() -> None:
     assert known | {"SWALR"} == set(SCHEDULERS)
 
 
-def scheduled(name: str, optimizer: Any, net: Any, steps: range = range(5)) -> list[Any]:
-    """Return what a scheduler makes of the settings of both groups."""
-    scheduler, seen = SCHEDULERS[name](optimizer), []
-    for step in steps:
-        train(net, optimizer, range(step, step + 1))
-        given = [1.0 + step] if name == "ReduceLROnPlateau" else []
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The epoch parameter", UserWarning)
-            scheduler.step(*given)
-        seen += [(group["lr"], group.get("momentum")) for group in optimizer.param_groups]
-    return seen
-
-
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_schedulers(scheduler: str) -> None:
     """The settings go the way that they go with torch's own SGD, and so do the parameters."""
-    found, wanted = [], []
-    for seen, cls, cycled in ((found, of("SGD"), 0.5), (wanted, torch.optim.SGD, 0.5)):
+    momentum = 0.5 if scheduler in {"CyclicLR", "OneCycleLR"} else 0.0
+    found: list[Any] = []
+    wanted: list[Any] = []
+    for seen, cls in ((found, of("SGD")), (wanted, torch.optim.SGD)):
         net = model(torch.float64)
-        momentum = cycled if scheduler in {"CyclicLR", "OneCycleLR"} else 0.0
         optimizer = cls(halves(net, lr=0.05), lr=0.1, momentum=momentum)
-        one = net.double()
         schedule, rows = SCHEDULERS[scheduler](optimizer), []
         for step in range(5):
-            train(one, optimizer, range(step, step + 1), torch.float64)
+            train(net, optimizer, range(step, step + 1), torch.float64)
             schedule.step(*([1.0 + step] if scheduler == "ReduceLROnPlateau" else []))
             rows += [(group["lr"], group["momentum"]) for group in optimizer.param_groups]
         seen += [rows, values(net)]
@@ -156,12 +142,11 @@ def test_each_hyperparameter_can_be_written(name: str) -> None:
         if not declared.numeric or declared.default is None or word == "seed":
             continue
         net, other = model(), model()
-        optimizer, made = of(name)(net.parameters()), 0.75 * declared.default or 0.25
         if declared.keyword and word == "momentum":
             continue  # RMSprop has another slot with momentum, from the first step on
+        optimizer, made = of(name)(net.parameters()), 0.75 * declared.default or 0.25
         plain = of(name)(other.parameters(), **{word: made})
         optimizer.param_groups[0].update(plain.spelling.spelled({word: made}, optimizer.defaults))
         train(net, optimizer, range(3))
         train(other, plain, range(3))
         same(values(net), values(other))
-        assert optimizer.core.hyperparameters

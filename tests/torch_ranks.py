@@ -14,11 +14,10 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 import arrayoptim as ao
-from torch_training import SETTINGS, course, halves, model
+from torch_models import SETTINGS, course, halves, model
 
 
 def whole(net: Any) -> list[torch.Tensor]:
@@ -76,6 +75,9 @@ def replicated(rank: int, world: int, folder: Path) -> dict[str, Any]:
 
 def redundancy_free(rank: int, world: int, folder: Path) -> dict[str, Any]:
     """Train with the state shared out, stop half-way, and go on from its state dict."""
+    # This import warns, which is an error where pytest looks for examples in all modules.
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
     found = {}
     for name in ("Adam", "Nadam"):
         net, other = model(torch.float64), model(torch.float64)
