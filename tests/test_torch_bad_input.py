@@ -39,6 +39,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: adam(betas=(0.9, 1.0)), ValueError, r"Adam.beta_2 must be a number in \[0, 1\)"),
     (lambda: adam(learning_rat=1.0), TypeError, "'learning_rat', did you mean 'learning_rate'"),
     (lambda: adam(lr=lambda step: 0.1), TypeError, "found the schedule.*LambdaLR"),
+    (lambda: adam(lr={"class_name": "x", "config": {}}), TypeError, "found the schedule {"),
     (lambda: adam(groups=[ao.group("a", lr=0.1)]), TypeError, "give torch's parameter groups"),
     (lambda: adam(capturable=True), ValueError, "capturable=True is not available"),
     (lambda: adam(differentiable=True), ValueError, "differentiable=True is not available"),

@@ -36,7 +36,7 @@ def test_every_registered_class(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert name in ao.torch.names() and name in dir(ao.torch)
     assert pickle.loads(pickle.dumps(cls)) is cls is of(name)
     new = type(f"New{name}", (cls_of(name),), {})
-    monkeypatch.setattr(_registry, "_CLASSES", {**_registry._CLASSES, new.__name__.lower(): new})
+    monkeypatch.setitem(_registry.OPTIMIZERS._classes, new.__name__.lower(), new)
     assert of(new.__name__).core is new
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         of("Nothing")

@@ -110,7 +110,7 @@ class Spelling:
                 )
             found |= {name: _number(value) for name, value in zip(names, row, strict=True)}
         for name, value in found.items():
-            if callable(value):
+            if callable(value) or isinstance(value, Mapping):
                 raise TypeError(
                     f"{self.core.__name__}.{name}: found the schedule {value!r}; give a number and "
                     "let a scheduler of torch.optim.lr_scheduler, such as LambdaLR, change it"
