@@ -190,8 +190,9 @@ def test_closures_hooks_and_gradients_of_zero(name: str) -> None:
         found.backward()
         return found
 
-    first = optimizer.step(closure)
-    assert first > optimizer.step(closure) or name == "Adadelta"
+    assert optimizer.step(closure) == loss(model())
+    now = loss(net)
+    assert optimizer.step(closure) == now
     assert seen == ["before", "after"] * 2
     optimizer.zero_grad(set_to_none=False)
     assert all(p.grad.count_nonzero() == 0 for p in net.parameters())
@@ -404,16 +405,19 @@ def test_gradients_stay_and_gaps_are_left(name: str) -> None:
         optimizer.step()
         for g, version, copied in kept:
             assert g._version == version and torch.equal(g, copied)
-    assert torch.equal(view, plain) and torch.equal(memory[..., 1], torch.ones(4, 3))
-    assert torch.equal(memory[..., 0], plain)
+    # Two engines step them, which differ in the last place where a rule has powers.
+    torch.testing.assert_close(view, plain)
+    assert torch.equal(memory[..., 1], torch.ones(4, 3))
+    assert torch.equal(memory[..., 0], view)
 
 
-def test_zero_gradients_move_nothing(name: str) -> None:
-    """Without momentum there is nothing to go along."""
-    net = model()
-    optimizer = of(name)(net.parameters(), lr=0.1)
-    before = values(net)
+def test_gradients_of_zero(name: str) -> None:
+    """They are gradients: state is made, and the step counts."""
+    net, other = model(), model()
+    optimizer, plain = of(name)(net.parameters(), lr=0.1), make(name, lr=0.1)
     for p in net.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
-    same(values(net), before)
+    plain.apply([torch.zeros_like(p) for p in other.parameters()], list(other.parameters()))
+    same(values(net), values(other))
+    assert optimizer.state[p]["step"] == 1

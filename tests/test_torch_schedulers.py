@@ -144,7 +144,9 @@ def test_each_hyperparameter_can_be_written(name: str) -> None:
         net, other = model(), model()
         if declared.keyword and word == "momentum":
             continue  # RMSprop has another slot with momentum, from the first step on
-        optimizer, made = of(name)(net.parameters()), 0.75 * declared.default or 0.25
+        optimizer, default = of(name)(net.parameters()), declared.default
+        near = (default + 1,) if declared.integer else (0.75 * default or 0.25, 1.5 * default)
+        made = next(value for value in near if value in declared.interval)
         plain = of(name)(other.parameters(), **{word: made})
         optimizer.param_groups[0].update(plain.spelling.spelled({word: made}, optimizer.defaults))
         train(net, optimizer, range(3))
