@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, settings
 from backends import BACKENDS, HALVES
 from optimizers_under_test import CASES, NAMES
 
+collect_ignore_glob = [] if any(b.name == "torch" for b in BACKENDS) else ["test_torch_*.py"]
+
 settings.register_profile(
     "suite",
     deadline=None,  # the first example of a backend compiles

@@ -157,9 +157,12 @@ class Persistent(Stepping):
         return values, lost
 
     def _fresh(
-        self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
+        self,
+        params: Sequence[Array | None],
+        leaves: tuple[checks.Leaf | None, ...],
+        held: Sequence[dict[str, Array]] = (),
     ) -> State:
-        state, pending = super()._fresh(params, leaves), self._pending
+        state, pending = super()._fresh(params, leaves, held), self._pending
         if isinstance(pending, list):
             state = from_list(state, pending, type(self).__name__)
         elif pending is not None:

@@ -50,11 +50,16 @@ class State:
         params: Sequence[Array | None],
         leaves: tuple[Leaf | None, ...],
         starts: Sequence[Mapping[str, Start]],
+        held: Sequence[dict[str, Array]] = (),
     ) -> State:
-        """Make the state before the first step; see `Layout.initial`."""
+        """Make the state before the first step, with the slots held already; see `Layout.initial`.
+
+        What is held has an entry for each parameter, which is empty where its slots are to be made.
+        """
+        rows = zip(params, leaves, layouts, starts, held or [{}] * len(leaves), strict=True)
         slots: list[dict[str, Array]] = [
-            layout.initial(p, leaf.dtype, start) if leaf and layout else {}
-            for p, leaf, layout, start in zip(params, leaves, layouts, starts, strict=True)
+            old or (layout.initial(p, leaf.dtype, start) if leaf and layout else {})
+            for p, leaf, layout, start, old in rows
         ]
         used = {name for held in slots for name in held}
         distinct = dict.fromkeys(layout for layout in layouts if layout)

@@ -94,16 +94,7 @@ class Stepping(Formula):
         if other is not structure:
             checks.same_structure(other, structure)
         with self._lock:
-            prepared = self._prepare(leaves, structure)
-            checks.gradients(found, leaves, structure, prepared.others)
-            assert self._assignment is not None
-            given = self._thawed(found, self._assignment)
-            try:
-                new = self._advance(prepared, leaves, given, unscale)
-            except (TypeError, ValueError):
-                # What a fused engine refuses is said in the words that all engines share.
-                checks.gradients(found, leaves, structure)
-                raise
+            new = self._take(found, leaves, structure, unscale)
         if all(map(operator.is_, new, leaves)):
             return params
         return structure.build(new)
@@ -228,6 +219,26 @@ class Stepping(Formula):
 
     # ---- the pipeline
 
+    def _take(
+        self,
+        gradients: Sequence[Array | None],
+        leaves: Sequence[Array | None],
+        structure: Structure,
+        unscale: float = 1.0,
+        norm: Scalar | None = None,
+    ) -> Sequence[Array | None]:
+        """Check and step, with a norm that a caller knows of more gradients than these."""
+        prepared = self._prepare(leaves, structure)
+        checks.gradients(gradients, leaves, structure, prepared.others)
+        assert self._assignment is not None
+        given = self._thawed(gradients, self._assignment)
+        try:
+            return self._advance(prepared, leaves, given, unscale, norm)
+        except (TypeError, ValueError):
+            # What a fused engine refuses is said in the words that all engines share.
+            checks.gradients(gradients, leaves, structure)
+            raise
+
     def _prepare(self, leaves: Sequence[Array | None], structure: Structure) -> Prepared:
         """Check the parameters, and give the engines that are ready to step them."""
         prepared, state, threads = self._prepared, self._state, self.threads
@@ -290,12 +301,15 @@ class Stepping(Formula):
         self._assignment = self._assign(state.leaves)
 
     def _fresh(
-        self, params: Sequence[Array | None], leaves: tuple[checks.Leaf | None, ...]
+        self,
+        params: Sequence[Array | None],
+        leaves: tuple[checks.Leaf | None, ...],
+        held: Sequence[dict[str, Array]] = (),
     ) -> State:
         assignment = self._assign(leaves)
         starts = [formula.initial_slots() for formula in self._fixed().formulas]
         chosen = [starts[member] for member in assignment.members]
-        state = State.initial(assignment.layouts, params, leaves, chosen)
+        state = State.initial(assignment.layouts, params, leaves, chosen, held)
         state.scalars = self._initial_scalars()
         state.iterations = self._first_iteration
         return state
@@ -305,14 +319,16 @@ class Stepping(Formula):
         prepared: Prepared,
         leaves: Sequence[Array | None],
         gradients: Sequence[Array | None],
-        unscale: float,
+        unscale: float = 1.0,
+        norm: Scalar | None = None,
     ) -> Sequence[Array | None]:
         """Step in place, and commit the new state."""
         state = self._state
         assert state is not None
         assert self._assignment is not None
         values = self._values(state)
-        norm = self._norm(values[0], gradients, prepared)
+        if norm is None:
+            norm = self._norm(values[0], gradients, prepared)
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
             return leaves

@@ -1,0 +1,42 @@
+"""The optimizers as optimizers of torch.
+
+Each registered class is here under its own name, as a subclass of ``torch.optim.Optimizer`` that
+torch's schedulers, scalers, wrappers and checkpoints take for one of torch's own. `wrap` does the
+same for an instance, `from_torch` and `to_torch` change over in the middle of a training.
+
+Examples
+--------
+>>> import torch
+>>> import arrayoptim as ao
+>>> model = torch.nn.Linear(3, 1)
+>>> optimizer = ao.torch.Adam(model.parameters(), lr=0.01)
+>>> scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10)
+>>> model(torch.ones(2, 3)).square().mean().backward()
+>>> optimizer.step()
+>>> scheduler.step()
+>>> sorted(optimizer.state[model.weight])
+['momentum', 'step', 'velocity']
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._registry import lookup, names
+from ._base import TorchOptimizer
+from ._classes import class_of, wrap
+from ._native import from_torch, to_torch
+
+__all__ = ["TorchOptimizer", "from_torch", "names", "to_torch", "wrap"]
+
+
+def __getattr__(name: str) -> Any:
+    """Make the class of a registered optimizer when it is first asked for."""
+    if name in names():
+        return class_of(lookup(name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Give the optimizers too."""
+    return sorted([*globals(), *names()])

@@ -1,0 +1,156 @@
+"""The hyperparameters of an optimizer under the keys that torch's schedulers look for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..._registry import ALIASES
+from ...optimizer import Optimizer
+
+IGNORED = ("foreach", "fused")
+"""Torch's words for how a step is carried out, which engines decide here."""
+
+REFUSED = ("capturable", "differentiable")
+"""Torch's words for what a step here cannot do."""
+
+Settings = dict[str, Any]
+
+
+class Spelling:
+    """Under which keys of a parameter group an optimizer's hyperparameters stand.
+
+    Each has one key. Where torch has a name of its own that is the key: ``betas`` for `beta_1`,
+    `beta_2`, ... and ``eps`` for `epsilon`.
+
+    Parameters
+    ----------
+    core : type
+        The optimizer's class.
+
+    Attributes
+    ----------
+    keys : dict of str to tuple of str
+        Each key with the hyperparameters that it stands for.
+    """
+
+    def __init__(self, core: type[Optimizer]) -> None:
+        self.core = core
+        names = [name for name in core.hyperparameters if name != "groups"]
+        betas = tuple(name for name in names if re.fullmatch(r"beta_\d+", name))
+        self.keys: dict[str, tuple[str, ...]] = {}
+        for name in names:
+            if len(betas) > 1 and name in betas:
+                self.keys["betas"] = betas
+            else:
+                self.keys["eps" if name == "epsilon" else name] = (name,)
+        self._home = {
+            name: (key, place)
+            for key, row in self.keys.items()
+            for place, name in enumerate(row)
+            if name != key
+        }
+
+    def spelled(self, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Settings:
+        """Give settings under the keys of a group, whichever way they were spelt.
+
+        Parameters
+        ----------
+        settings : mapping
+            What a caller gave; unknown names stay.
+        defaults : mapping
+            Under the keys of a group; they say what the betas are that were not given.
+
+        Raises
+        ------
+        TypeError
+            If a setting is given twice.
+        ValueError
+            If the step would have to be captured or differentiated.
+        """
+        found: Settings = {}
+        for word, value in settings.items():
+            name = ALIASES.get(word, word)
+            if name in REFUSED and value:
+                raise ValueError(
+                    f"{self.core.__name__}: {name}={value!r} is not available; a step is no part "
+                    "of a CUDA graph and autograd does not go through it"
+                )
+            if name in (*IGNORED, *REFUSED):
+                continue
+            key, place = self._home.get(name, (name, 0))
+            if (key != word and key in settings) or (name != word and name in settings):
+                raise TypeError(f"{self.core.__name__} got both {word!r} and {key!r}; give one")
+            if key in self.keys and len(self.keys[key]) > 1 and key != name:
+                row = list(found.get(key, defaults[key]))
+                row[place] = value
+                value = tuple(row)
+            found[key] = tuple(value) if isinstance(value, list) else value
+        return found
+
+    def plain(self, group: Mapping[str, Any]) -> Settings:
+        """Give what the keys of a group say, as arguments of the optimizer's class.
+
+        Raises
+        ------
+        TypeError
+            If a value is a schedule, which a torch scheduler takes the place of.
+        ValueError
+            If the betas are too few or too many, or a group holds another spelling too.
+        """
+        found: Settings = {}
+        for key, names in self.keys.items():
+            row = group[key] if len(names) > 1 else (group[key],)
+            if not isinstance(row, tuple | list) or len(row) != len(names):
+                raise ValueError(
+                    f"{self.core.__name__}.{key}: found {row!r}, wanted {len(names)} numbers"
+                )
+            found |= {name: _number(value) for name, value in zip(names, row, strict=True)}
+        for name, value in found.items():
+            if callable(value) or isinstance(value, Mapping):
+                raise TypeError(
+                    f"{self.core.__name__}.{name}: found the schedule {value!r}; give a number and "
+                    "let a scheduler of torch.optim.lr_scheduler, such as LambdaLR, change it"
+                )
+        for name in [*self._home, *ALIASES]:
+            if name in group:
+                key = ALIASES.get(name) or self._home[name][0]
+                raise ValueError(
+                    f"{self.core.__name__}: a parameter group holds {name!r}, which stands under "
+                    f"{key!r}; write group[{key!r}]"
+                )
+        return found
+
+    def keyed(self, values: Mapping[str, Any]) -> Settings:
+        """Give hyperparameters by name under the keys of a group."""
+        return {
+            key: tuple(values[name] for name in names) if len(names) > 1 else values[names[0]]
+            for key, names in self.keys.items()
+        }
+
+    def defaults(self, settings: Mapping[str, Any]) -> Settings:
+        """Give checked values for every key, from what a constructor was given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a setting is unknown, of another kind or outside its interval.
+        """
+        declared = self.core.hyperparameters
+        start = self.keyed({name: hyper.default for name, hyper in declared.items()})
+        given = self.spelled(settings, start)
+        if "groups" in given:
+            raise TypeError(
+                f"{self.core.__name__}: found groups={given['groups']!r}; give torch's parameter "
+                'groups, [{"params": ..., "lr": ...}, ...], in place of the parameters'
+            )
+        unknown = {key: value for key, value in given.items() if key not in self.keys}
+        made = self.core(**self.plain({**start, **given}), **unknown)
+        return self.keyed(made._hyper)
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value

@@ -1,0 +1,173 @@
+"""What the optimizers of torch refuse, and what they take in torch's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import arrayoptim as ao
+from optimizers_under_test import same
+from torch_models import halves, loss, model, of, slots, train, values
+
+
+def one() -> list[torch.nn.Parameter]:
+    """Return one parameter."""
+    return [torch.nn.Parameter(torch.ones(2))]
+
+
+def adam(**settings: Any) -> Any:
+    """Return an Adam over one parameter."""
+    return of("Adam")(one(), **settings)
+
+
+BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: of("Adam")(torch.ones(2)), TypeError, "iterable of Tensors"),
+    (lambda: of("Adam")([]), ValueError, "empty parameter list"),
+    (lambda: of("Adam")([{"params": set(one())}]), TypeError, "ordered collections"),
+    (lambda: of("Adam")([torch.ones(2, requires_grad=True) * 2]), ValueError, "non-leaf"),
+    (lambda: of("Adam")([{"lr": 0.1}]), ValueError, "found lr, wanted 'params' too"),
+    (lambda: of("Adam")([3]), TypeError, "can only optimize Tensors"),
+    (lambda: adam(lr=-1.0), ValueError, r"Adam.lr must be a number in \[0, inf\), got -1.0"),
+    (lambda: adam(lr="a"), TypeError, "Adam.lr must be a number"),
+    (lambda: adam(lr=0.1, learning_rate=0.1), TypeError, "both 'learning_rate' and 'lr'"),
+    (lambda: adam(epsilon=1.0, eps=1.0), TypeError, "both 'epsilon' and 'eps'"),
+    (lambda: adam(betas=(0.9, 0.99), beta_1=0.5), TypeError, "both 'beta_1' and 'betas'"),
+    (lambda: adam(betas=(0.9,)), ValueError, "Adam.betas: found .0.9,., wanted 2 numbers"),
+    (lambda: adam(betas=(0.9, 1.0)), ValueError, r"Adam.beta_2 must be a number in \[0, 1\)"),
+    (lambda: adam(learning_rat=1.0), TypeError, "'learning_rat', did you mean 'learning_rate'"),
+    (lambda: adam(lr=lambda step: 0.1), TypeError, "found the schedule.*LambdaLR"),
+    (lambda: adam(lr={"class_name": "x", "config": {}}), TypeError, "found the schedule {"),
+    (lambda: adam(groups=[ao.group("a", lr=0.1)]), TypeError, "give torch's parameter groups"),
+    (lambda: adam(capturable=True), ValueError, "capturable=True is not available"),
+    (lambda: adam(differentiable=True), ValueError, "differentiable=True is not available"),
+    (lambda: ao.torch.wrap(3, one()), TypeError, "found a builtins.int, wanted an optimizer"),
+    (
+        lambda: ao.torch.wrap(ao.Adam(groups=[ao.group("a", lr=0.1)]), one()),
+        ValueError,
+        "has groups",
+    ),
+    (lambda: ao.torch.wrap(ao.Adam(lr=lambda step: 0.1), one()), TypeError, "the schedule"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "words"), BAD, ids=[row[2][:20] for row in BAD])
+def test_construction(call: Callable[[], Any], kind: type[Exception], words: str) -> None:
+    """What is wrong is said at once."""
+    with pytest.raises(kind, match=words):
+        call()
+
+
+def test_words_of_torch() -> None:
+    """Torch's spelling and the library's are the same; there is one key for each."""
+    group = adam(betas=(0.8, 0.9), eps=1e-3, foreach=True, fused=False, capturable=False)
+    other = adam(beta_1=0.8, beta_2=0.9, epsilon=1e-3).param_groups[0]
+    found = group.param_groups[0]
+    assert {k: v for k, v in found.items() if k != "params"} == {
+        k: v for k, v in other.items() if k != "params"
+    }
+    assert found["betas"] == (0.8, 0.9) and found["eps"] == 1e-3
+    assert not {"beta_1", "beta_2", "epsilon", "fused", "foreach"} & set(found)
+    single = of("Adam")([{"params": one(), "beta_2": 0.5, "fused": True}], beta_1=0.8)
+    assert single.param_groups[0]["betas"] == (0.8, 0.5)
+
+
+BAD_WRITES = [
+    ("lr", -1.0, ValueError, r"Adam.lr must be a number in \[0, inf\), got -1.0"),
+    ("betas", (0.9,), ValueError, "wanted 2 numbers"),
+    ("epsilon", 1e-3, ValueError, r"write group\['eps'\]"),
+    ("beta_1", 0.5, ValueError, r"write group\['betas'\]"),
+    ("learning_rate", 0.5, ValueError, r"write group\['lr'\]"),
+    ("amsgrad", True, ValueError, "missing: velocity_hat"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "kind", "words"), BAD_WRITES)
+def test_what_is_written_into_a_group(
+    key: str, value: Any, kind: type[Exception], words: str
+) -> None:
+    """A wrong value in the last group is an error before the first group moves."""
+    net = model()
+    optimizer = of("Adam")(halves(net))
+    train(net, optimizer, range(2))
+    kept = values(net), slots(net, optimizer)
+    optimizer.param_groups[1][key] = value
+    with pytest.raises(kind, match=words):
+        optimizer.step()
+    same([*values(net), *slots(net, optimizer)], [*kept[0], *kept[1]])
+
+
+def test_learning_rate_as_a_tensor(name: str) -> None:
+    """It stays the tensor that schedulers fill, and its value counts."""
+    net, other = model(), model()
+    optimizer = of(name)(net.parameters(), lr=torch.tensor(0.5, dtype=torch.float64))
+    plain = of(name)(other.parameters(), lr=0.5)
+    for lr in (0.5, 0.25):
+        optimizer.param_groups[0]["lr"].fill_(lr)
+        plain.param_groups[0]["lr"] = lr
+        train(net, optimizer, range(2))
+        train(other, plain, range(2))
+    same(values(net), values(other))
+    assert isinstance(optimizer.state_dict()["param_groups"][0]["lr"], torch.Tensor)
+
+
+def trained(name: str, **settings: Any) -> tuple[Any, Any]:
+    """Return a model and its optimizer after two steps."""
+    net = model()
+    optimizer = of(name)(halves(net), **settings)
+    train(net, optimizer, range(2))
+    return net, optimizer
+
+
+def spoilt(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """Return an Adam's state dict that was changed."""
+    found: dict[str, Any] = trained("Adam")[1].state_dict()
+    change(found)
+    return found
+
+
+def native() -> dict[str, Any]:
+    """Return the state dict of torch's Adam."""
+    net = model()
+    optimizer = torch.optim.Adam(halves(net))
+    train(net, optimizer, range(2))
+    return optimizer.state_dict()
+
+
+BAD_STATES: list[tuple[Callable[[], dict[str, Any]], str]] = [
+    (native, "missing: momentum, velocity; unexpected: exp_avg, exp_avg_sq.*from_torch"),
+    (lambda: trained("SGD")[1].state_dict(), "missing: velocity; unexpected: none"),
+    (lambda: spoilt(lambda d: d["param_groups"].pop()), "different number of parameter groups"),
+    (lambda: spoilt(lambda d: d["param_groups"][0]["params"].pop()), "match the size"),
+    (lambda: spoilt(lambda d: d["param_groups"][1].update(lr=-1)), "Adam.lr must be"),
+    (lambda: spoilt(lambda d: d["state"][1].pop("momentum")), "missing: momentum; unexp"),
+    (
+        lambda: spoilt(lambda d: d["state"][1].update(velocity=3)),
+        r"misshapen: velocity int, wanted \(5,\)",
+    ),
+    (lambda: spoilt(lambda d: d["state"][1].pop("step")), "missing: step"),
+    (lambda: spoilt(lambda d: d["state"][1].update(x=1)), "missing: none; unexpected: x"),
+    (
+        lambda: spoilt(lambda d: d["state"][1].update(velocity=torch.ones(3))),
+        r"misshapen: velocity \(3,\), wanted \(5,\)",
+    ),
+    (
+        lambda: spoilt(lambda d: d["state"][1].update(step=torch.tensor(5.0))),
+        "different counts belong into different groups",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), BAD_STATES, ids=[row[1][:20] for row in BAD_STATES])
+def test_states_that_do_not_fit(given: Callable[[], dict[str, Any]], words: str) -> None:
+    """Nothing has changed then."""
+    net, optimizer = trained("Adam", lr=0.125)
+    kept = values(net), slots(net, optimizer)
+    with pytest.raises(ValueError, match=words):
+        optimizer.load_state_dict(given())
+    assert optimizer.param_groups[1]["lr"] == 0.125
+    same([*values(net), *slots(net, optimizer)], [*kept[0], *kept[1]])
+    loss(net).backward()
+    optimizer.step()

@@ -1,0 +1,183 @@
+"""Changing between torch's own optimizers and these in the middle of a training."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+
+import arrayoptim as ao
+from arrayoptim.adapters.torch._native import TABLE
+from torch_models import halves, loss, model, of, train
+
+DOUBLE = torch.float64
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("SGD", {}),
+    ("SGD", {"momentum": 0.9, "weight_decay": 0.1}),
+    ("SGD", {"momentum": 0.9, "nesterov": True, "maximize": True}),
+    ("RMSprop", {}),
+    ("RMSprop", {"momentum": 0.5, "centered": True, "weight_decay": 0.1}),
+    ("Adagrad", {"lr_decay": 0.1, "initial_accumulator_value": 0.5}),
+    ("Adadelta", {"weight_decay": 0.1}),
+    ("Adam", {"eps": 0.0, "betas": (0.8, 0.9)}),
+    ("Adam", {"eps": 0.0, "amsgrad": True, "weight_decay": 0.1, "maximize": True}),
+    ("AdamW", {"eps": 0.0}),
+    ("Adamax", {"eps": 0.0, "weight_decay": 0.1}),
+    ("NAdam", {"momentum_decay": 0.02, "weight_decay": 0.1}),
+]
+IDS = ["-".join([name, *settings]) for name, settings in CASES]
+
+
+def start(name: str, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """Return a model with an optimizer of torch, two groups and three steps."""
+    net = model(DOUBLE)
+    optimizer = getattr(torch.optim, name)(halves(net, lr=0.02), lr=0.01, **settings)
+    train(net, optimizer, range(3), DOUBLE)
+    return net, optimizer
+
+
+def quietly(change: Any, *arguments: Any) -> Any:
+    """Call without warnings of differing formulas."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return change(*arguments)
+
+
+def close(one: Any, other: Any, tolerance: float) -> None:
+    """Assert that two models agree."""
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_there_and_back(name: str, settings: dict[str, Any]) -> None:
+    """The training goes on as if nothing had changed, and so it does when it changes back."""
+    net, native = start(name, settings)
+    other, before = start(name, settings)
+    ours = quietly(ao.torch.from_torch, before)
+    assert type(ours).__name__ == {"NAdam": "Nadam", "AdamW": "Adam"}.get(name, name)
+    # torch keeps NAdam's product of momenta in float32.
+    tolerance = 1e-8 if name == "NAdam" else 1e-13
+    train(net, native, range(3, 6), DOUBLE)
+    train(other, ours, range(3, 6), DOUBLE)
+    close(net, other, tolerance)
+    back = quietly(ao.torch.to_torch, ours)
+    if name == "AdamW":  # without a weight_decay of its own, torch's default of 0.01 came along
+        assert ours.param_groups[0]["weight_decay"] == 0.01
+    assert type(back) is type(native)
+    for mine, theirs in zip(back.param_groups, native.param_groups, strict=True):
+        extra = {"params", "initial_accumulator_value"}
+        assert {k: v for k, v in mine.items() if k not in extra} == {
+            k: v for k, v in theirs.items() if k not in extra
+        }
+    for p, q in zip(other.parameters(), net.parameters(), strict=True):
+        wanted = {k: x for k, x in native.state[q].items() if x is not None}
+        found = {k: x for k, x in back.state[p].items() if x is not None}
+        assert set(found) == set(wanted)
+        for key, x in wanted.items():
+            assert found[key].dtype == x.dtype and found[key].shape == x.shape
+            torch.testing.assert_close(found[key], x, rtol=max(tolerance, 1e-12), atol=tolerance)
+    train(net, native, range(6, 9), DOUBLE)
+    train(other, back, range(6, 9), DOUBLE)
+    close(net, other, tolerance)
+
+
+def test_differences_are_said() -> None:
+    """Where the formulas part, a warning says in what."""
+    for name, settings, words in (
+        ("Adam", {}, "after it in torch; with eps=0 they agree"),
+        ("Adamax", {}, "magnitude in torch"),
+        ("SGD", {"momentum": 0.9}, "while lr stays they agree"),
+        ("RMSprop", {"momentum": 0.9}, "while lr stays they agree"),
+    ):
+        native = start(name, settings)[1]
+        with pytest.warns(UserWarning, match=words):
+            ours = ao.torch.from_torch(native)
+        with pytest.warns(UserWarning, match=words):
+            ao.torch.to_torch(ours)
+    for name in ("SGD", "Adagrad", "Adadelta", "NAdam"):
+        ao.torch.to_torch(ao.torch.from_torch(start(name, {})[1]))
+
+
+def test_counts_per_parameter() -> None:
+    """Torch counts for each parameter: a group's largest count is taken, with a warning."""
+    net = model()
+    native = torch.optim.Adadelta(net.parameters())
+    net[0].weight.requires_grad_(False)
+    train(net, native, range(2))
+    net[0].weight.requires_grad_(True)
+    train(net, native, range(2, 3))
+    with pytest.warns(UserWarning, match="between 1 and 3 steps"):
+        ours = ao.torch.from_torch(native)
+    train(net, ours, range(3, 4))
+    assert {float(entry["step"]) for entry in ours.state.values()} == {4.0}
+
+
+def test_schedules_and_names_go_along() -> None:
+    """A scheduler's own words and the parameters' names stay."""
+    net = model()
+    native = torch.optim.Adagrad(net.named_parameters(), lr=0.1)
+    torch.optim.lr_scheduler.StepLR(native, 1)
+    ours = ao.torch.from_torch(native)
+    assert ours.param_groups[0]["initial_lr"] == 0.1
+    assert ours.param_groups[0]["param_names"] == [name for name, _ in net.named_parameters()]
+    back = ao.torch.to_torch(ours)
+    assert back.param_groups[0]["param_names"] == ours.param_groups[0]["param_names"]
+
+
+def test_before_the_first_step(name: str) -> None:
+    """An optimizer without state gives one without; one that torch lacks is refused."""
+    ours = of(name)(model().parameters())
+    if name not in {row.ours for row in TABLE}:
+        with pytest.raises(TypeError, match=rf"torch\.{name}, wanted one of arrayoptim.torch"):
+            ao.torch.to_torch(ours)
+        return
+    native = quietly(ao.torch.to_torch, ours)
+    assert not native.state
+    assert type(quietly(ao.torch.from_torch, native)) is type(ours)
+
+
+def test_half_precision_is_rounded() -> None:
+    """Torch has no float32 masters: what is lost is said."""
+    net = model(torch.bfloat16)
+    ours = of("Adagrad")(net.parameters())
+    train(net, ours, range(2), torch.bfloat16)
+    with pytest.warns(UserWarning, match=r"torch.bfloat16; the float32 values"):
+        native = ao.torch.to_torch(ours)
+    assert native.state[net[0].bias]["sum"].dtype == torch.bfloat16
+
+
+def bad(name: str, **settings: Any) -> Any:
+    """Return an optimizer of this library after a step."""
+    net = model()
+    optimizer = of(name)(net.parameters(), **settings)
+    loss(net).backward()
+    optimizer.step()
+    return optimizer
+
+
+BAD: list[tuple[Any, Any, type[Exception], str]] = [
+    ("from_torch", lambda: bad("Adam"), TypeError, "found a Adam, wanted one of Adadelta, "),
+    (
+        "from_torch",
+        lambda: torch.optim.SGD(model().parameters(), momentum=0.9, dampening=0.1),
+        ValueError,
+        "dampening=0.1",
+    ),
+    ("to_torch", lambda: ao.Adam(), TypeError, "arrayoptim.optimizers.adam.Adam, wanted"),
+    ("to_torch", lambda: bad("Adam", clipnorm=1.0), ValueError, "nothing for clipnorm=1.0"),
+    ("to_torch", lambda: bad("Adam", decay=0.1), ValueError, "nothing for decay=0.1"),
+    ("to_torch", lambda: bad("Adam", l2=0.1, weight_decay=0.1), ValueError, "found both"),
+    ("to_torch", lambda: bad("SGD", weight_decay=0.1), ValueError, "SGD has no decoupled"),
+    ("to_torch", lambda: bad("SGD", momentum=0.9, lr=0.0), ValueError, "at lr=0"),
+]
+
+
+@pytest.mark.parametrize(("way", "given", "kind", "words"), BAD, ids=[row[3][:20] for row in BAD])
+def test_what_cannot_be_changed(way: str, given: Any, kind: type[Exception], words: str) -> None:
+    """It is said, with what was found."""
+    with pytest.raises(kind, match=words):
+        quietly(getattr(ao.torch, way), given())

@@ -1,0 +1,102 @@
+"""A small torch model and the ways in which the tests train it."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+
+import arrayoptim as ao
+from optimizers_under_test import same
+
+
+def model(dtype: Any = torch.float32) -> torch.nn.Sequential:
+    """Return the same model each time."""
+    torch.manual_seed(7)
+    layers = torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)
+    return torch.nn.Sequential(*layers).to(dtype)
+
+
+def loss(net: Any, step: int = 0, dtype: Any = torch.float32) -> torch.Tensor:
+    """Return the loss on data that depend on the step only."""
+    x = torch.from_numpy(np.random.default_rng(step).standard_normal((6, 3))).to(dtype)
+    return (net(x) - 1.0).square().mean()
+
+
+def halves(net: Any, **settings: Any) -> list[dict[str, Any]]:
+    """Return the parameters as two groups, the second with settings of its own."""
+    return [{"params": net[0].parameters()}, {"params": net[2].parameters(), **settings}]
+
+
+def train(net: Any, optimizer: Any, steps: range, dtype: Any = torch.float32) -> None:
+    """Take steps."""
+    for step in steps:
+        optimizer.zero_grad()
+        loss(net, step, dtype).backward()
+        optimizer.step()
+
+
+def values(net: Any) -> list[np.ndarray]:
+    """Return copies of the parameters; those of 16 bits widened, which changes nothing."""
+    wide = (p.detach().float() if p.element_size() == 2 else p.detach() for p in net.parameters())
+    return [p.numpy().copy() for p in wide]
+
+
+def slots(net: Any, optimizer: Any) -> list[np.ndarray]:
+    """Return copies of all state, parameter by parameter."""
+    entries = [optimizer.state[p] for p in net.parameters() if p in optimizer.state]
+    return [
+        x.detach().float().numpy().copy() if x.dtype == torch.bfloat16 else x.numpy().copy()
+        for entry in entries
+        for _, x in sorted(entry.items())
+    ]
+
+
+def agree(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
+    """Assert that two models and their optimizers are the same to the last bit."""
+    same(values(one[0]), values(other[0]))
+    same(slots(*one), slots(*other))
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    """Return what torch loads of what it saved, where it trusts nothing but numbers."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+def of(name: str) -> Any:
+    """Return the class for torch of a registered optimizer."""
+    return getattr(ao.torch, name)
+
+
+# ---- training that several processes share
+
+ROWS = 8  # of a batch, which 1, 2 and 4 processes share evenly
+SETTINGS: dict[str, dict[str, Any]] = {
+    "Adam": {"lr": 0.02, "clipnorm": 0.05},
+    "SGD": {"lr": 0.1, "momentum": 0.9, "nonfinite": "skip", "clipnorm": 1e9},
+    "Nadam": {"lr": 0.02, "weight_decay": 0.1},
+}
+"""A norm that is always clipped, one that is only looked at, and scalar state."""
+
+
+def batch(step: int, rank: int, world: int) -> torch.Tensor:
+    """Return the part of a batch that belongs to a process."""
+    torch.manual_seed(100 + step)
+    return torch.randn(ROWS, 3, dtype=torch.float64).chunk(world)[rank]
+
+
+def course(net: Any, optimizer: Any, steps: range, rank: int = 0, world: int = 1) -> None:
+    """Take steps, of which the one numbered 1 has a gradient that is not finite for SGD."""
+    for step in steps:
+        optimizer.zero_grad()
+        loss = (net(batch(step, rank, world)) - 1.0).square().mean()
+        if step == 1 and "momentum" in optimizer.param_groups[0]:
+            loss = loss * float("inf" if rank == 0 else "1")
+        loss.backward()
+        optimizer.step()
