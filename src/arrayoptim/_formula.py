@@ -232,7 +232,11 @@ class Formula(Options, ABC):
         """Give the global norm of the gradients where a stage of the step needs it."""
         if values["clipnorm"] is None and values["nonfinite"] == "ignore":
             return None
-        return global_norm(gradients, prepared.squares(gradients) if prepared else {})
+        if prepared is None:
+            return global_norm(gradients)
+        # Whether to go on is for the host to say.
+        pending = prepared.norm(gradients) if self.nonfinite == "ignore" else None
+        return global_norm(gradients, prepared.squares(gradients)) if pending is None else pending
 
     def _refuses(self, norm: Scalar, iterations: int) -> bool:
         if self.nonfinite == "ignore" or np.isfinite(float(norm)):

@@ -133,13 +133,15 @@ class Stepping(Formula):
             assert self._state is not None
             self._state.scalars = new
 
-    def _explained(self, params: Tree) -> tuple[list[tuple[Array, Any, str | None]], Prepared]:
-        """Give each parameter with its slots and why the CPU engine does not serve it."""
+    def _explained(
+        self, params: Tree
+    ) -> tuple[list[tuple[Array, Any, str | None, str | None]], Prepared]:
+        """Give each parameter with its slots, its fused engine, and why it has none."""
         leaves, structure = flatten(params)
         with self._lock:
             prepared = self._prepare(leaves, structure)
             assert self._state is not None
-            rows = zip(leaves, self._state.slots, prepared.reasons, strict=True)
+            rows = zip(leaves, self._state.slots, prepared.engines, prepared.reasons, strict=True)
             return [row for row in rows if row[0] is not None], prepared
 
     # ---- counters and scalar state
