@@ -135,7 +135,7 @@ def _built(text: str, backwards: bool) -> ctypes.CDLL:
     source, target = folder / "kernels.cpp", folder / "kernels.so"
     source.write_text(text, encoding="utf-8")
     # No contraction: the bits of the device, which is asked for the same.
-    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC"]
+    flags = ["-std=c++17", "-O0", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC"]
     flags += ["-DBACKWARDS"] if backwards else []
     command = [str(compiler()), *flags, str(source), "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
