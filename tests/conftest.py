@@ -3,7 +3,8 @@
 A test that takes `backend`, `dtype` or `name` runs once for each that exists; a backend
 that is not chosen, or a dtype that a backend lacks, is not collected. `name` with `kwargs`
 goes through the variants of each optimizer, `engine` through the engines of a backend,
-`half` stands for the 16-bit dtypes, `viewing` for the backends whose arrays may be views.
+`half` stands for the 16-bit dtypes, `viewing` for the backends whose arrays may be views, `on_gpu`
+for those whose arrays the GPU engine serves.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         _parametrize(metafunc, "name", [(name,) for name in NAMES])
     if "viewing" in wanted:
         _parametrize(metafunc, "viewing", [(b,) for b in backends if b.views])
+    if "on_gpu" in wanted:
+        _parametrize(metafunc, "on_gpu", [(b,) for b in backends if "gpu" in b.engines])
     if {"backend", "dtype"} <= wanted:
         _parametrize(metafunc, "backend,dtype", [(b, d) for b in backends for d in b.dtypes])
     elif {"backend", "half"} <= wanted:

@@ -66,6 +66,17 @@ class Table:
     staging: list[tuple[Any, Any]] = field(default_factory=list)
 
 
+class _Stream:
+    """A stream as libraries hand it to each other."""
+
+    def __init__(self, address: int) -> None:
+        self._address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """Give the version of this protocol, and the address."""
+        return 0, self._address
+
+
 class Device:
     """One GPU.
 
@@ -100,8 +111,15 @@ class Device:
             if stream is None:
                 yield
                 return
-            with cuda.ExternalStream(stream, self._number):
+            with self._foreign(stream):
                 yield
+
+    def _foreign(self, stream: int) -> Any:
+        """Give another library's stream as one of CuPy's."""
+        cuda = self._cupy.cuda
+        if hasattr(cuda.Stream, "from_external"):  # CuPy 14 warns of the other way
+            return cuda.Stream.from_external(_Stream(stream))
+        return cuda.ExternalStream(stream, self._number)
 
     def table(self, values: np.ndarray[Any, Any]) -> Table:
         """Copy numbers to the device.
@@ -129,13 +147,13 @@ class Device:
         values : numpy.ndarray
             As many numbers of the same type.
         """
-        import cupyx
+        from cupyx import empty_pinned
 
         stream = self._cupy.cuda.get_current_stream()
         # A buffer may be written again once the copy out of it is over.
         free = next((pair for pair in table.staging if pair[1].done), None)
         if free is None:
-            room = cupyx.empty_pinned(table.memory.shape, table.memory.dtype)
+            room = empty_pinned(table.memory.shape, table.memory.dtype)
             free = room, self._cupy.cuda.Event(disable_timing=True)
             table.staging.append(free)
         room, copied = free
@@ -174,13 +192,14 @@ class Device:
         """
         if program.name not in self._kernels:
             module = self._cupy.RawModule(code=program.source, options=OPTIONS, backend="nvrtc")
+            # A fault of the compiler shows here, before anything has changed.
+            with self._cupy.cuda.Device(self._number):
+                module.compile()
             function = module.get_function(program.name)
 
             def launch(blocks: int, arguments: tuple[Any, ...]) -> None:
                 function((blocks,), (THREADS,), arguments)
 
-            with self._cupy.cuda.Device(self._number):
-                function.compile()
             self._kernels[program.name] = launch
         return self._kernels[program.name]
 
