@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from arrayoptim.engines._gpu_arrays import LIBRARIES
 from backends import BACKENDS, HALVES
+from gpu_on_host import NumPyOnHost
 from optimizers_under_test import CASES, NAMES
 
 settings.register_profile(
@@ -26,6 +28,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("suite")
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> NumPyOnHost:
+    """Take NumPy arrays for arrays on GPUs, and the host for these."""
+    library = NumPyOnHost()
+    monkeypatch.setitem(LIBRARIES, "numpy", library)
+    return library
 
 
 def pytest_configure(config: pytest.Config) -> None:

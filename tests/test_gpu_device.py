@@ -11,7 +11,8 @@ import arrayoptim as ao
 from backends import NUMPY, TestBackend, np_dtype
 from optimizers_under_test import make, same
 from test_cpu_engine import draw
-from test_gpu_engine import OPTIONS, SHAPES
+from test_gpu_engine import OPTIONS
+from test_gpu_kernels import SHAPES
 
 
 def trained(

@@ -125,6 +125,7 @@ class Batch:
     ) -> None:
         self._rule, self._dtypes, self.places, self._params = rule, dtypes, places, params
         self._library, self._device = where
+        self._orders = [(tuple(p.shape), self._library.strides(p)) for p in params]
         self.kind, self.compute = dtypes["p"], COMPUTE[dtypes["p"]]
         # The slots stay where they are as long as somebody holds them.
         self._held = [{name: held[name] for name in dtypes if name != "p"} for held in slots]
@@ -152,13 +153,14 @@ class Batch:
         # All gradients that a launch reads are of one data type.
         kind = own if not real else kinds.pop() if len(kinds) == 1 else COMPUTE[own]
         self.kind = kind
-        for k, p in zip(self.places, self._params, strict=True):
+        for k, p, order in zip(self.places, self._params, self._orders, strict=True):
             g = grads[k]
-            if g is not None and (
-                backend_of(g).dtype(g) != kind
-                or self._library.refusal(g)
-                or not same_order(self._library, g, p)
-            ):
+            if g is None:
+                continue
+            # Most gradients have the very strides of their parameter, which has no gaps.
+            ordered = (tuple(g.shape), self._library.strides(g)) == order
+            good = backend_of(g).dtype(g) == kind and self._library.refusal(g) is None
+            if not (good and (ordered or same_order(self._library, g, p))):
                 grads[k] = self._library.conform(g, p, kind)
 
     def prepare(self, values: Mapping[str, Any], gradients: int) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from .._norms import BLOCK
 from .._overlap import Stretches
 from .._rule import Rule
 from .._typing import Array
+from ..gradients import Pending
 from ._cpu_addresses import reals
 from ._cpu_sweep import STAGE_SLOTS
 from ._gpu_arrays import Library, library_of
@@ -79,6 +81,7 @@ class Portion:
                 for kinds, mine in groups.items()
             ]
         self._norms: _Norms | None = None
+        self._taken: tuple[list[Array | None], tuple[int, bool, Any]] | None = None
 
     def _active(self) -> contextlib.AbstractContextManager[None]:
         return self._device.active(self._library.stream(self._number))
@@ -173,8 +176,12 @@ class Portion:
         callable
             Launches the step.
         """
+        taken, self._taken = self._taken, None
         with self._active():
-            gradients, _, keep = self._taken_up(grads)
+            # The pass that has found the norm for this step has just looked at the gradients.
+            if not (taken and _waits(values) and all(map(operator.is_, taken[0], grads))):
+                taken = list(grads), self._taken_up(grads)
+            gradients, _, keep = taken[1]
             runs = [batch.prepare(values[batch.compute], gradients) for batch in self._batches]
 
         def sweep(keep: Any = keep) -> None:
@@ -214,14 +221,25 @@ class Portion:
             The sums; 0 for None.
         """
         with self._active():
-            return self._device.read(self._passed(grads).sums)[: len(self._params)]
+            sums = self._device.read(self._passed(grads).sums)[: len(self._params)]
+        self._taken = None
+        return sums
 
     def _passed(self, grads: Sequence[Array | None]) -> _Norms:
         if self._norms is None:
             self._norms = _Norms(self._device, self._sizes)
-        table, shifted, _ = self._taken_up(grads)
-        self._norms.launch(table, shifted)
+        taken = self._taken_up(grads)
+        self._norms.launch(*taken[:2])
+        self._taken = list(grads), taken
         return self._norms
+
+
+def _waits(values: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a step takes its clip factor from the device."""
+    scales = (numbers.get("scale") for numbers in values.values())
+    return any(
+        isinstance(x, Pending) or getattr(x, "dtype", None) == np.dtype(object) for x in scales
+    )
 
 
 class _Norms:
