@@ -176,17 +176,11 @@ def _element(
 def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: int) -> str:
     """Write the kernel: each block finds its chunk, and steps it in packs where it is aligned."""
     columns = [(name, dtype) for name, dtype in streams[1:]]
-    arguments = ", ".join(f"double n_{name}" for name in numbers)
-    last = f", {arguments}" if arguments else ""
+    arguments = "".join(f", double n_{name}" for name in numbers)
     fetched = [
         f"{_TYPES[dtype]} *a_{name} = ({_TYPES[dtype]} *)pointers[{len(columns)} * t + {k}];"
         for k, (name, dtype) in enumerate(columns)
     ]
-    scalars = []
-    for k, name in enumerate(numbers):
-        value = f"(own ? own[{k}] : n_{name})"
-        value = f"(norm ? clip_factor(*norm, {value}) : {value})" if name == "scale" else value
-        scalars.append(f"c.{_cpp(name)} = (real){value};")
     addresses = " | ".join(f"(whole)a_{name}" for name, _ in streams)
     called = ", ".join(f"a_{name}" for name, _ in streams)
     lines = [
@@ -196,7 +190,7 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: i
         *fetched,
         f"const double *own = table ? table + {len(numbers)} * t : 0;",
         "Numbers c;",
-        *scalars,
+        *(_scalar(k, name) for k, name in enumerate(numbers)),
         "const whole start = (whole)CHUNK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
         "const whole stop = size - start < CHUNK ? size : start + CHUNK;",
         f"const bool aligned = (({addresses}) & 15) == 0;",
@@ -212,9 +206,16 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: i
         [
             "KERNEL @NAME@(",
             "    const int *chunks, const whole *sizes, const int *leaves, const whole *pointers,",
-            "    const whole *gradients, const double *norm, const double *table",
-            f"    {last}) {{",
+            f"    const whole *gradients, const double *norm, const double *table{arguments}) {{",
             *(f"    {line}" for line in lines),
             "}",
         ]
     )
+
+
+def _scalar(k: int, name: str) -> str:
+    """Take a number from the tensor's own row or from the arguments; there may be a norm to it."""
+    value = f"(own ? own[{k}] : n_{name})"
+    if name == "scale":
+        value = f"(norm ? clip_factor(*norm, {value}) : {value})"
+    return f"c.{_cpp(name)} = (real){value};"
