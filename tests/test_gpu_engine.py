@@ -59,10 +59,10 @@ def test_every_option(options: dict[str, Any], host: NumPyOnHost) -> None:
 
 
 def test_every_optimizer(name: str, host: NumPyOnHost) -> None:
-    """With everything in one launch."""
+    """With everything in one launch; rules that compare norms are left to the array engine."""
     options = {"clipnorm": 0.5, "weight_decay": 0.1, "ema_momentum": 0.9}
     found = train("auto", make(name, **options), ["float32"])
-    assert host.devices[0].launches
+    assert bool(host.devices[0].launches) == (make(name).rule.kind == "elementwise")
     same(found, train("array", make(name, **options), ["float32"]))
 
 

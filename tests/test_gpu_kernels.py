@@ -23,12 +23,12 @@ from gpu_on_host import NumPyOnHost, compiler, off_by_one
 from optimizers_under_test import make, same
 from test_cpu_engine import (
     PARTS,
+    RULES,
     VALUES,
     coefficients,
     column,
     copies,
     draw,
-    rules,
     state_of,
     typed,
 )
@@ -36,6 +36,8 @@ from test_cpu_engine import (
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
 
+FUSED = [rule for rule in dict.fromkeys(RULES) if rule.kind == "elementwise"]
+rules = pytest.mark.parametrize("rule", FUSED, ids=[rule.name for rule in FUSED])
 SHAPES = [(3, 5), (), (0, 4), (2 * CHUNK + 13,), (17, 33), (1,), (CHUNK,)]
 
 

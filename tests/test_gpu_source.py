@@ -14,8 +14,7 @@ from arrayoptim.engines._gpu_device import OPTIONS
 from arrayoptim.engines._gpu_norm import NORM
 from arrayoptim.engines._gpu_prelude import PRELUDE
 from optimizers_under_test import make
-from test_cpu_engine import rules
-from test_gpu_kernels import programs
+from test_gpu_kernels import programs, rules
 
 ARCHITECTURES = ["compute_80", pytest.param("compute_90", marks=pytest.mark.slow)]
 

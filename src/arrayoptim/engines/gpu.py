@@ -61,6 +61,8 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
 
 @cache
 def _unprintable(rule: Rule) -> str | None:
+    if rule.kind == "tensorwise":
+        return f"the rule {rule.name} measures whole tensors, which no kernel does yet"
     if rule.kind != "elementwise":
         return f"the rule {rule.name} is no loop over elements"
     try:
