@@ -192,3 +192,15 @@ def test_mutants_are_noticed(host: NumPyOnHost, monkeypatch: pytest.MonkeyPatch)
             patch.setattr(_gpu_batches, "sweep_program", broken)
             with pytest.raises(AssertionError):
                 test_every_option({"clipvalue": 0.1}, host)
+
+
+def test_scaled_gradients(host: NumPyOnHost) -> None:
+    """The host finds the true norm of gradients that come scaled."""
+    found = []
+    for engine in ("gpu", "array"):
+        optimizer, params = make("Adam", clipnorm=0.5), draw(1, SHAPES, "float32")
+        with ao.engine(engine):
+            optimizer._apply(draw(2, SHAPES, "float32"), params, 0.125)
+        found.append(params)
+    assert host.devices[0].waits == 1
+    same(*found)

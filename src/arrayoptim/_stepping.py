@@ -314,7 +314,7 @@ class Stepping(Formula):
         assert state is not None
         assert self._assignment is not None
         values = self._values(state)
-        norm = self._norm(values[0], gradients, prepared)
+        norm = self._norm(values[0], gradients, prepared, unscale)
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
             return leaves
