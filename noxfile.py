@@ -58,6 +58,7 @@ def check(session: nox.Session, name: str, *options: str) -> None:
     """
     needed, variables = backends(name)
     examples = [*DOCTEST, "tests", *EXAMPLES[:2]] if name == "all" else []
+    needed += group("gpu_source") if name == "all" else []
     session.install("-e", ".[demo]", *group("coverage"), *needed)
     session.run("pytest", *PARALLEL, *options, *examples, *session.posargs, env=variables)
 
@@ -118,6 +119,23 @@ def doctest(session: nox.Session, backend: str) -> None:
     needed, variables = backends(backend)
     session.install("-e", ".", *group("test"), *needed)
     session.run("pytest", *DOCTEST, *EXAMPLES, *session.posargs, env=variables)
+
+
+@nox.session(python=FULL)
+def gpu_source(session: nox.Session) -> None:
+    """Compile the kernels of the GPU engine, and run them on the CPU; no GPU is needed."""
+    session.install("-e", ".", *group("gpu_source"))
+    _, variables = backends("numpy")
+    tests = [f"tests/test_gpu_{name}.py" for name in ("source", "kernels", "engine", "choice")]
+    session.run("pytest", *PARALLEL, *tests, *session.posargs, env=variables)
+
+
+@nox.session(python=FULL)
+def gpu(session: nox.Session) -> None:
+    """Test on a GPU, on CuPy arrays and torch CUDA tensors (CUDA 12)."""
+    session.install("-e", ".[demo]", "cupy-cuda12x[ctk]", *group("test"), TORCH)
+    variables = {"ARRAYOPTIM_TEST_BACKENDS": "cupy,torch_cuda"}
+    session.run("pytest", *session.posargs, env=variables)
 
 
 @nox.session(python=FULL)

@@ -93,6 +93,18 @@ def _torch() -> TestBackend:
     return TestBackend("torch", convert, to_numpy, EVERY, **ON_THE_HOST, elsewhere=elsewhere)
 
 
+def _torch_cuda() -> TestBackend:
+    host = _torch()
+    convert, engines = (lambda array: host.convert(array).cuda()), _gpu_engines()
+    return TestBackend(
+        "torch_cuda", convert, host.to_numpy, EVERY, in_place=True, views=True, engines=engines
+    )
+
+
+def _gpu_engines() -> tuple[str, ...]:
+    return ("array", "gpu") if _usable("cupy") else ("auto",)
+
+
 def _jax() -> TestBackend:
     jax = importlib.import_module("jax")
     jax.config.update("jax_enable_x64", True)  # float64 does not exist otherwise
@@ -118,7 +130,15 @@ def _array_api_strict() -> TestBackend:
 def _cupy() -> TestBackend:
     cupy = importlib.import_module("cupy")
     dtypes = ("float16", *REALS, *COMPLEX)
-    return TestBackend("cupy", cupy.asarray, cupy.asnumpy, dtypes, in_place=True, views=True)
+    return TestBackend(
+        "cupy",
+        cupy.asarray,
+        cupy.asnumpy,
+        dtypes,
+        in_place=True,
+        views=True,
+        engines=_gpu_engines(),
+    )
 
 
 _MAKERS = {
@@ -127,12 +147,16 @@ _MAKERS = {
     "jax": _jax,
     "array_api_strict": _array_api_strict,
     "cupy": _cupy,
+    "torch_cuda": _torch_cuda,
 }
 
 
 def _usable(name: str) -> bool:
-    if importlib.util.find_spec(name) is None:
+    library = name.removesuffix("_cuda")
+    if importlib.util.find_spec(library) is None:
         return False
+    if name == "torch_cuda":
+        return bool(importlib.import_module("torch").cuda.is_available())
     if name != "cupy":
         return True
     try:

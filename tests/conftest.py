@@ -3,7 +3,8 @@
 A test that takes `backend`, `dtype` or `name` runs once for each that exists; a backend
 that is not chosen, or a dtype that a backend lacks, is not collected. `name` with `kwargs`
 goes through the variants of each optimizer, `engine` through the engines of a backend,
-`half` stands for the 16-bit dtypes, `viewing` for the backends whose arrays may be views.
+`half` stands for the 16-bit dtypes, `viewing` for the backends whose arrays may be views, `on_gpu`
+for those whose arrays the GPU engine serves.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from arrayoptim.engines._gpu_arrays import LIBRARIES
 from backends import BACKENDS, HALVES
+from gpu_on_host import NumPyOnHost
 from optimizers_under_test import CASES, NAMES
 
 collect_ignore_glob = [] if any(b.name == "torch" for b in BACKENDS) else ["test_torch_*.py"]
@@ -27,6 +30,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("suite")
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> NumPyOnHost:
+    """Take NumPy arrays for arrays on GPUs, and the host for these."""
+    library = NumPyOnHost()
+    monkeypatch.setitem(LIBRARIES, "numpy", library)
+    return library
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,6 +66,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         _parametrize(metafunc, "name", [(name,) for name in NAMES])
     if "viewing" in wanted:
         _parametrize(metafunc, "viewing", [(b,) for b in backends if b.views])
+    if "on_gpu" in wanted:
+        _parametrize(metafunc, "on_gpu", [(b,) for b in backends if "gpu" in b.engines])
     if {"backend", "dtype"} <= wanted:
         _parametrize(metafunc, "backend,dtype", [(b, d) for b in backends for d in b.dtypes])
     elif {"backend", "half"} <= wanted:

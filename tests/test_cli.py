@@ -82,6 +82,17 @@ def test_info_as_json(capsys: Captured) -> None:
     assert content["versions"]["numpy"] == np.__version__
 
 
+@pytest.mark.parametrize("reason", [None, "CuPy is not installed"])
+def test_info_says_what_the_gpu_engine_lacks(
+    capsys: Captured, monkeypatch: Patch, reason: str | None
+) -> None:
+    monkeypatch.setattr("arrayoptim._cli.info.obstacle", lambda: reason)
+    _, out, _ = call(capsys, "info", "--json")
+    found = json.loads(out)["engines"]["gpu"]
+    assert found["usable"] is (reason is None)
+    assert (reason or "CuPy arrays, torch tensors on GPUs") in found["note"]
+
+
 def test_a_missing_library_is_not_installed(monkeypatch: Patch) -> None:
     monkeypatch.setattr(cli_backends, "installed", lambda name: False)
     assert cli_backends.probe("torch").note == "not installed"

@@ -11,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
+from arrayoptim._arrays import NAMES
 from arrayoptim._cli import backends as cli_backends
 from arrayoptim._cli.demo import checkpoint, command, compare, course, network, plot, training
+from backends import BACKENDS
 from command_line import call, process
 
 Captured = pytest.CaptureFixture[str]
@@ -20,6 +22,7 @@ Patch = pytest.MonkeyPatch
 SMALL = ["--epochs", "1", "--batch-size", "96"]
 
 
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b.name in NAMES], ids=str)
 def test_demo_on_every_backend(capsys: Captured, tmp_path: Path, backend: Any) -> None:
     code, out, err = call(
         capsys, "demo", "sgd", "ADAM", "--backend", backend, "--output", tmp_path, *SMALL

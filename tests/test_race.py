@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
-from race import report, running, shapes
+from race import gpu, report, running, shapes
 from race.contests import CONTESTS, NUMPY, OURS
 from race.peer import Contest, Peer, Task
 from race.peers import limit, numpy_forms, ours
@@ -102,3 +103,26 @@ def test_a_process_that_died_is_an_error() -> None:
     with pytest.raises(Exception, match="exit code"):
         worker.ask(None)
     worker.close()
+
+
+def test_the_race_on_a_gpu_steps_as_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy stands for CuPy in what a user writes; the bytes are those of `explain`."""
+    monkeypatch.setitem(sys.modules, "cupy", np)
+    made: list[Any] = []
+    real = gpu.arrays
+
+    def arrays(*given: Any) -> list[Any]:
+        made.append(real(*given))
+        return made[-1]
+
+    monkeypatch.setattr(gpu, "arrays", arrays)
+    step = gpu.naive([(3, 4), (5,)])
+    for _ in range(10):
+        step()
+    for p in made[0]:
+        np.testing.assert_allclose(p, 0.01, rtol=1e-4)
+    options = {28: {}, 40: gpu.COMPOSITE, 20: {"state_dtype": "bfloat16"}}
+    for _, _, moved, peers in gpu.contests():
+        groups = ao.explain([np.zeros(1000, np.float32)], ao.Adam(**options[moved])).groups
+        norm = 4 if moved == 40 else 0
+        assert sum(group.bytes for group in groups) / 1000 + norm == moved and peers

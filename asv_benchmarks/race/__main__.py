@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from . import accuracy, memory, report
+from . import accuracy, gpu, memory, report
 from .chart import draw
 from .contests import CONTESTS, peers
 from .machine import processor
@@ -33,6 +33,7 @@ def options(arguments: Sequence[str] | None = None) -> Namespace:
     add("--peers", nargs="+", choices=peers(), help="against whom (all that are installed)")
     add("--repeats", type=int, default=30, help="rounds of each contest (30)")
     add("--output", type=Path, default=OUTPUT, help="folder for race.md and race.png (build/race)")
+    add("--gpu", action="store_true", help="on a GPU instead: CuPy arrays, torch CUDA tensors")
     add("--quick", action="store_true", help="five rounds, of S1, S2 and S3")
     chosen = parser.parse_args(arguments)
     if chosen.quick:
@@ -50,12 +51,16 @@ def main() -> None:
         sys.stdout.write(f"{part}\n")
         sys.stdout.flush()
         parts.append(part)
-    (chosen.output / "race.md").write_text("\n".join(parts), encoding="utf-8")
+    name = "race_gpu.md" if chosen.gpu else "race.md"
+    (chosen.output / name).write_text("\n".join(parts), encoding="utf-8")
     say(f"written to {chosen.output}")
 
 
 def measured(chosen: Namespace) -> Iterator[str]:
     """Measure what is asked for; give the parts of the report, each when it is ready."""
+    if chosen.gpu:
+        yield from gpu.measured(chosen.repeats)
+        return
     yield report.heading()
     for group in chosen.groups:
         if group in CONTESTS:

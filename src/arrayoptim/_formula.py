@@ -228,11 +228,17 @@ class Formula(Options, ABC):
         values: dict[str, Any],
         gradients: Sequence[Array | None],
         prepared: Prepared | None = None,
+        unscale: float = 1.0,
     ) -> Scalar | None:
         """Give the global norm of the gradients where a stage of the step needs it."""
         if values["clipnorm"] is None and values["nonfinite"] == "ignore":
             return None
-        return global_norm(gradients, prepared.squares(gradients) if prepared else {})
+        if prepared is None:
+            return global_norm(gradients)
+        # Whether to go on, and the true size of scaled gradients, are for the host to say.
+        stays = values["nonfinite"] == "ignore" and unscale == 1.0
+        pending = prepared.norm(gradients) if stays else None
+        return global_norm(gradients, prepared.squares(gradients)) if pending is None else pending
 
     def _refuses(self, norm: Scalar, iterations: int) -> bool:
         if self.nonfinite == "ignore" or np.isfinite(float(norm)):

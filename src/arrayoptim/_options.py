@@ -182,4 +182,6 @@ def _clipping(
     if h.clipnorm is None:
         return {"scale": unscale, "bound": bound}
     true = norm if unscale == 1.0 or norm is None else norm * unscale
-    return {"scale": clip_factor(true, h.clipnorm) * unscale, "bound": bound}
+    factor = clip_factor(true, h.clipnorm)
+    # A factor that only a device knows cannot be multiplied.
+    return {"scale": factor if unscale == 1.0 else factor * unscale, "bound": bound}

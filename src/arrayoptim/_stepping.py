@@ -124,13 +124,15 @@ class Stepping(Formula):
             assert self._state is not None
             self._state.scalars = new
 
-    def _explained(self, params: Tree) -> tuple[list[tuple[Array, Any, str | None]], Prepared]:
-        """Give each parameter with its slots and why the CPU engine does not serve it."""
+    def _explained(
+        self, params: Tree
+    ) -> tuple[list[tuple[Array, Any, str | None, str | None]], Prepared]:
+        """Give each parameter with its slots, its fused engine, and why it has none."""
         leaves, structure = flatten(params)
         with self._lock:
             prepared = self._prepare(leaves, structure)
             assert self._state is not None
-            rows = zip(leaves, self._state.slots, prepared.reasons, strict=True)
+            rows = zip(leaves, self._state.slots, prepared.engines, prepared.reasons, strict=True)
             return [row for row in rows if row[0] is not None], prepared
 
     # ---- counters and scalar state
@@ -328,7 +330,7 @@ class Stepping(Formula):
         assert self._assignment is not None
         values = self._values(state)
         if norm is None:
-            norm = self._norm(values[0], gradients, prepared)
+            norm = self._norm(values[0], gradients, prepared, unscale)
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
             return leaves

@@ -11,6 +11,10 @@ from ._typing import Tree
 from .optimizer import Optimizer
 from .optimizers import get
 
+_FUSED = {
+    "cpu": "one compiled loop serves all of this kind",
+    "gpu": "one kernel serves all of this kind",
+}
 ITEMSIZE = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "complex64": 8}
 
 
@@ -20,7 +24,7 @@ class Group:
 
     Attributes
     ----------
-    engine : {"cpu", "array", "array, compiled"}
+    engine : {"cpu", "gpu", "array", "array, compiled"}
         The engine.
     reason : str
         Why this one.
@@ -31,8 +35,8 @@ class Group:
     bytes : int
         What a step has to read and write at least: parameters, gradients and state.
     bandwidth : float or None
-        Bytes per second of the last step's sweep; None before the first step, and where no single
-        loop does the work.
+        Bytes per second of the CPU engine's last sweep; None before the first step, and where
+        another engine does the work.
     """
 
     engine: str
@@ -103,10 +107,10 @@ def explain(params: Tree, optimizer: str | Optimizer = "adam") -> Explanation:
     optimizer = get(optimizer)
     leaves, prepared = optimizer._explained(params)
     found: dict[tuple[str, str, str, str], list[tuple[int, int]]] = {}
-    for p, slots, reason in leaves:
+    for p, slots, engine, reason in leaves:
         library, dtype = backend_of(p), backend_of(p).dtype(p)
         name = "array, compiled" if library.compiles else "array"
-        kind = (name, reason) if reason else ("cpu", "one compiled loop serves all of this kind")
+        kind = (engine, _FUSED[engine]) if engine else (name, str(reason))
         held = sum(2 * _bytes(s) for s in slots.values())
         moved = held + 2 * _bytes(p) + _bytes(p)
         found.setdefault((*kind, library.name, dtype), []).append((prod(p.shape), moved))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,22 @@ from ._trees import Structure, flatten
 from ._typing import Array, Scalar, Tree
 
 _TINY = 2.0**-900
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A norm that only a device knows, or the clip factor that follows from it.
+
+    Attributes
+    ----------
+    norm : object
+        Where on the device the norm will be.
+    bound : float
+        Its bound; 0 is no bound.
+    """
+
+    norm: Any
+    bound: float = 0.0
 
 
 def clip_norm(g: Array, c: Scalar, n: Scalar) -> Array:
@@ -54,6 +71,8 @@ def clip_value(g: Array, c: Scalar) -> Array:
 
 def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
     """Give what gradients of that norm are multiplied with to respect a bound; 0 is no bound."""
+    if isinstance(norm, Pending):
+        return replace(norm, bound=float(bound))
     if is_array(norm) and backend_of(norm).compiles:
         xp = backend_of(norm).xp
         return xp.where((bound > 0) & (norm >= bound), bound / norm, 1.0)
@@ -84,14 +103,19 @@ def global_norm(
     if compiled and len(compiled) == len({backend_of(g) for g in given}):
         return _compiled_norm(compiled.pop())(given)
     known = squares or {}
-    total = sum(
-        known[i] if i in known else square_sum(g) for i, g in enumerate(gradients) if g is not None
-    )
+    total = 0.0
+    for i, g in enumerate(gradients):
+        if g is not None:
+            # One after another: the built-in sum compensates from Python 3.12 on.
+            total += known[i] if i in known else square_sum(g)
     if _TINY < total < math.inf or any(not _all_finite(g) for g in given):
         return math.sqrt(total)
     # Squares of float64 entries above 1e154 overflow, those below 1e-154 vanish: move them nearer.
     scale = 2.0 ** (600 if total <= _TINY else -600)
-    return math.sqrt(sum(square_sum(g, scale) for g in given)) / scale
+    total = 0.0
+    for g in given:
+        total += square_sum(g, scale)
+    return math.sqrt(total) / scale
 
 
 @cache

@@ -49,7 +49,7 @@ def make(task: Task) -> Stepper:
     """Step parameters by their ``.grad``."""
     params = parameters(task.shape)
     if task.optimizer == "composite":
-        return Stepper(_composite(task.form, params))
+        return Stepper(composite(task.form, params))
     restore = _restoring(params) if task.optimizer == "nesterov" else nothing
     return Stepper(optimizer(task.optimizer, task.form, params).step, restore)
 
@@ -61,7 +61,7 @@ def _restoring(params: list[torch.nn.Parameter]) -> Callable[[], None]:
     return lambda: torch._foreach_copy_(grads, kept)
 
 
-def _composite(form: str, params: list[torch.nn.Parameter]) -> Callable[[], None]:
+def composite(form: str, params: list[torch.nn.Parameter]) -> Callable[[], None]:
     """Clip by the global norm, decay and step, then average the parameters."""
     kind = "foreach" if form == "foreach" else "fused"
     opt: Any = torch.optim.AdamW(params, lr=1e-3, weight_decay=0.01, **FORMS[kind])

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from .. import __version__
 from .._arrays import NAMES
-from ..engines.choice import MODES
+from ..engines._gpu_device import obstacle
 from .backends import Probe, installed, probe
 from .table import table
 
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         0.
     """
     backends = [probe(name) for name in NAMES]
-    engines = [_array(), _cpu(), _gpu(backends), _trace(backends)]
+    engines = [_array(), _cpu(), _gpu(), _trace(backends)]
     if arguments.json:
         content = {
             "versions": versions(),
@@ -98,19 +98,12 @@ def _cpu() -> Probe:
     return Probe("cpu", True, f"NumPy arrays, torch tensors on the CPU; {threads} threads")
 
 
-def _gpu(backends: Sequence[Probe]) -> Probe:
-    """Say whether a GPU is within reach of CuPy or torch."""
-    if "gpu" not in MODES:
-        return Probe("gpu", False, "not in this version; the array engine serves arrays on GPUs")
-    usable = {found.name for found in backends if found.usable}
-    served = ["CuPy arrays"] if "cupy" in usable else []
-    if "torch" in usable:
-        import torch
-
-        served += ["torch tensors on GPUs"] if torch.cuda.is_available() else []
-    if served:
-        return Probe("gpu", True, ", ".join(served))
-    return Probe("gpu", False, "needs a GPU that CuPy or torch can use")
+def _gpu() -> Probe:
+    """Say whether kernels can be launched on a GPU, or what is missing."""
+    reason = obstacle()
+    if reason is None:
+        return Probe("gpu", True, "CuPy arrays, torch tensors on GPUs")
+    return Probe("gpu", False, f"{reason}; the array engine serves arrays on GPUs")
 
 
 def _trace(backends: Sequence[Probe]) -> Probe:

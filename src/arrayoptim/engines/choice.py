@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import import_module
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +17,13 @@ from .._arrays import backend_of
 from .._overlap import Stretches, bounds
 from .._storage import Layout
 from .._typing import Array
+from ..gradients import Pending
 from .array import Slots, Step, sweep
 
-if TYPE_CHECKING:
-    from .cpu import Plan
+FUSED = ("cpu", "gpu")
+"""The engines that do a whole step in one loop."""
 
-MODES = ("auto", "array", "cpu")
+MODES = ("auto", "array", *FUSED)
 """Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
 
 _FORCED: ContextVar[str | None] = ContextVar("arrayoptim_engine", default=None)
@@ -50,9 +52,10 @@ def engine(name: str) -> Iterator[None]:
 
     Parameters
     ----------
-    name : {"auto", "array", "cpu"}
+    name : {"auto", "array", "cpu", "gpu"}
         ``"auto"`` takes the fastest for each array; ``"array"`` the one that is the specification;
-        ``"cpu"`` the fused loops, and a ValueError where they cannot serve an array.
+        ``"cpu"`` the fused loops and ``"gpu"`` the fused kernels, each with a ValueError where it
+        cannot serve an array.
 
     Raises
     ------
@@ -96,8 +99,10 @@ class Prepared:
 
     Attributes
     ----------
+    engines : list of str or None
+        For each parameter the fused engine that serves it; None where none does.
     reasons : list of str or None
-        For each parameter why the CPU engine does not serve it; None where it does.
+        For each parameter why none does; None where one does.
     others : list of int
         Places of the parameters that the array engine serves.
     seconds : float or None
@@ -115,35 +120,29 @@ class Prepared:
     ) -> None:
         self._key = mode(), key
         rows = zip(layouts, leaves, slots, strict=True)
-        self.reasons = [None if p is None else _refusal(layout, p, s) for layout, p, s in rows]
+        found = [(None, None) if p is None else _server(layout, p, s) for layout, p, s in rows]
+        self.engines, self.reasons = [list(column) for column in zip(*found)] or [[], []]
         present = [i for i, p in enumerate(leaves) if p is not None]
-        self.others = [i for i in present if self.reasons[i] is not None]
+        self.others = [i for i in present if self.engines[i] is None]
         self.seconds: float | None = None
-        if mode() == "cpu" and self.others:
+        if mode() in FUSED and self.others:
             path, reason = paths[self.others[0]], self.reasons[self.others[0]]
-            raise ValueError(f'engine "cpu" cannot serve parameter {path!r}: {reason}')
-        served: dict[Layout, list[int]] = {}
+            raise ValueError(f'engine "{mode()}" cannot serve parameter {path!r}: {reason}')
+        served: dict[tuple[str, Layout], list[int]] = {}
         for i in present:
-            layout = layouts[i]
-            if self.reasons[i] is None and layout is not None:
-                served.setdefault(layout, []).append(i)
-        self._plans: dict[Layout, _Served] = {}
-        if served:
-            from .cpu import Plan
-
-            occupied = Stretches()
-            for layout, places in served.items():
-                take = _taker(places, len(leaves))
-                plan = Plan(
-                    layout.rule,
-                    take(leaves),
-                    take(slots),
-                    paths=take(paths),
-                    places=places,
-                    threads=threads,
-                    occupied=occupied,
-                )
-                self._plans[layout] = _Served(plan, places, take)
+            name, layout = self.engines[i], layouts[i]
+            if name is not None and layout is not None:
+                served.setdefault((name, layout), []).append(i)
+        self._plans: dict[tuple[str, Layout], _Served] = {}
+        occupied = Stretches()
+        for (name, layout), places in served.items():
+            take = _taker(places, len(leaves))
+            arrays = layout.rule, take(leaves), take(slots)
+            known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
+            if name == "cpu":
+                known |= {"places": places, "threads": threads}
+            plan = _module(name).Plan(*arrays, **known)
+            self._plans[name, layout] = _Served(plan, places, take)
 
     def fits(self, leaves: Sequence[Array | None], key: Any) -> bool:
         """Whether this still holds for these parameters, which may have moved."""
@@ -152,33 +151,46 @@ class Prepared:
         return all(served.plan.fits(served.take(leaves)) for served in self._plans.values())
 
     def squares(self, grads: Sequence[Array | None]) -> dict[int, float]:
-        """Give the sum of squares of each gradient that the CPU engine serves."""
+        """Give the sum of squares of each gradient that a fused engine serves."""
         found: dict[int, float] = {}
         for served in self._plans.values():
             sums, _ = served.plan.sums_of_squares(served.take(grads))
             found |= zip(served.places, sums, strict=True)
         return found
 
+    def norm(self, grads: Sequence[Array | None]) -> Pending | None:
+        """Leave the norm of all gradients on the one device where they are; None otherwise."""
+        if len(self._plans) != 1 or any(grads[i] is not None for i in self.others):
+            return None
+        (((name, _), served),) = self._plans.items()
+        table = served.plan.norm(served.take(grads)) if name == "gpu" else None
+        return None if table is None else Pending(table)
+
     def served(self, steps: Sequence[Step], grads: Sequence[Array | None]) -> Callable[[], None]:
-        """Make ready the step of the parameters that the CPU engine serves.
+        """Make ready the step of the parameters that fused engines serve.
 
         Raises
         ------
         TypeError, ValueError
             If a gradient does not fit its parameter.
         """
-        runs = []
+        runs: dict[str, list[Callable[[], None]]] = {name: [] for name in FUSED}
         for step in steps:
-            served = self._plans.get(step.layout)
-            if served is not None:
-                values = {compute: served.own(row) for compute, row in step.values.items()}
-                runs.append(served.plan.prepare(served.take(grads), values, step.seed))
+            for name in FUSED:
+                served = self._plans.get((name, step.layout))
+                if served is not None:
+                    values = {compute: served.own(row) for compute, row in step.values.items()}
+                    run = served.plan.prepare(served.take(grads), values, step.seed)
+                    runs[name].append(run)
 
         def timed() -> None:
-            start = perf_counter()
-            for run in runs:
+            # A GPU is still at work when its launches return.
+            for run in runs["gpu"]:
                 run()
-            self.seconds = perf_counter() - start if runs else None
+            start = perf_counter()
+            for run in runs["cpu"]:
+                run()
+            self.seconds = perf_counter() - start if runs["cpu"] else None
 
         return timed
 
@@ -187,7 +199,7 @@ class Prepared:
     ) -> Sequence[Array | None]:
         """Copy those gradients of the other parameters whose memory the step writes.
 
-        The CPU engine, which steps first, does so itself.
+        The fused engines, which step first, do so themselves.
         """
         asked = [i for i in self.others if grads[i] is not None and backend_of(grads[i]).mutable]
         if not asked:
@@ -220,7 +232,7 @@ class Prepared:
 class _Served:
     """A plan with its part of the tree."""
 
-    plan: Plan
+    plan: Any
     places: list[int]
     take: Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -238,14 +250,21 @@ def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[
     return lambda items: [items[i] for i in places]
 
 
-def _refusal(layout: Layout | None, p: Array, slots: Slots) -> str | None:
+def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, str | None]:
+    """Give the fused engine that serves a parameter, or why none does."""
     assert layout is not None
     if mode() == "array":
-        return "the array engine was asked for"
+        return None, "the array engine was asked for"
     backend = backend_of(p)
     if not backend.writable(p):
-        return f"{backend.name} arrays of this kind cannot be written"
-    # The compiler behind it takes longer to import than all the rest.
-    from .cpu import refusal
+        return None, f"{backend.name} arrays of this kind cannot be written"
+    from ._gpu_arrays import library_of
 
-    return refusal(layout.rule, p, slots)
+    name = mode() if mode() in FUSED else "cpu" if library_of(p) is None else "gpu"
+    reason = _module(name).refusal(layout.rule, p, slots)
+    return (name, None) if reason is None else (None, reason)
+
+
+def _module(name: str) -> Any:
+    # The compiler behind the CPU engine takes longer to import than all the rest.
+    return import_module(f".{name}", __package__)

@@ -1,0 +1,195 @@
+"""The race on a GPU: events of the device around each step, and the time with Python.
+
+All peers run in one process, one after another, on float32 arrays; JAX, whose streams are its own,
+is timed by the clock alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from importlib.util import find_spec
+from math import prod
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from .machine import versions
+from .report import table
+from .running import say
+from .shapes import SHAPES, Shapes
+
+LISTS: dict[str, Shapes] = {
+    SHAPES["S1"][0]: SHAPES["S1"][1],
+    SHAPES["S5"][0]: SHAPES["S5"][1],
+    "1 of 100,000,000": [(100_000_000,)],
+}
+COMPOSITE = {"clipnorm": 1.0, "weight_decay": 0.01, "ema_momentum": 0.999}
+Step = Callable[[], object]
+Contest = tuple[str, Shapes, int, dict[str, Callable[[Shapes], Step]]]
+
+
+def ours(library: str, **options: Any) -> Callable[[Shapes], Step]:
+    """Return what makes a step of this library's Adam."""
+
+    def make(shapes: Shapes) -> Step:
+        import arrayoptim as ao
+
+        params, grads = arrays(library, shapes, 0.02), arrays(library, shapes, 0.01)
+        optimizer = ao.Adam(**options)
+        with ao.engine("gpu"):
+            optimizer.apply(grads, params)
+        return lambda: optimizer.apply(grads, params)
+
+    return make
+
+
+def arrays(library: str, shapes: Shapes, value: float) -> list[Any]:
+    """Make arrays on the GPU."""
+    if library == "cupy":
+        import cupy
+
+        return [cupy.full(shape, value, cupy.float32) for shape in shapes]
+    import torch
+
+    return [torch.full(shape, value, device="cuda") for shape in shapes]
+
+
+def parameters(shapes: Shapes) -> list[Any]:
+    """Make torch's parameters, with gradients."""
+    import torch
+
+    params = [torch.nn.Parameter(p) for p in arrays("torch", shapes, 0.02)]
+    for p, g in zip(params, arrays("torch", shapes, 0.01), strict=True):
+        p.grad = g
+    return params
+
+
+def torch_adam(form: str) -> Callable[[Shapes], Step]:
+    """Return what makes a step of torch's Adam."""
+    from .peers import torch_forms
+
+    return lambda shapes: torch_forms.optimizer("adam", form, parameters(shapes)).step
+
+
+def torch_composite(form: str) -> Callable[[Shapes], Step]:
+    """Return what makes a step of torch with clipping, decay and average."""
+    from .peers import torch_forms
+
+    return lambda shapes: torch_forms.composite(form, parameters(shapes))
+
+
+def naive(shapes: Shapes) -> Step:
+    """Make a step of Adam in CuPy, as a user writes it."""
+    import cupy
+
+    params, grads = arrays("cupy", shapes, 0.02), arrays("cupy", shapes, 0.01)
+    moments, squares = arrays("cupy", shapes, 0.0), arrays("cupy", shapes, 0.0)
+    steps = iter(range(1, 1 << 60))
+
+    def step() -> None:
+        t = next(steps)
+        for p, g, m, v in zip(params, grads, moments, squares, strict=True):
+            m[...] = 0.9 * m + 0.1 * g
+            v[...] = 0.999 * v + 0.001 * g * g
+            p -= 1e-3 * (m / (1 - 0.9**t)) / (cupy.sqrt(v / (1 - 0.999**t)) + 1e-8)
+
+    return step
+
+
+def optax_adam(shapes: Shapes) -> Step:
+    """Make a step of optax, compiled, its buffers given away."""
+    import jax
+    import optax
+
+    adam = optax.adam(1e-3)
+    params = [jax.numpy.full(shape, 0.02) for shape in shapes]
+    grads = [jax.numpy.full(shape, 0.01) for shape in shapes]
+
+    def update(held: Any, given: Any) -> Any:
+        updates, state = adam.update(given, held[1])
+        return optax.apply_updates(held[0], updates), state
+
+    compiled, held = jax.jit(update, donate_argnums=0), [(params, adam.init(params))]
+
+    def step() -> None:
+        held[0] = jax.block_until_ready(compiled(held[0], grads))
+
+    return step
+
+
+def contests() -> Iterator[Contest]:
+    """Give title, shapes, bytes per element and peers."""
+    ready = {name: bool(find_spec(name)) for name in ("torch", "jax", "optax")}
+    for name, shapes in LISTS.items():
+        peers = {"this library, CuPy arrays": ours("cupy"), "plain CuPy": naive}
+        if ready["torch"]:
+            peers["this library, torch tensors"] = ours("torch")
+            peers |= {f"torch, {form}": torch_adam(form) for form in ("fused", "foreach")}
+        if ready["jax"] and ready["optax"]:
+            peers["optax, jax.jit, donated"] = optax_adam
+        yield f"Adam, {name}", shapes, 28, peers
+    name, shapes = SHAPES["S5"]
+    peers = {"this library, CuPy arrays": ours("cupy", **COMPOSITE)}
+    if ready["torch"]:
+        peers["this library, torch tensors"] = ours("torch", **COMPOSITE)
+        peers |= {f"torch, {form}": torch_composite(form) for form in ("lerp", "averaged")}
+    yield f"Adam, clipped, decayed and averaged, {name}", shapes, 40, peers
+    if ready["torch"]:
+        peers = {"this library, state in bfloat16": ours("torch", state_dtype="bfloat16")}
+        yield f"Adam, state in bfloat16, {name}", shapes, 20, peers
+
+
+def timed(step: Step, repeats: int) -> tuple[float, float]:
+    """Return the median of the device's events, and the mean time with Python, in seconds."""
+    import cupy
+
+    found = []
+    for _ in range(3):
+        step()
+    for _ in range(repeats):
+        before, after = cupy.cuda.Event(), cupy.cuda.Event()
+        before.record()
+        step()
+        after.record()
+        after.synchronize()
+        found.append(cupy.cuda.get_elapsed_time(before, after) / 1e3)
+    start = perf_counter()
+    for _ in range(repeats):
+        step()
+    cupy.cuda.Device().synchronize()
+    return median(found), (perf_counter() - start) / repeats
+
+
+def bandwidth(repeats: int) -> float:
+    """Return the bytes a second that a copy on the device reads and writes."""
+    source, target = arrays("cupy", [(100_000_000,)] * 2, 1.0)
+    seconds, _ = timed(
+        lambda: target.data.copy_from_device_async(source.data, source.nbytes), repeats
+    )
+    return float(2 * source.nbytes / seconds)
+
+
+def measured(repeats: int) -> Iterator[str]:
+    """Measure all contests; give the parts of the report."""
+    import cupy
+
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    today, copied = datetime.now(timezone.utc).date().isoformat(), bandwidth(repeats)
+    found = ", ".join(f"{package} {number}" for package, number in versions().items())
+    yield f"# Race on a GPU\n\nMeasured on {today} on {name}; a copy: {copied / 1e9:,.0f} GB/s.\n"
+    yield f"{found}, cupy {cupy.__version__}.\n"
+    for title, shapes, moved, peers in contests():
+        rows = []
+        for label, make in peers.items():
+            say(f"{title}: {label}")
+            try:
+                device, whole = timed(make(shapes), repeats)
+            except Exception as error:  # a peer may fail in its own way
+                yield f"{label} is left out: {type(error).__name__}: {error}\n"
+                continue
+            share = moved * sum(map(prod, shapes)) / device / copied
+            rows.append([label, f"{1e3 * device:.3f}", f"{1e3 * whole:.3f}", f"{share:.2f}"])
+            cupy.get_default_memory_pool().free_all_blocks()
+        headers = ["peer", "device, ms", "with Python, ms", "share of a copy's bandwidth"]
+        yield f"## {title}\n\n{table(headers, rows)}"

@@ -1,0 +1,220 @@
+"""Tensors of the same dtypes on one device, which one launch sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .._arrays import backend_of
+from .._backend import COMPUTE
+from .._rule import Rule
+from .._typing import Array
+from ..gradients import Pending
+from ._cpu_addresses import reals
+from ._gpu_arrays import Library, dense
+from ._gpu_device import Device, Launch, Mirror
+from ._gpu_prelude import CHUNK
+from ._gpu_sweep import ITEMSIZE, Program, stages_of, sweep_program
+
+__all__ = ["Batch", "addresses", "chunks", "element_count", "program_of", "same_order"]
+
+Numbers = np.ndarray[Any, Any]
+
+
+def element_count(array: Array) -> int:
+    """Give the number of reals in an array: a complex number is two."""
+    parts = 1 if backend_of(array).dtype(array) in ITEMSIZE else 2
+    return parts * int(prod(array.shape))
+
+
+def chunks(sizes: Sequence[int], length: int) -> Numbers:
+    """Cut tensors.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Number of elements of each tensor.
+    length : int
+        Most elements of a chunk.
+
+    Returns
+    -------
+    numpy.ndarray
+        For each chunk the place of its tensor, and which of the tensor's chunks it is.
+    """
+    counts = -(-np.asarray(sizes, np.int64) // length)
+    tensor = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(tensor)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.stack([tensor, within], axis=1).astype(np.int32)
+
+
+def same_order(library: Library, array: Array, like: Array) -> bool:
+    """Whether an array has no gaps, and the shape and the order of another one."""
+    steps, wanted = library.strides(array), library.strides(like)
+    shape = tuple(array.shape)
+    return (
+        shape == tuple(like.shape)
+        and all(a == b for n, a, b in zip(shape, steps, wanted, strict=True) if n > 1)
+        and dense(shape, steps)
+    )
+
+
+def addresses(library: Library, arrays: Sequence[Array | None]) -> Numbers:
+    """Give the address of each array; 0 for None."""
+    found = [0 if array is None else library.address(array) for array in arrays]
+    return np.array(found, np.int64)
+
+
+def program_of(
+    rule: Rule, dtypes: Mapping[str, str], given: Sequence[str], gradients: str
+) -> Program:
+    """Give the kernel of a step.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    dtypes : mapping of str to str
+        The dtype of the parameters as ``p``, and of each slot, in the order of the pointer table.
+    given : sequence of str
+        Names of the numbers that the step has.
+    gradients : str
+        Dtype of the gradients.
+
+    Returns
+    -------
+    Program
+        The kernel.
+    """
+    labels = {name: f"s{k}" for k, name in enumerate(rule.slots)}
+    streams = [(labels.get(name, name), reals(dtype)) for name, dtype in dtypes.items()]
+    stages = stages_of(given, tuple(dtypes))
+    return sweep_program(rule, stages, [("g", reals(gradients)), *streams], COMPUTE[dtypes["p"]])
+
+
+class Batch:
+    """Some tensors of a device, and the tables of their addresses.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    dtypes : mapping of str to str
+        The dtype of the parameters as ``p``, and of each slot.
+    places : sequence of int
+        Places of the parameters among those of the device.
+    params : sequence of array
+        The parameters.
+    slots : sequence of mapping of str to array
+        The slots of each.
+    where : tuple of Library and Device
+        Whose arrays they are, and on which device.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        dtypes: Mapping[str, str],
+        places: Sequence[int],
+        params: Sequence[Array],
+        slots: Sequence[Mapping[str, Array]],
+        where: tuple[Library, Device],
+    ) -> None:
+        self._rule, self._dtypes, self.places, self._params = rule, dtypes, places, params
+        self._library, self._device = where
+        self._orders = [(tuple(p.shape), self._library.strides(p)) for p in params]
+        self.kind, self.compute = dtypes["p"], COMPUTE[dtypes["p"]]
+        # The slots stay where they are as long as somebody holds them.
+        self._held = [{name: held[name] for name in dtypes if name != "p"} for held in slots]
+        columns = [params, *([held[n] for held in self._held] for n in dtypes if n != "p")]
+        table = np.stack([addresses(self._library, column) for column in columns], axis=1)
+        sizes = [element_count(p) for p in params]
+        cut = chunks(sizes, CHUNK)
+        self._blocks = len(cut)
+        tables = cut, np.array(sizes, np.int64), np.array(places, np.int32), table
+        self._tables = [self._device.table(each) for each in tables]
+        self._row = Mirror(self._device)
+        self._programs: dict[Any, tuple[Program, Launch]] = {}
+
+    def settle(self, grads: list[Array | None]) -> None:
+        """Copy those gradients of the batch that a kernel cannot read as they are.
+
+        Parameters
+        ----------
+        grads : list of array or None
+            The gradients of all parameters of the device. Copies take their places.
+        """
+        found = [backend_of(g).dtype(g) for k in self.places if (g := grads[k]) is not None]
+        kinds, own = set(found), self._dtypes["p"]
+        real = own in ITEMSIZE
+        # All gradients that a launch reads are of one data type.
+        kind = own if not real else kinds.pop() if len(kinds) == 1 else COMPUTE[own]
+        self.kind = kind
+        for k, p, order in zip(self.places, self._params, self._orders, strict=True):
+            g = grads[k]
+            if g is None:
+                continue
+            # Most gradients have the very strides of their parameter, which has no gaps.
+            ordered = (tuple(g.shape), self._library.strides(g)) == order
+            good = backend_of(g).dtype(g) == kind and self._library.refusal(g) is None
+            if not (good and (ordered or same_order(self._library, g, p))):
+                grads[k] = self._library.conform(g, p, kind)
+
+    def prepare(self, values: Mapping[str, Any], gradients: int) -> Callable[[], None]:
+        """Make all ready for a step.
+
+        Parameters
+        ----------
+        values : mapping of str to object
+            The numbers of the step by name: one, or an array with one for each parameter of the
+            device. The clip factor may be a `Pending` one.
+        gradients : int
+            Address of the table of gradients.
+
+        Returns
+        -------
+        callable
+            Launches the step.
+        """
+        key = tuple(values), self.kind
+        if key not in self._programs:
+            program = program_of(self._rule, self._dtypes, *key)
+            self._programs[key] = program, self._device.kernel(program)
+        program, launch = self._programs[key]
+        columns = {name: _own(values[name], self.places) for name in program.numbers}
+        pending, columns = _clipping(columns)
+        if any(isinstance(column, list) for column in columns.values()):
+            full = [np.broadcast_to(column, len(self.places)) for column in columns.values()]
+            table = self._row.address(np.stack(full, axis=1).astype(np.float64))
+            numbers = [0.0] * len(columns)
+        else:
+            table, numbers = 0, [float(column) for column in columns.values()]
+        cut, sizes, leaves, pointers = (each.address for each in self._tables)
+        norm = 0 if pending is None else int(pending.norm.address)
+        arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *numbers)
+
+        def run() -> None:
+            if self._blocks:
+                launch(self._blocks, arguments)
+            self._library.wrote(self._params)
+
+        return run
+
+
+def _own(value: Any, places: Sequence[int]) -> Any:
+    """Give the numbers of some parameters where each has its own."""
+    return [value[k] for k in places] if isinstance(value, np.ndarray) and value.ndim else value
+
+
+def _clipping(columns: dict[str, Any]) -> tuple[Pending | None, dict[str, Any]]:
+    """Replace clip factors that only the device knows by their bounds; 0 is no bound."""
+    scale = columns.get("scale")
+    each = scale if isinstance(scale, list) else [scale]
+    pending = next((value for value in each if isinstance(value, Pending)), None)
+    if pending is None:
+        return None, columns
+    bounds = [value.bound if isinstance(value, Pending) else 0.0 for value in each]
+    return pending, columns | {"scale": bounds if isinstance(scale, list) else bounds[0]}

@@ -1,0 +1,111 @@
+"""From a rule or a stage to a function of CUDA C++, through its syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .._rule import VOCABULARY
+
+__all__ = ["UnprintableError", "printed"]
+
+_OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+_COMPARISONS = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+}
+
+
+class UnprintableError(ValueError):
+    """A function leaves the grammar of rules."""
+
+
+def printed(function: Callable[..., Any], name: str) -> str:
+    """Print a function that obeys the grammar of rules.
+
+    Parameters
+    ----------
+    function : callable
+        The function. Its last parameter is the array namespace.
+    name : str
+        What it is to be called.
+
+    Returns
+    -------
+    str
+        The text of a function of the same parameters, without the last, all of the type ``real``;
+        then come references, one for each result. Names get an underscore: a rule may call a
+        variable ``new``.
+
+    Raises
+    ------
+    UnprintableError
+        If a statement or expression is not in the grammar.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    definition = next(node for node in tree.body if isinstance(node, ast.FunctionDef))
+    parameters = [argument.arg for argument in definition.args.args][:-1]
+    known = set(parameters)
+    lines, results = [], 0
+    for statement in _without_docstring(definition.body):
+        if isinstance(statement, ast.Return) and statement.value is not None:
+            value = statement.value
+            values = value.elts if isinstance(value, ast.Tuple) else [value]
+            results = len(values)
+            # All results are computed before one is written: parameters may be their own results.
+            lines += [f"const real y{k} = {_expression(v)};" for k, v in enumerate(values)]
+            lines += [f"r{k} = y{k};" for k in range(results)]
+        elif isinstance(statement, ast.Assign):
+            lines.append(_assignment(statement, known))
+        else:
+            raise UnprintableError(f"{name}: {ast.unparse(statement)} is not a plain assignment")
+    signature = [f"real {parameter}_" for parameter in parameters]
+    signature += [f"real &r{k}" for k in range(results)]
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"FUNCTION void {name}({', '.join(signature)}) {{\n{body}}}\n"
+
+
+def _without_docstring(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    first = body[0]
+    skip = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    yield from body[1:] if skip else body
+
+
+def _assignment(statement: ast.Assign, known: set[str]) -> str:
+    target = statement.targets[0]
+    if not isinstance(target, ast.Name) or len(statement.targets) > 1:
+        raise UnprintableError(f"{ast.unparse(statement)}: only one plain name may be assigned")
+    # A comparison is no real.
+    declared = "" if target.id in known else "auto "
+    known.add(target.id)
+    return f"{declared}{target.id}_ = {_expression(statement.value)};"
+
+
+def _expression(node: ast.expr) -> str:
+    if isinstance(node, ast.Name):
+        return f"{node.id}_"
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return f"(-{_expression(node.operand)})"
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        sign = _OPERATORS[type(node.op)]
+        return f"({_expression(node.left)} {sign} {_expression(node.right)})"
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARISONS:
+        sign = _COMPARISONS[type(node.ops[0])]
+        return f"({_expression(node.left)} {sign} {_expression(node.comparators[0])})"
+    if isinstance(node, ast.Call) and not node.keywords:
+        return _call(node.func, node.args)
+    raise UnprintableError(f"{ast.unparse(node)} is outside the grammar of rules")
+
+
+def _call(function: ast.expr, arguments: list[ast.expr]) -> str:
+    known = isinstance(function, ast.Attribute) and function.attr in VOCABULARY
+    if not known or not isinstance(function, ast.Attribute) or ast.unparse(function.value) != "xp":
+        raise UnprintableError(f"{ast.unparse(function)} is not in the exact vocabulary")
+    return f"xp_{function.attr}({', '.join(map(_expression, arguments))})"

@@ -1,0 +1,258 @@
+"""The GPU engine: one fused kernel over all CuPy arrays or torch CUDA tensors of a kind.
+
+The kernel is printed from the very functions that the array engine calls, and compiled so that it
+rounds as the CPU does. A step is one launch for each combination of dtypes on a device, after one
+that finds the norm of the gradients where that is wanted. Nothing waits for the device where all
+gradients are on one and share a rule; otherwise the norm of each is read by the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .._arrays import COMPUTE, backend_of
+from .._overlap import Stretches
+from .._rule import Rule
+from .._storage import EXPONENTS
+from .._typing import Array
+from ._gpu_arrays import Library, dense, library_of
+from ._gpu_batches import same_order
+from ._gpu_device import Table
+from ._gpu_portions import Portion
+from ._gpu_printer import UnprintableError, printed
+
+__all__ = ["Plan", "refusal"]
+
+
+def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
+    """Say why the engine does not serve a parameter.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    param : array
+        The parameter.
+    slots : mapping of str to array
+        Its slots.
+
+    Returns
+    -------
+    str or None
+        The reason; None where the engine serves it.
+    """
+    library = library_of(param)
+    if library is None:
+        return f"a {type(param).__qualname__} is neither a CuPy array nor a torch tensor on a GPU"
+    reason = _unprintable(rule) or library.refusal(param)
+    if reason is None and backend_of(param).dtype(param) not in COMPUTE:
+        reason = f"there is no arithmetic for {backend_of(param).dtype(param)}"
+    if reason is None and not dense(param.shape, library.strides(param)):
+        reason = "its elements are not side by side"
+    for name, array in slots.items():
+        if reason is None:
+            reason = _slot_refusal(library, name, array, param)
+    return reason
+
+
+@cache
+def _unprintable(rule: Rule) -> str | None:
+    if rule.kind == "tensorwise":
+        return f"the rule {rule.name} measures whole tensors, which no kernel does yet"
+    if rule.kind != "elementwise":
+        return f"the rule {rule.name} is no loop over elements"
+    try:
+        printed(rule.function, "rule")
+    except (UnprintableError, OSError) as error:
+        return f"the rule {rule.name} cannot be printed as a kernel: {error}"
+    return None
+
+
+def _slot_refusal(library: Library, name: str, array: Array, param: Array) -> str | None:
+    if name.endswith(EXPONENTS) or backend_of(array).dtype(array) == "uint8":
+        return f"slot {name!r}: 8-bit codes serve arrays in host memory"
+    if library_of(array) is not library or library.number(array) != library.number(param):
+        return f"slot {name!r}: it is not on the device of the parameter"
+    if backend_of(array).dtype(array) not in COMPUTE:
+        return f"slot {name!r}: there is no arithmetic for {backend_of(array).dtype(array)}"
+    reason = library.refusal(array)
+    if reason is None and not same_order(library, array, param):
+        reason = "its elements are not side by side in the order of the parameter's"
+    return reason and f"slot {name!r}: {reason}"
+
+
+class Plan:
+    """Steps for one list of arrays, of which devices know the addresses.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    params : sequence of array
+        Parameters that `refusal` accepts, no two of which share memory.
+    slots : sequence of mapping of str to array
+        The slots of each by name: those of the rule, ``master`` or ``compensation`` where a 16-bit
+        parameter has one, ``average``. They are updated in place.
+    paths : sequence of str, optional
+        What messages call the parameters.
+    occupied : Stretches, optional
+        The memory that the whole step writes, to which this plan adds its own. Gradients that lie
+        in it are copied.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        params: Sequence[Array],
+        slots: Sequence[Mapping[str, Array]],
+        *,
+        paths: Sequence[str] | None = None,
+        occupied: Stretches | None = None,
+    ) -> None:
+        self._count = len(params)
+        paths = [str(k) for k in range(len(params))] if paths is None else paths
+        occupied = Stretches() if occupied is None else occupied
+        devices: dict[tuple[Library, int], list[int]] = {}
+        for k, p in enumerate(params):
+            library = library_of(p)
+            if library is None:
+                raise TypeError(f"parameter {paths[k]!r}: {refusal(rule, p, slots[k])}")
+            devices.setdefault((library, library.number(p)), []).append(k)
+        self._portions = [
+            Portion(
+                rule,
+                where,
+                places,
+                [params[k] for k in places],
+                [slots[k] for k in places],
+                occupied,
+            )
+            for where, places in devices.items()
+        ]
+
+    def fits(self, params: Sequence[Array]) -> bool:
+        """Whether the plan is for these arrays, where they are now.
+
+        Parameters
+        ----------
+        params : sequence of array
+            Parameters.
+
+        Returns
+        -------
+        bool
+            False where a parameter has another address, shape, dtype or order in memory than when
+            the plan was made: make another plan.
+        """
+        return len(params) == self._count and all(
+            portion.fits([params[k] for k in portion.places]) for portion in self._portions
+        )
+
+    def prepare(
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None = None,
+    ) -> Callable[[], None]:
+        """Make all ready for a step; what can fail, fails here, and nothing has changed.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients; a parameter whose gradient is None stays as it is.
+        values : mapping of str to mapping
+            For each type of arithmetic the numbers of the step by name: numbers, or
+            one-dimensional arrays with one for each parameter. ``scale`` may be a
+            `arrayoptim.gradients.Pending` of this plan's `norm`.
+        seed : int, optional
+            Not None where slots are to be rounded by chance, which is refused.
+
+        Returns
+        -------
+        callable
+            Carries out the step. It is to be called once, before any other method.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient does not fit its parameter, or rounding is to be by chance.
+        RuntimeError
+            If the kernel cannot be compiled here.
+        """
+        if seed is not None:
+            raise ValueError("stochastic rounding serves arrays in host memory, not on a GPU")
+        runs = [
+            portion.prepare(mine, _own(values, portion.places))
+            for portion, mine in self._shared(grads)
+        ]
+
+        def sweep() -> None:
+            for run in runs:
+                run()
+
+        return sweep
+
+    def norm(self, grads: Sequence[Array | None]) -> Table | None:
+        """Find the Euclidean norm of all gradients, and leave it on the device.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+
+        Returns
+        -------
+        Table or None
+            A float64 on the device; None where there is more than one device.
+        """
+        if len(self._portions) != 1:
+            return None
+        ((portion, mine),) = self._shared(grads)
+        return portion.norm(mine)
+
+    def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], None]:
+        """Read the gradients once, and wait for the devices.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+
+        Returns
+        -------
+        sums : list of float
+            For each gradient what `arrayoptim._norms.sum_of_squares` gives; 0 for None.
+        nonfinite : None
+            Nothing: the sums tell.
+        """
+        sums = np.zeros(self._count)
+        for portion, mine in self._shared(grads):
+            sums[portion.places] = portion.sums(mine)
+        return sums.tolist(), None
+
+    def _shared(
+        self, grads: Sequence[Array | None]
+    ) -> Iterator[tuple[Portion, list[Array | None]]]:
+        if len(grads) != self._count:
+            raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
+        shares = [[grads[k] for k in portion.places] for portion in self._portions]
+        for portion, share in zip(self._portions, shares, strict=True):
+            portion.check(share)
+        yield from zip(self._portions, shares, strict=True)
+
+
+def _own(
+    values: Mapping[str, Mapping[str, Any]], places: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """Give the numbers of a step for some parameters."""
+    return {
+        compute: {
+            name: value[places] if isinstance(value, np.ndarray) and value.ndim else value
+            for name, value in numbers.items()
+        }
+        for compute, numbers in values.items()
+    }

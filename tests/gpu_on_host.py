@@ -1,0 +1,214 @@
+"""GPU kernels without a GPU: the printed source behind the host's C++ compiler.
+
+A launch is a loop over the blocks, and each phase of a kernel a loop over its threads. What this
+cannot find are races inside a phase and between blocks; the order of the threads can be turned
+round, which changes nothing in a kernel without races.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arrayoptim.engines import _gpu_arrays as gpu_arrays
+from arrayoptim.engines._gpu_device import Launch, Table
+from arrayoptim.engines._gpu_prelude import PRELUDE
+from arrayoptim.engines._gpu_sweep import Program
+
+SHIM = r"""
+#include <cmath>
+#include <cstring>
+struct Index { unsigned x; };
+static Index blockIdx, gridDim;
+extern "C" void at_block(unsigned block, unsigned blocks) {
+    blockIdx.x = block;
+    gridDim.x = blocks;
+}
+static inline float __uint_as_float(unsigned x) { float y; std::memcpy(&y, &x, 4); return y; }
+static inline unsigned __float_as_uint(float x) { unsigned y; std::memcpy(&y, &x, 4); return y; }
+static inline int atomicAdd(int *at, int more) { int before = *at; *at += more; return before; }
+static inline void __threadfence() {}
+static inline void __syncthreads() {}
+#define __shared__ static
+#define FUNCTION inline
+#define KERNEL extern "C" void
+#ifdef BACKWARDS
+#define EACH_THREAD(t) for (int t = THREADS; t-- > 0;)
+#else
+#define EACH_THREAD(t) for (int t = 0; t < THREADS; ++t)
+#endif
+"""
+
+
+def compiler() -> str | None:
+    """Return the host's C++ compiler: the one Python was built with, or a usual one."""
+    words = (sysconfig.get_config_var("CXX") or "").split()
+    candidates = [*words[:1], "g++", "clang++", "c++"]
+    return next((found for name in candidates if (found := shutil.which(name))), None)
+
+
+@cache
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="arrayoptim-kernels-"))
+
+
+class HostDevice:
+    """The host in the place of a GPU. It counts what is asked of it."""
+
+    def __init__(self, number: int = 0, backwards: bool = False) -> None:
+        self.number, self._backwards = number, backwards
+        self.launches: list[str] = []
+        self.copies = 0
+        self.waits = 0
+        self.streams: list[int | None] = []
+        self._kernels: dict[str, Launch] = {}
+        self._active = 0
+
+    @contextlib.contextmanager
+    def active(self, stream: int | None) -> Iterator[None]:
+        self.streams.append(stream)
+        self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
+
+    def table(self, values: np.ndarray) -> Table:
+        assert self._active
+        memory = np.array(values).reshape(-1)
+        self.copies += 1
+        return Table(memory.ctypes.data, memory)
+
+    def write(self, table: Table, values: np.ndarray) -> None:
+        assert self._active and table.memory.dtype == values.dtype
+        table.memory[...] = values.reshape(-1)
+        self.copies += 1
+
+    def read(self, table: Table) -> np.ndarray:
+        assert self._active
+        self.waits += 1
+        return table.memory.copy()
+
+    def kernel(self, program: Program) -> Launch:
+        if program.name not in self._kernels:
+            self.compile([program])
+        return self._kernels[program.name]
+
+    def compile(self, programs: Iterable[Program]) -> None:
+        """Compile several kernels at once, which takes hardly longer than one."""
+        programs = [program for program in programs if program.name not in self._kernels]
+        unique = {program.name: program for program in programs}
+        text = SHIM + PRELUDE + "".join(program.body for program in unique.values())
+        library = _built(text, self._backwards)
+        for name in unique:
+            self._kernels[name] = self._launch(library, name)
+
+    def _launch(self, library: ctypes.CDLL, name: str) -> Launch:
+        function = getattr(library, name)
+        function.restype = None
+
+        def launch(blocks: int, arguments: tuple[Any, ...]) -> None:
+            assert self._active and blocks > 0
+            self.launches.append(name)
+            kinds = {int: ctypes.c_int64, float: ctypes.c_double}
+            given = [kinds[type(argument)](argument) for argument in arguments]
+            for block in range(blocks):
+                library.at_block(block, blocks)
+                function(*given)
+
+        return launch
+
+
+@cache
+def _built(text: str, backwards: bool) -> ctypes.CDLL:
+    folder = Path(tempfile.mkdtemp(dir=_folder()))
+    source, target = folder / "kernels.cpp", folder / "kernels.so"
+    source.write_text(text, encoding="utf-8")
+    # No contraction: the bits of the device, which is asked for the same.
+    flags = ["-std=c++17", "-O0", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC"]
+    flags += ["-DBACKWARDS"] if backwards else []
+    command = [str(compiler()), *flags, str(source), "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return ctypes.CDLL(str(target))
+
+
+class NumPyOnHost(gpu_arrays.Library):
+    """NumPy arrays as if they lay on GPUs; those in `numbers` on another than the first."""
+
+    def __init__(self, backwards: bool = False) -> None:
+        self.devices = [HostDevice(number, backwards) for number in range(2)]
+        self.second: list[Any] = []
+
+    def refusal(self, array: Any) -> str | None:
+        return None if array.dtype.isnative else "its bytes are swapped"
+
+    def device(self, number: int) -> Any:
+        return self.devices[number]
+
+    def number(self, array: Any) -> int:
+        return int(any(np.shares_memory(array, other) for other in self.second if array.size))
+
+    def address(self, array: Any) -> int:
+        return int(array.ctypes.data)
+
+    def strides(self, array: Any) -> tuple[int, ...]:
+        return tuple(step // array.itemsize for step in array.strides)
+
+    def conform(self, array: Any, like: Any, dtype: str) -> Any:
+        from backends import np_dtype
+
+        copy = np.empty_like(like, dtype=np_dtype(dtype))
+        copy[...] = array
+        return copy
+
+
+class TorchOnHost(gpu_arrays.TorchLibrary):
+    """Torch tensors of the CPU as if they lay on a GPU."""
+
+    def __init__(self) -> None:
+        self.only = HostDevice()
+
+    def holds(self, array: Any) -> bool:
+        return True
+
+    def device(self, number: int) -> Any:
+        return self.only
+
+    def number(self, array: Any) -> int:
+        return 0
+
+    def stream(self, number: int) -> int | None:
+        return 77
+
+    def refusal(self, array: Any) -> str | None:
+        found = super().refusal(array)
+        return None if found is not None and "CuPy" in found else found
+
+
+def off_by_one(array: np.ndarray) -> np.ndarray:
+    """Return a copy that begins one element after an address that 64 divides."""
+    room = np.empty(array.size * array.itemsize + 64 + array.itemsize, np.uint8)
+    skip = -room.ctypes.data % 64 + array.itemsize
+    copy = room[skip : skip + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def launched(devices: Sequence[HostDevice]) -> list[str]:
+    """Return the names of all kernels launched since the last call."""
+    names = [name for device in devices for name in device.launches]
+    for device in devices:
+        device.launches.clear()
+    return names

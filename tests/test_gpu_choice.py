@@ -1,0 +1,176 @@
+"""Whom the GPU engine serves, what is in its way, and how it uses CuPy."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from arrayoptim.engines._gpu_arrays import LIBRARIES, TorchLibrary
+from arrayoptim.engines._gpu_device import Device, obstacle
+from arrayoptim.engines._gpu_printer import UnprintableError, printed
+from arrayoptim.engines.gpu import refusal
+from cupy_on_host import Record, modules
+from gpu_on_host import NumPyOnHost, compiler
+from optimizers_under_test import make, same
+from test_cpu_engine import (
+    draw,
+)
+from test_gpu_kernels import SHAPES
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+
+
+def test_choice(host: NumPyOnHost) -> None:
+    """The engine says whom it serves, and why not the others."""
+    good, strided = np.ones(8, np.float32), np.ones((3, 2), np.float32)[:, 0]
+    first, second = ao.explain([good, strided]).groups
+    assert (first.engine, first.reason) == ("gpu", "one kernel serves all of this kind")
+    assert (second.engine, second.reason) == ("array", "its elements are not side by side")
+    with ao.engine("gpu"), pytest.raises(ValueError, match="cannot serve parameter '1': its elem"):
+        ao.SGD().apply([good, good[:3]], [good, strided])
+    with ao.engine("cpu"):
+        assert ao.explain([good]).groups[0].engine == "cpu"
+    coded = ao.explain([good], ao.Adam(state_dtype="int8")).groups[0]
+    assert coded.engine == "array" and "8-bit codes serve arrays in host memory" in coded.reason
+    by_chance = ao.Adam(state_dtype="bfloat16", stochastic_rounding=True)
+    with pytest.raises(ValueError, match="stochastic rounding serves arrays in host memory"):
+        by_chance.apply(np.ones(8, np.float32), good)
+    assert good.tolist() == [1.0] * 8 and by_chance.iterations == 0
+
+
+def test_rules_outside_the_grammar(host: NumPyOnHost) -> None:
+    """What cannot be printed is left to the array engine, with the reason."""
+
+    @ao.rule(slots=("m",))
+    def curved(p, g, m, lr, xp):  # type: ignore[no-untyped-def]
+        return p - lr * xp.tanh(g), m
+
+    wanted = "xp.tanh is not in the exact vocabulary"
+    assert wanted in str(refusal(curved, np.ones(3), {}))
+    with pytest.raises(UnprintableError, match="p and g is outside the grammar"):
+        printed(lambda_like, "rule")
+
+
+def lambda_like(p, g, xp):  # type: ignore[no-untyped-def]
+    """Leave the grammar."""
+    return p and g
+
+
+@pytest.mark.skipif(obstacle() is None, reason="a GPU is at hand")
+def test_without_gpu() -> None:
+    """The package works, and says what is missing."""
+    assert "CuPy" in str(obstacle())
+    with ao.engine("gpu"), pytest.raises(ValueError, match="neither a CuPy array nor a torch"):
+        ao.SGD().apply(np.ones(2), np.ones(2))
+
+
+def test_torch_tensors_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The array engine serves them, and `explain` says what is missing."""
+    torch = pytest.importorskip("torch")
+
+    class Alone(TorchLibrary):
+        def holds(self, array: Any) -> bool:
+            return True
+
+    monkeypatch.setitem(LIBRARIES, "torch", Alone())
+    monkeypatch.setattr("arrayoptim.engines._gpu_arrays.obstacle", lambda: "CuPy is missing")
+    p = torch.ones(3)
+    group = ao.explain([p]).groups[0]
+    assert (group.engine, group.reason) == ("array", "CuPy is missing")
+    ao.SGD(lr=0.5).apply([torch.ones(3)], [p])
+    assert p.tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "wanted"),
+    [
+        (ImportError("no"), "is not installed"),
+        (OSError("libcudart is broken"), "import of CuPy fails with OSError: libcudart is broken"),
+    ],
+)
+def test_a_cupy_that_cannot_be_imported(
+    fault: Exception, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises is a reason, not an error."""
+    real = builtins.__import__
+
+    def fail(name: str, *more: Any, **words: Any) -> Any:
+        if name == "cupy":
+            raise fault
+        return real(name, *more, **words)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    assert wanted in str(obstacle.__wrapped__())
+
+
+def test_a_cupy_without_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that is missing is a reason too, as is a CuPy for other GPUs."""
+
+    def fail() -> int:
+        raise RuntimeError("cudaErrorNoDevice:\n no device")
+
+    runtime = SimpleNamespace(is_hip=False, getDeviceCount=fail)
+    fake = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    assert "finds no GPU" in str(obstacle.__wrapped__())
+    assert "cudaErrorNoDevice: no device" in str(obstacle.__wrapped__())
+    runtime.is_hip = True
+    assert "ROCm" in str(obstacle.__wrapped__())
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_how_cupy_is_used(newer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels run on the stream of the arrays, and copies out of pinned memory on the same."""
+    record = Record(newer)
+    for name, module in modules(record).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    device = Device(3)
+
+    class Library(NumPyOnHost):
+        def device(self, number: int) -> Any:
+            return device
+
+        def stream(self, number: int) -> int | None:
+            return 77
+
+    monkeypatch.setitem(LIBRARIES, "numpy", Library())
+    optimizer, plain = make("Adam", clipnorm=0.5), make("Adam", clipnorm=0.5)
+    params, grads = draw(1, SHAPES, "float32"), draw(2, SHAPES, "float32")
+    other = [p.copy() for p in params]
+    record.busy = True
+    for step in range(4):
+        # Gradients move at every step but the second.
+        moved = grads if step == 1 else [g.copy() for g in grads]
+        grads = moved
+        optimizer.apply(grads, params)
+        with ao.engine("array"):
+            plain.apply(grads, other)
+    same(params, other)
+    assert {stream for _, _, stream in record.launches} == {("stream", 77)}
+    assert len(record.launches) == 8 and len(record.options) == 2
+    assert all("--fmad=false" in options for options in record.options)
+    # While copies are under way their buffers stay as they are.
+    assert record.copies == [("stream", 77)] * 2 and len(record.pinned) == 2
+    assert record.waits == 0 and not record.active
+    record.busy = False
+    optimizer.nonfinite = "raise"
+    optimizer.apply([g.copy() for g in grads], params)
+    assert record.waits == 1 and len(record.pinned) == 3
+    optimizer.apply([g.copy() for g in grads], params)
+    assert len(record.pinned) == 3
+
+
+def test_cupy_streams_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a stream of another library, CuPy's current one serves."""
+    record = Record(True)
+    for name, module in modules(record).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with Device(3).active(None):
+        assert record.active == [("device", 3)]
+    assert record.active == []

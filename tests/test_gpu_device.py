@@ -1,0 +1,55 @@
+"""The GPU engine on a GPU, where one can be used: what other tests try on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from backends import NUMPY, TestBackend, np_dtype
+from optimizers_under_test import make, same
+from test_cpu_engine import draw
+from test_gpu_engine import OPTIONS
+from test_gpu_kernels import SHAPES
+
+
+def trained(
+    engine: str, backend: TestBackend, optimizer: Any, dtypes: tuple[str, ...]
+) -> list[np.ndarray]:
+    """Return parameters and weights after four steps."""
+    kinds = [dtypes[k % len(dtypes)] for k in range(len(SHAPES))]
+    rows = list(zip(SHAPES, kinds, strict=True))
+    params = [backend.asarray(draw(k, [s], d)[0]) for k, (s, d) in enumerate(rows)]
+    with ao.engine(engine):
+        for step in range(4):
+            seed = 50 + 9 * step
+            drawn = [draw(seed + k, [s], d)[0] for k, (s, d) in enumerate(rows)]
+            optimizer.apply([backend.asarray(g) for g in drawn], params)
+    return [*backend.read(params), *optimizer.get_weights()]
+
+
+def test_every_optimizer_has_the_bits_of_the_cpu(name: str, on_gpu: TestBackend) -> None:
+    """In each data type, with clipping by norm, decay and average."""
+    options = {"clipnorm": 0.5, "weight_decay": 0.1, "ema_momentum": 0.9}
+    if make(name).rule.kind != "elementwise":
+        return
+    for dtype in on_gpu.dtypes:
+        found = trained("gpu", on_gpu, make(name, **options), (dtype,))
+        same(found, trained("array", NUMPY, make(name, **options), (dtype,)))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids="-".join)
+def test_every_option_has_the_bits_of_the_cpu(options: dict[str, Any], on_gpu: TestBackend) -> None:
+    """On a tree of several data types."""
+    if "state_dtype" in options and "bfloat16" not in on_gpu.dtypes:
+        return
+    dtypes = tuple(d for d in on_gpu.dtypes if np_dtype(d).kind != "c")
+    found = trained("gpu", on_gpu, make("Adam", **options), dtypes)
+    same(found, trained("array", NUMPY, make("Adam", **options), dtypes))
+
+
+def test_the_engine_serves_by_itself(on_gpu: TestBackend) -> None:
+    """Nobody has to ask for it."""
+    assert ao.explain(on_gpu.tree(draw(1, SHAPES, "float32"))).groups[0].engine == "gpu"
