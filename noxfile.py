@@ -126,6 +126,14 @@ def coverage(session: nox.Session) -> None:
     check(session, "all", "--cov", "--cov-report=term-missing:skip-covered")
 
 
+@nox.session(python=FULL)
+def peers(session: nox.Session) -> None:
+    """Record anew what other packages compute, into ``tests/golden_peers``."""
+    session.install(TORCH, "jax", "numpy", "optax", "pytorch_optimizer")
+    for script in sorted(Path("tests/golden_peers").glob("*.py")):
+        session.run("python", script)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Train on handwritten digits, stop half-way, go on elsewhere (options: ``-- --help``)."""

@@ -18,6 +18,8 @@ from backends import BACKENDS, HALVES
 from optimizers_under_test import CASES, NAMES
 
 collect_ignore_glob = [] if any(b.name == "torch" for b in BACKENDS) else ["test_torch_*.py"]
+# Scripts that record what other packages compute, and need those packages.
+collect_ignore = ["golden_peers"]
 
 settings.register_profile(
     "suite",
