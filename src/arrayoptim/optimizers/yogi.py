@@ -18,7 +18,8 @@ from ..optimizer import Optimizer
 def yogi(p, g, m, v, lr, b1, c1, c2, eps, xp):
     m = b1 * m + c1 * g
     s = g * g
-    v = v - c2 * (xp.sign(v - s) * s)
+    # It is not negative as it stands; abs says so to what stores it in 8 bits without a sign.
+    v = xp.abs(v - c2 * (xp.sign(v - s) * s))
     return p - lr * (m / (xp.sqrt(v) + eps)), m, v
 
 
