@@ -144,6 +144,15 @@ def coverage(session: nox.Session) -> None:
     check(session, "all", "--cov", "--cov-report=term-missing:skip-covered")
 
 
+@nox.session(python=FULL)
+def peers(session: nox.Session) -> None:
+    """Record anew what other packages compute, into ``tests/golden_peers``."""
+    session.install(TORCH, "jax", "keras", "numpy", "optax", "pytorch_optimizer", "schedulefree")
+    env = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
+    for script in sorted(Path("tests/golden_peers").glob("*.py")):
+        session.run("python", str(script), env=env)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Train on handwritten digits, stop half-way, go on elsewhere (options: ``-- --help``)."""

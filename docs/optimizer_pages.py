@@ -14,9 +14,13 @@ FOLDER = Path(__file__).parent / "optimizers" / "generated"
 
 
 def rules(cls: type[ao.Optimizer]) -> list[Any]:
-    """Return the rules written in the module of a class: its own and its variants."""
+    """Return the rules written in the module of a class, or of that which it takes them from."""
     known = type(cls().rule)
-    return [value for value in vars(sys.modules[cls.__module__]).values() if type(value) is known]
+    for base in cls.__mro__:
+        found = [x for x in vars(sys.modules[base.__module__]).values() if type(x) is known]
+        if found:
+            return found
+    return []
 
 
 def heading(text: str, underline: str) -> str:

@@ -21,6 +21,8 @@ from gpu_on_host import NumPyOnHost
 from optimizers_under_test import CASES, NAMES
 
 collect_ignore_glob = [] if any(b.name == "torch" for b in BACKENDS) else ["test_torch_*.py"]
+# Scripts that record what other packages compute, and need those packages.
+collect_ignore = ["golden_peers"]
 
 settings.register_profile(
     "suite",

@@ -27,7 +27,13 @@ def numeric(name: str) -> list[str]:
     return [key for key, hyper in cls_of(name).hyperparameters.items() if hyper.numeric]
 
 
-EXTRA = {"schedule_decay": 0.02, "mom_iter_max": 6, "momentum": 0.7}
+EXTRA = {
+    "schedule_decay": 0.02,
+    "mom_iter_max": 6,
+    "momentum": 0.7,
+    "alpha_warmup": 4,
+    "beta_3_warmup": 4,
+}
 """Values under which an optional hyperparameter shows: those whose default turns something off."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import copysign, hypot, sqrt
+from math import copysign, exp, hypot, inf, log, sqrt
 from typing import Any
 
 from hypothesis import strategies as st
@@ -344,6 +344,172 @@ def _schedule_free(
         yield y, z
 
 
+def decoupled(steps: Callable[..., Steps]) -> Callable[..., Steps]:
+    """Loshchilov and Hutter 2019, algorithm 2: a step, and lr * weight_decay times p taken off."""
+
+    def shrinking(
+        p: float, grads: Sequence[float], *, weight_decay: float, **hyper: float
+    ) -> Steps:
+        # The step of the rules this is for does not depend on p, so its size is found from zero.
+        before = 0.0
+        for t, (after, slots) in enumerate(steps(0.0, grads, **hyper)):
+            eta = hyper["lr"] / (1 + hyper.get("decay", 0.0) * t)
+            p = p - eta * weight_decay * p + (after - before)
+            before = after
+            yield p, slots
+
+    return shrinking
+
+
+def radam(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    threshold: float,
+) -> Steps:
+    """Liu et al. 2020, algorithm 2, with another threshold than 4."""
+    m = v = 0.0
+    limit = 2 / (1 - beta_2) - 1
+    for t, g in enumerate(grads, start=1):
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g * g
+        step = m / (1 - beta_1**t)
+        n = limit - 2 * t * beta_2**t / (1 - beta_2**t)
+        if n > threshold:
+            r = sqrt((n - 4) * (n - 2) * limit / ((limit - 4) * (limit - 2) * n))
+            step = r * step / (sqrt(v / (1 - beta_2**t)) + epsilon)
+        p = p - lr * step
+        yield p, (m, v)
+
+
+def adabelief(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> Steps:
+    """Zhuang et al. 2020, algorithm 2."""
+    m = s = 0.0
+    for t, g in enumerate(grads, start=1):
+        m = beta_1 * m + (1 - beta_1) * g
+        s = beta_2 * s + (1 - beta_2) * (g - m) ** 2 + epsilon
+        p = p - lr * (m / (1 - beta_1**t)) / (sqrt(s / (1 - beta_2**t)) + epsilon)
+        yield p, (m, s)
+
+
+def yogi(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    initial_accumulator_value: float,
+) -> Steps:
+    """Zaheer et al. 2018, algorithm 2, with the bias corrections of Adam."""
+    m, v = 0.0, initial_accumulator_value
+    for t, g in enumerate(grads, start=1):
+        m = beta_1 * m + (1 - beta_1) * g
+        sign = (v > g * g) - (v < g * g)
+        v = v - (1 - beta_2) * sign * g * g
+        p = p - lr * (m / (1 - beta_1**t)) / (sqrt(v / (1 - beta_2**t)) + epsilon)
+        yield p, (m, v)
+
+
+def adan(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    beta_1: float,
+    beta_2: float,
+    beta_3: float,
+    epsilon: float,
+) -> Steps:
+    """Xie et al. 2022, algorithm 1; betas are 1 minus the paper's, bias corrected as its code."""
+    m = d = v = 0.0
+    last = grads[0]
+    for t, g in enumerate(grads, start=1):
+        m = beta_1 * m + (1 - beta_1) * g
+        d = beta_2 * d + (1 - beta_2) * (g - last)
+        v = beta_3 * v + (1 - beta_3) * (g + beta_2 * (g - last)) ** 2
+        step = m / (1 - beta_1**t) + beta_2 * d / (1 - beta_2**t)
+        p = p - lr * step / (sqrt(v / (1 - beta_3**t)) + epsilon)
+        last = g
+        yield p, (m, d, v, g)
+
+
+def ademamix(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    beta_1: float,
+    beta_2: float,
+    beta_3: float,
+    alpha: float,
+    epsilon: float,
+    alpha_warmup: int | None = None,
+    beta_3_warmup: int | None = None,
+) -> Steps:
+    """Pagliardini et al. 2024, algorithm 1, with the schedulers of its section 3."""
+    m = s = v = 0.0
+    for t, g in enumerate(grads, start=1):
+        weight = min(t * alpha / alpha_warmup, alpha) if alpha_warmup else alpha
+        b3 = beta_3
+        if beta_3_warmup and t < beta_3_warmup:
+            part, start, end = t / beta_3_warmup, log(beta_1) if beta_1 else -inf, log(beta_3)
+            # start * end / ((1 - part) * end + part * start), written so that start may be -inf.
+            b3 = min(exp(1 / ((1 - part) / start + part / end)), beta_3)
+        m = beta_1 * m + (1 - beta_1) * g
+        s = b3 * s + (1 - b3) * g
+        v = beta_2 * v + (1 - beta_2) * g * g
+        step = m / (1 - beta_1**t) + weight * s
+        p = p - lr * step / (sqrt(v / (1 - beta_2**t)) + epsilon)
+        yield p, (m, s, v)
+
+
+def adopt(
+    p: float, grads: Sequence[float], *, lr: float, beta_1: float, beta_2: float, epsilon: float
+) -> Steps:
+    """Taniguchi et al. 2024, algorithm 2; its step 0 only starts v."""
+    m, v = 0.0, grads[0] ** 2
+    yield p, (m, v)
+    for t, g in enumerate(grads[1:], start=1):
+        n = g / max(sqrt(v), epsilon)
+        m = beta_1 * m + (1 - beta_1) * min(max(n, -(t**0.25)), t**0.25)
+        v = beta_2 * v + (1 - beta_2) * g * g
+        p = p - lr * m
+        yield p, (m, v)
+
+
+def lion(p: float, grads: Sequence[float], *, lr: float, beta_1: float, beta_2: float) -> Steps:
+    """Chen et al. 2023, algorithm 2."""
+    m = 0.0
+    for g in grads:
+        c = beta_1 * m + (1 - beta_1) * g
+        p = p - lr * (copysign(1, c) if c else 0.0)
+        m = beta_2 * m + (1 - beta_2) * g
+        yield p, (m,)
+
+
+def signum(p: float, grads: Sequence[float], *, lr: float, momentum: float) -> Steps:
+    """Bernstein et al. 2018, algorithm 2."""
+    m = 0.0
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        p = p - lr * (copysign(1, m) if m else 0.0)
+        yield p, (m,)
+
+
 @dataclass(frozen=True)
 class Reference:
     """A reference with the hyperparameters to try it with."""
@@ -366,6 +532,8 @@ def _of(*names: str, **more: st.SearchStrategy[Any]) -> dict[str, st.SearchStrat
         "rho": _within(0.5, 0.99),
         "epsilon": _within(1e-8, 1e-2),
         "momentum": st.one_of(st.just(0.0), _within(0.1, 0.99)),
+        "beta_3": _within(0.5, 0.999),
+        "weight_decay": _within(0.0, 1.0),
     }
     return {name: common[name] for name in names} | more
 
@@ -373,6 +541,7 @@ def _of(*names: str, **more: st.SearchStrategy[Any]) -> dict[str, st.SearchStrat
 _BETAS = ("lr", "beta_1", "beta_2", "epsilon")
 # Steps as long as the parameter would leave a difference that is all rounding.
 _RELATIVE = {"lr": _within(1e-4, 0.4), "weight_decay": st.one_of(st.just(0.0), _within(1e-3, 0.5))}
+_WARMUPS = {"alpha_warmup": st.integers(1, 8), "beta_3_warmup": st.integers(1, 8)}
 _RAMP = {"schedule_decay": _within(0.001, 2.0), "mom_iter_max": st.integers(0, 8)}
 
 _ANY = st.one_of(st.just(0.0), _within(0.01, 2.0))
@@ -451,5 +620,24 @@ REFERENCES: dict[str, list[Reference]] = {
     "ScheduleFreeSGD": [
         Reference(schedule_free_sgd, _of("lr", momentum=_SHARE, **_FREE)),
     ],
+    "AdamW": [
+        Reference(decoupled(adam), _of(*_BETAS, "decay", "weight_decay", amsgrad=st.booleans()))
+    ],
+    "NadamW": [
+        Reference(
+            decoupled(nadam), _of(*_BETAS, "weight_decay", schedule_decay=_within(0.001, 2.0))
+        )
+    ],
+    "RAdam": [Reference(radam, _of(*_BETAS, threshold=st.sampled_from([4.0, 5.0])))],
+    "AdaBelief": [Reference(adabelief, _of(*_BETAS))],
+    "Yogi": [Reference(yogi, _of(*_BETAS, initial_accumulator_value=_within(0.0, 1.0)))],
+    "Adan": [Reference(adan, _of(*_BETAS, "beta_3"))],
+    "AdEMAMix": [
+        Reference(ademamix, _of(*_BETAS, "beta_3", alpha=_within(0.0, 10.0))),
+        Reference(ademamix, _of(*_BETAS, "beta_3", alpha=_within(0.0, 10.0), **_WARMUPS)),
+    ],
+    "ADOPT": [Reference(adopt, _of(*_BETAS))],
+    "Lion": [Reference(lion, _of("lr", "beta_1", "beta_2"))],
+    "Signum": [Reference(signum, _of("lr", "momentum"))],
 }
 """Several references of one class are its variants, each with the hyperparameters it needs."""

@@ -179,7 +179,8 @@ def test_overlapping_memory(name: str, viewing: TestBackend) -> None:
         opt.apply([grad, grad], [whole[:6], whole[5:11]])
     same(viewing.read([whole]), [np.arange(12, dtype=DTYPE)])
     assert not opt.built
-    opt.apply([grad, grad], [whole[::2], whole[1::2]])
+    for _ in range(2):  # the first step of some rules only starts their state
+        opt.apply([grad, grad], [whole[::2], whole[1::2]])
     assert not np.any(viewing.read([whole])[0] == np.arange(12))
 
 

@@ -226,7 +226,9 @@ def test_views_of_one_buffer(name: str, kwargs: dict[str, Any], viewing: TestBac
         flat[:4], flat[4:10:2], flat[11:12].reshape(())
     ]  # fmt: skip
     grads = [np.ones(4), np.ones(3), np.asarray(1.0)]
-    make(name, **kwargs).apply(viewing.tree(grads), params)
+    opt = make(name, **kwargs)
+    for _ in range(2):  # the first step of some rules only starts their state
+        opt.apply(viewing.tree(grads), params)
     moved = viewing.read([flat])[0] != start
     assert moved.tolist() == [True] * 4 + [True, False] * 3 + [False, True]
 

@@ -119,6 +119,11 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: ao.Adam(groups=[ao.group("a", lr_=0.1)]), TypeError, "'lr_', did you mean 'lr'"),
     (lambda: ao.Adam(groups=[ao.group("a", clipnorm=1.0)]), TypeError, "cannot set 'clipnorm'"),
     (lambda: ao.Adam(groups=[ao.group("a", amsgrad=True)]), TypeError, "cannot set 'amsgrad'"),
+    (
+        lambda: ao.Yogi(groups=[ao.group("a", initial_accumulator_value=1.0)]),
+        TypeError,
+        "cannot set 'initial_accumulator_value'",
+    ),
     (lambda: ao.Adam(groups=[ao.group("a", beta_1=1.0)]), ValueError, r"beta_1.*\[0, 1\).*1.0"),
     (lambda: ao.Adam(groups=["a"]), TypeError, "arrayoptim.group"),
     (lambda: ao.Adam(groups=3), TypeError, "list of arrayoptim.group"),

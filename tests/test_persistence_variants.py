@@ -194,6 +194,18 @@ def test_keras_3_variants(case: str, tmp_path: Path) -> None:
         assert list(map(bits, found.slots["velocity_hat"])) == list(map(bits, numbers(P, 7)))
 
 
+def test_keras_3_lion(tmp_path: Path) -> None:
+    """One slot, with and without the configuration."""
+    described = {"class_name": "Lion", "config": {"beta_1": 0.8}}
+    arrays = [I, M, *numbers(P)]
+    for found in (
+        read(weights_file(tmp_path / "m.keras", arrays, None, P, described)),
+        read(weights_file(tmp_path / "m.weights.h5", arrays, "lion")),
+    ):
+        assert (found.class_name, found.iterations, list(found.slots)) == ("Lion", 7, ["momentum"])
+        assert list(map(bits, found.slots["momentum"])) == list(map(bits, numbers(P)))
+
+
 def test_keras_3_names_in_parts(tmp_path: Path) -> None:
     """A legacy file with many variables; names that contradict the order are an error."""
     names, arrays = interleaved(TWO)

@@ -11,7 +11,7 @@ import pytest
 
 import arrayoptim as ao
 from backends import BACKENDS, NUMPY, TestBackend
-from optimizers_under_test import draw, make, same
+from optimizers_under_test import draw, make, same, train
 
 SHAPES = [(40, 13), (), (300,), (0, 2)]
 OPTIONS: list[dict[str, Any]] = [
@@ -110,6 +110,23 @@ def test_decoupled_decay_takes_its_share_of_the_parameter() -> None:
     p = np.array([2.0, -4.0])
     ao.Adam(lr=0.1, weight_decay=0.5).apply(np.zeros(2), p)
     np.testing.assert_allclose(p, [1.9, -3.8], rtol=1e-15)
+
+
+@pytest.mark.parametrize(("name", "plain"), [("AdamW", ao.Adam), ("NadamW", ao.Nadam)])
+def test_the_w_is_a_default_of_weight_decay(
+    name: str, plain: Any, backend: TestBackend, engine: str
+) -> None:
+    """The same computation, at every value; and one that stays away from biases."""
+    for decay in ({}, {"weight_decay": 0.3}, {"weight_decay": 0.0}, {"exclude": "1"}):
+        one, two = make(name, **decay), plain(**{"weight_decay": 0.01, **decay})
+        a, b = backend.tree(draw(1)), backend.tree(draw(1))
+        with ao.engine(engine):
+            a = train(one, backend, a, range(3), "float64")
+            b = train(two, backend, b, range(3), "float64")
+        same(backend.read(a), backend.read(b))
+        same(one.get_weights(), two.get_weights())
+    assert make(name).get_config() == plain().get_config()
+    assert "weight_decay=0.0" in repr(make(name, weight_decay=0))
 
 
 def test_coupled_decay_is_part_of_the_gradient() -> None:

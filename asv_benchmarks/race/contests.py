@@ -99,6 +99,16 @@ CONTESTS: dict[str, list[Contest]] = {
         Contest("FTRL-Proximal", "ftrl", "S3", ALONE, 28, 16),
         Contest("Schedule-free SGD", "schedule-free-sgd", "S3", ALONE, 20, 12),
         Contest("Schedule-free AdamW", "schedule-free-adamw", "S3", ALONE, 28, 16),
+        Contest("AdamW", "adamw", "S3", SOME, 28, 16),
+        Contest("NadamW", "nadamw", "S3", OTHER, 28, 16),
+        Contest("RAdam", "radam", "S3", OTHER, 28, 16),
+        Contest("AdaBelief", "adabelief", "S3", ALONE, 28, 16),
+        Contest("Yogi", "yogi", "S3", ALONE, 28, 16),
+        Contest("Adan", "adan", "S3", ALONE, 44, 24),
+        Contest("AdEMAMix", "ademamix", "S3", ALONE, 36, 20),
+        Contest("ADOPT", "adopt", "S3", ALONE, 28, 16),
+        Contest("Lion", "lion", "S3", ALONE, 20, 12),
+        Contest("Signum", "signum", "S3", ALONE, 20, 12),
     ],
     # Clipping by the norm has to read the gradients once more.
     "composite": [

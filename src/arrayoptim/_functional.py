@@ -10,6 +10,7 @@ import numpy as np
 from . import _checks as checks
 from ._arrays import Backend, backend_of
 from ._formula import Formula
+from ._groups import STARTING
 from ._hyper import Hyper, value_at
 from ._state import State, from_tree
 from ._stepping import Stepping
@@ -34,8 +35,8 @@ class Functional(Stepping):
         -------
         dict
             A tree of numbers and arrays: ``iterations``, ``skipped``, ``hyper`` (every
-            hyperparameter that is a number), ``scalars`` and ``slots``, each slot a tree like
-            `params`. For JAX parameters all of them are JAX arrays.
+            hyperparameter that is a number and counts in a step), ``scalars`` and ``slots``, each
+            slot a tree like `params`. For JAX parameters all of them are JAX arrays.
         """
         leaves, structure = flatten(params)
         state = self._fresh(leaves, checks.describe(leaves, structure))
@@ -138,7 +139,9 @@ class Functional(Stepping):
             prefix + name: values[name]
             for prefix, formula, values in self._owners()
             for name in formula.hyperparameters
-            if name in values and _is_number(formula.hyperparameters[name], values[name])
+            if name in values
+            and name not in STARTING
+            and _is_number(formula.hyperparameters[name], values[name])
         }
 
     def _owners(self) -> list[tuple[str, Formula, dict[str, Any]]]:

@@ -10,8 +10,11 @@ from typing import Any
 from ._hyper import Hyper
 from ._registry import ALIASES, describe, lookup, nearest
 
-WHOLE = frozenset({"clipnorm", "ema_momentum", "seed", "threads"})
-"""Numbers that belong to a whole step and have one value for all parameters."""
+STARTING = frozenset({"initial_accumulator_value"})
+"""Numbers on which nothing but the state before the first step depends."""
+
+WHOLE = STARTING | {"clipnorm", "ema_momentum", "seed", "threads"}
+"""Numbers that belong to a whole step, or to the start, and have one value for all parameters."""
 
 OWN = frozenset({"weight_decay", "l2", "name"})
 """What an optimizer of a group has to say besides its class's own hyperparameters."""

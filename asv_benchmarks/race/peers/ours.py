@@ -24,6 +24,16 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ftrl": ("Ftrl", {}),
     "schedule-free-sgd": ("ScheduleFreeSGD", {}),
     "schedule-free-adamw": ("ScheduleFreeAdamW", {}),
+    "adamw": ("AdamW", {}),
+    "nadamw": ("NadamW", {}),
+    "radam": ("RAdam", {}),
+    "adabelief": ("AdaBelief", {}),
+    "yogi": ("Yogi", {}),
+    "adan": ("Adan", {}),
+    "ademamix": ("AdEMAMix", {}),
+    "adopt": ("ADOPT", {}),
+    "lion": ("Lion", {}),
+    "signum": ("Signum", {}),
 }
 
 

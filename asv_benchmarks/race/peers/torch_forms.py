@@ -22,6 +22,12 @@ OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "nadam": (torch.optim.NAdam, {"lr": 2e-3}),
     "asgd": (torch.optim.ASGD, {}),
     "rprop": (torch.optim.Rprop, {}),
+    "adamw": (torch.optim.AdamW, {"lr": 1e-3}),
+    "nadamw": (
+        torch.optim.NAdam,
+        {"lr": 2e-3, "weight_decay": 0.01, "decoupled_weight_decay": True},
+    ),
+    "radam": (torch.optim.RAdam, {"lr": 1e-3}),
 }
 FORMS: dict[str, dict[str, bool]] = {
     "fused": {"fused": True},

@@ -8,36 +8,56 @@ from typing import Any, cast
 from .._registry import lookup
 from ..optimizer import Optimizer
 from ..wrappers import Wrapper
+from .adabelief import AdaBelief
 from .adadelta import Adadelta
 from .adagrad import Adagrad
 from .adam import Adam
 from .adamax import Adamax
+from .adamw import AdamW
+from .adan import Adan
+from .ademamix import AdEMAMix
+from .adopt import ADOPT
 from .asgd import ASGD
 from .ftrl import Ftrl
 from .lamb import LAMB
 from .lars import LARS
+from .lion import Lion
 from .nadam import Nadam
+from .nadamw import NadamW
+from .radam import RAdam
 from .rmsprop import RMSprop
 from .rprop import Rprop
 from .schedulefreeadamw import ScheduleFreeAdamW
 from .schedulefreesgd import ScheduleFreeSGD
 from .sgd import SGD
+from .signum import Signum
+from .yogi import Yogi
 
 __all__ = [
+    "ADOPT",
     "ASGD",
     "LAMB",
     "LARS",
     "SGD",
+    "AdEMAMix",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
+    "AdamW",
     "Adamax",
+    "Adan",
     "Ftrl",
+    "Lion",
     "Nadam",
+    "NadamW",
+    "RAdam",
     "RMSprop",
     "Rprop",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "Signum",
+    "Yogi",
     "deserialize",
     "get",
     "serialize",

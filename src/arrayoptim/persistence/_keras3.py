@@ -26,6 +26,7 @@ ORDERS = {
     "Adamax": Layout((), ("momentum", "norm")),
     "Nadam": Layout((), ("momentum", "velocity")),
     "Ftrl": Layout((), ("accumulator", "linear")),
+    "Lion": Layout(("momentum",)),
 }
 SCALED = "LossScaleOptimizer"
 FLAGS = {"SGD": ("momentum",), "RMSprop": ("momentum", "centered"), "Adam": ("amsgrad",)}

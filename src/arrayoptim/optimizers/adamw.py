@@ -1,0 +1,71 @@
+"""AdamW."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .adam import Adam
+
+
+@register
+class AdamW(Adam):
+    """Adam that also shrinks the parameters a little at each step.
+
+    The usual choice for transformers. It is `Adam` with another default of `weight_decay`, which
+    every optimizer takes; `exclude` and `groups` say what is not to shrink, mostly biases and the
+    scales of normalisations. 8 bytes of state per float32 parameter, 12 with `amsgrad`.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    beta_1 : float in [0, 1) or schedule
+        Decay rate of the running mean, per step.
+    beta_2 : float in [0, 1) or schedule
+        Decay rate of the running mean of squares, per step.
+    epsilon : float in [0, inf)
+        Added to the root, before the bias correction: the paper's "epsilon hat".
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    amsgrad : bool
+        Whether the largest mean of squares so far stands under the root.
+    weight_decay : float in [0, inf) or schedule
+        A step first takes ``lr`` times this share of the parameter; 0 for `Adam`.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``momentum`` and ``velocity``, and ``velocity_hat`` with `amsgrad` (shape of the
+    parameter); ``t`` counts steps from 1::
+
+        p = p - lr * weight_decay * p
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        p = p - lr * sqrt(1 - b2**t) / (1 - b1**t) * m / (sqrt(v) + eps)
+
+    In the paper the decay is multiplied by the schedule of the step size only; here, as in torch,
+    Keras 3 and optax, by the step size itself. The default of `weight_decay` is torch's; Keras 3
+    has 0.004, optax 0.0001. Where epsilon differs is said at `Adam`.
+
+    References
+    ----------
+    Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> ao.AdamW(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
+    array([ 0.899, -1.898])
+    """
+
+    weight_decay: Any = hyper(
+        default=0.01,
+        interval="[0, inf)",
+        kw_only=True,
+        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+    )

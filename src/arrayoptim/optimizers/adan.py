@@ -1,0 +1,105 @@
+"""Adan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import bias_correction, hyper
+from .._registry import register
+from .._rule import rule
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("momentum", "difference", "velocity", "previous_grad"))
+def adan(p, g, m, d, v, last, lr, b1, c1, b2, c2, b3, c3, known, share, eps, xp):
+    change = known * (g - last)
+    m = b1 * m + c1 * g
+    d = b2 * d + c2 * change
+    ahead = g + b2 * change
+    v = b3 * v + c3 * (ahead * ahead)
+    return p - lr * ((m + share * d) / (xp.sqrt(v) + eps)), m, d, v, g
+
+
+@register
+class Adan(Optimizer):
+    """Adam with Nesterov's look-ahead, made from the change between two gradients.
+
+    Bears step sizes several times as large as Adam's, for vision and language models alike. 16
+    bytes of state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    beta_1 : float in [0, 1) or schedule
+        Decay rate of the running mean of the gradient, per step.
+    beta_2 : float in [0, 1) or schedule
+        Decay rate of the running mean of the change of the gradient, per step.
+    beta_3 : float in [0, 1) or schedule
+        Decay rate of the running mean of squares, per step.
+    epsilon : float in [0, inf)
+        Added to the root, after the bias correction.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``momentum``, ``difference``, ``velocity`` and ``previous_grad`` (shape of the parameter);
+    ``t`` counts steps from 1, and the change is 0 in the first::
+
+        change = g - last
+        m = b1 * m + (1 - b1) * g
+        d = b2 * d + (1 - b2) * change
+        v = b3 * v + (1 - b3) * (g + b2 * change)**2
+        u = m / (1 - b1**t) + b2 * d / (1 - b2**t)
+        p = p - lr * u / (sqrt(v / (1 - b3**t)) + eps)
+        last = g
+
+    The paper's betas are one minus these, and its algorithm leaves out the bias corrections, which
+    its authors' code has. It divides by ``1 + lr * weight_decay`` after the step, where
+    `weight_decay` takes its share before; the two differ by the square of that product. optax
+    weighs ``change`` and ``d`` with ``1 - b2`` in place of ``b2``.
+
+    References
+    ----------
+    Xie, Zhou, Li, Lin, Yan (2022), Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing
+    Deep Models, algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> ao.Adan(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
+    array([ 0.9, -1.9])
+    """
+
+    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Any = hyper(default=0.98, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Any = hyper(default=0.92, interval="[0, 1)", doc="Decay rate of the mean change.")
+    beta_3: Any = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the mean of squares.")
+    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+
+    rule = adan
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        betas = h.beta_1, h.beta_2, h.beta_3
+        k1, k2, k3 = (bias_correction(beta, it + 1, xp) for beta in betas)
+        return {
+            "lr": h.lr * xp.sqrt(k3) / k1,
+            "b1": h.beta_1,
+            "c1": 1.0 - h.beta_1,
+            "b2": h.beta_2,
+            "c2": 1.0 - h.beta_2,
+            "b3": h.beta_3,
+            "c3": 1.0 - h.beta_3,
+            "known": xp.where(it > 0, 1.0, 0.0),
+            "share": h.beta_2 * k1 / k2,
+            "eps": h.epsilon * xp.sqrt(k3),
+        }

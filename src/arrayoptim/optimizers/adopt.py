@@ -1,0 +1,92 @@
+"""ADOPT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import rule
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("momentum", "velocity"))
+def adopt(p, g, m, v, lr, b1, c1, b2, c2, eps, bound, xp):
+    n = g / xp.maximum(xp.sqrt(v), eps)
+    m = b1 * m + c1 * xp.minimum(xp.maximum(n, -bound), bound)
+    v = b2 * v + c2 * (g * g)
+    return p - lr * m, m, v
+
+
+@register
+class ADOPT(Optimizer):
+    """Average gradients that are divided by the root mean square of those before them.
+
+    Converges for every `beta_2`, which Adam does not. 8 bytes of state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    beta_1 : float in [0, 1) or schedule
+        Decay rate of the running mean of divided gradients, per step.
+    beta_2 : float in [0, 1) or schedule
+        Decay rate of the running mean of squares, per step.
+    epsilon : float in (0, inf)
+        The least divisor, in units of the gradient.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``momentum`` and ``velocity`` (shape of the parameter); ``t`` counts steps from 0, and the
+    first step moves nothing but ``v``, which becomes ``g**2``::
+
+        n = clip(g / max(sqrt(v), eps), -t**0.25, t**0.25)
+        m = b1 * m + (1 - b1) * n
+        v = b2 * v + (1 - b2) * g**2
+        p = p - lr * m
+
+    As in the authors' code and optax. `weight_decay` shrinks parameters in the first step too, in
+    which the authors' code leaves them as they are.
+
+    References
+    ----------
+    Taniguchi, Harada, Minegishi, Oshima, Jeong, Nagahara, Iiyama, Suzuki, Iwasawa, Matsuo (2024),
+    ADOPT: Modified Adam Can Converge with Any beta_2 with the Optimal Rate, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> optimizer, w = ao.ADOPT(lr=0.1), np.array([1.0, -2.0])
+    >>> optimizer.apply(np.array([3.0, -4.0]), w)
+    array([ 1., -2.])
+    >>> optimizer.apply(np.array([3.0, -4.0]), w)
+    array([ 0.99, -1.99])
+    """
+
+    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Any = hyper(default=0.9999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
+    epsilon: Any = hyper(default=1e-06, interval="(0, inf)", doc="The least divisor.")
+
+    rule = adopt
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        return {
+            "lr": h.lr,
+            "b1": h.beta_1,
+            "c1": 1.0 - h.beta_1,
+            "b2": h.beta_2,
+            "c2": xp.where(it > 0, 1.0 - h.beta_2, 1.0),
+            "eps": h.epsilon,
+            # 0 in the first step, which so moves nothing.
+            "bound": it**0.25,
+        }

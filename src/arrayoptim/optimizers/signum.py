@@ -1,0 +1,68 @@
+"""Signum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import rule
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("momentum",))
+def signum(p, g, m, lr, b, c, xp):
+    m = b * m + c * g
+    return p - lr * xp.sign(m), m
+
+
+@register
+class Signum(Optimizer):
+    """Step by the sign of a running mean of the gradient.
+
+    Every entry moves by ``lr`` at each step, whatever the size of its gradient. 4 bytes of state
+    per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    momentum : float in [0, 1) or schedule
+        Decay rate of the running mean, per step; 0 for signSGD.
+    **options
+        What every optimizer takes by keyword, such as `weight_decay`: see `Optimizer`.
+
+    Notes
+    -----
+    Slot ``momentum`` (shape of the parameter), kept with ``momentum=0`` too::
+
+        m = momentum * m + (1 - momentum) * g
+        p = p - lr * sign(m)
+
+    References
+    ----------
+    Bernstein, Wang, Azizzadenesheli, Anandkumar (2018), signSGD: Compressed Optimisation for
+    Non-Convex Problems, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> ao.Signum(lr=0.1).apply(np.array([3.0, -4.0]), w)
+    array([ 0.9, -1.9])
+    """
+
+    lr: Any = hyper(default=0.0001, interval="[0, inf)", doc="Step size.")
+    momentum: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+
+    rule = signum
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        return {"lr": h.lr, "b": h.momentum, "c": 1.0 - h.momentum}

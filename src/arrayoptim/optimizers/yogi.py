@@ -1,0 +1,99 @@
+"""Yogi."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import bias_correction, hyper
+from .._registry import register
+from .._rule import rule
+from .._storage import Start
+from .._typing import Namespace, Scalar
+from ..optimizer import Optimizer
+
+
+@rule(slots=("momentum", "velocity"))
+def yogi(p, g, m, v, lr, b1, c1, c2, eps, xp):
+    m = b1 * m + c1 * g
+    s = g * g
+    # It is not negative as it stands; abs says so to what stores it in 8 bits without a sign.
+    v = xp.abs(v - c2 * (xp.sign(v - s) * s))
+    return p - lr * (m / (xp.sqrt(v) + eps)), m, v
+
+
+@register
+class Yogi(Optimizer):
+    """Adam whose mean of squares moves by a share of the new square, up or down.
+
+    The mean of squares falls as slowly as it rises, so that rare large gradients are not forgotten
+    at once. 8 bytes of state per float32 parameter.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    beta_1 : float in [0, 1) or schedule
+        Decay rate of the running mean, per step.
+    beta_2 : float in [0, 1) or schedule
+        One minus the share of the new square, per step.
+    epsilon : float in [0, inf)
+        Added to the root, after the bias correction.
+    initial_accumulator_value : float in [0, inf)
+        With what the mean of squares begins, in units of the squared gradient.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``momentum`` and ``velocity`` (shape of the parameter), the second not zero before the
+    first step but `initial_accumulator_value`; ``t`` counts steps from 1::
+
+        m = b1 * m + (1 - b1) * g
+        v = v - (1 - b2) * sign(v - g**2) * g**2
+        p = p - lr * m / (1 - b1**t) / (sqrt(v / (1 - b2**t)) + eps)
+
+    The paper's algorithm leaves out the bias corrections, which optax adds as here. optax begins
+    ``m`` with `initial_accumulator_value` too.
+
+    References
+    ----------
+    Zaheer, Reddi, Sachan, Kale, Kumar (2018), Adaptive Methods for Nonconvex Optimization,
+    algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([1.0, -2.0])
+    >>> ao.Yogi(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
+    array([ 0.9, -1.9])
+    """
+
+    lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Step size.")
+    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="One minus the share of the square.")
+    epsilon: Any = hyper(default=1e-3, interval="[0, inf)", doc="Added to the root.")
+    initial_accumulator_value: Any = hyper(
+        default=1e-6, interval="[0, inf)", doc="With what the mean of squares begins."
+    )
+
+    rule = yogi
+
+    def initial_slots(self) -> dict[str, Start]:
+        """Give what the mean of squares begins with."""
+        return {"velocity": self.initial_accumulator_value}
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
+        return {
+            "lr": h.lr * xp.sqrt(k2) / k1,
+            "b1": h.beta_1,
+            "c1": 1.0 - h.beta_1,
+            "c2": 1.0 - h.beta_2,
+            "eps": h.epsilon * xp.sqrt(k2),
+        }
