@@ -85,8 +85,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session(tags=["quick"])
 def tests(session: nox.Session) -> None:
-    """Test on NumPy alone with this Python, without the slow tests."""
-    check(session, "numpy", "-m", "not slow")
+    """Test the usual optimizers on NumPy alone with this Python, without the slow tests."""
+    check(session, "numpy", "-m", "not slow and not every")
 
 
 @nox.session

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from arrayoptim.engines._gpu_arrays import LIBRARIES
 from backends import BACKENDS, HALVES
 from gpu_on_host import NumPyOnHost
-from optimizers_under_test import CASES, NAMES
+from optimizers_under_test import CASES, NAMES, USUAL
 
 collect_ignore_glob = [] if any(b.name == "torch" for b in BACKENDS) else ["test_torch_*.py"]
 # Scripts that record what other packages compute, and need those packages.
@@ -82,11 +82,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out the tests of backends that are not chosen, rather than skip them."""
+    """Leave out the tests of backends that are not chosen; mark those of most optimizers."""
     names = {backend.name for backend in BACKENDS}
     items[:] = [
         item for item in items if all(m.args[0] in names for m in item.iter_markers("needs"))
     ]
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        name = parameters.params.get("name") if parameters else None
+        if name in NAMES and name not in USUAL:
+            item.add_marker("every")
 
 
 def _parametrize(metafunc: pytest.Metafunc, names: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -48,6 +48,9 @@ def variants(name: str) -> list[dict[str, Any]]:
     return [{}, *flags, *off]
 
 
+USUAL = ("SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam", "LAMB", "AdamW")
+"""What quick tests try: the optimizers of Keras 2, and one more of each kind."""
+
 OPTIONS = ao.Optimizer.hyperparameters
 """What every class inherits."""
 CASES = [(name, kwargs) for name in NAMES for kwargs in variants(name)]

@@ -517,6 +517,7 @@ class Reference:
     steps: Callable[..., Any]
     hyper: dict[str, st.SearchStrategy[Any]]
     whole: bool = False
+    tolerance: float = 1e-12
 
 
 def _within(low: float, high: float) -> st.SearchStrategy[float]:
@@ -599,6 +600,7 @@ REFERENCES: dict[str, list[Reference]] = {
                 l2_shrinkage_regularization_strength=_ANY,
                 beta=_ANY,
             ),
+            tolerance=1e-10,  # a difference of roots loses digits
         ),
     ],
     "Nadam": [Reference(nadam, _of(*_BETAS, schedule_decay=_within(0.001, 2.0)))],

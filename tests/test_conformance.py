@@ -176,3 +176,12 @@ def test_each_check_can_fail(check: str) -> None:
     wanted = pytest.raises(AssertionError, match=f"{broken.__name__}: {check}")
     with ao.engine("array"), np.errstate(all="ignore"), wanted:
         check_optimizer(broken)
+
+
+def test_names_of_stages_are_taken() -> None:
+    """A coefficient called like a number of a stage would be mixed up with it."""
+    with pytest.raises(TypeError, match="bound is the name of a number of a stage"):
+
+        @ao.rule(slots=())
+        def limited(p, g, lr, bound, xp):
+            return (p - lr * xp.minimum(g, bound),)

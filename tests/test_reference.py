@@ -14,7 +14,6 @@ from backends import NUMPY, TestBackend
 from optimizers_under_test import NAMES, make
 from references import REFERENCES, Reference
 
-TOLERANCE = 1e-12
 FLOOR = 1e-290
 WIDTH = 4  # numbers that are trained side by side
 STEPS = 6
@@ -46,12 +45,12 @@ def test_every_optimizer_has_a_reference() -> None:
     assert sorted(REFERENCES) == sorted(NAMES)
 
 
-def agree(found: np.ndarray, wanted: np.ndarray, what: str) -> None:
+def agree(found: np.ndarray, wanted: np.ndarray, what: str, tolerance: float) -> None:
     """Assert agreement of whole trajectories, relative to the largest value on the way."""
     scale = np.maximum.accumulate(np.abs(wanted), axis=0)
     error = np.abs(found - wanted)
     # Squares of very small gradients are subnormal: they have few digits, or JAX has none of them.
-    assert np.all(error <= TOLERANCE * scale + FLOOR), f"{what}: {np.max(error / (scale + FLOOR))}"
+    assert np.all(error <= tolerance * scale + FLOOR), f"{what}: {np.max(error / (scale + FLOOR))}"
 
 
 def compare(
@@ -67,14 +66,16 @@ def compare(
         slots.append([weight for weight in opt.get_weights() if weight.shape == (WIDTH,)])
     if ref.whole:
         steps = list(ref.steps(list(start), table, **hyper))
-        agree(np.array(path), np.array([start, *(p for p, _ in steps)]), "parameters")
-        agree(np.array(slots), np.array([state for _, state in steps]), "slots")
+        agree(
+            np.array(path), np.array([start, *(p for p, _ in steps)]), "parameters", ref.tolerance
+        )
+        agree(np.array(slots), np.array([state for _, state in steps]), "slots", ref.tolerance)
         return
     columns = [list(ref.steps(p, [row[i] for row in table], **hyper)) for i, p in enumerate(start)]
     wanted = np.array([start] + [[column[t][0] for column in columns] for t in range(STEPS)])
-    agree(np.array(path), wanted, "parameters")
+    agree(np.array(path), wanted, "parameters", ref.tolerance)
     wanted = np.array([[column[t][1] for column in columns] for t in range(STEPS)])
-    agree(np.moveaxis(np.array(slots), 2, 1), wanted, "slots")
+    agree(np.moveaxis(np.array(slots), 2, 1), wanted, "slots", ref.tolerance)
 
 
 @pytest.mark.parametrize(("name", "ref"), PAIRS, ids=PAIR_IDS)

@@ -15,6 +15,9 @@ Kind = Literal["elementwise", "tensorwise", "matrix"]
 VOCABULARY = frozenset({"abs", "sqrt", "square", "sign", "maximum", "minimum", "where", "copysign"})
 """Functions of ``xp`` that NumPy and a compiled loop compute to the last bit alike."""
 
+RESERVED = frozenset({"scale", "bound", "l2", "amount", "keep", "new"})
+"""Names of the numbers of stages, which no coefficient may have."""
+
 _STATEMENTS = (ast.Assign, ast.Return)
 _EXPRESSIONS = (ast.Name, ast.BinOp, ast.UnaryOp, ast.Call, ast.Attribute, ast.Tuple, ast.Compare)
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.expr_context, ast.cmpop)
@@ -158,6 +161,12 @@ def rule(
                     f"rule {function.__name__} takes ({', '.join(names)}); wanted: p, g, one "
                     f"parameter for each of the slots {slots}, the coefficients, xp"
                 )
+        taken = RESERVED & set(inspect.signature(function).parameters)
+        if taken:
+            raise TypeError(
+                f"rule {function.__name__}: {', '.join(sorted(taken))} is the name of a number of "
+                "a stage of the step; choose another"
+            )
         sort: Kind = "tensorwise" if ratio else kind
         made = Rule(function, tuple(slots), sort, ratio, direction, tuple(measured))
         if bool(ratio) != bool(measured) or not set(measured) <= set(made.function_names):

@@ -14,9 +14,9 @@ from ..optimizer import Optimizer
 
 
 @rule(slots=("momentum", "velocity"))
-def adopt(p, g, m, v, lr, b1, c1, b2, c2, eps, bound, xp):
+def adopt(p, g, m, v, lr, b1, c1, b2, c2, eps, limit, xp):
     n = g / xp.maximum(xp.sqrt(v), eps)
-    m = b1 * m + c1 * xp.minimum(xp.maximum(n, -bound), bound)
+    m = b1 * m + c1 * xp.minimum(xp.maximum(n, -limit), limit)
     v = b2 * v + c2 * (g * g)
     return p - lr * m, m, v
 
@@ -88,5 +88,5 @@ class ADOPT(Optimizer):
             "c2": xp.where(it > 0, 1.0 - h.beta_2, 1.0),
             "eps": h.epsilon,
             # 0 in the first step, which so moves nothing.
-            "bound": it**0.25,
+            "limit": it**0.25,
         }
