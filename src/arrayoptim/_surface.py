@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._restore import LoadReport
@@ -70,7 +70,7 @@ class Surface:
         gradients, _, structure = gradients_of(loss, params)
         return self.apply(structure.build(gradients), params)
 
-    def save_weights(self, filepath: str | Path, overwrite: bool = True) -> None:
+    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Save the state, with class and hyperparameters, to an HDF5 file.
 
         The file appears whole or not at all: a crash leaves an earlier file of that name as it was.
@@ -108,7 +108,7 @@ class Surface:
             persistence.write_group(f, self._record())
 
     def load_weights(
-        self, filepath: str | Path, strict: bool = True, hyperparameters: bool = True
+        self, filepath: str | os.PathLike[str], strict: bool = True, hyperparameters: bool = True
     ) -> LoadReport:
         """Restore what a file holds of an optimizer of this class.
 

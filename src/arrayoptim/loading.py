@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from ._registry import OPTIMIZERS, WRAPPERS, revivable
@@ -11,7 +11,7 @@ from .optimizer import Optimizer
 from .optimizers import deserialize
 
 
-def load(filepath: str | Path) -> Optimizer:
+def load(filepath: str | os.PathLike[str]) -> Optimizer:
     """Make the optimizer whose class, hyperparameters and state a file holds.
 
     Parameters

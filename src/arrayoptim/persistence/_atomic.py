@@ -67,7 +67,9 @@ class Sink(io.FileIO):
         return size or 0
 
 
-def replace_file(path: str | Path, fill: Callable[[Sink], None], overwrite: bool = True) -> None:
+def replace_file(
+    path: str | os.PathLike[str], fill: Callable[[Sink], None], overwrite: bool = True
+) -> None:
     """Write a file beside the target, then rename it.
 
     Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import posixpath
 import zipfile
 import zlib
@@ -37,7 +38,7 @@ BROKEN = (
 )
 
 
-def read(path: str | Path) -> Record:
+def read(path: str | os.PathLike[str]) -> Record:
     """Read the optimizer state in a file.
 
     Parameters
@@ -62,7 +63,7 @@ def read(path: str | Path) -> Record:
         return replace(_interpret(root, optimizer).loaded(), origin=str(path))
 
 
-def describe(path: str | Path) -> Record:
+def describe(path: str | os.PathLike[str]) -> Record:
     """Read all but the arrays.
 
     Parameters

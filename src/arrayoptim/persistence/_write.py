@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import uuid
-from pathlib import Path
 from typing import Any
 
 from ._atomic import Sink, replace_file
@@ -12,7 +12,7 @@ from ._own import GROUP, fill
 from ._record import Record
 
 
-def write(path: str | Path, record: Record, overwrite: bool = True) -> None:
+def write(path: str | os.PathLike[str], record: Record, overwrite: bool = True) -> None:
     """Write a record to an HDF5 file, whole or not at all.
 
     The content goes to a temporary file in the same directory, is brought to the disk and renamed:

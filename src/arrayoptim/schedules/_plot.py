@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 MOST = 2000
 """Most steps of which the value is drawn; in between there are straight lines."""
 
 
-def plot(schedule: Callable[[Any], Any], steps: int, path: str | Path) -> None:
+def plot(schedule: Callable[[Any], Any], steps: int, path: str | os.PathLike[str]) -> None:
     """Draw a schedule over the steps of a run.
 
     Parameters
