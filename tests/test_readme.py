@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTI
 
 
 def runnable(example: str) -> bool:
-    """Whether the libraries an example imports are among the backends under test."""
-    imported = set(re.findall(r"^import (\w+)", example, flags=re.MULTILINE))
+    """Whether the libraries of an example are installed, or among the backends under test."""
+    imported = set(re.findall(r"^(?:import|from) (\w+)", example, flags=re.MULTILINE))
     chosen = {backend.name for backend in BACKENDS}
+    if "scipy" in imported and find_spec("scipy") is None:
+        return False
     # Only a process of its own can choose a backend for Keras; see test_keras.
     return "keras" not in imported and not (imported & {"torch", "jax"}) - chosen
 

@@ -1,0 +1,208 @@
+"""The optimizers as methods of `scipy.optimize.minimize`.
+
+Every registered optimizer is an attribute of this module, under its name::
+
+    scipy.optimize.minimize(fun, x0, jac=jac, method=arrayoptim.scipy.Adam(lr=0.1))
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from typing import Any
+
+import numpy as np
+from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning, approx_fprime
+
+from .._registry import lookup, names
+from ..optimizer import Optimizer
+
+__all__ = ["Method", "wrap"]
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+MESSAGES = {
+    0: "The largest entry of the gradient is at most gtol.",
+    1: "The maximum number of iterations has been reached.",
+    2: "The function or its gradient is not finite.",
+    99: "The callback raised StopIteration.",
+}
+
+
+class Method:
+    """A method for `scipy.optimize.minimize`, from an optimizer.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Its hyperparameters are used; each call steps a fresh copy, without state.
+
+    Notes
+    -----
+    Options of ``minimize`` that it takes: ``jac`` (a function, or True; finite differences without
+    it), ``bounds`` (each step is followed by a projection), ``callback``, ``tol`` and ``options``
+    with ``gtol`` (1e-5), ``maxiter`` (10,000) and ``disp``. It stops when the largest entry of the
+    gradient, projected where bounds hold, is at most ``gtol``, and gives the best point that it has
+    seen. ``tol`` stands for ``gtol``. Constraints are refused.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"found {optimizer!r}, wanted an arrayoptim optimizer")
+        self.optimizer = optimizer
+
+    def __repr__(self) -> str:
+        """Name the optimizer."""
+        return f"arrayoptim.scipy.wrap({self.optimizer!r})"
+
+    def __call__(
+        self,
+        fun: Callable[..., Any],
+        x0: Any,
+        args: tuple[Any, ...] = (),
+        *,
+        jac: Callable[..., Any] | None = None,
+        bounds: Any = None,
+        constraints: Any = (),
+        callback: Callable[..., Any] | None = None,
+        tol: float | None = None,
+        gtol: float = 1e-5,
+        maxiter: int = 10_000,
+        disp: bool = False,
+        **unknown: Any,
+    ) -> OptimizeResult:
+        """Minimize a function of one vector; `scipy.optimize.minimize` calls this."""
+        unknown = {k: v for k, v in unknown.items() if k not in {"hess", "hessp"} or v is not None}
+        if unknown:
+            warnings.warn(
+                f"{self!r} does not use {', '.join(unknown)}", OptimizeWarning, stacklevel=3
+            )
+        if np.size(constraints):
+            raise ValueError(f"{self!r} takes bounds but no constraints; found {constraints!r}")
+        low, high = _box(bounds, np.size(x0))
+        search = _Search(fun, jac, args)
+        optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+        x = np.clip(np.array(x0, np.float64).ravel(), low, high)
+        limit, told = gtol if tol is None else tol, _told(callback)
+        status, nit, best = 1, 0, search.at(x)
+        found = best
+        while True:
+            if not np.isfinite(found.fun) or not np.all(np.isfinite(found.jac)):
+                status = 2
+                break
+            best = found if found.fun <= best.fun else best
+            if np.max(np.abs(x - np.clip(x - found.jac, low, high)), initial=0.0) <= limit:
+                status, best = 0, found
+                break
+            if nit == maxiter:
+                break
+            x = np.clip(optimizer.apply(found.jac.copy(), x), low, high)
+            nit, found = nit + 1, search.at(x)
+            if told is not None and told(OptimizeResult(found, nit=nit)):
+                status = 99
+                break
+        result = OptimizeResult(
+            best,
+            nit=nit,
+            nfev=search.nfev,
+            njev=search.njev,
+            status=status,
+            success=status == 0,
+            message=MESSAGES[status],
+        )
+        if disp:
+            print(f"{result.message} f = {result.fun:g} after {nit} iterations")  # noqa: T201
+        return result
+
+
+class _Search:
+    """A function with its gradient, and how often they were asked for."""
+
+    def __init__(
+        self, fun: Callable[..., Any], jac: Callable[..., Any] | None, args: tuple[Any, ...]
+    ) -> None:
+        self._fun, self._jac, self._args = fun, jac, args
+        self.nfev = self.njev = 0
+
+    def _value(self, x: Vector) -> float:
+        self.nfev += 1
+        return float(np.asarray(self._fun(x.copy(), *self._args)).item())
+
+    def at(self, x: Vector) -> OptimizeResult:
+        """Give a point with value and gradient."""
+        value = self._value(x)
+        if callable(self._jac):
+            self.njev += 1
+            gradient = np.asarray(self._jac(x.copy(), *self._args), np.float64).ravel()
+        else:
+            gradient = np.asarray(approx_fprime(x, self._value), np.float64)
+        if gradient.shape != x.shape:
+            raise ValueError(f"jac gave an array of {gradient.shape}, wanted {x.shape}")
+        return OptimizeResult(x=x.copy(), fun=value, jac=gradient)
+
+
+def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
+    """Give the lowest and the highest value of each entry."""
+    if bounds is None:
+        bounds = (-np.inf, np.inf)
+        low, high = (np.full(size, x) for x in bounds)
+    elif isinstance(bounds, Bounds):
+        low, high = (np.broadcast_to(x, (size,)).astype(float) for x in (bounds.lb, bounds.ub))
+    else:
+        pairs = [tuple(pair) for pair in bounds]
+        if len(pairs) != size or any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"bounds: found {bounds!r}, wanted {size} pairs (low, high)")
+        low = np.array([-np.inf if a is None else a for a, _ in pairs], np.float64)
+        high = np.array([np.inf if b is None else b for _, b in pairs], np.float64)
+    if np.any(low > high):
+        raise ValueError("bounds: a lower bound lies above the upper one")
+    return low, high
+
+
+def _told(callback: Callable[..., Any] | None) -> Callable[[OptimizeResult], bool] | None:
+    """Give the callback as a function of a result that says whether to stop."""
+    if callback is None:
+        return None
+    whole = list(inspect.signature(callback).parameters) == ["intermediate_result"]
+
+    def told(result: OptimizeResult) -> bool:
+        try:
+            if whole:
+                callback(intermediate_result=result)
+            else:
+                callback(np.copy(result.x))
+        except StopIteration:
+            return True
+        return False
+
+    return told
+
+
+def _maker(name: str) -> Callable[..., Method]:
+    cls = lookup(name)
+
+    def make(*args: Any, **kwargs: Any) -> Method:
+        return Method(cls(*args, **kwargs))
+
+    update_wrapper(make, cls, updated=())
+    make.__signature__ = inspect.signature(cls)  # type: ignore[attr-defined]
+    return make
+
+
+def wrap(optimizer: Optimizer) -> Method:
+    """Make a method of `scipy.optimize.minimize` from an optimizer, which is not changed."""
+    return Method(optimizer)
+
+
+def __getattr__(name: str) -> Callable[..., Method]:
+    """Give what makes a method with the optimizer of that name."""
+    if name in names():
+        return _maker(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
+
+
+def __dir__() -> Sequence[str]:
+    """Name the optimizers too."""
+    return sorted({*globals(), *names()})

@@ -1,0 +1,120 @@
+"""The optimizers as methods of `scipy.optimize.minimize`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from optimizers_under_test import cls_of, draw, make, same
+
+optimize = pytest.importorskip("scipy.optimize")
+rosen, rosen_der = optimize.rosen, optimize.rosen_der
+START = [-1.2, 1.0]
+
+
+def bowl(x: Any, scale: float = 1.0) -> float:
+    return float(scale * np.sum((x - 0.5) ** 2))
+
+
+def bowl_der(x: Any, scale: float = 1.0) -> Any:
+    return 2.0 * scale * (x - 0.5)
+
+
+def test_rosenbrock() -> None:
+    """To the minimum, with the gradient given, both in one, or by differences."""
+    method = ao.scipy.SGD(lr=1e-3, momentum=0.9, nesterov=True)
+    exact = optimize.minimize(rosen, START, jac=rosen_der, method=method, tol=1e-6)
+    assert exact.success and exact.status == 0 and exact.nit == exact.njev - 1
+    np.testing.assert_allclose(exact.x, 1.0, atol=1e-5)
+    assert exact.fun == rosen(exact.x) and np.max(np.abs(exact.jac)) <= 1e-6
+    both = optimize.minimize(
+        lambda x: (rosen(x), rosen_der(x)), START, jac=True, method=method, tol=1e-6
+    )
+    same([both.x], [exact.x])
+    found = optimize.minimize(rosen, START, method=method, options={"gtol": 1e-4})
+    assert found.success and found.nfev > 2 * found.nit and found.njev == 0
+    np.testing.assert_allclose(found.x, 1.0, atol=3e-3)
+
+
+def test_every_step_is_the_optimizers(name: str) -> None:
+    """The path is that of a plain loop, and the optimizer that was given keeps no state."""
+    optimizer, path = make(name), []
+    method = ao.scipy.wrap(optimizer)
+    start = np.concatenate([a.ravel() for a in draw(1)])
+    result = optimize.minimize(
+        bowl, start, (3.0,), jac=bowl_der, method=method, callback=path.append,
+        options={"maxiter": 4, "gtol": 0.0},
+    )  # fmt: skip
+    assert (result.status, result.success, result.nit) == (1, False, 4)
+    plain, x = make(name), start.copy()
+    for seen in path:
+        plain.apply(bowl_der(x, 3.0), x)
+        same([seen], [x])
+    assert not optimizer.built
+    assert ao.scipy.__getattr__(name)().optimizer.get_config() == cls_of(name)().get_config()
+
+
+@pytest.mark.parametrize(
+    "bounds", [[(None, 0.25), (0.75, None)], optimize.Bounds([-np.inf, 0.75], [0.25, np.inf])]
+)
+def test_bounds(bounds: Any) -> None:
+    """Each point lies within, and the projected gradient says when it is over."""
+    seen: list[Any] = []
+    result = optimize.minimize(
+        bowl, [9.0, -9.0], jac=bowl_der, method=ao.scipy.SGD(lr=0.1), bounds=bounds,
+        callback=seen.append,
+    )  # fmt: skip
+    assert result.success
+    np.testing.assert_array_equal(result.x, [0.25, 0.75])
+    assert all(x[0] <= 0.25 and x[1] >= 0.75 for x in seen)
+
+
+def test_callbacks() -> None:
+    """Both forms of scipy's, and StopIteration ends the search."""
+    seen = []
+
+    def whole(intermediate_result: Any) -> None:
+        seen.append(intermediate_result.fun)
+        if len(seen) == 3:
+            raise StopIteration
+
+    result = optimize.minimize(
+        bowl, [2.0], jac=bowl_der, method=ao.scipy.SGD(lr=0.1), callback=whole
+    )
+    assert (result.nit, result.status, result.success) == (3, 99, False)
+    assert seen == sorted(seen, reverse=True) and result.fun == bowl(result.x)
+
+
+def test_divergence_gives_the_best_point(capsys: pytest.CaptureFixture[str]) -> None:
+    """A step size that is too large ends with a message, not with NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = optimize.minimize(
+            bowl, [2.0], jac=bowl_der, method=ao.scipy.SGD(lr=1e3), options={"disp": True}
+        )
+    assert (result.status, result.fun) == (2, bowl(np.array([2.0])))
+    assert "not finite" in capsys.readouterr().out
+
+
+def test_bad_input() -> None:
+    """What cannot be done is said."""
+    method = ao.scipy.Adam()
+    with pytest.raises(TypeError, match="found 'adam'"):
+        ao.scipy.wrap("adam")
+    with pytest.raises(TypeError, match="'lrr', did you mean 'lr'"):
+        ao.scipy.Adam(lrr=1.0)
+    with pytest.raises(AttributeError, match="Adamm"):
+        _ = ao.scipy.Adamm
+    with pytest.raises(ValueError, match="no constraints"):
+        optimize.minimize(bowl, [1.0], method=method, constraints={"type": "eq", "fun": bowl})
+    with pytest.raises(ValueError, match=r"2 pairs \(low, high\)"):
+        optimize.minimize(bowl, [1.0, 2.0], method=method, bounds=[(0, 1)])
+    with pytest.raises(ValueError, match="above the upper"):
+        optimize.minimize(bowl, [1.0], method=method, bounds=[(2, 1)])
+    with pytest.raises(ValueError, match=r"jac gave an array of \(2,\), wanted \(1,\)"):
+        optimize.minimize(bowl, [1.0], method=method, jac=lambda x: np.ones(2))
+    with pytest.warns(optimize.OptimizeWarning, match="does not use eps"):
+        optimize.minimize(bowl, [0.5], jac=bowl_der, method=method, options={"eps": 1.0})
+    assert "scipy.wrap(Adam(" in repr(method)
