@@ -299,14 +299,14 @@ class Formula(Options, ABC):
         scalars = dict(state.scalars)
         inner = self._fixed().inner
         for member, prefix, formula in inner if state.scalars else ():
-            found = self._computed(member, prefix, exact[member], state, xp)
+            found = self._computed(member, prefix, exact[member], it, state.scalars, xp)
             scalars |= {prefix + name: found[name] for name in formula.initial_scalars()}
         prefixes = {member: prefix for member, prefix, _ in inner}
 
         def table(member: int, compute: str) -> Numbers:
             h = self._rounded(exact[member], member, compute, xp)
             prefix = prefixes.get(member, "")
-            found = self._computed(member, prefix, h, state, xp)
+            found = self._computed(member, prefix, h, it, state.scalars, xp)
             rule = self._fixed().formulas[member].rule
             return found | self._stage_values(rule, SimpleNamespace(**h), norm, xp, unscale)
 
@@ -335,15 +335,19 @@ class Formula(Options, ABC):
         return h
 
     def _computed(
-        self, member: int, prefix: str, h: dict[str, Any], state: State, xp: Namespace
+        self,
+        member: int,
+        prefix: str,
+        h: dict[str, Any],
+        it: Scalar,
+        held: Mapping[str, Scalar],
+        xp: Namespace,
     ) -> dict[str, Scalar]:
         """Give the coefficients of a formula and its next scalar state."""
         formula = self._fixed().formulas[member]
-        held = state.scalars
         if prefix:
             held = {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
         with np.errstate(all="ignore"):
-            it = _number(state.iterations, xp)
             found = formula.coefficients(SimpleNamespace(**h), it, held, xp)
         return {k: float(v) for k, v in found.items()} if xp is np else dict(found)
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ._hyper import Hyper
-from ._registry import ALIASES, describe, lookup, nearest
+from ._registry import ALIASES, describe, described, made, nearest
 
 STARTING = frozenset({"initial_accumulator_value"})
 """Numbers on which nothing but the state before the first step depends."""
@@ -59,11 +59,7 @@ class Group:
         if self.allow_unmatched:
             config["allow_unmatched"] = True
         if self.optimizer is not None:
-            inner = self.optimizer
-            config["optimizer"] = {
-                "class_name": type(inner).__name__,
-                "config": inner.get_config(),
-            }
+            config["optimizer"] = described(self.optimizer)
         return config
 
     def __repr__(self) -> str:
@@ -192,10 +188,7 @@ def _checked(found: Any, owner: type[Any]) -> Group:
 
 
 def _optimizer(found: Any, owner: type[Any]) -> Any:
-    if isinstance(found, str):
-        found = {"class_name": found, "config": {}}
-    if isinstance(found, Mapping):
-        found = lookup(found["class_name"]).from_config(found["config"])
+    found = made(found)
     if found is None:
         return None
     if not hasattr(found, "rule") or not hasattr(found, "hyperparameters"):

@@ -103,11 +103,23 @@ def lookup(name: str) -> type[Any]:
     return (WRAPPERS if WRAPPERS.knows(name) else OPTIMIZERS).lookup(name)
 
 
+def described(value: Any) -> dict[str, Any]:
+    """Give the class name and the configuration of an optimizer, a wrapper or a schedule."""
+    return {"class_name": type(value).__name__, "config": value.get_config()}
+
+
+def made(found: Any) -> Any:
+    """Make the optimizer or wrapper of that name or configuration; give anything else as it is."""
+    if isinstance(found, str):
+        return lookup(found).from_config({})
+    if isinstance(found, Mapping) and {"class_name", "config"} <= set(found):
+        return lookup(found["class_name"]).from_config(found["config"])
+    return found
+
+
 def describe(value: Any) -> Any:
     """Give a registered schedule as class name and configuration; anything else as it is."""
-    if not SCHEDULES.holds(type(value)):
-        return value
-    return {"class_name": type(value).__name__, "config": value.get_config()}
+    return described(value) if SCHEDULES.holds(type(value)) else value
 
 
 def revive(found: Any, what: str) -> Any:

@@ -108,7 +108,9 @@ def global_norm(
         if g is not None:
             # One after another: the built-in sum compensates from Python 3.12 on.
             total += known[i] if i in known else square_sum(g)
-    if _TINY < total < math.inf or any(not _all_finite(g) for g in given):
+    if _TINY < total < math.inf:
+        return math.sqrt(total)
+    if not math.isfinite(total) and any(not _all_finite(g) for g in given):
         return math.sqrt(total)
     # Squares of float64 entries above 1e154 overflow, those below 1e-154 vanish: move them nearer.
     scale = 2.0 ** (600 if total <= _TINY else -600)

@@ -21,7 +21,7 @@ from ._cpu_native import Kernel, kernel
 from ._cpu_recipes import EXPONENTS, Recipes
 from ._cpu_source import CELLS, JOB, squares_program
 from ._cpu_tables import IntTable, address, cut
-from ._measure import ratio
+from ._measure import part, ratio
 
 PARALLEL = 400_000
 """Elements from which on more threads than one are faster."""
@@ -197,7 +197,7 @@ class Batch:
         callable
             Carries out the step.
         """
-        numbers = self._own(values[self._compute])
+        numbers = part(values[self._compute], self.places)
         given = tuple(numbers)
         if self._rule.ratio is not None:
             numbers |= self._measured(numbers, count, keep)
@@ -224,13 +224,6 @@ class Batch:
         job[CELLS["coefficients"]] = address(table)
         job[CELLS["rows"]] = address(self._rows)
         return table
-
-    def _own(self, numbers: Values) -> dict[str, Any]:
-        """Take this batch's part of numbers of which each parameter has its own."""
-        return {
-            name: np.asarray(self.take(list(v))) if isinstance(v, np.ndarray) and v.ndim else v
-            for name, v in numbers.items()
-        }
 
     def _measured(self, numbers: Values, count: int | None, keep: Any) -> dict[str, Any]:
         """Give the coefficients that each tensor has for itself, from a pass of their own."""

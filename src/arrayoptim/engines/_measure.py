@@ -13,7 +13,23 @@ from .._rule import Rule
 from .._typing import Array, Scalar
 from ..gradients import scaled_norm, square_sum, widened
 
-__all__ = ["measured", "ratio"]
+__all__ = ["measured", "part", "ratio"]
+
+
+def part(numbers: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+    """Take some tensors' part of numbers of which each tensor has its own.
+
+    Parameters
+    ----------
+    numbers : mapping of str to float or array
+        Numbers by name; an array of one dimension holds one for each tensor.
+    places : sequence of int
+        Which tensors.
+    """
+    return {
+        name: value[places] if isinstance(value, np.ndarray) and value.ndim else value
+        for name, value in numbers.items()
+    }
 
 
 def measured(

@@ -24,6 +24,7 @@ from ._gpu_batches import same_order
 from ._gpu_device import Table
 from ._gpu_portions import Portion
 from ._gpu_printer import UnprintableError, printed
+from ._measure import part
 
 __all__ = ["Plan", "refusal"]
 
@@ -186,7 +187,9 @@ class Plan:
         if seed is not None:
             raise ValueError("stochastic rounding serves arrays in host memory, not on a GPU")
         runs = [
-            portion.prepare(mine, _own(values, portion.places))
+            portion.prepare(
+                mine, {compute: part(row, portion.places) for compute, row in values.items()}
+            )
             for portion, mine in self._shared(grads)
         ]
 
@@ -243,16 +246,3 @@ class Plan:
         for portion, share in zip(self._portions, shares, strict=True):
             portion.check(share)
         yield from zip(self._portions, shares, strict=True)
-
-
-def _own(
-    values: Mapping[str, Mapping[str, Any]], places: Sequence[int]
-) -> dict[str, dict[str, Any]]:
-    """Give the numbers of a step for some parameters."""
-    return {
-        compute: {
-            name: value[places] if isinstance(value, np.ndarray) and value.ndim else value
-            for name, value in numbers.items()
-        }
-        for compute, numbers in values.items()
-    }

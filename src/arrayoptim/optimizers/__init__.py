@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .._registry import lookup
+from .._registry import described, lookup
 from ..optimizer import Optimizer
 from ..wrappers import Wrapper
 from .adabelief import AdaBelief
@@ -109,7 +109,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     """
     if not isinstance(optimizer, Optimizer | Wrapper):
         raise ValueError(f"found {optimizer!r}, wanted an optimizer")
-    return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
+    return described(optimizer)
 
 
 def deserialize(

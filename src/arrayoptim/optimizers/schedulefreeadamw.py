@@ -9,10 +9,8 @@ from typing import Any
 from .._hyper import bias_correction, hyper
 from .._registry import register
 from .._rule import rule
-from .._storage import Start
-from .._typing import Array, Namespace, Scalar
-from ..optimizer import Optimizer
-from .schedulefreesgd import weights
+from .._typing import Namespace, Scalar
+from .schedulefreesgd import ScheduleFree, weights
 
 
 @rule(slots=("base", "velocity"))
@@ -23,7 +21,7 @@ def schedule_free_adamw(p, g, z, v, lr, c, step, b2, c2, k, eps, wd, xp):
 
 
 @register
-class ScheduleFreeAdamW(Optimizer):
+class ScheduleFreeAdamW(ScheduleFree):
     """Divide the gradient by its running root mean square, and average in place of a schedule.
 
     For training whose length is not known in advance. The parameters are the points at which
@@ -96,18 +94,6 @@ class ScheduleFreeAdamW(Optimizer):
     )
 
     rule = schedule_free_adamw
-
-    def initial_scalars(self) -> dict[str, float]:
-        """Give the sum of the weights and the largest step size so far."""
-        return {"weight_sum": 0.0, "lr_max": 0.0}
-
-    def initial_slots(self) -> dict[str, Start]:
-        """Give what the base begins with."""
-        return {"base": "parameter"}
-
-    def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:
-        """Give the mean x."""
-        return p + (1.0 - 1.0 / h.momentum) * (slots["base"] - p)
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

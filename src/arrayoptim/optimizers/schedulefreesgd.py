@@ -34,8 +34,24 @@ def weights(
     return {"lr": lr, "c": c, "step": step, "wd": wd, "lr_max": lr_max, "weight_sum": weight_sum}
 
 
+class ScheduleFree(Optimizer):
+    """What both schedule-free methods keep, and the mean that follows from it."""
+
+    def initial_scalars(self) -> dict[str, float]:
+        """Give the sum of the weights and the largest step size so far."""
+        return {"weight_sum": 0.0, "lr_max": 0.0}
+
+    def initial_slots(self) -> dict[str, Start]:
+        """Give what the base begins with."""
+        return {"base": "parameter"}
+
+    def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:
+        """Give the mean x."""
+        return p + (1.0 - 1.0 / h.momentum) * (slots["base"] - p)
+
+
 @register
-class ScheduleFreeSGD(Optimizer):
+class ScheduleFreeSGD(ScheduleFree):
     """Step down the gradient without a schedule of the step size, by averaging in its place.
 
     For training whose length is not known in advance. The parameters are the points at which
@@ -101,18 +117,6 @@ class ScheduleFreeSGD(Optimizer):
     )
 
     rule = schedule_free_sgd
-
-    def initial_scalars(self) -> dict[str, float]:
-        """Give the sum of the weights and the largest step size so far."""
-        return {"weight_sum": 0.0, "lr_max": 0.0}
-
-    def initial_slots(self) -> dict[str, Start]:
-        """Give what the base begins with."""
-        return {"base": "parameter"}
-
-    def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:
-        """Give the mean x."""
-        return p + (1.0 - 1.0 / h.momentum) * (slots["base"] - p)
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

@@ -11,7 +11,7 @@ import numpy as np
 from .._arrays import backend_of, is_array
 from .._declared import Declared
 from .._fields import label
-from .._registry import SCHEDULES, Class, revive
+from .._registry import SCHEDULES, Class, described, revive
 from .._typing import Namespace, Scalar
 
 
@@ -161,7 +161,7 @@ def serialize(schedule: Any) -> dict[str, Any]:
     """
     if not SCHEDULES.holds(type(schedule)):
         raise ValueError(f"found {schedule!r}, wanted a schedule of a registered class")
-    return {"class_name": type(schedule).__name__, "config": schedule.get_config()}
+    return described(schedule)
 
 
 def deserialize(config: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._declared import Declared
 from .._hyper import Hyper
-from .._registry import lookup
+from .._registry import described, made
 from .._restore import LoadReport, blaming
 from .._rule import Rule
 from .._storage import Start
@@ -37,17 +37,14 @@ class _Inner(Hyper):
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
         """Give the optimizer."""
-        if isinstance(value, str):
-            value = {"class_name": value, "config": {}}
-        if isinstance(value, Mapping) and {"class_name", "config"} <= set(value):
-            value = lookup(value["class_name"]).from_config(value["config"])
+        value = made(value)
         if not isinstance(value, Surface):
             raise TypeError(f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}")
         return value
 
     def to_config(self, value: Any) -> dict[str, Any]:
         """Give class and configuration."""
-        return {"class_name": type(value).__name__, "config": value.get_config()}
+        return described(value)
 
 
 class Keeper(Optimizer):
