@@ -16,12 +16,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from arrayoptim.engines import _gpu_arrays as gpu_arrays
-from arrayoptim.engines._gpu_device import Launch, Table
+from arrayoptim.engines._gpu_device import Copies, Launch, Table
 from arrayoptim.engines._gpu_prelude import PRELUDE
 from arrayoptim.engines._gpu_sweep import Program
 
@@ -62,14 +63,52 @@ def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="arrayoptim-kernels-"))
 
 
+class LateStream:
+    """A stream that does nothing before it must: a wait that is missing then changes results."""
+
+    def __init__(self, non_blocking: bool = True) -> None:
+        self.ptr, self._todo, self._done = id(self), [], 0  # type: ignore[var-annotated]
+        _STREAMS[self.ptr] = self
+
+    def add(self, work: Any) -> None:
+        self._todo.append(work)
+
+    def wait_event(self, event: Any) -> None:
+        self.add(event.synchronize)
+
+    def record(self) -> Any:
+        end = len(self._todo)
+        return SimpleNamespace(synchronize=lambda: self._reach(end))
+
+    def _reach(self, end: int) -> None:
+        while self._done < end:
+            self._done += 1
+            self._todo[self._done - 1]()
+
+
+def _copy_late(target: int, source: int, size: int, way: int, stream: int) -> None:
+    copied.append(way)
+    _STREAMS[stream].add(lambda: ctypes.memmove(target, source, size))
+
+
+_STREAMS: dict[int, LateStream] = {}
+
+copied: list[int] = []
+"""The copies asked for: 2 for one to the host, 1 for one to the device."""
+
+_RUNTIME = {"memcpyAsync": _copy_late, "memcpyDeviceToHost": 2, "memcpyHostToDevice": 1}
+_CUDA = {"Stream": LateStream, "get_current_stream": LateStream}
+
+
 class HostDevice:
     """The host in the place of a GPU. It counts what is asked of it."""
 
     def __init__(self, number: int = 0, backwards: bool = False) -> None:
         self.number, self._backwards = number, backwards
         self.launches: list[str] = []
-        self.copies = 0
+        self.tables = 0
         self.waits = 0
+        self.rooms: list[np.ndarray] = []
         self.streams: list[int | None] = []
         self._kernels: dict[str, Launch] = {}
         self._active = 0
@@ -86,18 +125,28 @@ class HostDevice:
     def table(self, values: np.ndarray) -> Table:
         assert self._active
         memory = np.array(values).reshape(-1)
-        self.copies += 1
+        self.tables += 1
         return Table(memory.ctypes.data, memory)
 
     def write(self, table: Table, values: np.ndarray) -> None:
         assert self._active and table.memory.dtype == values.dtype
         table.memory[...] = values.reshape(-1)
-        self.copies += 1
+        self.tables += 1
 
     def read(self, table: Table) -> np.ndarray:
         assert self._active
         self.waits += 1
         return table.memory.copy()
+
+    def pinned(self, size: int) -> np.ndarray:
+        assert self._active
+        self.rooms.append(np.full(size, 0xFF, np.uint8))
+        return self.rooms[-1]
+
+    def copies(self) -> Copies:
+        assert self._active
+        cuda = SimpleNamespace(runtime=SimpleNamespace(**_RUNTIME), **_CUDA)
+        return Copies(SimpleNamespace(cuda=cuda))
 
     def kernel(self, program: Program) -> Launch:
         if program.name not in self._kernels:
@@ -144,7 +193,7 @@ def _built(text: str, backwards: bool) -> ctypes.CDLL:
     return ctypes.CDLL(str(target))
 
 
-class NumPyOnHost(gpu_arrays.Library):
+class NumPyOnHost(gpu_arrays.CuPyLibrary):
     """NumPy arrays as if they lay on GPUs; those in `numbers` on another than the first."""
 
     def __init__(self, backwards: bool = False) -> None:
@@ -162,9 +211,6 @@ class NumPyOnHost(gpu_arrays.Library):
 
     def address(self, array: Any) -> int:
         return int(array.ctypes.data)
-
-    def strides(self, array: Any) -> tuple[int, ...]:
-        return tuple(step // array.itemsize for step in array.strides)
 
     def conform(self, array: Any, like: Any, dtype: str) -> Any:
         from backends import np_dtype

@@ -13,6 +13,7 @@ from optimizers_under_test import make, same
 from test_cpu_engine import draw
 from test_gpu_engine import OPTIONS
 from test_gpu_kernels import SHAPES
+from test_offload import OPTIONS as OFFLOADED
 
 
 def trained(
@@ -48,6 +49,14 @@ def test_every_option_has_the_bits_of_the_cpu(options: dict[str, Any], on_gpu: T
     dtypes = tuple(d for d in on_gpu.dtypes if np_dtype(d).kind != "c")
     found = trained("gpu", on_gpu, make("Adam", **options), dtypes)
     same(found, trained("array", NUMPY, make("Adam", **options), dtypes))
+
+
+@pytest.mark.parametrize("options", OFFLOADED, ids="-".join)
+def test_state_in_host_memory(options: dict[str, Any], on_gpu: TestBackend) -> None:
+    """The same bits again, on a tree of several data types."""
+    dtypes = tuple(d for d in on_gpu.dtypes if np_dtype(d).kind != "c")
+    found = trained("auto", on_gpu, make("Adam", offload=True, **options), dtypes)
+    same(found, trained("cpu", NUMPY, make("Adam", **options), dtypes))
 
 
 def test_the_engine_serves_by_itself(on_gpu: TestBackend) -> None:

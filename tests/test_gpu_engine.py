@@ -73,13 +73,13 @@ def test_one_launch_and_no_wait(host: NumPyOnHost) -> None:
     grads = draw(3, [(5,)] * 40, "float32") + draw(4, [(3,)] * 20, "float64")
     optimizer.apply(grads, params)
     assert len(launched([device])) == 2
-    copies = device.copies
+    tables = device.tables
     optimizer.lr = 0.5
     optimizer.apply(grads, params)
-    assert len(launched([device])) == 2 and device.copies == copies
+    assert len(launched([device])) == 2 and device.tables == tables
     grads[7] = grads[7].copy()
     optimizer.apply(grads, params)
-    assert device.copies == copies + 1
+    assert device.tables == tables + 1
     launched([device])
     optimizer.clipnorm = 0.1
     optimizer.apply(grads, params)

@@ -22,10 +22,12 @@ __all__ = [
     "is_array",
     "is_array_type",
     "named",
+    "numpy_dtype",
 ]
 
 
-def _numpy_dtype(name: str) -> Any:
+def numpy_dtype(name: str) -> Any:
+    """Give NumPy's data type of that name, bfloat16 included."""
     if name != "bfloat16":
         return name
     try:
@@ -54,10 +56,10 @@ class _NumPy(Backend):
         return np.dtype(dtype).type(value)
 
     def cast(self, x: Array, dtype: str) -> Array:
-        return x.astype(_numpy_dtype(dtype), copy=False)
+        return x.astype(numpy_dtype(dtype), copy=False)
 
     def zeros(self, like: Array, dtype: str) -> Array:
-        return np.zeros_like(like, dtype=_numpy_dtype(dtype), subok=False)
+        return np.zeros_like(like, dtype=numpy_dtype(dtype), subok=False)
 
     def array(self, x: Array) -> Array:
         return np.asarray(x)
@@ -105,7 +107,7 @@ class _CuPy(_NumPy):
 
     def zeros(self, like: Array, dtype: str) -> Array:
         with like.device:
-            return self.xp.zeros_like(like, dtype=_numpy_dtype(dtype))
+            return self.xp.zeros_like(like, dtype=numpy_dtype(dtype))
 
     def array(self, x: Array) -> Array:
         return self.xp.asarray(x)
@@ -162,7 +164,7 @@ class _Torch(Backend):
     def to_host(self, x: Array) -> np.ndarray:
         x = x.detach().cpu().resolve_conj()
         if self.dtype(x) == "bfloat16":
-            return np.array(x.view(self.xp.int16).numpy()).view(_numpy_dtype("bfloat16"))
+            return np.array(x.view(self.xp.int16).numpy()).view(numpy_dtype("bfloat16"))
         return np.array(x.numpy())
 
     def zeros(self, like: Array, dtype: str) -> Array:

@@ -13,6 +13,7 @@ from ._stepping import Stepping
 from ._storage import Layout
 from ._trees import flatten
 from ._typing import Array, Tree
+from .engines import back
 
 
 class Averaging(Stepping):
@@ -52,7 +53,7 @@ class Averaging(Stepping):
                 if p is not None and layout is not None
                 else None
                 for member, layout, p, slots in zip(
-                    members, layouts, leaves, state.slots, strict=True
+                    members, layouts, self._beside_state(leaves), state.slots, strict=True
                 )
             ]
             if all(x is None for x in found) and any(p is not None for p in leaves):
@@ -85,7 +86,7 @@ def _average(
 
 
 def copy_as(x: Array, like: Array) -> Array:
-    """Give a copy of an array in the data type of another."""
+    """Give a copy of an array in the data type of another, where that one is."""
     backend = backend_of(x)
     with backend.guard():
-        return backend.copy(backend.cast(x, backend.dtype(like)))
+        return back(backend.copy(backend.cast(x, backend.dtype(like))), like)

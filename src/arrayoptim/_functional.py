@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,11 @@ class Functional(Stepping):
             slot a tree like `params`. For JAX parameters all of them are JAX arrays.
         """
         leaves, structure = flatten(params)
+        if any(map(operator.is_not, leaves, self._beside_state(leaves))):
+            raise ValueError(
+                "offload=True keeps the state of apply() in host memory; that of the pure form is "
+                "with the parameters"
+            )
         state = self._fresh(leaves, checks.describe(leaves, structure))
         tree = state.to_tree(structure, self._numbers())
         compiler = _compiler(leaves)

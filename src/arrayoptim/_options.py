@@ -98,6 +98,11 @@ class Options(Declared):
         kw_only=True,
         doc="Seed of stochastic rounding; the bits follow from it and the step number.",
     )
+    offload: bool = hyper(
+        default=False,
+        kw_only=True,
+        doc="Whether parameters on a GPU have their state in host memory, where they are stepped.",
+    )
     threads: Any = hyper(
         default=None,
         interval="[1, inf)",

@@ -17,7 +17,7 @@ from ._registry import nearest
 from ._state import State
 from ._trees import Structure, flatten
 from ._typing import Array, Scalar, Tree
-from .engines import Prepared
+from .engines import Prepared, hosted
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -311,10 +311,18 @@ class Stepping(Formula):
         assignment = self._assign(leaves)
         starts = [formula.initial_slots() for formula in self._fixed().formulas]
         chosen = [starts[member] for member in assignment.members]
+        params = self._beside_state(params)
+        held = [dict(zip(s, self._beside_state([*s.values()]), strict=True)) for s in held]
         state = State.initial(assignment.layouts, params, leaves, chosen, held)
         state.scalars = self._initial_scalars()
         state.iterations = self._first_iteration
         return state
+
+    def _beside_state(self, arrays: Sequence[Array | None]) -> Sequence[Array | None]:
+        """Give arrays where the state is: in host memory with `offload`."""
+        if not self._hyper["offload"]:
+            return arrays
+        return [None if x is None else hosted(x) for x in arrays]
 
     def _advance(
         self,

@@ -12,7 +12,7 @@ from . import _checks as checks
 from ._arrays import backend_of, is_array
 from ._stepping import Stepping
 from ._typing import Array, Tree
-from .engines import sweep
+from .engines import back, sweep
 from .gradients import clip_norm, clip_value, global_norm, gradients_of
 
 
@@ -100,19 +100,18 @@ class Differentiating(Stepping):
             if norm is not None and self._refuses(norm, state.iterations):
                 return [(StateTarget(self, "skipped"), state.skipped + 1)]
             steps, scalars = self._steps(values, state, self._assignment, norm, np)
-            new_leaves, new_slots = leaves, state.slots
+            beside, given = self._beside_state(leaves), self._beside_state(gradients)
+            new_leaves, new_slots = beside, state.slots
             for step in steps:
-                new_leaves, new_slots = sweep(
-                    step, new_leaves, gradients, new_slots, in_place=False
-                )
+                new_leaves, new_slots = sweep(step, new_leaves, given, new_slots, in_place=False)
         updates: list[tuple[Any, Any]] = [
             (StateTarget(self, "iterations"), state.iterations + 1),
             *((StateTarget(self, name), value) for name, value in scalars.items()),
         ]
         for place, (old, new) in enumerate(zip(state.slots, new_slots, strict=True)):
             updates += [(StateTarget(self, n, place), new[n]) for n in new if new[n] is not old[n]]
-        changed = zip(leaves, new_leaves, strict=True)
-        return updates + [(old, new) for old, new in changed if new is not old]
+        changed = zip(leaves, beside, new_leaves, strict=True)
+        return updates + [(old, back(new, old)) for old, was, new in changed if new is not was]
 
     def apply_updates(self, updates: Iterable[tuple[Any, Any]]) -> list[Array]:
         """Carry out what `get_updates` gave.

@@ -14,6 +14,7 @@ from .optimizers import get
 _FUSED = {
     "cpu": "one compiled loop serves all of this kind",
     "gpu": "one kernel serves all of this kind",
+    "offload": "one compiled loop serves all of this kind on the host, where their state is",
 }
 ITEMSIZE = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "complex64": 8}
 
@@ -24,7 +25,7 @@ class Group:
 
     Attributes
     ----------
-    engine : {"cpu", "gpu", "array", "array, compiled"}
+    engine : {"cpu", "gpu", "offload", "array", "array, compiled"}
         The engine.
     reason : str
         Why this one.

@@ -58,6 +58,9 @@ class Optimizer(Persistent, Functional, Differentiating, Averaging, Surface):
         mean. Small changes of a slot are lost otherwise. For arrays in host memory.
     seed : int
         Seed of stochastic rounding; the random bits follow from it, the step and the place.
+    offload : bool
+        Whether parameters on a GPU have their state in host memory, where the CPU engine steps
+        them; see the page on engines.
     threads : int in [1, inf), optional
         Threads of the CPU engine; by default as many as Numba uses. Results do not depend on it.
     """

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from .._arrays import backend_of
+import numpy as np
+
+from .._arrays import backend_of, numpy_dtype
 from .._typing import Array
 from ._gpu_device import Device, device, obstacle
 
@@ -52,6 +54,28 @@ class Library(ABC):
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
         """Give a copy in the order of another array, in some data type."""
 
+    @abstractmethod
+    def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
+        """Give host memory as an array of one dimension of the library's that the host computes on.
+
+        Parameters
+        ----------
+        room : numpy.ndarray of uint8
+            The memory.
+        dtype : str
+            A data type.
+        count : int
+            Number of elements.
+        """
+
+    @abstractmethod
+    def flat(self, array: Array) -> Array:
+        """Give the memory of an array of `on_host`'s library without gaps as one dimension."""
+
+    @abstractmethod
+    def shaped(self, array: Array, like: Array) -> Array:
+        """Undo `flat`, in shape and order of another array of the library's."""
+
     def wrote(self, params: Sequence[Array]) -> None:  # noqa: B027  nothing, where nobody counts
         """Tell the library that parameters have changed behind its back."""
 
@@ -77,6 +101,19 @@ class CuPyLibrary(Library):
         copy = backend_of(like).zeros(like, dtype)
         copy[...] = array
         return copy
+
+    def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
+        """Give host memory as a NumPy array; see `Library`."""
+        return np.frombuffer(room, numpy_dtype(dtype), count)
+
+    def flat(self, array: Array) -> Array:
+        """Give the memory of a NumPy array; see `Library`."""
+        return np.lib.stride_tricks.as_strided(array, (array.size,), (array.itemsize,))
+
+    def shaped(self, array: Array, like: Array) -> Array:
+        """Undo `flat`; see `Library`."""
+        steps = tuple(step * array.itemsize for step in self.strides(like))
+        return np.lib.stride_tricks.as_strided(array, tuple(like.shape), steps)
 
 
 class TorchLibrary(Library):
@@ -122,6 +159,20 @@ class TorchLibrary(Library):
         kind, place = getattr(torch, dtype), like.device
         copy = torch.empty_strided(tuple(like.shape), like.stride(), dtype=kind, device=place)
         return copy.copy_(array.detach())
+
+    def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
+        """Give host memory as a tensor of the CPU; see `Library`."""
+        torch: Any = sys.modules["torch"]
+        # Torch makes no tensor of nothing.
+        return torch.frombuffer(room, dtype=getattr(torch, dtype), count=max(count, 1))[:count]
+
+    def flat(self, array: Array) -> Array:
+        """Give the memory of a tensor; see `Library`."""
+        return array.as_strided((array.numel(),), (1,))
+
+    def shaped(self, array: Array, like: Array) -> Array:
+        """Undo `flat`; see `Library`."""
+        return array.as_strided(tuple(like.shape), self.strides(like))
 
     def wrote(self, params: Sequence[Array]) -> None:
         """Count the change, so that autograd notices it; see `Library`."""

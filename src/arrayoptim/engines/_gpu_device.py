@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -91,6 +91,7 @@ class Device:
 
         self._cupy, self._number = cupy, number
         self._kernels: dict[str, Launch] = {}
+        self._copies: Copies | None = None
 
     @contextlib.contextmanager
     def active(self, stream: int | None) -> Iterator[None]:
@@ -177,6 +178,30 @@ class Device:
         values: np.ndarray[Any, Any] = table.memory.get()
         return values
 
+    def pinned(self, size: int) -> np.ndarray[Any, Any]:
+        """Give host memory that a device copies to and from without help of the processor.
+
+        Parameters
+        ----------
+        size : int
+            Number of bytes.
+
+        Returns
+        -------
+        numpy.ndarray of uint8
+            The memory.
+        """
+        from cupyx import empty_pinned
+
+        room: np.ndarray[Any, Any] = empty_pinned((size,), np.uint8)
+        return room
+
+    def copies(self) -> Copies:
+        """Give two streams of their own, one for copies to the host and one for those back."""
+        if self._copies is None:
+            self._copies = Copies(self._cupy)
+        return self._copies
+
     def kernel(self, program: Program) -> Launch:
         """Compile a kernel; CuPy keeps it on disk for later processes.
 
@@ -202,6 +227,58 @@ class Device:
 
             self._kernels[program.name] = launch
         return self._kernels[program.name]
+
+
+Stretch = tuple[int, int, int]
+"""Address in host memory, address on the device, number of bytes."""
+
+
+class Copies:
+    """Copies between host and device that run beside each other and beside the host's own work.
+
+    Parameters
+    ----------
+    cupy : module
+        CuPy. All methods are to be called with the device and the current stream `Device.active`.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self._cuda = cupy.cuda
+        self._down, self._up = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+
+    def begin(self) -> None:
+        """Let what follows come after all that the current stream has been given to do."""
+        self._down.wait_event(self._cuda.get_current_stream().record())
+
+    def fetch(self, stretches: Sequence[Stretch], after: Any = None) -> Any:
+        """Copy to the host, without waiting.
+
+        Parameters
+        ----------
+        stretches : sequence of (int, int, int)
+            What to copy.
+        after : event, optional
+            What `put` gave: the copy waits for it, as it goes to the same memory.
+
+        Returns
+        -------
+        event
+            Its ``synchronize()`` waits for the copies.
+        """
+        if after is not None:
+            self._down.wait_event(after)
+        return self._copied(self._down, [(host, there, n) for host, there, n in stretches], "Host")
+
+    def put(self, stretches: Sequence[Stretch]) -> Any:
+        """Copy to the device, without waiting; see `fetch`."""
+        return self._copied(self._up, [(there, host, n) for host, there, n in stretches], "Device")
+
+    def _copied(self, stream: Any, rows: Sequence[Stretch], to: str) -> Any:
+        runtime = self._cuda.runtime
+        way = runtime.memcpyDeviceToHost if to == "Host" else runtime.memcpyHostToDevice
+        for target, source, size in rows:
+            runtime.memcpyAsync(target, source, size, way, stream.ptr)
+        return stream.record()
 
 
 @cache

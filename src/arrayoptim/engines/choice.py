@@ -23,6 +23,8 @@ from .array import Slots, Step, sweep
 FUSED = ("cpu", "gpu")
 """The engines that do a whole step in one loop."""
 
+_SERVING = (*FUSED, "offload")
+
 MODES = ("auto", "array", *FUSED)
 """Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
 
@@ -125,9 +127,10 @@ class Prepared:
         present = [i for i, p in enumerate(leaves) if p is not None]
         self.others = [i for i in present if self.engines[i] is None]
         self.seconds: float | None = None
-        if mode() in FUSED and self.others:
-            path, reason = paths[self.others[0]], self.reasons[self.others[0]]
-            raise ValueError(f'engine "{mode()}" cannot serve parameter {path!r}: {reason}')
+        for i in self.others:
+            if mode() in FUSED or _apart(leaves[i], slots[i]):
+                what = "offload=True" if _apart(leaves[i], slots[i]) else f'engine "{mode()}"'
+                raise ValueError(f"{what} cannot serve parameter {paths[i]!r}: {self.reasons[i]}")
         served: dict[tuple[str, Layout], list[int]] = {}
         for i in present:
             name, layout = self.engines[i], layouts[i]
@@ -139,7 +142,7 @@ class Prepared:
             take = _taker(places, len(leaves))
             arrays = layout.rule, take(leaves), take(slots)
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
-            if name == "cpu":
+            if name != "gpu":
                 known |= {"places": places, "threads": threads}
             plan = _module(name).Plan(*arrays, **known)
             self._plans[name, layout] = _Served(plan, places, take)
@@ -174,9 +177,9 @@ class Prepared:
         TypeError, ValueError
             If a gradient does not fit its parameter.
         """
-        runs: dict[str, list[Callable[[], None]]] = {name: [] for name in FUSED}
+        runs: dict[str, list[Callable[[], None]]] = {name: [] for name in _SERVING}
         for step in steps:
-            for name in FUSED:
+            for name in _SERVING:
                 served = self._plans.get((name, step.layout))
                 if served is not None:
                     values = {compute: served.own(row) for compute, row in step.values.items()}
@@ -185,7 +188,7 @@ class Prepared:
 
         def timed() -> None:
             # A GPU is still at work when its launches return.
-            for run in runs["gpu"]:
+            for run in (*runs["gpu"], *runs["offload"]):
                 run()
             start = perf_counter()
             for run in runs["cpu"]:
@@ -260,9 +263,17 @@ def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, 
         return None, f"{backend.name} arrays of this kind cannot be written"
     from ._gpu_arrays import library_of
 
-    name = mode() if mode() in FUSED else "cpu" if library_of(p) is None else "gpu"
+    fused = mode() if mode() in FUSED else "cpu" if library_of(p) is None else "gpu"
+    name = "offload" if _apart(p, slots) and mode() != "gpu" else fused
     reason = _module(name).refusal(layout.rule, p, slots)
     return (name, None) if reason is None else (None, reason)
+
+
+def _apart(p: Array, slots: Slots) -> bool:
+    """Whether the state of a parameter on a GPU lies in host memory."""
+    from ._gpu_arrays import library_of
+
+    return library_of(p) is not None and any(library_of(s) is None for s in slots.values())
 
 
 def _module(name: str) -> Any:
