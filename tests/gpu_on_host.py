@@ -199,12 +199,16 @@ class NumPyOnHost(gpu_arrays.CuPyLibrary):
     def __init__(self, backwards: bool = False) -> None:
         self.devices = [HostDevice(number, backwards) for number in range(2)]
         self.second: list[Any] = []
+        self.capturing = False
 
     def refusal(self, array: Any) -> str | None:
         return None if array.dtype.isnative else "its bytes are swapped"
 
     def device(self, number: int) -> Any:
         return self.devices[number]
+
+    def captures(self) -> bool:
+        return self.capturing
 
     def number(self, array: Any) -> int:
         return int(any(np.shares_memory(array, other) for other in self.second if array.size))
@@ -237,6 +241,9 @@ class TorchOnHost(gpu_arrays.TorchLibrary):
 
     def stream(self, number: int) -> int | None:
         return 77
+
+    def captures(self) -> bool:
+        return False
 
     def refusal(self, array: Any) -> str | None:
         found = super().refusal(array)

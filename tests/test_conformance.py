@@ -36,6 +36,7 @@ INHERITED: dict[str, dict[str, Any]] = {
     "state_dtype": {"state_dtype": "bfloat16"},
     "stochastic_rounding": {"stochastic_rounding": True, "state_dtype": "int8"},
     "seed": {"seed": 3, "stochastic_rounding": True, "state_dtype": "bfloat16"},
+    "offload": {"offload": True},
     "threads": {"threads": 1},
 }
 """What every class inherits, with values that show."""

@@ -194,6 +194,19 @@ def test_mutants_are_noticed(host: NumPyOnHost, monkeypatch: pytest.MonkeyPatch)
                 test_every_option({"clipvalue": 0.1}, host)
 
 
+def test_graphs_are_refused(host: NumPyOnHost) -> None:
+    """A graph would repeat the numbers of one step; nothing has changed."""
+    optimizer, params = make("Adam"), draw(1, SHAPES, "float32")
+    before = [p.copy() for p in params]
+    host.capturing = True
+    with pytest.raises(RuntimeError, match="take steps outside of the graph"):
+        optimizer.apply(draw(2, SHAPES, "float32"), params)
+    same(params, before)
+    host.capturing = False
+    optimizer.apply(draw(2, SHAPES, "float32"), params)
+    assert optimizer.iterations == 1
+
+
 def test_scaled_gradients(host: NumPyOnHost) -> None:
     """The host finds the true norm of gradients that come scaled."""
     found = []

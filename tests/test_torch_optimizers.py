@@ -212,7 +212,7 @@ def test_groups_that_come_later(name: str) -> None:
     agree((net, optimizer), (other, whole))
     with pytest.raises(ValueError, match="more than one parameter group"):
         optimizer.add_param_group({"params": net[0].weight})
-    with pytest.raises(ValueError, match=rf"{name}.lr must be a number in \[0, inf\), got -1"):
+    with pytest.raises(ValueError, match=rf"{name}.lr must be a number in .0, inf\), got -1"):
         optimizer.add_param_group({"params": torch.nn.Parameter(torch.ones(2)), "lr": -1.0})
     assert len(optimizer.param_groups) == 2
 

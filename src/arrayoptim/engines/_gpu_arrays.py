@@ -51,6 +51,10 @@ class Library(ABC):
         return None
 
     @abstractmethod
+    def captures(self) -> bool:
+        """Whether the stream on which the library works now records a CUDA graph."""
+
+    @abstractmethod
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
         """Give a copy in the order of another array, in some data type."""
 
@@ -95,6 +99,11 @@ class CuPyLibrary(Library):
         """Give the distances between neighbours; see `Library`."""
         size = array.itemsize
         return tuple(step // size for step in array.strides)
+
+    def captures(self) -> bool:
+        """Whether CuPy's current stream records a graph; see `Library`."""
+        cupy: Any = sys.modules["cupy"]
+        return bool(cupy.cuda.get_current_stream().is_capturing())
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
         """Give a copy in the order of another array; see `Library`."""
@@ -152,6 +161,11 @@ class TorchLibrary(Library):
         """Give the address of torch's current stream; see `Library`."""
         torch: Any = sys.modules["torch"]
         return int(torch.cuda.current_stream(number).cuda_stream)
+
+    def captures(self) -> bool:
+        """Whether torch's current stream records a graph; see `Library`."""
+        torch: Any = sys.modules["torch"]
+        return bool(torch.cuda.is_current_stream_capturing())
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
         """Give a copy in the order of another tensor; see `Library`."""

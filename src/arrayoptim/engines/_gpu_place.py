@@ -102,9 +102,16 @@ class Place:
 
         Raises
         ------
+        RuntimeError
+            If a CUDA graph is being captured.
         TypeError, ValueError
             If one is of another shape, device or kind of number.
         """
+        if self._library.captures():
+            raise RuntimeError(
+                "a CUDA graph is being captured, which would repeat the numbers of this one step: "
+                "take steps outside of the graph"
+            )
         for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
             if g is None:
                 continue
