@@ -11,8 +11,8 @@ import numpy as np
 from . import _checks as checks
 from ._arrays import backend_of, is_array
 from ._stepping import Stepping
-from ._typing import Array, Tree
-from .engines import sweep
+from ._typing import Array, Scalar, Tree
+from .engines import Step, measure, sweep
 from .gradients import clip_norm, clip_value, global_norm, gradients_of
 
 
@@ -99,7 +99,11 @@ class Differentiating(Stepping):
             norm = self._norm(values[0], gradients)
             if norm is not None and self._refuses(norm, state.iterations):
                 return [(StateTarget(self, "skipped"), state.skipped + 1)]
-            steps, scalars = self._steps(values, state, self._assignment, norm, np)
+
+            def totals(step: Step) -> dict[int, list[Scalar]]:
+                return measure(step, leaves, gradients, state.slots)
+
+            steps, scalars = self._steps(values, state, self._assignment, norm, np, totals)
             new_leaves, new_slots = leaves, state.slots
             for step in steps:
                 new_leaves, new_slots = sweep(

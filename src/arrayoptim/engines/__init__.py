@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .array import Step, sweep
+from .array import Step, measure, sweep
 from .choice import MODES, Prepared, engine
 
-__all__ = ["MODES", "Prepared", "Step", "engine", "sweep"]
+__all__ = ["MODES", "Prepared", "Step", "engine", "measure", "sweep"]
