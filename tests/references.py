@@ -212,6 +212,33 @@ def lars(
         yield p, (m,)
 
 
+def stable_adamw(
+    p: list[float],
+    grads: Sequence[Sequence[float]],
+    *,
+    lr: float,
+    decay: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> WholeSteps:
+    """Wortsman et al. 2023, algorithm 2."""
+    m, v = [0.0] * len(p), [0.0] * len(p)
+    for t, row in enumerate(grads, 1):
+        b1 = beta_1 * (1 - beta_1 ** (t - 1)) / (1 - beta_1**t)
+        b2 = beta_2 * (1 - beta_2 ** (t - 1)) / (1 - beta_2**t)
+        m = [b1 * a + (1 - b1) * g for a, g in zip(m, row, strict=True)]
+        v = [b2 * a + (1 - b2) * g * g for a, g in zip(v, row, strict=True)]
+        squares = [g * g / max(a, epsilon * epsilon) for g, a in zip(row, v, strict=True)]
+        eta = lr / (1 + decay * (t - 1)) / max(1.0, sqrt(sum(squares) / len(p)))
+        p = [
+            x - eta * weight_decay * x - eta * a / (sqrt(b) + epsilon)
+            for x, a, b in zip(p, m, v, strict=True)
+        ]
+        yield p, (m, v)
+
+
 def asgd(
     p: float, grads: Sequence[float], *, lr: float, lambd: float, alpha: float, t0: float
 ) -> Steps:
@@ -587,6 +614,9 @@ REFERENCES: dict[str, list[Reference]] = {
             ),
             whole=True,
         )
+    ],
+    "StableAdamW": [
+        Reference(stable_adamw, _of(*_BETAS[1:], "decay", **_RELATIVE), whole=True, tolerance=1e-10)
     ],
     "Adamax": [Reference(adamax, _of(*_BETAS, "decay"))],
     "Ftrl": [

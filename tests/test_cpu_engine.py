@@ -98,7 +98,7 @@ def specified(
         p = stages.decay(p, c["amount"], np)
     p, g, *held = rule.turned((p, g, *(slots[name] for name in rule.slots)), c, np)
     if rule.ratio:
-        norms = [np.sqrt(sum_of_squares(x)) for x in (p, g)]
+        norms = [np.sqrt(sum_of_squares(x)) for x in rule.quantities((p, g, *held), c, np)]
         own = rule.ratio(p.size, *norms, *(values[name] for name in rule.ratio_names), np)
         c |= {name: p.dtype.type(value) for name, value in own.items()}
     p, *state = rule.function(p, g, *held, *(c[name] for name in rule.function_names), np)

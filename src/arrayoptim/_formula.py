@@ -12,6 +12,7 @@ import numpy as np
 
 from ._assignment import Assignment, Numbers, Part
 from ._backend import COMPUTE
+from ._cautious import cautious
 from ._checks import Leaf
 from ._groups import OWN
 from ._hyper import keeps_numbers
@@ -20,6 +21,7 @@ from ._rounding import step_seed
 from ._rule import Rule
 from ._state import State
 from ._storage import Layout, Start
+from ._totals import Measure, Totals, totals
 from ._typing import Array, Namespace, Scalar
 from .engines import Prepared, Step
 from .gradients import global_norm
@@ -66,6 +68,12 @@ class Formula(Options, ABC):
 
     rests: ClassVar[bool] = True
     """Whether a parameter stays as it is while its gradients have been zero from the start."""
+
+    def _set(self, values: dict[str, Any]) -> None:
+        super()._set(values)
+        if self._hyper["cautious"]:
+            for formula in self._fixed().formulas:
+                cautious(formula.rule)
 
     @property
     @abstractmethod
@@ -283,11 +291,39 @@ class Formula(Options, ABC):
         assignment: Assignment,
         norm: Scalar | None,
         xp: Namespace,
+        measure: Measure,
         unscale: float = 1.0,
     ) -> tuple[list[Step], dict[str, Scalar]]:
         """Compute everything of a step that does not depend on the single array.
 
-        The gradients, and their norm, come to their true size when multiplied by `unscale`.
+        The gradients, and their norm, come to their true size when multiplied by `unscale`. Where
+        the numbers depend on totals over all arrays, these are measured first.
+        """
+        names = {name for part in assignment.parts for name in part.layout.rule.totals}
+        known = values, state, assignment, norm, xp, unscale
+        nothing: Totals = dict.fromkeys(range(len(values)), dict.fromkeys(names, 0.0))
+        found = self._numbered(*known, nothing)
+        if not names:
+            return found
+        formulas = self._fixed().formulas
+        # What is measured of parameters with other settings of the same optimizer counts together.
+        first = [formulas.index(formula) for formula in formulas]
+        owners = [first[member] for member in assignment.members]
+        measured = totals(found[0], measure, owners, xp)
+        each = {k: {**nothing[k], **measured.get(owner, {})} for k, owner in enumerate(first)}
+        return self._numbered(*known, each)
+
+    def _numbered(
+        self,
+        values: list[dict[str, Any]],
+        state: State,
+        assignment: Assignment,
+        norm: Scalar | None,
+        xp: Namespace,
+        unscale: float,
+        totals: Totals,
+    ) -> tuple[list[Step], dict[str, Scalar]]:
+        """Compute the numbers of a step, given the totals that each formula wants.
 
         For each type of arithmetic the hyperparameters are rounded to it first, and only then
         combined, in double precision: so 1 - beta is the complement of the beta that an array is
@@ -299,14 +335,15 @@ class Formula(Options, ABC):
         scalars = dict(state.scalars)
         inner = self._fixed().inner
         for member, prefix, formula in inner if state.scalars else ():
-            found = self._computed(member, prefix, exact[member], it, state.scalars, xp)
+            held = {**_own(state.scalars, prefix), **totals[member]}
+            found = self._computed(member, exact[member], it, held, xp)
             scalars |= {prefix + name: found[name] for name in formula.initial_scalars()}
         prefixes = {member: prefix for member, prefix, _ in inner}
 
         def table(member: int, compute: str) -> Numbers:
             h = self._rounded(exact[member], member, compute, xp)
-            prefix = prefixes.get(member, "")
-            found = self._computed(member, prefix, h, it, state.scalars, xp)
+            held = {**_own(state.scalars, prefixes.get(member, "")), **totals[member]}
+            found = self._computed(member, h, it, held, xp)
             rule = self._fixed().formulas[member].rule
             return found | self._stage_values(rule, SimpleNamespace(**h), norm, xp, unscale)
 
@@ -337,7 +374,6 @@ class Formula(Options, ABC):
     def _computed(
         self,
         member: int,
-        prefix: str,
         h: dict[str, Any],
         it: Scalar,
         held: Mapping[str, Scalar],
@@ -345,8 +381,6 @@ class Formula(Options, ABC):
     ) -> dict[str, Scalar]:
         """Give the coefficients of a formula and its next scalar state."""
         formula = self._fixed().formulas[member]
-        if prefix:
-            held = {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
         with np.errstate(all="ignore"):
             found = formula.coefficients(SimpleNamespace(**h), it, held, xp)
         return {k: float(v) for k, v in found.items()} if xp is np else dict(found)
@@ -362,6 +396,11 @@ class Formula(Options, ABC):
 def _number(iterations: Scalar, xp: Namespace) -> Scalar:
     """Give the count in the type of traced numbers, as TensorFlow does not mix types."""
     return iterations if xp is np else xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)
+
+
+def _own(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:
+    """Give the scalar state of one formula, by its own names."""
+    return {k.removeprefix(prefix): v for k, v in scalars.items() if k.startswith(prefix)}
 
 
 def _decayed(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from ._state import State, from_tree
 from ._stepping import Stepping
 from ._storage import EXPONENTS
 from ._trees import Structure, flatten
-from ._typing import Array, Tree
-from .engines import sweep
+from ._typing import Array, Scalar, Tree
+from .engines import Step, measure, sweep
 
 
 class Functional(Stepping):
@@ -106,7 +106,11 @@ class Functional(Stepping):
         if norm is not None and not traced and self._refuses(norm, old.iterations):
             return params, {**state, "skipped": state["skipped"] + 1}
         xp = compiler.xp if compiler else np
-        steps, scalars = self._steps(values, old, assignment, norm, xp)
+
+        def totals(step: Step) -> dict[int, list[Scalar]]:
+            return measure(step, leaves, gradients, old.slots)
+
+        steps, scalars = self._steps(values, old, assignment, norm, xp, totals)
         new_leaves, new_slots = leaves, old.slots
         for step in steps:
             new_leaves, new_slots = sweep(step, new_leaves, gradients, new_slots, in_place=False)

@@ -1,4 +1,4 @@
-"""The sum of squares of an array, in an order of additions that every engine can keep.
+"""The sum of an array, or of its squares, in an order of additions that every engine can keep.
 
 A sum of floating-point numbers depends on the order in which they are added. The order
 here is fixed and parallel in three ways: over blocks, over the lanes of a vector register
@@ -8,11 +8,12 @@ NumPy expressions below.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["BLOCK", "LANES", "nonfinite", "sum_of_squares"]
+__all__ = ["BLOCK", "LANES", "nonfinite", "sum_of_squares", "sum_of_values"]
 
 BLOCK = 32768
 """Elements that are summed together; the sums of blocks are added one after another."""
@@ -34,20 +35,39 @@ def sum_of_squares(array: np.ndarray[Any, Any]) -> float:
     float
         The sum in double precision. Finite elements of up to 32 bits cannot overflow it.
     """
+    return _sum(array, np.square)
+
+
+def sum_of_values(array: np.ndarray[Any, Any]) -> float:
+    """Return the sum of all elements.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Real array of any shape and precision, taken in the order of its memory.
+
+    Returns
+    -------
+    float
+        The sum in double precision.
+    """
+    return _sum(array, np.positive)
+
+
+def _sum(array: np.ndarray[Any, Any], of: Callable[..., Any]) -> float:
     flat = array.ravel(order="K")
     total = 0.0
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         for start in range(0, flat.size, BLOCK):
-            total += _block(flat[start : start + BLOCK])
+            total += _block(of(flat[start : start + BLOCK].astype(np.float64)))
     return total
 
 
-def _block(x: np.ndarray[Any, Any]) -> float:
-    squares = np.square(x.astype(np.float64))
-    missing = -squares.size % LANES
+def _block(values: np.ndarray[Any, Any]) -> float:
+    missing = -values.size % LANES
     if missing:
-        squares = np.concatenate([squares, np.zeros(missing)])
-    lanes = np.add.reduce(squares.reshape(-1, LANES), axis=0)
+        values = np.concatenate([values, np.zeros(missing)])
+    lanes = np.add.reduce(values.reshape(-1, LANES), axis=0)
     while lanes.size > 1:
         half = lanes.size // 2
         lanes = lanes[:half] + lanes[half:]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ._cautious import cautious
 from ._declared import Declared
 from ._groups import Groups, matches, require_matches
 from ._hyper import hyper
@@ -62,6 +63,11 @@ class Options(Declared):
         interval="[0, 1)",
         kw_only=True,
         doc="Decay rate of a moving average of the parameters, kept as another slot.",
+    )
+    cautious: bool = hyper(
+        default=False,
+        kw_only=True,
+        doc="Whether only the part of a step that agrees with the gradient is taken, scaled up.",
     )
     name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
     nonfinite: str = hyper(
@@ -117,6 +123,7 @@ class Options(Declared):
         extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
         if h["ema_momentum"] is not None:
             extras += ("average",)
+        rule = cautious(rule) if h["cautious"] else rule
         return _layout(rule, extras, h["state_dtype"])
 
     def _excluded(self, paths: Sequence[str]) -> list[bool]:

@@ -15,7 +15,7 @@ Kind = Literal["elementwise", "tensorwise", "matrix"]
 VOCABULARY = frozenset({"abs", "sqrt", "square", "sign", "maximum", "minimum", "where", "copysign"})
 """Functions of ``xp`` that NumPy and a compiled loop compute to the last bit alike."""
 
-RESERVED = frozenset({"scale", "bound", "l2", "amount", "keep", "new"})
+RESERVED = frozenset({"scale", "bound", "l2", "amount", "boost", "keep", "new"})
 """Names of the numbers of stages, which no coefficient may have."""
 
 _STATEMENTS = (ast.Assign, ast.Return)
@@ -37,14 +37,24 @@ class Rule:
     kind : {"elementwise", "tensorwise", "matrix"}
         What an engine may fuse.
     ratio : callable or None
-        For ``tensorwise`` rules, ``ratio(size, p, d, *coefficients, xp)``, with the number of
-        elements and the norms of the parameter and of its direction; returns a dict of the
-        coefficients that each tensor has for itself.
+        ``ratio(size, *totals, *coefficients, xp)``, with the number of a tensor's elements and its
+        totals; returns a dict of the coefficients that each tensor has for itself.
     direction : callable or None
         ``direction(p, g, *slots, *coefficients, xp)``; returns what takes the place of the gradient
-        and of the slots before the norms are taken and the function is called.
+        and of the slots before anything is measured and the function is called.
     measured : tuple of str
         Names of the coefficients that `ratio` gives.
+    measure : callable or None
+        ``measure(p, g, *slots, *coefficients, xp)``, after the direction; returns what is
+        totalled, element by element. Without it the parameter and its direction are, for a ratio.
+    norms, sums : tuple of str
+        Names of the totals, in the order of what is measured: first those that are Euclidean norms,
+        then plain sums. A ratio gets them of each tensor; without one they are taken over all
+        tensors together, and `Optimizer.coefficients` gets them among the scalars.
+    exact : tuple of str
+        Slots that are stored in the type of the arithmetic, whatever is asked for.
+    masked : bool
+        Whether the step is taken only where it agrees with the gradient; see `cautious`.
     """
 
     function: Callable[..., tuple[Any, ...]]
@@ -53,23 +63,31 @@ class Rule:
     ratio: Callable[..., dict[str, Any]] | None = None
     direction: Callable[..., tuple[Any, ...]] | None = None
     measured: tuple[str, ...] = ()
+    measure: Callable[..., tuple[Any, ...]] | None = None
+    norms: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
+    exact: tuple[str, ...] = ()
+    masked: bool = False
 
     @cached_property
     def function_names(self) -> tuple[str, ...]:
         """Names of the coefficients that the function takes."""
-        return tuple(inspect.signature(self.function).parameters)[2 + len(self.slots) : -1]
+        return _names(self.function, 2 + len(self.slots))
 
     @cached_property
     def direction_names(self) -> tuple[str, ...]:
         """Names of the coefficients that the direction takes."""
-        if self.direction is None:
-            return ()
-        return tuple(inspect.signature(self.direction).parameters)[2 + len(self.slots) : -1]
+        return _names(self.direction, 2 + len(self.slots))
+
+    @cached_property
+    def measure_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that the measure takes."""
+        return _names(self.measure, 2 + len(self.slots))
 
     @cached_property
     def ratio_names(self) -> tuple[str, ...]:
         """Names of the coefficients that the ratio takes."""
-        return tuple(inspect.signature(self.ratio).parameters)[3:-1] if self.ratio else ()
+        return _names(self.ratio, 1 + len(self.norms) + len(self.sums))
 
     @cached_property
     def coefficients(self) -> tuple[str, ...]:
@@ -79,8 +97,13 @@ class Rule:
     @cached_property
     def given(self) -> tuple[str, ...]:
         """Names of the coefficients that the optimizer class computes once a step."""
-        names = dict.fromkeys((*self.coefficients, *self.ratio_names))
+        names = dict.fromkeys((*self.coefficients, *self.ratio_names, *self.measure_names))
         return tuple(name for name in names if name not in self.measured)
+
+    @property
+    def totals(self) -> tuple[str, ...]:
+        """Names of what is taken over all tensors together."""
+        return () if self.ratio else (*self.norms, *self.sums)
 
     @property
     def name(self) -> str:
@@ -93,6 +116,14 @@ class Rule:
             return list(operands)
         named = (scalars[name] for name in self.direction_names)
         return [operands[0], *self.direction(*operands, *named, xp)]
+
+    def quantities(
+        self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any
+    ) -> Sequence[Any]:
+        """Give what is totalled, from parameter, direction and slots."""
+        if self.measure is None:
+            return operands[:2]
+        return self.measure(*operands, *(scalars[name] for name in self.measure_names), xp)
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
         """Carry out the rule on parameter, gradient, slots, `coefficients` and `xp`."""
@@ -114,6 +145,10 @@ def rule(
     ratio: Callable[..., dict[str, Any]] | None = None,
     direction: Callable[..., tuple[Any, ...]] | None = None,
     measured: tuple[str, ...] = (),
+    measure: Callable[..., tuple[Any, ...]] | None = None,
+    norms: tuple[str, ...] = (),
+    sums: tuple[str, ...] = (),
+    exact: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., tuple[Any, ...]]], Rule]:
     """Declare a function as an update rule.
 
@@ -123,13 +158,19 @@ def rule(
         Names of the state arrays; the function takes one positional parameter for each, after ``p``
         and ``g``, under a letter of its own.
     kind : {"elementwise", "tensorwise", "matrix"}
-        What an engine may fuse; ``"tensorwise"`` where there is a ratio.
+        What an engine may fuse; ``"tensorwise"`` where there is a ratio or a measure.
     ratio : callable, optional
-        Gives coefficients that each tensor has for itself, from norms; see `Rule`.
+        Gives coefficients that each tensor has for itself, from totals; see `Rule`.
     direction : callable, optional
         Turns the gradient into a direction, and advances the slots; see `Rule`.
     measured : tuple of str
         Names of the coefficients that `ratio` gives.
+    measure : callable, optional
+        Gives what is totalled; see `Rule`.
+    norms, sums : tuple of str
+        Names of the totals; see `Rule`.
+    exact : tuple of str
+        Slots that are stored in the type of the arithmetic, whatever is asked for.
 
     Returns
     -------
@@ -153,7 +194,7 @@ def rule(
     """
 
     def declare(function: Callable[..., tuple[Any, ...]]) -> Rule:
-        for each in (function, direction):
+        for each in (function, direction, measure):
             names = tuple(inspect.signature(each).parameters) if each else ()
             short = len(names) < len(slots) + 3
             if each and (short or names[:2] != ("p", "g") or names[-1] != "xp"):
@@ -167,8 +208,14 @@ def rule(
                 f"rule {function.__name__}: {', '.join(sorted(taken))} is the name of a number of "
                 "a stage of the step; choose another"
             )
-        sort: Kind = "tensorwise" if ratio else kind
-        made = Rule(function, tuple(slots), sort, ratio, direction, tuple(measured))
+        sort: Kind = "tensorwise" if ratio or measure else kind
+        own = norms if measure or not ratio else ("p", "d")
+        made = Rule(*(function, slots, sort, ratio, direction, measured, measure, own, sums, exact))
+        if bool(measure) != bool(norms or sums):
+            raise TypeError(
+                f"rule {function.__name__}: found measure={measure}, norms={norms} and sums={sums};"
+                " wanted a measure and names for what it gives, or neither"
+            )
         if bool(ratio) != bool(measured) or not set(measured) <= set(made.function_names):
             raise TypeError(
                 f"rule {function.__name__}: found measured={measured} and ratio={ratio}; wanted "
@@ -197,8 +244,9 @@ def grammar_errors(rule: Rule) -> list[str]:
         One sentence per fault; empty for a good rule.
     """
     errors = _function_errors(rule.function, rule)
-    if rule.direction is not None:
-        errors += [f"direction: {fault}" for fault in _function_errors(rule.direction, rule)]
+    for name, function in (("direction", rule.direction), ("measure", rule.measure)):
+        if function is not None:
+            errors += [f"{name}: {fault}" for fault in _function_errors(function, rule)]
     last = _body(rule.function)[-1]
     wanted = 1 + len(rule.slots)
     if isinstance(last, ast.Return) and last.value is not None:
@@ -206,6 +254,10 @@ def grammar_errors(rule: Rule) -> list[str]:
         if found != wanted:
             errors.append(f"line {last.lineno}: wanted {wanted} returned values, a tuple of them")
     return errors
+
+
+def _names(function: Callable[..., Any] | None, start: int) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)[start:-1] if function else ()
 
 
 def _body(function: Callable[..., Any]) -> list[ast.stmt]:

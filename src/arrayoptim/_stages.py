@@ -4,14 +4,24 @@ They obey the grammar of a rule: straight-line, no literals, the exact vocabular
 only. The array engine calls them on whole arrays, the fused engines compile the
 very same functions into their loops, so both give the same bits. The order of a
 step is ``heal`` or ``compensate``, ``clip``, ``couple``, ``decay``, the rule,
-``remainder``, ``average``.
+``caution``, ``remainder``, ``average``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["average", "clip", "compensate", "couple", "decay", "heal", "remainder"]
+__all__ = [
+    "agreement",
+    "average",
+    "caution",
+    "clip",
+    "compensate",
+    "couple",
+    "decay",
+    "heal",
+    "remainder",
+]
 
 
 def heal(p: Any, master: Any, stored: Any, xp: Any) -> Any:
@@ -140,6 +150,50 @@ def decay(p: Any, amount: Any, xp: Any) -> Any:
     1e-6 by up to 3 percent, the same way at every step.
     """
     return p - amount * p
+
+
+def agreement(q: Any, p: Any, g: Any, xp: Any) -> Any:
+    """Return where a step goes down its own gradient.
+
+    Parameters
+    ----------
+    q, p : array
+        The parameter before and after the rule.
+    g : array
+        The gradient, clipped and coupled.
+    xp : namespace
+        The array library.
+
+    Returns
+    -------
+    array
+        2 where the step and the gradient have opposite signs, 0 elsewhere.
+    """
+    s = xp.sign(q - p) * xp.sign(g)
+    return s + xp.abs(s)
+
+
+def caution(q: Any, p: Any, g: Any, boost: Any, xp: Any) -> Any:
+    """Return the parameter after that part of a step which goes down its own gradient.
+
+    Parameters
+    ----------
+    q, p : array
+        The parameter before and after the rule.
+    g : array
+        The gradient, clipped and coupled.
+    boost : scalar
+        Half of what this part is multiplied with, to make up for what is left out.
+    xp : namespace
+        The array library.
+
+    Returns
+    -------
+    array
+        ``q + 2 * boost * (p - q)`` or ``q``.
+    """
+    s = xp.sign(q - p) * xp.sign(g)
+    return q + boost * (s + xp.abs(s)) * (p - q)
 
 
 def average(e: Any, p: Any, keep: Any, new: Any, xp: Any) -> Any:

@@ -17,7 +17,7 @@ from ._registry import nearest
 from ._state import State
 from ._trees import Structure, flatten
 from ._typing import Array, Scalar, Tree
-from .engines import Prepared, hosted
+from .engines import Prepared, Step, hosted
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -342,7 +342,11 @@ class Stepping(Formula):
         if norm is not None and self._refuses(norm, state.iterations):
             state.skipped += 1
             return leaves
-        steps, scalars = self._steps(values, state, self._assignment, norm, np, unscale)
+
+        def measure(step: Step) -> dict[int, list[Scalar]]:
+            return prepared.totals(step, leaves, gradients, state.slots)
+
+        steps, scalars = self._steps(values, state, self._assignment, norm, np, measure, unscale)
         sweep_served = prepared.served(steps, gradients)
         gradients = prepared.apart(leaves, gradients)
         state.interrupted = True

@@ -49,9 +49,9 @@ class Layout:
         kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
         small = self.storage if dtype not in COMPLEX else None
         stored = {"int8": "uint8", None: kind}.get(small, small)
-        found = dict.fromkeys(self.rule.slots, str(stored))
+        found = dict.fromkeys(self.rule.slots, str(stored)) | dict.fromkeys(self.rule.exact, kind)
         if small == "int8":
-            found |= {name + EXPONENTS: "int16" for name in self.rule.slots}
+            found |= {name + EXPONENTS: "int16" for name in self._inexact()}
         if dtype in HALF:
             found |= {name: kind for name in self.extras if name == "master"}
             found |= {name: dtype for name in self.extras if name == "compensation"}
@@ -59,8 +59,11 @@ class Layout:
 
     def names(self) -> tuple[str, ...]:
         """Give the names of all slots that a parameter may have, in the order of the weights."""
-        exponents = [name + EXPONENTS for name in self.rule.slots if self.storage == "int8"]
+        exponents = [name + EXPONENTS for name in self._inexact() if self.storage == "int8"]
         return (*self.rule.slots, *exponents, *self.extras)
+
+    def _inexact(self) -> list[str]:
+        return [name for name in self.rule.slots if name not in self.rule.exact]
 
     def initial(self, p: Array, dtype: str, starts: Mapping[str, Start]) -> dict[str, Array]:
         """Make the slots of a parameter.

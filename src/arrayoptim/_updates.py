@@ -11,8 +11,8 @@ import numpy as np
 from . import _checks as checks
 from ._arrays import backend_of, is_array
 from ._stepping import Stepping
-from ._typing import Array, Tree
-from .engines import back, sweep
+from ._typing import Array, Scalar, Tree
+from .engines import Step, back, measure, sweep
 from .gradients import clip_norm, clip_value, global_norm, gradients_of
 
 
@@ -99,8 +99,12 @@ class Differentiating(Stepping):
             norm = self._norm(values[0], gradients)
             if norm is not None and self._refuses(norm, state.iterations):
                 return [(StateTarget(self, "skipped"), state.skipped + 1)]
-            steps, scalars = self._steps(values, state, self._assignment, norm, np)
             beside, given = self._beside_state(leaves), self._beside_state(gradients)
+
+            def totals(step: Step) -> dict[int, list[Scalar]]:
+                return measure(step, beside, given, state.slots)
+
+            steps, scalars = self._steps(values, state, self._assignment, norm, np, totals)
             new_leaves, new_slots = beside, state.slots
             for step in steps:
                 new_leaves, new_slots = sweep(step, new_leaves, given, new_slots, in_place=False)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import COMPLEX, COMPUTE, Backend, backend_of, is_array
-from ._norms import sum_of_squares
+from ._norms import sum_of_squares, sum_of_values
 from ._stages import clip
 from ._trees import Structure, flatten
 from ._typing import Array, Scalar, Tree
@@ -166,6 +166,16 @@ def square_sum(g: Array, scale: float = 1.0) -> float:
             return sum_of_squares(view if scale == 1.0 else view.astype(np.float64) * scale)
         g = backend.cast(g, "float64")
         return float(backend.xp.sum(backend.xp.square(g if scale == 1.0 else g * scale)))
+
+
+def value_sum(x: Array) -> float:
+    """Give the sum of all entries of a real array that is on no compiler's hands."""
+    backend = backend_of(x)
+    with backend.guard():
+        view = backend.host_view(x)
+        if view is not None:
+            return sum_of_values(view)
+        return float(backend.xp.sum(backend.cast(x, "float64")))
 
 
 def _all_finite(g: Array) -> bool:

@@ -40,6 +40,9 @@ class Optimizer(Persistent, Functional, Differentiating, Averaging, Surface):
         Parameters with settings of their own, each described by `group`.
     ema_momentum : float in [0, 1) or schedule, optional
         Decay rate of a moving average of the parameters, which `averages` gives; one more slot.
+    cautious : bool
+        Whether a step leaves out the entries that it would move against their own gradient, and
+        scales up the others to make up for it, tensor by tensor. Costs a pass over the arrays.
     name : str, optional
         A name of the caller's choice.
     nonfinite : {"ignore", "raise", "skip"}

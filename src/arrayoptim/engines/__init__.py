@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._offload_host import back, hosted
-from .array import Step, sweep
+from .array import Step, measure, sweep
 from .choice import MODES, Prepared, engine
 
-__all__ = ["MODES", "Prepared", "Step", "back", "engine", "hosted", "sweep"]
+__all__ = ["MODES", "Prepared", "Step", "back", "engine", "hosted", "measure", "sweep"]

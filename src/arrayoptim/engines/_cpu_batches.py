@@ -198,10 +198,10 @@ class Batch:
             Carries out the step.
         """
         numbers = part(values[self._compute], self.places)
-        given = tuple(numbers)
         if self._rule.ratio is not None:
-            numbers |= self._measured(numbers, count, keep)
-        recipe = self._recipes.find(given, self._kind, seed is not None)
+            found = ratio(self._rule, self._sizes, self._totals(numbers, count, keep), numbers, np)
+            numbers |= {name: np.asarray(value, np.float64) for name, value in found.items()}
+        recipe = self._recipes.find(tuple(numbers), self._kind, seed is not None)
         job = _Job.from_buffer_copy(self._job)
         table: Any = self._numbers([numbers[name] for name in recipe.names], job)
         if recipe.chance and seed is not None:
@@ -225,20 +225,35 @@ class Batch:
         job[CELLS["rows"]] = address(self._rows)
         return table
 
-    def _measured(self, numbers: Values, count: int | None, keep: Any) -> dict[str, Any]:
-        """Give the coefficients that each tensor has for itself, from a pass of their own."""
+    def totals(self, values: Mapping[str, Values], count: int | None, keep: Any) -> Any:
+        """Give the totals of each tensor, as a table with a row for each.
+
+        Parameters
+        ----------
+        values : mapping of str to mapping
+            As for `prepare`.
+        count : int or None
+            Number of threads, if it is not to be the usual one.
+        keep : object
+            What `take_up` gave.
+        """
+        numbers = part(values[self._compute], self.places)
+        return np.stack(self._totals(numbers, count, keep), axis=1)
+
+    def _totals(self, numbers: Values, count: int | None, keep: Any) -> list[Any]:
+        """Give the totals of all tensors, one after another, from a pass of their own."""
         recipe = self._recipes.measure(tuple(numbers), self._kind)
         job = _Job.from_buffer_copy(self._job)
         table = self._numbers([numbers[name] for name in recipe.names], job)
         chunks, tensors = len(self._chunks.table), len(self._rows)
-        sums = np.zeros((chunks, 2))
+        norms = len(self._rule.norms)
+        sums = np.zeros((chunks, norms + len(self._rule.sums)))
         job[CELLS["sums"]] = address(sums)
         self._run(recipe.kernel, job, count, (keep, table, sums, self))
         # bincount adds one after another, as the specification does.
         place = self._chunks.table[:, 0]
-        norms = [np.sqrt(np.bincount(place, column, tensors)) for column in sums.T]
-        found = ratio(self._rule, self._sizes, norms, numbers, np)
-        return {name: np.asarray(value, np.float64) for name, value in found.items()}
+        columns = [np.bincount(place, column, tensors) for column in sums.T]
+        return [*map(np.sqrt, columns[:norms]), *columns[norms:]]
 
     def squares(self, count: int | None, keep: Any) -> tuple[Any, int]:
         """Give the sum of squares of each gradient, and how many entries are not finite.

@@ -54,7 +54,7 @@ def _namespace(program: Program) -> dict[str, Any]:
         names[f"load_{name}"], names[f"store_{name}"] = stream.load(), stream.store()
         names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()
         names[f"squares_{name}"], names[f"bits_{name}"] = stream.squares(), stream.bits()
-        names[f"add_{name}"] = stream.add_squares()
+        names[f"add_squares_{name}"], names[f"add_values_{name}"] = stream.add(True), stream.add()
     for name, function in program.functions:
         names[name] = njit(**_INLINED)(function)
     return names

@@ -167,12 +167,12 @@ class Stream:
 
         return define(types.float64, (types.int64, types.int64, types.int64), generate)
 
-    def add_squares(self) -> Any:
-        """Make the function that adds the squares of a stretch to sums of its kernel's own."""
+    def add(self, squares: bool = False) -> Any:
+        """Make the function that adds a stretch, or its squares, to sums of its kernel's own."""
 
         def generate(builder: Any, lanes: Any, address: Any, count: Any) -> None:
             lanes = builder.inttoptr(lanes, _LANES.as_pointer())
-            _add_squares(builder, lanes, address, I64(0), count, self.storage)
+            _add(builder, lanes, address, I64(0), count, self.storage, squares)
 
         return define(types.void, (types.int64,) * 3, generate)
 
@@ -194,7 +194,7 @@ _LANES = ir.VectorType(DOUBLE, LANES)
 
 def _squares(builder: Any, address: Any, start: Any, stop: Any, storage: str) -> Any:
     lanes = _new_lanes(builder)
-    _add_squares(builder, lanes, address, start, stop, storage)
+    _add(builder, lanes, address, start, stop, storage, True)
     return _total(builder, lanes)
 
 
@@ -205,11 +205,16 @@ def _new_lanes(builder: Any) -> Any:
     return lanes
 
 
-def _add_squares(
-    builder: Any, lanes: Any, address: Any, start: Any, stop: Any, storage: str
+def _add(
+    builder: Any, lanes: Any, address: Any, start: Any, stop: Any, storage: str, squares: bool
 ) -> None:
-    """Add up squares in the order that `_norms` specifies, lanes side by side in registers."""
+    """Add up in the order that `_norms` specifies, lanes side by side in registers."""
     memory = MEMORY[storage]
+
+    def term(value: Any) -> Any:
+        value = widened(builder, value, DOUBLE)
+        return builder.fmul(value, value) if squares else value
+
     whole = builder.and_(builder.sub(stop, start), I64(-LANES))
     whole = builder.add(start, whole)
     with cgutils.for_range_slice(builder, start, whole, I64(LANES), I64) as (index, _):
@@ -217,14 +222,12 @@ def _add_squares(
         place = builder.bitcast(place, ir.VectorType(memory, LANES).as_pointer())
         row = builder.load(place)
         row.align = 1
-        row = widened(builder, row, DOUBLE)
-        builder.store(builder.fadd(builder.load(lanes), builder.fmul(row, row)), lanes)
+        builder.store(builder.fadd(builder.load(lanes), term(row)), lanes)
     with cgutils.for_range_slice(builder, whole, stop, I64(1), I64) as (index, _):
         value = builder.load(at(builder, address, index, memory))
-        value = widened(builder, value, DOUBLE)
         lane = builder.trunc(builder.sub(index, whole), I32)
         sums = builder.load(lanes)
-        total = builder.fadd(builder.extract_element(sums, lane), builder.fmul(value, value))
+        total = builder.fadd(builder.extract_element(sums, lane), term(value))
         builder.store(builder.insert_element(sums, total, lane), lanes)
 
 

@@ -10,7 +10,7 @@ from .._rule import Rule
 from .._signs import nonnegative_slots
 from ._cpu_addresses import reals
 from ._cpu_native import Kernel, kernel
-from ._cpu_sweep import STAGE_SLOTS, STAGES, measure_program, sweep_program
+from ._cpu_sweep import STAGE_SLOTS, STAGES, measure_program, measuring, sweep_program
 
 EXPONENTS = "_exponents"
 """What is added to the name of a slot for the exponents of its 8-bit codes."""
@@ -99,7 +99,7 @@ class Recipes:
         recipe = self._known.get(key)
         if recipe is None:
             stages = self._stages(given)
-            names = (*self._rule.direction_names, *(name for s in stages for name in STAGES[s]))
+            names = (*measuring(self._rule), *(name for s in stages for name in STAGES[s]))
             program = measure_program(self._rule, stages, *self._streams(kind))
             recipe = self._known[key] = Recipe(kernel(program), names, False)
         return recipe

@@ -17,6 +17,7 @@ STAGES = {
     "clip": ("scale", "bound"),
     "couple": ("l2",),
     "decay": ("amount",),
+    "caution": ("boost",),
     "average": ("keep", "new"),
 }
 """Parts of a sweep besides the rule, each compiled in only where used, and their scalars."""
@@ -76,14 +77,13 @@ def sweep_program(
     coded = [name for name, storage in streams if storage in CODES]
     constants = [f"c{k}" for k in range(len(rule.coefficients))]
     used = [stage for stage in STAGES if stage in stages]
-    results = ", ".join(["p", *slots]) + ("" if slots else ",")
     named = dict(zip(rule.coefficients, constants, strict=True))
-    arguments = ["p", "g", *slots, *(named[name] for name in rule.function_names), "xp"]
     loop = [
         *(_load(name, coded) for name in ("p", "g", *slots)),
         *(_BEFORE[stage] for stage in used if stage in _BEFORE),
         *_turn(rule, slots, named),
-        f"{results} = rule({', '.join(arguments)})",
+        *_carry_out(rule, slots, named),
+        *(["p = caution(q, p, g, boost, xp)"] if rule.masked else []),
         "store_p(a_p, i, p)",
         *(line for name in slots for line in _store(name, coded, stochastic)),
         *(_AFTER[stage] for stage in used if stage in _AFTER),
@@ -107,12 +107,12 @@ def sweep_program(
 def measure_program(
     rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]], compute: str
 ) -> Program:
-    """Write the pass before a tensorwise sweep: sums of squares of parameter and direction.
+    """Write the pass before a tensorwise sweep: the totals of what the rule measures.
 
     Parameters
     ----------
     rule : Rule
-        A rule with a ratio.
+        A rule that measures.
     stages : sequence of str
         The stages of the sweep, of `STAGES`.
     streams : sequence of (str, str)
@@ -123,39 +123,74 @@ def measure_program(
     Returns
     -------
     Program
-        The program; ``sums`` has a row for each chunk: parameter, direction.
+        The program; ``sums`` has a row for each chunk: sums of squares, then of values.
     """
     slots = [f"s{k}" for k in range(len(rule.slots))]
     coded = [name for name, storage in streams if storage in CODES]
-    constants = [f"c{k}" for k in range(len(rule.direction_names))]
+    named = {name: f"c{k}" for k, name in enumerate(measuring(rule))}
     used = [stage for stage in STAGES if stage in stages]
-    scalars = [*constants, *(name for stage in used for name in STAGES[stage])]
+    scalars = [*named.values(), *(name for stage in used for name in STAGES[stage])]
+    what = [f"u{k}" for k in range(len(rule.norms) + len(rule.sums))]
     loop = [
         *(_load(name, coded) for name in ("p", "g", *slots)),
         *(_BEFORE[stage] for stage in used if stage in _BEFORE),
-        *_turn(rule, slots, dict(zip(rule.direction_names, constants, strict=True))),
-        "store_w_p(w_p, i - group, p)",
-        "store_w_g(w_g, i - group, g)",
+        *_turn(rule, slots, named),
+        *_measure(rule, slots, named, what),
+        *(f"store_w_{u}(w_{u}, i - group, {u})" for u in what),
     ]
     lines = [f"end = min(group + {GROUP}, stop)", f"block = group // {GROUP}"]
     lines += [f"e_{name} = peek_int16(a_x_{name}, block)" for name in coded]
     lines += [
         *_over("group", "end", loop),
-        *(f"add_w_{x}(l_{x}, w_{x}, end - group)" for x in "pg"),
+        *(
+            f"add_{'squares' if k < len(rule.norms) else 'values'}_w_{u}(l_{u}, w_{u}, end - group)"
+            for k, u in enumerate(what)
+        ),
     ]
     body = [
         *_head(streams, scalars, 0),
-        *(f"w_{x}, l_{x} = scratch(0), lanes(0)" for x in "pg"),
+        *(f"w_{u}, l_{u} = scratch(0), lanes(0)" for u in what),
         "if a_g:",
         f"    for group in range(start, stop, {GROUP}):",
         *(f"        {line}" for line in lines),
-        *(f"poke_double(sums, 2 * c + {k}, lanes_total(l_{x}))" for k, x in enumerate("pg")),
+        *(
+            f"poke_double(sums, {len(what)} * c + {k}, lanes_total(l_{u}))"
+            for k, u in enumerate(what)
+        ),
     ]
     names = [name for stage in used for name in _FUNCTIONS.get(stage, (stage,))]
     functions = [*_directions(rule), *((n, getattr(_stages, n)) for n in names)]
+    functions += [("measure", rule.measure)] if rule.measure else []
+    if rule.masked:
+        functions += [("rule", rule.function), ("agreement", _stages.agreement)]
     more = [(f"w_{name}", "float32") for name in coded]
-    more += [(f"w_{x}", compute) for x in "pg"]
+    more += [(f"w_{u}", compute) for u in what]
     return Program(framed(body), tuple(functions), (*streams, *more), compute)
+
+
+def measuring(rule: Rule) -> tuple[str, ...]:
+    """Give the names of the coefficients that the pass before a tensorwise sweep takes."""
+    own = rule.function_names if rule.masked else rule.measure_names
+    return tuple(dict.fromkeys((*rule.direction_names, *own)))
+
+
+def _carry_out(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
+    """Give the lines that carry out the rule; the parameter as it was is kept for a mask."""
+    results = ", ".join(["p", *slots]) + ("" if slots else ",")
+    arguments = ["p", "g", *slots, *(constants[name] for name in rule.function_names), "xp"]
+    return [*(["q = p"] * rule.masked), f"{results} = rule({', '.join(arguments)})"]
+
+
+def _measure(
+    rule: Rule, slots: Sequence[str], constants: Mapping[str, str], what: Sequence[str]
+) -> list[str]:
+    """Give the lines that put what is totalled into variables."""
+    if rule.masked:
+        return [*_carry_out(rule, slots, constants), f"{what[0]} = agreement(q, p, g, xp)"]
+    if rule.measure is None:
+        return [f"{what[0]}, {what[1]} = p, g"]
+    arguments = ["p", "g", *slots, *(constants[name] for name in rule.measure_names), "xp"]
+    return [f"{', '.join(what)}, = measure({', '.join(arguments)})"]
 
 
 def _turn(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:

@@ -1,9 +1,9 @@
-"""Coefficients that each tensor has for itself, from norms over its elements."""
+"""Totals over the elements of tensors, and the coefficients that each tensor has from its own."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from .._arrays import Backend
 from .._rule import Rule
 from .._typing import Array, Scalar
-from ..gradients import scaled_norm, square_sum, widened
+from ..gradients import scaled_norm, square_sum, value_sum, widened
 
-__all__ = ["measured", "part", "ratio"]
+__all__ = ["part", "ratio", "totals"]
 
 
 def part(numbers: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
@@ -32,38 +32,34 @@ def part(numbers: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def measured(
-    rule: Rule, backend: Backend, p: Array, d: Array, numbers: Mapping[str, Scalar]
-) -> dict[str, Scalar]:
-    """Measure one tensor.
+def totals(rule: Rule, backend: Backend, values: Sequence[Array]) -> list[Scalar]:
+    """Total what was measured of one tensor.
 
     Parameters
     ----------
     rule : Rule
-        A rule with a ratio.
+        Whose totals are wanted.
     backend : Backend
-        The library of the tensor.
-    p, d : array
-        The parameter and its direction.
-    numbers : mapping of str to scalar
-        The rule's other coefficients, before they were rounded to the type of the arithmetic.
+        The library of the arrays.
+    values : sequence of array
+        What was measured, an array for each total.
 
     Returns
     -------
-    dict of str to scalar
-        The coefficients of `Rule.measured`.
+    list of scalar
+        The norms, then the sums; 0-d arrays where the library compiles.
     """
-    size = prod(p.shape)
+    count = len(rule.norms)
     if backend.compiles:
-        xp = backend.xp
-        norms = [scaled_norm(widened(x, backend), xp) for x in (p, d)]
-        return ratio(rule, size, norms, numbers, xp)
-    norms = [np.sqrt(square_sum(backend.array(x))) for x in (p, d)]
-    return {k: float(v) for k, v in ratio(rule, size, norms, numbers, np).items()}
+        xp, wide = backend.xp, [widened(x, backend) for x in values]
+        return [scaled_norm(x, xp) if k < count else xp.sum(x) for k, x in enumerate(wide)]
+    arrays = [backend.array(x) for x in values]
+    norms = [math.sqrt(square_sum(x)) for x in arrays[:count]]
+    return [*norms, *map(value_sum, arrays[count:])]
 
 
 def ratio(
-    rule: Rule, size: Any, norms: Sequence[Any], numbers: Mapping[str, Any], xp: Any
+    rule: Rule, size: Any, found: Sequence[Any], numbers: Mapping[str, Any], xp: Any
 ) -> dict[str, Any]:
     """Give the coefficients of `Rule.measured`, of one tensor or of many.
 
@@ -73,18 +69,18 @@ def ratio(
         A rule with a ratio.
     size : int or array of int
         Number of elements of each tensor.
-    norms : sequence of float or array
-        The norms of parameter and direction.
+    found : sequence of float or array
+        The totals.
     numbers : mapping of str to float or array
-        The rule's other coefficients.
+        The rule's other coefficients, before they were rounded to the type of the arithmetic.
     xp : module
         Array functions.
     """
     assert rule.ratio is not None
     with np.errstate(all="ignore"):
-        found = rule.ratio(size, *norms, *(numbers[name] for name in rule.ratio_names), xp)
-    if set(found) != set(rule.measured):
+        own = rule.ratio(size, *found, *(numbers[name] for name in rule.ratio_names), xp)
+    if set(own) != set(rule.measured):
         raise ValueError(
-            f"ratio of rule {rule.name} gave {sorted(found)}, wanted {sorted(rule.measured)}"
+            f"ratio of rule {rule.name} gave {sorted(own)}, wanted {sorted(rule.measured)}"
         )
-    return found
+    return own

@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from .. import _stages as stages
 from .._arrays import COMPLEX, COMPUTE, Backend, backend_of
+from .._rule import Rule
 from .._storage import Layout
 from .._typing import Array, Namespace, Scalar
-from ._measure import measured
+from ._measure import ratio, totals
 
 Slots = dict[str, Array]
+Act = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def sweep(
         New slots; those given keep their values.
     """
     new_params, new_slots = list(params), list(slots)
-    for i, (p, state) in _results(step, params, grads, slots):
+    for i, (p, state) in _results(step, params, grads, slots, _update):
         backend = backend_of(params[i])
         if in_place and backend.writable(params[i]):
             with backend.guard():
@@ -91,13 +96,37 @@ def sweep(
     return new_params, new_slots
 
 
+def measure(
+    step: Step,
+    params: Sequence[Array | None],
+    grads: Sequence[Array | None],
+    slots: Sequence[Slots],
+) -> dict[int, list[Scalar]]:
+    """Give what a step has to know of every parameter that has a gradient, by its place.
+
+    Parameters
+    ----------
+    step : Step
+        A step of a rule that measures.
+    params, grads, slots : sequence
+        As for `sweep`.
+
+    Returns
+    -------
+    dict of int to list of scalar
+        The totals of each: floats, or 0-d arrays where a library compiles.
+    """
+    return dict(_results(step, params, grads, slots, _totals))
+
+
 def _results(
     step: Step,
     params: Sequence[Array | None],
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
-) -> Iterator[tuple[int, tuple[Array, Slots]]]:
-    """Give one after another the place of a parameter, its new value and its new slots."""
+    act: Act,
+) -> Iterator[tuple[int, Any]]:
+    """Give one after another the place of a parameter and what is made of it."""
     compiled: dict[Any, list[int]] = {}
     operands: dict[Any, dict[str, Scalar]] = {}
     for i in step.places:
@@ -117,7 +146,7 @@ def _results(
             scalars = operands[key] | _operands(own, backend, p)
             numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
             place = i, step.seed
-            result = _update(step.layout, backend, scalars, numbers, place, p, g, slots[i])
+            result = act(step.layout, backend, scalars, numbers, place, p, g, slots[i])
         yield i, result
     for (backend, _), places in compiled.items():
         if step.seed is not None:
@@ -125,34 +154,72 @@ def _results(
         given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
         shared = {compute: step.shared(compute) for compute in step.values}
         each = [step.own(COMPUTE[backend.dtype(params[i])], i) for i in places]
-        yield from zip(places, _compiled(step.layout, backend)(shared, each, *given), strict=True)
+        done = _compiled(step.layout, backend, act)(shared, each, *given)
+        yield from zip(places, done, strict=True)
 
 
 @cache
-def _compiled(layout: Layout, backend: Backend) -> Callable[..., list[tuple[Array, Slots]]]:
-    """Give the update of many arrays as one compiled function."""
+def _compiled(layout: Layout, backend: Backend, act: Act) -> Callable[..., list[Any]]:
+    """Give what is made of many arrays as one compiled function."""
 
-    def updates(
+    def acts(
         shared: dict[str, dict[str, Scalar]],
         each: list[dict[str, Scalar]],
         params: list[Array],
         grads: list[Array],
         slots: list[Slots],
-    ) -> list[tuple[Array, Slots]]:
-        def updated(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
+    ) -> list[Any]:
+        def done(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
             numbers = shared[COMPUTE[backend.dtype(p)]] | own
             scalars = _operands(numbers, backend, p)
-            return _update(layout, backend, scalars, numbers, (0, None), p, g, held)
+            return act(layout, backend, scalars, numbers, (0, None), p, g, held)
 
-        return list(map(updated, each, params, grads, slots))
+        return list(map(done, each, params, grads, slots))
 
-    return backend.compile(updates)
+    return backend.compile(acts)
 
 
 def _operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str, Scalar]:
     """Give the numbers of a step as operands of the type in which a parameter is computed."""
     compute = COMPUTE[backend.dtype(p)]
     return {name: backend.scalar(value, compute, p) for name, value in values.items()}
+
+
+def _begun(
+    layout: Layout, backend: Backend, scalars: dict[str, Scalar], p: Array, g: Array, slots: Slots
+) -> tuple[Array, ...]:
+    """Give parameter, gradient and the rule's slots, widened and through the stages before it."""
+    xp, stored = backend.xp, backend.dtype(p)
+
+    def widen(x: Array) -> Array:
+        return _widened(backend, x, COMPUTE[stored])
+
+    # complex64 gradients of a complex128 parameter widen as complex numbers first.
+    x, y = widen(p), widen(backend.cast(g, stored) if stored in COMPLEX else g)
+    if "master" in slots:
+        master = slots["master"]
+        x = stages.heal(x, master, widen(backend.cast(master, stored)), xp)
+    if "compensation" in slots:
+        x = stages.compensate(x, widen(slots["compensation"]), xp)
+    x, y = _before(x, y, scalars, xp)
+    return x, y, *(widen(layout.load(slots, name)) for name in layout.rule.slots)
+
+
+def _totals(
+    layout: Layout,
+    backend: Backend,
+    scalars: dict[str, Scalar],
+    numbers: dict[str, Scalar],
+    place: tuple[int, int | None],
+    p: Array,
+    g: Array,
+    slots: Slots,
+) -> list[Scalar]:
+    """Give the totals of one array."""
+    begun = _begun(layout, backend, scalars, p, g, slots)
+    operands = layout.rule.turned(begun, scalars, backend.xp)
+    values = layout.rule.quantities(operands, scalars, backend.xp)
+    return totals(layout.rule, backend, values)
 
 
 def _update(
@@ -170,30 +237,17 @@ def _update(
     The numbers are the scalars before they were rounded to the type of the arithmetic.
     """
     rule, xp, stored = layout.rule, backend.xp, backend.dtype(p)
-    compute = COMPUTE[stored]
 
     def widen(x: Array) -> Array:
-        return backend.as_real(x) if backend.dtype(x) in COMPLEX else backend.cast(x, compute)
+        return _widened(backend, x, COMPUTE[stored])
 
     def narrow(x: Array, dtype: str) -> Array:
         return backend.array(backend.as_complex(x) if dtype in COMPLEX else backend.cast(x, dtype))
 
-    x, y = widen(p), _widened_gradient(backend, g, stored, widen)
-    if "master" in slots:
-        master = slots["master"]
-        x = stages.heal(x, master, widen(backend.cast(master, stored)), xp)
-    if "compensation" in slots:
-        x = stages.compensate(x, widen(slots["compensation"]), xp)
-    x, y = _before(x, y, scalars, xp)
-    held = [widen(layout.load(slots, name)) for name in rule.slots]
-    given = x, y
-    x, y, *held = rule.turned((x, y, *held), scalars, xp)
-    if rule.ratio is not None:
-        own = measured(rule, backend, x, y, numbers)
-        scalars = scalars | {k: backend.scalar(v, compute, p) for k, v in own.items()}
-    x, *state = rule.function(x, y, *held, *(scalars[n] for n in rule.function_names), xp)
+    begun = _begun(layout, backend, scalars, p, g, slots)
+    x, *state = _carried_out(rule, backend, begun, scalars, numbers, p)
     # A slot that is the parameter or the gradient itself wants memory of its own.
-    state = [backend.copy(s) if any(s is a for a in (*given, x)) else s for s in state]
+    state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
     result = narrow(x, stored)
     new: Slots = {}
     for name, value in zip(rule.slots, state, strict=True):
@@ -209,6 +263,33 @@ def _update(
     return result, new
 
 
+def _carried_out(
+    rule: Rule,
+    backend: Backend,
+    begun: Sequence[Array],
+    scalars: dict[str, Scalar],
+    numbers: dict[str, Scalar],
+    p: Array,
+) -> tuple[Array, ...]:
+    """Give the new parameter and the new slots, with what the tensor has to measure before."""
+    xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
+    x, y, *held = operands = rule.turned(begun, scalars, xp)
+
+    def own(values: Sequence[Array]) -> dict[str, Scalar]:
+        found = totals(rule, backend, values)
+        made = ratio(rule, prod(x.shape), found, numbers, xp if backend.compiles else np)
+        exact = made if backend.compiles else {k: float(v) for k, v in made.items()}
+        return {k: backend.scalar(v, compute, p) for k, v in exact.items()}
+
+    if rule.ratio is not None and not rule.masked:
+        scalars = scalars | own(rule.quantities(operands, scalars, xp))
+    new, *state = rule.function(x, y, *held, *(scalars[n] for n in rule.function_names), xp)
+    if rule.masked:
+        boost = own([stages.agreement(x, new, y, xp)])["boost"]
+        new = stages.caution(x, new, y, boost, xp)
+    return new, *state
+
+
 def _before(x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> tuple[Array, Array]:
     """Take parameter and gradient through the stages before the rule."""
     if "scale" in scalars:
@@ -220,8 +301,5 @@ def _before(x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> tu
     return x, y
 
 
-def _widened_gradient(
-    backend: Backend, g: Array, stored: str, widen: Callable[[Array], Array]
-) -> Array:
-    # complex64 gradients of a complex128 parameter widen as complex numbers first.
-    return widen(backend.cast(g, stored) if stored in COMPLEX else g)
+def _widened(backend: Backend, x: Array, compute: str) -> Array:
+    return backend.as_real(x) if backend.dtype(x) in COMPLEX else backend.cast(x, compute)

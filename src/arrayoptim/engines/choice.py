@@ -16,9 +16,9 @@ import numpy as np
 from .._arrays import backend_of
 from .._overlap import Stretches, bounds
 from .._storage import Layout
-from .._typing import Array
+from .._typing import Array, Scalar
 from ..gradients import Pending
-from .array import Slots, Step, sweep
+from .array import Slots, Step, measure, sweep
 
 FUSED = ("cpu", "gpu")
 """The engines that do a whole step in one loop."""
@@ -168,6 +168,23 @@ class Prepared:
         (((name, _), served),) = self._plans.items()
         table = served.plan.norm(served.take(grads)) if name == "gpu" else None
         return None if table is None else Pending(table)
+
+    def totals(
+        self,
+        step: Step,
+        leaves: Sequence[Array | None],
+        grads: Sequence[Array | None],
+        slots: Sequence[Slots],
+    ) -> dict[int, list[Scalar]]:
+        """Give what a step has to know of every parameter that has a gradient, by its place."""
+        rest = set(self.others)
+        rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
+        served = self._plans.get(("cpu", step.layout))
+        if served is not None:
+            values = {compute: served.own(row) for compute, row in step.values.items()}
+            found = served.plan.totals(served.take(grads), values)
+            rows |= zip(served.places, found, strict=True)
+        return {i: [float(x) for x in rows[i]] for i in sorted(rows) if grads[i] is not None}
 
     def served(self, steps: Sequence[Step], grads: Sequence[Array | None]) -> Callable[[], None]:
         """Make ready the step of the parameters that fused engines serve.

@@ -250,6 +250,32 @@ class Plan:
         with self._lock:
             self.prepare(grads, values, seed)()
 
+    def totals(
+        self, grads: Sequence[Array | None], values: Mapping[str, Values]
+    ) -> list[list[float]]:
+        """Give what a step of the rule has to know of each parameter, before it is prepared.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients; all totals are 0 for None.
+        values : mapping of str to mapping
+            As for `prepare`; the coefficients that the rule's direction and measure take.
+
+        Returns
+        -------
+        list of list of float
+            For each parameter the totals of `Rule.norms` and `Rule.sums`.
+        """
+        rows: list[list[float]] = [[] for _ in range(self._count)]
+        with self._lock:
+            for batch, keep in self._taken_up(grads):
+                for place, row in zip(
+                    batch.places, batch.totals(values, self._threads, keep).tolist(), strict=True
+                ):
+                    rows[place] = row
+        return rows
+
     def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], int]:
         """Read the gradients once.
 

@@ -31,6 +31,7 @@ from .schedulefreeadamw import ScheduleFreeAdamW
 from .schedulefreesgd import ScheduleFreeSGD
 from .sgd import SGD
 from .signum import Signum
+from .stableadamw import StableAdamW
 from .yogi import Yogi
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Signum",
+    "StableAdamW",
     "Yogi",
     "deserialize",
     "get",
