@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from arrayoptim.engines import _gpu_arrays as gpu_arrays
-from arrayoptim.engines._gpu_device import Copies, Launch, Table
+from arrayoptim.engines._gpu_copies import Copies
+from arrayoptim.engines._gpu_device import Launch, Table
 from arrayoptim.engines._gpu_prelude import PRELUDE
 from arrayoptim.engines._gpu_sweep import Program
 

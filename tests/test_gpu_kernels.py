@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim._cautious import cautious
 from arrayoptim._norms import BLOCK, sum_of_squares
 from arrayoptim._storage import Layout
 from arrayoptim.engines import Step, sweep
@@ -36,8 +37,11 @@ from test_cpu_engine import (
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
 
-FUSED = [rule for rule in dict.fromkeys(RULES) if rule.kind == "elementwise"]
-rules = pytest.mark.parametrize("rule", FUSED, ids=[rule.name for rule in FUSED])
+FUSED = [rule for rule in dict.fromkeys(RULES) if rule.kind != "matrix" and not rule.totals]
+FUSED.append(cautious(make("Adam").rule))
+rules = pytest.mark.parametrize(
+    "rule", FUSED, ids=[rule.name + "!" * rule.masked for rule in FUSED]
+)
 SHAPES = [(3, 5), (), (0, 4), (2 * CHUNK + 13,), (17, 33), (1,), (CHUNK,)]
 
 
@@ -80,7 +84,8 @@ def programs(rule: Any) -> list[Any]:
     found = []
     for dtype, grad, form, stages in cases():
         slots = layout_of(rule, form, stages).slots(dtype)
-        found.append(program_of(rule, {"p": dtype, **slots}, tuple(numbers(rule, stages)), grad))
+        given = rule, {"p": dtype, **slots}, tuple(numbers(rule, stages)), grad
+        found += [program_of(*given, measures=measures) for measures in {False, bool(rule.ratio)}]
     return found
 
 

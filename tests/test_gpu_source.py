@@ -80,6 +80,9 @@ def test_every_rule_compiles(rule: Any, architecture: str) -> None:
     exact(ptx)
     assert ".local" not in ptx
     for entry in entries:
+        if entry.startswith("measure_"):
+            assert "sqrt.rn.f64" in entry or not rule.norms
+            continue
         loads = [word for word in entry.split() if word.startswith("ld.") and ".v" in word]
         stores = [word for word in entry.split() if word.startswith("st.") and ".v" in word]
         assert loads and stores

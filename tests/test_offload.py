@@ -11,7 +11,7 @@ import pytest
 import arrayoptim as ao
 from arrayoptim.engines import _offload_pieces as pieces
 from arrayoptim.engines._gpu_arrays import LIBRARIES
-from arrayoptim.engines._gpu_device import Copies
+from arrayoptim.engines._gpu_copies import Copies
 from gpu_on_host import NumPyOnHost, TorchOnHost, compiler, copied
 from optimizers_under_test import make, same
 from test_cpu_engine import draw

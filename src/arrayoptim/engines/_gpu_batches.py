@@ -10,16 +10,18 @@ import numpy as np
 
 from .._arrays import backend_of
 from .._backend import COMPUTE
+from .._norms import BLOCK
 from .._rule import Rule
 from .._typing import Array
 from ..gradients import Pending
 from ._cpu_addresses import reals
 from ._gpu_arrays import Library, dense
-from ._gpu_device import Device, Launch, Mirror
+from ._gpu_device import Device, Launch, Mirror, Table
+from ._gpu_measure import measure_program, quantities
 from ._gpu_prelude import CHUNK
 from ._gpu_sweep import ITEMSIZE, Program, stages_of, sweep_program
 
-__all__ = ["Batch", "addresses", "chunks", "element_count", "program_of", "same_order"]
+__all__ = ["Batch", "Totals", "addresses", "chunks", "element_count", "program_of", "same_order"]
 
 Numbers = np.ndarray[Any, Any]
 
@@ -69,7 +71,12 @@ def addresses(library: Library, arrays: Sequence[Array | None]) -> Numbers:
 
 
 def program_of(
-    rule: Rule, dtypes: Mapping[str, str], given: Sequence[str], gradients: str
+    rule: Rule,
+    dtypes: Mapping[str, str],
+    given: Sequence[str],
+    gradients: str,
+    *,
+    measures: bool = False,
 ) -> Program:
     """Give the kernel of a step.
 
@@ -83,6 +90,8 @@ def program_of(
         Names of the numbers that the step has.
     gradients : str
         Dtype of the gradients.
+    measures : bool
+        Whether the kernel of the pass before is wanted, of a rule with a ratio.
 
     Returns
     -------
@@ -91,8 +100,45 @@ def program_of(
     """
     labels = {name: f"s{k}" for k, name in enumerate(rule.slots)}
     streams = [(labels.get(name, name), reals(dtype)) for name, dtype in dtypes.items()]
-    stages = stages_of(given, tuple(dtypes))
-    return sweep_program(rule, stages, [("g", reals(gradients)), *streams], COMPUTE[dtypes["p"]])
+    stages = stages_of((*given, *rule.measured), tuple(dtypes))
+    write = measure_program if measures else sweep_program
+    return write(rule, stages, [("g", reals(gradients)), *streams], COMPUTE[dtypes["p"]])
+
+
+class Totals:
+    """Tables of a pass that sums blocks of tensors, and the sums of these.
+
+    Parameters
+    ----------
+    device : Device
+        Where they are.
+    sizes : numpy.ndarray
+        Number of elements of each tensor.
+    count : int
+        How many sums are taken at once.
+
+    Attributes
+    ----------
+    blocks : int
+        Number of blocks.
+    inputs : tuple of int
+        Addresses of the tables of blocks, of sizes, and of the first block of each tensor.
+    sums : Table
+        For each sum those of all tensors.
+    outputs : tuple of int
+        Addresses of the blocks' sums, of the tensors', and of a counter.
+    """
+
+    def __init__(self, device: Device, sizes: Numbers, count: int) -> None:
+        cut = chunks(sizes.tolist(), BLOCK)
+        self.blocks = len(cut)
+        first = np.searchsorted(cut[:, 0], np.arange(len(sizes) + 1)).astype(np.int64)
+        self._in = [device.table(each) for each in (cut, sizes, first)]
+        self.inputs = tuple(each.address for each in self._in)
+        self._partial = device.table(np.zeros(count * max(self.blocks, 1)))
+        self.sums: Table = device.table(np.zeros(count * len(sizes)))
+        self._arrived = device.table(np.zeros(1, np.int32))
+        self.outputs = self._partial.address, self.sums.address, self._arrived.address
 
 
 class Batch:
@@ -138,6 +184,9 @@ class Batch:
         self._tables = [self._device.table(each) for each in tables]
         self._row = Mirror(self._device)
         self._programs: dict[Any, tuple[Program, Launch]] = {}
+        self._elements = np.array(sizes, np.int64)
+        self._measures: dict[Any, Launch] = {}
+        self._totals: Totals | None = None
 
     def settle(self, grads: list[Array | None]) -> None:
         """Copy those gradients of the batch that a kernel cannot read as they are.
@@ -184,9 +233,10 @@ class Batch:
             program = program_of(self._rule, self._dtypes, *key)
             self._programs[key] = program, self._device.kernel(program)
         program, launch = self._programs[key]
+        values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
         columns = {name: _own(values[name], self.places) for name in program.numbers}
         pending, columns = _clipping(columns)
-        if any(isinstance(column, list) for column in columns.values()):
+        if self._rule.ratio or any(isinstance(column, list) for column in columns.values()):
             full = [np.broadcast_to(column, len(self.places)) for column in columns.values()]
             table = self._row.address(np.stack(full, axis=1).astype(np.float64))
             numbers = [0.0] * len(columns)
@@ -195,13 +245,28 @@ class Batch:
         cut, sizes, leaves, pointers = (each.address for each in self._tables)
         norm = 0 if pending is None else int(pending.norm.address)
         arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *numbers)
+        measure = self._measure(key, (leaves, pointers, gradients, norm, table))
 
         def run() -> None:
             if self._blocks:
+                measure()
                 launch(self._blocks, arguments)
             self._library.wrote(self._params)
 
         return run
+
+    def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Callable[[], None]:
+        """Make ready the pass that fills in what each tensor has for itself."""
+        if self._rule.ratio is None:
+            return lambda: None
+        if key not in self._measures:
+            program = program_of(self._rule, self._dtypes, *key, measures=True)
+            self._measures[key] = self._device.kernel(program)
+        if self._totals is None:
+            self._totals = Totals(self._device, self._elements, quantities(self._rule))
+        launch, totals = self._measures[key], self._totals
+        arguments = (*totals.inputs, *addresses, *totals.outputs, len(self.places))
+        return lambda: launch(totals.blocks, arguments)
 
 
 def _own(value: Any, places: Sequence[int]) -> Any:

@@ -7,6 +7,7 @@ exponent either way, and the sums of the shift that serves are taken, as the arr
 
 from __future__ import annotations
 
+from ._gpu_sums import SUMS
 from ._gpu_sweep import Program
 
 __all__ = ["KINDS", "NORM"]
@@ -14,17 +15,11 @@ __all__ = ["KINDS", "NORM"]
 KINDS = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3}
 """How the table of gradients says which data type each has."""
 
-_BODY = r"""
-namespace of_norm {
-
+_BODY = (
+    "namespace of_norm {\n"
+    + SUMS
+    + r"""
 const double UP = 0x1p600, DOWN = 0x1p-600, TINY = 0x1p-900, MOST = 0x1.fffffffffffffp1023;
-
-struct Room {
-    double x[2048];
-    double lanes[3][LANES];
-    whole ticket;
-    whole ends[2];
-};
 
 template <typename T>
 FUNCTION void sum_squares(Room &room, const T *g, whole start, whole stop, int shifts) {
@@ -55,40 +50,7 @@ FUNCTION void sum_squares(Room &room, const T *g, whole start, whole stop, int s
             }
         }
     }
-    __syncthreads();
-    EACH_THREAD(u) {
-        if (u < 3) {
-            for (int half = LANES / 2; half; half /= 2)
-                for (int k = 0; k < half; ++k) room.lanes[u][k] += room.lanes[u][k + half];
-        }
-    }
-    __syncthreads();
-}
-
-// Adds up runs of numbers, one after another: those of run j are from first[j] to first[j + 1].
-FUNCTION void sum_runs(
-    Room &room, const volatile double *x, whole count, const whole *first, whole runs, double *sums
-) {
-    EACH_THREAD(u) {
-        for (whole j = u; j < runs; j += THREADS) sums[j] = 0.0;
-    }
-    for (whole tile = 0; tile < count; tile += 2048) {
-        __syncthreads();
-        EACH_THREAD(u) {
-            for (whole k = u; k < 2048 && tile + k < count; k += THREADS) room.x[k] = x[tile + k];
-        }
-        __syncthreads();
-        EACH_THREAD(u) {
-            for (whole j = u; j < runs; j += THREADS) {
-                const whole low = first[j] > tile ? first[j] : tile;
-                const whole end = first[j + 1] < tile + 2048 ? first[j + 1] : tile + 2048;
-                double sum = sums[j];
-                for (whole k = low; k < end; ++k) sum += room.x[k - tile];
-                sums[j] = sum;
-            }
-        }
-    }
-    __syncthreads();
+    fold_lanes(room);
 }
 
 FUNCTION double norm_of(double total, double up, double down, bool shifted) {
@@ -112,18 +74,7 @@ KERNEL norm_of_gradients(
     else if (kind == 1) sum_squares(room, (const bfloat_bits *)at, start, stop, 0);
     else if (kind == 2) sum_squares(room, (const float *)at, start, stop, 0);
     else sum_squares(room, (const double *)at, start, stop, 2);
-    EACH_THREAD(u) {
-        if (u == 0) {
-            for (int w = 0; w < 3; ++w) partial[w * blocks + blockIdx.x] = room.lanes[w][0];
-            __threadfence();
-            room.ticket = atomicAdd(arrived, 1);
-            room.ends[0] = 0;
-            room.ends[1] = count;
-        }
-    }
-    __syncthreads();
-    if (room.ticket != blocks - 1) return;
-    __threadfence();
+    if (!is_last(room, 3, partial, arrived, count)) return;
     for (int w = 0; w < (shifted ? 3 : 1); ++w)
         sum_runs(room, partial + w * blocks, blocks, first, count, sums + w * count);
     for (int w = 0; w < (shifted ? 3 : 1); ++w)
@@ -137,4 +88,5 @@ KERNEL norm_of_gradients(
 }
 }
 """
+)
 NORM = Program("norm_of_gradients", _BODY)

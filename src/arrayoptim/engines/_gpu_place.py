@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from .._arrays import COMPLEX, COMPUTE, backend_of
-from .._norms import BLOCK
 from .._overlap import Stretches
 from .._typing import Array
 from ._cpu_addresses import reals
 from ._gpu_arrays import Library, library_of
-from ._gpu_batches import Numbers, addresses, chunks, element_count, same_order
+from ._gpu_batches import Numbers, Totals, addresses, element_count, same_order
 from ._gpu_device import Device, Mirror, Table
 from ._gpu_norm import KINDS, NORM
 from ._gpu_sweep import ITEMSIZE
@@ -203,20 +202,14 @@ class _Norms:
     """The pass over the gradients, with its tables."""
 
     def __init__(self, device: Device, sizes: Numbers) -> None:
-        cut = chunks(sizes.tolist(), BLOCK)
-        self._blocks, self._count = len(cut), len(sizes)
-        first = np.searchsorted(cut[:, 0], np.arange(len(sizes) + 1)).astype(np.int64)
-        self._in = [device.table(each) for each in (cut, sizes, first)]
-        self._partial = device.table(np.zeros(3 * max(self._blocks, 1)))
-        self.sums, self.result = device.table(np.zeros(3 * len(sizes))), device.table(np.zeros(4))
-        self._arrived = device.table(np.zeros(1, np.int32))
+        self._totals, self._count = Totals(device, sizes, 3), len(sizes)
+        self.sums, self.result = self._totals.sums, device.table(np.zeros(4))
         self._launch = device.kernel(NORM)
 
     def launch(self, gradients: int, shifted: bool) -> None:
         """Find the sum of squares of each gradient, and the norm of all."""
-        if not self._blocks:
-            return
-        inputs = [each.address for each in self._in]
-        outputs = [self._partial, self.sums, self.result, self._arrived]
-        addresses = (*inputs, gradients, *(each.address for each in outputs))
-        self._launch(self._blocks, (*addresses, self._count, int(shifted)))
+        totals = self._totals
+        if totals.blocks:
+            partial, sums, arrived = totals.outputs
+            addresses = (*totals.inputs, gradients, partial, sums, self.result.address, arrived)
+            self._launch(totals.blocks, (*addresses, self._count, int(shifted)))

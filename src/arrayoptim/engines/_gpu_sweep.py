@@ -12,25 +12,39 @@ from ._cpu_sweep import STAGE_SLOTS, STAGES
 from ._gpu_prelude import PRELUDE
 from ._gpu_printer import printed
 
-__all__ = ["ITEMSIZE", "Program", "stages_of", "sweep_program"]
+__all__ = [
+    "ITEMSIZE",
+    "TYPES",
+    "Program",
+    "before",
+    "called",
+    "carried_out",
+    "fetched",
+    "named",
+    "numbers_of",
+    "opening",
+    "scalar",
+    "stages_of",
+    "sweep_program",
+]
 
 ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 """Bytes of the data types that kernels know."""
 
-_TYPES = {"float16": "half_bits", "bfloat16": "bfloat_bits", "float32": "float"}
-_TYPES |= {"float64": "double"}
+TYPES = {"float16": "half_bits", "bfloat16": "bfloat_bits", "float32": "float"}
+TYPES |= {"float64": "double"}
 _FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
 _BEFORE = {
     "master": "narrow(master, q_p.x[k]); stage_heal(p, master, (real)widened(q_p.x[k]), p);",
     "kahan": "stage_compensate(p, compensation, p);",
-    "clip": "stage_clip(g, c.scale, c.bound, g);",
-    "couple": "stage_couple(g, p, c.l2, g);",
-    "decay": "stage_decay(p, c.amount, p);",
+    "clip": "stage_clip(g, c.scale_, c.bound_, g);",
+    "couple": "stage_couple(g, p, c.l2_, g);",
+    "decay": "stage_decay(p, c.amount_, p);",
 }
 _AFTER = {
     "master": "master = p;",
     "kahan": "stage_remainder(p, (real)widened(q_p.x[k]), compensation);",
-    "average": "stage_average(average, p, c.keep, c.new_, average);",
+    "average": "stage_average(average, p, c.keep_, c.new_, average);",
 }
 
 
@@ -108,56 +122,118 @@ def sweep_program(
     UnprintableError
         If the rule leaves the grammar.
     """
-    constants = [f"c{k}" for k in range(len(rule.coefficients))]
-    scalars = [name for stage in stages for name in STAGES[stage]]
+    names = numbers_of(rule, stages)
     # Twice as many elements of 16 bits go into a load of 16 bytes.
     width = 16 // min(ITEMSIZE[dtype] for _, dtype in streams)
+    parts = [
+        *opening(rule, stages, compute),
+        _element(rule, stages, streams),
+        _kernel(names, streams, width),
+    ]
+    return named(rule.name, parts, names)
+
+
+def numbers_of(rule: Rule, stages: Sequence[str]) -> tuple[str, ...]:
+    """Give the names of the numbers that the kernels of a step take, in order.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages of the step.
+    """
+    scalars = [name for stage in stages for name in STAGES[stage]]
+    return tuple(dict.fromkeys((*rule.coefficients, *rule.given, *scalars)))
+
+
+def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
+    """Give the functions of a step, and its numbers.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages to compile in.
+    compute : str
+        The dtype of the arithmetic.
+    """
     functions = [printed(rule.function, "rule")]
+    functions += [printed(rule.direction, "direction")] if rule.direction else []
     for stage in stages:
         names = _FUNCTIONS.get(stage, (stage,))
         functions += [printed(getattr(_stages, name), f"stage_{name}") for name in names]
-    parts = [
-        f"typedef {_TYPES[compute]} real;",
-        *functions,
-        _numbers([*constants, *scalars]),
-        _element(len(rule.slots), constants, stages, streams),
-        _kernel([*constants, *scalars], streams, width),
-    ]
+    numbers = "".join(f"    real {_cpp(name)};\n" for name in numbers_of(rule, stages))
+    return [f"typedef {TYPES[compute]} real;", *functions, f"struct Numbers {{\n{numbers}}};\n"]
+
+
+def named(name: str, parts: Sequence[str], numbers: tuple[str, ...] = ()) -> Program:
+    """Give the parts of a kernel a name that no other kernel has."""
     text = "\n".join(parts)
-    name = f"{rule.name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    body = f"namespace of_{name} {{\n{text.replace('@NAME@', name)}\n}}\n"
-    return Program(name, body, (*rule.coefficients, *scalars))
+    whole = f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    body = f"namespace of_{whole} {{\n{text.replace('@NAME@', whole)}\n}}\n"
+    return Program(whole, body, numbers)
 
 
 def _cpp(name: str) -> str:
-    return "new_" if name == "new" else name
+    # Names of Python that are words of C++, or of macros, are none with an underscore.
+    return f"{name}_"
 
 
-def _numbers(names: Sequence[str]) -> str:
-    inner = "".join(f"    real {_cpp(name)};\n" for name in names)
-    return f"struct Numbers {{\n{inner}}};\n"
+def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> list[str]:
+    """Write what is done to an element before the rule: stages, and the direction.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages of the step.
+    streams : sequence of (str, str)
+        As for `sweep_program`; the values stand in ``q_<name>.x[k]``.
+    """
+    own = [f"s{k}" for k in range(len(rule.slots))]
+    lines = [f"real {name} = (real)widened(q_{name}.x[k]);" for name, _ in streams]
+    lines += [_BEFORE[stage] for stage in stages if stage in _BEFORE]
+    if rule.direction is not None:
+        lines.append(called("direction", own, rule.direction_names, ["g", *own]))
+    return lines
 
 
-def _element(
-    slots: int, constants: Sequence[str], stages: Sequence[str], streams: Sequence[tuple[str, str]]
+def carried_out(rule: Rule) -> list[str]:
+    """Write the rule itself; the parameter as it was is kept for a mask."""
+    own = [f"s{k}" for k in range(len(rule.slots))]
+    return [
+        *(["const real q = p;"] * rule.masked),
+        called("rule", own, rule.function_names, ["p", *own]),
+    ]
+
+
+def called(
+    function: str, slots: Sequence[str], names: Sequence[str], results: Sequence[str]
 ) -> str:
+    """Write the call of a function of parameter, gradient, slots and numbers."""
+    arguments = ["p", "g", *slots, *(f"c.{_cpp(name)}" for name in names), *results]
+    return f"{function}({', '.join(arguments)});"
+
+
+def _element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
     """Write the step of some elements side by side."""
-    own = [f"s{k}" for k in range(slots)]
-    inputs = ["p", "g", *own, *(f"c.{name}" for name in constants), "p", *own]
     inner = [
-        *(f"real {name} = (real)widened(q_{name}.x[k]);" for name, _ in streams),
-        *(_BEFORE[stage] for stage in stages if stage in _BEFORE),
-        f"rule({', '.join(inputs)});",
+        *before(rule, stages, streams),
+        *carried_out(rule),
+        *(["stage_caution(q, p, g, c.boost_, p);"] * rule.masked),
         "narrow(p, q_p.x[k]);",
         *(_AFTER[stage] for stage in stages if stage in _AFTER),
         *(f"narrow({name}, q_{name}.x[k]);" for name, _ in streams[2:]),
     ]
     loads = [
-        f"Pack<{_TYPES[d]}, V> q_{n} = *(const Pack<{_TYPES[d]}, V> *)(a_{n} + i);"
+        f"Pack<{TYPES[d]}, V> q_{n} = *(const Pack<{TYPES[d]}, V> *)(a_{n} + i);"
         for n, d in streams
     ]
-    stores = [f"*(Pack<{_TYPES[d]}, V> *)(a_{n} + i) = q_{n};" for n, d in streams[1:]]
-    pointers = ", ".join(f"{_TYPES[dtype]} *a_{name}" for name, dtype in streams)
+    stores = [f"*(Pack<{TYPES[d]}, V> *)(a_{n} + i) = q_{n};" for n, d in streams[1:]]
+    pointers = ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
     return "\n".join(
         [
             "template <int V>",
@@ -175,22 +251,16 @@ def _element(
 
 def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: int) -> str:
     """Write the kernel: each block finds its chunk, and steps it in packs where it is aligned."""
-    columns = [(name, dtype) for name, dtype in streams[1:]]
     arguments = "".join(f", double n_{name}" for name in numbers)
-    fetched = [
-        f"{_TYPES[dtype]} *a_{name} = ({_TYPES[dtype]} *)pointers[{len(columns)} * t + {k}];"
-        for k, (name, dtype) in enumerate(columns)
-    ]
     addresses = " | ".join(f"(whole)a_{name}" for name, _ in streams)
     called = ", ".join(f"a_{name}" for name, _ in streams)
     lines = [
         "const int t = chunks[2 * blockIdx.x];",
-        f"{_TYPES[streams[0][1]]} *a_g = ({_TYPES[streams[0][1]]} *)gradients[leaves[t]];",
+        *fetched(streams),
         "if (!a_g) return;",
-        *fetched,
         f"const double *own = table ? table + {len(numbers)} * t : 0;",
         "Numbers c;",
-        *(_scalar(k, name) for k, name in enumerate(numbers)),
+        *(scalar(k, name, f"(own ? own[{k}] : n_{name})") for k, name in enumerate(numbers)),
         "const whole start = (whole)CHUNK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
         "const whole stop = size - start < CHUNK ? size : start + CHUNK;",
         f"const bool aligned = (({addresses}) & 15) == 0;",
@@ -213,9 +283,28 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: i
     )
 
 
-def _scalar(k: int, name: str) -> str:
-    """Take a number from the tensor's own row or from the arguments; there may be a norm to it."""
-    value = f"(own ? own[{k}] : n_{name})"
+def fetched(streams: Sequence[tuple[str, str]]) -> list[str]:
+    """Write how the addresses of tensor ``t`` are found; that of its gradient may be none."""
+    kinds = [(name, TYPES[dtype]) for name, dtype in streams]
+    lines = [f"{kinds[0][1]} *a_g = ({kinds[0][1]} *)gradients[leaves[t]];"]
+    return lines + [
+        f"{kind} *a_{name} = ({kind} *)pointers[{len(kinds) - 1} * t + {k}];"
+        for k, (name, kind) in enumerate(kinds[1:])
+    ]
+
+
+def scalar(k: int, name: str, value: str) -> str:
+    """Write how a number is taken; there may be a norm to it.
+
+    Parameters
+    ----------
+    k : int
+        Which it is.
+    name : str
+        What it is called.
+    value : str
+        Where it stands.
+    """
     if name == "scale":
         value = f"(norm ? clip_factor(*norm, {value}) : {value})"
     return f"c.{_cpp(name)} = (real){value};"

@@ -15,7 +15,7 @@ from .._storage import EXPONENTS
 from .._typing import Array
 from . import cpu
 from ._gpu_arrays import Library
-from ._gpu_device import Stretch
+from ._gpu_copies import Stretch
 from ._gpu_place import Place
 from ._measure import part
 from ._offload_pieces import ITEMSIZE, Piece, cut, pieces_of, widest

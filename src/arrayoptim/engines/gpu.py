@@ -22,8 +22,11 @@ from .._typing import Array
 from ._gpu_arrays import Library, dense, library_of
 from ._gpu_batches import same_order
 from ._gpu_device import Table
+from ._gpu_measure import measure_program, quantities
 from ._gpu_portions import Portion
-from ._gpu_printer import UnprintableError, printed
+from ._gpu_printer import UnprintableError
+from ._gpu_sums import MOST
+from ._gpu_sweep import stages_of, sweep_program
 from ._measure import part
 
 __all__ = ["Plan", "refusal"]
@@ -62,12 +65,17 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
 
 @cache
 def _unprintable(rule: Rule) -> str | None:
-    if rule.kind == "tensorwise":
-        return f"the rule {rule.name} measures whole tensors, which no kernel does yet"
-    if rule.kind != "elementwise":
+    if rule.totals:
+        return f"the rule {rule.name} measures all tensors together, which no kernel does yet"
+    if rule.kind == "matrix":
         return f"the rule {rule.name} is no loop over elements"
+    if quantities(rule) > MOST:
+        return f"the rule {rule.name} measures more than {MOST} quantities"
     try:
-        printed(rule.function, "rule")
+        stages, streams = stages_of(rule.measured, ()), [("g", "float32"), ("p", "float32")]
+        sweep_program(rule, stages, streams, "float32")
+        if rule.ratio:
+            measure_program(rule, stages, streams, "float32")
     except (UnprintableError, OSError) as error:
         return f"the rule {rule.name} cannot be printed as a kernel: {error}"
     return None

@@ -47,6 +47,8 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     reason = library.refusal(param)
     if reason is None and not dense(param.shape, library.strides(param)):
         reason = "its elements are not side by side"
+    if reason is None and rule.totals:
+        reason = f"the rule {rule.name} measures all tensors together"
     one = library.on_host(np.zeros(16, np.uint8), backend_of(param).dtype(param), 1)
     reason = reason or cpu.refusal(rule, one, {})
     for name, array in slots.items():

@@ -1,0 +1,76 @@
+"""The text with which kernels add up, in the order of additions of `_norms`.
+
+Each block sums a block of `_norms`; the last one to finish adds up the sums, so that one launch
+does all.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MOST", "SUMS"]
+
+MOST = 3
+"""Sums that a kernel can take at once."""
+
+SUMS = r"""
+struct Room {
+    double x[3072];
+    double lanes[3][LANES];
+    whole ticket;
+    whole ends[2];
+};
+
+FUNCTION void fold_lanes(Room &room) {
+    __syncthreads();
+    EACH_THREAD(u) {
+        if (u < 3) {
+            for (int half = LANES / 2; half; half /= 2)
+                for (int k = 0; k < half; ++k) room.lanes[u][k] += room.lanes[u][k + half];
+        }
+    }
+    __syncthreads();
+}
+
+// Leaves a block's sums to the others, and says whether it is the last block.
+FUNCTION bool is_last(Room &room, int sums, double *partial, int *arrived, whole count) {
+    EACH_THREAD(u) {
+        if (u == 0) {
+            for (int w = 0; w < sums; ++w)
+                partial[w * (whole)gridDim.x + blockIdx.x] = room.lanes[w][0];
+            __threadfence();
+            room.ticket = atomicAdd(arrived, 1);
+            room.ends[0] = 0;
+            room.ends[1] = count;
+        }
+    }
+    __syncthreads();
+    if (room.ticket != (whole)gridDim.x - 1) return false;
+    __threadfence();
+    return true;
+}
+
+// Adds up runs of numbers, one after another: those of run j are from first[j] to first[j + 1].
+FUNCTION void sum_runs(
+    Room &room, const volatile double *x, whole count, const whole *first, whole runs, double *sums
+) {
+    EACH_THREAD(u) {
+        for (whole j = u; j < runs; j += THREADS) sums[j] = 0.0;
+    }
+    for (whole tile = 0; tile < count; tile += 2048) {
+        __syncthreads();
+        EACH_THREAD(u) {
+            for (whole k = u; k < 2048 && tile + k < count; k += THREADS) room.x[k] = x[tile + k];
+        }
+        __syncthreads();
+        EACH_THREAD(u) {
+            for (whole j = u; j < runs; j += THREADS) {
+                const whole low = first[j] > tile ? first[j] : tile;
+                const whole end = first[j + 1] < tile + 2048 ? first[j + 1] : tile + 2048;
+                double sum = sums[j];
+                for (whole k = low; k < end; ++k) sum += room.x[k - tile];
+                sums[j] = sum;
+            }
+        }
+    }
+    __syncthreads();
+}
+"""
