@@ -97,7 +97,7 @@ def test_decay_is_not_masked() -> None:
 @pytest.mark.parametrize("name", [*sorted(REFUSED), "LAMB"])
 def test_what_cannot_be_masked_is_refused(name: str) -> None:
     """When it is made or set, also for a group."""
-    with pytest.raises(ValueError, match="cautious=True: the rule .* leave it out"):
+    with pytest.raises(ValueError, match=r"cautious=True: the rule .* leave it out"):
         make(name, cautious=True)
     with pytest.raises(ValueError, match="cautious=True"):
         ao.Adam(cautious=True, groups=[ao.group("head/*", optimizer=make(name))])
