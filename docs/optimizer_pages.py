@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import optimizer_table
+
 import arrayoptim as ao
 
 FOLDER = Path(__file__).parent / "optimizers" / "generated"
@@ -89,7 +91,10 @@ def write(app: Any = None) -> None:
     """Write every page whose text has changed, and remove those of classes that are gone."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     pages = {f"{name}.rst": page(type(ao.get(name))) for name in ao.names()}
-    for old in FOLDER.glob("*.rst"):
+    report = optimizer_table.read()
+    whole = table(optimizer_table.HEADERS, optimizer_table.rows(report))
+    pages["table.inc"] = f"{whole}\n{optimizer_table.note(report)}"
+    for old in FOLDER.iterdir():
         if old.name not in pages:
             old.unlink()
     for name, text in pages.items():

@@ -27,6 +27,11 @@ def numeric(name: str) -> list[str]:
     return [key for key, hyper in cls_of(name).hyperparameters.items() if hyper.numeric]
 
 
+def together(name: str) -> bool:
+    """Return whether a parameter's step depends on all parameters."""
+    return bool(make(name).rule.totals)
+
+
 EXTRA = {
     "schedule_decay": 0.02,
     "mom_iter_max": 6,

@@ -239,6 +239,64 @@ def stable_adamw(
         yield p, (m, v)
 
 
+def dog(
+    p: list[float],
+    grads: Sequence[Sequence[float]],
+    *,
+    lr: float,
+    reps_rel: float,
+    epsilon: float,
+    weight_decay: float,
+) -> WholeSteps:
+    """Ivgi et al. 2023, equation 1."""
+    start, far, energy = list(p), reps_rel * (1 + hypot(*p)), 0.0
+    for row in grads:
+        far = max(far, hypot(*(x - a for x, a in zip(p, start, strict=True))))
+        energy += hypot(*row) ** 2
+        eta = lr * far / sqrt(energy + epsilon)
+        p = [x - eta * (g + weight_decay * x) for x, g in zip(p, row, strict=True)]
+        yield p, (start,)
+
+
+def prodigy(
+    p: list[float],
+    grads: Sequence[Sequence[float]],
+    *,
+    lr: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    weight_decay: float,
+    d0: float,
+    d_coef: float,
+    growth_rate: float | None = None,
+    bias_correction: bool = False,
+    safeguard_warmup: bool = False,
+) -> WholeSteps:
+    """Mishchenko and Defazio 2023, algorithm 4, with the options of their program."""
+    start, d, top, numerator = list(p), d0, d0, 0.0
+    m, v, s = [0.0] * len(p), [0.0] * len(p), [0.0] * len(p)
+    for t, row in enumerate(grads, 1):
+        k = sqrt(1 - beta_2**t) / (1 - beta_1**t) if bias_correction else 1.0
+        rate = d * lr * k
+        m = [beta_1 * a + (1 - beta_1) * d * g for a, g in zip(m, row, strict=True)]
+        v = [beta_2 * a + (1 - beta_2) * (d * g) ** 2 for a, g in zip(v, row, strict=True)]
+        weight = d / d0 * (d if safeguard_warmup else rate)
+        s = [sqrt(beta_2) * a + weight * g for a, g in zip(s, row, strict=True)]
+        below = sum(map(abs, s))
+        if below:
+            dot = sum(g * (a - x) for g, a, x in zip(row, start, p, strict=True))
+            numerator = sqrt(beta_2) * numerator + d / d0 * rate * dot
+            estimate = d_coef * numerator / below
+            new, top = max(d, estimate) if d == d0 else d, max(top, estimate)
+            d = top if growth_rate is None else min(top, new * growth_rate)
+            p = [
+                x - rate * (weight_decay * x + a / (sqrt(b) + d * epsilon))
+                for x, a, b in zip(p, m, v, strict=True)
+            ]
+        yield p, (m, v, s, start)
+
+
 def asgd(
     p: float, grads: Sequence[float], *, lr: float, lambd: float, alpha: float, t0: float
 ) -> Steps:
@@ -568,7 +626,8 @@ def _of(*names: str, **more: st.SearchStrategy[Any]) -> dict[str, st.SearchStrat
 
 _BETAS = ("lr", "beta_1", "beta_2", "epsilon")
 # Steps as long as the parameter would leave a difference that is all rounding.
-_RELATIVE = {"lr": _within(1e-4, 0.4), "weight_decay": st.one_of(st.just(0.0), _within(1e-3, 0.5))}
+_DECAYED = {"weight_decay": st.one_of(st.just(0.0), _within(1e-3, 0.5))}
+_RELATIVE = {"lr": _within(1e-4, 0.4), **_DECAYED}
 _WARMUPS = {"alpha_warmup": st.integers(1, 8), "beta_3_warmup": st.integers(1, 8)}
 _RAMP = {"schedule_decay": _within(0.001, 2.0), "mom_iter_max": st.integers(0, 8)}
 
@@ -617,6 +676,31 @@ REFERENCES: dict[str, list[Reference]] = {
     ],
     "StableAdamW": [
         Reference(stable_adamw, _of(*_BETAS[1:], "decay", **_RELATIVE), whole=True, tolerance=1e-10)
+    ],
+    "DoG": [
+        Reference(
+            dog,
+            _of("epsilon", lr=_within(0.1, 2.0), reps_rel=_within(1e-6, 1e-2), **_DECAYED),
+            whole=True,
+            tolerance=1e-10,  # the distance is that of two parameters
+        )
+    ],
+    "Prodigy": [
+        Reference(
+            prodigy,
+            _of(
+                *_BETAS[1:],
+                lr=_within(0.1, 2.0),
+                d0=_within(1e-6, 1e-2),
+                d_coef=_within(0.5, 2.0),
+                growth_rate=st.one_of(st.none(), _within(1.01, 4.0)),
+                bias_correction=st.booleans(),
+                safeguard_warmup=st.booleans(),
+                **_DECAYED,
+            ),
+            whole=True,
+            tolerance=1e-8,  # the estimate is a sum of differences of parameters
+        )
     ],
     "Adamax": [Reference(adamax, _of(*_BETAS, "decay"))],
     "Ftrl": [

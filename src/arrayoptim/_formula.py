@@ -299,19 +299,16 @@ class Formula(Options, ABC):
         The gradients, and their norm, come to their true size when multiplied by `unscale`. Where
         the numbers depend on totals over all arrays, these are measured first.
         """
-        names = {name for part in assignment.parts for name in part.layout.rule.totals}
+        rules = {formula.rule for formula in self._fixed().formulas}
+        rules |= {part.layout.rule for part in assignment.parts}
+        names = {name for rule in rules for name in rule.totals}
         known = values, state, assignment, norm, xp, unscale
         nothing: Totals = dict.fromkeys(range(len(values)), dict.fromkeys(names, 0.0))
         found = self._numbered(*known, nothing)
         if not names:
             return found
-        formulas = self._fixed().formulas
-        # What is measured of parameters with other settings of the same optimizer counts together.
-        first = [formulas.index(formula) for formula in formulas]
-        owners = [first[member] for member in assignment.members]
-        measured = totals(found[0], measure, owners, xp)
-        each = {k: {**nothing[k], **measured.get(owner, {})} for k, owner in enumerate(first)}
-        return self._numbered(*known, each)
+        measured = totals(found[0], measure, assignment.members, xp)
+        return self._numbered(*known, {k: {**nothing[k], **measured.get(k, {})} for k in nothing})
 
     def _numbered(
         self,

@@ -10,8 +10,8 @@ from typing import Any
 from ._hyper import Hyper
 from ._registry import ALIASES, describe, described, made, nearest
 
-STARTING = frozenset({"initial_accumulator_value"})
-"""Numbers on which nothing but the state before the first step depends."""
+STARTING = frozenset({"initial_accumulator_value", "d0"})
+"""Numbers on which the state before the first step depends, and which stay what they were."""
 
 WHOLE = STARTING | {"clipnorm", "ema_momentum", "seed", "threads"}
 """Numbers that belong to a whole step, or to the start, and have one value for all parameters."""

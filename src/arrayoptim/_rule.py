@@ -50,7 +50,7 @@ class Rule:
     norms, sums : tuple of str
         Names of the totals, in the order of what is measured: first those that are Euclidean norms,
         then plain sums. A ratio gets them of each tensor; without one they are taken over all
-        tensors together, and `Optimizer.coefficients` gets them among the scalars.
+        tensors of a group, and `Optimizer.coefficients` gets them among the scalars.
     exact : tuple of str
         Slots that are stored in the type of the arithmetic, whatever is asked for.
     masked : bool

@@ -17,11 +17,13 @@ Measure = Callable[[Step], Mapping[int, Sequence[Scalar]]]
 """Gives the totals of each parameter of a step that has a gradient, by its place."""
 
 Totals = Mapping[int, Mapping[str, Scalar]]
-"""Totals by name, of each optimizer by its number."""
+"""Totals by name, of each group of parameters by its number."""
 
 
-def totals(steps: Sequence[Step], measure: Measure, owners: Sequence[int], xp: Namespace) -> Totals:
-    """Take the totals of `Rule.totals` over all parameters of each optimizer.
+def totals(
+    steps: Sequence[Step], measure: Measure, members: Sequence[int], xp: Namespace
+) -> Totals:
+    """Take the totals of `Rule.totals` over all parameters of each group.
 
     Parameters
     ----------
@@ -29,8 +31,8 @@ def totals(steps: Sequence[Step], measure: Measure, owners: Sequence[int], xp: N
         The step, computed as if all totals were 0: what a measure takes does not depend on them.
     measure : callable
         Measures the parameters of one of them.
-    owners : sequence of int
-        For each parameter of the tree the number of the optimizer whose rule it has.
+    members : sequence of int
+        The number of each parameter's group.
     xp : module
         Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
     """
@@ -39,10 +41,10 @@ def totals(steps: Sequence[Step], measure: Measure, owners: Sequence[int], xp: N
         rule = step.layout.rule
         for place, row in measure(step).items() if rule.totals else ():
             for name, value in zip(rule.totals, row, strict=True):
-                columns.setdefault((owners[place], name, name in rule.norms), []).append(value)
+                columns.setdefault((members[place], name, name in rule.norms), []).append(value)
     found: dict[int, dict[str, Scalar]] = {}
-    for (owner, name, norm), column in columns.items():
-        found.setdefault(owner, {})[name] = _together(column, norm, xp)
+    for (member, name, norm), column in columns.items():
+        found.setdefault(member, {})[name] = _together(column, norm, xp)
     return found
 
 

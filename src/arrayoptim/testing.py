@@ -71,9 +71,16 @@ def coefficients_are_complete(make: Make) -> None:
     for it in (0, 1, 1000):
         optimizer.iterations = it
         values = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
-        found = optimizer.coefficients(
-            SimpleNamespace(**values), it, optimizer.initial_scalars(), np
+        start, totals = optimizer.initial_scalars(), optimizer.rule.totals
+        found, other = (
+            optimizer.coefficients(
+                SimpleNamespace(**values), it, start | dict.fromkeys(totals, total), np
+            )
+            for total in (0.0, 1.0)
         )
+        early = {*optimizer.rule.direction_names, *optimizer.rule.measure_names} if totals else ()
+        changed = sorted(name for name in early if found[name] != other[name])
+        _require(not changed, f"{changed} depend on totals, and are wanted before these are known")
         wanted = {*optimizer.rule.given, *optimizer.initial_scalars()}
         missing = wanted - set(found)
         _require(not missing, f"coefficients lack {sorted(missing)}")

@@ -59,6 +59,38 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         {"lr": 0.1, **BETAS, "weight_decay": 0.2, "cautious": True},
         "timm.optim.Lion(params, lr=0.1, betas=(0.8, 0.95), weight_decay=0.2, caution=True)",
     ),
+    (
+        "DoG",
+        {"reps_rel": 1e-2},
+        "optax.contrib.dog(init_step=('heuristic', 1e-2))",
+    ),
+    (
+        "DoG",
+        {"lr": 0.5, "reps_rel": 1e-3, "epsilon": 1e-2, "l2": 0.1},
+        "dog.DoG(params, reps_rel=1e-3, lr=0.5, weight_decay=0.1, eps=1e-2)",
+    ),
+    (
+        "DoG",
+        {"reps_rel": 1e-2, "groups": ["0", "1"]},
+        "dog.LDoG(params, reps_rel=1e-2)",
+    ),
+    (
+        "Prodigy",
+        {"d0": 1e-3, "bias_correction": True},
+        "optax.contrib.prodigy(estim_lr0=1e-3)",
+    ),
+    (
+        "Prodigy",
+        {"lr": 0.5, **BETAS, "epsilon": 1e-3, "d0": 1e-2, "d_coef": 0.7, "weight_decay": 0.2},
+        "prodigyopt.Prodigy(params, lr=0.5, betas=(0.8, 0.95), eps=1e-3, d0=1e-2, d_coef=0.7, "
+        "weight_decay=0.2)",
+    ),
+    (
+        "Prodigy",
+        {"d0": 1e-2, "growth_rate": 1.1, "bias_correction": True, "safeguard_warmup": True},
+        "prodigyopt.Prodigy(params, d0=1e-2, growth_rate=1.1, use_bias_correction=True, "
+        "safeguard_warmup=True)",
+    ),
 ]
 PACKAGES = {
     "dog": "dog-optimizer",

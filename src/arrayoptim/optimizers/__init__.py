@@ -18,12 +18,14 @@ from .adan import Adan
 from .ademamix import AdEMAMix
 from .adopt import ADOPT
 from .asgd import ASGD
+from .dog import DoG
 from .ftrl import Ftrl
 from .lamb import LAMB
 from .lars import LARS
 from .lion import Lion
 from .nadam import Nadam
 from .nadamw import NadamW
+from .prodigy import Prodigy
 from .radam import RAdam
 from .rmsprop import RMSprop
 from .rprop import Rprop
@@ -48,10 +50,12 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "DoG",
     "Ftrl",
     "Lion",
     "Nadam",
     "NadamW",
+    "Prodigy",
     "RAdam",
     "RMSprop",
     "Rprop",
