@@ -167,6 +167,20 @@ def test_what_differs_is_said() -> None:
             ao.optax.export_state(ours, theirs, tree(1))
 
 
+def test_16_bits() -> None:
+    """Float32 moments are rounded on the way to optax, and it is said; back they are widened."""
+    params = {key: x.astype("bfloat16") for key, x in tree(1).items()}
+    grads = {key: x.astype("bfloat16") for key, x in tree(2).items()}
+    ours, theirs = ao.Lion(), optax.lion(0.1)
+    ours.apply(grads, params)
+    with pytest.warns(UserWarning, match="rounded to bfloat16"):
+        state = ao.optax.export_state(ours, theirs, params)
+    again = ao.Lion()
+    assert not ao.optax.load_state(again, state, params).faults
+    again.apply(grads, params)
+    assert again.weights[-1].dtype == "float32" and again.iterations == 2
+
+
 def test_refusals() -> None:
     """A state that does not fit is an error, and changes nothing."""
     params, opt = tree(1), ao.Adam(epsilon=0)
@@ -187,6 +201,8 @@ def test_refusals() -> None:
     same(opt.get_weights(), before)
     both = (adam, optax.ema(0.9).init(params)._replace(ema=params))
     assert any("left out" in note for note in load(opt, both, params, strict=False).notes)
+    notes = load(opt, optax.lion(0.1).init(params), params, strict=False).notes
+    assert "found nothing for velocity" in notes
     with pytest.raises(TypeError, match=r"found Ftrl\(.*wanted one of which optax has .*AdEMAMix"):
         load(ao.Ftrl(), adam, params)
     with pytest.raises(TypeError, match="wanted an arrayoptim optimizer"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -121,7 +122,8 @@ def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
     Warns
     -----
     UserWarning
-        If the two formulas differ, as for `load_state`.
+        If the two formulas differ, as for `load_state`, or moments are rounded to the type in which
+        optax keeps them.
 
     Examples
     --------
@@ -142,7 +144,7 @@ def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
         for slot, row in record.slots.items()
     }
     left = {(slot, path) for slot in needed_by(optimizer) for path in held[slot]}
-    used = []
+    used, narrow = list[Pair](), list[Any]()
 
     def replaced(path: Any, node: Any) -> Any:
         if last_name(path) in COUNTS and is_array(node):
@@ -153,9 +155,9 @@ def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
         used.append(pair)
         new = {name: _counted(record, node._asdict()[name]) for name in COUNTS & set(node._fields)}
         for field, slot in pair.fields.items():
-            tree, paths = _filled(getattr(node, field), held[slot], factor_of(optimizer, pair))
+            factor = factor_of(optimizer, pair)
+            new[field], paths = _filled(getattr(node, field), held[slot], factor, narrow)
             left.difference_update((slot, each) for each in paths)
-            new[field] = tree
         return node._replace(**new)
 
     made = jax.tree_util.tree_map_with_path(replaced, tx.init(params), is_leaf=is_node)
@@ -166,6 +168,10 @@ def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
             f"{wanted(pairs)}"
         )
     say(optimizer, dict.fromkeys(used), stacklevel=2)
+    if narrow:
+        warnings.warn(
+            f"moments are rounded to {narrow[0]}, in which optax keeps them", stacklevel=2
+        )
     return made
 
 
@@ -183,8 +189,10 @@ def _counted(record: Record, like: Any) -> Any:
     return backend_of(like).from_host(np.asarray(record.iterations), like)
 
 
-def _filled(tree: Tree, held: Mapping[str, Any], factor: float) -> tuple[Tree, tuple[str, ...]]:
-    """Give a tree of moments with those of the optimizer, and their paths."""
+def _filled(
+    tree: Tree, held: Mapping[str, Any], factor: float, narrow: list[Any]
+) -> tuple[Tree, tuple[str, ...]]:
+    """Give a tree of moments with those of the optimizer, and their paths; note narrower types."""
     leaves, structure = flatten(tree, "moments")
     pairs = list(zip(structure.paths, leaves, strict=True))
     for path, x in pairs:
@@ -195,6 +203,7 @@ def _filled(tree: Tree, held: Mapping[str, Any], factor: float) -> tuple[Tree, t
             )
         if x is not None:
             _refuse_complex(path, x)
+            narrow += [x.dtype] if x.dtype.itemsize < held[path].dtype.itemsize else []
     new = [x if x is None else backend_of(x).from_host(held[p] / factor, x) for p, x in pairs]
     return structure.build(new), structure.paths
 
@@ -243,6 +252,7 @@ def _foreign_record(optimizer: Optimizer, state: Any, strict: bool) -> Record:
     if len(counts) > 1:
         raise ValueError(f"the state of optax has the step counts {sorted(counts)}, wanted one")
     notes = say(optimizer, dict.fromkeys(used), stacklevel=3)
+    notes += [f"found nothing for {slot}" for slot in missing]
     notes += [f"left out: {name}" for name in strange]
     if not counts:
         notes.append("it has no count of steps, on which decay and schedules depend; set it")

@@ -59,7 +59,7 @@ def wrap(optimizer: Optimizer) -> optax.GradientTransformationExtraArgs:
     -------
     optax.GradientTransformationExtraArgs
         The pair ``init(params)``, ``update(updates, state, params)``. The state is a dict of
-        arrays, see `Optimizer.init_state`.
+        arrays, see `arrayoptim.Optimizer.init_state`.
 
     Raises
     ------
