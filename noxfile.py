@@ -30,7 +30,12 @@ BACKENDS = {
     "jax": ["jax"],
     "array_api_strict": [],
 }
-FRAMEWORKS = ["keras", "optax"]  # for examples and comparisons, where all is asked for
+FRAMEWORKS = [
+    "equinox",
+    "flax",
+    "keras",
+    "optax",
+]  # for examples and comparisons, where all is asked for
 DOCTEST = ["--doctest-modules", "--doctest-glob=*.rst", "--doctest-ignore-import-errors"]
 EXAMPLES = ["src/arrayoptim", "docs", "tests/test_readme.py"]
 PAIRS = [(python, name) for python in PYTHONS for name in ("numpy", "jax", "strict")]

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 NEEDS = {
     "adapters/keras.rst": ("keras", "torch"),
+    "adapters/optax.rst": ("jax", "optax"),
     "adapters/scipy.rst": ("scipy",),
     "adapters/torch.rst": ("torch",),
     "backends_and_dtypes.rst": ("jax", "ml_dtypes", "torch"),

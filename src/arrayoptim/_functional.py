@@ -17,7 +17,7 @@ from ._state import State, from_tree
 from ._stepping import Stepping
 from ._storage import EXPONENTS
 from ._trees import Structure, flatten
-from ._typing import Array, Scalar, Tree
+from ._typing import Array, Namespace, Scalar, Tree
 from .engines import Step, measure, sweep
 
 
@@ -48,16 +48,7 @@ class Functional(Stepping):
         state = self._fresh(leaves, checks.describe(leaves, structure))
         tree = state.to_tree(structure, self._numbers())
         compiler = _compiler(leaves)
-        if compiler is None:
-            return tree
-        xp = compiler.xp
-        numbers = ("iterations", "skipped")
-        kind = xp.asarray(0).dtype
-        tree |= {name: xp.asarray(tree[name], dtype=kind) for name in numbers}
-        real = xp.asarray(0.0).dtype
-        for group in ("hyper", "scalars"):
-            tree[group] = {k: xp.asarray(v, dtype=real) for k, v in tree[group].items()}
-        return tree
+        return tree if compiler is None else with_arrays(tree, compiler.xp)
 
     def stateless_apply(
         self, state: dict[str, Any], grads: Tree, params: Tree
@@ -198,6 +189,15 @@ class Functional(Stepping):
                     )
             flat[name] = leaves
         return flat
+
+
+def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
+    """Give a state whose numbers are arrays of a compiler's library."""
+    kind, real = xp.asarray(0).dtype, xp.asarray(0.0).dtype
+    tree = {**tree, **{k: xp.asarray(tree[k], dtype=kind) for k in ("iterations", "skipped")}}
+    for group in ("hyper", "scalars"):
+        tree[group] = {k: xp.asarray(v, dtype=real) for k, v in tree[group].items()}
+    return tree
 
 
 def _is_number(declared: Hyper, value: Any) -> bool:

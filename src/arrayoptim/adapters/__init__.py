@@ -5,5 +5,5 @@ A framework is imported when its module is first asked for, as ``arrayoptim.torc
 
 from __future__ import annotations
 
-MODULES: tuple[str, ...] = ("keras", "scipy", "torch")
+MODULES: tuple[str, ...] = ("keras", "optax", "scipy", "torch")
 """Modules of this package, which are attributes of the package above too."""
