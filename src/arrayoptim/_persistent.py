@@ -146,7 +146,11 @@ class Persistent(Stepping):
         for name, declared in type(self).hyperparameters.items():
             if own and name not in config and name != "name":
                 values[name] = declared.default
-            elif isinstance(config.get(name), dict) and not revivable(config[name]):
+            elif (
+                declared.numeric
+                and isinstance(config.get(name), dict)
+                and not revivable(config[name])
+            ):
                 if not callable(values[name]):
                     raise ValueError(
                         f"saved with a schedule for {name} ({config[name]}); construct the "

@@ -4,14 +4,14 @@ They obey the grammar of a rule: straight-line, no literals, the exact vocabular
 only. The array engine calls them on whole arrays, the fused engines compile the
 very same functions into their loops, so both give the same bits. The order of a
 step is ``heal`` or ``compensate``, ``clip``, ``couple``, ``decay``, the rule,
-``remainder``, ``average``.
+``box``, ``remainder``, ``average``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["average", "clip", "compensate", "couple", "decay", "heal", "remainder"]
+__all__ = ["average", "box", "clip", "compensate", "couple", "decay", "heal", "remainder"]
 
 
 def heal(p: Any, master: Any, stored: Any, xp: Any) -> Any:
@@ -140,6 +140,26 @@ def decay(p: Any, amount: Any, xp: Any) -> Any:
     1e-6 by up to 3 percent, the same way at every step.
     """
     return p - amount * p
+
+
+def box(p: Any, floor: Any, ceiling: Any, xp: Any) -> Any:
+    """Return the parameter, limited to ``[floor, ceiling]``.
+
+    Parameters
+    ----------
+    p : array
+        The new parameter.
+    floor, ceiling : scalar
+        The smallest and the largest entry that are let through.
+    xp : namespace
+        The array library.
+
+    Returns
+    -------
+    array
+        The limited parameter. NaN stays NaN.
+    """
+    return xp.minimum(xp.maximum(p, floor), ceiling)
 
 
 def average(e: Any, p: Any, keep: Any, new: Any, xp: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ._units import limited
 from .array import Step, sweep
 from .choice import MODES, Prepared, engine
 
-__all__ = ["MODES", "Prepared", "Step", "engine", "sweep"]
+__all__ = ["MODES", "Prepared", "Step", "engine", "limited", "sweep"]

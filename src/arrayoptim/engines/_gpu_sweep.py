@@ -27,6 +27,7 @@ _BEFORE = {
     "couple": "stage_couple(g, p, c.l2, g);",
     "decay": "stage_decay(p, c.amount, p);",
 }
+_CONSTRAIN = {"box": "stage_box(p, c.floor, c.ceiling, p);"}
 _AFTER = {
     "master": "master = p;",
     "kahan": "stage_remainder(p, (real)widened(q_p.x[k]), compensation);",
@@ -148,6 +149,7 @@ def _element(
         *(f"real {name} = (real)widened(q_{name}.x[k]);" for name, _ in streams),
         *(_BEFORE[stage] for stage in stages if stage in _BEFORE),
         f"rule({', '.join(inputs)});",
+        *(_CONSTRAIN[stage] for stage in stages if stage in _CONSTRAIN),
         "narrow(p, q_p.x[k]);",
         *(_AFTER[stage] for stage in stages if stage in _AFTER),
         *(f"narrow({name}, q_{name}.x[k]);" for name, _ in streams[2:]),

@@ -29,8 +29,9 @@ class Step:
         The update rule, and the slots of the parameters.
     values : dict of str to dict
         For each type of arithmetic the rule's coefficients by name, and those of the stages that
-        the step has: ``scale`` and ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of
-        the average. A list holds one number for each parameter of the tree.
+        the step has: ``scale`` and ``bound``, ``l2``, ``amount`` of decay, ``floor`` and
+        ``ceiling``, ``keep`` and ``new`` of the average; and ``units`` of adaptive clipping, which
+        comes before. A list holds one number for each parameter of the tree.
     seed : int or None
         The seed of the step where slots are rounded by chance.
     places : sequence of int
@@ -49,6 +50,10 @@ class Step:
     def own(self, compute: str, i: int) -> dict[str, Scalar]:
         """Give the numbers that the array at one place has for itself."""
         return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, list)}
+
+    def numbers(self, compute: str, i: int) -> dict[str, Scalar]:
+        """Give all numbers that the array at one place has."""
+        return self.shared(compute) | self.own(compute, i)
 
 
 def sweep(
@@ -192,6 +197,7 @@ def _update(
         own = measured(rule, backend, x, y, numbers)
         scalars = scalars | {k: backend.scalar(v, compute, p) for k, v in own.items()}
     x, *state = rule.function(x, y, *held, *(scalars[n] for n in rule.function_names), xp)
+    x = _constrained(layout, x, scalars, xp)
     # A slot that is the parameter or the gradient itself wants memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*given, x)) else s for s in state]
     result = narrow(x, stored)
@@ -218,6 +224,13 @@ def _before(x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> tu
     if "amount" in scalars:
         x = stages.decay(x, scalars["amount"], xp)
     return x, y
+
+
+def _constrained(layout: Layout, x: Array, scalars: dict[str, Scalar], xp: Namespace) -> Array:
+    """Bring the new parameter back to where it has to be."""
+    if "floor" in scalars:
+        x = stages.box(x, scalars["floor"], scalars["ceiling"], xp)
+    return x if layout.constraint is None else layout.constraint.applied(x, xp)
 
 
 def _widened_gradient(
