@@ -46,6 +46,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"clipnorm": 0.5, "groups": [ao.group("2", optimizer=ao.SGD(lr=0.1))]},
     {"state_dtype": "bfloat16"},
     {"kahan": True, "clipnorm": 1.0},
+    {"clipnorm": 3.0, "clipnorm_per_tensor": 0.5, "agc": 0.1},
+    {"constraint": ao.constraints.Box(-0.5, 0.75), "ema_momentum": 0.9},
 ]
 
 

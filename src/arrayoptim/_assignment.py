@@ -13,6 +13,7 @@ Numbers = dict[str, Scalar | list[Scalar]]
 NEUTRAL = {
     "scale": 1.0,
     "bound": float("inf"),
+    "units": 0.0,
     "l2": 0.0,
     "amount": 0.0,
     "floor": float("-inf"),

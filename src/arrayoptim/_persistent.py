@@ -146,12 +146,8 @@ class Persistent(Stepping):
         for name, declared in type(self).hyperparameters.items():
             if own and name not in config and name != "name":
                 values[name] = declared.default
-            elif (
-                declared.numeric
-                and isinstance(config.get(name), dict)
-                and not revivable(config[name])
-            ):
-                if not callable(values[name]):
+            elif isinstance(config.get(name), dict) and not revivable(config[name]):
+                if values[name] is None or isinstance(values[name], int | float):
                     raise ValueError(
                         f"saved with a schedule for {name} ({config[name]}); construct the "
                         "optimizer with that schedule first"

@@ -145,12 +145,13 @@ def revive(found: Any, what: str, registry: Registry = SCHEDULES) -> Any:
 
 
 def revivable(found: Any) -> bool:
-    """Whether what stands for a schedule in a file names registered classes only."""
+    """Whether what stands for a schedule or constraint in a file names registered classes only."""
     if isinstance(found, Mapping):
         if not isinstance(found.get("config"), Mapping):
             return False
         inner = [v for v in found["config"].values() if isinstance(v, Mapping | list)]
-        return SCHEDULES.knows(found.get("class_name")) and all(map(revivable, inner))
+        known = any(kind.knows(found.get("class_name")) for kind in (SCHEDULES, CONSTRAINTS))
+        return known and all(map(revivable, inner))
     return not isinstance(found, list) or all(map(revivable, found))
 
 

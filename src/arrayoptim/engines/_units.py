@@ -42,8 +42,10 @@ def limited(
     """
     rows: dict[Backend, list[tuple[int, Scalar, Scalar]]] = {}
     for i, own in numbers.items():
-        if params[i] is not None and grads[i] is not None and own.get("units") is not None:
-            row = i, own["units"], own.get("scale", 1.0)
+        bound = own.get("units", 0.0)
+        limits = not isinstance(bound, float) or bound > 0.0
+        if limits and params[i] is not None and grads[i] is not None:
+            row = i, bound, own.get("scale", 1.0)
             rows.setdefault(backend_of(params[i]), []).append(row)
     new = list(grads)
     for backend, found in rows.items():
