@@ -11,7 +11,7 @@ import numpy as np
 from ._arrays import COMPUTE, backend_of
 from ._assignment import Assignment, Numbers
 from ._clipping import Measured, measured
-from ._formula import Formula
+from ._formula import Fixed, Formula
 from ._rounding import step_seed
 from ._state import State
 from ._typing import Array, Namespace, Scalar
@@ -102,18 +102,19 @@ class Computing(Formula):
         exact = [effective(values[0], own, it) for own in values]
         # Those of schedules stay: they change when a metric comes, see `_observed`.
         scalars = dict(state.scalars)
-        inner = self._fixed().inner
+        fixed = self._fixed()
+        inner = fixed.inner
         for member, prefix, formula in inner if state.scalars else ():
-            found = self._computed(member, prefix, exact[member], it, state.scalars, xp)
+            h = SimpleNamespace(**exact[member])
+            found = _computed(formula, prefix, h, it, state.scalars, xp)
             scalars |= {prefix + name: found[name] for name in formula.initial_scalars()}
         prefixes = {member: prefix for member, prefix, _ in inner}
 
         def table(member: int, compute: str) -> Numbers:
-            h = self._rounded(exact[member], member, compute, xp)
-            prefix = prefixes.get(member, "")
-            found = self._computed(member, prefix, h, it, state.scalars, xp)
-            rule = self._fixed().formulas[member].rule
-            return found | self._stage_values(rule, SimpleNamespace(**h), size, xp)
+            h = self._rounded(fixed, exact[member], member, compute, xp)
+            formula, prefix = fixed.formulas[member], prefixes.get(member, "")
+            found = _computed(formula, prefix, h, it, state.scalars, xp)
+            return found | self._stage_values(formula.rule, h, size, xp)
 
         seed = self._step_seed(state.iterations, xp)
         steps = []
@@ -131,9 +132,7 @@ class Computing(Formula):
         leaves: Sequence[Array | None],
         gradients: Sequence[Array | None],
     ) -> Sequence[Array | None]:
-        """Clip gradients adaptively where that is wanted."""
-        if not self._fixed().adaptive:
-            return gradients
+        """Clip gradients adaptively; `Fixed.adaptive` says whether that is wanted."""
         numbers = {
             i: step.numbers(COMPUTE[backend_of(leaves[i]).dtype(leaves[i])], i)
             for step in steps
@@ -142,35 +141,18 @@ class Computing(Formula):
         return limited(numbers, self._hyper["agc_units"], leaves, gradients)
 
     def _rounded(
-        self, exact: dict[str, Any], member: int, compute: str, xp: Namespace
-    ) -> dict[str, Any]:
+        self, fixed: Fixed, exact: dict[str, Any], member: int, compute: str, xp: Namespace
+    ) -> SimpleNamespace:
         """Give hyperparameters rounded to a type of arithmetic."""
-        fixed = self._fixed()
         known = fixed.rounded.get((member, compute)) if xp is np else None
-        if known is not None and known[0] == exact:
+        if known is not None and (known[0] is exact or known[0] == exact):
             return known[1]
         declared = {**self.hyperparameters, **fixed.formulas[member].hyperparameters}
-        h = {name: declared[name].rounded(v, compute, xp) for name, v in exact.items()}
+        rounded = {name: declared[name].rounded(v, compute, xp) for name, v in exact.items()}
+        h = SimpleNamespace(**rounded)
         if xp is np:
             fixed.rounded[member, compute] = exact, h
         return h
-
-    def _computed(
-        self,
-        member: int,
-        prefix: str,
-        h: dict[str, Any],
-        it: Scalar,
-        held: Mapping[str, Scalar],
-        xp: Namespace,
-    ) -> dict[str, Scalar]:
-        """Give the coefficients of a formula and its next scalar state."""
-        formula = self._fixed().formulas[member]
-        if prefix:
-            held = {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
-        with np.errstate(all="ignore"):
-            found = formula.coefficients(SimpleNamespace(**h), it, held, xp)
-        return {k: float(v) for k, v in found.items()} if xp is np else dict(found)
 
     def _step_seed(self, iterations: Scalar, xp: Namespace) -> int | None:
         if not self._hyper["stochastic_rounding"] or self._hyper["state_dtype"] is None:
@@ -178,6 +160,23 @@ class Computing(Formula):
         if xp is not np:
             raise ValueError("stochastic rounding does not serve a compiled step")
         return step_seed(self.seed, iterations)
+
+
+def _computed(
+    formula: Formula,
+    prefix: str,
+    h: SimpleNamespace,
+    it: Scalar,
+    held: Mapping[str, Scalar],
+    xp: Namespace,
+) -> dict[str, Scalar]:
+    """Give the coefficients of a formula and its next scalar state."""
+    if prefix:
+        held = {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
+    with np.errstate(all="ignore"):
+        # A copy, so that a class may change it.
+        found = formula.coefficients(SimpleNamespace(**vars(h)), it, held, xp)
+    return {k: float(v) for k, v in found.items()} if xp is np else dict(found)
 
 
 def _number(iterations: Scalar, xp: Namespace) -> Scalar:
@@ -188,8 +187,9 @@ def _number(iterations: Scalar, xp: Namespace) -> Scalar:
 def effective(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -> dict[str, Any]:
     """Give the hyperparameters of a group: lr decayed, weight decay by what lr multiplies."""
     values = values if own is values else values | own
-    if values.get("decay") is not None:
-        values = values | {"lr": values["lr"] / (1.0 + values["decay"] * iterations)}
+    decay = values.get("decay")
+    if decay is not None and not (isinstance(decay, float) and decay == 0.0):
+        values = values | {"lr": values["lr"] / (1.0 + decay * iterations)}
     if values["peak_lr"] is None or values["weight_decay"] is None:
         return values
     return values | {"weight_decay": values["weight_decay"] / values["peak_lr"]}

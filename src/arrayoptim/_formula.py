@@ -38,6 +38,8 @@ class Fixed:
         Which of these are schedules.
     keeping : list of (str, callable)
         Schedules that keep numbers, with what stands before the names of these.
+    constraints : list of Constraint or None
+        What each group is brought back to.
     frozen : set of int
         Groups that stay as they are.
     each, adaptive : bool
@@ -52,10 +54,11 @@ class Fixed:
     values: list[dict[str, Any]]
     schedules: list[list[str]]
     keeping: list[tuple[str, Any]]
+    constraints: list[Constraint | None]
     frozen: set[int]
     each: bool
     adaptive: bool
-    rounded: dict[tuple[int, str], tuple[dict[str, Any], dict[str, Any]]]
+    rounded: dict[tuple[int, str], tuple[dict[str, Any], SimpleNamespace]]
 
 
 class Formula(Options, ABC):
@@ -160,6 +163,7 @@ class Formula(Options, ABC):
                 for name, value in row.items()
                 if keeps_numbers(value)
             ],
+            constraints=[row.get("constraint", values[0]["constraint"]) for row in values],
             frozen={k for k, each in numbered if each.freeze},
             each=any(row.get("clipnorm_per_tensor") is not None for row in values),
             adaptive=any(row.get("agc") is not None for row in values),
@@ -178,10 +182,9 @@ class Formula(Options, ABC):
     def _assign(self, leaves: Sequence[Leaf | None], known: Assignment | None = None) -> Assignment:
         """Find settings and slots of each parameter; what is known already where it still holds."""
         h, fixed = self._hyper, self._fixed()
-        formulas = fixed.formulas
-        kept = [row.get("constraint", h["constraint"]) for row in fixed.values]
-        own = [self._layout(*pair) for pair in zip([f.rule for f in formulas], kept, strict=True)]
-        key = h["groups"], h["exclude"], own, tuple(self._initial_scalars())
+        formulas, kept = fixed.formulas, fixed.constraints
+        own = [self._layout(f.rule, c) for f, c in zip(formulas, kept, strict=True)]
+        key = h["groups"], h["exclude"], kept, own, tuple(self._initial_scalars())
         if known is not None and known.key == key:
             return known
         paths = [leaf.path if leaf else "" for leaf in leaves]
@@ -193,8 +196,8 @@ class Formula(Options, ABC):
                 rule = formulas[member].rule_for(leaf.path, leaf.shape)
                 same = rule is own[member].rule
                 layout = own[member] if same else self._layout(rule, kept[member])
-                if kept[member] is not None:
-                    _require_real(leaf, kept[member])
+                if (constraint := kept[member]) is not None:
+                    _require_real(leaf, constraint)
                 layouts[i] = layout
                 found.setdefault(layout, []).append(i)
         parts = []

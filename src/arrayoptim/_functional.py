@@ -102,7 +102,8 @@ class Functional(Stepping):
             return params, {**state, "skipped": state["skipped"] + 1}
         xp = compiler.xp if compiler else np
         steps, scalars = self._steps(values, old, assignment, size, xp)
-        gradients = list(self._limited(steps, leaves, gradients))
+        if self._fixed().adaptive:
+            gradients = list(self._limited(steps, leaves, gradients))
         new_leaves, new_slots = leaves, old.slots
         for step in steps:
             new_leaves, new_slots = sweep(step, new_leaves, gradients, new_slots, in_place=False)

@@ -245,13 +245,15 @@ class Stepping(Counting):
         assert self._assignment is not None
         values = self._values(state)
         size = self._measure(values, gradients, prepared, unscale, norm)
-        last = self._fixed(), values, size, state.iterations
+        fixed = self._fixed()
+        last = fixed, values, size, state.iterations
         if self._refuses(size, state.iterations):
             state.skipped += 1
-            self._last = *last, False
+            self.__dict__["_last"] = *last, False
             return leaves
         steps, scalars = self._steps(values, state, self._assignment, size, np)
-        gradients = self._limited(steps, leaves, gradients)
+        if fixed.adaptive:
+            gradients = self._limited(steps, leaves, gradients)
         sweep_served = prepared.served(steps, gradients)
         gradients = prepared.apart(leaves, gradients)
         state.interrupted = True
@@ -260,5 +262,5 @@ class Stepping(Counting):
         state.slots, state.scalars = list(slots), scalars
         state.iterations += 1
         state.interrupted = False
-        self._last = *last, True
+        self.__dict__["_last"] = *last, True
         return new

@@ -120,7 +120,8 @@ class Differentiating(Stepping):
             if self._refuses(size, state.iterations):
                 return [(StateTarget(self, "skipped"), state.skipped + 1)]
             steps, scalars = self._steps(values, state, self._assignment, size, np)
-            gradients = list(self._limited(steps, leaves, gradients))
+            if self._fixed().adaptive:
+                gradients = list(self._limited(steps, leaves, gradients))
             new_leaves, new_slots = leaves, state.slots
             for step in steps:
                 new_leaves, new_slots = sweep(
