@@ -24,6 +24,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"state_dtype": "int8"},
     {"state_dtype": "int8", "stochastic_rounding": True, "ema_momentum": 0.5},
     {"kahan": True, "clipnorm": 1.0},
+    {"clipnorm_per_tensor": 0.5, "clipnorm": 3.0, "agc": 0.1, "weight_decay": 0.1, "peak_lr": 0.5},
+    {"constraint": ao.constraints.Box(-0.5, 0.75), "ema_momentum": 0.5},
 ]
 HOSTS = [backend for backend in BACKENDS if "cpu" in backend.engines]
 
@@ -127,6 +129,34 @@ def test_the_w_is_a_default_of_weight_decay(
         same(one.get_weights(), two.get_weights())
     assert make(name).get_config() == plain().get_config()
     assert "weight_decay=0.0" in repr(make(name, weight_decay=0))
+
+
+def test_fully_decoupled_decay_is_relative_to_the_peak(backend: TestBackend, engine: str) -> None:
+    """At the peak of lr it takes its whole rate, whatever lr is, and less where lr is less."""
+    rate = ao.schedules.PiecewiseConstantDecay([0], [0.25, 0.125])
+    p = backend.asarray(np.array([2.0, -4.0]))
+    optimizer = ao.Adam(lr=rate, weight_decay=0.5, peak_lr=0.25)
+    with ao.engine(engine):
+        for left in (0.5, 0.5 * 0.75):
+            p = optimizer.apply(backend.asarray(np.zeros(2)), p)
+            np.testing.assert_allclose(backend.to_numpy(p), [2 * left, -4 * left], rtol=1e-15)
+    state = optimizer.init_state(p)
+    assert float(state["hyper"]["peak_lr"]) == 0.25
+    pure, _ = optimizer.stateless_apply(state, backend.asarray(np.zeros(2)), p)
+    np.testing.assert_allclose(backend.to_numpy(pure), [0.375, -0.75], rtol=1e-6)
+
+
+def test_fully_decoupled_decay_of_a_group_and_of_a_rule() -> None:
+    """A group's lr counts, and its own peak where it has one; a rule that decays follows too."""
+    groups = [ao.group("1", lr=0.1), ao.group("2", lr=0.1, peak_lr=0.1)]
+    params = [np.ones(1) for _ in range(3)]
+    optimizer = ao.SGD(lr=0.5, weight_decay=0.25, peak_lr=0.5, groups=groups)
+    optimizer.apply([np.zeros(1)] * 3, params)
+    np.testing.assert_allclose(np.concatenate(params), [0.75, 0.95, 0.75], rtol=1e-15)
+    one, two = np.ones(2), np.ones(2)
+    ao.ScheduleFreeSGD(lr=0.5, weight_decay=0.25, peak_lr=0.5).apply(np.ones(2), one)
+    ao.ScheduleFreeSGD(lr=0.5, weight_decay=0.5).apply(np.ones(2), two)
+    same([one], [two])
 
 
 def test_coupled_decay_is_part_of_the_gradient() -> None:

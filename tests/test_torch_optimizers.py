@@ -157,6 +157,32 @@ def test_small_state_survives(options: dict[str, Any]) -> None:
     agree((net, optimizer), (other, again))
 
 
+def test_stages_of_the_base_in_groups() -> None:
+    """Clip modes, decay and constraints step as in the plain form, and files hold plain values."""
+    box, ball = ao.constraints.Box(-0.25, 0.25), ao.constraints.MaxNorm(0.5)
+    options = {"clipnorm": 2.0, "clipnorm_per_tensor": 0.5, "agc": 0.1, "agc_units": "first"}
+    options |= {"weight_decay": 0.1, "peak_lr": 0.5, "constraint": box}
+    net, other, third = model(), model(), model()
+    optimizer = of("Adam")(halves(net, constraint=ball), lr=0.05, **options)
+    train(net, optimizer, range(3))
+    plain = ao.Adam(lr=0.05, **options, groups=[ao.group("2", "3", constraint=ball)])
+    params = list(other.parameters())
+    for step in range(3):
+        plain.apply(list(torch.autograd.grad(loss(other, step), params)), params)
+    same(values(net), values(other))
+    assert [r.global_norm for r in optimizer.last_step] == [plain.last_step.global_norm] * 2
+    third.load_state_dict(net.state_dict())
+    again = of("Adam")(halves(third), lr=0.01)
+    again.load_state_dict(through_a_file(optimizer.state_dict()))
+    train(net, optimizer, range(3, 5))
+    train(third, again, range(3, 5))
+    agree((net, optimizer), (third, again))
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=9)
+    train(net, optimizer, range(5, 6))
+    scheduler.step()
+    assert optimizer.param_groups[0]["peak_lr"] == 0.5
+
+
 def test_parameters_without_gradients(name: str) -> None:
     """They stay, get no state, and start when they get a gradient; a group without any waits."""
     net = model()

@@ -21,7 +21,7 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 from . import adapters as _adapters
-from . import schedules
+from . import constraints, schedules
 from ._groups import group
 from ._hyper import bias_correction, hyper
 from ._registry import names, register
@@ -103,6 +103,7 @@ __all__ = [
     "__version__",
     "bias_correction",
     "clip_norm",
+    "constraints",
     "deserialize",
     "engine",
     "explain",

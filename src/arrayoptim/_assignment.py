@@ -10,7 +10,15 @@ from ._typing import Scalar
 
 Numbers = dict[str, Scalar | list[Scalar]]
 
-NEUTRAL = {"scale": 1.0, "bound": float("inf"), "l2": 0.0, "amount": 0.0}
+NEUTRAL = {
+    "scale": 1.0,
+    "bound": float("inf"),
+    "units": 0.0,
+    "l2": 0.0,
+    "amount": 0.0,
+    "floor": float("-inf"),
+    "ceiling": float("inf"),
+}
 """The numbers of stages that do nothing, for parameters whose group does not want them."""
 
 
@@ -84,4 +92,5 @@ class Assignment:
         usual = next(iter(values.values()))
         if all(isinstance(v, float) and v == usual for v in values.values()):
             return usual
-        return [values.get(k, usual) for k in self.members]
+        row = [values.get(k, usual) for k in self.members]
+        return [v[i] if isinstance(v, list) else v for i, v in enumerate(row)]

@@ -1,4 +1,4 @@
-"""What makes an optimizer: its rule, and the numbers of one step."""
+"""What makes an optimizer: its rule, and which parameters have which settings."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import numpy as np
-
-from ._assignment import Assignment, Numbers, Part
-from ._backend import COMPUTE
+from ._assignment import Assignment, Part
+from ._backend import COMPLEX, COMPUTE
 from ._cautious import cautious
 from ._checks import Leaf
 from ._groups import OWN
 from ._hyper import keeps_numbers
 from ._options import Options
-from ._rounding import step_seed
 from ._rule import Rule
-from ._state import State
 from ._storage import Layout, Start
-from ._totals import Measure, Totals, totals
 from ._typing import Array, Namespace, Scalar
-from .engines import Prepared, Step
-from .gradients import global_norm
+from .constraints import Constraint
 
 
 @dataclass
@@ -45,8 +39,12 @@ class Fixed:
         Which of these are schedules.
     keeping : list of (str, callable)
         Schedules that keep numbers, with what stands before the names of these.
+    constraints : list of Constraint or None
+        What each group is brought back to.
     frozen : set of int
         Groups that stay as they are.
+    each, adaptive : bool
+        Whether some gradients are clipped by the norm of each, and by those of their units.
     rounded : dict
         Hyperparameters rounded to a type of arithmetic, by group and type, after the exact ones.
     """
@@ -57,12 +55,15 @@ class Fixed:
     values: list[dict[str, Any]]
     schedules: list[list[str]]
     keeping: list[tuple[str, Any]]
+    constraints: list[Constraint | None]
     frozen: set[int]
-    rounded: dict[tuple[int, str], tuple[dict[str, Any], dict[str, Any]]]
+    each: bool
+    adaptive: bool
+    rounded: dict[tuple[int, str], tuple[dict[str, Any], SimpleNamespace]]
 
 
 class Formula(Options, ABC):
-    """The part of `arrayoptim.Optimizer` that a subclass completes, and that computes a step."""
+    """The part of `arrayoptim.Optimizer` that a subclass completes."""
 
     _known: Fixed | None = None
 
@@ -169,7 +170,10 @@ class Formula(Options, ABC):
                 for name, value in row.items()
                 if keeps_numbers(value)
             ],
+            constraints=[row.get("constraint", values[0]["constraint"]) for row in values],
             frozen={k for k, each in numbered if each.freeze},
+            each=any(row.get("clipnorm_per_tensor") is not None for row in values),
+            adaptive=any(row.get("agc") is not None for row in values),
             rounded={},
         )
         return self._known
@@ -184,9 +188,10 @@ class Formula(Options, ABC):
 
     def _assign(self, leaves: Sequence[Leaf | None], known: Assignment | None = None) -> Assignment:
         """Find settings and slots of each parameter; what is known already where it still holds."""
-        h, formulas = self._hyper, self._fixed().formulas
-        own = [self._layout(formula.rule) for formula in formulas]
-        key = h["groups"], h["exclude"], own, tuple(self._initial_scalars())
+        h, fixed = self._hyper, self._fixed()
+        formulas, kept = fixed.formulas, fixed.constraints
+        own = [self._layout(f.rule, c) for f, c in zip(formulas, kept, strict=True)]
+        key = h["groups"], h["exclude"], kept, own, tuple(self._initial_scalars())
         if known is not None and known.key == key:
             return known
         paths = [leaf.path if leaf else "" for leaf in leaves]
@@ -196,7 +201,10 @@ class Formula(Options, ABC):
         for i, (leaf, member) in enumerate(zip(leaves, members, strict=True)):
             if leaf is not None:
                 rule = formulas[member].rule_for(leaf.path, leaf.shape)
-                layout = own[member] if rule is own[member].rule else self._layout(rule)
+                same = rule is own[member].rule
+                layout = own[member] if same else self._layout(rule, kept[member])
+                if (constraint := kept[member]) is not None:
+                    _require_real(leaf, constraint)
                 layouts[i] = layout
                 found.setdefault(layout, []).append(i)
         parts = []
@@ -229,180 +237,8 @@ class Formula(Options, ABC):
         pairs = zip(gradients, assignment.members, strict=True)
         return [None if member in frozen else g for g, member in pairs]
 
-    # ---- one step
 
-    def _norm(
-        self,
-        values: dict[str, Any],
-        gradients: Sequence[Array | None],
-        prepared: Prepared | None = None,
-        unscale: float = 1.0,
-    ) -> Scalar | None:
-        """Give the global norm of the gradients where a stage of the step needs it."""
-        if values["clipnorm"] is None and values["nonfinite"] == "ignore":
-            return None
-        if prepared is None:
-            return global_norm(gradients)
-        # Whether to go on, and the true size of scaled gradients, are for the host to say.
-        stays = values["nonfinite"] == "ignore" and unscale == 1.0
-        pending = prepared.norm(gradients) if stays else None
-        return global_norm(gradients, prepared.squares(gradients)) if pending is None else pending
-
-    def _refuses(self, norm: Scalar, iterations: int) -> bool:
-        if self.nonfinite == "ignore" or np.isfinite(float(norm)):
-            return False
-        if self.nonfinite == "raise":
-            raise ValueError(
-                f"{self.name or type(self).__name__}: a gradient has a NaN or infinite entry at "
-                f"step {iterations}; nothing has changed"
-            )
-        return True
-
-    def _values(self, state: State) -> list[dict[str, Any]]:
-        """Give the hyperparameters of a step, and what each group sets, schedules as numbers."""
-        fixed, found = self._fixed(), []
-        rows = zip(fixed.formulas, fixed.values, fixed.schedules, strict=True)
-        for k, (formula, values, schedules) in enumerate(rows):
-            declared, prefix = formula.hyperparameters, f"{k}." if k else ""
-            now = {
-                name: declared[name].at(values[name], state.iterations, state.scalars, prefix)
-                for name in schedules
-            }
-            found.append(values | now if now else values)
-        return found
-
-    def _observed(self, scalars: Mapping[str, Scalar], metric: Scalar) -> dict[str, Scalar]:
-        """Give the scalar state after a metric was fed to the schedules that take one."""
-        keeping = self._fixed().keeping
-        if not keeping:
-            raise ValueError(
-                f"{self!r} has no schedule that is fed a metric, such as schedules.Plateau"
-            )
-        new = dict(scalars)
-        for prefix, schedule in keeping:
-            own = {name: scalars[prefix + name] for name in schedule.initial_scalars()}
-            new |= {prefix + name: v for name, v in schedule.observed(own, metric).items()}
-        return new
-
-    def _steps(
-        self,
-        values: list[dict[str, Any]],
-        state: State,
-        assignment: Assignment,
-        norm: Scalar | None,
-        xp: Namespace,
-        measure: Measure,
-        unscale: float = 1.0,
-    ) -> tuple[list[Step], dict[str, Scalar]]:
-        """Compute everything of a step that does not depend on the single array.
-
-        The gradients, and their norm, come to their true size when multiplied by `unscale`. Where
-        the numbers depend on totals over all arrays, these are measured first.
-        """
-        rules = {formula.rule for formula in self._fixed().formulas}
-        rules |= {part.layout.rule for part in assignment.parts}
-        names = {name for rule in rules for name in rule.totals}
-        known = values, state, assignment, norm, xp, unscale
-        nothing: Totals = dict.fromkeys(range(len(values)), dict.fromkeys(names, 0.0))
-        found = self._numbered(*known, nothing)
-        if not names:
-            return found
-        measured = totals(found[0], measure, assignment.members, xp)
-        return self._numbered(*known, {k: {**nothing[k], **measured.get(k, {})} for k in nothing})
-
-    def _numbered(
-        self,
-        values: list[dict[str, Any]],
-        state: State,
-        assignment: Assignment,
-        norm: Scalar | None,
-        xp: Namespace,
-        unscale: float,
-        totals: Totals,
-    ) -> tuple[list[Step], dict[str, Scalar]]:
-        """Compute the numbers of a step, given the totals that each formula wants.
-
-        For each type of arithmetic the hyperparameters are rounded to it first, and only then
-        combined, in double precision: so 1 - beta is the complement of the beta that an array is
-        multiplied with, and the weights of a moving average add up to 1 in float32 too.
-        """
-        it = _number(state.iterations, xp)
-        exact = [_decayed(values[0], own, it) for own in values]
-        # Those of schedules stay: they change when a metric comes, see `_observed`.
-        scalars = dict(state.scalars)
-        inner = self._fixed().inner
-        for member, prefix, formula in inner if state.scalars else ():
-            held = {**_own(state.scalars, prefix), **totals[member]}
-            found = self._computed(member, exact[member], it, held, xp)
-            scalars |= {prefix + name: found[name] for name in formula.initial_scalars()}
-        prefixes = {member: prefix for member, prefix, _ in inner}
-
-        def table(member: int, compute: str) -> Numbers:
-            h = self._rounded(exact[member], member, compute, xp)
-            held = {**_own(state.scalars, prefixes.get(member, "")), **totals[member]}
-            found = self._computed(member, h, it, held, xp)
-            rule = self._fixed().formulas[member].rule
-            return found | self._stage_values(rule, SimpleNamespace(**h), norm, xp, unscale)
-
-        seed = self._step_seed(state.iterations, xp)
-        steps = []
-        for part in assignment.parts:
-            numbers = {
-                compute: assignment.merged({member: table(member, compute) for member in members})
-                for compute, members in part.kinds
-            }
-            steps.append(Step(part.layout, numbers, seed, part.places))
-        return steps, scalars
-
-    def _rounded(
-        self, exact: dict[str, Any], member: int, compute: str, xp: Namespace
-    ) -> dict[str, Any]:
-        """Give hyperparameters rounded to a type of arithmetic."""
-        fixed = self._fixed()
-        known = fixed.rounded.get((member, compute)) if xp is np else None
-        if known is not None and known[0] == exact:
-            return known[1]
-        declared = {**self.hyperparameters, **fixed.formulas[member].hyperparameters}
-        h = {name: declared[name].rounded(v, compute, xp) for name, v in exact.items()}
-        if xp is np:
-            fixed.rounded[member, compute] = exact, h
-        return h
-
-    def _computed(
-        self,
-        member: int,
-        h: dict[str, Any],
-        it: Scalar,
-        held: Mapping[str, Scalar],
-        xp: Namespace,
-    ) -> dict[str, Scalar]:
-        """Give the coefficients of a formula and its next scalar state."""
-        formula = self._fixed().formulas[member]
-        with np.errstate(all="ignore"):
-            found = formula.coefficients(SimpleNamespace(**h), it, held, xp)
-        return {k: float(v) for k, v in found.items()} if xp is np else dict(found)
-
-    def _step_seed(self, iterations: Scalar, xp: Namespace) -> int | None:
-        if not self._hyper["stochastic_rounding"] or self._hyper["state_dtype"] is None:
-            return None
-        if xp is not np:
-            raise ValueError("stochastic rounding does not serve a compiled step")
-        return step_seed(self.seed, iterations)
-
-
-def _number(iterations: Scalar, xp: Namespace) -> Scalar:
-    """Give the count in the type of traced numbers, as TensorFlow does not mix types."""
-    return iterations if xp is np else xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)
-
-
-def _own(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:
-    """Give the scalar state of one formula, by its own names."""
-    return {k.removeprefix(prefix): v for k, v in scalars.items() if k.startswith(prefix)}
-
-
-def _decayed(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -> dict[str, Any]:
-    """Give the hyperparameters of a group, the learning rate decayed."""
-    values = values if own is values else values | own
-    if values.get("decay") is None:
-        return values
-    return values | {"lr": values["lr"] / (1.0 + values["decay"] * iterations)}
+def _require_real(leaf: Leaf, constraint: Constraint) -> None:
+    if leaf.dtype in COMPLEX:
+        raise ValueError(f"{leaf} is complex, and {constraint!r} is for real parameters")
+    constraint.require(len(leaf.shape), str(leaf))

@@ -87,21 +87,24 @@ class Functional(Stepping):
         self._check_slots(old, assignment)
         gradients = list(self._thawed(gradients, assignment))
         values = self._traced_values(state, compiler)
-        norm = self._norm(values[0], gradients)
+        size = self._measure(values, gradients)
+        norm = size.norm
         traced = compiler is not None and norm is not None and compiler.traced(norm)
         if traced and self.nonfinite == "raise":
             raise ValueError(
                 'nonfinite="raise" cannot raise from a compiled step; use "skip" and read '
                 'state["skipped"]'
             )
-        if norm is not None and not traced and self._refuses(norm, old.iterations):
+        if not traced and self._refuses(size, old.iterations):
             return params, {**state, "skipped": state["skipped"] + 1}
         xp = compiler.xp if compiler else np
 
         def totals(step: Step) -> dict[int, list[Scalar]]:
-            return measure(step, leaves, gradients, old.slots)
+            given = self._limited([step], leaves, gradients)
+            return measure(step, leaves, given, old.slots)
 
-        steps, scalars = self._steps(values, old, assignment, norm, xp, totals)
+        steps, scalars = self._steps(values, old, assignment, size, xp, totals)
+        gradients = list(self._limited(steps, leaves, gradients))
         new_leaves, new_slots = leaves, old.slots
         for step in steps:
             new_leaves, new_slots = sweep(step, new_leaves, gradients, new_slots, in_place=False)

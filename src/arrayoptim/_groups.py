@@ -16,7 +16,7 @@ STARTING = frozenset({"initial_accumulator_value", "d0"})
 WHOLE = STARTING | {"clipnorm", "ema_momentum", "seed", "threads"}
 """Numbers that belong to a whole step, or to the start, and have one value for all parameters."""
 
-OWN = frozenset({"weight_decay", "l2", "name"})
+OWN = frozenset({"weight_decay", "peak_lr", "l2", "constraint", "name"})
 """What an optimizer of a group has to say besides its class's own hyperparameters."""
 
 Pattern = str | Callable[[str], bool]
@@ -93,7 +93,8 @@ def group(
     allow_unmatched : bool
         Whether a pattern may match no parameter; an error otherwise.
     **settings
-        Hyperparameters that are numbers or schedules: ``lr``, ``weight_decay``, ``beta_1``...
+        Hyperparameters that are numbers or schedules: ``lr``, ``weight_decay``, ``beta_1``...; and
+        ``constraint``.
 
     Returns
     -------
@@ -175,7 +176,11 @@ def _checked(found: Any, owner: type[Any]) -> Group:
     if not isinstance(found, Group):
         raise TypeError(f"{owner.__name__}.groups: found {found!r}, wanted arrayoptim.group(...)")
     declared = owner.hyperparameters
-    able = [name for name, hyper in declared.items() if hyper.numeric and name not in WHOLE]
+    able = [
+        name
+        for name, hyper in declared.items()
+        if (hyper.numeric or hyper.per_group) and name not in WHOLE
+    ]
     values = {}
     for name, value in found.settings.items():
         if name not in able:

@@ -73,6 +73,8 @@ class Hyper:
 
     name: str
     owner: str
+    per_group = False
+    """Whether a group of parameters may have one of its own, though it is no number."""
 
     def __init__(
         self,

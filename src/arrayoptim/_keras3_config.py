@@ -14,7 +14,11 @@ _ONLY_KERAS_3 = frozenset(
     }
 )
 
-_RENAMED = {"learning_rate": "lr", "global_clipnorm": "clipnorm"}
+_RENAMED = {
+    "learning_rate": "lr",
+    "clipnorm": "clipnorm_per_tensor",
+    "global_clipnorm": "clipnorm",
+}
 
 # What Keras 3 computes without naming it in the configuration.
 _IMPLIED: dict[str, dict[str, Any]] = {"nadam": {"schedule_decay": 1.0}}
@@ -58,9 +62,7 @@ def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], 
             elif name == "ema_overwrite_frequency" and config.get("use_ema"):
                 lost.append(f"{name}={value!r}")
             continue
-        if name == "clipnorm":
-            lost.append(f"clipnorm={value!r} (Keras 3 clips each tensor by its own norm)")
-        elif name in _ONLY_KERAS_3 - {"global_clipnorm"} or name in _IDLE:
+        if name in _ONLY_KERAS_3 - {"global_clipnorm"} or name in _IDLE:
             lost.append(f"{name}={value!r}")
         else:
             known[_RENAMED.get(name, name)] = value

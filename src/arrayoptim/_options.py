@@ -1,23 +1,22 @@
-"""The stages around the rule that every optimizer has: clipping, decay, averaging."""
+"""The stages around the rule that every optimizer has: clipping, decay, constraint, average."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
+from ._assignment import Numbers
 from ._cautious import cautious
+from ._clipping import Measured, clipping
 from ._declared import Declared
 from ._groups import Groups, matches, require_matches
 from ._hyper import hyper
 from ._rule import Rule
 from ._storage import Layout
-from ._typing import Namespace, Scalar
-from .gradients import clip_factor
+from ._typing import Namespace
+from .constraints import Constrained, Constraint
 
 
 class Options(Declared):
@@ -35,11 +34,35 @@ class Options(Declared):
         kw_only=True,
         doc="Bound on the magnitude of each entry of a gradient; 0 or None for none.",
     )
+    clipnorm_per_tensor: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the norm of each gradient, Keras 3's clipnorm; 0 or None for none.",
+    )
+    agc: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the gradient's norm in norms of each unit, AGC; 0 or None for none.",
+    )
+    agc_units: str = hyper(
+        default="last",
+        choices=("last", "first", "tensor"),
+        kw_only=True,
+        doc="The axis that counts the units of agc; or each tensor is one.",
+    )
     weight_decay: Any = hyper(
         default=None,
         interval="[0, inf)",
         kw_only=True,
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+    )
+    peak_lr: Any = hyper(
+        default=None,
+        interval="(0, inf)",
+        kw_only=True,
+        doc="For fully decoupled decay: lr / peak_lr stands for lr in weight_decay's share.",
     )
     l2: Any = hyper(
         default=None,
@@ -52,6 +75,11 @@ class Options(Declared):
         words=True,
         kw_only=True,
         doc="Patterns of the paths of parameters that neither kind of decay touches.",
+    )
+    constraint: Any = Constrained(
+        default=None,
+        keyword=True,
+        doc="What parameters are brought back to after the step, from `constraints`.",
     )
     groups: Any = Groups(
         default=(),
@@ -117,14 +145,15 @@ class Options(Declared):
         doc="Threads of the CPU engine; as many as Numba uses if None.",
     )
 
-    def _layout(self, rule: Rule) -> Layout:
+    def _layout(self, rule: Rule, constraint: Constraint | None = None) -> Layout:
         """Say which slots parameters have, the rule's and those of stages."""
         h = self._hyper
         extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
         if h["ema_momentum"] is not None:
             extras += ("average",)
         rule = cautious(rule) if h["cautious"] else rule
-        return _layout(rule, extras, h["state_dtype"])
+        whole = None if constraint is None or constraint.limits else constraint
+        return _layout(rule, extras, h["state_dtype"], whole)
 
     def _excluded(self, paths: Sequence[str]) -> list[bool]:
         """Say which parameters are left out of decay; empty where none is to be.
@@ -156,44 +185,22 @@ class Options(Declared):
         ]
 
     def _stage_values(
-        self,
-        rule: Rule,
-        h: SimpleNamespace,
-        norm: Scalar | None,
-        xp: Namespace,
-        unscale: float = 1.0,
-    ) -> dict[str, Scalar]:
+        self, rule: Rule, h: SimpleNamespace, size: Measured, xp: Namespace
+    ) -> Numbers:
         """Give the numbers that the stages need, by the names that engines know.
 
         There are none where a stage is not used. A rule with a coefficient `wd` decays by itself.
         """
-        values = _clipping(h, norm, xp, unscale)
+        values = clipping(h, size, xp)
         if h.ema_momentum is not None:
             values |= {"keep": h.ema_momentum, "new": 1.0 - h.ema_momentum}
         if h.l2 is not None:
             values["l2"] = h.l2
         if h.weight_decay is not None and "wd" not in rule.coefficients:
             values["amount"] = h.lr * h.weight_decay
+        if h.constraint is not None and h.constraint.limits:
+            values["floor"], values["ceiling"] = h.constraint.limits
         return values
 
 
 _layout = cache(Layout)
-
-
-def _clipping(
-    h: SimpleNamespace, norm: Scalar | None, xp: Namespace, unscale: float
-) -> dict[str, Scalar]:
-    if h.clipnorm is None and h.clipvalue is None and unscale == 1.0:
-        return {}
-    if h.clipvalue is None:
-        bound = math.inf
-    elif xp is np:
-        bound = h.clipvalue or math.inf
-    else:
-        bound = xp.where(h.clipvalue > 0, h.clipvalue, math.inf)
-    if h.clipnorm is None:
-        return {"scale": unscale, "bound": bound}
-    true = norm if unscale == 1.0 or norm is None else norm * unscale
-    factor = clip_factor(true, h.clipnorm)
-    # A factor that only a device knows cannot be multiplied.
-    return {"scale": factor if unscale == 1.0 else factor * unscale, "bound": bound}

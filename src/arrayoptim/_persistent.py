@@ -147,7 +147,7 @@ class Persistent(Stepping):
             if own and name not in config and name != "name":
                 values[name] = declared.default
             elif isinstance(config.get(name), dict) and not revivable(config[name]):
-                if not callable(values[name]):
+                if values[name] is None or isinstance(values[name], int | float):
                     raise ValueError(
                         f"saved with a schedule for {name} ({config[name]}); construct the "
                         "optimizer with that schedule first"

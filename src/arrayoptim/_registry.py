@@ -57,6 +57,7 @@ class Registry:
 
 OPTIMIZERS = Registry("an optimizer")
 SCHEDULES = Registry("a schedule")
+CONSTRAINTS = Registry("a constraint")
 WRAPPERS = Registry("an optimizer")
 
 
@@ -118,12 +119,13 @@ def made(found: Any) -> Any:
 
 
 def describe(value: Any) -> Any:
-    """Give a registered schedule as class name and configuration; anything else as it is."""
-    return described(value) if SCHEDULES.holds(type(value)) else value
+    """Give a registered schedule or constraint as class name and configuration."""
+    known = SCHEDULES.holds(type(value)) or CONSTRAINTS.holds(type(value))
+    return described(value) if known else value
 
 
-def revive(found: Any, what: str) -> Any:
-    """Make the schedule that `describe` or Keras 3 described; give anything else as it is.
+def revive(found: Any, what: str, registry: Registry = SCHEDULES) -> Any:
+    """Make the schedule that `describe` or Keras described; give anything else as it is.
 
     Raises
     ------
@@ -137,18 +139,19 @@ def revive(found: Any, what: str) -> Any:
     if not isinstance(found.get("class_name"), str) or not isinstance(found.get("config"), Mapping):
         raise TypeError(
             f'{what}: found {found!r}; a dict must be {{"class_name": ..., "config": {{...}}}} of '
-            "a schedule"
+            f"{registry.kind}"
         )
-    return SCHEDULES.lookup(found["class_name"]).from_config(dict(found["config"]))
+    return registry.lookup(found["class_name"]).from_config(dict(found["config"]))
 
 
 def revivable(found: Any) -> bool:
-    """Whether what stands for a schedule in a file names registered classes only."""
+    """Whether what stands for a schedule or constraint in a file names registered classes only."""
     if isinstance(found, Mapping):
         if not isinstance(found.get("config"), Mapping):
             return False
         inner = [v for v in found["config"].values() if isinstance(v, Mapping | list)]
-        return SCHEDULES.knows(found.get("class_name")) and all(map(revivable, inner))
+        known = any(kind.knows(found.get("class_name")) for kind in (SCHEDULES, CONSTRAINTS))
+        return known and all(map(revivable, inner))
     return not isinstance(found, list) or all(map(revivable, found))
 
 

@@ -15,7 +15,9 @@ Kind = Literal["elementwise", "tensorwise", "matrix"]
 VOCABULARY = frozenset({"abs", "sqrt", "square", "sign", "maximum", "minimum", "where", "copysign"})
 """Functions of ``xp`` that NumPy and a compiled loop compute to the last bit alike."""
 
-RESERVED = frozenset({"scale", "bound", "l2", "amount", "boost", "keep", "new"})
+RESERVED = frozenset(
+    {"scale", "bound", "units", "l2", "amount", "boost", "floor", "ceiling", "keep", "new"}
+)
 """Names of the numbers of stages, which no coefficient may have."""
 
 _STATEMENTS = (ast.Assign, ast.Return)

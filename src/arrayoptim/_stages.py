@@ -4,7 +4,7 @@ They obey the grammar of a rule: straight-line, no literals, the exact vocabular
 only. The array engine calls them on whole arrays, the fused engines compile the
 very same functions into their loops, so both give the same bits. The order of a
 step is ``heal`` or ``compensate``, ``clip``, ``couple``, ``decay``, the rule,
-``caution``, ``remainder``, ``average``.
+``caution``, ``box``, ``remainder``, ``average``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 __all__ = [
     "agreement",
     "average",
+    "box",
     "caution",
     "clip",
     "compensate",
@@ -194,6 +195,26 @@ def caution(q: Any, p: Any, g: Any, boost: Any, xp: Any) -> Any:
     """
     s = xp.sign(q - p) * xp.sign(g)
     return q + boost * (s + xp.abs(s)) * (p - q)
+
+
+def box(p: Any, floor: Any, ceiling: Any, xp: Any) -> Any:
+    """Return the parameter, limited to ``[floor, ceiling]``.
+
+    Parameters
+    ----------
+    p : array
+        The new parameter.
+    floor, ceiling : scalar
+        The smallest and the largest entry that are let through.
+    xp : namespace
+        The array library.
+
+    Returns
+    -------
+    array
+        The limited parameter. NaN stays NaN.
+    """
+    return xp.minimum(xp.maximum(p, floor), ceiling)
 
 
 def average(e: Any, p: Any, keep: Any, new: Any, xp: Any) -> Any:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _checks as checks
 from ._assignment import Assignment
-from ._formula import Formula
-from ._hyper import counter, finite, keeps_numbers
-from ._registry import nearest
+from ._counters import Counting
 from ._state import State
 from ._trees import Structure, flatten
 from ._typing import Array, Scalar, Tree
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Stepping(Formula):
+class Stepping(Counting):
     """The part of `arrayoptim.Optimizer` that steps."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -37,8 +35,9 @@ class Stepping(Formula):
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the lock and the engines, which cannot be pickled."""
-        return vars(self) | {"_lock": None, "_prepared": None, "_assignment": None, "_known": None}
+        """Leave out the lock, the engines and what devices know, which cannot be pickled."""
+        left_out = ("_lock", "_prepared", "_assignment", "_known", "_last")
+        return vars(self) | dict.fromkeys(left_out)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the state, with a lock of its own."""
@@ -134,90 +133,6 @@ class Stepping(Formula):
             assert self._state is not None
             rows = zip(leaves, self._state.slots, prepared.engines, prepared.reasons, strict=True)
             return [row for row in rows if row[0] is not None], prepared
-
-    # ---- counters and scalar state
-
-    @property
-    def built(self) -> bool:
-        """Whether the state has been made."""
-        return self._state is not None
-
-    @property
-    def iterations(self) -> int:
-        """Steps taken; it always counts, and may be set."""
-        return int(self._state.iterations if self._state else self._first_iteration)
-
-    @iterations.setter
-    def iterations(self, value: int) -> None:
-        number = counter(value, f"{type(self).__name__}.iterations")
-        if self._state:
-            self._state.iterations = number
-        else:
-            self._first_iteration = number
-
-    @property
-    def skipped(self) -> int:
-        """Steps left out because a gradient was not finite."""
-        return int(self._state.skipped) if self._state else 0
-
-    @property
-    def learning_rate(self) -> Any:
-        """Another name of ``lr``."""
-        return self.lr
-
-    @learning_rate.setter
-    def learning_rate(self, value: Any) -> None:
-        self.lr = value
-
-    def __getattr__(self, name: str) -> Any:
-        """Give scalar state by its name."""
-        if not name.startswith("_"):
-            scalars = self._state.scalars if self._state else self._initial_scalars()
-            if name in scalars:
-                return scalars[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set a hyperparameter or scalar state; refuse what is neither, such as a misspelt one."""
-        if name.startswith("_") or hasattr(type(self), name):
-            super().__setattr__(name, value)
-            if name in self.hyperparameters and self._state is not None:
-                self._begin_schedule(name)
-            return
-        scalars = self._state.scalars if self._state else self._initial_scalars()
-        if name not in scalars:
-            known = [*self.hyperparameters, "learning_rate", "iterations", *scalars]
-            raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} to set{nearest(name, known)}; "
-                "a subclass may declare it, and names with a leading underscore are free"
-            )
-        if self._state is None:
-            raise ValueError(f"{name} belongs to the state; call init(params) first")
-        self._state.scalars[name] = finite(value, f"{type(self).__name__}.{name}")
-
-    def _begin_schedule(self, name: str) -> None:
-        """Let a schedule that was set keep its numbers in the state, and the one before not."""
-        with self._lock:
-            assert self._state is not None
-            prefix, value = f"{name}.", self._hyper[name]
-            old = self._state.scalars
-            new = {k: v for k, v in old.items() if not k.startswith(prefix)}
-            if keeps_numbers(value):
-                new |= {prefix + k: v for k, v in value.initial_scalars().items()}
-            if new != old:
-                order = [*self._initial_scalars(), *new]
-                self._state.scalars = {k: new[k] for k in order if k in new}
-
-    def _present_scalars(self) -> Mapping[str, Scalar]:
-        return self._state.scalars if self._state else {}
-
-    def reset(self) -> None:
-        """Forget all state; the hyperparameters stay."""
-        # Annotated here and not in the class, where type checkers take them for hyperparameters.
-        self._state: State | None = None
-        self._assignment: Assignment | None = None
-        self._prepared: Prepared | None = None
-        self._first_iteration = 0
 
     # ---- the pipeline
 
@@ -337,16 +252,20 @@ class Stepping(Formula):
         assert state is not None
         assert self._assignment is not None
         values = self._values(state)
-        if norm is None:
-            norm = self._norm(values[0], gradients, prepared, unscale)
-        if norm is not None and self._refuses(norm, state.iterations):
+        size = self._measure(values, gradients, prepared, unscale, norm)
+        fixed = self._fixed()
+        last = fixed, values, size, state.iterations
+        if self._refuses(size, state.iterations):
             state.skipped += 1
+            self.__dict__["_last"] = *last, False
             return leaves
 
         def measure(step: Step) -> dict[int, list[Scalar]]:
-            return prepared.totals(step, leaves, gradients, state.slots)
+            given = self._limited([step], leaves, gradients)
+            return prepared.totals(step, leaves, given, state.slots)
 
-        steps, scalars = self._steps(values, state, self._assignment, norm, np, measure, unscale)
+        steps, scalars = self._steps(values, state, self._assignment, size, np, measure)
+        gradients = self._limited(steps, leaves, gradients)
         sweep_served = prepared.served(steps, gradients)
         gradients = prepared.apart(leaves, gradients)
         state.interrupted = True
@@ -355,4 +274,5 @@ class Stepping(Formula):
         state.slots, state.scalars = list(slots), scalars
         state.iterations += 1
         state.interrupted = False
+        self.__dict__["_last"] = *last, True
         return new

@@ -38,11 +38,14 @@ class Layout:
         Slots of stages: ``master`` or ``compensation`` (16-bit parameters only), ``average``.
     storage : {"bfloat16", "int8"} or None
         How the rule's slots are stored; None for the type of the arithmetic.
+    constraint : Constraint or None
+        What the parameters are brought back to, where that takes more than their single entries.
     """
 
     rule: Rule
     extras: tuple[str, ...] = ()
     storage: str | None = None
+    constraint: Any = None
 
     def slots(self, dtype: str) -> dict[str, str]:
         """Give the data type of each slot of a parameter of some data type."""

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ._losses import gradients_of
 from ._restore import LoadReport
 from ._typing import Array, Tree
-from .gradients import gradients_of
 
 if TYPE_CHECKING:
     import h5py

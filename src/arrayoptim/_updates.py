@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from . import _checks as checks
 from ._arrays import backend_of, is_array
+from ._clipping import clipping
+from ._losses import gradients_of
+from ._state import State
 from ._stepping import Stepping
+from ._trees import Structure
 from ._typing import Array, Scalar, Tree
-from .engines import Step, back, measure, sweep
-from .gradients import clip_norm, clip_value, global_norm, gradients_of
+from .engines import Step, back, limited, measure, sweep
+from .gradients import clip_gradient
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,27 @@ class Differentiating(Stepping):
         """
         grads, leaves, structure = gradients_of(loss, params)
         checks.gradients(grads, leaves, structure)
-        if self.clipnorm:
-            norm = global_norm(grads)
-            grads = [None if g is None else clip_norm(g, self.clipnorm, norm) for g in grads]
-        if self.clipvalue:
-            grads = [None if g is None else clip_value(g, self.clipvalue) for g in grads]
-        return structure.build(grads)
+        return structure.build(self._clipped(grads, leaves, structure))
+
+    def _clipped(
+        self, grads: Sequence[Array | None], leaves: Sequence[Array | None], structure: Structure
+    ) -> list[Array | None]:
+        """Clip gradients as a step would, before there is a state too."""
+        now = State((), (), [], dict(self._present_scalars()), self.iterations)
+        values, members = self._values(now), self._members(structure.paths)
+        frozen = self._fixed().frozen
+        counted = [None if k in frozen else g for g, k in zip(grads, members, strict=True)]
+        size = self._measure(values, counted)
+        tables = [clipping(SimpleNamespace(**values[0] | own), size, np) for own in values]
+        numbers = {
+            i: {name: v[i] if isinstance(v, list) else v for name, v in tables[k].items()}
+            for i, k in enumerate(members)
+        }
+        found = limited(numbers, self.agc_units, leaves, grads)
+        return [
+            None if g is None else clip_gradient(limit, g, numbers[i])
+            for i, (limit, g) in enumerate(zip(found, grads, strict=True))
+        ]
 
     def get_updates(self, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
         """Compute a whole step and change nothing.
@@ -96,15 +116,17 @@ class Differentiating(Stepping):
             assert self._assignment is not None
             gradients = list(self._thawed(gradients, self._assignment))
             values = self._values(state)
-            norm = self._norm(values[0], gradients)
-            if norm is not None and self._refuses(norm, state.iterations):
+            size = self._measure(values, gradients)
+            if self._refuses(size, state.iterations):
                 return [(StateTarget(self, "skipped"), state.skipped + 1)]
-            beside, given = self._beside_state(leaves), self._beside_state(gradients)
 
             def totals(step: Step) -> dict[int, list[Scalar]]:
+                given = self._beside_state(self._limited([step], leaves, gradients))
                 return measure(step, beside, given, state.slots)
 
-            steps, scalars = self._steps(values, state, self._assignment, norm, np, totals)
+            beside = self._beside_state(leaves)
+            steps, scalars = self._steps(values, state, self._assignment, size, np, totals)
+            given = self._beside_state(self._limited(steps, leaves, gradients))
             new_leaves, new_slots = beside, state.slots
             for step in steps:
                 new_leaves, new_slots = sweep(step, new_leaves, given, new_slots, in_place=False)

@@ -1,4 +1,4 @@
-"""Gradients: their norm and how it is clipped, and how they come from a loss."""
+"""Gradients: their norms, and how they are clipped."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import numpy as np
 from ._arrays import COMPLEX, COMPUTE, Backend, backend_of, is_array
 from ._norms import sum_of_squares, sum_of_values
 from ._stages import clip
-from ._trees import Structure, flatten
-from ._typing import Array, Scalar, Tree
+from ._typing import Array, Scalar
 
 _TINY = 2.0**-900
 
@@ -29,10 +28,13 @@ class Pending:
         Where on the device the norm will be.
     bound : float
         Its bound; 0 is no bound.
+    read : callable, optional
+        Waits for the device, and gives the norm.
     """
 
     norm: Any
     bound: float = 0.0
+    read: Callable[[], float] | None = None
 
 
 def clip_norm(g: Array, c: Scalar, n: Scalar) -> Array:
@@ -55,18 +57,30 @@ def clip_norm(g: Array, c: Scalar, n: Scalar) -> Array:
     return g * backend_of(g).scalar(clip_factor(n, c), backend_of(g).dtype(g), g)
 
 
-def clip_value(g: Array, c: Scalar) -> Array:
-    """Limit the entries of a gradient to ``[-c, c]``; NaN stays NaN.
+def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array:
+    """Scale a gradient and limit its entries; NaN stays NaN.
 
     The real and imaginary parts of a complex gradient are limited one by one.
+
+    Parameters
+    ----------
+    g : array
+        The gradient.
+    like : array
+        One of the data type that is wanted.
+    numbers : mapping of str to scalar
+        ``scale`` and ``bound``, see `arrayoptim._stages.clip`; nothing is done without them.
     """
     backend = backend_of(g)
-    dtype = backend.dtype(g)
+    dtype = backend.dtype(like)
     with backend.guard():
-        parts = _real(g)
-        one, bound = (backend.scalar(value, backend.dtype(parts), g) for value in (1.0, c))
-        clipped = clip(parts, one, bound, backend.xp)
-        return backend.array(backend.as_complex(clipped) if dtype in COMPLEX else clipped)
+        if "scale" in numbers:
+            parts = _real(g)
+            kind = backend.dtype(parts)
+            scale, bound = (backend.scalar(numbers[k], kind, g) for k in ("scale", "bound"))
+            parts = clip(parts, scale, bound, backend.xp)
+            g = backend.as_complex(parts) if dtype in COMPLEX else parts
+        return backend.array(backend.cast(g, dtype))
 
 
 def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
@@ -120,6 +134,33 @@ def global_norm(
     return math.sqrt(total) / scale
 
 
+def tensor_norms(
+    gradients: Sequence[Array | None], squares: Mapping[int, float] | None = None
+) -> list[Scalar | None]:
+    """Give the Euclidean norm of each gradient.
+
+    Parameters
+    ----------
+    gradients : sequence of array or None
+        The gradients.
+    squares : mapping of int to float, optional
+        Sums of squares that are known already, by the gradient's place.
+
+    Returns
+    -------
+    list of float or 0-d array or None
+        As `global_norm` gives them; None for None.
+    """
+    known = squares or {}
+
+    def norm(i: int, g: Array | None) -> Scalar | None:
+        if g is None:
+            return None
+        return global_norm([g], {0: known[i]} if i in known else None)
+
+    return [norm(i, g) for i, g in enumerate(gradients)]
+
+
 @cache
 def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
     xp = backend.xp
@@ -131,15 +172,15 @@ def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
     return backend.compile(norm)
 
 
-def scaled_norm(x: Array, xp: Any) -> Array:
-    """Give the Euclidean norm of an array of a library that compiles, as a 0-d array."""
+def scaled_norm(x: Array, xp: Any, **axes: Any) -> Array:
+    """Give the Euclidean norm of an array, or of its parts along axes, in its own precision."""
     # Without float64 the squares of 1e30 overflow, so the largest magnitude is divided out.
     if 0 in x.shape:
         return xp.zeros((), dtype=x.dtype)
-    top = xp.max(xp.abs(x))
+    top = xp.max(xp.abs(x), **axes)
     usable = (top > 0) & xp.isfinite(top)
     unit = xp.where(usable, top, xp.ones_like(top))
-    norm = unit * xp.sqrt(xp.sum(xp.square(x / unit)))
+    norm = unit * xp.sqrt(xp.sum(xp.square(x / unit), **axes))
     # Finite entries have a finite norm, if need be the largest number there is.
     return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)
 
@@ -183,113 +224,14 @@ def _all_finite(g: Array) -> bool:
     return bool(backend.xp.all(backend.xp.isfinite(_real(g))))
 
 
-def gradients_of(loss: Any, params: Tree) -> tuple[list[Array], list[Array], Structure]:
-    """Differentiate a loss.
-
-    Parameters
-    ----------
-    loss : torch.Tensor or callable
-        A torch scalar, or a function of the parameters that gives a scalar of torch, JAX or the
-        ``autograd`` package, or the pair ``(value, gradients)``, which serves every library.
-    params : tree of arrays
-        The parameters.
-
-    Returns
-    -------
-    gradients, params : list of array
-        In the order of the parameters.
-    structure : Structure
-        That of the parameters.
-
-    Raises
-    ------
-    TypeError
-        If the loss is neither, or the library has no automatic differentiation.
-    ValueError
-        If the loss does not depend on a parameter.
-    """
-    leaves, structure = flatten(params)
-    if not callable(loss):
-        return _torch_gradients(loss, leaves, structure), leaves, structure
-    names = {backend_of(x).name for x in leaves if x is not None}
-    if names == {"jax"}:
-        found = _jax_gradients(loss, params)
-    elif names == {"torch"}:
-        found = _torch_callable(loss, leaves, structure)
-    else:
-        found = _value_and_gradients(loss, params, leaves, structure)
-    if isinstance(found, list):
-        return found, leaves, structure
-    grads, other = flatten(found, "gradients")
-    if other.paths != structure.paths:
-        raise ValueError(
-            f"the loss gave gradients for {list(other.paths)}, wanted {list(structure.paths)}"
-        )
-    return grads, leaves, structure
-
-
-def _torch_gradients(loss: Any, leaves: list[Array], structure: Structure) -> list[Array]:
-    if not hasattr(loss, "requires_grad"):
-        raise TypeError(
-            f"loss: found {type(loss).__qualname__}, wanted a torch scalar, or a function of the "
-            "parameters that gives a scalar or the pair (value, gradients)"
-        )
-    if not loss.requires_grad:
-        raise ValueError("loss does not depend on any tensor that requires a gradient")
-    import torch
-
-    for path, p in zip(structure.paths, leaves, strict=True):
-        if not getattr(p, "requires_grad", False):
-            raise ValueError(f"parameter {path!r} does not require a gradient")
-    found = torch.autograd.grad(loss, leaves, allow_unused=True)
-    for path, g in zip(structure.paths, found, strict=True):
-        if g is None:
-            raise ValueError(f"the loss does not depend on parameter {path!r}")
-    return list(found)
-
-
-def _torch_callable(loss: Callable[..., Any], leaves: list[Array], structure: Structure) -> Any:
-    import torch
-
-    tracked = [x if x.requires_grad else x.detach().clone().requires_grad_() for x in leaves]
-    with torch.enable_grad():
-        value = loss(structure.build(tracked))
-    if isinstance(value, tuple):
-        return value[1]
-    return _torch_gradients(value, tracked, structure)
-
-
-def _jax_gradients(loss: Callable[..., Any], params: Tree) -> Tree:
-    import jax
-
-    if isinstance(jax.eval_shape(loss, params), tuple):
-        return loss(params)[1]
-    return jax.tree_util.tree_map(_descent, jax.grad(loss)(params))
-
-
-def _value_and_gradients(
-    loss: Callable[..., Any], params: Tree, leaves: list[Array], structure: Structure
-) -> Any:
-    value = loss(params)
-    if isinstance(value, tuple):
-        return value[1]
-    library = backend_of(leaves[0]).name
-    if any(not isinstance(x, np.ndarray) for x in leaves):
-        raise TypeError(
-            f"{library} arrays have no automatic differentiation; let the loss return "
-            "(value, gradients)"
-        )
-    try:
-        import autograd
-    except ModuleNotFoundError:
-        raise TypeError(
-            "differentiating a NumPy loss needs the autograd package (pip install autograd), or "
-            "let the loss return (value, gradients)"
-        ) from None
-    found: list[Array] = autograd.grad(lambda xs: loss(structure.build(xs)))(leaves)
-    return [_descent(g) for g in found]
-
-
-def _descent(g: Array) -> Array:
-    # JAX and autograd give the conjugate of the direction that torch gives and rules step along.
-    return backend_of(g).xp.conj(g) if backend_of(g).dtype(g) in COMPLEX else g
+def count_nonfinite(gradients: Sequence[Array | None]) -> int:
+    """Count infinite and NaN entries; a complex one counts for each of its parts."""
+    total = 0
+    for g in gradients:
+        if g is not None:
+            backend, xp = backend_of(g), backend_of(g).xp
+            with backend.guard():
+                x = backend.cast(_real(g), "float64")
+                one = xp.ones_like(x)
+                total += int(xp.sum(xp.where(xp.isfinite(x), 0.0 * one, one)))
+    return total

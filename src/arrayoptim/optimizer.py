@@ -30,12 +30,27 @@ class Optimizer(Persistent, Functional, Differentiating, Averaging, Surface):
         Bound on the Euclidean norm of all gradients together, as in Keras 2; 0 or None for none.
     clipvalue : float in [0, inf], optional
         Bound on the magnitude of each entry of a gradient, after `clipnorm`; 0 or None for none.
+    clipnorm_per_tensor : float in [0, inf], optional
+        Bound on the norm of each gradient, after `clipnorm`, as Keras 3's ``clipnorm``; 0 or None
+        for none.
+    agc : float in [0, inf], optional
+        Adaptive gradient clipping: bound on the norm of a unit's gradient, in multiples of the
+        unit's own norm; 0 or None for none.
+    agc_units : {"last", "first", "tensor"}
+        Which axis counts the units of `agc`: the last, as for kernels of Keras and JAX, the first,
+        as for weights of torch; or each tensor is one.
     weight_decay : float in [0, inf) or schedule, optional
         Decoupled weight decay: a step first takes ``lr`` times this share of the parameter.
+    peak_lr : float in (0, inf), optional
+        The learning rate at its peak. Where it is given weight decay is fully decoupled: a step
+        takes ``lr / peak_lr`` times `weight_decay`.
     l2 : float in [0, inf) or schedule, optional
         Coupled weight decay: this times the parameter is added to the clipped gradient.
     exclude : str or sequence of str
         Patterns of the paths of parameters that neither decay touches, as for file names.
+    constraint : Constraint, str or dict, optional
+        What parameters are brought back to after the step: one of `constraints`, its name or its
+        configuration.
     groups : sequence of Group
         Parameters with settings of their own, each described by `group`.
     ema_momentum : float in [0, 1) or schedule, optional

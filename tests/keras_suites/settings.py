@@ -76,8 +76,28 @@ def test_configurations_of_keras_are_read() -> None:
     optimizer = ao.keras.Adam.from_config(config)
     assert optimizer.beta_1 == 0.5 and optimizer.clipnorm == 2.0 and optimizer.use_ema
     config = keras.optimizers.Adam(clipnorm=1.0).get_config()
-    with pytest.warns(UserWarning, match="clips each tensor by its own norm"):
-        ao.keras.Adam.from_config(config)
+    assert ao.keras.Adam.from_config(config).clipnorm_per_tensor == 1.0
+    config = keras.optimizers.Adam(loss_scale_factor=8.0, epsilon=1e-3).get_config()
+    assert ao.keras.Adam.from_config(config).loss_scale_factor == 8.0
+    config = keras.optimizers.RMSprop(epsilon=1e-3).get_config()
+    with pytest.warns(UserWarning, match="inside the root"):
+        ao.keras.RMSprop.from_config(config)
+
+
+def test_clipnorm_of_keras_3_means_the_same() -> None:
+    mine, theirs = variables(), variables()
+    other = keras.optimizers.SGD(learning_rate=1.0, clipnorm=0.5)
+    train(ao.keras.SGD.from_config(other.get_config()), mine, range(3))
+    train(other, theirs, range(3))
+    close(host(mine), host(theirs), 1e-5)
+
+
+def test_constraints_survive() -> None:
+    groups = [ao.group("bias", constraint=ao.constraints.Box(-1.0, 1.0))]
+    optimizer = make("SGD", constraint=ao.constraints.MaxNorm(2.0, axis=[0, 1]), groups=groups)
+    config = json.loads(json.dumps(keras.optimizers.serialize(optimizer)))
+    again = keras.optimizers.deserialize(config)
+    assert again.constraint == optimizer.constraint and again.get_config() == optimizer.get_config()
 
 
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [

@@ -34,8 +34,19 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
+STAGES: list[dict[str, Any]] = [
+    {"clipnorm": 3.0, "clipnorm_per_tensor": 0.5, "agc": 0.25, "weight_decay": 0.1, "peak_lr": 1.0},
+    {"constraint": "nonneg", "groups": [ao.group("bias", constraint=ao.constraints.MaxNorm(0.5))]},
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "hyper"), [*CASES, *((name, options) for name in NAMES for options in OPTIONS)]
+    ("name", "hyper"),
+    [
+        *CASES,
+        *((name, options) for name in NAMES for options in OPTIONS),
+        *(("Adam", options) for options in STAGES),
+    ],
 )
 def test_numbers_are_those_of_numpy(name: str, hyper: dict[str, Any]) -> None:
     values, hyper = variables(), {"lr": RATE, **hyper}

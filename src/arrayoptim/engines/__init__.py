@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ._offload_host import back, hosted
+from ._units import limited
 from .array import Step, measure, sweep
 from .choice import MODES, Prepared, engine
 
-__all__ = ["MODES", "Prepared", "Step", "back", "engine", "hosted", "measure", "sweep"]
+__all__ = ["MODES", "Prepared", "Step", "back", "engine", "hosted", "limited", "measure", "sweep"]

@@ -18,6 +18,7 @@ STAGES = {
     "couple": ("l2",),
     "decay": ("amount",),
     "caution": ("boost",),
+    "box": ("floor", "ceiling"),
     "average": ("keep", "new"),
 }
 """Parts of a sweep besides the rule, each compiled in only where used, and their scalars."""
@@ -37,6 +38,7 @@ _BEFORE = {
     "couple": "g = couple(g, p, l2, xp)",
     "decay": "p = decay(p, amount, xp)",
 }
+_CONSTRAIN = {"box": "p = box(p, floor, ceiling, xp)"}
 _AFTER = {
     "master": "store_master(a_master, i, p)",
     "kahan": "store_compensation(a_compensation, i, remainder(p, stored_p(p), xp))",
@@ -84,6 +86,7 @@ def sweep_program(
         *_turn(rule, slots, named),
         *_carry_out(rule, slots, named),
         *(["p = caution(q, p, g, boost, xp)"] if rule.masked else []),
+        *(_CONSTRAIN[stage] for stage in used if stage in _CONSTRAIN),
         "store_p(a_p, i, p)",
         *(line for name in slots for line in _store(name, coded, stochastic)),
         *(_AFTER[stage] for stage in used if stage in _AFTER),

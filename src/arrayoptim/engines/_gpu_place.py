@@ -171,6 +171,11 @@ class Place:
         with self._active():
             return self._passed(grads).result
 
+    def read(self, norm: Table) -> float:
+        """Wait for the device, and give a norm that was left on it."""
+        with self._active():
+            return float(self._device.read(norm)[0])
+
     def sums(self, grads: Sequence[Array | None]) -> Numbers:
         """Give the sum of squares of each gradient, which waits for the device.
 

@@ -41,6 +41,7 @@ _BEFORE = {
     "couple": "stage_couple(g, p, c.l2_, g);",
     "decay": "stage_decay(p, c.amount_, p);",
 }
+_CONSTRAIN = {"box": "stage_box(p, c.floor_, c.ceiling_, p);"}
 _AFTER = {
     "master": "master = p;",
     "kahan": "stage_remainder(p, (real)widened(q_p.x[k]), compensation);",
@@ -224,6 +225,7 @@ def _element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str
         *before(rule, stages, streams),
         *carried_out(rule),
         *(["stage_caution(q, p, g, c.boost_, p);"] * rule.masked),
+        *(_CONSTRAIN[stage] for stage in stages if stage in _CONSTRAIN),
         "narrow(p, q_p.x[k]);",
         *(_AFTER[stage] for stage in stages if stage in _AFTER),
         *(f"narrow({name}, q_{name}.x[k]);" for name, _ in streams[2:]),

@@ -34,8 +34,9 @@ class Step:
         The update rule, and the slots of the parameters.
     values : dict of str to dict
         For each type of arithmetic the rule's coefficients by name, and those of the stages that
-        the step has: ``scale`` and ``bound``, ``l2``, ``amount`` of decay, ``keep`` and ``new`` of
-        the average. A list holds one number for each parameter of the tree.
+        the step has: ``scale`` and ``bound``, ``l2``, ``amount`` of decay, ``floor`` and
+        ``ceiling``, ``keep`` and ``new`` of the average; and ``units`` of adaptive clipping, which
+        comes before. A list holds one number for each parameter of the tree.
     seed : int or None
         The seed of the step where slots are rounded by chance.
     places : sequence of int
@@ -54,6 +55,10 @@ class Step:
     def own(self, compute: str, i: int) -> dict[str, Scalar]:
         """Give the numbers that the array at one place has for itself."""
         return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, list)}
+
+    def numbers(self, compute: str, i: int) -> dict[str, Scalar]:
+        """Give all numbers that the array at one place has."""
+        return self.shared(compute) | self.own(compute, i)
 
 
 def sweep(
@@ -246,6 +251,7 @@ def _update(
 
     begun = _begun(layout, backend, scalars, p, g, slots)
     x, *state = _carried_out(rule, backend, begun, scalars, numbers, p)
+    x = _constrained(layout, x, scalars, xp)
     # A slot that is the parameter or the gradient itself wants memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
     result = narrow(x, stored)
@@ -299,6 +305,13 @@ def _before(x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> tu
     if "amount" in scalars:
         x = stages.decay(x, scalars["amount"], xp)
     return x, y
+
+
+def _constrained(layout: Layout, x: Array, scalars: dict[str, Scalar], xp: Namespace) -> Array:
+    """Bring the new parameter back to where it has to be."""
+    if "floor" in scalars:
+        x = stages.box(x, scalars["floor"], scalars["ceiling"], xp)
+    return x if layout.constraint is None else layout.constraint.applied(x, xp)
 
 
 def _widened(backend: Backend, x: Array, compute: str) -> Array:

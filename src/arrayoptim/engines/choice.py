@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from time import perf_counter
 from typing import Any
@@ -167,7 +168,7 @@ class Prepared:
             return None
         (((name, _), served),) = self._plans.items()
         table = served.plan.norm(served.take(grads)) if name == "gpu" else None
-        return None if table is None else Pending(table)
+        return None if table is None else Pending(table, read=partial(served.plan.read, table))
 
     def totals(
         self,
@@ -278,6 +279,8 @@ def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, 
     backend = backend_of(p)
     if not backend.writable(p):
         return None, f"{backend.name} arrays of this kind cannot be written"
+    if layout.constraint is not None:
+        return None, f"{layout.constraint!r} goes by norms of the new parameter"
     from ._gpu_arrays import library_of
 
     fused = mode() if mode() in FUSED else "cpu" if library_of(p) is None else "gpu"

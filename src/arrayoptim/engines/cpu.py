@@ -195,7 +195,7 @@ class Plan:
             For each type of arithmetic (``"float32"``, ``"float64"``) the rule's coefficients by
             name: numbers, or one-dimensional arrays with one number for each parameter. Also,
             where that stage is wanted: ``scale`` and ``bound``, ``l2``, ``amount`` of decay,
-            ``keep`` and ``new`` of the average.
+            ``floor`` and ``ceiling``, ``keep`` and ``new`` of the average.
         seed : int, optional
             From `arrayoptim._rounding.step_seed`, where slots of less than 32 bits are to be
             rounded by chance.

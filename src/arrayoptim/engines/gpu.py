@@ -225,6 +225,10 @@ class Plan:
         ((portion, mine),) = self._shared(grads)
         return portion.norm(mine)
 
+    def read(self, norm: Table) -> float:
+        """Wait for the device, and give the norm that `norm` left there last."""
+        return self._portions[0].read(norm)
+
     def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], None]:
         """Read the gradients once, and wait for the devices.
 

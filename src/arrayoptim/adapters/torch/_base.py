@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..._report import StepReport
 from ..._typing import Scalar
 from ...optimizer import Optimizer
 from ._entries import Entry
@@ -141,6 +142,11 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params = [p for p in group["params"] if held.get(p)]
             part.fit(params, list(map(local, params)), held)
         super().__setstate__(state)
+
+    @property
+    def last_step(self) -> list[StepReport | None]:
+        """What the last step has done for each parameter group; see `Optimizer.last_step`."""
+        return [part.core.last_step for part in self._parts]
 
     # ---- one step
 

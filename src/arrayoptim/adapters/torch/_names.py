@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..._registry import ALIASES
+from ..._registry import ALIASES, describe
 from ...optimizer import Optimizer
 
 IGNORED = ("foreach", "fused")
@@ -88,7 +88,8 @@ class Spelling:
                 row = list(found.get(key, defaults[key]))
                 row[place] = value
                 value = tuple(row)
-            found[key] = tuple(value) if isinstance(value, list) else value
+            # What stands in a group is pickled, and loaded where only plain values are.
+            found[key] = tuple(value) if isinstance(value, list) else describe(value)
         return found
 
     def plain(self, group: Mapping[str, Any]) -> Settings:
@@ -110,7 +111,8 @@ class Spelling:
                 )
             found |= {name: _number(value) for name, value in zip(names, row, strict=True)}
         for name, value in found.items():
-            if callable(value) or isinstance(value, Mapping):
+            number = self.core.hyperparameters[name].numeric
+            if callable(value) or (number and isinstance(value, Mapping)):
                 raise TypeError(
                     f"{self.core.__name__}.{name}: found the schedule {value!r}; give a number and "
                     "let a scheduler of torch.optim.lr_scheduler, such as LambdaLR, change it"
@@ -126,6 +128,7 @@ class Spelling:
 
     def keyed(self, values: Mapping[str, Any]) -> Settings:
         """Give hyperparameters by name under the keys of a group."""
+        values = {name: describe(value) for name, value in values.items()}
         return {
             key: tuple(values[name] for name in names) if len(names) > 1 else values[names[0]]
             for key, names in self.keys.items()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ... import _checks as checks
+from ..._storage import Layout
 from ..._trees import Structure
 from ..._typing import Scalar
 from ._entries import COUNTERS, Entry, faults_of, refuse_otherwise_shared_out, slots_of
@@ -154,7 +155,7 @@ class Part:
                 )
             numbers = own or numbers
             held.append(slots_of(found, layout.slots(leaf.dtype)))
-            self._refuse_unshardable(p, leaf.path, layout.rule.kind)
+            self._refuse_unshardable(p, leaf.path, layout)
         return structure, held, numbers
 
     def paths(self) -> dict[int, str]:
@@ -237,14 +238,19 @@ class Part:
                 if not self.core.hyperparameters[name].numeric:
                     self.params = []  # what the state holds may be different now
 
-    def _refuse_unshardable(self, p: Tensor, path: str, kind: str) -> None:
+    def _refuse_unshardable(self, p: Tensor, path: str, layout: Layout) -> None:
         if not is_shared_out(p) or all(placement.is_replicate() for placement in p.placements):
             return
         name = self.spelling.core.__name__
-        if kind != "elementwise":
+        words = ("clipnorm_per_tensor", "agc")
+        whole = [word for word in words if getattr(self.core, word) is not None]
+        whole += ["constraint"] * (layout.constraint is not None)
+        if layout.rule.kind != "elementwise" or whole:
+            with_ = f" with {', '.join(whole)}" if whole else ""
             raise ValueError(
-                f"{name} steps each array as a whole; of parameter {path!r} a process holds only a "
-                f"part ({p.placements}). Use it where parameters are replicated, as under DDP"
+                f"{name}{with_} steps each array as a whole; of parameter {path!r} a process holds "
+                f"only a part ({p.placements}). Use it where parameters are replicated, as under "
+                "DDP"
             )
         if self.core.state_dtype == "int8":
             raise ValueError(

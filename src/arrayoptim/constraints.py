@@ -1,0 +1,321 @@
+"""Constraints: what the parameters are brought back to after each step, as in Keras 2.
+
+Examples
+--------
+>>> import numpy as np
+>>> import arrayoptim as ao
+>>> opt = ao.SGD(lr=1.0, constraint=ao.constraints.NonNeg())
+>>> opt.apply(np.array([1.0, -1.0]), np.array([0.5, 0.5]))
+array([0. , 1.5])
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from ._declared import Declared
+from ._fields import Field, number
+from ._hyper import Hyper
+from ._registry import CONSTRAINTS, Class, revive
+from ._typing import Array, Namespace
+
+__all__ = [
+    "Box",
+    "Constraint",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "get",
+    "max_norm",
+    "min_max_norm",
+    "names",
+    "non_neg",
+    "nonneg",
+    "register",
+    "unit_norm",
+]
+
+EPSILON = 1e-7
+"""What Keras 2 adds to the norms that it divides by, ``K.epsilon()``."""
+
+
+class _Axes(Field):
+    """One axis or several."""
+
+    @property
+    def wanted(self) -> str:
+        """The values allowed, in words."""
+        return "a whole number, or a list of them"
+
+    def checked(self, value: Any, owner: type[Any]) -> int | tuple[int, ...]:
+        """Give one number, or a tuple of them."""
+        if isinstance(value, list | tuple):
+            axes = tuple(int(self._number(each, owner.__name__)) for each in value)
+            if not axes or len(set(axes)) < len(axes):
+                raise ValueError(f"{owner.__name__}.{self.name} must be {self.wanted}: {value!r}")
+            return axes
+        return int(self._number(value, owner.__name__))
+
+    def to_config(self, value: int | tuple[int, ...]) -> int | list[int]:
+        """Give a list where there are several."""
+        return value if isinstance(value, int) else list(value)
+
+
+def _axes() -> Any:
+    return _Axes(0, "(-inf, inf)", "Axis or axes that a norm goes over.", integer=True)
+
+
+class Constraint(Declared, ABC):
+    """Base of the constraints: functions of a parameter that know their configuration.
+
+    A subclass declares its arguments with `number` in its body, as a schedule does, and computes
+    `applied`. With the decorator `register` it is saved and found by its name. A constraint does
+    not change.
+    """
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The smallest and the largest entry, where nothing else is wanted; None otherwise."""
+        return None
+
+    @abstractmethod
+    def applied(self, p: Array, xp: Namespace) -> Array:
+        """Give the parameter as it has to be.
+
+        Parameters
+        ----------
+        p : array
+            The parameter, in the type of the arithmetic; it may be a compiler's stand-in.
+        xp : module
+            Array functions of its library.
+        """
+
+    def require(self, ndim: int, what: str) -> None:
+        """Refuse a parameter of that many axes where it has no such axis.
+
+        Raises
+        ------
+        ValueError
+            If it lacks one.
+        """
+        axis = self._hyper.get("axis")
+        for each in (axis,) if isinstance(axis, int) else axis or ():
+            if not -ndim <= each < ndim:
+                raise ValueError(f"{what} has {ndim} axes; {self!r} wants axis {each}")
+
+    def _set(self, values: dict[str, Any]) -> None:
+        super()._set(values)
+        self._made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change: engines keep what they have made for it."""
+        if "_made" in vars(self):
+            raise AttributeError(f"{type(self).__name__} cannot be changed; make another one")
+        super().__setattr__(name, value)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other asks for the same."""
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        """Give a number that equal constraints share."""
+        return hash((type(self), *self._hyper.values()))
+
+
+def register(cls: Class) -> Class:
+    """Make a constraint class known by its name, so that configurations and files hold it.
+
+    Parameters
+    ----------
+    cls : type
+        A subclass of `Constraint`.
+
+    Returns
+    -------
+    type
+        The same class, so that this serves as a decorator.
+
+    Raises
+    ------
+    TypeError
+        If it is no such class.
+    ValueError
+        If another class of that name, in any case, is registered.
+    """
+    if not issubclass(cls, Constraint):
+        raise TypeError(f"found {cls.__name__}, wanted a subclass of Constraint")
+    return CONSTRAINTS.register(cls)
+
+
+@register
+class NonNeg(Constraint):
+    """No entry below zero."""
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Zero and infinity."""
+        return 0.0, math.inf
+
+    def applied(self, p: Array, xp: Namespace) -> Array:
+        """Give the parameter with zeros where it is negative."""
+        return xp.maximum(p, xp.zeros_like(p))
+
+
+@register
+class Box(Constraint):
+    """Every entry between two bounds.
+
+    Parameters
+    ----------
+    low, high : float
+        The bounds, rounded to the parameter's type.
+    """
+
+    low: Any = number("Smallest entry.", "[-inf, inf]", default=-math.inf)
+    high: Any = number("Largest entry.", "[-inf, inf]", default=math.inf)
+
+    def _set(self, values: dict[str, Any]) -> None:
+        super()._set(values)
+        if self.low > self.high:
+            raise ValueError(f"Box: found low={self.low} and high={self.high}, wanted low <= high")
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The bounds."""
+        return self.low, self.high
+
+    def applied(self, p: Array, xp: Namespace) -> Array:
+        """Give the parameter, limited."""
+        one = xp.ones_like(p)
+        return xp.minimum(xp.maximum(p, self.low * one), self.high * one)
+
+
+@register
+class MinMaxNorm(Constraint):
+    """Euclidean norms within bounds, or on their way there.
+
+    Parameters
+    ----------
+    min_value, max_value : float in [0, inf]
+        The bounds of the norms.
+    rate : float in [0, 1]
+        How much of the way to the nearest bound is gone at a step.
+    axis : int or list of int
+        The axis or axes that each norm goes over: 0 for the incoming weights of a dense kernel of
+        Keras, ``[0, 1, 2]`` for those of a convolution.
+    """
+
+    min_value: Any = number("Smallest norm.", "[0, inf]", default=0.0)
+    max_value: Any = number("Largest norm.", "[0, inf]", default=1.0)
+    rate: Any = number("Part of the way that is gone.", "[0, 1]", default=1.0)
+    axis: Any = _axes()
+
+    def applied(self, p: Array, xp: Namespace) -> Array:
+        """Give the parameter, scaled."""
+        norms, one = _norms(p, self.axis, xp)
+        wanted = xp.minimum(xp.maximum(norms, self.min_value * one), self.max_value * one)
+        wanted = self.rate * wanted + (1.0 - self.rate) * norms
+        return p * (wanted / (EPSILON + norms))
+
+
+@register
+class MaxNorm(Constraint):
+    """Euclidean norms up to a bound.
+
+    Parameters
+    ----------
+    max_value : float in [0, inf]
+        The largest norm.
+    axis : int or list of int
+        The axis or axes that each norm goes over; see `MinMaxNorm`.
+    """
+
+    max_value: Any = number("Largest norm.", "[0, inf]", default=2.0)
+    axis: Any = _axes()
+
+    def applied(self, p: Array, xp: Namespace) -> Array:
+        """Give the parameter, scaled where it is too large."""
+        norms, one = _norms(p, self.axis, xp)
+        return p * (xp.minimum(norms, self.max_value * one) / (EPSILON + norms))
+
+
+@register
+class UnitNorm(Constraint):
+    """Euclidean norms of one.
+
+    Parameters
+    ----------
+    axis : int or list of int
+        The axis or axes that each norm goes over; see `MinMaxNorm`.
+    """
+
+    axis: Any = _axes()
+
+    def applied(self, p: Array, xp: Namespace) -> Array:
+        """Give the parameter over its norms."""
+        norms, _ = _norms(p, self.axis, xp)
+        return p / (EPSILON + norms)
+
+
+def _norms(p: Array, axis: int | tuple[int, ...], xp: Namespace) -> tuple[Array, Array]:
+    norms = xp.sqrt(xp.sum(xp.square(p), axis=axis, keepdims=True))
+    return norms, xp.ones_like(norms)
+
+
+max_norm, min_max_norm, unit_norm = MaxNorm, MinMaxNorm, UnitNorm
+non_neg = nonneg = NonNeg
+
+
+def names() -> list[str]:
+    """Give the names of all registered constraints, in alphabetical order."""
+    return CONSTRAINTS.names()
+
+
+def get(identifier: Any) -> Constraint | None:
+    """Give a constraint.
+
+    Parameters
+    ----------
+    identifier : Constraint, str, dict or None
+        A constraint; its name, with or without underscores; or its configuration, also Keras 2's:
+        ``{"class_name": ..., "config": {...}}``.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    ValueError
+        If the class is unknown, or a value is outside its interval.
+    """
+    found = identifier
+    if isinstance(found, str):
+        found = CONSTRAINTS.lookup(found.replace("_", ""))()
+    if isinstance(found, Mapping):
+        found = revive(found, "constraints.get", CONSTRAINTS)
+    if found is not None and not isinstance(found, Constraint):
+        raise TypeError(f"found {identifier!r}, wanted a constraint, its name or its configuration")
+    return found
+
+
+class Constrained(Hyper):
+    """The hyperparameter that holds a constraint."""
+
+    per_group = True
+
+    @property
+    def wanted(self) -> str:
+        """The values allowed, in words."""
+        return "a constraint, its name or its configuration, or None"
+
+    def checked(self, value: Any, owner: type[Any]) -> Constraint | None:
+        """Give the constraint."""
+        try:
+            return get(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"{owner.__name__}.{self.name} must be {self.wanted}: {error}"
+            ) from None
