@@ -29,6 +29,7 @@ INHERITED: dict[str, dict[str, Any]] = {
     "exclude": {"exclude": "bias", "weight_decay": 0.1},
     "groups": {"groups": [ao.group("bias", lr=0.1)]},
     "ema_momentum": {"ema_momentum": 0.9},
+    "preset": {"preset": None},
     "name": {"name": "mine"},
     "nonfinite": {"nonfinite": "skip"},
     "master": {"master": False},

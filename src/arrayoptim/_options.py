@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ._declared import Declared
 from ._groups import Groups, matches, require_matches
 from ._hyper import hyper
+from ._presets import PRESETS, Preset
 from ._rule import Rule
 from ._storage import Layout
 from ._typing import Namespace, Scalar
@@ -21,6 +22,9 @@ from .gradients import clip_factor
 
 class Options(Declared):
     """The hyperparameters that every optimizer takes, by keyword."""
+
+    presets: ClassVar[dict[str, str]] = {}
+    """The form of the update for each preset that the class has; empty for the one without."""
 
     clipnorm: Any = hyper(
         default=None,
@@ -62,6 +66,12 @@ class Options(Declared):
         interval="[0, 1)",
         kw_only=True,
         doc="Decay rate of a moving average of the parameters, kept as another slot.",
+    )
+    preset: Any = Preset(
+        default=None,
+        choices=PRESETS,
+        keyword=True,
+        doc="Whose formula is computed, where it is another; hyperparameters stay as they are.",
     )
     name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
     nonfinite: str = hyper(
@@ -105,6 +115,12 @@ class Options(Declared):
         kw_only=True,
         doc="Threads of the CPU engine; as many as Numba uses if None.",
     )
+
+    @property
+    def form(self) -> str:
+        """The form of the update that the preset asks for; empty for the one without a preset."""
+        preset = self._hyper["preset"]
+        return self.presets[preset] if preset else ""
 
     def _layout(self, rule: Rule) -> Layout:
         """Say which slots parameters have, the rule's and those of stages."""

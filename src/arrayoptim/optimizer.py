@@ -40,6 +40,9 @@ class Optimizer(Persistent, Functional, Differentiating, Averaging, Surface):
         Parameters with settings of their own, each described by `group`.
     ema_momentum : float in [0, 1) or schedule, optional
         Decay rate of a moving average of the parameters, which `averages` gives; one more slot.
+    preset : {"keras2", "keras3", "optax", "paper", "torch"}, optional
+        Whose formula is computed. It changes the formula alone: hyperparameters keep the names,
+        meanings and defaults that they have here. A class has those that its page names.
     name : str, optional
         A name of the caller's choice.
     nonfinite : {"ignore", "raise", "skip"}
