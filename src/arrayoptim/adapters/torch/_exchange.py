@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import torch
 
 from ..._arrays import backend_of
 from ..._restore import LoadReport
-from ..._trees import Structure, flatten
 from ..._typing import Array, Tree
 from ...optimizer import Optimizer
 from ...persistence import Record
+from .._order import in_order
 from ._classes import class_of
 from ._native import their_group
 from ._pairs import SCALARS, TABLE, Native, Settings, derived
@@ -76,9 +76,8 @@ def load_state(
     array([1., 1.], dtype=float32)
     """
     pair = _pair_of(optimizer, "load_state")
-    leaves, structure = flatten(params)
-    groups = _groups_of(state_dict)
-    paths = _paths(groups, params, leaves, structure)
+    held, groups = in_order(params), _groups_of(state_dict)
+    paths = _paths(groups, params, held)
     built = optimizer.built
     preset = optimizer.preset
     record = Record("torch", None, {}, _steps(state_dict), {}, {}, {}, origin="the state of torch")
@@ -86,7 +85,6 @@ def load_state(
         record.config = _settings(pair, type(optimizer).__name__, groups)
     elif any(group.get("maximize") for group in groups):
         raise ValueError("load_state: found maximize=True, which nothing here does")
-    held = dict(zip(structure.paths, leaves, strict=True))
     for group in groups:
         for i in group["params"]:
             theirs = state_dict["state"].get(i) or {}
@@ -137,8 +135,7 @@ def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
     if optimizer.groups:
         raise ValueError(f"export_state: {optimizer!r} has groups, which torch has otherwise")
     record = optimizer._record()
-    leaves, structure = flatten(params)
-    paths = _in_order(params, leaves, structure)
+    paths = list(in_order(params))
     now = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
     ours = class_of(type(optimizer)).spelling.keyed(now) | {"maximize": False}
     name = type(optimizer).__name__
@@ -191,38 +188,21 @@ def _groups_of(state_dict: Any) -> list[dict[str, Any]]:
     return list(state_dict["param_groups"])
 
 
-def _in_order(params: Tree, leaves: Sequence[Array], structure: Structure) -> list[str]:
-    """Give the paths in the order in which the containers have the parameters."""
-    paths = {id(x): path for x, path in zip(leaves, structure.paths, strict=True)}
-    return [paths[id(x)] for x in _leaves(params) if x is not None]
-
-
-def _leaves(tree: Tree) -> Iterator[Any]:
-    if isinstance(tree, Mapping):
-        tree = list(tree.values())
-    if isinstance(tree, list | tuple):
-        for each in tree:
-            yield from _leaves(each)
-    else:
-        yield tree
-
-
 def _paths(
-    groups: Sequence[Mapping[str, Any]], params: Tree, leaves: Sequence[Array], structure: Structure
+    groups: Sequence[Mapping[str, Any]], params: Tree, held: Mapping[str, Array]
 ) -> dict[int, str]:
     """Give the path of each of torch's numbers of parameters."""
     numbers = [i for group in groups for i in group["params"]]
-    order = _in_order(params, leaves, structure)
-    if len(order) != len(numbers):
+    if len(held) != len(numbers):
         raise ValueError(
-            f"load_state: found the state of {len(numbers)} parameters, wanted {len(order)}: "
-            f"{', '.join(order)}"
+            f"load_state: found the state of {len(numbers)} parameters, wanted {len(held)}: "
+            f"{', '.join(held)}"
         )
     names = [str(name) for group in groups for name in group.get("param_names", ())]
     if isinstance(params, Mapping) and len(names) == len(numbers) and set(names) == set(params):
-        paths = {id(x): path for x, path in zip(leaves, structure.paths, strict=True)}
+        paths = {id(x): path for path, x in held.items()}
         return {i: paths[id(params[name])] for i, name in zip(numbers, names, strict=True)}
-    return dict(zip(numbers, order, strict=True))
+    return dict(zip(numbers, held, strict=True))
 
 
 # ---- from torch
