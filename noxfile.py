@@ -153,9 +153,9 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=FULL)
 def peers(session: nox.Session) -> None:
-    """Record anew what other packages compute, into ``tests/golden_peers``."""
-    session.install(TORCH, "jax", "keras", "numpy", "optax", "pytorch_optimizer", "schedulefree")
-    session.install("dog-optimizer", "prodigyopt", "timm")
+    """Record anew what other packages compute, into ``tests/golden_peers``; and the parity."""
+    packages = ["jax", "keras", "numpy", "optax", "pytorch_optimizer", "schedulefree"]
+    session.install("-e", ".", TORCH, *packages, "dog-optimizer", "prodigyopt", "timm")
     env = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
     for script in sorted(Path("tests/golden_peers").glob("*.py")):
         session.run("python", str(script), env=env)

@@ -69,6 +69,19 @@ def slots(cls: type[ao.Optimizer]) -> str:
     return table(["rule", "slots"], rows) + "\n" + note
 
 
+def presets(cls: type[ao.Optimizer]) -> str:
+    """Return the table of whose formulas a class computes."""
+    if not cls.presets:
+        return "This optimizer has no presets.\n"
+    own = cls().rule
+    rows = []
+    for preset, form in cls.presets.items():
+        rule = cls(preset=preset).rule
+        told = f"that of ``{rule.name}``" if rule is not own else "another, which the notes give"
+        rows.append([f"``{preset!r}``", told if form else "the same as without a preset"])
+    return table(["preset", "formula"], rows) + "\nSee :doc:`../../parity`.\n"
+
+
 def page(cls: type[ao.Optimizer]) -> str:
     """Return the page of one optimizer."""
     sources = [code(inspect.getsource(rule.function)) for rule in rules(cls)]
@@ -77,6 +90,8 @@ def page(cls: type[ao.Optimizer]) -> str:
         f".. autoclass:: arrayoptim.{cls.__name__}\n   :no-members:\n",
         heading("Hyperparameters", "-"),
         hyperparameters(cls),
+        heading("Presets", "-"),
+        presets(cls),
         heading("State", "-"),
         slots(cls),
         heading("Update rule", "-"),

@@ -50,7 +50,20 @@ def variants(name: str) -> list[dict[str, Any]]:
         {key: not hyper.default} for key, hyper in own.items() if isinstance(hyper.default, bool)
     ]
     off = [{key: EXTRA[key]} for key, hyper in own.items() if key in EXTRA and not hyper.default]
-    return [{}, *flags, *off]
+    found: list[dict[str, Any]] = [{}, *flags, *off]
+    return found + [kwargs for preset in forms(name) for kwargs in _reaching(name, preset, found)]
+
+
+def forms(name: str) -> list[str]:
+    """Return one preset for each form of a class that is not the one without a preset."""
+    return list({form: preset for preset, form in cls_of(name).presets.items() if form}.values())
+
+
+def _reaching(name: str, preset: str, known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the preset by itself, and with what else reaches further rules."""
+    reached = {make(name, **kwargs).rule for kwargs in known}
+    found = [{**kwargs, "preset": preset} for kwargs in known]
+    return [kw for kw in found if kw == found[0] or make(name, **kw).rule not in reached]
 
 
 USUAL = ("SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam", "LAMB", "AdamW")

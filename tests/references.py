@@ -13,6 +13,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+import preset_references as by
+
 Steps = Iterator[tuple[float, tuple[float, ...]]]
 WholeSteps = Iterator[tuple[list[float], tuple[list[float], ...]]]
 """Of a reference whose step of one number depends on all numbers of the tensor."""
@@ -597,12 +599,22 @@ def signum(p: float, grads: Sequence[float], *, lr: float, momentum: float) -> S
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference with the hyperparameters to try it with."""
+    """A reference with the hyperparameters to try it with, and the preset whose formula it is."""
 
     steps: Callable[..., Any]
     hyper: dict[str, st.SearchStrategy[Any]]
     whole: bool = False
     tolerance: float = 1e-12
+    preset: str | None = None
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What the optimizer is told, and the reference knows."""
+        return {"preset": self.preset} if self.preset else {}
+
+    def __str__(self) -> str:
+        """Give a short name."""
+        return "-".join([*self.hyper, *self.words.values()])
 
 
 def _within(low: float, high: float) -> st.SearchStrategy[float]:
@@ -639,11 +651,15 @@ _FREE = {
     "weight_decay": st.one_of(st.just(0.0), _within(1e-3, 0.5)),
 }
 _SHARE = _within(0.1, 0.99)
+_ON = st.just(True)
 
 REFERENCES: dict[str, list[Reference]] = {
     "SGD": [
         Reference(sgd, _of("lr", "decay", "momentum", nesterov=st.booleans())),
         Reference(sgd, _of("lr", "decay", "momentum", nesterov=st.booleans(), **_RAMP)),
+        Reference(
+            by.sgd_buffer, _of("lr", "decay", "momentum", nesterov=st.booleans()), preset="torch"
+        ),
     ],
     "RMSprop": [
         Reference(rmsprop, _of("lr", "decay", "rho", "epsilon")),
@@ -651,16 +667,52 @@ REFERENCES: dict[str, list[Reference]] = {
         Reference(
             rmsprop, _of("lr", "decay", "rho", "epsilon", "momentum", centered=st.just(True))
         ),
+        Reference(by.rmsprop_inside, _of("lr", "rho", "epsilon"), preset="keras3"),
+        Reference(by.rmsprop_inside, _of("lr", "rho", "epsilon", "momentum"), preset="optax"),
+        Reference(by.rmsprop_inside, _of("lr", "rho", "epsilon", centered=_ON), preset="optax"),
+        Reference(
+            by.rmsprop_inside,
+            _of("lr", "rho", "epsilon", momentum=_SHARE, centered=_ON),
+            preset="keras3",
+        ),
+        Reference(by.rmsprop_buffer, _of("lr", "rho", "epsilon", momentum=_SHARE), preset="torch"),
+        Reference(
+            by.rmsprop_buffer,
+            _of("lr", "rho", "epsilon", momentum=_SHARE, centered=_ON),
+            preset="torch",
+        ),
     ],
     "ASGD": [
         Reference(asgd, _of("lr", lambd=_ANY, alpha=_within(0.0, 1.0), t0=_within(0.0, 4.0))),
+        Reference(
+            asgd,
+            _of("lr", lambd=_ANY, alpha=_within(0.0, 1.0), t0=_within(0.0, 4.0)),
+            preset="torch",
+        ),
     ],
     "Adagrad": [
         Reference(adagrad, _of("lr", "decay", "epsilon", initial_accumulator_value=_ANY)),
+        Reference(
+            by.adagrad_inside, _of("lr", "epsilon", initial_accumulator_value=_ANY), preset="keras3"
+        ),
+        Reference(
+            by.adagrad_inside, _of("lr", "epsilon", initial_accumulator_value=_ANY), preset="optax"
+        ),
     ],
     "Adadelta": [Reference(adadelta, _of("lr", "decay", "rho", "epsilon"))],
-    "Adam": [Reference(adam, _of(*_BETAS, "decay", amsgrad=st.booleans()))],
-    "LAMB": [Reference(lamb, _of(*_BETAS[1:], "decay", **_RELATIVE), whole=True)],
+    "Adam": [
+        Reference(adam, _of(*_BETAS, "decay", amsgrad=st.booleans())),
+        Reference(by.adam_outside, _of(*_BETAS), preset="optax"),
+        Reference(by.adam_outside, _of(*_BETAS), preset="paper"),
+        Reference(by.adam_outside, _of(*_BETAS), preset="torch"),
+        Reference(by.amsgrad_optax, _of(*_BETAS, amsgrad=_ON), preset="optax"),
+        Reference(by.amsgrad_paper, _of(*_BETAS, amsgrad=_ON), preset="paper"),
+        Reference(by.amsgrad_torch, _of(*_BETAS, amsgrad=_ON), preset="torch"),
+    ],
+    "LAMB": [
+        Reference(lamb, _of(*_BETAS[1:], "decay", **_RELATIVE), whole=True),
+        Reference(by.lamb_keras, _of(*_BETAS[1:], **_RELATIVE), whole=True, preset="keras3"),
+    ],
     "LARS": [
         Reference(
             lars,
@@ -672,7 +724,17 @@ REFERENCES: dict[str, list[Reference]] = {
                 **_RELATIVE,
             ),
             whole=True,
-        )
+        ),
+        Reference(
+            by.lars_optax,
+            _of("momentum", "epsilon", trust_coefficient=_within(1e-3, 0.1), **_RELATIVE),
+            whole=True,
+            preset="optax",
+        ),
+    ],
+    "Adamax": [
+        Reference(adamax, _of(*_BETAS, "decay")),
+        Reference(by.adamax_inside, _of(*_BETAS), preset="torch"),
     ],
     "StableAdamW": [
         Reference(stable_adamw, _of(*_BETAS[1:], "decay", **_RELATIVE), whole=True, tolerance=1e-10)
@@ -702,7 +764,6 @@ REFERENCES: dict[str, list[Reference]] = {
             tolerance=1e-8,  # the estimate is a sum of differences of parameters
         )
     ],
-    "Adamax": [Reference(adamax, _of(*_BETAS, "decay"))],
     "Ftrl": [
         Reference(
             ftrl,
@@ -716,8 +777,25 @@ REFERENCES: dict[str, list[Reference]] = {
             ),
             tolerance=1e-10,  # a difference of roots loses digits
         ),
+        Reference(
+            by.ftrl_paper,
+            _of(
+                "lr",
+                initial_accumulator_value=_within(0.01, 2.0),
+                l1_regularization_strength=_ANY,
+                l2_shrinkage_regularization_strength=_ANY,
+                l2_regularization_strength=_ANY,
+                beta=_ANY,
+            ),
+            tolerance=1e-10,
+            preset="paper",
+        ),
     ],
-    "Nadam": [Reference(nadam, _of(*_BETAS, schedule_decay=_within(0.001, 2.0)))],
+    "Nadam": [
+        Reference(nadam, _of(*_BETAS, schedule_decay=_within(0.001, 2.0))),
+        Reference(nadam, _of(*_BETAS, schedule_decay=st.just(1.0)), preset="keras3"),
+        Reference(by.nadam_optax, _of(*_BETAS), preset="optax"),
+    ],
     "Rprop": [
         Reference(
             rprop,
@@ -728,6 +806,28 @@ REFERENCES: dict[str, list[Reference]] = {
                 step_min=_within(1e-6, 1e-2),
                 step_max=_within(0.05, 50.0),
             ),
+        ),
+        Reference(
+            by.rprop_torch,
+            _of(
+                "lr",
+                eta_minus=_within(0.1, 0.9),
+                eta_plus=_within(1.1, 2.0),
+                step_min=_within(1e-6, 1e-2),
+                step_max=_within(0.05, 50.0),
+            ),
+            preset="torch",
+        ),
+        Reference(
+            by.rprop_optax,
+            _of(
+                "lr",
+                eta_minus=_within(0.1, 0.9),
+                eta_plus=_within(1.1, 2.0),
+                step_min=_within(1e-6, 1e-2),
+                step_max=_within(0.05, 50.0),
+            ),
+            preset="optax",
         ),
     ],
     "ScheduleFreeAdamW": [
@@ -744,10 +844,25 @@ REFERENCES: dict[str, list[Reference]] = {
             decoupled(nadam), _of(*_BETAS, "weight_decay", schedule_decay=_within(0.001, 2.0))
         )
     ],
-    "RAdam": [Reference(radam, _of(*_BETAS, threshold=st.sampled_from([4.0, 5.0])))],
+    "RAdam": [
+        Reference(radam, _of(*_BETAS, threshold=st.sampled_from([4.0, 5.0]))),
+        Reference(by.radam_torch, _of(*_BETAS), preset="torch"),
+        Reference(radam, _of(*_BETAS, threshold=st.just(4.0)), preset="paper"),
+    ],
     "AdaBelief": [Reference(adabelief, _of(*_BETAS))],
-    "Yogi": [Reference(yogi, _of(*_BETAS, initial_accumulator_value=_within(0.0, 1.0)))],
-    "Adan": [Reference(adan, _of(*_BETAS, "beta_3"))],
+    "Yogi": [
+        Reference(yogi, _of(*_BETAS, initial_accumulator_value=_within(0.0, 1.0))),
+        Reference(
+            by.yogi_optax, _of(*_BETAS, initial_accumulator_value=_within(0.0, 1.0)), preset="optax"
+        ),
+        Reference(
+            by.yogi_plain, _of(*_BETAS, initial_accumulator_value=_within(0.0, 1.0)), preset="paper"
+        ),
+    ],
+    "Adan": [
+        Reference(adan, _of(*_BETAS, "beta_3")),
+        Reference(by.adan_optax, _of(*_BETAS, "beta_3"), preset="optax"),
+    ],
     "AdEMAMix": [
         Reference(ademamix, _of(*_BETAS, "beta_3", alpha=_within(0.0, 10.0))),
         Reference(ademamix, _of(*_BETAS, "beta_3", alpha=_within(0.0, 10.0), **_WARMUPS)),

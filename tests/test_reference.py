@@ -19,7 +19,7 @@ WIDTH = 4  # numbers that are trained side by side
 STEPS = 6
 
 PAIRS = [(name, ref) for name in NAMES for ref in REFERENCES.get(name, [])]
-PAIR_IDS = [f"{name}-{'-'.join(ref.hyper)}" for name, ref in PAIRS]
+PAIR_IDS = [f"{name}-{ref}" for name, ref in PAIRS]
 
 
 def rounded(number: float) -> float:
@@ -57,7 +57,7 @@ def compare(
     name: str, ref: Reference, backend: TestBackend, hyper: dict[str, Any], start: Any, table: Any
 ) -> None:
     """Train `WIDTH` numbers with the library and with the reference."""
-    opt, params = make(name, **hyper), [backend.asarray(np.array(start), "float64")]
+    opt, params = make(name, **hyper, **ref.words), [backend.asarray(np.array(start), "float64")]
     opt.init(params)
     path, slots = [np.array(start)], []
     for row in table:

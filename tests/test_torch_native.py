@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import arrayoptim as ao
-from arrayoptim.adapters.torch._native import TABLE
+from arrayoptim.adapters.torch._pairs import TABLE
 from torch_models import halves, loss, model, of, train
 
 DOUBLE = torch.float64
@@ -27,6 +27,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("AdamW", {"eps": 0.0}),
     ("Adamax", {"eps": 0.0, "weight_decay": 0.1}),
     ("NAdam", {"momentum_decay": 0.02, "weight_decay": 0.1}),
+    ("RAdam", {"eps": 0.0, "weight_decay": 0.1}),
+    ("ASGD", {"lambd": 0.1, "t0": 2.0}),
+    ("Rprop", {"etas": (0.4, 1.5)}),
 ]
 IDS = ["-".join([name, *settings]) for name, settings in CASES]
 
@@ -59,8 +62,8 @@ def test_there_and_back(name: str, settings: dict[str, Any]) -> None:
     other, before = start(name, settings)
     ours = quietly(ao.torch.from_torch, before)
     assert type(ours).__name__ == {"NAdam": "Nadam", "AdamW": "Adam"}.get(name, name)
-    # torch keeps NAdam's product of momenta in float32.
-    tolerance = 1e-8 if name == "NAdam" else 1e-13
+    # torch keeps NAdam's product of momenta and ASGD's step sizes in float32.
+    tolerance = 1e-7 if name in {"NAdam", "ASGD"} else 1e-13
     train(net, native, range(3, 6), DOUBLE)
     train(other, ours, range(3, 6), DOUBLE)
     close(net, other, tolerance)
@@ -160,7 +163,7 @@ def bad(name: str, **settings: Any) -> Any:
 
 
 BAD: list[tuple[Any, Any, type[Exception], str]] = [
-    ("from_torch", lambda: bad("Adam"), TypeError, "found a Adam, wanted one of Adadelta, "),
+    ("from_torch", lambda: bad("Adam"), TypeError, "found a Adam, wanted one of ASGD, "),
     (
         "from_torch",
         lambda: torch.optim.SGD(model().parameters(), momentum=0.9, dampening=0.1),
@@ -181,3 +184,37 @@ def test_what_cannot_be_changed(way: str, given: Any, kind: type[Exception], wor
     """It is said, with what was found."""
     with pytest.raises(kind, match=words):
         quietly(getattr(ao.torch, way), given())
+
+
+@pytest.mark.parametrize("name", sorted({row.theirs for row in TABLE}))
+def test_with_the_preset(name: str) -> None:
+    """Nothing is different, and so nothing said; a new learning rate goes on alike too."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(DOUBLE)
+    try:
+        momentum = {"momentum": 0.9} if name in {"SGD", "RMSprop"} else {}
+        net, native = start(name, momentum)
+        other, before = start(name, momentum)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ours = ao.torch.from_torch(before, preset="torch")
+        for steps in (range(3, 6), range(6, 9)):
+            train(net, native, steps, DOUBLE)
+            train(other, ours, steps, DOUBLE)
+            for optimizer in (native, ours):
+                optimizer.param_groups[0]["lr"] *= 0.5
+        close(net, other, 1e-12)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            back = ao.torch.to_torch(ours)
+        train(net, native, range(9, 12), DOUBLE)
+        train(other, back, range(9, 12), DOUBLE)
+        close(net, other, 1e-12)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def test_another_preset() -> None:
+    """It is refused."""
+    with pytest.raises(ValueError, match="found preset='optax', wanted 'torch' or None"):
+        ao.torch.from_torch(start("Adam", {})[1], preset="optax")

@@ -16,7 +16,7 @@ STARTING = frozenset({"initial_accumulator_value", "d0"})
 WHOLE = STARTING | {"clipnorm", "ema_momentum", "seed", "threads"}
 """Numbers that belong to a whole step, or to the start, and have one value for all parameters."""
 
-OWN = frozenset({"weight_decay", "peak_lr", "l2", "constraint", "name"})
+OWN = frozenset({"weight_decay", "peak_lr", "l2", "constraint", "preset", "name"})
 """What an optimizer of a group has to say besides its class's own hyperparameters."""
 
 Pattern = str | Callable[[str], bool]

@@ -20,11 +20,8 @@ _RENAMED = {
     "global_clipnorm": "clipnorm",
 }
 
-# What Keras 3 computes without naming it in the configuration.
-_IMPLIED: dict[str, dict[str, Any]] = {"nadam": {"schedule_decay": 1.0}}
-
-# Where Keras 3 adds epsilon inside the root, and all rules here outside.
-_EPSILON_INSIDE = frozenset({"adagrad", "rmsprop"})
+# Whose formula is another one. Configurations of Keras 3 name no decay, and ours do.
+_PRESET = frozenset({"adagrad", "lamb", "nadam", "rmsprop"})
 
 # Values that ask for nothing, by name; None asks for nothing anywhere.
 _IDLE: dict[str, Any] = {"use_ema": False}
@@ -49,10 +46,10 @@ def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], 
     """
     if not _ONLY_KERAS_3 & set(config):
         return dict(config), []
-    known = dict(_IMPLIED.get(class_name.lower(), {}))
+    known: dict[str, Any] = {}
     lost = []
-    if class_name.lower() in _EPSILON_INSIDE and config.get("epsilon"):
-        lost.append(f"the place of epsilon={config['epsilon']!r} (Keras 3 adds it inside the root)")
+    if class_name.lower() in _PRESET and not {"decay", "preset"} & set(config):
+        known["preset"] = "keras3"
     for name, value in config.items():
         if value is None or value == _IDLE.get(name, object()):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from ._assignment import Numbers
 from ._cautious import cautious
@@ -13,6 +13,7 @@ from ._clipping import Measured, clipping
 from ._declared import Declared
 from ._groups import Groups, matches, require_matches
 from ._hyper import hyper
+from ._presets import PRESETS, Preset
 from ._rule import Rule
 from ._storage import Layout
 from ._typing import Namespace
@@ -21,6 +22,9 @@ from .constraints import Constrained, Constraint
 
 class Options(Declared):
     """The hyperparameters that every optimizer takes, by keyword."""
+
+    presets: ClassVar[dict[str, str]] = {}
+    """The form of the update for each preset that the class has; empty for the one without."""
 
     clipnorm: Any = hyper(
         default=None,
@@ -97,6 +101,12 @@ class Options(Declared):
         kw_only=True,
         doc="Whether only the part of a step that agrees with the gradient is taken, scaled up.",
     )
+    preset: Any = Preset(
+        default=None,
+        choices=PRESETS,
+        keyword=True,
+        doc="Whose formula is computed, where it is another; hyperparameters stay as they are.",
+    )
     name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
     nonfinite: str = hyper(
         default="ignore",
@@ -144,6 +154,12 @@ class Options(Declared):
         kw_only=True,
         doc="Threads of the CPU engine; as many as Numba uses if None.",
     )
+
+    @property
+    def form(self) -> str:
+        """The form of the update that the preset asks for; empty for the one without a preset."""
+        preset = self._hyper["preset"]
+        return self.presets[preset] if preset else ""
 
     def _layout(self, rule: Rule, constraint: Constraint | None = None) -> Layout:
         """Say which slots parameters have, the rule's and those of stages."""

@@ -11,8 +11,8 @@ import numpy as np
 from . import _checks as checks
 from ._arrays import backend_of
 from ._keras3_config import translate
-from ._registry import ALIASES, revivable
-from ._restore import LoadReport, blaming, from_list, from_record
+from ._registry import ALIASES
+from ._restore import LoadReport, blaming, from_list, from_record, lost, refuse_lost
 from ._state import State
 from ._stepping import Stepping
 from ._typing import Array
@@ -104,11 +104,11 @@ class Persistent(Stepping):
                     f"found the state of {record.class_name}, wanted {name}; arrayoptim.load() "
                     "makes the optimizer that a file describes"
                 )
-            before, lost = self._hyper, list[str]()
+            before, left_out = self._hyper, list[str]()
             wanted = dict(before)
             if hyperparameters:
-                wanted, lost = self._recorded_hyper(record)
-            record.notes.extend(f"not taken over: {what}" for what in lost)
+                wanted, left_out = self._recorded_hyper(record)
+            record.notes.extend(f"not taken over: {what}" for what in left_out)
             if self._state is None:
                 self._hyper, self._pending, self._pending_strict = wanted, record, strict
                 self._first_iteration = record.iterations or 0
@@ -140,21 +140,18 @@ class Persistent(Stepping):
     def _recorded_hyper(self, record: persistence.Record) -> tuple[dict[str, Any], list[str]]:
         """Give the file's hyperparameters, checked, over the present ones, and what is lost."""
         own = record.source.startswith("arrayoptim")
-        found, lost = translate(type(self).__name__, record.config or {})
+        found, left_out = translate(type(self).__name__, record.config or {})
         config = {ALIASES.get(name, name): value for name, value in found.items()}
         values = dict(self._hyper)
+        missing = [k for k, v in config.items() if lost(v)]
+        plain = [k for k in missing if isinstance(values.get(k), int | float | None)]
+        refuse_lost({k: config[k] for k in plain})
         for name, declared in type(self).hyperparameters.items():
             if own and name not in config and name != "name":
                 values[name] = declared.default
-            elif isinstance(config.get(name), dict) and not revivable(config[name]):
-                if values[name] is None or isinstance(values[name], int | float):
-                    raise ValueError(
-                        f"saved with a schedule for {name} ({config[name]}); construct the "
-                        "optimizer with that schedule first"
-                    )
-            elif name in config:
+            elif name in config and name not in missing:
                 values[name] = declared.checked(config[name], type(self))
-        return values, lost
+        return values, left_out
 
     def _fresh(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from ._arrays import backend_of
 from ._hyper import counter, finite
+from ._registry import OPTIMIZERS, WRAPPERS, revivable
 from ._state import State
 from ._typing import Array
 
@@ -25,6 +26,30 @@ def blaming(record: Record) -> Iterator[None]:
         yield
     except (TypeError, ValueError) as error:
         raise ValueError(f"{record.origin}: {error}") from error
+
+
+def lost(value: Any) -> bool:
+    """Whether it stands for what no file can hold; wrappers hold the optimizer that they wrap."""
+    if not isinstance(value, dict) or revivable(value):
+        return False
+    name = value.get("class_name")
+    return not (OPTIMIZERS.knows(name) or WRAPPERS.knows(name))
+
+
+def refuse_lost(found: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters whose schedules no file could hold.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    if found:
+        names = ", ".join(f"{name} ({value})" for name, value in found.items())
+        raise ValueError(
+            f"saved with a schedule for {names}; construct the optimizer with that schedule and "
+            "use load_weights"
+        )
 
 
 @dataclass

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
-from ._registry import OPTIMIZERS, WRAPPERS, revivable
-from ._restore import blaming
+from ._restore import blaming, lost, refuse_lost
 from .optimizer import Optimizer
 from .optimizers import deserialize
 
@@ -46,21 +44,7 @@ def load(filepath: str | os.PathLike[str]) -> Optimizer:
             "optimizer and use load_weights"
         )
     with blaming(record):
-        schedules = [f"{k} ({v})" for k, v in record.config.items() if _lost(v)]
-        if schedules:
-            raise ValueError(
-                f"saved with a schedule for {', '.join(schedules)}; construct the optimizer with "
-                "that schedule and use load_weights"
-            )
+        refuse_lost({name: value for name, value in record.config.items() if lost(value)})
         optimizer = deserialize({"class_name": record.class_name, "config": record.config})
     optimizer._load(record, strict=True, hyperparameters=False)
     return optimizer
-
-
-def _lost(value: Any) -> bool:
-    """Whether it stands for what no file can hold; wrappers hold the optimizer that they wrap."""
-    if not isinstance(value, dict) or revivable(value):
-        return False
-    return not (
-        OPTIMIZERS.knows(value.get("class_name")) or WRAPPERS.knows(value.get("class_name"))
-    )

@@ -58,6 +58,9 @@ class Optimizer(Persistent, Functional, Differentiating, Averaging, Surface):
     cautious : bool
         Whether a step leaves out the entries that it would move against their own gradient, and
         scales up the others to make up for it, tensor by tensor. Costs a pass over the arrays.
+    preset : {"keras2", "keras3", "optax", "paper", "torch"}, optional
+        Whose formula is computed. It changes the formula alone: hyperparameters keep the names,
+        meanings and defaults that they have here. A class has those that its page names.
     name : str, optional
         A name of the caller's choice.
     nonfinite : {"ignore", "raise", "skip"}

@@ -19,9 +19,10 @@ import keras
 
 from .._registry import lookup, names
 from ..optimizer import Optimizer
+from ._keras_exchange import export_state, load_state
 from ._keras_optimizer import KERAS_OPTIONS, PACKAGE, FunctionSchedule, KerasOptimizer
 
-__all__ = ["FunctionSchedule", "KerasOptimizer", "get", "wrap"]
+__all__ = ["FunctionSchedule", "KerasOptimizer", "export_state", "get", "load_state", "wrap"]
 
 _CLASSES: dict[type[Optimizer], type[KerasOptimizer]] = {}
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import rule
 from .._typing import Namespace, Scalar
@@ -61,6 +62,8 @@ class Adadelta(Optimizer):
     >>> ao.Adadelta().apply(np.array([3.0, -4.0]), w).round(6)
     array([ 0.999553, -1.999553])
     """
+
+    presets = forms("keras2 keras3 optax paper torch")
 
     lr: Any = hyper(default=1.0, interval="[0, inf)", doc="Factor of the step.")
     rho: Any = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the means of squares.")

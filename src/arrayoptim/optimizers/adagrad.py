@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
-from .._rule import rule
+from .._rule import Rule, rule
 from .._storage import Start
 from .._typing import Namespace, Scalar
 from ..optimizer import Optimizer
@@ -18,6 +19,22 @@ from ..optimizer import Optimizer
 def adagrad(p, g, a, lr, eps, xp):
     a = a + g * g
     return p - lr * g / (xp.sqrt(a) + eps), a
+
+
+@rule(slots=("accumulator",))
+def adagrad_inside(p, g, a, lr, eps, xp):
+    a = a + g * g
+    return p - lr * g / xp.sqrt(a + eps), a
+
+
+@rule(slots=("accumulator",))
+def adagrad_guarded(p, g, a, lr, eps, zero, one, xp):
+    a = a + g * g
+    root = xp.where(a > zero, xp.sqrt(a + eps), one)
+    return p - xp.where(a > zero, lr * g, zero) / root, a
+
+
+_RULES = {"": adagrad, "inside": adagrad_inside, "guarded": adagrad_guarded}
 
 
 @register
@@ -50,6 +67,9 @@ class Adagrad(Optimizer):
 
     Epsilon stands outside the root as in Keras 2 and torch; Keras 3 has it inside.
 
+    With ``preset="keras3"`` or ``"optax"`` epsilon is inside the root; with ``"optax"`` there is no
+    step where ``a`` is 0.
+
     References
     ----------
     Duchi, Hazan, Singer (2011), Adaptive Subgradient Methods for Online Learning and Stochastic
@@ -64,6 +84,8 @@ class Adagrad(Optimizer):
     array([ 0.9, -1.9])
     """
 
+    presets = forms("keras2 paper torch", inside="keras3", guarded="optax")
+
     lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Size of the first step.")
     epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
@@ -71,7 +93,10 @@ class Adagrad(Optimizer):
         default=0.0, interval="[0, inf)", kw_only=True, doc="What the accumulator begins with."
     )
 
-    rule = adagrad
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return _RULES[self.form]
 
     def initial_slots(self) -> dict[str, Start]:
         """Give what the accumulator begins with."""
@@ -81,4 +106,4 @@ class Adagrad(Optimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        return {"lr": h.lr, "eps": h.epsilon}
+        return {"lr": h.lr, "eps": h.epsilon, "zero": 0.0, "one": 1.0}

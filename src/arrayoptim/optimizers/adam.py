@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import bias_correction, hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
@@ -25,6 +26,14 @@ def amsgrad(p, g, m, v, h, lr, b1, c1, b2, c2, eps, xp):
     m = b1 * m + c1 * g
     v = b2 * v + c2 * (g * g)
     h = xp.maximum(h, v)
+    return p - lr * (m / (xp.sqrt(h) + eps)), m, v, h
+
+
+@rule(slots=("momentum", "velocity", "corrected_velocity_hat"))
+def amsgrad_corrected(p, g, m, v, h, lr, b1, c1, b2, c2, k2, eps, xp):
+    m = b1 * m + c1 * g
+    v = b2 * v + c2 * (g * g)
+    h = xp.maximum(h, v / k2)
     return p - lr * (m / (xp.sqrt(h) + eps)), m, v, h
 
 
@@ -65,6 +74,11 @@ class Adam(Optimizer):
     ``eps / sqrt(1 - b2**t)`` of this one. With `amsgrad` the uncorrected ``v`` enters the maximum,
     as in Keras and unlike torch before 1.4.
 
+    With a `preset` of ``"optax"``, ``"paper"`` or ``"torch"`` epsilon is added after the bias
+    correction of ``v``: ``p - lr * m / (1 - b1**t) / (sqrt(v / (1 - b2**t)) + eps)``. As to
+    `amsgrad`, with ``"optax"`` the corrected ``v`` enters the maximum, which is the slot
+    ``corrected_velocity_hat``, and with ``"paper"`` there are no bias corrections.
+
     References
     ----------
     Kingma and Ba (2015), Adam: A Method for Stochastic Optimization, algorithm 1 and section 2;
@@ -79,6 +93,8 @@ class Adam(Optimizer):
     array([ 0.9, -1.9])
     """
 
+    presets = forms("keras2 keras3", optax="optax", paper="paper", torch="torch")
+
     lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
@@ -91,18 +107,29 @@ class Adam(Optimizer):
     @property
     def rule(self) -> Rule:
         """The update rule."""
-        return amsgrad if self.amsgrad else adam
+        if not self.amsgrad:
+            return adam
+        return amsgrad_corrected if self.form == "optax" else amsgrad
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
+        root = xp.sqrt(k2)
+        lr, eps = h.lr * root / k1, h.epsilon
+        if self.amsgrad and self.form == "optax":
+            lr = h.lr / k1
+        elif self.amsgrad and self.form == "paper":
+            lr = h.lr
+        elif self.form:
+            eps = eps * root
         return {
-            "lr": h.lr * xp.sqrt(k2) / k1,
+            "lr": lr,
             "b1": h.beta_1,
             "c1": 1.0 - h.beta_1,
             "b2": h.beta_2,
             "c2": 1.0 - h.beta_2,
-            "eps": h.epsilon,
+            "k2": k2,
+            "eps": eps,
         }

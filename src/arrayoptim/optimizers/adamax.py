@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import bias_correction, hyper
+from .._presets import forms
 from .._registry import register
-from .._rule import rule
+from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
 from ..optimizer import Optimizer
 
@@ -18,6 +19,13 @@ def adamax(p, g, m, u, lr, b1, c1, b2, eps, xp):
     m = b1 * m + c1 * g
     u = xp.maximum(b2 * u, xp.abs(g))
     return p - lr * m / (u + eps), m, u
+
+
+@rule(slots=("momentum", "norm"))
+def adamax_inside(p, g, m, u, lr, b1, c1, b2, eps, xp):
+    m = b1 * m + c1 * g
+    u = xp.maximum(b2 * u, xp.abs(g) + eps)
+    return p - lr * m / u, m, u
 
 
 @register
@@ -52,6 +60,8 @@ class Adamax(Optimizer):
 
     The paper has no epsilon; torch adds it to ``abs(g)`` inside the maximum.
 
+    With ``preset="torch"`` or ``"optax"`` it is ``u = max(b2 * u, abs(g) + eps)`` and ``m / u``.
+
     References
     ----------
     Kingma and Ba (2015), Adam: A Method for Stochastic Optimization, algorithm 2.
@@ -65,13 +75,18 @@ class Adamax(Optimizer):
     array([ 0.9, -1.9])
     """
 
+    presets = forms("keras2 keras3 paper", inside="optax torch")
+
     lr: Any = hyper(default=0.002, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the maximum.")
     epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the maximum.")
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
-    rule = adamax
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return adamax_inside if self.form else adamax
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
 from .adam import Adam
 
@@ -50,6 +51,8 @@ class AdamW(Adam):
     Keras 3 and optax, by the step size itself. The default of `weight_decay` is torch's; Keras 3
     has 0.004, optax 0.0001. Where epsilon differs is said at `Adam`.
 
+    The presets are those of `Adam`, but for the paper's, whose decay is not multiplied by ``lr``.
+
     References
     ----------
     Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization, algorithm 2.
@@ -62,6 +65,8 @@ class AdamW(Adam):
     >>> ao.AdamW(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
     array([ 0.899, -1.898])
     """
+
+    presets = forms("keras3", optax="optax", torch="torch")
 
     weight_decay: Any = hyper(
         default=0.01,

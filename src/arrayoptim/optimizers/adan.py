@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import bias_correction, hyper
+from .._presets import forms
 from .._registry import register
-from .._rule import rule
+from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
 from ..optimizer import Optimizer
 
@@ -21,6 +22,16 @@ def adan(p, g, m, d, v, last, lr, b1, c1, b2, c2, b3, c3, known, share, eps, xp)
     ahead = g + b2 * change
     v = b3 * v + c3 * (ahead * ahead)
     return p - lr * ((m + share * d) / (xp.sqrt(v) + eps)), m, d, v, g
+
+
+@rule(slots=("momentum", "difference", "velocity", "previous_grad"))
+def adan_optax(p, g, m, d, v, last, lr, b1, c1, b2, c2, b3, c3, known, share, inner, eps, xp):
+    change = known * (g - last)
+    m = b1 * m + c1 * g
+    d = b2 * d + c2 * change
+    ahead = g + c2 * change
+    v = b3 * v + c3 * (ahead * ahead)
+    return p - lr * ((m + share * d) / (xp.sqrt(v + inner) + eps)), m, d, v, g
 
 
 @register
@@ -63,6 +74,9 @@ class Adan(Optimizer):
     `weight_decay` takes its share before; the two differ by the square of that product. optax
     weighs ``change`` and ``d`` with ``1 - b2`` in place of ``b2``.
 
+    With ``preset="optax"`` they are weighed with ``1 - b2``, and epsilon is also added inside the
+    root.
+
     References
     ----------
     Xie, Zhou, Li, Lin, Yan (2022), Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing
@@ -77,13 +91,18 @@ class Adan(Optimizer):
     array([ 0.9, -1.9])
     """
 
+    presets = forms(optax="optax")
+
     lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.98, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Any = hyper(default=0.92, interval="[0, 1)", doc="Decay rate of the mean change.")
     beta_3: Any = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the mean of squares.")
     epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
 
-    rule = adan
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return adan_optax if self.form else adan
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
@@ -100,6 +119,7 @@ class Adan(Optimizer):
             "b3": h.beta_3,
             "c3": 1.0 - h.beta_3,
             "known": xp.where(it > 0, 1.0, 0.0),
-            "share": h.beta_2 * k1 / k2,
+            "share": (1.0 - h.beta_2 if self.form else h.beta_2) * k1 / k2,
+            "inner": h.epsilon * k3,
             "eps": h.epsilon * xp.sqrt(k3),
         }

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import bias_correction, hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import rule
 from .._typing import Namespace, Scalar
@@ -77,6 +78,8 @@ class AdEMAMix(Optimizer):
     >>> ao.AdEMAMix(lr=0.1, alpha_warmup=100, beta_3_warmup=100).apply(np.array([3.0, -4.0]), w)
     array([ 0.8999545, -1.8999545])
     """
+
+    presets = forms("optax paper")
 
     lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the fast mean.")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import rule
 from .._typing import Namespace, Scalar
@@ -68,6 +69,8 @@ class ADOPT(Optimizer):
     >>> optimizer.apply(np.array([3.0, -4.0]), w)
     array([ 0.99, -1.99])
     """
+
+    presets = forms("optax paper")
 
     lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import rule
 from .._storage import Start
@@ -54,6 +55,9 @@ class ASGD(Optimizer):
     `averages` gives that average in place of this one. A step with a zero gradient shrinks the
     parameter.
 
+    With ``preset="torch"`` a step takes the size that the step before computed for it, the scalar
+    state ``next_eta``, so that a new ``lr`` takes hold one step later.
+
     References
     ----------
     Polyak and Juditsky (1992), Acceleration of Stochastic Approximation by Averaging, equation 2;
@@ -71,6 +75,8 @@ class ASGD(Optimizer):
     (array([ 0.6, -2.4]), array([ 0.65, -2.35]))
     """
 
+    presets = forms(torch="torch")
+
     rests: ClassVar[bool] = False
 
     lr: Any = hyper(default=0.01, interval="[0, inf)", doc="First step size.")
@@ -84,6 +90,10 @@ class ASGD(Optimizer):
         """Give what the mean begins with."""
         return {"mean": "parameter"}
 
+    def initial_scalars(self) -> dict[str, float]:
+        """Give the size of the next step where that is kept; the first one does not read it."""
+        return {"next_eta": 0.0} if self.form else {}
+
     def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:
         """Give the mean."""
         return slots["mean"]
@@ -92,5 +102,9 @@ class ASGD(Optimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
+        found = {"mu": 1.0 / xp.maximum(1.0, it - h.t0)}
         eta = h.lr / (1.0 + h.lambd * h.lr * it) ** h.alpha
-        return {"eta": eta, "shrink": h.lambd * eta, "mu": 1.0 / xp.maximum(1.0, it - h.t0)}
+        if "next_eta" in scalars:
+            eta = xp.where(it > 0, scalars["next_eta"], eta)
+            found["next_eta"] = h.lr / (1.0 + h.lambd * h.lr * (it + 1)) ** h.alpha
+        return found | {"eta": eta, "shrink": h.lambd * eta}

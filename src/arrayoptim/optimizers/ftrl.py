@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from .._hyper import Hyper, hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import rule
 from .._storage import Start
@@ -75,6 +76,8 @@ class Ftrl(Optimizer):
     method begins at 0, and of any other start its first step keeps only the share
     ``1 - sqrt(initial_accumulator_value / n)``, or nothing for a gradient of 0.
 
+    With ``preset="paper"`` ``l2`` is not doubled.
+
     References
     ----------
     McMahan et al. (2013), Ad Click Prediction: a View from the Trenches, algorithm 1.
@@ -87,6 +90,8 @@ class Ftrl(Optimizer):
     >>> optimizer.apply(np.array([3.0, 0.5]), w).round(4)
     array([-0.0663,  0.    ])
     """
+
+    presets = forms("keras3", paper="paper")
 
     rests: ClassVar[bool] = False
 
@@ -116,9 +121,10 @@ class Ftrl(Optimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
+        times = 1.0 if self.form == "paper" else 2.0
         return {
             "rate": 1.0 / h.lr,
             "l1": h.l1_regularization_strength,
-            "q2": 2.0 * h.l2_regularization_strength + h.beta / h.lr,
+            "q2": times * h.l2_regularization_strength + h.beta / h.lr,
             "shrink": 2.0 * h.l2_shrinkage_regularization_strength,
         }

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import bias_correction, hyper
+from .._presets import forms
 from .._registry import register
-from .._rule import rule
+from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
 from ..optimizer import Optimizer
 
@@ -19,12 +20,28 @@ def lamb_direction(p, g, m, v, b1, c1, b2, c2, k1, k2, eps, wd, xp):
     return (m / k1) / (xp.sqrt(v / k2) + eps) + wd * p, m, v
 
 
+def lamb_apart_direction(p, g, m, v, b1, c1, b2, c2, k1, k2, eps, xp):
+    m = b1 * m + c1 * g
+    v = b2 * v + c2 * (g * g)
+    return (m / k1) / (xp.sqrt(v / k2) + eps), m, v
+
+
 def lamb_rate(size, p, d, lr, xp):
     return {"rate": lr * xp.where((p > 0) & (d > 0), p / xp.where(d > 0, d, 1.0), 1.0)}
 
 
 @rule(slots=("momentum", "velocity"), direction=lamb_direction, ratio=lamb_rate, measured=("rate",))
 def lamb(p, g, m, v, rate, xp):
+    return p - rate * g, m, v
+
+
+@rule(
+    slots=("momentum", "velocity"),
+    direction=lamb_apart_direction,
+    ratio=lamb_rate,
+    measured=("rate",),
+)
+def lamb_apart(p, g, m, v, rate, xp):
     return p - rate * g, m, v
 
 
@@ -62,6 +79,9 @@ class LAMB(Optimizer):
     `weight_decay` is part of the direction here, and nothing is decayed besides. The paper leaves
     open a function of ``|p|``, which is ``|p|`` itself here as in optax.
 
+    With ``preset="keras3"`` `weight_decay` is no part of the direction, but a decay before the
+    step, as for other optimizers.
+
     References
     ----------
     You et al. (2020), Large Batch Optimization for Deep Learning: Training BERT in 76 minutes,
@@ -76,13 +96,18 @@ class LAMB(Optimizer):
     array([ 2.6464, -3.6464])
     """
 
+    presets = forms("optax paper", apart="keras3")
+
     lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Relative length of a step.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
     epsilon: Any = hyper(default=1e-06, interval="[0, inf)", doc="Added to the root.")
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
-    rule = lamb
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return lamb_apart if self.form else lamb
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

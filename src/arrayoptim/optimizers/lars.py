@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
-from .._rule import rule
+from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
 from ..optimizer import Optimizer
 
@@ -21,6 +22,26 @@ def lars_rate(size, p, g, lr, eta, eps, wd, xp):
 @rule(slots=("momentum",), ratio=lars_rate, measured=("rate",))
 def lars(p, g, m, mu, wd, rate, xp):
     m = mu * m + rate * (g + wd * p)
+    return p - m, m
+
+
+def lars_whole_direction(p, g, m, wd, xp):
+    return g + wd * p, m
+
+
+def lars_whole_rate(size, p, d, lr, eta, eps, xp):
+    trust = eta * p / xp.where(d > 0, d + eps, 1.0)
+    return {"rate": lr * xp.where((p > 0) & (d > 0), trust, 1.0)}
+
+
+@rule(
+    slots=("momentum",),
+    direction=lars_whole_direction,
+    ratio=lars_whole_rate,
+    measured=("rate",),
+)
+def lars_whole(p, g, m, mu, rate, xp):
+    m = mu * m + rate * g
     return p - m, m
 
 
@@ -58,6 +79,8 @@ class LARS(Optimizer):
     of the direction, and nothing is decayed besides. Biases and scales are usually stepped without
     a trust ratio: give them a group with an optimizer of its own, `SGD`.
 
+    With ``preset="optax"`` the norm that divides is that of the sum, ``|g + weight_decay * p|``.
+
     References
     ----------
     You, Gitman and Ginsburg (2017), Large Batch Training of Convolutional Networks, algorithm 1.
@@ -71,6 +94,8 @@ class LARS(Optimizer):
     array([ 2.7, -3.6])
     """
 
+    presets = forms("paper", whole="optax")
+
     lr: Any = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
     momentum: Any = hyper(default=0.9, interval="[0, 1)", doc="Share of the last step kept.")
     trust_coefficient: Any = hyper(
@@ -79,7 +104,10 @@ class LARS(Optimizer):
     epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the norms.")
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
-    rule = lars
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return lars_whole if self.form else lars
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import rule
 from .._typing import Namespace, Scalar
@@ -59,6 +60,8 @@ class Lion(Optimizer):
     >>> ao.Lion(lr=0.1).apply(np.array([3.0, -4.0]), w)
     array([ 0.9, -1.9])
     """
+
+    presets = forms("keras3 optax paper")
 
     lr: Any = hyper(default=0.0001, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Share of the mean in the step.")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import bias_correction, hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import rule
 from .._typing import Namespace, Scalar
@@ -55,6 +56,9 @@ class Nadam(Optimizer):
     As Keras 2 has it. Keras 3 computes with ``schedule_decay=1``; torch's ``momentum_decay`` is
     this rate.
 
+    With ``preset="keras3"`` the momentum warms up at a rate of 1, and with ``"optax"`` it does not
+    warm up, whatever `schedule_decay` is.
+
     References
     ----------
     Dozat (2016), Incorporating Nesterov Momentum into Adam, algorithm 8, with the warm-up of
@@ -68,6 +72,8 @@ class Nadam(Optimizer):
     >>> ao.Nadam(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
     array([ 0.8944, -1.8944])
     """
+
+    presets = forms("keras2 paper torch", keras3="keras3", optax="optax")
 
     lr: Any = hyper(default=0.002, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
@@ -86,7 +92,10 @@ class Nadam(Optimizer):
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         t = it + 1
-        mu, after = (h.beta_1 * (1.0 - 0.5 * 0.96 ** (s * h.schedule_decay)) for s in (t, t + 1))
+        mu = after = h.beta_1
+        if self.form != "optax":
+            rate = 1.0 if self.form == "keras3" else h.schedule_decay
+            mu, after = (h.beta_1 * (1.0 - 0.5 * 0.96 ** (s * rate)) for s in (t, t + 1))
         product = scalars["m_schedule"] * mu
         return {
             "lr": h.lr,

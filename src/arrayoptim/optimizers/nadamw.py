@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
 from .nadam import Nadam
 
@@ -39,6 +40,8 @@ class NadamW(Nadam):
     step takes ``lr * weight_decay * p`` off the parameter and then is that of `Nadam`. The same as
     torch's ``NAdam`` with ``decoupled_weight_decay=True``.
 
+    The presets are those of `Nadam`, of the libraries that have this optimizer.
+
     References
     ----------
     Dozat (2016), Incorporating Nesterov Momentum into Adam, algorithm 8; Loshchilov and Hutter
@@ -52,6 +55,8 @@ class NadamW(Nadam):
     >>> ao.NadamW(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
     array([ 0.8934, -1.8924])
     """
+
+    presets = forms("torch", optax="optax")
 
     weight_decay: Any = hyper(
         default=0.01,

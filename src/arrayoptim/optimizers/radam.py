@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import bias_correction, hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import rule
 from .._typing import Namespace, Scalar
@@ -60,6 +61,9 @@ class RAdam(Optimizer):
     and of optax is 5. torch adds epsilon to the root before the bias correction: its ``eps`` is
     ``epsilon * sqrt(1 - b2**t)`` of this one.
 
+    With ``preset="torch"`` it is ``sqrt(1 - b2**t) / (sqrt(v) + eps)``, and with ``"paper"`` the
+    threshold is 4, whatever `threshold` is.
+
     References
     ----------
     Liu, Jiang, He, Chen, Liu, Gao, Han (2020), On the Variance of the Adaptive Learning Rate and
@@ -73,6 +77,8 @@ class RAdam(Optimizer):
     >>> ao.RAdam(lr=0.1).apply(np.array([3.0, -4.0]), w)
     array([ 0.7, -1.6])
     """
+
+    presets = forms("optax", paper="paper", torch="torch")
 
     lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
@@ -90,10 +96,11 @@ class RAdam(Optimizer):
         k1, k2 = (bias_correction(beta, t, xp) for beta in (h.beta_1, h.beta_2))
         limit = 2.0 / (1.0 - h.beta_2) - 1.0
         n = limit - 2.0 * t * (1.0 - k2) / k2
-        ready = n > h.threshold
+        ready = n > (4.0 if self.form == "paper" else h.threshold)
         # The number of terms stays under its limit; where not ready both stand in for others.
         terms, most = xp.where(ready, n, 5.0), xp.where(ready, limit, 5.0)
         r = xp.sqrt((terms - 4) * (terms - 2) * most / ((most - 4) * (most - 2) * terms))
+        eps = h.epsilon / xp.sqrt(k2) if self.form == "torch" else h.epsilon
         return {
             "lr": h.lr * r / k1,
             "b1": h.beta_1,
@@ -101,5 +108,5 @@ class RAdam(Optimizer):
             "b2": h.beta_2,
             "c2": 1.0 - h.beta_2,
             "part": xp.where(ready, 1.0 / xp.sqrt(k2), 0.0),
-            "rest": xp.where(ready, h.epsilon, 1.0),
+            "rest": xp.where(ready, eps, 1.0),
         }

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
@@ -41,11 +42,69 @@ def rmsprop_centered_momentum(p, g, v, m, a, lr, rho, c, eps, mu, zero, xp):
     return p - m, v, m, a
 
 
+@rule(slots=("velocity",))
+def rmsprop_inside(p, g, v, lr, rho, c, eps, xp):
+    v = rho * v + c * (g * g)
+    return p - lr * g / xp.sqrt(v + eps), v
+
+
+@rule(slots=("velocity", "momentum"))
+def rmsprop_inside_momentum(p, g, v, m, lr, rho, c, eps, mu, xp):
+    v = rho * v + c * (g * g)
+    m = mu * m + lr * g / xp.sqrt(v + eps)
+    return p - m, v, m
+
+
+@rule(slots=("velocity", "average_gradient"))
+def rmsprop_inside_centered(p, g, v, a, lr, rho, c, eps, zero, xp):
+    v = rho * v + c * (g * g)
+    a = rho * a + c * g
+    return p - lr * g / xp.sqrt(xp.maximum(v - a * a, zero) + eps), v, a
+
+
+@rule(slots=("velocity", "momentum", "average_gradient"))
+def rmsprop_inside_centered_momentum(p, g, v, m, a, lr, rho, c, eps, mu, zero, xp):
+    v = rho * v + c * (g * g)
+    a = rho * a + c * g
+    m = mu * m + lr * g / xp.sqrt(xp.maximum(v - a * a, zero) + eps)
+    return p - m, v, m, a
+
+
+@rule(slots=("velocity", "momentum_buffer"))
+def rmsprop_buffer(p, g, v, m, lr, rho, c, eps, mu, xp):
+    v = rho * v + c * (g * g)
+    m = mu * m + g / (xp.sqrt(v) + eps)
+    return p - lr * m, v, m
+
+
+@rule(slots=("velocity", "momentum_buffer", "average_gradient"))
+def rmsprop_buffer_centered(p, g, v, m, a, lr, rho, c, eps, mu, zero, xp):
+    v = rho * v + c * (g * g)
+    a = rho * a + c * g
+    m = mu * m + g / (xp.sqrt(xp.maximum(v - a * a, zero)) + eps)
+    return p - lr * m, v, m, a
+
+
+# By form, then whether centered, then whether there is momentum.
 _RULES = {
-    (False, False): rmsprop,
-    (False, True): rmsprop_momentum,
-    (True, False): rmsprop_centered,
-    (True, True): rmsprop_centered_momentum,
+    "": {
+        (False, False): rmsprop,
+        (False, True): rmsprop_momentum,
+        (True, False): rmsprop_centered,
+        (True, True): rmsprop_centered_momentum,
+    },
+    "inside": {
+        (False, False): rmsprop_inside,
+        (False, True): rmsprop_inside_momentum,
+        (True, False): rmsprop_inside_centered,
+        (True, True): rmsprop_inside_centered_momentum,
+    },
+    "buffer": {
+        (False, False): rmsprop,
+        (False, True): rmsprop_buffer,
+        (True, False): rmsprop_centered,
+        (True, True): rmsprop_buffer_centered,
+    },
 }
 
 
@@ -85,6 +144,9 @@ class RMSprop(Optimizer):
     the root is that of ``v - a**2``, taken as 0 where rounding makes it negative, with
     ``a = rho * a + (1 - rho) * g``.
 
+    With ``preset="keras3"`` or ``"optax"`` epsilon is inside the root, with ``"torch"`` the step
+    size is no part of the momentum, whose slot is ``momentum_buffer``.
+
     References
     ----------
     Tieleman and Hinton (2012), Neural Networks for Machine Learning, lecture 6.5; Graves (2013),
@@ -98,6 +160,8 @@ class RMSprop(Optimizer):
     >>> ao.RMSprop(lr=0.1).apply(np.array([3.0, -4.0]), w).round(4)
     array([ 0.6838, -1.6838])
     """
+
+    presets = forms("keras2 paper", inside="keras3 optax", buffer="torch")
 
     lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     rho: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean of squares.")
@@ -113,7 +177,7 @@ class RMSprop(Optimizer):
     @property
     def rule(self) -> Rule:
         """The update rule."""
-        return _RULES[self.centered, self._hyper["momentum"] != 0]
+        return _RULES[self.form][self.centered, self._hyper["momentum"] != 0]
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

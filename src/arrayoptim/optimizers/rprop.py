@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
-from .._rule import rule
+from .._rule import Rule, rule
 from .._storage import Start
 from .._typing import Namespace, Scalar
 from ..optimizer import Optimizer
@@ -26,6 +27,30 @@ def rprop(p, g, e, s, lr, down, up, low, high, zero, xp):
     s = xp.minimum(xp.maximum(s, low), high)
     g = xp.where(agree < zero, zero, g)
     return p - lr * s * xp.sign(g), g, s
+
+
+@rule(slots=("previous_grad", "step_length"))
+def rprop_length(p, g, e, s, lr, down, up, least, most, zero, xp):
+    s = xp.where(s > zero, s, lr)
+    agree = g * e
+    s = xp.where(agree > zero, s * up, xp.where(agree < zero, s * down, s))
+    s = xp.minimum(xp.maximum(s, least), most)
+    g = xp.where(agree < zero, zero, g)
+    return p - s * xp.sign(g), g, s
+
+
+@rule(slots=("previous_step", "step_length"))
+def rprop_step(p, g, e, s, lr, down, up, least, most, zero, xp):
+    s = xp.where(s > zero, s, lr)
+    agree = g * e
+    grown = xp.minimum(xp.maximum(s * up, least), most)
+    shrunk = xp.minimum(xp.maximum(s * down, least), most)
+    s = xp.where(agree > zero, grown, xp.where(agree < zero, shrunk, s))
+    move = xp.where(agree < zero, zero, e)
+    return p - move, xp.where(agree < zero, zero, s * xp.sign(g)), s
+
+
+_RULES = {"": rprop, "torch": rprop_length, "optax": rprop_step}
 
 
 @register
@@ -64,6 +89,11 @@ class Rprop(Optimizer):
     is 0 for very small ones, and keeps sizes as they are: there a change of ``lr`` has no effect
     after the first step, here all sizes change with it.
 
+    With ``preset="torch"`` the slot ``step_length`` holds sizes in units of the parameter, and
+    signs are compared by the product of the gradients. With ``"optax"`` that product is of the
+    gradient and the slot ``previous_step``; a parameter moves by the step that the gradient before
+    gave, and a size without a sign to compare is not bounded.
+
     References
     ----------
     Riedmiller and Braun (1993), A Direct Adaptive Method for Faster Backpropagation Learning: The
@@ -82,17 +112,23 @@ class Rprop(Optimizer):
     array([ 0.636, -1.95 ])
     """
 
+    presets = forms(optax="optax", torch="torch")
+
     lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Size of the first step.")
     eta_minus: Any = hyper(default=0.5, interval="(0, 1)", doc="Factor where the sign changed.")
     eta_plus: Any = hyper(default=1.2, interval="(1, inf)", doc="Factor where it stayed.")
     step_min: Any = hyper(default=1e-06, interval="[0, inf)", doc="Smallest size of a step.")
     step_max: Any = hyper(default=50.0, interval="(0, inf)", doc="Largest size of a step.")
 
-    rule = rprop
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return _RULES[self.form]
 
     def initial_slots(self) -> dict[str, Start]:
         """Give the sizes in units of ``lr`` before the first step."""
-        return {"step_size": 1.0}
+        # A length of 0 stands for one that has not begun, so that groups begin with their own lr.
+        return {} if self.form else {"step_size": 1.0}
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
@@ -106,5 +142,7 @@ class Rprop(Optimizer):
             "up": h.eta_plus,
             "low": xp.where(moves, h.step_min / lr, 0.0),
             "high": xp.where(moves, h.step_max / lr, math.inf),
+            "least": h.step_min,
+            "most": h.step_max,
             "zero": 0.0,
         }

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
@@ -24,6 +25,26 @@ def sgd(p, g, m, lr, mu, xp):
 def nesterov(p, g, m, lr, mu, xp):
     m = mu * m - lr * g
     return p + (mu * m - lr * g), m
+
+
+@rule(slots=("momentum_buffer",))
+def sgd_buffer(p, g, m, lr, mu, xp):
+    m = mu * m + g
+    return p - lr * m, m
+
+
+@rule(slots=("momentum_buffer",))
+def nesterov_buffer(p, g, m, lr, mu, xp):
+    m = mu * m + g
+    return p - lr * (g + mu * m), m
+
+
+_RULES = {
+    ("", False): sgd,
+    ("", True): nesterov,
+    ("buffer", False): sgd_buffer,
+    ("buffer", True): nesterov_buffer,
+}
 
 
 @register
@@ -66,6 +87,11 @@ class SGD(Optimizer):
     ``momentum * (1 - 0.5 * 0.96**(it * s)) * (1 - 0.5 * 0.96**((M - it) * s))`` while ``it < M``
     and ``momentum / 2`` from then on. The attribute ``ramped_momentum`` shows it.
 
+    With ``preset="torch"`` or ``"optax"`` the slot is ``momentum_buffer``, without the step size::
+
+        m = mu * m + g
+        p = p - lr * m                  # nesterov: p - lr * (g + mu * m)
+
     References
     ----------
     Sutskever, Martens, Dahl, Hinton (2013), On the importance of initialization and momentum in
@@ -79,6 +105,8 @@ class SGD(Optimizer):
     >>> ao.SGD(lr=0.5).apply(np.array([1.0, 1.0]), w)
     array([ 0.5, -2.5])
     """
+
+    presets = forms("keras2 keras3 paper", buffer="optax torch")
 
     lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Step size.")
     momentum: Any = hyper(default=0.0, interval="[0, 1)", doc="Share of the last step kept.")
@@ -103,7 +131,7 @@ class SGD(Optimizer):
     @property
     def rule(self) -> Rule:
         """The update rule."""
-        return nesterov if self.nesterov else sgd
+        return _RULES[self.form, self.nesterov]
 
     def initial_scalars(self) -> dict[str, float]:
         """Give the ramp's momentum where there is a ramp."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .._hyper import bias_correction, hyper
+from .._presets import forms
 from .._registry import register
 from .._rule import rule
 from .._storage import Start
@@ -57,6 +58,9 @@ class Yogi(Optimizer):
     The paper's algorithm leaves out the bias corrections, which optax adds as here. optax begins
     ``m`` with `initial_accumulator_value` too.
 
+    With ``preset="paper"`` there are no bias corrections; with ``"optax"`` ``m`` begins with
+    `initial_accumulator_value` too.
+
     References
     ----------
     Zaheer, Reddi, Sachan, Kale, Kumar (2018), Adaptive Methods for Nonconvex Optimization,
@@ -71,6 +75,8 @@ class Yogi(Optimizer):
     array([ 0.9, -1.9])
     """
 
+    presets = forms(optax="optax", paper="paper")
+
     lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="One minus the share of the square.")
@@ -83,13 +89,16 @@ class Yogi(Optimizer):
 
     def initial_slots(self) -> dict[str, Start]:
         """Give what the mean of squares begins with."""
-        return {"velocity": self.initial_accumulator_value}
+        value = self.initial_accumulator_value
+        return {"velocity": value} | ({"momentum": value} if self.form == "optax" else {})
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
+        if self.form == "paper":
+            k1 = k2 = 1.0
         return {
             "lr": h.lr * xp.sqrt(k2) / k1,
             "b1": h.beta_1,

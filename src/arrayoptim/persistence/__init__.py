@@ -14,6 +14,7 @@ h5py is imported when a file is first read or written.
 from __future__ import annotations
 
 from ._keras2 import keras2_saves_iterations
+from ._keras3 import interpret as interpret_keras3
 from ._read import describe, read, read_group
 from ._record import Record
 from ._write import write, write_group
@@ -25,5 +26,6 @@ __all__ = [
     "write",
     "write_group",
     "describe",
+    "interpret_keras3",
     "keras2_saves_iterations",
 ]

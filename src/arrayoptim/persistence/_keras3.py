@@ -27,6 +27,7 @@ ORDERS = {
     "Nadam": Layout((), ("momentum", "velocity")),
     "Ftrl": Layout((), ("accumulator", "linear")),
     "Lion": Layout(("momentum",)),
+    "Lamb": Layout((), ("momentum", "velocity")),
 }
 SCALED = "LossScaleOptimizer"
 FLAGS = {"SGD": ("momentum",), "RMSprop": ("momentum", "centered"), "Adam": ("amsgrad",)}

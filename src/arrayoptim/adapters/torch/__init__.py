@@ -2,7 +2,8 @@
 
 Each registered class is here under its own name, as a subclass of ``torch.optim.Optimizer`` that
 torch's schedulers, scalers, wrappers and checkpoints take for one of torch's own. `wrap` does the
-same for an instance, `from_torch` and `to_torch` change over in the middle of a training.
+same for an instance, `from_torch` and `to_torch` change over in the middle of a training;
+`load_state` and `export_state` do so for an optimizer in this library's own form.
 
 Examples
 --------
@@ -25,9 +26,18 @@ from typing import Any
 from ..._registry import lookup, names
 from ._base import TorchOptimizer
 from ._classes import class_of, wrap
+from ._exchange import export_state, load_state
 from ._native import from_torch, to_torch
 
-__all__ = ["TorchOptimizer", "from_torch", "names", "to_torch", "wrap"]
+__all__ = [
+    "TorchOptimizer",
+    "export_state",
+    "from_torch",
+    "load_state",
+    "names",
+    "to_torch",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> Any:
