@@ -220,6 +220,14 @@ def test_missing_and_frozen_gradients(engine_of_numpy: str) -> None:
         np.testing.assert_allclose(p - q, 0.0 * g if i < 2 else g, rtol=1e-12, atol=1e-14)
 
 
+def test_frozen_gradients_do_not_count() -> None:
+    """Not in what `get_gradients` gives either."""
+    optimizer = ao.SGD(clipnorm=1.0, groups=[ao.group("0", freeze=True)])
+    grads = [np.full(1, 9.0), np.array([3.0, 4.0])]
+    found = optimizer.get_gradients(lambda _: (0.0, grads), [np.ones(1), np.ones(2)])
+    np.testing.assert_allclose(found[1], [0.6, 0.8], rtol=1e-15)
+
+
 def test_config_and_file(tmp_path: Path) -> None:
     """The modes survive both, of a group too."""
     optimizer = make("Adam", **EVERYTHING, agc_units="first", groups=[ao.group("0", agc=None)])

@@ -225,7 +225,23 @@ def test_parameters_that_cannot_be_constrained(p: np.ndarray, message: str) -> N
     assert not optimizer.built
 
 
-def test_a_constraint_of_ones_own(tmp_path: Path) -> None:
+def test_one_that_is_set_later() -> None:
+    """It holds from the next step on, and is checked like one that was there from the start."""
+    optimizer, p = ao.SGD(lr=1.0), np.ones(2)
+    optimizer.apply(np.full(2, 3.0), p)
+    for constraint, wanted in ((c.NonNeg(), 0.0), (None, -1.0), (c.UnitNorm(), -(0.5**0.5))):
+        p[...] = 0.0
+        optimizer.constraint = constraint
+        optimizer.apply(np.ones(2), p)
+        np.testing.assert_allclose(p, wanted, rtol=1e-6)
+    optimizer, p = ao.SGD(), np.ones(2, np.complex64)
+    optimizer.apply(p.copy(), p)
+    optimizer.constraint = c.NonNeg()
+    with pytest.raises(ValueError, match="is complex"):
+        optimizer.apply(p.copy(), p)
+
+
+def test_a_constraint_of_ones_own() -> None:
     """A subclass with one method, known by its name once registered."""
 
     class Centered(c.Constraint):

@@ -120,7 +120,7 @@ def functions() -> Namespace:
 
     def of_one(function: Any) -> Any:
         # TensorFlow would take a Python number for float32.
-        return lambda x: function(asarray(x))
+        return lambda x, **axes: function(asarray(x), **axes)
 
     found: dict[str, Any] = {"asarray": asarray, "copysign": copysign, "finfo": finfo}
     found |= {name: of_one(getattr(tf.math, other)) for name, other in _OF_ONE.items()}

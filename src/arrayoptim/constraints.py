@@ -162,7 +162,7 @@ class NonNeg(Constraint):
 
     def applied(self, p: Array, xp: Namespace) -> Array:
         """Give the parameter with zeros where it is negative."""
-        return xp.maximum(p, xp.zeros_like(p))
+        return xp.maximum(p, 0.0 * xp.ones_like(p))
 
 
 @register

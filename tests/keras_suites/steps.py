@@ -53,7 +53,8 @@ def test_numbers_are_those_of_numpy(name: str, hyper: dict[str, Any]) -> None:
     optimizer = make(name, **hyper)
     train(optimizer, values, range(6))
     wanted = reference(make_plain(name, **hyper), range(6))
-    (close if TRACED else equal)(host(values), [wanted[path] for path in PATHS])
+    # Libraries add up the norms of units each in its own order.
+    (close if TRACED or "agc" in hyper else equal)(host(values), [wanted[path] for path in PATHS])
     assert int(optimizer.iterations) == 6
 
 
