@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import optimizer_table
-
 import arrayoptim as ao
+import optimizer_table
 
 FOLDER = Path(__file__).parent / "optimizers" / "generated"
 
