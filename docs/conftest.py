@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent / "examples"))
 NEEDS = {
     "adapters/keras.rst": ("keras", "torch"),
     "adapters/optax.rst": ("jax", "optax"),

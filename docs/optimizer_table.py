@@ -112,5 +112,5 @@ def note(report: Report) -> str:
         "State is counted for a float32 parameter of 64 by 64, with the defaults. Every optimizer "
         "has the engine ``array``, and ``jit`` for JAX. Times are those of :doc:`the race "
         f"</benchmarks/race>` on 10 float32 arrays of 1,000,000 entries, measured on {report.where}"
-        ", SGD with momentum; the others are those that were raced there.\n"
+        "; SGD has momentum there. The others are those that were raced, all of them public.\n"
     )

@@ -69,9 +69,9 @@ class Prodigy(Optimizer):
     Slots ``momentum``, ``velocity``, ``slope_sum`` and ``initial`` (shape of the parameter);
     ``initial`` is the parameter before the first step, always in the type of the arithmetic.
     Numbers ``d``, ``first`` (`d0`), ``farthest`` and ``numerator``. Sums are over all entries of
-    all parameters that have a gradient; ``b3`` is ``sqrt(beta_2)``, ``k`` is ``sqrt(1 - b2**t) / (1 - b1**t)`` with
-    `bias_correction` and 1 without, ``w`` is ``d`` with `safeguard_warmup` and ``d * lr * k``
-    without::
+    all parameters that have a gradient; ``b3`` is ``sqrt(beta_2)``, ``w`` is ``d`` with
+    `safeguard_warmup` and ``d * lr * k`` without. With `bias_correction` ``k`` is
+    ``sqrt(1 - beta_2**t) / (1 - beta_1**t)``, without 1::
 
         m = b1 * m + d * (1 - b1) * g
         v = b2 * v + d**2 * (1 - b2) * g**2

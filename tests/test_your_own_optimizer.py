@@ -1,0 +1,92 @@
+"""The tutorial's file, as a user's program has it: it gets all that the library's own have."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from arrayoptim._registry import OPTIMIZERS
+from arrayoptim.engines._gpu_sweep import sweep_program
+from arrayoptim.testing import check_optimizer
+from backends import NUMPY
+from optimizers_under_test import draw, same
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+
+
+@pytest.fixture
+def laprop(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import the file, and let go of it afterwards."""
+    monkeypatch.setattr(OPTIMIZERS, "_classes", dict(OPTIMIZERS._classes))
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.delitem(sys.modules, "laprop", raising=False)
+    import laprop
+
+    yield laprop.LaProp
+    sys.modules.pop("laprop", None)
+
+
+def test_it_is_short() -> None:
+    assert len((EXAMPLES / "laprop.py").read_text().splitlines()) <= 40
+
+
+def test_it_conforms(laprop: Any) -> None:
+    check_optimizer(laprop)
+
+
+def test_it_is_what_the_paper_says(laprop: Any) -> None:
+    """Three steps in plain floats."""
+    opt, p, m, v, x = laprop(lr=0.1), np.array([2.0]), 0.0, 0.0, 2.0
+    for t, g in enumerate((0.5, -3.0, 1.0), 1):
+        opt.apply(np.array([g]), p)
+        v = 0.999 * v + 0.001 * g * g
+        m = 0.9 * m + 0.1 * g / ((v / (1 - 0.999**t)) ** 0.5 + 1e-15)
+        x -= 0.1 * m / (1 - 0.9**t)
+        assert p[0] == pytest.approx(x, rel=1e-12)
+
+
+def test_engines(laprop: Any) -> None:
+    """The fused loop gives the bits of the array engine; the kernel for GPUs can be printed."""
+    results = []
+    for engine in ("array", "cpu"):
+        opt, params = laprop(clipnorm=0.5, weight_decay=0.1), NUMPY.tree(draw(0), "float32")
+        with ao.engine(engine):
+            for step in range(3):
+                opt.apply(NUMPY.tree(draw(1 + step), "float32"), params)
+        results.append([*params, *opt.get_weights()])
+    same(*results)
+    streams = [(name, "float32") for name in ("g", "p", "s0", "s1")]
+    assert "laprop" in sweep_program(laprop().rule, (), streams, "float32").name
+
+
+def test_files(laprop: Any, tmp_path: Path) -> None:
+    """A file names the class, and a resumed run is the uninterrupted one."""
+    opt, params = laprop(), NUMPY.tree(draw(0))
+    opt.apply(NUMPY.tree(draw(1)), params)
+    opt.save_weights(tmp_path / "state.h5")
+    again, copy = ao.load(tmp_path / "state.h5"), [p.copy() for p in params]
+    assert type(again) is laprop
+    opt.apply(NUMPY.tree(draw(2)), params)
+    again.apply(NUMPY.tree(draw(2)), copy)
+    same(params, copy)
+    assert ao.deserialize(ao.serialize(opt)).get_config() == opt.get_config()
+
+
+@pytest.mark.needs("torch")
+def test_torch(laprop: Any) -> None:
+    """It is an optimizer of torch, and steps as on arrays."""
+    import torch
+
+    p, q = torch.nn.Parameter(torch.ones(3)), np.ones(3, np.float32)
+    opt, other = ao.torch.LaProp([p], lr=0.1), laprop(lr=0.1)
+    for step in range(3):
+        grad = draw(step, [(3,)])[0].astype(np.float32)
+        p.grad = torch.tensor(grad)
+        opt.step()
+        other.apply(grad, q)
+    same([p.detach().numpy()], [q])
