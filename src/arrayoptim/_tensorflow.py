@@ -92,7 +92,7 @@ class TensorFlow(Backend):
 
 _OF_ONE = {
     **{name: name for name in ("abs", "exp", "expm1", "imag", "log", "log1p", "real", "sign")},
-    **{name: name for name in ("sqrt", "square", "tanh")},
+    **{name: name for name in ("ceil", "cos", "floor", "sqrt", "square", "tanh")},
     "isfinite": "is_finite",
     "max": "reduce_max",
     "sum": "reduce_sum",

@@ -27,6 +27,10 @@ from keras_helpers import (
 )
 from optimizers_under_test import CASES, NAMES
 from optimizers_under_test import make as make_plain
+from schedules_under_test import CASES as EVERY_SCHEDULE
+from schedules_under_test import make as make_schedule
+
+SCHEDULES = [case for case in EVERY_SCHEDULE if case[0] != "Plateau"]
 
 OPTIONS: list[dict[str, Any]] = [
     {"clipnorm": 1.0, "clipvalue": 0.4, "weight_decay": 0.02, "exclude": "bias"},
@@ -246,6 +250,24 @@ def test_schedules() -> None:
     train(make("SGD", lr=lambda: RATE), fixed, range(4))
     wanted = reference(ao.SGD(lr=RATE), range(4))
     close(host(fixed), [wanted[path] for path in PATHS])
+
+
+@pytest.mark.parametrize(("name", "words"), SCHEDULES)
+def test_schedules_of_this_library(name: str, words: dict[str, Any]) -> None:
+    """Each gives the rates that it gives elsewhere, and is saved with the optimizer."""
+    rate = make_schedule(name, words)
+    values, opt = variables(), make("SGD", lr=rate)
+    train(opt, values, range(6))
+    wanted = reference(ao.SGD(lr=rate), range(6))
+    close(host(values), [wanted[path] for path in PATHS])
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(opt))
+    assert again.get_config() == opt.get_config()
+
+
+def test_a_schedule_with_numbers_of_its_own() -> None:
+    """It is refused: Keras feeds it no metric."""
+    with pytest.raises(TypeError, match=r"Plateau.*keeps numbers of its own"):
+        make("SGD", lr=ao.schedules.Plateau(0.1))
 
 
 @pytest.mark.parametrize("storage", ["bfloat16", "int8"])

@@ -11,8 +11,11 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from .._hyper import keeps_numbers
 from .._keras3_config import translate
+from .._registry import describe, revivable, revive
 from ..optimizer import Optimizer
+from ..schedules import Schedule
 from ._keras_state import KerasState, outside_of_graphs, paths_of
 
 PACKAGE = "arrayoptim"
@@ -51,11 +54,15 @@ class FunctionSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type
 
     def get_config(self) -> dict[str, Any]:
         """Give the function as Keras serializes it."""
+        if isinstance(self.function, Schedule):
+            return {"function": describe(self.function)}
         return {"function": keras.saving.serialize_keras_object(self.function)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> FunctionSchedule:
         """Undo `get_config`."""
+        if revivable(config["function"]):
+            return cls(revive(config["function"], cls.__name__))
         return cls(keras.saving.deserialize_keras_object(config["function"]))
 
 
@@ -305,6 +312,13 @@ def _schedule(rate: Any) -> Any:
     """Give a function of the step number as a schedule; anything else as it is."""
     if not callable(rate) or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return rate
+    if keeps_numbers(rate):
+        raise TypeError(
+            f"learning_rate: found {rate!r}, which keeps numbers of its own; Keras has "
+            "callbacks for that, such as ReduceLROnPlateau"
+        )
+    if isinstance(rate, Schedule):  # the signature of which is that of its constructor
+        return FunctionSchedule(rate)
     try:
         inspect.signature(rate).bind(0)
     except TypeError:
