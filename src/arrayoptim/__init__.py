@@ -29,8 +29,10 @@ from ._rule import Rule, rule
 from ._version import __version__
 from .engines import engine
 from .explaining import explain
+from .foreign import OptaxOptimizer, TFOptimizer, TorchOptimizer
 from .gradients import clip_norm
 from .loading import load
+from .minimizing import Minimization, minimize
 from .optimizer import Optimizer
 from .optimizers import (
     ADOPT,
@@ -83,8 +85,10 @@ __all__ = [
     "Lion",
     "Lookahead",
     "LossScale",
+    "Minimization",
     "Nadam",
     "NadamW",
+    "OptaxOptimizer",
     "Optimizer",
     "RAdam",
     "RMSprop",
@@ -93,6 +97,8 @@ __all__ = [
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Signum",
+    "TFOptimizer",
+    "TorchOptimizer",
     "Yogi",
     "__version__",
     "bias_correction",
@@ -104,6 +110,7 @@ __all__ = [
     "group",
     "hyper",
     "load",
+    "minimize",
     "names",
     "register",
     "rule",

@@ -61,6 +61,8 @@ def _lost(value: Any) -> bool:
     """Whether it stands for what no file can hold; wrappers hold the optimizer that they wrap."""
     if not isinstance(value, dict) or revivable(value):
         return False
+    if value.keys().isdisjoint({"class_name", "unserializable"}):
+        return False  # the arguments of an optimizer of another library
     return not (
         OPTIMIZERS.knows(value.get("class_name")) or WRAPPERS.knows(value.get("class_name"))
     )

@@ -14,13 +14,14 @@ h5py is imported when a file is first read or written.
 from __future__ import annotations
 
 from ._keras2 import keras2_saves_iterations
-from ._read import describe, read, read_group
+from ._read import describe, read, read_beside, read_group
 from ._record import Record
 from ._write import write, write_group
 
 __all__ = [
     "Record",
     "read",
+    "read_beside",
     "read_group",
     "write",
     "write_group",
