@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 NEEDS = {
+    "adapters/foreign.rst": ("torch",),
     "adapters/keras.rst": ("keras", "torch"),
     "adapters/scipy.rst": ("scipy",),
     "adapters/torch.rst": ("torch",),

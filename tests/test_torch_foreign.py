@@ -44,9 +44,7 @@ def run(cls: Any, kwargs: Any) -> checks.Native:
 @cases
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_steps_are_native(cls: Any, kwargs: Any, backend: TestBackend, dtype: str) -> None:
-    checks.equals_native(
-        lambda: ao.TorchOptimizer(cls, **kwargs), run(cls, kwargs), backend, dtype
-    )
+    checks.equals_native(lambda: ao.TorchOptimizer(cls, **kwargs), run(cls, kwargs), backend, dtype)
 
 
 @cases
