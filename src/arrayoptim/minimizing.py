@@ -123,7 +123,7 @@ def minimize(
     >>> import arrayoptim as ao
     >>> def loss(x):
     ...     return np.sum((x - 3.0) ** 2), 2.0 * (x - 3.0)
-    >>> found = ao.minimize(loss, np.zeros(2), ao.SGD(lr=0.1, momentum=0.9), steps=500, patience=20)
+    >>> found = ao.minimize(loss, np.zeros(2), ao.SGD(lr=0.1), steps=500, patience=20)
     >>> found.params.round(3), found.reason
     (array([3., 3.]), 'patience')
     """
