@@ -31,7 +31,7 @@ class TorchOptimizer(Foreign):
     Parameters
     ----------
     cls : type
-        A class derived from `torch.optim.Optimizer`, but for those that evaluate the loss
+        A class derived from ``torch.optim.Optimizer``, but for those that evaluate the loss
         themselves, such as ``LBFGS``.
     **kwargs : object
         Its arguments, but for the parameters.
