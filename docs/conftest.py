@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent / "examples"))
 NEEDS = {
+    "adapters/foreign.rst": ("torch",),
     "adapters/keras.rst": ("keras", "torch"),
     "adapters/optax.rst": ("jax", "optax"),
     "adapters/scipy.rst": ("scipy",),

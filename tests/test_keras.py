@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 SUITES = ("settings.py", "steps.py", "training.py", "exchange.py")
 LIBRARIES = ("torch", "jax", "tensorflow")
 ROWS = [(library, suite) for library in LIBRARIES for suite in SUITES]
-ROWS.append(("tensorflow", "tensors.py"))
+ROWS += [("tensorflow", "tensors.py"), ("tensorflow", "foreign.py")]
 
 
 @pytest.mark.slow

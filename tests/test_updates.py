@@ -154,3 +154,74 @@ def test_updates_of_another_optimizer(name: str, backend: TestBackend) -> None:
         two.apply_updates(updates)
     unchanged(two, before)
     same(backend.read(params), START)
+
+
+CONVERTED = ["numpy", "torch", "jax"]
+
+
+def two(backend: TestBackend) -> dict[str, Any]:
+    """Return two parameters, and a third that is None."""
+    return {"a": backend.asarray([1.0, 2.0]), "b": backend.asarray([3.0]), "none": None}
+
+
+def test_every_parameter_has_a_part(backend: TestBackend) -> None:
+    """One that the loss does not depend on is named, also where the library gives zeros for it."""
+    if backend.name not in CONVERTED:
+        return
+
+    def without(p: Any) -> Any:
+        return ((p["a"] - 1.0) ** 2).sum()
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="does not depend on parameter 'b'"):
+            ao.SGD().minimize(without, two(backend))
+    found = ao.SGD().get_gradients(lambda p: without(p) + (0.0 * p["b"]).sum(), two(backend))
+    same(backend.read([found["a"], found["b"]]), [np.array([0.0, 2.0]), np.zeros(1)])
+    assert found["none"] is None
+
+
+@pytest.mark.needs("jax")
+def test_jax_by_the_traced_program() -> None:
+    """What a compiled function ignores, and what has its gradient stopped, has no part either."""
+    import jax
+
+    params = {"a": jax.numpy.ones(2), "b": jax.numpy.ones(2)}
+    hidden = jax.jit(lambda p: jax.numpy.sum(p["a"]) + 0 * p["b"].size)
+    stopped = lambda p: jax.numpy.sum(p["a"] * jax.lax.stop_gradient(p["b"]))  # noqa: E731
+    for loss in (hidden, stopped):
+        with pytest.raises(ValueError, match="'b'"):
+            ao.SGD().minimize(loss, params)
+        with pytest.raises(ValueError, match="'b'"):
+            jax.jit(lambda p, loss=loss: ao.SGD().get_gradients(loss, p))(params)
+
+
+def test_one_evaluation(backend: TestBackend) -> None:
+    """Value and gradient come of one; a NumPy loss is tried once more, the first time."""
+    from arrayoptim._differentiation import value_and_gradients
+
+    if backend.name not in CONVERTED:
+        return
+    calls: list[int] = []
+
+    def loss(p: Any) -> Any:
+        calls.append(1)
+        return (p**2).sum()
+
+    params = backend.asarray([1.0, 2.0])
+    for _ in range(2):
+        calls.clear()
+        value, (g,), _, _ = value_and_gradients(loss, params)
+        assert float(value) == 5.0
+        same(backend.read([g]), [np.array([2.0, 4.0])])
+    assert len(calls) == 1
+
+
+def test_gradients_by_hand_have_their_own_form(backend: TestBackend) -> None:
+    """The pair is checked: as many as there are parameters, in their tree."""
+    params = [[backend.asarray([1.0])], [backend.asarray([2.0])]]
+    found = ao.SGD().get_gradients(lambda p: (0.0, p), params)
+    same(backend.read([found[0][0], found[1][0]]), [np.array([1.0]), np.array([2.0])])
+    with pytest.raises(ValueError, match="gave 3 things"):
+        ao.SGD().get_gradients(lambda p: (0.0, p, p), params)
+    with pytest.raises(ValueError, match=r"gave gradients for \['0', '1'\], wanted"):
+        ao.SGD().get_gradients(lambda p: (0.0, [p[0][0], p[1][0]]), params)

@@ -29,8 +29,10 @@ from ._rule import Rule, rule
 from ._version import __version__
 from .engines import engine
 from .explaining import explain
+from .foreign import OptaxOptimizer, TFOptimizer, TorchOptimizer
 from .gradients import clip_norm
 from .loading import load
+from .minimizing import Minimization, minimize
 from .optimizer import Optimizer
 from .optimizers import (
     ADOPT,
@@ -87,8 +89,10 @@ __all__ = [
     "Lion",
     "Lookahead",
     "LossScale",
+    "Minimization",
     "Nadam",
     "NadamW",
+    "OptaxOptimizer",
     "Optimizer",
     "Prodigy",
     "RAdam",
@@ -99,6 +103,8 @@ __all__ = [
     "ScheduleFreeSGD",
     "Signum",
     "StableAdamW",
+    "TFOptimizer",
+    "TorchOptimizer",
     "Yogi",
     "__version__",
     "bias_correction",
@@ -111,6 +117,7 @@ __all__ = [
     "group",
     "hyper",
     "load",
+    "minimize",
     "names",
     "register",
     "rule",

@@ -32,6 +32,8 @@ def lost(value: Any) -> bool:
     """Whether it stands for what no file can hold; wrappers hold the optimizer that they wrap."""
     if not isinstance(value, dict) or revivable(value):
         return False
+    if value.keys().isdisjoint({"class_name", "unserializable"}):
+        return False  # the arguments of an optimizer of another library
     name = value.get("class_name")
     return not (OPTIMIZERS.knows(name) or WRAPPERS.knows(name))
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ._losses import gradients_of
+from ._differentiation import value_and_gradients
 from ._restore import LoadReport
-from ._typing import Array, Tree
+from ._typing import Array, Scalar, Tree
 
 if TYPE_CHECKING:
     import h5py
@@ -67,8 +67,12 @@ class Surface:
         tree of arrays
             As from `apply`.
         """
-        gradients, _, structure = gradients_of(loss, params)
-        return self.apply(structure.build(gradients), params)
+        value, gradients, _, structure = value_and_gradients(loss, params)
+        return self._descend(loss, value, structure.build(gradients), params)
+
+    def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
+        """Take one step down a loss of which value and gradients at the parameters are known."""
+        return self.apply(gradients, params)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Save the state, with class and hyperparameters, to an HDF5 file.

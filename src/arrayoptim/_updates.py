@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _checks as checks
 from ._arrays import backend_of, is_array
 from ._clipping import clipping
-from ._losses import gradients_of
+from ._differentiation import gradients_of
 from ._state import State
 from ._stepping import Stepping
 from ._trees import Structure
@@ -35,12 +35,51 @@ class StateTarget:
         For a slot, the number of the parameter.
     """
 
-    optimizer: Differentiating
+    optimizer: Updating
     name: str
     place: int | None = None
 
 
-class Differentiating(Stepping):
+class Updating:
+    """The part of an optimizer that carries out updates."""
+
+    if TYPE_CHECKING:
+        _lock: Any
+
+        def _put(self, target: StateTarget, value: Any) -> bool:
+            """Put a value into the state, and give False."""
+
+    def apply_updates(self, updates: Iterable[tuple[Any, Any]]) -> list[Array]:
+        """Carry out what `get_updates` gave.
+
+        Parameters
+        ----------
+        updates : iterable of (target, new value)
+            The pairs.
+
+        Returns
+        -------
+        list of array
+            The parameters among the targets, in order: updated in place where they can be written,
+            otherwise the new arrays.
+        """
+        updates = list(updates)
+        for target, _ in updates:
+            if isinstance(target, StateTarget) and target.optimizer is not self:
+                raise ValueError(f"these updates are of another optimizer, {target.optimizer!r}")
+            if not isinstance(target, StateTarget) and not is_array(target):
+                raise TypeError(
+                    f"update target: found {type(target).__qualname__}, wanted an array"
+                )
+        with self._lock:
+            return [
+                _assign(target, value)
+                for target, value in updates
+                if not isinstance(target, StateTarget) or self._put(target, value)
+            ]
+
+
+class Differentiating(Stepping, Updating):
     """The part of `arrayoptim.Optimizer` that starts from a loss."""
 
     def get_gradients(self, loss: Any, params: Tree) -> Tree:
@@ -107,7 +146,7 @@ class Differentiating(Stepping):
             First ``iterations``, scalar state and slots, each with a `StateTarget`, then the
             parameters, each with the parameter itself. `apply_updates` carries them out.
         """
-        if _is_loss(params) and not _is_loss(loss):
+        if is_loss(params) and not is_loss(loss):
             params, loss = loss, params
         gradients, leaves, structure = gradients_of(loss, params)
         checks.gradients(gradients, leaves, structure)
@@ -139,35 +178,6 @@ class Differentiating(Stepping):
         changed = zip(leaves, beside, new_leaves, strict=True)
         return updates + [(old, back(new, old)) for old, was, new in changed if new is not was]
 
-    def apply_updates(self, updates: Iterable[tuple[Any, Any]]) -> list[Array]:
-        """Carry out what `get_updates` gave.
-
-        Parameters
-        ----------
-        updates : iterable of (target, new value)
-            The pairs.
-
-        Returns
-        -------
-        list of array
-            The parameters among the targets, in order: updated in place where they can be written,
-            otherwise the new arrays.
-        """
-        updates = list(updates)
-        for target, _ in updates:
-            if isinstance(target, StateTarget) and target.optimizer is not self:
-                raise ValueError(f"these updates are of another optimizer, {target.optimizer!r}")
-            if not isinstance(target, StateTarget) and not is_array(target):
-                raise TypeError(
-                    f"update target: found {type(target).__qualname__}, wanted an array"
-                )
-        with self._lock:
-            return [
-                _assign(target, value)
-                for target, value in updates
-                if not isinstance(target, StateTarget) or self._put(target, value)
-            ]
-
     def _put(self, target: StateTarget, value: Any) -> bool:
         state = self._state
         if state is None:
@@ -191,7 +201,8 @@ def _assign(target: Array, value: Array) -> Array:
     return target
 
 
-def _is_loss(value: Any) -> bool:
+def is_loss(value: Any) -> bool:
+    """Whether a value is a loss, and not a tree of parameters."""
     return callable(value) or (
         is_array(value) and getattr(value, "grad_fn", None) is not None and value.ndim == 0
     )

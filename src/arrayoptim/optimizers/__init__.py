@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .._registry import described, lookup
+from ..foreign import Foreign, wrapped
 from ..optimizer import Optimizer
 from ..wrappers import Wrapper
 from .adabelief import AdaBelief
@@ -77,9 +78,11 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
 
     Parameters
     ----------
-    identifier : str, dict or Optimizer
+    identifier : str, dict, Optimizer or native optimizer
         The name of a registered class in any case, which is made with its defaults; what
-        `serialize` gave; or an optimizer or wrapper, which is returned itself.
+        `serialize` gave; an optimizer or wrapper, which is returned itself; or an optimizer of
+        TensorFlow, Keras or optax or a class of torch's, which is put into `TFOptimizer`,
+        `OptaxOptimizer` or `TorchOptimizer`.
     custom_objects : dict of str to class, optional
         Further classes by name, which come before the registered ones.
 
@@ -87,6 +90,8 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
     ------
     ValueError
         If it is none of these, or the name is unknown.
+    TypeError
+        If it is an instance of a torch optimizer, which is bound to its own parameters.
 
     Examples
     --------
@@ -94,14 +99,18 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
     >>> ao.get("adam")
     Adam(lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-08, decay=0.0)
     """
-    if isinstance(identifier, Optimizer | Wrapper):
+    if isinstance(identifier, Optimizer | Wrapper | Foreign):
         return cast(Optimizer, identifier)
     if isinstance(identifier, Mapping):
         return deserialize(identifier, custom_objects)
     if isinstance(identifier, str):
         return deserialize({"class_name": identifier, "config": {}}, custom_objects)
+    native = wrapped(identifier)
+    if native is not None:
+        return cast(Optimizer, native)
     raise ValueError(
-        f"found {identifier!r}, wanted an optimizer's name, its configuration or an instance"
+        f"found {identifier!r}, wanted an optimizer's name, its configuration, an instance, or an "
+        "optimizer of TensorFlow, Keras, optax or torch (its class)"
     )
 
 
@@ -113,7 +122,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     ValueError
         If it is no optimizer.
     """
-    if not isinstance(optimizer, Optimizer | Wrapper):
+    if not isinstance(optimizer, Optimizer | Wrapper | Foreign):
         raise ValueError(f"found {optimizer!r}, wanted an optimizer")
     return described(optimizer)
 
@@ -144,6 +153,6 @@ def deserialize(
         raise ValueError(f'"class_name": found {name!r}, wanted a str')
     custom = custom_objects or {}
     made = (custom[name] if name in custom else lookup(name)).from_config(config["config"])
-    if not isinstance(made, Optimizer | Wrapper):
+    if not isinstance(made, Optimizer | Wrapper | Foreign):
         raise ValueError(f"{name!r} makes a {type(made).__qualname__}, wanted an optimizer")
     return cast(Optimizer, made)

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from ._keras2 import keras2_saves_iterations
 from ._keras3 import interpret as interpret_keras3
-from ._read import describe, read, read_group
+from ._read import describe, read, read_beside, read_group
 from ._record import Record
 from ._write import write, write_group
 
 __all__ = [
     "Record",
     "read",
+    "read_beside",
     "read_group",
     "write",
     "write_group",

@@ -63,6 +63,34 @@ def read(path: str | os.PathLike[str]) -> Record:
         return replace(_interpret(root, optimizer).loaded(), origin=str(path))
 
 
+def read_beside(path: str | os.PathLike[str], name: str) -> Record:
+    """Read a record that `write` put beside the optimizer's.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    name : str
+        The record's name.
+
+    Returns
+    -------
+    Record
+        As from `read`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, of another kind, newer, or without that record.
+    """
+    with _opened(Path(path)) as (root, _):
+        if name not in root:
+            raise ValueError(f"found {', '.join(root) or 'nothing'}, wanted a group {name} too")
+        return replace(_own.interpret(root[name]).loaded(), origin=str(path))
+
+
 def describe(path: str | os.PathLike[str]) -> Record:
     """Read all but the arrays.
 

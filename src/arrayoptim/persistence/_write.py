@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from ._atomic import Sink, replace_file
@@ -12,7 +13,12 @@ from ._own import GROUP, fill
 from ._record import Record
 
 
-def write(path: str | os.PathLike[str], record: Record, overwrite: bool = True) -> None:
+def write(
+    path: str | os.PathLike[str],
+    record: Record,
+    overwrite: bool = True,
+    beside: Mapping[str, Record] | None = None,
+) -> None:
     """Write a record to an HDF5 file, whole or not at all.
 
     The content goes to a temporary file in the same directory, is brought to the disk and renamed:
@@ -28,6 +34,8 @@ def write(path: str | os.PathLike[str], record: Record, overwrite: bool = True) 
         written.
     overwrite : bool
         Whether an existing file may be replaced.
+    beside : mapping of str to Record, optional
+        More records, each by the name of the group that it goes to; `read_beside` gives them.
 
     Raises
     ------
@@ -45,7 +53,8 @@ def write(path: str | os.PathLike[str], record: Record, overwrite: bool = True) 
     def put(sink: Sink) -> None:
         # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
         with h5py.File(sink, "w", libver=("v108", "v108")) as file:
-            fill(file.create_group(GROUP), record, sink.check)
+            for name, content in {GROUP: record, **(beside or {})}.items():
+                fill(file.create_group(name), content, sink.check)
 
     replace_file(path, put, overwrite)
 

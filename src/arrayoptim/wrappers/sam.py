@@ -9,11 +9,12 @@ import numpy as np
 from .. import _checks as checks
 from .._arrays import backend_of
 from .._averaging import copy_as
+from .._differentiation import gradients_of
 from .._hyper import hyper
 from .._registry import register_wrapper
 from .._rule import rule
 from .._trees import flatten
-from .._typing import Array, Tree
+from .._typing import Array, Scalar, Tree
 from ..gradients import global_norm
 from ._base import Keeper, Wrapper
 
@@ -106,6 +107,11 @@ class SAM(Wrapper):
             new = self._keep(structure.build(filled), params, c=scale)
             self._put_number("climbed", 1.0)
             return new
+
+    def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
+        uphill = self.ascend(gradients, params)
+        second, _, structure = gradients_of(loss, uphill)
+        return self.apply(structure.build(second), uphill)
 
     def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
         if not self._number("climbed"):

@@ -1,0 +1,48 @@
+"""Optimizers of TensorFlow, optax and torch behind this library's surface.
+
+The native one does all the arithmetic; arrays of other libraries are handed over and taken back.
+Its state is read and written by name, into the lists and files that this library's own have. No
+library is imported before one of its optimizers is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._registry import register_wrapper
+from ._base import Foreign
+from ._exchange import native_class, put_back
+from ._optax import OptaxOptimizer
+from ._tf import TFOptimizer
+from ._torch import TorchOptimizer
+
+__all__ = ["Foreign", "OptaxOptimizer", "TFOptimizer", "TorchOptimizer", "put_back", "wrapped"]
+
+for _cls in (OptaxOptimizer, TFOptimizer, TorchOptimizer):
+    register_wrapper(_cls)
+
+_NATIVE: tuple[tuple[str, str, type[Foreign]], ...] = (
+    ("optax", "GradientTransformation", OptaxOptimizer),
+    ("keras", "optimizers.Optimizer", TFOptimizer),
+    ("tensorflow", "compat.v1.train.Optimizer", TFOptimizer),
+    ("torch", "optim.Optimizer", TorchOptimizer),
+)
+
+
+def wrapped(native: Any) -> Foreign | None:
+    """Put a native optimizer, or a class of torch's, behind the surface; None for all else."""
+    kind = next((kind for module, name, kind in _NATIVE if _is_of(native, module, name)), None)
+    if kind is None:
+        return None
+    make: Any = kind
+    made: Foreign = make(native)
+    return made
+
+
+def _is_of(native: Any, module: str, name: str) -> bool:
+    base = native_class(module, name)
+    if base is None:
+        return False
+    return isinstance(native, base) or (
+        module == "torch" and isinstance(native, type) and issubclass(native, base)
+    )

@@ -1,0 +1,352 @@
+"""A whole minimization: a loop with a history, a progress bar, early stopping and checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._arrays import backend_of
+from ._differentiation import value_and_gradients
+from ._trees import flatten
+from ._typing import Array, Scalar, Tree
+from .foreign import put_back
+from .optimizers import get
+
+if TYPE_CHECKING:
+    from .persistence import Record
+
+GROUP = "minimization"
+"""Where a checkpoint has parameters and history, beside the optimizer's state."""
+
+
+@dataclass
+class Minimization:
+    """What came of `minimize`, or has come of it so far.
+
+    Attributes
+    ----------
+    params : tree of arrays
+        The parameters after the last step.
+    history : list of float
+        The loss before each step.
+    steps : int
+        Steps taken, those of a checkpoint included.
+    reason : {"", "steps", "patience", "callback", "nonfinite", "interrupted"}
+        Why it stopped; empty while it goes on.
+    message : str
+        The same in a sentence.
+    """
+
+    params: Tree
+    history: list[float] = field(default_factory=list)
+    steps: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+def minimize(
+    loss: Callable[[Tree], Any],
+    params: Tree,
+    optimizer: Any,
+    steps: int = 1000,
+    *,
+    callback: Callable[[Minimization], Any] | None = None,
+    progress: bool = False,
+    patience: int | None = None,
+    tolerance: float = 0.0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: int = 100,
+) -> Minimization:
+    """Step down a loss until it is enough.
+
+    Parameters
+    ----------
+    loss : callable
+        A function of the parameters, differentiated as by `Optimizer.get_gradients`.
+    params : tree of arrays
+        Where to begin. Arrays that can be written are updated in place.
+    optimizer : Optimizer, wrapper, str, dict or native optimizer
+        What `get` takes.
+    steps : int in [0, inf)
+        The most steps, those of a checkpoint included.
+    callback : callable, optional
+        Called after each step with the `Minimization` so far; StopIteration ends it.
+    progress : bool
+        Whether to show a progress bar, by the package ``tqdm``.
+    patience : int in [1, inf), optional
+        Steps without a new lowest loss after which it stops; never if None.
+    tolerance : float in [0, inf)
+        How much lower than the lowest so far a loss must be to count as that.
+    checkpoint : str or Path, optional
+        A file for parameters, history and the optimizer's state. If it exists, parameters and
+        optimizer, hyperparameters included, go on from it exactly.
+    every : int in [1, inf)
+        Steps between two checkpoints; the last step has one too.
+
+    Returns
+    -------
+    Minimization
+        Parameters, history, the number of steps and why it stopped.
+
+    Raises
+    ------
+    TypeError
+        If the loss is no function, or gives no number.
+    ValueError
+        If a number is outside its interval, the loss does not depend on a parameter, or the
+        checkpoint does not fit parameters and optimizer. Nothing has changed then.
+    ModuleNotFoundError
+        If `progress` is True and tqdm is not installed.
+
+    Notes
+    -----
+    A loss that is not finite ends it before the step. An interrupt, as by Ctrl-C, ends it between
+    two steps, and what there is is kept and given back. A loss that depends on the step may ask
+    ``optimizer.iterations``, which a checkpoint restores.
+
+    A loss of JAX arrays is evaluated as it is given; ``jax.jit(loss)`` compiles it. `LossScale`
+    wants a loss that is multiplied by its ``loss_scale`` already.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> def loss(x):
+    ...     return np.sum((x - 3.0) ** 2), 2.0 * (x - 3.0)
+    >>> found = ao.minimize(loss, np.zeros(2), ao.SGD(lr=0.1), steps=500, patience=20)
+    >>> found.params.round(3), found.reason
+    (array([3., 3.]), 'patience')
+    """
+    if not callable(loss):
+        raise TypeError(
+            f"loss: found {type(loss).__qualname__}, wanted a function of the parameters, which is "
+            "called at every step"
+        )
+    bounds: dict[str, tuple[Any, int]] = {
+        "steps": (steps, 0),
+        "patience": (patience, 1),
+        "every": (every, 1),
+    }
+    for name, (value, least) in bounds.items():
+        if value is not None and not (isinstance(value, int | np.integer) and value >= least):
+            raise ValueError(f"{name}: found {value!r}, wanted a whole number of at least {least}")
+    if not 0 <= tolerance < math.inf:
+        raise ValueError(f"tolerance: found {tolerance!r}, wanted a number in [0, inf)")
+    limits = _Limits(int(steps), patience, tolerance)
+    run = _Run(loss, Minimization(params), get(optimizer), limits)
+    if checkpoint is not None and Path(checkpoint).exists():
+        run.restore(checkpoint)
+    with _bar(progress, run.so_far.steps, int(steps)) as show:
+        run.go(callback, show, None if checkpoint is None else partial(run.save, checkpoint), every)
+    return run.so_far
+
+
+@dataclass
+class _Limits:
+    """When enough is enough."""
+
+    steps: int
+    patience: int | None
+    tolerance: float
+    lowest: float = math.inf
+    since: int = 0
+
+    def take(self, loss: float) -> None:
+        """Note the loss of one more step."""
+        better = loss < self.lowest - self.tolerance
+        self.lowest, self.since = (loss, 0) if better else (self.lowest, self.since + 1)
+
+    def reached(self, taken: int) -> tuple[str, str]:
+        """Give the reason to stop, and the same in words; empty where there is none."""
+        if taken >= self.steps:
+            return "steps", f"All {self.steps} steps have been taken."
+        if self.patience is not None and self.since >= self.patience:
+            return "patience", f"No loss was below {self.lowest:g} for {self.since} steps."
+        return "", ""
+
+
+class _Run:
+    """A loss, an optimizer and how far they have come."""
+
+    def __init__(
+        self, loss: Callable[[Tree], Any], so_far: Minimization, optimizer: Any, limits: _Limits
+    ) -> None:
+        self.loss, self.so_far, self.optimizer, self.limits = loss, so_far, optimizer, limits
+
+    def go(
+        self,
+        callback: Callable[[Minimization], Any] | None,
+        show: Callable[[float], Any],
+        save: Callable[[], None] | None,
+        every: int,
+    ) -> None:
+        """Step until there is a reason to stop."""
+        found, first = self.so_far, self.so_far.steps
+        try:
+            while not found.reason:
+                found.reason, found.message = self.limits.reached(found.steps)
+                if found.reason or not self._step():
+                    break
+                show(found.history[-1])
+                if callback is not None and _ends(callback, found):
+                    found.reason, found.message = "callback", "The callback raised StopIteration."
+                if save is not None and found.steps % every == 0:
+                    save()
+        except KeyboardInterrupt:
+            found.reason = "interrupted"
+            found.message = f"It was interrupted after {found.steps} steps."
+        if save is not None and found.steps > first and found.reason != "nonfinite":
+            save()
+
+    def _step(self) -> bool:
+        """Take a step, unless the loss is not finite."""
+        found = self.so_far
+        value, gradients, _, structure = value_and_gradients(self.loss, found.params)
+        number = _number(value)
+        if not math.isfinite(number):
+            found.reason = "nonfinite"
+            found.message = (
+                f"The loss is {number} after {found.steps} steps, at the parameters given back; a "
+                "smaller learning rate or clipnorm may help."
+            )
+            return False
+        with _whole():
+            found.params = self.optimizer._descend(
+                self.loss, value, structure.build(gradients), found.params
+            )
+            found.history.append(number)
+            found.steps += 1
+            self.limits.take(number)
+        return True
+
+    # ---- checkpoints
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters, history and the optimizer's state to one file, whole or not at all."""
+        from . import persistence
+
+        leaves, structure = flatten(self.so_far.params)
+        rows = [(p, x) for p, x in zip(structure.paths, leaves, strict=True) if x is not None]
+        record = persistence.Record(
+            source="arrayoptim",
+            class_name=None,
+            config=None,
+            iterations=self.so_far.steps,
+            scalars={},
+            slots={
+                "parameter": [partial(_to_host, x) for _, x in rows],
+                "loss": [np.array(self.so_far.history, np.float64)],
+            },
+            paths={"parameter": [p for p, _ in rows], "loss": ["~"]},
+        )
+        persistence.write(path, self.optimizer._record(), beside={GROUP: record})
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a checkpoint; all is compared before anything changes."""
+        from . import persistence
+
+        record, own = persistence.read_beside(path, GROUP), persistence.read(path)
+        leaves, structure = flatten(self.so_far.params)
+        values = _fitting(record, leaves, structure.paths)
+        self.optimizer.init(self.so_far.params)
+        self.optimizer._load(own, strict=True, hyperparameters=True)
+        new = [
+            None if value is None else put_back(value, x)
+            for x, value in zip(leaves, values, strict=True)
+        ]
+        self.so_far.params = structure.build(new)
+        self.so_far.history = [float(x) for x in record.slots["loss"][0]]
+        self.so_far.steps = int(record.iterations or 0)
+        for loss in self.so_far.history:
+            self.limits.take(loss)
+
+
+def _fitting(
+    record: Record, leaves: list[Array | None], paths: tuple[str, ...]
+) -> list[np.ndarray | None]:
+    """Give the parameters of a checkpoint in the order of those that there are."""
+    named = dict(zip((record.paths or {})["parameter"], record.slots["parameter"], strict=True))
+    wanted = {
+        path: f"{backend_of(x).dtype(x)}{list(x.shape)}"
+        for path, x in zip(paths, leaves, strict=True)
+        if x is not None
+    }
+    found = {path: f"{x.dtype.name}{list(x.shape)}" for path, x in named.items()}
+    if found != wanted:
+        faults = [p for p in {**wanted, **found} if wanted.get(p) != found.get(p)]
+        path = faults[0]
+        raise ValueError(
+            f"{record.origin}: parameter {path!r}: found {found.get(path, 'none')}, wanted "
+            f"{wanted.get(path, 'none')}; give the parameters that the checkpoint is of, or "
+            "another file"
+        )
+    return [named.get(path) for path in paths]
+
+
+def _to_host(x: Array) -> np.ndarray:
+    return backend_of(x).to_host(x)
+
+
+def _ends(callback: Callable[[Minimization], Any], so_far: Minimization) -> bool:
+    try:
+        callback(so_far)
+    except StopIteration:
+        return True
+    return False
+
+
+def _number(value: Scalar) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the loss gave {value!r}, wanted one real number ({error})") from None
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Hold an interrupt back, so that it does not cut a step in two."""
+    usual = signal.default_int_handler
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not usual:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _bar(progress: bool, first: int, total: int) -> Iterator[Callable[[float], Any]]:
+    """Give what shows the loss of one more step."""
+    if not progress:
+        yield lambda loss: None
+        return
+    try:
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            'a progress bar needs the tqdm package (pip install "arrayoptim[progress]"); without '
+            "one, progress=False"
+        ) from None
+
+    def show(loss: float) -> None:
+        bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+        bar.update()
+
+    with tqdm(total=total, initial=first, unit="step") as bar:
+        yield show
