@@ -17,7 +17,7 @@ from arrayoptim.engines import Step, _cpu_native, _cpu_recipes, sweep
 from arrayoptim.engines._cpu_sweep import sweep_program
 from arrayoptim.engines.cpu import Plan
 from backends import np_dtype
-from optimizers_under_test import CASES, make, same
+from optimizers_under_test import CASES, make, rules_of, same
 
 SHAPES = [(3, 5), (), (0, 4), (2 * BLOCK + 4465,), (17, 33), (1,), (40, 41)]
 VALUES = {"scale": 0.37, "bound": 0.5, "l2": 0.01, "amount": 1e-3, "keep": 0.99, "new": 0.01}
@@ -28,7 +28,7 @@ PARTS = {
     "average": ("keep", "new"),
 }
 
-RULES = list(dict.fromkeys(make(name, **kwargs).rule for name, kwargs in CASES))
+RULES = [rule for rule in rules_of(CASES) if rule.kind != "matrix"]
 rules = pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
 
 

@@ -15,6 +15,7 @@ from optimizers_under_test import (
     cls_of,
     draw,
     draw_for,
+    fused,
     make,
     same,
     train,
@@ -116,7 +117,7 @@ def test_complex_numbers_are_pairs(
     real = "float32" if dtype == "complex64" else "float64"
 
     def pairs(values: list[np.ndarray]) -> list[np.ndarray]:
-        return [np.stack([v.real, v.imag], axis=-1) for v in values]
+        return [np.stack([v.real, v.imag], axis=-1).ravel() for v in values]
 
     hyper = kwargs | {"clipnorm": 1.0, "clipvalue": 0.3}
     one, two = make(name, **hyper), make(name, **hyper)
@@ -214,7 +215,9 @@ def test_memory_layout(name: str, kwargs: dict[str, Any], layout: Any) -> None:
     for grad in grads:
         plain = opt.apply([grad], [plain])[0]
         assert other.apply([layout(grad)[0]], [view])[0] is view
-    np.testing.assert_array_equal(view, plain)
+    # The order of additions in a product of matrices depends on it.
+    rtol = 0 if fused(name) else 1e-12
+    np.testing.assert_allclose(view, plain, rtol=rtol, atol=rtol)
     if base.dtype.kind == "f":
         assert abs(base.astype("float64").sum() - plain.sum() - outside) < 1e-12
 

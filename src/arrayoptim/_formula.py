@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ._assignment import Assignment, Numbers, Part
-from ._backend import COMPUTE
+from ._backend import COMPLEX, COMPUTE
 from ._checks import Leaf
 from ._groups import OWN
 from ._hyper import keeps_numbers
@@ -80,7 +80,8 @@ class Formula(Options, ABC):
         path : str
             The parameter's path.
         shape : tuple of int
-            Its shape.
+            Its shape. Where the rule is of the kind ``"matrix"`` and the parameter complex, the
+            rule is asked for again with ``()``, as for a number by itself.
         """
         return self.rule
 
@@ -187,7 +188,7 @@ class Formula(Options, ABC):
         found: dict[Layout, list[int]] = {}
         for i, (leaf, member) in enumerate(zip(leaves, members, strict=True)):
             if leaf is not None:
-                rule = formulas[member].rule_for(leaf.path, leaf.shape)
+                rule = _rule_of(formulas[member], leaf)
                 layout = own[member] if rule is own[member].rule else self._layout(rule)
                 layouts[i] = layout
                 found.setdefault(layout, []).append(i)
@@ -357,6 +358,19 @@ class Formula(Options, ABC):
         if xp is not np:
             raise ValueError("stochastic rounding does not serve a compiled step")
         return step_seed(self.seed, iterations)
+
+
+def _rule_of(formula: Formula, leaf: Leaf) -> Rule:
+    """Give the rule of a parameter: one of numbers by themselves where they are complex."""
+    rule = formula.rule_for(leaf.path, leaf.shape)
+    if rule.kind == "matrix" and leaf.dtype in COMPLEX:
+        rule = formula.rule_for(leaf.path, ())
+        if rule.kind == "matrix":
+            raise TypeError(
+                f"{leaf}: {type(formula).__name__} steps matrices of real numbers; put complex "
+                "parameters into a group with another optimizer"
+            )
+    return rule
 
 
 def _number(iterations: Scalar, xp: Namespace) -> Scalar:

@@ -8,9 +8,12 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, Literal
 
 Kind = Literal["elementwise", "tensorwise", "matrix"]
+Side = Literal["first", "last"]
+Shape = tuple[int, ...]
 
 VOCABULARY = frozenset({"abs", "sqrt", "square", "sign", "maximum", "minimum", "where", "copysign"})
 """Functions of ``xp`` that NumPy and a compiled loop compute to the last bit alike."""
@@ -45,6 +48,12 @@ class Rule:
         and of the slots before the norms are taken and the function is called.
     measured : tuple of str
         Names of the coefficients that `ratio` gives.
+    shapes : callable or None
+        For ``matrix`` rules, ``shapes(rows, columns)``; returns a dict of the shapes of those slots
+        that are not shaped like the parameter.
+    outputs : {"first", "last"}
+        For ``matrix`` rules, which axis of a parameter with more than two stays an axis of the
+        matrix; all others become the other one.
     """
 
     function: Callable[..., tuple[Any, ...]]
@@ -53,6 +62,8 @@ class Rule:
     ratio: Callable[..., dict[str, Any]] | None = None
     direction: Callable[..., tuple[Any, ...]] | None = None
     measured: tuple[str, ...] = ()
+    shapes: Callable[[int, int], dict[str, Shape]] | None = None
+    outputs: Side = "first"
 
     @cached_property
     def function_names(self) -> tuple[str, ...]:
@@ -87,6 +98,44 @@ class Rule:
         """Name of the function."""
         return self.function.__name__
 
+    @cached_property
+    def apart(self) -> frozenset[str]:
+        """Names of the slots that have shapes of their own."""
+        return frozenset(self.shapes(1, 1)) if self.shapes else frozenset()
+
+    def matrix(self, shape: Shape) -> tuple[int, int]:
+        """Give the rows and columns as which a ``matrix`` rule steps a parameter of some shape."""
+        if self.outputs == "first":
+            return (shape[0] if shape else 1), prod(shape[1:])
+        return prod(shape[:-1]), (shape[-1] if shape else 1)
+
+    def slot_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Give the shape of each slot of a parameter of some shape."""
+        own = self.shapes(*self.matrix(shape)) if self.shapes else {}
+        return {name: own.get(name, shape) for name in self.slots}
+
+    def stepped(
+        self, operands: Sequence[Any], scalars: Mapping[str, Any], shape: Shape, xp: Any
+    ) -> list[Any]:
+        """Carry out the function on parameter, gradient and slots; matrices if it is for these.
+
+        The arrays may have more axes than `shape` in front, over as many parameters.
+        """
+        named = [scalars[name] for name in self.function_names]
+        if self.kind != "matrix":
+            return list(self.function(*operands, *named, xp))
+        lead = tuple(operands[0].shape)[: len(operands[0].shape) - len(shape)]
+        own, matrix = self.slot_shapes(shape), self.matrix(shape)
+        views = [matrix, matrix, *(own[n] if n in self.apart else matrix for n in self.slots)]
+        seen = [xp.reshape(x, (*lead, *v)) for x, v in zip(operands, views, strict=True)]
+        given = {id(view): x for view, x in zip(seen, operands, strict=True)}
+        found = self.function(*seen, *named, xp)
+        wanted = [shape, *own.values()]
+        return [
+            given[id(x)] if id(x) in given else xp.reshape(x, (*lead, *s))
+            for x, s in zip(found, wanted, strict=True)
+        ]
+
     def turned(self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any) -> list[Any]:
         """Give parameter, gradient and slots with the direction in the gradient's place."""
         if self.direction is None:
@@ -114,6 +163,8 @@ def rule(
     ratio: Callable[..., dict[str, Any]] | None = None,
     direction: Callable[..., tuple[Any, ...]] | None = None,
     measured: tuple[str, ...] = (),
+    shapes: Callable[[int, int], dict[str, Shape]] | None = None,
+    outputs: Side = "first",
 ) -> Callable[[Callable[..., tuple[Any, ...]]], Rule]:
     """Declare a function as an update rule.
 
@@ -130,6 +181,10 @@ def rule(
         Turns the gradient into a direction, and advances the slots; see `Rule`.
     measured : tuple of str
         Names of the coefficients that `ratio` gives.
+    shapes : callable, optional
+        Gives the shapes of slots of a ``"matrix"`` rule; see `Rule`.
+    outputs : {"first", "last"}
+        How a ``"matrix"`` rule sees parameters of more than two axes; see `Rule`.
 
     Returns
     -------
@@ -139,7 +194,8 @@ def rule(
     Raises
     ------
     TypeError
-        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``.
+        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``, or `shapes` are given for
+        other rules or other slots.
 
     Examples
     --------
@@ -168,7 +224,14 @@ def rule(
                 "a stage of the step; choose another"
             )
         sort: Kind = "tensorwise" if ratio else kind
-        made = Rule(function, tuple(slots), sort, ratio, direction, tuple(measured))
+        made = Rule(
+            function, tuple(slots), sort, ratio, direction, tuple(measured), shapes, outputs
+        )
+        if (shapes and sort != "matrix") or not made.apart <= set(slots):
+            raise TypeError(
+                f"rule {function.__name__}: found shapes of {sorted(made.apart)} and kind "
+                f'{sort!r}; wanted kind "matrix", and names of {slots}'
+            )
         if bool(ratio) != bool(measured) or not set(measured) <= set(made.function_names):
             raise TypeError(
                 f"rule {function.__name__}: found measured={measured} and ratio={ratio}; wanted "
@@ -184,7 +247,8 @@ def grammar_errors(rule: Rule) -> list[str]:
 
     The body is straight-line: assignments and one ``return`` of the parameter and the slots, with
     no literal, branch, loop or in-place write, only functions of `VOCABULARY`, and no arithmetic
-    on coefficients alone.
+    on coefficients alone. A rule for matrices may use literals, all of ``xp`` and helper functions,
+    in which static loops may stand; its body is straight-line too, and writes into no array.
 
     Parameters
     ----------
@@ -230,9 +294,18 @@ def _statement_errors(statement: ast.stmt, kind: Kind) -> Iterator[str]:
     if not isinstance(statement, _STATEMENTS):
         yield f"line {statement.lineno}: {type(statement).__name__} is not a plain assignment"
         return
-    if isinstance(statement, ast.Assign) and not isinstance(statement.targets[0], ast.Name):
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+    several = kind == "matrix" and isinstance(target, ast.Tuple)
+    targets = target.elts if several and isinstance(target, ast.Tuple) else [target]
+    if target is not None and not all(isinstance(each, ast.Name) for each in targets):
         yield f"line {statement.lineno}: only plain names may be assigned, no in-place write"
     if kind == "matrix":
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call) and not _is_function(node.func):
+                yield (
+                    f"line {node.lineno}: {ast.unparse(node.func)} is neither a function of xp nor "
+                    "one that is called by its name"
+                )
         return
     for node in ast.walk(statement):
         if isinstance(node, ast.Constant):
@@ -255,6 +328,15 @@ def _scalar_errors(statement: ast.stmt, rule: Rule) -> Iterator[str]:
                     f"line {node.lineno}: {ast.unparse(node)} has coefficients alone; compute it "
                     "in coefficients(), in double precision"
                 )
+
+
+def _is_function(found: ast.expr) -> bool:
+    """Whether this is a name, or found in ``xp``; methods of arrays differ between libraries."""
+    if isinstance(found, ast.Name):
+        return True
+    while isinstance(found, ast.Attribute):
+        found = found.value
+    return isinstance(found, ast.Name) and found.id == "xp"
 
 
 def _call_errors(node: ast.Call) -> Iterator[str]:

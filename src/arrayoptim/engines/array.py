@@ -15,6 +15,7 @@ from .._arrays import COMPLEX, COMPUTE, Backend, backend_of
 from .._storage import Layout
 from .._typing import Array, Namespace, Scalar
 from ._measure import measured
+from ._stacks import stacks
 
 Slots = dict[str, Array]
 
@@ -99,15 +100,40 @@ def _results(
 ) -> Iterator[tuple[int, tuple[Array, Slots]]]:
     """Give one after another the place of a parameter, its new value and its new slots."""
     compiled: dict[Any, list[int]] = {}
-    operands: dict[Any, dict[str, Scalar]] = {}
+    eager: list[int] = []
+    matrices = step.layout.rule.kind == "matrix"
     for i in step.places:
-        p, g = params[i], grads[i]
-        if p is None or g is None:
+        p = params[i]
+        if p is None or grads[i] is None or (matrices and 0 in p.shape):
             continue
         backend = backend_of(p)
         if backend.compiles:
             compiled.setdefault((backend, backend.device(p)), []).append(i)
-            continue
+        else:
+            eager.append(i)
+    yield from _eager(step, params, grads, slots, eager)
+    for (backend, _), places in compiled.items():
+        if step.seed is not None:
+            raise ValueError(f"stochastic rounding does not serve {backend.name} arrays")
+        given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
+        shared = {compute: step.shared(compute) for compute in step.values}
+        each = [step.own(COMPUTE[backend.dtype(params[i])], i) for i in places]
+        yield from zip(places, _compiled(step.layout, backend)(shared, each, *given), strict=True)
+
+
+def _eager(
+    step: Step,
+    params: Sequence[Array | None],
+    grads: Sequence[Array | None],
+    slots: Sequence[Slots],
+    places: Sequence[int],
+) -> Iterator[tuple[int, tuple[Array, Slots]]]:
+    operands: dict[Any, dict[str, Scalar]] = {}
+    for alike in stacks(step, params, grads, places):
+        i = alike[0]
+        p, g, held = params[i], grads[i], slots[i]
+        assert p is not None
+        shape, backend = tuple(p.shape), backend_of(p)
         with backend.guard():
             compute = COMPUTE[backend.dtype(p)]
             key = backend, compute, backend.device(p)
@@ -116,16 +142,18 @@ def _results(
             own = step.own(compute, i)
             scalars = operands[key] | _operands(own, backend, p)
             numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
+            if len(alike) > 1:
+                p, g = (backend.xp.stack([row[k] for k in alike]) for row in (params, grads))
+                held = {n: backend.xp.stack([slots[k][n] for k in alike]) for n in held}
             place = i, step.seed
-            result = _update(step.layout, backend, scalars, numbers, place, p, g, slots[i])
+            result = _update(step.layout, backend, scalars, numbers, place, p, g, held, shape)
+            if len(alike) > 1:
+                new, state = result
+                for k, one in enumerate(alike):
+                    # Not views: what is saved or handed on would hold on to the whole stack.
+                    yield one, (new[k], {n: backend.copy(x[k, ...]) for n, x in state.items()})
+                continue
         yield i, result
-    for (backend, _), places in compiled.items():
-        if step.seed is not None:
-            raise ValueError(f"stochastic rounding does not serve {backend.name} arrays")
-        given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
-        shared = {compute: step.shared(compute) for compute in step.values}
-        each = [step.own(COMPUTE[backend.dtype(params[i])], i) for i in places]
-        yield from zip(places, _compiled(step.layout, backend)(shared, each, *given), strict=True)
 
 
 @cache
@@ -142,7 +170,8 @@ def _compiled(layout: Layout, backend: Backend) -> Callable[..., list[tuple[Arra
         def updated(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
             numbers = shared[COMPUTE[backend.dtype(p)]] | own
             scalars = _operands(numbers, backend, p)
-            return _update(layout, backend, scalars, numbers, (0, None), p, g, held)
+            shape = tuple(p.shape)
+            return _update(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
 
         return list(map(updated, each, params, grads, slots))
 
@@ -164,8 +193,9 @@ def _update(
     p: Array,
     g: Array,
     slots: Slots,
+    shape: tuple[int, ...],
 ) -> tuple[Array, Slots]:
-    """Update one array: widen, go through the stages and the rule, narrow.
+    """Update one array, or a stack of equal shapes: widen, go through stages and rule, narrow.
 
     The numbers are the scalars before they were rounded to the type of the arithmetic.
     """
@@ -191,7 +221,7 @@ def _update(
     if rule.ratio is not None:
         own = measured(rule, backend, x, y, numbers)
         scalars = scalars | {k: backend.scalar(v, compute, p) for k, v in own.items()}
-    x, *state = rule.function(x, y, *held, *(scalars[n] for n in rule.function_names), xp)
+    x, *state = rule.stepped((x, y, *held), scalars, shape, xp)
     # A slot that is the parameter or the gradient itself wants memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*given, x)) else s for s in state]
     result = narrow(x, stored)

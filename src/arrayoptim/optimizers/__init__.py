@@ -10,6 +10,7 @@ from ..optimizer import Optimizer
 from ..wrappers import Wrapper
 from .adabelief import AdaBelief
 from .adadelta import Adadelta
+from .adafactor import Adafactor
 from .adagrad import Adagrad
 from .adam import Adam
 from .adamax import Adamax
@@ -22,6 +23,7 @@ from .ftrl import Ftrl
 from .lamb import LAMB
 from .lars import LARS
 from .lion import Lion
+from .muon import Muon
 from .nadam import Nadam
 from .nadamw import NadamW
 from .radam import RAdam
@@ -42,6 +44,7 @@ __all__ = [
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -49,6 +52,7 @@ __all__ = [
     "Adan",
     "Ftrl",
     "Lion",
+    "Muon",
     "Nadam",
     "NadamW",
     "RAdam",
