@@ -243,6 +243,22 @@ def adafactor(
         yield p, ((r, c) if p.ndim == 2 else (v,))
 
 
+def sm3(
+    p: Any, grads: Sequence[Any], *, lr: float, momentum: float, rho: float, epsilon: float
+) -> WholeSteps:
+    """Anil et al. 2019, algorithm SM3-II."""
+    m, matrix = 0.0, p.ndim == 2
+    bounds = [np.zeros(n) for n in p.shape]
+    new = 1.0 if rho == 1.0 else 1 - rho
+    for g in grads:
+        least = np.minimum(bounds[0][:, None], bounds[1][None, :]) if matrix else bounds[0]
+        v = rho * least + new * g**2
+        bounds = [v.max(1), v.max(0)] if matrix else [v]
+        m = momentum * m + (1 - momentum) * g / np.sqrt(v + epsilon)
+        p = p - lr * m
+        yield p, (m, *bounds)
+
+
 def muon(
     p: Any,
     grads: Sequence[Any],
@@ -666,6 +682,14 @@ REFERENCES: dict[str, list[Reference]] = {
         )
     ],
     "Adafactor": [Reference(adafactor, _FACTORED, shape=shape) for shape in [(2, 3), (6,)]],
+    "SM3": [
+        Reference(
+            sm3,
+            _of("lr", "momentum", "epsilon", rho=st.sampled_from([1.0, 0.9, 0.99])),
+            shape=shape,
+        )
+        for shape in [(2, 3), (6,)]
+    ],
     "Muon": [
         Reference(
             muon,

@@ -99,7 +99,8 @@ def specified(
     p, g, *held = rule.turned((p, g, *(slots[name] for name in rule.slots)), c, np)
     if rule.ratio:
         norms = [np.sqrt(sum_of_squares(x)) for x in (p, g)]
-        own = rule.ratio(p.size, *norms, *(values[name] for name in rule.ratio_names), np)
+        with np.errstate(all="ignore"):  # an array may be empty
+            own = rule.ratio(p.size, *norms, *(values[name] for name in rule.ratio_names), np)
         c |= {name: p.dtype.type(value) for name, value in own.items()}
     p, *state = rule.function(p, g, *held, *(c[name] for name in rule.function_names), np)
     new = dict(zip(rule.slots, state, strict=True))

@@ -70,6 +70,8 @@ CASES: list[tuple[str, dict[str, Any], str, float]] = [
         "clipping_threshold=0.5)",
         1e-6,
     ),
+    ("SM3", {"lr": 0.1}, "optax.sm3(0.1)", 1e-10),
+    ("SM3", {"lr": 0.1, "momentum": 0.5}, "optax.sm3(0.1, momentum=0.5)", 1e-10),
     (
         "Muon",
         {"lr": 0.1, "nesterov": False, "scaling": "shape", "epsilon": 1e-12, "outputs": "last"},

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["stacks"]
 
-LARGEST = 1 << 14
+LARGEST = 1 << 13
 """Elements of a matrix up to which the calls saved are worth more than the copies made."""
 
 

@@ -33,6 +33,7 @@ from .schedulefreeadamw import ScheduleFreeAdamW
 from .schedulefreesgd import ScheduleFreeSGD
 from .sgd import SGD
 from .signum import Signum
+from .sm3 import SM3
 from .yogi import Yogi
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "LAMB",
     "LARS",
     "SGD",
+    "SM3",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",

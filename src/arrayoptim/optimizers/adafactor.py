@@ -34,8 +34,7 @@ def direction(p, g, v, b2, c2, eps, xp):
 
 
 def rate(size, p, d, rho, least, share, top, xp):
-    root = (size + (size == 0)) ** 0.5
-    size, excess = share * p / root, d / root / top
+    size, excess = share * p / size**0.5, d / size**0.5 / top
     # A norm that is not a number limits nothing, so that it stays in its own entry.
     return {"rate": rho * xp.where(size > least, size, least) / xp.where(excess > 1, excess, 1.0)}
 
