@@ -38,7 +38,7 @@ HYPER = {
     "epsilon": 1e-3,
     "epsilon_1": 1e-3,
     "epsilon_2": 0.1,
-    "clip_threshold": 1.1,
+    "clip_threshold": 0.95,
     "beta_2_decay": -0.5,
     "ns_steps": 2,
     "trust_coefficient": 0.05,

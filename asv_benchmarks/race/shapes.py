@@ -36,7 +36,7 @@ SHAPES: dict[str, tuple[str, Shapes]] = {
     "S3": ("10 of 1,000,000", [(1_000_000,)] * 10),
     "S4": ("3,000 of 3,500", [(3_500,)] * 3000),
     "S5": ("GPT-2 small", gpt2()),
-    "S6": ("the matrices of 2 layers of GPT-2 small", block_of_matrices(768) * 2),
+    "S6": ("the matrices of 2 layers of GPT-2, half as wide", block_of_matrices(384) * 2),
 }
 """By short name: what it is, and the list."""
 
