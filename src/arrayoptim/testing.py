@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from ._rule import Rule, grammar_errors
+from ._grammar import grammar_errors
+from ._rule import Rule
 from .optimizer import Optimizer
 
 __all__ = ["CHECKS", "check_optimizer"]
