@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,14 @@ FOLDER = Path(__file__).parent / "optimizers" / "generated"
 
 
 def rules(cls: type[ao.Optimizer]) -> list[Any]:
-    """Return the rules written in the module of a class, or of that which it takes them from."""
-    known = type(cls().rule)
+    """Return the rules written in the module of a class, or of that which it takes them from.
+
+    Where parameters have different rules, they are those of a matrix and of a vector.
+    """
+    known, optimizer = type(cls().rule), cls()
+    chosen = [optimizer.rule_for("", shape) for shape in ((2, 2), (2,))]
+    if chosen[0] is not chosen[1]:
+        return chosen
     for base in cls.__mro__:
         found = [x for x in vars(sys.modules[base.__module__]).values() if type(x) is known]
         if found:
@@ -61,8 +68,8 @@ def slots(cls: type[ao.Optimizer]) -> str:
     ]
     scalars = ", ".join(f"``{name}``" for name in cls().initial_scalars()) or "none"
     note = (
-        "One array of each slot per parameter, of its shape, zero before the first step unless the "
-        "notes above say otherwise. "
+        "One array of each slot per parameter, of its shape and zero before the first step unless "
+        "the notes above say otherwise. "
         "16-bit parameters have float32 slots and one more, ``master``, unless ``master=False``. "
         f"Numbers kept beside ``iterations``: {scalars}.\n"
     )
@@ -84,7 +91,7 @@ def presets(cls: type[ao.Optimizer]) -> str:
 
 def page(cls: type[ao.Optimizer]) -> str:
     """Return the page of one optimizer."""
-    sources = [code(inspect.getsource(rule.function)) for rule in rules(cls)]
+    sources = [code(textwrap.dedent(inspect.getsource(rule.function))) for rule in rules(cls)]
     parts = [
         heading(cls.__name__, "="),
         f".. autoclass:: arrayoptim.{cls.__name__}\n   :no-members:\n",

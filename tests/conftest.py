@@ -2,7 +2,7 @@
 
 A test that takes `backend`, `dtype` or `name` runs once for each that exists; a backend
 that is not chosen, or a dtype that a backend lacks, is not collected. `name` with `kwargs`
-goes through the variants of each optimizer, `engine` through the engines of a backend,
+goes through the variants of each optimizer, `engine` through the engines of a backend that serve,
 `half` stands for the 16-bit dtypes, `viewing` for the backends whose arrays may be views, `on_gpu`
 for those whose arrays the GPU engine serves.
 """
@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from arrayoptim.engines._gpu_arrays import LIBRARIES
 from backends import BACKENDS, HALVES
 from gpu_on_host import NumPyOnHost
-from optimizers_under_test import CASES, NAMES, USUAL
+from optimizers_under_test import CASES, NAMES, USUAL, fused
 
 collect_ignore_glob = [] if any(b.name == "torch" for b in BACKENDS) else ["test_torch_*.py"]
 # Scripts that record what other packages compute, and need those packages.
@@ -85,7 +85,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out the tests of backends that are not chosen; mark those of most optimizers."""
     names = {backend.name for backend in BACKENDS}
     items[:] = [
-        item for item in items if all(m.args[0] in names for m in item.iter_markers("needs"))
+        item
+        for item in items
+        if all(m.args[0] in names for m in item.iter_markers("needs")) and _served(item)
     ]
     for item in items:
         parameters = getattr(item, "callspec", None)
@@ -99,6 +101,14 @@ def _parametrize(metafunc: pytest.Metafunc, names: str, rows: Sequence[tuple[Any
     # pytest would skip a test with no rows: one that nothing needs takes their place.
     none = [pytest.param(*[None] * len(names.split(",")), marks=pytest.mark.needs("none"))]
     metafunc.parametrize(names.split(","), rows or none, ids=ids or ["none"])
+
+
+def _served(item: pytest.Item) -> bool:
+    """Return whether the engine that a test asks for serves the optimizer that it is about."""
+    parameters = getattr(item, "callspec", None)
+    found = parameters.params if parameters else {}
+    name, engine = found.get("name"), found.get("engine")
+    return engine not in ("cpu", "gpu") or name not in NAMES or fused(name)
 
 
 def _label(value: Any) -> list[str]:

@@ -74,6 +74,17 @@ OPTIONS = ao.Optimizer.hyperparameters
 CASES = [(name, kwargs) for name in NAMES for kwargs in variants(name)]
 
 
+def rules_of(cases: list[tuple[str, dict[str, Any]]]) -> list[Any]:
+    """Return the rules of classes with keyword arguments, for all shapes of parameters."""
+    opts = [make(name, **kwargs) for name, kwargs in cases]
+    return list(dict.fromkeys(opt.rule_for("", shape) for opt in opts for shape in SHAPES))
+
+
+def fused(name: str) -> bool:
+    """Return whether the fused engines serve parameters of all shapes."""
+    return all(rule.kind != "matrix" for rule in rules_of([(name, {})]))
+
+
 def same(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
     """Assert that two lists of arrays agree to the last bit, dtypes and NaN included."""
     assert len(found) == len(wanted)

@@ -1,5 +1,7 @@
 """The update of every optimizer on one number, in plain Python floats, written from the papers.
 
+Those of matrices are on one matrix, in NumPy's double precision.
+
 Each function takes the start value, the gradients and the hyperparameters, and yields the
 parameter and the slots after every step. Nothing here may import the library.
 """
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from math import copysign, exp, hypot, inf, log, sqrt
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 import preset_references as by
@@ -297,6 +300,77 @@ def prodigy(
                 for x, a, b in zip(p, m, v, strict=True)
             ]
         yield p, (m, v, s, start)
+
+
+def adafactor(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    beta_2_decay: float,
+    epsilon_1: float,
+    epsilon_2: float,
+    clip_threshold: float,
+    relative_step: bool,
+    scale_parameter: bool,
+) -> WholeSteps:
+    """Shazeer and Stern 2018, algorithm 4 for a matrix and 5 for a vector."""
+    r, c, v = 0.0, 0.0, 0.0
+    for t, g in enumerate(grads, 1):
+        b, squares = 1 - t**beta_2_decay, g**2 + epsilon_1
+        if p.ndim == 2:
+            r, c = b * r + (1 - b) * squares.mean(1), b * c + (1 - b) * squares.mean(0)
+            v = np.outer(r / r.mean(), c)
+        else:
+            v = b * v + (1 - b) * squares
+        u = g / np.sqrt(v)
+        rho = min(lr, 1 / sqrt(t)) if relative_step else lr
+        alpha = max(epsilon_2, sqrt((p**2).mean())) * rho if scale_parameter else rho
+        p = p - alpha * u / max(1.0, sqrt((u**2).mean()) / clip_threshold)
+        yield p, ((r, c) if p.ndim == 2 else (v,))
+
+
+def sm3(
+    p: Any, grads: Sequence[Any], *, lr: float, momentum: float, rho: float, epsilon: float
+) -> WholeSteps:
+    """Anil et al. 2019, algorithm SM3-II."""
+    m, matrix = 0.0, p.ndim == 2
+    bounds = [np.zeros(n) for n in p.shape]
+    new = 1.0 if rho == 1.0 else 1 - rho
+    for g in grads:
+        least = np.minimum(bounds[0][:, None], bounds[1][None, :]) if matrix else bounds[0]
+        v = rho * least + new * g**2
+        bounds = [v.max(1), v.max(0)] if matrix else [v]
+        m = momentum * m + (1 - momentum) * g / np.sqrt(v + epsilon)
+        p = p - lr * m
+        yield p, (m, *bounds)
+
+
+def muon(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    momentum: float,
+    epsilon: float,
+    nesterov: bool,
+    ns_steps: int,
+    scaling: str,
+    outputs: str,
+    rms_rate: float = 0.2,
+) -> WholeSteps:
+    """Jordan et al. 2024, algorithm 2 with the iteration of its section on Newton-Schulz."""
+    m, (n, k) = 0.0, p.shape
+    ratio = n / k if outputs == "first" else k / n
+    scale = rms_rate * sqrt(max(n, k)) if scaling == "rms" else sqrt(max(1, ratio))
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        x = momentum * m + (1 - momentum) * g if nesterov else m
+        x = x / (sqrt((x**2).sum()) + epsilon)
+        for _ in range(ns_steps):
+            x = 3.4445 * x - 4.7750 * x @ x.T @ x + 2.0315 * x @ x.T @ x @ x.T @ x
+        p = p - lr * scale * x
+        yield p, (m,)
 
 
 def asgd(
@@ -597,6 +671,13 @@ def signum(p: float, grads: Sequence[float], *, lr: float, momentum: float) -> S
         yield p, (m,)
 
 
+def _rest_of_muon(
+    p: float, grads: Sequence[float], *, lr: float, epsilon: float, adam_beta_1: float
+) -> Steps:
+    """Adam, for what is no matrix."""
+    return adam(p, grads, lr=lr, epsilon=epsilon, beta_1=adam_beta_1, beta_2=0.999, decay=0.0)
+
+
 @dataclass(frozen=True)
 class Reference:
     """A reference with the hyperparameters to try it with, and the preset whose formula it is."""
@@ -604,6 +685,8 @@ class Reference:
     steps: Callable[..., Any]
     hyper: dict[str, st.SearchStrategy[Any]]
     whole: bool = False
+    shape: tuple[int, ...] | None = None
+    """Of the parameter as an array, where the reference takes one, and the gradients alike."""
     tolerance: float = 1e-12
     preset: str | None = None
 
@@ -652,6 +735,16 @@ _FREE = {
 }
 _SHARE = _within(0.1, 0.99)
 _ON = st.just(True)
+
+_FACTORED = _of(
+    beta_2_decay=_within(-1.0, 0.0),
+    epsilon_1=_within(1e-30, 1e-8),
+    epsilon_2=_within(1e-3, 0.1),
+    clip_threshold=_within(0.5, 2.0),
+    relative_step=st.booleans(),
+    scale_parameter=st.booleans(),
+    lr=_within(1e-4, 0.4),
+)
 
 REFERENCES: dict[str, list[Reference]] = {
     "SGD": [
@@ -764,6 +857,31 @@ REFERENCES: dict[str, list[Reference]] = {
             tolerance=1e-8,  # the estimate is a sum of differences of parameters
         )
     ],
+    "Adafactor": [Reference(adafactor, _FACTORED, shape=shape) for shape in [(2, 3), (6,)]],
+    "SM3": [
+        Reference(
+            sm3,
+            _of("lr", "momentum", "epsilon", rho=st.sampled_from([1.0, 0.9, 0.99])),
+            shape=shape,
+        )
+        for shape in [(2, 3), (6,)]
+    ],
+    "Muon": [
+        Reference(
+            muon,
+            _of(
+                *("lr", "momentum", "epsilon"),
+                nesterov=st.booleans(),
+                ns_steps=st.integers(1, 6),
+                scaling=st.sampled_from(["rms", "shape"]),
+                outputs=st.sampled_from(["first", "last"]),
+            ),
+            shape=shape,
+            tolerance=1e-10,  # an iteration, which small singular values leave as they grow
+        )
+        for shape in [(2, 3), (3, 2)]
+    ]
+    + [Reference(_rest_of_muon, _of("lr", "epsilon", adam_beta_1=_within(0.1, 0.9)))],
     "Ftrl": [
         Reference(
             ftrl,

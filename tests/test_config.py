@@ -126,7 +126,9 @@ def test_hyperparameters_take_hold_at_the_next_step(name: str) -> None:
     for key in numeric(name):
         hyper = cls_of(name).hyperparameters[key]
         value = next(
-            v for v in (0.5, 3.0, 4.5) if v in hyper.interval and (v == 3 or not hyper.integer)
+            v
+            for v in (0.5, 3.0, 4.5, -0.5)
+            if v in hyper.interval and (v == 3 or not hyper.integer)
         )
         opt, other = make(name), make(name, **{key: value})
         setattr(opt, key, value)

@@ -46,7 +46,7 @@ CASES: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("constraint", "wanted"), CASES, ids=repr)
+@pytest.mark.parametrize(("constraint", "wanted"), CASES, ids=[repr(case[0]) for case in CASES])
 def test_what_keras_2_computes(
     backend: TestBackend, engine: str, constraint: Any, wanted: Any
 ) -> None:

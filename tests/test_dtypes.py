@@ -10,7 +10,17 @@ import pytest
 
 import arrayoptim as ao
 from backends import BACKENDS, NUMPY, TestBackend, np_dtype, precision
-from optimizers_under_test import SHAPES, cls_of, draw, draw_for, make, same, together, train
+from optimizers_under_test import (
+    SHAPES,
+    cls_of,
+    draw,
+    draw_for,
+    fused,
+    make,
+    same,
+    together,
+    train,
+)
 
 STEPS = 5
 
@@ -109,7 +119,7 @@ def test_complex_numbers_are_pairs(
     real = "float32" if dtype == "complex64" else "float64"
 
     def pairs(values: list[np.ndarray]) -> list[np.ndarray]:
-        return [np.stack([v.real, v.imag], axis=-1) for v in values]
+        return [np.stack([v.real, v.imag], axis=-1).ravel() for v in values]
 
     hyper = kwargs | {"clipnorm": 1.0, "clipvalue": 0.3}
     one, two = make(name, **hyper), make(name, **hyper)
@@ -207,7 +217,9 @@ def test_memory_layout(name: str, kwargs: dict[str, Any], layout: Any) -> None:
     for grad in grads:
         plain = opt.apply([grad], [plain])[0]
         assert other.apply([layout(grad)[0]], [view])[0] is view
-    np.testing.assert_array_equal(view, plain)
+    # The order of additions in a product of matrices depends on it.
+    rtol = 0 if fused(name) else 1e-12
+    np.testing.assert_allclose(view, plain, rtol=rtol, atol=rtol)
     if base.dtype.kind == "f":
         assert abs(base.astype("float64").sum() - plain.sum() - outside) < 1e-12
 

@@ -10,6 +10,7 @@ from optimizers_under_test import make
 
 STEPS = 1500
 TUNED: dict[str, dict[str, float]] = {
+    "Adafactor": {"lr": 0.01},
     "Ftrl": {"lr": 0.1},
     "LAMB": {"lr": 0.01},
     "LARS": {"lr": 3.0},

@@ -159,7 +159,8 @@ def test_every_hyperparameter(name: str) -> None:
         hyper = type(optimizer(name)).hyperparameters[key]
         values = (1.0, 2.0, 3.0) if hyper.integer else (0.25, 0.5, 0.75)
         if not hyper.integer and 0.25 not in hyper.interval:
-            values = tuple(hyper.interval.low + value for value in values)
+            high, low = hyper.interval.high, hyper.interval.low
+            values = tuple((high - v if np.isinf(low) else low + v) for v in values)
         schedule = s.PiecewiseConstantDecay([0, 1], list(values))
         opt, other = optimizer(name, **{key: schedule}), optimizer(name, **{key: values[0]})
         one, two = params.copy(), params.copy()

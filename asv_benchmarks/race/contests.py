@@ -47,6 +47,8 @@ SOME = (OURS, LIMIT, FUSED, FOREACH)
 OTHER = (OURS, LIMIT, FOREACH, LOOP)
 # Those that torch has not.
 ALONE = (OURS, LIMIT)
+# Those of whole matrices, which torch has in no fused form.
+WHOLE = (OURS, TENSORS, LIMIT, FOREACH, LOOP)
 COMPOSITE = (
     OURS,
     TENSORS,
@@ -109,6 +111,11 @@ CONTESTS: dict[str, list[Contest]] = {
         Contest("ADOPT", "adopt", "S3", ALONE, 28, 16),
         Contest("Lion", "lion", "S3", ALONE, 20, 12),
         Contest("Signum", "signum", "S3", ALONE, 20, 12),
+    ],
+    # Bytes are those of arrays that are no matrices: what counts there is arithmetic.
+    "matrices": [
+        Contest("Muon", "muon", "S6", WHOLE, 28, 16),
+        Contest("Adafactor", "adafactor", "S6", WHOLE, 20, 12),
     ],
     # Clipping by the norm has to read the gradients once more.
     "composite": [

@@ -25,12 +25,18 @@ def gpt2(width: int = 768, layers: int = 12, words: int = 50257, places: int = 1
     return [(words, width), (places, width), *(block * layers), *norm]
 
 
+def block_of_matrices(width: int) -> Shapes:
+    """Return the matrices of one layer of GPT-2."""
+    return [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
+
+
 SHAPES: dict[str, tuple[str, Shapes]] = {
     "S1": ("1,000 of (16, 16)", [(16, 16)] * 1000),
     "S2": ("MLP 784-512-256-10", mlp(784, 512, 256, 10)),
     "S3": ("10 of 1,000,000", [(1_000_000,)] * 10),
     "S4": ("3,000 of 3,500", [(3_500,)] * 3000),
     "S5": ("GPT-2 small", gpt2()),
+    "S6": ("the matrices of 2 layers of GPT-2, half as wide", block_of_matrices(384) * 2),
 }
 """By short name: what it is, and the list."""
 

@@ -58,8 +58,8 @@ class _NumPy(Backend):
     def cast(self, x: Array, dtype: str) -> Array:
         return x.astype(numpy_dtype(dtype), copy=False)
 
-    def zeros(self, like: Array, dtype: str) -> Array:
-        return np.zeros_like(like, dtype=numpy_dtype(dtype), subok=False)
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        return np.zeros_like(like, dtype=numpy_dtype(dtype), subok=False, shape=shape)
 
     def array(self, x: Array) -> Array:
         return np.asarray(x)
@@ -105,9 +105,9 @@ class _CuPy(_NumPy):
     def device(self, x: Array) -> Any:
         return x.device
 
-    def zeros(self, like: Array, dtype: str) -> Array:
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
         with like.device:
-            return self.xp.zeros_like(like, dtype=numpy_dtype(dtype))
+            return self.xp.zeros_like(like, dtype=numpy_dtype(dtype), shape=shape)
 
     def array(self, x: Array) -> Array:
         return self.xp.asarray(x)
@@ -167,7 +167,9 @@ class _Torch(Backend):
             return np.array(x.view(self.xp.int16).numpy()).view(numpy_dtype("bfloat16"))
         return np.array(x.numpy())
 
-    def zeros(self, like: Array, dtype: str) -> Array:
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        if shape is not None and shape != tuple(like.shape):
+            return like.new_zeros(shape, dtype=getattr(self.xp, dtype))
         return self.xp.zeros_like(like.detach(), dtype=getattr(self.xp, dtype))
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
@@ -227,9 +229,9 @@ class _Jax(Backend):
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
         return self.xp.asarray(value, dtype=dtype)
 
-    def zeros(self, like: Array, dtype: str) -> Array:
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
         # Made from the array itself, zeros take its sharding, traced or not.
-        return self.xp.zeros_like(like, dtype=dtype)
+        return self.xp.zeros_like(like, dtype=dtype, shape=shape)
 
     def copy(self, x: Array) -> Array:
         return x

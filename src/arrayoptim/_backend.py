@@ -81,9 +81,12 @@ class Backend:
         """Give a number as a 0-d operand of that type."""
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype), device=self.device(like))
 
-    def zeros(self, like: Array, dtype: str) -> Array:
-        """Give zeros of some type, in shape, order in memory and device like another array."""
-        return self.xp.zeros_like(like, dtype=getattr(self.xp, dtype))
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        """Give zeros of some type, in order in memory and device, and shape, like another array."""
+        kind = getattr(self.xp, dtype)
+        if shape is not None and shape != tuple(like.shape):
+            return self.xp.zeros(shape, dtype=kind, device=self.device(like))
+        return self.xp.zeros_like(like, dtype=kind)
 
     def array(self, x: Array) -> Array:
         """Give an array where an operation has left a scalar."""

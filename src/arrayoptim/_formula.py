@@ -89,7 +89,8 @@ class Formula(Options, ABC):
         path : str
             The parameter's path.
         shape : tuple of int
-            Its shape.
+            Its shape. Where the rule is of the kind ``"matrix"`` and the parameter complex, the
+            rule is asked for again with ``()``, as for a number by itself.
         """
         return self.rule
 
@@ -200,7 +201,7 @@ class Formula(Options, ABC):
         found: dict[Layout, list[int]] = {}
         for i, (leaf, member) in enumerate(zip(leaves, members, strict=True)):
             if leaf is not None:
-                rule = formulas[member].rule_for(leaf.path, leaf.shape)
+                rule = _rule_of(formulas[member], leaf)
                 same = rule is own[member].rule
                 layout = own[member] if same else self._layout(rule, kept[member])
                 if (constraint := kept[member]) is not None:
@@ -236,6 +237,19 @@ class Formula(Options, ABC):
             return gradients
         pairs = zip(gradients, assignment.members, strict=True)
         return [None if member in frozen else g for g, member in pairs]
+
+
+def _rule_of(formula: Formula, leaf: Leaf) -> Rule:
+    """Give the rule of a parameter: one of numbers by themselves where they are complex."""
+    rule = formula.rule_for(leaf.path, leaf.shape)
+    if rule.kind == "matrix" and leaf.dtype in COMPLEX:
+        rule = formula.rule_for(leaf.path, ())
+        if rule.kind == "matrix":
+            raise TypeError(
+                f"{leaf}: {type(formula).__name__} steps matrices of real numbers; put complex "
+                "parameters into a group with another optimizer"
+            )
+    return rule
 
 
 def _require_real(leaf: Leaf, constraint: Constraint) -> None:

@@ -15,7 +15,7 @@ from ._groups import STARTING
 from ._hyper import Hyper, value_at
 from ._state import State, from_tree
 from ._stepping import Stepping
-from ._storage import EXPONENTS
+from ._storage import Layout
 from ._trees import Structure, flatten
 from ._typing import Array, Namespace, Scalar, Tree
 from .engines import Step, measure, sweep
@@ -81,9 +81,10 @@ class Functional(Stepping):
         gradients, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
         checks.gradients(gradients, leaves, structure)
-        old = from_tree(state, described, self._slot_leaves(state, structure, leaves))
-        compiler = _compiler(leaves)
         assignment = self._assign(described)
+        flat = self._slot_leaves(state, structure, described, assignment.layouts)
+        old = from_tree(state, described, flat)
+        compiler = _compiler(leaves)
         self._check_slots(old, assignment)
         gradients = list(self._thawed(gradients, assignment))
         values = self._traced_values(state, compiler)
@@ -174,9 +175,15 @@ class Functional(Stepping):
         return found
 
     def _slot_leaves(
-        self, state: dict[str, Any], structure: Structure, params: Sequence[Array | None]
+        self,
+        state: dict[str, Any],
+        structure: Structure,
+        described: Sequence[checks.Leaf | None],
+        layouts: Sequence[Layout | None],
     ) -> dict[str, list[Array]]:
         flat = {}
+        pairs = zip(described, layouts, strict=True)
+        shapes = [o.shapes(leaf.shape, leaf.dtype) if leaf and o else {} for leaf, o in pairs]
         for name, tree in state["slots"].items():
             leaves, other = flatten(tree, f"slot {name!r}")
             if other.paths != structure.paths:
@@ -184,11 +191,11 @@ class Functional(Stepping):
                     f"slot {name!r} of the state has the leaves {list(other.paths)}, the "
                     f"parameters have {list(structure.paths)}"
                 )
-            for path, x, p in zip(structure.paths, leaves, params, strict=True):
-                if x is not None and p is not None and _differ(name, x, p):
+            for path, x, wanted in zip(structure.paths, leaves, shapes, strict=True):
+                if x is not None and name in wanted and tuple(x.shape) != wanted[name]:
                     raise ValueError(
                         f"slot {name!r} of parameter {path!r}: found shape {tuple(x.shape)}, "
-                        f"wanted {tuple(p.shape)}"
+                        f"wanted {wanted[name]}"
                     )
             flat[name] = leaves
         return flat
@@ -218,10 +225,6 @@ def _selected(norm: Array, old: Any, new: Any) -> Any:
         None if a is None else xp.where(finite, a, b) for a, b in zip(taken, kept, strict=True)
     ]
     return structure.build(chosen)
-
-
-def _differ(name: str, x: Array, p: Array) -> bool:
-    return not name.endswith(EXPONENTS) and tuple(x.shape) != tuple(p.shape)
 
 
 def _compiler(leaves: Sequence[Array | None]) -> Backend | None:

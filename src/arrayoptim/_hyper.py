@@ -69,6 +69,9 @@ class Hyper:
         Whether the value is a sequence of str.
     keyword : bool
         Whether the constructor takes it by keyword only.
+    static : bool
+        Whether the rule itself depends on it, as on a number of iterations, and not a coefficient;
+        a schedule is not allowed then.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Hyper:
         integer: bool = False,
         words: bool = False,
         keyword: bool = False,
+        static: bool = False,
     ) -> None:
         self.default = default
         self.interval = Interval(interval) if interval else None
@@ -94,6 +98,7 @@ class Hyper:
         self.integer = integer
         self.words = words
         self.keyword = keyword
+        self.static = static
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Learn the name under which a class declares it."""
@@ -117,7 +122,7 @@ class Hyper:
     @property
     def numeric(self) -> bool:
         """Whether the value is a number that a compiled step may take as an input."""
-        return self.interval is not None
+        return self.interval is not None and not self.static
 
     @property
     def required_in_config(self) -> bool:
@@ -160,6 +165,8 @@ class Hyper:
             return self._several(value, owner.__name__)
         if self.choices or self.interval is None:
             return self._word(value, owner.__name__)
+        if self.static:
+            return self._number(value, owner.__name__)
         value = revive(value, f"{owner.__name__}.{self.name}")
         if is_function(value):
             return value
@@ -188,7 +195,7 @@ class Hyper:
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
         """
-        if self.interval is None or self.integer or value is None:
+        if not self.numeric or self.integer or value is None:
             return value
         if xp is np:
             return _nearest(value, dtype, self.interval)
@@ -233,10 +240,16 @@ def hyper(
     integer: bool = False,
     words: bool = False,
     kw_only: bool = False,
+    static: bool = False,
 ) -> Any:
     """Declare a hyperparameter in the body of an optimizer class; see `Hyper`."""
     return Hyper(
-        default, interval, doc, choices=choices, integer=integer, words=words, keyword=kw_only
+        *(default, interval, doc),
+        choices=choices,
+        integer=integer,
+        words=words,
+        keyword=kw_only,
+        static=static,
     )
 
 

@@ -1,28 +1,22 @@
-"""Update rules: small pure functions that every engine runs, and the grammar they obey."""
+"""Update rules: small pure functions that every engine runs; `_grammar` says how they look."""
 
 from __future__ import annotations
 
-import ast
 import inspect
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, Literal
 
 Kind = Literal["elementwise", "tensorwise", "matrix"]
-
-VOCABULARY = frozenset({"abs", "sqrt", "square", "sign", "maximum", "minimum", "where", "copysign"})
-"""Functions of ``xp`` that NumPy and a compiled loop compute to the last bit alike."""
+Side = Literal["first", "last"]
+Shape = tuple[int, ...]
 
 RESERVED = frozenset(
     {"scale", "bound", "units", "l2", "amount", "boost", "floor", "ceiling", "keep", "new"}
 )
 """Names of the numbers of stages, which no coefficient may have."""
-
-_STATEMENTS = (ast.Assign, ast.Return)
-_EXPRESSIONS = (ast.Name, ast.BinOp, ast.UnaryOp, ast.Call, ast.Attribute, ast.Tuple, ast.Compare)
-_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.expr_context, ast.cmpop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +51,12 @@ class Rule:
         Slots that are stored in the type of the arithmetic, whatever is asked for.
     masked : bool
         Whether the step is taken only where it agrees with the gradient; see `cautious`.
+    shapes : callable or None
+        For ``matrix`` rules, ``shapes(rows, columns)``; returns a dict of the shapes of those slots
+        that are not shaped like the parameter.
+    outputs : {"first", "last"}
+        For ``matrix`` rules, which axis of a parameter with more than two stays an axis of the
+        matrix; all others become the other one.
     """
 
     function: Callable[..., tuple[Any, ...]]
@@ -70,6 +70,8 @@ class Rule:
     sums: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
     masked: bool = False
+    shapes: Callable[[int, int], dict[str, Shape]] | None = None
+    outputs: Side = "first"
 
     @cached_property
     def function_names(self) -> tuple[str, ...]:
@@ -112,6 +114,44 @@ class Rule:
         """Name of the function."""
         return self.function.__name__
 
+    @cached_property
+    def apart(self) -> frozenset[str]:
+        """Names of the slots that have shapes of their own."""
+        return frozenset(self.shapes(1, 1)) if self.shapes else frozenset()
+
+    def matrix(self, shape: Shape) -> tuple[int, int]:
+        """Give the rows and columns as which a ``matrix`` rule steps a parameter of some shape."""
+        if self.outputs == "first":
+            return (shape[0] if shape else 1), prod(shape[1:])
+        return prod(shape[:-1]), (shape[-1] if shape else 1)
+
+    def slot_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Give the shape of each slot of a parameter of some shape."""
+        own = self.shapes(*self.matrix(shape)) if self.shapes else {}
+        return {name: own.get(name, shape) for name in self.slots}
+
+    def stepped(
+        self, operands: Sequence[Any], scalars: Mapping[str, Any], shape: Shape, xp: Any
+    ) -> list[Any]:
+        """Carry out the function on parameter, gradient and slots; matrices if it is for these.
+
+        The arrays may have more axes than `shape` in front, over as many parameters.
+        """
+        named = [scalars[name] for name in self.function_names]
+        if self.kind != "matrix":
+            return list(self.function(*operands, *named, xp))
+        lead = tuple(operands[0].shape)[: len(operands[0].shape) - len(shape)]
+        own, matrix = self.slot_shapes(shape), self.matrix(shape)
+        views = [matrix, matrix, *(own[n] if n in self.apart else matrix for n in self.slots)]
+        seen = [xp.reshape(x, (*lead, *v)) for x, v in zip(operands, views, strict=True)]
+        given = {id(view): x for view, x in zip(seen, operands, strict=True)}
+        found = self.function(*seen, *named, xp)
+        wanted = [shape, *own.values()]
+        return [
+            given[id(x)] if id(x) in given else xp.reshape(x, (*lead, *s))
+            for x, s in zip(found, wanted, strict=True)
+        ]
+
     def turned(self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any) -> list[Any]:
         """Give parameter, gradient and slots with the direction in the gradient's place."""
         if self.direction is None:
@@ -151,6 +191,8 @@ def rule(
     norms: tuple[str, ...] = (),
     sums: tuple[str, ...] = (),
     exact: tuple[str, ...] = (),
+    shapes: Callable[[int, int], dict[str, Shape]] | None = None,
+    outputs: Side = "first",
 ) -> Callable[[Callable[..., tuple[Any, ...]]], Rule]:
     """Declare a function as an update rule.
 
@@ -173,6 +215,10 @@ def rule(
         Names of the totals; see `Rule`.
     exact : tuple of str
         Slots that are stored in the type of the arithmetic, whatever is asked for.
+    shapes : callable, optional
+        Gives the shapes of slots of a ``"matrix"`` rule; see `Rule`.
+    outputs : {"first", "last"}
+        How a ``"matrix"`` rule sees parameters of more than two axes; see `Rule`.
 
     Returns
     -------
@@ -182,7 +228,8 @@ def rule(
     Raises
     ------
     TypeError
-        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``.
+        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``, or `shapes` are given for
+        other rules or other slots.
 
     Examples
     --------
@@ -211,12 +258,29 @@ def rule(
                 "a stage of the step; choose another"
             )
         sort: Kind = "tensorwise" if ratio or measure else kind
-        own = norms if measure or not ratio else ("p", "d")
-        made = Rule(*(function, slots, sort, ratio, direction, measured, measure, own, sums, exact))
+        made = Rule(
+            function,
+            tuple(slots),
+            sort,
+            ratio,
+            direction,
+            tuple(measured),
+            measure=measure,
+            norms=norms if measure or not ratio else ("p", "d"),
+            sums=sums,
+            exact=exact,
+            shapes=shapes,
+            outputs=outputs,
+        )
         if bool(measure) != bool(norms or sums):
             raise TypeError(
                 f"rule {function.__name__}: found measure={measure}, norms={norms} and sums={sums};"
                 " wanted a measure and names for what it gives, or neither"
+            )
+        if (shapes and sort != "matrix") or not made.apart <= set(slots):
+            raise TypeError(
+                f"rule {function.__name__}: found shapes of {sorted(made.apart)} and kind "
+                f'{sort!r}; wanted kind "matrix", and names of {slots}'
             )
         if bool(ratio) != bool(measured) or not set(measured) <= set(made.function_names):
             raise TypeError(
@@ -228,98 +292,5 @@ def rule(
     return declare
 
 
-def grammar_errors(rule: Rule) -> list[str]:
-    """Say where a rule leaves the grammar that all engines share.
-
-    The body is straight-line: assignments and one ``return`` of the parameter and the slots, with
-    no literal, branch, loop or in-place write, only functions of `VOCABULARY`, and no arithmetic
-    on coefficients alone.
-
-    Parameters
-    ----------
-    rule : Rule
-        The rule to read.
-
-    Returns
-    -------
-    list of str
-        One sentence per fault; empty for a good rule.
-    """
-    errors = _function_errors(rule.function, rule)
-    for name, function in (("direction", rule.direction), ("measure", rule.measure)):
-        if function is not None:
-            errors += [f"{name}: {fault}" for fault in _function_errors(function, rule)]
-    last = _body(rule.function)[-1]
-    wanted = 1 + len(rule.slots)
-    if isinstance(last, ast.Return) and last.value is not None:
-        found = len(last.value.elts) if isinstance(last.value, ast.Tuple) else 1
-        if found != wanted:
-            errors.append(f"line {last.lineno}: wanted {wanted} returned values, a tuple of them")
-    return errors
-
-
 def _names(function: Callable[..., Any] | None, start: int) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)[start:-1] if function else ()
-
-
-def _body(function: Callable[..., Any]) -> list[ast.stmt]:
-    source = textwrap.dedent(inspect.getsource(function))
-    body = next(node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)).body
-    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        body = body[1:]
-    return body or [ast.Pass(lineno=1)]
-
-
-def _function_errors(function: Callable[..., Any], rule: Rule) -> list[str]:
-    body = _body(function)
-    errors = [fault for statement in body for fault in _statement_errors(statement, rule.kind)]
-    errors += [fault for statement in body for fault in _scalar_errors(statement, rule)]
-    last = body[-1]
-    if not isinstance(last, ast.Return) or last.value is None:
-        errors.append("the last statement must return the new parameter and the new slots")
-    return errors
-
-
-def _statement_errors(statement: ast.stmt, kind: Kind) -> Iterator[str]:
-    if not isinstance(statement, _STATEMENTS):
-        yield f"line {statement.lineno}: {type(statement).__name__} is not a plain assignment"
-        return
-    if isinstance(statement, ast.Assign) and not isinstance(statement.targets[0], ast.Name):
-        yield f"line {statement.lineno}: only plain names may be assigned, no in-place write"
-    if kind == "matrix":
-        return
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Constant):
-            yield f"line {node.lineno}: literal {node.value!r}; make it a coefficient"
-        elif isinstance(node, ast.Call):
-            yield from _call_errors(node)
-        elif isinstance(node, ast.expr) and not isinstance(node, _EXPRESSIONS):
-            yield f"line {node.lineno}: {type(node).__name__} is outside the grammar"
-        elif isinstance(node, ast.operator | ast.unaryop) and not isinstance(node, _OPERATORS):
-            yield f"line {statement.lineno}: operator {type(node).__name__} is outside the grammar"
-
-
-def _scalar_errors(statement: ast.stmt, rule: Rule) -> Iterator[str]:
-    """Find arithmetic on coefficients alone, which a float32 parameter would round to float32."""
-    for node in ast.walk(statement):
-        if rule.kind != "matrix" and isinstance(node, ast.BinOp):
-            names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} - {"xp"}
-            if names and names <= set(rule.coefficients):
-                yield (
-                    f"line {node.lineno}: {ast.unparse(node)} has coefficients alone; compute it "
-                    "in coefficients(), in double precision"
-                )
-
-
-def _call_errors(node: ast.Call) -> Iterator[str]:
-    function = node.func
-    known = (
-        isinstance(function, ast.Attribute)
-        and isinstance(function.value, ast.Name)
-        and function.value.id == "xp"
-        and function.attr in VOCABULARY
-    )
-    if not known:
-        yield f"line {node.lineno}: {ast.unparse(function)} is not in the exact vocabulary"
-    if node.keywords:
-        yield f"line {node.lineno}: keyword arguments are outside the grammar"

@@ -69,8 +69,10 @@ def nonnegative_slots(rule: Rule) -> tuple[bool, ...]:
     Returns
     -------
     tuple of bool
-        One for each slot, in order.
+        One for each slot, in order; False where matrix products leave it open.
     """
+    if rule.kind == "matrix":
+        return (False,) * len(rule.slots)
     known = [True] * len(rule.slots)
     while True:
         coefficients = (_Sign(True) for _ in rule.coefficients)

@@ -58,7 +58,7 @@ class State:
         """
         rows = zip(params, leaves, layouts, starts, held or [{}] * len(leaves), strict=True)
         slots: list[dict[str, Array]] = [
-            old or (layout.initial(p, leaf.dtype, start) if leaf and layout else {})
+            old or (layout.initial(p, leaf.shape, leaf.dtype, start) if leaf and layout else {})
             for p, leaf, layout, start, old in rows
         ]
         used = {name for held in slots for name in held}

@@ -204,6 +204,14 @@ class Stepping(Counting):
                     f"hyperparameters {self!r} needs {', '.join(wanted)}. Set them before the "
                     "first step, or reset()"
                 )
+            shapes = layout.shapes(leaf.shape, leaf.dtype) if layout.rule.apart else {}
+            found = {name: tuple(held[name].shape) for name in shapes}
+            if found != shapes:
+                raise ValueError(
+                    f"the state of {leaf} has slots of the shapes {found}; with its present "
+                    f"hyperparameters {self!r} needs {shapes}. Set them before the first step, or "
+                    "reset()"
+                )
         if set(state.scalars) != set(self._initial_scalars()):
             raise ValueError(
                 f"the state has the numbers {', '.join(state.scalars) or 'none'}; with its present "

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
 
 from ._arrays import COMPLEX, COMPUTE, HALF, Backend, backend_of
-from ._codes import decode, encode
+from ._codes import GROUP, decode, encode
 from ._rounding import random_bits, stochastic_bfloat16
 from ._rule import Rule
 from ._signs import nonnegative_slots
@@ -37,7 +38,8 @@ class Layout:
     extras : tuple of str
         Slots of stages: ``master`` or ``compensation`` (16-bit parameters only), ``average``.
     storage : {"bfloat16", "int8"} or None
-        How the rule's slots are stored; None for the type of the arithmetic.
+        How the rule's slots are stored; None for the type of the arithmetic. Slots of other shapes
+        than the parameter's, and those the rule wants exact, are always stored in that.
     constraint : Constraint or None
         What the parameters are brought back to, where that takes more than their single entries.
     """
@@ -52,7 +54,8 @@ class Layout:
         kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
         small = self.storage if dtype not in COMPLEX else None
         stored = {"int8": "uint8", None: kind}.get(small, small)
-        found = dict.fromkeys(self.rule.slots, str(stored)) | dict.fromkeys(self.rule.exact, kind)
+        found = {name: str(stored) for name in self.rule.slots}
+        found |= {name: kind for name in self.rule.slots if name not in self._inexact()}
         if small == "int8":
             found |= {name + EXPONENTS: "int16" for name in self._inexact()}
         if dtype in HALF:
@@ -60,21 +63,37 @@ class Layout:
             found |= {name: dtype for name in self.extras if name == "compensation"}
         return found | {name: kind for name in self.extras if name == "average"}
 
+    def shapes(self, shape: tuple[int, ...], dtype: str) -> dict[str, tuple[int, ...]]:
+        """Give the shape of each slot of a parameter of some shape and data type."""
+        own, groups = self.rule.slot_shapes(shape), (-(-prod(shape) // GROUP),)
+        return {
+            name: own.get(name, groups if name.endswith(EXPONENTS) else shape)
+            for name in self.slots(dtype)
+        }
+
     def names(self) -> tuple[str, ...]:
         """Give the names of all slots that a parameter may have, in the order of the weights."""
         exponents = [name + EXPONENTS for name in self._inexact() if self.storage == "int8"]
         return (*self.rule.slots, *exponents, *self.extras)
 
     def _inexact(self) -> list[str]:
-        return [name for name in self.rule.slots if name not in self.rule.exact]
+        return [
+            name
+            for name in self.rule.slots
+            if name not in self.rule.exact and name not in self.rule.apart
+        ]
 
-    def initial(self, p: Array, dtype: str, starts: Mapping[str, Start]) -> dict[str, Array]:
+    def initial(
+        self, p: Array, shape: tuple[int, ...], dtype: str, starts: Mapping[str, Start]
+    ) -> dict[str, Array]:
         """Make the slots of a parameter.
 
         Parameters
         ----------
         p : array
-            The parameter.
+            The parameter, or another array of its library on its device.
+        shape : tuple of int
+            The parameter's shape.
         dtype : str
             Its data type.
         starts : mapping of str to float or "parameter"
@@ -93,20 +112,32 @@ class Layout:
             )
         starts = {**starts, "average": "parameter"}
         with backend.guard():
+            own = self.rule.slot_shapes(shape)
             return {
-                name: self._start(backend, name, kind, p, starts.get(name.removesuffix(EXPONENTS)))
+                name: self._start(
+                    *(backend, name, kind, p, own.get(name, shape)),
+                    starts.get(name.removesuffix(EXPONENTS)),
+                )
                 for name, kind in slots.items()
             }
 
-    def _start(self, backend: Backend, name: str, kind: str, p: Array, start: Start) -> Array:
+    def _start(
+        self,
+        backend: Backend,
+        name: str,
+        kind: str,
+        p: Array,
+        shape: tuple[int, ...],
+        start: Start,
+    ) -> Array:
         wide = kind if kind in {"float64", *COMPLEX} else "float32"
-        if start == "parameter":
+        if start == "parameter" and tuple(p.shape) == shape:
             x = backend.copy(backend.cast(p, wide))
-        elif start:
+        elif start and start != "parameter":
             number = complex(start, start) if kind in COMPLEX else start
-            x = backend.array(backend.zeros(p, wide) + backend.scalar(number, wide, p))
+            x = backend.array(backend.zeros(p, wide, shape) + backend.scalar(number, wide, p))
         else:
-            x = backend.zeros(p, wide)
+            x = backend.zeros(p, wide, shape)
         if kind not in {"uint8", "int16"}:
             return backend.cast(x, kind)
         codes = encode(_view(backend, x), self._signed(name.removesuffix(EXPONENTS)))

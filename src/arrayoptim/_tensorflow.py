@@ -57,11 +57,11 @@ class TensorFlow(Backend):
         """Give a number as a 0-d operand of that type."""
         return self.xp.asarray(value, dtype=dtype)
 
-    def zeros(self, like: Array, dtype: str) -> Array:
-        """Give zeros of some type in the shape of another array."""
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        """Give zeros of some type in some shape, or in that of another array."""
         import tensorflow as tf
 
-        return tf.zeros(like.shape, dtype)
+        return tf.zeros(like.shape if shape is None else shape, dtype)
 
     def store(self, target: Array, value: Array) -> None:
         """Write values into a variable."""
@@ -94,11 +94,10 @@ _OF_ONE = {
     **{name: name for name in ("abs", "exp", "expm1", "imag", "log", "log1p", "real", "sign")},
     **{name: name for name in ("ceil", "cos", "floor", "sqrt", "square", "tanh")},
     "isfinite": "is_finite",
-    "max": "reduce_max",
-    "sum": "reduce_sum",
 }
+_REDUCING = ("max", "mean", "min", "sum")
 _AS_THEY_ARE = (
-    *("maximum", "minimum", "where", "stack", "zeros", "ones_like"),
+    *("maximum", "minimum", "where", "stack", "zeros", "ones_like", "reshape"),
     *("float32", "float64", "complex64", "complex128"),
 )
 
@@ -122,7 +121,12 @@ def functions() -> Namespace:
         # TensorFlow would take a Python number for float32.
         return lambda x, **axes: function(asarray(x), **axes)
 
+    def reducing(function: Any) -> Any:
+        return lambda x, axis=None, keepdims=False: function(asarray(x), axis, keepdims)
+
     found: dict[str, Any] = {"asarray": asarray, "copysign": copysign, "finfo": finfo}
     found |= {name: of_one(getattr(tf.math, other)) for name, other in _OF_ONE.items()}
+    found |= {name: reducing(getattr(tf.math, f"reduce_{name}")) for name in _REDUCING}
+    found |= {"matmul": tf.linalg.matmul, "matrix_transpose": tf.linalg.matrix_transpose}
     found |= {name: getattr(tf, name) for name in _AS_THEY_ARE}
     return SimpleNamespace(**found)

@@ -73,7 +73,7 @@ class Optimizer(Persistent, Functional, Differentiating, Averaging, Surface):
         Whether a 16-bit parameter keeps what its rounding loses, in 16 bits, instead of a master.
     state_dtype : {"bfloat16", "int8"}, optional
         Form in which the rule's slots are stored: 2 bytes, or 1 byte in blocks that share an
-        exponent, in place of 4.
+        exponent, in place of 4. Slots of other shapes than the parameter's stay in 4.
     stochastic_rounding : bool
         Whether slots in that form are rounded up or down by chance, so that they are right in the
         mean. Small changes of a slot are lost otherwise. For arrays in host memory.

@@ -23,14 +23,22 @@ from typing import Any
 
 import numpy as np
 
-from ._rule import grammar_errors
+from ._grammar import grammar_errors
+from ._rule import Rule
 from .optimizer import Optimizer
 
 __all__ = ["CHECKS", "check_optimizer"]
 
 Make = Callable[[], Optimizer]
 
-_SHAPES: dict[str, tuple[int, ...]] = {"kernel": (3, 4), "bias": (4,), "scale": (), "none": (0, 2)}
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "kernel": (3, 4),
+    "bias": (4,),
+    "scale": (),
+    "none": (0, 2),
+    "filters": (2, 3, 2),
+    "second": (3, 4),
+}
 
 
 def check_optimizer(cls: type[Optimizer], **hyperparameters: Any) -> None:
@@ -60,13 +68,13 @@ def check_optimizer(cls: type[Optimizer], **hyperparameters: Any) -> None:
 
 
 def rule_keeps_to_the_grammar(make: Make) -> None:
-    """The rule is straight-line, without literals, in the exact vocabulary."""
-    errors = grammar_errors(make().rule)
+    """Each rule is straight-line, without literals, in the exact vocabulary; see `rule`."""
+    errors = [fault for rule in _rules(make()) for fault in grammar_errors(rule)]
     _require(not errors, "; ".join(errors))
 
 
 def coefficients_are_complete(make: Make) -> None:
-    """Every coefficient of the rule is computed, and is a finite number at the first steps."""
+    """Every coefficient of each rule is computed, and is a finite number at the first steps."""
     optimizer = make()
     for it in (0, 1, 1000):
         optimizer.iterations = it
@@ -81,7 +89,8 @@ def coefficients_are_complete(make: Make) -> None:
         early = {*optimizer.rule.direction_names, *optimizer.rule.measure_names} if totals else ()
         changed = sorted(name for name in early if found[name] != other[name])
         _require(not changed, f"{changed} depend on totals, and are wanted before these are known")
-        wanted = {*optimizer.rule.given, *optimizer.initial_scalars()}
+        given = {name for rule in _rules(optimizer) for name in rule.given}
+        wanted = {*given, *optimizer.initial_scalars()}
         missing = wanted - set(found)
         _require(not missing, f"coefficients lack {sorted(missing)}")
         _require(
@@ -197,6 +206,12 @@ def _require(condition: Any, message: str) -> None:
         raise AssertionError(message)
 
 
+def _rules(optimizer: Optimizer) -> list[Rule]:
+    """Give the rules of parameters of all shapes, each once."""
+    found = [optimizer.rule_for(path, shape) for path, shape in _SHAPES.items()]
+    return list(dict.fromkeys([optimizer.rule, *found]))
+
+
 def _tree(seed: int, dtype: str = "float64") -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     tree = {}
@@ -221,6 +236,8 @@ def _equal(found: Any, wanted: Any) -> None:
     for path, a, b in pairs:
         if isinstance(b, dict):
             _equal(a, b)
+        elif b is None:  # a parameter whose rule has no such slot
+            _require(a is None, f"{path}: found {a!r}, wanted None")
         else:
             same = np.array_equal(a, b, equal_nan=True)
             _require(same, f"{path}: found {a!r}, wanted {b!r}")

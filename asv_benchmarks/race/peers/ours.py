@@ -26,6 +26,8 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "schedule-free-adamw": ("ScheduleFreeAdamW", {}),
     "adamw": ("AdamW", {}),
     "nadamw": ("NadamW", {}),
+    "muon": ("Muon", {"scaling": "shape"}),
+    "adafactor": ("Adafactor", {}),
     "radam": ("RAdam", {}),
     "adabelief": ("AdaBelief", {}),
     "yogi": ("Yogi", {}),

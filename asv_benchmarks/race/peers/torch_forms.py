@@ -27,6 +27,8 @@ OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
         torch.optim.NAdam,
         {"lr": 2e-3, "weight_decay": 0.01, "decoupled_weight_decay": True},
     ),
+    "muon": (torch.optim.Muon, {"lr": 1e-3, "weight_decay": 0.0}),
+    "adafactor": (torch.optim.Adafactor, {"lr": 1e-3}),
     "radam": (torch.optim.RAdam, {"lr": 1e-3}),
 }
 FORMS: dict[str, dict[str, bool]] = {
@@ -47,7 +49,8 @@ def parameters(shape: str) -> list[torch.nn.Parameter]:
 def optimizer(name: str, form: str, params: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """Return an optimizer by its name in this race."""
     cls, options = OPTIMIZERS[name]
-    made: torch.optim.Optimizer = cls(params, **options, **FORMS[form])
+    forms = {} if cls is torch.optim.Muon else FORMS[form]  # it has one form only
+    made: torch.optim.Optimizer = cls(params, **options, **forms)
     return made
 
 

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .._rule import VOCABULARY
+from .._grammar import VOCABULARY
 
 __all__ = ["UnprintableError", "keys_of", "printed"]
 

@@ -19,6 +19,7 @@ from .._rule import Rule
 from .._storage import Layout
 from .._typing import Array, Namespace, Scalar
 from ._measure import ratio, totals
+from ._stacks import stacks
 
 Slots = dict[str, Array]
 Act = Callable[..., Any]
@@ -133,26 +134,18 @@ def _results(
 ) -> Iterator[tuple[int, Any]]:
     """Give one after another the place of a parameter and what is made of it."""
     compiled: dict[Any, list[int]] = {}
-    operands: dict[Any, dict[str, Scalar]] = {}
+    eager: list[int] = []
+    matrices = step.layout.rule.kind == "matrix"
     for i in step.places:
-        p, g = params[i], grads[i]
-        if p is None or g is None:
+        p = params[i]
+        if p is None or grads[i] is None or (matrices and 0 in p.shape):
             continue
         backend = backend_of(p)
         if backend.compiles:
             compiled.setdefault((backend, backend.device(p)), []).append(i)
-            continue
-        with backend.guard():
-            compute = COMPUTE[backend.dtype(p)]
-            key = backend, compute, backend.device(p)
-            if key not in operands:
-                operands[key] = _operands(step.shared(compute), backend, p)
-            own = step.own(compute, i)
-            scalars = operands[key] | _operands(own, backend, p)
-            numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
-            place = i, step.seed
-            result = act(step.layout, backend, scalars, numbers, place, p, g, slots[i])
-        yield i, result
+        else:
+            eager.append(i)
+    yield from _eager(step, params, grads, slots, eager, act)
     for (backend, _), places in compiled.items():
         if step.seed is not None:
             raise ValueError(f"stochastic rounding does not serve {backend.name} arrays")
@@ -161,6 +154,42 @@ def _results(
         each = [step.own(COMPUTE[backend.dtype(params[i])], i) for i in places]
         done = _compiled(step.layout, backend, act)(shared, each, *given)
         yield from zip(places, done, strict=True)
+
+
+def _eager(
+    step: Step,
+    params: Sequence[Array | None],
+    grads: Sequence[Array | None],
+    slots: Sequence[Slots],
+    places: Sequence[int],
+    act: Act,
+) -> Iterator[tuple[int, Any]]:
+    operands: dict[Any, dict[str, Scalar]] = {}
+    for alike in stacks(step, params, grads, places):
+        i = alike[0]
+        p, g, held = params[i], grads[i], slots[i]
+        assert p is not None
+        shape, backend = tuple(p.shape), backend_of(p)
+        with backend.guard():
+            compute = COMPUTE[backend.dtype(p)]
+            key = backend, compute, backend.device(p)
+            if key not in operands:
+                operands[key] = _operands(step.shared(compute), backend, p)
+            own = step.own(compute, i)
+            scalars = operands[key] | _operands(own, backend, p)
+            numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
+            if len(alike) > 1:
+                p, g = (backend.xp.stack([row[k] for k in alike]) for row in (params, grads))
+                held = {n: backend.xp.stack([slots[k][n] for k in alike]) for n in held}
+            place = i, step.seed
+            result = act(step.layout, backend, scalars, numbers, place, p, g, held, shape)
+            if len(alike) > 1:
+                new, state = result
+                for k, one in enumerate(alike):
+                    # Not views: what is saved or handed on would hold on to the whole stack.
+                    yield one, (new[k], {n: backend.copy(x[k, ...]) for n, x in state.items()})
+                continue
+        yield i, result
 
 
 @cache
@@ -177,7 +206,8 @@ def _compiled(layout: Layout, backend: Backend, act: Act) -> Callable[..., list[
         def done(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
             numbers = shared[COMPUTE[backend.dtype(p)]] | own
             scalars = _operands(numbers, backend, p)
-            return act(layout, backend, scalars, numbers, (0, None), p, g, held)
+            shape = tuple(p.shape)
+            return act(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
 
         return list(map(done, each, params, grads, slots))
 
@@ -236,8 +266,9 @@ def _update(
     p: Array,
     g: Array,
     slots: Slots,
+    shape: tuple[int, ...],
 ) -> tuple[Array, Slots]:
-    """Update one array: widen, go through the stages and the rule, narrow.
+    """Update one array, or a stack of equal shapes: widen, go through stages and rule, narrow.
 
     The numbers are the scalars before they were rounded to the type of the arithmetic.
     """
@@ -250,7 +281,7 @@ def _update(
         return backend.array(backend.as_complex(x) if dtype in COMPLEX else backend.cast(x, dtype))
 
     begun = _begun(layout, backend, scalars, p, g, slots)
-    x, *state = _carried_out(rule, backend, begun, scalars, numbers, p)
+    x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
     x = _constrained(layout, x, scalars, xp)
     # A slot that is the parameter or the gradient itself wants memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
@@ -276,6 +307,7 @@ def _carried_out(
     scalars: dict[str, Scalar],
     numbers: dict[str, Scalar],
     p: Array,
+    shape: tuple[int, ...],
 ) -> tuple[Array, ...]:
     """Give the new parameter and the new slots, with what the tensor has to measure before."""
     xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
@@ -289,7 +321,7 @@ def _carried_out(
 
     if rule.ratio is not None and not rule.masked:
         scalars = scalars | own(rule.quantities(operands, scalars, xp))
-    new, *state = rule.function(x, y, *held, *(scalars[n] for n in rule.function_names), xp)
+    new, *state = rule.stepped((x, y, *held), scalars, shape, xp)
     if rule.masked:
         boost = own([stages.agreement(x, new, y, xp)])["boost"]
         new = stages.caution(x, new, y, boost, xp)

@@ -11,6 +11,7 @@ from ..optimizer import Optimizer
 from ..wrappers import Wrapper
 from .adabelief import AdaBelief
 from .adadelta import Adadelta
+from .adafactor import Adafactor
 from .adagrad import Adagrad
 from .adam import Adam
 from .adamax import Adamax
@@ -24,6 +25,7 @@ from .ftrl import Ftrl
 from .lamb import LAMB
 from .lars import LARS
 from .lion import Lion
+from .muon import Muon
 from .nadam import Nadam
 from .nadamw import NadamW
 from .prodigy import Prodigy
@@ -34,6 +36,7 @@ from .schedulefreeadamw import ScheduleFreeAdamW
 from .schedulefreesgd import ScheduleFreeSGD
 from .sgd import SGD
 from .signum import Signum
+from .sm3 import SM3
 from .stableadamw import StableAdamW
 from .yogi import Yogi
 
@@ -43,9 +46,11 @@ __all__ = [
     "LAMB",
     "LARS",
     "SGD",
+    "SM3",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -54,6 +59,7 @@ __all__ = [
     "DoG",
     "Ftrl",
     "Lion",
+    "Muon",
     "Nadam",
     "NadamW",
     "Prodigy",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
-from ..._codes import GROUP
-from ..._storage import EXPONENTS
 from ._shards import Tensor, is_shared_out, local
 
 Entry = dict[str, Any]
@@ -24,7 +21,7 @@ FOREIGN = {"exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "sum", "acc
 def faults_of(
     entry: Entry,
     found: Mapping[str, Any],
-    shape: tuple[int, ...],
+    shapes: Mapping[str, tuple[int, ...]],
     wanted: Mapping[str, str],
     scalars: Iterable[str],
 ) -> str:
@@ -36,8 +33,8 @@ def faults_of(
         The entry.
     found : mapping of str to torch.Tensor
         What of it must be slots.
-    shape : tuple of int
-        The parameter's shape, of what this process holds of it.
+    shapes : mapping of str to tuple of int
+        The shapes of the slots, of what this process holds of them.
     wanted : mapping of str to str
         The slots by name, with their data types.
     scalars : iterable of str
@@ -47,9 +44,9 @@ def faults_of(
         "missing": [name for name in (*wanted, *scalars, "step") if name not in entry],
         "unexpected": [name for name in found if name not in wanted],
         "misshapen": [
-            f"{name} {seen}, wanted {_shape(name, shape)}"
+            f"{name} {seen}, wanted {shapes[name]}"
             for name, x in found.items()
-            if name in wanted and (seen := _seen(x)) != _shape(name, shape)
+            if name in wanted and (seen := _seen(x)) != shapes[name]
         ],
     }
     if not any(faults.values()):
@@ -88,7 +85,3 @@ def slots_of(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, T
 
 def _seen(x: Any) -> Any:
     return tuple(local(x).shape) if isinstance(x, torch.Tensor) else type(x).__name__
-
-
-def _shape(slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (-(-math.prod(shape) // GROUP),) if slot.endswith(EXPONENTS) else shape

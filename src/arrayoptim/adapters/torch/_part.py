@@ -144,7 +144,8 @@ class Part:
             found = {k: x for k, x in entry.items() if k not in (*COUNTERS, *scalars)}
             if entry:
                 refuse_otherwise_shared_out(found, p, leaf.path)
-                faults = faults_of(entry, found, leaf.shape, layout.slots(leaf.dtype), scalars)
+                shapes = layout.shapes(leaf.shape, leaf.dtype)
+                faults = faults_of(entry, found, shapes, layout.slots(leaf.dtype), scalars)
                 if faults:
                     raise ValueError(f"the state of {leaf} does not fit {self.core!r}. {faults}")
             own = {name: float(entry.get(name, 0)) for name in (*COUNTERS, *scalars) if entry}

@@ -35,6 +35,8 @@ def shared_out(part: Tensor, like: Tensor) -> Tensor:
     if not is_shared_out(like):
         return part
     package: Any = sys.modules["torch.distributed.tensor"]
+    if part.shape != local(like).shape:  # of a whole parameter: parts of one have no such slots
+        return package.DTensor.from_local(part, like.device_mesh, like.placements, run_check=False)
     return package.DTensor.from_local(
         part,
         like.device_mesh,

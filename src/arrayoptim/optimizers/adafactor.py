@@ -1,0 +1,142 @@
+"""Adafactor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import Rule, rule
+from .._typing import Namespace, Scalar
+from ._matrices import MatrixOptimizer, oriented, root_mean_square
+
+
+def rows_and_columns(rows, columns):
+    return {"row_velocity": (rows,), "column_velocity": (columns,)}
+
+
+@rule(slots=("row_velocity", "column_velocity"), kind="matrix", shapes=rows_and_columns)
+def adafactor(p, g, r, c, rho, least, share, b2, c2, eps, top, xp):
+    squares = g * g + eps
+    r = b2 * r + c2 * xp.mean(squares, axis=-1)
+    c = b2 * c + c2 * xp.mean(squares, axis=-2)
+    rows = xp.sqrt(r / xp.mean(r, axis=-1, keepdims=True))
+    u = g / (rows[..., :, None] * xp.sqrt(c)[..., None, :])
+    size, excess = share * root_mean_square(p, xp), root_mean_square(u, xp) / top
+    return p - rho * xp.where(size > least, size, least) / xp.where(excess > 1, excess, 1) * u, r, c
+
+
+def direction(p, g, v, b2, c2, eps, xp):
+    v = b2 * v + c2 * (g * g + eps)
+    return g / xp.sqrt(v), v
+
+
+def rate(size, p, d, rho, least, share, top, xp):
+    size, excess = share * p / size**0.5, d / size**0.5 / top
+    # A norm that is not a number limits nothing, so that it stays in its own entry.
+    return {"rate": rho * xp.where(size > least, size, least) / xp.where(excess > 1, excess, 1.0)}
+
+
+@rule(slots=("velocity",), direction=direction, ratio=rate, measured=("rate",))
+def adafactor_of_vectors(p, g, v, rate, xp):
+    return p - rate * g, v
+
+
+@register
+class Adafactor(MatrixOptimizer):
+    """Divide the gradient by a root mean square that is kept by rows and columns only.
+
+    For models whose optimizer state must be small. 4 bytes of state for each row and each column of
+    a float32 matrix; 4 bytes per parameter of vectors and numbers.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter's root mean square with `scale_parameter`.
+        ``learning_rate`` is accepted.
+    beta_2_decay : float in (-inf, 0] or schedule
+        Power of the step number in the weight of the newest square.
+    epsilon_1 : float in (0, inf)
+        Added to the squared gradient.
+    epsilon_2 : float in [0, inf)
+        The least root mean square that a parameter is taken to have.
+    clip_threshold : float in (0, inf] or schedule
+        Bound on the root mean square of a step before it is multiplied by the step size.
+    relative_step : bool
+        Whether the step size is at most ``1 / sqrt(t)``.
+    scale_parameter : bool
+        Whether the step size is in proportion to the size of each parameter.
+    outputs : {"first", "last"}
+        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
+        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``row_velocity`` (rows) and ``column_velocity`` (columns) of a matrix, ``velocity`` (shape
+    of the parameter) of anything else, complex parameters among them; ``t`` counts steps from 1::
+
+        b2 = 1 - t**beta_2_decay
+        r = b2 * r + (1 - b2) * mean over columns(g**2 + epsilon_1)
+        c = b2 * c + (1 - b2) * mean over rows(g**2 + epsilon_1)
+        u = g / sqrt(r * c / mean(r))               # g / sqrt(v) of a vector
+        p = p - max(epsilon_2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / clip_threshold)
+
+    There is no first moment, which the paper leaves to the user too. Names and defaults are
+    Keras 3's; torch and optax add epsilon elsewhere, and optax factors only matrices of 128 rows
+    and columns or more. `weight_decay` takes ``lr`` times its share first; torch takes it after
+    measuring the parameter.
+
+    References
+    ----------
+    Shazeer and Stern (2018), Adafactor: Adaptive Learning Rates with Sublinear Memory Cost,
+    algorithms 4 and 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([[1.0, -2.0], [2.0, 1.0]])
+    >>> ao.Adafactor(lr=0.1).apply(np.array([[1.0, -1.0], [2.0, 2.0]]), w).round(4)
+    array([[ 0.8419, -1.8419],
+           [ 1.8419,  0.8419]])
+    """
+
+    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Relative step size.")
+    beta_2_decay: Any = hyper(
+        default=-0.8, interval="(-inf, 0]", doc="Power of the step in the weight of a new square."
+    )
+    epsilon_1: Any = hyper(default=1e-30, interval="(0, inf)", doc="Added to squared gradients.")
+    epsilon_2: Any = hyper(default=0.001, interval="[0, inf)", doc="Least size of a parameter.")
+    clip_threshold: Any = hyper(
+        default=1.0, interval="(0, inf]", doc="Bound on the root mean square of a step."
+    )
+    relative_step: bool = hyper(default=True, doc="Whether lr is at most 1 / sqrt(t).")
+    scale_parameter: bool = hyper(
+        default=True, doc="Whether steps are in proportion to the parameter."
+    )
+
+    rest = adafactor_of_vectors
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of matrices."""
+        return oriented(adafactor, self.outputs)
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        newest = (it + 1.0) ** h.beta_2_decay
+        return {
+            "rho": xp.minimum(h.lr, (it + 1.0) ** -0.5) if self.relative_step else h.lr,
+            "least": h.epsilon_2 if self.scale_parameter else 1.0,
+            "share": 1.0 if self.scale_parameter else 0.0,
+            "b2": 1.0 - newest,
+            "c2": newest,
+            "eps": h.epsilon_1,
+            "top": h.clip_threshold,
+        }

@@ -1,0 +1,161 @@
+"""Muon."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import bias_correction, hyper
+from .._registry import register
+from .._rule import Rule, Side, rule
+from .._typing import Namespace, Scalar
+from ._matrices import MatrixOptimizer, oriented, orthogonalized
+from .adam import adam
+
+FACTORS = {"a": 3.4445, "b": -4.7750, "c": 2.0315}
+"""Of the polynomial that is iterated; those of Jordan et al., which all implementations share."""
+
+
+def larger(rows: int, columns: int, outputs: Side) -> float:
+    return math.sqrt(max(rows, columns))
+
+
+def widening(rows: int, columns: int, outputs: Side) -> float:
+    return math.sqrt(max(1.0, rows / columns if outputs == "first" else columns / rows))
+
+
+SCALES = {"rms": larger, "shape": widening}
+
+
+@cache
+def muon_rule(steps: int, scaling: str, outputs: Side) -> Rule:
+    """Give the rule with a number of iterations and a way to scale steps."""
+    scale = SCALES[scaling]
+
+    @rule(slots=("momentum",), kind="matrix")
+    def muon(p, g, m, rate, mu, nu, ahead, now, a, b, c, eps, xp):
+        m = mu * m + nu * g
+        u = orthogonalized(ahead * m + now * g, steps, eps, (a, b, c), xp)
+        return p - rate * scale(p.shape[-2], p.shape[-1], outputs) * u, m
+
+    return oriented(muon, outputs)
+
+
+@register
+class Muon(MatrixOptimizer):
+    """Step along the momentum with all its singular values brought near 1; Adam for the rest.
+
+    For the weight matrices of transformers and other networks. 4 bytes of state per float32
+    parameter of a matrix, 8 of vectors and numbers. A step costs 15 products of matrices by
+    default. Embeddings and the last layer are better stepped by another optimizer, and a group
+    says which these are: ``groups=[ao.group("embed*", "head*", optimizer=ao.AdamW(lr=1e-3))]``.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size; with ``scaling="rms"`` in the units of `Adam`. ``learning_rate`` is accepted.
+    momentum : float in [0, 1) or schedule
+        Decay rate of the running mean, per step.
+    nesterov : bool
+        Whether the mean is looked at one step ahead.
+    ns_steps : int in [1, inf)
+        Iterations of the polynomial. It is fixed once the state is compiled.
+    scaling : {"rms", "shape"}
+        What a step is multiplied by: ``rms_rate * sqrt(max(rows, columns))``, or the root of
+        outputs over inputs where that is more than 1.
+    rms_rate : float in [0, inf) or schedule
+        Root mean square of a step of a matrix, in units of ``lr``; for ``scaling="rms"``.
+    adam_lr_ratio : float in [0, inf) or schedule
+        Step size for all that are no matrices, in units of ``lr``.
+    adam_beta_1 : float in [0, 1) or schedule
+        Decay rate of their running mean, per step.
+    adam_beta_2 : float in [0, 1) or schedule
+        Decay rate of their running mean of squares, per step.
+    epsilon : float in [0, inf)
+        Added to norms of matrices, and to the root for the rest.
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    outputs : {"first", "last"}
+        Which axis counts the outputs of a layer. Of an array with more than two axes it stays, and
+        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slot ``momentum`` (shape of the parameter) of matrices; vectors, numbers and complex parameters
+    have those of `Adam`::
+
+        m = momentum * m + (1 - momentum) * g
+        u = momentum * m + (1 - momentum) * g       # with nesterov; u = m without
+        x = u / (|u| + epsilon)                     # the Euclidean norm over all entries
+        x = a * x + b * x x' x + c * x x' x x' x    # ns_steps times, with 3.4445, -4.7750, 2.0315
+        p = p - lr * scale * x
+
+    The iteration ends with singular values between 0.7 and 1.2 and is not meant to converge. It is
+    computed in the type of the arithmetic; torch rounds it to bfloat16. optax corrects the bias of
+    the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the authors;
+    ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters.
+
+    References
+    ----------
+    Jordan et al. (2024), Muon: An optimizer for hidden layers in neural networks; for the scaling
+    by `rms_rate` Liu et al. (2025), Muon is Scalable for LLM Training, equation 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([[1.0, -2.0], [2.0, 1.0]])
+    >>> ao.Muon(lr=0.1).apply(np.array([[3.0, 0.0], [0.0, 3.0]]), w).round(4)
+    array([[ 0.9687, -2.    ],
+           [ 2.    ,  0.9687]])
+    """
+
+    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    momentum: Any = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the mean.")
+    nesterov: bool = hyper(default=True, doc="Whether the mean is looked at one step ahead.")
+    ns_steps: Any = hyper(
+        default=5, interval="[1, inf)", integer=True, static=True, doc="Iterations of a step."
+    )
+    scaling: str = hyper(
+        default="rms", choices=("rms", "shape"), doc="How steps depend on the shape of a matrix."
+    )
+    rms_rate: Any = hyper(default=0.2, interval="[0, inf)", doc="Root mean square of a step.")
+    adam_lr_ratio: Any = hyper(default=1.0, interval="[0, inf)", doc="Share of lr for the rest.")
+    adam_beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of Adam's mean.")
+    adam_beta_2: Any = hyper(
+        default=0.999, interval="[0, 1)", doc="Decay rate of Adam's mean of squares."
+    )
+    epsilon: Any = hyper(default=1e-07, interval="[0, inf)", doc="Added to norms and roots.")
+    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+
+    rest = adam
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of matrices."""
+        return muon_rule(self.ns_steps, self.scaling, self.outputs)
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.adam_beta_1, h.adam_beta_2))
+        return {
+            "rate": h.lr * h.rms_rate if self.scaling == "rms" else h.lr,
+            "mu": h.momentum,
+            "nu": 1.0 - h.momentum,
+            "ahead": h.momentum if self.nesterov else 1.0,
+            "now": 1.0 - h.momentum if self.nesterov else 0.0,
+            **FACTORS,
+            "lr": h.lr * h.adam_lr_ratio * xp.sqrt(k2) / k1,
+            "b1": h.adam_beta_1,
+            "c1": 1.0 - h.adam_beta_1,
+            "b2": h.adam_beta_2,
+            "c2": 1.0 - h.adam_beta_2,
+            "eps": h.epsilon,
+        }
