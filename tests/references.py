@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import copysign, exp, hypot, inf, log, sqrt
 from typing import Any
 
@@ -911,7 +912,7 @@ REFERENCES: dict[str, list[Reference]] = {
     ],
     "Nadam": [
         Reference(nadam, _of(*_BETAS, schedule_decay=_within(0.001, 2.0))),
-        Reference(nadam, _of(*_BETAS, schedule_decay=st.just(1.0)), preset="keras3"),
+        Reference(partial(nadam, schedule_decay=1.0), _of(*_BETAS), preset="keras3"),
         Reference(by.nadam_optax, _of(*_BETAS), preset="optax"),
     ],
     "Rprop": [

@@ -41,7 +41,8 @@ def draw(seed: int, shapes: list[Any], dtype: str, positive: bool = False) -> li
         value = np.where(rng.random(shape) < 0.05, np.copysign(0.0, value), value)
         value = np.abs(value) if positive else value
         if dtype.startswith("complex"):
-            value = value + 1j * rng.normal(size=shape)
+            part = rng.normal(size=shape)
+            value = value + 1j * (np.abs(part) if positive else part)
         arrays.append(np.asarray(value).astype(np_dtype(dtype)))
     return arrays
 

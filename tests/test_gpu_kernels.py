@@ -39,9 +39,8 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ comp
 
 FUSED = [rule for rule in dict.fromkeys(RULES) if rule.kind != "matrix" and not rule.totals]
 FUSED.append(cautious(make("Adam").rule))
-rules = pytest.mark.parametrize(
-    "rule", FUSED, ids=[rule.name + "!" * rule.masked for rule in FUSED]
-)
+IDS = [f"cautious_{rule.name}" if rule.masked else rule.name for rule in FUSED]
+rules = pytest.mark.parametrize("rule", FUSED, ids=IDS)
 SHAPES = [(3, 5), (), (0, 4), (2 * CHUNK + 13,), (17, 33), (1,), (CHUNK,)]
 
 

@@ -27,7 +27,7 @@ def test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cells["Adam"] == [
         *("elementwise", "``momentum``, ``velocity``", "8", "array, jit, cpu, gpu", ours, first)
     ]
-    assert cells["LAMB"][0::3] == ["tensorwise", "array, jit, cpu"]
+    assert cells["LAMB"][0::3] == ["tensorwise", "array, jit, cpu, gpu"]
     assert cells["LAMB"][-2:] == ["not measured", "not measured"]
     assert cells["Lion"][-1] == "not measured" != cells["Lion"][-2]
     assert report.where in made.note(report) and "AMD" in report.where

@@ -249,6 +249,7 @@ def _totals(
     p: Array,
     g: Array,
     slots: Slots,
+    shape: tuple[int, ...],
 ) -> list[Scalar]:
     """Give the totals of one array."""
     begun = _begun(layout, backend, scalars, p, g, slots)

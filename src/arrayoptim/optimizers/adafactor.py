@@ -34,9 +34,12 @@ def direction(p, g, v, b2, c2, eps, xp):
 
 
 def rate(size, p, d, rho, least, share, top, xp):
-    size, excess = share * p / size**0.5, d / size**0.5 / top
+    root = xp.sqrt(xp.maximum(size, 1.0))
+    length = share * p / root
+    excess = d / root / top
     # A norm that is not a number limits nothing, so that it stays in its own entry.
-    return {"rate": rho * xp.where(size > least, size, least) / xp.where(excess > 1, excess, 1.0)}
+    longest = xp.where(length > least, length, least)
+    return {"rate": rho * longest / xp.where(excess > 1.0, excess, 1.0)}
 
 
 @rule(slots=("velocity",), direction=direction, ratio=rate, measured=("rate",))
