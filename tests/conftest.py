@@ -15,14 +15,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+import arrayoptim as ao
 from arrayoptim.engines._gpu_arrays import LIBRARIES
 from backends import BACKENDS, HALVES
 from gpu_on_host import NumPyOnHost
-from optimizers_under_test import CASES, NAMES, USUAL, fused
+from optimizers_under_test import CASES, NAMES, USUAL, fused, rules_of
 
 collect_ignore_glob = [] if any(b.name == "torch" for b in BACKENDS) else ["test_torch_*.py"]
 # Scripts that record what other packages compute, and need those packages.
 collect_ignore = ["golden_peers"]
+
+USUAL_RULES = rules_of([case for case in CASES if case[0] in USUAL and "preset" not in case[1]])
 
 settings.register_profile(
     "suite",
@@ -91,9 +94,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ]
     for item in items:
         parameters = getattr(item, "callspec", None)
-        name = parameters.params.get("name") if parameters else None
-        if name in NAMES and name not in USUAL:
+        if parameters and not _usual(**parameters.params):
             item.add_marker("every")
+
+
+def _usual(
+    name: Any = None, kwargs: Any = None, rule: Any = None, ref: Any = None, **_: Any
+) -> bool:
+    """Return whether a test is about an optimizer that quick tests try, as Keras 2 had it."""
+    if isinstance(rule, ao.Rule):
+        return rule in USUAL_RULES
+    preset = "preset" in (kwargs or {}) or getattr(ref, "preset", None)
+    return name not in NAMES or (name in USUAL and not preset)
 
 
 def _parametrize(metafunc: pytest.Metafunc, names: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -66,7 +66,8 @@ def _reaching(name: str, preset: str, known: list[dict[str, Any]]) -> list[dict[
     return [kw for kw in found if kw == found[0] or make(name, **kw).rule not in reached]
 
 
-USUAL = ("SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam", "LAMB", "AdamW")
+KERAS_2 = ("SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam")
+USUAL = (*KERAS_2, "AdamW", "LAMB", "Adafactor")
 """What quick tests try: the optimizers of Keras 2, and one more of each kind."""
 
 OPTIONS = ao.Optimizer.hyperparameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from arrayoptim._groups import STARTING
 from backends import NUMPY, TestBackend
-from optimizers_under_test import cls_of, draw, make, numeric, same
+from optimizers_under_test import NAMES, USUAL, cls_of, draw, make, numeric, same
 
 STEPS = 4
 
@@ -205,10 +206,10 @@ def test_raise_without_jit(backend: TestBackend) -> None:
 
 
 WITHOUT_X64 = """
-import warnings
+import sys, warnings
 warnings.simplefilter("error")
 import jax, numpy as np, arrayoptim as ao
-for name in ao.names():
+for name in sys.argv[1:]:
     results = []
     for asarray in (jax.numpy.asarray, np.array):
         opt = type(ao.get(name))(clipnorm=1.0)
@@ -228,11 +229,18 @@ print("fine")
 """
 
 
+OTHERS = [name for name in NAMES if name not in USUAL]
+
+
 @pytest.mark.needs("jax")
-def test_jax_without_double_precision() -> None:
+@pytest.mark.parametrize(
+    "names",
+    [pytest.param(USUAL, id="usual"), pytest.param(OTHERS, marks=pytest.mark.every, id="others")],
+)
+def test_jax_without_double_precision(names: Sequence[str]) -> None:
     """As JAX is by default, in a process of its own: close to NumPy's float32, no warnings."""
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_X64],
+        [sys.executable, "-c", WITHOUT_X64, *names],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.stdout == "fine\n", done.stderr

@@ -25,7 +25,7 @@ def bowl_der(x: Any, scale: float = 1.0) -> Any:
 
 def test_rosenbrock() -> None:
     """To the minimum, with the gradient given, both in one, or by differences."""
-    method = ao.scipy.SGD(lr=1e-3, momentum=0.9, nesterov=True)
+    method = ao.scipy.SGD(lr=1e-3, momentum=0.97, nesterov=True)
     exact = optimize.minimize(rosen, START, jac=rosen_der, method=method, tol=1e-6)
     assert exact.success and exact.status == 0 and exact.nit == exact.njev - 1
     np.testing.assert_allclose(exact.x, 1.0, atol=1e-5)

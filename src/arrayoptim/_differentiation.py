@@ -147,7 +147,15 @@ def _jax(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure) 
     import jax
 
     if not _known_scalar(loss):
-        if isinstance(jax.eval_shape(of_leaves, leaves), tuple):
+        try:
+            pair = isinstance(jax.eval_shape(of_leaves, leaves), tuple)
+        except jax.errors.JAXTypeError:
+            # Gradients of one's own may be computed on the host, where nothing can be traced.
+            given = of_leaves(leaves)
+            if not isinstance(given, tuple):
+                raise
+            return _by_hand(given, structure)
+        if pair:
             return _by_hand(of_leaves(leaves), structure)
         _remember_scalar(loss)
     value, found = jax.value_and_grad(of_leaves)(leaves)
