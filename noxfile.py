@@ -36,6 +36,13 @@ FRAMEWORKS = [
     "keras",
     "optax",
 ]  # for examples and comparisons, where all is asked for
+# What each adapter is tested with: packages, tests, and the arrays of these.
+ADAPTERS = {
+    "keras": ([TORCH, "jax", "keras", "tensorflow"], ["test_keras.py"], "numpy"),
+    "optax": (["jax", "optax", "equinox", "flax"], ["test_optax*.py", "test_jax_*.py"], "jax"),
+    "scipy": (["scipy"], ["test_scipy.py"], "numpy"),
+    "torch": ([TORCH], ["test_torch_*.py"], "torch"),
+}
 DOCTEST = ["--doctest-modules", "--doctest-glob=*.rst", "--doctest-ignore-import-errors"]
 EXAMPLES = ["src/arrayoptim", "docs", "tests/test_readme.py"]
 PAIRS = [(python, name) for python in PYTHONS for name in ("numpy", "jax", "strict")]
@@ -106,10 +113,14 @@ def matrix(session: nox.Session, backend: str) -> None:
 
 
 @nox.session(python=FULL)
-def frameworks(session: nox.Session) -> None:
-    """Test the adapter for Keras on its three backends, and TensorFlow's tensors."""
-    session.install("-e", ".", *group("test"), TORCH, "jax", "keras", "tensorflow")
-    session.run("pytest", *PARALLEL, "tests/test_keras.py", *session.posargs)
+@nox.parametrize("framework", list(ADAPTERS), ids=list(ADAPTERS))
+def frameworks(session: nox.Session, framework: str) -> None:
+    """Test the adapter of one framework with it, the slow tests included."""
+    needed, names, library = ADAPTERS[framework]
+    session.install("-e", ".", *group("test"), *needed)
+    _, variables = backends(library)
+    tests = sorted(str(path) for name in names for path in Path("tests").glob(name))
+    session.run("pytest", *PARALLEL, *tests, *session.posargs, env=variables)
 
 
 @nox.session(python=PYTHONS[0])
