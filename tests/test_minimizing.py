@@ -7,6 +7,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,15 @@ def test_a_loss_that_is_not_finite(bad: float, tmp_path: Path) -> None:
     assert np.isfinite(found.params).all() and len(found.history) == found.steps == 3
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Take interrupts, which a program that was started in the background does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupts_keep_what_is_there(tmp_path: Path) -> None:
     """In the loss at once, in a step at its end; the checkpoint is of the same step."""
     calls: list[int] = []
