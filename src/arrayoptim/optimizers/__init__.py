@@ -37,6 +37,7 @@ from .schedulefreesgd import ScheduleFreeSGD
 from .sgd import SGD
 from .signum import Signum
 from .sm3 import SM3
+from .soap import SOAP
 from .stableadamw import StableAdamW
 from .yogi import Yogi
 
@@ -47,6 +48,7 @@ __all__ = [
     "LARS",
     "SGD",
     "SM3",
+    "SOAP",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
