@@ -409,6 +409,45 @@ def soap(
         yield p, (m, v, *kept, None, None)
 
 
+def shampoo(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    momentum: float,
+    rho: float,
+    epsilon: float,
+    precondition_frequency: int,
+    max_precondition_dim: int,
+) -> WholeSteps:
+    """Gupta, Koren and Singer 2018, algorithm 1; for the means and one side Anil et al. 2020."""
+    m, new = 0.0, 1.0 if rho == 1.0 else 1 - rho
+    sums, roots = [np.zeros((n, n)) for n in p.shape], [np.eye(n) for n in p.shape]
+    short = [i for i, n in enumerate(p.shape) if n <= max_precondition_dim]
+    for t, g in enumerate(grads):
+        m = momentum * m + (1 - momentum) * g
+        for i in short:
+            x = g.T if i else g
+            sums[i] = rho * sums[i] + new * x @ x.T
+            if t % precondition_frequency == 0:
+                u, s, _ = np.linalg.svd(sums[i] + epsilon * np.eye(len(x)))
+                roots[i] = u @ np.diag(s ** (-0.5 / len(short))) @ u.T
+        p = p - lr * roots[0] @ m @ roots[1]
+        yield p, (m, *(x[i] if i in short else None for x in (sums, roots) for i in (0, 1)))
+
+
+def shampoo_of_vectors(
+    p: float, grads: Sequence[float], *, lr: float, momentum: float, rho: float, epsilon: float
+) -> Steps:
+    """The same with the diagonal of a vector's one matrix: Adagrad, epsilon inside the root."""
+    m, a, new = 0.0, 0.0, 1.0 if rho == 1.0 else 1 - rho
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        a = rho * a + new * g * g
+        p = p - lr * m / sqrt(a + epsilon)
+        yield p, (m, a)
+
+
 def asgd(
     p: float, grads: Sequence[float], *, lr: float, lambd: float, alpha: float, t0: float
 ) -> Steps:
@@ -775,6 +814,7 @@ _FREE = {
 }
 _SHARE = _within(0.1, 0.99)
 _ON = st.just(True)
+_DECAY = st.sampled_from([1.0, 0.9, 0.99])
 
 _FACTORED = _of(
     beta_2_decay=_within(-1.0, 0.0),
@@ -901,7 +941,7 @@ REFERENCES: dict[str, list[Reference]] = {
     "SM3": [
         Reference(
             sm3,
-            _of("lr", "momentum", "epsilon", rho=st.sampled_from([1.0, 0.9, 0.99])),
+            _of("lr", "momentum", "epsilon", rho=_DECAY),
             shape=shape,
         )
         for shape in [(2, 3), (6,)]
@@ -922,6 +962,23 @@ REFERENCES: dict[str, list[Reference]] = {
         for shape in [(2, 3), (3, 2)]
     ]
     + [Reference(_rest_of_muon, _of("lr", "epsilon", adam_beta_1=_within(0.1, 0.9)))],
+    "Shampoo": [
+        Reference(
+            shampoo,
+            _of(
+                *("lr", "momentum"),
+                epsilon=_within(1e-4, 1e-2),
+                rho=_DECAY,
+                precondition_frequency=st.integers(1, 3),
+                max_precondition_dim=st.sampled_from([2, 3]),
+            ),
+            shape=shape,
+            tame=True,
+            tolerance=1e-9,  # an eigenvalue of 0 is rounded like the largest one
+        )
+        for shape in [(2, 3), (3, 2)]
+    ]
+    + [Reference(shampoo_of_vectors, _of("lr", "momentum", "epsilon", rho=_DECAY))],
     "SOAP": [
         Reference(
             soap,

@@ -6,9 +6,9 @@
 computed in float64, but for torch's Muon, which iterates in bfloat16, and SOAP's QR decomposition,
 which is computed in float32.
 
-Each case trains a tall and a wide matrix and a vector; Muons only the matrices, as their rules for
-vectors differ, and SOAP only the wide one: two eigenvalues of the tall one's first statistics are
-0, and what their eigenvectors are is left to chance. Where conventions differ, the call or our
+Each case trains a tall and a wide matrix and a vector; Muon and Shampoo only the matrices, as rules
+for vectors differ, and SOAP only the wide one: two eigenvalues of the tall one's first statistics
+are 0, and what their eigenvectors are is left to chance. Where conventions differ, the call or our
 hyperparameters make up for it:
 
 - torch and optax add epsilon elsewhere in Adafactor: there it is very small.
@@ -102,6 +102,19 @@ CASES: list[tuple[str, dict[str, Any], str, float]] = [
         0.02,
     ),
     (
+        "Shampoo",
+        {"lr": 0.1, "epsilon": 1e-6},
+        "pytorch_optimizer.Shampoo(params, lr=0.1)",
+        1e-10,
+    ),
+    (
+        "Shampoo",
+        {"lr": 0.3, "epsilon": 1e-3, "weight_decay": 0.1},
+        "pytorch_optimizer.Shampoo(params, lr=0.3, matrix_eps=1e-3, weight_decay=0.1, "
+        "weight_decouple=True)",
+        1e-10,
+    ),
+    (
         "SOAP",
         {"lr": 0.1},
         "pytorch_optimizer.SOAP(params, lr=0.1, weight_decay=0.0)",
@@ -123,7 +136,7 @@ CASES: list[tuple[str, dict[str, Any], str, float]] = [
     ),
 ]
 
-PLACES = {"Muon": [0, 1], "SOAP": [1]}
+PLACES = {"Muon": [0, 1], "Shampoo": [0, 1], "SOAP": [1]}
 """Which of the arrays are trained, where not all are."""
 
 

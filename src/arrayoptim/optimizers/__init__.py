@@ -35,6 +35,7 @@ from .rprop import Rprop
 from .schedulefreeadamw import ScheduleFreeAdamW
 from .schedulefreesgd import ScheduleFreeSGD
 from .sgd import SGD
+from .shampoo import Shampoo
 from .signum import Signum
 from .sm3 import SM3
 from .soap import SOAP
@@ -70,6 +71,7 @@ __all__ = [
     "Rprop",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "Shampoo",
     "Signum",
     "StableAdamW",
     "Yogi",
