@@ -74,13 +74,19 @@ def test_a_gradient_that_comes_late(name: str, backend: TestBackend) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_what_is_not_finite(name: str, backend: TestBackend) -> None:
     """It makes its own matrix NaN, raises nothing, and leaves the others alone."""
-    for bad in (np.nan, np.inf):
+    for bad in (np.nan, np.inf, 1e200):  # the last one has an infinite square
         rows = [draw(step, SQUARE) for step in range(1, 5)]
         wanted = run(make(name, precondition_frequency=1), backend, rows)
-        rows[1][0][0, 1] = bad
+        rows[0][0][0, 1] = bad
         path = run(make(name, precondition_frequency=1), backend, rows)
         assert np.isnan(path[-1][0]).all(), path[-1][0]
         np.testing.assert_allclose(path[-1][1], wanted[-1][1], rtol=1e-9)
+
+
+def test_eigenvalues_that_rounding_makes_negative() -> None:
+    """They have a root all the same."""
+    (x,), opt = draw(0, [(30,)]), make("Shampoo", epsilon=1e-40)
+    assert np.isfinite(opt.apply(np.outer(x, x), np.zeros((30, 30)))).all()
 
 
 def test_signs_of_eigenvectors_make_no_difference() -> None:
