@@ -374,6 +374,80 @@ def muon(
         yield p, (m,)
 
 
+def soap(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    precondition_frequency: int,
+    max_precondition_dim: int,
+    shampoo_beta: float | None = None,
+) -> WholeSteps:
+    """Vyas et al. 2024, algorithms 3 and 4; begun and sorted as by their program."""
+    b3 = beta_2 if shampoo_beta is None else shampoo_beta
+    m, v, bases = np.zeros(p.shape), np.zeros(p.shape), [np.eye(n) for n in p.shape]
+    means = [np.zeros((n, n)) for n in p.shape]
+    long = [n > max_precondition_dim for n in p.shape]
+    for t, g in enumerate(grads):
+        if t:
+            a, b = bases
+            m = beta_1 * m + (1 - beta_1) * g
+            v = beta_2 * v + (1 - beta_2) * (a.T @ g @ b) ** 2
+            alpha = lr * sqrt(1 - beta_2**t) / (1 - beta_1**t)
+            p = p - alpha * a @ (a.T @ m @ b / (np.sqrt(v) + epsilon)) @ b.T
+        for i, x in enumerate([g, g.T]):
+            means[i] = b3 * means[i] + (1 - b3) * x @ x.T
+            if t == 0 and not long[i]:
+                bases[i] = np.linalg.eigh(means[i])[1]
+            elif t % precondition_frequency == 0 and not long[i]:
+                order = np.argsort(-np.diag(bases[i].T @ means[i] @ bases[i]))
+                bases[i], v = np.linalg.qr(means[i] @ bases[i][:, order])[0], v.take(order, i)
+        kept = [None if skip else mean for skip, mean in zip(long, means, strict=True)]
+        yield p, (m, v, *kept, None, None)
+
+
+def shampoo(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    momentum: float,
+    rho: float,
+    epsilon: float,
+    precondition_frequency: int,
+    max_precondition_dim: int,
+) -> WholeSteps:
+    """Gupta, Koren and Singer 2018, algorithm 1; for the means and one side Anil et al. 2020."""
+    m, new = 0.0, 1.0 if rho == 1.0 else 1 - rho
+    sums, roots = [np.zeros((n, n)) for n in p.shape], [np.eye(n) for n in p.shape]
+    short = [i for i, n in enumerate(p.shape) if n <= max_precondition_dim]
+    for t, g in enumerate(grads):
+        m = momentum * m + (1 - momentum) * g
+        for i in short:
+            x = g.T if i else g
+            sums[i] = rho * sums[i] + new * x @ x.T
+            if t % precondition_frequency == 0:
+                u, s, _ = np.linalg.svd(sums[i] + epsilon * np.eye(len(x)))
+                roots[i] = u @ np.diag(s ** (-0.5 / len(short))) @ u.T
+        p = p - lr * roots[0] @ m @ roots[1]
+        yield p, (m, *(x[i] if i in short else None for x in (sums, roots) for i in (0, 1)))
+
+
+def shampoo_of_vectors(
+    p: float, grads: Sequence[float], *, lr: float, momentum: float, rho: float, epsilon: float
+) -> Steps:
+    """The same with the diagonal of a vector's one matrix: Adagrad, epsilon inside the root."""
+    m, a, new = 0.0, 0.0, 1.0 if rho == 1.0 else 1 - rho
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        a = rho * a + new * g * g
+        p = p - lr * m / sqrt(a + epsilon)
+        yield p, (m, a)
+
+
 def asgd(
     p: float, grads: Sequence[float], *, lr: float, lambd: float, alpha: float, t0: float
 ) -> Steps:
@@ -688,6 +762,9 @@ class Reference:
     whole: bool = False
     shape: tuple[int, ...] | None = None
     """Of the parameter as an array, where the reference takes one, and the gradients alike."""
+    """Slots that are None are not compared: those of which only the sign is free."""
+    tame: bool = False
+    """Whether all gradients are of one size: whose steps no digits could tell otherwise."""
     tolerance: float = 1e-12
     preset: str | None = None
 
@@ -715,6 +792,7 @@ def _of(*names: str, **more: st.SearchStrategy[Any]) -> dict[str, st.SearchStrat
         "epsilon": _within(1e-8, 1e-2),
         "momentum": st.one_of(st.just(0.0), _within(0.1, 0.99)),
         "beta_3": _within(0.5, 0.999),
+        "shampoo_beta": st.one_of(st.none(), _within(0.5, 0.999)),
         "weight_decay": _within(0.0, 1.0),
     }
     return {name: common[name] for name in names} | more
@@ -736,6 +814,7 @@ _FREE = {
 }
 _SHARE = _within(0.1, 0.99)
 _ON = st.just(True)
+_DECAY = st.sampled_from([1.0, 0.9, 0.99])
 
 _FACTORED = _of(
     beta_2_decay=_within(-1.0, 0.0),
@@ -862,7 +941,7 @@ REFERENCES: dict[str, list[Reference]] = {
     "SM3": [
         Reference(
             sm3,
-            _of("lr", "momentum", "epsilon", rho=st.sampled_from([1.0, 0.9, 0.99])),
+            _of("lr", "momentum", "epsilon", rho=_DECAY),
             shape=shape,
         )
         for shape in [(2, 3), (6,)]
@@ -883,6 +962,38 @@ REFERENCES: dict[str, list[Reference]] = {
         for shape in [(2, 3), (3, 2)]
     ]
     + [Reference(_rest_of_muon, _of("lr", "epsilon", adam_beta_1=_within(0.1, 0.9)))],
+    "Shampoo": [
+        Reference(
+            shampoo,
+            _of(
+                *("lr", "momentum"),
+                epsilon=_within(1e-4, 1e-2),
+                rho=_DECAY,
+                precondition_frequency=st.integers(1, 3),
+                max_precondition_dim=st.sampled_from([2, 3]),
+            ),
+            shape=shape,
+            tame=True,
+            tolerance=1e-9,  # an eigenvalue of 0 is rounded like the largest one
+        )
+        for shape in [(2, 3), (3, 2)]
+    ]
+    + [Reference(shampoo_of_vectors, _of("lr", "momentum", "epsilon", rho=_DECAY))],
+    "SOAP": [
+        Reference(
+            soap,
+            _of(
+                *(*_BETAS, "shampoo_beta"),
+                precondition_frequency=st.integers(1, 3),
+                max_precondition_dim=st.sampled_from([2, 3]),
+            ),
+            shape=shape,
+            tame=True,
+            tolerance=1e-8,  # of eigenvectors, by how near their eigenvalues are
+        )
+        for shape in [(2, 3), (3, 2)]
+    ]
+    + [Reference(adam, _of(*_BETAS, "decay"))],
     "Ftrl": [
         Reference(
             ftrl,

@@ -20,7 +20,7 @@ CASES = json.loads(INDEX.read_text(encoding="utf-8"))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['path']}-{case['package']}")
 def test_case(case: dict[str, Any], backend: TestBackend) -> None:
     """The parameters agree after every step, relative to 1 + |p|."""
-    opt, places = make(case["optimizer"], **case["hyperparameters"]), range(case["arrays"])
+    opt, places = make(case["optimizer"], **case["hyperparameters"]), case["arrays"]
     params = [backend.asarray(RECORDED[f"start/{i}"]) for i in places]
     wanted = [RECORDED[f"{case['path']}/{i}"] for i in places]
     assert {len(rows) for rows in wanted} == {20}

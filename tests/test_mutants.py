@@ -41,6 +41,8 @@ HYPER = {
     "clip_threshold": 0.95,
     "beta_2_decay": -0.5,
     "ns_steps": 2,
+    "precondition_frequency": 2,
+    "max_precondition_dim": 3,
     "trust_coefficient": 0.05,
     "lambd": 0.3,
     "t0": 1.0,

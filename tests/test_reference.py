@@ -36,6 +36,9 @@ gradients = st.one_of(
 tables = st.lists(
     st.lists(gradients, min_size=WIDTH, max_size=WIDTH), min_size=STEPS, max_size=STEPS
 )
+tame = st.integers(0, 1 << 32).map(
+    lambda seed: np.random.default_rng(seed).normal(size=(STEPS, WIDTH)).tolist()
+)
 numbers = st.floats(-100, 100).map(rounded)
 starts = st.lists(numbers, min_size=WIDTH, max_size=WIDTH)
 
@@ -97,6 +100,8 @@ def compare_arrays(
         params = opt.apply([backend.asarray(grads[t], "float64")], params)
         pairs = [(backend.read(params)[0], p), *zip(opt.get_weights()[1:], state, strict=True)]
         for place, (found, wanted) in enumerate(pairs):
+            if wanted is None:
+                continue
             what = f"array {place} after step {t + 1}"
             agree(found.reshape(1, -1), np.reshape(wanted, (1, -1)), what, ref.tolerance, True)
 
@@ -105,7 +110,7 @@ def compare_arrays(
 def test_agrees(name: str, ref: Reference) -> None:
     """Random hyperparameters and gradients: zeros, tiny and huge ones among them."""
 
-    @given(st.fixed_dictionaries(ref.hyper), starts, tables)
+    @given(st.fixed_dictionaries(ref.hyper), starts, tame if ref.tame else tables)
     def run(hyper: dict[str, Any], start: Any, table: Any) -> None:
         compare(name, ref, NUMPY, hyper, start, table)
 
@@ -117,7 +122,7 @@ def test_agrees_everywhere(name: str, ref: Reference, backend: TestBackend, engi
     """A few of the same, elsewhere: another library may compile for every new optimizer."""
 
     @settings(max_examples=3)
-    @given(st.fixed_dictionaries(ref.hyper), starts, tables)
+    @given(st.fixed_dictionaries(ref.hyper), starts, tame if ref.tame else tables)
     def run(hyper: dict[str, Any], start: Any, table: Any) -> None:
         with ao.engine(engine):
             compare(name, ref, backend, hyper, start, table)

@@ -247,6 +247,11 @@ class _Jax(Backend):
 
         return jax.lax.complex(x[..., 0], x[..., 1])
 
+    def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        import jax
+
+        return jax.lax.cond(condition, then, otherwise)
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         import jax
 

@@ -129,6 +129,14 @@ class Backend:
         """Undo `as_real`."""
         return x[..., 0] + x[..., 1] * 1j
 
+    def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        """Give what one of two functions gives, and carry out no other.
+
+        The condition is a truth value or a 0-d array of one. Where a step is compiled both give
+        arrays, or tuples of them, of the same shapes and types.
+        """
+        return then() if condition else otherwise()
+
     def guard(self) -> contextlib.AbstractContextManager[Any]:
         """Give the context in which a step runs."""
         return contextlib.nullcontext()

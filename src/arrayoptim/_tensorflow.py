@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -89,6 +90,12 @@ class TensorFlow(Backend):
 
         return tf.complex(x[..., 0], x[..., 1])
 
+    def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        """Give what one of two functions gives, in a graph too."""
+        import tensorflow as tf
+
+        return tf.cond(condition, then, otherwise)
+
 
 _OF_ONE = {
     **{name: name for name in ("abs", "exp", "expm1", "imag", "log", "log1p", "real", "sign")},
@@ -98,6 +105,7 @@ _OF_ONE = {
 _REDUCING = ("max", "mean", "min", "sum")
 _AS_THEY_ARE = (
     *("maximum", "minimum", "where", "stack", "zeros", "ones_like", "reshape"),
+    "argsort",
     *("float32", "float64", "complex64", "complex128"),
 )
 
@@ -128,5 +136,6 @@ def functions() -> Namespace:
     found |= {name: of_one(getattr(tf.math, other)) for name, other in _OF_ONE.items()}
     found |= {name: reducing(getattr(tf.math, f"reduce_{name}")) for name in _REDUCING}
     found |= {"matmul": tf.linalg.matmul, "matrix_transpose": tf.linalg.matrix_transpose}
+    found |= {"take_along_axis": tf.experimental.numpy.take_along_axis, "linalg": tf.linalg}
     found |= {name: getattr(tf, name) for name in _AS_THEY_ARE}
     return SimpleNamespace(**found)

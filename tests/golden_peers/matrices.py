@@ -1,12 +1,15 @@
 """Record 20 steps of public implementations of the optimizers of whole matrices.
 
 ``python tests/golden_peers/matrices.py`` writes ``matrices.json``, which says what was called, and
-``matrices.npz``, what came out, beside itself. It needs torch, jax, optax and keras
-(``KERAS_BACKEND=jax JAX_ENABLE_X64=1``), and not this library. Everything is computed in float64,
-but for torch's Muon, which iterates in bfloat16.
+``matrices.npz``, what came out, beside itself. It needs torch, jax, optax, keras
+(``KERAS_BACKEND=jax JAX_ENABLE_X64=1``) and pytorch_optimizer, and not this library. Everything is
+computed in float64, but for torch's Muon, which iterates in bfloat16, and SOAP's QR decomposition,
+which is computed in float32.
 
-Each case trains a tall and a wide matrix and a vector; Muons only the matrices, as their rules for
-vectors differ. Where conventions differ, the call or our hyperparameters make up for it:
+Each case trains a tall and a wide matrix and a vector; Muon and Shampoo only the matrices, as rules
+for vectors differ, and SOAP only the wide one: two eigenvalues of the tall one's first statistics
+are 0, and what their eigenvectors are is left to chance. Where conventions differ, the call or our
+hyperparameters make up for it:
 
 - torch and optax add epsilon elsewhere in Adafactor: there it is very small.
 - optax's Adafactor does not factor small matrices by itself. It rounds the decay rate to float32.
@@ -29,6 +32,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import optax
+import pytorch_optimizer
 import torch
 
 jax.config.update("jax_enable_x64", True)
@@ -97,14 +101,50 @@ CASES: list[tuple[str, dict[str, Any], str, float]] = [
         "torch.optim.Muon(params, lr=0.1, weight_decay=0.1)",
         0.02,
     ),
+    (
+        "Shampoo",
+        {"lr": 0.1, "epsilon": 1e-6},
+        "pytorch_optimizer.Shampoo(params, lr=0.1)",
+        1e-10,
+    ),
+    (
+        "Shampoo",
+        {"lr": 0.3, "epsilon": 1e-3, "weight_decay": 0.1},
+        "pytorch_optimizer.Shampoo(params, lr=0.3, matrix_eps=1e-3, weight_decay=0.1, "
+        "weight_decouple=True)",
+        1e-10,
+    ),
+    (
+        "SOAP",
+        {"lr": 0.1},
+        "pytorch_optimizer.SOAP(params, lr=0.1, weight_decay=0.0)",
+        1e-6,
+    ),
+    (
+        "SOAP",
+        {"lr": 0.1, "beta_1": 0.8, "shampoo_beta": 0.9, "precondition_frequency": 3},
+        "pytorch_optimizer.SOAP(params, lr=0.1, betas=(0.8, 0.95), shampoo_beta=0.9, "
+        "precondition_frequency=3, weight_decay=0.0)",
+        1e-6,
+    ),
+    (
+        "SOAP",
+        {"lr": 0.1, "precondition_frequency": 2, "max_precondition_dim": 3},
+        "pytorch_optimizer.SOAP(params, lr=0.1, precondition_frequency=2, "
+        "max_precondition_dim=3, weight_decay=0.0)",
+        1e-6,
+    ),
 ]
+
+PLACES = {"Muon": [0, 1], "Shampoo": [0, 1], "SOAP": [1]}
+"""Which of the arrays are trained, where not all are."""
 
 
 def path_of(call: str, start: list[np.ndarray], grads: list[list[np.ndarray]]) -> list[Any]:
     """Return the parameters after each step of what a call makes."""
     params = [torch.nn.Parameter(torch.tensor(p)) for p in start]
-    known = {"torch": torch, "optax": optax, "keras": keras, "params": params}
-    made = eval(call, known)
+    modules = {"torch": torch, "optax": optax, "keras": keras}
+    made = eval(call, {**modules, "pytorch_optimizer": pytorch_optimizer, "params": params})
     path: list[Any] = []
     if isinstance(made, torch.optim.Optimizer):
         for row in grads:
@@ -137,10 +177,13 @@ def main() -> None:
     cases = []
     for name, ours, call, tolerance in CASES:
         package = call.partition(".")[0]
-        count = 2 if name == "Muon" else 3
+        places = PLACES.get(name, list(range(len(SHAPES))))
         path = f"{len(cases):02d}_{name}"
-        steps = path_of(call, START[:count], [row[:count] for row in GRADIENTS])
-        arrays |= {f"{path}/{i}": np.array([step[i] for step in steps]) for i in range(count)}
+        start, rows = [START[i] for i in places], [[row[i] for i in places] for row in GRADIENTS]
+        steps = path_of(call, start, rows)
+        arrays |= {
+            f"{path}/{i}": np.array([step[k] for step in steps]) for k, i in enumerate(places)
+        }
         cases.append(
             {
                 "optimizer": name,
@@ -149,7 +192,7 @@ def main() -> None:
                 "version": importlib.metadata.version(package).partition("+")[0],
                 "call": call,
                 "path": path,
-                "arrays": count,
+                "arrays": places,
                 "tolerance": tolerance,
             }
         )

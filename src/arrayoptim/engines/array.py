@@ -187,7 +187,7 @@ def _eager(
                 new, state = result
                 for k, one in enumerate(alike):
                     # Not views: what is saved or handed on would hold on to the whole stack.
-                    yield one, (new[k], {n: backend.copy(x[k, ...]) for n, x in state.items()})
+                    yield one, (new[k, ...], {n: backend.copy(x[k, ...]) for n, x in state.items()})
                 continue
         yield i, result
 

@@ -35,8 +35,10 @@ from .rprop import Rprop
 from .schedulefreeadamw import ScheduleFreeAdamW
 from .schedulefreesgd import ScheduleFreeSGD
 from .sgd import SGD
+from .shampoo import Shampoo
 from .signum import Signum
 from .sm3 import SM3
+from .soap import SOAP
 from .stableadamw import StableAdamW
 from .yogi import Yogi
 
@@ -47,6 +49,7 @@ __all__ = [
     "LARS",
     "SGD",
     "SM3",
+    "SOAP",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
@@ -68,6 +71,7 @@ __all__ = [
     "Rprop",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "Shampoo",
     "Signum",
     "StableAdamW",
     "Yogi",

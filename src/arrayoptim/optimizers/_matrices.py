@@ -5,16 +5,30 @@ The functions take arrays ``[..., rows, columns]`` of any library.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
 
+from .._arrays import backend_of
 from .._hyper import hyper
-from .._rule import Rule, Side
+from .._rule import Rule, Shape, Side
 from .._typing import Array, Namespace, Scalar
 from ..optimizer import Optimizer
 
-__all__ = ["MatrixOptimizer", "oriented", "orthogonalized", "root_mean_square", "transposed"]
+__all__ = [
+    "MatrixOptimizer",
+    "PreconditionedOptimizer",
+    "due",
+    "eigenvectors",
+    "gathered",
+    "oriented",
+    "orthogonalized",
+    "root_mean_square",
+    "sides",
+    "transposed",
+    "when",
+]
 
 
 class MatrixOptimizer(Optimizer):
@@ -33,6 +47,75 @@ class MatrixOptimizer(Optimizer):
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
         """Give the rule of one parameter: `rest` where it is no matrix."""
         return self.rule if len(shape) > 1 else self.rest
+
+
+class PreconditionedOptimizer(MatrixOptimizer):
+    """An optimizer that multiplies matrices from both sides by what it now and then decomposes."""
+
+    max_precondition_dim: Any = hyper(
+        default=10000,
+        interval="[1, inf)",
+        integer=True,
+        static=True,
+        kw_only=True,
+        doc="Longest side that is multiplied; a longer one is left as it is.",
+    )
+
+    def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
+        """Give the rule of one parameter: `rest` where it is no matrix, or both sides are long."""
+        rule = super().rule_for(path, shape)
+        if rule is self.rest or min(rule.matrix(shape)) <= self.max_precondition_dim:
+            return rule
+        return self.rest
+
+
+def sides(rows: int, columns: int, longest: int) -> tuple[Shape, Shape]:
+    """Give the shapes of what rows and columns are multiplied by: empty where they are longer."""
+    n, k = (size if size <= longest else 0 for size in (rows, columns))
+    return (n, n), (k, k)
+
+
+def due(it: Scalar, frequency: Scalar, xp: Namespace) -> Scalar:
+    """Give 1 at every step whose number is a multiple of the frequency, the first included."""
+    return xp.where(it % frequency == 0, 1.0, 0.0)
+
+
+def when(
+    condition: Array, then: Callable[[], Any], otherwise: Callable[[], Any], like: Array
+) -> Any:
+    """Give what one of two functions gives, and carry out no other.
+
+    Parameters
+    ----------
+    condition : array
+        A truth value without axes.
+    then, otherwise : callable
+        Functions without arguments; both give arrays of the same shapes and types.
+    like : array
+        Any array of the library, which branches in its own way where it compiles.
+
+    Returns
+    -------
+    array or tuple of array
+        What was given.
+    """
+    return backend_of(like).when(condition, then, otherwise)
+
+
+def gathered(s: Array, x: Array, keep: Scalar, new: Scalar, xp: Namespace) -> Array:
+    """Add to sums of products of rows; none where the side is left as it is."""
+    return keep * s + new * xp.matmul(x, transposed(x, xp)) if s.shape[-1] else s
+
+
+def eigenvectors(s: Array, xp: Namespace) -> tuple[Array, Array]:
+    """Give eigenvalues and eigenvectors of symmetric matrices.
+
+    Those of a matrix with an entry that is not finite are NaN; libraries would raise errors, in
+    the middle of a step.
+    """
+    blot = xp.sum(s - s, axis=(-2, -1), keepdims=True)
+    values, vectors = xp.linalg.eigh(xp.where(xp.isfinite(s), s, 0))
+    return values + blot[..., 0], vectors + blot
 
 
 @cache

@@ -1,0 +1,186 @@
+"""Shampoo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+from .._hyper import hyper
+from .._registry import register
+from .._rule import Rule, Shape, Side, rule
+from .._typing import Array, Namespace, Scalar
+from ._matrices import (
+    PreconditionedOptimizer,
+    due,
+    eigenvectors,
+    gathered,
+    oriented,
+    sides,
+    transposed,
+    when,
+)
+
+SQUARE = ("row_statistics", "column_statistics", "row_root", "column_root")
+"""Slots of a side times itself."""
+
+
+def root(s: Array, eps: Scalar, alone: bool, xp: Namespace) -> Array:
+    """Give the inverse fourth root of ``s + eps``, or the inverse square root of one side alone."""
+    values, q = eigenvectors(s, xp)
+    # By rounding an eigenvalue that is 0 may be less.
+    x = 1 / xp.sqrt(xp.where(values > 0, values, 0) + eps)
+    x = x if alone else xp.sqrt(x)
+    return xp.matmul(q * x[..., None, :], transposed(q, xp))
+
+
+def renewed(
+    now: Scalar, r: Array, c: Array, a: Array, b: Array, eps: Scalar, xp: Namespace
+) -> tuple[Array, Array]:
+    """Give the roots of this step, computed anew where they are due."""
+    rows, columns = a.shape[-1] > 0, b.shape[-1] > 0
+
+    def anew() -> tuple[Array, Array]:
+        x = root(r, eps, not columns, xp) if rows else a
+        return x, root(c, eps, not rows, xp) if columns else b
+
+    found: tuple[Array, Array] = when(now > 0, anew, lambda: (a, b), r)
+    return found
+
+
+def multiplied(x: Array, a: Array, b: Array, xp: Namespace) -> Array:
+    """Give ``a x b``, without the factors that are empty."""
+    x = xp.matmul(a, x) if a.shape[-1] else x
+    return xp.matmul(x, b) if b.shape[-1] else x
+
+
+@cache
+def shampoo_rule(longest: int, outputs: Side) -> Rule:
+    """Give the rule with a length up to which sides have a root."""
+
+    def shapes(rows: int, columns: int) -> dict[str, Shape]:
+        return dict(zip(SQUARE, sides(rows, columns, longest) * 2, strict=True))
+
+    @rule(slots=("momentum", *SQUARE), kind="matrix", shapes=shapes)
+    def shampoo(p, g, m, r, c, a, b, lr, b1, c1, b2, c2, eps, now, xp):
+        m = b1 * m + c1 * g
+        r = gathered(r, g, b2, c2, xp)
+        c = gathered(c, transposed(g, xp), b2, c2, xp)
+        a, b = renewed(now, r, c, a, b, eps, xp)
+        return p - lr * multiplied(m, a, b, xp), m, r, c, a, b
+
+    return oriented(shampoo, outputs)
+
+
+@rule(slots=("momentum", "accumulator"))
+def shampoo_of_vectors(p, g, m, a, lr, b1, c1, b2, c2, eps, xp):
+    m = b1 * m + c1 * g
+    a = b2 * a + c2 * (g * g)
+    return p - lr * (m / xp.sqrt(a + eps)), m, a
+
+
+@register
+class Shampoo(PreconditionedOptimizer):
+    """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g.
+
+    For weight matrices of moderate size. 4 bytes of state per float32 parameter for the momentum,
+    and for a matrix with sides ``n`` and ``k`` another ``8 * (n**2 + k**2)``; 8 bytes per parameter
+    of vectors and numbers. Each side is decomposed into its eigenvectors every
+    `precondition_frequency` steps; a step costs two products of matrices and two of each side's own
+    size more.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size. The singular values of the first step of a matrix are all about this.
+        ``learning_rate`` is accepted.
+    momentum : float in [0, 1) or schedule
+        Decay rate of the running mean of gradients.
+    rho : float in (0, 1] or schedule
+        Decay rate of the sums of products; 1 for sums, a mean otherwise.
+    epsilon : float in (0, inf)
+        Added to the eigenvalues of the sums, and to the sums of squares of vectors.
+    precondition_frequency : int in [1, inf) or schedule
+        Number of steps from one computation of the roots to the next.
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    max_precondition_dim : int in [1, inf)
+        Longest side that is multiplied by a root; where both are longer the step is that of
+        vectors. It is fixed once the state is compiled.
+    outputs : {"first", "last"}
+        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
+        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slot ``momentum`` (shape of the parameter); of a matrix also ``row_statistics`` and ``row_root``
+    (rows, rows), ``column_statistics`` and ``column_root`` (columns, columns), both (0, 0) for a
+    side that is too long. Anything else, complex parameters among them, has ``accumulator`` (shape
+    of the parameter). With ``t`` the number of steps before this one::
+
+        m = momentum * m + (1 - momentum) * g
+        r = r + g g';  c = c + g' g
+        a = (r + eps)**(-1/4)                   # where t is a multiple of
+        b = (c + eps)**(-1/4)                   # precondition_frequency
+        p = p - lr * a m b                      # a vector: s = s + g**2
+                                                #           p = p - lr * m / sqrt(s + eps)
+
+    With ``rho`` below 1 sums become ``rho * r + (1 - rho) * g g'``. The power is -1/2 where one
+    side is too long and the other one does all. A parameter whose gradient comes late begins at
+    the next step in which roots are computed.
+
+    Algorithm 1 of the paper is this with its defaults, `momentum` and `rho` as they are here. Roots
+    that are some steps old, means in place of sums and one side alone are additions of the second
+    paper; its grafting, by which each step gets the length of another optimizer's, is not here. For
+    arrays of more than two axes the paper has a root for each axis, and so has pytorch_optimizer,
+    which also gives vectors a whole matrix, takes no step before its first computation of roots,
+    and with momentum mixes the last step, multiplied by roots, into the gradient.
+
+    References
+    ----------
+    Gupta, Koren and Singer (2018), Shampoo: Preconditioned Stochastic Tensor Optimization,
+    algorithm 1; Anil, Gupta, Koren, Regan and Singer (2020), Scalable Second Order Optimization for
+    Deep Learning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([[1.0, -2.0], [2.0, 1.0]])
+    >>> ao.Shampoo(lr=0.1).apply(np.array([[3.0, 0.0], [0.0, 4.0]]), w).round(4)
+    array([[ 0.9, -2. ],
+           [ 2. ,  0.9]])
+    """
+
+    lr: Any = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
+    momentum: Any = hyper(default=0.0, interval="[0, 1)", doc="Decay rate of the mean.")
+    rho: Any = hyper(default=1.0, interval="(0, 1]", doc="Decay rate of the sums of products.")
+    epsilon: Any = hyper(default=1e-04, interval="(0, inf)", doc="Added to the eigenvalues.")
+    precondition_frequency: Any = hyper(
+        default=1, interval="[1, inf)", integer=True, doc="Steps from roots to roots."
+    )
+    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+
+    rest = shampoo_of_vectors
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of matrices."""
+        return shampoo_rule(self.max_precondition_dim, self.outputs)
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        return {
+            "lr": h.lr,
+            "b1": h.momentum,
+            "c1": 1.0 - h.momentum,
+            "b2": h.rho,
+            "c2": xp.where(h.rho < 1.0, 1.0 - h.rho, 1.0),
+            "eps": h.epsilon,
+            "now": due(it, h.precondition_frequency, xp),
+        }
