@@ -13,7 +13,7 @@ from arrayoptim.engines import _offload_pieces as pieces
 from arrayoptim.engines._gpu_arrays import LIBRARIES
 from arrayoptim.engines._gpu_copies import Copies
 from gpu_on_host import NumPyOnHost, TorchOnHost, compiler, copied
-from optimizers_under_test import make, same
+from optimizers_under_test import NAMES, fused, make, same
 from test_cpu_engine import draw
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
@@ -82,6 +82,7 @@ def test_every_option(options: dict[str, Any], there: There) -> None:
     same(found, train(make("Adam", **options), dtypes))
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if fused(name)])
 def test_every_optimizer(name: str, there: There) -> None:
     """Tensorwise rules too, whose norms are taken on the host; complex numbers travel whole."""
     for dtypes in (["float32"], ["complex64", "complex128"]):
