@@ -11,7 +11,7 @@ import pytest
 
 import arrayoptim as ao
 from backends import BACKENDS, NUMPY, TestBackend
-from optimizers_under_test import draw, make, same, train
+from optimizers_under_test import NAMES, draw, fused, make, same, train
 
 SHAPES = [(40, 13), (), (300,), (0, 2)]
 OPTIONS: list[dict[str, Any]] = [
@@ -51,6 +51,7 @@ PAIRS = [(options, DTYPES[k % 3]) for k, options in enumerate(OPTIONS)]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if fused(name)])
 @pytest.mark.parametrize(("options", "dtype"), PAIRS, ids=label)
 def test_engines_agree_to_the_last_bit(name: str, options: dict[str, Any], dtype: str) -> None:
     """The fused loop is the array engine, in every stage and form of state."""

@@ -14,6 +14,7 @@ from keras_helpers import (
     PAIRS,
     PATHS,
     RATE,
+    SHAPES,
     TRACED,
     close,
     draw,
@@ -25,7 +26,7 @@ from keras_helpers import (
     train,
     variables,
 )
-from optimizers_under_test import CASES, NAMES
+from optimizers_under_test import CASES, NAMES, fused
 from optimizers_under_test import make as make_plain
 from schedules_under_test import CASES as EVERY_SCHEDULE
 from schedules_under_test import make as make_schedule
@@ -57,8 +58,9 @@ def test_numbers_are_those_of_numpy(name: str, hyper: dict[str, Any]) -> None:
     optimizer = make(name, **hyper)
     train(optimizer, values, range(6))
     wanted = reference(make_plain(name, **hyper), range(6))
-    # Libraries add up the norms of units each in its own order.
-    (close if TRACED or "agc" in hyper else equal)(host(values), [wanted[path] for path in PATHS])
+    # Libraries add up the norms of units, and products of matrices, each in its own order.
+    rounded = TRACED or "agc" in hyper or not fused(name)
+    (close if rounded else equal)(host(values), [wanted[path] for path in PATHS])
     assert int(optimizer.iterations) == 6
 
 
@@ -90,9 +92,11 @@ def test_the_slots_are_variables(name: str) -> None:
     train(optimizer, values, range(1))
     paths = [v.path for v in optimizer.variables]
     assert len(set(paths)) == len(paths)
-    for slot in make_plain(name).rule.slots:
+    plain = make_plain(name)
+    having = [plain.rule_for(path, shape).slots for path, shape in zip(PATHS, SHAPES, strict=True)]
+    for slot in plain.rule.slots:
         own = [k for k, path in enumerate(paths) if path.endswith(f"_{slot}")]
-        assert len(own) == len(values)
+        assert len(own) == sum(slot in slots for slots in having)
         assert any(np.any(host(optimizer.variables)[k] != before[k]) for k in own)
 
 
