@@ -344,3 +344,32 @@ def test_scalar_state_can_be_set(name: str, kwargs: dict[str, Any], scalar: str)
     unchanged(opt, before)
     setattr(opt, scalar, 0.5)
     assert float(opt.get_weights()[1]) == getattr(opt, scalar) == 0.5
+
+
+@pytest.mark.needs("jax")
+def test_a_step_with_state_inside_of_a_compiled_function_is_refused() -> None:
+    """It would keep what the compiler has in place of values; nothing is kept."""
+    import jax
+    import jax.numpy as jnp
+
+    opt = ao.SGD(lr=0.5, momentum=0.5)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="in one, call stateless_apply"):
+            jax.jit(lambda g, p: opt.apply(g, p))(jnp.ones(1), jnp.zeros(1))
+        assert opt.apply(jnp.ones(1), jnp.zeros(1)).tolist() == [-0.5]
+        opt.reset()
+
+
+@pytest.mark.parametrize("change", [(None, "bfloat16"), ("bfloat16", None), (None, "int8")])
+def test_another_form_of_state_is_refused(change: tuple[Any, Any]) -> None:
+    """A file would say that the state has it, and it had not."""
+    before, after = change
+    opt, p = ao.Adam(state_dtype=before), np.ones(8, np.float32)
+    opt.apply(np.ones(8, np.float32), p)
+    kept, opt.state_dtype = p.copy(), after
+    with pytest.raises(ValueError, match="Set them before the first step, or reset"):
+        opt.apply(np.ones(8, np.float32), p)
+    same([p], [kept])
+    opt.state_dtype = before
+    opt.apply(np.ones(8, np.float32), p)
+    assert opt.iterations == 2

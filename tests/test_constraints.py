@@ -251,3 +251,12 @@ def test_a_constraint_of_ones_own() -> None:
     p = ao.SGD(lr=0.0, constraint=Centered()).apply(np.zeros(2), np.array([1.0, 3.0]))
     assert p.tolist() == [-1.0, 1.0]
     assert ao.SGD(constraint=Centered()).get_config()["constraint"] == Centered()
+
+
+def test_an_axis_named_twice_is_refused_before_anything_changes() -> None:
+    """Parameters that come before are not stepped."""
+    opt = ao.SGD(lr=1.0, groups=[ao.group("b", constraint=c.MaxNorm(1.0, axis=[0, -2]))])
+    params = {"a": np.ones(2), "b": np.ones((2, 2))}
+    with pytest.raises(ValueError, match="names one of them twice"):
+        opt.apply({"a": np.ones(2), "b": np.ones((2, 2))}, params)
+    assert params["a"].tolist() == [1.0, 1.0]

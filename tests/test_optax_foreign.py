@@ -170,3 +170,16 @@ def test_bad_input(tmp_path: Path) -> None:
     twin, copies = copy.deepcopy(opt), copy.deepcopy(params)
     grads = [np.ones(2), np.ones(3)]
     same(twin.apply(grads, copies), opt.apply(grads, params))
+
+
+def test_a_count_of_its_own(tmp_path: Path) -> None:
+    """A transformation may name a number of its state as files name this class's count."""
+    import jax.numpy as jnp
+
+    opt = ao.OptaxOptimizer(ao.optax.Adam(0.1))
+    w = opt.apply(jnp.ones(2), jnp.ones(2))
+    opt.save_weights(tmp_path / "state.h5")
+    again = ao.OptaxOptimizer(ao.optax.Adam(0.1))
+    again.init(w)
+    again.load_weights(tmp_path / "state.h5")
+    assert again.apply(jnp.ones(2), w).tolist() == opt.apply(jnp.ones(2), w).tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ._arrays import COMPLEX, COMPUTE, backend_of
+from ._arrays import COMPLEX, COMPUTE, backend_of, is_array
 from ._overlap import overlapping
 from ._trees import Structure
 from ._typing import Array
@@ -22,6 +22,21 @@ class Leaf:
     def __str__(self) -> str:
         """Path, data type and shape."""
         return f"{self.path or 'the parameter'} {self.dtype}{list(self.shape)}"
+
+
+def concrete(arrays: Sequence[Array | None], name: str) -> None:
+    """Refuse to keep what a compiler has in place of values.
+
+    Raises
+    ------
+    TypeError
+        If there is such an array.
+    """
+    if any(is_array(x) and backend_of(x).traced(x) for x in arrays):
+        raise TypeError(
+            f"{name}.apply keeps its state, which a compiled function cannot change; in one, call "
+            "stateless_apply, which takes the state and gives it back"
+        )
 
 
 def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf | None, ...]:

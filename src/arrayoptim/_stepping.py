@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _checks as checks
+from ._arrays import backend_of
 from ._assignment import Assignment
 from ._counters import Counting
 from ._state import State
@@ -145,6 +146,8 @@ class Stepping(Counting):
         norm: Scalar | None = None,
     ) -> Sequence[Array | None]:
         """Check and step, with a norm that a caller knows of more gradients than these."""
+        if self._prepared is None or self._prepared.others:
+            checks.concrete([*leaves, *gradients], type(self).__name__)
         prepared = self._prepare(leaves, structure)
         checks.gradients(gradients, leaves, structure, prepared.others)
         assert self._assignment is not None
@@ -198,11 +201,12 @@ class Stepping(Counting):
             if leaf is None or layout is None:
                 continue
             wanted = layout.slots(leaf.dtype)
-            if set(wanted) != set(held):
+            kinds = {name: backend_of(x).dtype(x) for name, x in held.items()}
+            if kinds != wanted:
                 raise ValueError(
-                    f"the state of {leaf} has the slots {', '.join(held)}; with its present "
-                    f"hyperparameters {self!r} needs {', '.join(wanted)}. Set them before the "
-                    "first step, or reset()"
+                    f"the state of {leaf} has the slots {_listed(kinds)}; with its present "
+                    f"hyperparameters {self!r} needs {_listed(wanted)}. Set them before the first "
+                    "step, or reset()"
                 )
             shapes = layout.shapes(leaf.shape, leaf.dtype) if layout.rule.apart else {}
             found = {name: tuple(held[name].shape) for name in shapes}
@@ -284,3 +288,7 @@ class Stepping(Counting):
         state.interrupted = False
         self.__dict__["_last"] = *last, True
         return new
+
+
+def _listed(slots: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in slots.items()) or "none"

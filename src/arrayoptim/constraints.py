@@ -100,12 +100,15 @@ class Constraint(Declared, ABC):
         Raises
         ------
         ValueError
-            If it lacks one.
+            If it lacks one, or one is named twice.
         """
         axis = self._hyper.get("axis")
-        for each in (axis,) if isinstance(axis, int) else axis or ():
+        axes = (axis,) if isinstance(axis, int) else axis or ()
+        for each in axes:
             if not -ndim <= each < ndim:
                 raise ValueError(f"{what} has {ndim} axes; {self!r} wants axis {each}")
+        if len({each % ndim for each in axes}) < len(axes):
+            raise ValueError(f"{what} has {ndim} axes; {self!r} names one of them twice")
 
     def _set(self, values: dict[str, Any]) -> None:
         super()._set(values)

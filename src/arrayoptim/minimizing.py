@@ -91,7 +91,8 @@ def minimize(
         A file for parameters, history and the optimizer's state. If it exists, parameters and
         optimizer, hyperparameters included, go on from it exactly.
     every : int in [1, inf)
-        Steps between two checkpoints; the last step has one too.
+        Steps between two checkpoints. The last step has one too, unless the loss is not finite
+        there: then the checkpoint before it stays.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def minimize(
         If the loss is no function, or gives no number.
     ValueError
         If a number is outside its interval, the loss does not depend on a parameter, or the
-        checkpoint does not fit parameters and optimizer. Nothing has changed then.
+        checkpoint does not fit parameters and optimizer. No parameter has changed then.
     ModuleNotFoundError
         If `progress` is True and tqdm is not installed.
 
@@ -140,7 +141,8 @@ def minimize(
     for name, (value, least) in bounds.items():
         if value is not None and not (isinstance(value, int | np.integer) and value >= least):
             raise ValueError(f"{name}: found {value!r}, wanted a whole number of at least {least}")
-    if not 0 <= tolerance < math.inf:
+    margin: Any = tolerance
+    if not (isinstance(margin, int | float | np.number) and 0 <= margin < math.inf):
         raise ValueError(f"tolerance: found {tolerance!r}, wanted a number in [0, inf)")
     limits = _Limits(int(steps), patience, tolerance)
     run = _Run(loss, Minimization(params), get(optimizer), limits)

@@ -316,9 +316,16 @@ def _carried_out(
 
     def own(values: Sequence[Array]) -> dict[str, Scalar]:
         found = totals(rule, backend, values)
-        made = ratio(rule, prod(x.shape), found, numbers, xp if backend.compiles else np)
-        exact = made if backend.compiles else {k: float(v) for k, v in made.items()}
-        return {k: backend.scalar(v, compute, p) for k, v in exact.items()}
+        size: Any = float(prod(x.shape))
+        if not backend.compiles:
+            made = ratio(rule, size, found, numbers, np)
+            return {k: backend.scalar(float(v), compute, p) for k, v in made.items()}
+        # TensorFlow mixes no types.
+        size = xp.asarray(size, dtype=found[0].dtype)
+        return {
+            k: backend.scalar(v, compute, p)
+            for k, v in ratio(rule, size, found, numbers, xp).items()
+        }
 
     if rule.ratio is not None and not rule.masked:
         scalars = scalars | own(rule.quantities(operands, scalars, xp))

@@ -182,7 +182,9 @@ class OptaxOptimizer(Foreign):
             # The longest end of the way to it that is the way to a parameter.
             cut = next((i for i in range(len(keys)) if keys[i:] in self._places), len(keys))
             path = self._places.get(keys[cut:], WHOLE.path)
-            entries.append(Entry("/".join(_key(key) for key in keys[:cut]), path, array))
+            way = "/".join(_key(key) for key in keys[:cut])
+            # Files have that name for the count of this class.
+            entries.append(Entry("0/iterations" if way == "iterations" else way, path, array))
         return entries
 
     def _read(self, array: Any) -> np.ndarray:
