@@ -202,7 +202,7 @@ def _optimizer(found: Any, owner: type[Any]) -> Any:
     changed = set(found.get_config()) & set(inherited) - OWN
     if changed:
         raise ValueError(
-            f"{owner.__name__}.groups: {found!r} sets {', '.join(sorted(changed))}, which the outer "
-            "optimizer does for all: one of a group brings its rule, its numbers and its decay"
+            f"{owner.__name__}.groups: {found!r} sets {', '.join(sorted(changed))}, which the "
+            "outer optimizer does for all: one of a group brings its rule, its numbers and its decay"
         )
     return found
