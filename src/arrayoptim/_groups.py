@@ -203,6 +203,6 @@ def _optimizer(found: Any, owner: type[Any]) -> Any:
     if changed:
         raise ValueError(
             f"{owner.__name__}.groups: {found!r} sets {', '.join(sorted(changed))}, which the "
-            "outer optimizer does for all: one of a group brings its rule, its numbers and its decay"
+            "outer one does for all; that of a group brings its rule, its numbers and its decay"
         )
     return found
