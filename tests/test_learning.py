@@ -61,3 +61,26 @@ def test_logistic_regression(name: str, kwargs: dict[str, Any]) -> None:
     loss, _ = loss_and_gradients(params, x, y)
     assert best - 1e-9 <= loss
     assert loss - best <= 0.02 * (start - best), f"{start} to {loss}, best {best}"
+
+
+RATES = {"lr": [3e-4, 1e-3, 1e-2, 0.1, 1.0]}
+VALLEY = 1000
+"""Steps in Rosenbrock's valley: with one of these rates, each optimizer comes a good part of it."""
+
+
+def rosenbrock(p: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the value and the gradient at a column of two numbers."""
+    x, y = p[:, 0]
+    slope = [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)]
+    return float(100 * (y - x * x) ** 2 + (1 - x) ** 2), np.array(slope)[:, None]
+
+
+def test_rosenbrock(name: str) -> None:
+    """Down into the valley and along it, with the best of a few step sizes."""
+    found = []
+    for lr in RATES["lr"]:
+        opt, p = make(name, lr=lr, clipnorm=1.0), np.array([[-1.2], [1.0]])
+        for _ in range(VALLEY):
+            p = opt.apply(rosenbrock(p)[1], p)
+        found.append(rosenbrock(p)[0])
+    assert np.nanmin(found) < 4.0, f"from {rosenbrock(np.array([[-1.2], [1.0]]))[0]} to {found}"

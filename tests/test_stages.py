@@ -199,7 +199,7 @@ def test_slots_cannot_change_under_way() -> None:
     optimizer.apply(np.ones(3), p)
     before, weights = p.copy(), optimizer.get_weights()
     optimizer.amsgrad = True
-    with pytest.raises(ValueError, match=r"needs momentum, velocity, velocity_hat.*reset\(\)"):
+    with pytest.raises(ValueError, match=r"needs momentum .*velocity_hat.*reset\(\)"):
         optimizer.apply(np.ones(3), p)
     same([p, *optimizer.get_weights()], [before, *weights])
     optimizer.amsgrad = False

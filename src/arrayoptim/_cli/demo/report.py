@@ -35,7 +35,8 @@ def printed(courses: Sequence[Course], rival: str | None) -> str:
     lines = [table(headers, rows, "<<>>><<" + ">"), ""]
     lines.append(
         "Resumed from the checkpoint written half-way. On the same backend every bit must agree;\n"
-        f"on another one each parameter, to {TOLERANCE:g} of the largest (float32)."
+        f"on another one each parameter, to {TOLERANCE:g} of the largest (float32), or the losses "
+        "of the\nfirst three steps as near, where differences of rounding grow."
     )
     if rival is not None:
         lines += _notes(courses, rival)

@@ -121,12 +121,14 @@ def resume(file: Path, course: Course, backend: Backend, plan: Plan) -> Resumed:
     batches = plan.problem.batches[optimizer.iterations :]
     params, losses = train(optimizer, params, batches, backend, plan)
     end = to_host(params)
+    known = course.losses[plan.problem.half :]
     return Resumed(
         backend=backend.name,
         exact=backend is plan.backend,
         losses=losses,
-        identical=_bits(end, losses) == _bits(course.params, course.losses[plan.problem.half :]),
+        identical=_bits(end, losses) == _bits(course.params, known),
         deviation=deviation(end, course.params),
+        early=float(np.max(np.abs(losses[:3] - known[:3]) / np.abs(known[:3]))),
     )
 
 
