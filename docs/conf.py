@@ -24,7 +24,12 @@ autosummary_generate = False
 numpydoc_show_class_members = False
 myst_heading_anchors = 2
 exclude_patterns = ["_build"]
-autodoc_mock_imports = ["jax", "keras", "optax", "torch"]  # pages build where these are not installed
+autodoc_mock_imports = [
+    "jax",
+    "keras",
+    "optax",
+    "torch",
+]  # pages build where these are not installed
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", r"[a-z_0-9]+")]  # parameters, in docstrings
 rst_prolog = ".. currentmodule:: arrayoptim"
