@@ -129,8 +129,9 @@ class Prepared:
         self.others = [i for i in present if self.engines[i] is None]
         self.seconds: float | None = None
         for i in self.others:
-            if mode() in FUSED or _apart(leaves[i], slots[i]):
-                what = "offload=True" if _apart(leaves[i], slots[i]) else f'engine "{mode()}"'
+            apart = _apart(leaves[i], slots[i])
+            if apart or mode() in FUSED:
+                what = "offload=True" if apart else f'engine "{mode()}"'
                 raise ValueError(f"{what} cannot serve parameter {paths[i]!r}: {self.reasons[i]}")
         served: dict[tuple[str, Layout], list[int]] = {}
         for i in present:
