@@ -51,8 +51,7 @@ def printed(function: Callable[..., Any], name: str, real: str = "real") -> str:
     UnprintableError
         If a statement or expression is not in the grammar.
     """
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    definition = next(node for node in tree.body if isinstance(node, ast.FunctionDef))
+    definition = _definition(function)
     if real == "double":
         definition = _Scalars(function).visit(definition)
     parameters = [argument.arg for argument in definition.args.args][:-1]
@@ -90,15 +89,18 @@ def keys_of(function: Callable[..., Any]) -> tuple[str, ...]:
     UnprintableError
         If its last statement returns no such dict.
     """
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    definition = next(node for node in tree.body if isinstance(node, ast.FunctionDef))
-    last = definition.body[-1]
+    last = _definition(function).body[-1]
     value = last.value if isinstance(last, ast.Return) else None
     keys = value.keys if isinstance(value, ast.Dict) else []
     names = [key.value for key in keys if isinstance(key, ast.Constant)]
     if not names or len(names) != len(keys):
         raise UnprintableError(f"{function.__name__}: wanted one dict to be returned, by names")
     return tuple(map(str, names))
+
+
+def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    return next(node for node in tree.body if isinstance(node, ast.FunctionDef))
 
 
 class _Scalars(ast.NodeTransformer):
