@@ -36,6 +36,11 @@ def reals(dtype: str) -> str:
     return _REALS.get(dtype, dtype)
 
 
+def itemsize(dtype: str) -> int:
+    """Give the bytes of an element of a real or complex dtype."""
+    return ITEMSIZE[reals(dtype)] * (2 if dtype in _REALS else 1)
+
+
 class Reader(ABC):
     """Reads the addresses of arrays of known shapes and orders in memory.
 

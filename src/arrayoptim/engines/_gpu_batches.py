@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import backend_of
-from .._backend import COMPUTE
+from .._backend import COMPLEX, COMPUTE
 from .._norms import BLOCK
 from .._rule import Rule
 from .._typing import Array
@@ -19,7 +19,8 @@ from ._gpu_arrays import Library, dense
 from ._gpu_device import Device, Launch, Mirror, Table
 from ._gpu_measure import measure_program, quantities
 from ._gpu_prelude import CHUNK
-from ._gpu_sweep import ITEMSIZE, Program, stages_of, sweep_program
+from ._gpu_sweep import Program, stages_of, sweep_program
+from ._measure import part
 
 __all__ = ["Batch", "Totals", "addresses", "chunks", "element_count", "program_of", "same_order"]
 
@@ -28,7 +29,7 @@ Numbers = np.ndarray[Any, Any]
 
 def element_count(array: Array) -> int:
     """Give the number of reals in an array: a complex number is two."""
-    parts = 1 if backend_of(array).dtype(array) in ITEMSIZE else 2
+    parts = 2 if backend_of(array).dtype(array) in COMPLEX else 1
     return parts * int(prod(array.shape))
 
 
@@ -198,7 +199,7 @@ class Batch:
         """
         found = [backend_of(g).dtype(g) for k in self.places if (g := grads[k]) is not None]
         kinds, own = set(found), self._dtypes["p"]
-        real = own in ITEMSIZE
+        real = own not in COMPLEX
         # All gradients that a launch reads are of one data type.
         kind = own if not real else kinds.pop() if len(kinds) == 1 else COMPUTE[own]
         self.kind = kind
@@ -234,9 +235,9 @@ class Batch:
             self._programs[key] = program, self._device.kernel(program)
         program, launch = self._programs[key]
         values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
-        columns = {name: _own(values[name], self.places) for name in program.numbers}
+        columns = part({name: values[name] for name in program.numbers}, self.places)
         pending, columns = _clipping(columns)
-        if self._rule.ratio or any(isinstance(column, list) for column in columns.values()):
+        if self._rule.ratio or any(isinstance(each, np.ndarray) for each in columns.values()):
             full = [np.broadcast_to(column, len(self.places)) for column in columns.values()]
             table = self._row.address(np.stack(full, axis=1).astype(np.float64))
             numbers = [0.0] * len(columns)
@@ -269,17 +270,13 @@ class Batch:
         return lambda: launch(totals.blocks, arguments)
 
 
-def _own(value: Any, places: Sequence[int]) -> Any:
-    """Give the numbers of some parameters where each has its own."""
-    return [value[k] for k in places] if isinstance(value, np.ndarray) and value.ndim else value
-
-
 def _clipping(columns: dict[str, Any]) -> tuple[Pending | None, dict[str, Any]]:
     """Replace clip factors that only the device knows by their bounds; 0 is no bound."""
     scale = columns.get("scale")
-    each = scale if isinstance(scale, list) else [scale]
+    own = isinstance(scale, np.ndarray)
+    each = list(np.atleast_1d(np.asarray(scale, object)))
     pending = next((value for value in each if isinstance(value, Pending)), None)
     if pending is None:
         return None, columns
     bounds = [value.bound if isinstance(value, Pending) else 0.0 for value in each]
-    return pending, columns | {"scale": bounds if isinstance(scale, list) else bounds[0]}
+    return pending, columns | {"scale": np.array(bounds) if own else bounds[0]}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,11 @@ import numpy as np
 from .._arrays import COMPLEX, COMPUTE, backend_of
 from .._overlap import Stretches
 from .._typing import Array
-from ._cpu_addresses import reals
+from ._cpu_addresses import ITEMSIZE, reals
 from ._gpu_arrays import Library, library_of
 from ._gpu_batches import Numbers, Totals, addresses, element_count, same_order
 from ._gpu_device import Device, Mirror, Table
 from ._gpu_norm import KINDS, NORM
-from ._gpu_sweep import ITEMSIZE
 
 __all__ = ["Place"]
 
@@ -24,7 +24,7 @@ Taken = tuple[int, bool, list[Any]]
 """Address of the table of gradients, whether one is of float64, and what must live."""
 
 
-class Place:
+class Place(ABC):
     """The tensors of one library on one device.
 
     Parameters
@@ -121,6 +121,30 @@ class Place:
             found = backend_of(g).dtype(g)
             if found not in COMPUTE or (found in COMPLEX) != (dtype in COMPLEX):
                 raise TypeError(f"found a gradient of {found} for a parameter of {dtype}")
+
+    @abstractmethod
+    def prepare(
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None,
+    ) -> Callable[[], None]:
+        """Make all ready for a step.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients, which `check` has accepted.
+        values : mapping of str to mapping
+            The numbers of the step, by the type of the arithmetic.
+        seed : int or None
+            Where slots are rounded by chance.
+
+        Returns
+        -------
+        callable
+            Carries out the step.
+        """
 
     def _settled(self, grads: list[Array | None]) -> list[str]:
         """Copy those gradients that cannot be read as they are; give the data type of each."""

@@ -78,22 +78,20 @@ class Portion(Place):
         return kinds
 
     def prepare(
-        self, grads: Sequence[Array | None], values: Mapping[str, Mapping[str, Any]]
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None,
     ) -> Callable[[], None]:
-        """Make all ready for a step.
+        """Make the launches of a step ready; see `Place`.
 
-        Parameters
-        ----------
-        grads : sequence of array or None
-            The gradients.
-        values : mapping of str to mapping
-            The numbers of the step, by the type of the arithmetic.
-
-        Returns
-        -------
-        callable
-            Launches the step.
+        Raises
+        ------
+        ValueError
+            If slots are to be rounded by chance.
         """
+        if seed is not None:
+            raise ValueError("stochastic rounding serves arrays in host memory, not on a GPU")
         taken, self._taken = self._taken, None
         with self._active():
             # The pass that has found the norm for this step has just looked at the gradients.

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from .. import _stages
 from .._rule import Rule
+from ._cpu_addresses import ITEMSIZE
 from ._cpu_sweep import STAGE_SLOTS, STAGES
 from ._gpu_prelude import PRELUDE
 from ._gpu_printer import printed
 
 __all__ = [
-    "ITEMSIZE",
     "TYPES",
     "Program",
     "before",
@@ -27,9 +27,6 @@ __all__ = [
     "stages_of",
     "sweep_program",
 ]
-
-ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-"""Bytes of the data types that kernels know."""
 
 TYPES = {"float16": "half_bits", "bfloat16": "bfloat_bits", "float32": "float"}
 TYPES |= {"float64": "double"}

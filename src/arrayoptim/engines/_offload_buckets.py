@@ -14,11 +14,12 @@ from .._rule import Rule
 from .._storage import EXPONENTS
 from .._typing import Array
 from . import cpu
+from ._cpu_addresses import itemsize
 from ._gpu_arrays import Library
 from ._gpu_copies import Stretch
 from ._gpu_place import Place
 from ._measure import part
-from ._offload_pieces import ITEMSIZE, Piece, cut, pieces_of, widest
+from ._offload_pieces import Piece, cut, pieces_of, widest
 
 __all__ = ["Shuttle"]
 
@@ -89,7 +90,7 @@ class Shuttle(Place):
     def _settled(self, grads: list[Array | None]) -> list[str]:
         """Narrow those gradients that find no room on the host; see `Place`."""
         for k, (g, dtype) in enumerate(zip(grads, self._dtypes, strict=True)):
-            if g is not None and ITEMSIZE[backend_of(g).dtype(g)] > widest(dtype):
+            if g is not None and itemsize(backend_of(g).dtype(g)) > widest(dtype):
                 wanted = dtype if dtype in COMPLEX else COMPUTE[dtype]
                 grads[k] = self._library.conform(g, self._params[k], wanted)
         return super()._settled(grads)
@@ -100,22 +101,7 @@ class Shuttle(Place):
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
     ) -> Callable[[], None]:
-        """Make all ready for a step.
-
-        Parameters
-        ----------
-        grads : sequence of array or None
-            The gradients.
-        values : mapping of str to mapping
-            The numbers of the step, by the type of the arithmetic.
-        seed : int or None
-            Where slots are rounded by chance.
-
-        Returns
-        -------
-        callable
-            Carries out the step.
-        """
+        """Make the trips of all buckets ready; see `Place`."""
         with self._active():
             taken, _, found = self._apart(grads)
         trips = [bucket.prepare(taken, found, values, seed) for bucket in self._buckets]
@@ -183,7 +169,7 @@ class _Bucket:
         for piece in pieces:
             mine, begin = room[begin : begin + piece.room], begin + piece.room
             params.append(library.on_host(mine, piece.dtype, piece.count))
-            item = ITEMSIZE[piece.dtype]
+            item = itemsize(piece.dtype)
             there = int(addresses[piece.place]) + piece.start * item
             self._stretches.append((mine.ctypes.data, there, piece.count * item))
             self._rooms.append(mine[piece.bytes :])
@@ -226,7 +212,7 @@ class _Bucket:
                 arrived.append(None)
                 continue
             kind = backend_of(g).dtype(g)
-            item, at = ITEMSIZE[kind], int(found[piece.place])
+            item, at = itemsize(kind), int(found[piece.place])
             stretch = room.ctypes.data, at + piece.start * item, piece.count * item
             there += [self._stretches[k], stretch]
             back.append(self._stretches[k])

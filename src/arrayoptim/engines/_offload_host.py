@@ -27,6 +27,7 @@ def hosted(array: Array) -> Array:
         it is.
     """
     # What knows of GPUs is imported only where there may be one.
+    from ._cpu_addresses import itemsize
     from ._gpu_arrays import dense, library_of
 
     library = library_of(array)
@@ -35,13 +36,13 @@ def hosted(array: Array) -> Array:
     array = array if dense(array.shape, library.strides(array)) else backend_of(array).copy(array)
     number, count, dtype = library.number(array), prod(array.shape), backend_of(array).dtype(array)
     # Room for one element at least, as no library makes an array of no memory.
-    room = np.zeros(max(count, 1) * 16, np.uint8)
+    room = np.zeros(max(count, 1) * itemsize(dtype), np.uint8)
     device = library.device(number)
     flat = library.on_host(room, dtype, count)
     with device.active(library.stream(number)):
         copies = device.copies()
         copies.begin()
-        size = count * (flat.nbytes // max(count, 1))
+        size = count * itemsize(dtype)
         copies.fetch([(room.ctypes.data, library.address(array), size)]).synchronize()
     return library.shaped(flat, array)
 

@@ -10,14 +10,13 @@ from math import prod
 from .._arrays import COMPLEX, COMPUTE, backend_of
 from .._rule import Rule
 from .._typing import Array
+from ._cpu_addresses import itemsize
 
-__all__ = ["BUCKET", "ITEMSIZE", "Piece", "cut", "pieces_of", "widest"]
+__all__ = ["BUCKET", "Piece", "cut", "pieces_of", "widest"]
 
 BUCKET = 1 << 25
 """Bytes of parameters that travel together: enough for the copy's full speed."""
 
-ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-ITEMSIZE |= {"complex64": 8, "complex128": 16}
 _ALIGNED = 64
 
 
@@ -48,7 +47,7 @@ class Piece:
     @property
     def bytes(self) -> int:
         """Bytes of the elements of the parameter, rounded up."""
-        return _rounded(max(self.count, 1) * ITEMSIZE[self.dtype])
+        return _rounded(max(self.count, 1) * itemsize(self.dtype))
 
     @property
     def room(self) -> int:
@@ -83,7 +82,7 @@ def pieces_of(
     held = [backend_of(slots[name]).dtype(slots[name]) for name in rule.slots]
     length = count
     if rule.kind == "elementwise" and dtype not in COMPLEX and {*held} <= {COMPUTE[dtype]}:
-        length = BUCKET // ITEMSIZE[dtype]
+        length = BUCKET // itemsize(dtype)
     starts = range(0, max(count, 1), max(length, 1))
     return [Piece(place, dtype, start, min(start + length, count)) for start in starts]
 
@@ -119,4 +118,4 @@ def _rounded(size: int) -> int:
 
 def widest(dtype: str) -> int:
     """Give the bytes of an element of the widest gradient that there is room for."""
-    return ITEMSIZE[dtype if dtype in COMPLEX else COMPUTE[dtype]]
+    return itemsize(dtype if dtype in COMPLEX else COMPUTE[dtype])

@@ -8,11 +8,8 @@ gradients are on one and share a rule; otherwise the norm of each is read by the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
-
-import numpy as np
 
 from .._arrays import COMPUTE, backend_of
 from .._overlap import Stretches
@@ -23,11 +20,11 @@ from ._gpu_arrays import Library, dense, library_of
 from ._gpu_batches import same_order
 from ._gpu_device import Table
 from ._gpu_measure import measure_program, quantities
+from ._gpu_plan import DevicePlan
 from ._gpu_portions import Portion
 from ._gpu_printer import UnprintableError
 from ._gpu_sums import MOST
 from ._gpu_sweep import stages_of, sweep_program
-from ._measure import part
 
 __all__ = ["Plan", "refusal"]
 
@@ -94,7 +91,7 @@ def _slot_refusal(library: Library, name: str, array: Array, param: Array) -> st
     return reason and f"slot {name!r}: {reason}"
 
 
-class Plan:
+class Plan(DevicePlan):
     """Steps for one list of arrays, of which devices know the addresses.
 
     Parameters
@@ -122,90 +119,17 @@ class Plan:
         paths: Sequence[str] | None = None,
         occupied: Stretches | None = None,
     ) -> None:
-        self._count = len(params)
-        paths = [str(k) for k in range(len(params))] if paths is None else paths
-        occupied = Stretches() if occupied is None else occupied
-        devices: dict[tuple[Library, int], list[int]] = {}
-        for k, p in enumerate(params):
-            library = library_of(p)
-            if library is None:
-                raise TypeError(f"parameter {paths[k]!r}: {refusal(rule, p, slots[k])}")
-            devices.setdefault((library, library.number(p)), []).append(k)
-        self._portions = [
-            Portion(
-                rule,
-                where,
-                places,
-                [params[k] for k in places],
-                [slots[k] for k in places],
-                occupied,
-            )
-            for where, places in devices.items()
-        ]
+        names = [str(k) for k in range(len(params))] if paths is None else paths
+        stretches = Stretches() if occupied is None else occupied
 
-    def fits(self, params: Sequence[Array]) -> bool:
-        """Whether the plan is for these arrays, where they are now.
+        def made(where: tuple[Library, int], places: list[int]) -> Portion:
+            mine, held = [params[k] for k in places], [slots[k] for k in places]
+            return Portion(rule, where, places, mine, held, stretches)
 
-        Parameters
-        ----------
-        params : sequence of array
-            Parameters.
+        def fault(k: int) -> str:
+            return f"parameter {names[k]!r}: {refusal(rule, params[k], slots[k])}"
 
-        Returns
-        -------
-        bool
-            False where a parameter has another address, shape, dtype or order in memory than when
-            the plan was made: make another plan.
-        """
-        return len(params) == self._count and all(
-            portion.fits([params[k] for k in portion.places]) for portion in self._portions
-        )
-
-    def prepare(
-        self,
-        grads: Sequence[Array | None],
-        values: Mapping[str, Mapping[str, Any]],
-        seed: int | None = None,
-    ) -> Callable[[], None]:
-        """Make all ready for a step; what can fail, fails here, and nothing has changed.
-
-        Parameters
-        ----------
-        grads : sequence of array or None
-            The gradients; a parameter whose gradient is None stays as it is.
-        values : mapping of str to mapping
-            For each type of arithmetic the numbers of the step by name: numbers, or
-            one-dimensional arrays with one for each parameter. ``scale`` may be a
-            `arrayoptim.gradients.Pending` of this plan's `norm`.
-        seed : int, optional
-            Not None where slots are to be rounded by chance, which is refused.
-
-        Returns
-        -------
-        callable
-            Carries out the step. It is to be called once, before any other method.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a gradient does not fit its parameter, or rounding is to be by chance.
-        RuntimeError
-            If the kernel cannot be compiled here.
-        """
-        if seed is not None:
-            raise ValueError("stochastic rounding serves arrays in host memory, not on a GPU")
-        runs = [
-            portion.prepare(
-                mine, {compute: part(row, portion.places) for compute, row in values.items()}
-            )
-            for portion, mine in self._shared(grads)
-        ]
-
-        def sweep() -> None:
-            for run in runs:
-                run()
-
-        return sweep
+        super().__init__(params, made, fault)
 
     def norm(self, grads: Sequence[Array | None]) -> Table | None:
         """Find the Euclidean norm of all gradients, and leave it on the device.
@@ -220,41 +144,11 @@ class Plan:
         Table or None
             A float64 on the device; None where there is more than one device.
         """
-        if len(self._portions) != 1:
+        if len(self._parts) != 1:
             return None
         ((portion, mine),) = self._shared(grads)
         return portion.norm(mine)
 
     def read(self, norm: Table) -> float:
         """Wait for the device, and give the norm that `norm` left there last."""
-        return self._portions[0].read(norm)
-
-    def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], None]:
-        """Read the gradients once, and wait for the devices.
-
-        Parameters
-        ----------
-        grads : sequence of array or None
-            The gradients.
-
-        Returns
-        -------
-        sums : list of float
-            For each gradient what `arrayoptim._norms.sum_of_squares` gives; 0 for None.
-        nonfinite : None
-            Nothing: the sums tell.
-        """
-        sums = np.zeros(self._count)
-        for portion, mine in self._shared(grads):
-            sums[portion.places] = portion.sums(mine)
-        return sums.tolist(), None
-
-    def _shared(
-        self, grads: Sequence[Array | None]
-    ) -> Iterator[tuple[Portion, list[Array | None]]]:
-        if len(grads) != self._count:
-            raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
-        shares = [[grads[k] for k in portion.places] for portion in self._portions]
-        for portion, share in zip(self._portions, shares, strict=True):
-            portion.check(share)
-        yield from zip(self._portions, shares, strict=True)
+        return self._parts[0].read(norm)

@@ -6,8 +6,7 @@ engine is at work on the piece between. The bits are those of the CPU engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from .._storage import EXPONENTS
 from .._typing import Array
 from . import cpu
 from ._gpu_arrays import Library, dense, library_of
-from ._measure import part
+from ._gpu_plan import DevicePlan
 from ._offload_buckets import Shuttle
 
 __all__ = ["Plan", "refusal"]
@@ -66,7 +65,7 @@ def _steps(array: Array) -> list[int]:
     return [step // span.itemsize for length, step in rows if length > 1]
 
 
-class Plan:
+class Plan(DevicePlan):
     """Steps for parameters on GPUs whose slots lie in host memory.
 
     Parameters
@@ -98,83 +97,12 @@ class Plan:
         threads: int | None,
         occupied: Stretches,
     ) -> None:
-        self._count = len(params)
-        devices: dict[tuple[Library, int], list[int]] = {}
-        for k, p in enumerate(params):
-            library = library_of(p)
-            if library is None:
-                raise TypeError(f"parameter {paths[k]!r}: {refusal(rule, p, slots[k])}")
-            devices.setdefault((library, library.number(p)), []).append(k)
-        self._shuttles = [
-            Shuttle(
-                (rule, threads),
-                where,
-                mine,
-                [params[k] for k in mine],
-                [slots[k] for k in mine],
-                ([paths[k] for k in mine], [places[k] for k in mine]),
-                occupied,
-            )
-            for where, mine in devices.items()
-        ]
+        def made(where: tuple[Library, int], mine: list[int]) -> Shuttle:
+            arrays, held = [params[k] for k in mine], [slots[k] for k in mine]
+            known = [paths[k] for k in mine], [places[k] for k in mine]
+            return Shuttle((rule, threads), where, mine, arrays, held, known, occupied)
 
-    def fits(self, params: Sequence[Array]) -> bool:
-        """Whether the plan is for these arrays, where they are now; see the CPU engine's."""
-        return len(params) == self._count and all(
-            shuttle.fits([params[k] for k in shuttle.places]) for shuttle in self._shuttles
-        )
+        def fault(k: int) -> str:
+            return f"parameter {paths[k]!r}: {refusal(rule, params[k], slots[k])}"
 
-    def prepare(
-        self,
-        grads: Sequence[Array | None],
-        values: Mapping[str, Mapping[str, Any]],
-        seed: int | None = None,
-    ) -> Callable[[], None]:
-        """Make all ready for a step; what can fail, fails here; see the CPU engine's.
-
-        Parameters
-        ----------
-        grads : sequence of array or None
-            The gradients, on the devices of their parameters.
-        values : mapping of str to mapping
-            The numbers of the step, by the type of the arithmetic.
-        seed : int, optional
-            Where slots are rounded by chance.
-
-        Returns
-        -------
-        callable
-            Carries out the step, and returns when the parameters are back.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a gradient does not fit its parameter.
-        RuntimeError
-            If the kernel cannot be compiled here.
-        """
-        runs = [
-            shuttle.prepare(
-                mine, {kind: part(row, shuttle.places) for kind, row in values.items()}, seed
-            )
-            for shuttle, mine in self._shared(grads)
-        ]
-
-        def sweep() -> None:
-            for run in runs:
-                run()
-
-        return sweep
-
-    def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], None]:
-        """Read the gradients once, on their devices; see the GPU engine's."""
-        sums = np.zeros(self._count)
-        for shuttle, mine in self._shared(grads):
-            sums[shuttle.places] = shuttle.sums(mine)
-        return sums.tolist(), None
-
-    def _shared(self, grads: Sequence[Array | None]) -> list[tuple[Shuttle, list[Array | None]]]:
-        shares = [(each, [grads[k] for k in each.places]) for each in self._shuttles]
-        for shuttle, share in shares:
-            shuttle.check(share)
-        return shares
+        super().__init__(params, made, fault)
