@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -111,6 +111,7 @@ class HostDevice:
         self.waits = 0
         self.rooms: list[np.ndarray] = []
         self.streams: list[int | None] = []
+        self.recorded: list[Callable[[], None]] | None = None
         self._kernels: dict[str, Launch] = {}
         self._active = 0
 
@@ -123,24 +124,28 @@ class HostDevice:
         finally:
             self._active -= 1
 
+    def _awake(self) -> bool:
+        """Whether what a device refuses while a graph is captured may be asked of it."""
+        return self._active > 0 and self.recorded is None
+
     def table(self, values: np.ndarray) -> Table:
-        assert self._active
+        assert self._awake()
         memory = np.array(values).reshape(-1)
         self.tables += 1
         return Table(memory.ctypes.data, memory)
 
     def write(self, table: Table, values: np.ndarray) -> None:
-        assert self._active and table.memory.dtype == values.dtype
+        assert self._awake() and table.memory.dtype == values.dtype
         table.memory[...] = values.reshape(-1)
         self.tables += 1
 
     def read(self, table: Table) -> np.ndarray:
-        assert self._active
+        assert self._awake()
         self.waits += 1
         return table.memory.copy()
 
     def pinned(self, size: int) -> np.ndarray:
-        assert self._active
+        assert self._awake()
         self.rooms.append(np.full(size, 0xFF, np.uint8))
         return self.rooms[-1]
 
@@ -151,6 +156,7 @@ class HostDevice:
 
     def kernel(self, program: Program) -> Launch:
         if program.name not in self._kernels:
+            assert self.recorded is None
             self.compile([program])
         return self._kernels[program.name]
 
@@ -172,9 +178,13 @@ class HostDevice:
             self.launches.append(name)
             kinds = {int: ctypes.c_int64, float: ctypes.c_double}
             given = [kinds[type(argument)](argument) for argument in arguments]
-            for block in range(blocks):
-                library.at_block(block, blocks)
-                function(*given)
+
+            def run() -> None:
+                for block in range(blocks):
+                    library.at_block(block, blocks)
+                    function(*given)
+
+            run() if self.recorded is None else self.recorded.append(run)
 
         return launch
 
@@ -194,6 +204,17 @@ def _built(text: str, backwards: bool) -> ctypes.CDLL:
     return ctypes.CDLL(str(target))
 
 
+class HostGraph:
+    """Launches that are repeated as they were, as a CUDA graph does."""
+
+    def __init__(self) -> None:
+        self.launches: list[Callable[[], None]] = []
+
+    def launch(self) -> None:
+        for run in self.launches:
+            run()
+
+
 class NumPyOnHost(gpu_arrays.CuPyLibrary):
     """NumPy arrays as if they lay on GPUs; those in `numbers` on another than the first."""
 
@@ -202,13 +223,26 @@ class NumPyOnHost(gpu_arrays.CuPyLibrary):
         self.second: list[Any] = []
         self.capturing = False
 
+    @contextlib.contextmanager
+    def captured(self) -> Iterator[HostGraph]:
+        """Capture a graph."""
+        graph, self.capturing = HostGraph(), True
+        for device in self.devices:
+            device.recorded = graph.launches
+        try:
+            yield graph
+        finally:
+            self.capturing = False
+            for device in self.devices:
+                device.recorded = None
+
     def refusal(self, array: Any) -> str | None:
         return None if array.dtype.isnative else "its bytes are swapped"
 
     def device(self, number: int) -> Any:
         return self.devices[number]
 
-    def captures(self) -> bool:
+    def captures(self, number: int) -> bool:
         return self.capturing
 
     def number(self, array: Any) -> int:
@@ -243,7 +277,7 @@ class TorchOnHost(gpu_arrays.TorchLibrary):
     def stream(self, number: int) -> int | None:
         return 77
 
-    def captures(self) -> bool:
+    def captures(self, number: int) -> bool:
         return False
 
     def refusal(self, array: Any) -> str | None:

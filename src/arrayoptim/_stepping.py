@@ -16,7 +16,7 @@ from ._counters import Counting
 from ._state import State
 from ._trees import Structure, flatten
 from ._typing import Array, Scalar, Tree
-from .engines import Prepared, Step, hosted
+from .engines import Prepared, Step, hosted, refuse_capturing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -148,6 +148,8 @@ class Stepping(Counting):
         """Check and step, with a norm that a caller knows of more gradients than these."""
         if self._prepared is None or self._prepared.others:
             checks.concrete([*leaves, *gradients], type(self).__name__)
+            # What a first step makes, such as the state, would belong to the graph.
+            refuse_capturing(leaves)
         prepared = self._prepare(leaves, structure)
         checks.gradients(gradients, leaves, structure, prepared.others)
         assert self._assignment is not None
@@ -169,6 +171,7 @@ class Stepping(Counting):
                 if prepared.others:
                     self._ready(leaves, structure)
                 return prepared
+        refuse_capturing(leaves)
         state = self._ready(leaves, structure)
         assert self._assignment is not None
         key, layouts = self._assignment.key, self._assignment.layouts

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._averaging import Averaging
+from ._capturing import Capturing
 from ._functional import Functional
 from ._keras3_config import translate
 from ._persistent import Persistent
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Optimizer"]
 
 
-class Optimizer(Persistent, Functional, Differentiating, Averaging, Surface):
+class Optimizer(Persistent, Functional, Differentiating, Averaging, Capturing, Surface):
     """Base of every optimizer.
 
     A subclass declares its hyperparameters with `hyper`, names its `rule` and computes its

@@ -5,6 +5,18 @@ from __future__ import annotations
 from ._offload_host import back, hosted
 from ._units import limited
 from .array import Step, measure, sweep
-from .choice import MODES, Prepared, engine
+from .choice import MODES, Prepared, captures, engine, refuse_capturing
 
-__all__ = ["MODES", "Prepared", "Step", "back", "engine", "hosted", "limited", "measure", "sweep"]
+__all__ = [
+    "MODES",
+    "Prepared",
+    "Step",
+    "back",
+    "captures",
+    "engine",
+    "hosted",
+    "limited",
+    "measure",
+    "refuse_capturing",
+    "sweep",
+]

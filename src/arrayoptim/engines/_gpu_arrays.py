@@ -14,9 +14,15 @@ from .._arrays import backend_of, numpy_dtype
 from .._typing import Array
 from ._gpu_device import Device, device, obstacle
 
-__all__ = ["LIBRARIES", "Library", "dense", "library_of"]
+__all__ = ["CAPTURING", "LIBRARIES", "Library", "dense", "library_of"]
 
 Strides = tuple[int, ...]
+
+CAPTURING = (
+    "a CUDA graph is being captured, which would repeat the numbers of this one step: put steps "
+    "into a graph with the optimizer's capture()"
+)
+"""What is said where a step cannot be taken."""
 
 
 class Library(ABC):
@@ -51,8 +57,8 @@ class Library(ABC):
         return None
 
     @abstractmethod
-    def captures(self) -> bool:
-        """Whether the stream on which the library works now records a CUDA graph."""
+    def captures(self, number: int) -> bool:
+        """Whether the stream on which the library works now on a device records a CUDA graph."""
 
     @abstractmethod
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
@@ -100,10 +106,10 @@ class CuPyLibrary(Library):
         size = array.itemsize
         return tuple(step // size for step in array.strides)
 
-    def captures(self) -> bool:
+    def captures(self, number: int) -> bool:
         """Whether CuPy's current stream records a graph; see `Library`."""
         cupy: Any = sys.modules["cupy"]
-        return bool(cupy.cuda.get_current_stream().is_capturing())
+        return bool(cupy.cuda.get_current_stream(number).is_capturing())
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
         """Give a copy in the order of another array; see `Library`."""
@@ -162,10 +168,11 @@ class TorchLibrary(Library):
         torch: Any = sys.modules["torch"]
         return int(torch.cuda.current_stream(number).cuda_stream)
 
-    def captures(self) -> bool:
+    def captures(self, number: int) -> bool:
         """Whether torch's current stream records a graph; see `Library`."""
         torch: Any = sys.modules["torch"]
-        return bool(torch.cuda.is_current_stream_capturing())
+        with torch.cuda.device(number):
+            return bool(torch.cuda.is_current_stream_capturing())
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
         """Give a copy in the order of another tensor; see `Library`."""

@@ -159,6 +159,8 @@ class Batch:
         The slots of each.
     where : tuple of Library and Device
         Whose arrays they are, and on which device.
+    graph : bool
+        Whether steps are for a CUDA graph, whose kernels read all numbers from memory.
     """
 
     def __init__(
@@ -169,6 +171,7 @@ class Batch:
         params: Sequence[Array],
         slots: Sequence[Mapping[str, Array]],
         where: tuple[Library, Device],
+        graph: bool = False,
     ) -> None:
         self._rule, self._dtypes, self.places, self._params = rule, dtypes, places, params
         self._library, self._device = where
@@ -183,7 +186,8 @@ class Batch:
         self._blocks = len(cut)
         tables = cut, np.array(sizes, np.int64), np.array(places, np.int32), table
         self._tables = [self._device.table(each) for each in tables]
-        self._row = Mirror(self._device)
+        self._row, self._graph = Mirror(self._device), graph
+        self._key: Any = None
         self._programs: dict[Any, tuple[Program, Launch]] = {}
         self._elements = np.array(sizes, np.int64)
         self._measures: dict[Any, Launch] = {}
@@ -201,7 +205,7 @@ class Batch:
         kinds, own = set(found), self._dtypes["p"]
         real = own not in COMPLEX
         # All gradients that a launch reads are of one data type.
-        kind = own if not real else kinds.pop() if len(kinds) == 1 else COMPUTE[own]
+        kind = own if not (real and kinds) else kinds.pop() if len(kinds) == 1 else COMPUTE[own]
         self.kind = kind
         for k, p, order in zip(self.places, self._params, self._orders, strict=True):
             g = grads[k]
@@ -213,7 +217,9 @@ class Batch:
             if not (good and (ordered or same_order(self._library, g, p))):
                 grads[k] = self._library.conform(g, p, kind)
 
-    def prepare(self, values: Mapping[str, Any], gradients: int) -> Callable[[], None]:
+    def prepare(
+        self, values: Mapping[str, Any], gradients: int, *, later: bool = False
+    ) -> Callable[[], None]:
         """Make all ready for a step.
 
         Parameters
@@ -223,23 +229,37 @@ class Batch:
             device. The clip factor may be a `Pending` one.
         gradients : int
             Address of the table of gradients.
+        later : bool
+            Whether `renew` puts the numbers in their place.
 
         Returns
         -------
         callable
             Launches the step.
+
+        Raises
+        ------
+        RuntimeError
+            If the kernel cannot be compiled here, or not now.
         """
-        key = tuple(values), self.kind
+        key = self._key = tuple(values), self.kind
         if key not in self._programs:
+            if later:
+                raise RuntimeError(
+                    f"no kernel is ready for gradients of {self.kind} and the numbers "
+                    f"{', '.join(values)}: let capture see the hyperparameters that the step will "
+                    "have, and gradients be of their parameter's data type"
+                )
             program = program_of(self._rule, self._dtypes, *key)
             self._programs[key] = program, self._device.kernel(program)
         program, launch = self._programs[key]
-        values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
-        columns = part({name: values[name] for name in program.numbers}, self.places)
-        pending, columns = _clipping(columns)
-        if self._rule.ratio or any(isinstance(each, np.ndarray) for each in columns.values()):
-            full = [np.broadcast_to(column, len(self.places)) for column in columns.values()]
-            table = self._row.address(np.stack(full, axis=1).astype(np.float64))
+        pending, columns = self._columns(program, values)
+        if (
+            self._graph
+            or self._rule.ratio
+            or any(isinstance(each, np.ndarray) for each in columns.values())
+        ):
+            table = self._row.address(self._rows(columns), later=later)
             numbers = [0.0] * len(columns)
         else:
             table, numbers = 0, [float(column) for column in columns.values()]
@@ -255,6 +275,42 @@ class Batch:
             self._library.wrote(self._params)
 
         return run
+
+    def renew(self, values: Mapping[str, Any]) -> None:
+        """Put the numbers of another step where the kernel of the last one reads them.
+
+        Parameters
+        ----------
+        values : mapping of str to object
+            As for `prepare`.
+
+        Raises
+        ------
+        ValueError
+            If they are other numbers than the kernel's.
+        """
+        names, _ = self._key
+        if tuple(values) != names:
+            raise ValueError(
+                f"the CUDA graph has a step with the numbers {', '.join(names)}; the present "
+                f"hyperparameters ask for {', '.join(values)}: capture it anew"
+            )
+        program, _ = self._programs[self._key]
+        _, columns = self._columns(program, values)
+        self._row.address(self._rows(columns))
+        self._library.wrote(self._params)
+
+    def _columns(
+        self, program: Program, values: Mapping[str, Any]
+    ) -> tuple[Pending | None, dict[str, Any]]:
+        """Give what clips, if only the device knows it, and the numbers of a kernel."""
+        values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
+        return _clipping(part({name: values[name] for name in program.numbers}, self.places))
+
+    def _rows(self, columns: Mapping[str, Any]) -> Numbers:
+        """Give each tensor its row of numbers."""
+        full = [np.broadcast_to(column, len(self.places)) for column in columns.values()]
+        return np.stack(full, axis=1).astype(np.float64)
 
     def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Callable[[], None]:
         """Make ready the pass that fills in what each tensor has for itself."""

@@ -260,23 +260,36 @@ class Mirror:
         self._device = place
         self._known: np.ndarray[Any, Any] = np.zeros(0)
         self._table = Table(0, None)
+        self._due: np.ndarray[Any, Any] | None = None
 
-    def address(self, values: np.ndarray[Any, Any]) -> int:
+    def address(self, values: np.ndarray[Any, Any], *, later: bool = False) -> int:
         """Give the address of numbers on the device.
 
         Parameters
         ----------
         values : numpy.ndarray
             The numbers.
+        later : bool
+            Whether they are copied by `flush` only, as a CUDA graph would repeat a copy.
 
         Returns
         -------
         int
             The address, which holds them when the stream gets there.
         """
+        if later:
+            assert self._known.shape == values.shape
+            self._due = values
+            return self._table.address
         if self._known.shape != values.shape:
             self._table = self._device.table(values)
         elif self._known.tobytes() != values.tobytes():
             self._device.write(self._table, values)
         self._known = values.copy()
         return self._table.address
+
+    def flush(self) -> None:
+        """Copy the numbers that were given for later."""
+        if self._due is not None:
+            self.address(self._due)
+            self._due = None

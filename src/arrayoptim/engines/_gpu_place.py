@@ -13,7 +13,7 @@ from .._arrays import COMPLEX, COMPUTE, backend_of
 from .._overlap import Stretches
 from .._typing import Array
 from ._cpu_addresses import ITEMSIZE, reals
-from ._gpu_arrays import Library, library_of
+from ._gpu_arrays import CAPTURING, Library, library_of
 from ._gpu_batches import Numbers, Totals, addresses, element_count, same_order
 from ._gpu_device import Device, Mirror, Table
 from ._gpu_norm import KINDS, NORM
@@ -37,6 +37,9 @@ class Place(ABC):
         The parameters.
     occupied : Stretches
         The memory that the whole step writes, to which this adds its own.
+    graph : bool
+        Whether steps are for a CUDA graph: while one is captured nothing is copied to the tables
+        that its kernels read.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class Place(ABC):
         places: list[int],
         params: list[Array],
         occupied: Stretches,
+        graph: bool = False,
     ) -> None:
         self.places, self._params, self._occupied = places, params, occupied
+        self._graph = graph
         self._library, self._number = where
         self._device = self._library.device(self._number)
         self._dtypes = [backend_of(p).dtype(p) for p in params]
@@ -106,11 +111,8 @@ class Place(ABC):
         TypeError, ValueError
             If one is of another shape, device or kind of number.
         """
-        if self._library.captures():
-            raise RuntimeError(
-                "a CUDA graph is being captured, which would repeat the numbers of this one step: "
-                "take steps outside of the graph"
-            )
+        if not self._graph and self._library.captures(self._number):
+            raise RuntimeError(CAPTURING)
         for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
             if g is None:
                 continue
@@ -177,7 +179,8 @@ class Place(ABC):
         taken, kinds, found = self._apart(grads)
         codes = [KINDS[kind] for kind in kinds]
         table = np.concatenate([found, np.array(codes, np.int64)])
-        return self._gradients.address(table), "float64" in kinds, taken
+        later = self._graph and self._library.captures(self._number)
+        return self._gradients.address(table, later=later), "float64" in kinds, taken
 
     def norm(self, grads: Sequence[Array | None]) -> Table:
         """Launch the pass over the gradients.

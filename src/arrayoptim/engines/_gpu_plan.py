@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -12,10 +12,17 @@ from ._gpu_arrays import Library, library_of
 from ._gpu_place import Place
 from ._measure import part
 
-__all__ = ["DevicePlan"]
+__all__ = ["DevicePlan", "own"]
+
+_Part = TypeVar("_Part", bound=Place)
 
 
-class DevicePlan:
+def own(values: Mapping[str, Mapping[str, Any]], each: Place) -> dict[str, dict[str, Any]]:
+    """Take one device's part of the numbers of a step."""
+    return {kind: part(row, each.places) for kind, row in values.items()}
+
+
+class DevicePlan(Generic[_Part]):
     """Steps for one list of arrays that lie on GPUs.
 
     Parameters
@@ -32,7 +39,7 @@ class DevicePlan:
     def __init__(
         self,
         params: Sequence[Array],
-        made: Callable[[tuple[Library, int], list[int]], Place],
+        made: Callable[[tuple[Library, int], list[int]], _Part],
         fault: Callable[[int], str],
     ) -> None:
         self._count = len(params)
@@ -94,10 +101,7 @@ class DevicePlan:
         RuntimeError
             If the kernel cannot be compiled here, or a CUDA graph is being captured.
         """
-        runs = [
-            each.prepare(mine, {kind: part(row, each.places) for kind, row in values.items()}, seed)
-            for each, mine in self._shared(grads)
-        ]
+        runs = [each.prepare(mine, own(values, each), seed) for each, mine in self._shared(grads)]
 
         def sweep() -> None:
             for run in runs:
@@ -125,7 +129,7 @@ class DevicePlan:
             sums[each.places] = each.sums(mine)
         return sums.tolist(), None
 
-    def _shared(self, grads: Sequence[Array | None]) -> list[tuple[Place, list[Array | None]]]:
+    def _shared(self, grads: Sequence[Array | None]) -> list[tuple[_Part, list[Array | None]]]:
         """Give each device its gradients; all are looked at before anything is done."""
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")

@@ -38,6 +38,8 @@ class Portion(Place):
         The slots of each.
     occupied : Stretches
         The memory that the whole step writes, to which this adds its own.
+    graph : bool
+        Whether steps are for a CUDA graph.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Portion(Place):
         params: list[Array],
         slots: Sequence[Mapping[str, Array]],
         occupied: Stretches,
+        graph: bool = False,
     ) -> None:
-        super().__init__(where, places, params, occupied)
+        super().__init__(where, places, params, occupied, graph)
         groups: dict[Any, list[int]] = {}
         for k, (dtype, held) in enumerate(zip(self._dtypes, slots, strict=True)):
             names = (*rule.slots, *(name for name in STAGE_SLOTS.values() if name in held))
@@ -64,6 +67,7 @@ class Portion(Place):
                     [params[k] for k in mine],
                     [slots[k] for k in mine],
                     (self._library, self._device),
+                    graph,
                 )
                 for kinds, mine in groups.items()
             ]
@@ -98,7 +102,11 @@ class Portion(Place):
             if not (taken and _waits(values) and all(map(operator.is_, taken[0], grads))):
                 taken = list(grads), self._taken_up(grads)
             gradients, _, keep = taken[1]
-            runs = [batch.prepare(values[batch.compute], gradients) for batch in self._batches]
+            later = self._graph and self._library.captures(self._number)
+            runs = [
+                batch.prepare(values[batch.compute], gradients, later=later)
+                for batch in self._batches
+            ]
 
         def sweep(keep: Any = keep) -> None:
             with self._active():
@@ -106,6 +114,19 @@ class Portion(Place):
                     run()
 
         return sweep
+
+    def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put the numbers of another step where the kernels of a CUDA graph read them.
+
+        Parameters
+        ----------
+        values : mapping of str to mapping
+            As for `prepare`.
+        """
+        with self._active():
+            self._gradients.flush()
+            for batch in self._batches:
+                batch.renew(values[batch.compute])
 
 
 def _waits(values: Mapping[str, Mapping[str, Any]]) -> bool:

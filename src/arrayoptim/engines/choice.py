@@ -99,6 +99,8 @@ class Prepared:
         What messages call them.
     threads : int or None
         Threads of the CPU engine.
+    graph : bool
+        Whether steps are for a CUDA graph, which the GPU engine alone can fill.
 
     Attributes
     ----------
@@ -120,6 +122,7 @@ class Prepared:
         layouts: Sequence[Layout | None],
         paths: Sequence[str],
         threads: int | None,
+        graph: bool = False,
     ) -> None:
         self._key = mode(), key
         rows = zip(layouts, leaves, slots, strict=True)
@@ -133,6 +136,8 @@ class Prepared:
             if apart or mode() in FUSED:
                 what = "offload=True" if apart else f'engine "{mode()}"'
                 raise ValueError(f"{what} cannot serve parameter {paths[i]!r}: {self.reasons[i]}")
+        if graph:
+            _refuse_outside(present, leaves, paths, self.reasons)
         served: dict[tuple[str, Layout], list[int]] = {}
         for i in present:
             name, layout = self.engines[i], layouts[i]
@@ -144,8 +149,7 @@ class Prepared:
             take = _taker(places, len(leaves))
             arrays = layout.rule, take(leaves), take(slots)
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
-            if name != "gpu":
-                known |= {"places": places, "threads": threads}
+            known |= {"graph": graph} if name == "gpu" else {"places": places, "threads": threads}
             plan = _module(name).Plan(*arrays, **known)
             self._plans[name, layout] = _Served(plan, places, take)
 
@@ -215,6 +219,18 @@ class Prepared:
             self.seconds = perf_counter() - start if runs["cpu"] else None
 
         return timed
+
+    def renew(self, steps: Sequence[Step]) -> None:
+        """Put the numbers of another step where the kernels of a CUDA graph read them.
+
+        Raises
+        ------
+        ValueError
+            If they are other numbers than those of the step that was captured.
+        """
+        for step in steps:
+            served = self._plans["gpu", step.layout]
+            served.plan.renew({compute: served.own(row) for compute, row in step.values.items()})
 
     def apart(
         self, leaves: Sequence[Array | None], grads: Sequence[Array | None]
@@ -295,6 +311,44 @@ def _apart(p: Array, slots: Slots) -> bool:
     from ._gpu_arrays import library_of
 
     return library_of(p) is not None and any(library_of(s) is None for s in slots.values())
+
+
+def captures(leaves: Sequence[Array | None]) -> bool:
+    """Whether a CUDA graph is being captured on the current stream of a parameter's device."""
+    from ._gpu_arrays import library_of
+
+    found = ((library_of(p), p) for p in leaves if p is not None)
+    devices = {(library, library.number(p)) for library, p in found if library is not None}
+    return any(library.captures(number) for library, number in devices)
+
+
+def refuse_capturing(leaves: Sequence[Array | None]) -> None:
+    """Raise a RuntimeError while a CUDA graph is being captured."""
+    from ._gpu_arrays import CAPTURING
+
+    if captures(leaves):
+        raise RuntimeError(CAPTURING)
+
+
+def _refuse_outside(
+    present: Sequence[int],
+    leaves: Sequence[Array | None],
+    paths: Sequence[str],
+    reasons: Sequence[str | None],
+) -> None:
+    """Refuse parameters whose step is not in the kernels of one device."""
+    from ._gpu_arrays import library_of
+
+    devices = set()
+    for i in present:
+        library, reason = library_of(leaves[i]), reasons[i]
+        if library is None:
+            reason = "it is on no GPU"
+        elif reason is None:
+            devices.add((library, library.number(leaves[i])))
+            reason = "it is on another device than those before" if len(devices) > 1 else None
+        if reason is not None:
+            raise ValueError(f"a CUDA graph cannot hold a step of parameter {paths[i]!r}: {reason}")
 
 
 def _module(name: str) -> Any:

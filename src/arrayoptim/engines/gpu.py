@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from .._arrays import COMPUTE, backend_of
 from .._overlap import Stretches
@@ -20,7 +21,7 @@ from ._gpu_arrays import Library, dense, library_of
 from ._gpu_batches import same_order
 from ._gpu_device import Table
 from ._gpu_measure import measure_program, quantities
-from ._gpu_plan import DevicePlan
+from ._gpu_plan import DevicePlan, own
 from ._gpu_portions import Portion
 from ._gpu_printer import UnprintableError
 from ._gpu_sums import MOST
@@ -91,7 +92,7 @@ def _slot_refusal(library: Library, name: str, array: Array, param: Array) -> st
     return reason and f"slot {name!r}: {reason}"
 
 
-class Plan(DevicePlan):
+class Plan(DevicePlan[Portion]):
     """Steps for one list of arrays, of which devices know the addresses.
 
     Parameters
@@ -108,6 +109,8 @@ class Plan(DevicePlan):
     occupied : Stretches, optional
         The memory that the whole step writes, to which this plan adds its own. Gradients that lie
         in it are copied.
+    graph : bool
+        Whether steps are for a CUDA graph, which takes one of the plan; see `renew`.
     """
 
     def __init__(
@@ -118,13 +121,14 @@ class Plan(DevicePlan):
         *,
         paths: Sequence[str] | None = None,
         occupied: Stretches | None = None,
+        graph: bool = False,
     ) -> None:
         names = [str(k) for k in range(len(params))] if paths is None else paths
         stretches = Stretches() if occupied is None else occupied
 
         def made(where: tuple[Library, int], places: list[int]) -> Portion:
             mine, held = [params[k] for k in places], [slots[k] for k in places]
-            return Portion(rule, where, places, mine, held, stretches)
+            return Portion(rule, where, places, mine, held, stretches, graph)
 
         def fault(k: int) -> str:
             return f"parameter {names[k]!r}: {refusal(rule, params[k], slots[k])}"
@@ -148,6 +152,22 @@ class Plan(DevicePlan):
             return None
         ((portion, mine),) = self._shared(grads)
         return portion.norm(mine)
+
+    def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put the numbers of another step where the kernels of a CUDA graph read them.
+
+        Parameters
+        ----------
+        values : mapping of str to mapping
+            As for `prepare`.
+
+        Raises
+        ------
+        ValueError
+            If they are other numbers than those of the step that was captured.
+        """
+        for each in self._parts:
+            each.renew(own(values, each))
 
     def read(self, norm: Table) -> float:
         """Wait for the device, and give the norm that `norm` left there last."""

@@ -65,7 +65,7 @@ def _steps(array: Array) -> list[int]:
     return [step // span.itemsize for length, step in rows if length > 1]
 
 
-class Plan(DevicePlan):
+class Plan(DevicePlan[Shuttle]):
     """Steps for parameters on GPUs whose slots lie in host memory.
 
     Parameters
