@@ -59,6 +59,40 @@ def test_state_in_host_memory(options: dict[str, Any], on_gpu: TestBackend) -> N
     same(found, trained("cpu", NUMPY, make("Adam", **options), dtypes))
 
 
+def captured(backend: TestBackend, step: Any, grads: list[Any]) -> Any:
+    """Return a graph of the library with a step in it."""
+    if backend.name == "cupy":
+        cupy = pytest.importorskip("cupy")
+        with cupy.cuda.Stream(non_blocking=True) as stream:
+            stream.begin_capture()
+            step.apply(grads)
+            return stream.end_capture()
+    torch = pytest.importorskip("torch")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step.apply(grads)
+    return graph
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "LAMB"])
+def test_steps_in_a_graph(name: str, on_gpu: TestBackend) -> None:
+    """The same bits, from buffers of gradients that are filled anew."""
+    options = {"clipnorm": 0.5, "weight_decay": 0.1, "ema_momentum": 0.9}
+    arrays = draw(1, SHAPES, "float32")
+    params, buffers = on_gpu.tree(arrays), on_gpu.tree(arrays)
+    optimizer, other = make(name, **options), make(name, **options)
+    step = optimizer.capture(params)
+    graph = captured(on_gpu, step, buffers)
+    for seed in range(4):
+        drawn = draw(50 + 9 * seed, SHAPES, "float32")
+        for room, g in zip(buffers, on_gpu.tree(drawn), strict=True):
+            room[...] = g
+        step.replay(graph)
+        with ao.engine("array"):
+            other.apply(drawn, arrays)
+    same([*on_gpu.read(params), *optimizer.get_weights()], [*arrays, *other.get_weights()])
+
+
 def test_the_engine_serves_by_itself(on_gpu: TestBackend) -> None:
     """Nobody has to ask for it."""
     assert ao.explain(on_gpu.tree(draw(1, SHAPES, "float32"))).groups[0].engine == "gpu"

@@ -44,6 +44,19 @@ def ours(library: str, **options: Any) -> Callable[[Shapes], Step]:
     return make
 
 
+def in_graph(shapes: Shapes) -> Step:
+    """Make a step of this library's Adam in a CUDA graph."""
+    import torch
+
+    import arrayoptim as ao
+
+    params, grads = arrays("torch", shapes, 0.02), arrays("torch", shapes, 0.01)
+    step, graph = ao.Adam().capture(params), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step.apply(grads)
+    return lambda: step.replay(graph)
+
+
 def arrays(library: str, shapes: Shapes, value: float) -> list[Any]:
     """Make arrays on the GPU."""
     if library == "cupy":
@@ -125,6 +138,7 @@ def contests() -> Iterator[Contest]:
         peers = {"this library, CuPy arrays": ours("cupy"), "plain CuPy": naive}
         if ready["torch"]:
             peers["this library, torch tensors"] = ours("torch")
+            peers["this library, torch tensors, in a CUDA graph"] = in_graph
             peers |= {f"torch, {form}": torch_adam(form) for form in ("fused", "foreach")}
         if ready["jax"] and ready["optax"]:
             peers["optax, jax.jit, donated"] = optax_adam
