@@ -188,8 +188,10 @@ def test_averages_follow_the_parameters(backend: TestBackend) -> None:
     wanted = [0.75 * (0.75 * p + 0.25 * (p - 1)) + 0.25 * (p - 2) for p in (1.0, 2.0)]
     average = optimizer.averages(params)
     np.testing.assert_allclose(backend.to_numpy(average["w"]), wanted, rtol=1e-6)
+    other = ao.SGD()
+    other.init(params)
     with pytest.raises(ValueError, match="ema_momentum is None"):
-        ao.SGD().averages(params)
+        other.averages(params)
 
 
 def test_slots_cannot_change_under_way() -> None:

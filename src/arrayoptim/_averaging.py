@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 from . import _stages as stages
 from ._arrays import COMPLEX, backend_of
+from ._assignment import Assignment
 from ._backend import COMPUTE
 from ._formula import Formula
+from ._state import State
 from ._stepping import Stepping
 from ._storage import Layout
-from ._trees import flatten
+from ._trees import Structure, flatten
 from ._typing import Array, Tree
 from .engines import back
 
@@ -39,32 +42,48 @@ class Averaging(Stepping):
         Raises
         ------
         ValueError
-            If `ema_momentum` is None and no rule keeps an average.
+            If `ema_momentum` is None and no rule keeps an average, or there is no state yet.
         """
         leaves, structure = flatten(params)
         with self._lock:
+            self._require_state()
             state = self._ready(leaves, structure)
             assert self._assignment is not None
-            fixed, values = self._fixed(), self._values(state)
-            settings = [SimpleNamespace(**values[0] | own) for own in values]
-            members, layouts = self._assignment.members, self._assignment.layouts
-            found: list[Array | None] = [
-                _average(fixed.formulas[member], settings[member], layout, p, slots)
-                if p is not None and layout is not None
-                else None
-                for member, layout, p, slots in zip(
-                    members, layouts, self._beside_state(leaves), state.slots, strict=True
-                )
-            ]
-            if all(x is None for x in found) and any(p is not None for p in leaves):
-                raise ValueError(
-                    f"there are no averages: ema_momentum is None, and {type(self).__name__} "
-                    "keeps none by itself"
-                )
-            pairs = zip(leaves, found, strict=True)
-            return structure.build(
-                [None if p is None else copy_as(p if x is None else x, p) for p, x in pairs]
+            values = self._values(state)
+            return self._averaged(state, self._assignment, values, leaves, structure)
+
+    def _averaged(
+        self,
+        state: State,
+        assignment: Assignment,
+        values: list[dict[str, Any]],
+        leaves: Sequence[Array | None],
+        structure: Structure,
+    ) -> Tree:
+        """Give averages out of any state, and under any hyperparameters."""
+        formulas = self._fixed().formulas
+        settings = [SimpleNamespace(**values[0] | own) for own in values]
+        found: list[Array | None] = [
+            _average(formulas[member], settings[member], layout, p, slots)
+            if p is not None and layout is not None
+            else None
+            for member, layout, p, slots in zip(
+                assignment.members,
+                assignment.layouts,
+                self._beside_state(leaves),
+                state.slots,
+                strict=True,
             )
+        ]
+        if all(x is None for x in found) and any(p is not None for p in leaves):
+            raise ValueError(
+                f"there are no averages: ema_momentum is None, and {type(self).__name__} "
+                "keeps none by itself"
+            )
+        pairs = zip(leaves, found, strict=True)
+        return structure.build(
+            [None if p is None else copy_as(p if x is None else x, p) for p, x in pairs]
+        )
 
 
 def _average(

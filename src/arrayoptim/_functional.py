@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _checks as checks
 from ._arrays import Backend, backend_of
+from ._assignment import Assignment
 from ._formula import Formula
 from ._groups import STARTING
 from ._hyper import Hyper, value_at
@@ -40,15 +41,9 @@ class Functional(Stepping):
             slot a tree like `params`. For JAX parameters all of them are JAX arrays.
         """
         leaves, structure = flatten(params)
-        if any(map(operator.is_not, leaves, self._beside_state(leaves))):
-            raise ValueError(
-                "offload=True keeps the state of apply() in host memory; that of the pure form is "
-                "with the parameters"
-            )
+        self._refuse_apart(leaves)
         state = self._fresh(leaves, checks.describe(leaves, structure))
-        tree = state.to_tree(structure, self._numbers())
-        compiler = _compiler(leaves)
-        return tree if compiler is None else with_arrays(tree, compiler.xp)
+        return self._as_tree(state, structure, leaves)
 
     def stateless_apply(
         self, state: dict[str, Any], grads: Tree, params: Tree
@@ -81,13 +76,10 @@ class Functional(Stepping):
         gradients, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
         checks.gradients(gradients, leaves, structure)
-        assignment = self._assign(described)
-        flat = self._slot_leaves(state, structure, described, assignment.layouts)
-        old = from_tree(state, described, flat)
+        old, assignment = self._held_in(state, structure, described)
         compiler = _compiler(leaves)
-        self._check_slots(old, assignment)
         gradients = list(self._thawed(gradients, assignment))
-        values = self._traced_values(state, compiler)
+        values = self._traced_values(state, leaves)
         size = self._measure(values, gradients)
         norm = size.norm
         traced = compiler is not None and norm is not None and compiler.traced(norm)
@@ -138,6 +130,34 @@ class Functional(Stepping):
         """
         return {**state, "scalars": self._observed(state["scalars"], metric)}
 
+    def _refuse_apart(self, leaves: Sequence[Array | None]) -> None:
+        if any(map(operator.is_not, leaves, self._beside_state(leaves))):
+            raise ValueError(
+                "offload=True keeps the state of apply() in host memory; that of the pure form is "
+                "with the parameters"
+            )
+
+    def _as_tree(
+        self, state: State, structure: Structure, leaves: Sequence[Array | None]
+    ) -> dict[str, Any]:
+        """Give a state as a value, its numbers as arrays where a compiler may trace them."""
+        tree = state.to_tree(structure, self._numbers())
+        compiler = _compiler(leaves)
+        return tree if compiler is None else with_arrays(tree, compiler.xp)
+
+    def _held_in(
+        self,
+        state: dict[str, Any],
+        structure: Structure,
+        described: tuple[checks.Leaf | None, ...],
+    ) -> tuple[State, Assignment]:
+        """Give a state that is a value in the form that steps have, checked."""
+        assignment = self._assign(described)
+        flat = self._slot_leaves(state, structure, described, assignment.layouts)
+        found = from_tree(state, described, flat)
+        self._check_slots(found, assignment)
+        return found, assignment
+
     def _numbers(self) -> dict[str, Any]:
         """Give every hyperparameter that is a number; those of group k with ``k.`` in front."""
         return {
@@ -155,10 +175,10 @@ class Functional(Stepping):
         return [(f"{k}." if k else "", formula, values) for k, (formula, values) in rows]
 
     def _traced_values(
-        self, state: dict[str, Any], compiler: Backend | None
+        self, state: dict[str, Any], leaves: Sequence[Array | None]
     ) -> list[dict[str, Any]]:
         """Give the hyperparameters of a step, which are those of the state where it has them."""
-        found, it = [], state["iterations"]
+        found, it, compiler = [], state["iterations"], _compiler(leaves)
         for prefix, formula, values in self._owners():
             row = {}
             for name, value in values.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ._registry import ALIASES
 from ._restore import LoadReport, blaming, from_list, from_record, lost, refuse_lost
 from ._state import State
 from ._stepping import Stepping
-from ._typing import Array
+from ._typing import Array, Tree
 
 if TYPE_CHECKING:
     from . import persistence
@@ -75,8 +75,8 @@ class Persistent(Stepping):
     def _record(self) -> persistence.Record:
         from . import persistence
 
-        if self._state is None:
-            raise ValueError(f"{self!r} has no state yet; call init(params) or take a step first")
+        super()._require_state()
+        assert self._state is not None
         if self._state.interrupted:
             raise RuntimeError("a step was interrupted half-way; this state is not worth saving")
         slots: dict[str, list[Any]] = {name: [] for name in self._state.names}
@@ -95,6 +95,32 @@ class Persistent(Stepping):
             notes=[],
             skipped=self.skipped,
         )
+
+    def _require_state(self) -> None:
+        if self._pending is None:
+            super()._require_state()
+
+    def _load_into(
+        self,
+        params: Tree,
+        record: persistence.Record,
+        *,
+        strict: bool = True,
+        hyperparameters: bool = False,
+        numbers: Mapping[str, float] | None = None,
+    ) -> LoadReport:
+        """Restore a record for these parameters, and set numbers; all of it or nothing."""
+        with self._lock:
+            before = dict(vars(self))
+            try:
+                self.init(params)
+                report = self._load(record, strict=strict, hyperparameters=hyperparameters)
+                for name, value in (numbers or {}).items():
+                    setattr(self, name, value)
+            except Exception:
+                vars(self).update(before)
+                raise
+            return report
 
     def _load(self, record: persistence.Record, strict: bool, hyperparameters: bool) -> LoadReport:
         name = type(self).__name__

@@ -181,6 +181,10 @@ class Stepping(Counting):
         self._prepared = prepared
         return prepared
 
+    def _require_state(self) -> None:
+        if self._state is None:
+            raise ValueError(f"{self!r} has no state yet; call init(params) or take a step first")
+
     def _ready(self, leaves: Sequence[Array | None], structure: Structure) -> State:
         if self._state is not None and self._state.interrupted:
             raise RuntimeError(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ._averaging import Averaging
 from ._capturing import Capturing
-from ._functional import Functional
+from ._exchanging import Exchanging
 from ._keras3_config import translate
-from ._persistent import Persistent
 from ._surface import Surface
 from ._updates import Differentiating
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Optimizer"]
 
 
-class Optimizer(Persistent, Functional, Differentiating, Averaging, Capturing, Surface):
+class Optimizer(Exchanging, Differentiating, Capturing, Surface):
     """Base of every optimizer.
 
     A subclass declares its hyperparameters with `hyper`, names its `rule` and computes its

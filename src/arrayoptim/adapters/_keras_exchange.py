@@ -30,7 +30,11 @@ class _Held:
 
 
 def load_state(
-    optimizer: Optimizer, keras_optimizer: Any, params: Tree, hyperparameters: bool = True
+    optimizer: Optimizer,
+    keras_optimizer: Any,
+    params: Tree,
+    hyperparameters: bool = True,
+    strict: bool = True,
 ) -> LoadReport:
     """Take up the state of one of Keras 3's own optimizers.
 
@@ -45,6 +49,9 @@ def load_state(
     hyperparameters : bool
         Whether to take over Keras's hyperparameters, with ``preset="keras3"`` where that is another
         formula, so that the training goes on exactly.
+    strict : bool
+        Whether every difference between state and parameters is an error. Otherwise what fits is
+        loaded.
 
     Returns
     -------
@@ -73,14 +80,7 @@ def load_state(
                 f"{', '.join(paths)}"
             )
     record.paths = dict.fromkeys(record.slots, paths)
-    built = optimizer.built
-    try:
-        optimizer.init(params)
-        report = optimizer._load(record, strict=True, hyperparameters=hyperparameters)
-    except Exception:
-        if not built:
-            optimizer.reset()
-        raise
+    report = optimizer._load_into(params, record, strict=strict, hyperparameters=hyperparameters)
     _say(optimizer)
     return report
 

@@ -60,7 +60,7 @@ def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = Tr
     TypeError
         If no state of optax corresponds to the optimizer's class.
     ValueError
-        If the state does not fit. The optimizer's state has not changed then.
+        If the state does not fit. Nothing has changed then.
 
     Warns
     -----
@@ -84,14 +84,9 @@ def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = Tr
     own = [node for _, node in nodes_of(state) if is_own(node)]
     if len(own) > 1:
         raise ValueError(f"found {len(own)} states of this library; give one of them")
-    record = _own_record(own[0]) if own else _foreign_record(optimizer, state, strict)
-    hyper = dict(own[0]["hyper"]) if own else {}
-    settings = {k: float(v) for k, v in hyper.items() if _changed(optimizer, k, v)}
-    optimizer.init(params)
-    report = optimizer._load(record, strict=strict, hyperparameters=False)
-    for name, value in settings.items():
-        setattr(optimizer, name, value)
-    return report
+    if own:
+        return optimizer.load_state(own[0], params, strict)
+    return optimizer._load_into(params, _foreign_record(optimizer, state, strict), strict=strict)
 
 
 def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
@@ -231,7 +226,7 @@ def _foreign_record(optimizer: Optimizer, state: Any, strict: bool) -> Record:
             own_counts |= {int(getattr(node, name)) for name in COUNTS & set(node._fields)}
             for field, slot in pair.fields.items():
                 tree = getattr(node, field)
-                found = _moments(tree, factor_of(optimizer, pair), foreign=True)
+                found = _moments(tree, factor_of(optimizer, pair))
                 slots[slot] = slots.get(slot, {}) | found
         elif last_name(path) in COUNTS:
             other_counts.add(int(node))
@@ -270,46 +265,16 @@ def _foreign_record(optimizer: Optimizer, state: Any, strict: bool) -> Record:
     )
 
 
-def _own_record(state: Mapping[str, Any]) -> Record:
-    slots = {name: _moments(tree) for name, tree in state["slots"].items()}
-    return Record(
-        source="arrayoptim",
-        class_name=None,
-        config=None,
-        iterations=int(state["iterations"]),
-        scalars={name: float(x) for name, x in state["scalars"].items()},
-        slots={name: list(found.values()) for name, found in slots.items()},
-        paths={name: list(found) for name, found in slots.items()},
-        skipped=int(state["skipped"]),
-        origin="the state",
-    )
-
-
-def _moments(tree: Tree, factor: float = 1.0, foreign: bool = False) -> dict[str, Any]:
+def _moments(tree: Tree, factor: float) -> dict[str, Any]:
     """Give host arrays by path."""
     leaves, structure = flatten(tree, "moments")
     found = {}
     for path, x in zip(structure.paths, leaves, strict=True):
         if x is not None:
-            if foreign:
-                _refuse_complex(path, x)
+            _refuse_complex(path, x)
             host = backend_of(x).to_host(x)
             found[path] = host if factor == 1.0 else host * np.asarray(factor, host.dtype)
     return found
-
-
-def _changed(optimizer: Optimizer, key: str, value: Any) -> bool:
-    """Whether a number of a state is another than the optimizer's, to the state's precision."""
-    group, _, name = key.rpartition(".")
-    ours = optimizer._fixed().values[int(group or 0)].get(name)
-    if callable(ours) or np.asarray(ours, np.asarray(value).dtype) == np.asarray(value):
-        return False
-    if group:
-        raise ValueError(
-            f"group {group}: found {name}={float(value)!r} in the state and {ours!r} in the "
-            "optimizer; set it there first"
-        )
-    return True
 
 
 def _scalars(optimizer: Optimizer, count: int) -> dict[str, float]:

@@ -28,6 +28,7 @@ def load_state(
     state_dict: Mapping[str, Any],
     params: Tree,
     hyperparameters: bool = True,
+    strict: bool = True,
 ) -> LoadReport:
     """Take up the state of one of torch's own optimizers.
 
@@ -43,6 +44,9 @@ def load_state(
         the names that torch had for them.
     hyperparameters : bool
         Whether to take over the settings of the parameter groups, where these agree.
+    strict : bool
+        Whether every difference between state and parameters is an error. Otherwise what fits is
+        loaded.
 
     Returns
     -------
@@ -78,7 +82,6 @@ def load_state(
     pair = _pair_of(optimizer, "load_state")
     held, groups = in_order(params), _groups_of(state_dict)
     paths = _paths(groups, params, held)
-    built = optimizer.built
     preset = optimizer.preset
     record = Record("torch", None, {}, _steps(state_dict), {}, {}, {}, origin="the state of torch")
     if hyperparameters:
@@ -89,13 +92,7 @@ def load_state(
         for i in group["params"]:
             theirs = state_dict["state"].get(i) or {}
             _enter(record, pair, theirs, group, paths[i], held[paths[i]], optimizer)
-    try:
-        optimizer.init(params)
-        report = optimizer._load(record, strict=True, hyperparameters=hyperparameters)
-    except Exception:
-        if not built:
-            optimizer.reset()
-        raise
+    report = optimizer._load_into(params, record, strict=strict, hyperparameters=hyperparameters)
     spelling = class_of(type(optimizer)).spelling
     said = pair.said(spelling.keyed(optimizer._hyper) | {"preset": preset})
     if said:
