@@ -75,7 +75,7 @@ def check(session: nox.Session, name: str, *options: str) -> None:
     needed += group("gpu_source") if whole else []
     session.install("-e", ".[demo]", *group("coverage"), *needed)
     if whole:
-        session.run("pytest", *DOCTEST, *EXAMPLES[:2], env=variables)
+        session.run("pytest", *PARALLEL, *DOCTEST, *EXAMPLES[:2], env=variables)
     session.run("pytest", *PARALLEL, *options, *session.posargs, env=variables)
 
 

@@ -98,7 +98,13 @@ def replay(case: dict[str, Any], backend: TestBackend) -> None:
         opt = after_step(opt, case, step, params)
 
 
-@pytest.mark.parametrize("case_id", GOLDEN.cases)
+@pytest.mark.parametrize(
+    "case_id",
+    [
+        pytest.param(row["id"], id=f"{row['id']}-{row['class_name']}")
+        for row in GOLDEN.index["cases"]
+    ],
+)
 def test_case(case_id: str, backend: TestBackend, engine: str) -> None:
     """Parameters, weights and scalars agree at every recorded step."""
     with ao.engine(engine):
