@@ -57,6 +57,8 @@ class Assignment:
         Its rule and slots; None for None.
     parts : list of Part
         The parameters by their layouts.
+    totals : tuple of str
+        What their rules measure of all parameters together.
     """
 
     key: tuple[Any, ...]
@@ -64,6 +66,7 @@ class Assignment:
     excluded: list[bool]
     layouts: list[Layout | None]
     parts: list[Part]
+    totals: tuple[str, ...]
 
     def merged(self, tables: dict[int, Numbers]) -> Numbers:
         """Give one table for the parameters of several groups, with a list where they differ.

@@ -98,13 +98,10 @@ class Computing(Formula):
 
         Where the numbers depend on totals over all arrays, these are measured first.
         """
-        rules = {formula.rule for formula in self._fixed().formulas}
-        rules |= {part.layout.rule for part in assignment.parts}
-        names = {name for rule in rules for name in rule.totals}
         known = values, state, assignment, size, xp
-        nothing: Totals = dict.fromkeys(range(len(values)), dict.fromkeys(names, 0.0))
+        nothing = dict.fromkeys(range(len(values)), dict.fromkeys(assignment.totals, 0.0))
         found = self._numbered(*known, nothing)
-        if not names:
+        if not assignment.totals:
             return found
         measured = totals(found[0], measure, assignment.members, xp)
         return self._numbered(*known, {k: {**nothing[k], **measured.get(k, {})} for k in nothing})

@@ -216,7 +216,9 @@ class Formula(Options, ABC):
                     kinds.setdefault(COMPUTE[leaf.dtype], set()).add(members[i])
             each = tuple((kind, tuple(sorted(mine))) for kind, mine in sorted(kinds.items()))
             parts.append(Part(layout, tuple(places), each))
-        return Assignment(key, members, excluded, layouts, parts)
+        rules = {formula.rule: None for formula in formulas} | {o.rule: None for o in found}
+        totals = tuple(dict.fromkeys(name for rule in rules for name in rule.totals))
+        return Assignment(key, members, excluded, layouts, parts, totals)
 
     def _initial_scalars(self) -> dict[str, float]:
         """Give the scalar state of this optimizer, of those of its groups, and of schedules."""
