@@ -72,6 +72,47 @@ def test_bounds(bounds: Any) -> None:
     assert all(x[0] <= 0.25 and x[1] >= 0.75 for x in seen)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "start"),
+    [
+        (0.0, 1.0, 0.5),
+        (-1.0, 0.0, -0.5),
+        (1e9, 1e9 + 1.0, 1e9 + 0.5),
+        (-1e-9, 1e-9, 0.0),
+        (0.3, 0.3, 0.3),
+        (-np.inf, 1e9, 1e9),
+    ],
+)
+@pytest.mark.parametrize("slope", [-1.0, 1.0])
+def test_differences_stay_within_bounds(
+    low: float, high: float, start: float, slope: float
+) -> None:
+    """Where the function need not be defined outside, on both sides and between close ones."""
+
+    def line(x: Any) -> float:
+        assert np.all((low <= x) & (x <= high))
+        return float(slope * np.sum(x - low if low > -np.inf else x))
+
+    result = optimize.minimize(
+        line, [start] * 2, bounds=[(low, high)] * 2, method=ao.scipy.SGD(lr=0.05),
+        options={"maxiter": 100},
+    )  # fmt: skip
+    assert result.success == (low > -np.inf or slope < 0)
+    if result.success:
+        np.testing.assert_allclose(result.x, low if slope > 0 else high, atol=1e-5)
+    np.testing.assert_allclose(result.jac, 0.0 if low == high else slope, rtol=1e-6)
+
+
+def test_differences_are_those_of_scipy() -> None:
+    """Where no bound is near, to the last bit; large entries have steps in proportion."""
+    for x in ([0.3, -2.0], [1e9, 1.0], [-1e9, 0.0]):
+        found = optimize.minimize(
+            bowl, x, method=ao.scipy.SGD(), options={"maxiter": 0}, bounds=[(None, 2e9)] * 2
+        )
+        same([found.jac], [optimize.approx_fprime(np.array(x), bowl)])
+        assert found.nfev == 3
+
+
 def test_callbacks() -> None:
     """Both forms of scipy's, and StopIteration ends the search."""
     seen = []

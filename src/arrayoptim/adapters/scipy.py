@@ -14,7 +14,7 @@ from functools import update_wrapper
 from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning, approx_fprime
+from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
 from .._registry import lookup, names
 from ..optimizer import Optimizer
@@ -22,6 +22,9 @@ from ..optimizer import Optimizer
 __all__ = ["Method", "wrap"]
 
 Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+STEP = float(np.finfo(np.float64).eps) ** 0.5
+"""Of finite differences, as in `scipy.optimize.approx_fprime`."""
 
 MESSAGES = {
     0: "The largest entry of the gradient is at most gtol.",
@@ -42,10 +45,11 @@ class Method:
     Notes
     -----
     Options of ``minimize`` that it takes: ``jac`` (a function, or True; finite differences without
-    it), ``bounds`` (each step is followed by a projection), ``callback``, ``tol`` and ``options``
-    with ``gtol`` (1e-5), ``maxiter`` (10,000) and ``disp``. It stops when the largest entry of the
-    gradient, projected where bounds hold, is at most ``gtol``, and gives the best point that it has
-    seen. ``tol`` stands for ``gtol``. Constraints are refused.
+    it), ``bounds`` (each step is followed by a projection, and differences stay inside),
+    ``callback``, ``tol`` and ``options`` with ``gtol`` (1e-5), ``maxiter`` (10,000) and ``disp``.
+    It stops when the largest entry of the gradient, projected where bounds hold, is at most
+    ``gtol``, and gives the best point that it has seen. ``tol`` stands for ``gtol``. Constraints
+    are refused.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -82,7 +86,7 @@ class Method:
         if np.size(constraints):
             raise ValueError(f"{self!r} takes bounds but no constraints; found {constraints!r}")
         low, high = _box(bounds, np.size(x0))
-        search = _Search(fun, jac, args)
+        search = _Search(fun, jac, args, low, high)
         optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
         x = np.clip(np.array(x0, np.float64).ravel(), low, high)
         limit, told = gtol if tol is None else tol, _told(callback)
@@ -121,9 +125,15 @@ class _Search:
     """A function with its gradient, and how often they were asked for."""
 
     def __init__(
-        self, fun: Callable[..., Any], jac: Callable[..., Any] | None, args: tuple[Any, ...]
+        self,
+        fun: Callable[..., Any],
+        jac: Callable[..., Any] | None,
+        args: tuple[Any, ...],
+        low: Vector,
+        high: Vector,
     ) -> None:
         self._fun, self._jac, self._args = fun, jac, args
+        self._low, self._high = low, high
         self.nfev = self.njev = 0
 
     def _value(self, x: Vector) -> float:
@@ -137,10 +147,27 @@ class _Search:
             self.njev += 1
             gradient = np.asarray(self._jac(x.copy(), *self._args), np.float64).ravel()
         else:
-            gradient = np.asarray(approx_fprime(x, self._value), np.float64)
+            gradient = self._differences(x, value)
         if gradient.shape != x.shape:
             raise ValueError(f"jac gave an array of {gradient.shape}, wanted {x.shape}")
         return OptimizeResult(x=x.copy(), fun=value, jac=gradient)
+
+    def _differences(self, x: Vector, value: float) -> Vector:
+        """Give the gradient from differences, taken inwards where bounds are near."""
+        step = np.where(x + STEP == x, STEP * x, STEP)
+        ends = x + step
+        ends = np.where(self._inside(ends), ends, x - step)
+        far = np.where(self._high - x >= x - self._low, self._high, self._low)
+        ends = np.where(self._inside(ends), ends, far)
+        gradient = np.zeros_like(x)
+        for i in np.flatnonzero(self._low < self._high):
+            there = x.copy()
+            there[i] = ends[i]
+            gradient[i] = (self._value(there) - value) / (ends[i] - x[i])
+        return gradient
+
+    def _inside(self, x: Vector) -> Any:
+        return (self._low <= x) & (x <= self._high)
 
 
 def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
