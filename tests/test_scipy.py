@@ -139,6 +139,36 @@ def test_divergence_gives_the_best_point(capsys: pytest.CaptureFixture[str]) -> 
     assert "not finite" in capsys.readouterr().out
 
 
+def test_options_of_none_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are for scipy's own methods."""
+    monkeypatch.setattr("arrayoptim.adapters.scipy.MAXITER", 7)
+    method = ao.scipy.SGD(lr=1e-9)
+    for options in ({}, {"maxiter": None, "gtol": None}):
+        found = optimize.minimize(bowl, [2.0], jac=bowl_der, method=method, options=options)
+        assert (found.nit, found.status) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"maxiter": -1}, "maxiter: found -1, wanted a whole number of at least 0"),
+        ({"maxiter": 2.5}, "maxiter: found 2.5, wanted a whole number of at least 0"),
+        ({"maxiter": True}, "maxiter: found True, wanted a whole number of at least 0"),
+        ({"gtol": "a"}, "gtol: found 'a', wanted a finite number"),
+        ({"gtol": float("nan")}, "gtol: found nan, wanted a finite number"),
+        ({"tol": "a"}, "tol: found 'a', wanted a finite number"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    """They are refused before the function is called."""
+
+    def never(x: Any) -> float:
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=message):
+        optimize.minimize(never, [1.0], method=ao.scipy.Adam(), options=options)
+
+
 def test_bad_input() -> None:
     """What cannot be done is said."""
     method = ao.scipy.Adam()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
+from .._hyper import counter, finite
 from .._registry import lookup, names
 from ..optimizer import Optimizer
 
@@ -25,6 +26,8 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 STEP = float(np.finfo(np.float64).eps) ** 0.5
 """Of finite differences, as in `scipy.optimize.approx_fprime`."""
+
+GTOL, MAXITER = 1e-5, 10_000
 
 MESSAGES = {
     0: "The largest entry of the gradient is at most gtol.",
@@ -72,8 +75,8 @@ class Method:
         constraints: Any = (),
         callback: Callable[..., Any] | None = None,
         tol: float | None = None,
-        gtol: float = 1e-5,
-        maxiter: int = 10_000,
+        gtol: float | None = None,
+        maxiter: int | None = None,
         disp: bool = False,
         **unknown: Any,
     ) -> OptimizeResult:
@@ -85,12 +88,14 @@ class Method:
             )
         if np.size(constraints):
             raise ValueError(f"{self!r} takes bounds but no constraints; found {constraints!r}")
+        last = MAXITER if maxiter is None else counter(maxiter, "maxiter")
+        limit = GTOL if gtol is None else finite(gtol, "gtol")
+        limit = limit if tol is None else finite(tol, "tol")
         low, high = _box(bounds, np.size(x0))
         search = _Search(fun, jac, args, low, high)
         optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
         x = np.clip(np.array(x0, np.float64).ravel(), low, high)
-        limit, told = gtol if tol is None else tol, _told(callback)
-        status, nit, best = 1, 0, search.at(x)
+        status, nit, best, told = 1, 0, search.at(x), _told(callback)
         found = best
         while True:
             if not np.isfinite(found.fun) or not np.all(np.isfinite(found.jac)):
@@ -100,7 +105,7 @@ class Method:
             if np.max(np.abs(x - np.clip(x - found.jac, low, high)), initial=0.0) <= limit:
                 status, best = 0, found
                 break
-            if nit == maxiter:
+            if nit == last:
                 break
             x = np.clip(optimizer.apply(found.jac.copy(), x), low, high)
             nit, found = nit + 1, search.at(x)
