@@ -235,6 +235,17 @@ def test_explain_names_engines_and_reasons() -> None:
         assert {group.engine for group in ao.explain(params, "sgd").groups} == {"array"}
 
 
+def test_explain_counts_codes_and_complex_numbers() -> None:
+    """A code is one byte, the exponent of 256 of them two; both are read and written."""
+    params, n = [np.zeros(65536, np.float32)], 65536
+    codes = 2 * 2 * (n + 2 * n // 256)
+    (group,) = ao.explain(params, ao.Adam(state_dtype="int8")).groups
+    assert group.bytes == 3 * 4 * n + codes
+    for dtype in ("complex64", "complex128"):
+        (group,) = ao.explain([np.zeros(8, dtype)], ao.SGD(momentum=0.9)).groups
+        assert group.bytes == 5 * np.zeros(8, dtype).nbytes
+
+
 def test_interrupted_step_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """After Ctrl-C inside a step neither a step nor a file goes on from it."""
     params = [np.ones(2), np.ones((3, 2))[:, 0]]

@@ -8,6 +8,7 @@ from typing import Any
 
 from ._arrays import backend_of
 from ._typing import Tree
+from .engines import itemsize
 from .optimizer import Optimizer
 from .optimizers import get
 
@@ -16,7 +17,6 @@ _FUSED = {
     "gpu": "one kernel serves all of this kind",
     "offload": "one compiled loop serves all of this kind on the host, where their state is",
 }
-ITEMSIZE = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "complex64": 8}
 
 
 @dataclass(frozen=True)
@@ -131,5 +131,4 @@ def explain(params: Tree, optimizer: str | Optimizer = "adam") -> Explanation:
 
 
 def _bytes(x: Any) -> int:
-    dtype = backend_of(x).dtype(x)
-    return int(prod(x.shape)) * ITEMSIZE.get(dtype, 16)
+    return int(prod(x.shape)) * itemsize(backend_of(x).dtype(x))
