@@ -136,6 +136,25 @@ def test_the_pure_form(name: str) -> None:
     assert not opt.built
 
 
+@pytest.mark.parametrize("kinds", [("jax", "numpy"), ("numpy", "jax"), ("numpy", "numpy")])
+def test_numpy_arrays(kinds: tuple[str, str]) -> None:
+    """They may stand in for JAX arrays, as with optax, and their memory stays the caller's."""
+    made = {"jax": lambda x: x, "numpy": lambda x: jax.tree.map(np.array, x)}
+    of_grads, of_params = (made[kind] for kind in kinds)
+    for dtype in ("float32", "bfloat16"):
+        tx, start = ao.optax.Adam(lr=0.1, ema_momentum=0.5), tree(1, dtype)
+        wanted = [tx.init(start), *tx.update(tree(10, dtype), tx.init(start), start)]
+        params = of_params(start)
+        state = tx.init(params)
+        updates, after = tx.update(of_grads(tree(10, dtype)), state, params)
+        close([state, updates, after], wanted, rtol=0, atol=0)
+        assert all(isinstance(x, jax.Array) for x in jax.tree.leaves([state, updates, after]))
+    p = np.zeros(100_000, np.float32)
+    state = ao.optax.SGD(ema_momentum=0.5).init(p)
+    p += 1.0
+    assert not np.any(state["slots"]["average"])
+
+
 def test_a_small_step_is_exact() -> None:
     """A parameter that neither doubles nor halves is, to the last bit, that of the pure form."""
     opt, drawn = ao.Adam(lr=0.01), draw(1, [(100,)])[0]

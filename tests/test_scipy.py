@@ -72,6 +72,47 @@ def test_bounds(bounds: Any) -> None:
     assert all(x[0] <= 0.25 and x[1] >= 0.75 for x in seen)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "start"),
+    [
+        (0.0, 1.0, 0.5),
+        (-1.0, 0.0, -0.5),
+        (1e9, 1e9 + 1.0, 1e9 + 0.5),
+        (-1e-9, 1e-9, 0.0),
+        (0.3, 0.3, 0.3),
+        (-np.inf, 1e9, 1e9),
+    ],
+)
+@pytest.mark.parametrize("slope", [-1.0, 1.0])
+def test_differences_stay_within_bounds(
+    low: float, high: float, start: float, slope: float
+) -> None:
+    """Where the function need not be defined outside, on both sides and between close ones."""
+
+    def line(x: Any) -> float:
+        assert np.all((low <= x) & (x <= high))
+        return float(slope * np.sum(x - low if low > -np.inf else x))
+
+    result = optimize.minimize(
+        line, [start] * 2, bounds=[(low, high)] * 2, method=ao.scipy.SGD(lr=0.05),
+        options={"maxiter": 100},
+    )  # fmt: skip
+    assert result.success == (low > -np.inf or slope < 0)
+    if result.success:
+        np.testing.assert_allclose(result.x, low if slope > 0 else high, atol=1e-5)
+    np.testing.assert_allclose(result.jac, 0.0 if low == high else slope, rtol=1e-6)
+
+
+def test_differences_are_those_of_scipy() -> None:
+    """Where no bound is near, to the last bit; large entries have steps in proportion."""
+    for x in ([0.3, -2.0], [1e9, 1.0], [-1e9, 0.0]):
+        found = optimize.minimize(
+            bowl, x, method=ao.scipy.SGD(), options={"maxiter": 0}, bounds=[(None, 2e9)] * 2
+        )
+        same([found.jac], [optimize.approx_fprime(np.array(x), bowl)])
+        assert found.nfev == 3
+
+
 def test_callbacks() -> None:
     """Both forms of scipy's, and StopIteration ends the search."""
     seen = []
@@ -96,6 +137,36 @@ def test_divergence_gives_the_best_point(capsys: pytest.CaptureFixture[str]) -> 
         )
     assert (result.status, result.fun) == (2, bowl(np.array([2.0])))
     assert "not finite" in capsys.readouterr().out
+
+
+def test_options_of_none_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are for scipy's own methods."""
+    monkeypatch.setattr("arrayoptim.adapters.scipy.MAXITER", 7)
+    method = ao.scipy.SGD(lr=1e-9)
+    for options in ({}, {"maxiter": None, "gtol": None}):
+        found = optimize.minimize(bowl, [2.0], jac=bowl_der, method=method, options=options)
+        assert (found.nit, found.status) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"maxiter": -1}, "maxiter: found -1, wanted a whole number of at least 0"),
+        ({"maxiter": 2.5}, "maxiter: found 2.5, wanted a whole number of at least 0"),
+        ({"maxiter": True}, "maxiter: found True, wanted a whole number of at least 0"),
+        ({"gtol": "a"}, "gtol: found 'a', wanted a finite number"),
+        ({"gtol": float("nan")}, "gtol: found nan, wanted a finite number"),
+        ({"tol": "a"}, "tol: found 'a', wanted a finite number"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    """They are refused before the function is called."""
+
+    def never(x: Any) -> float:
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=message):
+        optimize.minimize(never, [1.0], method=ao.scipy.Adam(), options=options)
 
 
 def test_bad_input() -> None:

@@ -237,6 +237,43 @@ def test_explain_names_engines_and_reasons() -> None:
         assert {group.engine for group in ao.explain(params, "sgd").groups} == {"array"}
 
 
+def test_explain_counts_codes_and_complex_numbers() -> None:
+    """A code is one byte, the exponent of 256 of them two; both are read and written."""
+    params, n = [np.zeros(65536, np.float32)], 65536
+    codes = 2 * 2 * (n + 2 * n // 256)
+    (group,) = ao.explain(params, ao.Adam(state_dtype="int8")).groups
+    assert group.bytes == 3 * 4 * n + codes
+    for dtype in ("complex64", "complex128"):
+        (group,) = ao.explain([np.zeros(8, dtype)], ao.SGD(momentum=0.9)).groups
+        assert group.bytes == 5 * np.zeros(8, dtype).nbytes
+
+
+def test_explain_leaves_an_optimizer_without_state() -> None:
+    """It may step other parameters afterwards, and what it has loaded is still to come."""
+    optimizer, first = ao.Adam(lr=lambda it: 0.1), [np.zeros(4)]
+    assert str(ao.explain(first, optimizer)).startswith(repr(optimizer))
+    assert not optimizer.built
+    optimizer.apply({"w": np.ones(2)}, {"w": np.zeros(2)})
+    other = ao.Adam()
+    other.set_weights(optimizer.get_weights())
+    ao.explain({"w": np.zeros(2)}, other)
+    other.init({"w": np.zeros(2)})
+    assert other.iterations == 1
+    with pytest.raises(ValueError, match="are not the ones"):
+        ao.explain(first, optimizer)
+
+
+def test_explain_looks_inside_wrappers() -> None:
+    """What is said is said of the optimizer inside."""
+    params = [np.zeros((50, 4), np.float32)]
+    wrapper = ao.Lookahead(ao.GradientAccumulation("adam"))
+    assert ao.explain(params, wrapper) == ao.explain(params, "adam")
+    assert not wrapper.built
+    for _ in range(4):
+        wrapper.apply([p.copy() for p in params], params)
+    assert ao.explain(params, wrapper).groups[0].bandwidth > 0
+
+
 def test_interrupted_step_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """After Ctrl-C inside a step neither a step nor a file goes on from it."""
     params = [np.ones(2), np.ones((3, 2))[:, 0]]

@@ -57,6 +57,14 @@ def test_updates(cls: Any, kwargs: Any, backend: TestBackend) -> None:
     checks.updates_are_a_step(lambda: ao.TorchOptimizer(cls, **kwargs), backend)
 
 
+def test_explain_has_nothing_to_say() -> None:
+    """Such an optimizer has no engines, nor has a wrapper around it."""
+    for optimizer in (torch.optim.Adam, ao.TorchOptimizer(torch.optim.Adam), None):
+        given: Any = optimizer or ao.Lookahead(ao.TorchOptimizer(torch.optim.Adam))
+        with pytest.raises(TypeError, match=r"found TorchOptimizer.*wanted an arrayoptim"):
+            ao.explain([np.zeros(2)], given)
+
+
 def test_refuses(backend: TestBackend, tmp_path: Path) -> None:
     checks.refuses(lambda: ao.TorchOptimizer(torch.optim.Adam), backend, tmp_path)
 

@@ -21,6 +21,7 @@ from ._fields import Field, number
 from ._hyper import Hyper
 from ._registry import CONSTRAINTS, Class, revive
 from ._typing import Array, Namespace
+from .gradients import unit_of_squares
 
 __all__ = [
     "Box",
@@ -219,10 +220,11 @@ class MinMaxNorm(Constraint):
 
     def applied(self, p: Array, xp: Namespace) -> Array:
         """Give the parameter, scaled."""
-        norms, one = _norms(p, self.axis, xp)
+        q, norms, divisors = _norms(p, self.axis, xp)
+        one = xp.ones_like(norms)
         wanted = xp.minimum(xp.maximum(norms, self.min_value * one), self.max_value * one)
         wanted = self.rate * wanted + (1.0 - self.rate) * norms
-        return p * (wanted / (EPSILON + norms))
+        return q * (wanted / divisors)
 
 
 @register
@@ -242,8 +244,8 @@ class MaxNorm(Constraint):
 
     def applied(self, p: Array, xp: Namespace) -> Array:
         """Give the parameter, scaled where it is too large."""
-        norms, one = _norms(p, self.axis, xp)
-        return p * (xp.minimum(norms, self.max_value * one) / (EPSILON + norms))
+        q, norms, divisors = _norms(p, self.axis, xp)
+        return q * (xp.minimum(norms, self.max_value * xp.ones_like(norms)) / divisors)
 
 
 @register
@@ -260,13 +262,22 @@ class UnitNorm(Constraint):
 
     def applied(self, p: Array, xp: Namespace) -> Array:
         """Give the parameter over its norms."""
-        norms, _ = _norms(p, self.axis, xp)
-        return p / (EPSILON + norms)
+        q, _, divisors = _norms(p, self.axis, xp)
+        return q / divisors
 
 
-def _norms(p: Array, axis: int | tuple[int, ...], xp: Namespace) -> tuple[Array, Array]:
-    norms = xp.sqrt(xp.sum(xp.square(p), axis=axis, keepdims=True))
-    return norms, xp.ones_like(norms)
+def _norms(p: Array, axis: int | tuple[int, ...], xp: Namespace) -> tuple[Array, Array, Array]:
+    """Give the parameter, its norms, and what it is divided by to have norms of one.
+
+    Where squares would overflow, parameter and divisors are given in a larger unit.
+    """
+    unit = unit_of_squares(p, xp, axis=axis, keepdims=True)
+    q = p / unit
+    sizes = xp.sqrt(xp.sum(xp.square(q), axis=axis, keepdims=True))
+    # A finite parameter has a finite norm, if need be the largest number there is.
+    top = xp.finfo(p.dtype).max * xp.ones_like(sizes)
+    norms = xp.where(xp.isfinite(sizes), xp.minimum(sizes * unit, top), sizes)
+    return q, norms, EPSILON / unit + sizes
 
 
 max_norm, min_max_norm, unit_norm = MaxNorm, MinMaxNorm, UnitNorm

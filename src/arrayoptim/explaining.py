@@ -8,15 +8,16 @@ from typing import Any
 
 from ._arrays import backend_of
 from ._typing import Tree
+from .engines import itemsize
 from .optimizer import Optimizer
 from .optimizers import get
+from .wrappers import Wrapper
 
 _FUSED = {
     "cpu": "one compiled loop serves all of this kind",
     "gpu": "one kernel serves all of this kind",
     "offload": "one compiled loop serves all of this kind on the host, where their state is",
 }
-ITEMSIZE = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "complex64": 8}
 
 
 @dataclass(frozen=True)
@@ -80,21 +81,31 @@ class Explanation:
     __repr__ = __str__
 
 
-def explain(params: Tree, optimizer: str | Optimizer = "adam") -> Explanation:
+def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Explanation:
     """Say for each group of parameters which engine steps it and why, and what a step moves.
 
     Parameters
     ----------
     params : tree of arrays
         The parameters; they stay as they are.
-    optimizer : str or Optimizer
+    optimizer : str, Optimizer or Wrapper
         The optimizer, or its name. One that has stepped these parameters also tells the bandwidth
-        that its last step reached.
+        that its last step reached. One without state stays so: a copy of it is looked at, which
+        takes the memory of the state for that long. Of a wrapper the optimizer inside is looked
+        at, and what the wrapper itself keeps is not counted.
 
     Returns
     -------
     Explanation
         The groups; printing it gives a table.
+
+    Raises
+    ------
+    TypeError
+        If the optimizer is another library's, which has no such engines, or a parameter is no
+        array.
+    ValueError
+        If the name is unknown, or the optimizer has the state of other parameters.
 
     Examples
     --------
@@ -105,8 +116,8 @@ def explain(params: Tree, optimizer: str | Optimizer = "adam") -> Explanation:
       cpu: 1 numpy arrays of float32, 1,000 elements, 0.020 MB a step
         one compiled loop serves all of this kind
     """
-    optimizer = get(optimizer)
-    leaves, prepared = optimizer._explained(params)
+    stepping = _stepping(optimizer)
+    leaves, prepared = stepping._explained(params)
     found: dict[tuple[str, str, str, str], list[tuple[int, int]]] = {}
     for p, slots, engine, reason in leaves:
         library, dtype = backend_of(p), backend_of(p).dtype(p)
@@ -127,9 +138,21 @@ def explain(params: Tree, optimizer: str | Optimizer = "adam") -> Explanation:
         )
         for key, rows in found.items()
     ]
-    return Explanation(repr(optimizer), tuple(sorted(groups, key=lambda group: -group.bytes)))
+    return Explanation(repr(stepping), tuple(sorted(groups, key=lambda group: -group.bytes)))
+
+
+def _stepping(optimizer: Any) -> Optimizer:
+    """Give the optimizer inside of wrappers, or a copy where it has no state yet."""
+    found: Any = get(optimizer)
+    while isinstance(found, Wrapper):
+        found = found.inner
+    if not isinstance(found, Optimizer):
+        raise TypeError(
+            f"explain: found {found!r}, wanted an arrayoptim optimizer, a wrapper around one, or "
+            "its name; optimizers of other libraries do their own arithmetic"
+        )
+    return found if found.built else type(found).from_config(found.get_config())
 
 
 def _bytes(x: Any) -> int:
-    dtype = backend_of(x).dtype(x)
-    return int(prod(x.shape)) * ITEMSIZE.get(dtype, 16)
+    return int(prod(x.shape)) * itemsize(backend_of(x).dtype(x))

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from .._functional import with_arrays
@@ -109,6 +110,7 @@ def _transformation(
         return {**state, "hyper": old | {k: live[k].astype(old[k].dtype) for k in live if k in old}}
 
     def init(params: Tree) -> dict[str, Any]:
+        params = _of_jax(params)
         state = optimizer.init_state(params) if _has_arrays(params) else _blank(optimizer, params)
         return given(_begun(optimizer, state, live) if live else state)
 
@@ -120,12 +122,23 @@ def _transformation(
                 f"arrayoptim.optax: {type(optimizer).__name__} steps from the parameters; call "
                 "update(grads, state, params)"
             )
+        updates, params = _of_jax(updates), _of_jax(params)
         if not _has_arrays(params):
             return updates, {**state, "iterations": state["iterations"] + 1}
         new, state = optimizer.stateless_apply(given(state), updates, params)
         return jax.tree.map(jnp.subtract, new, params), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _of_jax(tree: Tree) -> Tree:
+    """Give a tree with JAX arrays in place of those of NumPy, which optax takes too."""
+
+    def taken(x: Any) -> Any:
+        # A copy first: JAX may read the memory that it is given later on, or keep it.
+        return jnp.asarray(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x
+
+    return jax.tree.map(taken, tree)
 
 
 def _has_arrays(params: Tree) -> bool:

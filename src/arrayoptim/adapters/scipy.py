@@ -14,14 +14,20 @@ from functools import update_wrapper
 from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning, approx_fprime
+from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
+from .._hyper import counter, finite
 from .._registry import lookup, names
 from ..optimizer import Optimizer
 
 __all__ = ["Method", "wrap"]
 
 Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+STEP = float(np.finfo(np.float64).eps) ** 0.5
+"""Of finite differences, as in `scipy.optimize.approx_fprime`."""
+
+GTOL, MAXITER = 1e-5, 10_000
 
 MESSAGES = {
     0: "The largest entry of the gradient is at most gtol.",
@@ -42,10 +48,11 @@ class Method:
     Notes
     -----
     Options of ``minimize`` that it takes: ``jac`` (a function, or True; finite differences without
-    it), ``bounds`` (each step is followed by a projection), ``callback``, ``tol`` and ``options``
-    with ``gtol`` (1e-5), ``maxiter`` (10,000) and ``disp``. It stops when the largest entry of the
-    gradient, projected where bounds hold, is at most ``gtol``, and gives the best point that it has
-    seen. ``tol`` stands for ``gtol``. Constraints are refused.
+    it), ``bounds`` (each step is followed by a projection, and differences stay inside),
+    ``callback``, ``tol`` and ``options`` with ``gtol`` (1e-5), ``maxiter`` (10,000) and ``disp``.
+    It stops when the largest entry of the gradient, projected where bounds hold, is at most
+    ``gtol``, and gives the best point that it has seen. ``tol`` stands for ``gtol``. Constraints
+    are refused.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -68,8 +75,8 @@ class Method:
         constraints: Any = (),
         callback: Callable[..., Any] | None = None,
         tol: float | None = None,
-        gtol: float = 1e-5,
-        maxiter: int = 10_000,
+        gtol: float | None = None,
+        maxiter: int | None = None,
         disp: bool = False,
         **unknown: Any,
     ) -> OptimizeResult:
@@ -81,12 +88,14 @@ class Method:
             )
         if np.size(constraints):
             raise ValueError(f"{self!r} takes bounds but no constraints; found {constraints!r}")
+        last = MAXITER if maxiter is None else counter(maxiter, "maxiter")
+        limit = GTOL if gtol is None else finite(gtol, "gtol")
+        limit = limit if tol is None else finite(tol, "tol")
         low, high = _box(bounds, np.size(x0))
-        search = _Search(fun, jac, args)
+        search = _Search(fun, jac, args, low, high)
         optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
         x = np.clip(np.array(x0, np.float64).ravel(), low, high)
-        limit, told = gtol if tol is None else tol, _told(callback)
-        status, nit, best = 1, 0, search.at(x)
+        status, nit, best, told = 1, 0, search.at(x), _told(callback)
         found = best
         while True:
             if not np.isfinite(found.fun) or not np.all(np.isfinite(found.jac)):
@@ -96,7 +105,7 @@ class Method:
             if np.max(np.abs(x - np.clip(x - found.jac, low, high)), initial=0.0) <= limit:
                 status, best = 0, found
                 break
-            if nit == maxiter:
+            if nit == last:
                 break
             x = np.clip(optimizer.apply(found.jac.copy(), x), low, high)
             nit, found = nit + 1, search.at(x)
@@ -121,9 +130,15 @@ class _Search:
     """A function with its gradient, and how often they were asked for."""
 
     def __init__(
-        self, fun: Callable[..., Any], jac: Callable[..., Any] | None, args: tuple[Any, ...]
+        self,
+        fun: Callable[..., Any],
+        jac: Callable[..., Any] | None,
+        args: tuple[Any, ...],
+        low: Vector,
+        high: Vector,
     ) -> None:
         self._fun, self._jac, self._args = fun, jac, args
+        self._low, self._high = low, high
         self.nfev = self.njev = 0
 
     def _value(self, x: Vector) -> float:
@@ -137,10 +152,27 @@ class _Search:
             self.njev += 1
             gradient = np.asarray(self._jac(x.copy(), *self._args), np.float64).ravel()
         else:
-            gradient = np.asarray(approx_fprime(x, self._value), np.float64)
+            gradient = self._differences(x, value)
         if gradient.shape != x.shape:
             raise ValueError(f"jac gave an array of {gradient.shape}, wanted {x.shape}")
         return OptimizeResult(x=x.copy(), fun=value, jac=gradient)
+
+    def _differences(self, x: Vector, value: float) -> Vector:
+        """Give the gradient from differences, taken inwards where bounds are near."""
+        step = np.where(x + STEP == x, STEP * x, STEP)
+        ends = x + step
+        ends = np.where(self._inside(ends), ends, x - step)
+        far = np.where(self._high - x >= x - self._low, self._high, self._low)
+        ends = np.where(self._inside(ends), ends, far)
+        gradient = np.zeros_like(x)
+        for i in np.flatnonzero(self._low < self._high):
+            there = x.copy()
+            there[i] = ends[i]
+            gradient[i] = (self._value(there) - value) / (ends[i] - x[i])
+        return gradient
+
+    def _inside(self, x: Vector) -> Any:
+        return (self._low <= x) & (x <= self._high)
 
 
 def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:

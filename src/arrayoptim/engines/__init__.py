@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._cpu_addresses import itemsize
 from ._offload_host import back, hosted
 from ._units import limited
 from .array import Step, measure, sweep
@@ -15,6 +16,7 @@ __all__ = [
     "captures",
     "engine",
     "hosted",
+    "itemsize",
     "limited",
     "measure",
     "refuse_capturing",

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._arrays import backend_of
 from .._typing import Array
+from ._cpu_addresses import itemsize
 
 __all__ = ["back", "hosted"]
 
@@ -27,7 +28,6 @@ def hosted(array: Array) -> Array:
         it is.
     """
     # What knows of GPUs is imported only where there may be one.
-    from ._cpu_addresses import itemsize
     from ._gpu_arrays import dense, library_of
 
     library = library_of(array)

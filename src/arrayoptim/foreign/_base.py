@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from .. import _checks as checks
 from .._arrays import backend_of
@@ -18,9 +18,6 @@ from .._typing import Array, Tree
 from .._updates import StateTarget, Updating, is_loss
 from ._exchange import scaled
 from ._kept import Kept
-
-if TYPE_CHECKING:
-    pass
 
 
 class Foreign(Kept, Updating, Surface):

@@ -14,6 +14,7 @@ from .._arrays import backend_of
 from .._hyper import hyper
 from .._rule import Rule, Shape, Side
 from .._typing import Array, Namespace, Scalar
+from ..gradients import unit_of_squares
 from ..optimizer import Optimizer
 
 __all__ = [
@@ -131,7 +132,8 @@ def transposed(x: Array, xp: Namespace) -> Array:
 
 def root_mean_square(x: Array, xp: Namespace) -> Array:
     """Give the root mean square of each matrix, with two axes of one entry."""
-    return xp.sqrt(xp.mean(x * x, axis=(-2, -1), keepdims=True))
+    unit = unit_of_squares(x, xp, axis=(-2, -1), keepdims=True)
+    return unit * xp.sqrt(xp.mean(xp.square(x / unit), axis=(-2, -1), keepdims=True))
 
 
 def orthogonalized(
@@ -160,7 +162,9 @@ def orthogonalized(
     a, b, c = factors
     tall = x.shape[-2] > x.shape[-1]
     x = transposed(x, xp) if tall else x
-    x = x / (xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True)) + eps)
+    unit = unit_of_squares(x, xp, axis=(-2, -1), keepdims=True)
+    x = x / unit
+    x = x / (xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True)) + eps / unit)
     for _ in range(steps):
         s = xp.matmul(x, transposed(x, xp))
         x = a * x + xp.matmul(b * s + c * xp.matmul(s, s), x)
