@@ -79,7 +79,7 @@ def test_serialize(name: str) -> None:
     assert ao.get(opt) is opt
 
 
-@pytest.mark.parametrize("bad", ["adamm", None, 3, b"adam", ao.Adam, {}, {"class_name": "Adam"}])
+@pytest.mark.parametrize("bad", ["adamm", None, 3, b"adam", dict, {}, {"class_name": "Adam"}])
 def test_what_names_no_optimizer(bad: Any) -> None:
     """A ValueError that says what was found."""
     with pytest.raises(ValueError, match=r"found|unknown"):
@@ -91,6 +91,23 @@ def test_the_nearest_name() -> None:
     for name in NAMES:
         with pytest.raises(ValueError, match=f"'{name}'"):
             ao.get(name[0] + name)
+    for word, name in {"adma": "Adam", "adamx": "Adamax", "sdg": "SGD", "lino": "Lion"}.items():
+        with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+            ao.get(word)
+
+
+def test_classes(name: str) -> None:
+    """They are made with their defaults, registered or not."""
+
+    class Mine(cls_of(name)):  # type: ignore[misc]
+        pass
+
+    for cls in (cls_of(name), Mine):
+        made = ao.get(cls)
+        assert type(made) is cls
+        assert made.get_config() == ao.get(name).get_config()
+    with pytest.raises(TypeError, match=r"SAM\.inner must be an optimizer"):
+        ao.get(ao.SAM)
 
 
 def test_unknown_key_in_a_config(name: str) -> None:

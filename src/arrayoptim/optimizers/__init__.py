@@ -88,11 +88,11 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
 
     Parameters
     ----------
-    identifier : str, dict, Optimizer or native optimizer
-        The name of a registered class in any case, which is made with its defaults; what
-        `serialize` gave; an optimizer or wrapper, which is returned itself; or an optimizer of
-        TensorFlow, Keras or optax or a class of torch's, which is put into `TFOptimizer`,
-        `OptaxOptimizer` or `TorchOptimizer`.
+    identifier : str, dict, class, Optimizer or native optimizer
+        The name of a registered class in any case, or an optimizer class, which is made with its
+        defaults; what `serialize` gave; an optimizer or wrapper, which is returned itself; or an
+        optimizer of TensorFlow, Keras or optax or a class of torch's, which is put into
+        `TFOptimizer`, `OptaxOptimizer` or `TorchOptimizer`.
     custom_objects : dict of str to class, optional
         Further classes by name, which come before the registered ones.
 
@@ -111,6 +111,8 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
     """
     if isinstance(identifier, Optimizer | Wrapper | Foreign):
         return cast(Optimizer, identifier)
+    if isinstance(identifier, type) and issubclass(identifier, Optimizer | Wrapper | Foreign):
+        return cast(Optimizer, identifier.from_config({}))
     if isinstance(identifier, Mapping):
         return deserialize(identifier, custom_objects)
     if isinstance(identifier, str):
@@ -119,8 +121,8 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
     if native is not None:
         return cast(Optimizer, native)
     raise ValueError(
-        f"found {identifier!r}, wanted an optimizer's name, its configuration, an instance, or an "
-        "optimizer of TensorFlow, Keras, optax or torch (its class)"
+        f"found {identifier!r}, wanted an optimizer's name, its configuration, its class, an "
+        "instance, or an optimizer of TensorFlow, Keras, optax or torch (its class)"
     )
 
 
