@@ -219,9 +219,15 @@ def test_a_function_in_a_saved_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fit(loaded, 1), fit(made, 1))
 
 
-def test_state_read_without_keras(tmp_path: Path) -> None:
-    made = model(make("Adam", lr=RATE))
+@pytest.mark.parametrize("name", ["Adam", "Nadam"])
+def test_state_read_without_keras(name: str, tmp_path: Path) -> None:
+    made = model(make(name, lr=RATE, clipnorm=1.0))
     fit(made, 1)
     made.save(tmp_path / "model.keras")
     loaded = ao.load(tmp_path / "model.keras")
-    assert isinstance(loaded, ao.Adam) and loaded.lr == RATE and loaded.iterations == 4
+    assert type(loaded) is type(ao.get(name)) and loaded.lr == RATE and loaded.iterations == 4
+    assert loaded.preset is None and loaded.clipnorm == 1.0
+    params, optimizer = host(made.trainable_variables), made.optimizer
+    grads = [np.cos(p) for p in params]
+    optimizer.apply([keras.ops.convert_to_tensor(g) for g in grads], made.trainable_variables)
+    close(loaded.apply(grads, params), host(made.trainable_variables), 1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from .._keras3_config import identified
 from .._registry import described, lookup
 from ..foreign import Foreign, wrapped
 from ..optimizer import Optimizer
@@ -142,12 +143,13 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
 def deserialize(
     config: Mapping[str, Any], custom_objects: CustomObjects | None = None
 ) -> Optimizer:
-    """Make an optimizer from what `serialize`, Keras 2 or Keras 3 gave, which stays as it is.
+    """Make an optimizer from what `serialize` or that of Keras 2 or 3 gave, which stays as it is.
 
     Parameters
     ----------
     config : dict
-        ``{"class_name": ..., "config": {...}}``; other keys are ignored.
+        ``{"class_name": ..., "config": {...}}``; of other keys only Keras 3's
+        ``registered_name`` counts, which tells the optimizers of `arrayoptim.keras`.
     custom_objects : dict of str to class, optional
         Further classes by name, which come before the registered ones.
 
@@ -160,11 +162,11 @@ def deserialize(
     """
     if not {"class_name", "config"} <= set(config):
         raise ValueError(f'found {config!r}, wanted a dict with "class_name" and "config"')
-    name = config["class_name"]
+    name, settings = identified(config)
     if not isinstance(name, str):
         raise ValueError(f'"class_name": found {name!r}, wanted a str')
     custom = custom_objects or {}
-    made = (custom[name] if name in custom else lookup(name)).from_config(config["config"])
+    made = (custom[name] if name in custom else lookup(name)).from_config(settings)
     if not isinstance(made, Optimizer | Wrapper | Foreign):
         raise ValueError(f"{name!r} makes a {type(made).__qualname__}, wanted an optimizer")
     return cast(Optimizer, made)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
+from .._keras3_config import identified
 from ._layout import Layout, Shapes, Slots, choose
 from ._record import Record
 from ._stored import Stored, counter, number
@@ -125,7 +126,7 @@ def _unwrapped(
             "model, with its configuration, instead"
         )
     notes.append("the loss scale is left out")
-    return inner.get("class_name"), inner.get("config"), arrays[4:]
+    return *identified(inner), arrays[4:]
 
 
 def _has_rate(rest: list[Stored], config: Mapping[str, Any] | None, named: bool) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .._keras3_config import identified
 from . import _keras2, _keras3, _natural_bm, _own
 from ._hdf5 import get_names, get_text
 from ._layout import Shapes
@@ -201,7 +202,7 @@ def _weights_group(group: Any, parent: Any) -> Record:
         )
     text = get_text(parent.id, "training_config")
     described = (json.loads(text) if text else {}).get("optimizer_config") or {}
-    class_name, config = described.get("class_name"), described.get("config")
+    class_name, config = identified(described)
     arrays = [Stored(group, name) for name in names]
     if _keras2.last_part(names[0]) != "iteration":
         return _keras2.interpret(arrays, class_name, config)
@@ -220,7 +221,7 @@ def _keras_3(root: Any, optimizer: Any) -> Record:
         raise ValueError(f"{group.name}: found {sorted(found)}, wanted the numbers from 0 up")
     arrays = [Stored(group, name) for name in names]
     if isinstance(optimizer, Mapping):
-        return _keras3.interpret(arrays, optimizer.get("class_name"), optimizer.get("config"))
+        return _keras3.interpret(arrays, *identified(optimizer))
     class_name = _keras3.class_of(optimizer or get_text(group.id, "name"))
     config: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
     return _keras3.interpret(arrays, class_name, config, within=_model_shapes(root))
