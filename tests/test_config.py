@@ -60,6 +60,21 @@ def test_keras_3_configs_are_read(entry: dict[str, Any]) -> None:
         assert getattr(opt, key) == config[key]
 
 
+def test_later_keras_2_configs_are_read() -> None:
+    """Epsilon by default, and what says nothing about numbers."""
+    old = {"learning_rate": 0.25, "epsilon": None, "is_legacy_optimizer": True}
+    found = ao.Adagrad.from_config(old)
+    assert (found.lr, found.epsilon, found.preset) == (0.25, 1e-7, None)
+    # What tf.keras 2.15 writes.
+    new = {"name": "RMSprop", "weight_decay": None, "clipnorm": 0.5, "global_clipnorm": None}
+    new |= {"clipvalue": None, "use_ema": False, "ema_momentum": 0.99, "jit_compile": True}
+    new |= {"ema_overwrite_frequency": 100, "is_legacy_optimizer": False, "learning_rate": 0.25}
+    new |= {"rho": 0.5, "momentum": 0.0, "epsilon": 1e-7, "centered": False}
+    opt = ao.deserialize({"class_name": "RMSprop", "config": new})
+    assert (opt.lr, opt.rho, opt.clipnorm_per_tensor, opt.clipnorm) == (0.25, 0.5, 0.5, None)
+    assert (opt.preset, opt.epsilon, opt.ema_momentum) == ("keras3", 1e-7, None)
+
+
 @pytest.mark.parametrize("change", [str, str.lower, str.upper, str.swapcase])
 def test_names_in_any_case(name: str, change: Any) -> None:
     """As Keras has it."""

@@ -30,6 +30,12 @@ _RENAMED = {
 # Whose formula is another one. Configurations of Keras 3 name no decay, and ours do.
 _PRESET = frozenset({"adagrad", "lamb", "nadam", "rmsprop"})
 
+# Of tf.keras from 2.11; they change no number. Its older optimizers name no option of Keras 3.
+_SILENT = frozenset({"jit_compile", "is_legacy_optimizer"})
+
+_EPSILON = 1e-7
+"""What Keras takes for ``epsilon=None``."""
+
 
 def identified(found: Mapping[str, Any]) -> tuple[Any, Any]:
     """Give the class name and the configuration of what Keras serialized, ours without package.
@@ -61,7 +67,9 @@ def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], 
     lost : list of str
         What Keras 3 was asked for and this library cannot honour.
     """
-    config = dict(config)
+    config = {name: value for name, value in config.items() if name not in _SILENT}
+    if config.get("epsilon", _EPSILON) is None:
+        config["epsilon"] = _EPSILON
     options = bool(_OPTIONS & set(config))
     keras3 = "global_clipnorm" in config or (options and not set(MARK) <= set(config))
     averages = config.pop("use_ema", not keras3)

@@ -81,6 +81,8 @@ def test_configurations_of_keras_are_read() -> None:
     assert ao.keras.Adam.from_config(config).loss_scale_factor == 8.0
     config = keras.optimizers.RMSprop(epsilon=1e-3).get_config()
     assert ao.keras.RMSprop.from_config(config).preset == "keras3"
+    found = ao.keras.Adam.from_config({"lr": RATE, "epsilon": None, "jit_compile": True})
+    assert found.epsilon == 1e-7 and found.lr == RATE
 
 
 def test_configurations_of_ours_are_no_keras_3(name: str) -> None:
