@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+import arrayoptim as ao
 from arrayoptim.persistence import read, read_group
 from persistence_records import bits
 
@@ -204,6 +205,19 @@ def test_keras_3_lion(tmp_path: Path) -> None:
     ):
         assert (found.class_name, found.iterations, list(found.slots)) == ("Lion", 7, ["momentum"])
         assert list(map(bits, found.slots["momentum"])) == list(map(bits, numbers(P)))
+
+
+@pytest.mark.parametrize("suffix", ["keras", "weights.h5"])
+def test_load_invents_no_hyperparameters(suffix: str, tmp_path: Path) -> None:
+    """What does not say them goes into an optimizer that was constructed with them."""
+    path = weights_file(tmp_path / f"m.{suffix}", [I, M, *numbers(P)], "rm_sprop")
+    with pytest.raises(ValueError, match=r"with which hyperparameters its RMSprop.*load_weights"):
+        ao.load(path)
+    optimizer = ao.RMSprop(rho=0.5)
+    optimizer.init([np.zeros(shape, np.float32) for shape in P])
+    report = optimizer.load_weights(path)
+    assert "no hyperparameters but the learning rate" in " ".join(report.notes)
+    assert (optimizer.rho, optimizer.lr, optimizer.iterations) == (0.5, 0.25, 7)
 
 
 def test_keras_3_names_in_parts(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def interpret(
     if named and source == "keras 3":
         _check_names(slots)
     notes += _lost(class_name, config, slots)
-    return Record(source, class_name, kept, iterations, scalars, slots, None, notes)
+    record = Record(source, class_name, kept, iterations, scalars, slots, None, notes)
+    record.partial = not config
+    return record
 
 
 def _lost(class_name: str, config: Mapping[str, Any] | None, slots: Slots) -> list[str]:
