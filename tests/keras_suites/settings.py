@@ -126,6 +126,27 @@ def test_constraints_survive() -> None:
     assert again.constraint == optimizer.constraint and again.get_config() == optimizer.get_config()
 
 
+def test_misspelt_attributes_are_refused() -> None:
+    class Mine(ao.keras.SGD):
+        momentums: Any = None
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.momentums, self.tag, self._lrr, self.rates = 1, "a", 2, [0.5]
+
+    optimizer = make("SGD", lr=RATE)
+    names = {"momentm": "momentum", "lrr": "lr", "Lr": "lr", "learnin_rate": "learning_rate"}
+    names |= {"clip_norm": "clipnorm", "use_emma": "use_ema"}
+    for wrong, right in names.items():
+        with pytest.raises(AttributeError, match=f"{wrong}' to set, did you mean '{right}'"):
+            setattr(optimizer, wrong, 0.5)
+        assert not hasattr(optimizer, wrong)
+    mine = Mine(lr=RATE)
+    assert (mine.momentums, mine.tag, float(mine.lr)) == (1, "a", RATE)
+    optimizer.lr, optimizer.momentum, optimizer.use_ema = 0.5, 0.25, True
+    assert (float(optimizer.lr), optimizer.momentum, optimizer.use_ema) == (0.5, 0.25, True)
+
+
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"lr": -1.0}, ValueError, r"SGD.lr must be a number in \[0, inf\)"),
     ({"lr": "fast"}, TypeError, "SGD.lr must be a number"),
