@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,12 @@ def test_keras_2_15(tmp_path: Path) -> None:
 
 
 def weights_file(
-    path: Path, arrays: list[Any], name: str | None, model: Any = P, config: Any = None
+    path: Path,
+    arrays: list[Any],
+    name: str | None,
+    model: Any = P,
+    config: Any = None,
+    inner: Sequence[Any] = (),
 ) -> Path:
     """Write a file as save_weights of Keras 3 does, or a .keras file around it."""
     content = io.BytesIO()
@@ -154,6 +159,8 @@ def weights_file(
             group.attrs["name"] = name
         for i, array in enumerate(arrays):
             group[str(i)] = array
+        for i, array in enumerate(inner):
+            f[f"optimizer/inner_optimizer/vars/{i}"] = array
     if path.suffix == ".h5":
         path.write_bytes(content.getvalue())
         return path
@@ -193,6 +200,16 @@ def test_keras_3_variants(case: str, tmp_path: Path) -> None:
         assert found.scalars == {"m_schedule": 0.5}
     if "averages" in case:
         assert list(map(bits, found.slots["velocity_hat"])) == list(map(bits, numbers(P, 7)))
+
+
+def test_a_loss_scale_that_is_not_described(tmp_path: Path) -> None:
+    """With mixed_float16 Keras puts it around the optimizer that `compile` was given."""
+    described = {"class_name": "Adam", "config": {"beta_1": 0.9}}
+    inner = [I, M, *BOTH]
+    path = weights_file(tmp_path / "m.keras", [I, M, I, M, *inner], None, P, described, inner)
+    found = read(path)
+    assert (found.class_name, found.iterations) == ("Adam", 7)
+    assert list(map(bits, found.slots["velocity"])) == list(map(bits, numbers(P, 4)))
 
 
 def test_keras_3_lion(tmp_path: Path) -> None:

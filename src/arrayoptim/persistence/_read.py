@@ -212,9 +212,11 @@ def _weights_group(group: Any, parent: Any) -> Record:
 
 
 def _keras_3(root: Any, optimizer: Any) -> Record:
-    group = root["optimizer/vars"]
-    if not isinstance(optimizer, Mapping) and "optimizer/inner_optimizer/vars" in root:
-        group = root["optimizer/inner_optimizer/vars"]
+    group, inner = root["optimizer/vars"], "optimizer/inner_optimizer/vars"
+    described = optimizer if isinstance(optimizer, Mapping) else {}
+    # With mixed_float16 `compile` puts a loss scale around the optimizer that is described.
+    if inner in root and described.get("class_name") != _keras3.SCALED:
+        group = root[inner]
     found = set(group)
     names = [str(number) for number in range(len(found))]
     if found != set(names):
