@@ -50,6 +50,11 @@ def identified(found: Mapping[str, Any]) -> tuple[Any, Any]:
     return (name, {**MARK, **(config or {})}) if package == PACKAGE else (class_name, config)
 
 
+def marked(config: Mapping[str, Any] | None) -> bool:
+    """Whether a configuration is one of `arrayoptim.keras`, or of this library with a preset."""
+    return config is not None and set(MARK) <= set(config) and "global_clipnorm" not in config
+
+
 def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Put a configuration of Keras into this library's words; give our own as it is.
 
@@ -70,8 +75,7 @@ def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], 
     config = {name: value for name, value in config.items() if name not in _SILENT}
     if config.get("epsilon", _EPSILON) is None:
         config["epsilon"] = _EPSILON
-    options = bool(_OPTIONS & set(config))
-    keras3 = "global_clipnorm" in config or (options and not set(MARK) <= set(config))
+    keras3 = not marked(config) and bool({"global_clipnorm", *_OPTIONS} & set(config))
     averages = config.pop("use_ema", not keras3)
     known: dict[str, Any] = {}
     lost = []
