@@ -45,6 +45,8 @@ def drawn(seed: int, mesh: Any = None, steps: tuple[int, ...] = ()) -> dict[str,
 def placed(tree: Any, params: Any, what: str) -> None:
     """Assert that a tree is distributed as the parameters are."""
     for key, x in tree.items():
+        if x is None or x.shape != params[key].shape:
+            continue  # a slot of its own shape, or one that vectors do not have
         wanted = params[key].sharding
         assert x.sharding.is_equivalent_to(wanted, x.ndim), f"{what} of {key}: {x.sharding}"
 
@@ -70,7 +72,8 @@ def check(name: str, mesh: Any) -> None:
         placed(tree, params, slot)
     compiled = steps.lower(carry, grads).compile()
     text = compiled.as_text()
-    assert not any(word in text for word in GATHERS), f"{name} gathers"
+    if opt.rule.kind != "matrix":  # products of matrices need them whole
+        assert not any(word in text for word in GATHERS), f"{name} gathers"
     assert "all-reduce" in text  # of the global norm
     found, state = compiled(carry, grads)
     for slot, tree in {**state["slots"], "parameter": found}.items():

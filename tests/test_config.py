@@ -60,6 +60,21 @@ def test_keras_3_configs_are_read(entry: dict[str, Any]) -> None:
         assert getattr(opt, key) == config[key]
 
 
+def test_later_keras_2_configs_are_read() -> None:
+    """Epsilon by default, and what says nothing about numbers."""
+    old = {"learning_rate": 0.25, "epsilon": None, "is_legacy_optimizer": True}
+    found = ao.Adagrad.from_config(old)
+    assert (found.lr, found.epsilon, found.preset) == (0.25, 1e-7, None)
+    # What tf.keras 2.15 writes.
+    new = {"name": "RMSprop", "weight_decay": None, "clipnorm": 0.5, "global_clipnorm": None}
+    new |= {"clipvalue": None, "use_ema": False, "ema_momentum": 0.99, "jit_compile": True}
+    new |= {"ema_overwrite_frequency": 100, "is_legacy_optimizer": False, "learning_rate": 0.25}
+    new |= {"rho": 0.5, "momentum": 0.0, "epsilon": 1e-7, "centered": False}
+    opt = ao.deserialize({"class_name": "RMSprop", "config": new})
+    assert (opt.lr, opt.rho, opt.clipnorm_per_tensor, opt.clipnorm) == (0.25, 0.5, 0.5, None)
+    assert (opt.preset, opt.epsilon, opt.ema_momentum) == ("keras3", 1e-7, None)
+
+
 @pytest.mark.parametrize("change", [str, str.lower, str.upper, str.swapcase])
 def test_names_in_any_case(name: str, change: Any) -> None:
     """As Keras has it."""
@@ -79,7 +94,7 @@ def test_serialize(name: str) -> None:
     assert ao.get(opt) is opt
 
 
-@pytest.mark.parametrize("bad", ["adamm", None, 3, b"adam", ao.Adam, {}, {"class_name": "Adam"}])
+@pytest.mark.parametrize("bad", ["adamm", None, 3, b"adam", dict, {}, {"class_name": "Adam"}])
 def test_what_names_no_optimizer(bad: Any) -> None:
     """A ValueError that says what was found."""
     with pytest.raises(ValueError, match=r"found|unknown"):
@@ -91,6 +106,23 @@ def test_the_nearest_name() -> None:
     for name in NAMES:
         with pytest.raises(ValueError, match=f"'{name}'"):
             ao.get(name[0] + name)
+    for word, name in {"adma": "Adam", "adamx": "Adamax", "sdg": "SGD", "lino": "Lion"}.items():
+        with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+            ao.get(word)
+
+
+def test_classes(name: str) -> None:
+    """They are made with their defaults, registered or not."""
+
+    class Mine(cls_of(name)):  # type: ignore[misc]
+        pass
+
+    for cls in (cls_of(name), Mine):
+        made = ao.get(cls)
+        assert type(made) is cls
+        assert made.get_config() == ao.get(name).get_config()
+    with pytest.raises(TypeError, match=r"SAM\.inner must be an optimizer"):
+        ao.get(ao.SAM)
 
 
 def test_unknown_key_in_a_config(name: str) -> None:

@@ -78,6 +78,9 @@ def test_torch_tensors_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
         def holds(self, array: Any) -> bool:
             return True
 
+        def captures(self, number: int) -> bool:
+            return False
+
     monkeypatch.setitem(LIBRARIES, "torch", Alone())
     monkeypatch.setattr("arrayoptim.engines._gpu_arrays.obstacle", lambda: "CuPy is missing")
     p = torch.ones(3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+import arrayoptim as ao
 from arrayoptim.persistence import read, read_group
 from persistence_records import bits
 
@@ -141,7 +142,12 @@ def test_keras_2_15(tmp_path: Path) -> None:
 
 
 def weights_file(
-    path: Path, arrays: list[Any], name: str | None, model: Any = P, config: Any = None
+    path: Path,
+    arrays: list[Any],
+    name: str | None,
+    model: Any = P,
+    config: Any = None,
+    inner: Sequence[Any] = (),
 ) -> Path:
     """Write a file as save_weights of Keras 3 does, or a .keras file around it."""
     content = io.BytesIO()
@@ -153,6 +159,8 @@ def weights_file(
             group.attrs["name"] = name
         for i, array in enumerate(arrays):
             group[str(i)] = array
+        for i, array in enumerate(inner):
+            f[f"optimizer/inner_optimizer/vars/{i}"] = array
     if path.suffix == ".h5":
         path.write_bytes(content.getvalue())
         return path
@@ -194,6 +202,16 @@ def test_keras_3_variants(case: str, tmp_path: Path) -> None:
         assert list(map(bits, found.slots["velocity_hat"])) == list(map(bits, numbers(P, 7)))
 
 
+def test_a_loss_scale_that_is_not_described(tmp_path: Path) -> None:
+    """With mixed_float16 Keras puts it around the optimizer that `compile` was given."""
+    described = {"class_name": "Adam", "config": {"beta_1": 0.9}}
+    inner = [I, M, *BOTH]
+    path = weights_file(tmp_path / "m.keras", [I, M, I, M, *inner], None, P, described, inner)
+    found = read(path)
+    assert (found.class_name, found.iterations) == ("Adam", 7)
+    assert list(map(bits, found.slots["velocity"])) == list(map(bits, numbers(P, 4)))
+
+
 def test_keras_3_lion(tmp_path: Path) -> None:
     """One slot, with and without the configuration."""
     described = {"class_name": "Lion", "config": {"beta_1": 0.8}}
@@ -204,6 +222,19 @@ def test_keras_3_lion(tmp_path: Path) -> None:
     ):
         assert (found.class_name, found.iterations, list(found.slots)) == ("Lion", 7, ["momentum"])
         assert list(map(bits, found.slots["momentum"])) == list(map(bits, numbers(P)))
+
+
+@pytest.mark.parametrize("suffix", ["keras", "weights.h5"])
+def test_load_invents_no_hyperparameters(suffix: str, tmp_path: Path) -> None:
+    """What does not say them goes into an optimizer that was constructed with them."""
+    path = weights_file(tmp_path / f"m.{suffix}", [I, M, *numbers(P)], "rm_sprop")
+    with pytest.raises(ValueError, match=r"with which hyperparameters its RMSprop.*load_weights"):
+        ao.load(path)
+    optimizer = ao.RMSprop(rho=0.5)
+    optimizer.init([np.zeros(shape, np.float32) for shape in P])
+    report = optimizer.load_weights(path)
+    assert "no hyperparameters but the learning rate" in " ".join(report.notes)
+    assert (optimizer.rho, optimizer.lr, optimizer.iterations) == (0.5, 0.25, 7)
 
 
 def test_keras_3_names_in_parts(tmp_path: Path) -> None:

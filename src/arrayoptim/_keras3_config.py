@@ -1,12 +1,19 @@
-"""Configurations of Keras 3 optimizers, in the words of this library."""
+"""Configurations of Keras optimizers, those of `arrayoptim.keras` too, in this library's words."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-_ONLY_KERAS_3 = frozenset(
+PACKAGE = "arrayoptim"
+"""What stands before a class's name in the names that Keras knows."""
+
+MARK = {"preset": None}
+"""What `arrayoptim.keras` always names and Keras 3 never does: it has options of Keras 3 as well,
+and ``from_config`` sees no class name."""
+
+_OPTIONS = frozenset(
     {
-        "global_clipnorm",
         "use_ema",
         "ema_overwrite_frequency",
         "loss_scale_factor",
@@ -23,12 +30,33 @@ _RENAMED = {
 # Whose formula is another one. Configurations of Keras 3 name no decay, and ours do.
 _PRESET = frozenset({"adagrad", "lamb", "nadam", "rmsprop"})
 
-# Values that ask for nothing, by name; None asks for nothing anywhere.
-_IDLE: dict[str, Any] = {"use_ema": False}
+# Of tf.keras from 2.11; they change no number. Its older optimizers name no option of Keras 3.
+_SILENT = frozenset({"jit_compile", "is_legacy_optimizer"})
+
+_EPSILON = 1e-7
+"""What Keras takes for ``epsilon=None``."""
+
+
+def identified(found: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Give the class name and the configuration of what Keras serialized, ours without package.
+
+    Parameters
+    ----------
+    found : mapping
+        With ``class_name`` and ``config``, and perhaps ``registered_name``.
+    """
+    class_name, config = found.get("class_name"), found.get("config")
+    package, _, name = str(found.get("registered_name") or class_name).rpartition(">")
+    return (name, {**MARK, **(config or {})}) if package == PACKAGE else (class_name, config)
+
+
+def marked(config: Mapping[str, Any] | None) -> bool:
+    """Whether a configuration is one of `arrayoptim.keras`, or of this library with a preset."""
+    return config is not None and set(MARK) <= set(config) and "global_clipnorm" not in config
 
 
 def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Put a Keras 3 configuration into this library's words; give any other back as it is.
+    """Put a configuration of Keras into this library's words; give our own as it is.
 
     Parameters
     ----------
@@ -44,23 +72,22 @@ def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], 
     lost : list of str
         What Keras 3 was asked for and this library cannot honour.
     """
-    if not _ONLY_KERAS_3 & set(config):
-        return dict(config), []
+    config = {name: value for name, value in config.items() if name not in _SILENT}
+    if config.get("epsilon", _EPSILON) is None:
+        config["epsilon"] = _EPSILON
+    keras3 = not marked(config) and bool({"global_clipnorm", *_OPTIONS} & set(config))
+    averages = config.pop("use_ema", not keras3)
     known: dict[str, Any] = {}
     lost = []
-    if class_name.lower() in _PRESET and not {"decay", "preset"} & set(config):
+    if keras3 and class_name.lower() in _PRESET and not {"decay", *MARK} & set(config):
         known["preset"] = "keras3"
     for name, value in config.items():
-        if value is None or value == _IDLE.get(name, object()):
+        if value is None and (keras3 or name in _OPTIONS):
             continue
-        if name in {"use_ema", "ema_momentum", "ema_overwrite_frequency"}:
-            if name == "ema_momentum" and config.get("use_ema"):
-                known[name] = value
-            elif name == "ema_overwrite_frequency" and config.get("use_ema"):
-                lost.append(f"{name}={value!r}")
+        if name in {"ema_momentum", "ema_overwrite_frequency"} and not averages:
             continue
-        if name in _ONLY_KERAS_3 - {"global_clipnorm"} or name in _IDLE:
+        if name in _OPTIONS:
             lost.append(f"{name}={value!r}")
         else:
-            known[_RENAMED.get(name, name)] = value
+            known[_RENAMED.get(name, name) if keras3 else name] = value
     return known, lost

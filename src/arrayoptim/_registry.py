@@ -155,10 +155,26 @@ def revivable(found: Any) -> bool:
     return not isinstance(found, list) or all(map(revivable, found))
 
 
-def nearest(word: str, words: list[str]) -> str:
-    """Give ``", did you mean 'x'?"`` for a misspelt word, or nothing."""
+def nearest(word: str, words: list[str], most: int | None = None) -> str:
+    """Give ``", did you mean 'x'?"`` for a misspelt word, or nothing; of `most` edits at most."""
     import difflib
 
     lower = {w.lower(): w for w in words}
-    found = difflib.get_close_matches(word.lower(), list(lower), n=1)
-    return f", did you mean {lower[found[0]]!r}?" if found else ""
+    found = difflib.get_close_matches(word.lower(), list(lower), n=5)
+    edits = {near: _edits(word.lower(), near) for near in found}
+    best = min(edits, key=lambda near: edits[near], default=None)
+    if best is None or (most is not None and edits[best] > most):
+        return ""
+    return f", did you mean {lower[best]!r}?"
+
+
+def _edits(a: str, b: str) -> int:
+    """Count the letters to put in, take out, replace, or swap with the next one."""
+    last, before, row = [0], [0], list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        last, before, row = before, row, [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y)))
+            if i > 1 and j > 1 and (x, y) == (b[j - 2], a[i - 2]):
+                row[j] = min(row[j], last[j - 2] + 1)
+    return row[-1]

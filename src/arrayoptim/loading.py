@@ -15,7 +15,7 @@ def load(filepath: str | os.PathLike[str]) -> Optimizer:
     Parameters
     ----------
     filepath : str or Path
-        A file of this library, of Keras 2 or of Keras 3.
+        A file of this library, or a model of Keras 2 or Keras 3 with its configuration.
 
     Returns
     -------
@@ -27,8 +27,9 @@ def load(filepath: str | os.PathLike[str]) -> Optimizer:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it holds no whole optimizer, or does not say of which class, or if a hyperparameter was a
-        function that is no registered schedule, which no file can hold.
+        If it holds no whole optimizer, or does not say of which class and hyperparameters, as the
+        weights files of Keras 3, or if a hyperparameter was a function that is no registered
+        schedule, which no file can hold.
 
     Warns
     -----
@@ -38,6 +39,12 @@ def load(filepath: str | os.PathLike[str]) -> Optimizer:
     from . import persistence
 
     record = persistence.read(filepath)
+    if record.class_name and (record.partial or record.config is None):
+        raise ValueError(
+            f"{filepath} does not say with which hyperparameters its {record.class_name} was made, "
+            f"as a file with the model's configuration does ({record.source}); construct the "
+            "optimizer with them and use load_weights"
+        )
     if record.class_name is None or record.config is None:
         raise ValueError(
             f"{filepath} does not say which optimizer it is of ({record.source}); construct the "

@@ -80,8 +80,34 @@ def test_configurations_of_keras_are_read() -> None:
     config = keras.optimizers.Adam(loss_scale_factor=8.0, epsilon=1e-3).get_config()
     assert ao.keras.Adam.from_config(config).loss_scale_factor == 8.0
     config = keras.optimizers.RMSprop(epsilon=1e-3).get_config()
-    with pytest.warns(UserWarning, match="inside the root"):
-        ao.keras.RMSprop.from_config(config)
+    assert ao.keras.RMSprop.from_config(config).preset == "keras3"
+    found = ao.keras.Adam.from_config({"lr": RATE, "epsilon": None, "jit_compile": True})
+    assert found.epsilon == 1e-7 and found.lr == RATE
+
+
+def test_configurations_of_ours_are_no_keras_3(name: str) -> None:
+    """However they come: whole, without what Keras says of the class, by its registered name."""
+    optimizer = make(name, lr=RATE, clipnorm=1.0)
+    whole = keras.optimizers.serialize(optimizer)
+    inner = optimizer.get_config()
+    unmarked = {key: value for key, value in inner.items() if key != "preset"}
+    wanted = ao.get(name).get_config() | {"lr": RATE, "clipnorm": 1.0, "name": optimizer.name}
+    for found in (
+        type(ao.get(name)).from_config(inner),
+        ao.deserialize(whole),
+        ao.deserialize({**whole, "config": unmarked}),
+        ao.get({"class_name": f"arrayoptim>{name}", "config": unmarked}),
+    ):
+        assert found.get_config() == wanted
+    assert ao.keras.get(whole).get_config() == inner
+    again = type(optimizer).from_config(unmarked)
+    assert again.get_config() == inner
+
+
+def test_options_of_keras_in_our_configurations() -> None:
+    config = make("SGD", use_ema=True, ema_momentum=0.5, loss_scale_factor=8.0).get_config()
+    with pytest.warns(UserWarning, match=r"Keras 3 configuration: loss_scale_factor=8.0"):
+        assert ao.SGD.from_config(config).ema_momentum == 0.5
 
 
 def test_clipnorm_of_keras_3_means_the_same() -> None:
@@ -98,6 +124,27 @@ def test_constraints_survive() -> None:
     config = json.loads(json.dumps(keras.optimizers.serialize(optimizer)))
     again = keras.optimizers.deserialize(config)
     assert again.constraint == optimizer.constraint and again.get_config() == optimizer.get_config()
+
+
+def test_misspelt_attributes_are_refused() -> None:
+    class Mine(ao.keras.SGD):
+        momentums: Any = None
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.momentums, self.tag, self._lrr, self.rates = 1, "a", 2, [0.5]
+
+    optimizer = make("SGD", lr=RATE)
+    names = {"momentm": "momentum", "lrr": "lr", "Lr": "lr", "learnin_rate": "learning_rate"}
+    names |= {"clip_norm": "clipnorm", "use_emma": "use_ema"}
+    for wrong, right in names.items():
+        with pytest.raises(AttributeError, match=f"{wrong}' to set, did you mean '{right}'"):
+            setattr(optimizer, wrong, 0.5)
+        assert not hasattr(optimizer, wrong)
+    mine = Mine(lr=RATE)
+    assert (mine.momentums, mine.tag, float(mine.lr)) == (1, "a", RATE)
+    optimizer.lr, optimizer.momentum, optimizer.use_ema = 0.5, 0.25, True
+    assert (float(optimizer.lr), optimizer.momentum, optimizer.use_ema) == (0.5, 0.25, True)
 
 
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [

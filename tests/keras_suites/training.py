@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,21 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from keras_helpers import BACKEND, PAIRS, RATE, close, data, equal, fit, host, make, model
+from arrayoptim.persistence import read
+from keras_helpers import (
+    BACKEND,
+    PAIRS,
+    RATE,
+    close,
+    data,
+    equal,
+    fit,
+    host,
+    make,
+    model,
+    tensors,
+)
+from optimizers_under_test import NAMES
 
 PLAIN = [pair for pair in PAIRS if "epsilon" not in pair[1]]
 """Those without epsilon divide by gradients near 0, where rounding is all there is."""
@@ -219,9 +234,74 @@ def test_a_function_in_a_saved_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fit(loaded, 1), fit(made, 1))
 
 
-def test_state_read_without_keras(tmp_path: Path) -> None:
-    made = model(make("Adam", lr=RATE))
+UNEVEN = {"Adafactor", "Muon", "SM3", "SOAP", "Shampoo"}
+"""Those whose slots differ in number or shape, which their order in a file does not tell."""
+
+READ: list[tuple[str, dict[str, Any]]] = [
+    *((name, {"clipnorm": 1.0}) for name in NAMES),
+    ("Adam", {"amsgrad": True, "nonfinite": "skip"}),
+    ("Nadam", {"nonfinite": "skip", "gradient_accumulation_steps": 2}),
+    ("RMSprop", {"momentum": 0.5, "centered": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "hyper"), READ, ids=str)
+def test_state_read_without_keras(name: str, hyper: dict[str, Any], tmp_path: Path) -> None:
+    made = model(make(name, lr=RATE, **hyper))
     fit(made, 1)
+    files = [tmp_path / f"model{ending}" for ending in (".keras", ".h5")]
+    for file in files:
+        made.save(file)
+    if name in UNEVEN:
+        for file in files:
+            with pytest.raises(ValueError, match=rf"{name} of arrayoptim.keras.*load_model loads"):
+                ao.load(file)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of gradient_accumulation_steps
+        both = [ao.load(file) for file in files]
+    steps = hyper.get("gradient_accumulation_steps", 1)
+    params, optimizer = host(made.trainable_variables), made.optimizer
+    grads = [np.cos(p) for p in params]
+    for _ in range(steps):
+        optimizer.apply(tensors(grads), made.trainable_variables)
+    for loaded in both:
+        assert type(loaded) is type(ao.get(name)) and loaded.preset is None
+        assert (loaded.lr, loaded.iterations) == (RATE, 4 // steps)
+        after = loaded.apply(grads, [p.copy() for p in params])
+        close(after, host(made.trainable_variables), 1e-5)
+
+
+def test_skipped_steps_are_read(tmp_path: Path) -> None:
+    made = model(make("Yogi", nonfinite="skip"))
+    fit(made, 1)
+    grads = [np.full(v.shape, np.nan, "float32") for v in made.trainable_variables]
+    made.optimizer.apply(tensors(grads), made.trainable_variables)
     made.save(tmp_path / "model.keras")
     loaded = ao.load(tmp_path / "model.keras")
-    assert isinstance(loaded, ao.Adam) and loaded.lr == RATE and loaded.iterations == 4
+    loaded.init(host(made.trainable_variables))
+    assert (loaded.iterations, loaded.skipped) == (4, 1)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
+def test_state_of_16_bits_read_without_keras(policy: str, tmp_path: Path) -> None:
+    keras.config.set_dtype_policy(policy)
+    try:
+        made = model(make("Yogi", lr=0.01))
+        fit(made, 1)
+        made.save(tmp_path / "model.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    found = read(tmp_path / "model.keras")
+    extra = ["master"] if policy == "bfloat16" else []
+    assert list(found.slots) == ["momentum", "velocity", *extra]
+    wanted = [tuple(v.shape) for v in made.trainable_variables]
+    assert all([x.shape for x in column] == wanted for column in found.slots.values())
+
+
+def test_groups_with_other_slots_are_not_guessed_at(tmp_path: Path) -> None:
+    made = model(make("Adam", groups=[ao.group("*/bias", optimizer="sgd")]))
+    fit(made, 1)
+    made.save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"Adam of arrayoptim\.keras, whose slots are not all"):
+        ao.load(tmp_path / "model.keras")

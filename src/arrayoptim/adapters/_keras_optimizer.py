@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,14 +11,11 @@ import keras
 import numpy as np
 
 from .._hyper import keeps_numbers
-from .._keras3_config import translate
-from .._registry import describe, revivable, revive
+from .._keras3_config import MARK, PACKAGE, translate
+from .._registry import describe, nearest, revivable, revive
 from ..optimizer import Optimizer
 from ..schedules import Schedule
 from ._keras_state import KerasState, outside_of_graphs, paths_of
-
-PACKAGE = "arrayoptim"
-"""What stands before a class's name in the names that Keras knows."""
 
 KERAS_OPTIONS = {
     "use_ema": False,
@@ -106,6 +102,19 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.__dict__.update(_inner=inner, _held=None, _pending=None)
 
     # ---- hyperparameters
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse a misspelt hyperparameter; Keras and subclasses set names of their own."""
+        # Until there is an optimizer inside, Keras's constructor is at work.
+        free = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
+        if not free and "_inner" in self.__dict__:
+            known = [*self.optimizer_class.hyperparameters, "learning_rate", *KERAS_OPTIONS]
+            if near := nearest(name, known, most=max(1, len(name) // 4)):
+                raise AttributeError(
+                    f"{type(self).__name__} has no attribute {name!r} to set{near}; a subclass may "
+                    "declare it, and names with a leading underscore are free"
+                )
+        super().__setattr__(name, value)
 
     @property
     def learning_rate(self) -> Any:
@@ -257,7 +266,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         own = self._inner.get_config()
         del own["lr"]
         kept = {key: base[key] for key in ("name", "learning_rate", *KERAS_OPTIONS)}
-        return {**kept, **own, "name": self.name}
+        return {**kept, **MARK, **own, "name": self.name}
 
     @classmethod
     def from_config(
@@ -271,12 +280,6 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             What `get_config` gave, or that of the same optimizer in Keras 2 or Keras 3.
         custom_objects : dict, optional
             Classes of learning-rate schedules by name.
-
-        Warns
-        -----
-        UserWarning
-            If a Keras 3 configuration asks for what this library cannot honour; the message lists
-            it.
         """
         config = dict(config)
         rate = config.get("learning_rate")
@@ -284,16 +287,9 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             config["learning_rate"] = keras.saving.deserialize_keras_object(
                 rate, custom_objects=custom_objects
             )
-        if "global_clipnorm" in config:
-            options = {key: config.pop(key) for key in KERAS_OPTIONS if key in config}
-            config, lost = translate(cls.__name__, config)
-            config |= options
-            if lost:
-                warnings.warn(
-                    f"{cls.__name__} leaves out of this Keras 3 configuration: {'; '.join(lost)}",
-                    stacklevel=2,
-                )
-        return cls(**config)
+        options = {key: config.pop(key) for key in KERAS_OPTIONS if key in config}
+        config, _ = translate(cls.__name__, config)
+        return cls(**config, **options)
 
 
 def _one_clipnorm(kwargs: dict[str, Any]) -> dict[str, Any]:

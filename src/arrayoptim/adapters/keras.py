@@ -17,10 +17,11 @@ from typing import Any
 
 import keras
 
+from .._keras3_config import PACKAGE, identified
 from .._registry import lookup, names
 from ..optimizer import Optimizer
 from ._keras_exchange import export_state, load_state
-from ._keras_optimizer import KERAS_OPTIONS, PACKAGE, FunctionSchedule, KerasOptimizer
+from ._keras_optimizer import KERAS_OPTIONS, FunctionSchedule, KerasOptimizer
 
 __all__ = ["FunctionSchedule", "KerasOptimizer", "export_state", "get", "load_state", "wrap"]
 
@@ -123,8 +124,8 @@ def get(identifier: Any) -> KerasOptimizer:
             f"found {identifier!r}, wanted an optimizer's name, its configuration or an optimizer "
             "of this library"
         )
-    name = str(identifier["class_name"]).removeprefix(f"{PACKAGE}>")
-    return _class_of(lookup(name)).from_config(identifier["config"])
+    name, config = identified(identifier)
+    return _class_of(lookup(str(name))).from_config(config)
 
 
 # Keras finds a class by its registered name only once it has been made.

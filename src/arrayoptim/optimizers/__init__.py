@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from .._keras3_config import identified
 from .._registry import described, lookup
 from ..foreign import Foreign, wrapped
 from ..optimizer import Optimizer
@@ -88,11 +89,11 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
 
     Parameters
     ----------
-    identifier : str, dict, Optimizer or native optimizer
-        The name of a registered class in any case, which is made with its defaults; what
-        `serialize` gave; an optimizer or wrapper, which is returned itself; or an optimizer of
-        TensorFlow, Keras or optax or a class of torch's, which is put into `TFOptimizer`,
-        `OptaxOptimizer` or `TorchOptimizer`.
+    identifier : str, dict, class, Optimizer or native optimizer
+        The name of a registered class in any case, or an optimizer class, which is made with its
+        defaults; what `serialize` gave; an optimizer or wrapper, which is returned itself; or an
+        optimizer of TensorFlow, Keras or optax or a class of torch's, which is put into
+        `TFOptimizer`, `OptaxOptimizer` or `TorchOptimizer`.
     custom_objects : dict of str to class, optional
         Further classes by name, which come before the registered ones.
 
@@ -111,6 +112,8 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
     """
     if isinstance(identifier, Optimizer | Wrapper | Foreign):
         return cast(Optimizer, identifier)
+    if isinstance(identifier, type) and issubclass(identifier, Optimizer | Wrapper | Foreign):
+        return cast(Optimizer, identifier.from_config({}))
     if isinstance(identifier, Mapping):
         return deserialize(identifier, custom_objects)
     if isinstance(identifier, str):
@@ -119,8 +122,8 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
     if native is not None:
         return cast(Optimizer, native)
     raise ValueError(
-        f"found {identifier!r}, wanted an optimizer's name, its configuration, an instance, or an "
-        "optimizer of TensorFlow, Keras, optax or torch (its class)"
+        f"found {identifier!r}, wanted an optimizer's name, its configuration, its class, an "
+        "instance, or an optimizer of TensorFlow, Keras, optax or torch (its class)"
     )
 
 
@@ -140,12 +143,13 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
 def deserialize(
     config: Mapping[str, Any], custom_objects: CustomObjects | None = None
 ) -> Optimizer:
-    """Make an optimizer from what `serialize`, Keras 2 or Keras 3 gave, which stays as it is.
+    """Make an optimizer from what `serialize` or that of Keras 2 or 3 gave, which stays as it is.
 
     Parameters
     ----------
     config : dict
-        ``{"class_name": ..., "config": {...}}``; other keys are ignored.
+        ``{"class_name": ..., "config": {...}}``; of other keys only Keras 3's
+        ``registered_name`` counts, which tells the optimizers of `arrayoptim.keras`.
     custom_objects : dict of str to class, optional
         Further classes by name, which come before the registered ones.
 
@@ -158,11 +162,11 @@ def deserialize(
     """
     if not {"class_name", "config"} <= set(config):
         raise ValueError(f'found {config!r}, wanted a dict with "class_name" and "config"')
-    name = config["class_name"]
+    name, settings = identified(config)
     if not isinstance(name, str):
         raise ValueError(f'"class_name": found {name!r}, wanted a str')
     custom = custom_objects or {}
-    made = (custom[name] if name in custom else lookup(name)).from_config(config["config"])
+    made = (custom[name] if name in custom else lookup(name)).from_config(settings)
     if not isinstance(made, Optimizer | Wrapper | Foreign):
         raise ValueError(f"{name!r} makes a {type(made).__qualname__}, wanted an optimizer")
     return cast(Optimizer, made)

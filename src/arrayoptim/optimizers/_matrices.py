@@ -132,8 +132,7 @@ def transposed(x: Array, xp: Namespace) -> Array:
 
 def root_mean_square(x: Array, xp: Namespace) -> Array:
     """Give the root mean square of each matrix, with two axes of one entry."""
-    unit = unit_of_squares(x, xp, axis=(-2, -1), keepdims=True)
-    return unit * xp.sqrt(xp.mean(xp.square(x / unit), axis=(-2, -1), keepdims=True))
+    return xp.sqrt(xp.mean(x * x, axis=(-2, -1), keepdims=True))
 
 
 def orthogonalized(

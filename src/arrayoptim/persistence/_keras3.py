@@ -3,15 +3,19 @@
 The list of variables: counter, learning rate (unless it is a schedule), moving averages of the
 model and gradient accumulators where asked for, then the slots. Those of Adadelta, Adam, Adamax
 and Nadam are interleaved; Nadam has one more scalar, after the slots or, up to 3.3, before them.
+Those of `arrayoptim.keras` are interleaved, and all their scalars come before them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from .._keras3_config import identified, marked
+from . import _keras_own
 from ._layout import Layout, Shapes, Slots, choose
 from ._record import Record
 from ._stored import Stored, counter, number
@@ -54,6 +58,7 @@ def interpret(
     source: str = "keras 3",
     named: bool = False,
     within: Shapes | None = None,
+    half: bool = False,
 ) -> Record:
     """Give the state that a list of variables holds.
 
@@ -71,6 +76,8 @@ def interpret(
         Whether the variables' names are Keras's own.
     within : Counter, optional
         How often each shape occurs among the model's variables.
+    half : bool
+        Whether these are of 16 bits.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def interpret(
     notes: list[str] = []
     if class_name == SCALED:
         class_name, config, arrays = _unwrapped(config, arrays, notes)
-    if class_name not in ORDERS or not arrays:
+    if not arrays or class_name is None or not (class_name in ORDERS or marked(config)):
         raise ValueError(
             f"found {len(arrays)} variables of {class_name or 'an optimizer of unknown class'}, "
             f"wanted at least the counter of one of {', '.join(ORDERS)}"
@@ -90,11 +97,18 @@ def interpret(
     kept: dict[str, Any] | None = None if config is None else dict(config)
     if _has_rate(rest, config, named):
         kept = {**(kept or {}), "learning_rate": float(number(rest.pop(0)))}
-    scalars, slots = _cut(rest, class_name, config, notes, within)
+    if config is not None and marked(config):
+        names, layout = _keras_own.order(class_name, config, half)
+        layout = replace(layout, lead=_lead(config))
+        scalars, slots = _cut_own(rest, names, layout, class_name)
+    else:
+        scalars, slots = _cut(rest, class_name, config, notes, within)
     if named and source == "keras 3":
         _check_names(slots)
     notes += _lost(class_name, config, slots)
-    return Record(source, class_name, kept, iterations, scalars, slots, None, notes)
+    record = Record(source, class_name, kept, iterations, scalars, slots, None, notes)
+    record.partial, record.skipped = not config, int(scalars.pop("skipped", 0))
+    return record
 
 
 def _lost(class_name: str, config: Mapping[str, Any] | None, slots: Slots) -> list[str]:
@@ -125,7 +139,7 @@ def _unwrapped(
             "model, with its configuration, instead"
         )
     notes.append("the loss scale is left out")
-    return inner.get("class_name"), inner.get("config"), arrays[4:]
+    return *identified(inner), arrays[4:]
 
 
 def _has_rate(rest: list[Stored], config: Mapping[str, Any] | None, named: bool) -> bool:
@@ -159,11 +173,24 @@ def _cut(
     return {"m_schedule": float(number(scalar))}, choose(rest, layouts, what, within)
 
 
+def _cut_own(
+    rest: list[Stored], names: list[str], layout: Layout, class_name: str
+) -> tuple[dict[str, float], Slots]:
+    place = layout.lead * ((len(rest) - len(names)) // layout.per_parameter)
+    heads, rest[place:] = rest[place : place + len(names)], rest[place + len(names) :]
+    scalars = {name: float(number(held)) for name, held in zip(names, heads, strict=False)}
+    return scalars, choose(rest, [layout], f"arrayoptim.keras {class_name}")
+
+
+def _lead(settings: Mapping[str, Any]) -> int:
+    """Count what Keras itself keeps of each parameter."""
+    return bool(settings.get("use_ema")) + bool(settings.get("gradient_accumulation_steps"))
+
+
 def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:
     """Give the orders that the hyperparameters allow; without them, that any would."""
     order, flags = ORDERS[class_name], FLAGS.get(class_name, ())
     settings = config or {}
-    lead = bool(settings.get("use_ema")) + bool(settings.get("gradient_accumulation_steps"))
     if config is None:
         choices = [dict(zip(flags, on)) for on in product([False, True], repeat=len(flags))]
     else:
@@ -177,7 +204,7 @@ def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:
             blocks += ("momentum",) * on["momentum"] + ("average_gradient",) * on["centered"]
         elif on.get("amsgrad"):
             blocks += ("velocity_hat",)
-        found.append(Layout(blocks, order.together, lead))
+        found.append(Layout(blocks, order.together, _lead(settings)))
     return found
 
 

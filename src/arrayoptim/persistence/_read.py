@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .._keras3_config import identified
 from . import _keras2, _keras3, _natural_bm, _own
 from ._hdf5 import get_names, get_text
 from ._layout import Shapes
@@ -201,26 +202,29 @@ def _weights_group(group: Any, parent: Any) -> Record:
         )
     text = get_text(parent.id, "training_config")
     described = (json.loads(text) if text else {}).get("optimizer_config") or {}
-    class_name, config = described.get("class_name"), described.get("config")
+    class_name, config = identified(described)
     arrays = [Stored(group, name) for name in names]
     if _keras2.last_part(names[0]) != "iteration":
         return _keras2.interpret(arrays, class_name, config)
     source = "keras 2" if names[0].endswith(":0") else "keras 3"
     class_name = class_name or _keras3.class_of(names[0].partition("/")[0])
-    return _keras3.interpret(arrays, class_name, config, source=source, named=True)
+    half = _halves(parent)
+    return _keras3.interpret(arrays, class_name, config, source=source, named=True, half=half)
 
 
 def _keras_3(root: Any, optimizer: Any) -> Record:
-    group = root["optimizer/vars"]
-    if not isinstance(optimizer, Mapping) and "optimizer/inner_optimizer/vars" in root:
-        group = root["optimizer/inner_optimizer/vars"]
+    group, inner = root["optimizer/vars"], "optimizer/inner_optimizer/vars"
+    described = optimizer if isinstance(optimizer, Mapping) else {}
+    # With mixed_float16 `compile` puts a loss scale around the optimizer that is described.
+    if inner in root and described.get("class_name") != _keras3.SCALED:
+        group = root[inner]
     found = set(group)
     names = [str(number) for number in range(len(found))]
     if found != set(names):
         raise ValueError(f"{group.name}: found {sorted(found)}, wanted the numbers from 0 up")
     arrays = [Stored(group, name) for name in names]
     if isinstance(optimizer, Mapping):
-        return _keras3.interpret(arrays, optimizer.get("class_name"), optimizer.get("config"))
+        return _keras3.interpret(arrays, *identified(optimizer), half=_halves(root))
     class_name = _keras3.class_of(optimizer or get_text(group.id, "name"))
     config: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
     return _keras3.interpret(arrays, class_name, config, within=_model_shapes(root))
@@ -228,16 +232,25 @@ def _keras_3(root: Any, optimizer: Any) -> Record:
 
 def _model_shapes(root: Any) -> Shapes | None:
     """Count the shapes of the model's variables."""
+    return Counter(item.shape for item in _model_variables(root)) or None
+
+
+def _halves(root: Any) -> bool:
+    """Whether a model has variables of 16 bits; Keras stores bfloat16 as two bytes without kind."""
+    return any(item.dtype.itemsize == 2 for item in _model_variables(root))
+
+
+def _model_variables(root: Any) -> list[Any]:
     import h5py
 
-    shapes: Shapes = Counter()
+    found: list[Any] = []
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
-            shapes[item.shape] += 1
+        if isinstance(item, h5py.Dataset) and name.partition("/")[0] not in {"optimizer", GROUP}:
+            found.append(item)
 
     root.visititems(visit)
-    return shapes or None
+    return found
 
 
 def _nothing(root: Any) -> str:

@@ -34,6 +34,8 @@ class Record:
         What the source does not save, and what was left out.
     skipped : int
         The number of steps left out for non-finite gradients.
+    partial : bool
+        Whether the file leaves out hyperparameters, as weights files of Keras 3 do.
     origin : str
         What messages call the file.
     """
@@ -47,6 +49,7 @@ class Record:
     paths: dict[str, list[str]] | None
     notes: list[str] = field(default_factory=list)
     skipped: int = 0
+    partial: bool = False
     origin: str = "the file"
 
     def loaded(self) -> Record:
