@@ -177,3 +177,60 @@ def test_a_number_of_the_module_is_no_coefficient() -> None:
     assert grammar_errors(based) == [
         "line 3: BASE is no variable of the rule; make it a coefficient"
     ]
+
+
+@ao.rule(slots=())
+def plain(p, g, lr, xp):
+    return (p - lr * g,)
+
+
+class Plain(ao.Optimizer):
+    lr: float = ao.hyper(default=0.1, interval="[0, inf)", doc="Step size.")
+    rule = plain
+
+    def coefficients(self, h: Any, it: Any, scalars: Any, xp: Any) -> Any:
+        return {"lr": h.lr}
+
+
+def test_a_missing_coefficient_is_named() -> None:
+    class Renamed(Plain):
+        def coefficients(self, h: Any, it: Any, scalars: Any, xp: Any) -> Any:
+            return {"rate": h.lr}
+
+    class Lost(Plain):
+        def coefficients(self, h: Any, it: Any, scalars: Any, xp: Any) -> Any:
+            {"lr": h.lr}  # noqa: B018
+
+    class Counting(Plain):
+        def initial_scalars(self) -> dict[str, float]:
+            return {"product": 1.0}
+
+    words = r"Renamed.coefficients: found rate, wanted 'lr' too, for the rule plain"
+    for step in (
+        lambda opt, p: opt.apply(p, p),
+        lambda opt, p: opt.stateless_apply(opt.init_state(p), p, p),
+    ):
+        with pytest.raises(ValueError, match=words):
+            step(Renamed(), np.ones(2))
+        with pytest.raises(TypeError, match=r"Lost.coefficients: found None, wanted a dict"):
+            step(Lost(), np.ones(2))
+        with pytest.raises(ValueError, match="wanted 'product' too, for its scalar state"):
+            step(Counting(), np.ones(2))
+
+
+@ao.rule(slots=())
+def hyperbolic(p, g, lr, xp):
+    return (p - lr * xp.sinh(g),)
+
+
+def test_a_rule_that_no_loop_can_be_made_of_is_named() -> None:
+    class Hyperbolic(Plain):
+        rule = hyperbolic
+
+    p = np.ones(3)
+    with ao.engine("array"):
+        Hyperbolic().apply(np.zeros(3), p)
+    words = r"rule hyperbolic: no loop can be compiled of it: .*'sinh'; .*check_optimizer says"
+    with ao.engine("cpu"), pytest.raises(TypeError, match=words):
+        Hyperbolic().apply(np.zeros(3), p)
+    assert np.array_equal(p, np.ones(3))
