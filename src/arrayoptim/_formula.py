@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 from ._assignment import Assignment, Part
 from ._backend import COMPLEX, COMPUTE
@@ -67,14 +67,16 @@ class Formula(Options, ABC):
 
     _known: Fixed | None = None
 
-    rests: ClassVar[bool] = True
-    """Whether a parameter stays as it is while its gradients have been zero from the start."""
-
     def _set(self, values: dict[str, Any]) -> None:
         super()._set(values)
         if self._hyper["cautious"]:
             for formula in self._fixed().formulas:
                 cautious(formula.rule)
+
+    @property
+    def rests(self) -> bool:
+        """Whether a parameter stays as it is while its gradients have been zero from the start."""
+        return True
 
     @property
     @abstractmethod
