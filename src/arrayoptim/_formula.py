@@ -12,7 +12,7 @@ from ._assignment import Assignment, Part
 from ._backend import COMPLEX, COMPUTE
 from ._cautious import cautious
 from ._checks import Leaf
-from ._groups import OWN
+from ._groups import OWN, members_of
 from ._hyper import keeps_numbers
 from ._options import Options
 from ._rule import Rule
@@ -198,7 +198,7 @@ class Formula(Options, ABC):
         if known is not None and known.key == key:
             return known
         paths = [leaf.path if leaf else "" for leaf in leaves]
-        members, excluded = self._members(paths), self._excluded(paths)
+        members, excluded = members_of(h["groups"], paths), self._excluded(paths)
         layouts: list[Layout | None] = [None] * len(paths)
         found: dict[Layout, list[int]] = {}
         for i, (leaf, member) in enumerate(zip(leaves, members, strict=True)):
