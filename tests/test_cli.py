@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim._arrays import _BACKENDS, named
 from arrayoptim._cli import backends as cli_backends
+from arrayoptim._cli.info import LIBRARIES
+from arrayoptim.engines.choice import MODES
 from command_line import call, process
 
 Captured = pytest.CaptureFixture[str]
@@ -56,6 +61,12 @@ def test_bad_usage_leaves_with_2(capsys: Captured, argv: list[str]) -> None:
     assert "error:" in err
 
 
+def test_a_schedule_is_all_that_plot_schedule_requires(capsys: Captured) -> None:
+    """Most take arguments, but some take none."""
+    _, _, err = call(capsys, "plot-schedule")
+    assert err.endswith("error: the following arguments are required: SCHEDULE\n")
+
+
 def test_it_runs_as_a_process() -> None:
     result = process("inspect", "nothing.h5")
     assert result.returncode == 1
@@ -68,7 +79,7 @@ def test_it_runs_as_a_process() -> None:
 def test_info_lists_libraries_and_engines(capsys: Captured) -> None:
     code, out, _ = call(capsys, "info")
     assert code == 0
-    for word in ("arrayoptim", "numpy", "torch", "jax", "cupy", "array_api_strict", "cpu", "gpu"):
+    for word in ("arrayoptim", *LIBRARIES, "cpu", "gpu"):
         assert word in out
     assert np.__version__ in out
 
@@ -79,7 +90,17 @@ def test_info_as_json(capsys: Captured) -> None:
     assert code == 0
     assert content["backends"]["numpy"]["usable"]
     assert content["engines"]["array"]["usable"]
+    assert list(content["backends"]) == list(LIBRARIES)
     assert content["versions"]["numpy"] == np.__version__
+
+
+def test_info_lists_what_arrays_and_engines_there_are(capsys: Captured) -> None:
+    """Every library that is served, and the engines by the names that `engine` takes."""
+    content = json.loads(call(capsys, "info", "--json")[1])
+    assert {named(name).name for name in content["backends"]} == {
+        b.name for b in _BACKENDS.values()
+    }
+    assert list(content["engines"]) == [name for name in MODES if name != "auto"]
 
 
 @pytest.mark.parametrize("reason", [None, "CuPy is not installed"])
@@ -179,3 +200,22 @@ def test_inspect_of_a_bad_file_is_one_line(capsys: Captured, bad_file: Path) -> 
     assert result.complaint
     assert bad_file.name in result.err
     assert result.err.count(bad_file.name) == 1
+
+
+# ---- the documentation
+
+PAGE = (Path(__file__).parent.parent / "docs" / "command_line.rst").read_text(encoding="utf-8")
+SHOWN = re.findall(r"^   \$ python -m arrayoptim (.*)\n((?:   .*\n|\n)*)", PAGE, re.MULTILINE)
+
+
+def test_what_the_documentation_shows(capsys: Captured, tmp_path: Path, monkeypatch: Patch) -> None:
+    """Each command prints what stands there, one after the other in the same directory."""
+    for package in ("matplotlib", "sklearn", "tqdm"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    assert [line.split()[0] for line, _ in SHOWN] == ["info", "demo", "inspect", "plot-schedule"]
+    same = doctest.OutputChecker().check_output
+    for line, wanted in SHOWN:
+        code, out, _ = call(capsys, *line.split())
+        assert code == 0
+        assert same(wanted, out, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE), out

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.testing import CHECKS, check_optimizer
+from arrayoptim.testing import (
+    CHECKS,
+    check_optimizer,
+    coefficients_are_taken,
+    loss_goes_down,
+    zero_gradients_change_nothing,
+)
 from optimizers_under_test import USUAL, cls_of, make
 
 Coefficients = dict[str, Any]
@@ -123,6 +129,11 @@ class Incomplete(Good):
         return {"lr": 0.1}
 
 
+class Lavish(Good):
+    def coefficients(self, *args: Any) -> Coefficients:
+        return {"lr": 0.1, "mu": 0.9, "nu": 0.1}
+
+
 class Forgetful(Good):
     def get_config(self) -> dict[str, Any]:
         return {"lr": 0.5 * self.lr}
@@ -135,6 +146,39 @@ class Endless(Good):
 class Restless(Good):
     def apply(self, grads: Any, params: Any) -> Any:
         return super().apply({k: params[k] if g is None else g for k, g in grads.items()}, params)
+
+
+@ao.rule(slots=("momentum",))
+def swapped(p, g, m, lr, mu, xp):
+    """Give the results in another order."""
+    m = mu * m - lr * g
+    return m, p + m
+
+
+class Swapped(Good):
+    rule = swapped
+
+
+@ao.rule(slots=("momentum",))
+def stale(p, g, m, lr, mu, xp):
+    """Compute a slot, and give the old one."""
+    new = mu * m - lr * g
+    return p + new, m
+
+
+class Stale(Good):
+    rule = stale
+
+
+@ao.rule(slots=("momentum",))
+def ascending(p, g, m, lr, mu, xp):
+    """Step up."""
+    m = mu * m + lr * g
+    return p + m, m
+
+
+class Ascending(Good):
+    rule = ascending
 
 
 class Counting(Good):
@@ -161,9 +205,13 @@ class Impure(Good):
 SPOILED = {
     "rule_keeps_to_the_grammar": Branching,
     "coefficients_are_complete": Incomplete,
+    "coefficients_are_taken": Lavish,
     "config_survives": Forgetful,
     "steps_keep_shape_and_dtype": Endless,
     "missing_gradients_change_nothing": Restless,
+    "zero_gradients_change_nothing": Swapped,
+    "slots_are_updated": Stale,
+    "loss_goes_down": Ascending,
     "resume_is_exact": Counting,
     "copies_are_independent": Shared,
     "pure_form_agrees": Impure,
@@ -193,3 +241,36 @@ def test_names_of_stages_are_taken() -> None:
         @ao.rule(slots=())
         def limited(p, g, lr, bound, xp):
             return (p - lr * xp.minimum(g, bound),)
+
+
+def test_numbers_of_stages_are_no_coefficients() -> None:
+    """They would turn the stage on."""
+
+    class Bounded(Good):
+        def coefficients(self, *args: Any) -> Coefficients:
+            return {"lr": 0.1, "mu": 0.9, "amount": 0.1}
+
+    with pytest.raises(AssertionError, match="no rule of the class takes amount"):
+        check_optimizer(Bounded)
+
+
+def test_one_that_chooses_among_rules_may_have_coefficients_of_all() -> None:
+    """As Adam has, and who takes its coefficients over with a rule of their own."""
+
+    class Choosing(Lavish):
+        @property
+        def rule(self) -> ao.Rule:
+            """The update rule."""
+            return heavy_ball
+
+    with pytest.raises(AssertionError, match="no rule of the class takes nu"):
+        coefficients_are_taken(Choosing)
+    coefficients_are_taken(ao.Adam)
+    coefficients_are_taken(type("Mine", (ao.RMSprop,), {"rule": ao.RMSprop().rule}))
+
+
+@pytest.mark.parametrize("decay", [{"weight_decay": 0.5}, {"l2": 0.5}, {"constraint": "NonNeg"}])
+def test_what_moves_parameters_without_gradients_is_left_out(decay: dict[str, Any]) -> None:
+    """A rule is not to blame for it."""
+    for check in (zero_gradients_change_nothing, loss_goes_down):
+        check(lambda: Good(**decay))

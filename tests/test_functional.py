@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import arrayoptim as ao
 from arrayoptim._groups import STARTING
 from backends import NUMPY, TestBackend
 from optimizers_under_test import NAMES, USUAL, cls_of, draw, make, numeric, same
@@ -77,6 +78,19 @@ def test_hyperparameters_live_in_the_state(
     grads = backend.tree(small(2))
     one, two = (o.stateless_apply(state, grads, params)[0] for o in (opt, other))
     same(backend.read(one), backend.read(two))
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"), [("lrr", "'lrr', did you mean 'lr'"), ("1.beta_3", "'1.beta_3', did you mean")]
+)
+def test_unknown_numbers_of_the_state(backend: TestBackend, key: str, hint: str) -> None:
+    """A misspelt one would do nothing."""
+    opt = make("Adam", groups=[ao.group("0", beta_1=0.8)])
+    params = backend.tree(small(1))
+    state = opt.init_state(params)
+    state["hyper"][key] = 0.1
+    with pytest.raises(ValueError, match=rf'state\["hyper"\]: Adam has no number {hint}'):
+        opt.stateless_apply(state, backend.tree(small(2)), params)
 
 
 def inside(name: str, key: str) -> list[float]:

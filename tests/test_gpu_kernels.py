@@ -155,7 +155,7 @@ def test_sixteen_bits(dtype: str, host: NumPyOnHost) -> None:
 
     @ao.rule()
     def taken(p, g, one, xp):  # type: ignore[no-untyped-def]
-        return g * one
+        return (g * one,)
 
     every = np.arange(1 << 16, dtype=np.uint16).view(np_dtype(dtype))
     wide = np.zeros(every.size, np.float32)

@@ -115,6 +115,13 @@ def test_config_and_file(name: str, tmp_path: Path) -> None:
 BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: ao.group(), TypeError, "at least one pattern"),
     (lambda: ao.group(3), TypeError, "pattern 3"),
+    (lambda: ao.group("a", freeze="no"), TypeError, "freeze must be True or False, got 'no'"),
+    (lambda: ao.group("a", allow_unmatched=1), TypeError, "allow_unmatched must be .* got 1"),
+    (
+        lambda: ao.SGD(groups=[{"params": [np.ones(2)], "lr": 0.1}]),
+        TypeError,
+        r"found a dict with 'params'; use arrayoptim.group\(pattern, ...\)",
+    ),
     (lambda: ao.group("a", optimizer=ao.SGD(), lr=0.1), TypeError, "own settings.*lr"),
     (lambda: ao.Adam(groups=[ao.group("a", lr_=0.1)]), TypeError, "'lr_', did you mean 'lr'"),
     (lambda: ao.Adam(groups=[ao.group("a", clipnorm=1.0)]), TypeError, "cannot set 'clipnorm'"),
@@ -158,6 +165,20 @@ def test_unmatched_and_late_groups() -> None:
     opt.groups = []
     before[1].pop("groups")
     unchanged(opt, before)
+
+
+def test_a_group_that_comes_too_late() -> None:
+    """A pattern is an error too if an earlier group has all that it matches; not if it has some."""
+    params = {"a": {"bias": np.ones(1), "kernel": np.ones(1)}, "b": {"bias": np.ones(1)}}
+    late = [ao.group("*", lr=0.1), ao.group("*/bias", freeze=True)]
+    words = r"all that the pattern '\*/bias' matches is in the group group\('\*', lr=0.1\) already"
+    with pytest.raises(ValueError, match=words):
+        ao.SGD(groups=late).init(params)
+    ao.SGD(groups=late[::-1]).init(params)
+    ao.SGD(groups=[late[0], ao.group("*/bias", lr=0.2, allow_unmatched=True)]).init(params)
+    opt = ao.SGD(lr=0.5, groups=[ao.group("a/*", freeze=True), ao.group("*/bias", "b/*", lr=0.1)])
+    opt.apply({"a": {"bias": np.ones(1), "kernel": np.ones(1)}, "b": {"bias": np.ones(1)}}, params)
+    assert (params["a"]["bias"], params["b"]["bias"]) == (1.0, 0.9)
 
 
 def test_a_schedule_and_a_function_of_paths() -> None:

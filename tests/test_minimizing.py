@@ -177,6 +177,18 @@ def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
         ao.minimize(bowl, np.zeros(2), "sgd", progress=True)
 
 
+def test_a_checkpoint_wins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Over parameters, hyperparameters and a smaller number of steps, of which it says so."""
+    pytest.importorskip("tqdm")
+    path, x = tmp_path / "run.h5", np.ones(2)
+    first = ao.minimize(bowl, np.zeros(2), ao.SGD(lr=0.1), steps=10, checkpoint=path)
+    again = ao.minimize(bowl, x, ao.SGD(lr=9.0), steps=3, checkpoint=path, progress=True)
+    same([again.params, x], [first.params, first.params])
+    assert (again.steps, again.history, again.reason) == (10, first.history, "steps")
+    assert again.message == "The checkpoint has 10 steps already, more than the 3 wanted."
+    assert "10/10" in capsys.readouterr().err and ao.load(path).lr == 0.1
+
+
 def test_bad_input(tmp_path: Path) -> None:
     """Nothing has changed after an error."""
     path, x = tmp_path / "run.h5", np.zeros(2)

@@ -225,3 +225,29 @@ def test_gradients_by_hand_have_their_own_form(backend: TestBackend) -> None:
         ao.SGD().get_gradients(lambda p: (0.0, p, p), params)
     with pytest.raises(ValueError, match=r"gave gradients for \['0', '1'\], wanted"):
         ao.SGD().get_gradients(lambda p: (0.0, [p[0][0], p[1][0]]), params)
+
+
+NO_SCALARS: dict[str, tuple[Any, str]] = {
+    "float": (
+        lambda value: float(value),
+        "its value into a float.*return the scalar itself",
+    ),
+    "nothing": (lambda value: None, "the loss gave None, wanted a scalar"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")
+@pytest.mark.parametrize(("spoil", "words"), NO_SCALARS.values(), ids=list(NO_SCALARS))
+def test_a_loss_that_gives_no_scalar(backend: TestBackend, spoil: Any, words: str) -> None:
+    """What it gave cannot be differentiated; each time that it is asked."""
+    good, opt = loss_on(backend), make("SGD")
+    if isinstance(good(backend.tree(START)), tuple):
+        pytest.skip("a library without differentiation")
+    # JAX says itself what it wants in place of None.
+    words = words if backend.name != "jax" or "float" in words else "scalar-output"
+    params = backend.tree(START)
+    for _ in range(2):
+        with pytest.raises(TypeError, match=words):
+            opt.minimize(lambda params: spoil(good(params)), params)
+    same(backend.read(params), START)
+    assert opt.iterations == 0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim._grammar import grammar_errors
 from arrayoptim._registry import OPTIMIZERS
 from arrayoptim.engines._gpu_sweep import sweep_program
 from arrayoptim.testing import check_optimizer
@@ -90,3 +91,146 @@ def test_torch(laprop: Any) -> None:
         opt.step()
         other.apply(grad, q)
     same([p.detach().numpy()], [q])
+
+
+# ---- what a first rule gets wrong
+
+
+def test_a_forgotten_slot_is_named() -> None:
+    with pytest.raises(TypeError, match=r"rule heavy: line 4: found no tuple, wanted 2 returned"):
+
+        @ao.rule(slots=("momentum",))
+        def heavy(p, g, m, lr, mu, xp):
+            m = mu * m - lr * g
+            return p + m
+
+    with pytest.raises(TypeError, match=r"rule three: line 3: found 3 values, wanted 2 returned"):
+
+        @ao.rule(slots=("momentum",))
+        def three(p, g, m, lr, xp):
+            return p - lr * g, m, g
+
+
+def test_one_value_is_a_tuple_too() -> None:
+    with pytest.raises(TypeError, match=r"rule bare: line 3: found no tuple, wanted 1 returned"):
+
+        @ao.rule(slots=())
+        def bare(p, g, lr, xp):
+            return p - lr * g
+
+
+def test_an_undefined_name_is_named() -> None:
+    with pytest.raises(TypeError, match=r"rule typing: line 3: the name 'mn' is not defined"):
+
+        @ao.rule(slots=("momentum",))
+        def typing(p, g, m, lr, mu, xp):
+            m = mu * mn - lr * g  # noqa: F821
+            return p + m, m
+
+
+def test_directions_and_measures_are_read_too() -> None:
+    def turned(p, g, m, xp):
+        return g
+
+    def measured(p, g, m, xp):
+        return sqrt(p), g  # noqa: F821
+
+    def step(p, g, m, lr, xp):
+        return p - lr * g, m
+
+    with pytest.raises(TypeError, match="direction: line 2: found no tuple, wanted 2 returned"):
+        ao.rule(slots=("momentum",), direction=turned)(step)
+    with pytest.raises(TypeError, match="measure: line 2: the name 'sqrt' is not defined"):
+        ao.rule(slots=("momentum",), measure=measured, norms=("a", "b"))(step)
+
+
+def test_a_lambda_is_no_rule() -> None:
+    with pytest.raises(TypeError, match="found a lambda, wanted a function made by def"):
+        ao.rule(slots=())(lambda p, g, lr, xp: (p - lr * g,))
+
+
+def test_without_its_text_a_rule_is_taken_as_it_is() -> None:
+    scope: dict[str, Any] = {}
+    exec("def plain(p, g, lr, xp):\n    return (p - lr * g,)", scope)
+    assert ao.rule(slots=())(scope["plain"]).coefficients == ("lr",)
+
+
+def test_helpers_of_matrix_rules_may_come_later() -> None:
+    @ao.rule(slots=("momentum",), kind="matrix")
+    def whole(p, g, m, lr, xp):
+        return later(p, g, m, lr)
+
+    def later(p: Any, g: Any, m: Any, lr: Any) -> Any:
+        return p - lr * g, m
+
+    assert whole.coefficients == ("lr",)
+
+
+BASE = 1e-8
+
+
+def test_a_number_of_the_module_is_no_coefficient() -> None:
+    @ao.rule(slots=())
+    def based(p, g, lr, xp):
+        return (p - lr * g / (xp.abs(g) + BASE),)
+
+    assert grammar_errors(based) == [
+        "line 3: BASE is no variable of the rule; make it a coefficient"
+    ]
+
+
+@ao.rule(slots=())
+def plain(p, g, lr, xp):
+    return (p - lr * g,)
+
+
+class Plain(ao.Optimizer):
+    lr: float = ao.hyper(default=0.1, interval="[0, inf)", doc="Step size.")
+    rule = plain
+
+    def coefficients(self, h: Any, it: Any, scalars: Any, xp: Any) -> Any:
+        return {"lr": h.lr}
+
+
+def test_a_missing_coefficient_is_named() -> None:
+    class Renamed(Plain):
+        def coefficients(self, h: Any, it: Any, scalars: Any, xp: Any) -> Any:
+            return {"rate": h.lr}
+
+    class Lost(Plain):
+        def coefficients(self, h: Any, it: Any, scalars: Any, xp: Any) -> Any:
+            {"lr": h.lr}  # noqa: B018
+
+    class Counting(Plain):
+        def initial_scalars(self) -> dict[str, float]:
+            return {"product": 1.0}
+
+    words = r"Renamed.coefficients: found rate, wanted 'lr' too, for the rule plain"
+    for step in (
+        lambda opt, p: opt.apply(p, p),
+        lambda opt, p: opt.stateless_apply(opt.init_state(p), p, p),
+    ):
+        with pytest.raises(ValueError, match=words):
+            step(Renamed(), np.ones(2))
+        with pytest.raises(TypeError, match=r"Lost.coefficients: found None, wanted a dict"):
+            step(Lost(), np.ones(2))
+        with pytest.raises(ValueError, match="wanted 'product' too, for its scalar state"):
+            step(Counting(), np.ones(2))
+
+
+@ao.rule(slots=())
+def hyperbolic(p, g, lr, xp):
+    return (p - lr * xp.sinh(g),)
+
+
+def test_a_rule_that_no_loop_can_be_made_of_is_named() -> None:
+    class Hyperbolic(Plain):
+        rule = hyperbolic
+
+    p = np.ones(3)
+    with ao.engine("array"):
+        Hyperbolic().apply(np.zeros(3), p)
+    words = r"rule hyperbolic: no loop can be compiled of it: .*'sinh'; .*check_optimizer says"
+    with ao.engine("cpu"), pytest.raises(TypeError, match=words):
+        Hyperbolic().apply(np.zeros(3), p)
+    assert np.array_equal(p, np.ones(3))

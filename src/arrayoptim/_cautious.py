@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from ._grammar import definition
 from ._rule import Rule
 from ._typing import Namespace, Scalar
 
@@ -59,8 +58,7 @@ def boost(size: Any, agreeing: Scalar, xp: Namespace) -> dict[str, Scalar]:
 
 def _adds(rule: Rule) -> bool:
     """Whether the rule gives the parameter plus or minus terms without it."""
-    source = textwrap.dedent(inspect.getsource(rule.function))
-    body = ast.parse(source)
+    body = definition(rule.function)
     value = next(node for node in ast.walk(body) if isinstance(node, ast.Return)).value
     first = value.elts[0] if isinstance(value, ast.Tuple) else value
     terms = 0

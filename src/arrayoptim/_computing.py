@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +13,7 @@ from ._assignment import Assignment, Numbers
 from ._clipping import Measured, measured
 from ._formula import Fixed, Formula
 from ._rounding import step_seed
+from ._rule import Rule
 from ._state import State
 from ._totals import Measure, Totals, totals
 from ._typing import Array, Namespace, Scalar
@@ -131,21 +132,25 @@ class Computing(Formula):
             h = SimpleNamespace(**exact[member])
             held = {**_own(state.scalars, prefix), **totals[member]}
             found = _computed(formula, h, it, held, xp)
+            _require_all(found, formula.initial_scalars(), formula, "its scalar state")
             scalars |= {prefix + name: found[name] for name in formula.initial_scalars()}
         prefixes = {member: prefix for member, prefix, _ in inner}
 
-        def table(member: int, compute: str) -> Numbers:
+        def table(rule: Rule, member: int, compute: str) -> Numbers:
             h = self._rounded(fixed, exact[member], member, compute, xp)
             formula = fixed.formulas[member]
             held = {**_own(state.scalars, prefixes.get(member, "")), **totals[member]}
             found = _computed(formula, h, it, held, xp)
+            _require_all(found, rule.given, formula, f"the rule {rule.name}")
             return found | self._stage_values(formula.rule, h, size, xp)
 
         seed = self._step_seed(state.iterations, xp)
         steps = []
         for part in assignment.parts:
             numbers = {
-                compute: assignment.merged({member: table(member, compute) for member in members})
+                compute: assignment.merged(
+                    {member: table(part.layout.rule, member, compute) for member in members}
+                )
                 for compute, members in part.kinds
             }
             steps.append(Step(part.layout, numbers, seed, part.places))
@@ -199,8 +204,25 @@ def _computed(
     """Give the coefficients of a formula and its next scalar state."""
     with np.errstate(all="ignore"):
         # A copy, so that a class may change it.
-        found = formula.coefficients(SimpleNamespace(**vars(h)), it, held, xp)
+        found: Any = formula.coefficients(SimpleNamespace(**vars(h)), it, held, xp)
+    if not isinstance(found, Mapping):
+        raise TypeError(
+            f"{type(formula).__name__}.coefficients: found {found!r}, wanted a dict of the rule's "
+            "coefficients by name"
+        )
     return {k: float(v) for k, v in found.items()} if xp is np else dict(found)
+
+
+def _require_all(
+    found: Mapping[str, Any], wanted: Iterable[str], formula: Formula, what: str
+) -> None:
+    """Name the first coefficient that is not there."""
+    for name in wanted:
+        if name not in found:
+            raise ValueError(
+                f"{type(formula).__name__}.coefficients: found {', '.join(found) or 'none'}, "
+                f"wanted {name!r} too, for {what}"
+            )
 
 
 def _own(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:

@@ -103,6 +103,15 @@ def _pair(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure)
     )
 
 
+def _no_scalar(value: Any) -> TypeError:
+    if isinstance(value, float | int):
+        return TypeError(
+            f"the loss turned its value into a {type(value).__name__}, through which nothing can "
+            "be differentiated; return the scalar itself, or (value, gradients)"
+        )
+    return TypeError(f"the loss gave {value!r}, wanted a scalar array, or (value, gradients)")
+
+
 # ---- torch
 
 
@@ -137,6 +146,8 @@ def _torch(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure
         value = of_leaves(tracked)
     if isinstance(value, tuple):
         return _by_hand(value, structure)
+    if not torch.is_tensor(value):
+        raise _no_scalar(value)
     return value.detach(), _torch_gradients(value, tracked, structure)
 
 
@@ -152,9 +163,11 @@ def _jax(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure) 
         except jax.errors.JAXTypeError:
             # Gradients of one's own may be computed on the host, where nothing can be traced.
             given = of_leaves(leaves)
-            if not isinstance(given, tuple):
+            if isinstance(given, tuple):
+                return _by_hand(given, structure)
+            if hasattr(given, "dtype"):
                 raise
-            return _by_hand(given, structure)
+            raise _no_scalar(given) from None
         if pair:
             return _by_hand(of_leaves(leaves), structure)
         _remember_scalar(loss)
@@ -203,7 +216,7 @@ def _tensorflow(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Stru
     if isinstance(value, tuple):
         return _by_hand(value, structure)
     if not tf.is_tensor(value) or value.shape.rank not in (0, None):
-        raise TypeError(f"the loss gave {value!r}, wanted a scalar tensor")
+        raise _no_scalar(value)
     found = iter(tape.gradient(value, _present(leaves)))
     gradients = [None if p is None else next(found) for p in leaves]
     _require_all(
@@ -217,12 +230,12 @@ def _tensorflow(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Stru
 
 
 def _numpy(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure) -> Any:
+    first: Any = None
     if not _known_scalar(loss):
         # Not by tracing: gradients written by hand need not know autograd's arrays.
-        value = of_leaves(leaves)
-        if isinstance(value, tuple):
-            return _by_hand(value, structure)
-        _remember_scalar(loss)
+        first = of_leaves(leaves)
+        if isinstance(first, tuple):
+            return _by_hand(first, structure)
     try:
         import autograd
     except ModuleNotFoundError:
@@ -240,7 +253,14 @@ def _numpy(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure
         # It is an error below, with the parameter's name.
         warnings.filterwarnings("ignore", "Output seems independent")
         present = _present(leaves)
-        value, found = autograd.value_and_grad(of_present)(present)
+        try:
+            value, found = autograd.value_and_grad(of_present)(present)
+        except (AttributeError, TypeError):
+            # A number of NumPy has a type; autograd cannot look into what else a loss makes of it.
+            if _known_scalar(loss) or hasattr(first, "dtype"):
+                raise
+            raise _no_scalar(first) from None
+        _remember_scalar(loss)
         used = [True] * len(leaves)
         for place, g in zip(places, found, strict=True):
             used[place] = bool(np.any(g)) or _autograd_reaches(of_leaves, leaves, place)

@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 from ._assignment import Assignment, Part
 from ._backend import COMPLEX, COMPUTE
 from ._cautious import cautious
 from ._checks import Leaf
-from ._groups import OWN
+from ._groups import OWN, members_of
 from ._hyper import keeps_numbers
 from ._options import Options
 from ._rule import Rule
@@ -67,14 +67,16 @@ class Formula(Options, ABC):
 
     _known: Fixed | None = None
 
-    rests: ClassVar[bool] = True
-    """Whether a parameter stays as it is while its gradients have been zero from the start."""
-
     def _set(self, values: dict[str, Any]) -> None:
         super()._set(values)
         if self._hyper["cautious"]:
             for formula in self._fixed().formulas:
                 cautious(formula.rule)
+
+    @property
+    def rests(self) -> bool:
+        """Whether a parameter stays as it is while its gradients have been zero from the start."""
+        return True
 
     @property
     @abstractmethod
@@ -196,7 +198,7 @@ class Formula(Options, ABC):
         if known is not None and known.key == key:
             return known
         paths = [leaf.path if leaf else "" for leaf in leaves]
-        members, excluded = self._members(paths), self._excluded(paths)
+        members, excluded = members_of(h["groups"], paths), self._excluded(paths)
         layouts: list[Layout | None] = [None] * len(paths)
         found: dict[Layout, list[int]] = {}
         for i, (leaf, member) in enumerate(zip(leaves, members, strict=True)):

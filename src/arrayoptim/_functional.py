@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ._assignment import Assignment
 from ._formula import Formula
 from ._groups import STARTING
 from ._hyper import Hyper, value_at
+from ._registry import nearest
 from ._state import State, from_tree
 from ._stepping import Stepping
 from ._storage import Layout
@@ -68,8 +69,9 @@ class Functional(Stepping):
         Raises
         ------
         ValueError
-            If gradients, parameters and state do not fit each other, or with ``nonfinite="raise"``
-            where a compiler traces the step.
+            If gradients, parameters and state do not fit each other, ``state["hyper"]`` names what
+            is no number of this optimizer, or with ``nonfinite="raise"`` where a compiler traces
+            the step.
         """
         leaves, structure = flatten(params)
         described = checks.describe(leaves, structure)
@@ -178,6 +180,7 @@ class Functional(Stepping):
         self, state: dict[str, Any], leaves: Sequence[Array | None]
     ) -> list[dict[str, Any]]:
         """Give the hyperparameters of a step, which are those of the state where it has them."""
+        self._require_known(state["hyper"])
         found, it, compiler = [], state["iterations"], _compiler(leaves)
         for prefix, formula, values in self._owners():
             row = {}
@@ -193,6 +196,21 @@ class Functional(Stepping):
                     row[name] = value
             found.append(row)
         return found
+
+    def _require_known(self, names: Iterable[str]) -> None:
+        """Refuse numbers that no step reads; values may be a compiler's stand-ins."""
+        known = [
+            prefix + name
+            for prefix, formula, values in self._owners()
+            for name in values
+            if formula.hyperparameters[name].numeric
+        ]
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f'state["hyper"]: {type(self).__name__} has no number '
+                    f"{name!r}{nearest(name, known)}; it has {', '.join(known)}"
+                )
 
     def _slot_leaves(
         self,

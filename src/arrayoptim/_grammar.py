@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._rule import Kind, Rule
+if TYPE_CHECKING:
+    from ._rule import Kind, Rule
 
 VOCABULARY = frozenset({"abs", "sqrt", "square", "sign", "maximum", "minimum", "where", "copysign"})
 """Functions of ``xp`` that NumPy and a compiled loop compute to the last bit alike."""
@@ -22,9 +24,10 @@ def grammar_errors(rule: Rule) -> list[str]:
     """Say where a rule leaves the grammar that all engines share.
 
     The body is straight-line: assignments and one ``return`` of the parameter and the slots, with
-    no literal, branch, loop or in-place write, only functions of `VOCABULARY`, and no arithmetic
-    on coefficients alone. A rule for matrices may use literals, all of ``xp`` and helper functions,
-    in which static loops may stand; its body is straight-line too, and writes into no array.
+    no literal, number of the module, branch, loop or in-place write, only functions of
+    `VOCABULARY`, and no arithmetic on coefficients alone. A rule for matrices may use literals, all
+    of ``xp`` and helper functions, in which static loops may stand; its body is straight-line too,
+    and writes into no array.
 
     Parameters
     ----------
@@ -36,22 +39,109 @@ def grammar_errors(rule: Rule) -> list[str]:
     list of str
         One sentence per fault; empty for a good rule.
     """
-    errors = _function_errors(rule.function, rule)
-    for name, function in (("direction", rule.direction), ("measure", rule.measure)):
-        if function is not None:
-            errors += [f"{name}: {fault}" for fault in _function_errors(function, rule)]
-    last = _body(rule.function)[-1]
-    wanted = 1 + len(rule.slots)
-    if isinstance(last, ast.Return) and last.value is not None:
-        found = len(last.value.elts) if isinstance(last.value, ast.Tuple) else 1
-        if found != wanted:
-            errors.append(f"line {last.lineno}: wanted {wanted} returned values, a tuple of them")
+    errors = mistakes(rule)
+    for prefix, function, _ in _parts(rule):
+        errors += [prefix + fault for fault in _function_errors(function, rule)]
     return errors
 
 
+def mistakes(rule: Rule) -> list[str]:
+    """Say what no engine could carry out: too few values returned, names that nothing defines.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule to read.
+
+    Returns
+    -------
+    list of str
+        One sentence per fault.
+
+    Raises
+    ------
+    OSError, SyntaxError, ValueError
+        If there is no source to read.
+    """
+    errors = []
+    for prefix, function, wanted in _parts(rule):
+        errors += [prefix + fault for fault in _count_errors(function, wanted, rule.kind)]
+        # Helper functions of a matrix rule may be defined after it.
+        for name in _strangers(function) if rule.kind != "matrix" else ():
+            if not _defined(name.id, function):
+                errors.append(f"{prefix}line {name.lineno}: the name {name.id!r} is not defined")
+    return errors
+
+
+def definition(function: Callable[..., Any]) -> ast.FunctionDef:
+    """Give the syntax tree of a function.
+
+    Parameters
+    ----------
+    function : callable
+        A function made by ``def``.
+
+    Returns
+    -------
+    ast.FunctionDef
+        Its definition.
+
+    Raises
+    ------
+    OSError
+        If its source is not at hand.
+    ValueError
+        If it was made in another way.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            return node
+    raise ValueError(f"{function.__name__}: found no definition by def, which engines could read")
+
+
+def _parts(rule: Rule) -> Iterator[tuple[str, Callable[..., Any], int]]:
+    """Give the functions of a rule, what names them in messages, and how many values each gives."""
+    yield "", rule.function, 1 + len(rule.slots)
+    if rule.direction is not None:
+        yield "direction: ", rule.direction, 1 + len(rule.slots)
+    if rule.measure is not None:
+        yield "measure: ", rule.measure, len(rule.norms) + len(rule.sums)
+
+
+def _count_errors(function: Callable[..., Any], wanted: int, kind: Kind) -> Iterator[str]:
+    """Find another number of returned values; a helper of a matrix rule may give them all."""
+    last = _body(function)[-1]
+    if not isinstance(last, ast.Return):
+        return
+    if isinstance(last.value, ast.Tuple):
+        found = len(last.value.elts)
+    else:
+        found = wanted if kind == "matrix" and isinstance(last.value, ast.Call | ast.Name) else 0
+    if found != wanted:
+        named = f"{found} values" if found else "no tuple"
+        yield f"line {last.lineno}: found {named}, wanted {wanted} returned values, a tuple of them"
+
+
+def _strangers(function: Callable[..., Any]) -> list[ast.Name]:
+    """Give the names in a body that are neither parameters nor assigned there."""
+    node = definition(function)
+    names = [part for statement in node.body for part in ast.walk(statement)]
+    loaded = [part for part in names if isinstance(part, ast.Name)]
+    known = {part.id for part in loaded if isinstance(part.ctx, ast.Store)}
+    known |= {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+    return [part for part in loaded if part.id not in known]
+
+
+def _defined(name: str, function: Callable[..., Any]) -> bool:
+    """Whether a name of another place has a meaning in a function."""
+    own: Any = function
+    around = own.__code__.co_freevars
+    return name in around or name in own.__globals__ or hasattr(builtins, name)
+
+
 def _body(function: Callable[..., Any]) -> list[ast.stmt]:
-    source = textwrap.dedent(inspect.getsource(function))
-    body = next(node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)).body
+    body = definition(function).body
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
     return body or [ast.Pass(lineno=1)]
@@ -60,6 +150,8 @@ def _body(function: Callable[..., Any]) -> list[ast.stmt]:
 def _function_errors(function: Callable[..., Any], rule: Rule) -> list[str]:
     body = _body(function)
     errors = [fault for statement in body for fault in _statement_errors(statement, rule.kind)]
+    if rule.kind != "matrix":
+        errors += _constant_errors(function)
     errors += [fault for statement in body for fault in _scalar_errors(statement, rule)]
     last = body[-1]
     if not isinstance(last, ast.Return) or last.value is None:
@@ -93,6 +185,15 @@ def _statement_errors(statement: ast.stmt, kind: Kind) -> Iterator[str]:
             yield f"line {node.lineno}: {type(node).__name__} is outside the grammar"
         elif isinstance(node, ast.operator | ast.unaryop) and not isinstance(node, _OPERATORS):
             yield f"line {statement.lineno}: operator {type(node).__name__} is outside the grammar"
+
+
+def _constant_errors(function: Callable[..., Any]) -> Iterator[str]:
+    """Find names of the module, which are as little a part of a kernel as literals."""
+    nodes = ast.walk(definition(function))
+    called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+    for name in _strangers(function):
+        if _defined(name.id, function) and name.id not in called:
+            yield f"line {name.lineno}: {name.id} is no variable of the rule; make it a coefficient"
 
 
 def _scalar_errors(statement: ast.stmt, rule: Rule) -> Iterator[str]:

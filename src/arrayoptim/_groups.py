@@ -91,7 +91,8 @@ def group(
         An optimizer whose rule and hyperparameters hold in place of those of the whole. What
         belongs to a whole step, such as `clipnorm`, stays with the whole.
     allow_unmatched : bool
-        Whether a pattern may match no parameter; an error otherwise.
+        Whether a pattern may match no parameter, or only such as an earlier group has; an error
+        otherwise.
     **settings
         Hyperparameters that are numbers or schedules: ``lr``, ``weight_decay``, ``beta_1``...; and
         ``constraint``.
@@ -104,7 +105,8 @@ def group(
     Raises
     ------
     TypeError
-        If there is no pattern, or one is neither a str nor callable.
+        If there is no pattern, or one is neither a str nor callable; or if `freeze` or
+        `allow_unmatched` is neither True nor False.
 
     Examples
     --------
@@ -120,6 +122,9 @@ def group(
     for pattern in patterns:
         if not isinstance(pattern, str) and not callable(pattern):
             raise TypeError(f"group: found the pattern {pattern!r}, wanted a str or a function")
+    for name, value in {"freeze": freeze, "allow_unmatched": allow_unmatched}.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"group: {name} must be True or False, got {value!r}")
     if optimizer is not None and (settings or freeze):
         raise TypeError(
             "group: an optimizer of its own comes with its own settings; found also "
@@ -149,6 +154,30 @@ def require_matches(patterns: Sequence[Pattern], paths: Sequence[str], what: str
             raise ValueError(f"{what}: the pattern {pattern!r} matches none of {', '.join(paths)}")
 
 
+def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:
+    """Give for each path the number of the first group that holds it, from 1; 0 for none.
+
+    Raises
+    ------
+    ValueError
+        If a pattern matches no path, or only such as groups before its own hold.
+    """
+    found = [next((k for k, each in enumerate(groups, 1) if each.holds(path)), 0) for path in paths]
+    for k, each in enumerate(groups, 1):
+        if each.allow_unmatched:
+            continue
+        require_matches(each.patterns, paths, "groups")
+        for pattern in each.patterns:
+            holders = [m for path, m in zip(paths, found, strict=True) if matches(path, pattern)]
+            if all(m < k for m in holders):
+                raise ValueError(
+                    f"groups: all that the pattern {pattern!r} matches is in the group "
+                    f"{groups[holders[0] - 1]!r} already, as the first that matches counts; put "
+                    "the narrower group first, or give this one allow_unmatched=True"
+                )
+    return found
+
+
 class Groups(Hyper):
     """The hyperparameter that holds groups."""
 
@@ -171,6 +200,11 @@ class Groups(Hyper):
 
 def _checked(found: Any, owner: type[Any]) -> Group:
     if isinstance(found, Mapping):
+        if "params" in found:
+            raise TypeError(
+                f"{owner.__name__}.groups: found a dict with 'params'; use "
+                "arrayoptim.group(pattern, ...), whose patterns are of the parameters' paths"
+            )
         words = dict(found)
         found = group(*words.pop("patterns", ()), **words)
     if not isinstance(found, Group):

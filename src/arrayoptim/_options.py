@@ -184,22 +184,6 @@ class Options(Declared):
         require_matches(self.exclude, paths, "exclude")
         return [any(matches(path, pattern) for pattern in self.exclude) for path in paths]
 
-    def _members(self, paths: Sequence[str]) -> list[int]:
-        """Give for each parameter the number of its group, counted from 1; 0 for none.
-
-        Raises
-        ------
-        ValueError
-            If a pattern of a group matches no path.
-        """
-        for each in self.groups:
-            if not each.allow_unmatched:
-                require_matches(each.patterns, paths, "groups")
-        return [
-            next((k for k, each in enumerate(self.groups, 1) if each.holds(path)), 0)
-            for path in paths
-        ]
-
     def _stage_values(
         self, rule: Rule, h: SimpleNamespace, size: Measured, xp: Namespace
     ) -> Numbers:

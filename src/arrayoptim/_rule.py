@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any, Literal
+
+from ._grammar import mistakes
 
 Kind = Literal["elementwise", "tensorwise", "matrix"]
 Side = Literal["first", "last"]
@@ -228,8 +231,9 @@ def rule(
     Raises
     ------
     TypeError
-        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``, or `shapes` are given for
-        other rules or other slots.
+        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``, the function is a lambda,
+        returns another number of values or uses a name that nothing defines, or `shapes` are given
+        for other rules or other slots.
 
     Examples
     --------
@@ -243,6 +247,10 @@ def rule(
     """
 
     def declare(function: Callable[..., tuple[Any, ...]]) -> Rule:
+        if function.__name__ == "<lambda>":
+            raise TypeError(
+                "rule: found a lambda, wanted a function made by def, whose text engines can read"
+            )
         for each in (function, direction, measure):
             names = tuple(inspect.signature(each).parameters) if each else ()
             short = len(names) < len(slots) + 3
@@ -287,6 +295,7 @@ def rule(
                 f"rule {function.__name__}: found measured={measured} and ratio={ratio}; wanted "
                 f"both or neither, and names of {made.function_names}"
             )
+        _require_sound(made)
         return made
 
     return declare
@@ -294,3 +303,15 @@ def rule(
 
 def _names(function: Callable[..., Any] | None, start: int) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)[start:-1] if function else ()
+
+
+def _require_sound(made: Rule) -> None:
+    """Refuse a rule that no engine could carry out, where its text is at hand."""
+    # Tests read the library's own; here that would be a seventh of the time of its import.
+    if str(made.function.__module__).startswith(f"{__package__}."):
+        return
+    found: list[str] = []
+    with contextlib.suppress(OSError, SyntaxError, ValueError):
+        found = mistakes(made)
+    if found:
+        raise TypeError(f"rule {made.name}: {'; '.join(found)}")

@@ -56,7 +56,7 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
         hint = "; pass a list of them" if hasattr(leaf, "__next__") else ""
         raise TypeError(
             f"{what}{where}: found {type(leaf).__module__}.{type(leaf).__qualname__}, wanted a "
-            f"NumPy, CuPy, torch, JAX or array-api-strict array{hint}"
+            f"NumPy, CuPy, torch, JAX, TensorFlow or array-api-strict array{hint}"
         )
     return leaves, structure
 

@@ -74,7 +74,7 @@ def minimize(
     loss : callable
         A function of the parameters, differentiated as by `Optimizer.get_gradients`.
     params : tree of arrays
-        Where to begin. Arrays that can be written are updated in place.
+        Where to begin. Arrays that can be written are updated in place: pass copies to keep them.
     optimizer : Optimizer, wrapper, str, dict or native optimizer
         What `get` takes.
     steps : int in [0, inf)
@@ -88,8 +88,9 @@ def minimize(
     tolerance : float in [0, inf)
         How much lower than the lowest so far a loss must be to count as that.
     checkpoint : str or Path, optional
-        A file for parameters, history and the optimizer's state. If it exists, parameters and
-        optimizer, hyperparameters included, go on from it exactly.
+        A file for parameters, history and the optimizer's state. If it exists, the run goes on from
+        it exactly: its parameters, its hyperparameters and its count of steps win over those that
+        are given here.
     every : int in [1, inf)
         Steps between two checkpoints. The last step has one too, unless the loss is not finite
         there: then the checkpoint before it stays.
@@ -148,7 +149,7 @@ def minimize(
     run = _Run(loss, Minimization(params), get(optimizer), limits)
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(checkpoint)
-    with _bar(progress, run.so_far.steps, int(steps)) as show:
+    with _bar(progress, run.so_far.steps, max(run.so_far.steps, int(steps))) as show:
         run.go(callback, show, None if checkpoint is None else partial(run.save, checkpoint), every)
     return run.so_far
 
@@ -170,7 +171,10 @@ class _Limits:
 
     def reached(self, taken: int) -> tuple[str, str]:
         """Give the reason to stop, and the same in words; empty where there is none."""
-        if taken >= self.steps:
+        if taken > self.steps:
+            more = f"The checkpoint has {taken} steps already, more than the {self.steps} wanted."
+            return "steps", more
+        if taken == self.steps:
             return "steps", f"All {self.steps} steps have been taken."
         if self.patience is not None and self.since >= self.patience:
             return "patience", f"No loss was below {self.lowest:g} for {self.since} steps."

@@ -2,7 +2,8 @@
 
 `check_optimizer` makes an optimizer class prove what every user relies on: that its rule keeps to
 the grammar that all engines share, that configuration and state survive a round trip, that a
-resumed run is the uninterrupted one, and that the pure form computes what the other computes.
+resumed run is the uninterrupted one, that the pure form computes what the other computes, and that
+steps lower a loss.
 
 Examples
 --------
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,14 +80,8 @@ def coefficients_are_complete(make: Make) -> None:
     optimizer = make()
     for it in (0, 1, 1000):
         optimizer.iterations = it
-        values = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
-        start, totals = optimizer.initial_scalars(), optimizer.rule.totals
-        found, other = (
-            optimizer.coefficients(
-                SimpleNamespace(**values), it, start | dict.fromkeys(totals, total), np
-            )
-            for total in (0.0, 1.0)
-        )
+        totals = optimizer.rule.totals
+        found, other = (_coefficients(optimizer, it, total) for total in (0.0, 1.0))
         early = {*optimizer.rule.direction_names, *optimizer.rule.measure_names} if totals else ()
         changed = sorted(name for name in early if found[name] != other[name])
         _require(not changed, f"{changed} depend on totals, and are wanted before these are known")
@@ -96,6 +92,14 @@ def coefficients_are_complete(make: Make) -> None:
         _require(
             all(np.isfinite(float(value)) for value in found.values()), f"{found} at step {it}"
         )
+
+
+def coefficients_are_taken(make: Make) -> None:
+    """No coefficient is computed that no rule of the class takes, nor the number of a stage."""
+    optimizer = make()
+    found = _coefficients(optimizer, 0, 0.0)
+    surplus = sorted(set(found) - _taken(optimizer) - set(optimizer.initial_scalars()))
+    _require(not surplus, f"no rule of the class takes {', '.join(surplus)}")
 
 
 def config_survives(make: Make) -> None:
@@ -138,6 +142,43 @@ def missing_gradients_change_nothing(make: Make) -> None:
     optimizer.apply(dict.fromkeys(params), params)
     _equal(params, kept)
     _equal(_slots(optimizer), weights)
+
+
+def zero_gradients_change_nothing(make: Make) -> None:
+    """A first gradient of zero, without decay, moves nothing where `rests` says so."""
+    optimizer, params = _bare(make), _tree(0)
+    kept = copy.deepcopy(params)
+    optimizer.apply({path: np.zeros_like(p) for path, p in params.items()}, params)
+    if optimizer.rests:
+        _equal(params, kept)
+
+
+def slots_are_updated(make: Make) -> None:
+    """Each slot is another one after some steps, unless it keeps the parameter's first value."""
+    optimizer, params = _bare(make), _tree(0)
+    starts, state = optimizer.initial_slots(), optimizer.init_state(params)
+    first = state["slots"]
+    for step in range(3):
+        params, state = optimizer.stateless_apply(state, _tree(1 + step), params)
+    for name in dict.fromkeys(name for rule in _rules(optimizer) for name in rule.slots):
+        pairs = [(state["slots"][name][path], x) for path, x in first[name].items()]
+        moved = any(x is not None and np.any(new != x) for new, x in pairs)
+        kept = starts.get(name) == "parameter"
+        _require(moved or kept, f"the slot {name} is what it was after three steps")
+
+
+def loss_goes_down(make: Make) -> None:
+    """Ten steps lower the distance to a point, for parameters of each shape."""
+    optimizer, params, goal = _bare(make), _tree(0), _tree(1)
+    # From zero, as some rules begin there; far and flat, so that few step sizes are too large.
+    params = {path: np.zeros_like(p) for path, p in params.items()}
+    for _ in range(10):
+        grads = {path: 0.01 * p - goal[path] for path, p in params.items()}
+        optimizer.apply(grads, params)
+    for path, p in params.items():
+        start, end = (np.sum((0.01 * x - goal[path]) ** 2) for x in (0.0 * p, p))
+        lower = f"the squared distance of {path} went from {start} to {end} in ten steps"
+        _require(end < start or not p.size, f"{lower}; wanted less, with this lr")
 
 
 def resume_is_exact(make: Make) -> None:
@@ -190,9 +231,13 @@ def pure_form_agrees(make: Make) -> None:
 CHECKS: tuple[Callable[[Make], None], ...] = (
     rule_keeps_to_the_grammar,
     coefficients_are_complete,
+    coefficients_are_taken,
     config_survives,
     steps_keep_shape_and_dtype,
     missing_gradients_change_nothing,
+    zero_gradients_change_nothing,
+    slots_are_updated,
+    loss_goes_down,
     resume_is_exact,
     copies_are_independent,
     pure_form_agrees,
@@ -210,6 +255,36 @@ def _rules(optimizer: Optimizer) -> list[Rule]:
     """Give the rules of parameters of all shapes, each once."""
     found = [optimizer.rule_for(path, shape) for path, shape in _SHAPES.items()]
     return list(dict.fromkeys([optimizer.rule, *found]))
+
+
+def _bare(make: Make) -> Optimizer:
+    """Make the optimizer without what moves parameters besides their gradients."""
+    optimizer = make()
+    off = {"weight_decay": 0.0, "l2": None, "constraint": None, "groups": ()}
+    for name, nothing in off.items():
+        if optimizer._hyper[name]:
+            setattr(optimizer, name, nothing)
+    return optimizer
+
+
+def _coefficients(optimizer: Optimizer, it: int, total: float) -> dict[str, Any]:
+    """Compute the coefficients of a step, with one value for all totals."""
+    values = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
+    scalars = optimizer.initial_scalars() | dict.fromkeys(optimizer.rule.totals, total)
+    return optimizer.coefficients(SimpleNamespace(**values), it, scalars, np)
+
+
+def _taken(optimizer: Optimizer) -> set[str]:
+    """Name what the rules of a class take; one that chooses has all rules of its module."""
+    rules = set(_rules(optimizer))
+    for base in type(optimizer).__mro__:
+        own = vars(base)
+        if isinstance(own.get("rule"), Rule):
+            rules.add(own["rule"])
+        if isinstance(own.get("rule"), property) or "rule_for" in own:
+            around = vars(sys.modules[base.__module__]).values()
+            rules.update(value for value in around if isinstance(value, Rule))
+    return {name for rule in rules for name in rule.given}
 
 
 def _tree(seed: int, dtype: str = "float64") -> dict[str, np.ndarray]:

@@ -6,7 +6,6 @@ import argparse
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from .. import __version__
@@ -14,6 +13,9 @@ from .._arrays import NAMES
 from ..engines._gpu_device import obstacle
 from .backends import Probe, installed, probe
 from .table import table
+
+LIBRARIES = (*NAMES, "tensorflow")
+"""The array libraries that are served; the demo has no part for the last."""
 
 PACKAGES = ("numpy", "numba", "h5py", "optree", "array-api-compat")
 
@@ -31,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     int
         0.
     """
-    backends = [probe(name) for name in NAMES]
-    engines = [_array(), _cpu(), _gpu(), _trace(backends)]
+    backends = [probe(name) for name in LIBRARIES]
+    engines = [_array(), _cpu(), _gpu()]
     if arguments.json:
         content = {
             "versions": versions(),
@@ -65,8 +67,8 @@ def versions() -> dict[str, str | None]:
 
 def _version(name: str) -> str | None:
     """Give the version of a distribution."""
-    # CuPy's wheels carry the version of CUDA in their names.
-    candidates = [name, *(f"{name}-cuda{major}x" for major in (11, 12, 13))]
+    # CuPy's wheels carry the version of CUDA in their names, TensorFlow's that they have no GPU.
+    candidates = [name, f"{name}-cpu", *(f"{name}-cuda{major}x" for major in (11, 12, 13))]
     found = [d for c in candidates for d in importlib.metadata.distributions(name=c)]
     return found[0].version if found else None
 
@@ -82,7 +84,7 @@ def _yes(found: Probe) -> str:
 
 
 def _array() -> Probe:
-    return Probe("array", True, "every array library; the specification of the others")
+    return Probe("array", True, "every array library, JAX arrays by way of jax.jit")
 
 
 def _cpu() -> Probe:
@@ -104,9 +106,3 @@ def _gpu() -> Probe:
     if reason is None:
         return Probe("gpu", True, "CuPy arrays, torch tensors on GPUs")
     return Probe("gpu", False, f"{reason}; the array engine serves arrays on GPUs")
-
-
-def _trace(backends: Sequence[Probe]) -> Probe:
-    """Say whether jax.jit works."""
-    jax = next(found for found in backends if found.name == "jax")
-    return Probe("trace", jax.usable, "JAX arrays" if jax.usable else f"needs JAX: {jax.note}")

@@ -153,8 +153,10 @@ def _demo_options(parser: argparse.ArgumentParser) -> None:
 def _plot_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``plot-schedule``."""
     add = parser.add_argument
-    add("name", metavar="NAME", help=", ".join(SCHEDULES.names()))
-    add("arguments", nargs="*", metavar="KEY=VALUE", help="arguments of the schedule")
+    add("name", metavar="SCHEDULE", help=", ".join(SCHEDULES.names()))
+    # Without a default argparse calls them required.
+    texts: dict[str, Any] = {"metavar": "KEY=VALUE", "help": "arguments of the schedule"}
+    add("arguments", nargs="*", default=[], **texts)
     add("--steps", type=_count, default=1000, metavar="N", help="default: %(default)s")
     add(
         "--output",

@@ -17,6 +17,7 @@ _BARE: dict[str, Any] = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
+_OF_RULES = ("rule", "direction", "measure")
 
 
 def compiled(program: Program) -> tuple[str, str]:
@@ -31,10 +32,24 @@ def compiled(program: Program) -> tuple[str, str]:
     -------
     name, text : str
         Name of the kernel's function and the module as optimised LLVM IR.
+
+    Raises
+    ------
+    TypeError
+        If Numba cannot compile it, as where a rule leaves the grammar.
     """
     names = _namespace(program)
     exec(program.source, names)
-    kernel = njit(types.void(types.int64, types.int64), **_BARE)(names["kernel"])
+    try:
+        kernel = njit(types.void(types.int64, types.int64), **_BARE)(names["kernel"])
+    except Exception as error:  # not always one of Numba's own: a missing function is none
+        named = ", ".join(f.__name__ for name, f in program.functions if name in _OF_RULES)
+        reason = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
+        raise TypeError(
+            f"rule {named}: no loop can be compiled of it: {reason}; "
+            "arrayoptim.testing.check_optimizer says where it leaves the grammar of rules, and "
+            'arrayoptim.engine("array") takes steps without a compiler'
+        ) from error
     (signature,) = kernel.signatures
     result: Any = kernel.overloads[signature]
     return result.fndesc.llvm_func_name, kernel.inspect_llvm(signature)

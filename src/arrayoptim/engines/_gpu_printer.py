@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .._grammar import VOCABULARY
+from .._grammar import VOCABULARY, definition
 
 __all__ = ["UnprintableError", "keys_of", "printed"]
 
@@ -51,13 +49,13 @@ def printed(function: Callable[..., Any], name: str, real: str = "real") -> str:
     UnprintableError
         If a statement or expression is not in the grammar.
     """
-    definition = _definition(function)
+    node = definition(function)
     if real == "double":
-        definition = _Scalars(function).visit(definition)
-    parameters = [argument.arg for argument in definition.args.args][:-1]
+        node = _Scalars(function).visit(node)
+    parameters = [argument.arg for argument in node.args.args][:-1]
     known = set(parameters)
     lines, results = [], 0
-    for statement in _without_docstring(definition.body):
+    for statement in _without_docstring(node.body):
         if isinstance(statement, ast.Return) and statement.value is not None:
             value = statement.value
             values = value.elts if isinstance(value, ast.Tuple) else [value]
@@ -89,18 +87,13 @@ def keys_of(function: Callable[..., Any]) -> tuple[str, ...]:
     UnprintableError
         If its last statement returns no such dict.
     """
-    last = _definition(function).body[-1]
+    last = definition(function).body[-1]
     value = last.value if isinstance(last, ast.Return) else None
     keys = value.keys if isinstance(value, ast.Dict) else []
     names = [key.value for key in keys if isinstance(key, ast.Constant)]
     if not names or len(names) != len(keys):
         raise UnprintableError(f"{function.__name__}: wanted one dict to be returned, by names")
     return tuple(map(str, names))
-
-
-def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    return next(node for node in tree.body if isinstance(node, ast.FunctionDef))
 
 
 class _Scalars(ast.NodeTransformer):

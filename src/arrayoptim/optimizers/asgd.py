@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 from .._hyper import hyper
 from .._presets import forms
@@ -77,7 +77,7 @@ class ASGD(Optimizer):
 
     presets = forms(torch="torch")
 
-    rests: ClassVar[bool] = False
+    rests = False
 
     lr: Any = hyper(default=0.01, interval="[0, inf)", doc="First step size.")
     lambd: Any = hyper(default=1e-4, interval="[0, inf)", doc="Share that a step of 1 takes off.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 from .._hyper import Hyper, hyper
 from .._presets import forms
@@ -93,7 +93,7 @@ class Ftrl(Optimizer):
 
     presets = forms("keras3", paper="paper")
 
-    rests: ClassVar[bool] = False
+    rests = False
 
     lr: Any = hyper(default=0.001, interval="(0, inf)", doc="Step size.")
     learning_rate_power: Any = _Power(-0.5, doc="Power of the accumulator in the step size.")

@@ -87,6 +87,11 @@ class Yogi(Optimizer):
 
     rule = yogi
 
+    @property
+    def rests(self) -> bool:
+        """Whether the mean begins with zero, as without optax's formula."""
+        return self.form != "optax"
+
     def initial_slots(self) -> dict[str, Start]:
         """Give what the mean of squares begins with."""
         value = self.initial_accumulator_value
