@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,21 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: adam(groups=[ao.group("a", lr=0.1)]), TypeError, "give torch's parameter groups"),
     (lambda: adam(capturable=True), ValueError, "capturable=True is not available"),
     (lambda: adam(differentiable=True), ValueError, "differentiable=True is not available"),
+    (lambda: adam(maximize=0.9), TypeError, "Adam.maximize must be True or False, got 0.9"),
+    (lambda: adam(maximize=1), TypeError, "Adam.maximize must be True or False, got 1"),
+    (lambda: of("Adam")(one(), 0.1, (0.9, 0.99), 1e-8, 0.1), TypeError, "at most 4 .* l2 weight_d"),
+    (
+        lambda: of("SGD")(one(), 0.1, 0.9, 0.0),
+        TypeError,
+        r"\(params, lr, momentum\), got 4; give o",
+    ),
+    (
+        lambda: of("Lion")(one(), 0.1, (0.9, 0.99)),
+        TypeError,
+        "got 3; give others by keyword: betas",
+    ),
+    (lambda: of("SGD")(one(), 0.1, 0.9, momentum=0.8), TypeError, "'momentum' twice: 0.9, 0.8"),
+    (lambda: of("Adam")(one(), 0.1, (0.9, 0.99), beta_1=0.8), TypeError, "both 'beta_1' and"),
     (lambda: ao.torch.wrap(3, one()), TypeError, "found a builtins.int, wanted an optimizer"),
     (
         lambda: ao.torch.wrap(ao.Adam(groups=[ao.group("a", lr=0.1)]), one()),
@@ -74,7 +90,39 @@ def test_words_of_torch() -> None:
     assert single.param_groups[0]["betas"] == (0.8, 0.5)
 
 
+BY_POSITION: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("SGD", (0.1, 0.9), {"lr": 0.1, "momentum": 0.9}),
+    ("Adam", (0.1, (0.9, 0.99), 1e-3), {"betas": (0.9, 0.99), "eps": 1e-3}),
+    ("AdamW", (0.1, (0.9, 0.99), 1e-3, 0.3, True), {"weight_decay": 0.3, "amsgrad": True}),
+    ("RMSprop", (0.1, 0.5), {"rho": 0.5, "momentum": 0.0}),
+    ("Adagrad", (0.1, 0.2), {"decay": 0.2}),
+    ("ASGD", (0.1, 0.2, 0.5, 3.0), {"lambd": 0.2, "alpha": 0.5, "t0": 3.0}),
+    ("Nadam", (0.1, (0.8, 0.9)), {"betas": (0.8, 0.9)}),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "wanted"), BY_POSITION)
+def test_arguments_by_position(name: str, given: tuple[Any, ...], wanted: dict[str, Any]) -> None:
+    """They are those that torch's class of that name has there, and none is `maximize`."""
+    group = of(name)(one(), *given).param_groups[0]
+    assert {key: group[key] for key in wanted} == wanted
+    assert group["maximize"] is False
+
+
+def test_the_signature_is_what_holds(name: str) -> None:
+    """Each argument may be given as it says, and none more by position."""
+    params = list(inspect.signature(of(name)).parameters.values())[1:]
+    places = [p.default for p in params if p.kind is p.POSITIONAL_OR_KEYWORD]
+    keywords = {p.name: p.default for p in params}
+    made = [of(name)(one(), *places), of(name)(one(), **keywords), of(name)(one())]
+    groups = [{k: v for k, v in o.param_groups[0].items() if k != "params"} for o in made]
+    assert groups[0] == groups[1] == groups[2]
+    with pytest.raises(TypeError, match=f"{name} takes at most {len(places) + 1} positional"):
+        of(name)(one(), *places, 0.9)
+
+
 BAD_WRITES = [
+    ("maximize", 0.9, TypeError, "Adam.maximize must be True or False, got 0.9"),
     ("lr", -1.0, ValueError, r"Adam.lr must be a number in \[0, inf\), got -1.0"),
     ("betas", (0.9,), ValueError, "wanted 2 numbers"),
     ("epsilon", 1e-3, ValueError, r"write group\['eps'\]"),

@@ -26,6 +26,9 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         own, as for every optimizer of torch.
     lr : float in [0, inf), optional
         Step size.
+    *further
+        What torch's class of the same name takes by position next, as far as its meaning is the
+        same here: ``betas`` and ``eps`` of Adam, ``momentum`` of SGD.
     maximize : bool
         Whether to step up the gradient.
     **settings
@@ -34,7 +37,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     Raises
     ------
     TypeError
-        If a setting is unknown, given twice, a schedule, or of another kind.
+        If a setting is unknown, given twice, a schedule, or of another kind, or more are given by
+        position.
     ValueError
         If one is outside its interval, or there is no parameter.
     """
@@ -43,8 +47,19 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     spelling: ClassVar[Spelling]
 
     def __init__(
-        self, params: Any, lr: Any = None, maximize: bool = False, **settings: Any
+        self,
+        params: Any,
+        lr: Any = None,
+        *further: Any,
+        maximize: bool = False,
+        **settings: Any,
     ) -> None:
+        for key, value in self.spelling.by_position(further).items():
+            if key in settings:
+                raise TypeError(
+                    f"{type(self).__name__} got {key!r} twice: {value!r}, {settings[key]!r}"
+                )
+            settings[key] = value
         if lr is not None:
             settings["lr"] = lr
         self._parts: list[Part] = []

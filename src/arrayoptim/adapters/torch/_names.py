@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
 
+from ..._options import Options
 from ..._registry import ALIASES, describe
 from ...optimizer import Optimizer
+from ._pairs import TABLE
 
 IGNORED = ("foreach", "fused")
 """Torch's words for how a step is carried out, which engines decide here."""
@@ -35,6 +39,9 @@ class Spelling:
     ----------
     keys : dict of str to tuple of str
         Each key with the hyperparameters that it stands for.
+    positional : tuple of str
+        The keys that may be given by position, in the order of torch's class of that name, up to
+        the first argument that it alone has or means otherwise.
     """
 
     def __init__(self, core: type[Optimizer]) -> None:
@@ -53,6 +60,38 @@ class Spelling:
             for place, name in enumerate(row)
             if name != key
         }
+        self.native = next(
+            (row for row in TABLE if row.theirs.lower() == core.__name__.lower()), None
+        )
+        self.positional = ("lr", *takewhile(self.keys.__contains__, self._natively()))
+
+    def _natively(self) -> list[str]:
+        """Give the keys of torch's arguments after ``lr``; empty where it means another thing."""
+        if self.native is None:
+            return []
+        names = list(inspect.signature(getattr(torch.optim, self.native.theirs)).parameters)[2:]
+        words = {**self.native.keys, "weight_decay": "weight_decay" * self.native.decoupled}
+        return [words.get(name, "") for name in names]
+
+    def by_position(self, values: Sequence[Any]) -> Settings:
+        """Give the settings that came by position after ``lr``.
+
+        Raises
+        ------
+        TypeError
+            If they are too many.
+        """
+        keys = self.positional[1:]
+        if len(values) > len(keys):
+            name = self.core.__name__
+            common = {*Options.hyperparameters} - {"weight_decay", "l2"} | {*self.positional}
+            found = f"{name} takes at most {len(keys) + 2} positional arguments (params, "
+            found += f"{', '.join(self.positional)}), got {len(values) + 2}; give others by keyword"
+            found += f": {', '.join(key for key in self.keys if key not in common)}"
+            if self.native and not self.native.decoupled:
+                found += f"; torch's {self.native.theirs} calls l2 weight_decay"
+            raise TypeError(found)
+        return dict(zip(keys, values, strict=False))
 
     def spelled(self, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Settings:
         """Give settings under the keys of a group, whichever way they were spelt.
@@ -98,7 +137,8 @@ class Spelling:
         Raises
         ------
         TypeError
-            If a value is a schedule, which a torch scheduler takes the place of.
+            If a value is a schedule, which a torch scheduler takes the place of, or ``maximize`` is
+            no bool.
         ValueError
             If the betas are too few or too many, or a group holds another spelling too.
         """
@@ -117,6 +157,10 @@ class Spelling:
                     f"{self.core.__name__}.{name}: found the schedule {value!r}; give a number and "
                     "let a scheduler of torch.optim.lr_scheduler, such as LambdaLR, change it"
                 )
+        if not isinstance(group.get("maximize", False), bool):
+            raise TypeError(
+                f"{self.core.__name__}.maximize must be True or False, got {group['maximize']!r}"
+            )
         for name in [*self._home, *ALIASES]:
             if name in group:
                 key = ALIASES.get(name) or self._home[name][0]

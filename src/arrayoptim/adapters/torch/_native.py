@@ -123,7 +123,7 @@ def to_torch(optimizer: TorchOptimizer) -> torch.optim.Optimizer:
     groups = optimizer.param_groups
     decoupled = any(group["weight_decay"] is not None for group in groups)
     pair = rows[0] if decoupled else rows[-1]
-    if decoupled and pair.theirs != "AdamW":
+    if decoupled and not pair.decoupled:
         raise ValueError(f"to_torch: torch's {pair.theirs} has no decoupled weight_decay")
     made: torch.optim.Optimizer = getattr(torch.optim, pair.theirs)(
         [their_group(pair, group) for group in groups]
@@ -151,7 +151,7 @@ def _our_group(pair: Native, group: Mapping[str, Any]) -> Settings:
             "set it to 0 first"
         )
     found = pair.settings(group) | {"lr": group["lr"], "maximize": group["maximize"]}
-    decoupled = pair.theirs == "AdamW" or group.get("decoupled_weight_decay", False)
+    decoupled = pair.decoupled or group.get("decoupled_weight_decay", False)
     if group.get("weight_decay"):
         found["weight_decay" if decoupled else "l2"] = group["weight_decay"]
     # A scheduler's own words, such as initial_lr, and those of the user go along.
