@@ -11,7 +11,7 @@ from ..._report import StepReport
 from ..._typing import Scalar
 from ...optimizer import Optimizer
 from ._entries import Entry
-from ._names import Spelling
+from ._names import CLASS, Spelling
 from ._part import Part
 from ._shards import Tensor, local, norm_over_all
 
@@ -88,6 +88,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                     f"a parameter group: found {', '.join(param_group)}, wanted 'params' too"
                 )
             param_group = self.spelling.spelled(param_group, self.defaults)
+            param_group[CLASS] = self.core.__name__
             Part(self.spelling, {**self.defaults, **param_group})
         super().add_param_group(param_group)
 
@@ -149,7 +150,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for p, entry in state["state"].items():
             if isinstance(entry, _Loaded):
                 state["state"][p] = entry.on(p) if isinstance(p, torch.Tensor) else entry.entry
-        defaults = state.get("defaults") or self.defaults
+        defaults = {**(state.get("defaults") or self.defaults), CLASS: self.core.__name__}
         for group in state["param_groups"]:
             for key, value in defaults.items():
                 group.setdefault(key, value)
@@ -218,7 +219,9 @@ class _Loaded:
         }
 
 
-def _wrapped(_: Any, state_dict: dict[str, Any]) -> dict[str, Any]:
+def _wrapped(optimizer: TorchOptimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    for group in state_dict["param_groups"]:
+        optimizer.spelling.require_saved(group)
     state = {
         k: _Loaded(entry) if isinstance(entry, Mapping) else entry
         for k, entry in state_dict["state"].items()

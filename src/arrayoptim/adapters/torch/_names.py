@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..._options import Options
-from ..._registry import ALIASES, describe
+from ..._registry import ALIASES, OPTIMIZERS, describe
 from ...optimizer import Optimizer
 from ._pairs import TABLE
 
@@ -20,6 +20,9 @@ IGNORED = ("foreach", "fused")
 
 REFUSED = ("capturable", "differentiable")
 """Torch's words for what a step here cannot do."""
+
+CLASS = "class_name"
+"""The key of a group that says for which class its settings, and the state of its members, are."""
 
 Settings = dict[str, Any]
 
@@ -108,8 +111,10 @@ class Spelling:
         TypeError
             If a setting is given twice.
         ValueError
-            If the step would have to be captured or differentiated.
+            If the step would have to be captured or differentiated, or the settings are those of
+            another class.
         """
+        self._require_own(settings)
         found: Settings = {}
         for word, value in settings.items():
             name = ALIASES.get(word, word)
@@ -118,7 +123,7 @@ class Spelling:
                     f"{self.core.__name__}: {name}={value!r} is not available; a step is no part "
                     "of a CUDA graph and autograd does not go through it"
                 )
-            if name in (*IGNORED, *REFUSED):
+            if name in (*IGNORED, *REFUSED, CLASS):
                 continue
             key, place = self._home.get(name, (name, 0))
             if (key != word and key in settings) or (name != word and name in settings):
@@ -140,8 +145,10 @@ class Spelling:
             If a value is a schedule, which a torch scheduler takes the place of, or ``maximize`` is
             no bool.
         ValueError
-            If the betas are too few or too many, or a group holds another spelling too.
+            If the betas are too few or too many, or a group holds another spelling too, or is that
+            of another class.
         """
+        self._require_own(group)
         found: Settings = {}
         for key, names in self.keys.items():
             row = group[key] if len(names) > 1 else (group[key],)
@@ -169,6 +176,40 @@ class Spelling:
                     f"{key!r}; write group[{key!r}]"
                 )
         return found
+
+    def require_saved(self, group: Mapping[str, Any]) -> None:
+        """Refuse a group of a state dict that another class gave.
+
+        Older ones do not tell the class; then they have all settings that only few classes have.
+
+        Raises
+        ------
+        ValueError
+            If another class gave it.
+        """
+        self._require_own(group)
+        if CLASS in group:
+            return
+        known = {*IGNORED, *REFUSED} - {"differentiable"}  # torch's base may give us that one
+        known |= {k for name in OPTIMIZERS.names() for k in Spelling(OPTIMIZERS.lookup(name)).keys}
+        needless = {*Options.hyperparameters, *group}
+        missing = [k for k in self.keys if k not in needless]
+        unexpected = [k for k in group if k in known and k not in self.keys]
+        if missing or unexpected:
+            name = self.core.__name__
+            raise ValueError(
+                f"{name}: found a state whose settings are not those of {name}; missing: "
+                f"{', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}; "
+                "if it is of an optimizer of torch, arrayoptim.torch.from_torch converts that"
+            )
+
+    def _require_own(self, group: Mapping[str, Any]) -> None:
+        name = self.core.__name__
+        if group.get(CLASS, name) != name:
+            raise ValueError(
+                f"{name}: found settings or state of {group[CLASS]!r}, wanted those of {name!r}; "
+                "an optimizer of that class takes them"
+            )
 
     def keyed(self, values: Mapping[str, Any]) -> Settings:
         """Give hyperparameters by name under the keys of a group."""

@@ -11,6 +11,7 @@ import torch
 from ..._registry import lookup
 from ._base import TorchOptimizer
 from ._classes import class_of
+from ._names import CLASS
 from ._pairs import SCALARS, TABLE, Native, Settings, derived
 from ._part import Part
 
@@ -179,7 +180,7 @@ def their_group(pair: Native, group: Mapping[str, Any]) -> Settings:
         found["weight_decay"] = decay
     elif decay:
         raise ValueError("to_torch: torch's Rprop has no weight decay, found l2")
-    own = {*names.keys, "params", "param_names"}
+    own = {*names.keys, "params", "param_names", CLASS}
     found |= {k: v for k, v in group.items() if k not in own and k not in found}
     return found | {"params": _parameters(group)}
 
