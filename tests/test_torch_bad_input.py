@@ -59,6 +59,34 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: of("SGD")(one(), 0.1, 0.9, momentum=0.8), TypeError, "'momentum' twice: 0.9, 0.8"),
     (lambda: of("Adam")(one(), 0.1, (0.9, 0.99), beta_1=0.8), TypeError, "both 'beta_1' and"),
+    (
+        lambda: of("Adam")([{"params": one(), "weight_deacy": 0.1}]),
+        TypeError,
+        "mean 'weight_decay'",
+    ),
+    (lambda: of("Adam")([{"params": one(), "LR": 0.1}]), TypeError, "did you mean 'lr'"),
+    (lambda: of("Adam")([{"params": one(), "beta1": 0.1}]), TypeError, "did you mean 'beta_1'"),
+    (
+        lambda: of("Adam")([{"params": one(), "decoupled_weight_decay": True}]),
+        TypeError,
+        "and l2 is",
+    ),
+    (lambda: of("SGD")([{"params": one(), "dampening": 0.1}]), TypeError, "is dampened"),
+    (
+        lambda: of("RMSprop")([{"params": one(), "alpha": 0.1}]),
+        TypeError,
+        "torch's alpha is rho here",
+    ),
+    (
+        lambda: of("Rprop")([{"params": one(), "etas": (0.1, 2)}]),
+        TypeError,
+        "eta_minus, eta_plus h",
+    ),
+    (
+        lambda: of("SGD")(one()).add_param_group({"params": one(), "momentun": 0.1}),
+        TypeError,
+        "mean",
+    ),
     (lambda: ao.torch.wrap(3, one()), TypeError, "found a builtins.int, wanted an optimizer"),
     (
         lambda: ao.torch.wrap(ao.Adam(groups=[ao.group("a", lr=0.1)]), one()),
@@ -122,6 +150,7 @@ def test_the_signature_is_what_holds(name: str) -> None:
 
 
 BAD_WRITES = [
+    ("weigth_decay", 3, TypeError, "'weigth_decay' in a parameter group, .* mean 'weight_decay'"),
     ("maximize", 0.9, TypeError, "Adam.maximize must be True or False, got 0.9"),
     ("lr", -1.0, ValueError, r"Adam.lr must be a number in \[0, inf\), got -1.0"),
     ("betas", (0.9,), ValueError, "wanted 2 numbers"),
@@ -145,6 +174,51 @@ def test_what_is_written_into_a_group(
     with pytest.raises(kind, match=words):
         optimizer.step()
     same([*values(net), *slots(net, optimizer)], [*kept[0], *kept[1]])
+
+
+OWN_WORDS = [
+    *("initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum"),
+    *("foreach", "fused", "capturable", "differentiable"),
+    *(
+        "lr_scale",
+        "lr_mult",
+        "wd",
+        "no_weight_decay",
+        "decay_mult",
+        "layer_name",
+        "tag",
+        "use_muon",
+    ),
+]
+
+
+def test_own_words_in_groups(name: str) -> None:
+    """Keys of torch and of users that mean no hyperparameter stay, whenever they come."""
+    net = model()
+    given = dict.fromkeys(OWN_WORDS, 0)
+    optimizer = of(name)(halves(net, **given))
+    train(net, optimizer, range(1))
+    optimizer.param_groups[0].update(given)
+    train(net, optimizer, range(1, 2))
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert {key: optimizer.param_groups[0][key] for key in OWN_WORDS} == given
+
+
+def test_attributes() -> None:
+    """A hyperparameter set there would have no effect; torch's ways and a user's words are free."""
+    optimizer = adam()
+    for word, words in {
+        "lr": r"in param_groups, in each group as group\['lr'\]",
+        "learning_rate": r"group\['lr'\]",
+        "clipnorm": r"group\['clipnorm'\]",
+        "beta_1": r"group\['betas'\]",
+        "maximize": r"group\['maximize'\]",
+        "wieght_decay": "no hyperparameter 'wieght_decay', did you mean 'weight_decay'",
+    }.items():
+        with pytest.raises(AttributeError, match=f"Adam.*{words}"):
+            setattr(optimizer, word, 0.5)
+    for word in ("name", "scheduler", "grad_scale", "found_inf", "_opt_called", "step", "defaults"):
+        setattr(optimizer, word, getattr(optimizer, word, 0.5))
 
 
 def test_learning_rate_as_a_tensor(name: str) -> None:

@@ -155,10 +155,20 @@ def revivable(found: Any) -> bool:
     return not isinstance(found, list) or all(map(revivable, found))
 
 
-def nearest(word: str, words: list[str]) -> str:
-    """Give ``", did you mean 'x'?"`` for a misspelt word, or nothing."""
+def nearest(word: str, words: list[str], least: float = 0.6) -> str:
+    """Give ``", did you mean 'x'?"`` for a misspelt word, or nothing.
+
+    Parameters
+    ----------
+    word : str
+        The word.
+    words : list of str
+        Those that exist.
+    least : float in [0, 1]
+        How alike the two must be; 1 is the same but for upper and lower case.
+    """
     import difflib
 
     lower = {w.lower(): w for w in words}
-    found = difflib.get_close_matches(word.lower(), list(lower), n=1)
+    found = difflib.get_close_matches(word.lower(), list(lower), n=1, cutoff=least)
     return f", did you mean {lower[found[0]]!r}?" if found else ""

@@ -68,6 +68,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             defaults["lr"] = lr
         super().__init__(params, {**defaults, "maximize": maximize})
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse hyperparameters, misspelt ones too: parameter groups hold what counts."""
+        # Users name optimizers; torch itself sets only attributes that there are, and private ones.
+        free = name.startswith("_") or name == "name" or name in self.__dict__
+        if not free and not hasattr(type(self), name):
+            cls = type(self).__name__
+            if key := self.spelling.key_of(name):
+                raise AttributeError(
+                    f"{cls}: {name!r} is set in param_groups, in each group as group[{key!r}]"
+                )
+            if said := self.spelling.misspelt(name):
+                raise AttributeError(
+                    f"{cls} has no hyperparameter {name!r}{said}; they are set in param_groups"
+                )
+        super().__setattr__(name, value)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with settings of their own.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from ..._options import Options
 from ..._registry import ALIASES, OPTIMIZERS, describe
 from ...optimizer import Optimizer
+from ._misspelt import meant
 from ._pairs import TABLE
 
 IGNORED = ("foreach", "fused")
@@ -95,6 +96,34 @@ class Spelling:
                 found += f"; torch's {self.native.theirs} calls l2 weight_decay"
             raise TypeError(found)
         return dict(zip(keys, values, strict=False))
+
+    def key_of(self, word: str) -> str:
+        """Give the key of a hyperparameter in whichever spelling; nothing where it is none."""
+        name = ALIASES.get(word, word)
+        key = self._home.get(name, (name, 0))[0]
+        return key if key in self.keys or key == "maximize" else ""
+
+    def misspelt(self, word: str) -> str:
+        """Say which hyperparameter an unknown word must mean; nothing where it means none."""
+        if self.key_of(word) or word in (*IGNORED, *REFUSED):
+            return ""
+        known = {*self.keys, *self._home, *ALIASES, "maximize"} - {"name"}  # users have such words
+        return meant(word, known, self.native)
+
+    def require_spelled(self, words: Iterable[str]) -> None:
+        """Refuse keys of a group that must be misspelt.
+
+        Raises
+        ------
+        TypeError
+            If there is one.
+        """
+        for word in words:
+            if said := self.misspelt(word):
+                raise TypeError(
+                    f"{self.core.__name__}: found {word!r} in a parameter group, wanted the name "
+                    f"of a hyperparameter{said}"
+                )
 
     def spelled(self, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Settings:
         """Give settings under the keys of a group, whichever way they were spelt.
