@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 import arrayoptim as ao
 from optimizers_under_test import same
-from torch_models import halves, loss, model, of, slots, train, values
+from torch_models import halves, loss, model, of, slots, through_a_file, train, values
 
 
 def one() -> list[torch.nn.Parameter]:
@@ -43,6 +44,49 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: adam(groups=[ao.group("a", lr=0.1)]), TypeError, "give torch's parameter groups"),
     (lambda: adam(capturable=True), ValueError, "capturable=True is not available"),
     (lambda: adam(differentiable=True), ValueError, "differentiable=True is not available"),
+    (lambda: adam(maximize=0.9), TypeError, "Adam.maximize must be True or False, got 0.9"),
+    (lambda: adam(maximize=1), TypeError, "Adam.maximize must be True or False, got 1"),
+    (lambda: of("Adam")(one(), 0.1, (0.9, 0.99), 1e-8, 0.1), TypeError, "at most 4 .* l2 weight_d"),
+    (
+        lambda: of("SGD")(one(), 0.1, 0.9, 0.0),
+        TypeError,
+        r"\(params, lr, momentum\), got 4; give o",
+    ),
+    (
+        lambda: of("Lion")(one(), 0.1, (0.9, 0.99)),
+        TypeError,
+        "got 3; give others by keyword: betas",
+    ),
+    (lambda: of("SGD")(one(), 0.1, 0.9, momentum=0.8), TypeError, "'momentum' twice: 0.9, 0.8"),
+    (lambda: of("Adam")(one(), 0.1, (0.9, 0.99), beta_1=0.8), TypeError, "both 'beta_1' and"),
+    (
+        lambda: of("Adam")([{"params": one(), "weight_deacy": 0.1}]),
+        TypeError,
+        "mean 'weight_decay'",
+    ),
+    (lambda: of("Adam")([{"params": one(), "LR": 0.1}]), TypeError, "did you mean 'lr'"),
+    (lambda: of("Adam")([{"params": one(), "beta1": 0.1}]), TypeError, "did you mean 'beta_1'"),
+    (
+        lambda: of("Adam")([{"params": one(), "decoupled_weight_decay": True}]),
+        TypeError,
+        "and l2 is",
+    ),
+    (lambda: of("SGD")([{"params": one(), "dampening": 0.1}]), TypeError, "is dampened"),
+    (
+        lambda: of("RMSprop")([{"params": one(), "alpha": 0.1}]),
+        TypeError,
+        "torch's alpha is rho here",
+    ),
+    (
+        lambda: of("Rprop")([{"params": one(), "etas": (0.1, 2)}]),
+        TypeError,
+        "eta_minus, eta_plus h",
+    ),
+    (
+        lambda: of("SGD")(one()).add_param_group({"params": one(), "momentun": 0.1}),
+        TypeError,
+        "mean",
+    ),
     (lambda: ao.torch.wrap(3, one()), TypeError, "found a builtins.int, wanted an optimizer"),
     (
         lambda: ao.torch.wrap(ao.Adam(groups=[ao.group("a", lr=0.1)]), one()),
@@ -74,7 +118,40 @@ def test_words_of_torch() -> None:
     assert single.param_groups[0]["betas"] == (0.8, 0.5)
 
 
+BY_POSITION: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("SGD", (0.1, 0.9), {"lr": 0.1, "momentum": 0.9}),
+    ("Adam", (0.1, (0.9, 0.99), 1e-3), {"betas": (0.9, 0.99), "eps": 1e-3}),
+    ("AdamW", (0.1, (0.9, 0.99), 1e-3, 0.3, True), {"weight_decay": 0.3, "amsgrad": True}),
+    ("RMSprop", (0.1, 0.5), {"rho": 0.5, "momentum": 0.0}),
+    ("Adagrad", (0.1, 0.2), {"decay": 0.2}),
+    ("ASGD", (0.1, 0.2, 0.5, 3.0), {"lambd": 0.2, "alpha": 0.5, "t0": 3.0}),
+    ("Nadam", (0.1, (0.8, 0.9)), {"betas": (0.8, 0.9)}),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "wanted"), BY_POSITION)
+def test_arguments_by_position(name: str, given: tuple[Any, ...], wanted: dict[str, Any]) -> None:
+    """They are those that torch's class of that name has there, and none is `maximize`."""
+    group = of(name)(one(), *given).param_groups[0]
+    assert {key: group[key] for key in wanted} == wanted
+    assert group["maximize"] is False
+
+
+def test_the_signature_is_what_holds(name: str) -> None:
+    """Each argument may be given as it says, and none more by position."""
+    params = list(inspect.signature(of(name)).parameters.values())[1:]
+    places = [p.default for p in params if p.kind is p.POSITIONAL_OR_KEYWORD]
+    keywords = {p.name: p.default for p in params}
+    made = [of(name)(one(), *places), of(name)(one(), **keywords), of(name)(one())]
+    groups = [{k: v for k, v in o.param_groups[0].items() if k != "params"} for o in made]
+    assert groups[0] == groups[1] == groups[2]
+    with pytest.raises(TypeError, match=f"{name} takes at most {len(places) + 1} positional"):
+        of(name)(one(), *places, 0.9)
+
+
 BAD_WRITES = [
+    ("weigth_decay", 3, TypeError, "'weigth_decay' in a parameter group, .* mean 'weight_decay'"),
+    ("maximize", 0.9, TypeError, "Adam.maximize must be True or False, got 0.9"),
     ("lr", -1.0, ValueError, r"Adam.lr must be a number in \[0, inf\), got -1.0"),
     ("betas", (0.9,), ValueError, "wanted 2 numbers"),
     ("epsilon", 1e-3, ValueError, r"write group\['eps'\]"),
@@ -99,6 +176,51 @@ def test_what_is_written_into_a_group(
     same([*values(net), *slots(net, optimizer)], [*kept[0], *kept[1]])
 
 
+OWN_WORDS = [
+    *("initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum"),
+    *("foreach", "fused", "capturable", "differentiable"),
+    *(
+        "lr_scale",
+        "lr_mult",
+        "wd",
+        "no_weight_decay",
+        "decay_mult",
+        "layer_name",
+        "tag",
+        "use_muon",
+    ),
+]
+
+
+def test_own_words_in_groups(name: str) -> None:
+    """Keys of torch and of users that mean no hyperparameter stay, whenever they come."""
+    net = model()
+    given = dict.fromkeys(OWN_WORDS, 0)
+    optimizer = of(name)(halves(net, **given))
+    train(net, optimizer, range(1))
+    optimizer.param_groups[0].update(given)
+    train(net, optimizer, range(1, 2))
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert {key: optimizer.param_groups[0][key] for key in OWN_WORDS} == given
+
+
+def test_attributes() -> None:
+    """A hyperparameter set there would have no effect; torch's ways and a user's words are free."""
+    optimizer = adam()
+    for word, words in {
+        "lr": r"in param_groups, in each group as group\['lr'\]",
+        "learning_rate": r"group\['lr'\]",
+        "clipnorm": r"group\['clipnorm'\]",
+        "beta_1": r"group\['betas'\]",
+        "maximize": r"group\['maximize'\]",
+        "wieght_decay": "no hyperparameter 'wieght_decay', did you mean 'weight_decay'",
+    }.items():
+        with pytest.raises(AttributeError, match=f"Adam.*{words}"):
+            setattr(optimizer, word, 0.5)
+    for word in ("name", "scheduler", "grad_scale", "found_inf", "_opt_called", "step", "defaults"):
+        setattr(optimizer, word, getattr(optimizer, word, 0.5))
+
+
 def test_learning_rate_as_a_tensor(name: str) -> None:
     """It stays the tensor that schedulers fill, and its value counts."""
     net, other = model(), model()
@@ -111,6 +233,76 @@ def test_learning_rate_as_a_tensor(name: str) -> None:
         train(other, plain, range(2))
     same(values(net), values(other))
     assert isinstance(optimizer.state_dict()["param_groups"][0]["lr"], torch.Tensor)
+
+
+def unmarked(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict as older versions gave it."""
+    for group in given["param_groups"]:
+        group.pop("class_name", None)
+    return given
+
+
+OTHERS = [
+    ("SGD", "Lion"),
+    ("Adam", "RAdam"),
+    ("Adam", "Yogi"),
+    ("Adam", "LAMB"),
+    ("Lion", "Signum"),
+    ("SGD", "Signum"),
+    ("AdamW", "Adam"),
+    ("Adam", "AdamW"),
+    ("NadamW", "Nadam"),
+]
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize(("found", "wanted"), OTHERS)
+def test_states_of_other_classes(found: str, wanted: str, steps: int) -> None:
+    """Slots of the same names are no excuse, nor is a state without any."""
+    net, other = model(), model()
+    optimizer, again = of(found)(net.parameters(), lr=0.25), of(wanted)(other.parameters())
+    train(net, optimizer, range(steps))
+    train(other, again, range(2))
+    kept = values(other), slots(other, again), dict(again.param_groups[0])
+    saved = through_a_file(optimizer.state_dict())
+    with pytest.raises(ValueError, match=f"{wanted}: found .* of '{found}', wanted .* '{wanted}'"):
+        again.load_state_dict(saved)
+    if "W" not in found + wanted:  # those differ in a default only
+        with pytest.raises(ValueError, match=f"{wanted}: found a state .* not those of {wanted}"):
+            again.load_state_dict(unmarked(saved))
+    same([*values(other), *slots(other, again)], [*kept[0], *kept[1]])
+    assert again.param_groups[0] == kept[2]
+    with pytest.raises(ValueError, match=f"{wanted}: found .* of '{found}'"):
+        of(wanted)(optimizer.param_groups)
+    again.param_groups[0]["class_name"] = found  # as ZeroRedundancyOptimizer writes what it loads
+    with pytest.raises(ValueError, match=f"{wanted}: found .* of '{found}'"):
+        again.step()
+
+
+@pytest.mark.parametrize("name", ["Adam", "SGD", "ASGD", "Adagrad"])
+def test_states_of_torch(name: str) -> None:
+    """They are told by their settings, before the first step too."""
+    for found in (name, "Adam"):
+        saved = getattr(torch.optim, found)(model().parameters()).state_dict()
+        with pytest.raises(ValueError, match=r"unexpected: .*foreach.*from_torch"):
+            of(name)(model().parameters()).load_state_dict(saved)
+
+
+def test_older_states(name: str) -> None:
+    """Without the class's name they load where the settings are those of the class."""
+    net, other = model(), model()
+    optimizer, again = of(name)(net.parameters(), lr=0.25), of(name)(other.parameters())
+    train(net, optimizer, range(2))
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    for _ in range(2):  # torch adds a key of its own when it loads
+        again.load_state_dict(unmarked(optimizer.state_dict()))
+        again.load_state_dict(unmarked(again.state_dict()))
+    assert again.param_groups[0]["class_name"] == name
+    assert again.param_groups[0]["lr"] == 0.25
+    same(slots(net, optimizer), slots(other, again))
+    copied = of(name)([{**again.param_groups[0], "params": one()}])
+    assert copied.param_groups[0]["initial_lr"] == 0.25
+    of(name)(one(), **copied.defaults)
 
 
 def trained(name: str, **settings: Any) -> tuple[Any, Any]:
@@ -137,8 +329,12 @@ def native() -> dict[str, Any]:
 
 
 BAD_STATES: list[tuple[Callable[[], dict[str, Any]], str]] = [
-    (native, "missing: momentum, velocity; unexpected: exp_avg, exp_avg_sq.*from_torch"),
-    (lambda: trained("SGD")[1].state_dict(), "missing: velocity; unexpected: none"),
+    (native, "missing: decay; unexpected: foreach, .*from_torch"),
+    (lambda: trained("SGD")[1].state_dict(), "Adam: found settings or state of 'SGD', wanted"),
+    (
+        lambda: spoilt(lambda d: d["state"][1].update(exp_avg=d["state"][1].pop("momentum"))),
+        "missing: momentum; unexpected: exp_avg; .*from_torch",
+    ),
     (lambda: spoilt(lambda d: d["param_groups"].pop()), "different number of parameter groups"),
     (lambda: spoilt(lambda d: d["param_groups"][0]["params"].pop()), "match the size"),
     (lambda: spoilt(lambda d: d["param_groups"][1].update(lr=-1)), "Adam.lr must be"),

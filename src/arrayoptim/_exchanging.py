@@ -51,6 +51,7 @@ class Exchanging(Functional, Averaging, Persistent):
                 f"load_state: found a {type(state).__name__}, wanted what init_state() gives, with "
                 "'iterations', 'hyper' and 'slots'"
             )
+        self._require_known(state["hyper"])
         slots = {name: _by_path(name, tree) for name, tree in state["slots"].items()}
         record = persistence.Record(
             source="arrayoptim",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from ._hyper import REQUIRED, Hyper, is_function, keeps_numbers
+from ._hyper import REQUIRED, Hyper, is_function, keeps_numbers, with_step
 from ._registry import describe, revive
 
 ANY = "(-inf, inf)"
@@ -71,7 +71,7 @@ class Part(Field):
                 "and cannot be a part of another; make the other a part of it"
             )
         if is_function(found):
-            return found
+            return with_step(found, f"{owner.__name__}.{self.name}")
         return self._number(found, owner.__name__)
 
 

@@ -169,7 +169,7 @@ class Hyper:
             return self._number(value, owner.__name__)
         value = revive(value, f"{owner.__name__}.{self.name}")
         if is_function(value):
-            return value
+            return with_step(value, f"{owner.__name__}.{self.name}")
         return self._number(value, owner.__name__)
 
     def to_config(self, value: Any) -> Any:
@@ -261,6 +261,32 @@ def is_function(value: Any) -> bool:
 def keeps_numbers(schedule: Any) -> bool:
     """Whether a value is a schedule that depends on more than the step, and keeps scalar state."""
     return callable(schedule) and hasattr(schedule, "initial_scalars")
+
+
+def with_step(schedule: Any, what: str) -> Any:
+    """Give back a schedule that can be called with what `value_at` gives it.
+
+    Raises
+    ------
+    TypeError
+        If it takes other arguments.
+    """
+    try:
+        # An object's own signature may be that of its constructor, as of the classes here.
+        signature = inspect.signature(
+            schedule if inspect.isroutine(schedule) else schedule.__call__
+        )
+    except (TypeError, ValueError):
+        return schedule  # some functions in C do not tell
+    wanted = ("the step number", "its numbers")[: 1 + keeps_numbers(schedule)]
+    try:
+        signature.bind(*wanted)
+    except TypeError as error:
+        raise TypeError(
+            f"{what}: found the schedule {schedule!r}, wanted a function of "
+            f"{' and '.join(wanted)}, such as lambda step: 0.1 ({error})"
+        ) from None
+    return schedule
 
 
 def value_at(

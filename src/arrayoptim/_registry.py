@@ -155,6 +155,11 @@ def revivable(found: Any) -> bool:
     return not isinstance(found, list) or all(map(revivable, found))
 
 
+def mistyped(word: str, words: list[str]) -> str:
+    """Give what `nearest` does where no more than a letter or two of the word are wrong."""
+    return nearest(word, words, most=max(1, len(word) // 4))
+
+
 def nearest(word: str, words: list[str], most: int | None = None) -> str:
     """Give ``", did you mean 'x'?"`` for a misspelt word, or nothing; of `most` edits at most."""
     import difflib

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._hyper import keeps_numbers
 from .._keras3_config import MARK, PACKAGE, translate
-from .._registry import describe, nearest, revivable, revive
+from .._registry import describe, mistyped, revivable, revive
 from ..optimizer import Optimizer
 from ..schedules import Schedule
 from ._keras_state import KerasState, outside_of_graphs, paths_of
@@ -109,7 +109,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         free = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
         if not free and "_inner" in self.__dict__:
             known = [*self.optimizer_class.hyperparameters, "learning_rate", *KERAS_OPTIONS]
-            if near := nearest(name, known, most=max(1, len(name) // 4)):
+            if near := mistyped(name, known):
                 raise AttributeError(
                     f"{type(self).__name__} has no attribute {name!r} to set{near}; a subclass may "
                     "declare it, and names with a leading underscore are free"

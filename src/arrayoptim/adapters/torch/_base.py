@@ -11,7 +11,7 @@ from ..._report import StepReport
 from ..._typing import Scalar
 from ...optimizer import Optimizer
 from ._entries import Entry
-from ._names import Spelling
+from ._names import CLASS, Spelling
 from ._part import Part
 from ._shards import Tensor, local, norm_over_all
 
@@ -26,6 +26,9 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         own, as for every optimizer of torch.
     lr : float in [0, inf), optional
         Step size.
+    *further
+        What torch's class of the same name takes by position next, as far as its meaning is the
+        same here: ``betas`` and ``eps`` of Adam, ``momentum`` of SGD.
     maximize : bool
         Whether to step up the gradient.
     **settings
@@ -34,7 +37,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     Raises
     ------
     TypeError
-        If a setting is unknown, given twice, a schedule, or of another kind.
+        If a setting is unknown, given twice, a schedule, or of another kind, or more are given by
+        position.
     ValueError
         If one is outside its interval, or there is no parameter.
     """
@@ -43,8 +47,19 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     spelling: ClassVar[Spelling]
 
     def __init__(
-        self, params: Any, lr: Any = None, maximize: bool = False, **settings: Any
+        self,
+        params: Any,
+        lr: Any = None,
+        *further: Any,
+        maximize: bool = False,
+        **settings: Any,
     ) -> None:
+        for key, value in self.spelling.by_position(further).items():
+            if key in settings:
+                raise TypeError(
+                    f"{type(self).__name__} got {key!r} twice: {value!r}, {settings[key]!r}"
+                )
+            settings[key] = value
         if lr is not None:
             settings["lr"] = lr
         self._parts: list[Part] = []
@@ -52,6 +67,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if lr is not None:
             defaults["lr"] = lr
         super().__init__(params, {**defaults, "maximize": maximize})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse hyperparameters, misspelt ones too: parameter groups hold what counts."""
+        # Users name optimizers; torch itself sets only attributes that there are, and private ones.
+        free = name.startswith("_") or name == "name" or name in self.__dict__
+        if not free and not hasattr(type(self), name):
+            cls = type(self).__name__
+            if key := self.spelling.key_of(name):
+                raise AttributeError(
+                    f"{cls}: {name!r} is set in param_groups, in each group as group[{key!r}]"
+                )
+            if said := self.spelling.misspelt(name):
+                raise AttributeError(
+                    f"{cls} has no hyperparameter {name!r}{said}; they are set in param_groups"
+                )
+        super().__setattr__(name, value)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with settings of their own.
@@ -73,6 +104,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                     f"a parameter group: found {', '.join(param_group)}, wanted 'params' too"
                 )
             param_group = self.spelling.spelled(param_group, self.defaults)
+            param_group[CLASS] = self.core.__name__
             Part(self.spelling, {**self.defaults, **param_group})
         super().add_param_group(param_group)
 
@@ -134,7 +166,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for p, entry in state["state"].items():
             if isinstance(entry, _Loaded):
                 state["state"][p] = entry.on(p) if isinstance(p, torch.Tensor) else entry.entry
-        defaults = state.get("defaults") or self.defaults
+        defaults = {**(state.get("defaults") or self.defaults), CLASS: self.core.__name__}
         for group in state["param_groups"]:
             for key, value in defaults.items():
                 group.setdefault(key, value)
@@ -203,7 +235,9 @@ class _Loaded:
         }
 
 
-def _wrapped(_: Any, state_dict: dict[str, Any]) -> dict[str, Any]:
+def _wrapped(optimizer: TorchOptimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    for group in state_dict["param_groups"]:
+        optimizer.spelling.require_saved(group)
     state = {
         k: _Loaded(entry) if isinstance(entry, Mapping) else entry
         for k, entry in state_dict["state"].items()

@@ -28,7 +28,10 @@ def _made(core: type[Optimizer]) -> type[TorchOptimizer]:
     defaults = spelling.defaults({})
     parameters = [
         inspect.Parameter("params", positional),
-        inspect.Parameter("lr", positional, default=defaults.pop("lr")),
+        *(
+            inspect.Parameter(key, positional, default=defaults.pop(key))
+            for key in spelling.positional
+        ),
         *(inspect.Parameter(key, keyword, default=value) for key, value in defaults.items()),
         inspect.Parameter("maximize", keyword, default=False),
     ]

@@ -11,6 +11,7 @@ import torch
 from ..._registry import lookup
 from ._base import TorchOptimizer
 from ._classes import class_of
+from ._names import CLASS
 from ._pairs import SCALARS, TABLE, Native, Settings, derived
 from ._part import Part
 
@@ -123,7 +124,7 @@ def to_torch(optimizer: TorchOptimizer) -> torch.optim.Optimizer:
     groups = optimizer.param_groups
     decoupled = any(group["weight_decay"] is not None for group in groups)
     pair = rows[0] if decoupled else rows[-1]
-    if decoupled and pair.theirs != "AdamW":
+    if decoupled and not pair.decoupled:
         raise ValueError(f"to_torch: torch's {pair.theirs} has no decoupled weight_decay")
     made: torch.optim.Optimizer = getattr(torch.optim, pair.theirs)(
         [their_group(pair, group) for group in groups]
@@ -151,7 +152,7 @@ def _our_group(pair: Native, group: Mapping[str, Any]) -> Settings:
             "set it to 0 first"
         )
     found = pair.settings(group) | {"lr": group["lr"], "maximize": group["maximize"]}
-    decoupled = pair.theirs == "AdamW" or group.get("decoupled_weight_decay", False)
+    decoupled = pair.decoupled or group.get("decoupled_weight_decay", False)
     if group.get("weight_decay"):
         found["weight_decay" if decoupled else "l2"] = group["weight_decay"]
     # A scheduler's own words, such as initial_lr, and those of the user go along.
@@ -179,7 +180,7 @@ def their_group(pair: Native, group: Mapping[str, Any]) -> Settings:
         found["weight_decay"] = decay
     elif decay:
         raise ValueError("to_torch: torch's Rprop has no weight decay, found l2")
-    own = {*names.keys, "params", "param_names"}
+    own = {*names.keys, "params", "param_names", CLASS}
     found |= {k: v for k, v in group.items() if k not in own and k not in found}
     return found | {"params": _parameters(group)}
 

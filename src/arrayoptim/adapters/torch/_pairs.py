@@ -46,6 +46,11 @@ class Native:
     differs: str = ""
     idle: str = ""
 
+    @property
+    def decoupled(self) -> bool:
+        """Whether torch's ``weight_decay`` is decoupled whatever else is set."""
+        return self.theirs == "AdamW"
+
     def named(self, preset: str | None) -> dict[str, str]:
         """Give slots and scalar state: torch's, ours."""
         return {**self.slots, **self.exact} if preset == "torch" else self.slots

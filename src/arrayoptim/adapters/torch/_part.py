@@ -38,6 +38,8 @@ class Part:
 
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
         self.spelling, self.group = spelling, group
+        self._words: set[str] = set()
+        self._require_spelled()
         self._values = spelling.plain(group)
         self.core = spelling.core(**self._values)
         self.params: list[Tensor] = []
@@ -229,6 +231,7 @@ class Part:
 
     def _follow(self) -> None:
         """Take over what a scheduler or the user wrote into the group."""
+        self._require_spelled()
         values = self.spelling.plain(self.group)
         if values == self._values:
             return
@@ -238,6 +241,11 @@ class Part:
                 self._values[name] = value
                 if not self.core.hyperparameters[name].numeric:
                     self.params = []  # what the state holds may be different now
+
+    def _require_spelled(self) -> None:
+        if self.group.keys() != self._words:
+            self.spelling.require_spelled(self.group)
+            self._words = set(self.group)
 
     def _refuse_unshardable(self, p: Tensor, path: str, layout: Layout) -> None:
         if not is_shared_out(p) or all(placement.is_replicate() for placement in p.placements):
