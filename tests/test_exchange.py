@@ -129,7 +129,7 @@ def test_there_is_no_state_yet() -> None:
         (None, "found a NoneType, wanted what init_state"),
         ({"iterations": 1}, "found a dict, wanted what init_state"),
         (ao.SGD(momentum=0.9).init_state(np.ones(4)), "found shape"),
-        (ao.Adam().init_state(np.ones(3)), "unexpected"),
+        (ao.Adam().init_state(np.ones(3)), "has no number .beta_1."),
     ],
     ids=["none", "dict", "shape", "other"],
 )
