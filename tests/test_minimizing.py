@@ -222,3 +222,16 @@ def test_example(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     assert "after 400 steps" in capsys.readouterr().out
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 60
+
+
+@pytest.mark.parametrize("place", ["missing/run.h5", "."], ids=["directory", "no file"])
+def test_where_no_checkpoint_can_be(place: str, tmp_path: Path) -> None:
+    """It is noticed before the loss is asked."""
+
+    def loss(x: Any) -> Any:
+        raise AssertionError("nothing was to be computed")
+
+    with pytest.raises(OSError, match="directory"):
+        ao.minimize(loss, np.zeros(2), "sgd", 3, checkpoint=tmp_path / place)
+    with pytest.raises(TypeError, match="callback: found 3"):
+        ao.minimize(loss, np.zeros(2), "sgd", 3, callback=3)  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ TUNED: dict[str, dict[str, float]] = {
     "Adagrad": {"lr": 1.0},
     "AdamW": {"lr": 0.02, "weight_decay": 1e-4},
     "Adamax": {"lr": 0.1},
+    "DoG": {"lr": 0.1, "reps_rel": 1.0},
     "Ftrl": {"lr": 1.0},
     "LAMB": {"lr": 0.001},
     "LARS": {"lr": 0.1},

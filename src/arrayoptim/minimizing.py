@@ -103,10 +103,12 @@ def minimize(
     Raises
     ------
     TypeError
-        If the loss is no function, or gives no number.
+        If loss or callback is no function, or the loss gives no number.
     ValueError
         If a number is outside its interval, the loss does not depend on a parameter, or the
         checkpoint does not fit parameters and optimizer. No parameter has changed then.
+    OSError
+        If there can be no file at `checkpoint`, before the first step; or it cannot be written.
     ModuleNotFoundError
         If `progress` is True and tqdm is not installed.
 
@@ -145,6 +147,15 @@ def minimize(
     margin: Any = tolerance
     if not (isinstance(margin, int | float | np.number) and 0 <= margin < math.inf):
         raise ValueError(f"tolerance: found {tolerance!r}, wanted a number in [0, inf)")
+    if callback is not None and not callable(callback):
+        raise TypeError(
+            f"callback: found {callback!r}, wanted a function of the Minimization so far"
+        )
+    if checkpoint is not None:
+        from . import persistence
+
+        # What is noticed after the last step only would cost all of them.
+        persistence.require_target(checkpoint)
     limits = _Limits(int(steps), patience, tolerance)
     run = _Run(loss, Minimization(params), get(optimizer), limits)
     if checkpoint is not None and Path(checkpoint).exists():

@@ -13,6 +13,7 @@ h5py is imported when a file is first read or written.
 
 from __future__ import annotations
 
+from ._atomic import require_target
 from ._keras2 import keras2_saves_iterations
 from ._keras3 import interpret as interpret_keras3
 from ._read import describe, read, read_beside, read_group
@@ -29,4 +30,5 @@ __all__ = [
     "describe",
     "interpret_keras3",
     "keras2_saves_iterations",
+    "require_target",
 ]

@@ -90,12 +90,9 @@ def replace_file(
     OSError
         If it is no regular file, or cannot be written. The target is as it was.
     """
-    target = Path(os.path.realpath(path))
-    mode = _mode(target)
+    target, mode = require_target(path)
     if mode is not None and not overwrite:
         raise FileExistsError(errno.EEXIST, "the file exists and overwrite is False", str(path))
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such directory to write to", str(target.parent))
     temporary = target.with_name(f".arrayoptim-{uuid.uuid4().hex}.tmp")
     try:
         _write(temporary, fill, mode)
@@ -109,6 +106,35 @@ def replace_file(
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(target.parent)
+
+
+def require_target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
+    """Refuse a path at which no file can appear.
+
+    Parameters
+    ----------
+    path : str or Path
+        The path.
+
+    Returns
+    -------
+    target : Path
+        The path; of a symbolic link, the file that it points to.
+    mode : int or None
+        The permissions of the file that is there; None where there is none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its directory does not exist.
+    OSError
+        If something else than a file is there.
+    """
+    target = Path(os.path.realpath(path))
+    mode = _mode(target)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such directory to write to", str(target.parent))
+    return target, mode
 
 
 def _mode(target: Path) -> int | None:
