@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import arrayoptim as ao
 from backends import NUMPY, TestBackend
 from optimizers_under_test import draw, make, same, snapshot, together, unchanged
 
@@ -186,3 +187,16 @@ def test_weights_are_copies(name: str, backend: TestBackend) -> None:
     for weight in given:
         weight[...] = 7
     same(opt.get_weights(), wanted)
+
+
+def test_many_differences_are_not_all_told() -> None:
+    """A message stays readable where thousands of parameters differ; the report has them all."""
+    few, many = {str(k): np.ones(1) for k in range(4)}, {str(k): np.ones(1) for k in range(5000)}
+    opt = ao.SGD(momentum=0.9)
+    opt.init(few)
+    with pytest.raises(ValueError, match=r"added: 10 .*and 4,984 more\. Use") as caught:
+        opt.apply(many, many)
+    assert len(str(caught.value)) < 1000
+    state = ao.SGD(momentum=0.9).init_state(many)
+    report = opt.load_state(state, few, strict=False)
+    assert len(report.unexpected) == 4996 and len(report.faults) < 1000

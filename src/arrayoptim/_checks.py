@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ._arrays import COMPLEX, COMPUTE, backend_of, is_array
 from ._overlap import overlapping
-from ._trees import Structure
+from ._trees import Structure, listed
 from ._typing import Array
 
 
@@ -108,7 +108,7 @@ def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> Non
     }
     if not any(faults.values()):
         faults["reordered"] = list(new)
-    listing = "; ".join(f"{word}: {', '.join(paths)}" for word, paths in faults.items() if paths)
+    listing = "; ".join(f"{word}: {listed(paths)}" for word, paths in faults.items() if paths)
     raise ValueError(
         f"these parameters are not the ones the optimizer's state was made for. {listing}. "
         "Use one optimizer per tree, or reset() this one"
@@ -129,8 +129,8 @@ def same_structure(found: Structure, wanted: Structure) -> None:
     extra = [path for path in found.paths if path not in wanted.paths]
     raise ValueError(
         f"the gradients' tree differs from the parameters' ({len(found.paths)} leaves against "
-        f"{len(wanted.paths)}). missing: {', '.join(missing) or 'none'}; "
-        f"unexpected: {', '.join(extra) or 'none'}"
+        f"{len(wanted.paths)}). missing: {listed(missing) or 'none'}; "
+        f"unexpected: {listed(extra) or 'none'}"
     )
 
 

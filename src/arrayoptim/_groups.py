@@ -9,6 +9,7 @@ from typing import Any
 
 from ._hyper import Hyper
 from ._registry import ALIASES, describe, described, made, nearest
+from ._trees import listed
 
 STARTING = frozenset({"initial_accumulator_value", "d0"})
 """Numbers on which the state before the first step depends, and which stay what they were."""
@@ -151,7 +152,7 @@ def require_matches(patterns: Sequence[Pattern], paths: Sequence[str], what: str
     """
     for pattern in patterns:
         if not any(matches(path, pattern) for path in paths):
-            raise ValueError(f"{what}: the pattern {pattern!r} matches none of {', '.join(paths)}")
+            raise ValueError(f"{what}: the pattern {pattern!r} matches none of {listed(paths)}")
 
 
 def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:

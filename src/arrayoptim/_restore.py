@@ -13,6 +13,7 @@ from ._arrays import backend_of
 from ._hyper import counter, finite
 from ._registry import OPTIMIZERS, WRAPPERS, revivable
 from ._state import State
+from ._trees import listed
 from ._typing import Array
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ class LoadReport:
 
     @property
     def faults(self) -> str:
-        """The differences in one line; empty where there are none."""
+        """The differences in one line, of many the first; empty where there are none."""
         kinds = ("missing", "unexpected", "misshapen")
         found = {kind: getattr(self, kind) for kind in kinds}
-        return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in found.items() if names)
+        return "; ".join(f"{kind}: {listed(names)}" for kind, names in found.items() if names)
 
 
 def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:

@@ -106,6 +106,12 @@ def _remember(spec: Any, structure: Structure) -> None:
     _CACHE[spec] = structure
 
 
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Give names for a message: of many the first, and how many more there are."""
+    more = [f"and {len(names) - most:,} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
+
+
 def _join(entries: Sequence[tuple[Any, ...]]) -> tuple[str, ...]:
     paths = tuple("/".join(_escape(entry) for entry in path) for path in entries)
     if len(set(paths)) != len(paths):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from .._restore import LoadReport
+from .._trees import listed
 from .._typing import Tree
 from ..optimizer import Optimizer
 from ..persistence import Record, interpret_keras3
@@ -77,7 +78,7 @@ def load_state(
         if len(arrays) != len(paths):
             raise ValueError(
                 f"load_state: found {slot} of {len(arrays)} variables, wanted {len(paths)}: "
-                f"{', '.join(paths)}"
+                f"{listed(paths)}"
             )
     record.paths = dict.fromkeys(record.slots, paths)
     report = optimizer._load_into(params, record, strict=strict, hyperparameters=hyperparameters)

@@ -11,6 +11,7 @@ import torch
 
 from ..._arrays import backend_of
 from ..._restore import LoadReport
+from ..._trees import listed
 from ..._typing import Array, Tree
 from ...optimizer import Optimizer
 from ...persistence import Record
@@ -193,7 +194,7 @@ def _paths(
     if len(held) != len(numbers):
         raise ValueError(
             f"load_state: found the state of {len(numbers)} parameters, wanted {len(held)}: "
-            f"{', '.join(held)}"
+            f"{listed([*held])}"
         )
     names = [str(name) for group in groups for name in group.get("param_names", ())]
     if isinstance(params, Mapping) and len(names) == len(numbers) and set(names) == set(params):
