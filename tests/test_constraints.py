@@ -62,46 +62,6 @@ def test_what_keras_2_computes(
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize(("dtype", "large"), [("float32", 1e25), ("float64", 1e200)])
-@pytest.mark.parametrize(
-    ("constraint", "wanted"),
-    [
-        (c.UnitNorm(), 1.0),
-        (c.MaxNorm(0.5), 0.5),
-        (c.MaxNorm(), 2.0),
-        (c.MinMaxNorm(0.5, 0.75), 0.75),
-        (c.MinMaxNorm(max_value=0.0, rate=0.5), None),
-    ],
-    ids=repr,
-)
-def test_squares_that_overflow(
-    backend: TestBackend, dtype: str, large: float, constraint: Any, wanted: float | None
-) -> None:
-    """A column whose norm is finite comes out as any other, next to those of ordinary size."""
-    first = draw(0, SHAPES)[0]
-    p = first * [large, 1.0, 1e-25]
-    zeros = backend.tree([0 * p], dtype)
-    found = ao.SGD(constraint=constraint).apply(zeros, backend.tree([p], dtype))
-    column = p[:, 0] / 2 if wanted is None else wanted * (first / norms(first, 0))[:, 0]
-    np.testing.assert_allclose(backend.read(found)[0][:, 0], column, rtol=1e-5)
-    ordinary = ao.SGD(constraint=constraint).apply(
-        [z[:, 1:] for z in zeros], backend.tree([p[:, 1:].copy()], dtype)
-    )
-    np.testing.assert_array_equal(backend.read(found)[0][:, 1:], backend.read(ordinary)[0])
-
-
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("axis", [0, -1, [0, 1], [0, 2]])
-def test_ordinary_norms_are_the_plain_ones(order: Any, axis: Any) -> None:
-    """To the last bit, in any order in memory."""
-    over = tuple(axis) if isinstance(axis, list) else axis
-    p = np.asarray(np.random.default_rng(3).normal(size=(7, 33, 5)), np.float32, order=order)
-    plain = p / (1e-7 + norms(p, over))
-    same([c.UnitNorm(axis).applied(p, np)], [plain])
-    limited = p * (np.minimum(norms(p, over), np.float32(2.0)) / (1e-7 + norms(p, over)))
-    same([c.MaxNorm(2.0, axis).applied(p, np)], [limited])
-
-
 def test_several_axes(backend: TestBackend) -> None:
     """As for the kernel of a convolution."""
     for axes in ([0, 1, 2], (0, -1)):

@@ -21,7 +21,6 @@ from ._fields import Field, number
 from ._hyper import Hyper
 from ._registry import CONSTRAINTS, Class, revive
 from ._typing import Array, Namespace
-from .gradients import unit_of_squares
 
 __all__ = [
     "Box",
@@ -220,11 +219,10 @@ class MinMaxNorm(Constraint):
 
     def applied(self, p: Array, xp: Namespace) -> Array:
         """Give the parameter, scaled."""
-        q, norms, divisors = _norms(p, self.axis, xp)
-        one = xp.ones_like(norms)
+        norms, one = _norms(p, self.axis, xp)
         wanted = xp.minimum(xp.maximum(norms, self.min_value * one), self.max_value * one)
         wanted = self.rate * wanted + (1.0 - self.rate) * norms
-        return q * (wanted / divisors)
+        return p * (wanted / (EPSILON + norms))
 
 
 @register
@@ -244,8 +242,8 @@ class MaxNorm(Constraint):
 
     def applied(self, p: Array, xp: Namespace) -> Array:
         """Give the parameter, scaled where it is too large."""
-        q, norms, divisors = _norms(p, self.axis, xp)
-        return q * (xp.minimum(norms, self.max_value * xp.ones_like(norms)) / divisors)
+        norms, one = _norms(p, self.axis, xp)
+        return p * (xp.minimum(norms, self.max_value * one) / (EPSILON + norms))
 
 
 @register
@@ -262,22 +260,13 @@ class UnitNorm(Constraint):
 
     def applied(self, p: Array, xp: Namespace) -> Array:
         """Give the parameter over its norms."""
-        q, _, divisors = _norms(p, self.axis, xp)
-        return q / divisors
+        norms, _ = _norms(p, self.axis, xp)
+        return p / (EPSILON + norms)
 
 
-def _norms(p: Array, axis: int | tuple[int, ...], xp: Namespace) -> tuple[Array, Array, Array]:
-    """Give the parameter, its norms, and what it is divided by to have norms of one.
-
-    Where squares would overflow, parameter and divisors are given in a larger unit.
-    """
-    unit = unit_of_squares(p, xp, axis=axis, keepdims=True)
-    q = p / unit
-    sizes = xp.sqrt(xp.sum(xp.square(q), axis=axis, keepdims=True))
-    # A finite parameter has a finite norm, if need be the largest number there is.
-    top = xp.finfo(p.dtype).max * xp.ones_like(sizes)
-    norms = xp.where(xp.isfinite(sizes), xp.minimum(sizes * unit, top), sizes)
-    return q, norms, EPSILON / unit + sizes
+def _norms(p: Array, axis: int | tuple[int, ...], xp: Namespace) -> tuple[Array, Array]:
+    norms = xp.sqrt(xp.sum(xp.square(p), axis=axis, keepdims=True))
+    return norms, xp.ones_like(norms)
 
 
 max_norm, min_max_norm, unit_norm = MaxNorm, MinMaxNorm, UnitNorm

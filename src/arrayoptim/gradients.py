@@ -185,18 +185,6 @@ def scaled_norm(x: Array, xp: Any, **axes: Any) -> Array:
     return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)
 
 
-def unit_of_squares(x: Array, xp: Any, **axes: Any) -> Array:
-    """Give what to divide an array by so that the sum of its squares does not overflow.
-
-    It is 1 wherever the sum is finite as it is, and a power of two elsewhere: what is computed of
-    the quotient is, for ordinary numbers, to the last bit what is computed of the array.
-    """
-    total = xp.sum(xp.square(x), **axes)
-    one = xp.ones_like(total)
-    exponent = math.frexp(float(xp.finfo(x.dtype).max))[1]
-    return xp.where(total == math.inf, 2.0 ** (3 * exponent // 4) * one, one)
-
-
 def widened(x: Array, backend: Backend) -> Array:
     """Give an array in the type in which its norm is summed."""
     return backend.cast(x, backend.sums or COMPUTE[backend.dtype(x)])

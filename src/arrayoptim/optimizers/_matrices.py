@@ -14,7 +14,6 @@ from .._arrays import backend_of
 from .._hyper import hyper
 from .._rule import Rule, Shape, Side
 from .._typing import Array, Namespace, Scalar
-from ..gradients import unit_of_squares
 from ..optimizer import Optimizer
 
 __all__ = [
@@ -161,9 +160,7 @@ def orthogonalized(
     a, b, c = factors
     tall = x.shape[-2] > x.shape[-1]
     x = transposed(x, xp) if tall else x
-    unit = unit_of_squares(x, xp, axis=(-2, -1), keepdims=True)
-    x = x / unit
-    x = x / (xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True)) + eps / unit)
+    x = x / (xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True)) + eps)
     for _ in range(steps):
         s = xp.matmul(x, transposed(x, xp))
         x = a * x + xp.matmul(b * s + c * xp.matmul(s, s), x)
