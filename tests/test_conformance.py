@@ -250,7 +250,7 @@ def test_numbers_of_stages_are_no_coefficients() -> None:
         def coefficients(self, *args: Any) -> Coefficients:
             return {"lr": 0.1, "mu": 0.9, "amount": 0.1}
 
-    with pytest.raises(AssertionError, match="no rule of the class takes amount"):
+    with pytest.raises(AssertionError, match="no rule found of the class takes amount"):
         check_optimizer(Bounded)
 
 
@@ -263,7 +263,7 @@ def test_one_that_chooses_among_rules_may_have_coefficients_of_all() -> None:
             """The update rule."""
             return heavy_ball
 
-    with pytest.raises(AssertionError, match="no rule of the class takes nu"):
+    with pytest.raises(AssertionError, match="no rule found of the class takes nu"):
         coefficients_are_taken(Choosing)
     coefficients_are_taken(ao.Adam)
     coefficients_are_taken(type("Mine", (ao.RMSprop,), {"rule": ao.RMSprop().rule}))

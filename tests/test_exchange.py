@@ -66,6 +66,29 @@ def test_a_file_of_a_pure_loop(backend: TestBackend, tmp_path: Path) -> None:
     same(loaded.get_weights(), opt.get_weights())
 
 
+def test_a_number_in_place_of_a_schedule() -> None:
+    """What the pure form steps with is what goes on."""
+    opt, p = make("SGD", lr=ao.schedules.CosineDecay(0.5, 10)), np.ones(2)
+    state = opt.init_state(p)
+    state["hyper"]["lr"] = 0.25
+    opt.load_state(state, p)
+    assert opt.lr == 0.25
+
+
+def test_after_an_interrupted_step() -> None:
+    """Loading is the way on."""
+    opt, p = make("SGD", momentum=0.9), np.ones(2)
+    opt.apply(p, p.copy())
+    state = opt.export_state(p)
+    assert opt._state is not None
+    opt._state.interrupted = True
+    with pytest.raises(ValueError, match="shape"):
+        opt.load_state(state, np.ones(3))
+    assert opt._state.interrupted
+    opt.load_state(state, p)
+    assert opt.apply(p, p.copy()) is not None and opt.iterations == 2
+
+
 def test_numbers_of_the_state(backend: TestBackend) -> None:
     """A learning rate in the state is taken over; one of a group is for the caller to set."""
     opt, params = make("SGD", groups=[ao.group("a", momentum=0.5)]), arrays(1, backend)
@@ -126,12 +149,13 @@ def test_there_is_no_state_yet() -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (None, "found a NoneType, wanted what init_state"),
-        ({"iterations": 1}, "found a dict, wanted what init_state"),
+        (None, "found NoneType, wanted what init_state"),
+        ({"iterations": 1}, "found iterations, wanted what init_state"),
+        ({**dict.fromkeys(["iterations", "skipped", "hyper", "scalars", "slots"])}, "dicts hyper"),
         (ao.SGD(momentum=0.9).init_state(np.ones(4)), "found shape"),
         (ao.Adam().init_state(np.ones(3)), "has no number .beta_1."),
     ],
-    ids=["none", "dict", "shape", "other"],
+    ids=["none", "dict", "nothing", "shape", "other"],
 )
 def test_a_state_that_does_not_fit(state: Any, words: str, tmp_path: Path) -> None:
     """Nothing has changed then: what a file gave before still waits."""

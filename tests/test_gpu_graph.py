@@ -168,15 +168,32 @@ def test_a_replaced_state(host: NumPyOnHost, tmp_path: Any) -> None:
     assert loop.taken == 1
 
 
-def test_other_stages(host: NumPyOnHost) -> None:
-    """A stage that the graph does not hold cannot be had later; the old numbers can."""
-    loop = Loop(host, make("SGD"), kinds(["float32"]))
-    loop.optimizer.clipvalue = 0.1
-    with pytest.raises(ValueError, match="the present hyperparameters ask for"):
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("clipvalue", None, 0.1),
+        ("clipnorm", None, 0.1),
+        ("clipnorm", 0.1, None),
+        ("nesterov", False, True),
+        ("cautious", False, True),
+        ("constraint", None, ao.constraints.Box(-1.0, 1.0)),
+        ("groups", (), (ao.group("0", freeze=True),)),
+        ("groups", (ao.group("0", freeze=True),), ()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_other_stages(name: str, before: Any, after: Any, host: NumPyOnHost) -> None:
+    """A stage that the graph does not hold cannot be had later; the old ones can."""
+    options = {"momentum": 0.9, "clipvalue": 1.0} | {name: before}
+    loop = Loop(host, make("SGD", **options), kinds(["float32"]))
+    setattr(loop.optimizer, name, after)
+    kept = [p.copy() for p in loop.params]
+    with pytest.raises(ValueError, match="capture it anew"):
         loop.run(1)
     assert loop.taken == 0
-    loop.optimizer.clipvalue = None
-    same(loop.run(), eager(make("SGD"), loop.dtypes))
+    same(loop.params, kept)
+    setattr(loop.optimizer, name, before)
+    same(loop.run(), eager(make("SGD", **options), loop.dtypes))
 
 
 @pytest.mark.parametrize(
@@ -219,6 +236,9 @@ def test_what_capture_has_not_seen(host: NumPyOnHost) -> None:
         step.apply(draw(1, SHAPES, "float64"))
     optimizer.clipvalue = 0.1
     with host.captured(), pytest.raises(RuntimeError, match="let capture see the hyperparam"):
+        step.apply(draw(1, SHAPES, "float32"))
+    optimizer.clipvalue, optimizer.clipnorm = None, 0.1
+    with host.captured(), pytest.raises(ValueError, match="capture it anew"):
         step.apply(draw(1, SHAPES, "float32"))
 
 

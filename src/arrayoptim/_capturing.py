@@ -66,7 +66,7 @@ class Capturing(Stepping):
             # Without gradients a step changes nothing, and loads each kernel that it needs.
             _, launch = self._issued(prepared, [None] * len(leaves))
             launch()
-        return CapturedStep(self, prepared, leaves, structure)
+            return CapturedStep(self, prepared, leaves, structure)
 
     def _refuse_host(self, state: State) -> None:
         """Refuse what the host has to know or do between the kernels of a step."""
@@ -85,6 +85,15 @@ class Capturing(Stepping):
                     f"a CUDA graph cannot hold a step of {self!r}: {what} needs the host"
                 )
 
+    def _stages(self) -> tuple[Any, ...]:
+        """Give what a graph holds for good: rules and slots, who is frozen, whose norm is found."""
+        state, fixed = self._state, self._fixed()
+        assert state is not None
+        self._assignment = self._assign(state.leaves, self._assignment)
+        frozen = [member in fixed.frozen for member in self._assignment.members]
+        bounded = [row.get("clipnorm") is not None for row in fixed.values]
+        return self._assignment.layouts, frozen, bounded
+
     def _issued(self, prepared: Prepared, gradients: Sequence[Array | None]) -> Issued:
         """Make ready the launches of the coming step, and change nothing."""
         state, assignment = self._state, self._assignment
@@ -96,12 +105,25 @@ class Capturing(Stepping):
         steps, _ = self._steps(values, state, assignment, size, np, _unmeasured)
         return size, prepared.served(steps, given)
 
+    def _require_stages(self, stages: tuple[Any, ...]) -> None:
+        """Refuse a graph for hyperparameters that ask for more than other numbers."""
+        if self._stages() != stages:
+            raise ValueError(
+                f"{self!r} asks for other stages of a step than when capture was called: rule, "
+                "slots, constraint, bound on the norm or what is frozen; capture it anew"
+            )
+
     def _relaunched(
-        self, prepared: Prepared, size: Measured, state: State, launch: Callable[[], Any]
+        self,
+        prepared: Prepared,
+        size: Measured,
+        known: tuple[State | None, tuple[Any, ...]],
+        launch: Callable[[], Any],
     ) -> None:
-        """Take a step that a graph holds."""
+        """Take a step that a graph holds, of a state and stages."""
+        state, stages = known
         with self._lock:
-            if self._state is not state or self._assignment is None:
+            if state is None or self._state is not state:
                 raise RuntimeError(
                     f"{self!r} has another state than when the graph was captured: capture it anew"
                 )
@@ -110,10 +132,10 @@ class Capturing(Stepping):
                     "a step of this optimizer was interrupted half-way; load a checkpoint of "
                     "parameters and optimizer, and capture anew"
                 )
-            self._assignment = self._assign(state.leaves, self._assignment)
-            self._check_slots(state, self._assignment)
+            self._require_stages(stages)
             self._refuse_host(state)
             values = self._values(state)
+            assert self._assignment is not None
             steps, scalars = self._steps(values, state, self._assignment, size, np, _unmeasured)
             prepared.renew(steps)
             state.interrupted = True
@@ -141,7 +163,7 @@ class CapturedStep:
     ) -> None:
         self._optimizer, self._prepared = optimizer, prepared
         self._leaves, self._structure = leaves, structure
-        self._state = optimizer._state
+        self._known = optimizer._state, optimizer._stages()
         self._issued: Issued | None = None
 
     def apply(self, grads: Tree) -> None:
@@ -157,7 +179,8 @@ class CapturedStep:
         RuntimeError
             If no graph is being captured, or this step is in one already.
         TypeError, ValueError
-            If gradients and parameters do not fit each other.
+            If gradients and parameters do not fit each other, or hyperparameters set since ask for
+            other stages of a step.
         """
         found, other = flatten(grads, "gradients")
         if other is not self._structure:
@@ -171,6 +194,7 @@ class CapturedStep:
             raise RuntimeError("this step is in a CUDA graph already: capture another one")
         checks.gradients(found, self._leaves, self._structure)
         with self._optimizer._lock:
+            self._optimizer._require_stages(self._known[1])
             issued = self._optimizer._issued(self._prepared, found)
             issued[1]()
         # What it holds, such as copies of gradients, is the graph's to read.
@@ -197,9 +221,9 @@ class CapturedStep:
         launch = getattr(graph, "replay", None) or getattr(graph, "launch", None)
         if not callable(launch):
             raise TypeError(f"found {graph!r}, wanted a torch.cuda.CUDAGraph or a graph of CuPy's")
-        if self._issued is None or self._state is None:
+        if self._issued is None:
             raise RuntimeError("no step is in a CUDA graph yet: call apply while one is captured")
-        self._optimizer._relaunched(self._prepared, self._issued[0], self._state, launch)
+        self._optimizer._relaunched(self._prepared, self._issued[0], self._known, launch)
 
 
 def _unmeasured(step: Any) -> Any:

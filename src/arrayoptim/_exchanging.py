@@ -17,6 +17,10 @@ from ._restore import LoadReport
 from ._trees import flatten
 from ._typing import Tree
 
+TABLES = ("hyper", "scalars", "slots")
+KEYS = {"iterations", "skipped", *TABLES}
+"""What a state consists of."""
+
 
 class Exchanging(Functional, Averaging, Persistent):
     """The part of `arrayoptim.Optimizer` that both forms share."""
@@ -46,10 +50,12 @@ class Exchanging(Functional, Averaging, Persistent):
         """
         from . import persistence
 
-        if not isinstance(state, Mapping) or not {"iterations", "hyper", "slots"} <= set(state):
+        parts = set(state) if isinstance(state, Mapping) else set()
+        tables = (state[name] for name in TABLES) if parts >= KEYS else ()
+        if parts < KEYS or not all(isinstance(table, Mapping) for table in tables):
             raise ValueError(
-                f"load_state: found a {type(state).__name__}, wanted what init_state() gives, with "
-                "'iterations', 'hyper' and 'slots'"
+                f"load_state: found {', '.join(map(str, parts)) or type(state).__name__}, wanted "
+                f"what init_state() gives, the numbers and dicts {', '.join(sorted(KEYS))}"
             )
         self._require_known(state["hyper"])
         slots = {name: _by_path(name, tree) for name, tree in state["slots"].items()}
@@ -123,7 +129,8 @@ class Exchanging(Functional, Averaging, Persistent):
         """Whether a number of a state is another than the optimizer's, to the state's precision."""
         group, _, name = key.rpartition(".")
         ours = self._fixed().values[int(group or 0)].get(name)
-        if callable(ours) or np.asarray(ours, np.asarray(value).dtype) == np.asarray(value):
+        same = not callable(ours) and np.asarray(ours, np.asarray(value).dtype) == np.asarray(value)
+        if same:
             return False
         if group:
             raise ValueError(

@@ -45,6 +45,8 @@ class Fixed:
         Groups that stay as they are.
     each, adaptive : bool
         Whether some gradients are clipped by the norm of each, and by those of their units.
+    members : dict
+        The number of each path's group, by the paths.
     rounded : dict
         Hyperparameters rounded to a type of arithmetic, by group and type, after the exact ones.
     """
@@ -59,6 +61,7 @@ class Fixed:
     frozen: set[int]
     each: bool
     adaptive: bool
+    members: dict[tuple[str, ...], list[int]]
     rounded: dict[tuple[int, str], tuple[dict[str, Any], SimpleNamespace]]
 
 
@@ -177,6 +180,7 @@ class Formula(Options, ABC):
             frozen={k for k, each in numbered if each.freeze},
             each=any(row.get("clipnorm_per_tensor") is not None for row in values),
             adaptive=any(row.get("agc") is not None for row in values),
+            members={},
             rounded={},
         )
         return self._known
@@ -198,7 +202,7 @@ class Formula(Options, ABC):
         if known is not None and known.key == key:
             return known
         paths = [leaf.path if leaf else "" for leaf in leaves]
-        members, excluded = members_of(h["groups"], paths), self._excluded(paths)
+        members, excluded = self._members(paths), self._excluded(paths)
         layouts: list[Layout | None] = [None] * len(paths)
         found: dict[Layout, list[int]] = {}
         for i, (leaf, member) in enumerate(zip(leaves, members, strict=True)):
@@ -221,6 +225,14 @@ class Formula(Options, ABC):
         rules = {formula.rule: None for formula in formulas} | {o.rule: None for o in found}
         totals = tuple(dict.fromkeys(name for rule in rules for name in rule.totals))
         return Assignment(key, members, excluded, layouts, parts, totals)
+
+    def _members(self, paths: Sequence[str]) -> list[int]:
+        """Give the number of each path's group; patterns are matched once for the same paths."""
+        known, key = self._fixed().members, tuple(paths)
+        if key not in known:
+            known.clear()
+            known[key] = members_of(self._hyper["groups"], key)
+        return known[key]
 
     def _initial_scalars(self) -> dict[str, float]:
         """Give the scalar state of this optimizer, of those of its groups, and of schedules."""

@@ -114,10 +114,11 @@ def _count_errors(function: Callable[..., Any], wanted: int, kind: Kind) -> Iter
     last = _body(function)[-1]
     if not isinstance(last, ast.Return):
         return
-    if isinstance(last.value, ast.Tuple):
-        found = len(last.value.elts)
-    else:
-        found = wanted if kind == "matrix" and isinstance(last.value, ast.Call | ast.Name) else 0
+    value = last.value
+    parts = value.elts if isinstance(value, ast.Tuple) else []
+    if kind == "matrix" and (not parts or any(isinstance(part, ast.Starred) for part in parts)):
+        return
+    found = len(parts)
     if found != wanted:
         named = f"{found} values" if found else "no tuple"
         yield f"line {last.lineno}: found {named}, wanted {wanted} returned values, a tuple of them"

@@ -47,10 +47,6 @@ class Group:
     optimizer: Any = None
     allow_unmatched: bool = False
 
-    def holds(self, path: str) -> bool:
-        """Whether a parameter belongs to the group."""
-        return any(matches(path, pattern) for pattern in self.patterns)
-
     def get_config(self) -> dict[str, Any]:
         """Give what `group` was called with, by name."""
         config: dict[str, Any] = {"patterns": list(self.patterns)}
@@ -152,7 +148,7 @@ def require_matches(patterns: Sequence[Pattern], paths: Sequence[str], what: str
     """
     for pattern in patterns:
         if not any(matches(path, pattern) for path in paths):
-            raise ValueError(f"{what}: the pattern {pattern!r} matches none of {listed(paths)}")
+            raise ValueError(_unmatched(pattern, paths, what))
 
 
 def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:
@@ -163,20 +159,28 @@ def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:
     ValueError
         If a pattern matches no path, or only such as groups before its own hold.
     """
-    found = [next((k for k, each in enumerate(groups, 1) if each.holds(path)), 0) for path in paths]
+    found, held = [0] * len(paths), []
     for k, each in enumerate(groups, 1):
-        if each.allow_unmatched:
-            continue
-        require_matches(each.patterns, paths, "groups")
         for pattern in each.patterns:
-            holders = [m for path, m in zip(paths, found, strict=True) if matches(path, pattern)]
-            if all(m < k for m in holders):
-                raise ValueError(
-                    f"groups: all that the pattern {pattern!r} matches is in the group "
-                    f"{groups[holders[0] - 1]!r} already, as the first that matches counts; put "
-                    "the narrower group first, or give this one allow_unmatched=True"
-                )
+            places = [i for i, path in enumerate(paths) if matches(path, pattern)]
+            held.append((k, each, pattern, places))
+            for i in places:
+                found[i] = found[i] or k
+    for k, each, pattern, places in held:
+        if each.allow_unmatched or any(found[i] == k for i in places):
+            continue
+        if not places:
+            raise ValueError(_unmatched(pattern, paths, "groups"))
+        raise ValueError(
+            f"groups: all that the pattern {pattern!r} matches is in the group "
+            f"{groups[found[places[0]] - 1]!r} already, as the first that matches counts; put "
+            "the narrower group first, or give this one allow_unmatched=True"
+        )
     return found
+
+
+def _unmatched(pattern: Pattern, paths: Sequence[str], what: str) -> str:
+    return f"{what}: the pattern {pattern!r} matches none of {listed(paths)}"
 
 
 class Groups(Hyper):

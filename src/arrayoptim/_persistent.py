@@ -113,6 +113,8 @@ class Persistent(Stepping):
         with self._lock:
             before = dict(vars(self))
             try:
+                if self._state is not None and self._state.interrupted:
+                    self.reset()
                 self.init(params)
                 report = self._load(record, strict=strict, hyperparameters=hyperparameters)
                 for name, value in (numbers or {}).items():

@@ -13,7 +13,6 @@ from . import _checks as checks
 from ._arrays import backend_of, is_array
 from ._clipping import clipping
 from ._differentiation import gradients_of
-from ._groups import members_of
 from ._state import State
 from ._stepping import Stepping
 from ._trees import Structure
@@ -115,7 +114,7 @@ class Differentiating(Stepping, Updating):
     ) -> list[Array | None]:
         """Clip gradients as a step would, before there is a state too."""
         now = State((), (), [], dict(self._present_scalars()), self.iterations)
-        values, members = self._values(now), members_of(self.groups, structure.paths)
+        values, members = self._values(now), self._members(structure.paths)
         frozen = self._fixed().frozen
         counted = [None if k in frozen else g for g, k in zip(grads, members, strict=True)]
         size = self._measure(values, counted)
