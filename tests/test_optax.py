@@ -38,9 +38,12 @@ TUNED: dict[str, dict[str, float]] = {
     "RMSprop": {"lr": 0.005},
     "Rprop": {"lr": 0.01},
     "SGD": {"lr": 0.001, "momentum": 0.9},
+    "SM3": {"lr": 1.0},
     "ScheduleFreeAdamW": {"lr": 0.01},
     "ScheduleFreeSGD": {"lr": 0.01},
+    "Shampoo": {"lr": 0.5},
     "Signum": {"lr": 0.001},
+    "StableAdamW": {"lr": 0.005},
     "Yogi": {"lr": 0.1},
 }
 REAL_ONLY = {"Adadelta", "Lion"}
