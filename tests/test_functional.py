@@ -237,8 +237,9 @@ for name in sys.argv[1:]:
             stateful = opt.apply(grads, stateful)
         results += [np.asarray(params[0]), np.asarray(stateful[0])]
         assert params[0].dtype == "float32"
+    rtol = 1e-2 if name == "SOAP" else 1e-5  # eigenvectors of near values
     for other in results[1:]:
-        np.testing.assert_allclose(results[0], other, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(results[0], other, rtol=rtol, atol=rtol / 10, err_msg=name)
 print("fine")
 """
 

@@ -32,6 +32,7 @@ HYPER = {
     "centered": True,
     "mom_iter_max": 4,
     "schedule_decay": 0.5,
+    "threshold": 4.0,  # the paper's
     "beta_1": 0.7,
     "beta_2": 0.9,
     "rho": 0.6,
