@@ -219,6 +219,29 @@ def test_weights_loaded_before_the_state_is_made(tmp_path: Path) -> None:
     equal(host(loaded.optimizer.variables), host(whole.optimizer.variables))
 
 
+def test_state_of_a_file_goes_on_in_keras(tmp_path: Path) -> None:
+    whole = model(make("Nadam", lr=RATE, clipnorm=1.0))
+    fit(whole, 2)
+    whole.save(tmp_path / "model.keras")
+    other = model(seed=2)
+    other.set_weights(whole.get_weights())
+    optimizer = ao.keras.wrap(ao.load(tmp_path / "model.keras"))
+    other.compile(loss="mean_squared_error", optimizer=optimizer)
+    np.testing.assert_array_equal(fit(other, 2), fit(whole, 2))
+    assert int(optimizer.iterations) == 16
+
+
+def test_state_that_waits_is_saved(tmp_path: Path) -> None:
+    files = [tmp_path / f"{k}.weights.h5" for k in range(2)]
+    whole, other, third = (model(make("Adam", lr=RATE), seed=k) for k in range(3))
+    fit(whole, 2)
+    whole.save_weights(files[0])
+    other.load_weights(files[0])
+    other.save_weights(files[1])
+    third.load_weights(files[1])
+    np.testing.assert_array_equal(fit(third, 2), fit(whole, 2))
+
+
 def test_a_state_of_another_optimizer_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.weights.h5"
     whole = model(make("Adam", lr=RATE))
