@@ -242,6 +242,55 @@ def test_state_that_waits_is_saved(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fit(third, 2), fit(whole, 2))
 
 
+UNTRAINED = [
+    ("Adam", {}),
+    ("Nadam", {"nonfinite": "skip", "gradient_accumulation_steps": 3}),
+    ("DoG", {"reps_rel": 1e-3}),
+    ("SGD", {"use_ema": True, "ema_momentum": 0.5}),
+]
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize(("name", "hyper"), UNTRAINED, ids=[name for name, _ in UNTRAINED])
+def test_an_untrained_model_is_loaded(
+    name: str, hyper: dict[str, Any], ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / f"model{ending}"
+    made = model(make(name, lr=RATE, **hyper))
+    made.save(file)
+    loaded = keras.models.load_model(file)
+    assert not [record for record in caplog.records if "Error" in record.getMessage()]
+    assert float(loaded.optimizer.lr) == RATE and int(loaded.optimizer.iterations) == 0
+    np.testing.assert_array_equal(fit(loaded, 2), fit(made, 2))
+    equal(host(loaded.optimizer.variables), host(made.optimizer.variables))
+
+
+@pytest.mark.parametrize(("name", "hyper"), UNTRAINED, ids=[name for name, _ in UNTRAINED])
+def test_weights_of_an_untrained_model_let_a_trained_one_begin_anew(
+    name: str, hyper: dict[str, Any], tmp_path: Path
+) -> None:
+    made, other = (model(make(name, lr=RATE, **hyper), seed=k) for k in range(2))
+    made.save_weights(tmp_path / "model.weights.h5")
+    x, y = data()
+    for k in (0, 16):
+        other.train_on_batch(x[k : k + 16], y[k : k + 16])
+    other.load_weights(tmp_path / "model.weights.h5")
+    for k in (32, 48, 0, 16):
+        for each in (made, other):
+            each.train_on_batch(x[k : k + 16], y[k : k + 16])
+    equal(host(other.variables), host(made.variables))
+    equal(host(other.optimizer.variables), host(made.optimizer.variables))
+
+
+def test_weights_of_a_trained_model_without_slots_are_refused(tmp_path: Path) -> None:
+    other, made = model(keras.optimizers.SGD(RATE)), model(make("Adam", lr=RATE))
+    for each in (other, made):
+        fit(each, 1)
+    other.save_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(ValueError, match="found 2 arrays, wanted 10"):
+        made.load_weights(tmp_path / "model.weights.h5")
+
+
 def test_a_state_of_another_optimizer_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.weights.h5"
     whole = model(make("Adam", lr=RATE))

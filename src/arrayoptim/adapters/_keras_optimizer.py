@@ -238,7 +238,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         Parameters
         ----------
         weights : sequence of array
-            In the order of `variables`.
+            In the order of `variables`. Those of an optimizer that was not built, and has not
+            stepped, let this one begin anew.
 
         Raises
         ------
@@ -249,7 +250,11 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self.__dict__.update(_pending=[np.array(w) for w in weights], _source=None)
             return
         found, wanted = [tuple(w.shape) for w in weights], [tuple(v.shape) for v in self.variables]
-        if found != wanted:
+        first = 1 + isinstance(self._learning_rate, keras.Variable)
+        # With a count it could be any optimizer without slots, which has stepped.
+        if self.built and found == wanted[:first] != wanted and int(weights[0]) == 0:
+            self._held.restart(self)
+        elif found != wanted:
             differing = [k for k, pair in enumerate(zip(found, wanted)) if pair[0] != pair[1]]
             where = f"; {differing[0]} is the first that differs" if differing else ""
             raise ValueError(
@@ -257,7 +262,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 f"shapes of its variables{where}. Is it a state of another optimizer, or of other "
                 "hyperparameters?"
             )
-        for variable, value in zip(self.variables, weights, strict=True):
+        for variable, value in zip(self.variables, weights, strict=False):
             variable.assign(value)
         self.__dict__.update(_pending=None, _source=None)
 

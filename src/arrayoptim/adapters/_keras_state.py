@@ -70,6 +70,20 @@ class KerasState:
             owner._iterations.assign(state.iterations)
             self._average(state, owner)
 
+    def restart(self, owner: Any) -> None:
+        """Begin anew with the variables as they are."""
+        state = self._begun(self._inner)
+        for name, variable in self.scalars.items():
+            variable.assign(state.scalars[name])
+        if self.skipped is not None:
+            self.skipped.assign(0)
+        for held, slots in zip(self.slots, state.slots, strict=True):
+            for name, variable in held.items():
+                variable.assign(_apart(slots[name]))
+        self._average(state, owner)
+        for total in owner._accumulated_gradients if owner.gradient_accumulation_steps else ():
+            total.assign(keras.ops.zeros_like(tensor(total)))
+
     def _begun(self, source: Optimizer) -> State:
         """Give the first state, in the order of the variables."""
         values = self._values()
