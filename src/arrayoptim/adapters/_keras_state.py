@@ -134,10 +134,10 @@ class KerasState:
         if not self._tensors:
             self._adopt()
         inner.iterations = before
-        for name, variable in self.scalars.items():
-            setattr(inner, name, float(variable))
-        inner.apply(gradients, params)
         assert inner._state is not None
+        # Not by their names, which refuse what is not finite: training that diverges goes on.
+        inner._state.scalars.update({name: float(v) for name, v in self.scalars.items()})
+        inner.apply(gradients, params)
         for held, own in zip(inner._state.slots, self._tensors, strict=True):
             for name, tensor in own.items():
                 if held[name] is not tensor:
