@@ -102,10 +102,10 @@ _OF_ONE = {
     **{name: name for name in ("ceil", "cos", "floor", "sqrt", "square", "tanh")},
     "isfinite": "is_finite",
 }
+_OF_TWO = ("maximum", "minimum")
 _REDUCING = ("max", "mean", "min", "sum")
 _AS_THEY_ARE = (
-    *("maximum", "minimum", "where", "stack", "zeros", "ones_like", "reshape"),
-    "argsort",
+    *("stack", "zeros", "ones_like", "reshape", "argsort"),
     *("float32", "float64", "complex64", "complex128"),
 )
 
@@ -129,11 +129,24 @@ def functions() -> Namespace:
         # TensorFlow would take a Python number for float32.
         return lambda x, **axes: function(asarray(x), **axes)
 
+    def alike(*pair: Any) -> list[Any]:
+        # TensorFlow gives a number the type of a tensor only if that comes first.
+        kind = next((x.dtype for x in pair if tf.is_tensor(x)), tf.float64)
+        return [asarray(x, None if tf.is_tensor(x) else kind) for x in pair]
+
+    def of_two(function: Any) -> Any:
+        return lambda x, y: function(*alike(x, y))
+
+    def where(condition: Any, x: Any, y: Any) -> Any:
+        return tf.where(condition, *alike(x, y))
+
     def reducing(function: Any) -> Any:
         return lambda x, axis=None, keepdims=False: function(asarray(x), axis, keepdims)
 
     found: dict[str, Any] = {"asarray": asarray, "copysign": copysign, "finfo": finfo}
+    found["where"] = where
     found |= {name: of_one(getattr(tf.math, other)) for name, other in _OF_ONE.items()}
+    found |= {name: of_two(getattr(tf, name)) for name in _OF_TWO}
     found |= {name: reducing(getattr(tf.math, f"reduce_{name}")) for name in _REDUCING}
     found |= {"matmul": tf.linalg.matmul, "matrix_transpose": tf.linalg.matrix_transpose}
     found |= {"take_along_axis": tf.experimental.numpy.take_along_axis, "linalg": tf.linalg}

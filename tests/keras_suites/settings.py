@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim._trees import flatten
 from keras_helpers import (
     PATHS,
     RATE,
@@ -58,6 +60,98 @@ def test_wrap() -> None:
     wanted = reference(ao.Adam(lr=RATE, beta_1=0.5, groups=optimizer.groups), range(3))
     close(host(values), [wanted[path] for path in PATHS])
     assert not optimizer.built
+
+
+TWIGS = ["b/w", "a/w", "b/v", "a/v"]
+"""Paths of variables of one shape, in another order than that of the tree that they are."""
+
+
+def rows(seed: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(seed).normal(size=(4, 2)).astype("float32"))
+
+
+def twigs(arrays: list[np.ndarray]) -> list[Any]:
+    found = []
+    for path, value in zip(TWIGS, arrays, strict=True):
+        scope, name = path.split("/")
+        with keras.name_scope(scope):
+            found.append(keras.Variable(value, name=name))
+    assert [v.path for v in found] == TWIGS
+    return found
+
+
+def as_list(arrays: list[np.ndarray]) -> Any:
+    return arrays
+
+
+def as_flat(arrays: list[np.ndarray]) -> Any:
+    return dict(zip(TWIGS, arrays, strict=True))
+
+
+def as_nested(arrays: list[np.ndarray]) -> Any:
+    bw, aw, bv, av = arrays
+    return {"a": {"w": aw, "v": av}, "b": {"w": bw, "v": bv}}
+
+
+@pytest.mark.parametrize("arranged", [as_list, as_flat, as_nested])
+@pytest.mark.parametrize("held", ["built", "loaded"])
+def test_wrap_carries_the_state_over(held: str, arranged: Any, tmp_path: Path) -> None:
+    own, arrays = ao.Nadam(lr=RATE, ema_momentum=0.75, nonfinite="skip"), rows(0)
+    for step in range(1, 4):
+        own.apply(arranged(rows(step)), arranged(arrays))
+    own.save_weights(tmp_path / "nadam.h5")
+    wrapped = ao.keras.get(own if held == "built" else ao.load(tmp_path / "nadam.h5"))
+    assert int(wrapped.iterations) == 3
+    goes_on(wrapped, own, arranged, arrays)
+
+
+def test_wrap_carries_over_what_set_weights_was_given() -> None:
+    own, arrays = ao.Nadam(lr=RATE, ema_momentum=0.75), rows(0)
+    for step in range(1, 4):
+        own.apply(rows(step), arrays)
+    waiting = ao.Nadam(lr=RATE, ema_momentum=0.75)
+    waiting.set_weights(own.get_weights())
+    goes_on(ao.keras.wrap(waiting), own, as_list, arrays)
+
+
+def goes_on(wrapped: Any, own: Any, arranged: Any, arrays: list[np.ndarray]) -> None:
+    values = twigs(arrays)
+    for step in range(4, 7):
+        wrapped.apply(tensors(rows(step)), values)
+        own.apply(arranged(rows(step)), arranged(arrays))
+    assert int(wrapped.iterations) == own.iterations == 6
+    close(host(values), arrays)
+    found = arranged(host(wrapped._model_variables_moving_average))
+    close(flatten(found)[0], flatten(own.averages(arranged(arrays)))[0])
+
+
+def test_wrap_carries_a_count_over() -> None:
+    own = ao.Adam(lr=RATE, ema_momentum=0.75)
+    own.iterations = 100
+    wrapped, (value,) = ao.keras.wrap(own), twigs(rows(0))[:1]
+    assert int(wrapped.iterations) == 100
+    x, g = rows(0)[0], rows(1)[0]
+    wrapped.apply(tensors([g]), [value])
+    own.apply(g, x)
+    assert int(wrapped.iterations) == 101
+    close(host([value, *wrapped._model_variables_moving_average]), [x, own.averages(x)])
+
+
+def test_wrap_with_state_of_other_parameters() -> None:
+    own, values = ao.Adam(lr=RATE), variables()
+    own.apply({"x": np.ones(2)}, {"x": np.ones(2)})
+    wrapped, before = ao.keras.wrap(own), host(values)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"state of Adam.*momentum of bias.*momentum of x"):
+            wrapped.build(values)
+    assert not wrapped.built and len(wrapped.variables) == 2
+    with pytest.raises(ValueError, match=r"build.* before it is saved"):
+        wrapped.save_own_variables({})
+    wrapped.set_weights([np.array(0), np.array(RATE)])
+    train(wrapped, values, range(1))
+    train(make("Adam", lr=RATE), fresh := variables(), range(1))
+    equal(host(values), host(fresh))
+    assert not all(np.array_equal(a, b) for a, b in zip(before, host(values), strict=True))
 
 
 def test_an_optimizer_of_ones_own() -> None:
@@ -191,10 +285,6 @@ def test_bad_identifiers() -> None:
         ao.keras.get(keras.optimizers.SGD())
     with pytest.raises(TypeError, match="wanted an optimizer of this library"):
         ao.keras.wrap("sgd")
-    used = ao.SGD()
-    used.apply(np.ones(2), np.ones(2))
-    with pytest.raises(ValueError, match="wrap it before it is built"):
-        ao.keras.wrap(used)
     with pytest.raises(AttributeError, match="has no attribute 'Sgd'"):
         _ = ao.keras.Sgd
 

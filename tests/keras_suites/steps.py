@@ -220,6 +220,13 @@ def test_nonfinite_gradients_can_be_skipped(accumulate: int | None) -> None:
     assert optimizer.skipped == 1
 
 
+def test_training_that_diverges_goes_on() -> None:
+    optimizer, values = make("DoG"), variables()
+    for _ in range(3):
+        optimizer.apply(tensors([np.full(shape, np.nan, "float32") for shape in SHAPES]), values)
+    assert int(optimizer.iterations) == 3 and np.isnan(host(values)[0]).all()
+
+
 def test_stateless_apply(name: str) -> None:
     stateful, values = make(name, lr=RATE), variables()
     pure, others = make(name, lr=RATE), variables()

@@ -95,6 +95,19 @@ def test_signs_and_zeros() -> None:
         np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+def test_a_number_takes_the_type_of_the_tensor_beside_it(dtype: str) -> None:
+    from arrayoptim._tensorflow import functions
+
+    xp, x = functions(), tf.constant(2.0, dtype)
+    found = [xp.maximum(1.0, x), xp.minimum(3, x), xp.where(False, 1.0, x), xp.where(True, x, 0.0)]
+    assert [(each.dtype.name, float(each)) for each in found] == [(dtype, 2.0)] * 4
+    for each in (xp.maximum(0.1, 0), xp.where(True, 0.1, 0)):
+        assert (each.dtype.name, float(each)) == ("float64", 0.1)
+    with pytest.raises((TypeError, ValueError, tf.errors.InvalidArgumentError)):
+        xp.maximum(x, tf.constant(1.0, "float16"))
+
+
 def test_bad_gradients() -> None:
     variable = tf.Variable([1.0, 2.0])
     rows = tf.IndexedSlices(tf.ones(1), tf.constant([0]), tf.constant([2]))

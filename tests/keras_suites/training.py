@@ -31,6 +31,16 @@ PLAIN = [pair for pair in PAIRS if "epsilon" not in pair[1]]
 """Those without epsilon divide by gradients near 0, where rounding is all there is."""
 
 
+TUNED = {
+    "Adadelta": {"lr": 1.0},
+    "DoG": {"lr": 1.0, "reps_rel": 1e-3},
+    "LARS": {"lr": 0.1, "trust_coefficient": 0.1},
+    "Prodigy": {"lr": 1.0, "d0": 1e-3},
+}
+"""Those whose steps are in units of their own; the first of DoG and Prodigy must not be so small
+that 40 steps are over before they have grown."""
+
+
 def test_the_two_lines_of_keras_2() -> None:
     sgd = ao.keras.SGD(lr=0.01, decay=1e-6, momentum=0.9, nesterov=True)
     made = model()
@@ -42,7 +52,7 @@ def test_the_two_lines_of_keras_2() -> None:
 
 
 def test_every_optimizer_trains(name: str) -> None:
-    losses = fit(model(make(name, lr=1.0 if name == "Adadelta" else 0.01)), 10)
+    losses = fit(model(make(name, **TUNED.get(name, {"lr": 0.01}))), 10)
     assert losses[-1] < 0.95 * losses[0]
 
 
@@ -207,6 +217,78 @@ def test_weights_loaded_before_the_state_is_made(tmp_path: Path) -> None:
     loaded.load_weights(file)
     np.testing.assert_array_equal(fit(loaded, 2), fit(whole, 2))
     equal(host(loaded.optimizer.variables), host(whole.optimizer.variables))
+
+
+def test_state_of_a_file_goes_on_in_keras(tmp_path: Path) -> None:
+    whole = model(make("Nadam", lr=RATE, clipnorm=1.0))
+    fit(whole, 2)
+    whole.save(tmp_path / "model.keras")
+    other = model(seed=2)
+    other.set_weights(whole.get_weights())
+    optimizer = ao.keras.wrap(ao.load(tmp_path / "model.keras"))
+    other.compile(loss="mean_squared_error", optimizer=optimizer)
+    np.testing.assert_array_equal(fit(other, 2), fit(whole, 2))
+    assert int(optimizer.iterations) == 16
+
+
+def test_state_that_waits_is_saved(tmp_path: Path) -> None:
+    files = [tmp_path / f"{k}.weights.h5" for k in range(2)]
+    whole, other, third = (model(make("Adam", lr=RATE), seed=k) for k in range(3))
+    fit(whole, 2)
+    whole.save_weights(files[0])
+    other.load_weights(files[0])
+    other.save_weights(files[1])
+    third.load_weights(files[1])
+    np.testing.assert_array_equal(fit(third, 2), fit(whole, 2))
+
+
+UNTRAINED = [
+    ("Adam", {}),
+    ("Nadam", {"nonfinite": "skip", "gradient_accumulation_steps": 3}),
+    ("DoG", {"reps_rel": 1e-3}),
+    ("SGD", {"use_ema": True, "ema_momentum": 0.5}),
+]
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize(("name", "hyper"), UNTRAINED, ids=[name for name, _ in UNTRAINED])
+def test_an_untrained_model_is_loaded(
+    name: str, hyper: dict[str, Any], ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / f"model{ending}"
+    made = model(make(name, lr=RATE, **hyper))
+    made.save(file)
+    loaded = keras.models.load_model(file)
+    assert not [record for record in caplog.records if "Error" in record.getMessage()]
+    assert float(loaded.optimizer.lr) == RATE and int(loaded.optimizer.iterations) == 0
+    np.testing.assert_array_equal(fit(loaded, 2), fit(made, 2))
+    equal(host(loaded.optimizer.variables), host(made.optimizer.variables))
+
+
+@pytest.mark.parametrize(("name", "hyper"), UNTRAINED, ids=[name for name, _ in UNTRAINED])
+def test_weights_of_an_untrained_model_let_a_trained_one_begin_anew(
+    name: str, hyper: dict[str, Any], tmp_path: Path
+) -> None:
+    made, other = (model(make(name, lr=RATE, **hyper), seed=k) for k in range(2))
+    made.save_weights(tmp_path / "model.weights.h5")
+    x, y = data()
+    for k in (0, 16):
+        other.train_on_batch(x[k : k + 16], y[k : k + 16])
+    other.load_weights(tmp_path / "model.weights.h5")
+    for k in (32, 48, 0, 16):
+        for each in (made, other):
+            each.train_on_batch(x[k : k + 16], y[k : k + 16])
+    equal(host(other.variables), host(made.variables))
+    equal(host(other.optimizer.variables), host(made.optimizer.variables))
+
+
+def test_weights_of_a_trained_model_without_slots_are_refused(tmp_path: Path) -> None:
+    other, made = model(keras.optimizers.SGD(RATE)), model(make("Adam", lr=RATE))
+    for each in (other, made):
+        fit(each, 1)
+    other.save_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(ValueError, match="found 2 arrays, wanted 10"):
+        made.load_weights(tmp_path / "model.weights.h5")
 
 
 def test_a_state_of_another_optimizer_is_refused(tmp_path: Path) -> None:

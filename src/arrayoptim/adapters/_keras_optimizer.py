@@ -15,6 +15,7 @@ from .._keras3_config import MARK, PACKAGE, translate
 from .._registry import describe, mistyped, revivable, revive
 from ..optimizer import Optimizer
 from ..schedules import Schedule
+from ._carried import twin
 from ._keras_state import KerasState, outside_of_graphs, paths_of
 
 KERAS_OPTIONS = {
@@ -99,7 +100,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             inner.lr = 0.0  # Keras asks the schedule, and each step is given a number
         super().__init__(learning_rate=rate, name=inner.name, **options)
         # Keras and TensorFlow would track what is set in the usual way.
-        self.__dict__.update(_inner=inner, _held=None, _pending=None)
+        self.__dict__.update(_inner=inner, _held=None, _pending=None, _source=None)
 
     # ---- hyperparameters
 
@@ -198,11 +199,16 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             super().build(variables)
             self.built = False  # until all has gone well
             without = [bool(self._overwrite_variable_with_gradient(v)) for v in variables]
-            self.__dict__.update(_held=KerasState(self, self._inner, variables, without))
+            held = KerasState(self, self._inner, variables, without, self._source)
+            self.__dict__.update(_held=held, _source=None)
             self.built = True
             if self._pending is not None:
                 self.set_weights(self._pending)
-                self.__dict__.update(_pending=None)
+
+    def _carry(self, optimizer: Optimizer) -> None:
+        """Take over the state of one of this library's, when this one is built."""
+        self.__dict__.update(_source=twin(optimizer))
+        self._iterations.assign(optimizer.iterations)
 
     def _exclude(self, variables: Sequence[Any]) -> None:
         paths = zip(paths_of(variables), variables, strict=True)
@@ -232,7 +238,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         Parameters
         ----------
         weights : sequence of array
-            In the order of `variables`.
+            In the order of `variables`. Those of an optimizer that was not built, and has not
+            stepped, let this one begin anew.
 
         Raises
         ------
@@ -240,10 +247,14 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             If there are too many or too few, or a shape differs. Nothing has changed then.
         """
         if not self.built and len(weights) > len(self.variables):
-            self.__dict__.update(_pending=[np.array(w) for w in weights])
+            self.__dict__.update(_pending=[np.array(w) for w in weights], _source=None)
             return
         found, wanted = [tuple(w.shape) for w in weights], [tuple(v.shape) for v in self.variables]
-        if found != wanted:
+        first = 1 + isinstance(self._learning_rate, keras.Variable)
+        # With a count it could be any optimizer without slots, which has stepped.
+        if self.built and found == wanted[:first] != wanted and int(weights[0]) == 0:
+            self._held.restart(self)
+        elif found != wanted:
             differing = [k for k, pair in enumerate(zip(found, wanted)) if pair[0] != pair[1]]
             where = f"; {differing[0]} is the first that differs" if differing else ""
             raise ValueError(
@@ -251,8 +262,28 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 f"shapes of its variables{where}. Is it a state of another optimizer, or of other "
                 "hyperparameters?"
             )
-        for variable, value in zip(self.variables, weights, strict=True):
+        for variable, value in zip(self.variables, weights, strict=False):
             variable.assign(value)
+        self.__dict__.update(_pending=None, _source=None)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Put the state into a file, that which was loaded and waits for variables too.
+
+        Raises
+        ------
+        ValueError
+            If the state of another optimizer waits for them.
+        """
+        if self._source is not None:
+            raise ValueError(
+                f"optimizer {self.name!r} has the state of another one, which it takes up when it "
+                "is built; call build(model.trainable_variables) before it is saved"
+            )
+        if self._pending is None:
+            super().save_own_variables(store)
+            return
+        for k, value in enumerate(self._pending):
+            store[str(k)] = value
 
     def load_own_variables(self, store: Any) -> None:
         """Take up the state of a file, now or when the optimizer is built."""

@@ -17,6 +17,7 @@ from .._state import State
 from .._trees import flatten
 from .._typing import Array, Tree
 from ..optimizer import Optimizer
+from ._carried import begun
 
 
 class KerasState:
@@ -32,34 +33,71 @@ class KerasState:
         The parameters.
     without : sequence of bool
         Which of them have no slots, as they are never stepped.
+    source : Optimizer, optional
+        Has the state to begin with, which may have averages beside the slots of `inner`.
     """
 
     def __init__(
-        self, owner: Any, inner: Optimizer, variables: Sequence[Any], without: Sequence[bool]
+        self,
+        owner: Any,
+        inner: Optimizer,
+        variables: Sequence[Any],
+        without: Sequence[bool],
+        source: Optimizer | None = None,
     ) -> None:
         self._inner, self._variables, self._without = inner, list(variables), list(without)
         self.paths = paths_of(variables)
         leaves, self._structure = flatten(_nested(self.paths, self._values()))
         places = {_escaped(path): k for k, path in enumerate(self.paths)}
         self._order = [places[path] for path in self._structure.paths]
-        state = inner.init_state(self._structure.build(leaves))
         self._leaves = checks.describe(leaves, self._structure)
+        state = self._begun(source or inner)
         self.scalars = {
-            name: _number(owner, name, value, _widest())
-            for name, value in inner._initial_scalars().items()
+            name: _number(owner, name, value, _widest()) for name, value in state.scalars.items()
         }
         counts = inner.nonfinite == "skip"
-        self.skipped = _number(owner, "skipped", 0, "int32") if counts else None
-        columns = {name: self._listed(tree) for name, tree in state["slots"].items()}
+        self.skipped = _number(owner, "skipped", state.skipped, "int32") if counts else None
         self.slots: list[dict[str, Any]] = [
             {
-                name: _variable(owner, f"{path.replace('/', '_')}_{name}", column[k], variable)
-                for name, column in columns.items()
-                if column[k] is not None
+                name: _variable(owner, f"{path.replace('/', '_')}_{name}", slots[name], variable)
+                for name in state.names
+                if name in slots and name != "average"
             }
-            for k, (path, variable) in enumerate(zip(self.paths, variables, strict=True))
+            for path, variable, slots in zip(self.paths, variables, state.slots, strict=True)
         ]
         self._tensors: list[dict[str, Array]] = []
+        if source is not None:
+            owner._iterations.assign(state.iterations)
+            self._average(state, owner)
+
+    def restart(self, owner: Any) -> None:
+        """Begin anew with the variables as they are."""
+        state = self._begun(self._inner)
+        for name, variable in self.scalars.items():
+            variable.assign(state.scalars[name])
+        if self.skipped is not None:
+            self.skipped.assign(0)
+        for held, slots in zip(self.slots, state.slots, strict=True):
+            for name, variable in held.items():
+                variable.assign(_apart(slots[name]))
+        self._average(state, owner)
+        for total in owner._accumulated_gradients if owner.gradient_accumulation_steps else ():
+            total.assign(keras.ops.zeros_like(tensor(total)))
+
+    def _begun(self, source: Optimizer) -> State:
+        """Give the first state, in the order of the variables."""
+        values = self._values()
+        source._refuse_apart(values)
+        return begun(source, values, tuple(self._unordered(self._leaves)))
+
+    def _average(self, state: State, owner: Any) -> None:
+        """Give Keras's averages what the state has, or begin them with the variables."""
+        if not owner.use_ema:
+            return
+        rows = zip(owner._model_variables_moving_average, self._values(), state.slots, strict=True)
+        for average, value, slots in rows:
+            if average is not None:
+                average.assign(_apart(slots.get("average", value)))
 
     def step(
         self, gradients: Sequence[Any], variables: Sequence[Any], places: Sequence[int], owner: Any
@@ -96,10 +134,10 @@ class KerasState:
         if not self._tensors:
             self._adopt()
         inner.iterations = before
-        for name, variable in self.scalars.items():
-            setattr(inner, name, float(variable))
-        inner.apply(gradients, params)
         assert inner._state is not None
+        # Not by their names, which refuse what is not finite: training that diverges goes on.
+        inner._state.scalars.update({name: float(v) for name, v in self.scalars.items()})
+        inner.apply(gradients, params)
         for held, own in zip(inner._state.slots, self._tensors, strict=True):
             for name, tensor in own.items():
                 if held[name] is not tensor:
@@ -169,8 +207,11 @@ class KerasState:
 
     def _listed(self, tree: Tree) -> list[Any]:
         """Undo `_tree`."""
+        return self._unordered(flatten(tree)[0])
+
+    def _unordered(self, leaves: Sequence[Any]) -> list[Any]:
         row: list[Any] = [None] * len(self._order)
-        for k, leaf in zip(self._order, flatten(tree)[0], strict=True):
+        for k, leaf in zip(self._order, leaves, strict=True):
             row[k] = leaf
         return row
 
@@ -222,10 +263,7 @@ def _number(owner: Any, name: str, value: float, dtype: str) -> Any:
 
 def _variable(owner: Any, name: str, value: Array, like: Any) -> Any:
     """Add a variable that begins with a value, and is laid out like another of its shape."""
-    shape = tuple(value.shape)
-    if keras.backend.backend() == "jax":
-        # A slot that begins with the parameter must not be its buffer, which steps give away.
-        value = keras.ops.copy(value)
+    shape, value = tuple(value.shape), _apart(value)
     return owner.add_variable(
         shape=shape,
         initializer=lambda *_, **__: value,
@@ -233,6 +271,12 @@ def _variable(owner: Any, name: str, value: Array, like: Any) -> Any:
         layout=getattr(like, "_layout", None) if shape == tuple(like.shape) else None,
         name=name,
     )
+
+
+def _apart(value: Array) -> Array:
+    """Give a value that a variable may begin with."""
+    # A slot that begins with the parameter must not be its buffer, which JAX's steps give away.
+    return keras.ops.copy(value) if keras.backend.backend() == "jax" else value
 
 
 def _widest() -> str:

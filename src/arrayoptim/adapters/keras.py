@@ -20,6 +20,7 @@ import keras
 from .._keras3_config import PACKAGE, identified
 from .._registry import lookup, names
 from ..optimizer import Optimizer
+from ._carried import has_state
 from ._keras_exchange import export_state, load_state
 from ._keras_optimizer import KERAS_OPTIONS, FunctionSchedule, KerasOptimizer
 
@@ -67,13 +68,15 @@ def __dir__() -> list[str]:
 
 
 def wrap(optimizer: Optimizer) -> KerasOptimizer:
-    """Give a Keras optimizer with the hyperparameters of one of this library.
+    """Give a Keras optimizer with the hyperparameters and the state of one of this library.
 
     Parameters
     ----------
     optimizer : Optimizer
-        An optimizer that has not stepped. It stays as it is. Its `ema_momentum` becomes Keras's
-        ``use_ema=True`` with that momentum.
+        Any optimizer of this library. It stays as it is. Its `ema_momentum` becomes Keras's
+        ``use_ema=True`` with that momentum. State that it has, or has loaded, is taken up when the
+        new one is built: by the paths of the variables, or, where it is that of a list or of a file
+        without names, in their order.
 
     Returns
     -------
@@ -83,22 +86,20 @@ def wrap(optimizer: Optimizer) -> KerasOptimizer:
     Raises
     ------
     TypeError
-        If it is none of this library's.
-    ValueError
-        If it has state.
+        If it is none of this library's, or a hyperparameter other than the learning rate is a
+        schedule.
     """
     if isinstance(optimizer, KerasOptimizer):
         return optimizer
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"found {optimizer!r}, wanted an optimizer of this library")
-    if optimizer.built:
-        raise ValueError(
-            f"{optimizer!r} has state for parameters of its own; wrap it before it is built"
-        )
     config = optimizer.get_config()
     if "ema_momentum" in config:
         config["use_ema"] = True
-    return _class_of(type(optimizer))(**config)
+    made = _class_of(type(optimizer))(**config)
+    if has_state(optimizer):
+        made._carry(optimizer)
+    return made
 
 
 def get(identifier: Any) -> KerasOptimizer:

@@ -29,6 +29,7 @@ from .._storage import EXPONENTS
 from .._trees import flatten
 from .._typing import Tree
 from ..optimizer import Optimizer
+from ._carried import twin
 from ._optax_state import export_state, load_state
 
 __all__ = ["export_state", "load_state", "wrap"]
@@ -84,20 +85,7 @@ def wrap(optimizer: Optimizer) -> optax.GradientTransformationExtraArgs:
             f"wrap: found {optimizer!r}, wanted an arrayoptim optimizer; for a wrapper around one "
             "optax has its own, such as optax.MultiSteps"
         )
-    return _transformation(_copy(optimizer), {})
-
-
-def _copy(optimizer: Optimizer) -> Optimizer:
-    """Give an optimizer of its own, which takes up the state once parameters are seen."""
-    twin = type(optimizer).from_config(optimizer.get_config())
-    twin.iterations = optimizer.iterations
-    if optimizer.built:
-        record = optimizer._record()
-        record.slots = {name: [read() for read in row] for name, row in record.slots.items()}
-        twin._load(record, strict=True, hyperparameters=False)
-    else:
-        twin._pending, twin._pending_strict = optimizer._pending, optimizer._pending_strict
-    return twin
+    return _transformation(twin(optimizer), {})
 
 
 def _transformation(

@@ -9,6 +9,7 @@ import torch
 
 from ..._trees import flatten
 from ...optimizer import Optimizer
+from .._carried import has_state
 from ._base import TorchOptimizer
 from ._names import Spelling
 
@@ -89,7 +90,7 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
         )
     settings = {k: v for k, v in optimizer._hyper.items() if k != "groups"}
     made = class_of(type(optimizer))(params, **settings)
-    if optimizer.built or optimizer.iterations or optimizer._pending is not None:
+    if has_state(optimizer):
         _take_over(optimizer, made)
     return made
 
