@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ._registry import revivable
+
 PACKAGE = "arrayoptim"
 """What stands before a class's name in the names that Keras knows."""
 
@@ -89,5 +91,13 @@ def translate(class_name: str, config: dict[str, Any]) -> tuple[dict[str, Any], 
         if name in _OPTIONS:
             lost.append(f"{name}={value!r}")
         else:
-            known[_RENAMED.get(name, name) if keras3 else name] = value
+            known[_RENAMED.get(name, name) if keras3 else name] = _unwrapped(value)
     return known, lost
+
+
+def _unwrapped(value: Any) -> Any:
+    """Give a schedule of this library that Keras has in the form of its own."""
+    if isinstance(value, Mapping) and value.get("registered_name") == f"{PACKAGE}>FunctionSchedule":
+        inner = (value.get("config") or {}).get("function")
+        return inner if revivable(inner) else value
+    return value

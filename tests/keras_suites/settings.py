@@ -198,6 +198,17 @@ def test_configurations_of_ours_are_no_keras_3(name: str) -> None:
     assert again.get_config() == inner
 
 
+def test_schedules_of_ours_in_configurations() -> None:
+    """A schedule of this library comes out of Keras's form; another function stays refused."""
+    lr = ao.schedules.CosineDecay(0.1, 20)
+    whole = keras.saving.serialize_keras_object(make("Adam", lr=lr))
+    found = ao.deserialize({"class_name": whole["registered_name"], "config": whole["config"]})
+    assert found.get_config()["lr"] == ao.Adam(lr=lr).get_config()["lr"]
+    other = keras.saving.serialize_keras_object(make("Adam", lr=keras.ops.sqrt))
+    with pytest.raises(ValueError, match="schedule"):
+        ao.deserialize({"class_name": "arrayoptim>Adam", "config": other["config"]})
+
+
 def test_options_of_keras_in_our_configurations() -> None:
     config = make("SGD", use_ema=True, ema_momentum=0.5, loss_scale_factor=8.0).get_config()
     with pytest.warns(UserWarning, match=r"Keras 3 configuration: loss_scale_factor=8.0"):

@@ -179,7 +179,8 @@ def _cut_own(
     place = layout.lead * ((len(rest) - len(names)) // layout.per_parameter)
     heads, rest[place:] = rest[place : place + len(names)], rest[place + len(names) :]
     scalars = {name: float(number(held)) for name, held in zip(names, heads, strict=False)}
-    return scalars, choose(rest, [layout], f"arrayoptim.keras {class_name}")
+    words = f"{class_name} of arrayoptim.keras, which keras.models.load_model loads,"
+    return scalars, choose(rest, [layout], words)
 
 
 def _lead(settings: Mapping[str, Any]) -> int:
