@@ -167,7 +167,10 @@ def nearest(word: str, words: list[str], most: int | None = None) -> str:
     lower = {w.lower(): w for w in words}
     found = difflib.get_close_matches(word.lower(), list(lower), n=5)
     edits = {near: _edits(word.lower(), near) for near in found}
-    best = min(edits, key=lambda near: edits[near], default=None)
+    # Who leaves the end out has made no mistake.
+    best = min(
+        edits, key=lambda near: (not near.startswith(word.lower()), edits[near]), default=None
+    )
     if best is None or (most is not None and edits[best] > most):
         return ""
     return f", did you mean {lower[best]!r}?"
