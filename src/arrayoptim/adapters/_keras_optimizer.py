@@ -88,8 +88,9 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
-        inner = self.optimizer_class(*args, **_one_clipnorm(kwargs))
-        rate = _schedule(inner._hyper["lr"])
+        args, kwargs, rate = _rate_apart(args, _one_clipnorm(kwargs))
+        inner = self.optimizer_class(*args, **kwargs)
+        rate = _schedule(inner._hyper["lr"]) if rate is None else rate
         for key, value in inner._hyper.items():
             if key != "lr" and callable(value):
                 raise TypeError(
@@ -335,6 +336,29 @@ def _one_clipnorm(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {**kwargs, "clipnorm": bound}
 
 
+def _takes_nothing(rate: Any) -> bool:
+    """Whether a learning rate is of Keras's own kind of function, which is told no step."""
+    if not inspect.isroutine(rate):
+        return False
+    try:
+        wanted = inspect.signature(rate).parameters.values()
+    except ValueError:
+        return False  # some functions in C do not tell
+    return not any(each.kind is not each.KEYWORD_ONLY for each in wanted)
+
+
+def _rate_apart(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """Take out a learning rate that only Keras knows to ask; None where there is none."""
+    if args and _takes_nothing(args[0]):
+        return (0.0, *args[1:]), kwargs, args[0]
+    for name in ("lr", "learning_rate"):
+        if _takes_nothing(kwargs.get(name)):
+            return args, {**kwargs, name: 0.0}, kwargs[name]
+    return args, kwargs, None
+
+
 def _schedule(rate: Any) -> Any:
     """Give a function of the step number as a schedule; anything else as it is."""
     if not callable(rate) or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
@@ -346,10 +370,8 @@ def _schedule(rate: Any) -> Any:
         )
     if isinstance(rate, Schedule):  # the signature of which is that of its constructor
         return FunctionSchedule(rate)
-    try:
-        inspect.signature(rate).bind(0)
-    except TypeError:
-        return rate  # Keras's own kind of function takes nothing
+    if _takes_nothing(rate):
+        return rate
     return FunctionSchedule(rate)
 
 

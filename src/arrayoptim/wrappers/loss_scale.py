@@ -17,7 +17,7 @@ SMALLEST = 2.0**-100
 @rule(slots=())
 def rest(p: Any, g: Any, zero: Any, xp: Any) -> Any:
     """Leave the parameter alone."""
-    return p
+    return (p,)
 
 
 class _Counter(Keeper):
