@@ -149,7 +149,7 @@ def deserialize(
     ----------
     config : dict
         ``{"class_name": ..., "config": {...}}``; of other keys only Keras 3's
-        ``registered_name`` counts, which tells the optimizers of `arrayoptim.keras`.
+        ``registered_name`` counts, which tells the optimizers of ``arrayoptim.keras``.
     custom_objects : dict of str to class, optional
         Further classes by name, which come before the registered ones.
 
