@@ -151,11 +151,12 @@ def test_there_is_no_state_yet() -> None:
     [
         (None, "found NoneType, wanted what init_state"),
         ({"iterations": 1}, "found iterations, wanted what init_state"),
+        ({"iterations": 1, "more": 2}, "found iterations, more, wanted what init_state"),
         ({**dict.fromkeys(["iterations", "skipped", "hyper", "scalars", "slots"])}, "dicts hyper"),
         (ao.SGD(momentum=0.9).init_state(np.ones(4)), "found shape"),
         (ao.Adam().init_state(np.ones(3)), "has no number .beta_1."),
     ],
-    ids=["none", "dict", "nothing", "shape", "other"],
+    ids=["none", "dict", "more", "nothing", "shape", "other"],
 )
 def test_a_state_that_does_not_fit(state: Any, words: str, tmp_path: Path) -> None:
     """Nothing has changed then: what a file gave before still waits."""

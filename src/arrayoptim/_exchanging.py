@@ -51,11 +51,11 @@ class Exchanging(Functional, Averaging, Persistent):
         from . import persistence
 
         parts = set(state) if isinstance(state, Mapping) else set()
-        tables = (state[name] for name in TABLES) if parts >= KEYS else ()
-        if parts < KEYS or not all(isinstance(table, Mapping) for table in tables):
+        if not (parts >= KEYS and all(isinstance(state[name], Mapping) for name in TABLES)):
+            found = ", ".join(sorted(map(str, parts))) or type(state).__name__
             raise ValueError(
-                f"load_state: found {', '.join(map(str, parts)) or type(state).__name__}, wanted "
-                f"what init_state() gives, the numbers and dicts {', '.join(sorted(KEYS))}"
+                f"load_state: found {found}, wanted what init_state() gives, the numbers and dicts "
+                f"{', '.join(sorted(KEYS))}"
             )
         self._require_known(state["hyper"])
         slots = {name: _by_path(name, tree) for name, tree in state["slots"].items()}
