@@ -138,12 +138,10 @@ class Capturing(Stepping):
             assert self._assignment is not None
             steps, scalars = self._steps(values, state, self._assignment, size, np, _unmeasured)
             prepared.renew(steps)
+            last = self._fixed(), values, size, state.iterations
             state.interrupted = True
             launch()
-            last = self._fixed(), values, size, state.iterations
-            state.scalars, state.iterations = scalars, state.iterations + 1
-            state.interrupted = False
-            self.__dict__["_last"] = *last, True
+            self._commit(state, scalars, last)
 
 
 class CapturedStep:

@@ -199,17 +199,17 @@ class Functional(Stepping):
 
     def _require_known(self, names: Iterable[str]) -> None:
         """Refuse numbers that no step reads; values may be a compiler's stand-ins."""
-        known = [
-            prefix + name
+        known = {
+            prefix + name: None
             for prefix, formula, values in self._owners()
             for name in values
             if formula.hyperparameters[name].numeric
-        ]
+        }
         for name in names:
             if name not in known:
                 raise ValueError(
                     f'state["hyper"]: {type(self).__name__} has no number '
-                    f"{name!r}{nearest(name, known)}; it has {', '.join(known)}"
+                    f"{name!r}{nearest(name, list(known))}; it has {', '.join(known)}"
                 )
 
     def _slot_leaves(

@@ -290,11 +290,16 @@ class Stepping(Counting):
         state.interrupted = True
         sweep_served()
         new, slots = prepared.sweep_others(steps, leaves, gradients, state.slots)
-        state.slots, state.scalars = list(slots), scalars
+        state.slots = list(slots)
+        self._commit(state, scalars, last)
+        return new
+
+    def _commit(self, state: State, scalars: dict[str, Scalar], last: tuple[Any, ...]) -> None:
+        """Count a step that has been taken whole, and keep what `last_step` reports of it."""
+        state.scalars = scalars
         state.iterations += 1
         state.interrupted = False
         self.__dict__["_last"] = *last, True
-        return new
 
 
 def _listed(slots: Mapping[str, str]) -> str:

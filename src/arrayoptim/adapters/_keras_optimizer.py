@@ -344,7 +344,7 @@ def _takes_nothing(rate: Any) -> bool:
         wanted = inspect.signature(rate).parameters.values()
     except ValueError:
         return False  # some functions in C do not tell
-    return not any(each.kind is not each.KEYWORD_ONLY for each in wanted)
+    return all(each.kind is each.KEYWORD_ONLY for each in wanted)
 
 
 def _rate_apart(

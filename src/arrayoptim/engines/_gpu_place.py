@@ -96,6 +96,10 @@ class Place(ABC):
                 return False
         return bool(np.array_equal(addresses(self._library, params), self._at))
 
+    def _recorded(self) -> bool:
+        """Whether what is launched now goes into the graph that these steps are for."""
+        return self._graph and self._library.captures(self._number)
+
     def check(self, grads: Sequence[Array | None]) -> None:
         """Refuse gradients that do not fit their parameters.
 
@@ -179,8 +183,8 @@ class Place(ABC):
         taken, kinds, found = self._apart(grads)
         codes = [KINDS[kind] for kind in kinds]
         table = np.concatenate([found, np.array(codes, np.int64)])
-        later = self._graph and self._library.captures(self._number)
-        return self._gradients.address(table, later=later), "float64" in kinds, taken
+        at = self._gradients.address(table, later=self._recorded())
+        return at, "float64" in kinds, taken
 
     def norm(self, grads: Sequence[Array | None]) -> Table:
         """Launch the pass over the gradients.

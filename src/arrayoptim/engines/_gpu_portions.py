@@ -102,7 +102,7 @@ class Portion(Place):
             if not (taken and _waits(values) and all(map(operator.is_, taken[0], grads))):
                 taken = list(grads), self._taken_up(grads)
             gradients, _, keep = taken[1]
-            later = self._graph and self._library.captures(self._number)
+            later = self._recorded()
             runs = [
                 batch.prepare(values[batch.compute], gradients, later=later)
                 for batch in self._batches
