@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 import arrayoptim as ao
-from arrayoptim.engines import cpu, gpu
+from arrayoptim.engines.cpu import engine as cpu
+from arrayoptim.engines.gpu import engine as gpu
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "docs" / "benchmarks" / "race.md"

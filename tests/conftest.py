@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import arrayoptim as ao
-from arrayoptim.engines._gpu_arrays import LIBRARIES
+from arrayoptim.engines.gpu.arrays import LIBRARIES
 from backends import BACKENDS, HALVES
 from gpu_on_host import NumPyOnHost
 from optimizers_under_test import CASES, NAMES, USUAL, fused, rules_of

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from arrayoptim.engines._gpu_prelude import PRELUDE
-from arrayoptim.engines._gpu_sweep import Program
+from arrayoptim.engines.gpu.prelude import PRELUDE
+from arrayoptim.engines.gpu.sweep import Program
 from gpu_on_host import HostDevice
 
 

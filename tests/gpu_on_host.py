@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from arrayoptim.engines import _gpu_arrays as gpu_arrays
-from arrayoptim.engines._gpu_copies import Copies
-from arrayoptim.engines._gpu_device import Launch, Table
-from arrayoptim.engines._gpu_prelude import PRELUDE
-from arrayoptim.engines._gpu_sweep import Program
+from arrayoptim.engines.gpu import arrays as gpu_arrays
+from arrayoptim.engines.gpu.copies import Copies
+from arrayoptim.engines.gpu.device import Launch, Table
+from arrayoptim.engines.gpu.prelude import PRELUDE
+from arrayoptim.engines.gpu.sweep import Program
 
 SHIM = r"""
 #include <cmath>

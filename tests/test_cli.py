@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim._arrays import _BACKENDS, named
 from arrayoptim._cli import backends as cli_backends
 from arrayoptim._cli.info import LIBRARIES
+from arrayoptim.arrays.libraries import _BACKENDS, named
 from arrayoptim.engines.choice import MODES
 from command_line import call, process
 

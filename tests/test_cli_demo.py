@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from arrayoptim._arrays import NAMES
 from arrayoptim._cli import backends as cli_backends
 from arrayoptim._cli.demo import checkpoint, command, compare, course, network, plot, training
+from arrayoptim.arrays.libraries import NAMES
 from backends import BACKENDS
 from command_line import call, process
 

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim import _stages as stages
-from arrayoptim._norms import BLOCK, nonfinite, sum_of_squares
-from arrayoptim._storage import Layout
-from arrayoptim.engines import Step, _cpu_native, _cpu_recipes, sweep
-from arrayoptim.engines._cpu_sweep import sweep_program
-from arrayoptim.engines.cpu import Plan
+from arrayoptim.engines import Step, sweep
+from arrayoptim.engines.cpu import native as _cpu_native
+from arrayoptim.engines.cpu import recipes as _cpu_recipes
+from arrayoptim.engines.cpu.engine import Plan
+from arrayoptim.engines.cpu.sweep import sweep_program
+from arrayoptim.numerics.slots import Layout
+from arrayoptim.numerics.sums import BLOCK, nonfinite, sum_of_squares
+from arrayoptim.rules import stages
 from backends import np_dtype
 from optimizers_under_test import CASES, make, rules_of, same
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.engines import _cpu_readers
-from arrayoptim.engines.cpu import Plan, refusal
+from arrayoptim.engines.cpu import readers as _cpu_readers
+from arrayoptim.engines.cpu.engine import Plan, refusal
 from backends import TestBackend, np_dtype
 from optimizers_under_test import same
 from test_cpu_engine import (

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrayoptim.engines import _cpu_native, _cpu_store
-from arrayoptim.engines.cpu import Plan
+from arrayoptim.engines.cpu import native as _cpu_native
+from arrayoptim.engines.cpu import store as _cpu_store
+from arrayoptim.engines.cpu.engine import Plan
 from optimizers_under_test import make, same
 from test_cpu_engine import adam, by_arrays, coefficients, column, draw, state_of, typed
 
@@ -23,7 +24,7 @@ PROGRAM = """
 import sys, time
 import numpy as np
 import arrayoptim as ao
-from arrayoptim.engines.cpu import Plan
+from arrayoptim.engines.cpu.engine import Plan
 
 rule = ao.Adam().rule
 params = [np.linspace(-1, 1, 900_000, dtype=np.float32)]
@@ -196,13 +197,13 @@ print("done")
 
 def test_number_of_threads() -> None:
     """Numba's variable and mask are honoured; asking does not start Numba's threads."""
-    ask = "from arrayoptim.engines._cpu_threads import available\nprint(available())"
+    ask = "from arrayoptim.engines.cpu.threads import available\nprint(available())"
     # In a process of its own: once Numba is loaded, its own number counts, not the variable.
     assert run(ask, NUMBA_NUM_THREADS="3") == "3"
     assert int(run(ask, NUMBA_NUM_THREADS="")) >= 1
     program = """
 import numba
-from arrayoptim.engines._cpu_threads import available
+from arrayoptim.engines.cpu.threads import available
 print(available())
 from numba.np.ufunc import parallel
 print(parallel._is_initialized)

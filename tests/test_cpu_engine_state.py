@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim import _stages as stages
-from arrayoptim._codes import decode, encode
-from arrayoptim._rounding import GROUP, random_bits, step_seed, stochastic_bfloat16
-from arrayoptim._signs import nonnegative_slots
-from arrayoptim.engines.cpu import Plan, refusal
+from arrayoptim.engines.cpu.engine import Plan, refusal
+from arrayoptim.numerics.int8 import decode, encode
+from arrayoptim.numerics.rounding import GROUP, random_bits, step_seed, stochastic_bfloat16
+from arrayoptim.rules import stages
+from arrayoptim.rules.nonnegative import nonnegative_slots
 from backends import np_dtype
 from optimizers_under_test import make, same
 from test_cpu_engine import (

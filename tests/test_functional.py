@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim._groups import STARTING
+from arrayoptim.config.groups import STARTING
 from backends import NUMPY, TestBackend
 from optimizers_under_test import NAMES, USUAL, cls_of, draw, make, numeric, same
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.engines._gpu_arrays import LIBRARIES, TorchLibrary
-from arrayoptim.engines._gpu_device import Device, obstacle
-from arrayoptim.engines._gpu_printer import UnprintableError, printed
-from arrayoptim.engines.gpu import refusal
+from arrayoptim.engines.gpu.arrays import LIBRARIES, TorchLibrary
+from arrayoptim.engines.gpu.device import Device, obstacle
+from arrayoptim.engines.gpu.engine import refusal
+from arrayoptim.engines.gpu.printer import UnprintableError, printed
 from cupy_on_host import Record, modules
 from gpu_on_host import NumPyOnHost, compiler
 from optimizers_under_test import make, same
@@ -82,7 +82,7 @@ def test_torch_tensors_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
             return False
 
     monkeypatch.setitem(LIBRARIES, "torch", Alone())
-    monkeypatch.setattr("arrayoptim.engines._gpu_arrays.obstacle", lambda: "CuPy is missing")
+    monkeypatch.setattr("arrayoptim.engines.gpu.arrays.obstacle", lambda: "CuPy is missing")
     p = torch.ones(3)
     group = ao.explain([p]).groups[0]
     assert (group.engine, group.reason) == ("array", "CuPy is missing")

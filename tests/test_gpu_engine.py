@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.engines._gpu_arrays import LIBRARIES
-from arrayoptim.engines._gpu_prelude import CHUNK
-from arrayoptim.engines.gpu import Plan, refusal
+from arrayoptim.engines.gpu.arrays import LIBRARIES
+from arrayoptim.engines.gpu.engine import Plan, refusal
+from arrayoptim.engines.gpu.prelude import CHUNK
 from gpu_on_host import NumPyOnHost, TorchOnHost, compiler, launched
 from optimizers_under_test import make, rules_of, same
 from test_cpu_engine import (
@@ -175,7 +175,8 @@ def test_torch_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_mutants_are_noticed(host: NumPyOnHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Faults in the kernel, put in on purpose, make a comparison fail."""
-    from arrayoptim.engines import _gpu_batches, _gpu_sweep
+    from arrayoptim.engines.gpu import batches as _gpu_batches
+    from arrayoptim.engines.gpu import sweep as _gpu_sweep
 
     faults = [
         ("narrow(s0, q_s0.x[k]);", "narrow(s1, q_s0.x[k]);"),

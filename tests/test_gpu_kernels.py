@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim._cautious import cautious
-from arrayoptim._norms import BLOCK, sum_of_squares
-from arrayoptim._storage import Layout
 from arrayoptim.engines import Step, sweep
-from arrayoptim.engines._gpu_arrays import LIBRARIES
-from arrayoptim.engines._gpu_batches import program_of
-from arrayoptim.engines._gpu_prelude import CHUNK
-from arrayoptim.engines.gpu import Plan
+from arrayoptim.engines.gpu.arrays import LIBRARIES
+from arrayoptim.engines.gpu.batches import program_of
+from arrayoptim.engines.gpu.engine import Plan
+from arrayoptim.engines.gpu.prelude import CHUNK
 from arrayoptim.gradients import global_norm
+from arrayoptim.numerics.slots import Layout
+from arrayoptim.numerics.sums import BLOCK, sum_of_squares
+from arrayoptim.rules.cautious import cautious
 from backends import np_dtype
 from gpu_on_host import NumPyOnHost, compiler, off_by_one
 from optimizers_under_test import make, same

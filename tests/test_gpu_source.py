@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from arrayoptim.engines._gpu_device import OPTIONS
-from arrayoptim.engines._gpu_norm import NORM
-from arrayoptim.engines._gpu_prelude import PRELUDE
+from arrayoptim.engines.gpu.device import OPTIONS
+from arrayoptim.engines.gpu.norm import NORM
+from arrayoptim.engines.gpu.prelude import PRELUDE
 from optimizers_under_test import make
 from test_gpu_kernels import programs, rules
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim import _counters
+from arrayoptim.step import counters as _counters
 from backends import TestBackend
 from gpu_on_host import NumPyOnHost
 from optimizers_under_test import make

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.engines import _offload_pieces as pieces
-from arrayoptim.engines._gpu_arrays import LIBRARIES
-from arrayoptim.engines._gpu_copies import Copies
+from arrayoptim.engines.gpu.arrays import LIBRARIES
+from arrayoptim.engines.gpu.copies import Copies
+from arrayoptim.engines.offload import pieces
 from gpu_on_host import NumPyOnHost, TorchOnHost, compiler, copied
 from optimizers_under_test import make, rules_of, same
 from test_cpu_engine import draw

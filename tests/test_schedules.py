@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim._registry import SCHEDULES
+from arrayoptim.config.registry import SCHEDULES
 from command_line import call
 from optimizers_under_test import make as optimizer
 from optimizers_under_test import numeric

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import arrayoptim as ao
-from arrayoptim.adapters.torch._pairs import TABLE
+from arrayoptim.adapters.torch.pairs import TABLE
 from torch_models import halves, loss, model, of, train
 
 DOUBLE = torch.float64

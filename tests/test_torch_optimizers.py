@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import arrayoptim as ao
-from arrayoptim import _registry
+from arrayoptim.config import registry as _registry
 from optimizers_under_test import cls_of, fused, make, same
 from torch_models import (
     agree,

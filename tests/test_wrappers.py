@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim._grammar import grammar_errors
+from arrayoptim.rules.grammar import grammar_errors
 from arrayoptim.wrappers import Wrapper
 from backends import NUMPY, TestBackend
 from optimizers_under_test import cls_of, draw, make, mixed, same

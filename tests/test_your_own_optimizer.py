@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim._grammar import grammar_errors
-from arrayoptim._registry import OPTIMIZERS
-from arrayoptim.engines._gpu_sweep import sweep_program
+from arrayoptim.config.registry import OPTIMIZERS
+from arrayoptim.engines.gpu.sweep import sweep_program
+from arrayoptim.rules.grammar import grammar_errors
 from arrayoptim.testing import check_optimizer
 from backends import NUMPY
 from optimizers_under_test import draw, same

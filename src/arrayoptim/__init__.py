@@ -22,11 +22,10 @@ from types import ModuleType as _ModuleType
 
 from . import adapters as _adapters
 from . import constraints, schedules
-from ._groups import group
-from ._hyper import bias_correction, hyper
-from ._registry import names, register
-from ._rule import Rule, rule
 from ._version import __version__
+from .config.groups import group
+from .config.hyper import bias_correction, hyper
+from .config.registry import names, register
 from .engines import engine
 from .explaining import explain
 from .foreign import OptaxOptimizer, TFOptimizer, TorchOptimizer
@@ -71,6 +70,7 @@ from .optimizers import (
     get,
     serialize,
 )
+from .rules.rule import Rule, rule
 from .wrappers import SAM, GradientAccumulation, Lookahead, LossScale
 
 __all__ = [

@@ -16,11 +16,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from ._declared import Declared
-from ._fields import Field, number
-from ._hyper import Hyper
-from ._registry import CONSTRAINTS, Class, revive
 from ._typing import Array, Namespace
+from .config.declared import Declared
+from .config.fields import Field, number
+from .config.hyper import Hyper
+from .config.registry import CONSTRAINTS, Class, revive
 
 __all__ = [
     "Box",

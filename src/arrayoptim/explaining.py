@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from ._arrays import backend_of
 from ._typing import Tree
+from .arrays.libraries import backend_of
 from .engines import itemsize
 from .optimizer import Optimizer
 from .optimizers import get

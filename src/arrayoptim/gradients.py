@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import COMPLEX, COMPUTE, Backend, backend_of, is_array
-from ._norms import sum_of_squares, sum_of_values
-from ._stages import clip
 from ._typing import Array, Scalar
+from .arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of, is_array
+from .numerics.sums import sum_of_squares, sum_of_values
+from .rules.stages import clip
 
 _TINY = 2.0**-900
 
@@ -69,7 +69,7 @@ def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array
     like : array
         One of the data type that is wanted.
     numbers : mapping of str to scalar
-        ``scale`` and ``bound``, see `arrayoptim._stages.clip`; nothing is done without them.
+        ``scale`` and ``bound``, see `arrayoptim.rules.stages.clip`; nothing is done without them.
     """
     backend = backend_of(g)
     dtype = backend.dtype(like)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from ._restore import blaming, lost, refuse_lost
 from .optimizer import Optimizer
 from .optimizers import deserialize
+from .step.restore import blaming, lost, refuse_lost
 
 
 def load(filepath: str | os.PathLike[str]) -> Optimizer:

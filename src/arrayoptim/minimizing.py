@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import backend_of
-from ._differentiation import value_and_gradients
-from ._trees import flatten
 from ._typing import Array, Scalar, Tree
+from .arrays.differentiation import value_and_gradients
+from .arrays.libraries import backend_of
+from .arrays.trees import flatten
 from .foreign import put_back
 from .optimizers import get
 

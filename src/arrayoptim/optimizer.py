@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ._capturing import Capturing
-from ._exchanging import Exchanging
-from ._keras3_config import translate
-from ._surface import Surface
-from ._updates import Differentiating
+from .config.keras import translate
+from .step.exchange import Exchanging
+from .step.graphs import Capturing
+from .step.surface import Surface
+from .step.updates import Differentiating
 
 if TYPE_CHECKING:
     from typing_extensions import Self

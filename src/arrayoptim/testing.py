@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from ._grammar import grammar_errors
-from ._rule import Rule
 from .optimizer import Optimizer
+from .rules.grammar import grammar_errors
+from .rules.rule import Rule
 
 __all__ = ["CHECKS", "check_optimizer"]
 

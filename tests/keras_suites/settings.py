@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim._trees import flatten
+from arrayoptim.arrays.trees import flatten
 from keras_helpers import (
     PATHS,
     RATE,

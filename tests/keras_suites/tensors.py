@@ -86,7 +86,7 @@ def test_tensors_come_back_new_and_state_is_saved(tmp_path: Any) -> None:
 
 
 def test_signs_and_zeros() -> None:
-    from arrayoptim._tensorflow import functions
+    from arrayoptim.arrays.tensorflow import functions
 
     xp, numbers = functions(), np.array([0.0, -0.0, 2.0, -2.0, np.inf, -np.inf], np.float32)
     for y in numbers:
@@ -97,7 +97,7 @@ def test_signs_and_zeros() -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 def test_a_number_takes_the_type_of_the_tensor_beside_it(dtype: str) -> None:
-    from arrayoptim._tensorflow import functions
+    from arrayoptim.arrays.tensorflow import functions
 
     xp, x = functions(), tf.constant(2.0, dtype)
     found = [xp.maximum(1.0, x), xp.minimum(3, x), xp.where(False, 1.0, x), xp.where(True, x, 0.0)]

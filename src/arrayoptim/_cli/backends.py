@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import NAMES, Backend, backend_of, named
+from ..arrays.libraries import NAMES, Backend, backend_of, named
 from .errors import CommandError, one_line
 
 NO_DEVICE = ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "libcuda")

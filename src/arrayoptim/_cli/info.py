@@ -9,8 +9,8 @@ import platform
 from dataclasses import asdict
 
 from .. import __version__
-from .._arrays import NAMES
-from ..engines._gpu_device import obstacle
+from ..arrays.libraries import NAMES
+from ..engines.gpu.device import obstacle
 from .backends import Probe, installed, probe
 from .table import table
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from .._arrays import NAMES
-from .._registry import SCHEDULES, names
+from ..arrays.libraries import NAMES
+from ..config.registry import SCHEDULES, names
 
 EXAMPLES = """\
 examples:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .._registry import SCHEDULES
+from ..config.registry import SCHEDULES
 from ..schedules import plot
 from .errors import CommandError, one_line
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
-from .._hyper import counter, finite
-from .._registry import lookup, names
+from ..config.hyper import counter, finite
+from ..config.registry import lookup, names
 from ..optimizer import Optimizer
 
 __all__ = ["Method", "wrap"]

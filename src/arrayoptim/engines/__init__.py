@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ._cpu_addresses import itemsize
-from ._offload_host import back, hosted
-from ._units import limited
-from .array import Step, measure, sweep
+from .array.engine import Step, measure, sweep
+from .array.units import limited
 from .choice import MODES, Prepared, captures, engine, refuse_capturing
+from .cpu.addresses import itemsize
+from .offload.host import back, hosted
 
 __all__ = [
     "MODES",

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import backend_of
-from .._overlap import Stretches, bounds
-from .._storage import Layout
 from .._typing import Array, Scalar
+from ..arrays.libraries import backend_of
+from ..arrays.memory import Stretches, bounds
 from ..gradients import Pending
-from .array import Slots, Step, measure, sweep
+from ..numerics.slots import Layout
+from .array.engine import Slots, Step, measure, sweep
 
 FUSED = ("cpu", "gpu")
 """The engines that do a whole step in one loop."""
@@ -298,7 +298,7 @@ def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, 
         return None, f"{backend.name} arrays of this kind cannot be written"
     if layout.constraint is not None:
         return None, f"{layout.constraint!r} goes by norms of the new parameter"
-    from ._gpu_arrays import library_of
+    from .gpu.arrays import library_of
 
     fused = mode() if mode() in FUSED else "cpu" if library_of(p) is None else "gpu"
     name = "offload" if _apart(p, slots) and mode() != "gpu" else fused
@@ -308,14 +308,14 @@ def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, 
 
 def _apart(p: Array, slots: Slots) -> bool:
     """Whether the state of a parameter on a GPU lies in host memory."""
-    from ._gpu_arrays import library_of
+    from .gpu.arrays import library_of
 
     return library_of(p) is not None and any(library_of(s) is None for s in slots.values())
 
 
 def captures(leaves: Sequence[Array | None]) -> bool:
     """Whether a CUDA graph is being captured on the current stream of a parameter's device."""
-    from ._gpu_arrays import library_of
+    from .gpu.arrays import library_of
 
     found = ((library_of(p), p) for p in leaves if p is not None)
     devices = {(library, library.number(p)) for library, p in found if library is not None}
@@ -324,7 +324,7 @@ def captures(leaves: Sequence[Array | None]) -> bool:
 
 def refuse_capturing(leaves: Sequence[Array | None]) -> None:
     """Raise a RuntimeError while a CUDA graph is being captured."""
-    from ._gpu_arrays import CAPTURING
+    from .gpu.arrays import CAPTURING
 
     if captures(leaves):
         raise RuntimeError(CAPTURING)
@@ -337,7 +337,7 @@ def _refuse_outside(
     reasons: Sequence[str | None],
 ) -> None:
     """Refuse parameters whose step is not in the kernels of one device."""
-    from ._gpu_arrays import library_of
+    from .gpu.arrays import library_of
 
     devices = set()
     for i in present:
@@ -353,4 +353,4 @@ def _refuse_outside(
 
 def _module(name: str) -> Any:
     # The compiler behind the CPU engine takes longer to import than all the rest.
-    return import_module(f".{name}", __package__)
+    return import_module(f".{name}.engine", __package__)

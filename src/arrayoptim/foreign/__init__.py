@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._registry import register_wrapper
-from ._base import Foreign
-from ._exchange import native_class, put_back
-from ._optax import OptaxOptimizer
-from ._tf import TFOptimizer
-from ._torch import TorchOptimizer
+from ..config.registry import register_wrapper
+from .base import Foreign
+from .handover import native_class, put_back
+from .optax import OptaxOptimizer
+from .tensorflow import TFOptimizer
+from .torch import TorchOptimizer
 
 __all__ = ["Foreign", "OptaxOptimizer", "TFOptimizer", "TorchOptimizer", "put_back", "wrapped"]
 

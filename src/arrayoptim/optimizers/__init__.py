@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .._keras3_config import identified
-from .._registry import described, lookup
+from ..config.keras import identified
+from ..config.registry import described, lookup
 from ..foreign import Foreign, wrapped
 from ..optimizer import Optimizer
 from ..wrappers import Wrapper

@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
 
-from .._arrays import backend_of
-from .._hyper import hyper
-from .._rule import Rule, Shape, Side
 from .._typing import Array, Namespace, Scalar
+from ..arrays.libraries import backend_of
+from ..config.hyper import hyper
 from ..optimizer import Optimizer
+from ..rules.rule import Rule, Shape, Side
 
 __all__ = [
     "MatrixOptimizer",

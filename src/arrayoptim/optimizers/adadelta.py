@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import hyper
-from .._presets import forms
-from .._registry import register
-from .._rule import rule
 from .._typing import Namespace, Scalar
+from ..config.hyper import hyper
+from ..config.presets import forms
+from ..config.registry import register
 from ..optimizer import Optimizer
+from ..rules.rule import rule
 
 
 @rule(slots=("accumulated_grad", "accumulated_delta_var"))

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import hyper
-from .._presets import forms
-from .._registry import register
-from .._rule import Rule, rule
-from .._storage import Start
 from .._typing import Namespace, Scalar
+from ..config.hyper import hyper
+from ..config.presets import forms
+from ..config.registry import register
+from ..numerics.slots import Start
 from ..optimizer import Optimizer
+from ..rules.rule import Rule, rule
 
 
 @rule(slots=("accumulator",))

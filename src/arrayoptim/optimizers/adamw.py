@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._hyper import hyper
-from .._presets import forms
-from .._registry import register
+from ..config.hyper import hyper
+from ..config.presets import forms
+from ..config.registry import register
 from .adam import Adam
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import hyper
-from .._registry import register
-from .._rule import rule
-from .._storage import Start
 from .._typing import Namespace, Scalar
+from ..config.hyper import hyper
+from ..config.registry import register
+from ..numerics.slots import Start
 from ..optimizer import Optimizer
+from ..rules.rule import rule
 
 
 def dog_lengths(p, g, a, xp):

@@ -8,10 +8,10 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import bias_correction, hyper
-from .._registry import register
-from .._rule import Rule, Side, rule
 from .._typing import Namespace, Scalar
+from ..config.hyper import bias_correction, hyper
+from ..config.registry import register
+from ..rules.rule import Rule, Side, rule
 from ._matrices import MatrixOptimizer, oriented, orthogonalized
 from .adam import adam
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import bias_correction, hyper
-from .._registry import register
-from .._rule import rule
-from .._storage import Start
 from .._typing import Namespace, Scalar
+from ..config.hyper import bias_correction, hyper
+from ..config.registry import register
+from ..numerics.slots import Start
 from ..optimizer import Optimizer
+from ..rules.rule import rule
 
 
 def prodigy_means(p, g, m, v, s, a, b1, c1, b2, c2, b3, c3, xp):

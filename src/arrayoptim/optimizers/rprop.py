@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .._hyper import hyper
-from .._presets import forms
-from .._registry import register
-from .._rule import Rule, rule
-from .._storage import Start
 from .._typing import Namespace, Scalar
+from ..config.hyper import hyper
+from ..config.presets import forms
+from ..config.registry import register
+from ..numerics.slots import Start
 from ..optimizer import Optimizer
+from ..rules.rule import Rule, rule
 
 TINY = float(np.finfo(np.float32).tiny)
 

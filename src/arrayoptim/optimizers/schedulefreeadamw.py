@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import bias_correction, hyper
-from .._registry import register
-from .._rule import rule
 from .._typing import Namespace, Scalar
+from ..config.hyper import bias_correction, hyper
+from ..config.registry import register
+from ..rules.rule import rule
 from .schedulefreesgd import ScheduleFree, weights
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import hyper
-from .._presets import forms
-from .._registry import register
-from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
+from ..config.hyper import hyper
+from ..config.presets import forms
+from ..config.registry import register
 from ..optimizer import Optimizer
+from ..rules.rule import Rule, rule
 from ..schedules._warmup import ramp
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import hyper
-from .._registry import register
-from .._rule import Rule, rule
 from .._typing import Namespace, Scalar
+from ..config.hyper import hyper
+from ..config.registry import register
+from ..rules.rule import Rule, rule
 from ._matrices import MatrixOptimizer, oriented
 
 

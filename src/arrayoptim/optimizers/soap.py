@@ -7,10 +7,10 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import bias_correction, hyper
-from .._registry import register
-from .._rule import Rule, Shape, Side, rule
 from .._typing import Array, Namespace, Scalar
+from ..config.hyper import bias_correction, hyper
+from ..config.registry import register
+from ..rules.rule import Rule, Shape, Side, rule
 from ._matrices import (
     PreconditionedOptimizer,
     due,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from .._hyper import bias_correction, hyper
-from .._registry import register
-from .._rule import rule
 from .._typing import Namespace, Scalar
+from ..config.hyper import bias_correction, hyper
+from ..config.registry import register
 from ..optimizer import Optimizer
+from ..rules.rule import rule
 
 
 def stable_adamw_direction(p, g, m, v, b1, c1, b2, c2, eps, xp):

@@ -13,12 +13,12 @@ h5py is imported when a file is first read or written.
 
 from __future__ import annotations
 
-from ._atomic import require_target
-from ._keras2 import keras2_saves_iterations
-from ._keras3 import interpret as interpret_keras3
-from ._read import describe, read, read_beside, read_group
-from ._record import Record
-from ._write import write, write_group
+from .atomic import require_target
+from .keras2 import keras2_saves_iterations
+from .keras3 import interpret as interpret_keras3
+from .read import describe, read, read_beside, read_group
+from .record import Record
+from .write import write, write_group
 
 __all__ = [
     "Record",

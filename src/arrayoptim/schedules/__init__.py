@@ -16,7 +16,7 @@ Examples
 
 from __future__ import annotations
 
-from .._fields import number
+from ..config.fields import number
 from ._base import Schedule, deserialize, names, register, serialize
 from ._combined import Joined, Scaled, join, scale
 from ._keras import (

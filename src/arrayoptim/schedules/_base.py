@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import backend_of, is_array
-from .._declared import Declared
-from .._fields import label
-from .._registry import SCHEDULES, Class, described, revive
 from .._typing import Namespace, Scalar
+from ..arrays.libraries import backend_of, is_array
+from ..config.declared import Declared
+from ..config.fields import label
+from ..config.registry import SCHEDULES, Class, described, revive
 
 
 class Schedule(Declared, ABC):

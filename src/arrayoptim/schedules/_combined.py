@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._fields import number, numbers, part, parts
 from .._typing import Namespace, Scalar
+from ..config.fields import number, numbers, part, parts
 from ._base import Schedule, register, value_of
 
 

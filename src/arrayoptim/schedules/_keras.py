@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .._fields import flag, number, numbers
 from .._typing import Namespace, Scalar
+from ..config.fields import flag, number, numbers
 from ._base import Schedule, register
 
 POSITIVE, COUNT = "(0, inf)", "[0, inf)"

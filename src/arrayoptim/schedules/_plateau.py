@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._fields import choice, number, part
 from .._typing import Namespace, Scalar
+from ..config.fields import choice, number, part
 from ._base import Schedule, namespace, register, value_of
 
 WORST = float(np.finfo(np.float32).max)

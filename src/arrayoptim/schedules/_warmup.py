@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._fields import choice, number
 from .._typing import Namespace, Scalar
+from ..config.fields import choice, number
 from ._base import Schedule, register
 from ._keras import COUNT, POSITIVE, half_cosine
 

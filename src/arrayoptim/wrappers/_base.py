@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .._declared import Declared
-from .._hyper import Hyper
-from .._registry import described, made
-from .._restore import LoadReport, blaming
-from .._rule import Rule
-from .._storage import Start
-from .._surface import Surface
 from .._typing import Namespace, Scalar, Tree
+from ..config.declared import Declared
+from ..config.hyper import Hyper
+from ..config.registry import described, made
+from ..numerics.slots import Start
 from ..optimizer import Optimizer
+from ..rules.rule import Rule
+from ..step.restore import LoadReport, blaming
+from ..step.surface import Surface
 
 if TYPE_CHECKING:
     from ..persistence import Record

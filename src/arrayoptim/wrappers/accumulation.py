@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .._hyper import hyper
-from .._registry import register_wrapper
-from .._rule import rule
-from .._trees import flatten
 from .._typing import Tree
+from ..arrays.trees import flatten
+from ..config.hyper import hyper
+from ..config.registry import register_wrapper
+from ..rules.rule import rule
 from ._base import Keeper, Wrapper
 
 

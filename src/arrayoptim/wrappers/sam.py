@@ -6,16 +6,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import _checks as checks
-from .._arrays import backend_of
-from .._averaging import copy_as
-from .._differentiation import gradients_of
-from .._hyper import hyper
-from .._registry import register_wrapper
-from .._rule import rule
-from .._trees import flatten
 from .._typing import Array, Scalar, Tree
+from ..arrays.differentiation import gradients_of
+from ..arrays.libraries import backend_of
+from ..arrays.trees import flatten
+from ..config.hyper import hyper
+from ..config.registry import register_wrapper
 from ..gradients import global_norm
+from ..rules.rule import rule
+from ..step import checks
+from ..step.averages import copy_as
 from ._base import Keeper, Wrapper
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..._arrays import Backend
+from ...arrays.libraries import Backend
 from ...loading import load as load_optimizer
 from ..backends import from_host, to_host
 from ..errors import CommandError, one_line

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ... import _registry
+from ...config import registry as _registry
 from ..backends import installed, other_than, wanted
 from ..errors import CommandError, one_line
 

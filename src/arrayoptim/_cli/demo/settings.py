@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import _registry
+from ...config import registry as _registry
 from ..errors import CommandError, one_line
 
 SETTINGS: dict[str, dict[str, float]] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arrays import Backend
+from ...arrays.libraries import Backend
 from ..backends import from_host, to_host
 from . import checkpoint, settings
 from .course import Course, Resumed

@@ -23,11 +23,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._registry import lookup, names
-from ._base import TorchOptimizer
-from ._classes import class_of, wrap
-from ._exchange import export_state, load_state
-from ._native import from_torch, to_torch
+from ...config.registry import lookup, names
+from .base import TorchOptimizer
+from .classes import class_of, wrap
+from .exchange import export_state, load_state
+from .native import from_torch, to_torch
 
 __all__ = [
     "TorchOptimizer",

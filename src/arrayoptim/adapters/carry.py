@@ -1,0 +1,72 @@
+"""State that one optimizer has, or has loaded, and another one is to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .._typing import Array
+from ..optimizer import Optimizer
+from ..persistence import Record
+from ..step.checks import Leaf
+from ..step.state import State
+
+
+def has_state(optimizer: Optimizer) -> bool:
+    """Whether there is more to carry over than hyperparameters."""
+    return optimizer.built or optimizer.iterations > 0 or optimizer._pending is not None
+
+
+def twin(optimizer: Optimizer) -> Optimizer:
+    """Give an optimizer of its own, which takes up the state once parameters are seen."""
+    made = type(optimizer).from_config(optimizer.get_config())
+    made.iterations = optimizer.iterations
+    if optimizer.built:
+        record = optimizer._record()
+        record.slots = {name: [read() for read in row] for name, row in record.slots.items()}
+        record.origin = f"the state of {type(optimizer).__name__}"
+        made._load(record, strict=True, hyperparameters=False)
+    else:
+        made._pending, made._pending_strict = optimizer._pending, optimizer._pending_strict
+    return made
+
+
+def begun(
+    optimizer: Optimizer, params: Sequence[Array | None], leaves: tuple[Leaf | None, ...]
+) -> State:
+    """Give the first state for parameters, or the one that waits for them.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        One that is not built. It stays as it is.
+    params : sequence of array or None
+        The parameters, in the order in which arrays without names belong to them.
+    leaves : tuple of Leaf or None
+        Their description.
+    """
+    pending = optimizer._pending
+    if pending is None:
+        return optimizer._fresh(params, leaves)
+    own = twin(optimizer)
+    own._pending = None
+    own._replace_state(own._fresh(params, leaves))
+    if isinstance(pending, list):
+        own.set_weights(pending)
+    else:
+        strict = optimizer._pending_strict
+        own._load(_named(pending, leaves), strict=strict, hyperparameters=False)
+    assert own._state is not None
+    return own._state
+
+
+def _named(record: Record, leaves: tuple[Leaf | None, ...]) -> Record:
+    """Give the state of a list, or of a flat dict, by the paths of these parameters."""
+    if record.paths is None:
+        return record
+    places = {str(k): leaf.path for k, leaf in enumerate(leaves) if leaf}
+    paths = list(places.values())
+    flat = {path.replace("/", "~1"): path for path in paths}
+    known = {"": paths[0], **places, **flat, **dict(zip(paths, paths, strict=True))}
+    named = {slot: [known.get(path, path) for path in row] for slot, row in record.paths.items()}
+    return replace(record, paths=named)

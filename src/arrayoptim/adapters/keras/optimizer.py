@@ -1,0 +1,383 @@
+"""The base of the Keras classes: Keras's part of the work and this library's."""
+
+from __future__ import annotations
+
+import glob
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from ...config.hyper import keeps_numbers
+from ...config.keras import MARK, PACKAGE, translate
+from ...config.registry import describe, mistyped, revivable, revive
+from ...optimizer import Optimizer
+from ...schedules import Schedule
+from ..carry import twin
+from .state import KerasState, outside_of_graphs, paths_of
+
+KERAS_OPTIONS = {
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+}
+"""Options that Keras's base class carries out, with their defaults."""
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FunctionSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A function of the step number as a schedule of Keras.
+
+    Parameters
+    ----------
+    function : callable
+        Gives the learning rate of a step, counted from 0. It gets a number on the torch backend,
+        elsewhere a tensor of ``keras.config.floatx()``. A model can be saved if Keras can
+        serialize it.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, step: Any) -> Any:
+        """Give the learning rate of a step."""
+        if keras.backend.backend() == "torch":
+            return self.function(int(step))
+        return self.function(keras.ops.cast(step, keras.config.floatx()))
+
+    def get_config(self) -> dict[str, Any]:
+        """Give the function as Keras serializes it."""
+        if isinstance(self.function, Schedule):
+            return {"function": describe(self.function)}
+        return {"function": keras.saving.serialize_keras_object(self.function)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FunctionSchedule:
+        """Undo `get_config`."""
+        if revivable(config["function"]):
+            return cls(revive(config["function"], cls.__name__))
+        return cls(keras.saving.deserialize_keras_object(config["function"]))
+
+
+class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """Base of the Keras classes, one for each optimizer of this library.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of the class of this library, by the same names and in the same order. Besides these,
+        by keyword, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor` and
+        `gradient_accumulation_steps`, which Keras's base class carries out, and `global_clipnorm`,
+        another name of `clipnorm`: here, as in Keras 2, that is the norm of all gradients together.
+
+    Raises
+    ------
+    TypeError
+        If an argument is unknown or of another kind, or a hyperparameter other than the learning
+        rate is a schedule.
+    ValueError
+        If a value is outside its interval.
+    """
+
+    optimizer_class: ClassVar[type[Optimizer]]
+    built: bool
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
+        args, kwargs, rate = _rate_apart(args, _one_clipnorm(kwargs))
+        inner = self.optimizer_class(*args, **kwargs)
+        rate = _schedule(inner._hyper["lr"]) if rate is None else rate
+        for key, value in inner._hyper.items():
+            if key != "lr" and callable(value):
+                raise TypeError(
+                    f"{type(self).__name__}.{key}: found the schedule {value!r}, wanted a number; "
+                    "in Keras only the learning rate may be a schedule"
+                )
+        if callable(rate):
+            inner.lr = 0.0  # Keras asks the schedule, and each step is given a number
+        super().__init__(learning_rate=rate, name=inner.name, **options)
+        # Keras and TensorFlow would track what is set in the usual way.
+        self.__dict__.update(_inner=inner, _held=None, _pending=None, _source=None)
+
+    # ---- hyperparameters
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse a misspelt hyperparameter; Keras and subclasses set names of their own."""
+        # Until there is an optimizer inside, Keras's constructor is at work.
+        free = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
+        if not free and "_inner" in self.__dict__:
+            known = [*self.optimizer_class.hyperparameters, "learning_rate", *KERAS_OPTIONS]
+            if near := mistyped(name, known):
+                raise AttributeError(
+                    f"{type(self).__name__} has no attribute {name!r} to set{near}; a subclass may "
+                    "declare it, and names with a leading underscore are free"
+                )
+        super().__setattr__(name, value)
+
+    @property
+    def learning_rate(self) -> Any:
+        """Learning rate of the next step; a variable of Keras unless a schedule is set."""
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if isinstance(value, int | float | np.number | str | None):
+            value = self.optimizer_class.hyperparameters["lr"].checked(value, type(self))
+        keras.optimizers.Optimizer.learning_rate.fset(self, _schedule(value))
+
+    @property
+    def lr(self) -> Any:
+        """Another name of ``learning_rate``, that of Keras 2."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
+
+    @property
+    def global_clipnorm(self) -> Any:
+        """Another name of ``clipnorm``, that of Keras 3."""
+        return self.clipnorm
+
+    @global_clipnorm.setter
+    def global_clipnorm(self, value: Any) -> None:
+        self.clipnorm = value
+
+    @property
+    def skipped(self) -> int:
+        """Steps left out because of a gradient that was not finite, with ``nonfinite="skip"``."""
+        variable = self._held and self._held.skipped
+        return 0 if variable is None else int(keras.ops.convert_to_numpy(variable))
+
+    def exclude_from_weight_decay(
+        self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
+    ) -> None:
+        """Leave variables out of weight decay and `l2`, before the optimizer is built.
+
+        Parameters
+        ----------
+        var_list : sequence of keras.Variable, optional
+            Variables.
+        var_names : sequence of str, optional
+            Regular expressions of names.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer has been built.
+        """
+        if self.built:
+            raise ValueError(
+                f"{self.name} has been built: call exclude_from_weight_decay before that, or set "
+                "`exclude`, patterns of paths"
+            )
+        super().exclude_from_weight_decay(var_list, var_names)
+
+    # ---- what Keras calls
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Make the state for a list of variables.
+
+        Raises
+        ------
+        TypeError
+            If one is not of a floating-point type.
+        ValueError
+            If a pattern of `exclude` or of a group matches none, or a state that was loaded before
+            does not fit.
+        """
+        if self.built or not variables:
+            return
+        if getattr(self, "_distribution_strategy", None) is not None:
+            _refuse_replicas(self._distribution_strategy)
+        variables = list(variables)
+        self._exclude(variables)
+        with outside_of_graphs():
+            super().build(variables)
+            self.built = False  # until all has gone well
+            without = [bool(self._overwrite_variable_with_gradient(v)) for v in variables]
+            held = KerasState(self, self._inner, variables, without, self._source)
+            self.__dict__.update(_held=held, _source=None)
+            self.built = True
+            if self._pending is not None:
+                self.set_weights(self._pending)
+
+    def _carry(self, optimizer: Optimizer) -> None:
+        """Take over the state of one of this library's, when this one is built."""
+        self.__dict__.update(_source=twin(optimizer))
+        self._iterations.assign(optimizer.iterations)
+
+    def _exclude(self, variables: Sequence[Any]) -> None:
+        paths = zip(paths_of(variables), variables, strict=True)
+        out = [glob.escape(path) for path, v in paths if not self._use_weight_decay(v)]
+        self._inner.exclude = tuple(dict.fromkeys((*self._inner.exclude, *out)))
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
+        """Leave clipping to the step."""
+        return grads
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        """Leave decay to the step."""
+
+    def _backend_update_step(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        places = [self._get_variable_index(v) for v in trainable_variables]
+        taken = self._held.step(grads, trainable_variables, places, self)
+        if self._inner.nonfinite == "skip":
+            # Keras counts every call, and with accumulation several to a step.
+            left_out = keras.ops.cast((1 - taken), self._iterations.dtype)
+            self._iterations.assign_sub(left_out * (self.gradient_accumulation_steps or 1))
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take up the values of all variables, now or when the optimizer is built.
+
+        Parameters
+        ----------
+        weights : sequence of array
+            In the order of `variables`. Those of an optimizer that was not built, and has not
+            stepped, let this one begin anew.
+
+        Raises
+        ------
+        ValueError
+            If there are too many or too few, or a shape differs. Nothing has changed then.
+        """
+        if not self.built and len(weights) > len(self.variables):
+            self.__dict__.update(_pending=[np.array(w) for w in weights], _source=None)
+            return
+        found, wanted = [tuple(w.shape) for w in weights], [tuple(v.shape) for v in self.variables]
+        first = 1 + isinstance(self._learning_rate, keras.Variable)
+        # With a count it could be any optimizer without slots, which has stepped.
+        if self.built and found == wanted[:first] != wanted and int(weights[0]) == 0:
+            self._held.restart(self)
+        elif found != wanted:
+            differing = [k for k, pair in enumerate(zip(found, wanted)) if pair[0] != pair[1]]
+            where = f"; {differing[0]} is the first that differs" if differing else ""
+            raise ValueError(
+                f"optimizer {self.name!r}: found {len(found)} arrays, wanted {len(wanted)}, of the "
+                f"shapes of its variables{where}. Is it a state of another optimizer, or of other "
+                "hyperparameters?"
+            )
+        for variable, value in zip(self.variables, weights, strict=False):
+            variable.assign(value)
+        self.__dict__.update(_pending=None, _source=None)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Put the state into a file, that which was loaded and waits for variables too.
+
+        Raises
+        ------
+        ValueError
+            If the state of another optimizer waits for them.
+        """
+        if self._source is not None:
+            raise ValueError(
+                f"optimizer {self.name!r} has the state of another one, which it takes up when it "
+                "is built; call build(model.trainable_variables) before it is saved"
+            )
+        if self._pending is None:
+            super().save_own_variables(store)
+            return
+        for k, value in enumerate(self._pending):
+            store[str(k)] = value
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take up the state of a file, now or when the optimizer is built."""
+        self.set_weights([np.asarray(store[str(k)]) for k in range(len(store.keys()))])
+
+    # ---- configuration
+
+    def get_config(self) -> dict[str, Any]:
+        """Give the arguments of the constructor that are not defaults, and all of the class."""
+        base = super().get_config()
+        own = self._inner.get_config()
+        del own["lr"]
+        kept = {key: base[key] for key in ("name", "learning_rate", *KERAS_OPTIONS)}
+        return {**kept, **MARK, **own, "name": self.name}
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> KerasOptimizer:
+        """Make an optimizer from a configuration, which stays as it is.
+
+        Parameters
+        ----------
+        config : dict
+            What `get_config` gave, or that of the same optimizer in Keras 2 or Keras 3.
+        custom_objects : dict, optional
+            Classes of learning-rate schedules by name.
+        """
+        config = dict(config)
+        rate = config.get("learning_rate")
+        if isinstance(rate, dict):
+            config["learning_rate"] = keras.saving.deserialize_keras_object(
+                rate, custom_objects=custom_objects
+            )
+        options = {key: config.pop(key) for key in KERAS_OPTIONS if key in config}
+        config, _ = translate(cls.__name__, config)
+        return cls(**config, **options)
+
+
+def _one_clipnorm(kwargs: dict[str, Any]) -> dict[str, Any]:
+    bound = kwargs.pop("global_clipnorm", None)
+    if bound is None:
+        return kwargs
+    if kwargs.get("clipnorm") is not None:
+        raise ValueError(
+            f"found clipnorm={kwargs['clipnorm']!r} and global_clipnorm={bound!r}, which mean the "
+            "same here; wanted one of them"
+        )
+    return {**kwargs, "clipnorm": bound}
+
+
+def _takes_nothing(rate: Any) -> bool:
+    """Whether a learning rate is of Keras's own kind of function, which is told no step."""
+    if not inspect.isroutine(rate):
+        return False
+    try:
+        wanted = inspect.signature(rate).parameters.values()
+    except ValueError:
+        return False  # some functions in C do not tell
+    return all(each.kind is each.KEYWORD_ONLY for each in wanted)
+
+
+def _rate_apart(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """Take out a learning rate that only Keras knows to ask; None where there is none."""
+    if args and _takes_nothing(args[0]):
+        return (0.0, *args[1:]), kwargs, args[0]
+    for name in ("lr", "learning_rate"):
+        if _takes_nothing(kwargs.get(name)):
+            return args, {**kwargs, name: 0.0}, kwargs[name]
+    return args, kwargs, None
+
+
+def _schedule(rate: Any) -> Any:
+    """Give a function of the step number as a schedule; anything else as it is."""
+    if not callable(rate) or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return rate
+    if keeps_numbers(rate):
+        raise TypeError(
+            f"learning_rate: found {rate!r}, which keeps numbers of its own; Keras has "
+            "callbacks for that, such as ReduceLROnPlateau"
+        )
+    if isinstance(rate, Schedule):  # the signature of which is that of its constructor
+        return FunctionSchedule(rate)
+    if _takes_nothing(rate):
+        return rate
+    return FunctionSchedule(rate)
+
+
+def _refuse_replicas(strategy: Any) -> None:
+    if strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            f"found a tf.distribute strategy of {strategy.num_replicas_in_sync} replicas; wanted "
+            "one: these optimizers do not serve several"
+        )

@@ -1,0 +1,297 @@
+"""The state of an optimizer in variables of Keras, and its steps on them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+from ..._typing import Array, Tree
+from ...arrays.libraries import backend_of
+from ...arrays.trees import flatten
+from ...optimizer import Optimizer
+from ...step import checks
+from ...step.state import State
+from ..carry import begun
+
+
+class KerasState:
+    """Slots and scalar state in variables that belong to a Keras optimizer.
+
+    Parameters
+    ----------
+    owner : keras.optimizers.Optimizer
+        Keeps the variables.
+    inner : Optimizer
+        Says which there are, and steps.
+    variables : sequence of keras.Variable
+        The parameters.
+    without : sequence of bool
+        Which of them have no slots, as they are never stepped.
+    source : Optimizer, optional
+        Has the state to begin with, which may have averages beside the slots of `inner`.
+    """
+
+    def __init__(
+        self,
+        owner: Any,
+        inner: Optimizer,
+        variables: Sequence[Any],
+        without: Sequence[bool],
+        source: Optimizer | None = None,
+    ) -> None:
+        self._inner, self._variables, self._without = inner, list(variables), list(without)
+        self.paths = paths_of(variables)
+        leaves, self._structure = flatten(_nested(self.paths, self._values()))
+        places = {_escaped(path): k for k, path in enumerate(self.paths)}
+        self._order = [places[path] for path in self._structure.paths]
+        self._leaves = checks.describe(leaves, self._structure)
+        state = self._begun(source or inner)
+        self.scalars = {
+            name: _number(owner, name, value, _widest()) for name, value in state.scalars.items()
+        }
+        counts = inner.nonfinite == "skip"
+        self.skipped = _number(owner, "skipped", state.skipped, "int32") if counts else None
+        self.slots: list[dict[str, Any]] = [
+            {
+                name: _variable(owner, f"{path.replace('/', '_')}_{name}", slots[name], variable)
+                for name in state.names
+                if name in slots and name != "average"
+            }
+            for path, variable, slots in zip(self.paths, variables, state.slots, strict=True)
+        ]
+        self._tensors: list[dict[str, Array]] = []
+        if source is not None:
+            owner._iterations.assign(state.iterations)
+            self._average(state, owner)
+
+    def restart(self, owner: Any) -> None:
+        """Begin anew with the variables as they are."""
+        state = self._begun(self._inner)
+        for name, variable in self.scalars.items():
+            variable.assign(state.scalars[name])
+        if self.skipped is not None:
+            self.skipped.assign(0)
+        for held, slots in zip(self.slots, state.slots, strict=True):
+            for name, variable in held.items():
+                variable.assign(_apart(slots[name]))
+        self._average(state, owner)
+        for total in owner._accumulated_gradients if owner.gradient_accumulation_steps else ():
+            total.assign(keras.ops.zeros_like(tensor(total)))
+
+    def _begun(self, source: Optimizer) -> State:
+        """Give the first state, in the order of the variables."""
+        values = self._values()
+        source._refuse_apart(values)
+        return begun(source, values, tuple(self._unordered(self._leaves)))
+
+    def _average(self, state: State, owner: Any) -> None:
+        """Give Keras's averages what the state has, or begin them with the variables."""
+        if not owner.use_ema:
+            return
+        rows = zip(owner._model_variables_moving_average, self._values(), state.slots, strict=True)
+        for average, value, slots in rows:
+            if average is not None:
+                average.assign(_apart(slots.get("average", value)))
+
+    def step(
+        self, gradients: Sequence[Any], variables: Sequence[Any], places: Sequence[int], owner: Any
+    ) -> Any:
+        """Take one step.
+
+        Parameters
+        ----------
+        gradients, variables, places : sequence
+            The variables that have a gradient, and their places among all.
+        owner : keras.optimizers.Optimizer
+            Knows the learning rate and the number of the step.
+
+        Returns
+        -------
+        int or 0-d tensor
+            1, or 0 where the step was left out.
+        """
+        row: list[Any] = [None] * len(self._variables)
+        for k, g in zip(places, gradients, strict=True):
+            row[k] = tensor(g)
+        if keras.backend.backend() == "torch" and not in_stateless_scope():
+            return self._step_in_place(self._tree(row), owner)
+        return self._step_as_value(self._tree(row), owner)
+
+    def _step_in_place(self, gradients: Tree, owner: Any) -> int:
+        """Let the engines write into the memory of the variables."""
+        inner = self._inner
+        before = int(owner.iterations)
+        rate = float(owner.learning_rate)
+        if inner.lr != rate:
+            inner.lr = rate
+        params = self._tree(self._values())
+        if not self._tensors:
+            self._adopt()
+        inner.iterations = before
+        assert inner._state is not None
+        # Not by their names, which refuse what is not finite: training that diverges goes on.
+        inner._state.scalars.update({name: float(v) for name, v in self.scalars.items()})
+        inner.apply(gradients, params)
+        for held, own in zip(inner._state.slots, self._tensors, strict=True):
+            for name, tensor in own.items():
+                if held[name] is not tensor:
+                    tensor.copy_(held[name])
+                    held[name] = tensor
+        for name, variable in self.scalars.items():
+            variable.assign(inner._state.scalars[name])
+        taken = inner.iterations - before
+        if self.skipped is not None:
+            self.skipped.assign_add(1 - taken)
+        return taken
+
+    def _adopt(self) -> None:
+        """Make the variables' own tensors the optimizer's slots."""
+        rows = [{name: v.value for name, v in slots.items()} for slots in self.slots]
+        self._tensors = [rows[k] for k in self._order]
+        names = tuple(dict.fromkeys(name for row in rows for name in row))
+        scalars = dict.fromkeys(self.scalars, 0.0)
+        slots = [dict(row) for row in self._tensors]
+        self._inner._replace_state(State(self._leaves, names, slots, scalars))
+
+    def _step_as_value(self, gradients: Tree, owner: Any) -> Any:
+        """Compute the step, which a compiler may trace, and assign what it gives."""
+        params = self._tree(values := self._values())
+        backend = backend_of(next(v for v in values if v is not None))
+        xp = backend.xp if backend.compiles else np
+        kind = xp.asarray(0.0).dtype
+
+        def number(x: Any, dtype: Any = None) -> Any:
+            value = tensor(x)
+            return backend.to_host(value)[()] if xp is np else xp.asarray(value, dtype=dtype)
+
+        names = dict.fromkeys(name for slots in self.slots for name in slots)
+        state = {
+            "iterations": number(owner.iterations),
+            "skipped": xp.asarray(0) if self.skipped is None else number(self.skipped),
+            "hyper": {"lr": number(owner.learning_rate, kind)},
+            "scalars": {name: number(v, kind) for name, v in self.scalars.items()},
+            "slots": {name: self._column(name) for name in names},
+        }
+        new, after = self._inner.stateless_apply(state, gradients, params)
+        for variable, old, value in zip(self._variables, values, self._listed(new), strict=True):
+            if value is not old:
+                owner.assign(variable, value)
+        for name, tree in after["slots"].items():
+            for slots, value in zip(self.slots, self._listed(tree), strict=True):
+                if value is not None:
+                    slots[name].assign(value)
+        for name, variable in self.scalars.items():
+            variable.assign(after["scalars"][name])
+        if self.skipped is None:
+            return 1
+        self.skipped.assign(after["skipped"])
+        return after["iterations"] - state["iterations"]
+
+    def _values(self) -> list[Any]:
+        pairs = zip(self._variables, self._without, strict=True)
+        return [None if out else tensor(v) for v, out in pairs]
+
+    def _column(self, name: str) -> Tree:
+        slots = (held.get(name) for held in self.slots)
+        return self._tree([None if v is None else tensor(v) for v in slots])
+
+    def _tree(self, row: Sequence[Any]) -> Tree:
+        """Give a tree with the paths of the variables."""
+        return self._structure.build([row[k] for k in self._order])
+
+    def _listed(self, tree: Tree) -> list[Any]:
+        """Undo `_tree`."""
+        return self._unordered(flatten(tree)[0])
+
+    def _unordered(self, leaves: Sequence[Any]) -> list[Any]:
+        row: list[Any] = [None] * len(self._order)
+        for k, leaf in zip(self._order, leaves, strict=True):
+            row[k] = leaf
+        return row
+
+
+def paths_of(variables: Sequence[Any]) -> list[str]:
+    """Give each variable's path, made different where several have the same or one contains it."""
+    found = [str(getattr(v, "path", v.name)).strip("/") for v in variables]
+    count = Counter(found)
+    above = {path[:i] for path in count for i, letter in enumerate(path) if letter == "/"}
+    return [
+        f"{path}:{k}" if count[path] > 1 or path in above or not path else path
+        for k, path in enumerate(found)
+    ]
+
+
+def _nested(paths: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in zip(paths, values, strict=True):
+        *above, last = path.split("/")
+        node = tree
+        for key in above:
+            node = node.setdefault(key, {})
+        node[last] = value
+    return tree
+
+
+def _escaped(path: str) -> str:
+    return path.replace("~", "~0")
+
+
+def tensor(x: Any) -> Any:
+    """Give a variable's value, or a gradient, as a tensor of the backend."""
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.convert_to_tensor(x)
+    import tensorflow as tf
+
+    # Keras gives variables back as they are, and leaves gradients of embeddings sparse.
+    return tf.convert_to_tensor(x.value if isinstance(x, keras.Variable) else x)
+
+
+def _number(owner: Any, name: str, value: float, dtype: str) -> Any:
+    return owner.add_variable(
+        shape=(),
+        initializer=lambda *_, **__: keras.ops.convert_to_tensor(value, dtype=dtype),
+        dtype=dtype,
+        name=name,
+    )
+
+
+def _variable(owner: Any, name: str, value: Array, like: Any) -> Any:
+    """Add a variable that begins with a value, and is laid out like another of its shape."""
+    shape, value = tuple(value.shape), _apart(value)
+    return owner.add_variable(
+        shape=shape,
+        initializer=lambda *_, **__: value,
+        dtype=backend_of(value).dtype(value),
+        layout=getattr(like, "_layout", None) if shape == tuple(like.shape) else None,
+        name=name,
+    )
+
+
+def _apart(value: Array) -> Array:
+    """Give a value that a variable may begin with."""
+    # A slot that begins with the parameter must not be its buffer, which JAX's steps give away.
+    return keras.ops.copy(value) if keras.backend.backend() == "jax" else value
+
+
+def _widest() -> str:
+    """Give the widest floating-point type of the backend, which JAX has to be asked for."""
+    if keras.backend.backend() != "jax":
+        return "float64"
+    import jax
+
+    return str(jax.numpy.asarray(0.0).dtype)
+
+
+def outside_of_graphs() -> Any:
+    """Give the context in which variables are made, wherever the first step is traced."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()

@@ -1,0 +1,179 @@
+"""Which states of optax and which slots here say the same."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...arrays.libraries import is_array
+from ...optimizer import Optimizer
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """How a node of an optax state and slots of ours say the same.
+
+    Attributes
+    ----------
+    ours : tuple of str
+        The names of our classes.
+    node : str
+        The name of optax's class.
+    fields : dict of str to str
+        Its fields that hold moments, with our slots.
+    factor : float or "lr"
+        What optax's moments are multiplied by to be ours; "lr" for minus the learning rate.
+    eps : str
+        How epsilon is used otherwise; empty where it is not.
+    other : str
+        What else is different.
+    """
+
+    ours: tuple[str, ...]
+    node: str
+    fields: dict[str, str]
+    factor: float | str = 1.0
+    eps: str = ""
+    other: str = ""
+
+
+_MOMENTS = {"mu": "momentum", "nu": "velocity"}
+_ADAM = "epsilon is added before the bias correction here and after it in optax"
+_RMS = "epsilon is added to the root here, and in optax under it unless eps_in_sqrt=False"
+
+TABLE = (
+    Pair(("Adam", "AdamW"), "ScaleByAdamState", _MOMENTS, eps=_ADAM),
+    Pair(("Adam", "AdamW"), "ScaleByAmsgradState", {**_MOMENTS, "nu_max": "velocity_hat"},
+         eps=_ADAM, other="the largest mean of squares is found before the bias correction here "
+         "and after it in optax"),
+    Pair(("ADOPT", "LAMB", "RAdam", "Yogi"), "ScaleByAdamState", _MOMENTS),
+    Pair(("Adamax",), "ScaleByAdamState", {"mu": "momentum", "nu": "norm"},
+         eps="epsilon is added to the norm here and to the gradient's magnitude in optax"),
+    Pair(("Nadam", "NadamW"), "ScaleByAdamState", _MOMENTS,
+         other="the momentum warms up here and not in optax; with schedule_decay=1e6 they agree"),
+    Pair(("AdaBelief",), "ScaleByBeliefState", _MOMENTS),
+    Pair(("AdEMAMix",), "ScaleByAdemamixState",
+         {"m1": "momentum", "m2": "slow_momentum", "nu": "velocity"}),
+    Pair(("Lion",), "ScaleByLionState", {"mu": "momentum"}),
+    Pair(("Signum",), "EmaState", {"ema": "momentum"}),
+    Pair(("Adagrad",), "ScaleByRssState", {"sum_of_squares": "accumulator"},
+         eps="epsilon is added to the root here and under it in optax"),
+    Pair(("Adadelta",), "ScaleByAdaDeltaState",
+         {"e_g": "accumulated_grad", "e_x": "accumulated_delta_var"}),
+    Pair(("RMSprop",), "ScaleByRmsState", {"nu": "velocity"}, eps=_RMS),
+    Pair(("RMSprop",), "ScaleByRStdDevState", {"mu": "average_gradient", "nu": "velocity"},
+         eps=_RMS),
+    Pair(("RMSprop",), "TraceState", {"trace": "momentum"}, -1.0),
+    Pair(("LARS",), "TraceState", {"trace": "momentum"}, -1.0),
+    Pair(("SGD",), "TraceState", {"trace": "momentum"}, "lr",
+         other="the momentum holds the learning rate here and not in optax; they agree while lr "
+         "stays"),
+)  # fmt: skip
+
+
+COUNTS = {"count", "count_m2", "gradient_step"}
+"""Names of fields of optax's states that count steps."""
+
+OWN = {"iterations", "skipped", "hyper", "scalars", "slots"}
+"""What a state of `Optimizer.init_state` holds."""
+
+
+def pairs_of(optimizer: Optimizer) -> list[Pair]:
+    """Give the pairs that can serve an optimizer.
+
+    Raises
+    ------
+    TypeError
+        If there is none for its class.
+    ValueError
+        If it keeps what no state of optax holds.
+    """
+    name = type(optimizer).__name__
+    found = [row for row in TABLE if name in row.ours]
+    if not found:
+        known = ", ".join(sorted({name for row in TABLE for name in row.ours}))
+        raise TypeError(f"found {optimizer!r}, wanted one of which optax has the moments: {known}")
+    if any(each.optimizer for each in optimizer.groups):
+        raise ValueError(
+            f"{optimizer!r} has a group with an optimizer of its own; a state of optax serves one "
+            "class"
+        )
+    if set(optimizer.initial_scalars()) - {"m_schedule"}:
+        raise ValueError(
+            f"{optimizer!r} keeps {', '.join(optimizer.initial_scalars())}, for which optax has "
+            "no place"
+        )
+    if optimizer.state_dtype == "int8":
+        raise ValueError(f"{optimizer!r} keeps codes of 8 bits, which optax does not know")
+    return [row for row in found if set(row.fields.values()) <= set(optimizer.rule.slots)]
+
+
+def needed_by(optimizer: Optimizer) -> list[str]:
+    """Give the slots whose values count."""
+    idle = "momentum" in optimizer.hyperparameters and optimizer._hyper["momentum"] == 0.0
+    return [slot for slot in optimizer.rule.slots if slot != "momentum" or not idle]
+
+
+def factor_of(optimizer: Optimizer, pair: Pair) -> float:
+    """Give what moments of optax are multiplied by to be the optimizer's."""
+    if pair.factor != "lr":
+        return float(pair.factor)
+    lr = float(optimizer.lr)
+    if lr == 0.0:
+        raise ValueError(
+            "momentum here holds the learning rate and in optax it does not; at lr=0 one does not "
+            "follow from the other. Set the lr with which the last step was taken"
+        )
+    return -lr
+
+
+def wanted(pairs: Iterable[Pair]) -> str:
+    """Name nodes and their fields."""
+    return " and ".join(f"{row.node} with {', '.join(row.fields)}" for row in pairs)
+
+
+def say(optimizer: Optimizer, used: Iterable[Pair], stacklevel: int) -> list[str]:
+    """Warn of what is different on the two sides, and give it."""
+    eps = getattr(optimizer, "epsilon", 0.0)
+    notes = [f"{row.eps}; with epsilon 0 they agree" for row in used if row.eps and eps]
+    notes += [row.other for row in used if row.other]
+    for note in notes:
+        warnings.warn(f"{type(optimizer).__name__}: {note}", stacklevel=stacklevel + 1)
+    return notes
+
+
+def nodes_of(state: Any) -> Iterator[tuple[Any, Any]]:
+    """Give what a state consists of: nodes that are known, and otherwise leaves."""
+    yield from jax.tree_util.tree_flatten_with_path(state, is_leaf=is_node)[0]
+
+
+def is_node(node: Any) -> bool:
+    """Whether it is a node of the table, or a state of this library."""
+    return is_own(node) or type(node).__name__ in {row.node for row in TABLE}
+
+
+def is_own(node: Any) -> bool:
+    """Whether it is a state of this library."""
+    return isinstance(node, dict) and set(node) == OWN
+
+
+def last_name(path: Any) -> str:
+    """Give the field at the end of a path of JAX, empty where it is none."""
+    return str(getattr(path[-1], "name", "")) if path else ""
+
+
+def matters(node: Any) -> bool:
+    """Whether what optimizers of optax keep besides moments and counts is not as at the start."""
+    leaves = jax.tree.leaves(node)
+    return any(is_array(x) and np.ndim(x) > 0 and bool(np.any(np.asarray(x) != 0)) for x in leaves)
+
+
+def kinds(state: Any) -> str:
+    """Name what of the table a state holds."""
+    nodes = [type(node).__name__ for _, node in nodes_of(state) if is_node(node)]
+    return ", ".join(dict.fromkeys(nodes)) or "none that is known"

@@ -1,0 +1,245 @@
+"""The base of the optimizers that are torch's in form and this library's in substance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from ..._typing import Scalar
+from ...optimizer import Optimizer
+from ...step.report import StepReport
+from .entries import Entry
+from .group import Part
+from .names import CLASS, Spelling
+from .shards import Tensor, local, norm_over_all
+
+
+class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
+    """Step the parameters of a torch model by a rule of this library.
+
+    Parameters
+    ----------
+    params : iterable
+        Parameters, pairs of name and parameter, or dicts with ``"params"`` and settings of their
+        own, as for every optimizer of torch.
+    lr : float in [0, inf), optional
+        Step size.
+    *further
+        What torch's class of the same name takes by position next, as far as its meaning is the
+        same here: ``betas`` and ``eps`` of Adam, ``momentum`` of SGD.
+    maximize : bool
+        Whether to step up the gradient.
+    **settings
+        Hyperparameters, numbers or words, by this library's names; ``betas`` and ``eps`` also.
+
+    Raises
+    ------
+    TypeError
+        If a setting is unknown, given twice, a schedule, or of another kind, or more are given by
+        position.
+    ValueError
+        If one is outside its interval, or there is no parameter.
+    """
+
+    core: ClassVar[type[Optimizer]]
+    spelling: ClassVar[Spelling]
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = None,
+        *further: Any,
+        maximize: bool = False,
+        **settings: Any,
+    ) -> None:
+        for key, value in self.spelling.by_position(further).items():
+            if key in settings:
+                raise TypeError(
+                    f"{type(self).__name__} got {key!r} twice: {value!r}, {settings[key]!r}"
+                )
+            settings[key] = value
+        if lr is not None:
+            settings["lr"] = lr
+        self._parts: list[Part] = []
+        defaults = self.spelling.defaults(settings)
+        if lr is not None:
+            defaults["lr"] = lr
+        super().__init__(params, {**defaults, "maximize": maximize})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse hyperparameters, misspelt ones too: parameter groups hold what counts."""
+        # Users name optimizers; torch itself sets only attributes that there are, and private ones.
+        free = name.startswith("_") or name == "name" or name in self.__dict__
+        if not free and not hasattr(type(self), name):
+            cls = type(self).__name__
+            if key := self.spelling.key_of(name):
+                raise AttributeError(
+                    f"{cls}: {name!r} is set in param_groups, in each group as group[{key!r}]"
+                )
+            if said := self.spelling.misspelt(name):
+                raise AttributeError(
+                    f"{cls} has no hyperparameter {name!r}{said}; they are set in param_groups"
+                )
+        super().__setattr__(name, value)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with settings of their own.
+
+        Parameters
+        ----------
+        param_group : dict
+            ``"params"``, and settings as of the constructor, which supply the others.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a setting is wrong, or a parameter is in another group already. Nothing has changed
+            then.
+        """
+        if isinstance(param_group, dict):
+            if "params" not in param_group:
+                raise ValueError(
+                    f"a parameter group: found {', '.join(param_group)}, wanted 'params' too"
+                )
+            param_group = self.spelling.spelled(param_group, self.defaults)
+            param_group[CLASS] = self.core.__name__
+            Part(self.spelling, {**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step with the gradients in the parameters' ``grad``.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the loss and the gradients before the step.
+
+        Returns
+        -------
+        object
+            What the closure gave; None without one.
+
+        Raises
+        ------
+        RuntimeError
+            If a gradient is sparse.
+        TypeError, ValueError
+            If a hyperparameter, a gradient or the state is wrong. Nothing has changed then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.no_grad():
+            self._advance()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Replace settings and state by copies of what `state_dict` gave.
+
+        Parameters
+        ----------
+        state_dict : dict
+            Of an optimizer of the same class, over parameters of the same shapes in the same order.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not fit. Nothing has changed then.
+        """
+        # After the hooks of users, and before torch casts the state to the parameters' data type.
+        hook = self.register_load_state_dict_pre_hook(_wrapped)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            hook.remove()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what the next step makes again."""
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up settings and state, after loading too."""
+        state = {**state, "_parts": []}
+        for p, entry in state["state"].items():
+            if isinstance(entry, _Loaded):
+                state["state"][p] = entry.on(p) if isinstance(p, torch.Tensor) else entry.entry
+        defaults = {**(state.get("defaults") or self.defaults), CLASS: self.core.__name__}
+        for group in state["param_groups"]:
+            for key, value in defaults.items():
+                group.setdefault(key, value)
+            part, held = Part(self.spelling, group), state["state"]
+            params = [p for p in group["params"] if held.get(p)]
+            part.fit(params, list(map(local, params)), held)
+        super().__setstate__(state)
+
+    @property
+    def last_step(self) -> list[StepReport | None]:
+        """What the last step has done for each parameter group; see `Optimizer.last_step`."""
+        return [part.core.last_step for part in self._parts]
+
+    # ---- one step
+
+    def _part(self, i: int) -> Part:
+        group = self.param_groups[i]
+        if i >= len(self._parts) or self._parts[i].group is not group:
+            self._parts[i:] = [Part(self.spelling, group)]
+        return self._parts[i]
+
+    def _advance(self) -> None:
+        parts = [self._part(i) for i in range(len(self.param_groups))]
+        for part in parts:
+            part.check()
+        ready = [(part, grads) for part in parts if (grads := part.gathered(self.state))]
+        norm = self._norm(ready)
+        for part, _ in ready[1:]:
+            part.core._prepare(part.leaves, part.structure)
+        for part, grads in ready:
+            part.step(grads, norm, self.state)
+
+    def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
+        """Give the norm over all groups and processes where a step needs it."""
+        wanted = {(part.core.clipnorm, part.core.nonfinite) for part, _ in ready}
+        if len(wanted) > 1:
+            raise ValueError(
+                f"{type(self).__name__}: clipnorm and nonfinite hold for a step as a whole; the "
+                f"parameter groups have {', '.join(map(repr, sorted(wanted, key=repr)))}"
+            )
+        if wanted <= {(None, "ignore")}:
+            return None
+        params: list[Tensor] = []
+        every: list[Tensor | None] = []
+        squares: dict[int, float] = {}
+        for part, grads in ready:
+            squares |= {len(every) + i: x for i, x in part.squares(grads).items()}
+            params += part.params
+            every += grads
+        return norm_over_all(params, every, squares)
+
+
+class _Loaded:
+    """An entry of a state that torch is not to cast."""
+
+    def __init__(self, entry: Mapping[str, Any]) -> None:
+        self.entry = entry
+
+    def on(self, p: Tensor) -> Entry:
+        """Give it as copies, slots on the device of their parameter."""
+        return {
+            name: x.detach().clone().to("cpu" if x.ndim == 0 and p.ndim else p.device)
+            if isinstance(x, torch.Tensor)
+            else x
+            for name, x in self.entry.items()
+        }
+
+
+def _wrapped(optimizer: TorchOptimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    for group in state_dict["param_groups"]:
+        optimizer.spelling.require_saved(group)
+    state = {
+        k: _Loaded(entry) if isinstance(entry, Mapping) else entry
+        for k, entry in state_dict["state"].items()
+    }
+    return {**state_dict, "state": state}

@@ -1,0 +1,113 @@
+"""A class for torch from each class of this library."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from ...arrays.trees import flatten
+from ...optimizer import Optimizer
+from ..carry import has_state
+from .base import TorchOptimizer
+from .names import Spelling
+
+_MADE: dict[type[Optimizer], type[TorchOptimizer]] = {}
+
+
+def class_of(core: type[Optimizer]) -> type[TorchOptimizer]:
+    """Give the subclass of ``torch.optim.Optimizer`` for a class of optimizers."""
+    if core not in _MADE:
+        _MADE[core] = _made(core)
+    return _MADE[core]
+
+
+def _made(core: type[Optimizer]) -> type[TorchOptimizer]:
+    spelling = Spelling(core)
+    keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    defaults = spelling.defaults({})
+    parameters = [
+        inspect.Parameter("params", positional),
+        *(
+            inspect.Parameter(key, positional, default=defaults.pop(key))
+            for key in spelling.positional
+        ),
+        *(inspect.Parameter(key, keyword, default=value) for key, value in defaults.items()),
+        inspect.Parameter("maximize", keyword, default=False),
+    ]
+    body = {
+        "core": core,
+        "spelling": spelling,
+        "__module__": __package__,
+        "__doc__": f"`arrayoptim.{core.__name__}` for torch; see there.\n\n{core.__doc__ or ''}",
+        "__signature__": inspect.Signature(parameters),
+    }
+    return type(core.__name__, (TorchOptimizer,), body)
+
+
+def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
+    """Give an optimizer of torch with the settings, and the state, of one of this library.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Any optimizer of this library; its class need not be registered. State that it has, or has
+        loaded from a file, goes over in the same memory: use only one of the two from then on.
+    params : iterable
+        What the classes of this module take. For state that is kept by name these are pairs of
+        name and parameter, as from ``model.named_parameters()``.
+
+    Returns
+    -------
+    TorchOptimizer
+        With `optimizer`'s class as its ``core``.
+
+    Raises
+    ------
+    TypeError
+        If it is no optimizer of this library, or a hyperparameter is a schedule.
+    ValueError
+        If it has groups, or state of other parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import arrayoptim as ao
+    >>> model = torch.nn.Linear(3, 1)
+    >>> optimizer = ao.torch.wrap(ao.SGD(lr=0.1, clipnorm=1.0), model.parameters())
+    >>> optimizer.param_groups[0]["clipnorm"]
+    1.0
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"wrap: found a {type(optimizer).__module__}.{type(optimizer).__qualname__}, wanted an "
+            "optimizer of arrayoptim"
+        )
+    if optimizer.groups:
+        raise ValueError(
+            f"wrap: {optimizer!r} has groups, for which torch has parameter groups; give those"
+        )
+    settings = {k: v for k, v in optimizer._hyper.items() if k != "groups"}
+    made = class_of(type(optimizer))(params, **settings)
+    if has_state(optimizer):
+        _take_over(optimizer, made)
+    return made
+
+
+def _take_over(optimizer: Optimizer, made: TorchOptimizer) -> None:
+    if len(made.param_groups) > 1:
+        raise ValueError(
+            f"wrap: {optimizer!r} has the state of one tree of parameters, found "
+            f"{len(made.param_groups)} parameter groups; give one"
+        )
+    group = made.param_groups[0]
+    names = group.get("param_names")
+    tree = dict(zip(names, group["params"])) if names else list(group["params"])
+    optimizer.init(tree)
+    state = optimizer._state
+    assert state is not None
+    numbers = {"step": state.iterations, "skipped": state.skipped, **state.scalars}
+    counted = {name: torch.tensor(float(x), dtype=torch.float64) for name, x in numbers.items()}
+    for p, slots in zip(flatten(tree)[0], state.slots, strict=True):
+        made.state[p] = {**counted, **slots}

@@ -1,0 +1,87 @@
+"""What torch keeps for one parameter: slots, and counters and scalar state as 0-d tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from .shards import Tensor, is_shared_out, local
+
+Entry = dict[str, Any]
+
+COUNTERS = ("step", "skipped")
+"""What an entry of the state holds besides slots and scalar state."""
+
+FOREIGN = {"exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "sum", "acc_delta", "exp_inf"}
+"""Slots of torch's own optimizers, for a hint."""
+
+
+def faults_of(
+    entry: Entry,
+    found: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, str],
+    scalars: Iterable[str],
+) -> str:
+    """Say what of an entry does not fit; nothing where it fits.
+
+    Parameters
+    ----------
+    entry : dict
+        The entry.
+    found : mapping of str to torch.Tensor
+        What of it must be slots.
+    shapes : mapping of str to tuple of int
+        The shapes of the slots, of what this process holds of them.
+    wanted : mapping of str to str
+        The slots by name, with their data types.
+    scalars : iterable of str
+        Names of scalar state.
+    """
+    faults = {
+        "missing": [name for name in (*wanted, *scalars, "step") if name not in entry],
+        "unexpected": [name for name in found if name not in wanted],
+        "misshapen": [
+            f"{name} {seen}, wanted {shapes[name]}"
+            for name, x in found.items()
+            if name in wanted and (seen := _seen(x)) != shapes[name]
+        ],
+    }
+    if not any(faults.values()):
+        return ""
+    hint = ""
+    if FOREIGN & set(faults["unexpected"]):
+        hint = "; it is of an optimizer of torch, which arrayoptim.torch.from_torch converts"
+    return "; ".join(f"{k}: {', '.join(row) or 'none'}" for k, row in faults.items()) + hint
+
+
+def refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) -> None:
+    """Refuse slots that are whole where the parameter is in parts, and the reverse.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    for name, x in found.items():
+        if isinstance(x, torch.Tensor) and is_shared_out(p) != is_shared_out(x):
+            raise ValueError(
+                f"{name} of parameter {path!r}: found a {type(x).__name__}, and the parameter is a "
+                f"{type(p).__name__}; torch.distributed.checkpoint loads it as the parameter is "
+                "distributed"
+            )
+
+
+def slots_of(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Tensor]:
+    """Give the slots in their order, each as what this process holds of it, in its data type."""
+    slots = {}
+    for name, kind in wanted.items() if found else ():
+        here, dtype = local(found[name]), getattr(torch, kind)
+        slots[name] = here if here.dtype == dtype else here.to(dtype)
+    return slots
+
+
+def _seen(x: Any) -> Any:
+    return tuple(local(x).shape) if isinstance(x, torch.Tensor) else type(x).__name__

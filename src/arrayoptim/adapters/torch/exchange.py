@@ -1,0 +1,322 @@
+"""State dicts of torch's own optimizers, and optimizers in this library's own form."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..._typing import Array, Tree
+from ...arrays.libraries import backend_of
+from ...arrays.trees import listed
+from ...optimizer import Optimizer
+from ...persistence import Record
+from ...step.restore import LoadReport
+from ..order import in_order
+from .classes import class_of
+from .native import their_group
+from .pairs import SCALARS, TABLE, Native, Settings, derived
+
+DECOUPLED = {"AdamW": "Adam", "NadamW": "Nadam"}
+"""Classes whose state is that of another, and whose decay is decoupled in torch too."""
+
+
+def load_state(
+    optimizer: Optimizer,
+    state_dict: Mapping[str, Any],
+    params: Tree,
+    hyperparameters: bool = True,
+    strict: bool = True,
+) -> LoadReport:
+    """Take up the state of one of torch's own optimizers.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        An Adam, AdamW, SGD, RMSprop, Adagrad, Adadelta, Adamax, Nadam, NadamW, RAdam, ASGD or Rprop
+        of this library. With ``preset="torch"`` it goes on exactly.
+    state_dict : dict
+        What that optimizer's ``state_dict`` gave.
+    params : tree of arrays
+        The parameters, of any array library, in the order in which torch had them; or a dict by
+        the names that torch had for them.
+    hyperparameters : bool
+        Whether to take over the settings of the parameter groups, where these agree.
+    strict : bool
+        Whether every difference between state and parameters is an error. Otherwise what fits is
+        loaded.
+
+    Returns
+    -------
+    LoadReport
+        What was restored.
+
+    Raises
+    ------
+    TypeError
+        If the optimizer is none of these.
+    ValueError
+        If the state is of another optimizer or of other parameters. Nothing has changed then.
+
+    Warns
+    -----
+    UserWarning
+        If the two formulas differ, or the groups in what one setting serves here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> import arrayoptim as ao
+    >>> w = torch.nn.Parameter(torch.ones(2))
+    >>> native = torch.optim.SGD([w], lr=0.1, momentum=0.9)
+    >>> w.sum().backward()
+    >>> native.step()
+    >>> optimizer = ao.SGD(preset="torch")
+    >>> _ = ao.torch.load_state(optimizer, native.state_dict(), [np.ones(2, np.float32)])
+    >>> optimizer.get_weights()[1]
+    array([1., 1.], dtype=float32)
+    """
+    pair = _pair_of(optimizer, "load_state")
+    held, groups = in_order(params), _groups_of(state_dict)
+    paths = _paths(groups, params, held)
+    preset = optimizer.preset
+    record = Record("torch", None, {}, _steps(state_dict), {}, {}, {}, origin="the state of torch")
+    if hyperparameters:
+        record.config = _settings(pair, type(optimizer).__name__, groups)
+    elif any(group.get("maximize") for group in groups):
+        raise ValueError("load_state: found maximize=True, which nothing here does")
+    for group in groups:
+        for i in group["params"]:
+            theirs = state_dict["state"].get(i) or {}
+            _enter(record, pair, theirs, group, paths[i], held[paths[i]], optimizer)
+    report = optimizer._load_into(params, record, strict=strict, hyperparameters=hyperparameters)
+    spelling = class_of(type(optimizer)).spelling
+    said = pair.said(spelling.keyed(optimizer._hyper) | {"preset": preset})
+    if said:
+        warnings.warn(said, stacklevel=2)
+    return report
+
+
+def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
+    """Give the state as a ``state_dict`` that one of torch's own optimizers loads.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        One of those that `load_state` takes. It stays as it is.
+    params : tree of arrays
+        Its parameters, in the order in which torch has them.
+
+    Returns
+    -------
+    dict
+        For ``load_state_dict`` of torch's optimizer over the same parameters; AdamW for an Adam
+        with `weight_decay`.
+
+    Raises
+    ------
+    TypeError
+        If the optimizer is none of these.
+    ValueError
+        If it has no state, or settings that torch's lacks.
+
+    Warns
+    -----
+    UserWarning
+        If the two formulas differ.
+    """
+    pair = _pair_of(optimizer, "export_state")
+    if optimizer.groups:
+        raise ValueError(f"export_state: {optimizer!r} has groups, which torch has otherwise")
+    record = optimizer._record()
+    paths = list(in_order(params))
+    now = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
+    ours = class_of(type(optimizer)).spelling.keyed(now) | {"maximize": False}
+    name = type(optimizer).__name__
+    if ours["weight_decay"] is not None and pair.ours == "Adam":
+        pair = next(row for row in TABLE if row.theirs == "AdamW")
+    elif ours["weight_decay"] and name not in DECOUPLED:
+        raise ValueError(f"export_state: torch's {pair.theirs} has no decoupled weight_decay")
+    given = their_group(pair, ours | {"params": []})
+    given |= {"decoupled_weight_decay": True} if name == "NadamW" else {}
+    native: Any = getattr(torch.optim, pair.theirs)
+    made = native([given | {"params": [torch.nn.Parameter(torch.empty(0)) for _ in paths]}])
+    numbers = derived(pair, optimizer, optimizer.iterations, record.scalars)
+    columns = {
+        slot: dict(zip((record.paths or {})[slot], arrays, strict=True))
+        for slot, arrays in record.slots.items()
+    }
+    if said := pair.said(ours):
+        warnings.warn(said, stacklevel=2)
+    found: dict[str, Any] = made.state_dict()
+    found["state"] = {
+        i: _given(pair, columns, record, path, ours, numbers)
+        for i, path in enumerate(paths)
+        if record.iterations
+    }
+    return found
+
+
+# ---- the parameters
+
+
+def _pair_of(optimizer: Any, what: str) -> Native:
+    name = type(optimizer).__name__
+    pair = next((row for row in TABLE[::-1] if row.ours == DECOUPLED.get(name, name)), None)
+    if not isinstance(optimizer, Optimizer) or pair is None:
+        known = ", ".join(sorted({row.ours for row in TABLE} | set(DECOUPLED)))
+        raise TypeError(
+            f"{what}: found a {type(optimizer).__module__}.{type(optimizer).__qualname__}, wanted "
+            f"one of arrayoptim: {known}; for those of arrayoptim.torch there are from_torch and "
+            "to_torch"
+        )
+    return pair
+
+
+def _groups_of(state_dict: Any) -> list[dict[str, Any]]:
+    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+        raise ValueError(
+            f"load_state: found a {type(state_dict).__name__}, wanted what state_dict() of an "
+            "optimizer gives, with 'state' and 'param_groups'"
+        )
+    return list(state_dict["param_groups"])
+
+
+def _paths(
+    groups: Sequence[Mapping[str, Any]], params: Tree, held: Mapping[str, Array]
+) -> dict[int, str]:
+    """Give the path of each of torch's numbers of parameters."""
+    numbers = [i for group in groups for i in group["params"]]
+    if len(held) != len(numbers):
+        raise ValueError(
+            f"load_state: found the state of {len(numbers)} parameters, wanted {len(held)}: "
+            f"{listed([*held])}"
+        )
+    names = [str(name) for group in groups for name in group.get("param_names", ())]
+    if isinstance(params, Mapping) and len(names) == len(numbers) and set(names) == set(params):
+        paths = {id(x): path for path, x in held.items()}
+        return {i: paths[id(params[name])] for i, name in zip(numbers, names, strict=True)}
+    return dict(zip(numbers, held, strict=True))
+
+
+# ---- from torch
+
+
+def _steps(state_dict: Mapping[str, Any]) -> int | None:
+    steps = {float(e["step"]) for e in state_dict["state"].values() if "step" in e}
+    if len(steps) > 1:
+        warnings.warn(
+            f"torch counted between {min(steps):.0f} and {max(steps):.0f} steps for the "
+            "parameters, where one count serves here; the largest is taken",
+            stacklevel=3,
+        )
+    return int(max(steps)) if steps else None
+
+
+def _settings(pair: Native, name: str, groups: Sequence[Mapping[str, Any]]) -> Settings:
+    """Give the settings that all groups have alike, by our names."""
+    rows = []
+    for group in groups:
+        if group.get("maximize") or (group.get("dampening") and group.get("momentum")):
+            word = "maximize" if group.get("maximize") else "dampening"
+            raise ValueError(f"load_state: found {word}={group[word]!r}, which nothing here does")
+        if missing := [key for key in pair.keys if key not in group]:
+            raise ValueError(
+                f"load_state: found parameter groups without {', '.join(missing)}, which torch's "
+                f"{pair.theirs} has; is it the state of another optimizer?"
+            )
+        row = pair.settings(group, names=True) | {"lr": float(group["lr"])}
+        decoupled = name in DECOUPLED or group.get("decoupled_weight_decay", False)
+        decay = group.get("weight_decay") or None
+        row["l2"] = None if decoupled else decay
+        row["weight_decay"] = (decay or 0.0 if name in DECOUPLED else decay) if decoupled else None
+        rows.append(row if decoupled or name not in DECOUPLED else row | {"weight_decay": 0.0})
+    same = {k: v for k, v in rows[0].items() if all(row[k] == v for row in rows)}
+    if lost := set(rows[0]) - set(same):
+        warnings.warn(
+            f"the parameter groups differ in {', '.join(sorted(lost))}, which stays as it is here; "
+            "arrayoptim.group describes parameters with settings of their own",
+            stacklevel=3,
+        )
+    return same
+
+
+def _enter(
+    record: Record,
+    pair: Native,
+    theirs: Mapping[str, Any],
+    group: Mapping[str, Any],
+    path: str,
+    p: Array,
+    optimizer: Optimizer,
+) -> None:
+    """Add the state of a parameter; what torch has not made yet is as before the first step."""
+    named = pair.named(optimizer.preset)
+    strange = set(theirs) - {"step", "eta", "mu", *named}
+    if strange:
+        raise ValueError(
+            f"load_state: found {', '.join(sorted(theirs))} of parameter {path!r}, wanted some of "
+            f"{', '.join(named)}: the state of torch's {pair.theirs}"
+        )
+    centered, moved = group.get("centered", True), group.get("momentum", True)
+    starts = optimizer.initial_slots()
+    for name, slot in named.items():
+        x = theirs.get(name)
+        if slot in SCALARS:
+            if x is not None:
+                record.scalars[slot] = min(float(x), record.scalars.get(slot, float(x)))
+            continue
+        if x is None and (
+            (name == "max_exp_avg_sq" and not group.get("amsgrad"))
+            or (name == "grad_avg" and not centered)
+            or (name == "momentum_buffer" and not moved and pair.ours != "SGD")
+        ):
+            continue
+        start = starts.get(slot, 0.0)
+        if x is not None:
+            array = _host(x) * pair.factor(slot, float(group["lr"]))
+        elif start == "parameter":
+            array = backend_of(p).to_host(p)
+        else:
+            array = np.full(tuple(p.shape), start, backend_of(p).to_host(p).dtype)
+        record.slots.setdefault(slot, []).append(array)
+        assert record.paths is not None
+        record.paths.setdefault(slot, []).append(path)
+
+
+def _host(x: torch.Tensor) -> np.ndarray:
+    wide = x.detach().float() if x.dtype == torch.bfloat16 else x.detach()
+    found: np.ndarray = wide.cpu().numpy()
+    return found
+
+
+# ---- to torch
+
+
+def _given(
+    pair: Native,
+    columns: Mapping[str, Any],
+    record: Record,
+    path: str,
+    group: Settings,
+    numbers: Mapping[str, float],
+) -> Settings:
+    """Give what torch keeps of a parameter."""
+    found: Settings = {}
+    for name, slot in pair.named(group["preset"]).items():
+        if slot in SCALARS:
+            found[name] = torch.tensor(record.scalars[slot])
+        elif name == "momentum_buffer" and not group["momentum"]:
+            found |= {name: None} if pair.ours == "SGD" else {}
+        elif slot in columns:
+            array = columns[slot][path]() / pair.factor(slot, float(group["lr"]))
+            found[name] = torch.from_numpy(np.array(array))
+    # Each parameter has tensors of its own, into which torch writes.
+    found |= {name: torch.tensor(x) for name, x in numbers.items()}
+    if pair.ours != "SGD":
+        found["step"] = torch.tensor(float(record.iterations or 0))
+    return found

@@ -1,0 +1,268 @@
+"""One parameter group: the optimizer that steps it, and its state as torch keeps it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import torch
+
+from ..._typing import Scalar
+from ...arrays.trees import Structure
+from ...numerics.slots import Layout
+from ...step import checks
+from .entries import COUNTERS, Entry, faults_of, refuse_otherwise_shared_out, slots_of
+from .names import Spelling
+from .shards import Tensor, is_shared_out, local, refuse_misplaced, shared_out
+
+
+class Part:
+    """The optimizer of one parameter group.
+
+    The truth is the state that torch keeps. The optimizer's slots are the very tensors in it; where
+    they are others than at the last step, as after loading, the optimizer takes them up.
+
+    Parameters
+    ----------
+    spelling : Spelling
+        How the group spells the hyperparameters.
+    group : dict
+        The parameter group, which schedulers write into.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is of another kind or outside its interval.
+    """
+
+    def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
+        self.spelling, self.group = spelling, group
+        self._words: set[str] = set()
+        self._require_spelled()
+        self._values = spelling.plain(group)
+        self.core = spelling.core(**self._values)
+        self.params: list[Tensor] = []
+        self.leaves: list[Tensor] = []
+        self.structure = Structure((), list)
+        self._numbers: Entry = {}
+
+    def check(self) -> None:
+        """Take over what was written into the group, and look at the gradients.
+
+        Raises
+        ------
+        RuntimeError
+            If a gradient is sparse.
+        TypeError, ValueError
+            If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
+        """
+        self._follow()
+        given = [(p, p.grad) for p in self.group["params"] if p.grad is not None]
+        for p, g in given:
+            if g.layout is not torch.strided:
+                raise RuntimeError(
+                    f"{self.spelling.core.__name__} does not support sparse gradients; found one "
+                    f"of parameter {self.paths()[id(p)]!r}; embeddings give dense ones with "
+                    "sparse=False"
+                )
+            if is_shared_out(p) or is_shared_out(g):
+                refuse_misplaced(g, p, self.paths()[id(p)])
+
+    def gathered(self, state: MutableMapping[Tensor, Entry]) -> list[Tensor | None] | None:
+        """Make ready for a step, and give the gradients; None where the group has none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the state does not fit. No parameter has changed then.
+        """
+        params = [p for p in self.group["params"] if p.grad is not None or state.get(p)]
+        found = [p.grad for p in params]
+        if all(g is None for g in found):
+            return None
+        leaves = params
+        if any(map(is_shared_out, params)):
+            leaves, found = list(map(local, params)), [g if g is None else local(g) for g in found]
+        if not self._current(params, leaves, state):
+            self._take_up(params, leaves, state)
+        self._read_numbers()
+        if self.group.get("maximize"):
+            negated = iter(torch._foreach_neg([g for g in found if g is not None]))
+            found = [g if g is None else next(negated) for g in found]
+        return found
+
+    def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
+        """Give the sums of squares of those gradients for which an engine has them."""
+        return self.core._prepare(self.leaves, self.structure).squares(grads)
+
+    def step(
+        self, grads: Sequence[Tensor | None], norm: Scalar | None, state: Mapping[Tensor, Entry]
+    ) -> None:
+        """Step the parameters, and let the state of torch follow."""
+        core = self.core
+        assert core._state is not None
+        before = list(core._state.slots)
+        with core._lock:
+            core._take(grads, self.leaves, self.structure, norm=norm)
+        for p, old, new in zip(self.params, before, core._state.slots, strict=True):
+            if new is not old:
+                state[p].update({name: shared_out(x, p) for name, x in new.items()})
+        for name, value in self._counted().items():
+            self._numbers[name].fill_(value)
+
+    # ---- the state
+
+    def fit(
+        self, params: Sequence[Tensor], leaves: Sequence[Tensor], state: Mapping[Tensor, Entry]
+    ) -> tuple[Structure, list[dict[str, Tensor]], dict[str, float]]:
+        """Check what a state holds for some parameters of the group.
+
+        Returns
+        -------
+        structure : Structure
+            The paths of the parameters.
+        held : list of dict
+            For each parameter its slots, empty where it has none yet.
+        numbers : dict of str to float
+            Counters and scalar state, empty where there is no state yet.
+
+        Raises
+        ------
+        ValueError
+            If slots are missing, unexpected or misshapen, or the parameters differ in a counter.
+        """
+        paths = self.paths()
+        structure = Structure(tuple(paths[id(p)] for p in params), list)
+        described = checks.describe(leaves, structure)
+        layouts = self.core._assign(described).layouts
+        scalars = self.core._initial_scalars()
+        held: list[dict[str, Tensor]] = []
+        numbers: dict[str, float] = {}
+        for p, leaf, layout in zip(params, described, layouts, strict=True):
+            assert leaf is not None
+            assert layout is not None
+            entry = state.get(p) or {}
+            found = {k: x for k, x in entry.items() if k not in (*COUNTERS, *scalars)}
+            if entry:
+                refuse_otherwise_shared_out(found, p, leaf.path)
+                shapes = layout.shapes(leaf.shape, leaf.dtype)
+                faults = faults_of(entry, found, shapes, layout.slots(leaf.dtype), scalars)
+                if faults:
+                    raise ValueError(f"the state of {leaf} does not fit {self.core!r}. {faults}")
+            own = {name: float(entry.get(name, 0)) for name in (*COUNTERS, *scalars) if entry}
+            if own and numbers and own != numbers:
+                raise ValueError(
+                    f"the state of parameter {leaf.path!r} has {own}, that of others of its group "
+                    f"{numbers}; parameters with different counts belong into different groups"
+                )
+            numbers = own or numbers
+            held.append(slots_of(found, layout.slots(leaf.dtype)))
+            self._refuse_unshardable(p, leaf.path, layout)
+        return structure, held, numbers
+
+    def paths(self) -> dict[int, str]:
+        """Give the name of each parameter by its identity; its number where it has no name."""
+        params = self.group["params"]
+        names: Iterable[Any] = self.group.get("param_names") or range(len(params))
+        return {id(p): str(name) for p, name in zip(params, names, strict=True)}
+
+    def _take_up(
+        self,
+        params: list[Tensor],
+        leaves: list[Tensor],
+        state: MutableMapping[Tensor, Entry],
+    ) -> None:
+        structure, held, numbers = self.fit(params, leaves, state)
+        core = self.core
+        described = checks.describe(leaves, structure)
+        checks.no_overlap(leaves, structure)
+        core.reset()
+        new = core._fresh(leaves, described, held)
+        core._replace_state(new)
+        self.params, self.leaves, self.structure = params, leaves, structure
+        self._count(numbers)
+        self._numbers = {
+            name: torch.tensor(float(value), dtype=torch.float64)
+            for name, value in self._counted().items()
+        }
+        for p, slots in zip(params, new.slots, strict=True):
+            whole = {name: shared_out(x, p) for name, x in slots.items()}
+            kept = state.get(p) or {}
+            whole |= {k: x for k, x in kept.items() if k in whole and local(x) is slots[k]}
+            state[p] = {**self._numbers, **whole}
+
+    def _current(
+        self, params: list[Tensor], leaves: list[Tensor], state: Mapping[Tensor, Entry]
+    ) -> bool:
+        if len(params) != len(self.params) or self.core._state is None:
+            return False
+        if not all(map(operator.is_, params, self.params)):
+            return False
+        if not all(map(operator.is_, leaves, self.leaves)):
+            return False
+        for p, slots in zip(params, self.core._state.slots, strict=True):
+            entry = state.get(p, {})
+            for name, x in slots.items():
+                held = entry.get(name)
+                if held is not x and (not is_shared_out(held) or local(held) is not x):
+                    return False
+            if any(entry.get(name) is not x for name, x in self._numbers.items()):
+                return False
+        return True
+
+    def _counted(self) -> dict[str, float]:
+        state = self.core._state
+        assert state is not None
+        counted = {"step": state.iterations, **state.scalars}
+        return counted | ({"skipped": state.skipped} if self.core.nonfinite == "skip" else {})
+
+    def _count(self, numbers: Mapping[str, float]) -> None:
+        state = self.core._state
+        assert state is not None
+        if numbers:
+            state.iterations, state.skipped = int(numbers["step"]), int(numbers.get("skipped", 0))
+            state.scalars.update({name: numbers[name] for name in state.scalars})
+
+    def _read_numbers(self) -> None:
+        self._count({name: float(x) for name, x in self._numbers.items()})
+
+    # ---- hyperparameters and refusals
+
+    def _follow(self) -> None:
+        """Take over what a scheduler or the user wrote into the group."""
+        self._require_spelled()
+        values = self.spelling.plain(self.group)
+        if values == self._values:
+            return
+        for name, value in values.items():
+            if value != self._values[name]:
+                setattr(self.core, name, value)
+                self._values[name] = value
+                if not self.core.hyperparameters[name].numeric:
+                    self.params = []  # what the state holds may be different now
+
+    def _require_spelled(self) -> None:
+        if self.group.keys() != self._words:
+            self.spelling.require_spelled(self.group)
+            self._words = set(self.group)
+
+    def _refuse_unshardable(self, p: Tensor, path: str, layout: Layout) -> None:
+        if not is_shared_out(p) or all(placement.is_replicate() for placement in p.placements):
+            return
+        name = self.spelling.core.__name__
+        words = ("clipnorm_per_tensor", "agc")
+        whole = [word for word in words if getattr(self.core, word) is not None]
+        whole += ["constraint"] * (layout.constraint is not None)
+        if layout.rule.kind != "elementwise" or whole:
+            with_ = f" with {', '.join(whole)}" if whole else ""
+            raise ValueError(
+                f"{name}{with_} steps each array as a whole; of parameter {path!r} a process holds "
+                f"only a part ({p.placements}). Use it where parameters are replicated, as under "
+                "DDP"
+            )
+        if self.core.state_dtype == "int8":
+            raise ValueError(
+                f'{name}: state_dtype="int8" keeps blocks of numbers, which the parts of parameter '
+                f'{path!r} ({p.placements}) cut through; use state_dtype="bfloat16"'
+            )

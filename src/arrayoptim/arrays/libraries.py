@@ -1,0 +1,330 @@
+"""What the library must know of each array library. No other module names one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Namespace, Scalar
+from .backend import COMPLEX, COMPUTE, HALF, Backend, addresses
+from .tensorflow import TensorFlow
+
+__all__ = [
+    "COMPLEX",
+    "COMPUTE",
+    "HALF",
+    "NAMES",
+    "Backend",
+    "backend_of",
+    "is_array",
+    "is_array_type",
+    "named",
+    "numpy_dtype",
+]
+
+
+def numpy_dtype(name: str) -> Any:
+    """Give NumPy's data type of that name, bfloat16 included."""
+    if name != "bfloat16":
+        return name
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "NumPy knows bfloat16 through the ml_dtypes package (pip install ml_dtypes)"
+        ) from None
+    return ml_dtypes.bfloat16
+
+
+class _NumPy(Backend):
+    name = "numpy"
+
+    @property
+    def xp(self) -> Namespace:
+        return np
+
+    def writable(self, x: Array) -> bool:
+        return bool(x.flags.writeable)
+
+    def device(self, x: Array) -> Any:
+        return "cpu"
+
+    def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
+        return np.dtype(dtype).type(value)
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x.astype(numpy_dtype(dtype), copy=False)
+
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        return np.zeros_like(like, dtype=numpy_dtype(dtype), subok=False, shape=shape)
+
+    def array(self, x: Array) -> Array:
+        return np.asarray(x)
+
+    def from_host(self, value: np.ndarray, like: Array) -> Array:
+        new = np.empty_like(like)
+        new[...] = value
+        return new
+
+    def wrap(self, value: np.ndarray) -> Array:
+        return value
+
+    def host_view(self, x: Array) -> np.ndarray | None:
+        return np.asarray(x)
+
+    def span(self, x: Array) -> np.ndarray | None:
+        return np.asarray(x)
+
+    def as_real(self, x: Array) -> Array:
+        part = COMPUTE[x.dtype.name]
+        return np.ascontiguousarray(x[..., None]).view(part)
+
+    def as_complex(self, x: Array) -> Array:
+        whole = "complex64" if x.dtype == np.float32 else "complex128"
+        return np.ascontiguousarray(x).view(whole)[..., 0]
+
+    def guard(self) -> contextlib.AbstractContextManager[Any]:
+        return np.errstate(all="ignore")
+
+
+class _CuPy(_NumPy):
+    name = "cupy"
+
+    @property
+    def xp(self) -> Namespace:
+        import array_api_compat.cupy as xp
+
+        return xp
+
+    def writable(self, x: Array) -> bool:
+        return True
+
+    def device(self, x: Array) -> Any:
+        return x.device
+
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        with like.device:
+            return self.xp.zeros_like(like, dtype=numpy_dtype(dtype), shape=shape)
+
+    def array(self, x: Array) -> Array:
+        return self.xp.asarray(x)
+
+    def to_host(self, x: Array) -> np.ndarray:
+        return np.asarray(x.get())
+
+    def from_host(self, value: np.ndarray, like: Array) -> Array:
+        with like.device:
+            return self.xp.asarray(value.astype(like.dtype))
+
+    def host_view(self, x: Array) -> np.ndarray | None:
+        return None
+
+    def span(self, x: Array) -> np.ndarray | None:
+        return addresses(x.data.ptr, x.shape, x.strides, x.itemsize)
+
+    def as_real(self, x: Array) -> Array:
+        return self.xp.ascontiguousarray(x[..., None]).view(COMPUTE[x.dtype.name])
+
+    def as_complex(self, x: Array) -> Array:
+        whole = "complex64" if x.dtype == np.float32 else "complex128"
+        return self.xp.ascontiguousarray(x).view(whole)[..., 0]
+
+
+class _Torch(Backend):
+    name = "torch"
+
+    @property
+    def xp(self) -> Namespace:
+        import array_api_compat.torch as xp
+
+        return xp
+
+    def dtype_name(self, kind: Any) -> str:
+        return str(kind)[6:]
+
+    def dense(self, x: Array) -> bool:
+        return bool(x.layout == self.xp.strided)
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x.to(getattr(self.xp, dtype))
+
+    def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
+        # A 0-d tensor on the host combines with tensors of any device.
+        return self.xp.asarray(value, dtype=getattr(self.xp, dtype))
+
+    def store(self, target: Array, value: Array) -> None:
+        target.copy_(value)
+
+    def copy(self, x: Array) -> Array:
+        return x.detach().clone()
+
+    def to_host(self, x: Array) -> np.ndarray:
+        x = x.detach().cpu().resolve_conj()
+        if self.dtype(x) == "bfloat16":
+            return np.array(x.view(self.xp.int16).numpy()).view(numpy_dtype("bfloat16"))
+        return np.array(x.numpy())
+
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        if shape is not None and shape != tuple(like.shape):
+            return like.new_zeros(shape, dtype=getattr(self.xp, dtype))
+        return self.xp.zeros_like(like.detach(), dtype=getattr(self.xp, dtype))
+
+    def from_host(self, value: np.ndarray, like: Array) -> Array:
+        new = self.xp.empty_like(like)
+        wide = "bfloat16" in (value.dtype.name, self.dtype(like))
+        new.copy_(self.xp.asarray(np.array(value, np.float32 if wide else None)))
+        return new
+
+    def wrap(self, value: np.ndarray) -> Array:
+        return self.xp.asarray(value)
+
+    def host_view(self, x: Array) -> np.ndarray | None:
+        if x.device.type != "cpu" or self.dtype(x) == "bfloat16" or x.is_conj():
+            return None
+        view: np.ndarray = x.detach().numpy()
+        return view
+
+    def span(self, x: Array) -> np.ndarray | None:
+        strides = tuple(stride * x.element_size() for stride in x.stride())
+        return addresses(x.data_ptr(), tuple(x.shape), strides, x.element_size())
+
+    def as_real(self, x: Array) -> Array:
+        return self.xp.view_as_real(x.resolve_conj())
+
+    def as_complex(self, x: Array) -> Array:
+        return self.xp.view_as_complex(x.contiguous())
+
+    def guard(self) -> contextlib.AbstractContextManager[Any]:
+        import torch
+
+        guard: contextlib.AbstractContextManager[Any] = torch.no_grad()
+        return guard
+
+
+class _Jax(Backend):
+    name = "jax"
+    mutable = False
+    compiles = True
+
+    @property
+    def xp(self) -> Namespace:
+        import jax.numpy as jnp
+
+        return jnp
+
+    def device(self, x: Array) -> Any:
+        return None if self.traced(x) else frozenset(x.devices())
+
+    def traced(self, x: Array) -> bool:
+        import jax
+
+        return isinstance(x, jax.core.Tracer)
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x.astype(dtype)
+
+    def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
+        return self.xp.asarray(value, dtype=dtype)
+
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        # Made from the array itself, zeros take its sharding, traced or not.
+        return self.xp.zeros_like(like, dtype=dtype, shape=shape)
+
+    def copy(self, x: Array) -> Array:
+        return x
+
+    def from_host(self, value: np.ndarray, like: Array) -> Array:
+        import jax
+
+        # A copy first: on the CPU, JAX may keep the memory it is given.
+        return jax.device_put(np.array(value, like.dtype), like.sharding)
+
+    def as_complex(self, x: Array) -> Array:
+        import jax
+
+        return jax.lax.complex(x[..., 0], x[..., 1])
+
+    def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        import jax
+
+        return jax.lax.cond(condition, then, otherwise)
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import jax
+
+        compiled: Callable[..., Any] = jax.jit(function)
+        return compiled
+
+
+class _Strict(Backend):
+    name = "array_api_strict"
+
+    @property
+    def xp(self) -> Namespace:
+        import array_api_strict
+
+        return array_api_strict
+
+    def dtype_name(self, kind: Any) -> str:
+        return str(kind).rpartition(".")[2]
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        return self.xp.astype(x, getattr(self.xp, dtype), copy=False)
+
+    def store(self, target: Array, value: Array) -> None:
+        target[...] = self.cast(value, self.dtype(target))
+
+    def to_host(self, x: Array) -> np.ndarray:
+        return np.array(np.from_dlpack(x))
+
+    def guard(self) -> contextlib.AbstractContextManager[Any]:
+        return np.errstate(all="ignore")
+
+
+_SERVED: tuple[Backend, ...] = (_NumPy(), _CuPy(), _Torch(), _Jax(), _Strict())
+_BACKENDS = {backend.name: backend for backend in _SERVED}
+
+NAMES = tuple(_BACKENDS)
+"""Names of the array libraries that the command line offers."""
+
+_BACKENDS |= {"jaxlib": _BACKENDS["jax"], "tensorflow": TensorFlow()}
+
+
+_KINDS: dict[type, Backend | None] = {}
+
+
+def _find(kind: type) -> Backend | None:
+    """Give the library of an array type by the module of the class or one it derives from."""
+    found = None
+    if hasattr(kind, "dtype") and hasattr(kind, "shape"):
+        roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
+        found = next((_BACKENDS[root] for root in roots if root in _BACKENDS), None)
+    _KINDS[kind] = found
+    return found
+
+
+def named(name: str) -> Backend:
+    """Give a library by its name, one of `NAMES`, whether or not it is installed."""
+    return _BACKENDS[name]
+
+
+def is_array_type(kind: type) -> bool:
+    """Whether arrays of this type are of a library that is served."""
+    return (_KINDS[kind] if kind in _KINDS else _find(kind)) is not None
+
+
+def is_array(x: Any) -> bool:
+    """Whether this is an array of a library that is served."""
+    return is_array_type(type(x))
+
+
+def backend_of(x: Array) -> Backend:
+    """Give the library of an array."""
+    kind = type(x)
+    backend = _KINDS[kind] if kind in _KINDS else _find(kind)
+    if backend is None:
+        raise TypeError(f"found {kind.__module__}.{kind.__qualname__}, wanted an array")
+    return backend

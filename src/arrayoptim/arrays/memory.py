@@ -1,0 +1,76 @@
+"""Finding arrays that share memory, some by the addresses alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array
+from .libraries import backend_of
+
+
+def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
+    """Find two arrays that share memory, or one whose own entries do.
+
+    Returns
+    -------
+    (int, int) or None
+        The places of a pair; twice the same place for an array that overlaps itself.
+    """
+    seen: dict[int, int] = {}
+    spans = []
+    for place, array in enumerate(arrays):
+        if seen.setdefault(id(array), place) != place:
+            return seen[id(array)], place
+        span = backend_of(array).span(array)
+        if span is None or span.size == 0:
+            continue
+        if any(s == 0 and n > 1 for s, n in zip(span.strides, span.shape, strict=True)):
+            return place, place
+        spans.append((*np.lib.array_utils.byte_bounds(span), place, span))
+    spans.sort(key=lambda entry: entry[:3])
+    active: list[Any] = []
+    for entry in spans:
+        active = [other for other in active if other[1] > entry[0]]
+        for other in active:
+            if np.shares_memory(other[3], entry[3]):
+                return min(other[2], entry[2]), max(other[2], entry[2])
+        active.append(entry)
+    return None
+
+
+Addresses = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Stretches:
+    """Stretches of memory."""
+
+    def __init__(self) -> None:
+        self._starts = np.zeros(0, np.int64)
+        self._ends = np.zeros(0, np.int64)
+        self._furthest = np.zeros(1, np.int64)
+
+    def add(self, starts: Addresses, ends: Addresses) -> None:
+        """Add some, by the address of the first byte of each and of the one after its last."""
+        starts, ends = np.append(self._starts, starts), np.append(self._ends, ends)
+        order = np.argsort(starts, kind="stable")
+        self._starts, self._ends = starts[order], ends[order]
+        self._furthest = np.maximum.accumulate(np.append(0, self._ends))
+
+    def touched(self, starts: Addresses, ends: Addresses) -> Addresses:
+        """Give the places of those stretches that reach into one of these."""
+        before = np.searchsorted(self._starts, ends)
+        return np.flatnonzero(self._furthest[before] > starts)
+
+
+def bounds(arrays: Sequence[Array]) -> tuple[Addresses, Addresses]:
+    """Give the first address of each array and the one after its last; 0 and 0 where unknown."""
+    spans = [backend_of(array).span(array) for array in arrays]
+    found = [
+        (0, 0) if span is None or span.size == 0 else np.lib.array_utils.byte_bounds(span)
+        for span in spans
+    ]
+    table = np.array(found, np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]

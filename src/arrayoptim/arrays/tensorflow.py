@@ -1,0 +1,154 @@
+"""TensorFlow's tensors and variables, and its functions under the names of the array API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Namespace, Scalar
+from .backend import Backend
+
+
+class TensorFlow(Backend):
+    """TensorFlow: eager, or in a ``tf.function`` that traces a step."""
+
+    name = "tensorflow"
+    mutable = False
+    compiles = True
+    sums = "float64"
+
+    @property
+    def xp(self) -> Namespace:
+        """Functions under the names of the array API."""
+        return functions()
+
+    def writable(self, x: Array) -> bool:
+        """Whether the array is a variable."""
+        import tensorflow as tf
+
+        return isinstance(x, tf.Variable)
+
+    def device(self, x: Array) -> Any:
+        """Give the array's device; None in a graph."""
+        return None if self.traced(x) else x.device
+
+    def dense(self, x: Array) -> bool:
+        """Whether the array holds all its entries."""
+        import tensorflow as tf
+
+        return isinstance(x, tf.Tensor | tf.Variable)
+
+    def traced(self, x: Array) -> bool:
+        """Whether a graph is being made."""
+        import tensorflow as tf
+
+        return not tf.executing_eagerly()
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        """Give the values in another data type."""
+        import tensorflow as tf
+
+        return tf.cast(x, dtype)
+
+    def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
+        """Give a number as a 0-d operand of that type."""
+        return self.xp.asarray(value, dtype=dtype)
+
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        """Give zeros of some type in some shape, or in that of another array."""
+        import tensorflow as tf
+
+        return tf.zeros(like.shape if shape is None else shape, dtype)
+
+    def store(self, target: Array, value: Array) -> None:
+        """Write values into a variable."""
+        target.assign(self.cast(value, self.dtype(target)))
+
+    def copy(self, x: Array) -> Array:
+        """Give the values as a tensor, which cannot be written."""
+        import tensorflow as tf
+
+        return tf.identity(x)
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """Give the values as a new NumPy array."""
+        return np.array(x.numpy())
+
+    def from_host(self, value: np.ndarray, like: Array) -> Array:
+        """Give the values as a tensor of the type of another one."""
+        import tensorflow as tf
+
+        return tf.constant(value.astype(like.dtype.as_numpy_dtype))
+
+    def as_complex(self, x: Array) -> Array:
+        """Undo `as_real`."""
+        import tensorflow as tf
+
+        return tf.complex(x[..., 0], x[..., 1])
+
+    def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        """Give what one of two functions gives, in a graph too."""
+        import tensorflow as tf
+
+        return tf.cond(condition, then, otherwise)
+
+
+_OF_ONE = {
+    **{name: name for name in ("abs", "exp", "expm1", "imag", "log", "log1p", "real", "sign")},
+    **{name: name for name in ("ceil", "cos", "floor", "sqrt", "square", "tanh")},
+    "isfinite": "is_finite",
+}
+_OF_TWO = ("maximum", "minimum")
+_REDUCING = ("max", "mean", "min", "sum")
+_AS_THEY_ARE = (
+    *("stack", "zeros", "ones_like", "reshape", "argsort"),
+    *("float32", "float64", "complex64", "complex128"),
+)
+
+
+@cache
+def functions() -> Namespace:
+    """Give the functions of a step, on tensors and numbers; a Python float is float64."""
+    import tensorflow as tf
+
+    def asarray(value: Any, dtype: Any = None) -> Any:
+        x = value if tf.is_tensor(value) else tf.constant(np.asarray(value))
+        return tf.convert_to_tensor(x) if dtype is None else tf.cast(x, dtype)
+
+    def copysign(x: Any, y: Any) -> Any:
+        return tf.where((y < 0) | (1 / y < 0), -tf.abs(x), tf.abs(x))
+
+    def finfo(dtype: Any) -> Any:
+        return np.finfo(dtype.as_numpy_dtype)
+
+    def of_one(function: Any) -> Any:
+        # TensorFlow would take a Python number for float32.
+        return lambda x, **axes: function(asarray(x), **axes)
+
+    def alike(*pair: Any) -> list[Any]:
+        # TensorFlow gives a number the type of a tensor only if that comes first.
+        kind = next((x.dtype for x in pair if tf.is_tensor(x)), tf.float64)
+        return [asarray(x, None if tf.is_tensor(x) else kind) for x in pair]
+
+    def of_two(function: Any) -> Any:
+        return lambda x, y: function(*alike(x, y))
+
+    def where(condition: Any, x: Any, y: Any) -> Any:
+        return tf.where(condition, *alike(x, y))
+
+    def reducing(function: Any) -> Any:
+        return lambda x, axis=None, keepdims=False: function(asarray(x), axis, keepdims)
+
+    found: dict[str, Any] = {"asarray": asarray, "copysign": copysign, "finfo": finfo}
+    found["where"] = where
+    found |= {name: of_one(getattr(tf.math, other)) for name, other in _OF_ONE.items()}
+    found |= {name: of_two(getattr(tf, name)) for name in _OF_TWO}
+    found |= {name: reducing(getattr(tf.math, f"reduce_{name}")) for name in _REDUCING}
+    found |= {"matmul": tf.linalg.matmul, "matrix_transpose": tf.linalg.matrix_transpose}
+    found |= {"take_along_axis": tf.experimental.numpy.take_along_axis, "linalg": tf.linalg}
+    found |= {name: getattr(tf, name) for name in _AS_THEY_ARE}
+    return SimpleNamespace(**found)

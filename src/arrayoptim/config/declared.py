@@ -1,0 +1,126 @@
+"""Classes whose constructor, checks and configuration come from declared hyperparameters."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from .fields import choice, flag, label, number, numbers, part, parts
+from .hyper import REQUIRED, Hyper, hyper
+from .registry import ALIASES, nearest
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Any:
+        """Tell type checkers that declarations make the constructor; nothing at run time."""
+        return lambda cls: cls
+
+
+T = TypeVar("T")
+
+
+@dataclass_transform(field_specifiers=(hyper, number, numbers, flag, choice, label, part, parts))
+class Declared:
+    """A base whose subclasses declare hyperparameters with `hyper` in their bodies.
+
+    The constructor takes them in the order of declaration, those of a parent class first and
+    those marked ``kw_only`` by keyword.
+    """
+
+    hyperparameters: ClassVar[dict[str, Hyper]] = {}
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self._set(self._bind(args, kwargs))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Collect the declarations and give the class its signature."""
+        super().__init_subclass__(**kwargs)
+        found: dict[str, Hyper] = {}
+        for base in reversed(cls.__mro__):
+            found |= {k: v for k, v in vars(base).items() if isinstance(v, Hyper)}
+        ordered = sorted(found.items(), key=lambda item: item[1].keyword)
+        cls.hyperparameters = dict(ordered)
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(name, kinds[declared.keyword], default=declared.default)
+                for name, declared in ordered
+            ]
+        )
+
+    def _set(self, values: dict[str, Any]) -> None:
+        # Annotated here and not in the class, where type checkers take it for a hyperparameter.
+        self._hyper: dict[str, Any] = {}
+        for name, declared in self.hyperparameters.items():
+            setattr(self, name, values.get(name, declared.default))
+
+    @classmethod
+    def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        positional = [name for name, h in cls.hyperparameters.items() if not h.keyword]
+        if len(args) > len(positional):
+            raise TypeError(
+                f"{cls.__name__} takes at most {len(positional)} positional arguments "
+                f"({', '.join(positional)}), got {len(args)}"
+            )
+        values = dict(zip(positional, args, strict=False))
+        for key, value in kwargs.items():
+            name = ALIASES.get(key, key)
+            if name not in cls.hyperparameters:
+                known = [*cls.hyperparameters, *ALIASES]
+                raise TypeError(
+                    f"{cls.__name__} has no argument {key!r}{nearest(key, known)}; "
+                    f"it takes {', '.join(cls.hyperparameters)}"
+                )
+            if name in values:
+                raise TypeError(f"{cls.__name__} got {name!r} twice: {values[name]!r}, {value!r}")
+            values[name] = value
+        missing = [n for n, h in cls.hyperparameters.items() if h.default is REQUIRED]
+        missing = [n for n in missing if n not in values]
+        if missing:
+            raise TypeError(f"{cls.__name__} needs {', '.join(missing)}")
+        return values
+
+    def get_config(self) -> dict[str, Any]:
+        """Give the hyperparameters by Keras's names.
+
+        Returns
+        -------
+        dict
+            Every positional argument that has a value, and the others where they differ from their
+            default. A registered schedule stands as its class name and configuration, any other
+            function as itself.
+        """
+        return {
+            name: h.to_config(self._hyper[name])
+            for name, h in self.hyperparameters.items()
+            if h.required_in_config or self._hyper[name] != h.default
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Make an instance from a configuration, which stays as it is.
+
+        Parameters
+        ----------
+        config : dict
+            What `get_config` gave, or the configuration of a Keras 2 optimizer.
+
+        Raises
+        ------
+        TypeError
+            If it is no dict, or names something that this class lacks.
+        ValueError
+            If a value is outside its interval.
+        """
+        if not isinstance(config, dict):
+            raise TypeError(f"{cls.__name__}.from_config: found {config!r}, wanted a dict")
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        """Give the call that makes this object."""
+        inner = ", ".join(f"{name}={self._hyper[name]!r}" for name in self.get_config())
+        return f"{type(self).__name__}({inner})"

@@ -1,0 +1,247 @@
+"""Groups: parameters with settings of their own, chosen by their paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ..arrays.trees import listed
+from .hyper import Hyper
+from .registry import ALIASES, describe, described, made, nearest
+
+STARTING = frozenset({"initial_accumulator_value", "d0"})
+"""Numbers on which the state before the first step depends, and which stay what they were."""
+
+WHOLE = STARTING | {"clipnorm", "ema_momentum", "seed", "threads"}
+"""Numbers that belong to a whole step, or to the start, and have one value for all parameters."""
+
+OWN = frozenset({"weight_decay", "peak_lr", "l2", "constraint", "preset", "name"})
+"""What an optimizer of a group has to say besides its class's own hyperparameters."""
+
+Pattern = str | Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that match a pattern, and what is different for them; see `group`.
+
+    Attributes
+    ----------
+    patterns : tuple of str or callable
+        Patterns of paths.
+    settings : dict
+        Hyperparameters by name.
+    freeze : bool
+        Whether the parameters stay as they are.
+    optimizer : Optimizer or None
+        Whose rule and hyperparameters are used in place of those of the whole.
+    allow_unmatched : bool
+        Whether a pattern may match nothing.
+    """
+
+    patterns: tuple[Pattern, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    freeze: bool = False
+    optimizer: Any = None
+    allow_unmatched: bool = False
+
+    def get_config(self) -> dict[str, Any]:
+        """Give what `group` was called with, by name."""
+        config: dict[str, Any] = {"patterns": list(self.patterns)}
+        config |= {name: describe(value) for name, value in self.settings.items()}
+        if self.freeze:
+            config["freeze"] = True
+        if self.allow_unmatched:
+            config["allow_unmatched"] = True
+        if self.optimizer is not None:
+            config["optimizer"] = described(self.optimizer)
+        return config
+
+    def __repr__(self) -> str:
+        """Give the call that makes this object."""
+        config = self.get_config() | dict(self.settings)
+        config |= {"optimizer": self.optimizer} if self.optimizer else {}
+        patterns = map(repr, config.pop("patterns"))
+        words = (f"{name}={value!r}" for name, value in config.items())
+        return f"group({', '.join([*patterns, *words])})"
+
+
+def group(
+    *patterns: Pattern,
+    freeze: bool = False,
+    optimizer: Any = None,
+    allow_unmatched: bool = False,
+    **settings: Any,
+) -> Group:
+    """Describe parameters that are treated differently; for the argument `groups` of optimizers.
+
+    Parameters
+    ----------
+    *patterns : str or callable
+        Patterns of paths, as for file names: ``"*/bias"``, ``"head/*"``; or functions of a path
+        that say whether it belongs here. A parameter belongs to the first group that matches.
+    freeze : bool
+        Whether the parameters stay as they are. Their gradients do not count in the global norm.
+    optimizer : Optimizer or str, optional
+        An optimizer whose rule and hyperparameters hold in place of those of the whole. What
+        belongs to a whole step, such as `clipnorm`, stays with the whole.
+    allow_unmatched : bool
+        Whether a pattern may match no parameter, or only such as an earlier group has; an error
+        otherwise.
+    **settings
+        Hyperparameters that are numbers or schedules: ``lr``, ``weight_decay``, ``beta_1``...; and
+        ``constraint``.
+
+    Returns
+    -------
+    Group
+        The group. Its names are checked by the optimizer that takes it.
+
+    Raises
+    ------
+    TypeError
+        If there is no pattern, or one is neither a str nor callable; or if `freeze` or
+        `allow_unmatched` is neither True nor False.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> params = {"kernel": np.ones(2), "bias": np.ones(2)}
+    >>> opt = ao.SGD(lr=0.5, groups=[ao.group("bias", lr=0.1)])
+    >>> opt.apply({"kernel": np.ones(2), "bias": np.ones(2)}, params)
+    {'kernel': array([0.5, 0.5]), 'bias': array([0.9, 0.9])}
+    """
+    if not patterns:
+        raise TypeError("group: wanted at least one pattern of paths")
+    for pattern in patterns:
+        if not isinstance(pattern, str) and not callable(pattern):
+            raise TypeError(f"group: found the pattern {pattern!r}, wanted a str or a function")
+    for name, value in {"freeze": freeze, "allow_unmatched": allow_unmatched}.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"group: {name} must be True or False, got {value!r}")
+    if optimizer is not None and (settings or freeze):
+        raise TypeError(
+            "group: an optimizer of its own comes with its own settings; found also "
+            + ", ".join([*settings, *["freeze"] * freeze])
+        )
+    named = {ALIASES.get(name, name): value for name, value in settings.items()}
+    return Group(patterns, named, freeze, optimizer, allow_unmatched)
+
+
+def matches(path: str, pattern: Pattern) -> bool:
+    """Whether a path matches; with a slash in front, ``*/bias`` finds a bias at the top too."""
+    if callable(pattern):
+        return bool(pattern(path))
+    return fnmatchcase(path, pattern) or fnmatchcase(f"/{path}", pattern)
+
+
+def require_matches(patterns: Sequence[Pattern], paths: Sequence[str], what: str) -> None:
+    """Refuse a pattern that matches no path.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    for pattern in patterns:
+        if not any(matches(path, pattern) for path in paths):
+            raise ValueError(_unmatched(pattern, paths, what))
+
+
+def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:
+    """Give for each path the number of the first group that holds it, from 1; 0 for none.
+
+    Raises
+    ------
+    ValueError
+        If a pattern matches no path, or only such as groups before its own hold.
+    """
+    found, held = [0] * len(paths), []
+    for k, each in enumerate(groups, 1):
+        for pattern in each.patterns:
+            places = [i for i, path in enumerate(paths) if matches(path, pattern)]
+            held.append((k, each, pattern, places))
+            for i in places:
+                found[i] = found[i] or k
+    for k, each, pattern, places in held:
+        if each.allow_unmatched or any(found[i] == k for i in places):
+            continue
+        if not places:
+            raise ValueError(_unmatched(pattern, paths, "groups"))
+        raise ValueError(
+            f"groups: all that the pattern {pattern!r} matches is in the group "
+            f"{groups[found[places[0]] - 1]!r} already, as the first that matches counts; put "
+            "the narrower group first, or give this one allow_unmatched=True"
+        )
+    return found
+
+
+def _unmatched(pattern: Pattern, paths: Sequence[str], what: str) -> str:
+    return f"{what}: the pattern {pattern!r} matches none of {listed(paths)}"
+
+
+class Groups(Hyper):
+    """The hyperparameter that holds groups."""
+
+    @property
+    def wanted(self) -> str:
+        """The values allowed, in words."""
+        return "a list of arrayoptim.group(...)"
+
+    def checked(self, value: Any, owner: type[Any]) -> tuple[Group, ...]:
+        """Give groups whose settings a class has, and that are in their intervals."""
+        rows = [value] if isinstance(value, Group | Mapping) else value
+        if not isinstance(rows, list | tuple):
+            raise TypeError(f"{owner.__name__}.groups must be {self.wanted}, got {value!r}")
+        return tuple(_checked(row, owner) for row in rows)
+
+    def to_config(self, value: tuple[Group, ...]) -> list[dict[str, Any]]:
+        """Give each group as a dict."""
+        return [each.get_config() for each in value]
+
+
+def _checked(found: Any, owner: type[Any]) -> Group:
+    if isinstance(found, Mapping):
+        if "params" in found:
+            raise TypeError(
+                f"{owner.__name__}.groups: found a dict with 'params'; use "
+                "arrayoptim.group(pattern, ...), whose patterns are of the parameters' paths"
+            )
+        words = dict(found)
+        found = group(*words.pop("patterns", ()), **words)
+    if not isinstance(found, Group):
+        raise TypeError(f"{owner.__name__}.groups: found {found!r}, wanted arrayoptim.group(...)")
+    declared = owner.hyperparameters
+    able = [
+        name
+        for name, hyper in declared.items()
+        if (hyper.numeric or hyper.per_group) and name not in WHOLE
+    ]
+    values = {}
+    for name, value in found.settings.items():
+        if name not in able:
+            raise TypeError(
+                f"{owner.__name__}.groups: a group cannot set {name!r}{nearest(name, able)}; it "
+                f"can set {', '.join(able)}"
+            )
+        values[name] = declared[name].checked(value, owner)
+    return replace(found, settings=values, optimizer=_optimizer(found.optimizer, owner))
+
+
+def _optimizer(found: Any, owner: type[Any]) -> Any:
+    found = made(found)
+    if found is None:
+        return None
+    if not hasattr(found, "rule") or not hasattr(found, "hyperparameters"):
+        raise TypeError(f"{owner.__name__}.groups: found {found!r}, wanted an optimizer")
+    inherited = [name for name, hyper in found.hyperparameters.items() if hyper.owner == "Options"]
+    changed = set(found.get_config()) & set(inherited) - OWN
+    if changed:
+        raise ValueError(
+            f"{owner.__name__}.groups: {found!r} sets {', '.join(sorted(changed))}, which the "
+            "outer one does for all; that of a group brings its rule, its numbers and its decay"
+        )
+    return found

@@ -1,0 +1,58 @@
+"""Matrices of equal shape, which a rule for matrices steps together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from ..._typing import Array
+from ...arrays.libraries import COMPUTE, backend_of
+
+if TYPE_CHECKING:
+    from .engine import Step
+
+__all__ = ["stacks"]
+
+LARGEST = 1 << 13
+"""Elements of a matrix up to which the calls saved are worth more than the copies made."""
+
+
+def stacks(
+    step: Step,
+    params: Sequence[Array | None],
+    grads: Sequence[Array | None],
+    places: Sequence[int],
+) -> list[list[int]]:
+    """Part the places of a step into those whose arrays are stepped as one stack.
+
+    Parameters
+    ----------
+    step : Step
+        Rule and coefficients.
+    params, grads : sequence of array or None
+        Parameters and gradients of the tree.
+    places : sequence of int
+        The places to part; none of them lacks its gradient.
+
+    Returns
+    -------
+    list of list of int
+        Places of equal shape, type, device and coefficients; one by one where the rule is not for
+        matrices, where matrices are large or constrained, and where slots are codes or rounded by
+        chance.
+    """
+    layout = step.layout
+    alone = layout.storage == "int8" or step.seed is not None or layout.constraint is not None
+    if layout.rule.kind != "matrix" or alone:
+        return [[i] for i in places]
+    found: dict[Any, list[int]] = {}
+    for i in places:
+        p, g = params[i], grads[i]
+        assert p is not None
+        backend = backend_of(p)
+        dtype = backend.dtype(p)
+        own = tuple(step.own(COMPUTE[dtype], i).items())
+        kind = backend, dtype, backend.dtype(g), tuple(p.shape), backend.device(p), own
+        found.setdefault(kind if prod(p.shape) <= LARGEST else i, []).append(i)
+    return list(found.values())

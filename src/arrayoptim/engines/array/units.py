@@ -1,0 +1,94 @@
+"""Adaptive clipping: gradients of units, limited in proportion to the units' own norms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from ..._typing import Array, Scalar
+from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
+from ...gradients import scaled_norm
+
+__all__ = ["SMALLEST", "limited"]
+
+SMALLEST = 1e-3
+"""The norm that a unit has at least, so that one that starts at zero can move."""
+
+
+def limited(
+    numbers: Mapping[int, Mapping[str, Scalar]],
+    units: str,
+    params: Sequence[Array | None],
+    grads: Sequence[Array | None],
+) -> Sequence[Array | None]:
+    """Give the gradients, those of too large units scaled down.
+
+    Parameters
+    ----------
+    numbers : mapping of int to mapping
+        For each place the numbers of the stage that clips: ``units`` says how large the gradient of
+        a unit may be, in multiples of the unit, once multiplied by ``scale``.
+    units : {"last", "first", "tensor"}
+        Which axis counts the units; with the last word, and in an array of fewer than two axes, all
+        entries are one.
+    params, grads : sequence of array or None
+        Parameters and gradients.
+
+    Returns
+    -------
+    sequence of array or None
+        New arrays in the type of the arithmetic in place of those that are clipped adaptively.
+    """
+    rows: dict[Backend, list[tuple[int, Scalar, Scalar]]] = {}
+    for i, own in numbers.items():
+        bound = own.get("units", 0.0)
+        limits = not isinstance(bound, float) or bound > 0.0
+        if limits and params[i] is not None and grads[i] is not None:
+            row = i, bound, own.get("scale", 1.0)
+            rows.setdefault(backend_of(params[i]), []).append(row)
+    new = list(grads)
+    for backend, found in rows.items():
+        places, bounds, scales = zip(*found, strict=True)
+        given = [params[i] for i in places], [grads[i] for i in places]
+        with backend.guard():
+            clipped = _function(backend, units)(*given, list(bounds), list(scales))
+        for i, g in zip(places, clipped, strict=True):
+            new[i] = g
+    return new
+
+
+@cache
+def _function(backend: Backend, units: str) -> Callable[..., list[Array]]:
+    def limit(params: Any, grads: Any, bounds: Any, scales: Any) -> list[Array]:
+        rows = zip(params, grads, bounds, scales, strict=True)
+        return [_limited(backend, units, *row) for row in rows]
+
+    return backend.compile(limit)
+
+
+def _limited(
+    backend: Backend, units: str, p: Array, g: Array, bound: Scalar, scale: Scalar
+) -> Array:
+    xp, stored = backend.xp, backend.dtype(p)
+    kind = backend.sums or COMPUTE[stored]
+    axes = _reduced(units, len(p.shape), stored in COMPLEX)
+    x, y = (backend.as_real(v) if stored in COMPLEX else v for v in (p, g))
+    large, given = (
+        scaled_norm(backend.cast(v, kind), xp, axis=axes, keepdims=True) for v in (x, y)
+    )
+    top, least, size, one = (backend.scalar(v, kind, p) for v in (bound, SMALLEST, scale, 1.0))
+    most, given = top * xp.maximum(large, least), size * given
+    over = (given > most) & (top > 0)
+    factor = xp.where(over, most / xp.where(over, given, one), one)
+    result = backend.cast(y, COMPUTE[stored]) * backend.cast(factor, COMPUTE[stored])
+    return backend.array(backend.as_complex(result) if stored in COMPLEX else result)
+
+
+def _reduced(units: str, ndim: int, pairs: bool) -> tuple[int, ...]:
+    """Give the axes over which a norm goes; a complex number is a pair along one more."""
+    every = range(ndim + pairs)
+    if units == "tensor" or ndim < 2:
+        return tuple(every)
+    kept = 0 if units == "first" else ndim - 1
+    return tuple(k for k in every if k != kept)

@@ -1,0 +1,242 @@
+"""What is known of the arrays of each library, and whether kernels can work on them."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .tables import address
+
+_REALS = {"complex64": "float32", "complex128": "float64"}
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+"""The real dtypes that kernels know."""
+
+ITEMSIZE = {**dict(zip(FLOATS, (2, 2, 4, 8), strict=True)), "uint8": 1, "int16": 2}
+"""Bytes of the dtypes that kernels know, 8-bit codes and their exponents included."""
+
+
+def reals(dtype: str) -> str:
+    """Give the dtype of the reals in memory: a complex number is two.
+
+    Parameters
+    ----------
+    dtype : str
+        Name of a dtype.
+
+    Returns
+    -------
+    str
+        Name of a real dtype.
+    """
+    return _REALS.get(dtype, dtype)
+
+
+def itemsize(dtype: str) -> int:
+    """Give the bytes of an element of a real or complex dtype."""
+    return ITEMSIZE[reals(dtype)] * (2 if dtype in _REALS else 1)
+
+
+class Reader(ABC):
+    """Reads the addresses of arrays of known shapes and orders in memory.
+
+    Parameters
+    ----------
+    params : sequence of array
+        The parameters. What is read has their shapes and orders.
+    """
+
+    def __init__(self, params: Sequence[Any]) -> None:
+        self.shapes = [tuple(p.shape) for p in params]
+        ranks = [len(shape) for shape in self.shapes]
+        self._ranks = np.array(ranks, np.int64)
+        self._firsts = np.cumsum([0, *ranks[:-1]], dtype=np.int64)
+        self._lengths = np.array(list(itertools.chain(*self.shapes)), np.int64)
+        self.tables = [address(t) for t in (self._ranks, self._firsts, self._lengths)]
+
+    def ask(self, array: Any, k: int, dtype: str, writes: bool) -> int | None:
+        """Give the address of one array.
+
+        Parameters
+        ----------
+        array : array or None
+            The array; the address of None is 0.
+        k : int
+            Place of its parameter.
+        dtype : str
+            The dtype it must have.
+        writes : bool
+            Whether it must be writeable.
+
+        Returns
+        -------
+        int or None
+            The address; None where the array is not as wanted.
+        """
+        if array is None:
+            return 0
+        good = (
+            self.refusal(array, writes) is None
+            and self.dtype(array) == dtype
+            and tuple(array.shape) == self.shapes[k]
+            and self._ordered(array, k)
+        )
+        return self._address(array) if good else None
+
+    def check(self, grad: Any, k: int, dtype: str, path: str) -> None:
+        """Raise where an array cannot be the gradient of a parameter, not even as a copy.
+
+        Parameters
+        ----------
+        grad : object
+            The gradient.
+        k : int
+            Place of the parameter.
+        dtype : str
+            Its dtype.
+        path : str
+            What messages call it.
+
+        Raises
+        ------
+        TypeError
+            For another kind of array or dtype.
+        ValueError
+            For another shape.
+        """
+        reason = self.foreign(grad)
+        if reason:
+            raise TypeError(f"gradient of parameter {path!r}: {reason}")
+        if tuple(grad.shape) != self.shapes[k]:
+            raise ValueError(
+                f"gradient of parameter {path!r}: found shape {tuple(grad.shape)}, "
+                f"wanted {self.shapes[k]}"
+            )
+        found = self.dtype(grad)
+        if found not in FLOATS and (found not in _REALS or dtype not in _REALS):
+            raise TypeError(f"gradient of parameter {path!r}: found dtype {found}, wanted {dtype}")
+
+    @abstractmethod
+    def fast(self, dtype: str, writes: bool) -> tuple[Any, tuple[int, ...]]:
+        """Give the kernel that reads.
+
+        Parameters
+        ----------
+        dtype : str
+            The dtype that arrays must have.
+        writes : bool
+            Whether they must be writeable.
+
+        Returns
+        -------
+        kernel : callable or None
+            The kernel; None where there is none.
+        cells : tuple of int
+            The last cells of its job, see `_cpu_readers`.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def foreign(array: Any) -> str | None:
+        """Say why an array cannot even be copied.
+
+        Parameters
+        ----------
+        array : object
+            The array.
+
+        Returns
+        -------
+        str or None
+            The reason; None where there is none.
+        """
+
+    @classmethod
+    @abstractmethod
+    def refusal(cls, array: Any, writes: bool) -> str | None:
+        """Say why an array's memory cannot be used as it is, its order apart.
+
+        Parameters
+        ----------
+        array : object
+            The array.
+        writes : bool
+            Whether it must be writeable.
+
+        Returns
+        -------
+        str or None
+            The reason; None where there is none.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def dense(array: Any, like: Any) -> bool:
+        """Whether an array has no gaps and the order of another one.
+
+        Parameters
+        ----------
+        array, like : array
+            Two arrays of one shape; they may be the same.
+
+        Returns
+        -------
+        bool
+            False where one loop cannot go through both.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def dtype(array: Any) -> str:
+        """Give the name of an array's dtype.
+
+        Parameters
+        ----------
+        array : array
+            The array.
+
+        Returns
+        -------
+        str
+            Such as ``"float32"``.
+        """
+
+    @abstractmethod
+    def _ordered(self, array: Any, k: int) -> bool:
+        """Whether an array has the order in memory of parameter `k`."""
+
+    @abstractmethod
+    def _address(self, array: Any) -> int:
+        """Give the address of the first element."""
+
+    @abstractmethod
+    def conform(self, array: Any, k: int, dtype: str) -> Any:
+        """Give a copy of an array in the order of a parameter.
+
+        Parameters
+        ----------
+        array : array
+            An array of the shape of parameter `k`.
+        k : int
+            Place of the parameter.
+        dtype : str
+            The dtype wanted.
+
+        Returns
+        -------
+        array
+            The copy.
+        """
+
+    def wrote(self, params: Sequence[Any]) -> None:  # noqa: B027  nothing, where nobody counts
+        """Tell the library that parameters have changed behind its back.
+
+        Parameters
+        ----------
+        params : sequence of array
+            The parameters.
+        """

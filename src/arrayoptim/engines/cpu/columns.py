@@ -1,0 +1,92 @@
+"""Pointer tables and how they are filled.
+
+A thousand arrays are looked at in some microseconds, where asking each through Python
+takes one microsecond or more. Those that are not exactly as expected are asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from typing import Any
+
+from .addresses import Reader
+from .tables import IntTable, address, cells
+
+
+class Column:
+    """One column of a pointer table, with the job of filling it.
+
+    Parameters
+    ----------
+    reader : Reader
+        Knows the arrays that are wanted.
+    dtype : str
+        The dtype they must have.
+    table : numpy.ndarray
+        The pointer table: one row for each parameter.
+    place : int
+        The column of the table.
+    writes : bool
+        Whether the arrays must be writeable.
+    versus : numpy.ndarray
+        Another pointer table, with whose first column the addresses are compared.
+
+    Attributes
+    ----------
+    same : int
+        How many addresses of the last arrays were equal to those in `versus`.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        dtype: str,
+        table: IntTable,
+        place: int,
+        writes: bool,
+        versus: IntTable,
+    ) -> None:
+        self._reader, self._wanted = reader, (dtype, writes)
+        self._table, self._place, self._versus = table, place, versus
+        self._look, special = reader.fast(dtype, writes)
+        target = address(table) + 8 * place, 8 * table.shape[1]
+        other = address(versus), 8 * versus.shape[1]
+        count = len(reader.shapes)
+        self._job = cells(0, 0, 0, count, id(None), *reader.tables, *target, *other, *special)
+        self._where = ctypes.addressof(self._job)
+        self.same = 0
+
+    def read(self, arrays: tuple[Any, ...]) -> list[int]:
+        """Write the addresses of arrays into the column.
+
+        Parameters
+        ----------
+        arrays : tuple of array or None
+            One array for each parameter; None gives the address 0.
+
+        Returns
+        -------
+        list of int
+            Places of arrays that are not as wanted, whose addresses were not written.
+        """
+        job, refused = self._job, []
+        job[0], job[1], job[2] = 0, 0, id(arrays) + tuple.__basicsize__
+        while job[0] < len(arrays):
+            if self._look is not None:
+                # torch raises for what it cannot describe; that one is asked for next.
+                with contextlib.suppress(RuntimeError, BufferError):
+                    self._look(self._where, 1)
+            if job[0] < len(arrays) and not self._asked(arrays[job[0]], job[0]):
+                refused.append(job[0])
+            job[0] += 1
+        self.same = job[1]
+        return refused
+
+    def _asked(self, array: Any, k: int) -> bool:
+        found = self._reader.ask(array, k, *self._wanted)
+        if found is None:
+            return False
+        self._table[k, self._place] = found
+        self._job[1] += int(found == self._versus[k, 0])
+        return True

@@ -1,0 +1,75 @@
+"""From a program to optimised LLVM IR, by Numba. Imported only where nothing is cached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit, types
+
+from .coded import FUNCTIONS, CodeStream
+from .memory import COMPUTE, JOB_ACCESS, Stream
+from .source import Program
+from .vocabulary import vocabulary
+
+_INLINED: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
+_BARE: dict[str, Any] = {
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+_OF_RULES = ("rule", "direction", "measure")
+
+
+def compiled(program: Program) -> tuple[str, str]:
+    """Compile a program.
+
+    Parameters
+    ----------
+    program : Program
+        The program.
+
+    Returns
+    -------
+    name, text : str
+        Name of the kernel's function and the module as optimised LLVM IR.
+
+    Raises
+    ------
+    TypeError
+        If Numba cannot compile it, as where a rule leaves the grammar.
+    """
+    names = _namespace(program)
+    exec(program.source, names)
+    try:
+        kernel = njit(types.void(types.int64, types.int64), **_BARE)(names["kernel"])
+    except Exception as error:  # not always one of Numba's own: a missing function is none
+        named = ", ".join(f.__name__ for name, f in program.functions if name in _OF_RULES)
+        reason = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
+        raise TypeError(
+            f"rule {named}: no loop can be compiled of it: {reason}; "
+            "arrayoptim.testing.check_optimizer says where it leaves the grammar of rules, and "
+            'arrayoptim.engine("array") takes steps without a compiler'
+        ) from error
+    (signature,) = kernel.signatures
+    result: Any = kernel.overloads[signature]
+    return result.fndesc.llvm_func_name, kernel.inspect_llvm(signature)
+
+
+def _namespace(program: Program) -> dict[str, Any]:
+    names: dict[str, Any] = {**JOB_ACCESS, **FUNCTIONS}
+    names["compute"] = COMPUTE[program.compute][0]
+    names["xp"] = vocabulary()
+    for position, (name, storage) in enumerate(program.streams):
+        kind = CodeStream if storage in ("int8", "uint8") else Stream
+        stream = kind(position, len(program.streams), storage, program.compute)
+        if isinstance(stream, CodeStream):
+            names[f"load_{name}"], names[f"nearest_{name}"] = stream.load(), stream.encode_nearest()
+            names[f"lower_{name}"], names[f"upper_{name}"] = stream.encode(0), stream.encode(1)
+            continue
+        names[f"load_{name}"], names[f"store_{name}"] = stream.load(), stream.store()
+        names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()
+        names[f"squares_{name}"], names[f"bits_{name}"] = stream.squares(), stream.bits()
+        names[f"add_squares_{name}"], names[f"add_values_{name}"] = stream.add(True), stream.add()
+    for name, function in program.functions:
+        names[name] = njit(**_INLINED)(function)
+    return names

@@ -1,0 +1,129 @@
+"""Which kernel a step wants, and in which order it takes its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ...arrays.backend import COMPUTE
+from ...rules.nonnegative import nonnegative_slots
+from ...rules.rule import Rule
+from .addresses import reals
+from .native import Kernel, kernel
+from .sweep import STAGE_SLOTS, STAGES, measure_program, measuring, sweep_program
+
+EXPONENTS = "_exponents"
+"""What is added to the name of a slot for the exponents of its 8-bit codes."""
+
+_BY_CHANCE = ("bfloat16", "uint8")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a step is carried out.
+
+    Attributes
+    ----------
+    kernel : callable
+        The machine code.
+    names : tuple of str
+        The numbers it takes, in order.
+    chance : bool
+        Whether it takes a seed.
+    """
+
+    kernel: Kernel
+    names: tuple[str, ...]
+    chance: bool
+
+
+class Recipes:
+    """The recipes for arrays of certain dtypes.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    dtypes : mapping of str to str
+        The dtype of the parameters as ``p``, and of each slot, in the order of the table.
+    """
+
+    def __init__(self, rule: Rule, dtypes: Mapping[str, str]) -> None:
+        self._rule, self._dtypes = rule, dtypes
+        self._known: dict[tuple[tuple[str, ...], str, bool | None], Recipe] = {}
+
+    def find(self, given: tuple[str, ...], kind: str, chance: bool) -> Recipe:
+        """Give the recipe of a step; a kernel is compiled where it is the first of its sort.
+
+        Parameters
+        ----------
+        given : tuple of str
+            Names of the numbers that the step has.
+        kind : str
+            Dtype of the gradients.
+        chance : bool
+            Whether slots of less than 32 bits are rounded by chance.
+
+        Returns
+        -------
+        Recipe
+            The recipe.
+        """
+        key = given, kind, chance
+        recipe = self._known.get(key)
+        if recipe is None:
+            stages = self._stages(given)
+            slots = self._by_chance() if chance else ()
+            names = (*self._rule.coefficients, *(name for s in stages for name in STAGES[s]))
+            streams, compute = self._streams(kind)
+            program = sweep_program(self._rule, stages, streams, compute, slots)
+            recipe = self._known[key] = Recipe(kernel(program), names, bool(slots))
+        return recipe
+
+    def measure(self, given: tuple[str, ...], kind: str) -> Recipe:
+        """Give the recipe of the pass that measures, before the step of a tensorwise rule.
+
+        Parameters
+        ----------
+        given : tuple of str
+            Names of the numbers that the step has.
+        kind : str
+            Dtype of the gradients.
+
+        Returns
+        -------
+        Recipe
+            The recipe.
+        """
+        key = given, kind, None
+        recipe = self._known.get(key)
+        if recipe is None:
+            stages = self._stages(given)
+            names = (*measuring(self._rule), *(name for s in stages for name in STAGES[s]))
+            program = measure_program(self._rule, stages, *self._streams(kind))
+            recipe = self._known[key] = Recipe(kernel(program), names, False)
+        return recipe
+
+    def _stages(self, given: Collection[str]) -> tuple[str, ...]:
+        def used(stage: str) -> bool:
+            slot = STAGE_SLOTS.get(stage, "p")
+            return slot in self._dtypes and all(name in given for name in STAGES[stage])
+
+        return tuple(stage for stage in STAGES if used(stage))
+
+    def _by_chance(self) -> tuple[str, ...]:
+        slots = enumerate(self._rule.slots)
+        return tuple(f"s{k}" for k, name in slots if self._dtypes[name] in _BY_CHANCE)
+
+    def _streams(self, kind: str) -> tuple[list[tuple[str, str]], str]:
+        labels = {name: f"s{k}" for k, name in enumerate(self._rule.slots)}
+        labels |= {name + EXPONENTS: f"x_{label}" for name, label in labels.items()}
+        kinds = {name: reals(dtype) for name, dtype in self._dtypes.items()}
+        if "uint8" in kinds.values():
+            for name, nonnegative in zip(
+                self._rule.slots, nonnegative_slots(self._rule), strict=True
+            ):
+                if kinds[name] == "uint8" and not nonnegative:
+                    kinds[name] = "int8"
+        streams = [(labels.get(name, name), storage) for name, storage in kinds.items()]
+        return [("g", reals(kind)), *streams], COMPUTE[self._dtypes["p"]]

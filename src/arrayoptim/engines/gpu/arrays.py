@@ -1,0 +1,247 @@
+"""What the GPU engine knows of the arrays of each library."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array
+from ...arrays.libraries import backend_of, numpy_dtype
+from .device import Device, device, obstacle
+
+__all__ = ["CAPTURING", "LIBRARIES", "Library", "dense", "library_of"]
+
+Strides = tuple[int, ...]
+
+CAPTURING = (
+    "a CUDA graph is being captured, which would repeat the numbers of this one step: put steps "
+    "into a graph with the optimizer's capture()"
+)
+"""What is said where a step cannot be taken."""
+
+
+class Library(ABC):
+    """A library whose arrays lie on GPUs."""
+
+    def holds(self, array: Array) -> bool:
+        """Whether an array of this library lies on a GPU."""
+        return True
+
+    def refusal(self, array: Array) -> str | None:
+        """Say why the memory of an array cannot be used as it is, its order apart."""
+        return obstacle()
+
+    def device(self, number: int) -> Device:
+        """Give a device by its number."""
+        return device(number)
+
+    @abstractmethod
+    def number(self, array: Array) -> int:
+        """Give the number of an array's device."""
+
+    @abstractmethod
+    def address(self, array: Array) -> int:
+        """Give the address of the first element."""
+
+    @abstractmethod
+    def strides(self, array: Array) -> Strides:
+        """Give the distances between neighbours along each dimension, counted in elements."""
+
+    def stream(self, number: int) -> int | None:
+        """Give the address of the stream on which the library works now; None for CuPy's."""
+        return None
+
+    @abstractmethod
+    def captures(self, number: int) -> bool:
+        """Whether the stream on which the library works now on a device records a CUDA graph."""
+
+    @abstractmethod
+    def conform(self, array: Array, like: Array, dtype: str) -> Array:
+        """Give a copy in the order of another array, in some data type."""
+
+    @abstractmethod
+    def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
+        """Give host memory as an array of one dimension of the library's that the host computes on.
+
+        Parameters
+        ----------
+        room : numpy.ndarray of uint8
+            The memory.
+        dtype : str
+            A data type.
+        count : int
+            Number of elements.
+        """
+
+    @abstractmethod
+    def flat(self, array: Array) -> Array:
+        """Give the memory of an array of `on_host`'s library without gaps as one dimension."""
+
+    @abstractmethod
+    def shaped(self, array: Array, like: Array) -> Array:
+        """Undo `flat`, in shape and order of another array of the library's."""
+
+    def wrote(self, params: Sequence[Array]) -> None:  # noqa: B027  nothing, where nobody counts
+        """Tell the library that parameters have changed behind its back."""
+
+
+class CuPyLibrary(Library):
+    """CuPy arrays, on CuPy's current stream."""
+
+    def number(self, array: Array) -> int:
+        """Give the number of an array's device; see `Library`."""
+        return int(array.device.id)
+
+    def address(self, array: Array) -> int:
+        """Give the address of the first element; see `Library`."""
+        return int(array.data.ptr)
+
+    def strides(self, array: Array) -> Strides:
+        """Give the distances between neighbours; see `Library`."""
+        size = array.itemsize
+        return tuple(step // size for step in array.strides)
+
+    def captures(self, number: int) -> bool:
+        """Whether CuPy's current stream records a graph; see `Library`."""
+        cupy: Any = sys.modules["cupy"]
+        return bool(cupy.cuda.get_current_stream(number).is_capturing())
+
+    def conform(self, array: Array, like: Array, dtype: str) -> Array:
+        """Give a copy in the order of another array; see `Library`."""
+        copy = backend_of(like).zeros(like, dtype)
+        copy[...] = array
+        return copy
+
+    def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
+        """Give host memory as a NumPy array; see `Library`."""
+        return np.frombuffer(room, numpy_dtype(dtype), count)
+
+    def flat(self, array: Array) -> Array:
+        """Give the memory of a NumPy array; see `Library`."""
+        return np.lib.stride_tricks.as_strided(array, (array.size,), (array.itemsize,))
+
+    def shaped(self, array: Array, like: Array) -> Array:
+        """Undo `flat`; see `Library`."""
+        steps = tuple(step * array.itemsize for step in self.strides(like))
+        return np.lib.stride_tricks.as_strided(array, tuple(like.shape), steps)
+
+
+class TorchLibrary(Library):
+    """Torch tensors on CUDA devices, on torch's current stream and in their own memory."""
+
+    def holds(self, array: Array) -> bool:
+        """Whether a tensor lies on a GPU; see `Library`."""
+        return bool(array.is_cuda)
+
+    def refusal(self, array: Array) -> str | None:
+        """Say why the memory of a tensor cannot be used; see `Library`."""
+        torch: Any = sys.modules["torch"]
+        if type(array) not in (torch.Tensor, torch.nn.Parameter):
+            return f"a {type(array).__qualname__} may keep its numbers elsewhere"
+        if array.layout is not torch.strided:
+            return "the tensor is sparse"
+        if array.is_neg() or array.is_conj():
+            return "the tensor is lazily negated or conjugated"
+        return (
+            "the kernels are CUDA's, and this torch is ROCm's" if torch.version.hip else obstacle()
+        )
+
+    def number(self, array: Array) -> int:
+        """Give the number of a tensor's device; see `Library`."""
+        return int(array.get_device())
+
+    def address(self, array: Array) -> int:
+        """Give the address of the first element; see `Library`."""
+        return int(array.data_ptr())
+
+    def strides(self, array: Array) -> Strides:
+        """Give the distances between neighbours; see `Library`."""
+        return tuple(array.stride())
+
+    def stream(self, number: int) -> int | None:
+        """Give the address of torch's current stream; see `Library`."""
+        torch: Any = sys.modules["torch"]
+        return int(torch.cuda.current_stream(number).cuda_stream)
+
+    def captures(self, number: int) -> bool:
+        """Whether torch's current stream records a graph; see `Library`."""
+        torch: Any = sys.modules["torch"]
+        with torch.cuda.device(number):
+            return bool(torch.cuda.is_current_stream_capturing())
+
+    def conform(self, array: Array, like: Array, dtype: str) -> Array:
+        """Give a copy in the order of another tensor; see `Library`."""
+        torch: Any = sys.modules["torch"]
+        kind, place = getattr(torch, dtype), like.device
+        copy = torch.empty_strided(tuple(like.shape), like.stride(), dtype=kind, device=place)
+        return copy.copy_(array.detach())
+
+    def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
+        """Give host memory as a tensor of the CPU; see `Library`."""
+        torch: Any = sys.modules["torch"]
+        # Torch makes no tensor of nothing.
+        return torch.frombuffer(room, dtype=getattr(torch, dtype), count=max(count, 1))[:count]
+
+    def flat(self, array: Array) -> Array:
+        """Give the memory of a tensor; see `Library`."""
+        return array.as_strided((array.numel(),), (1,))
+
+    def shaped(self, array: Array, like: Array) -> Array:
+        """Undo `flat`; see `Library`."""
+        return array.as_strided(tuple(like.shape), self.strides(like))
+
+    def wrote(self, params: Sequence[Array]) -> None:
+        """Count the change, so that autograd notices it; see `Library`."""
+        torch: Any = sys.modules["torch"]
+        torch.autograd.graph.increment_version(params)
+
+
+LIBRARIES: dict[str, Library] = {"cupy": CuPyLibrary(), "torch": TorchLibrary()}
+"""The libraries by the names of their backends."""
+
+
+def library_of(array: Array) -> Library | None:
+    """Give the library of an array that lies on a GPU.
+
+    Parameters
+    ----------
+    array : array
+        Any array.
+
+    Returns
+    -------
+    Library or None
+        The library; None for arrays elsewhere.
+    """
+    library = LIBRARIES.get(backend_of(array).name)
+    return library if library is not None and library.holds(array) else None
+
+
+def dense(shape: Sequence[int], strides: Strides) -> bool:
+    """Whether an array has no gaps.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Its shape.
+    strides : tuple of int
+        Its strides in elements.
+
+    Returns
+    -------
+    bool
+        False where its elements are not side by side.
+    """
+    if prod(shape) == 0:
+        return True
+    reached = 1
+    for step, length in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n > 1):
+        if step != reached:
+            return False
+        reached *= length
+    return True

@@ -1,0 +1,338 @@
+"""Tensors of the same dtypes on one device, which one launch sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array
+from ...arrays.backend import COMPLEX, COMPUTE
+from ...arrays.libraries import backend_of
+from ...gradients import Pending
+from ...numerics.sums import BLOCK
+from ...rules.rule import Rule
+from ..cpu.addresses import reals
+from ..measure import part
+from .arrays import Library, dense
+from .device import Device, Launch, Mirror, Table
+from .measure import measure_program, quantities
+from .prelude import CHUNK
+from .sweep import Program, stages_of, sweep_program
+
+__all__ = ["Batch", "Totals", "addresses", "chunks", "element_count", "program_of", "same_order"]
+
+Numbers = np.ndarray[Any, Any]
+
+
+def element_count(array: Array) -> int:
+    """Give the number of reals in an array: a complex number is two."""
+    parts = 2 if backend_of(array).dtype(array) in COMPLEX else 1
+    return parts * int(prod(array.shape))
+
+
+def chunks(sizes: Sequence[int], length: int) -> Numbers:
+    """Cut tensors.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Number of elements of each tensor.
+    length : int
+        Most elements of a chunk.
+
+    Returns
+    -------
+    numpy.ndarray
+        For each chunk the place of its tensor, and which of the tensor's chunks it is.
+    """
+    counts = -(-np.asarray(sizes, np.int64) // length)
+    tensor = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(tensor)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.stack([tensor, within], axis=1).astype(np.int32)
+
+
+def same_order(library: Library, array: Array, like: Array) -> bool:
+    """Whether an array has no gaps, and the shape and the order of another one."""
+    steps, wanted = library.strides(array), library.strides(like)
+    shape = tuple(array.shape)
+    return (
+        shape == tuple(like.shape)
+        and all(a == b for n, a, b in zip(shape, steps, wanted, strict=True) if n > 1)
+        and dense(shape, steps)
+    )
+
+
+def addresses(library: Library, arrays: Sequence[Array | None]) -> Numbers:
+    """Give the address of each array; 0 for None."""
+    found = [0 if array is None else library.address(array) for array in arrays]
+    return np.array(found, np.int64)
+
+
+def program_of(
+    rule: Rule,
+    dtypes: Mapping[str, str],
+    given: Sequence[str],
+    gradients: str,
+    *,
+    measures: bool = False,
+) -> Program:
+    """Give the kernel of a step.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    dtypes : mapping of str to str
+        The dtype of the parameters as ``p``, and of each slot, in the order of the pointer table.
+    given : sequence of str
+        Names of the numbers that the step has.
+    gradients : str
+        Dtype of the gradients.
+    measures : bool
+        Whether the kernel of the pass before is wanted, of a rule with a ratio.
+
+    Returns
+    -------
+    Program
+        The kernel.
+    """
+    labels = {name: f"s{k}" for k, name in enumerate(rule.slots)}
+    streams = [(labels.get(name, name), reals(dtype)) for name, dtype in dtypes.items()]
+    stages = stages_of((*given, *rule.measured), tuple(dtypes))
+    write = measure_program if measures else sweep_program
+    return write(rule, stages, [("g", reals(gradients)), *streams], COMPUTE[dtypes["p"]])
+
+
+class Totals:
+    """Tables of a pass that sums blocks of tensors, and the sums of these.
+
+    Parameters
+    ----------
+    device : Device
+        Where they are.
+    sizes : numpy.ndarray
+        Number of elements of each tensor.
+    count : int
+        How many sums are taken at once.
+
+    Attributes
+    ----------
+    blocks : int
+        Number of blocks.
+    inputs : tuple of int
+        Addresses of the tables of blocks, of sizes, and of the first block of each tensor.
+    sums : Table
+        For each sum those of all tensors.
+    outputs : tuple of int
+        Addresses of the blocks' sums, of the tensors', and of a counter.
+    """
+
+    def __init__(self, device: Device, sizes: Numbers, count: int) -> None:
+        cut = chunks(sizes.tolist(), BLOCK)
+        self.blocks = len(cut)
+        first = np.searchsorted(cut[:, 0], np.arange(len(sizes) + 1)).astype(np.int64)
+        self._in = [device.table(each) for each in (cut, sizes, first)]
+        self.inputs = tuple(each.address for each in self._in)
+        self._partial = device.table(np.zeros(count * max(self.blocks, 1)))
+        self.sums: Table = device.table(np.zeros(count * len(sizes)))
+        self._arrived = device.table(np.zeros(1, np.int32))
+        self.outputs = self._partial.address, self.sums.address, self._arrived.address
+
+
+class Batch:
+    """Some tensors of a device, and the tables of their addresses.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    dtypes : mapping of str to str
+        The dtype of the parameters as ``p``, and of each slot.
+    places : sequence of int
+        Places of the parameters among those of the device.
+    params : sequence of array
+        The parameters.
+    slots : sequence of mapping of str to array
+        The slots of each.
+    where : tuple of Library and Device
+        Whose arrays they are, and on which device.
+    graph : bool
+        Whether steps are for a CUDA graph, whose kernels read all numbers from memory.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        dtypes: Mapping[str, str],
+        places: Sequence[int],
+        params: Sequence[Array],
+        slots: Sequence[Mapping[str, Array]],
+        where: tuple[Library, Device],
+        graph: bool = False,
+    ) -> None:
+        self._rule, self._dtypes, self.places, self._params = rule, dtypes, places, params
+        self._library, self._device = where
+        self._orders = [(tuple(p.shape), self._library.strides(p)) for p in params]
+        self.kind, self.compute = dtypes["p"], COMPUTE[dtypes["p"]]
+        # The slots stay where they are as long as somebody holds them.
+        self._held = [{name: held[name] for name in dtypes if name != "p"} for held in slots]
+        columns = [params, *([held[n] for held in self._held] for n in dtypes if n != "p")]
+        table = np.stack([addresses(self._library, column) for column in columns], axis=1)
+        sizes = [element_count(p) for p in params]
+        cut = chunks(sizes, CHUNK)
+        self._blocks = len(cut)
+        tables = cut, np.array(sizes, np.int64), np.array(places, np.int32), table
+        self._tables = [self._device.table(each) for each in tables]
+        self._row, self._graph = Mirror(self._device), graph
+        self._key: Any = None
+        self._programs: dict[Any, tuple[Program, Launch]] = {}
+        self._elements = np.array(sizes, np.int64)
+        self._measures: dict[Any, Launch] = {}
+        self._totals: Totals | None = None
+
+    def settle(self, grads: list[Array | None]) -> None:
+        """Copy those gradients of the batch that a kernel cannot read as they are.
+
+        Parameters
+        ----------
+        grads : list of array or None
+            The gradients of all parameters of the device. Copies take their places.
+        """
+        found = [backend_of(g).dtype(g) for k in self.places if (g := grads[k]) is not None]
+        kinds, own = set(found), self._dtypes["p"]
+        real = own not in COMPLEX
+        # All gradients that a launch reads are of one data type.
+        kind = own if not (real and kinds) else kinds.pop() if len(kinds) == 1 else COMPUTE[own]
+        self.kind = kind
+        for k, p, order in zip(self.places, self._params, self._orders, strict=True):
+            g = grads[k]
+            if g is None:
+                continue
+            # Most gradients have the very strides of their parameter, which has no gaps.
+            ordered = (tuple(g.shape), self._library.strides(g)) == order
+            good = backend_of(g).dtype(g) == kind and self._library.refusal(g) is None
+            if not (good and (ordered or same_order(self._library, g, p))):
+                grads[k] = self._library.conform(g, p, kind)
+
+    def prepare(
+        self, values: Mapping[str, Any], gradients: int, *, later: bool = False
+    ) -> Callable[[], None]:
+        """Make all ready for a step.
+
+        Parameters
+        ----------
+        values : mapping of str to object
+            The numbers of the step by name: one, or an array with one for each parameter of the
+            device. The clip factor may be a `Pending` one.
+        gradients : int
+            Address of the table of gradients.
+        later : bool
+            Whether `renew` puts the numbers in their place.
+
+        Returns
+        -------
+        callable
+            Launches the step.
+
+        Raises
+        ------
+        RuntimeError
+            If the kernel cannot be compiled here, or not now.
+        """
+        key = self._key = tuple(values), self.kind
+        if key not in self._programs:
+            if later:
+                raise RuntimeError(
+                    f"no kernel is ready for gradients of {self.kind} and the numbers "
+                    f"{', '.join(values)}: let capture see the hyperparameters that the step will "
+                    "have, and gradients be of their parameter's data type"
+                )
+            program = program_of(self._rule, self._dtypes, *key)
+            self._programs[key] = program, self._device.kernel(program)
+        program, launch = self._programs[key]
+        pending, columns = self._columns(program, values)
+        if (
+            self._graph
+            or self._rule.ratio
+            or any(isinstance(each, np.ndarray) for each in columns.values())
+        ):
+            table = self._row.address(self._rows(columns), later=later)
+            numbers = [0.0] * len(columns)
+        else:
+            table, numbers = 0, [float(column) for column in columns.values()]
+        cut, sizes, leaves, pointers = (each.address for each in self._tables)
+        norm = 0 if pending is None else int(pending.norm.address)
+        arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *numbers)
+        measure = self._measure(key, (leaves, pointers, gradients, norm, table))
+
+        def run() -> None:
+            if self._blocks:
+                measure()
+                launch(self._blocks, arguments)
+            self._library.wrote(self._params)
+
+        return run
+
+    def renew(self, values: Mapping[str, Any]) -> None:
+        """Put the numbers of another step where the kernel of the last one reads them.
+
+        Parameters
+        ----------
+        values : mapping of str to object
+            As for `prepare`.
+
+        Raises
+        ------
+        ValueError
+            If they are other numbers than the kernel's.
+        """
+        names, _ = self._key
+        if tuple(values) != names:
+            raise ValueError(
+                f"the CUDA graph has a step with the numbers {', '.join(names)}; the present "
+                f"hyperparameters ask for {', '.join(values)}: capture it anew"
+            )
+        program, _ = self._programs[self._key]
+        _, columns = self._columns(program, values)
+        self._row.address(self._rows(columns))
+        self._library.wrote(self._params)
+
+    def _columns(
+        self, program: Program, values: Mapping[str, Any]
+    ) -> tuple[Pending | None, dict[str, Any]]:
+        """Give what clips, if only the device knows it, and the numbers of a kernel."""
+        values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
+        return _clipping(part({name: values[name] for name in program.numbers}, self.places))
+
+    def _rows(self, columns: Mapping[str, Any]) -> Numbers:
+        """Give each tensor its row of numbers."""
+        full = [np.broadcast_to(column, len(self.places)) for column in columns.values()]
+        return np.stack(full, axis=1).astype(np.float64)
+
+    def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Callable[[], None]:
+        """Make ready the pass that fills in what each tensor has for itself."""
+        if self._rule.ratio is None:
+            return lambda: None
+        if key not in self._measures:
+            program = program_of(self._rule, self._dtypes, *key, measures=True)
+            self._measures[key] = self._device.kernel(program)
+        if self._totals is None:
+            self._totals = Totals(self._device, self._elements, quantities(self._rule))
+        launch, totals = self._measures[key], self._totals
+        arguments = (*totals.inputs, *addresses, *totals.outputs, len(self.places))
+        return lambda: launch(totals.blocks, arguments)
+
+
+def _clipping(columns: dict[str, Any]) -> tuple[Pending | None, dict[str, Any]]:
+    """Replace clip factors that only the device knows by their bounds; 0 is no bound."""
+    scale = columns.get("scale")
+    own = isinstance(scale, np.ndarray)
+    each = list(np.atleast_1d(np.asarray(scale, object)))
+    pending = next((value for value in each if isinstance(value, Pending)), None)
+    if pending is None:
+        return None, columns
+    bounds = [value.bound if isinstance(value, Pending) else 0.0 for value in each]
+    return pending, columns | {"scale": np.array(bounds) if own else bounds[0]}

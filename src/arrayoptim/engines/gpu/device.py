@@ -1,0 +1,295 @@
+"""A GPU as CuPy reaches it: memory, streams and kernels."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .copies import Copies
+from .prelude import THREADS
+from .sweep import Program
+
+__all__ = ["Device", "Launch", "Mirror", "Table", "device", "obstacle"]
+
+OPTIONS = ("--std=c++17", "--fmad=false")
+"""Without the second, a product and a sum are rounded once, and the CPU's bits are lost."""
+
+Launch = Callable[[int, tuple[Any, ...]], None]
+"""Starts a kernel, given the number of blocks and its arguments: integers and floats."""
+
+
+@cache
+def obstacle() -> str | None:
+    """Say why no kernel can be compiled and launched here.
+
+    Returns
+    -------
+    str or None
+        The reason; None where there is none.
+    """
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy, which compiles and launches the kernels, is not installed (extra cupy12)"
+    except Exception as error:  # a broken installation may raise anything
+        return f"the import of CuPy fails with {type(error).__name__}: {error}"
+    if cupy.cuda.runtime.is_hip:
+        return "the kernels are CUDA's, and this CuPy is for ROCm"
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # no driver, no device or no compiler: errors of their own
+        return f"CuPy finds no GPU or no compiler for it ({' '.join(str(error).split())})"
+    return None
+
+
+@dataclass
+class Table:
+    """Memory of a device.
+
+    Attributes
+    ----------
+    address : int
+        Where it begins.
+    memory : object
+        What keeps it.
+    staging : list
+        Buffers of the host out of which it has been written.
+    """
+
+    address: int
+    memory: Any
+    staging: list[tuple[Any, Any]] = field(default_factory=list)
+
+
+class _Stream:
+    """A stream as libraries hand it to each other."""
+
+    def __init__(self, address: int) -> None:
+        self._address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """Give the version of this protocol, and the address."""
+        return 0, self._address
+
+
+class Device:
+    """One GPU.
+
+    Parameters
+    ----------
+    number : int
+        Its number.
+    """
+
+    def __init__(self, number: int) -> None:
+        import cupy
+
+        self._cupy, self._number = cupy, number
+        self._kernels: dict[str, Launch] = {}
+        self._copies: Copies | None = None
+
+    @contextlib.contextmanager
+    def active(self, stream: int | None) -> Iterator[None]:
+        """Let what follows happen on this device.
+
+        Parameters
+        ----------
+        stream : int or None
+            Address of the stream; None for CuPy's own current one.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
+        cuda = self._cupy.cuda
+        with cuda.Device(self._number):
+            if stream is None:
+                yield
+                return
+            with self._foreign(stream):
+                yield
+
+    def _foreign(self, stream: int) -> Any:
+        """Give another library's stream as one of CuPy's."""
+        cuda = self._cupy.cuda
+        if hasattr(cuda.Stream, "from_external"):  # CuPy 14 warns of the other way
+            return cuda.Stream.from_external(_Stream(stream))
+        return cuda.ExternalStream(stream, self._number)
+
+    def table(self, values: np.ndarray[Any, Any]) -> Table:
+        """Copy numbers to the device.
+
+        Parameters
+        ----------
+        values : numpy.ndarray
+            The numbers.
+
+        Returns
+        -------
+        Table
+            Their place.
+        """
+        memory = self._cupy.asarray(np.ascontiguousarray(values).reshape(-1))
+        return Table(int(memory.data.ptr), memory)
+
+    def write(self, table: Table, values: np.ndarray[Any, Any]) -> None:
+        """Replace the numbers of a table, in the order of the stream and without waiting for it.
+
+        Parameters
+        ----------
+        table : Table
+            The table.
+        values : numpy.ndarray
+            As many numbers of the same type.
+        """
+        from cupyx import empty_pinned
+
+        stream = self._cupy.cuda.get_current_stream()
+        # A buffer may be written again once the copy out of it is over.
+        free = next((pair for pair in table.staging if pair[1].done), None)
+        if free is None:
+            room = empty_pinned(table.memory.shape, table.memory.dtype)
+            free = room, self._cupy.cuda.Event(disable_timing=True)
+            table.staging.append(free)
+        room, copied = free
+        room[...] = values.reshape(-1)
+        table.memory.set(room, stream=stream)
+        copied.record(stream)
+
+    def read(self, table: Table) -> np.ndarray[Any, Any]:
+        """Wait for the stream, and copy a table to the host.
+
+        Parameters
+        ----------
+        table : Table
+            The table.
+
+        Returns
+        -------
+        numpy.ndarray
+            Its numbers.
+        """
+        values: np.ndarray[Any, Any] = table.memory.get()
+        return values
+
+    def pinned(self, size: int) -> np.ndarray[Any, Any]:
+        """Give host memory that a device copies to and from without help of the processor.
+
+        Parameters
+        ----------
+        size : int
+            Number of bytes.
+
+        Returns
+        -------
+        numpy.ndarray of uint8
+            The memory.
+        """
+        from cupyx import empty_pinned
+
+        room: np.ndarray[Any, Any] = empty_pinned((size,), np.uint8)
+        return room
+
+    def copies(self) -> Copies:
+        """Give two streams of their own, one for copies to the host and one for those back."""
+        if self._copies is None:
+            self._copies = Copies(self._cupy)
+        return self._copies
+
+    def kernel(self, program: Program) -> Launch:
+        """Compile a kernel; CuPy keeps it on disk for later processes.
+
+        Parameters
+        ----------
+        program : Program
+            Its text.
+
+        Returns
+        -------
+        callable
+            Launches it on the current stream.
+        """
+        if program.name not in self._kernels:
+            module = self._cupy.RawModule(code=program.source, options=OPTIONS, backend="nvrtc")
+            # A fault of the compiler shows here, before anything has changed.
+            with self._cupy.cuda.Device(self._number):
+                module.compile()
+            function = module.get_function(program.name)
+
+            def launch(blocks: int, arguments: tuple[Any, ...]) -> None:
+                function((blocks,), (THREADS,), arguments)
+
+            self._kernels[program.name] = launch
+        return self._kernels[program.name]
+
+
+@cache
+def device(number: int) -> Device:
+    """Give a GPU.
+
+    Parameters
+    ----------
+    number : int
+        Its number.
+
+    Returns
+    -------
+    Device
+        The same object every time.
+    """
+    return Device(number)
+
+
+class Mirror:
+    """Numbers of the host that a kernel reads; they are copied where they have changed.
+
+    Parameters
+    ----------
+    place : Device
+        The device.
+    """
+
+    def __init__(self, place: Device) -> None:
+        self._device = place
+        self._known: np.ndarray[Any, Any] = np.zeros(0)
+        self._table = Table(0, None)
+        self._due: np.ndarray[Any, Any] | None = None
+
+    def address(self, values: np.ndarray[Any, Any], *, later: bool = False) -> int:
+        """Give the address of numbers on the device.
+
+        Parameters
+        ----------
+        values : numpy.ndarray
+            The numbers.
+        later : bool
+            Whether they are copied by `flush` only, as a CUDA graph would repeat a copy.
+
+        Returns
+        -------
+        int
+            The address, which holds them when the stream gets there.
+        """
+        if later:
+            assert self._known.shape == values.shape
+            self._due = values
+            return self._table.address
+        if self._known.shape != values.shape:
+            self._table = self._device.table(values)
+        elif self._known.tobytes() != values.tobytes():
+            self._device.write(self._table, values)
+        self._known = values.copy()
+        return self._table.address
+
+    def flush(self) -> None:
+        """Copy the numbers that were given for later."""
+        if self._due is not None:
+            self.address(self._due)
+            self._due = None

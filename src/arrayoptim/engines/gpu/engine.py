@@ -1,0 +1,174 @@
+"""The GPU engine: one fused kernel over all CuPy arrays or torch CUDA tensors of a kind.
+
+The kernel is printed from the very functions that the array engine calls, and compiled so that it
+rounds as the CPU does. A step is one launch for each combination of dtypes on a device, after one
+that finds the norm of the gradients where that is wanted. Nothing waits for the device where all
+gradients are on one and share a rule; otherwise the norm of each is read by the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from ..._typing import Array
+from ...arrays.libraries import COMPUTE, backend_of
+from ...arrays.memory import Stretches
+from ...numerics.slots import EXPONENTS
+from ...rules.rule import Rule
+from .arrays import Library, dense, library_of
+from .batches import same_order
+from .device import Table
+from .measure import measure_program, quantities
+from .plan import DevicePlan, own
+from .portions import Portion
+from .printer import UnprintableError
+from .sums import MOST
+from .sweep import stages_of, sweep_program
+
+__all__ = ["Plan", "refusal"]
+
+
+def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
+    """Say why the engine does not serve a parameter.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    param : array
+        The parameter.
+    slots : mapping of str to array
+        Its slots.
+
+    Returns
+    -------
+    str or None
+        The reason; None where the engine serves it.
+    """
+    library = library_of(param)
+    if library is None:
+        return f"a {type(param).__qualname__} is neither a CuPy array nor a torch tensor on a GPU"
+    reason = _unprintable(rule) or library.refusal(param)
+    if reason is None and backend_of(param).dtype(param) not in COMPUTE:
+        reason = f"there is no arithmetic for {backend_of(param).dtype(param)}"
+    if reason is None and not dense(param.shape, library.strides(param)):
+        reason = "its elements are not side by side"
+    for name, array in slots.items():
+        if reason is None:
+            reason = _slot_refusal(library, name, array, param)
+    return reason
+
+
+@cache
+def _unprintable(rule: Rule) -> str | None:
+    if rule.totals:
+        return f"the rule {rule.name} measures all tensors together, which no kernel does yet"
+    if rule.kind == "matrix":
+        return f"the rule {rule.name} is no loop over elements"
+    if quantities(rule) > MOST:
+        return f"the rule {rule.name} measures more than {MOST} quantities"
+    try:
+        stages, streams = stages_of(rule.measured, ()), [("g", "float32"), ("p", "float32")]
+        sweep_program(rule, stages, streams, "float32")
+        if rule.ratio:
+            measure_program(rule, stages, streams, "float32")
+    except (UnprintableError, OSError) as error:
+        return f"the rule {rule.name} cannot be printed as a kernel: {error}"
+    return None
+
+
+def _slot_refusal(library: Library, name: str, array: Array, param: Array) -> str | None:
+    if name.endswith(EXPONENTS) or backend_of(array).dtype(array) == "uint8":
+        return f"slot {name!r}: 8-bit codes serve arrays in host memory"
+    if library_of(array) is not library or library.number(array) != library.number(param):
+        return f"slot {name!r}: it is not on the device of the parameter"
+    if backend_of(array).dtype(array) not in COMPUTE:
+        return f"slot {name!r}: there is no arithmetic for {backend_of(array).dtype(array)}"
+    reason = library.refusal(array)
+    if reason is None and not same_order(library, array, param):
+        reason = "its elements are not side by side in the order of the parameter's"
+    return reason and f"slot {name!r}: {reason}"
+
+
+class Plan(DevicePlan[Portion]):
+    """Steps for one list of arrays, of which devices know the addresses.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    params : sequence of array
+        Parameters that `refusal` accepts, no two of which share memory.
+    slots : sequence of mapping of str to array
+        The slots of each by name: those of the rule, ``master`` or ``compensation`` where a 16-bit
+        parameter has one, ``average``. They are updated in place.
+    paths : sequence of str, optional
+        What messages call the parameters.
+    occupied : Stretches, optional
+        The memory that the whole step writes, to which this plan adds its own. Gradients that lie
+        in it are copied.
+    graph : bool
+        Whether steps are for a CUDA graph, which takes one of the plan; see `renew`.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        params: Sequence[Array],
+        slots: Sequence[Mapping[str, Array]],
+        *,
+        paths: Sequence[str] | None = None,
+        occupied: Stretches | None = None,
+        graph: bool = False,
+    ) -> None:
+        names = [str(k) for k in range(len(params))] if paths is None else paths
+        stretches = Stretches() if occupied is None else occupied
+
+        def made(where: tuple[Library, int], places: list[int]) -> Portion:
+            mine, held = [params[k] for k in places], [slots[k] for k in places]
+            return Portion(rule, where, places, mine, held, stretches, graph)
+
+        def fault(k: int) -> str:
+            return f"parameter {names[k]!r}: {refusal(rule, params[k], slots[k])}"
+
+        super().__init__(params, made, fault)
+
+    def norm(self, grads: Sequence[Array | None]) -> Table | None:
+        """Find the Euclidean norm of all gradients, and leave it on the device.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+
+        Returns
+        -------
+        Table or None
+            A float64 on the device; None where there is more than one device.
+        """
+        if len(self._parts) != 1:
+            return None
+        ((portion, mine),) = self._shared(grads)
+        return portion.norm(mine)
+
+    def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put the numbers of another step where the kernels of a CUDA graph read them.
+
+        Parameters
+        ----------
+        values : mapping of str to mapping
+            As for `prepare`.
+
+        Raises
+        ------
+        ValueError
+            If they are other numbers than those of the step that was captured.
+        """
+        for each in self._parts:
+            each.renew(own(values, each))
+
+    def read(self, norm: Table) -> float:
+        """Wait for the device, and give the norm that `norm` left there last."""
+        return self._parts[0].read(norm)

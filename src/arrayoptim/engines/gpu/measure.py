@@ -1,0 +1,177 @@
+"""The text of the pass before a tensorwise sweep: totals of each tensor, and what they lead to.
+
+The coefficients that each tensor has for itself are written into its row of the table of numbers,
+from which the sweep takes them: the host need not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...rules import stages as _stages
+from ...rules.rule import Rule
+from .printer import keys_of, printed
+from .sums import SUMS
+from .sweep import (
+    TYPES,
+    Program,
+    before,
+    called,
+    carried_out,
+    fetched,
+    named,
+    numbers_of,
+    opening,
+    scalar,
+)
+
+__all__ = ["TILE", "measure_program", "quantities"]
+
+TILE = 1024
+"""Elements that a block holds at once."""
+
+
+def quantities(rule: Rule) -> int:
+    """Give how many totals a rule takes of each tensor."""
+    return len(rule.norms) + len(rule.sums)
+
+
+def measure_program(
+    rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]], compute: str
+) -> Program:
+    """Write the pass before a tensorwise sweep.
+
+    Parameters
+    ----------
+    rule : Rule
+        A rule with a ratio.
+    stages : sequence of str
+        The stages of the sweep.
+    streams : sequence of (str, str)
+        As for the sweep.
+    compute : str
+        The dtype of the arithmetic.
+
+    Returns
+    -------
+    Program
+        The kernel. Its numbers are those of the sweep, all from the table, a row for each tensor.
+
+    Raises
+    ------
+    UnprintableError
+        If the rule leaves the grammar.
+    """
+    names = numbers_of(rule, stages)
+    functions = [printed(rule.measure, "measure")] if rule.measure else []
+    functions += [printed(_stages.agreement, "agreement")] if rule.masked else []
+    assert rule.ratio is not None
+    parts = [
+        SUMS,
+        *opening(rule, stages, compute),
+        *functions,
+        printed(rule.ratio, "ratio", "double"),
+        _taken(rule, stages, streams),
+        _kernel(rule, names, streams),
+    ]
+    return named(f"measure_{rule.name}", parts, names)
+
+
+def _taken(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
+    """Write what is measured of one element."""
+    own = [f"s{k}" for k in range(len(rule.slots))]
+    what = [f"u{k}" for k in range(quantities(rule))]
+    if rule.masked:
+        lines = [*carried_out(rule), f"agreement(q, p, g, {what[0]});"]
+    elif rule.measure is None:
+        lines = [f"{what[0]} = p;", f"{what[1]} = g;"]
+    else:
+        lines = [called("measure", own, rule.measure_names, what)]
+    loads = [
+        f"Pack<{TYPES[d]}, 1> q_{n} = *(const Pack<{TYPES[d]}, 1> *)(a_{n} + i);"
+        for n, d in streams
+    ]
+    results = "".join(f", double &total{k}" for k in range(len(what)))
+    pointers = ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
+    body = [
+        "const int k = 0;",
+        *loads,
+        *before(rule, stages, streams),
+        f"real {', '.join(what)};",
+        *lines,
+        *(f"total{k} = (double){u};" for k, u in enumerate(what)),
+    ]
+    inner = "".join(f"    {line}\n" for line in body)
+    return f"FUNCTION void taken(whole i, {pointers}, const Numbers &c{results}) {{\n{inner}}}\n"
+
+
+def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
+    count, squared = quantities(rule), len(rule.norms)
+    columns = len(names)
+    addresses = ", ".join(f"a_{name}" for name, _ in streams)
+    places = ", ".join(f"room.x[{k * TILE} + k]" for k in range(count))
+    zero = " ".join(f"room.x[{k * TILE} + k] = 0.0;" for k in range(count))
+    totals = [
+        f"xp_sqrt(sums[{k} * count + j])" if k < squared else f"sums[{k} * count + j]"
+        for k in range(count)
+    ]
+    given = [f"own[{names.index(name)}]" for name in rule.ratio_names]
+    assert rule.ratio is not None
+    results = [f"own[{names.index(name)}]" for name in keys_of(rule.ratio)]
+    lines = [
+        "__shared__ Room room;",
+        "const int t = chunks[2 * blockIdx.x];",
+        *fetched(streams),
+        f"const double *mine = table + {columns} * t;",
+        "Numbers c;",
+        *(scalar(k, name, f"mine[{k}]") for k, name in enumerate(names)),
+        "const whole start = (whole)BLOCK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
+        "const whole stop = size - start < BLOCK ? size : start + BLOCK;",
+        "EACH_THREAD(u) {",
+        "    if (u < LANES) for (int w = 0; w < 3; ++w) room.lanes[w][u] = 0.0;",
+        "}",
+        f"for (whole tile = start; tile < stop && a_g; tile += {TILE}) {{",
+        "    __syncthreads();",
+        "    EACH_THREAD(u) {",
+        f"        for (int k = u; k < {TILE}; k += THREADS) {{",
+        f"            if (tile + k < stop) taken(tile + k, {addresses}, c, {places});",
+        f"            else {{ {zero} }}",
+        "        }",
+        "    }",
+        "    __syncthreads();",
+        "    EACH_THREAD(u) {",
+        f"        if (u < {count} * LANES) {{",
+        "            const int w = u / LANES, lane = u % LANES;",
+        "            double sum = room.lanes[w][lane];",
+        f"            for (int k = lane; k < {TILE}; k += LANES) {{",
+        f"                const double x = room.x[{TILE} * w + k];",
+        f"                sum += w < {squared} ? x * x : x;",
+        "            }",
+        "            room.lanes[w][lane] = sum;",
+        "        }",
+        "    }",
+        "}",
+        "fold_lanes(room);",
+        f"if (!is_last(room, {count}, partial, arrived, count)) return;",
+        f"for (int w = 0; w < {count}; ++w)",
+        "    sum_runs(",
+        "        room, partial + w * (whole)gridDim.x, gridDim.x, first, count, sums + w * count",
+        "    );",
+        "EACH_THREAD(u) {",
+        "    for (whole j = u; j < count; j += THREADS) {",
+        f"        double *own = table + {columns} * j;",
+        f"        ratio({', '.join(['(double)sizes[j]', *totals, *given, *results])});",
+        "    }",
+        "    if (u == 0) *arrived = 0;",
+        "}",
+    ]
+    return "\n".join(
+        [
+            "KERNEL @NAME@(",
+            "    const int *chunks, const whole *sizes, const whole *first, const int *leaves,",
+            "    const whole *pointers, const whole *gradients, const double *norm, double *table,",
+            "    double *partial, double *sums, int *arrived, whole count) {",
+            *(f"    {line}" for line in lines),
+            "}",
+        ]
+    )

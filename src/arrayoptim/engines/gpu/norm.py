@@ -1,0 +1,92 @@
+"""The text of the pass over the gradients: their norm, in the order of additions of `_norms`.
+
+Each block sums a block of `_norms`; the last one to finish adds up the sums, so that one launch
+does all. Squares of float64 may overflow or vanish: they are also summed after a shift of the
+exponent either way, and the sums of the shift that serves are taken, as the array engine does.
+"""
+
+from __future__ import annotations
+
+from .sums import SUMS
+from .sweep import Program
+
+__all__ = ["KINDS", "NORM"]
+
+KINDS = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3}
+"""How the table of gradients says which data type each has."""
+
+_BODY = (
+    "namespace of_norm {\n"
+    + SUMS
+    + r"""
+const double UP = 0x1p600, DOWN = 0x1p-600, TINY = 0x1p-900, MOST = 0x1.fffffffffffffp1023;
+
+template <typename T>
+FUNCTION void sum_squares(Room &room, const T *g, whole start, whole stop, int shifts) {
+    EACH_THREAD(u) {
+        if (u < LANES) room.lanes[0][u] = room.lanes[1][u] = room.lanes[2][u] = 0.0;
+    }
+    for (whole tile = start; tile < stop; tile += 2048) {
+        __syncthreads();
+        EACH_THREAD(u) {
+            for (int k = u; k < 2048; k += THREADS)
+                room.x[k] = tile + k < stop ? (double)widened(g[tile + k]) : 0.0;
+        }
+        __syncthreads();
+        EACH_THREAD(u) {
+            if (u < LANES) {
+                double sum = room.lanes[0][u];
+                for (int k = u; k < 2048; k += LANES) sum += room.x[k] * room.x[k];
+                room.lanes[0][u] = sum;
+            } else if (u >= 32 && u < 32 * (1 + shifts) && u % 32 < LANES) {
+                const int w = u / 32;
+                const double unit = w == 1 ? UP : DOWN;
+                double sum = room.lanes[w][u % 32];
+                for (int k = u % 32; k < 2048; k += LANES) {
+                    const double x = room.x[k] * unit;
+                    sum += x * x;
+                }
+                room.lanes[w][u % 32] = sum;
+            }
+        }
+    }
+    fold_lanes(room);
+}
+
+FUNCTION double norm_of(double total, double up, double down, bool shifted) {
+    if (!shifted || total != total || (total > TINY && total <= MOST)) return xp_sqrt(total);
+    return total <= TINY ? xp_sqrt(up) / UP : xp_sqrt(down) / DOWN;
+}
+
+// partial has three numbers for each chunk, sums has three for each tensor, result has four.
+KERNEL norm_of_gradients(
+    const int *chunks, const whole *sizes, const whole *first, const whole *gradients,
+    double *partial, double *sums, double *result, int *arrived, whole count, whole shifted
+) {
+    __shared__ Room room;
+    const whole blocks = gridDim.x;
+    const int t = chunks[2 * blockIdx.x];
+    const whole start = (whole)BLOCK * chunks[2 * blockIdx.x + 1], size = sizes[t];
+    const whole stop = size - start < BLOCK ? size : start + BLOCK;
+    const whole at = gradients[t], kind = gradients[count + t];
+    if (!at) sum_squares(room, (const float *)0, 0, 0, 0);
+    else if (kind == 0) sum_squares(room, (const half_bits *)at, start, stop, 0);
+    else if (kind == 1) sum_squares(room, (const bfloat_bits *)at, start, stop, 0);
+    else if (kind == 2) sum_squares(room, (const float *)at, start, stop, 0);
+    else sum_squares(room, (const double *)at, start, stop, 2);
+    if (!is_last(room, 3, partial, arrived, count)) return;
+    for (int w = 0; w < (shifted ? 3 : 1); ++w)
+        sum_runs(room, partial + w * blocks, blocks, first, count, sums + w * count);
+    for (int w = 0; w < (shifted ? 3 : 1); ++w)
+        sum_runs(room, sums + w * count, count, room.ends, 1, result + 1 + w);
+    EACH_THREAD(u) {
+        if (u == 0) {
+            result[0] = norm_of(result[1], result[2], result[3], shifted);
+            *arrived = 0;
+        }
+    }
+}
+}
+"""
+)
+NORM = Program("norm_of_gradients", _BODY)

@@ -1,0 +1,251 @@
+"""The tensors of one library on one device, their gradients and the norm of these."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array
+from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
+from ...arrays.memory import Stretches
+from ..cpu.addresses import ITEMSIZE, reals
+from .arrays import CAPTURING, Library, library_of
+from .batches import Numbers, Totals, addresses, element_count, same_order
+from .device import Device, Mirror, Table
+from .norm import KINDS, NORM
+
+__all__ = ["Place"]
+
+Taken = tuple[int, bool, list[Any]]
+"""Address of the table of gradients, whether one is of float64, and what must live."""
+
+
+class Place(ABC):
+    """The tensors of one library on one device.
+
+    Parameters
+    ----------
+    where : tuple of Library and int
+        The library, and the number of the device.
+    places : list of int
+        Places of the parameters among those of the plan.
+    params : list of array
+        The parameters.
+    occupied : Stretches
+        The memory that the whole step writes, to which this adds its own.
+    graph : bool
+        Whether steps are for a CUDA graph: while one is captured nothing is copied to the tables
+        that its kernels read.
+    """
+
+    def __init__(
+        self,
+        where: tuple[Library, int],
+        places: list[int],
+        params: list[Array],
+        occupied: Stretches,
+        graph: bool = False,
+    ) -> None:
+        self.places, self._params, self._occupied = places, params, occupied
+        self._graph = graph
+        self._library, self._number = where
+        self._device = self._library.device(self._number)
+        self._dtypes = [backend_of(p).dtype(p) for p in params]
+        self._known = [self._described(p) for p in params]
+        self._at = addresses(self._library, params)
+        self._sizes = np.array([element_count(p) for p in params], np.int64)
+        occupied.add(self._at, self._at + self._sizes * self._itemsizes(self._dtypes))
+        with self._active():
+            self._gradients = Mirror(self._device)
+        self._norms: _Norms | None = None
+        self._taken: tuple[list[Array | None], Taken] | None = None
+
+    def _active(self) -> contextlib.AbstractContextManager[None]:
+        return self._device.active(self._library.stream(self._number))
+
+    @staticmethod
+    def _itemsizes(dtypes: Sequence[str]) -> Numbers:
+        return np.array([ITEMSIZE[reals(dtype)] for dtype in dtypes], np.int64)
+
+    def _described(self, p: Array) -> tuple[Any, ...]:
+        return tuple(p.shape), self._library.strides(p), backend_of(p).dtype(p)
+
+    def fits(self, params: Sequence[Array]) -> bool:
+        """Whether these are the parameters, where they were in memory.
+
+        Parameters
+        ----------
+        params : sequence of array
+            As many parameters.
+
+        Returns
+        -------
+        bool
+            False where one has another address, shape, dtype or order.
+        """
+        for p, known, described in zip(params, self._params, self._known, strict=True):
+            if p is not known and (
+                library_of(p) is not self._library
+                or self._library.number(p) != self._number
+                or self._described(p) != described
+            ):
+                return False
+        return bool(np.array_equal(addresses(self._library, params), self._at))
+
+    def _recorded(self) -> bool:
+        """Whether what is launched now goes into the graph that these steps are for."""
+        return self._graph and self._library.captures(self._number)
+
+    def check(self, grads: Sequence[Array | None]) -> None:
+        """Refuse gradients that do not fit their parameters.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+
+        Raises
+        ------
+        RuntimeError
+            If a CUDA graph is being captured.
+        TypeError, ValueError
+            If one is of another shape, device or kind of number.
+        """
+        if not self._graph and self._library.captures(self._number):
+            raise RuntimeError(CAPTURING)
+        for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
+            if g is None:
+                continue
+            if library_of(g) is not self._library or self._library.number(g) != self._number:
+                raise ValueError(f"found a gradient elsewhere, wanted it on device {self._number}")
+            if tuple(g.shape) != tuple(p.shape):
+                raise ValueError(f"found a gradient of shape {g.shape}, wanted {p.shape}")
+            found = backend_of(g).dtype(g)
+            if found not in COMPUTE or (found in COMPLEX) != (dtype in COMPLEX):
+                raise TypeError(f"found a gradient of {found} for a parameter of {dtype}")
+
+    @abstractmethod
+    def prepare(
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None,
+    ) -> Callable[[], None]:
+        """Make all ready for a step.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients, which `check` has accepted.
+        values : mapping of str to mapping
+            The numbers of the step, by the type of the arithmetic.
+        seed : int or None
+            Where slots are rounded by chance.
+
+        Returns
+        -------
+        callable
+            Carries out the step.
+        """
+
+    def _settled(self, grads: list[Array | None]) -> list[str]:
+        """Copy those gradients that cannot be read as they are; give the data type of each."""
+        kinds = list(self._dtypes)
+        for k, (g, p) in enumerate(zip(grads, self._params, strict=True)):
+            if g is None:
+                continue
+            kinds[k] = backend_of(g).dtype(g)
+            if self._library.refusal(g) is not None or not same_order(self._library, g, p):
+                grads[k] = self._library.conform(g, p, kinds[k])
+        return kinds
+
+    def _apart(
+        self, grads: Sequence[Array | None]
+    ) -> tuple[list[Array | None], list[str], Numbers]:
+        """Give gradients that can be read while the parameters are written."""
+        taken = list(grads)
+        kinds = [reals(kind) for kind in self._settled(taken)]
+        found = addresses(self._library, taken)
+        ends = np.where(found, found + self._sizes * self._itemsizes(kinds), 0)
+        for k in self._occupied.touched(found, ends):
+            taken[k] = self._library.conform(
+                taken[k], self._params[k], backend_of(taken[k]).dtype(taken[k])
+            )
+            found[k] = self._library.address(taken[k])
+        return taken, kinds, found
+
+    def _taken_up(self, grads: Sequence[Array | None]) -> Taken:
+        """Put the gradients' addresses on the device."""
+        taken, kinds, found = self._apart(grads)
+        codes = [KINDS[kind] for kind in kinds]
+        table = np.concatenate([found, np.array(codes, np.int64)])
+        at = self._gradients.address(table, later=self._recorded())
+        return at, "float64" in kinds, taken
+
+    def norm(self, grads: Sequence[Array | None]) -> Table:
+        """Launch the pass over the gradients.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+
+        Returns
+        -------
+        Table
+            The norm of all, a float64.
+        """
+        with self._active():
+            return self._passed(grads).result
+
+    def read(self, norm: Table) -> float:
+        """Wait for the device, and give a norm that was left on it."""
+        with self._active():
+            return float(self._device.read(norm)[0])
+
+    def sums(self, grads: Sequence[Array | None]) -> Numbers:
+        """Give the sum of squares of each gradient, which waits for the device.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+
+        Returns
+        -------
+        numpy.ndarray
+            The sums; 0 for None.
+        """
+        with self._active():
+            sums = self._device.read(self._passed(grads).sums)[: len(self._params)]
+        self._taken = None
+        return sums
+
+    def _passed(self, grads: Sequence[Array | None]) -> _Norms:
+        if self._norms is None:
+            self._norms = _Norms(self._device, self._sizes)
+        taken = self._taken_up(grads)
+        self._norms.launch(*taken[:2])
+        self._taken = list(grads), taken
+        return self._norms
+
+
+class _Norms:
+    """The pass over the gradients, with its tables."""
+
+    def __init__(self, device: Device, sizes: Numbers) -> None:
+        self._totals, self._count = Totals(device, sizes, 3), len(sizes)
+        self.sums, self.result = self._totals.sums, device.table(np.zeros(4))
+        self._launch = device.kernel(NORM)
+
+    def launch(self, gradients: int, shifted: bool) -> None:
+        """Find the sum of squares of each gradient, and the norm of all."""
+        totals = self._totals
+        if totals.blocks:
+            partial, sums, arrived = totals.outputs
+            addresses = (*totals.inputs, gradients, partial, sums, self.result.address, arrived)
+            self._launch(totals.blocks, (*addresses, self._count, int(shifted)))

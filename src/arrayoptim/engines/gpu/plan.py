@@ -1,0 +1,139 @@
+"""What plans for parameters on GPUs have in common: each device has its part of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from ..._typing import Array
+from ..measure import part
+from .arrays import Library, library_of
+from .place import Place
+
+__all__ = ["DevicePlan", "own"]
+
+_Part = TypeVar("_Part", bound=Place)
+
+
+def own(values: Mapping[str, Mapping[str, Any]], each: Place) -> dict[str, dict[str, Any]]:
+    """Take one device's part of the numbers of a step."""
+    return {kind: part(row, each.places) for kind, row in values.items()}
+
+
+class DevicePlan(Generic[_Part]):
+    """Steps for one list of arrays that lie on GPUs.
+
+    Parameters
+    ----------
+    params : sequence of array
+        The parameters.
+    made : callable
+        Makes the part of a device, given the library with the device's number, and the places of
+        the parameters there.
+    fault : callable
+        Says what is wrong with the parameter at a place, which is on no GPU.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[Array],
+        made: Callable[[tuple[Library, int], list[int]], _Part],
+        fault: Callable[[int], str],
+    ) -> None:
+        self._count = len(params)
+        devices: dict[tuple[Library, int], list[int]] = {}
+        for k, p in enumerate(params):
+            library = library_of(p)
+            if library is None:
+                raise TypeError(fault(k))
+            devices.setdefault((library, library.number(p)), []).append(k)
+        self._parts = [made(where, places) for where, places in devices.items()]
+
+    def fits(self, params: Sequence[Array]) -> bool:
+        """Whether the plan is for these arrays, where they are now.
+
+        Parameters
+        ----------
+        params : sequence of array
+            Parameters.
+
+        Returns
+        -------
+        bool
+            False where a parameter has another address, shape, dtype or order in memory than when
+            the plan was made: make another plan.
+        """
+        return len(params) == self._count and all(
+            each.fits([params[k] for k in each.places]) for each in self._parts
+        )
+
+    def prepare(
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None = None,
+    ) -> Callable[[], None]:
+        """Make all ready for a step; what can fail, fails here, and nothing has changed.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients, on the devices of their parameters; a parameter whose gradient is None
+            stays as it is.
+        values : mapping of str to mapping
+            For each type of arithmetic the numbers of the step by name: numbers, or
+            one-dimensional arrays with one for each parameter. ``scale`` may be a
+            `arrayoptim.gradients.Pending` of this plan's own.
+        seed : int, optional
+            Where slots are to be rounded by chance.
+
+        Returns
+        -------
+        callable
+            Carries out the step. It is to be called once, before any other method.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient does not fit its parameter, or rounding is refused.
+        RuntimeError
+            If the kernel cannot be compiled here, or a CUDA graph is being captured.
+        """
+        runs = [each.prepare(mine, own(values, each), seed) for each, mine in self._shared(grads)]
+
+        def sweep() -> None:
+            for run in runs:
+                run()
+
+        return sweep
+
+    def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], None]:
+        """Read the gradients once, and wait for the devices.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+
+        Returns
+        -------
+        sums : list of float
+            For each gradient what `arrayoptim.numerics.sums.sum_of_squares` gives; 0 for None.
+        nonfinite : None
+            Nothing: the sums tell.
+        """
+        sums = np.zeros(self._count)
+        for each, mine in self._shared(grads):
+            sums[each.places] = each.sums(mine)
+        return sums.tolist(), None
+
+    def _shared(self, grads: Sequence[Array | None]) -> list[tuple[_Part, list[Array | None]]]:
+        """Give each device its gradients; all are looked at before anything is done."""
+        if len(grads) != self._count:
+            raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
+        shares = [(each, [grads[k] for k in each.places]) for each in self._parts]
+        for each, mine in shares:
+            each.check(mine)
+        return shares

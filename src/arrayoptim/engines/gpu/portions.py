@@ -1,0 +1,137 @@
+"""The tensors of one library on one device, and the launches of a step."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array
+from ...arrays.libraries import backend_of
+from ...arrays.memory import Stretches
+from ...gradients import Pending
+from ...rules.rule import Rule
+from ..cpu.sweep import STAGE_SLOTS
+from .arrays import Library
+from .batches import Batch
+from .place import Place
+
+__all__ = ["Portion"]
+
+
+class Portion(Place):
+    """The tensors of one library on one device, with their slots there.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    where : tuple of Library and int
+        The library, and the number of the device.
+    places : list of int
+        Places of the parameters among those of the plan.
+    params : list of array
+        The parameters.
+    slots : list of mapping of str to array
+        The slots of each.
+    occupied : Stretches
+        The memory that the whole step writes, to which this adds its own.
+    graph : bool
+        Whether steps are for a CUDA graph.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        where: tuple[Library, int],
+        places: list[int],
+        params: list[Array],
+        slots: Sequence[Mapping[str, Array]],
+        occupied: Stretches,
+        graph: bool = False,
+    ) -> None:
+        super().__init__(where, places, params, occupied, graph)
+        groups: dict[Any, list[int]] = {}
+        for k, (dtype, held) in enumerate(zip(self._dtypes, slots, strict=True)):
+            names = (*rule.slots, *(name for name in STAGE_SLOTS.values() if name in held))
+            kinds = {name: backend_of(held[name]).dtype(held[name]) for name in names}
+            groups.setdefault((("p", dtype), *kinds.items()), []).append(k)
+        with self._active():
+            self._batches = [
+                Batch(
+                    rule,
+                    dict(kinds),
+                    mine,
+                    [params[k] for k in mine],
+                    [slots[k] for k in mine],
+                    (self._library, self._device),
+                    graph,
+                )
+                for kinds, mine in groups.items()
+            ]
+
+    def _settled(self, grads: list[Array | None]) -> list[str]:
+        """Copy what a kernel cannot read, so that a launch reads one data type; see `Place`."""
+        kinds = list(self._dtypes)
+        for batch in self._batches:
+            batch.settle(grads)
+            for k in batch.places:
+                kinds[k] = batch.kind
+        return kinds
+
+    def prepare(
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None,
+    ) -> Callable[[], None]:
+        """Make the launches of a step ready; see `Place`.
+
+        Raises
+        ------
+        ValueError
+            If slots are to be rounded by chance.
+        """
+        if seed is not None:
+            raise ValueError("stochastic rounding serves arrays in host memory, not on a GPU")
+        taken, self._taken = self._taken, None
+        with self._active():
+            # The pass that has found the norm for this step has just looked at the gradients.
+            if not (taken and _waits(values) and all(map(operator.is_, taken[0], grads))):
+                taken = list(grads), self._taken_up(grads)
+            gradients, _, keep = taken[1]
+            later = self._recorded()
+            runs = [
+                batch.prepare(values[batch.compute], gradients, later=later)
+                for batch in self._batches
+            ]
+
+        def sweep(keep: Any = keep) -> None:
+            with self._active():
+                for run in runs:
+                    run()
+
+        return sweep
+
+    def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put the numbers of another step where the kernels of a CUDA graph read them.
+
+        Parameters
+        ----------
+        values : mapping of str to mapping
+            As for `prepare`.
+        """
+        with self._active():
+            self._gradients.flush()
+            for batch in self._batches:
+                batch.renew(values[batch.compute])
+
+
+def _waits(values: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a step takes its clip factor from the device."""
+    scales = (numbers.get("scale") for numbers in values.values())
+    return any(
+        isinstance(x, Pending) or getattr(x, "dtype", None) == np.dtype(object) for x in scales
+    )

@@ -1,0 +1,309 @@
+"""The text of the sweep: stages and rule on each element, for all tensors in one launch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...rules import stages as _stages
+from ...rules.rule import Rule
+from ..cpu.addresses import ITEMSIZE
+from ..cpu.sweep import STAGE_SLOTS, STAGES
+from .prelude import PRELUDE
+from .printer import printed
+
+__all__ = [
+    "TYPES",
+    "Program",
+    "before",
+    "called",
+    "carried_out",
+    "fetched",
+    "named",
+    "numbers_of",
+    "opening",
+    "scalar",
+    "stages_of",
+    "sweep_program",
+]
+
+TYPES = {"float16": "half_bits", "bfloat16": "bfloat_bits", "float32": "float"}
+TYPES |= {"float64": "double"}
+_FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
+_BEFORE = {
+    "master": "narrow(master, q_p.x[k]); stage_heal(p, master, (real)widened(q_p.x[k]), p);",
+    "kahan": "stage_compensate(p, compensation, p);",
+    "clip": "stage_clip(g, c.scale_, c.bound_, g);",
+    "couple": "stage_couple(g, p, c.l2_, g);",
+    "decay": "stage_decay(p, c.amount_, p);",
+}
+_CONSTRAIN = {"box": "stage_box(p, c.floor_, c.ceiling_, p);"}
+_AFTER = {
+    "master": "master = p;",
+    "kahan": "stage_remainder(p, (real)widened(q_p.x[k]), compensation);",
+    "average": "stage_average(average, p, c.keep_, c.new_, average);",
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """The text of a kernel.
+
+    Attributes
+    ----------
+    name : str
+        What the kernel is called.
+    body : str
+        Its text without what all begin with.
+    numbers : tuple of str
+        The numbers it takes, in order.
+    """
+
+    name: str
+    body: str
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """The whole text."""
+        return PRELUDE + self.body
+
+
+def stages_of(given: Sequence[str], slots: Sequence[str]) -> tuple[str, ...]:
+    """Say which stages a step has.
+
+    Parameters
+    ----------
+    given : sequence of str
+        Names of the numbers that the step has.
+    slots : sequence of str
+        Names of the slots.
+
+    Returns
+    -------
+    tuple of str
+        Names out of `STAGES`.
+    """
+
+    def used(stage: str) -> bool:
+        slot = STAGE_SLOTS.get(stage)
+        return (slot is None or slot in slots) and all(name in given for name in STAGES[stage])
+
+    return tuple(stage for stage in STAGES if used(stage))
+
+
+def sweep_program(
+    rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]], compute: str
+) -> Program:
+    """Write the sweep: load, apply stages and rule, store.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages to compile in.
+    streams : sequence of (str, str)
+        ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then the slots of stages; with the
+        dtype of each in memory. All but ``g`` have a column of the pointer table.
+    compute : str
+        The dtype of the arithmetic.
+
+    Returns
+    -------
+    Program
+        The kernel.
+
+    Raises
+    ------
+    UnprintableError
+        If the rule leaves the grammar.
+    """
+    names = numbers_of(rule, stages)
+    # Twice as many elements of 16 bits go into a load of 16 bytes.
+    width = 16 // min(ITEMSIZE[dtype] for _, dtype in streams)
+    parts = [
+        *opening(rule, stages, compute),
+        _element(rule, stages, streams),
+        _kernel(names, streams, width),
+    ]
+    return named(rule.name, parts, names)
+
+
+def numbers_of(rule: Rule, stages: Sequence[str]) -> tuple[str, ...]:
+    """Give the names of the numbers that the kernels of a step take, in order.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages of the step.
+    """
+    scalars = [name for stage in stages for name in STAGES[stage]]
+    return tuple(dict.fromkeys((*rule.coefficients, *rule.given, *scalars)))
+
+
+def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
+    """Give the functions of a step, and its numbers.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages to compile in.
+    compute : str
+        The dtype of the arithmetic.
+    """
+    functions = [printed(rule.function, "rule")]
+    functions += [printed(rule.direction, "direction")] if rule.direction else []
+    for stage in stages:
+        names = _FUNCTIONS.get(stage, (stage,))
+        functions += [printed(getattr(_stages, name), f"stage_{name}") for name in names]
+    numbers = "".join(f"    real {_cpp(name)};\n" for name in numbers_of(rule, stages))
+    return [f"typedef {TYPES[compute]} real;", *functions, f"struct Numbers {{\n{numbers}}};\n"]
+
+
+def named(name: str, parts: Sequence[str], numbers: tuple[str, ...] = ()) -> Program:
+    """Give the parts of a kernel a name that no other kernel has."""
+    text = "\n".join(parts)
+    whole = f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    body = f"namespace of_{whole} {{\n{text.replace('@NAME@', whole)}\n}}\n"
+    return Program(whole, body, numbers)
+
+
+def _cpp(name: str) -> str:
+    # Names of Python that are words of C++, or of macros, are none with an underscore.
+    return f"{name}_"
+
+
+def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> list[str]:
+    """Write what is done to an element before the rule: stages, and the direction.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages of the step.
+    streams : sequence of (str, str)
+        As for `sweep_program`; the values stand in ``q_<name>.x[k]``.
+    """
+    own = [f"s{k}" for k in range(len(rule.slots))]
+    lines = [f"real {name} = (real)widened(q_{name}.x[k]);" for name, _ in streams]
+    lines += [_BEFORE[stage] for stage in stages if stage in _BEFORE]
+    if rule.direction is not None:
+        lines.append(called("direction", own, rule.direction_names, ["g", *own]))
+    return lines
+
+
+def carried_out(rule: Rule) -> list[str]:
+    """Write the rule itself; the parameter as it was is kept for a mask."""
+    own = [f"s{k}" for k in range(len(rule.slots))]
+    return [
+        *(["const real q = p;"] * rule.masked),
+        called("rule", own, rule.function_names, ["p", *own]),
+    ]
+
+
+def called(
+    function: str, slots: Sequence[str], names: Sequence[str], results: Sequence[str]
+) -> str:
+    """Write the call of a function of parameter, gradient, slots and numbers."""
+    arguments = ["p", "g", *slots, *(f"c.{_cpp(name)}" for name in names), *results]
+    return f"{function}({', '.join(arguments)});"
+
+
+def _element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
+    """Write the step of some elements side by side."""
+    inner = [
+        *before(rule, stages, streams),
+        *carried_out(rule),
+        *(["stage_caution(q, p, g, c.boost_, p);"] * rule.masked),
+        *(_CONSTRAIN[stage] for stage in stages if stage in _CONSTRAIN),
+        "narrow(p, q_p.x[k]);",
+        *(_AFTER[stage] for stage in stages if stage in _AFTER),
+        *(f"narrow({name}, q_{name}.x[k]);" for name, _ in streams[2:]),
+    ]
+    loads = [
+        f"Pack<{TYPES[d]}, V> q_{n} = *(const Pack<{TYPES[d]}, V> *)(a_{n} + i);"
+        for n, d in streams
+    ]
+    stores = [f"*(Pack<{TYPES[d]}, V> *)(a_{n} + i) = q_{n};" for n, d in streams[1:]]
+    pointers = ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
+    return "\n".join(
+        [
+            "template <int V>",
+            f"FUNCTION void stepped(whole i, {pointers}, const Numbers &c) {{",
+            *(f"    {line}" for line in loads),
+            "#pragma unroll",
+            "    for (int k = 0; k < V; ++k) {",
+            *(f"        {line}" for line in inner),
+            "    }",
+            *(f"    {line}" for line in stores),
+            "}\n",
+        ]
+    )
+
+
+def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: int) -> str:
+    """Write the kernel: each block finds its chunk, and steps it in packs where it is aligned."""
+    arguments = "".join(f", double n_{name}" for name in numbers)
+    addresses = " | ".join(f"(whole)a_{name}" for name, _ in streams)
+    called = ", ".join(f"a_{name}" for name, _ in streams)
+    lines = [
+        "const int t = chunks[2 * blockIdx.x];",
+        *fetched(streams),
+        "if (!a_g) return;",
+        f"const double *own = table ? table + {len(numbers)} * t : 0;",
+        "Numbers c;",
+        *(scalar(k, name, f"(own ? own[{k}] : n_{name})") for k, name in enumerate(numbers)),
+        "const whole start = (whole)CHUNK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
+        "const whole stop = size - start < CHUNK ? size : start + CHUNK;",
+        f"const bool aligned = (({addresses}) & 15) == 0;",
+        f"const whole packed = aligned ? stop - (stop - start) % {width} : start;",
+        "EACH_THREAD(u) {",
+        f"    for (whole i = start + {width} * u; i < packed; i += {width} * THREADS)",
+        f"        stepped<{width}>(i, {called}, c);",
+        "    for (whole i = packed + u; i < stop; i += THREADS)",
+        f"        stepped<1>(i, {called}, c);",
+        "}",
+    ]
+    return "\n".join(
+        [
+            "KERNEL @NAME@(",
+            "    const int *chunks, const whole *sizes, const int *leaves, const whole *pointers,",
+            f"    const whole *gradients, const double *norm, const double *table{arguments}) {{",
+            *(f"    {line}" for line in lines),
+            "}",
+        ]
+    )
+
+
+def fetched(streams: Sequence[tuple[str, str]]) -> list[str]:
+    """Write how the addresses of tensor ``t`` are found; that of its gradient may be none."""
+    kinds = [(name, TYPES[dtype]) for name, dtype in streams]
+    lines = [f"{kinds[0][1]} *a_g = ({kinds[0][1]} *)gradients[leaves[t]];"]
+    return lines + [
+        f"{kind} *a_{name} = ({kind} *)pointers[{len(kinds) - 1} * t + {k}];"
+        for k, (name, kind) in enumerate(kinds[1:])
+    ]
+
+
+def scalar(k: int, name: str, value: str) -> str:
+    """Write how a number is taken; there may be a norm to it.
+
+    Parameters
+    ----------
+    k : int
+        Which it is.
+    name : str
+        What it is called.
+    value : str
+        Where it stands.
+    """
+    if name == "scale":
+        value = f"(norm ? clip_factor(*norm, {value}) : {value})"
+    return f"c.{_cpp(name)} = (real){value};"

@@ -1,0 +1,1 @@
+"""State of GPU parameters in host memory, stepped by the CPU engine."""

@@ -1,0 +1,235 @@
+"""The parameters of one device that are stepped on the host, and how they go there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array
+from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
+from ...arrays.memory import Stretches
+from ...numerics.slots import EXPONENTS
+from ...rules.rule import Rule
+from ..cpu import engine as cpu
+from ..cpu.addresses import itemsize
+from ..gpu.arrays import Library
+from ..gpu.copies import Stretch
+from ..gpu.place import Place
+from ..measure import part
+from .pieces import Piece, cut, pieces_of, widest
+
+__all__ = ["Shuttle"]
+
+ROOMS = 3
+"""Buckets in host memory at once: one comes, one is stepped, one goes back."""
+
+
+@dataclass(frozen=True)
+class _Trip:
+    """What one step does with a bucket.
+
+    Attributes
+    ----------
+    there, back : list of Stretch
+        What is copied to the host, and what to the device.
+    run : callable
+        Steps what lies on the host.
+    """
+
+    there: list[Stretch]
+    back: list[Stretch]
+    run: Callable[[], None]
+
+
+class Shuttle(Place):
+    """Parameters of one library on one device, with their slots in host memory.
+
+    Parameters
+    ----------
+    how : tuple of Rule and int or None
+        The update rule, and the number of threads of the CPU engine.
+    where : tuple of Library and int
+        The library, and the number of the device.
+    places : list of int
+        Places of the parameters among those of the plan.
+    params : list of array
+        The parameters.
+    slots : list of mapping of str to array
+        The slots of each.
+    known : tuple of (list of str, list of int)
+        What messages call them, and their places among all of the optimizer's.
+    occupied : Stretches
+        The memory that the whole step writes, to which this adds its own.
+    """
+
+    def __init__(
+        self,
+        how: tuple[Rule, int | None],
+        where: tuple[Library, int],
+        places: list[int],
+        params: list[Array],
+        slots: Sequence[Mapping[str, Array]],
+        known: tuple[list[str], list[int]],
+        occupied: Stretches,
+    ) -> None:
+        super().__init__(where, places, params, occupied)
+        rows = zip(params, self._dtypes, slots, strict=True)
+        buckets = list(cut([pieces_of(how[0], k, *row) for k, row in enumerate(rows)]))
+        size = max((sum(piece.room for piece in pieces) for pieces in buckets), default=0)
+        with self._active():
+            rooms = [self._device.pinned(size) for _ in range(min(ROOMS, len(buckets)))]
+            self._copies = self._device.copies()
+        self._buckets = [
+            _Bucket(self._library, how, pieces, rooms[k % ROOMS], slots, known, self._at)
+            for k, pieces in enumerate(buckets)
+        ]
+
+    def _settled(self, grads: list[Array | None]) -> list[str]:
+        """Narrow those gradients that find no room on the host; see `Place`."""
+        for k, (g, dtype) in enumerate(zip(grads, self._dtypes, strict=True)):
+            if g is not None and itemsize(backend_of(g).dtype(g)) > widest(dtype):
+                wanted = dtype if dtype in COMPLEX else COMPUTE[dtype]
+                grads[k] = self._library.conform(g, self._params[k], wanted)
+        return super()._settled(grads)
+
+    def prepare(
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None,
+    ) -> Callable[[], None]:
+        """Make the trips of all buckets ready; see `Place`."""
+        with self._active():
+            taken, _, found = self._apart(grads)
+        trips = [bucket.prepare(taken, found, values, seed) for bucket in self._buckets]
+
+        def sweep(keep: Any = taken) -> None:
+            with self._active():
+                self._copies.begin()
+                self._go(trips)
+            self._library.wrote(self._params)
+
+        return sweep
+
+    def _go(self, trips: Sequence[_Trip]) -> None:
+        """Let one bucket come and one go while the host works on the one between."""
+        arrivals = [self._copies.fetch(trip.there) for trip in trips[:ROOMS]]
+        returns: list[Any] = []
+        for k, trip in enumerate(trips):
+            arrivals[k].synchronize()
+            trip.run()
+            returns.append(self._copies.put(trip.back))
+            if k + ROOMS < len(trips):
+                # All copies back are on one stream, so the last one's end is the end of them all.
+                arrivals.append(self._copies.fetch(trips[k + ROOMS].there, returns[-1]))
+        if returns:
+            returns[-1].synchronize()
+
+
+class _Bucket:
+    """Pieces that travel together, and the CPU engine's plan for them.
+
+    Parameters
+    ----------
+    library : Library
+        Whose arrays they are.
+    how : tuple of Rule and int or None
+        The update rule, and the number of threads.
+    pieces : list of Piece
+        The pieces.
+    room : numpy.ndarray of uint8
+        Where they lie on the host.
+    slots : sequence of mapping of str to array
+        The slots of each parameter.
+    known : tuple of (list of str, list of int)
+        What messages call the parameters, and their places among all of the optimizer's.
+    addresses : numpy.ndarray
+        Where each parameter is on the device.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        how: tuple[Rule, int | None],
+        pieces: list[Piece],
+        room: np.ndarray[Any, Any],
+        slots: Sequence[Mapping[str, Array]],
+        known: tuple[list[str], list[int]],
+        addresses: np.ndarray[Any, Any],
+    ) -> None:
+        self._library, self._pieces = library, pieces
+        rule, threads = how
+        self._measures = rule.kind != "elementwise"
+        self._rooms: list[np.ndarray[Any, Any]] = []
+        self._stretches: list[Stretch] = []
+        params, begin = [], 0
+        for piece in pieces:
+            mine, begin = room[begin : begin + piece.room], begin + piece.room
+            params.append(library.on_host(mine, piece.dtype, piece.count))
+            item = itemsize(piece.dtype)
+            there = int(addresses[piece.place]) + piece.start * item
+            self._stretches.append((mine.ctypes.data, there, piece.count * item))
+            self._rooms.append(mine[piece.bytes :])
+        self._grads: dict[tuple[int, str], Array] = {}
+        self._plan = cpu.Plan(
+            rule,
+            params,
+            [_part(library, slots[piece.place], piece) for piece in pieces],
+            paths=[known[0][piece.place] for piece in pieces],
+            places=[known[1][piece.place] for piece in pieces],
+            threads=threads,
+        )
+
+    def prepare(
+        self,
+        grads: Sequence[Array | None],
+        found: np.ndarray[Any, Any],
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None,
+    ) -> _Trip:
+        """Make all ready for a step.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients of all parameters, without gaps and in their order.
+        found : numpy.ndarray
+            Where these are on the device.
+        values : mapping of str to mapping
+            The numbers of the step, by the type of the arithmetic.
+        seed : int or None
+            Where slots are rounded by chance.
+        """
+        there: list[Stretch] = []
+        back: list[Stretch] = []
+        arrived: list[Array | None] = []
+        for k, (piece, room) in enumerate(zip(self._pieces, self._rooms, strict=True)):
+            g = grads[piece.place]
+            if g is None:
+                arrived.append(None)
+                continue
+            kind = backend_of(g).dtype(g)
+            item, at = itemsize(kind), int(found[piece.place])
+            stretch = room.ctypes.data, at + piece.start * item, piece.count * item
+            there += [self._stretches[k], stretch]
+            back.append(self._stretches[k])
+            if (k, kind) not in self._grads:
+                self._grads[k, kind] = self._library.on_host(room, kind, piece.count)
+            arrived.append(self._grads[k, kind])
+        places = [piece.place for piece in self._pieces]
+        own = {compute: part(row, places) for compute, row in values.items()}
+        if self._measures:
+            # Norms can be taken only when the numbers have arrived.
+            return _Trip(there, back, lambda: self._plan.sweep(arrived, own, seed))
+        return _Trip(there, back, self._plan.prepare(arrived, own, seed))
+
+
+def _part(library: Library, slots: Mapping[str, Array], piece: Piece) -> dict[str, Array]:
+    """Give the slots of a piece. Exponents belong to whole parameters, in an order of their own."""
+    return {
+        name: array if name.endswith(EXPONENTS) else library.flat(array)[piece.start : piece.stop]
+        for name, array in slots.items()
+    }

@@ -1,0 +1,108 @@
+"""Offload: parameters on a GPU whose state lies in host memory, where the CPU engine steps them.
+
+Parameters and gradients come to the host piece by piece, and the parameters go back, while the CPU
+engine is at work on the piece between. The bits are those of the CPU engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..._typing import Array
+from ...arrays.libraries import backend_of
+from ...arrays.memory import Stretches
+from ...numerics.slots import EXPONENTS
+from ...rules.rule import Rule
+from ..cpu import engine as cpu
+from ..gpu.arrays import Library, dense, library_of
+from ..gpu.plan import DevicePlan
+from .buckets import Shuttle
+
+__all__ = ["Plan", "refusal"]
+
+
+def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
+    """Say why a parameter on a GPU cannot have its state in host memory.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    param : array
+        The parameter.
+    slots : mapping of str to array
+        Its slots.
+
+    Returns
+    -------
+    str or None
+        The reason; None where there is none.
+    """
+    library = library_of(param)
+    if library is None:
+        return "it is on no GPU"
+    reason = library.refusal(param)
+    if reason is None and not dense(param.shape, library.strides(param)):
+        reason = "its elements are not side by side"
+    if reason is None and rule.totals:
+        reason = f"the rule {rule.name} measures all tensors together"
+    one = library.on_host(np.zeros(16, np.uint8), backend_of(param).dtype(param), 1)
+    reason = reason or cpu.refusal(rule, one, {})
+    for name, array in slots.items():
+        if library_of(array) is not None:
+            reason = reason or f"slot {name!r} is on a GPU"
+        elif not name.endswith(EXPONENTS) and _steps(array) != _steps(param):
+            reason = reason or f"slot {name!r}: its elements are not in the parameter's order"
+    return reason
+
+
+def _steps(array: Array) -> list[int]:
+    span = backend_of(array).span(array)
+    assert span is not None
+    rows = zip(span.shape, span.strides, strict=True)
+    return [step // span.itemsize for length, step in rows if length > 1]
+
+
+class Plan(DevicePlan[Shuttle]):
+    """Steps for parameters on GPUs whose slots lie in host memory.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    params : sequence of array
+        Parameters that `refusal` accepts, no two of which share memory.
+    slots : sequence of mapping of str to array
+        The slots of each by name, see `arrayoptim.engines.cpu.engine.Plan`; updated in place.
+    paths : sequence of str
+        What messages call the parameters.
+    places : sequence of int
+        Their places among all parameters of the optimizer, for rounding by chance.
+    threads : int or None
+        Number of threads of the CPU engine.
+    occupied : Stretches
+        The memory that the whole step writes, to which this plan adds its own.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        params: Sequence[Array],
+        slots: Sequence[Mapping[str, Array]],
+        *,
+        paths: Sequence[str],
+        places: Sequence[int],
+        threads: int | None,
+        occupied: Stretches,
+    ) -> None:
+        def made(where: tuple[Library, int], mine: list[int]) -> Shuttle:
+            arrays, held = [params[k] for k in mine], [slots[k] for k in mine]
+            known = [paths[k] for k in mine], [places[k] for k in mine]
+            return Shuttle((rule, threads), where, mine, arrays, held, known, occupied)
+
+        def fault(k: int) -> str:
+            return f"parameter {paths[k]!r}: {refusal(rule, params[k], slots[k])}"
+
+        super().__init__(params, made, fault)

@@ -1,0 +1,121 @@
+"""How parameters are cut for their way from a device to the host and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+
+from ..._typing import Array
+from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
+from ...rules.rule import Rule
+from ..cpu.addresses import itemsize
+
+__all__ = ["BUCKET", "Piece", "cut", "pieces_of", "widest"]
+
+BUCKET = 1 << 25
+"""Bytes of parameters that travel together: enough for the copy's full speed."""
+
+_ALIGNED = 64
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a parameter.
+
+    Attributes
+    ----------
+    place : int
+        Which parameter.
+    dtype : str
+        Its data type.
+    start, stop : int
+        The first element, and the one after the last.
+    """
+
+    place: int
+    dtype: str
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return self.stop - self.start
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the elements of the parameter, rounded up."""
+        return _rounded(max(self.count, 1) * itemsize(self.dtype))
+
+    @property
+    def room(self) -> int:
+        """Bytes of parameter and gradient."""
+        return self.bytes + _rounded(max(self.count, 1) * widest(self.dtype))
+
+
+def pieces_of(
+    rule: Rule, place: int, param: Array, dtype: str, slots: Mapping[str, Array]
+) -> list[Piece]:
+    """Cut a parameter, where its rule and the storage of its slots go by single elements.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    place : int
+        Which parameter it is.
+    param : array
+        The parameter.
+    dtype : str
+        Its data type.
+    slots : mapping of str to array
+        Its slots.
+
+    Returns
+    -------
+    list of Piece
+        One at least.
+    """
+    count = prod(param.shape)
+    held = [backend_of(slots[name]).dtype(slots[name]) for name in rule.slots]
+    length = count
+    if rule.kind == "elementwise" and dtype not in COMPLEX and {*held} <= {COMPUTE[dtype]}:
+        length = BUCKET // itemsize(dtype)
+    starts = range(0, max(count, 1), max(length, 1))
+    return [Piece(place, dtype, start, min(start + length, count)) for start in starts]
+
+
+def cut(parts: Sequence[Sequence[Piece]]) -> Iterator[list[Piece]]:
+    """Gather the pieces of parameters into buckets.
+
+    Parameters
+    ----------
+    parts : sequence of sequence of Piece
+        The pieces of each parameter.
+
+    Yields
+    ------
+    list of Piece
+        Pieces of at most `BUCKET` bytes together, or one.
+    """
+    bucket: list[Piece] = []
+    filled = 0
+    for piece in chain.from_iterable(parts):
+        if bucket and filled + piece.bytes > BUCKET:
+            yield bucket
+            bucket, filled = [], 0
+        bucket.append(piece)
+        filled += piece.bytes
+    if bucket:
+        yield bucket
+
+
+def _rounded(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
+
+
+def widest(dtype: str) -> int:
+    """Give the bytes of an element of the widest gradient that there is room for."""
+    return itemsize(dtype if dtype in COMPLEX else COMPUTE[dtype])

@@ -1,0 +1,61 @@
+"""Handing arrays over to a native optimizer, and taking them back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Scalar
+from ..arrays.libraries import backend_of
+
+
+def native_class(module: str, name: str) -> type[Any] | None:
+    """Give a class of a library if that is imported: what is made of it cannot exist before."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) else None
+
+
+def host(x: Array) -> np.ndarray:
+    """Give the values on the host, as a view where there is one."""
+    backend = backend_of(x)
+    view = backend.host_view(x)
+    return backend.to_host(x) if view is None else view
+
+
+def fresh(x: Array) -> np.ndarray:
+    """Give the values on the host in memory of their own, in this machine's order of bytes."""
+    values = host(x)
+    return np.array(values, values.dtype if values.dtype.isnative else values.dtype.name, order="C")
+
+
+def put_back(value: np.ndarray, like: Array) -> Array:
+    """Write values into an array where it can be written; otherwise give a new one of its kind."""
+    backend = backend_of(like)
+    with backend.guard():
+        view = backend.host_view(like) if backend.writable(like) else None
+        if view is not None:
+            view[...] = value
+            return like
+        new = backend.from_host(value, like)
+        if not backend.writable(like):
+            return new
+        backend.store(like, new)
+    return like
+
+
+def scaled(gradients: Sequence[Array | None], unscale: Scalar) -> Sequence[Array | None]:
+    """Give gradients times a number."""
+    if unscale == 1.0:
+        return gradients
+    return [None if g is None else _times(g, unscale) for g in gradients]
+
+
+def _times(g: Array, factor: Scalar) -> Array:
+    backend = backend_of(g)
+    with backend.guard():
+        return backend.array(g * backend.scalar(factor, backend.dtype(g), g))

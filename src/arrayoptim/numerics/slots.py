@@ -1,0 +1,210 @@
+"""How slots lie in memory: in the type of the arithmetic, in bfloat16, or in 8-bit codes.
+
+Codes and rounding by chance are defined on arrays that the host can read, see `_codes` and
+`_rounding`; the CPU engine computes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+
+from .._typing import Array
+from ..arrays.libraries import COMPLEX, COMPUTE, HALF, Backend, backend_of
+from ..rules.nonnegative import nonnegative_slots
+from ..rules.rule import Rule
+from .int8 import GROUP, decode, encode
+from .rounding import random_bits, stochastic_bfloat16
+
+Start = float | Literal["parameter"] | None
+"""With what a slot begins: a number, the parameter, or zero."""
+
+EXPONENTS = "_exponents"
+"""What follows a slot's name where its codes' exponents are kept."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which slots parameters have, and in which form.
+
+    Attributes
+    ----------
+    rule : Rule
+        The update rule, whose slots come first.
+    extras : tuple of str
+        Slots of stages: ``master`` or ``compensation`` (16-bit parameters only), ``average``.
+    storage : {"bfloat16", "int8"} or None
+        How the rule's slots are stored; None for the type of the arithmetic. Slots of other shapes
+        than the parameter's, and those the rule wants exact, are always stored in that.
+    constraint : Constraint or None
+        What the parameters are brought back to, where that takes more than their single entries.
+    """
+
+    rule: Rule
+    extras: tuple[str, ...] = ()
+    storage: str | None = None
+    constraint: Any = None
+
+    def slots(self, dtype: str) -> dict[str, str]:
+        """Give the data type of each slot of a parameter of some data type."""
+        kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
+        small = self.storage if dtype not in COMPLEX else None
+        stored = {"int8": "uint8", None: kind}.get(small, small)
+        found = {name: str(stored) for name in self.rule.slots}
+        found |= {name: kind for name in self.rule.slots if name not in self._inexact()}
+        if small == "int8":
+            found |= {name + EXPONENTS: "int16" for name in self._inexact()}
+        if dtype in HALF:
+            found |= {name: kind for name in self.extras if name == "master"}
+            found |= {name: dtype for name in self.extras if name == "compensation"}
+        return found | {name: kind for name in self.extras if name == "average"}
+
+    def shapes(self, shape: tuple[int, ...], dtype: str) -> dict[str, tuple[int, ...]]:
+        """Give the shape of each slot of a parameter of some shape and data type."""
+        own, groups = self.rule.slot_shapes(shape), (-(-prod(shape) // GROUP),)
+        return {
+            name: own.get(name, groups if name.endswith(EXPONENTS) else shape)
+            for name in self.slots(dtype)
+        }
+
+    def names(self) -> tuple[str, ...]:
+        """Give the names of all slots that a parameter may have, in the order of the weights."""
+        exponents = [name + EXPONENTS for name in self._inexact() if self.storage == "int8"]
+        return (*self.rule.slots, *exponents, *self.extras)
+
+    def _inexact(self) -> list[str]:
+        return [
+            name
+            for name in self.rule.slots
+            if name not in self.rule.exact and name not in self.rule.apart
+        ]
+
+    def initial(
+        self, p: Array, shape: tuple[int, ...], dtype: str, starts: Mapping[str, Start]
+    ) -> dict[str, Array]:
+        """Make the slots of a parameter.
+
+        Parameters
+        ----------
+        p : array
+            The parameter, or another array of its library on its device.
+        shape : tuple of int
+            The parameter's shape.
+        dtype : str
+            Its data type.
+        starts : mapping of str to float or "parameter"
+            With what slots of the rule begin; zero where nothing is said. The average begins with
+            the parameter.
+
+        Raises
+        ------
+        ValueError
+            If the slots are to be codes and the host cannot read the parameter's memory.
+        """
+        backend, slots = backend_of(p), self.slots(dtype)
+        if "uint8" in slots.values() and not _on_host(backend, p):
+            raise ValueError(
+                f'state_dtype="int8" serves arrays in host memory, found a {backend.name} array'
+            )
+        starts = {**starts, "average": "parameter"}
+        with backend.guard():
+            own = self.rule.slot_shapes(shape)
+            return {
+                name: self._start(
+                    *(backend, name, kind, p, own.get(name, shape)),
+                    starts.get(name.removesuffix(EXPONENTS)),
+                )
+                for name, kind in slots.items()
+            }
+
+    def _start(
+        self,
+        backend: Backend,
+        name: str,
+        kind: str,
+        p: Array,
+        shape: tuple[int, ...],
+        start: Start,
+    ) -> Array:
+        wide = kind if kind in {"float64", *COMPLEX} else "float32"
+        if start == "parameter" and tuple(p.shape) == shape:
+            x = backend.copy(backend.cast(p, wide))
+        elif start and start != "parameter":
+            number = complex(start, start) if kind in COMPLEX else start
+            x = backend.array(backend.zeros(p, wide, shape) + backend.scalar(number, wide, p))
+        else:
+            x = backend.zeros(p, wide, shape)
+        if kind not in {"uint8", "int16"}:
+            return backend.cast(x, kind)
+        codes = encode(_view(backend, x), self._signed(name.removesuffix(EXPONENTS)))
+        return backend.wrap(codes[kind == "int16"])
+
+    def _signed(self, name: str) -> bool:
+        return not nonnegative_slots(self.rule)[self.rule.slots.index(name)]
+
+    def load(self, slots: Mapping[str, Array], name: str) -> Array:
+        """Give a slot of the rule as it was before it was stored, narrow types not yet widened."""
+        x = slots[name]
+        if name + EXPONENTS not in slots:
+            return x
+        backend = backend_of(x)
+        exponents = _view(backend, slots[name + EXPONENTS])
+        return backend.wrap(decode(_view(backend, x), exponents, self._signed(name)))
+
+    def save(
+        self, old: Mapping[str, Array], name: str, x: Array, seed: int | None, leaf: int
+    ) -> dict[str, Array]:
+        """Give a slot of the rule in the form in which it is stored.
+
+        Parameters
+        ----------
+        old : mapping of str to array
+            The slots until now.
+        name : str
+            The slot.
+        x : array
+            Its new value in the type of the arithmetic.
+        seed : int or None
+            The seed of the step where rounding is by chance.
+        leaf : int
+            Place of the parameter among all.
+
+        Raises
+        ------
+        ValueError
+            If rounding is to be by chance and the host cannot read the memory.
+        """
+        backend = backend_of(old[name])
+        kind = backend.dtype(old[name])
+        coded = name + EXPONENTS in old
+        if not coded and (seed is None or kind != "bfloat16"):
+            return {name: backend.array(backend.cast(x, kind))}
+        if not _on_host(backend, old[name]):
+            raise ValueError(
+                f"stochastic rounding serves arrays in host memory, found a {backend.name} array"
+            )
+        # Random bits and codes go by the order of the slot's memory, which x may not have.
+        values = _view(backend, backend.zeros(old[name], "float32"))
+        values[...] = _view(backend, backend.array(backend.cast(x, "float32")))
+        place = self.rule.slots.index(name)
+        bits = None if seed is None else random_bits(seed, leaf, place, values.size)
+        if coded or bits is None:
+            codes, exponents = encode(values, self._signed(name), bits)
+            stored = {name: codes, name + EXPONENTS: exponents}
+            return {key: backend.wrap(value) for key, value in stored.items()}
+        rounded = backend.wrap(stochastic_bfloat16(values, bits))
+        return {name: backend.array(backend.cast(rounded, kind))}
+
+
+def _view(backend: Backend, x: Array) -> np.ndarray[Any, Any]:
+    view = backend.host_view(x)
+    assert view is not None
+    return view
+
+
+def _on_host(backend: Backend, x: Array) -> bool:
+    return backend.name == "numpy" or (backend.name == "torch" and str(backend.device(x)) == "cpu")

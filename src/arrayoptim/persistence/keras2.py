@@ -1,0 +1,156 @@
+"""Files of Keras 2: multi-backend 2.0 to 2.3 and ``tf.keras``.
+
+Up to 2.10 the slots come one after the other. Counter and, from 2.3, Nadam's ``m_schedule`` come
+before them, where they are kept at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .layout import Layout, choose
+from .record import Record
+from .stored import Stored, counter, number
+
+# What Keras 2.0 keeps, in its order: whether the counter, then the slots.
+KEPT: dict[str, tuple[bool, tuple[str, ...]]] = {
+    "SGD": (True, ("momentum",)),
+    "RMSprop": (False, ("velocity",)),
+    "Adagrad": (False, ("accumulator",)),
+    "Adadelta": (False, ("accumulated_grad", "accumulated_delta_var")),
+    "Adam": (True, ("momentum", "velocity")),
+    "Adamax": (True, ("momentum", "norm")),
+    "Nadam": (True, ("momentum", "velocity")),
+}
+COUNTERS = ("iterations", "iter")
+PRODUCTS = ("m_schedule", "momentum_cache")
+
+
+def keras2_saves_iterations(class_name: str) -> bool:
+    """Say whether Keras 2.0 keeps the step counter of an optimizer.
+
+    Parameters
+    ----------
+    class_name : str
+        The optimizer's class.
+
+    Returns
+    -------
+    bool
+        False for RMSprop, Adagrad and Adadelta; True for all else.
+    """
+    return KEPT.get(class_name, (True, ()))[0]
+
+
+def listed(class_name: str, slots: Iterable[str]) -> list[str]:
+    """Give the slots that belong in ``weight_names``.
+
+    Parameters
+    ----------
+    class_name : str
+        The optimizer's class. All slots of one that Keras 2.0 does not know belong there.
+    slots : iterable of str
+        The slots there are.
+    """
+    present = list(slots)
+    wanted = KEPT[class_name][1] if class_name in KEPT else present
+    return [name for name in wanted if name in present and name != "master"]
+
+
+def class_in_names(names: Iterable[str]) -> str | None:
+    """Give the class that variable names such as ``training/Adam_1/Variable:0`` tell of.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The names.
+    """
+    for name in names:
+        for part in name.split("/"):
+            if re.sub(r"_\d+$", "", part) in KEPT:
+                return re.sub(r"_\d+$", "", part)
+    return None
+
+
+def last_part(name: str) -> str:
+    """Give ``iterations`` for ``Adam/iterations:0`` and the like.
+
+    Parameters
+    ----------
+    name : str
+        A variable's name.
+    """
+    return re.sub(r"(_\d+)?(:\d+)?$", "", name.rpartition("/")[2])
+
+
+def interpret(
+    arrays: list[Stored], class_name: str | None, config: Mapping[str, Any] | None
+) -> Record:
+    """Give the state that a list of variables holds.
+
+    Parameters
+    ----------
+    arrays : list of Stored
+        The variables in the order of ``weight_names``.
+    class_name : str or None
+        The class, where the file says.
+    config : mapping or None
+        The hyperparameters, where the file says.
+
+    Raises
+    ------
+    ValueError
+        If the class is unknown, or the number of variables or their shapes do not fit.
+    """
+    class_name = class_name or class_in_names(array.name for array in arrays)
+    if class_name not in KEPT:
+        raise ValueError(
+            f"found the state of {class_name or 'an optimizer of unknown class'}, wanted one of "
+            f"{', '.join(KEPT)}"
+        )
+    rest, notes = list(arrays), list[str]()
+    iterations, scalars = _heads(rest, class_name, notes)
+    if not rest and class_name == "SGD" and not (config or {}).get("momentum"):
+        slots: dict[str, list[Any]] = {}
+        notes.append("this SGD without momentum saved no slot; it starts at zero")
+    else:
+        slots = choose(rest, _layouts(class_name, config), f"Keras 2 {class_name}")
+    kept = None if config is None else dict(config)
+    return Record("keras 2", class_name, kept, iterations, scalars, slots, None, notes)
+
+
+def _heads(
+    rest: list[Stored], class_name: str, notes: list[str]
+) -> tuple[int | None, dict[str, float]]:
+    """Take counter and scalars off the list, where they are kept."""
+    iterations, scalars = None, {}
+    if rest and last_part(rest[0].name) in COUNTERS:
+        iterations = counter(rest.pop(0))
+    else:
+        notes.append(f"Keras 2 does not save the step counter of {class_name}")
+    if class_name == "Nadam":
+        if rest and last_part(rest[0].name) in PRODUCTS:
+            scalars["m_schedule"] = float(number(rest.pop(0)))
+        else:
+            notes.append("Keras 2 does not save m_schedule of Nadam, and restarts it at 1")
+    return iterations, scalars
+
+
+def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:
+    slots = KEPT[class_name][1]
+    settings = config or {}
+    if class_name == "RMSprop":
+        # Only tf.keras has these.
+        extra = ["momentum"] * bool(settings.get("momentum"))
+        extra += ["average_gradient"] * bool(settings.get("centered"))
+        return [Layout((*slots, *extra))]
+    if class_name != "Adam":
+        return [Layout(slots)]
+    # From 2.1.3 there are placeholders of shape (1,) where amsgrad is off.
+    off = [Layout(slots), Layout(slots, placeholders=True)]
+    on = [Layout((*slots, "velocity_hat"))]
+    if config is None:
+        return off + on
+    return on if settings.get("amsgrad") else off

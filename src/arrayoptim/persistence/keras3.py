@@ -1,0 +1,219 @@
+"""Files of Keras 3, and of Keras 2.11 to 2.15, whose optimizers are built alike.
+
+The list of variables: counter, learning rate (unless it is a schedule), moving averages of the
+model and gradient accumulators where asked for, then the slots. Those of Adadelta, Adam, Adamax
+and Nadam are interleaved; Nadam has one more scalar, after the slots or, up to 3.3, before them.
+Those of `arrayoptim.keras` are interleaved, and all their scalars come before them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from ..config.keras import identified, marked
+from . import keras_own as _keras_own
+from .layout import Layout, Shapes, Slots, choose
+from .record import Record
+from .stored import Stored, counter, number
+
+ORDERS = {
+    "SGD": Layout(("momentum",)),
+    "RMSprop": Layout(("velocity",)),
+    "Adagrad": Layout(("accumulator",)),
+    "Adadelta": Layout((), ("accumulated_grad", "accumulated_delta_var")),
+    "Adam": Layout((), ("momentum", "velocity")),
+    "AdamW": Layout((), ("momentum", "velocity")),
+    "Adamax": Layout((), ("momentum", "norm")),
+    "Nadam": Layout((), ("momentum", "velocity")),
+    "Ftrl": Layout((), ("accumulator", "linear")),
+    "Lion": Layout(("momentum",)),
+    "Lamb": Layout((), ("momentum", "velocity")),
+}
+SCALED = "LossScaleOptimizer"
+FLAGS = {"SGD": ("momentum",), "RMSprop": ("momentum", "centered"), "Adam": ("amsgrad",)}
+FLAGS["AdamW"] = FLAGS["Adam"]
+
+
+def class_of(name: str | None) -> str | None:
+    """Give the class of an optimizer called ``rm_sprop``, ``adam_1`` and the like.
+
+    Parameters
+    ----------
+    name : str or None
+        Keras 3's automatic name.
+    """
+    plain = re.sub(r"_\d+$", "", name or "").replace("_", "").lower()
+    return next((known for known in [*ORDERS, SCALED] if known.lower() == plain), None)
+
+
+def interpret(
+    arrays: list[Stored],
+    class_name: str | None,
+    config: Mapping[str, Any] | None,
+    *,
+    source: str = "keras 3",
+    named: bool = False,
+    within: Shapes | None = None,
+    half: bool = False,
+) -> Record:
+    """Give the state that a list of variables holds.
+
+    Parameters
+    ----------
+    arrays : list of Stored
+        The variables in Keras's order.
+    class_name : str or None
+        The class, where the file says.
+    config : mapping or None
+        The hyperparameters, where the file says.
+    source : str
+        ``"keras 3"``, or ``"keras 2"`` for 2.11 to 2.15.
+    named : bool
+        Whether the variables' names are Keras's own.
+    within : Counter, optional
+        How often each shape occurs among the model's variables.
+    half : bool
+        Whether these are of 16 bits.
+
+    Raises
+    ------
+    ValueError
+        If the class is unknown, or the number of variables or their shapes do not fit.
+    """
+    notes: list[str] = []
+    if class_name == SCALED:
+        class_name, config, arrays = _unwrapped(config, arrays, notes)
+    if not arrays or class_name is None or not (class_name in ORDERS or marked(config)):
+        raise ValueError(
+            f"found {len(arrays)} variables of {class_name or 'an optimizer of unknown class'}, "
+            f"wanted at least the counter of one of {', '.join(ORDERS)}"
+        )
+    steps = (config or {}).get("gradient_accumulation_steps") or 1
+    iterations, rest = counter(arrays[0]) // steps, arrays[1:]
+    kept: dict[str, Any] | None = None if config is None else dict(config)
+    if _has_rate(rest, config, named):
+        kept = {**(kept or {}), "learning_rate": float(number(rest.pop(0)))}
+    if config is not None and marked(config):
+        names, layout = _keras_own.order(class_name, config, half)
+        layout = replace(layout, lead=_lead(config))
+        scalars, slots = _cut_own(rest, names, layout, class_name)
+    else:
+        scalars, slots = _cut(rest, class_name, config, notes, within)
+    if named and source == "keras 3":
+        _check_names(slots)
+    notes += _lost(class_name, config, slots)
+    record = Record(source, class_name, kept, iterations, scalars, slots, None, notes)
+    record.partial, record.skipped = not config, int(scalars.pop("skipped", 0))
+    return record
+
+
+def _lost(class_name: str, config: Mapping[str, Any] | None, slots: Slots) -> list[str]:
+    """Say what was left out, and what the file never held."""
+    settings, notes = config or {}, []
+    if (steps := settings.get("gradient_accumulation_steps") or 1) > 1:
+        notes.append(f"a step is {steps} calls; gradients summed since the last are left out")
+    if settings.get("use_ema"):
+        notes.append("the moving averages of the model are left out")
+    if not settings:
+        notes.append(
+            "the file holds no hyperparameters but the learning rate; those of Keras 3 default to "
+            "other values than those of Keras 2, epsilon=1e-7 for one"
+        )
+    if not slots:
+        notes.append(f"Keras 3 keeps no slot for {class_name} without momentum; it starts at zero")
+    return notes
+
+
+def _unwrapped(
+    config: Mapping[str, Any] | None, arrays: list[Stored], notes: list[str]
+) -> tuple[str | None, Mapping[str, Any] | None, list[Stored]]:
+    """Look into the optimizer that scales the loss: four variables of its own come first."""
+    inner = (config or {}).get("inner_optimizer")
+    if not isinstance(inner, Mapping):
+        raise ValueError(
+            f"found a {SCALED} whose inner optimizer the file does not describe; save the whole "
+            "model, with its configuration, instead"
+        )
+    notes.append("the loss scale is left out")
+    return *identified(inner), arrays[4:]
+
+
+def _has_rate(rest: list[Stored], config: Mapping[str, Any] | None, named: bool) -> bool:
+    if not rest:
+        return False
+    if named:
+        return rest[0].name.rpartition("/")[2].startswith("learning_rate")
+    if config and isinstance(config.get("learning_rate"), Mapping):
+        return False
+    return rest[0].shape == ()
+
+
+def _cut(
+    rest: list[Stored],
+    class_name: str,
+    config: Mapping[str, Any] | None,
+    notes: list[str],
+    within: Shapes | None,
+) -> tuple[dict[str, float], Slots]:
+    layouts = _layouts(class_name, config)
+    what = f"Keras 3 {class_name}"
+    if class_name != "Nadam":
+        return {}, choose(rest, layouts, what, within)
+    layout = layouts[0]
+    n, odd = divmod(len(rest), layout.per_parameter)
+    if odd != 1:
+        notes.append("the file does not hold m_schedule of Nadam, which restarts at 1")
+        return {}, choose(rest, layouts, what, within)
+    place = -1 if rest[-1].shape == () else layout.lead * n
+    scalar = rest.pop(place)
+    return {"m_schedule": float(number(scalar))}, choose(rest, layouts, what, within)
+
+
+def _cut_own(
+    rest: list[Stored], names: list[str], layout: Layout, class_name: str
+) -> tuple[dict[str, float], Slots]:
+    place = layout.lead * ((len(rest) - len(names)) // layout.per_parameter)
+    heads, rest[place:] = rest[place : place + len(names)], rest[place + len(names) :]
+    scalars = {name: float(number(held)) for name, held in zip(names, heads, strict=False)}
+    words = f"{class_name} of arrayoptim.keras, which keras.models.load_model loads,"
+    return scalars, choose(rest, [layout], words)
+
+
+def _lead(settings: Mapping[str, Any]) -> int:
+    """Count what Keras itself keeps of each parameter."""
+    return bool(settings.get("use_ema")) + bool(settings.get("gradient_accumulation_steps"))
+
+
+def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:
+    """Give the orders that the hyperparameters allow; without them, that any would."""
+    order, flags = ORDERS[class_name], FLAGS.get(class_name, ())
+    settings = config or {}
+    if config is None:
+        choices = [dict(zip(flags, on)) for on in product([False, True], repeat=len(flags))]
+    else:
+        choices = [{flag: bool(settings.get(flag)) for flag in flags}]
+    found = []
+    for on in choices:
+        blocks = order.blocks
+        if class_name == "SGD":
+            blocks = blocks if on["momentum"] else ()
+        elif class_name == "RMSprop":
+            blocks += ("momentum",) * on["momentum"] + ("average_gradient",) * on["centered"]
+        elif on.get("amsgrad"):
+            blocks += ("velocity_hat",)
+        found.append(Layout(blocks, order.together, _lead(settings)))
+    return found
+
+
+def _check_names(slots: Slots) -> None:
+    for slot, arrays in slots.items():
+        for array in arrays:
+            if not re.search(rf"(^|[/_]){slot}(_\d+)?(:\d+)?$", array.name):
+                raise ValueError(
+                    f"found {array.name!r} where {slot} of a parameter was wanted: the variables "
+                    "are in an order that no known version of Keras 3 writes"
+                )

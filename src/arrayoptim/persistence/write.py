@@ -1,0 +1,107 @@
+"""Writing: to a file of its own, or into an open one."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from .atomic import Sink, replace_file
+from .own import GROUP, fill
+from .record import Record
+
+
+def write(
+    path: str | os.PathLike[str],
+    record: Record,
+    overwrite: bool = True,
+    beside: Mapping[str, Record] | None = None,
+) -> None:
+    """Write a record to an HDF5 file, whole or not at all.
+
+    The content goes to a temporary file in the same directory, is brought to the disk and renamed:
+    whatever happens, the previous file stays whole until the new one is. The permissions of an
+    existing file are kept, and a symbolic link goes on pointing to its file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    record : Record
+        The content. Its slots may hold functions that return arrays; `source` and `notes` are not
+        written.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    beside : mapping of str to Record, optional
+        More records, each by the name of the group that it goes to; `read_beside` gives them.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and `overwrite` is False.
+    FileNotFoundError
+        If its directory does not exist.
+    OSError
+        If it cannot be written, on a full disk for one.
+    ValueError
+        If the record is contradictory, or holds what HDF5 cannot.
+    """
+    import h5py
+
+    def put(sink: Sink) -> None:
+        # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
+        with h5py.File(sink, "w", libver=("v108", "v108")) as file:
+            for name, content in {GROUP: record, **(beside or {})}.items():
+                fill(file.create_group(name), content, sink.check)
+
+    replace_file(path, put, overwrite)
+
+
+def write_group(group: Any, record: Record) -> None:
+    """Write a record into an open HDF5 file.
+
+    It is written beside its final place and moved, so that a failure leaves the old state.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        A file or group, whose child ``optimizer_weights`` is made or replaced; or a group of that
+        name itself, whose content is replaced.
+    record : Record
+        The content, as for `write`.
+
+    Raises
+    ------
+    ValueError
+        If the record is contradictory, or holds what HDF5 cannot.
+    """
+    own = posixpath.basename(group.name or "") == GROUP
+    parent = group.parent if own else group
+    name = f"{GROUP}-{uuid.uuid4().hex}"
+    new = parent.create_group(name)
+    try:
+        fill(new, record)
+    except BaseException:
+        del parent[name]
+        raise
+    if own:
+        _move_content(new, group)
+        del parent[name]
+    else:
+        if GROUP in parent:
+            del parent[GROUP]
+        parent.move(name, GROUP)
+
+
+def _move_content(source: Any, target: Any) -> None:
+    """Replace all that a group has by what another has."""
+    for name in list(target.attrs):
+        del target.attrs[name]
+    for name in list(target):
+        del target[name]
+    for name in list(source):
+        source.move(name, f"{target.name}/{name}")
+    for name, value in source.attrs.items():
+        target.attrs[name] = value

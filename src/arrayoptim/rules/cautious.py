@@ -1,0 +1,69 @@
+"""Caution as a rule made from a rule: only that part of a step which agrees with the gradient."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from .._typing import Namespace, Scalar
+from .grammar import definition
+from .rule import Rule
+
+__all__ = ["cautious"]
+
+LEAST = 1e-3
+"""The authors' bound on the share that agrees, by which the rest of the step is divided."""
+
+
+@cache
+def cautious(rule: Rule) -> Rule:
+    """Give the rule that takes only the part of a step which agrees with the gradient.
+
+    Parameters
+    ----------
+    rule : Rule
+        A rule whose kind is elementwise, and which adds something to the parameter.
+
+    Returns
+    -------
+    Rule
+        The same rule, masked and scaled by `arrayoptim.rules.stages.caution`.
+
+    Raises
+    ------
+    ValueError
+        If it is of another kind.
+    """
+    if rule.kind != "elementwise":
+        raise ValueError(
+            f"cautious=True: the rule {rule.name} is {rule.kind}, wanted one that steps each "
+            "element by itself; leave it out"
+        )
+    if not _adds(rule):
+        raise ValueError(
+            f"cautious=True: the rule {rule.name} does not give the parameter as it was, plus or "
+            "minus a step of which a part could be left out; leave it out"
+        )
+    made = replace(rule, kind="tensorwise", ratio=boost, measured=("boost",), sums=("agreeing",))
+    return replace(made, masked=True)
+
+
+def boost(size: Any, agreeing: Scalar, xp: Namespace) -> dict[str, Scalar]:
+    """Give half of what the agreeing part is multiplied with, from twice the number of elements."""
+    mean = agreeing / (2.0 * xp.maximum(size, 1.0))
+    return {"boost": 0.5 / xp.maximum(mean, LEAST)}
+
+
+def _adds(rule: Rule) -> bool:
+    """Whether the rule gives the parameter plus or minus terms without it."""
+    body = definition(rule.function)
+    value = next(node for node in ast.walk(body) if isinstance(node, ast.Return)).value
+    first = value.elts[0] if isinstance(value, ast.Tuple) else value
+    terms = 0
+    while isinstance(first, ast.BinOp) and isinstance(first.op, ast.Add | ast.Sub):
+        terms, first = terms + 1, first.left
+    names = [node for node in ast.walk(body) if isinstance(node, ast.Name)]
+    once = [node.id for node in names].count("p") == 1
+    return terms > 0 and isinstance(first, ast.Name) and first.id == "p" and once

@@ -1,0 +1,317 @@
+"""Update rules: small pure functions that every engine runs; `_grammar` says how they look."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, Literal
+
+from .grammar import mistakes
+
+Kind = Literal["elementwise", "tensorwise", "matrix"]
+Side = Literal["first", "last"]
+Shape = tuple[int, ...]
+
+RESERVED = frozenset(
+    {"scale", "bound", "units", "l2", "amount", "boost", "floor", "ceiling", "keep", "new"}
+)
+"""Names of the numbers of stages, which no coefficient may have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """An update rule with the names of its slots and coefficients.
+
+    Attributes
+    ----------
+    function : callable
+        ``function(p, g, *slots, *coefficients, xp)``; returns the new parameter and the new slots,
+        in order.
+    slots : tuple of str
+        Names of the state arrays, one of each per parameter, all zero before the first step.
+    kind : {"elementwise", "tensorwise", "matrix"}
+        What an engine may fuse.
+    ratio : callable or None
+        ``ratio(size, *totals, *coefficients, xp)``, with the number of a tensor's elements and its
+        totals; returns a dict of the coefficients that each tensor has for itself.
+    direction : callable or None
+        ``direction(p, g, *slots, *coefficients, xp)``; returns what takes the place of the gradient
+        and of the slots before anything is measured and the function is called.
+    measured : tuple of str
+        Names of the coefficients that `ratio` gives.
+    measure : callable or None
+        ``measure(p, g, *slots, *coefficients, xp)``, after the direction; returns what is
+        totalled, element by element. Without it the parameter and its direction are, for a ratio.
+    norms, sums : tuple of str
+        Names of the totals, in the order of what is measured: first those that are Euclidean norms,
+        then plain sums. A ratio gets them of each tensor; without one they are taken over all
+        tensors of a group, and `Optimizer.coefficients` gets them among the scalars.
+    exact : tuple of str
+        Slots that are stored in the type of the arithmetic, whatever is asked for.
+    masked : bool
+        Whether the step is taken only where it agrees with the gradient; see `cautious`.
+    shapes : callable or None
+        For ``matrix`` rules, ``shapes(rows, columns)``; returns a dict of the shapes of those slots
+        that are not shaped like the parameter.
+    outputs : {"first", "last"}
+        For ``matrix`` rules, which axis of a parameter with more than two stays an axis of the
+        matrix; all others become the other one.
+    """
+
+    function: Callable[..., tuple[Any, ...]]
+    slots: tuple[str, ...]
+    kind: Kind = "elementwise"
+    ratio: Callable[..., dict[str, Any]] | None = None
+    direction: Callable[..., tuple[Any, ...]] | None = None
+    measured: tuple[str, ...] = ()
+    measure: Callable[..., tuple[Any, ...]] | None = None
+    norms: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
+    exact: tuple[str, ...] = ()
+    masked: bool = False
+    shapes: Callable[[int, int], dict[str, Shape]] | None = None
+    outputs: Side = "first"
+
+    @cached_property
+    def function_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that the function takes."""
+        return _names(self.function, 2 + len(self.slots))
+
+    @cached_property
+    def direction_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that the direction takes."""
+        return _names(self.direction, 2 + len(self.slots))
+
+    @cached_property
+    def measure_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that the measure takes."""
+        return _names(self.measure, 2 + len(self.slots))
+
+    @cached_property
+    def ratio_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that the ratio takes."""
+        return _names(self.ratio, 1 + len(self.norms) + len(self.sums))
+
+    @cached_property
+    def coefficients(self) -> tuple[str, ...]:
+        """Names of all scalars that an element's step takes."""
+        return tuple(dict.fromkeys((*self.function_names, *self.direction_names)))
+
+    @cached_property
+    def given(self) -> tuple[str, ...]:
+        """Names of the coefficients that the optimizer class computes once a step."""
+        names = dict.fromkeys((*self.coefficients, *self.ratio_names, *self.measure_names))
+        return tuple(name for name in names if name not in self.measured)
+
+    @property
+    def totals(self) -> tuple[str, ...]:
+        """Names of what is taken over all tensors together."""
+        return () if self.ratio else (*self.norms, *self.sums)
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return self.function.__name__
+
+    @cached_property
+    def apart(self) -> frozenset[str]:
+        """Names of the slots that have shapes of their own."""
+        return frozenset(self.shapes(1, 1)) if self.shapes else frozenset()
+
+    def matrix(self, shape: Shape) -> tuple[int, int]:
+        """Give the rows and columns as which a ``matrix`` rule steps a parameter of some shape."""
+        if self.outputs == "first":
+            return (shape[0] if shape else 1), prod(shape[1:])
+        return prod(shape[:-1]), (shape[-1] if shape else 1)
+
+    def slot_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Give the shape of each slot of a parameter of some shape."""
+        own = self.shapes(*self.matrix(shape)) if self.shapes else {}
+        return {name: own.get(name, shape) for name in self.slots}
+
+    def stepped(
+        self, operands: Sequence[Any], scalars: Mapping[str, Any], shape: Shape, xp: Any
+    ) -> list[Any]:
+        """Carry out the function on parameter, gradient and slots; matrices if it is for these.
+
+        The arrays may have more axes than `shape` in front, over as many parameters.
+        """
+        named = [scalars[name] for name in self.function_names]
+        if self.kind != "matrix":
+            return list(self.function(*operands, *named, xp))
+        lead = tuple(operands[0].shape)[: len(operands[0].shape) - len(shape)]
+        own, matrix = self.slot_shapes(shape), self.matrix(shape)
+        views = [matrix, matrix, *(own[n] if n in self.apart else matrix for n in self.slots)]
+        seen = [xp.reshape(x, (*lead, *v)) for x, v in zip(operands, views, strict=True)]
+        given = {id(view): x for view, x in zip(seen, operands, strict=True)}
+        found = self.function(*seen, *named, xp)
+        wanted = [shape, *own.values()]
+        return [
+            given[id(x)] if id(x) in given else xp.reshape(x, (*lead, *s))
+            for x, s in zip(found, wanted, strict=True)
+        ]
+
+    def turned(self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any) -> list[Any]:
+        """Give parameter, gradient and slots with the direction in the gradient's place."""
+        if self.direction is None:
+            return list(operands)
+        named = (scalars[name] for name in self.direction_names)
+        return [operands[0], *self.direction(*operands, *named, xp)]
+
+    def quantities(
+        self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any
+    ) -> Sequence[Any]:
+        """Give what is totalled, from parameter, direction and slots."""
+        if self.measure is None:
+            return operands[:2]
+        return self.measure(*operands, *(scalars[name] for name in self.measure_names), xp)
+
+    def __call__(self, *args: Any) -> tuple[Any, ...]:
+        """Carry out the rule on parameter, gradient, slots, `coefficients` and `xp`."""
+        count = 2 + len(self.slots)
+        scalars, xp = dict(zip(self.coefficients, args[count:-1], strict=True)), args[-1]
+        operands = self.turned(args[:count], scalars, xp)
+        return self.function(*operands, *(scalars[name] for name in self.function_names), xp)
+
+    def __repr__(self) -> str:
+        """Name, slots and coefficients."""
+        slots, coefficients = ", ".join(self.slots), ", ".join(self.coefficients)
+        return f"<rule {self.name}: slots ({slots}), coefficients ({coefficients})>"
+
+
+def rule(
+    *,
+    slots: tuple[str, ...] = (),
+    kind: Kind = "elementwise",
+    ratio: Callable[..., dict[str, Any]] | None = None,
+    direction: Callable[..., tuple[Any, ...]] | None = None,
+    measured: tuple[str, ...] = (),
+    measure: Callable[..., tuple[Any, ...]] | None = None,
+    norms: tuple[str, ...] = (),
+    sums: tuple[str, ...] = (),
+    exact: tuple[str, ...] = (),
+    shapes: Callable[[int, int], dict[str, Shape]] | None = None,
+    outputs: Side = "first",
+) -> Callable[[Callable[..., tuple[Any, ...]]], Rule]:
+    """Declare a function as an update rule.
+
+    Parameters
+    ----------
+    slots : tuple of str
+        Names of the state arrays; the function takes one positional parameter for each, after ``p``
+        and ``g``, under a letter of its own.
+    kind : {"elementwise", "tensorwise", "matrix"}
+        What an engine may fuse; ``"tensorwise"`` where there is a ratio or a measure.
+    ratio : callable, optional
+        Gives coefficients that each tensor has for itself, from totals; see `Rule`.
+    direction : callable, optional
+        Turns the gradient into a direction, and advances the slots; see `Rule`.
+    measured : tuple of str
+        Names of the coefficients that `ratio` gives.
+    measure : callable, optional
+        Gives what is totalled; see `Rule`.
+    norms, sums : tuple of str
+        Names of the totals; see `Rule`.
+    exact : tuple of str
+        Slots that are stored in the type of the arithmetic, whatever is asked for.
+    shapes : callable, optional
+        Gives the shapes of slots of a ``"matrix"`` rule; see `Rule`.
+    outputs : {"first", "last"}
+        How a ``"matrix"`` rule sees parameters of more than two axes; see `Rule`.
+
+    Returns
+    -------
+    callable
+        A decorator that makes a `Rule`.
+
+    Raises
+    ------
+    TypeError
+        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``, the function is a lambda,
+        returns another number of values or uses a name that nothing defines, or `shapes` are given
+        for other rules or other slots.
+
+    Examples
+    --------
+    >>> from arrayoptim import rule
+    >>> @rule(slots=("momentum",))
+    ... def heavy_ball(p, g, m, lr, mu, xp):
+    ...     m = mu * m - lr * g
+    ...     return p + m, m
+    >>> heavy_ball.coefficients
+    ('lr', 'mu')
+    """
+
+    def declare(function: Callable[..., tuple[Any, ...]]) -> Rule:
+        if function.__name__ == "<lambda>":
+            raise TypeError(
+                "rule: found a lambda, wanted a function made by def, whose text engines can read"
+            )
+        for each in (function, direction, measure):
+            names = tuple(inspect.signature(each).parameters) if each else ()
+            short = len(names) < len(slots) + 3
+            if each and (short or names[:2] != ("p", "g") or names[-1] != "xp"):
+                raise TypeError(
+                    f"rule {function.__name__} takes ({', '.join(names)}); wanted: p, g, one "
+                    f"parameter for each of the slots {slots}, the coefficients, xp"
+                )
+        taken = RESERVED & set(inspect.signature(function).parameters)
+        if taken:
+            raise TypeError(
+                f"rule {function.__name__}: {', '.join(sorted(taken))} is the name of a number of "
+                "a stage of the step; choose another"
+            )
+        sort: Kind = "tensorwise" if ratio or measure else kind
+        made = Rule(
+            function,
+            tuple(slots),
+            sort,
+            ratio,
+            direction,
+            tuple(measured),
+            measure=measure,
+            norms=norms if measure or not ratio else ("p", "d"),
+            sums=sums,
+            exact=exact,
+            shapes=shapes,
+            outputs=outputs,
+        )
+        if bool(measure) != bool(norms or sums):
+            raise TypeError(
+                f"rule {function.__name__}: found measure={measure}, norms={norms} and sums={sums};"
+                " wanted a measure and names for what it gives, or neither"
+            )
+        if (shapes and sort != "matrix") or not made.apart <= set(slots):
+            raise TypeError(
+                f"rule {function.__name__}: found shapes of {sorted(made.apart)} and kind "
+                f'{sort!r}; wanted kind "matrix", and names of {slots}'
+            )
+        if bool(ratio) != bool(measured) or not set(measured) <= set(made.function_names):
+            raise TypeError(
+                f"rule {function.__name__}: found measured={measured} and ratio={ratio}; wanted "
+                f"both or neither, and names of {made.function_names}"
+            )
+        _require_sound(made)
+        return made
+
+    return declare
+
+
+def _names(function: Callable[..., Any] | None, start: int) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)[start:-1] if function else ()
+
+
+def _require_sound(made: Rule) -> None:
+    """Refuse a rule that no engine could carry out, where its text is at hand."""
+    # Tests read the library's own; here that would be a seventh of the time of its import.
+    if str(made.function.__module__).startswith("arrayoptim."):
+        return
+    found: list[str] = []
+    with contextlib.suppress(OSError, SyntaxError, ValueError):
+        found = mistakes(made)
+    if found:
+        raise TypeError(f"rule {made.name}: {'; '.join(found)}")

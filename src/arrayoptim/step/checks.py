@@ -1,0 +1,185 @@
+"""Checks of what a caller hands over, all made before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .._typing import Array
+from ..arrays.libraries import COMPLEX, COMPUTE, backend_of, is_array
+from ..arrays.memory import overlapping
+from ..arrays.trees import Structure, listed
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What is known of one parameter: its path, shape and data type."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        """Path, data type and shape."""
+        return f"{self.path or 'the parameter'} {self.dtype}{list(self.shape)}"
+
+
+def concrete(arrays: Sequence[Array | None], name: str) -> None:
+    """Refuse to keep what a compiler has in place of values.
+
+    Raises
+    ------
+    TypeError
+        If there is such an array.
+    """
+    if any(is_array(x) and backend_of(x).traced(x) for x in arrays):
+        raise TypeError(
+            f"{name}.apply keeps its state, which a compiled function cannot change; in one, call "
+            "stateless_apply, which takes the state and gives it back"
+        )
+
+
+def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf | None, ...]:
+    """Give what is known of each leaf, None for None.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not of a floating-point or complex type.
+    """
+    found: list[Leaf | None] = []
+    for path, x in zip(structure.paths, leaves, strict=True):
+        if x is None:
+            found.append(None)
+            continue
+        dtype = backend_of(x).dtype(x)
+        if dtype not in COMPUTE:
+            raise TypeError(
+                f"parameter {path!r} is {dtype}; wanted one of {', '.join(COMPUTE)}: "
+                "an optimizer cannot step integers, booleans or other types"
+            )
+        found.append(Leaf(path, tuple(x.shape), dtype))
+    return tuple(found)
+
+
+def no_overlap(leaves: Sequence[Array | None], structure: Structure) -> None:
+    """Refuse parameters that share memory, which an update in place would step twice.
+
+    Raises
+    ------
+    ValueError
+        If two do, or one overlaps itself.
+    """
+    placed = [
+        (path, x)
+        for path, x in zip(structure.paths, leaves, strict=True)
+        if x is not None and backend_of(x).writable(x)
+    ]
+    pair = overlapping([x for _, x in placed])
+    if pair is not None:
+        first, second = placed[pair[0]][0], placed[pair[1]][0]
+        raise ValueError(
+            f"parameters {first!r} and {second!r} share memory; pass each array once"
+            if first != second
+            else f"the entries of parameter {first!r} share memory; pass a copy of it"
+        )
+
+
+def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> None:
+    """Refuse a tree other than the one that the state was made for.
+
+    Raises
+    ------
+    ValueError
+        With the paths that are new, missing, or of another shape or data type.
+    """
+    old = {leaf.path: leaf for leaf in known if leaf}
+    new = {leaf.path: leaf for leaf in found if leaf}
+    if old == new and list(old) == list(new):
+        return
+    faults = {
+        "added": [str(new[path]) for path in new if path not in old],
+        "missing": [str(old[path]) for path in old if path not in new],
+        "misshapen": [
+            f"{new[path]}, was {old[path].dtype}{list(old[path].shape)}"
+            for path in new
+            if path in old and new[path] != old[path]
+        ],
+    }
+    if not any(faults.values()):
+        faults["reordered"] = list(new)
+    listing = "; ".join(f"{word}: {listed(paths)}" for word, paths in faults.items() if paths)
+    raise ValueError(
+        f"these parameters are not the ones the optimizer's state was made for. {listing}. "
+        "Use one optimizer per tree, or reset() this one"
+    )
+
+
+def same_structure(found: Structure, wanted: Structure) -> None:
+    """Refuse gradients whose tree has other leaves than the parameters'.
+
+    Raises
+    ------
+    ValueError
+        With the paths that are missing and unexpected.
+    """
+    if found.paths == wanted.paths:
+        return
+    missing = [path for path in wanted.paths if path not in found.paths]
+    extra = [path for path in found.paths if path not in wanted.paths]
+    raise ValueError(
+        f"the gradients' tree differs from the parameters' ({len(found.paths)} leaves against "
+        f"{len(wanted.paths)}). missing: {listed(missing) or 'none'}; "
+        f"unexpected: {listed(extra) or 'none'}"
+    )
+
+
+def gradients(
+    grads: Sequence[Array | None],
+    leaves: Sequence[Array | None],
+    structure: Structure,
+    places: Iterable[int] | None = None,
+) -> None:
+    """Refuse gradients that do not fit their parameters.
+
+    Parameters
+    ----------
+    grads, leaves : sequence of array or None
+        Gradients and parameters.
+    structure : Structure
+        The parameters' structure.
+    places : iterable of int, optional
+        Which ones to look at; all by default.
+
+    Raises
+    ------
+    ValueError
+        If a shape, library or device differs.
+    TypeError
+        If a gradient is not of a floating-point type, or complex for a real parameter.
+    """
+    for i in range(len(leaves)) if places is None else places:
+        fault = None if grads[i] is None else _gradient_fault(grads[i], leaves[i])
+        if fault is not None:
+            raise type(fault)(f"gradient of parameter {structure.paths[i]!r}: {fault}")
+
+
+def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
+    if p is None:
+        return ValueError("there is no such parameter (None)")
+    if tuple(g.shape) != tuple(p.shape):
+        return ValueError(f"found shape {tuple(g.shape)}, wanted {tuple(p.shape)}")
+    backend, other = backend_of(p), backend_of(g)
+    if backend is not other:
+        return ValueError(f"found an array of {other.name}, wanted {backend.name}")
+    device, place = backend.device(p), backend.device(g)
+    if device != place and device is not None and place is not None:
+        return ValueError(f"found it on device {place}, wanted {device}")
+    if not backend.dense(g):
+        return ValueError("found a sparse array; pass a dense one")
+    dtype, kind = backend.dtype(p), backend.dtype(g)
+    if kind not in COMPUTE:
+        return TypeError(f"found data type {kind}, wanted a floating-point type")
+    if (kind in COMPLEX) != (dtype in COMPLEX):
+        return TypeError(f"found data type {kind} for a parameter of {dtype}")
+    return None

@@ -1,0 +1,134 @@
+"""Clipping: what a step has to know of its gradients, and the numbers that follow from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+from .._typing import Array, Namespace, Scalar
+from ..arrays.libraries import backend_of
+from ..gradients import clip_factor, count_nonfinite, global_norm, square_sum, tensor_norms
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The size of the gradients of a step, as far as a stage needs it.
+
+    Attributes
+    ----------
+    norm : scalar or None
+        Euclidean norm of all of them together, as they were given.
+    norms : list of scalar or None, optional
+        The norm of each; None for None.
+    unscale : float
+        What brings the gradients, and their norms, to their true size.
+    nonfinite : int or None
+        How many entries are infinite or NaN; None where only a device knows.
+    """
+
+    norm: Scalar | None = None
+    norms: Sequence[Scalar | None] | None = None
+    unscale: float = 1.0
+    nonfinite: int | None = None
+
+    @property
+    def true_norm(self) -> Scalar | None:
+        """The norm of all gradients in their true size."""
+        return self.norm if self.norm is None or self.unscale == 1.0 else self.norm * self.unscale
+
+
+def measured(
+    gradients: Sequence[Array | None],
+    squares: Mapping[int, float] | None,
+    each: bool,
+    unscale: float = 1.0,
+    norm: Scalar | None = None,
+) -> Measured:
+    """Measure gradients.
+
+    Parameters
+    ----------
+    gradients : sequence of array or None
+        The gradients.
+    squares : dict of int to float or None
+        Sums of squares that are known already, by the gradient's place.
+    each : bool
+        Whether the norm of each gradient is wanted too.
+    unscale : float
+        What brings them to their true size.
+    norm : scalar, optional
+        The norm of all together, where it is known already.
+    """
+    if each:
+        squares = {**_squares(gradients, squares or {}), **(squares or {})}
+    norms = tensor_norms(gradients, squares) if each else None
+    if norm is None:
+        norm = global_norm(gradients, squares)
+    if not isinstance(norm, float):
+        return Measured(norm, norms, unscale)
+    nonfinite = 0 if math.isfinite(norm) else count_nonfinite(gradients)
+    return Measured(norm, norms, unscale, nonfinite)
+
+
+def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> dict[int, float]:
+    """Give the sums of squares that are not known, where the host adds them up."""
+    return {
+        i: square_sum(g)
+        for i, g in enumerate(gradients)
+        if g is not None and i not in known and not backend_of(g).compiles
+    }
+
+
+def clipping(h: SimpleNamespace, size: Measured, xp: Namespace) -> dict[str, Scalar | list[Scalar]]:
+    """Give the numbers of the stage that clips; none where nothing is to be clipped.
+
+    The order is: to the true size, by the norm of all gradients, by the norm of each, by that of
+    each unit, by value. A norm is that of what the stages before leave.
+
+    Parameters
+    ----------
+    h : namespace
+        The hyperparameters of a group of parameters.
+    size : Measured
+        The size of the gradients.
+    xp : module
+        Array functions: `numpy`, or those of a compiler while a step is traced.
+
+    Returns
+    -------
+    dict
+        ``scale`` and ``bound``, and ``units`` of adaptive clipping. The scale is a list with one
+        number for each parameter where each is clipped by its own norm.
+    """
+    values: dict[str, Scalar | list[Scalar]] = {} if h.agc is None else {"units": h.agc}
+    each = h.clipnorm_per_tensor
+    if h.clipnorm is None and h.clipvalue is None and each is None and size.unscale == 1.0:
+        return values
+    scale = _scale(h, size)
+    values["scale"] = scale if each is None else _scales(scale, each, size)
+    if h.clipvalue is None:
+        values["bound"] = math.inf
+    elif xp is np:
+        values["bound"] = h.clipvalue or math.inf
+    else:
+        values["bound"] = xp.where(h.clipvalue > 0, h.clipvalue, math.inf)
+    return values
+
+
+def _scale(h: SimpleNamespace, size: Measured) -> Scalar:
+    if h.clipnorm is None:
+        return size.unscale
+    factor = clip_factor(size.true_norm, h.clipnorm)
+    # A factor that only a device knows cannot be multiplied.
+    return factor if size.unscale == 1.0 else factor * size.unscale
+
+
+def _scales(scale: Scalar, bound: Scalar, size: Measured) -> list[Scalar]:
+    assert size.norms is not None
+    return [
+        scale if norm is None else scale * clip_factor(norm * scale, bound) for norm in size.norms
+    ]

@@ -1,0 +1,206 @@
+"""The stages around the rule that every optimizer has: clipping, decay, constraint, average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from .._typing import Namespace
+from ..config.declared import Declared
+from ..config.groups import Groups, matches, require_matches
+from ..config.hyper import hyper
+from ..config.presets import PRESETS, Preset
+from ..constraints import Constrained, Constraint
+from ..numerics.slots import Layout
+from ..rules.cautious import cautious
+from ..rules.rule import Rule
+from .assignment import Numbers
+from .clipping import Measured, clipping
+
+
+class Options(Declared):
+    """The hyperparameters that every optimizer takes, by keyword."""
+
+    presets: ClassVar[dict[str, str]] = {}
+    """The form of the update for each preset that the class has; empty for the one without."""
+
+    clipnorm: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the Euclidean norm of all gradients together; 0 or None for none.",
+    )
+    clipvalue: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the magnitude of each entry of a gradient; 0 or None for none.",
+    )
+    clipnorm_per_tensor: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the norm of each gradient, Keras 3's clipnorm; 0 or None for none.",
+    )
+    agc: Any = hyper(
+        default=None,
+        interval="[0, inf]",
+        kw_only=True,
+        doc="Bound on the gradient's norm in norms of each unit, AGC; 0 or None for none.",
+    )
+    agc_units: str = hyper(
+        default="last",
+        choices=("last", "first", "tensor"),
+        kw_only=True,
+        doc="The axis that counts the units of agc; or each tensor is one.",
+    )
+    weight_decay: Any = hyper(
+        default=None,
+        interval="[0, inf)",
+        kw_only=True,
+        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+    )
+    peak_lr: Any = hyper(
+        default=None,
+        interval="(0, inf)",
+        kw_only=True,
+        doc="For fully decoupled decay: lr / peak_lr stands for lr in weight_decay's share.",
+    )
+    l2: Any = hyper(
+        default=None,
+        interval="[0, inf)",
+        kw_only=True,
+        doc="Coupled weight decay: this times the parameter is added to the clipped gradient.",
+    )
+    exclude: Any = hyper(
+        default=(),
+        words=True,
+        kw_only=True,
+        doc="Patterns of the paths of parameters that neither kind of decay touches.",
+    )
+    constraint: Any = Constrained(
+        default=None,
+        keyword=True,
+        doc="What parameters are brought back to after the step, from `constraints`.",
+    )
+    groups: Any = Groups(
+        default=(),
+        keyword=True,
+        doc="Parameters with settings of their own, from `group`.",
+    )
+    ema_momentum: Any = hyper(
+        default=None,
+        interval="[0, 1)",
+        kw_only=True,
+        doc="Decay rate of a moving average of the parameters, kept as another slot.",
+    )
+    cautious: bool = hyper(
+        default=False,
+        kw_only=True,
+        doc="Whether only the part of a step that agrees with the gradient is taken, scaled up.",
+    )
+    preset: Any = Preset(
+        default=None,
+        choices=PRESETS,
+        keyword=True,
+        doc="Whose formula is computed, where it is another; hyperparameters stay as they are.",
+    )
+    name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
+    nonfinite: str = hyper(
+        default="ignore",
+        choices=("ignore", "raise", "skip"),
+        kw_only=True,
+        doc="What a NaN or infinite gradient does: take its course, raise, or skip the step.",
+    )
+    master: bool = hyper(
+        default=True,
+        kw_only=True,
+        doc="Whether 16-bit parameters keep their float32 value as another slot.",
+    )
+    kahan: bool = hyper(
+        default=False,
+        kw_only=True,
+        doc="Whether 16-bit parameters keep what rounding loses, in 16 bits, in place of master.",
+    )
+    state_dtype: Any = hyper(
+        default=None,
+        choices=("bfloat16", "int8"),
+        kw_only=True,
+        doc="How the rule's slots are stored; in the type of the arithmetic if None.",
+    )
+    stochastic_rounding: bool = hyper(
+        default=False,
+        kw_only=True,
+        doc="Whether slots in fewer bits are rounded up or down by chance, without bias.",
+    )
+    seed: Any = hyper(
+        default=0,
+        interval="(-inf, inf)",
+        integer=True,
+        kw_only=True,
+        doc="Seed of stochastic rounding; the bits follow from it and the step number.",
+    )
+    offload: bool = hyper(
+        default=False,
+        kw_only=True,
+        doc="Whether parameters on a GPU have their state in host memory, where they are stepped.",
+    )
+    threads: Any = hyper(
+        default=None,
+        interval="[1, inf)",
+        integer=True,
+        kw_only=True,
+        doc="Threads of the CPU engine; as many as Numba uses if None.",
+    )
+
+    @property
+    def form(self) -> str:
+        """The form of the update that the preset asks for; empty for the one without a preset."""
+        preset = self._hyper["preset"]
+        return self.presets[preset] if preset else ""
+
+    def _layout(self, rule: Rule, constraint: Constraint | None = None) -> Layout:
+        """Say which slots parameters have, the rule's and those of stages."""
+        h = self._hyper
+        extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
+        if h["ema_momentum"] is not None:
+            extras += ("average",)
+        rule = cautious(rule) if h["cautious"] else rule
+        whole = None if constraint is None or constraint.limits else constraint
+        return _layout(rule, extras, h["state_dtype"], whole)
+
+    def _excluded(self, paths: Sequence[str]) -> list[bool]:
+        """Say which parameters are left out of decay; empty where none is to be.
+
+        Raises
+        ------
+        ValueError
+            If a pattern matches no path.
+        """
+        if not self.exclude:
+            return []
+        require_matches(self.exclude, paths, "exclude")
+        return [any(matches(path, pattern) for pattern in self.exclude) for path in paths]
+
+    def _stage_values(
+        self, rule: Rule, h: SimpleNamespace, size: Measured, xp: Namespace
+    ) -> Numbers:
+        """Give the numbers that the stages need, by the names that engines know.
+
+        There are none where a stage is not used. A rule with a coefficient `wd` decays by itself.
+        """
+        values = clipping(h, size, xp)
+        if h.ema_momentum is not None:
+            values |= {"keep": h.ema_momentum, "new": 1.0 - h.ema_momentum}
+        if h.l2 is not None:
+            values["l2"] = h.l2
+        if h.weight_decay is not None and "wd" not in rule.coefficients:
+            values["amount"] = h.lr * h.weight_decay
+        if h.constraint is not None and h.constraint.limits:
+            values["floor"], values["ceiling"] = h.constraint.limits
+        return values
+
+
+_layout = cache(Layout)

@@ -1,0 +1,223 @@
+"""Putting saved state back: every check before the first change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._typing import Array
+from ..arrays.libraries import backend_of
+from ..arrays.trees import listed
+from ..config.hyper import counter, finite
+from ..config.registry import OPTIMIZERS, WRAPPERS, revivable
+from .state import State
+
+if TYPE_CHECKING:
+    from ..persistence import Record
+
+
+@contextmanager
+def blaming(record: Record) -> Iterator[None]:
+    """Say in every error which file it was; what is wrong in a file is a ValueError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{record.origin}: {error}") from error
+
+
+def lost(value: Any) -> bool:
+    """Whether it stands for what no file can hold; wrappers hold the optimizer that they wrap."""
+    if not isinstance(value, dict) or revivable(value):
+        return False
+    if value.keys().isdisjoint({"class_name", "unserializable"}):
+        return False  # the arguments of an optimizer of another library
+    name = value.get("class_name")
+    return not (OPTIMIZERS.knows(name) or WRAPPERS.knows(name))
+
+
+def refuse_lost(found: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters whose schedules no file could hold.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    if found:
+        names = ", ".join(f"{name} ({value})" for name, value in found.items())
+        raise ValueError(
+            f"saved with a schedule for {names}; construct the optimizer with that schedule and "
+            "use load_weights"
+        )
+
+
+@dataclass
+class LoadReport:
+    """What came of loading a file.
+
+    Attributes
+    ----------
+    source : str
+        The kind of file, such as ``"keras 2"``.
+    restored : list of str
+        What was put back.
+    missing, unexpected, misshapen : list of str
+        What the optimizer has and the file lacks, the reverse, and what differs in shape. With
+        ``strict=True`` these are errors instead.
+    notes : list of str
+        What this kind of file does not hold.
+    """
+
+    source: str
+    restored: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self) -> str:
+        """The differences in one line, of many the first; empty where there are none."""
+        kinds = ("missing", "unexpected", "misshapen")
+        found = {kind: getattr(self, kind) for kind in kinds}
+        return "; ".join(f"{kind}: {listed(names)}" for kind, names in found.items() if names)
+
+
+def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
+    """Give the state that a list in Keras's order describes.
+
+    Parameters
+    ----------
+    state : State
+        The present state; it stays as it is.
+    weights : sequence of array
+        ``[iterations, scalars..., slot by slot]``, or one of the shorter lists of Keras 2.0.
+    class_name : str
+        The optimizer's class.
+
+    Raises
+    ------
+    ValueError
+        If count, shape or kind of an entry is wrong.
+    """
+    from ..persistence import keras2_saves_iterations
+
+    entries = list(state.entries())
+    keras = [entry for entry in entries if entry[0] not in {"master", "compensation"}]
+    n_scalars, n_slots, n_keras = len(state.scalars), len(entries), len(keras)
+    layouts = {1 + n_scalars + n_slots: (1, n_scalars), 1 + n_keras: (1, 0)}
+    if not keras2_saves_iterations(class_name):
+        layouts.setdefault(n_keras, (0, 0))
+    layout = layouts.get(len(weights))
+    if layout is None:
+        raise ValueError(
+            f"{class_name}: found {len(weights)} weights, wanted "
+            f"{' or '.join(str(count) for count in layouts)}: iterations, "
+            f"{n_scalars} scalars, then {n_slots} arrays ({', '.join(state.names)})"
+        )
+    new = state.copy()
+    head, arrays = list(weights[: sum(layout)]), list(weights[sum(layout) :])
+    if layout[0]:
+        new.iterations = counter(head.pop(0), f"{class_name} weights[0], iterations")
+    for name, value in zip(list(new.scalars)[: layout[1]], head, strict=True):
+        new.scalars[name] = finite(value, f"{class_name} scalar {name}")
+    # A list without them: zero masters give way to the parameters at the next step.
+    chosen = entries if len(arrays) == n_slots else keras
+    values = []
+    for place, ((name, leaf, held), value) in enumerate(
+        zip(chosen, arrays, strict=True), sum(layout)
+    ):
+        fault = _fault(value, held[name])
+        if fault:
+            raise ValueError(f"{class_name} weights[{place}], {name} of {leaf.path!r}: {fault}")
+        values.append(np.asarray(value))
+    zeros = [np.zeros(leaf.shape, np.float32) for _, leaf, _ in entries[len(values) :]]
+    new.put([*values, *zeros])
+    return new
+
+
+def _fault(value: Any, old: Array) -> str | None:
+    array, wanted = np.asarray(value), backend_of(old).dtype(old)
+    if array.shape != tuple(old.shape):
+        return f"found shape {array.shape}, wanted {tuple(old.shape)}"
+    if _kind(array.dtype.name) != _kind(wanted):
+        return f"found data type {array.dtype}, wanted {wanted} or another of that kind"
+    return None
+
+
+def _kind(dtype: str) -> str:
+    return dtype.removeprefix("b").rstrip("0123456789")
+
+
+def from_record(state: State, record: Record, *, strict: bool) -> tuple[State, LoadReport]:
+    """Give the state that a file describes.
+
+    Raises
+    ------
+    ValueError
+        With ``strict``, if anything is missing, unexpected or misshapen.
+    """
+    report = LoadReport(record.source, notes=list(record.notes))
+    new = state.copy()
+    values = []
+    for slot in {**dict.fromkeys(state.names), **record.slots}:
+        values += _match_slot(slot, state, record, report)
+    _match_scalars(new, record, report)
+    if strict and report.faults:
+        raise ValueError(
+            f"the state in it does not fit these parameters. {report.faults}. "
+            "strict=False loads what fits and returns a report"
+        )
+    if record.iterations is not None:
+        new.iterations, new.skipped = record.iterations, record.skipped
+        report.restored.append("iterations")
+    found = iter(values)
+    present = [next(found) for _ in new.entries()]
+    kept = new.weights()[1 + len(new.scalars) :]
+    new.put([k if v is None else v for k, v in zip(kept, present, strict=True)])
+    return new, report
+
+
+def _match_scalars(new: State, record: Record, report: LoadReport) -> None:
+    for name in new.scalars:
+        if name in record.scalars:
+            new.scalars[name] = record.scalars[name]
+            report.restored.append(name)
+        elif record.source.startswith("arrayoptim"):
+            report.missing.append(name)
+    report.unexpected += [name for name in record.scalars if name not in new.scalars]
+
+
+def _match_slot(
+    slot: str, state: State, record: Record, report: LoadReport
+) -> list[np.ndarray | None]:
+    """Give the slot's array for each parameter that has it, None where there is none to put."""
+    present = [(leaf, held[slot]) for name, leaf, held in state.entries() if name == slot]
+    wanted = [leaf for leaf, _ in present]
+    arrays = record.slots.get(slot)
+    if arrays is None:
+        # A source that never keeps this slot says so in its notes; its own files must hold it.
+        if record.source.startswith("arrayoptim"):
+            report.missing += [f"{slot} of {leaf}" for leaf in wanted]
+        return [None] * len(wanted)
+    if record.paths is not None:
+        named = dict(zip(record.paths[slot], arrays, strict=True))
+        found = [named.pop(leaf.path, None) for leaf in wanted]
+        report.unexpected += [f"{slot} of {path}" for path in named]
+    else:
+        found = [*arrays[: len(wanted)], *[None] * (len(wanted) - len(arrays))]
+        report.unexpected += [f"{slot} number {i}" for i in range(len(wanted), len(arrays))]
+    for place, ((leaf, old), value) in enumerate(zip(present, found, strict=True)):
+        fault = _fault(value, old) if value is not None else None
+        if value is None:
+            report.missing.append(f"{slot} of {leaf}")
+        elif fault:
+            report.misshapen.append(f"{slot} of {leaf.path!r}: {fault}")
+            found[place] = None
+        else:
+            report.restored.append(f"{slot} of {leaf.path}" if leaf.path else slot)
+    return list(found)

@@ -1,0 +1,123 @@
+"""What an optimizer remembers between steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Tree
+from ..arrays.libraries import backend_of
+from ..arrays.trees import Structure
+from ..numerics.slots import Layout, Start
+from .checks import Leaf
+
+
+@dataclass
+class State:
+    """The state of an optimizer over one tree of parameters.
+
+    Attributes
+    ----------
+    leaves : tuple of Leaf or None
+        The parameters it was made for.
+    names : tuple of str
+        Names of the slots, in the order of `get_weights`.
+    slots : list of dict
+        For each parameter its slots by name.
+    scalars : dict of str to float
+        State that is one number.
+    iterations, skipped : int
+        Steps taken, and steps left out because of non-finite gradients.
+    interrupted : bool
+        Whether a step stopped half-way, so that slots belong to different steps.
+    """
+
+    leaves: tuple[Leaf | None, ...]
+    names: tuple[str, ...]
+    slots: list[dict[str, Array]]
+    scalars: dict[str, Any] = field(default_factory=dict)
+    iterations: Any = 0
+    skipped: Any = 0
+    interrupted: bool = False
+
+    @classmethod
+    def initial(
+        cls,
+        layouts: Sequence[Layout | None],
+        params: Sequence[Array | None],
+        leaves: tuple[Leaf | None, ...],
+        starts: Sequence[Mapping[str, Start]],
+        held: Sequence[dict[str, Array]] = (),
+    ) -> State:
+        """Make the state before the first step, with the slots held already; see `Layout.initial`.
+
+        What is held has an entry for each parameter, which is empty where its slots are to be made.
+        """
+        rows = zip(params, leaves, layouts, starts, held or [{}] * len(leaves), strict=True)
+        slots: list[dict[str, Array]] = [
+            old or (layout.initial(p, leaf.shape, leaf.dtype, start) if leaf and layout else {})
+            for p, leaf, layout, start, old in rows
+        ]
+        used = {name for held in slots for name in held}
+        distinct = dict.fromkeys(layout for layout in layouts if layout)
+        used |= {name for layout in distinct for name in layout.rule.slots}
+        # The slots of rules come first, those of stages last, whatever the number of layouts.
+        names = [n for layout in distinct for n in layout.names() if n not in layout.extras]
+        names += [n for layout in distinct for n in layout.extras]
+        return cls(leaves, tuple(n for n in dict.fromkeys(names) if n in used), slots)
+
+    @property
+    def paths(self) -> list[str]:
+        """The path of each parameter, empty for None."""
+        return [leaf.path if leaf else "" for leaf in self.leaves]
+
+    def entries(self) -> Iterator[tuple[str, Leaf, dict[str, Array]]]:
+        """Give slot by slot its name, each parameter that has it, and that parameter's slots."""
+        for name in self.names:
+            for leaf, slots in zip(self.leaves, self.slots, strict=True):
+                if leaf is not None and name in slots:
+                    yield name, leaf, slots
+
+    def weights(self) -> list[np.ndarray]:
+        """Give iterations, scalars and slots as new host arrays."""
+        scalars = [np.asarray(value, np.float64) for value in self.scalars.values()]
+        arrays = [backend_of(s[name]).to_host(s[name]) for name, _, s in self.entries()]
+        return [np.asarray(self.iterations, np.int64), *scalars, *arrays]
+
+    def put(self, values: Sequence[np.ndarray]) -> None:
+        """Replace the slots, in the order of `entries`, by checked host arrays."""
+        for (name, _, slots), value in zip(self.entries(), values, strict=True):
+            slots[name] = backend_of(slots[name]).from_host(np.asarray(value), slots[name])
+
+    def copy(self) -> State:
+        """Give a state whose entries can be replaced without changing this one's."""
+        return replace(self, slots=[dict(s) for s in self.slots], scalars=dict(self.scalars))
+
+    def to_tree(self, structure: Structure, hyper: dict[str, Any]) -> dict[str, Any]:
+        """Give the state as a nested dict, with slots shaped like the parameters."""
+        return {
+            "iterations": self.iterations,
+            "skipped": self.skipped,
+            "hyper": hyper,
+            "scalars": dict(self.scalars),
+            "slots": {
+                name: structure.build([slots.get(name) for slots in self.slots])
+                for name in self.names
+            },
+        }
+
+
+def from_tree(
+    tree: dict[str, Any], leaves: tuple[Leaf | None, ...], flat: dict[str, list[Tree]]
+) -> State:
+    """Undo `State.to_tree`, given the leaves of each slot."""
+    slots = [
+        {name: arrays[i] for name, arrays in flat.items() if arrays[i] is not None}
+        for i in range(len(leaves))
+    ]
+    return State(
+        leaves, tuple(flat), slots, dict(tree["scalars"]), tree["iterations"], tree["skipped"]
+    )

@@ -1,0 +1,157 @@
+"""What can be done with every optimizer, and with every wrapper around one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .._typing import Array, Scalar, Tree
+from ..arrays.differentiation import value_and_gradients
+from .restore import LoadReport
+
+if TYPE_CHECKING:
+    import h5py
+
+    from .. import persistence
+
+
+class Surface:
+    """The part of `arrayoptim.Optimizer` that follows from a step, a record and a lock."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def _lock(self) -> Any: ...
+
+        def apply(self, grads: Tree, params: Tree) -> Tree:
+            """Take one step."""
+
+        def _record(self) -> persistence.Record: ...
+
+        def _load(
+            self, record: persistence.Record, strict: bool, hyperparameters: bool
+        ) -> LoadReport: ...
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Array | None, Array]]) -> list[Array]:
+        """Take one step, given Keras's pairs.
+
+        Parameters
+        ----------
+        grads_and_vars : iterable of (gradient, parameter)
+            In the same order at every step.
+
+        Returns
+        -------
+        list of array
+            The parameters after the step, in order.
+        """
+        pairs = [tuple(pair) for pair in grads_and_vars]
+        if not all(len(pair) == 2 for pair in pairs):
+            raise ValueError("apply_gradients wants pairs (gradient, parameter)")
+        updated: list[Array] = self.apply([g for g, _ in pairs], [p for _, p in pairs])
+        return updated
+
+    def minimize(self, loss: Any, params: Tree) -> Tree:
+        """Take one step down a loss.
+
+        Parameters
+        ----------
+        loss : torch.Tensor or callable
+            See `get_gradients`.
+        params : tree of arrays
+            The parameters.
+
+        Returns
+        -------
+        tree of arrays
+            As from `apply`.
+        """
+        value, gradients, _, structure = value_and_gradients(loss, params)
+        return self._descend(loss, value, structure.build(gradients), params)
+
+    def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
+        """Take one step down a loss of which value and gradients at the parameters are known."""
+        return self.apply(gradients, params)
+
+    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Save the state, with class and hyperparameters, to an HDF5 file.
+
+        The file appears whole or not at all: a crash leaves an earlier file of that name as it was.
+
+        Parameters
+        ----------
+        filepath : str or Path
+            The file.
+        overwrite : bool
+            Whether to replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and `overwrite` is False.
+        ValueError
+            Before `init`: there is no state yet.
+        """
+        from .. import persistence
+
+        with self._lock:
+            persistence.write(filepath, self._record(), overwrite=overwrite)
+
+    def save_weights_to_hdf5_group(self, f: h5py.Group) -> None:
+        """Save the state into the group ``optimizer_weights`` of an open HDF5 file.
+
+        Parameters
+        ----------
+        f : h5py.Group
+            A file or group; or the group ``optimizer_weights`` itself.
+        """
+        from .. import persistence
+
+        with self._lock:
+            persistence.write_group(f, self._record())
+
+    def load_weights(
+        self, filepath: str | os.PathLike[str], strict: bool = True, hyperparameters: bool = True
+    ) -> LoadReport:
+        """Restore what a file holds of an optimizer of this class.
+
+        Parameters
+        ----------
+        filepath : str or Path
+            A file of this library, of Keras 2 or Keras 3 (``.h5``, ``.keras``, ``.weights.h5``),
+            or of natural_bm.
+        strict : bool
+            Whether every difference between the file and the parameters is an error.
+        hyperparameters : bool
+            Whether to take over the hyperparameters that the file records.
+
+        Returns
+        -------
+        LoadReport
+            What was restored, what not, and what such a file does not hold.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it holds no whole state of an optimizer of this class that fits the parameters.
+            Nothing has changed then.
+
+        Notes
+        -----
+        Before `init` the file is read and kept, and compared with the parameters when they are
+        first seen.
+        """
+        from .. import persistence
+
+        return self._load(persistence.read(filepath), strict, hyperparameters)
+
+    def load_weights_from_hdf5_group(
+        self, f: h5py.Group, strict: bool = True, hyperparameters: bool = True
+    ) -> LoadReport:
+        """Restore from an open HDF5 file or group; see `load_weights`."""
+        from .. import persistence
+
+        return self._load(persistence.read_group(f), strict, hyperparameters)
