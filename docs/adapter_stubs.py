@@ -131,7 +131,7 @@ def entry(
         listed.remove("*")
     doc = (lookup(name).__doc__ or "").partition("\n")[0]
     if kind == "def":
-        yield f"\n\n{called(name, listed, '')} -> {result}:\n    \"\"\"{doc}\"\"\""
+        yield f'\n\n{called(name, listed, "")} -> {result}:\n    """{doc}"""'
         return
     first = ["self", "params: Iterable[Any]"] if result == "TorchOptimizer" else ["self"]
     yield f'\n\nclass {name}({result}):\n    """{doc}"""\n'

@@ -17,7 +17,7 @@ array([-0.1,  0.1])
 
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from . import adapters as _adapters
 from . import constraints, schedules
@@ -72,7 +72,7 @@ from .optimizers import (
 from .rules.rule import Rule, rule
 from .wrappers import SAM, GradientAccumulation, Lookahead, LossScale
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from . import keras as keras
     from . import optax as optax
     from . import scipy as scipy

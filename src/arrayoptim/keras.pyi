@@ -3,19 +3,20 @@
 Made by docs/adapter_stubs.py from the declarations.
 """
 
-# ruff: noqa: E501
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat, SupportsInt, TypedDict
 
 from typing_extensions import Unpack
 
 from ._typing import Schedule
+
 from .adapters.keras import FunctionSchedule as FunctionSchedule
 from .adapters.keras import KerasOptimizer as KerasOptimizer
 from .adapters.keras import export_state as export_state
 from .adapters.keras import get as get
 from .adapters.keras import load_state as load_state
 from .adapters.keras import wrap as wrap
+
 
 class _Rest(TypedDict, total=False):
     clipnorm: float | SupportsFloat | Schedule | None
@@ -48,8 +49,10 @@ class _Rest(TypedDict, total=False):
     loss_scale_factor: float | None
     gradient_accumulation_steps: int | None
 
+
 class _Options(_Rest, total=False):
     pass
+
 
 class ADOPT(KerasOptimizer):
     """Average gradients that are divided by the root mean square of those before them."""
@@ -63,6 +66,7 @@ class ADOPT(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class ASGD(KerasOptimizer):
     """Step down the gradient by ever smaller steps, and average the parameters on the way."""
 
@@ -74,6 +78,7 @@ class ASGD(KerasOptimizer):
         t0: float | SupportsFloat | Schedule = 1000000.0,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class AdEMAMix(KerasOptimizer):
     """Adam with a second running mean of the gradient, which remembers thousands of steps."""
@@ -91,6 +96,7 @@ class AdEMAMix(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class AdaBelief(KerasOptimizer):
     """Step along the running mean of the gradient, over how far gradients lie from it."""
 
@@ -103,6 +109,7 @@ class AdaBelief(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class Adadelta(KerasOptimizer):
     """Scale each step by the root mean square of the steps before it."""
 
@@ -114,6 +121,7 @@ class Adadelta(KerasOptimizer):
         decay: float | SupportsFloat | Schedule = 0.0,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class Adafactor(KerasOptimizer):
     """Divide the gradient by a root mean square that is kept by rows and columns only."""
@@ -128,9 +136,10 @@ class Adafactor(KerasOptimizer):
         relative_step: bool = True,
         scale_parameter: bool = True,
         *,
-        outputs: str = "first",
+        outputs: str = 'first',
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class Adagrad(KerasOptimizer):
     """Divide the gradient by the root of the sum of its squares so far."""
@@ -144,6 +153,7 @@ class Adagrad(KerasOptimizer):
         initial_accumulator_value: float | SupportsFloat | Schedule = 0.0,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class Adam(KerasOptimizer):
     """Step along the running mean of the gradient, over its running root mean square."""
@@ -160,6 +170,7 @@ class Adam(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class AdamW(KerasOptimizer):
     """Adam that also shrinks the parameters a little at each step."""
 
@@ -175,6 +186,7 @@ class AdamW(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class Adamax(KerasOptimizer):
     """Step along the running mean of the gradient, over a decaying maximum of its magnitude."""
 
@@ -187,6 +199,7 @@ class Adamax(KerasOptimizer):
         decay: float | SupportsFloat | Schedule = 0.0,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class Adan(KerasOptimizer):
     """Adam with Nesterov's look-ahead, made from the change between two gradients."""
@@ -201,6 +214,7 @@ class Adan(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class DoG(KerasOptimizer):
     """Step down the gradient at a rate that the way so far and the gradients so far say."""
 
@@ -211,6 +225,7 @@ class DoG(KerasOptimizer):
         epsilon: float | SupportsFloat | Schedule = 1e-08,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class Ftrl(KerasOptimizer):
     """Follow the regularized leader: the parameter that suits all gradients so far, made sparse."""
@@ -227,6 +242,7 @@ class Ftrl(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class LAMB(KerasOptimizer):
     """Adam whose steps are in proportion to the size of each parameter."""
 
@@ -239,6 +255,7 @@ class LAMB(KerasOptimizer):
         decay: float | SupportsFloat | Schedule = 0.0,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class LARS(KerasOptimizer):
     """SGD with momentum whose steps are in proportion to the size of each parameter."""
@@ -253,6 +270,7 @@ class LARS(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class Lion(KerasOptimizer):
     """Step by the sign of a running mean of the gradient, in which the last one counts more."""
 
@@ -264,6 +282,7 @@ class Lion(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class Muon(KerasOptimizer):
     """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
 
@@ -273,7 +292,7 @@ class Muon(KerasOptimizer):
         momentum: float | SupportsFloat | Schedule = 0.95,
         nesterov: bool = True,
         ns_steps: int | SupportsInt = 5,
-        scaling: str = "rms",
+        scaling: str = 'rms',
         rms_rate: float | SupportsFloat | Schedule = 0.2,
         adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
         adam_beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -281,9 +300,10 @@ class Muon(KerasOptimizer):
         epsilon: float | SupportsFloat | Schedule = 1e-07,
         decay: float | SupportsFloat | Schedule = 0.0,
         *,
-        outputs: str = "first",
+        outputs: str = 'first',
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class Nadam(KerasOptimizer):
     """Adam with Nesterov's look-ahead, and a momentum that warms up."""
@@ -298,6 +318,7 @@ class Nadam(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class NadamW(KerasOptimizer):
     """Nadam that also shrinks the parameters a little at each step."""
 
@@ -310,6 +331,7 @@ class NadamW(KerasOptimizer):
         schedule_decay: float | SupportsFloat | Schedule = 0.004,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class Prodigy(KerasOptimizer):
     """Adam whose step size grows until it is that of the distance to the solution."""
@@ -328,6 +350,7 @@ class Prodigy(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class RAdam(KerasOptimizer):
     """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it."""
 
@@ -340,6 +363,7 @@ class RAdam(KerasOptimizer):
         threshold: float | SupportsFloat | Schedule = 5.0,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class RMSprop(KerasOptimizer):
     """Divide the gradient by a running root mean square of itself."""
@@ -356,6 +380,7 @@ class RMSprop(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class Rprop(KerasOptimizer):
     """Step by the sign of the gradient, each entry by a size that grows while the sign stays."""
 
@@ -368,6 +393,7 @@ class Rprop(KerasOptimizer):
         step_max: float | SupportsFloat | Schedule = 50.0,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class SGD(KerasOptimizer):
     """Step down the gradient, with momentum if wanted."""
@@ -383,6 +409,7 @@ class SGD(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class SM3(KerasOptimizer):
     """Adagrad whose sums of squares are kept as bounds for each row and each column."""
 
@@ -394,9 +421,10 @@ class SM3(KerasOptimizer):
         epsilon: float | SupportsFloat | Schedule = 1e-08,
         decay: float | SupportsFloat | Schedule = 0.0,
         *,
-        outputs: str = "first",
+        outputs: str = 'first',
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class SOAP(KerasOptimizer):
     """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps."""
@@ -411,10 +439,11 @@ class SOAP(KerasOptimizer):
         precondition_frequency: int | SupportsInt = 10,
         decay: float | SupportsFloat | Schedule = 0.0,
         *,
-        outputs: str = "first",
+        outputs: str = 'first',
         max_precondition_dim: int | SupportsInt = 10000,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class ScheduleFreeAdamW(KerasOptimizer):
     """Divide the gradient by its running root mean square, and average in place of a schedule."""
@@ -431,6 +460,7 @@ class ScheduleFreeAdamW(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class ScheduleFreeSGD(KerasOptimizer):
     """Step down the gradient without a schedule of the step size, by averaging in its place."""
 
@@ -444,6 +474,7 @@ class ScheduleFreeSGD(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class Shampoo(KerasOptimizer):
     """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g."""
 
@@ -456,10 +487,11 @@ class Shampoo(KerasOptimizer):
         precondition_frequency: int | SupportsInt = 1,
         decay: float | SupportsFloat | Schedule = 0.0,
         *,
-        outputs: str = "first",
+        outputs: str = 'first',
         max_precondition_dim: int | SupportsInt = 10000,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class Signum(KerasOptimizer):
     """Step by the sign of a running mean of the gradient."""
@@ -470,6 +502,7 @@ class Signum(KerasOptimizer):
         momentum: float | SupportsFloat | Schedule = 0.9,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 class StableAdamW(KerasOptimizer):
     """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown."""
@@ -484,6 +517,7 @@ class StableAdamW(KerasOptimizer):
         **options: Unpack[_Options],
     ) -> None: ...
 
+
 class Yogi(KerasOptimizer):
     """Adam whose mean of squares moves by a share of the new square, up or down."""
 
@@ -496,5 +530,6 @@ class Yogi(KerasOptimizer):
         initial_accumulator_value: float | SupportsFloat | Schedule = 1e-06,
         **options: Unpack[_Options],
     ) -> None: ...
+
 
 def __getattr__(name: str) -> Any: ...

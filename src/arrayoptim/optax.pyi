@@ -3,17 +3,18 @@
 Made by docs/adapter_stubs.py from the declarations.
 """
 
-# ruff: noqa: E501
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat, SupportsInt, TypedDict
 
-from optax import GradientTransformationExtraArgs
 from typing_extensions import Unpack
 
 from ._typing import Schedule
+
+from optax import GradientTransformationExtraArgs
 from .adapters.optax import export_state as export_state
 from .adapters.optax import load_state as load_state
 from .adapters.optax import wrap as wrap
+
 
 class _Rest(TypedDict, total=False):
     clipnorm: float | SupportsFloat | Schedule | None
@@ -41,8 +42,10 @@ class _Rest(TypedDict, total=False):
     threads: int | SupportsInt | None
     learning_rate: float | SupportsFloat | Schedule
 
+
 class _Options(_Rest, total=False):
     pass
+
 
 def ADOPT(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -53,6 +56,7 @@ def ADOPT(
 ) -> GradientTransformationExtraArgs:
     """Average gradients that are divided by the root mean square of those before them."""
 
+
 def ASGD(
     lr: float | SupportsFloat | Schedule = 0.01,
     lambd: float | SupportsFloat | Schedule = 0.0001,
@@ -61,6 +65,7 @@ def ASGD(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step down the gradient by ever smaller steps, and average the parameters on the way."""
+
 
 def AdEMAMix(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -75,6 +80,7 @@ def AdEMAMix(
 ) -> GradientTransformationExtraArgs:
     """Adam with a second running mean of the gradient, which remembers thousands of steps."""
 
+
 def AdaBelief(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -83,6 +89,7 @@ def AdaBelief(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step along the running mean of the gradient, over how far gradients lie from it."""
+
 
 def Adadelta(
     lr: float | SupportsFloat | Schedule = 1.0,
@@ -93,6 +100,7 @@ def Adadelta(
 ) -> GradientTransformationExtraArgs:
     """Scale each step by the root mean square of the steps before it."""
 
+
 def Adafactor(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_2_decay: float | SupportsFloat | Schedule = -0.8,
@@ -102,10 +110,11 @@ def Adafactor(
     relative_step: bool = True,
     scale_parameter: bool = True,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Divide the gradient by a root mean square that is kept by rows and columns only."""
+
 
 def Adagrad(
     lr: float | SupportsFloat | Schedule = 0.01,
@@ -116,6 +125,7 @@ def Adagrad(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Divide the gradient by the root of the sum of its squares so far."""
+
 
 def Adam(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -129,6 +139,7 @@ def Adam(
 ) -> GradientTransformationExtraArgs:
     """Step along the running mean of the gradient, over its running root mean square."""
 
+
 def AdamW(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -141,6 +152,7 @@ def AdamW(
 ) -> GradientTransformationExtraArgs:
     """Adam that also shrinks the parameters a little at each step."""
 
+
 def Adamax(
     lr: float | SupportsFloat | Schedule = 0.002,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -150,6 +162,7 @@ def Adamax(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step along the running mean of the gradient, over a decaying maximum of its magnitude."""
+
 
 def Adan(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -161,6 +174,7 @@ def Adan(
 ) -> GradientTransformationExtraArgs:
     """Adam with Nesterov's look-ahead, made from the change between two gradients."""
 
+
 def DoG(
     lr: float | SupportsFloat | Schedule = 1.0,
     reps_rel: float | SupportsFloat | Schedule = 1e-06,
@@ -168,6 +182,7 @@ def DoG(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step down the gradient at a rate that the way so far and the gradients so far say."""
+
 
 def Ftrl(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -181,6 +196,7 @@ def Ftrl(
 ) -> GradientTransformationExtraArgs:
     """Follow the regularized leader: the parameter that suits all gradients so far, made sparse."""
 
+
 def LAMB(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -190,6 +206,7 @@ def LAMB(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Adam whose steps are in proportion to the size of each parameter."""
+
 
 def LARS(
     lr: float | SupportsFloat | Schedule = 0.1,
@@ -201,6 +218,7 @@ def LARS(
 ) -> GradientTransformationExtraArgs:
     """SGD with momentum whose steps are in proportion to the size of each parameter."""
 
+
 def Lion(
     lr: float | SupportsFloat | Schedule = 0.0001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -209,12 +227,13 @@ def Lion(
 ) -> GradientTransformationExtraArgs:
     """Step by the sign of a running mean of the gradient, in which the last one counts more."""
 
+
 def Muon(
     lr: float | SupportsFloat | Schedule = 0.001,
     momentum: float | SupportsFloat | Schedule = 0.95,
     nesterov: bool = True,
     ns_steps: int | SupportsInt = 5,
-    scaling: str = "rms",
+    scaling: str = 'rms',
     rms_rate: float | SupportsFloat | Schedule = 0.2,
     adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
     adam_beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -222,10 +241,11 @@ def Muon(
     epsilon: float | SupportsFloat | Schedule = 1e-07,
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
+
 
 def Nadam(
     lr: float | SupportsFloat | Schedule = 0.002,
@@ -237,6 +257,7 @@ def Nadam(
 ) -> GradientTransformationExtraArgs:
     """Adam with Nesterov's look-ahead, and a momentum that warms up."""
 
+
 def NadamW(
     lr: float | SupportsFloat | Schedule = 0.002,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -246,6 +267,7 @@ def NadamW(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Nadam that also shrinks the parameters a little at each step."""
+
 
 def Prodigy(
     lr: float | SupportsFloat | Schedule = 1.0,
@@ -261,6 +283,7 @@ def Prodigy(
 ) -> GradientTransformationExtraArgs:
     """Adam whose step size grows until it is that of the distance to the solution."""
 
+
 def RAdam(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -270,6 +293,7 @@ def RAdam(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it."""
+
 
 def RMSprop(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -283,6 +307,7 @@ def RMSprop(
 ) -> GradientTransformationExtraArgs:
     """Divide the gradient by a running root mean square of itself."""
 
+
 def Rprop(
     lr: float | SupportsFloat | Schedule = 0.01,
     eta_minus: float | SupportsFloat | Schedule = 0.5,
@@ -292,6 +317,7 @@ def Rprop(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step by the sign of the gradient, each entry by a size that grows while the sign stays."""
+
 
 def SGD(
     lr: float | SupportsFloat | Schedule = 0.01,
@@ -304,6 +330,7 @@ def SGD(
 ) -> GradientTransformationExtraArgs:
     """Step down the gradient, with momentum if wanted."""
 
+
 def SM3(
     lr: float | SupportsFloat | Schedule = 0.1,
     momentum: float | SupportsFloat | Schedule = 0.9,
@@ -311,10 +338,11 @@ def SM3(
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Adagrad whose sums of squares are kept as bounds for each row and each column."""
+
 
 def SOAP(
     lr: float | SupportsFloat | Schedule = 0.003,
@@ -325,11 +353,12 @@ def SOAP(
     precondition_frequency: int | SupportsInt = 10,
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps."""
+
 
 def ScheduleFreeAdamW(
     lr: float | SupportsFloat | Schedule = 0.0025,
@@ -343,6 +372,7 @@ def ScheduleFreeAdamW(
 ) -> GradientTransformationExtraArgs:
     """Divide the gradient by its running root mean square, and average in place of a schedule."""
 
+
 def ScheduleFreeSGD(
     lr: float | SupportsFloat | Schedule = 1.0,
     momentum: float | SupportsFloat | Schedule = 0.9,
@@ -353,6 +383,7 @@ def ScheduleFreeSGD(
 ) -> GradientTransformationExtraArgs:
     """Step down the gradient without a schedule of the step size, by averaging in its place."""
 
+
 def Shampoo(
     lr: float | SupportsFloat | Schedule = 0.1,
     momentum: float | SupportsFloat | Schedule = 0.0,
@@ -361,11 +392,12 @@ def Shampoo(
     precondition_frequency: int | SupportsInt = 1,
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g."""
+
 
 def Signum(
     lr: float | SupportsFloat | Schedule = 0.0001,
@@ -373,6 +405,7 @@ def Signum(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step by the sign of a running mean of the gradient."""
+
 
 def StableAdamW(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -384,6 +417,7 @@ def StableAdamW(
 ) -> GradientTransformationExtraArgs:
     """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown."""
 
+
 def Yogi(
     lr: float | SupportsFloat | Schedule = 0.01,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -393,5 +427,6 @@ def Yogi(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Adam whose mean of squares moves by a share of the new square, up or down."""
+
 
 def __getattr__(name: str) -> Any: ...

@@ -3,15 +3,16 @@
 Made by docs/adapter_stubs.py from the declarations.
 """
 
-# ruff: noqa: E501
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat, SupportsInt, TypedDict
 
 from typing_extensions import Unpack
 
 from ._typing import Schedule
+
 from .adapters.scipy import Method as Method
 from .adapters.scipy import wrap as wrap
+
 
 class _Rest(TypedDict, total=False):
     clipnorm: float | SupportsFloat | Schedule | None
@@ -39,8 +40,10 @@ class _Rest(TypedDict, total=False):
     threads: int | SupportsInt | None
     learning_rate: float | SupportsFloat | Schedule
 
+
 class _Options(_Rest, total=False):
     pass
+
 
 def ADOPT(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -51,6 +54,7 @@ def ADOPT(
 ) -> Method:
     """Average gradients that are divided by the root mean square of those before them."""
 
+
 def ASGD(
     lr: float | SupportsFloat | Schedule = 0.01,
     lambd: float | SupportsFloat | Schedule = 0.0001,
@@ -59,6 +63,7 @@ def ASGD(
     **options: Unpack[_Options],
 ) -> Method:
     """Step down the gradient by ever smaller steps, and average the parameters on the way."""
+
 
 def AdEMAMix(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -73,6 +78,7 @@ def AdEMAMix(
 ) -> Method:
     """Adam with a second running mean of the gradient, which remembers thousands of steps."""
 
+
 def AdaBelief(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -81,6 +87,7 @@ def AdaBelief(
     **options: Unpack[_Options],
 ) -> Method:
     """Step along the running mean of the gradient, over how far gradients lie from it."""
+
 
 def Adadelta(
     lr: float | SupportsFloat | Schedule = 1.0,
@@ -91,6 +98,7 @@ def Adadelta(
 ) -> Method:
     """Scale each step by the root mean square of the steps before it."""
 
+
 def Adafactor(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_2_decay: float | SupportsFloat | Schedule = -0.8,
@@ -100,10 +108,11 @@ def Adafactor(
     relative_step: bool = True,
     scale_parameter: bool = True,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> Method:
     """Divide the gradient by a root mean square that is kept by rows and columns only."""
+
 
 def Adagrad(
     lr: float | SupportsFloat | Schedule = 0.01,
@@ -114,6 +123,7 @@ def Adagrad(
     **options: Unpack[_Options],
 ) -> Method:
     """Divide the gradient by the root of the sum of its squares so far."""
+
 
 def Adam(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -127,6 +137,7 @@ def Adam(
 ) -> Method:
     """Step along the running mean of the gradient, over its running root mean square."""
 
+
 def AdamW(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -139,6 +150,7 @@ def AdamW(
 ) -> Method:
     """Adam that also shrinks the parameters a little at each step."""
 
+
 def Adamax(
     lr: float | SupportsFloat | Schedule = 0.002,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -148,6 +160,7 @@ def Adamax(
     **options: Unpack[_Options],
 ) -> Method:
     """Step along the running mean of the gradient, over a decaying maximum of its magnitude."""
+
 
 def Adan(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -159,6 +172,7 @@ def Adan(
 ) -> Method:
     """Adam with Nesterov's look-ahead, made from the change between two gradients."""
 
+
 def DoG(
     lr: float | SupportsFloat | Schedule = 1.0,
     reps_rel: float | SupportsFloat | Schedule = 1e-06,
@@ -166,6 +180,7 @@ def DoG(
     **options: Unpack[_Options],
 ) -> Method:
     """Step down the gradient at a rate that the way so far and the gradients so far say."""
+
 
 def Ftrl(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -179,6 +194,7 @@ def Ftrl(
 ) -> Method:
     """Follow the regularized leader: the parameter that suits all gradients so far, made sparse."""
 
+
 def LAMB(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -188,6 +204,7 @@ def LAMB(
     **options: Unpack[_Options],
 ) -> Method:
     """Adam whose steps are in proportion to the size of each parameter."""
+
 
 def LARS(
     lr: float | SupportsFloat | Schedule = 0.1,
@@ -199,6 +216,7 @@ def LARS(
 ) -> Method:
     """SGD with momentum whose steps are in proportion to the size of each parameter."""
 
+
 def Lion(
     lr: float | SupportsFloat | Schedule = 0.0001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -207,12 +225,13 @@ def Lion(
 ) -> Method:
     """Step by the sign of a running mean of the gradient, in which the last one counts more."""
 
+
 def Muon(
     lr: float | SupportsFloat | Schedule = 0.001,
     momentum: float | SupportsFloat | Schedule = 0.95,
     nesterov: bool = True,
     ns_steps: int | SupportsInt = 5,
-    scaling: str = "rms",
+    scaling: str = 'rms',
     rms_rate: float | SupportsFloat | Schedule = 0.2,
     adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
     adam_beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -220,10 +239,11 @@ def Muon(
     epsilon: float | SupportsFloat | Schedule = 1e-07,
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> Method:
     """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
+
 
 def Nadam(
     lr: float | SupportsFloat | Schedule = 0.002,
@@ -235,6 +255,7 @@ def Nadam(
 ) -> Method:
     """Adam with Nesterov's look-ahead, and a momentum that warms up."""
 
+
 def NadamW(
     lr: float | SupportsFloat | Schedule = 0.002,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -244,6 +265,7 @@ def NadamW(
     **options: Unpack[_Options],
 ) -> Method:
     """Nadam that also shrinks the parameters a little at each step."""
+
 
 def Prodigy(
     lr: float | SupportsFloat | Schedule = 1.0,
@@ -259,6 +281,7 @@ def Prodigy(
 ) -> Method:
     """Adam whose step size grows until it is that of the distance to the solution."""
 
+
 def RAdam(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -268,6 +291,7 @@ def RAdam(
     **options: Unpack[_Options],
 ) -> Method:
     """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it."""
+
 
 def RMSprop(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -281,6 +305,7 @@ def RMSprop(
 ) -> Method:
     """Divide the gradient by a running root mean square of itself."""
 
+
 def Rprop(
     lr: float | SupportsFloat | Schedule = 0.01,
     eta_minus: float | SupportsFloat | Schedule = 0.5,
@@ -290,6 +315,7 @@ def Rprop(
     **options: Unpack[_Options],
 ) -> Method:
     """Step by the sign of the gradient, each entry by a size that grows while the sign stays."""
+
 
 def SGD(
     lr: float | SupportsFloat | Schedule = 0.01,
@@ -302,6 +328,7 @@ def SGD(
 ) -> Method:
     """Step down the gradient, with momentum if wanted."""
 
+
 def SM3(
     lr: float | SupportsFloat | Schedule = 0.1,
     momentum: float | SupportsFloat | Schedule = 0.9,
@@ -309,10 +336,11 @@ def SM3(
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> Method:
     """Adagrad whose sums of squares are kept as bounds for each row and each column."""
+
 
 def SOAP(
     lr: float | SupportsFloat | Schedule = 0.003,
@@ -323,11 +351,12 @@ def SOAP(
     precondition_frequency: int | SupportsInt = 10,
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> Method:
     """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps."""
+
 
 def ScheduleFreeAdamW(
     lr: float | SupportsFloat | Schedule = 0.0025,
@@ -341,6 +370,7 @@ def ScheduleFreeAdamW(
 ) -> Method:
     """Divide the gradient by its running root mean square, and average in place of a schedule."""
 
+
 def ScheduleFreeSGD(
     lr: float | SupportsFloat | Schedule = 1.0,
     momentum: float | SupportsFloat | Schedule = 0.9,
@@ -351,6 +381,7 @@ def ScheduleFreeSGD(
 ) -> Method:
     """Step down the gradient without a schedule of the step size, by averaging in its place."""
 
+
 def Shampoo(
     lr: float | SupportsFloat | Schedule = 0.1,
     momentum: float | SupportsFloat | Schedule = 0.0,
@@ -359,11 +390,12 @@ def Shampoo(
     precondition_frequency: int | SupportsInt = 1,
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
-    outputs: str = "first",
+    outputs: str = 'first',
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> Method:
     """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g."""
+
 
 def Signum(
     lr: float | SupportsFloat | Schedule = 0.0001,
@@ -371,6 +403,7 @@ def Signum(
     **options: Unpack[_Options],
 ) -> Method:
     """Step by the sign of a running mean of the gradient."""
+
 
 def StableAdamW(
     lr: float | SupportsFloat | Schedule = 0.001,
@@ -382,6 +415,7 @@ def StableAdamW(
 ) -> Method:
     """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown."""
 
+
 def Yogi(
     lr: float | SupportsFloat | Schedule = 0.01,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -391,5 +425,6 @@ def Yogi(
     **options: Unpack[_Options],
 ) -> Method:
     """Adam whose mean of squares moves by a share of the new square, up or down."""
+
 
 def __getattr__(name: str) -> Any: ...

@@ -29,12 +29,13 @@ def adapter(name: str) -> ModuleType:
     try:
         return import_module(f".{name}", __name__)
     except ModuleNotFoundError as error:
-        if error.name not in {name, MODULES[name]}:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in {name, MODULES[name]}:
             raise
         raise ModuleNotFoundError(
-            f"arrayoptim.{name} needs {error.name}, which is not installed "
+            f"arrayoptim.{name} needs {missing}, which is not installed "
             f'(pip install "arrayoptim[{name}]")',
-            name=error.name,
+            name=missing,
         ) from None
 
 
