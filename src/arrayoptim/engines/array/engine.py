@@ -18,7 +18,7 @@ from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
 from ...numerics.slots import Layout
 from ...rules import stages
 from ...rules.rule import Rule
-from ..measure import ratio, totals
+from ..totals import ratio, totals
 from .stacks import stacks
 
 Slots = dict[str, Array]
