@@ -137,3 +137,13 @@ def test_a_state_of_another_form(tmp_path: Any) -> None:
     opt.preset = None
     with pytest.raises(ValueError, match="momentum_buffer"):
         opt.apply(np.ones(3), params)
+
+
+def test_a_file_keeps_defaults_of_a_preset(tmp_path: Any) -> None:
+    """A file leaves out what is the default, which is that of its preset."""
+    opt, params = ao.Adagrad(preset="optax"), np.ones(3)
+    opt.apply(np.ones(3), params)
+    opt.save_weights(tmp_path / "state.h5")
+    again = ao.Adagrad(initial_accumulator_value=0.5)
+    again.load_weights(tmp_path / "state.h5")
+    assert again._hyper == opt._hyper
