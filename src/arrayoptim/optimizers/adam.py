@@ -100,7 +100,9 @@ class Adam(Optimizer):
     beta_2: Number = hyper(
         default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
     )
-    epsilon: Number = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    epsilon: Number = hyper(
+        default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the root."
+    )
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     amsgrad: bool = hyper(
         default=False, kw_only=True, doc="Whether the largest mean of squares is used."

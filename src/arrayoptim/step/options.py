@@ -104,12 +104,12 @@ class Options(Declared):
         kw_only=True,
         doc="Whether only the part of a step that agrees with the gradient is taken, scaled up.",
     )
-    preset: Any = hyper(
+    preset: str | None = hyper(
         kind=Preset,
         default=None,
         choices=PRESETS,
         kw_only=True,
-        doc="Whose formula is computed, where it is another; hyperparameters stay as they are.",
+        doc="Whose formula is computed, with whose defaults, where they are others.",
     )
     name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
     nonfinite: str = hyper(
