@@ -54,9 +54,9 @@ def sweep_program(
     stages : sequence of str
         The stages to compile in, of `SWEPT`.
     streams : sequence of (str, str)
-        ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then those of `arrayoptim.rules.stages.SLOTS`
-        that there are, then the exponents of a coded slot ``s0`` as ``x_s0``; with the
-        dtype of each in memory. All but ``g`` have a column of the pointer table.
+        ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then those of stages that there
+        are, then the exponents of a coded slot ``s0`` as ``x_s0``; with the dtype of each in
+        memory. All but ``g`` have a column of the pointer table.
     compute : str
         The dtype of the arithmetic.
     stochastic : collection of str
