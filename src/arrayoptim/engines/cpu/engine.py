@@ -193,7 +193,7 @@ class Plan:
         # A tuple of one's own keeps the gradients alive until they have been used.
         params, self._grads = _sequence(params), tuple(grads)
         known = params, self._grads, self._paths, self._occupied, self._threads
-        return all([batch.look(*known) for batch in self._batches])
+        return all(batch.look(*known) for batch in self._batches)
 
     def squares(self) -> list[float]:
         """Return the sum of squares of each gradient that was looked at; 0 for None.

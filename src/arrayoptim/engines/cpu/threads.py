@@ -66,8 +66,7 @@ class Pool:
             with self._lock:
                 while len(self._threads) < count:
                     name = f"arrayoptim-{len(self._threads)}"
-                    more = self.address, self._asleep
-                    thread = threading.Thread(target=_serve, args=more, name=name, daemon=True)
+                    thread = threading.Thread(target=self._serve, name=name, daemon=True)
                     try:
                         thread.start()
                     except RuntimeError:
@@ -81,6 +80,14 @@ class Pool:
         if self._asleep is not None:
             for _ in range(count):
                 self._asleep.put(None)
+
+    def _serve(self) -> None:
+        """Help until the process ends: machine code returns only where it cannot sleep."""
+        serve = kernel(serve_program())
+        while True:
+            serve.call(self.address, 0)
+            if self._asleep is not None:
+                self._asleep.get()
 
 
 _POOL: list[Pool] = []
@@ -152,15 +159,6 @@ def run(program: Kernel, job: Any, count: int) -> None:
 @cache
 def _lead() -> Kernel:
     return kernel(lead_program())
-
-
-def _serve(address: int, asleep: queue.SimpleQueue[None] | None) -> None:
-    """Help until the process ends: machine code returns only where it cannot sleep."""
-    serve = kernel(serve_program())
-    while True:
-        serve.call(address, 0)
-        if asleep is not None:
-            asleep.get()
 
 
 def _sleeping() -> tuple[int, int]:
