@@ -167,17 +167,17 @@ def test_several_devices(cupy: Any, engine: str) -> None:
             found.apply(given, there)
         with ao.engine("array"):
             plain.apply(drawn, host)
-    for k, (p, slots) in enumerate(zip(there, found._state.slots, strict=True)):
-        assert {x.device.id for x in (p, *slots.values())} == {k % 3}
+    homes = [k % 3 for k in range(len(there))]
+    assert [p.device.id for p in there] == homes
+    assert [x.device.id for x in found.weights[1:]] == homes * 3
     for a, b in zip(on_host(there), host, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     weights = found.get_weights()
     again = make("Adam", **options)
     again.init(there)
     again.set_weights(weights)
-    assert [x.device.id for x in again._state.slots[2].values()] == [2] * 3
-    averages = found.averages(there)
-    assert [x.device.id for x in averages] == [p.device.id for p in there]
+    assert [x.device.id for x in again.weights[1:]] == homes * 3
+    assert [x.device.id for x in found.averages(there)] == homes
 
 
 @pytest.mark.parametrize("offload", [False, True])
@@ -266,7 +266,8 @@ def test_the_emulation_is_like_cupy() -> None:
         import cupy as emulated
 
         for name in ("array", "asarray", "zeros_like", "empty_like", "full_like", "asnumpy"):
-            mine = inspect.signature(getattr(emulated, name)).parameters
+            # What comes first is never called by its name.
+            mine = list(inspect.signature(getattr(emulated, name)).parameters)[1:]
             own = inspect.signature(getattr(real, name)).parameters
             assert all(word in own for word in mine if word != "value"), name
     assert real.cuda.Device.__hash__ is None and real.ndarray.__hash__ is None
