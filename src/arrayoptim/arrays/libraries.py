@@ -21,6 +21,7 @@ __all__ = [
     "backend_of",
     "is_array",
     "is_array_type",
+    "is_masked",
     "named",
     "numpy_dtype",
 ]
@@ -56,7 +57,8 @@ class _NumPy(Backend):
         return np.dtype(dtype).type(value)
 
     def cast(self, x: Array, dtype: str) -> Array:
-        return x.astype(numpy_dtype(dtype), copy=False)
+        # Operators of a subclass may mean something else: `*` of a matrix is its product.
+        return np.asarray(x, dtype=numpy_dtype(dtype))
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
         return np.zeros_like(like, dtype=numpy_dtype(dtype), subok=False, shape=shape)
@@ -83,7 +85,7 @@ class _NumPy(Backend):
 
     def as_real(self, x: Array) -> Array:
         part = COMPUTE[x.dtype.name]
-        return np.ascontiguousarray(x[..., None]).view(part)
+        return np.ascontiguousarray(np.asarray(x)[..., None]).view(part)
 
     def as_complex(self, x: Array) -> Array:
         whole = "complex64" if x.dtype == np.float32 else "complex128"
@@ -97,6 +99,9 @@ class _CuPy(_NumPy):
     """CuPy makes new arrays, copies too, on its current device."""
 
     name = "cupy"
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x.astype(numpy_dtype(dtype), copy=False)
 
     @property
     def xp(self) -> Namespace:
@@ -323,11 +328,20 @@ _KINDS: dict[type, Backend | None] = {}
 def _find(kind: type) -> Backend | None:
     """Give the library of an array type by the module of the class or one it derives from."""
     found = None
-    if hasattr(kind, "dtype") and hasattr(kind, "shape"):
+    if hasattr(kind, "dtype") and hasattr(kind, "shape") and not _masks(kind):
         roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
         found = next((_BACKENDS[root] for root in roots if root in _BACKENDS), None)
     _KINDS[kind] = found
     return found
+
+
+def _masks(kind: type) -> bool:
+    return any(base.__name__ in {"MaskedArray", "MaskedTensor"} for base in kind.__mro__)
+
+
+def is_masked(x: Any) -> bool:
+    """Whether this is an array whose mask says which entries count, which no step knows of."""
+    return _masks(type(x))
 
 
 def named(name: str) -> Backend:
@@ -350,5 +364,6 @@ def backend_of(x: Array) -> Backend:
     kind = type(x)
     backend = _KINDS[kind] if kind in _KINDS else _find(kind)
     if backend is None:
-        raise TypeError(f"found {kind.__module__}.{kind.__qualname__}, wanted an array")
+        hint = "; masks are not taken, fill them" if is_masked(x) else ""
+        raise TypeError(f"found {kind.__module__}.{kind.__qualname__}, wanted an array{hint}")
     return backend
