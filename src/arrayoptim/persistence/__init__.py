@@ -14,13 +14,14 @@ h5py is imported when a file is first read or written.
 from __future__ import annotations
 
 from .atomic import require_target
-from .keras2 import keras2_saves_iterations
+from .keras2 import COUNT_LITTLE, keras2_saves_iterations
 from .keras3 import interpret as interpret_keras3
 from .reading import describe, read, read_beside, read_group
 from .record import Record
 from .writing import write, write_group
 
 __all__ = [
+    "COUNT_LITTLE",
     "Record",
     "read",
     "read_beside",

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config.keras import identified
+from ..config.keras import KERAS_3, SCALED, TF_KERAS_NEW, dialect_of, identified, inside
 from . import keras2 as _keras2
 from . import keras3 as _keras3
 from . import natural_bm as _natural_bm
@@ -208,18 +208,19 @@ def _weights_group(group: Any, parent: Any) -> Record:
     class_name, config = identified(described)
     arrays = [Stored(group, name) for name in names]
     if _keras2.last_part(names[0]) != "iteration":
-        return _keras2.interpret(arrays, class_name, config)
-    source = "keras 2" if names[0].endswith(":0") else "keras 3"
+        version = get_text(parent.id, "keras_version")
+        return _keras2.interpret(arrays, class_name, config, version)
+    dialect = TF_KERAS_NEW if names[0].endswith(":0") else KERAS_3
     class_name = class_name or _keras3.class_of(names[0].partition("/")[0])
     half = _halves(parent)
-    return _keras3.interpret(arrays, class_name, config, source=source, named=True, half=half)
+    return _keras3.interpret(arrays, class_name, config, dialect=dialect, named=True, half=half)
 
 
 def _keras_3(root: Any, optimizer: Any) -> Record:
     group, inner = root["optimizer/vars"], "optimizer/inner_optimizer/vars"
     described = optimizer if isinstance(optimizer, Mapping) else {}
     # With mixed_float16 `compile` puts a loss scale around the optimizer that is described.
-    if inner in root and described.get("class_name") != _keras3.SCALED:
+    if inner in root and described.get("class_name") not in SCALED:
         group = root[inner]
     found = set(group)
     names = [str(number) for number in range(len(found))]
@@ -227,10 +228,13 @@ def _keras_3(root: Any, optimizer: Any) -> Record:
         raise ValueError(f"{group.name}: found {sorted(found)}, wanted the numbers from 0 up")
     arrays = [Stored(group, name) for name in names]
     if isinstance(optimizer, Mapping):
-        return _keras3.interpret(arrays, *identified(optimizer), half=_halves(root))
+        class_name, config = identified(optimizer)
+        settings = identified(inside(optimizer) or optimizer)[1]
+        dialect = TF_KERAS_NEW if dialect_of(settings or {}) == TF_KERAS_NEW else KERAS_3
+        return _keras3.interpret(arrays, class_name, config, dialect=dialect, half=_halves(root))
     class_name = _keras3.class_of(optimizer or get_text(group.id, "name"))
-    config: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
-    return _keras3.interpret(arrays, class_name, config, within=_model_shapes(root))
+    default: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
+    return _keras3.interpret(arrays, class_name, default, within=_model_shapes(root))
 
 
 def _model_shapes(root: Any) -> Shapes | None:
