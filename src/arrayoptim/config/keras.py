@@ -131,7 +131,9 @@ def _by_tensorflow(version: str | None) -> bool:
     return numbers >= (2, 4) or (numbers >= (2, 2, 4) and "-tf" in str(version))
 
 
-def translate(class_name: str, config: Words, dialect: str | None = None) -> tuple[Words, list[str]]:
+def translate(
+    class_name: str, config: Words, dialect: str | None = None
+) -> tuple[Words, list[str]]:
     """Put a configuration of Keras into this library's words; return our own as it is.
 
     Parameters

@@ -148,7 +148,10 @@ def _heads(
     if named or (rest and rest[0].shape == () and keras2_saves_iterations(class_name)):
         iterations = counter(rest.pop(0))
     else:
-        notes.append(f"the file does not hold the step counter of {class_name}")
+        notes.append(
+            f"the file does not hold the step counter of {class_name}: set optimizer.iterations "
+            "where the steps to come depend on it"
+        )
     if class_name == "Nadam":
         if rest and last_part(rest[0].name) in PRODUCTS:
             scalars["m_schedule"] = float(number(rest.pop(0)))

@@ -20,6 +20,7 @@ from . import keras2 as _keras2
 from . import keras3 as _keras3
 from . import natural_bm as _natural_bm
 from . import own as _own
+from .elsewhere import refusal
 from .hdf5 import get_names, get_text
 from .layout import Shapes
 from .own import GROUP
@@ -162,6 +163,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """Open a file; give its root, and Keras 3's description of the optimizer if beside it."""
     import h5py
 
+    if fault := refusal(path):
+        raise ValueError(f"{path}: {fault}")
     with path.open("rb") as raw, _blaming(str(path)):
         start = raw.read(len(ZIP))
         raw.seek(0)
@@ -191,6 +194,12 @@ def _interpret(root: Any, optimizer: Any) -> Record:
         return _natural_bm.interpret(root)
     if "optimizer/vars" in root:
         return _keras_3(root, optimizer)
+    if isinstance(optimizer, Mapping):
+        raise ValueError(
+            f"found no state of the {identified(optimizer)[0]} that it describes: it was saved "
+            "before the first step, or is one of tf.keras's optimizers.legacy, of which this format "
+            "keeps nothing. Save the model as .h5 after a step"
+        )
     raise ValueError(_nothing(root))
 
 

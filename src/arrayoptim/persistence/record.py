@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-
 LOSS_SCALE = "the loss scale, and the steps left out for it; arrayoptim.LossScale has both"
 
 
