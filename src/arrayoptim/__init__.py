@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from . import adapters as _adapters
 from . import constraints, schedules
 from ._version import __version__
+from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from .config.groups import group
 from .config.hyper import bias_correction, hyper
 from .config.registry import names, register
@@ -97,6 +98,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "Checkpoint",
     "DoG",
     "Ftrl",
     "GradientAccumulation",
@@ -133,10 +135,12 @@ __all__ = [
     "group",
     "hyper",
     "load",
+    "load_checkpoint",
     "minimize",
     "names",
     "register",
     "rule",
+    "save_checkpoint",
     "schedules",
     "serialize",
 ]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from .optimizer import Optimizer
 from .optimizers import deserialize
 from .step.restore import blaming, lost, refuse_lost
 
+if TYPE_CHECKING:
+    from .persistence import Record
 
-def load(filepath: str | os.PathLike[str]) -> Optimizer:
+
+def load(filepath: str | os.PathLike[str], *, fingerprint: bool = True) -> Optimizer:
     """Make the optimizer whose class, hyperparameters and state a file holds.
 
     Parameters
     ----------
     filepath : str or Path
         A file of this library, or a model of Keras 2 or Keras 3 with its configuration.
+    fingerprint : bool
+        Whether parameters other than those that the state was saved beside are refused. A
+        checkpoint of `save_checkpoint` says which those are, to the last bit.
 
     Returns
     -------
@@ -39,16 +46,34 @@ def load(filepath: str | os.PathLike[str]) -> Optimizer:
     from . import persistence
 
     record = persistence.read(filepath)
+    if not fingerprint:
+        record.fingerprint = None
+    return made(record)
+
+
+def made(record: Record) -> Optimizer:
+    """Return the optimizer that a record describes, with its state.
+
+    Parameters
+    ----------
+    record : Record
+        What a file says.
+
+    Raises
+    ------
+    ValueError
+        As for `load`.
+    """
     if record.class_name and (record.partial or record.config is None):
         raise ValueError(
-            f"{filepath} does not say with which hyperparameters its {record.class_name} was made, "
-            f"as a file with the model's configuration does ({record.source}); construct the "
+            f"{record.origin} does not say with which hyperparameters its {record.class_name} was "
+            f"made, as a file with the model's configuration does ({record.source}); construct the "
             "optimizer with them and use load_weights"
         )
     if record.class_name is None or record.config is None:
         raise ValueError(
-            f"{filepath} does not say which optimizer it is of ({record.source}); construct the "
-            "optimizer and use load_weights"
+            f"{record.origin} does not say which optimizer it is of ({record.source}); construct "
+            "the optimizer and use load_weights"
         )
     with blaming(record):
         refuse_lost({name: value for name, value in record.config.items() if lost(value)})

@@ -16,18 +16,19 @@ from __future__ import annotations
 from .atomic import require_target
 from .keras2 import keras2_saves_iterations
 from .keras3 import interpret as interpret_keras3
-from .reading import describe, read, read_beside, read_group
+from .reading import describe, describe_with, read, read_group, read_with
 from .record import Record
 from .writing import write, write_group
 
 __all__ = [
     "Record",
     "read",
-    "read_beside",
+    "read_with",
     "read_group",
     "write",
     "write_group",
     "describe",
+    "describe_with",
     "interpret_keras3",
     "keras2_saves_iterations",
     "require_target",

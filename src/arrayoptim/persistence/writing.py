@@ -35,7 +35,7 @@ def write(
     overwrite : bool
         Whether an existing file may be replaced.
     beside : mapping of str to Record, optional
-        More records, each by the name of the group that it goes to; `read_beside` gives them.
+        More records, each by the name of the group that it goes to; `read_with` gives them.
 
     Raises
     ------
