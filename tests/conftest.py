@@ -3,8 +3,8 @@
 A test that takes `backend`, `dtype` or `name` runs once for each that exists; a backend
 that is not chosen, or a dtype that a backend lacks, is not collected. `name` with `kwargs`
 goes through the variants of each optimizer, `engine` through the engines of a backend that serve,
-`half` stands for the 16-bit dtypes, `complex_dtype` for the complex ones, `viewing` for the backends whose arrays may be views, `on_gpu`
-for those whose arrays the GPU engine serves.
+`half` stands for the 16-bit dtypes, `complex_dtype` for the complex ones, `viewing` for the
+backends whose arrays may be views, `on_gpu` for those whose arrays the GPU engine serves.
 """
 
 from __future__ import annotations

@@ -329,18 +329,17 @@ def backend_of(x: Array) -> Backend:
     kind = type(x)
     backend = _KINDS[kind] if kind in _KINDS else _find(kind)
     if backend is None:
-        raise TypeError(_unknown(kind))
+        raise TypeError(
+            f"found {kind.__module__}.{kind.__qualname__}, wanted an array{way_in(kind)}"
+        )
     return backend
 
 
-def _unknown(kind: type) -> str:
-    found = f"found {kind.__module__}.{kind.__qualname__}, wanted an array"
+def way_in(kind: type) -> str:
+    """Return how arrays of this type could be served, for a message; nothing if they are none."""
     if not hasattr(kind, "__array_namespace__"):
-        return found
-    return (
-        f"{found} of {', '.join(dict.fromkeys(b.name for b in _BACKENDS.values()))}; it follows "
-        "the array API standard, so arrayoptim.register_backend can make its library known"
-    )
+        return ""
+    return "; arrayoptim.register_backend makes other libraries of the array API standard known"
 
 
 def register_backend(backend: Backend, root: str | None = None) -> Backend:
@@ -366,7 +365,8 @@ def register_backend(backend: Backend, root: str | None = None) -> Backend:
     ValueError
         If another class serves that package. One from the same place replaces itself.
     """
-    if not isinstance(backend, Backend) or backend.name == Backend.name:
+    found: Any = backend
+    if not isinstance(found, Backend) or found.name == Backend.name:
         raise TypeError(f"found {backend!r}, wanted an instance of a Backend that has a name")
     root = backend.name if root is None else root
     known = _BACKENDS.get(root)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._typing import Array, Tree
-from .libraries import is_array, is_array_type
+from .libraries import is_array, is_array_type, way_in
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
     if strange is not None:
         path, leaf = structure.paths[strange], leaves[strange]
         where = f" at {path!r}" if path else ""
-        hint = "; pass a list of them" if hasattr(leaf, "__next__") else ""
+        hint = "; pass a list of them" if hasattr(leaf, "__next__") else way_in(type(leaf))
         raise TypeError(
             f"{what}{where}: found {type(leaf).__module__}.{type(leaf).__qualname__}, wanted a "
-            f"NumPy, CuPy, torch, JAX, TensorFlow or array-api-strict array{hint}"
+            f"NumPy, CuPy, torch, JAX, TensorFlow, MLX, dpnp or array-api-strict array{hint}"
         )
     return leaves, structure
 
