@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._typing import Array, Scalar, Tree
+from .arrays.calls import mismatch
 from .arrays.differentiation import value_and_gradients
 from .arrays.libraries import backend_of
 from .arrays.trees import flatten
@@ -147,10 +148,7 @@ def minimize(
     margin: Any = tolerance
     if not (isinstance(margin, int | float | np.number) and 0 <= margin < math.inf):
         raise ValueError(f"tolerance: found {tolerance!r}, wanted a number in [0, inf)")
-    if callback is not None and not callable(callback):
-        raise TypeError(
-            f"callback: found {callback!r}, wanted a function of the Minimization so far"
-        )
+    _require_callback(callback, params)
     if checkpoint is not None:
         from . import persistence
 
@@ -163,6 +161,17 @@ def minimize(
     with _bar(progress, run.so_far.steps, max(run.so_far.steps, int(steps))) as show:
         run.go(callback, show, None if checkpoint is None else partial(run.save, checkpoint), every)
     return run.so_far
+
+
+def _require_callback(callback: Any, params: Tree) -> None:
+    """Refuse what cannot be called with how far a run has come."""
+    fault = "it is no function" if callback is not None and not callable(callback) else ""
+    if callable(callback):
+        fault = mismatch(callback, Minimization(params))
+    if fault:
+        raise TypeError(
+            f"callback: found {callback!r}, wanted a function of the Minimization so far ({fault})"
+        )
 
 
 @dataclass

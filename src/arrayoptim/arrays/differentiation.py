@@ -11,6 +11,7 @@ from weakref import WeakSet
 import numpy as np
 
 from .._typing import Array, Scalar, Tree
+from .calls import mismatch
 from .libraries import COMPLEX, backend_of
 from .trees import Structure, flatten
 
@@ -37,7 +38,8 @@ def value_and_gradients(
     loss : torch.Tensor or callable
         A torch scalar, or a function of the parameters that gives a scalar of torch, JAX,
         TensorFlow or the ``autograd`` package, or the pair ``(value, gradients)``, which serves
-        every library.
+        every library. Of torch and TensorFlow it may also be a function of nothing that reads the
+        very parameters.
     params : tree of arrays
         The parameters.
 
@@ -64,7 +66,17 @@ def value_and_gradients(
     differentiate = _BY_LIBRARY.get(names.pop(), _pair) if len(names) == 1 else _pair
 
     def of_leaves(xs: Sequence[Array]) -> Any:
-        return loss(structure.build(xs))
+        params = structure.build(xs)
+        try:
+            return loss(params)
+        except TypeError:
+            # Asked only now, as a signature takes longer than a small step.
+            fault = mismatch(loss, params)
+            if fault and differentiate in (_torch, _tensorflow) and not mismatch(loss):
+                return loss()
+            if fault:
+                raise TypeError(_takes_params(loss, fault)) from None
+            raise
 
     value, gradients = differentiate(loss, of_leaves, leaves, structure)
     return value, gradients, leaves, structure
@@ -100,6 +112,13 @@ def _pair(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure)
     raise TypeError(
         f"{library} arrays have no automatic differentiation; let the loss return "
         "(value, gradients)"
+    )
+
+
+def _takes_params(loss: Any, fault: str) -> str:
+    return (
+        f"the loss is given the parameters, one tree, and {loss!r} does not take them ({fault}); "
+        "write lambda params: ..."
     )
 
 

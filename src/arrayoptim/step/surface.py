@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Array, Scalar, Tree
@@ -12,6 +14,7 @@ from .restore import LoadReport
 
 if TYPE_CHECKING:
     import h5py
+    from typing_extensions import Self
 
     from .. import persistence
 
@@ -32,6 +35,22 @@ class Surface:
         def _load(
             self, record: persistence.Record, strict: bool, hyperparameters: bool
         ) -> LoadReport: ...
+
+    def __copy__(self) -> Self:
+        """Return an optimizer with state of its own: two that share one would both count."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return an optimizer with state of its own, as it is between two steps."""
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        with self._lock:
+            # Python 3.10 has no such method of every object.
+            state: Any = getattr(self, "__getstate__", partial(dict, vars(self)))()
+            kept = copy.deepcopy(state, memo)
+        take_up = getattr(new, "__setstate__", vars(new).update)
+        take_up(kept)
+        return new
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Array | None, Array]]) -> list[Array]:
         """Take one step, given Keras's pairs.
