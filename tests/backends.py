@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import ml_dtypes
@@ -141,6 +142,16 @@ def _cupy() -> TestBackend:
     )
 
 
+_KEPT = contextlib.ExitStack()
+
+
+def _cupy_on_host() -> TestBackend:
+    emulation: Any = importlib.import_module("cupy_on_host")
+    # For good: whoever chooses these arrays wants no other CuPy.
+    _KEPT.enter_context(emulation.installed())
+    return replace(_cupy(), name="cupy_on_host", engines=("array", "gpu"))
+
+
 _MAKERS = {
     "numpy": _numpy,
     "torch": _torch,
@@ -148,10 +159,15 @@ _MAKERS = {
     "array_api_strict": _array_api_strict,
     "cupy": _cupy,
     "torch_cuda": _torch_cuda,
+    "cupy_on_host": _cupy_on_host,
 }
+_EMULATED = ("cupy_on_host",)
+"""Chosen by name only."""
 
 
 def _usable(name: str) -> bool:
+    if name in _EMULATED:
+        return importlib.import_module("gpu_on_host").compiler() is not None
     library = name.removesuffix("_cuda")
     if importlib.util.find_spec(library) is None:
         return False
@@ -169,7 +185,8 @@ def chosen() -> tuple[TestBackend, ...]:
     """Return the backends of the environment variable, or every one that is installed."""
     wanted = os.environ.get(ENVIRONMENT_VARIABLE, "")
     if not wanted.strip():
-        return tuple(make() for name, make in _MAKERS.items() if _usable(name))
+        here = (name for name in _MAKERS if name not in _EMULATED and _usable(name))
+        return tuple(_MAKERS[name]() for name in here)
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     bad = [name for name in names if name not in _MAKERS or not _usable(name)]
     if bad:

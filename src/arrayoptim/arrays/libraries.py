@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,9 @@ class _NumPy(Backend):
         new[...] = value
         return new
 
+    def steps(self, x: Array) -> Any:
+        return x.strides
+
     def wrap(self, value: np.ndarray) -> Array:
         return value
 
@@ -88,11 +91,13 @@ class _NumPy(Backend):
         whole = "complex64" if x.dtype == np.float32 else "complex128"
         return np.ascontiguousarray(x).view(whole)[..., 0]
 
-    def guard(self) -> contextlib.AbstractContextManager[Any]:
+    def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
         return np.errstate(all="ignore")
 
 
 class _CuPy(_NumPy):
+    """CuPy makes new arrays, copies too, on its current device."""
+
     name = "cupy"
 
     def cast(self, x: Array, dtype: str) -> Array:
@@ -108,7 +113,8 @@ class _CuPy(_NumPy):
         return True
 
     def device(self, x: Array) -> Any:
-        return x.device
+        # CuPy's own object for a device cannot be hashed.
+        return int(x.device.id)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
         with like.device:
@@ -117,12 +123,22 @@ class _CuPy(_NumPy):
     def array(self, x: Array) -> Array:
         return self.xp.asarray(x)
 
+    def copy(self, x: Array) -> Array:
+        with x.device:
+            return self.xp.asarray(x, copy=True)
+
     def to_host(self, x: Array) -> np.ndarray:
         return np.asarray(x.get())
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
         with like.device:
-            return self.xp.asarray(value.astype(like.dtype))
+            new = self.xp.empty_like(like)
+            new[...] = self.xp.asarray(value.astype(like.dtype, copy=False))
+        return new
+
+    def store(self, target: Array, value: Array) -> None:
+        with target.device:
+            target[...] = value
 
     def host_view(self, x: Array) -> np.ndarray | None:
         return None
@@ -136,6 +152,11 @@ class _CuPy(_NumPy):
     def as_complex(self, x: Array) -> Array:
         whole = "complex64" if x.dtype == np.float32 else "complex128"
         return self.xp.ascontiguousarray(x).view(whole)[..., 0]
+
+    @contextlib.contextmanager
+    def guard(self, like: Array | None = None) -> Iterator[None]:
+        with np.errstate(all="ignore"), contextlib.nullcontext() if like is None else like.device:
+            yield
 
 
 class _Torch(Backend):
@@ -183,6 +204,9 @@ class _Torch(Backend):
         new.copy_(self.xp.asarray(np.array(value, np.float32 if wide else None)))
         return new
 
+    def steps(self, x: Array) -> Any:
+        return x.stride()
+
     def wrap(self, value: np.ndarray) -> Array:
         return self.xp.asarray(value)
 
@@ -202,7 +226,7 @@ class _Torch(Backend):
     def as_complex(self, x: Array) -> Array:
         return self.xp.view_as_complex(x.contiguous())
 
-    def guard(self) -> contextlib.AbstractContextManager[Any]:
+    def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
         import torch
 
         guard: contextlib.AbstractContextManager[Any] = torch.no_grad()
@@ -285,7 +309,7 @@ class _Strict(Backend):
     def to_host(self, x: Array) -> np.ndarray:
         return np.array(np.from_dlpack(x))
 
-    def guard(self) -> contextlib.AbstractContextManager[Any]:
+    def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
         return np.errstate(all="ignore")
 
 

@@ -101,5 +101,7 @@ class TorchReader(Reader):
 
 
 def _same_order(tensor: Any, strides: Sequence[int]) -> bool:
+    if not tensor.numel():
+        return True
     steps = zip(tensor.shape, tensor.stride(), strides, strict=True)
     return all(length == 1 or a == b for length, a, b in steps)
