@@ -65,7 +65,7 @@ def minimize(
     progress: bool = False,
     patience: int | None = None,
     tolerance: float = 0.0,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: str | bytes | os.PathLike[str] | None = None,
     every: int = 100,
 ) -> Minimization:
     """Step down a loss until it is enough.
@@ -88,7 +88,7 @@ def minimize(
         Steps without a new lowest loss after which it stops; never if None.
     tolerance : float in [0, inf)
         How much lower than the lowest so far a loss must be to count as that.
-    checkpoint : str or Path, optional
+    checkpoint : str, bytes or Path, optional
         A file for parameters, history and the optimizer's state. If it exists, the run goes on from
         it exactly: its parameters, its hyperparameters and its count of steps win over those that
         are given here.
@@ -152,6 +152,7 @@ def minimize(
     if checkpoint is not None:
         from . import persistence
 
+        checkpoint = persistence.path_of(checkpoint)
         # What is noticed after the last step only would cost all of them.
         persistence.require_target(checkpoint)
     limits = _Limits(int(steps), patience, tolerance)

@@ -60,6 +60,7 @@ class Batch:
         take: Take,
     ) -> None:
         self.reader, self._take, self.dtype = reader, take, dtypes["p"]
+        self._all = take is tuple
         self.places, self._among_all = places
         self._columns, self._compute, self._rule = columns, COMPUTE[self.dtype], rule
         self._recipes = Recipes(rule, {name: dtypes[name] for name in columns})
@@ -218,11 +219,11 @@ class Batch:
         count : int or None
             Number of threads, if it is not to be the usual one.
         """
-        numbers, job = values[self._compute], self._job
+        numbers, job = self._own(values[self._compute]), self._job
         if self._rule.ratio is not None:
-            numbers = self._own(numbers)
+            numbers = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
             found = ratio(self._rule, self._sizes, self._totals(numbers, count), numbers, np)
-            numbers |= {name: np.asarray(value, np.float64) for name, value in found.items()}
+            numbers = {**numbers, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
         recipe = self._recipes.find(tuple(numbers), self._kind, seed is not None)
         self._recipe = None
         job[0] = job[1] = 0
@@ -243,8 +244,10 @@ class Batch:
         self._run(self._recipe.kernel, self._job, count)
         self.reader.wrote(self._columns["p"])
 
-    def _own(self, numbers: Values) -> dict[str, Any]:
+    def _own(self, numbers: Values) -> Values:
         """Return the numbers, arrays of the batch's own where each leaf has one."""
+        if self._all:
+            return numbers
         arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
         return part(arrays, self.places)
 
@@ -253,13 +256,11 @@ class Batch:
         row = recipe.pick(numbers)
         try:
             recipe.pack(recipe.row, 0, *row)
+            job[CELLS["coefficients"]], job[CELLS["rows"]] = recipe.address, self._one
         except (error, TypeError):
-            own = self._own({name: numbers[name] for name in recipe.names}).values()
-            full = [np.broadcast_to(np.asarray(v, np.float64), self._rows.shape) for v in own]
+            full = [np.broadcast_to(np.asarray(v, np.float64), self._rows.shape) for v in row]
             self._table = np.stack(full, axis=1)
             job[CELLS["coefficients"]], job[CELLS["rows"]] = address(self._table), self._each
-            return
-        job[CELLS["coefficients"]], job[CELLS["rows"]] = recipe.address, self._one
 
     def totals(self, values: Mapping[str, Values], count: int | None) -> Any:
         """Return the totals of each tensor, as a table with a row for each.
