@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import OrderedDict, namedtuple
 from pathlib import Path
@@ -250,3 +251,12 @@ def test_inspect_shows_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [entry["parameter"] for entry in found["parameters"]] == [
         "layers/0/bias", "layers/0/kernel", "scale",
     ]  # fmt: skip
+
+
+def test_in_memory(tmp_path: Path) -> None:
+    memory, (params, optimizer) = io.BytesIO(), trained()
+    ao.save_checkpoint(memory, params, optimizer, epoch=2)
+    memory.seek(0)
+    found = ao.load_checkpoint(memory, trained(steps=1)[0])
+    assert found.extra == {"epoch": 2} and found.optimizer.iterations == 3
+    assert np.array_equal(found.params["scale"], params["scale"])

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from . import adapters as _adapters
 from . import constraints, schedules
 from ._version import __version__
+from .arrays.libraries import Backend, register_backend
 from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from .config.groups import group
 from .config.hyper import bias_correction, hyper
@@ -99,6 +100,7 @@ __all__ = [
     "Adamax",
     "Adan",
     "Checkpoint",
+    "Backend",
     "DoG",
     "Ftrl",
     "GradientAccumulation",
@@ -139,6 +141,7 @@ __all__ = [
     "minimize",
     "names",
     "register",
+    "register_backend",
     "rule",
     "save_checkpoint",
     "schedules",

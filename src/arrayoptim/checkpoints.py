@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +19,7 @@ from .step.restore import blaming
 from .step.surface import Surface
 
 if TYPE_CHECKING:
+    from . import persistence
     from .persistence import Record
 
 GROUP = "checkpoint"
@@ -53,7 +53,7 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str],
+    path: persistence.Place,
     params: Tree,
     optimizer: Any,
     *,
@@ -64,7 +64,7 @@ def save_checkpoint(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, bytes, Path or binary file
         The file. An earlier one stays whole until the new one is.
     params : tree of arrays
         The parameters, of any library. They must be those that the optimizer steps.
@@ -133,7 +133,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str],
+    path: persistence.Place,
     params: Tree = None,
     optimizer: Any = None,
     *,
@@ -143,7 +143,7 @@ def load_checkpoint(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, bytes, Path or binary file
         The file.
     params : tree of arrays, optional
         Parameters of the same paths, shapes and data types, of any library, that say which arrays
@@ -188,8 +188,8 @@ def load_checkpoint(
         own.fingerprint = None
     if own.fingerprint is not None and found.fingerprint != own.fingerprint:
         raise ValueError(
-            f"{path}: the parameters in it are not those that its optimizer was saved beside; "
-            "fingerprint=False loads them nevertheless"
+            f"{own.origin}: the parameters in it are not those that its optimizer was saved "
+            "beside; fingerprint=False loads them nevertheless"
         )
     if params is None:
         loaded = made(own) if optimizer is None else optimizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from .optimizer import Optimizer
@@ -10,15 +9,15 @@ from .optimizers import deserialize
 from .step.restore import blaming, lost, refuse_lost
 
 if TYPE_CHECKING:
-    from .persistence import Record
+    from . import persistence
 
 
-def load(filepath: str | os.PathLike[str], *, fingerprint: bool = True) -> Optimizer:
+def load(filepath: persistence.Place, *, fingerprint: bool = True) -> Optimizer:
     """Make the optimizer whose class, hyperparameters and state a file holds.
 
     Parameters
     ----------
-    filepath : str or Path
+    filepath : str, bytes, Path, binary file or h5py.Group
         A file of this library, or a model of Keras 2 or Keras 3 with its configuration.
     fingerprint : bool
         Whether parameters other than those that the state was saved beside are refused. A
@@ -51,7 +50,7 @@ def load(filepath: str | os.PathLike[str], *, fingerprint: bool = True) -> Optim
     return made(record)
 
 
-def made(record: Record) -> Optimizer:
+def made(record: persistence.Record) -> Optimizer:
     """Return the optimizer that a record describes, with its state.
 
     Parameters
@@ -64,16 +63,17 @@ def made(record: Record) -> Optimizer:
     ValueError
         As for `load`.
     """
+    said = f"{record.origin} does not say"
     if record.class_name and (record.partial or record.config is None):
         raise ValueError(
-            f"{record.origin} does not say with which hyperparameters its {record.class_name} was "
-            f"made, as a file with the model's configuration does ({record.source}); construct the "
+            f"{said} with which hyperparameters its {record.class_name} was made, as a file "
+            f"with the model's configuration does ({record.source}); construct the "
             "optimizer with them and use load_weights"
         )
     if record.class_name is None or record.config is None:
         raise ValueError(
-            f"{record.origin} does not say which optimizer it is of ({record.source}); construct "
-            "the optimizer and use load_weights"
+            f"{said} which optimizer it is of ({record.source}); construct the "
+            "optimizer and use load_weights"
         )
     with blaming(record):
         refuse_lost({name: value for name, value in record.config.items() if lost(value)})
