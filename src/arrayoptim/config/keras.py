@@ -115,7 +115,7 @@ def dialect_of(config: Mapping[str, Any], version: str | None = None) -> str:
     if marked(config):
         return OURS
     if names & _SILENT:
-        return TF_KERAS_NEW
+        return TF_KERAS if config.get("is_legacy_optimizer") else TF_KERAS_NEW
     if "lr" not in names and {"name", "learning_rate", "decay"} <= names and not names & _OPTIONS:
         return TF_KERAS
     if names & {"global_clipnorm", *_OPTIONS}:

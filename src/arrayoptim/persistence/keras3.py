@@ -209,8 +209,8 @@ def _cut_uneven(
     if lead := _lead(config or {}):
         # How many parameters there are would follow from their arrays alone, which differ.
         raise ValueError(
-            f"found the state of {what} with {' and '.join(lead)}, whose arrays cannot be told from "
-            "its own; save it without"
+            f"found the state of {what} with {' and '.join(lead)}, whose arrays cannot be told "
+            "from its own; save it without"
         )
     return CUTS[class_name](rest, named)
 

@@ -44,6 +44,8 @@ class Record:
         What the training had besides the optimizer and goes on without.
     dialect : str or None
         In whose words the hyperparameters are, see `config.keras`; None where they tell themselves.
+    fingerprint : str or None
+        That of the parameters beside which it was saved; None where the file has none.
     """
 
     source: str
@@ -59,6 +61,7 @@ class Record:
     origin: str = "the file"
     unkept: list[str] = field(default_factory=list)
     dialect: str | None = None
+    fingerprint: str | None = None
 
     def loaded(self) -> Record:
         """Give the same record with every array read into memory.
