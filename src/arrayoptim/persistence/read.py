@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import posixpath
@@ -10,25 +9,27 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..config.keras import identified
+from ..config.readable import readable
 from . import keras2 as _keras2
 from . import keras3 as _keras3
 from . import natural_bm as _natural_bm
 from . import own as _own
 from .hdf5 import get_names, get_text
 from .layout import Shapes
+from .limits import check_size
+from .opening import open_file, open_group, open_root
 from .own import GROUP
+from .reader import DamagedError, Dataset, Group
 from .record import Record
 from .stored import Stored
 
-ZIP = b"PK\x03\x04"
-MEMBER = "model.weights.h5"
-# What h5py, zipfile and json raise on damaged files, besides ValueError.
+# What zipfile and json raise on damaged files, besides ValueError, and what their content leads to.
 BROKEN = (
     OSError,
     LookupError,
@@ -140,50 +141,45 @@ def read_group(group: Any) -> Record:
     """
     origin = f"{group.file.filename} {group.name}"
     with _blaming(origin):
-        return replace(_interpret(group, None).loaded(), origin=origin)
+        return replace(_interpret(open_group(group), None).loaded(), origin=origin)
 
 
 @contextmanager
 def _blaming(where: str) -> Iterator[None]:
     """Say in every error which file it was."""
+    where = readable(where, None)
     try:
         yield
+    except DamagedError as error:
+        raise ValueError(
+            f"{where}: {readable(str(error))}, wanted a whole HDF5 or .keras file: it is "
+            "truncated, damaged or of another kind"
+        ) from error
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {readable(str(error))}") from error
     except BROKEN as error:
         raise ValueError(
-            f"{where}: found something that cannot be read ({type(error).__name__}: {error}), "
-            "wanted a whole HDF5 or .keras file: it is truncated, damaged or of another kind"
+            f"{where}: found something that cannot be read ({type(error).__name__}: "
+            f"{readable(str(error))}), wanted a whole HDF5 or .keras file: it is truncated, "
+            "damaged or of another kind"
         ) from error
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def _opened(path: Path) -> Iterator[tuple[Group, Any]]:
     """Open a file; give its root, and Keras 3's description of the optimizer if beside it."""
-    import h5py
-
-    with path.open("rb") as raw, _blaming(str(path)):
-        start = raw.read(len(ZIP))
-        raw.seek(0)
-        if not start:
-            raise ValueError("found an empty file, wanted an HDF5 or .keras file")
-        content, optimizer = _unpacked(raw) if start == ZIP else (raw, None)
-        with h5py.File(content, "r") as root:
-            yield root, optimizer
+    with open_file(path) as raw, _blaming(str(path)), ExitStack() as stack:
+        yield open_root(raw, str(path), stack)
 
 
-def _unpacked(raw: Any) -> tuple[Any, Any]:
-    with zipfile.ZipFile(raw) as archive:
-        names = archive.namelist()
-        if MEMBER not in names:
-            raise ValueError(f"found an archive of {names[:5]}, wanted {MEMBER} in it")
-        config = json.loads(archive.read("config.json")) if "config.json" in names else {}
-        compiled = config.get("compile_config") or {}
-        return io.BytesIO(archive.read(MEMBER)), compiled.get("optimizer")
+def _interpret(root: Group, optimizer: Any) -> Record:
+    record = _found(root, optimizer)
+    check_size(record, root.file.source.size)
+    return record
 
 
-def _interpret(root: Any, optimizer: Any) -> Record:
-    if posixpath.basename(root.name or "") == GROUP:
+def _found(root: Group, optimizer: Any) -> Record:
+    if posixpath.basename(root.name) == GROUP:
         return _weights_group(root, root.parent)
     if GROUP in root:
         return _weights_group(root[GROUP], root)
@@ -194,7 +190,7 @@ def _interpret(root: Any, optimizer: Any) -> Record:
     raise ValueError(_nothing(root))
 
 
-def _weights_group(group: Any, parent: Any) -> Record:
+def _weights_group(group: Group, parent: Group) -> Record:
     if "format" in group.attrs:
         return _own.interpret(group)
     names = get_names(group, "weight_names")
@@ -203,7 +199,7 @@ def _weights_group(group: Any, parent: Any) -> Record:
             f"found group {GROUP} without names in weight_names, wanted an optimizer's state: it "
             "is of no kind known here, or was saved before the first training step"
         )
-    text = get_text(parent.id, "training_config")
+    text = get_text(parent, "training_config")
     described = (json.loads(text) if text else {}).get("optimizer_config") or {}
     class_name, config = identified(described)
     arrays = [Stored(group, name) for name in names]
@@ -215,7 +211,7 @@ def _weights_group(group: Any, parent: Any) -> Record:
     return _keras3.interpret(arrays, class_name, config, source=source, named=True, half=half)
 
 
-def _keras_3(root: Any, optimizer: Any) -> Record:
+def _keras_3(root: Group, optimizer: Any) -> Record:
     group, inner = root["optimizer/vars"], "optimizer/inner_optimizer/vars"
     described = optimizer if isinstance(optimizer, Mapping) else {}
     # With mixed_float16 `compile` puts a loss scale around the optimizer that is described.
@@ -228,35 +224,37 @@ def _keras_3(root: Any, optimizer: Any) -> Record:
     arrays = [Stored(group, name) for name in names]
     if isinstance(optimizer, Mapping):
         return _keras3.interpret(arrays, *identified(optimizer), half=_halves(root))
-    class_name = _keras3.class_of(optimizer or get_text(group.id, "name"))
+    class_name = _keras3.class_of(optimizer or get_text(group, "name"))
     config: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
     return _keras3.interpret(arrays, class_name, config, within=_model_shapes(root))
 
 
-def _model_shapes(root: Any) -> Shapes | None:
+def _model_shapes(root: Group) -> Shapes | None:
     """Count the shapes of the model's variables."""
     return Counter(item.shape for item in _model_variables(root)) or None
 
 
-def _halves(root: Any) -> bool:
+def _halves(root: Group) -> bool:
     """Whether a model has variables of 16 bits; Keras stores bfloat16 as two bytes without kind."""
-    return any(item.dtype.itemsize == 2 for item in _model_variables(root))
+    return any(item.type.size == 2 for item in _model_variables(root))
 
 
-def _model_variables(root: Any) -> list[Any]:
-    import h5py
+def _model_variables(root: Group) -> Iterator[Dataset]:
+    """Yield the datasets that are not the optimizer's, each once."""
+    tops = [name for name in root if name not in {"optimizer", GROUP}]
+    waiting, seen = [root.at(name) for name in tops], set()
+    while waiting:
+        item = waiting.pop()
+        if item is None or item.address in seen:
+            continue
+        seen.add(item.address)
+        if isinstance(item, Dataset):
+            yield item
+        else:
+            waiting += [item.at(name) for name in item]
 
-    found: list[Any] = []
 
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and name.partition("/")[0] not in {"optimizer", GROUP}:
-            found.append(item)
-
-    root.visititems(visit)
-    return found
-
-
-def _nothing(root: Any) -> str:
+def _nothing(root: Group) -> str:
     """Say what a file without optimizer state is."""
     if "training_config" in root.attrs:
         return (

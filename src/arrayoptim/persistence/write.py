@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from .apart import Ask
 from .atomic import Sink, replace_file
 from .own import GROUP, fill
 from .record import Record
@@ -22,8 +23,9 @@ def write(
     """Write a record to an HDF5 file, whole or not at all.
 
     The content goes to a temporary file in the same directory, is brought to the disk and renamed:
-    whatever happens, the previous file stays whole until the new one is. The permissions of an
-    existing file are kept, and a symbolic link goes on pointing to its file.
+    whatever happens, the previous file stays whole until the new one is. Owner and permissions of
+    an existing file are kept, and a symbolic link goes on pointing to its file. What a save that
+    was killed has left beside the file is removed.
 
     Parameters
     ----------
@@ -50,11 +52,11 @@ def write(
     """
     import h5py
 
-    def put(sink: Sink) -> None:
+    def put(sink: Sink, ask: Ask) -> None:
         # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
         with h5py.File(sink, "w", libver=("v108", "v108")) as file:
             for name, content in {GROUP: record, **(beside or {})}.items():
-                fill(file.create_group(name), content, sink.check)
+                fill(file.create_group(name), content, ask, sink.check)
 
     replace_file(path, put, overwrite)
 
