@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .config.readable import readable
 from .optimizer import Optimizer
 from .optimizers import deserialize
 from .step.restore import blaming, lost, refuse_lost
@@ -41,14 +42,15 @@ def load(filepath: str | os.PathLike[str]) -> Optimizer:
     record = persistence.read(filepath)
     if record.class_name and (record.partial or record.config is None):
         raise ValueError(
-            f"{filepath} does not say with which hyperparameters its {record.class_name} was made, "
+            f"{record.origin} does not say with which hyperparameters its "
+            f"{readable(record.class_name)} was made, "
             f"as a file with the model's configuration does ({record.source}); construct the "
             "optimizer with them and use load_weights"
         )
     if record.class_name is None or record.config is None:
         raise ValueError(
-            f"{filepath} does not say which optimizer it is of ({record.source}); construct the "
-            "optimizer and use load_weights"
+            f"{record.origin} does not say which optimizer it is of ({record.source}); construct "
+            "the optimizer and use load_weights"
         )
     with blaming(record):
         refuse_lost({name: value for name, value in record.config.items() if lost(value)})

@@ -5,8 +5,6 @@ A small file can declare arrays, or pack content, that fill the memory of any ma
 
 from __future__ import annotations
 
-from typing import Any
-
 from .record import Record
 from .stored import Stored
 
@@ -15,9 +13,6 @@ SMALL = 2**26
 
 RATIO = 64
 """How much larger than the file the content may be that it asks for, beyond `SMALL`."""
-
-DEEPEST = 64
-"""How deep configurations may be nested."""
 
 
 def affordable(size: int, wanted: int) -> bool:
@@ -60,32 +55,3 @@ def check_size(record: Record, size: int) -> None:
             f"{RATIO} times as much: it is packed too tightly to be an optimizer's state; "
             "h5repack unpacks it, if it is"
         )
-
-
-def check_depth(value: Any, what: str) -> None:
-    """Refuse what is nested too deeply to be a configuration.
-
-    Parameters
-    ----------
-    value : object
-        From JSON.
-    what : str
-        Words for it.
-
-    Raises
-    ------
-    ValueError
-        If it is.
-    """
-    level = [value]
-    for _ in range(DEEPEST):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += item.values()
-            elif isinstance(item, list):
-                inner += item
-        if not inner:
-            return
-        level = inner
-    raise ValueError(f"found {what} nested more than {DEEPEST} deep, wanted less")

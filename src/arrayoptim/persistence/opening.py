@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .limits import SMALL, affordable, check_depth
+from ..config.registry import refuse_nested
+from .limits import SMALL, affordable
 from .reader import File, Group, opened
 
 ZIP = b"PK\x03\x04"
@@ -76,7 +77,7 @@ def _archived(raw: Any, size: int, name: str, stack: ExitStack) -> tuple[Group, 
         text = io.BytesIO()
         _unpack(archive, archive.getinfo(CONFIG), text, SMALL)
         config = json.loads(text.getvalue())
-        check_depth(config, CONFIG)
+        refuse_nested(config, CONFIG)
         compiled = config.get("compile_config") or {}
         optimizer = compiled.get("optimizer")
     inside = archive.getinfo(MEMBER)
@@ -146,11 +147,12 @@ def open_group(group: Any) -> Group:
     file = group.file
     file.flush()
     raw: Any
+    image: bytes | None = None
     if file.driver == "sec2" and hasattr(os, "preadv"):
         handle = file.id.get_vfd_handle()
         raw, size = io.BufferedReader(_Handle(handle)), os.fstat(handle).st_size
     else:
         image = file.id.get_file_image()
         raw, size = io.BytesIO(image), len(image)
-    found: File = opened(raw, size, file.filename).file
+    found: File = opened(raw, size, file.filename, image=image is not None).file
     return Group(found, h5o.get_info(group.id).addr, group.name or "/")

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..config.keras import identified
 from ..config.readable import readable
+from ..config.registry import refuse_nested
 from . import keras2 as _keras2
 from . import keras3 as _keras3
 from . import natural_bm as _natural_bm
@@ -200,7 +201,9 @@ def _weights_group(group: Group, parent: Group) -> Record:
             "is of no kind known here, or was saved before the first training step"
         )
     text = get_text(parent, "training_config")
-    described = (json.loads(text) if text else {}).get("optimizer_config") or {}
+    training = json.loads(text) if text else {}
+    refuse_nested(training, "training_config")
+    described = training.get("optimizer_config") or {}
     class_name, config = identified(described)
     arrays = [Stored(group, name) for name in names]
     if _keras2.last_part(names[0]) != "iteration":

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..config.hyper import MOST_STEPS
 from .hdf5 import get_text
 from .reader import Dataset, Group
-
-MOST_STEPS = 2**63 - 1
 
 
 class Stored:

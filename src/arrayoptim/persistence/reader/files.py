@@ -27,7 +27,7 @@ def signature_at(source: Source) -> int | None:
     return None
 
 
-def opened(raw: Any, size: int, name: str, start: int = 0) -> Group:
+def opened(raw: Any, size: int, name: str, *, image: bool = False) -> Group:
     """Return the root of an HDF5 file.
 
     Parameters
@@ -38,15 +38,16 @@ def opened(raw: Any, size: int, name: str, start: int = 0) -> Group:
         Its bytes.
     name : str
         What messages call it.
-    start : int
-        Where it begins within `raw`.
+    image : bool
+        Whether HDF5 has just made it from a file that is open: it takes a flag out of the
+        beginning then, and leaves the checksum.
 
     Raises
     ------
     DamagedError
         If it is no such file, or is cut.
     """
-    source = Source(raw, start, size)
+    source = Source(raw, 0, size)
     at = signature_at(source)
     if at is None:
         raise DamagedError("found no HDF5")
@@ -59,7 +60,7 @@ def opened(raw: Any, size: int, name: str, start: int = 0) -> Group:
         base, _, end, _ = (head.number(8) for _ in range(4))
         head.raw(8)
     elif version in (2, 3):
-        head = Cursor(verified(head.data[:48]), 9)
+        head = Cursor(head.data[:44] if image else verified(head.data[:48]), 9)
         widths = head.number(1), head.number(1)
         head.raw(1)
         base, _, end = (head.number(8) for _ in range(3))
@@ -70,4 +71,4 @@ def opened(raw: Any, size: int, name: str, start: int = 0) -> Group:
         raise DamagedError(f"found addresses of {widths[0]} bytes, wanted 8")
     if end > size or base > size:
         raise DamagedError(f"found {size} bytes, wanted {end}: the file is truncated")
-    return File(Source(raw, start + base, size - base), root, name).root
+    return File(Source(raw, base, size - base), root, name).root
