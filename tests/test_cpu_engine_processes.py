@@ -6,15 +6,19 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from arrayoptim.engines import store
 from arrayoptim.engines.cpu import native as _cpu_native
-from arrayoptim.engines.cpu import store as _cpu_store
+from arrayoptim.engines.cpu import threads as _cpu_threads
 from arrayoptim.engines.cpu.engine import Plan
+from arrayoptim.engines.cpu.source import CELLS
 from optimizers_under_test import make, same
 from test_cpu_engine import adam, by_arrays, coefficients, column, draw, state_of, typed
 
@@ -120,7 +124,7 @@ print("done")
 @pytest.mark.slow
 def test_in_spawned_processes(tmp_path: Path) -> None:
     """Processes that start together, with no kernel on disk yet, all get one."""
-    environment = {**os.environ, _cpu_store.VARIABLE: str(tmp_path / "kernels")}
+    environment = {**os.environ, store.VARIABLE: str(tmp_path / "kernels")}
     command = [sys.executable, "-c", PROGRAM + "print(step())"]
     workers = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -139,7 +143,7 @@ def test_second_process_needs_no_compiler(tmp_path: Path) -> None:
     program = "step(); print('numba' in sys.modules)"
 
     def numba_was_needed(folder: str) -> bool:
-        return run(program, **{_cpu_store.VARIABLE: folder}) == "True"
+        return run(program, **{store.VARIABLE: folder}) == "True"
 
     assert numba_was_needed(str(place))
     assert not numba_was_needed(str(place))
@@ -156,7 +160,7 @@ def test_second_process_needs_no_compiler(tmp_path: Path) -> None:
 def test_no_folder_for_kernels(tmp_path: Path) -> None:
     """Where nothing can be written, the step is taken all the same."""
     (tmp_path / "file").write_text("")
-    run("step()", **{_cpu_store.VARIABLE: str(tmp_path / "file" / "kernels")})
+    run("step()", **{store.VARIABLE: str(tmp_path / "file" / "kernels")})
 
 
 def test_rules_that_use_more_than_their_arguments_are_not_kept() -> None:
@@ -193,6 +197,70 @@ for attempt in range(5):
 print("done")
 """
     assert run(program) == "done"
+
+
+def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a limit of threads the caller does all of the work, step after step."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_cpu_threads, "_POOL", [])
+    same(steps(3, 2, threads=4), steps(3, 2, threads=1))
+
+
+def test_the_first_step_as_the_process_ends() -> None:
+    """Threads that wait in machine code do not outlive the code."""
+    for _ in range(3):
+        assert run("import atexit\natexit.register(step)\nprint('done')") == "done"
+
+
+def test_asleep_and_awake() -> None:
+    """Threads that have gone to sleep between steps are woken; each takes part sooner or later."""
+    rule, shapes = adam(), [(2_000_000,)]
+    params, slots = draw(1, shapes, "float32"), state_of(rule, shapes, "float32")
+    plan, values, grads = (
+        Plan(rule, params, slots, threads=2),
+        coefficients(rule),
+        draw(2, shapes, "float32"),
+    )
+    (batch,) = plan._batches
+    helped = 0
+    for _ in range(200):
+        time.sleep(0.005)
+        plan.sweep(grads, typed(values))
+        helped += batch._job[CELLS["behind"]]
+        if helped:
+            break
+    assert helped
+
+
+def test_without_a_way_to_sleep_in_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no futex threads sleep in Python, and give the same results."""
+    monkeypatch.setattr(_cpu_threads, "_sleeping", lambda: (0, 0))
+    monkeypatch.setattr(_cpu_threads, "_POOL", [])
+    same(steps(3, 3, threads=3), steps(3, 3, threads=1))
+
+
+def test_a_step_is_taken_once() -> None:
+    """What was carried out is not carried out again; what was dropped is forgotten."""
+    rule = make("SGD").rule
+    params, slots = [np.zeros(300_000)], [{"momentum": np.zeros(300_000)}]
+    plan = Plan(rule, params, slots)
+    values = dict(zip(rule.coefficients, np.ones(len(rule.coefficients)).tolist(), strict=True))
+    grads = [np.full(300_000, 0.5)]
+    alive = weakref.ref(grads[0])
+    assert plan.look(params, grads)
+    plan.load(typed(values))
+    plan.run()
+    once = params[0].copy()
+    plan.run()
+    same(params, [once])
+    assert plan.look(params, grads)
+    plan.drop()
+    grads.clear()
+    assert alive() is None
 
 
 def test_number_of_threads() -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import os
+from typing import TYPE_CHECKING
 
 from .config.readable import readable
 from .optimizer import Optimizer
 from .optimizers import deserialize
 from .step.restore import blaming, lost, refuse_lost
 
+if TYPE_CHECKING:
+    from . import persistence
 
-def load(filepath: str | os.PathLike[str]) -> Optimizer:
+
+def load(filepath: persistence.Place, *, fingerprint: bool = True) -> Optimizer:
     """Make the optimizer whose class, hyperparameters and state a file holds.
 
     Parameters
     ----------
-    filepath : str or Path
+    filepath : str, bytes, Path, binary file or h5py.Group
         A file of this library, or a model of Keras 2 or Keras 3 with its configuration.
+    fingerprint : bool
+        Whether parameters other than those that the state was saved beside are refused. A
+        checkpoint of `save_checkpoint` says which those are, to the last bit.
 
     Returns
     -------
@@ -40,17 +46,35 @@ def load(filepath: str | os.PathLike[str]) -> Optimizer:
     from . import persistence
 
     record = persistence.read(filepath)
+    if not fingerprint:
+        record.fingerprint = None
+    return made(record)
+
+
+def made(record: persistence.Record) -> Optimizer:
+    """Return the optimizer that a record describes, with its state.
+
+    Parameters
+    ----------
+    record : Record
+        What a file says.
+
+    Raises
+    ------
+    ValueError
+        As for `load`.
+    """
+    said = f"{record.origin} does not say"
     if record.class_name and (record.partial or record.config is None):
         raise ValueError(
-            f"{record.origin} does not say with which hyperparameters its "
-            f"{readable(record.class_name)} was made, "
-            f"as a file with the model's configuration does ({record.source}); construct the "
+            f"{said} with which hyperparameters its {readable(record.class_name)} was made, as a "
+            f"file with the model's configuration does ({record.source}); construct the "
             "optimizer with them and use load_weights"
         )
     if record.class_name is None or record.config is None:
         raise ValueError(
-            f"{record.origin} does not say which optimizer it is of ({record.source}); construct "
-            "the optimizer and use load_weights"
+            f"{said} which optimizer it is of ({record.source}); construct the "
+            "optimizer and use load_weights"
         )
     with blaming(record):
         refuse_lost({name: value for name, value in record.config.items() if lost(value)})

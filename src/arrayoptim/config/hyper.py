@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._typing import Namespace, Scalar
+from ..arrays.calls import mismatch
 from .registry import describe, revive
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Hyper:
     static : bool
         Whether the rule itself depends on it, as on a number of iterations, and not a coefficient;
         a schedule is not allowed then.
+    elsewhere : mapping of str to object, optional
+        The default under a preset, where it is another.
     """
 
     name: str
@@ -93,8 +96,10 @@ class Hyper:
         words: bool = False,
         keyword: bool = False,
         static: bool = False,
+        elsewhere: Mapping[str, Any] | None = None,
     ) -> None:
         self.default = default
+        self.elsewhere = dict(elsewhere or {})
         self.interval = Interval(interval) if interval else None
         self.doc = doc
         self.choices = choices
@@ -126,6 +131,10 @@ class Hyper:
     def numeric(self) -> bool:
         """Whether the value is a number that a compiled step may take as an input."""
         return self.interval is not None and not self.static
+
+    def default_under(self, preset: Any) -> Any:
+        """Return the default where that preset is chosen; None for none."""
+        return self.elsewhere.get(preset, self.default) if isinstance(preset, str) else self.default
 
     @property
     def required_in_config(self) -> bool:
@@ -246,15 +255,18 @@ def hyper(
     words: bool = False,
     kw_only: bool = False,
     static: bool = False,
+    kind: type[Hyper] = Hyper,
+    elsewhere: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Declare a hyperparameter in the body of an optimizer class; see `Hyper`."""
-    return Hyper(
+    """Declare a hyperparameter in the body of an optimizer class; see `Hyper`, the usual `kind`."""
+    return kind(
         *(default, interval, doc),
         choices=choices,
         integer=integer,
         words=words,
         keyword=kw_only,
         static=static,
+        elsewhere=elsewhere,
     )
 
 
@@ -276,21 +288,13 @@ def with_step(schedule: Any, what: str) -> Any:
     TypeError
         If it takes other arguments.
     """
-    try:
-        # An object's own signature may be that of its constructor, as of the classes here.
-        signature = inspect.signature(
-            schedule if inspect.isroutine(schedule) else schedule.__call__
-        )
-    except (TypeError, ValueError):
-        return schedule  # some functions in C do not tell
     wanted = ("the step number", "its numbers")[: 1 + keeps_numbers(schedule)]
-    try:
-        signature.bind(*wanted)
-    except TypeError as error:
+    fault = mismatch(schedule, *wanted)
+    if fault:
         raise TypeError(
             f"{what}: found the schedule {schedule!r}, wanted a function of "
-            f"{' and '.join(wanted)}, such as lambda step: 0.1 ({error})"
-        ) from None
+            f"{' and '.join(wanted)}, such as lambda step: 0.1 ({fault})"
+        )
     return schedule
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import MaybeNumber
 from .nadam import Nadam
 
 
@@ -58,8 +57,9 @@ class NadamW(Nadam):
 
     presets = forms("torch", optax="optax")
 
-    weight_decay: Any = hyper(
+    weight_decay: MaybeNumber = hyper(
         default=0.01,
+        elsewhere={"optax": 1e-4},
         interval="[0, inf)",
         kw_only=True,
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",

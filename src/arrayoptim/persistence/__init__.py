@@ -16,18 +16,22 @@ from __future__ import annotations
 from .atomic import require_target
 from .keras2 import keras2_saves_iterations
 from .keras3 import interpret as interpret_keras3
-from .read import describe, read, read_beside, read_group
+from .places import Place, describe, describe_with, path_of, read, read_with, write
+from .reading import read_group
 from .record import Record
-from .write import write, write_group
+from .writing import write_group
 
 __all__ = [
+    "Place",
     "Record",
+    "path_of",
     "read",
-    "read_beside",
+    "read_with",
     "read_group",
     "write",
     "write_group",
     "describe",
+    "describe_with",
     "interpret_keras3",
     "keras2_saves_iterations",
     "require_target",

@@ -38,6 +38,8 @@ class Record:
         Whether the file leaves out hyperparameters, as weights files of Keras 3 do.
     origin : str
         What messages call the file.
+    fingerprint : str or None
+        That of the parameters beside which it was saved; None where the file has none.
     """
 
     source: str
@@ -51,6 +53,7 @@ class Record:
     skipped: int = 0
     partial: bool = False
     origin: str = "the file"
+    fingerprint: str | None = None
 
     def loaded(self) -> Record:
         """Give the same record with every array read into memory.

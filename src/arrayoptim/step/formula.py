@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.backend import COMPLEX, COMPUTE
@@ -68,7 +68,8 @@ class Fixed:
 class Formula(Options, ABC):
     """The part of `arrayoptim.Optimizer` that a subclass completes."""
 
-    _known: Fixed | None = None
+    # Without an annotation, which type checkers take for a hyperparameter.
+    _known = cast("Fixed | None", None)
 
     def _set(self, values: dict[str, Any]) -> None:
         super()._set(values)

@@ -10,9 +10,11 @@ import numpy as np
 
 from .._typing import Array, Tree
 from ..arrays.libraries import backend_of
+from ..arrays.trees import Structure
 from ..config.keras import translate
 from ..config.registry import ALIASES
 from . import checks
+from .fingerprint import require_same
 from .restore import LoadReport, blaming, from_list, from_record, lost, refuse_lost
 from .state import State
 from .stepping import Stepping
@@ -29,6 +31,7 @@ class Persistent(Stepping):
         super().reset()
         self._pending: persistence.Record | list[Any] | None = None
         self._pending_strict = True
+        self._expected: str | None = None
 
     @property
     def weights(self) -> list[Any]:
@@ -137,7 +140,9 @@ class Persistent(Stepping):
             if hyperparameters:
                 wanted, left_out = self._recorded_hyper(record)
             record.notes.extend(f"not taken over: {what}" for what in left_out)
+            expected = record.fingerprint if strict else None
             if self._state is None:
+                self._expected = expected
                 self._hyper, self._pending, self._pending_strict = wanted, record, strict
                 self._first_iteration = record.iterations or 0
                 return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
@@ -148,7 +153,15 @@ class Persistent(Stepping):
                 self._hyper = before
                 raise
             self._replace_state(new)
+            self._expected = expected
             return report
+
+    def _ready(self, leaves: Sequence[Array | None], structure: Structure) -> State:
+        if self._expected is not None:
+            require_same(self._expected, leaves, structure.paths)
+        state = super()._ready(leaves, structure)
+        self._expected = None
+        return state
 
     def _reshaped(self, state: State) -> State:
         """Give a zero state over the same parameters where the present rule has other slots."""
@@ -176,7 +189,7 @@ class Persistent(Stepping):
         refuse_lost({k: config[k] for k in plain})
         for name, declared in type(self).hyperparameters.items():
             if own and name not in config and name != "name":
-                values[name] = declared.default
+                values[name] = declared.default_under(config.get("preset"))
             elif name in config and name not in missing:
                 values[name] = declared.checked(config[name], type(self))
         return values, left_out

@@ -18,7 +18,7 @@ from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
 from ...numerics.slots import Layout
 from ...rules import stages
 from ...rules.rule import Rule
-from ..measure import ratio, totals
+from ..totals import ratio, totals
 from .stacks import stacks
 
 Slots = dict[str, Array]
@@ -93,12 +93,13 @@ def sweep(
     new_params, new_slots = list(params), list(slots)
     for i, (p, state) in _results(step, params, grads, slots, _update):
         backend = backend_of(params[i])
-        if in_place and backend.writable(params[i]):
-            with backend.guard():
+        with backend.guard(params[i]):
+            if in_place and backend.writable(params[i]):
                 backend.store(params[i], p)
-        else:
-            new_params[i] = p
-        new_slots[i] = state
+            else:
+                new_params[i] = p
+            # The fused engines go through a parameter and its slots in one order.
+            new_slots[i] = {name: backend.ordered(x, slots[i][name]) for name, x in state.items()}
     return new_params, new_slots
 
 
@@ -170,7 +171,7 @@ def _eager(
         p, g, held = params[i], grads[i], slots[i]
         assert p is not None
         shape, backend = tuple(p.shape), backend_of(p)
-        with backend.guard():
+        with backend.guard(p):
             compute = COMPUTE[backend.dtype(p)]
             key = backend, compute, backend.device(p)
             if key not in operands:
@@ -236,7 +237,7 @@ def _begun(
         x = stages.heal(x, master, widen(backend.cast(master, stored)), xp)
     if "compensation" in slots:
         x = stages.compensate(x, widen(slots["compensation"]), xp)
-    x, y = _before(x, y, scalars, xp)
+    x, y = _staged("before", x, y, scalars, xp)
     return x, y, *(widen(layout.load(slots, name)) for name in layout.rule.slots)
 
 
@@ -283,7 +284,8 @@ def _update(
 
     begun = _begun(layout, backend, scalars, p, g, slots)
     x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
-    x = _constrained(layout, x, scalars, xp)
+    x, _ = _staged("after", x, begun[1], scalars, xp)
+    x = x if layout.constraint is None else layout.constraint.applied(x, xp)
     # A slot that is the parameter or the gradient itself wants memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
     result = narrow(x, stored)
@@ -336,22 +338,16 @@ def _carried_out(
     return new, *state
 
 
-def _before(x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> tuple[Array, Array]:
-    """Take parameter and gradient through the stages before the rule."""
-    if "scale" in scalars:
-        y = stages.clip(y, scalars["scale"], scalars["bound"], xp)
-    if "l2" in scalars:
-        y = stages.couple(y, x, scalars["l2"], xp)
-    if "amount" in scalars:
-        x = stages.decay(x, scalars["amount"], xp)
-    return x, y
-
-
-def _constrained(layout: Layout, x: Array, scalars: dict[str, Scalar], xp: Namespace) -> Array:
-    """Bring the new parameter back to where it has to be."""
-    if "floor" in scalars:
-        x = stages.box(x, scalars["floor"], scalars["ceiling"], xp)
-    return x if layout.constraint is None else layout.constraint.applied(x, xp)
+def _staged(phase: str, x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> Any:
+    """Take parameter and gradient through the stages of a phase that a step has."""
+    values = {"p": x, "g": y}
+    for stage in stages.applied(phase):
+        assert stage.function is not None
+        if all(name in scalars for name in stage.numbers):
+            operands = (values[letter] for letter in stage.operands)
+            named = (scalars[name] for name in stage.numbers)
+            values[stage.operands[0]] = stage.function(*operands, *named, xp)
+    return values["p"], values["g"]
 
 
 def _widened(backend: Backend, x: Array, compute: str) -> Array:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from struct import Struct
+from typing import Any
 
 from ...arrays.backend import COMPUTE
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
+from ...rules.stages import SLOTS, SWEPT
 from .addresses import reals
 from .native import Kernel, kernel
-from .sweep import STAGE_SLOTS, STAGES, measure_program, measuring, sweep_program
+from .sweep import measure_program, measuring, sweep_program
 
 EXPONENTS = "_exponents"
 """What is added to the name of a slot for the exponents of its 8-bit codes."""
@@ -18,7 +22,7 @@ EXPONENTS = "_exponents"
 _BY_CHANCE = ("bfloat16", "uint8")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recipe:
     """How a step is carried out.
 
@@ -30,11 +34,28 @@ class Recipe:
         The numbers it takes, in order.
     chance : bool
         Whether it takes a seed.
+    row : ctypes array
+        Room for them, one for all tensors.
+    address : int
+        Where that is.
+    pack : callable
+        Writes them there.
     """
 
     kernel: Kernel
     names: tuple[str, ...]
     chance: bool
+
+    def __post_init__(self) -> None:
+        """Make room for the numbers, and what writes them there."""
+        count = len(self.names)
+        self.row = (ctypes.c_double * count)()
+        self.address = ctypes.addressof(self.row)
+        self.pack = Struct(f"={count}d").pack_into
+
+    def pick(self, numbers: Mapping[str, Any]) -> list[Any]:
+        """Return the numbers that it takes, in order."""
+        return [numbers[name] for name in self.names]
 
 
 class Recipes:
@@ -53,7 +74,7 @@ class Recipes:
         self._known: dict[tuple[tuple[str, ...], str, bool | None], Recipe] = {}
 
     def find(self, given: tuple[str, ...], kind: str, chance: bool) -> Recipe:
-        """Give the recipe of a step; a kernel is compiled where it is the first of its sort.
+        """Return the recipe of a step; a kernel is compiled where it is the first of its sort.
 
         Parameters
         ----------
@@ -74,14 +95,14 @@ class Recipes:
         if recipe is None:
             stages = self._stages(given)
             slots = self._by_chance() if chance else ()
-            names = (*self._rule.coefficients, *(name for s in stages for name in STAGES[s]))
+            names = (*self._rule.coefficients, *(name for s in stages for name in SWEPT[s]))
             streams, compute = self._streams(kind)
             program = sweep_program(self._rule, stages, streams, compute, slots)
             recipe = self._known[key] = Recipe(kernel(program), names, bool(slots))
         return recipe
 
     def measure(self, given: tuple[str, ...], kind: str) -> Recipe:
-        """Give the recipe of the pass that measures, before the step of a tensorwise rule.
+        """Return the recipe of the pass that measures, before the step of a tensorwise rule.
 
         Parameters
         ----------
@@ -99,17 +120,17 @@ class Recipes:
         recipe = self._known.get(key)
         if recipe is None:
             stages = self._stages(given)
-            names = (*measuring(self._rule), *(name for s in stages for name in STAGES[s]))
+            names = (*measuring(self._rule), *(name for s in stages for name in SWEPT[s]))
             program = measure_program(self._rule, stages, *self._streams(kind))
             recipe = self._known[key] = Recipe(kernel(program), names, False)
         return recipe
 
     def _stages(self, given: Collection[str]) -> tuple[str, ...]:
         def used(stage: str) -> bool:
-            slot = STAGE_SLOTS.get(stage, "p")
-            return slot in self._dtypes and all(name in given for name in STAGES[stage])
+            slot = SLOTS.get(stage, "p")
+            return slot in self._dtypes and all(name in given for name in SWEPT[stage])
 
-        return tuple(stage for stage in STAGES if used(stage))
+        return tuple(stage for stage in SWEPT if used(stage))
 
     def _by_chance(self) -> tuple[str, ...]:
         slots = enumerate(self._rule.slots)

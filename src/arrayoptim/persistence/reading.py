@@ -69,20 +69,20 @@ def read(path: str | os.PathLike[str]) -> Record:
         return replace(_interpret(root, optimizer).loaded(), origin=str(path))
 
 
-def read_beside(path: str | os.PathLike[str], name: str) -> Record:
-    """Read a record that `write` put beside the optimizer's.
+def read_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Record]:
+    """Read an optimizer's record and one that `write` put beside it.
 
     Parameters
     ----------
     path : str or Path
         The file.
     name : str
-        The record's name.
+        The name of the record beside the optimizer's.
 
     Returns
     -------
-    Record
-        As from `read`.
+    own, beside : Record
+        As from `read`, both of the same file.
 
     Raises
     ------
@@ -91,24 +91,35 @@ def read_beside(path: str | os.PathLike[str], name: str) -> Record:
     ValueError
         If it is damaged, of another kind, newer, or without that record.
     """
-    with _opened(Path(path)) as (root, _):
+    with _opened(Path(path)) as (root, optimizer):
         if name not in root:
-            raise ValueError(f"found {', '.join(root) or 'nothing'}, wanted a group {name} too")
-        return replace(_own.interpret(root[name]).loaded(), origin=str(path))
+            found = ", ".join(root) or "nothing"
+            raise ValueError(f"found {found}, wanted a group {name} too: no whole checkpoint")
+        pair = (_interpret(root, optimizer), _beside(root, name))
+        own, beside = (replace(record.loaded(), origin=str(path)) for record in pair)
+        return own, beside
 
 
 def describe(path: str | os.PathLike[str]) -> Record:
+    """Read all but the arrays of an optimizer's record; see `describe_with`."""
+    return describe_with(path, "")[0]
+
+
+def describe_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Record | None]:
     """Read all but the arrays.
 
     Parameters
     ----------
     path : str or Path
         As for `read`.
+    name : str
+        The name of a record beside the optimizer's.
 
     Returns
     -------
-    Record
-        As from `read`, with objects that have ``shape``, ``dtype`` and ``nbytes`` for arrays.
+    own, beside : Record
+        As from `read_with`, with objects that have ``shape``, ``dtype`` and ``nbytes`` for arrays;
+        None where the file has only the optimizer's.
 
     Raises
     ------
@@ -118,7 +129,8 @@ def describe(path: str | os.PathLike[str]) -> Record:
         As for `read`.
     """
     with _opened(Path(path)) as (root, optimizer):
-        return _interpret(root, optimizer)
+        beside = _beside(root, name) if name and name in root else None
+        return _interpret(root, optimizer), beside
 
 
 def read_group(group: Any) -> Record:
@@ -175,6 +187,12 @@ def _opened(path: Path) -> Iterator[tuple[Group, Any]]:
 
 def _interpret(root: Group, optimizer: Any) -> Record:
     record = _found(root, optimizer)
+    check_size(record, root.file.source.size)
+    return record
+
+
+def _beside(root: Group, name: str) -> Record:
+    record = _own.interpret(root[name])
     check_size(record, root.file.source.size)
     return record
 
