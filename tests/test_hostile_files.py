@@ -272,6 +272,7 @@ def test_checksums(saved: Path) -> None:
         checksum.verified(head[:-1] + bytes([head[-1] ^ 1]))
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_chance(tmp_path: Path) -> None:
     """Whatever changes in a file, it is read or refused; a torture session tries many more."""
     generator = np.random.default_rng(0)

@@ -93,7 +93,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         Parameters
         ----------
         config : dict
-            What `get_config` gave, or that of the same optimizer in Keras 2 or Keras 3.
+            What `get_config` gave, or that of the same optimizer in any version of Keras.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         Warns
         -----
         UserWarning
-            If a Keras 3 configuration asks for what this library cannot honour; the message lists
+            If a configuration of Keras asks for what this library cannot honour; the message lists
             it.
         """
         if not isinstance(config, dict):
@@ -113,8 +113,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         known, lost = translate(cls.__name__, config)
         if lost:
             warnings.warn(
-                f"{cls.__name__} leaves out of this Keras 3 configuration: "
-                f"{readable('; '.join(lost))}",
+                f"{cls.__name__} leaves out of this configuration: {readable('; '.join(lost))}",
                 stacklevel=2,
             )
         return super().from_config(known)

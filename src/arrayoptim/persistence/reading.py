@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config.keras import identified
+from ..config.keras import KERAS_3, SCALED, TF_KERAS_NEW, dialect_of, identified, inside
 from ..config.readable import readable
 from ..config.registry import refuse_nested
 from . import keras2 as _keras2
 from . import keras3 as _keras3
 from . import natural_bm as _natural_bm
 from . import own as _own
+from .elsewhere import refusal
 from .hdf5 import get_names, get_text
 from .layout import Shapes
 from .limits import check_size
@@ -181,6 +182,8 @@ def _blaming(where: str) -> Iterator[None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Group, Any]]:
     """Open a file; give its root, and Keras 3's description of the optimizer if beside it."""
+    if fault := refusal(path):
+        raise ValueError(f"{readable(str(path), None)}: {fault}")
     with open_file(path) as raw, _blaming(str(path)), ExitStack() as stack:
         yield open_root(raw, str(path), stack)
 
@@ -206,6 +209,12 @@ def _found(root: Group, optimizer: Any) -> Record:
         return _natural_bm.interpret(root)
     if "optimizer/vars" in root:
         return _keras_3(root, optimizer)
+    if isinstance(optimizer, Mapping):
+        raise ValueError(
+            f"found no state of the {identified(optimizer)[0]} that it describes: it was saved "
+            "before the first step, or is one of tf.keras's optimizers.legacy, of which this "
+            "format keeps nothing. Save the model as .h5 after a step"
+        )
     raise ValueError(_nothing(root))
 
 
@@ -225,18 +234,19 @@ def _weights_group(group: Group, parent: Group) -> Record:
     class_name, config = identified(described)
     arrays = [Stored(group, name) for name in names]
     if _keras2.last_part(names[0]) != "iteration":
-        return _keras2.interpret(arrays, class_name, config)
-    source = "keras 2" if names[0].endswith(":0") else "keras 3"
+        version = get_text(parent, "keras_version")
+        return _keras2.interpret(arrays, class_name, config, version)
+    dialect = TF_KERAS_NEW if names[0].endswith(":0") else KERAS_3
     class_name = class_name or _keras3.class_of(names[0].partition("/")[0])
     half = _halves(parent)
-    return _keras3.interpret(arrays, class_name, config, source=source, named=True, half=half)
+    return _keras3.interpret(arrays, class_name, config, dialect=dialect, named=True, half=half)
 
 
 def _keras_3(root: Group, optimizer: Any) -> Record:
     group, inner = root["optimizer/vars"], "optimizer/inner_optimizer/vars"
     described = optimizer if isinstance(optimizer, Mapping) else {}
     # With mixed_float16 `compile` puts a loss scale around the optimizer that is described.
-    if inner in root and described.get("class_name") != _keras3.SCALED:
+    if inner in root and described.get("class_name") not in SCALED:
         group = root[inner]
     found = set(group)
     names = [str(number) for number in range(len(found))]
@@ -244,10 +254,13 @@ def _keras_3(root: Group, optimizer: Any) -> Record:
         raise ValueError(f"{group.name}: found {sorted(found)}, wanted the numbers from 0 up")
     arrays = [Stored(group, name) for name in names]
     if isinstance(optimizer, Mapping):
-        return _keras3.interpret(arrays, *identified(optimizer), half=_halves(root))
+        class_name, config = identified(optimizer)
+        settings = identified(inside(optimizer) or optimizer)[1]
+        dialect = TF_KERAS_NEW if dialect_of(settings or {}) == TF_KERAS_NEW else KERAS_3
+        return _keras3.interpret(arrays, class_name, config, dialect=dialect, half=_halves(root))
     class_name = _keras3.class_of(optimizer or get_text(group, "name"))
-    config: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
-    return _keras3.interpret(arrays, class_name, config, within=_model_shapes(root))
+    default: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
+    return _keras3.interpret(arrays, class_name, default, within=_model_shapes(root))
 
 
 def _model_shapes(root: Group) -> Shapes | None:

@@ -60,9 +60,9 @@ class Persistent(Stepping):
         ----------
         weights : sequence of array
             As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
-            RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; what a list lacks
-            stays as it is. Before `init` the list is kept, and checked when the parameters are
-            first seen.
+            RMSprop, Adagrad and Adadelta, where the count stays as it is, and without
+            ``m_schedule`` for Nadam, which is computed from the count. Before `init` the list is
+            kept, and checked when the parameters are first seen.
 
         Raises
         ------
@@ -73,7 +73,8 @@ class Persistent(Stepping):
             if self._state is None:
                 self._pending = [np.array(value) for value in weights]
             else:
-                self._replace_state(from_list(self._state, list(weights), type(self).__name__))
+                name, after = type(self).__name__, self.scalars_after
+                self._replace_state(from_list(self._state, list(weights), name, after))
 
     def _record(self) -> persistence.Record:
         from .. import persistence
@@ -148,7 +149,8 @@ class Persistent(Stepping):
                 return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
             self._hyper = wanted
             try:
-                new, report = from_record(self._reshaped(self._state), record, strict=strict)
+                state = self._reshaped(self._state)
+                new, report = from_record(state, record, strict=strict, after=self.scalars_after)
             except Exception:
                 self._hyper = before
                 raise
@@ -181,7 +183,8 @@ class Persistent(Stepping):
     def _recorded_hyper(self, record: persistence.Record) -> tuple[dict[str, Any], list[str]]:
         """Give the file's hyperparameters, checked, over the present ones, and what is lost."""
         own = record.source.startswith("arrayoptim")
-        found, left_out = translate(type(self).__name__, record.config or {})
+        config = record.config or {}
+        found, left_out = translate(type(self).__name__, config, record.dialect)
         config = {ALIASES.get(name, name): value for name, value in found.items()}
         values = dict(self._hyper)
         missing = [k for k, v in config.items() if lost(v)]
@@ -202,10 +205,11 @@ class Persistent(Stepping):
     ) -> State:
         state, pending = super()._fresh(params, leaves, held), self._pending
         if isinstance(pending, list):
-            state = from_list(state, pending, type(self).__name__)
+            state = from_list(state, pending, type(self).__name__, self.scalars_after)
         elif pending is not None:
             with blaming(pending):
-                state, _ = from_record(state, pending, strict=self._pending_strict)
+                strict, after = self._pending_strict, self.scalars_after
+                state, _ = from_record(state, pending, strict=strict, after=after)
         return state
 
     def _replace_state(self, state: State) -> None:
