@@ -53,7 +53,7 @@ def test_what_keras_2_computes(
     """After every step, whatever the rule has made of the parameter."""
     params, plain = backend.tree(draw(0, SHAPES)), draw(0, SHAPES)
     one, two = ao.SGD(lr=0.5, momentum=0.5, constraint=constraint), ao.SGD(lr=0.5, momentum=0.5)
-    with ao.engine(engine if engine != "cpu" or constraint.limits else "auto"):
+    with ao.engine(engine):
         for step in range(3):
             params = one.apply(backend.tree(draw(1 + step, SHAPES)), params)
             two.apply(draw(1 + step, SHAPES), plain)
