@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .config.keras import translate
+from .config.readable import readable
 from .step.exchange import Exchanging
 from .step.graphs import Capturing
 from .step.surface import Surface
@@ -112,7 +113,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         known, lost = translate(cls.__name__, config)
         if lost:
             warnings.warn(
-                f"{cls.__name__} leaves out of this configuration: {'; '.join(lost)}",
+                f"{cls.__name__} leaves out of this configuration: {readable('; '.join(lost))}",
                 stacklevel=2,
             )
         return super().from_config(known)
