@@ -152,7 +152,7 @@ def emulated(name: str) -> Iterator[TestBackend]:
     emulation: Any = importlib.import_module("cupy_on_host")
     with emulation.installed():
         if name == "cupy_on_host":
-            yield replace(_cupy(), name=name, engines=("array", "gpu"))
+            yield _cupy()
             return
         library: Any = importlib.import_module("gpu_on_host").TorchAsOnGPU()
         before, LIBRARIES["torch"] = LIBRARIES["torch"], library

@@ -81,7 +81,7 @@ def rules_of(cases: list[tuple[str, dict[str, Any]]]) -> list[Any]:
     return list(dict.fromkeys(opt.rule_for("", shape) for opt in opts for shape in SHAPES))
 
 
-def fused(name: str, engine: str) -> bool:
+def fused(name: str, engine: str = "cpu") -> bool:
     """Return whether a fused engine serves parameters of all shapes."""
     rules = rules_of([(name, {})])
     if engine == "gpu":
