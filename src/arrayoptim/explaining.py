@@ -7,8 +7,8 @@ from math import prod
 from typing import Any
 
 from ._typing import Tree
+from .arrays.backend import itemsize
 from .arrays.libraries import backend_of
-from .engines import itemsize
 from .optimizer import Optimizer
 from .optimizers import get
 from .wrappers import Wrapper
