@@ -94,9 +94,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(tags=["quick"])
 def types(session: nox.Session) -> None:
-    """Check the types of the package, strictly."""
+    """Check the types of the package, strictly, and what its users' editors see of them."""
     session.install("-e", ".", *group("types"))
     session.run("mypy", *session.posargs)
+    session.run("basedpyright", "--level", "error")
 
 
 @nox.session(tags=["quick"])

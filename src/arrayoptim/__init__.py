@@ -15,10 +15,9 @@ Examples
 array([-0.1,  0.1])
 """
 
-from __future__ import annotations
-
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING
 
 from . import adapters as _adapters
 from . import constraints, schedules
@@ -72,6 +71,13 @@ from .optimizers import (
 )
 from .rules.rule import Rule, rule
 from .wrappers import SAM, GradientAccumulation, Lookahead, LossScale
+
+if TYPE_CHECKING:
+    from . import keras as keras
+    from . import optax as optax
+    from . import scipy as scipy
+    from . import testing as testing
+    from . import torch as torch
 
 __all__ = [
     "ADOPT",
@@ -137,7 +143,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _ModuleType:
-    """Import an adapter when it is first asked for."""
-    if name in _adapters.MODULES:
-        return _import_module(f".adapters.{name}", __name__)
+    """Import an adapter, or the checks, when it is first asked for."""
+    if name in _adapters.MODULES or name == "testing":
+        return _import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what is public, the adapters that can be used here included."""
+    special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
+    return sorted({*__all__, *special, *_adapters.installed(), "testing"})

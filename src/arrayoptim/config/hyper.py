@@ -249,10 +249,11 @@ def hyper(
     words: bool = False,
     kw_only: bool = False,
     static: bool = False,
+    kind: type[Hyper] = Hyper,
     elsewhere: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Declare a hyperparameter in the body of an optimizer class; see `Hyper`."""
-    return Hyper(
+    """Declare a hyperparameter in the body of an optimizer class; see `Hyper`, the usual `kind`."""
+    return kind(
         *(default, interval, doc),
         choices=choices,
         integer=integer,

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import backend_of
 from ..config.hyper import hyper
+from ..config.typed import Whole
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, Shape, Side
 
@@ -52,7 +53,7 @@ class MatrixOptimizer(Optimizer):
 class PreconditionedOptimizer(MatrixOptimizer):
     """An optimizer that multiplies matrices from both sides by what it now and then decomposes."""
 
-    max_precondition_dim: Any = hyper(
+    max_precondition_dim: Whole = hyper(
         default=10000,
         interval="[1, inf)",
         integer=True,

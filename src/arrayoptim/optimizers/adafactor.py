@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.registry import register
+from ..config.typed import Number
 from ..rules.rule import Rule, rule
 from ._matrices import MatrixOptimizer, oriented, root_mean_square
 
@@ -109,13 +109,13 @@ class Adafactor(MatrixOptimizer):
            [ 1.8419,  0.8419]])
     """
 
-    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Relative step size.")
-    beta_2_decay: Any = hyper(
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Relative step size.")
+    beta_2_decay: Number = hyper(
         default=-0.8, interval="(-inf, 0]", doc="Power of the step in the weight of a new square."
     )
-    epsilon_1: Any = hyper(default=1e-30, interval="(0, inf)", doc="Added to squared gradients.")
-    epsilon_2: Any = hyper(default=0.001, interval="[0, inf)", doc="Least size of a parameter.")
-    clip_threshold: Any = hyper(
+    epsilon_1: Number = hyper(default=1e-30, interval="(0, inf)", doc="Added to squared gradients.")
+    epsilon_2: Number = hyper(default=0.001, interval="[0, inf)", doc="Least size of a parameter.")
+    clip_threshold: Number = hyper(
         default=1.0, interval="(0, inf]", doc="Bound on the root mean square of a step."
     )
     relative_step: bool = hyper(default=True, doc="Whether lr is at most 1 / sqrt(t).")

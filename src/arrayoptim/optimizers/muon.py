@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.registry import register
+from ..config.typed import Number, Whole
 from ..rules.rule import Rule, Side, rule
 from ._matrices import MatrixOptimizer, oriented, orthogonalized
 from .adam import adam
@@ -115,23 +115,23 @@ class Muon(MatrixOptimizer):
            [ 2.    ,  0.9687]])
     """
 
-    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
-    momentum: Any = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the mean.")
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    momentum: Number = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the mean.")
     nesterov: bool = hyper(default=True, doc="Whether the mean is looked at one step ahead.")
-    ns_steps: Any = hyper(
+    ns_steps: Whole = hyper(
         default=5, interval="[1, inf)", integer=True, static=True, doc="Iterations of a step."
     )
     scaling: str = hyper(
         default="rms", choices=("rms", "shape"), doc="How steps depend on the shape of a matrix."
     )
-    rms_rate: Any = hyper(default=0.2, interval="[0, inf)", doc="Root mean square of a step.")
-    adam_lr_ratio: Any = hyper(default=1.0, interval="[0, inf)", doc="Share of lr for the rest.")
-    adam_beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of Adam's mean.")
-    adam_beta_2: Any = hyper(
+    rms_rate: Number = hyper(default=0.2, interval="[0, inf)", doc="Root mean square of a step.")
+    adam_lr_ratio: Number = hyper(default=1.0, interval="[0, inf)", doc="Share of lr for the rest.")
+    adam_beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of Adam's mean.")
+    adam_beta_2: Number = hyper(
         default=0.999, interval="[0, 1)", doc="Decay rate of Adam's mean of squares."
     )
-    epsilon: Any = hyper(default=1e-07, interval="[0, inf)", doc="Added to norms and roots.")
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    epsilon: Number = hyper(default=1e-07, interval="[0, inf)", doc="Added to norms and roots.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
     rest = adam
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import rule
 
@@ -75,15 +75,17 @@ class Nadam(Optimizer):
 
     presets = forms("keras2 paper torch", keras3="keras3", optax="optax")
 
-    lr: Any = hyper(
+    lr: Number = hyper(
         default=0.002, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Step size."
     )
-    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
-    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(
         default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the root."
     )
-    schedule_decay: Any = hyper(default=0.004, interval="[0, inf)", doc="Rate of the warm-up.")
+    schedule_decay: Number = hyper(default=0.004, interval="[0, inf)", doc="Rate of the warm-up.")
 
     rule = nadam
 

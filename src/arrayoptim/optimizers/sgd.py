@@ -10,6 +10,7 @@ from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import MaybeNumber, MaybeWhole, Number
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
 from ..schedules._warmup import ramp
@@ -108,14 +109,16 @@ class SGD(Optimizer):
 
     presets = forms("keras2 keras3 paper", buffer="optax torch")
 
-    lr: Any = hyper(default=0.01, elsewhere={"torch": 0.001}, interval="[0, inf)", doc="Step size.")
-    momentum: Any = hyper(default=0.0, interval="[0, 1)", doc="Share of the last step kept.")
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    lr: Number = hyper(
+        default=0.01, elsewhere={"torch": 0.001}, interval="[0, inf)", doc="Step size."
+    )
+    momentum: Number = hyper(default=0.0, interval="[0, 1)", doc="Share of the last step kept.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     nesterov: bool = hyper(default=False, doc="Whether to look ahead along the momentum.")
-    schedule_decay: Any = hyper(
+    schedule_decay: MaybeNumber = hyper(
         default=None, interval="[0, inf)", doc="Rate of the momentum ramp per step."
     )
-    mom_iter_max: Any = hyper(
+    mom_iter_max: MaybeWhole = hyper(
         default=None, interval="[0, inf)", integer=True, doc="Steps until the ramp ends."
     )
 
