@@ -11,12 +11,13 @@ from .array.units import limited
 from .choice import Engines, captures, refuse_capturing
 from .mode import MODES, engine, mode
 from .offload.host import back, hosted
-from .steps import Act, Step, carry_out
+from .steps import Act, Once, Step, carry_out
 
 __all__ = [
     "MODES",
     "Act",
     "Engines",
+    "Once",
     "Step",
     "back",
     "captures",

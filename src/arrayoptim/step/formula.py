@@ -66,7 +66,7 @@ class Formula(Options, ABC):
         return {}
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what slots begin with: a number, or ``"parameter"``; the others begin with zeros."""
+        """Return what slots begin with: a number or ``"parameter"``; the others begin with 0."""
         return {}
 
     def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array | None:

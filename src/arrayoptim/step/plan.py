@@ -45,6 +45,41 @@ class Plan:
         pairs = zip(gradients, self.assignment.members, strict=True)
         return [None if settings.members[k].frozen else g for g, k in pairs]
 
+    def check(self, state: State) -> None:
+        """Refuse a state whose slots and numbers are others than the hyperparameters ask for.
+
+        Raises
+        ------
+        ValueError
+            If one differs.
+        """
+        advice = "Set them before the first step, or reset()"
+        needs = f"with its present hyperparameters {self.settings.formula!r} needs"
+        rows = zip(state.leaves, self.assignment.layouts, state.slots, strict=True)
+        for leaf, layout, held in rows:
+            if leaf is None or layout is None:
+                continue
+            wanted = layout.slots(leaf.dtype)
+            kinds = {name: backend_of(x).dtype(x) for name, x in held.items()}
+            if kinds != wanted:
+                raise ValueError(
+                    f"the state of {leaf} has the slots {_listed(kinds)}; {needs} "
+                    f"{_listed(wanted)}. {advice}"
+                )
+            shapes = layout.shapes(leaf.shape, leaf.dtype) if layout.rule.apart else {}
+            found = {name: tuple(held[name].shape) for name in shapes}
+            if found != shapes:
+                raise ValueError(
+                    f"the state of {leaf} has slots of the shapes {found}; {needs} {shapes}. "
+                    f"{advice}"
+                )
+        initial = self.settings.initial_scalars()
+        if set(state.scalars) != set(initial):
+            raise ValueError(
+                f"the state has the numbers {', '.join(state.scalars) or 'none'}; {needs} "
+                f"{', '.join(initial) or 'none'}. {advice}"
+            )
+
     def numbers(
         self, values: Values, state: State, size: Measured, xp: Namespace, measure: Measure
     ) -> tuple[list[Step], dict[str, Scalar]]:
@@ -222,3 +257,7 @@ def _own(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:
 def _number(iterations: Scalar, xp: Namespace) -> Scalar:
     """Return the count in the type of traced numbers, as TensorFlow does not mix types."""
     return iterations if xp is np else xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)
+
+
+def _listed(slots: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in slots.items()) or "none"

@@ -14,6 +14,7 @@ from .take import Taken
 _NO_PART = STARTING | {"seed", "threads"}
 """Numbers that say nothing of a step."""
 
+
 @dataclass(frozen=True)
 class StepReport:
     """What the last step has done.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._typing import Array, Scalar, Tree
-from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
 from ..engines import Engines, mode, refuse_capturing
@@ -25,6 +25,8 @@ from .take import Leaves, Taken, take
 
 if TYPE_CHECKING:
     from .. import persistence
+
+Done = TypeVar("Done")
 
 _LEFT_OUT = ("formula", "lock", "last", "_settings", "_plan", "_made")
 
@@ -175,14 +177,15 @@ class Session:
             state, plan = self.state, self.plan
             assert state is not None
             checks.gradients(gradients, leaves, structure, engines.others)
-            executor = InPlace(engines, leaves, state, self._note, unscale, norm)
+            executor = InPlace(engines, leaves, state, self.note, unscale, norm)
             return take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             # What a fused engine refuses is said in the words that all engines share.
             checks.gradients(gradients, leaves, structure)
             raise
 
-    def _note(self, taken: Taken) -> None:
+    def note(self, taken: Taken) -> None:
+        """Note what was taken, for the report of the last step."""
         self.last = taken
 
     def engines(self, leaves: Leaves, structure: Structure, gradients: Leaves = ()) -> Engines:
@@ -248,46 +251,12 @@ class Session:
         found = checks.describe(leaves, structure)
         if self.state is not None:
             checks.same_tree(self.state.leaves, found)
-            self.check_slots(self.state, self.plan.assignment)
+            self.plan.check(self.state)
         checks.no_overlap(leaves, structure)
         if self.state is None:
             self.replace(self.fresh(leaves, found))
         assert self.state is not None
         return self.state
-
-    def check_slots(self, state: State, assignment: Assignment) -> None:
-        """Refuse a state whose slots and numbers are others than the hyperparameters ask for.
-
-        Raises
-        ------
-        ValueError
-            If one differs.
-        """
-        advice = "Set them before the first step, or reset()"
-        needs = f"with its present hyperparameters {self.formula!r} needs"
-        for leaf, layout, held in zip(state.leaves, assignment.layouts, state.slots, strict=True):
-            if leaf is None or layout is None:
-                continue
-            wanted = layout.slots(leaf.dtype)
-            kinds = {name: backend_of(x).dtype(x) for name, x in held.items()}
-            if kinds != wanted:
-                raise ValueError(
-                    f"the state of {leaf} has the slots {_listed(kinds)}; {needs} "
-                    f"{_listed(wanted)}. {advice}"
-                )
-            shapes = layout.shapes(leaf.shape, leaf.dtype) if layout.rule.apart else {}
-            found = {name: tuple(held[name].shape) for name in shapes}
-            if found != shapes:
-                raise ValueError(
-                    f"the state of {leaf} has slots of the shapes {found}; {needs} {shapes}. "
-                    f"{advice}"
-                )
-        initial = self.settings.initial_scalars()
-        if set(state.scalars) != set(initial):
-            raise ValueError(
-                f"the state has the numbers {', '.join(state.scalars) or 'none'}; {needs} "
-                f"{', '.join(initial) or 'none'}. {advice}"
-            )
 
     def replace(self, state: State) -> None:
         """Take up another state; what was prepared for the old one is void."""
@@ -328,6 +297,10 @@ class Session:
                 state, _ = from_record(state, pending, strict=self.strict)
         return state
 
+    def forget_engines(self) -> None:
+        """Let the next step choose engines anew, as slots have been replaced."""
+        self._made = None
+
     def observe(self, metric: Any) -> None:
         """Feed a metric to every schedule that takes one; see `Optimizer.observe`."""
         if isinstance(metric, str | bytes) or not hasattr(metric, "__float__"):
@@ -361,7 +334,14 @@ def session_of(optimizer: Any) -> Session:
     return found
 
 
-def whole_or_nothing(session: Session, change: Callable[[], Any]) -> Any:
+def with_values(optimizer: Any, values: Mapping[str, Any]) -> Any:
+    """Return a copy of an optimizer with other hyperparameters, which are not checked."""
+    made = copy(optimizer)
+    made._hyper = {**optimizer._hyper, **values}
+    return made
+
+
+def whole_or_nothing(session: Session, change: Callable[[], Done]) -> Done:
     """Carry out what changes state and hyperparameters; where it fails, nothing has changed."""
     before, hyper = dict(vars(session)), session.formula._hyper
     try:
@@ -370,7 +350,3 @@ def whole_or_nothing(session: Session, change: Callable[[], Any]) -> Any:
         vars(session).update(before)
         session.formula._hyper = hyper
         raise
-
-
-def _listed(slots: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} ({dtype})" for name, dtype in slots.items()) or "none"

@@ -53,7 +53,11 @@ def hosted(array: Array) -> Array:
     library = gpu_library(array)
     if library is None:
         return array
-    array = array if _gpu().dense(array.shape, library.strides(array)) else backend_of(array).copy(array)
+    array = (
+        array
+        if _gpu().dense(array.shape, library.strides(array))
+        else backend_of(array).copy(array)
+    )
     number, count, dtype = library.number(array), prod(array.shape), backend_of(array).dtype(array)
     # Room for one element at least, as no library makes an array of no memory.
     room = np.zeros(max(count, 1) * itemsize(dtype), np.uint8)
