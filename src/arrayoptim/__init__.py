@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from . import adapters as _adapters
 from . import constraints, schedules
 from ._version import __version__
+from .arrays.libraries import Backend, register_backend
 from .config.groups import group
 from .config.hyper import bias_correction, hyper
 from .config.registry import names, register
@@ -97,6 +98,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "Backend",
     "DoG",
     "Ftrl",
     "GradientAccumulation",
@@ -136,6 +138,7 @@ __all__ = [
     "minimize",
     "names",
     "register",
+    "register_backend",
     "rule",
     "schedules",
     "serialize",

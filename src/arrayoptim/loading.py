@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
+from typing import TYPE_CHECKING
 
 from .optimizer import Optimizer
 from .optimizers import deserialize
 from .step.restore import blaming, lost, refuse_lost
 
+if TYPE_CHECKING:
+    from . import persistence
 
-def load(filepath: str | os.PathLike[str]) -> Optimizer:
+
+def load(filepath: persistence.Place) -> Optimizer:
     """Make the optimizer whose class, hyperparameters and state a file holds.
 
     Parameters
     ----------
-    filepath : str or Path
+    filepath : str, bytes, Path, binary file or h5py.Group
         A file of this library, or a model of Keras 2 or Keras 3 with its configuration.
 
     Returns
@@ -39,15 +42,16 @@ def load(filepath: str | os.PathLike[str]) -> Optimizer:
     from . import persistence
 
     record = persistence.read(filepath)
+    said = f"{record.origin} does not say"
     if record.class_name and (record.partial or record.config is None):
         raise ValueError(
-            f"{filepath} does not say with which hyperparameters its {record.class_name} was made, "
-            f"as a file with the model's configuration does ({record.source}); construct the "
+            f"{said} with which hyperparameters its {record.class_name} was made, as a file "
+            f"with the model's configuration does ({record.source}); construct the "
             "optimizer with them and use load_weights"
         )
     if record.class_name is None or record.config is None:
         raise ValueError(
-            f"{filepath} does not say which optimizer it is of ({record.source}); construct the "
+            f"{said} which optimizer it is of ({record.source}); construct the "
             "optimizer and use load_weights"
         )
     with blaming(record):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._typing import Array, Scalar, Tree
+from .arrays.calls import mismatch
 from .arrays.differentiation import value_and_gradients
 from .arrays.libraries import backend_of
 from .arrays.trees import flatten
@@ -64,7 +65,7 @@ def minimize(
     progress: bool = False,
     patience: int | None = None,
     tolerance: float = 0.0,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: str | bytes | os.PathLike[str] | None = None,
     every: int = 100,
 ) -> Minimization:
     """Step down a loss until it is enough.
@@ -87,7 +88,7 @@ def minimize(
         Steps without a new lowest loss after which it stops; never if None.
     tolerance : float in [0, inf)
         How much lower than the lowest so far a loss must be to count as that.
-    checkpoint : str or Path, optional
+    checkpoint : str, bytes or Path, optional
         A file for parameters, history and the optimizer's state. If it exists, the run goes on from
         it exactly: its parameters, its hyperparameters and its count of steps win over those that
         are given here.
@@ -147,13 +148,11 @@ def minimize(
     margin: Any = tolerance
     if not (isinstance(margin, int | float | np.number) and 0 <= margin < math.inf):
         raise ValueError(f"tolerance: found {tolerance!r}, wanted a number in [0, inf)")
-    if callback is not None and not callable(callback):
-        raise TypeError(
-            f"callback: found {callback!r}, wanted a function of the Minimization so far"
-        )
+    _require_callback(callback, params)
     if checkpoint is not None:
         from . import persistence
 
+        checkpoint = persistence.path_of(checkpoint)
         # What is noticed after the last step only would cost all of them.
         persistence.require_target(checkpoint)
     limits = _Limits(int(steps), patience, tolerance)
@@ -163,6 +162,17 @@ def minimize(
     with _bar(progress, run.so_far.steps, max(run.so_far.steps, int(steps))) as show:
         run.go(callback, show, None if checkpoint is None else partial(run.save, checkpoint), every)
     return run.so_far
+
+
+def _require_callback(callback: Any, params: Tree) -> None:
+    """Refuse what cannot be called with how far a run has come."""
+    fault = "it is no function" if callback is not None and not callable(callback) else ""
+    if callable(callback):
+        fault = mismatch(callback, Minimization(params))
+    if fault:
+        raise TypeError(
+            f"callback: found {callback!r}, wanted a function of the Minimization so far ({fault})"
+        )
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .._typing import Namespace, Scalar
+from ..arrays.calls import mismatch
 from .registry import describe, revive
 
 
@@ -288,21 +289,13 @@ def with_step(schedule: Any, what: str) -> Any:
     TypeError
         If it takes other arguments.
     """
-    try:
-        # An object's own signature may be that of its constructor, as of the classes here.
-        signature = inspect.signature(
-            schedule if inspect.isroutine(schedule) else schedule.__call__
-        )
-    except (TypeError, ValueError):
-        return schedule  # some functions in C do not tell
     wanted = ("the step number", "its numbers")[: 1 + keeps_numbers(schedule)]
-    try:
-        signature.bind(*wanted)
-    except TypeError as error:
+    fault = mismatch(schedule, *wanted)
+    if fault:
         raise TypeError(
             f"{what}: found the schedule {schedule!r}, wanted a function of "
-            f"{' and '.join(wanted)}, such as lambda step: 0.1 ({error})"
-        ) from None
+            f"{' and '.join(wanted)}, such as lambda step: 0.1 ({fault})"
+        )
     return schedule
 
 

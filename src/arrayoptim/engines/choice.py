@@ -93,7 +93,8 @@ class Engines:
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
             known |= {"graph": graph} if name == "gpu" else {"places": places, "threads": threads}
             plan = _engine(name).Plan(*arrays, **known)
-            self._shares[name, layout] = _Share(plan, places, take)
+            made = _Looking if name == "cpu" else _Share
+            self._shares[name, layout] = made(plan, places, take)
 
     def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None] = ()) -> bool:
         """Look at parameters, which may have moved, and take up their gradients.
@@ -139,10 +140,15 @@ class Engines:
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
         share = self._shares.get(("cpu", step.layout))
         if share is not None:
-            rows |= zip(share.places, share.totals(step, grads), strict=True)
+            rows |= zip(share.places, share.totals(step, leaves, grads), strict=True)
         return {i: [float(x) for x in rows[i]] for i in sorted(rows) if grads[i] is not None}
 
-    def ready(self, steps: Sequence[Step], grads: Sequence[Array | None]) -> list[Act]:
+    def ready(
+        self,
+        steps: Sequence[Step],
+        leaves: Sequence[Array | None],
+        grads: Sequence[Array | None],
+    ) -> list[Act]:
         """Make ready the step of the parameters that fused engines serve.
 
         Raises
@@ -156,7 +162,7 @@ class Engines:
             for step in steps:
                 share = self._shares.get((name, step.layout))
                 if share is not None:
-                    (timed if name == "cpu" else acts).append(share.ready(step, grads))
+                    (timed if name == "cpu" else acts).append(share.ready(step, leaves, grads))
         return [*acts, self._started, *timed, self._stopped] if timed else acts
 
     def _started(self) -> None:
@@ -212,25 +218,20 @@ class _Share:
         self._of: Sequence[Array | None] = ()
 
     def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
-        self._follow(grads)
-        return bool(self.plan.fits(self.take(leaves)))
-
-    def _follow(self, grads: Sequence[Array | None]) -> None:
         self._of, self.grads = grads, self.take(grads) if grads else ()
+        return bool(self.plan.fits(self.take(leaves)))
 
     def squares(self) -> list[float]:
         sums, _ = self.plan.sums_of_squares(self.grads)
         found: list[float] = sums
         return found
 
-    def totals(self, step: Step, grads: Sequence[Array | None]) -> list[list[float]]:
+    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
         found: list[list[float]] = self.plan.totals(self.take(grads), self.numbers(step))
         return found
 
-    def ready(self, step: Step, grads: Sequence[Array | None]) -> Act:
-        if grads is not self._of:
-            self._follow(grads)
-        run = self.plan.prepare(self.grads, self.numbers(step), step.seed)
+    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
+        run = self.plan.prepare(self.take(grads), self.numbers(step), step.seed)
         self._of = self.grads = ()
         return Once(run)
 
@@ -245,6 +246,36 @@ class _Share:
             name: np.asarray(self.take(value)) if isinstance(value, list) else value
             for name, value in row.items()
         }
+
+
+class _Looking(_Share):
+    """That of the CPU engine, which looks at all arrays of a step in one call."""
+
+    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
+        self._of = grads
+        if not grads:
+            return bool(self.plan.fits(self.take(leaves)))
+        return bool(self.plan.look(self.take(leaves), self.take(grads)))
+
+    def _follow(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> None:
+        if grads is not self._of:
+            self.look(leaves, grads)
+
+    def squares(self) -> list[float]:
+        found: list[float] = self.plan.squares()
+        return found
+
+    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
+        self._follow(leaves, grads)
+        found: list[list[float]] = self.plan.measure(self.numbers(step))
+        return found
+
+    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
+        self._follow(leaves, grads)
+        self.plan.load(self.numbers(step), step.seed)
+        self._of = ()
+        act: Act = self.plan.run
+        return act
 
 
 def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[Any]]:

@@ -16,12 +16,15 @@ from __future__ import annotations
 from .atomic import require_target
 from .keras2 import keras2_saves_iterations
 from .keras3 import interpret as interpret_keras3
-from .reading import describe, read, read_beside, read_group
+from .places import Place, describe, path_of, read, read_beside, write
+from .reading import read_group
 from .record import Record
-from .writing import write, write_group
+from .writing import write_group
 
 __all__ = [
+    "Place",
     "Record",
+    "path_of",
     "read",
     "read_beside",
     "read_group",

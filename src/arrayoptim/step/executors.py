@@ -137,7 +137,7 @@ class InPlace(Executor[Leaves]):
     ) -> Leaves:
         """Step, all of it or nothing, and return the parameters after it."""
         engines, state = self.engines, self.state
-        acts = engines.ready(steps, gradients)
+        acts = engines.ready(steps, self.leaves, gradients)
         rest = None
         if engines.others:
             rest = engines.rest(steps, self.leaves, gradients, state.slots)

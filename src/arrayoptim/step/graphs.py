@@ -59,7 +59,7 @@ class _Issue(_Recorded):
         self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
     ) -> Issued:
         """Return what launches it."""
-        return taken.size, self.engines.ready(steps, gradients)
+        return taken.size, self.engines.ready(steps, self.leaves, gradients)
 
 
 class _Replay(_Recorded):

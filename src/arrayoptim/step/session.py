@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -335,8 +334,8 @@ def session_of(optimizer: Any) -> Session:
 
 
 def with_values(optimizer: Any, values: Mapping[str, Any]) -> Any:
-    """Return a copy of an optimizer with other hyperparameters, which are not checked."""
-    made = copy(optimizer)
+    """Return an optimizer without state that has other hyperparameters, which are not checked."""
+    made = type(optimizer).from_config(optimizer.get_config())
     made._hyper = {**optimizer._hyper, **values}
     return made
 

@@ -136,5 +136,5 @@ class SAM(Wrapper):
 
 def _zeros(p: Array) -> Array:
     backend = backend_of(p)
-    with backend.guard():
+    with backend.guard(p):
         return backend.zeros(p, backend.dtype(p))

@@ -17,6 +17,7 @@ from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
 from ...numerics.slots import Layout
 from ...rules import stages
 from ...rules.rule import Rule
+from ..steps import Step
 from ..totals import ratio, totals
 from .stacks import stacks
 
@@ -54,8 +55,15 @@ def sweep(
     new_params, new_slots = list(params), list(slots)
     for job in _jobs(step, params, grads, slots, _update):
         for i, (p, state) in job():
-            new_params[i], new_slots[i] = p, state
+            backend = backend_of(params[i])
+            with backend.guard(params[i]):
+                new_params[i], new_slots[i] = p, _ordered(backend, state, slots[i])
     return new_params, new_slots
+
+
+def _ordered(backend: Backend, new: Slots, old: Slots) -> Slots:
+    """Return slots in the order of memory that fused engines go through them in."""
+    return {name: backend.ordered(x, old[name]) for name, x in new.items()}
 
 
 class InPlace:
@@ -87,7 +95,7 @@ class InPlace:
         slots: Sequence[Slots],
     ) -> None:
         self.params, self.slots = list(params), list(slots)
-        self._targets = params
+        self._targets, self._kept = params, slots
         self._jobs = [j for step in steps for j in _jobs(step, params, grads, slots, _update)]
         self._place = 0
         self._found: tuple[int, list[tuple[int, Result]]] | None = None
@@ -102,12 +110,12 @@ class InPlace:
             for i, (p, state) in self._found[1]:
                 target = self._targets[i]
                 backend = backend_of(target)
-                if backend.writable(target):
-                    with backend.guard():
+                with backend.guard(target):
+                    if backend.writable(target):
                         backend.store(target, p)
-                else:
-                    self.params[i] = p
-                self.slots[i] = state
+                    else:
+                        self.params[i] = p
+                    self.slots[i] = _ordered(backend, state, self._kept[i])
             self._place += 1
         self._found = None
 
@@ -194,7 +202,7 @@ def _eager(
     p, g, held = params[i], grads[i], slots[i]
     assert p is not None
     shape, backend = tuple(p.shape), backend_of(p)
-    with backend.guard():
+    with backend.guard(p):
         compute = COMPUTE[backend.dtype(p)]
         key = backend, compute, backend.device(p)
         if key not in operands:
