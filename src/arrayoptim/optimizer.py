@@ -502,9 +502,9 @@ class Optimizer(Formula, Updating, Surface):
         ----------
         weights : sequence of array
             As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
-            RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; what a list lacks
-            stays as it is. Before `init` the list is kept, and checked when the parameters are
-            first seen.
+            RMSprop, Adagrad and Adadelta, where the count stays as it is, and without
+            ``m_schedule`` for Nadam, which is computed from the count. Before `init` the list is
+            kept, and checked when the parameters are first seen.
 
         Raises
         ------
@@ -578,7 +578,7 @@ class Optimizer(Formula, Updating, Surface):
         Parameters
         ----------
         config : dict
-            What `get_config` gave, or that of the same optimizer in Keras 2 or Keras 3.
+            What `get_config` gave, or that of the same optimizer in any version of Keras.
 
         Raises
         ------
@@ -590,7 +590,7 @@ class Optimizer(Formula, Updating, Surface):
         Warns
         -----
         UserWarning
-            If a Keras 3 configuration asks for what this library cannot honour; the message lists
+            If a configuration of Keras asks for what this library cannot honour; the message lists
             it.
         """
         if not isinstance(config, dict):
@@ -598,7 +598,7 @@ class Optimizer(Formula, Updating, Surface):
         known, lost = translate(cls.__name__, config)
         if lost:
             warnings.warn(
-                f"{cls.__name__} leaves out of this Keras 3 configuration: {'; '.join(lost)}",
+                f"{cls.__name__} leaves out of this configuration: {'; '.join(lost)}",
                 stacklevel=2,
             )
         return super().from_config(known)

@@ -56,6 +56,8 @@ def fill(group: Any, record: Record, after_each: Callable[[], None] = lambda: No
     put_text(group.id, "version", _version())
     if record.class_name is not None:
         put_text(group.id, "class_name", record.class_name)
+    if record.fingerprint is not None:
+        put_text(group.id, "fingerprint", record.fingerprint)
     if record.config is not None:
         put_long_text(group, "config", _config.dumps(record.config))
     put_names(group, "slots", [_names.encode(slot).decode() for slot in record.slots])
@@ -153,6 +155,7 @@ def interpret(group: Any) -> Record:
         slots={slot: [] for slot in declared},
         paths={slot: [] for slot in declared},
         skipped=_whole(group, "skipped"),
+        fingerprint=get_text(group.id, "fingerprint"),
     )
     _read_config(record, get_long_text(group, "config"))
     for name in names:

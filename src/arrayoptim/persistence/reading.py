@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config.keras import identified
+from ..config.keras import KERAS_3, SCALED, TF_KERAS_NEW, dialect_of, identified, inside
 from . import keras2 as _keras2
 from . import keras3 as _keras3
 from . import natural_bm as _natural_bm
 from . import own as _own
+from .elsewhere import refusal
 from .hdf5 import get_names, get_text
 from .layout import Shapes
 from .own import GROUP
@@ -67,20 +68,20 @@ def read(path: str | os.PathLike[str]) -> Record:
         return replace(_interpret(root, optimizer).loaded(), origin=str(path))
 
 
-def read_beside(path: str | os.PathLike[str], name: str) -> Record:
-    """Read a record that `write` put beside the optimizer's.
+def read_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Record]:
+    """Read an optimizer's record and one that `write` put beside it.
 
     Parameters
     ----------
     path : str or Path
         The file.
     name : str
-        The record's name.
+        The name of the record beside the optimizer's.
 
     Returns
     -------
-    Record
-        As from `read`.
+    own, beside : Record
+        As from `read`, both of the same file.
 
     Raises
     ------
@@ -89,24 +90,35 @@ def read_beside(path: str | os.PathLike[str], name: str) -> Record:
     ValueError
         If it is damaged, of another kind, newer, or without that record.
     """
-    with _opened(Path(path)) as (root, _):
+    with _opened(Path(path)) as (root, optimizer):
         if name not in root:
-            raise ValueError(f"found {', '.join(root) or 'nothing'}, wanted a group {name} too")
-        return replace(_own.interpret(root[name]).loaded(), origin=str(path))
+            found = ", ".join(root) or "nothing"
+            raise ValueError(f"found {found}, wanted a group {name} too: no whole checkpoint")
+        pair = (_interpret(root, optimizer), _own.interpret(root[name]))
+        own, beside = (replace(record.loaded(), origin=str(path)) for record in pair)
+        return own, beside
 
 
 def describe(path: str | os.PathLike[str]) -> Record:
+    """Read all but the arrays of an optimizer's record; see `describe_with`."""
+    return describe_with(path, "")[0]
+
+
+def describe_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Record | None]:
     """Read all but the arrays.
 
     Parameters
     ----------
     path : str or Path
         As for `read`.
+    name : str
+        The name of a record beside the optimizer's.
 
     Returns
     -------
-    Record
-        As from `read`, with objects that have ``shape``, ``dtype`` and ``nbytes`` for arrays.
+    own, beside : Record
+        As from `read_with`, with objects that have ``shape``, ``dtype`` and ``nbytes`` for arrays;
+        None where the file has only the optimizer's.
 
     Raises
     ------
@@ -116,7 +128,8 @@ def describe(path: str | os.PathLike[str]) -> Record:
         As for `read`.
     """
     with _opened(Path(path)) as (root, optimizer):
-        return _interpret(root, optimizer)
+        beside = _own.interpret(root[name]) if name and name in root else None
+        return _interpret(root, optimizer), beside
 
 
 def read_group(group: Any) -> Record:
@@ -162,6 +175,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """Open a file; give its root, and Keras 3's description of the optimizer if beside it."""
     import h5py
 
+    if fault := refusal(path):
+        raise ValueError(f"{path}: {fault}")
     with path.open("rb") as raw, _blaming(str(path)):
         start = raw.read(len(ZIP))
         raw.seek(0)
@@ -191,6 +206,12 @@ def _interpret(root: Any, optimizer: Any) -> Record:
         return _natural_bm.interpret(root)
     if "optimizer/vars" in root:
         return _keras_3(root, optimizer)
+    if isinstance(optimizer, Mapping):
+        raise ValueError(
+            f"found no state of the {identified(optimizer)[0]} that it describes: it was saved "
+            "before the first step, or is one of tf.keras's optimizers.legacy, of which this "
+            "format keeps nothing. Save the model as .h5 after a step"
+        )
     raise ValueError(_nothing(root))
 
 
@@ -208,18 +229,19 @@ def _weights_group(group: Any, parent: Any) -> Record:
     class_name, config = identified(described)
     arrays = [Stored(group, name) for name in names]
     if _keras2.last_part(names[0]) != "iteration":
-        return _keras2.interpret(arrays, class_name, config)
-    source = "keras 2" if names[0].endswith(":0") else "keras 3"
+        version = get_text(parent.id, "keras_version")
+        return _keras2.interpret(arrays, class_name, config, version)
+    dialect = TF_KERAS_NEW if names[0].endswith(":0") else KERAS_3
     class_name = class_name or _keras3.class_of(names[0].partition("/")[0])
     half = _halves(parent)
-    return _keras3.interpret(arrays, class_name, config, source=source, named=True, half=half)
+    return _keras3.interpret(arrays, class_name, config, dialect=dialect, named=True, half=half)
 
 
 def _keras_3(root: Any, optimizer: Any) -> Record:
     group, inner = root["optimizer/vars"], "optimizer/inner_optimizer/vars"
     described = optimizer if isinstance(optimizer, Mapping) else {}
     # With mixed_float16 `compile` puts a loss scale around the optimizer that is described.
-    if inner in root and described.get("class_name") != _keras3.SCALED:
+    if inner in root and described.get("class_name") not in SCALED:
         group = root[inner]
     found = set(group)
     names = [str(number) for number in range(len(found))]
@@ -227,10 +249,13 @@ def _keras_3(root: Any, optimizer: Any) -> Record:
         raise ValueError(f"{group.name}: found {sorted(found)}, wanted the numbers from 0 up")
     arrays = [Stored(group, name) for name in names]
     if isinstance(optimizer, Mapping):
-        return _keras3.interpret(arrays, *identified(optimizer), half=_halves(root))
+        class_name, config = identified(optimizer)
+        settings = identified(inside(optimizer) or optimizer)[1]
+        dialect = TF_KERAS_NEW if dialect_of(settings or {}) == TF_KERAS_NEW else KERAS_3
+        return _keras3.interpret(arrays, class_name, config, dialect=dialect, half=_halves(root))
     class_name = _keras3.class_of(optimizer or get_text(group.id, "name"))
-    config: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
-    return _keras3.interpret(arrays, class_name, config, within=_model_shapes(root))
+    default: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
+    return _keras3.interpret(arrays, class_name, default, within=_model_shapes(root))
 
 
 def _model_shapes(root: Any) -> Shapes | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
 from .atomic import Sink, replace_file
 from .own import GROUP, fill
@@ -35,7 +35,7 @@ def write(
     overwrite : bool
         Whether an existing file may be replaced.
     beside : mapping of str to Record, optional
-        More records, each by the name of the group that it goes to; `read_beside` gives them.
+        More records, each by the name of the group that it goes to; `read_with` gives them.
 
     Raises
     ------
@@ -48,15 +48,26 @@ def write(
     ValueError
         If the record is contradictory, or holds what HDF5 cannot.
     """
-    import h5py
 
     def put(sink: Sink) -> None:
-        # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
-        with h5py.File(sink, "w", libver=("v108", "v108")) as file:
-            for name, content in {GROUP: record, **(beside or {})}.items():
-                fill(file.create_group(name), content, sink.check)
+        fill_file(sink, record, beside, sink.check)
 
     replace_file(path, put, overwrite)
+
+
+def fill_file(
+    file: BinaryIO,
+    record: Record,
+    beside: Mapping[str, Record] | None = None,
+    after_each: Callable[[], None] = lambda: None,
+) -> None:
+    """Write a record, and those beside it, into an empty file that is open; see `write`."""
+    import h5py
+
+    # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
+    with h5py.File(file, "w", libver=("v108", "v108")) as root:
+        for name, content in {GROUP: record, **(beside or {})}.items():
+            fill(root.create_group(name), content, after_each)
 
 
 def write_group(group: Any, record: Record) -> None:

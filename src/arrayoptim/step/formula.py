@@ -65,6 +65,16 @@ class Formula(Options, ABC):
         """Return the state that is one number, by name, as it is before the first step."""
         return {}
 
+    def scalars_after(self, iterations: int) -> dict[str, float]:
+        """Return the scalar state that follows from the count alone, where a file lacks it.
+
+        Parameters
+        ----------
+        iterations : int
+            The number of steps taken with the present hyperparameters.
+        """
+        return {}
+
     def initial_slots(self) -> dict[str, Start]:
         """Return what slots begin with: a number or ``"parameter"``; the others begin with 0."""
         return {}

@@ -27,8 +27,9 @@ def put_weights(session: Session, weights: list[Any]) -> None:
         if session.state is None:
             session.pending = [np.array(value) for value in weights]
         else:
-            name = type(session.formula).__name__
-            session.replace(from_list(session.state, weights, name))
+            formula = session.formula
+            name, after = type(formula).__name__, formula.scalars_after
+            session.replace(from_list(session.state, weights, name, after))
 
 
 def record_of(session: Session) -> persistence.Record:
@@ -82,7 +83,9 @@ def load(
         if hyperparameters:
             wanted, left_out = _recorded_hyper(session, record)
         record.notes.extend(f"not taken over: {what}" for what in left_out)
+        expected = record.fingerprint if strict else None
         if session.state is None:
+            session.expected = expected
             formula._hyper, session.pending, session.strict = wanted, record, strict
             session.first_iteration = record.iterations or 0
             return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
@@ -90,8 +93,10 @@ def load(
 
         def change() -> LoadReport:
             formula._hyper = wanted
-            new, report = from_record(_reshaped(session, state), record, strict=strict)
+            own, after = _reshaped(session, state), formula.scalars_after
+            new, report = from_record(own, record, strict=strict, after=after)
             session.replace(new)
+            session.expected = expected
             return report
 
         return whole_or_nothing(session, change)
@@ -143,7 +148,7 @@ def _recorded_hyper(
     """Return the file's hyperparameters, checked, over the present ones, and what is lost."""
     cls, values = type(session.formula), dict(session.formula._hyper)
     own = record.source.startswith("arrayoptim")
-    found, left_out = translate(cls.__name__, record.config or {})
+    found, left_out = translate(cls.__name__, record.config or {}, record.dialect)
     config = {ALIASES.get(name, name): value for name, value in found.items()}
     missing = [k for k, v in config.items() if lost(v)]
     plain = [k for k in missing if isinstance(values.get(k), int | float | None)]

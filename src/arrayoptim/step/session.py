@@ -15,6 +15,7 @@ from ..engines import Engines, mode, refuse_capturing
 from . import checks
 from .assignment import Assignment, assign
 from .executors import InPlace, beside_state
+from .fingerprint import require_same
 from .formula import Formula
 from .plan import Plan
 from .restore import blaming, from_list, from_record
@@ -69,6 +70,8 @@ class Session:
         What was loaded before, and waits for them.
     strict : bool
         Whether each difference between that and the parameters is an error.
+    expected : str or None
+        The fingerprint that the parameters must have when they are seen next.
     first_iteration : int
         With what the count of steps begins.
     last : Taken or None
@@ -92,6 +95,7 @@ class Session:
         self.state: State | None = None
         self.pending: persistence.Record | list[Any] | None = None
         self.strict = True
+        self.expected: str | None = None
         self.first_iteration = 0
         self.last = self._plan = self._made = None
 
@@ -247,6 +251,8 @@ class Session:
                 "a step of this optimizer was interrupted half-way; load a checkpoint of "
                 "parameters and optimizer, or reset() the optimizer"
             )
+        if self.expected is not None:
+            require_same(self.expected, leaves, structure.paths)
         found = checks.describe(leaves, structure)
         if self.state is not None:
             checks.same_tree(self.state.leaves, found)
@@ -255,6 +261,7 @@ class Session:
         if self.state is None:
             self.replace(self.fresh(leaves, found))
         assert self.state is not None
+        self.expected = None
         return self.state
 
     def replace(self, state: State) -> None:
@@ -289,11 +296,12 @@ class Session:
         state.scalars = self.settings.initial_scalars()
         state.iterations = self.first_iteration
         pending = self.pending
+        after = self.formula.scalars_after
         if isinstance(pending, list):
-            return from_list(state, pending, type(self.formula).__name__)
+            return from_list(state, pending, type(self.formula).__name__, after)
         if pending is not None:
             with blaming(pending):
-                state, _ = from_record(state, pending, strict=self.strict)
+                state, _ = from_record(state, pending, strict=self.strict, after=after)
         return state
 
     def forget_engines(self) -> None:
