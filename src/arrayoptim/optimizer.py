@@ -13,6 +13,7 @@ from .arrays.differentiation import gradients_of
 from .arrays.trees import flatten
 from .config.hyper import counter, finite, hyper
 from .config.keras import translate
+from .config.readable import readable
 from .config.registry import nearest
 from .rules.cautious import cautious
 from .step import checks, graphs, persistent, pure, updates
@@ -598,7 +599,7 @@ class Optimizer(Formula, Updating, Surface):
         known, lost = translate(cls.__name__, config)
         if lost:
             warnings.warn(
-                f"{cls.__name__} leaves out of this configuration: {'; '.join(lost)}",
+                f"{cls.__name__} leaves out of this configuration: {readable('; '.join(lost))}",
                 stacklevel=2,
             )
         return super().from_config(known)

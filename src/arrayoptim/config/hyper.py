@@ -23,6 +23,9 @@ class _Owner(Protocol):
         """Return the number of the next step, and the scalar state."""
 
 
+MOST_STEPS = 2**63 - 1
+"""The last step that a counter of 64 bits holds."""
+
 REQUIRED: Any = inspect.Parameter.empty
 """The default of what a constructor must be given."""
 
@@ -238,6 +241,8 @@ class Hyper:
             raise TypeError(fault)
         try:
             number = float(value)
+        except OverflowError:
+            raise ValueError(fault) from None
         except (TypeError, ValueError) as error:
             raise TypeError(f"{fault} ({error})") from None
         assert self.interval is not None
@@ -361,7 +366,7 @@ def counter(value: Any, what: str) -> int:
     Raises
     ------
     ValueError
-        If it is no whole number of at least 0.
+        If it is no whole number from 0 to `MOST_STEPS`.
     """
     array = np.asarray(value)
     fault = f"{what}: found {value!r}, wanted a whole number of at least 0"
@@ -370,4 +375,6 @@ def counter(value: Any, what: str) -> int:
     number = array.item()
     if not number >= 0 or number == float("inf") or number != int(number):
         raise ValueError(fault)
+    if number > MOST_STEPS:
+        raise ValueError(f"{what}: found {value!r}, wanted at most {MOST_STEPS}, as int64 holds")
     return int(number)
