@@ -10,7 +10,8 @@ import pkgutil
 import threading
 from collections.abc import Callable, Iterable
 from functools import cache
-from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -161,4 +162,17 @@ def _fingerprint(function: Callable[..., Any]) -> str | None:
 @cache
 def _surroundings() -> tuple[Any, ...]:
     sources = [pkgutil.get_data(__package__, name) for name in _SOURCES]
-    return version("numba"), version("llvmlite"), _host(), sources
+    return _release("numba"), _release("llvmlite"), _host(), sources
+
+
+def _release(name: str) -> bytes:
+    """Return what tells one version of a package from another, without importing it."""
+    spec = find_spec(name)
+    place = spec.origin if spec else None
+    try:
+        return Path(place or "").with_name("_version.py").read_bytes()
+    except (OSError, ValueError):
+        # It takes longer to load than a kernel.
+        from importlib.metadata import version
+
+        return version(name).encode()
