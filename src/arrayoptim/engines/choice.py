@@ -14,12 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from .._locks import lock
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import Slots, Step, measure, sweep
+
+_IMPORTING = lock(awaited=True)
+"""A child that was forked in the midst of an import could never finish it."""
 
 FUSED = ("cpu", "gpu")
 """The engines that do a whole step in one loop."""
@@ -353,4 +357,5 @@ def _refuse_outside(
 
 def _module(name: str) -> Any:
     # The compiler behind the CPU engine takes longer to import than all the rest.
-    return import_module(f".{name}.engine", __package__)
+    with _IMPORTING:
+        return import_module(f".{name}.engine", __package__)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
@@ -33,7 +33,7 @@ class Stepping(Counting):
         return self
 
     def _make_lock(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the lock, the engines and what devices know, which cannot be pickled."""

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import hashlib
 import pkgutil
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -16,11 +15,12 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from ..._locks import lock
 from .. import store
 from .source import Program
 
 _SOURCES = tuple(f"{name}.py" for name in ("coded", "compile", "memory", "numbers", "vocabulary"))
-_LOCK = threading.RLock()
+_LOCK = lock(awaited=True)
 VOID = ctypes.create_string_buffer(64)
 """Numba's functions write a status through their first two arguments; these never do."""
 
