@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import ref
 
 from .._locks import lock
 from .._typing import Array, Scalar, Tree
@@ -19,7 +20,7 @@ from .fingerprint import require_same
 from .formula import Formula
 from .plan import Plan
 from .restore import blaming, from_list, from_record
-from .settings import Settings, settings_of
+from .settings import Settings, referred, settings_of
 from .state import State
 from .take import Leaves, Taken, take
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
-_LEFT_OUT = ("formula", "lock", "last", "_settings", "_plan", "_made")
+_LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Session:
     """
 
     def __init__(self, formula: Formula) -> None:
-        self.formula = formula
+        self.belong_to(formula)
         self._prepare_to_serve()
         self.reset()
 
@@ -89,6 +90,15 @@ class Session:
         self._settings: Settings | None = None
         self._plan: Plan | None = None
         self._made: _Made | None = None
+
+    def belong_to(self, formula: Formula) -> None:
+        """Take up an optimizer, which holds the session; the session does not hold it."""
+        self._formula = ref(formula)
+
+    @property
+    def formula(self) -> Formula:
+        """The optimizer."""
+        return referred(self._formula)
 
     def reset(self) -> None:
         """Forget all state, loaded and not yet used state too."""
@@ -103,7 +113,7 @@ class Session:
         """Return a session of another optimizer with the same state."""
         new = Session.__new__(Session)
         vars(new).update({k: v for k, v in vars(self).items() if k not in _LEFT_OUT})
-        new.formula = formula
+        new.belong_to(formula)
         new._prepare_to_serve()
         return new
 
