@@ -10,6 +10,7 @@ import numpy as np
 
 from .._typing import Tree
 from ..arrays.libraries import backend_of
+from ..arrays.torch import recording
 from ..arrays.trees import flatten
 from . import checks
 from .averages import Averaging
@@ -119,11 +120,12 @@ class Exchanging(Functional, Averaging, Persistent):
         ValueError
             If there are no averages, or parameters and state do not fit each other.
         """
-        leaves, structure = flatten(params)
-        described = checks.describe(leaves, structure)
-        old, assignment = self._held_in(state, structure, described)
-        values = self._traced_values(state, leaves)
-        return self._averaged(old, assignment, values, leaves, structure)
+        with recording((), params, state):
+            leaves, structure = flatten(params)
+            described = checks.describe(leaves, structure)
+            old, assignment = self._held_in(state, structure, described)
+            values = self._traced_values(state, leaves)
+            return self._averaged(old, assignment, values, leaves, structure)
 
     def _changed(self, key: str, value: Any) -> bool:
         """Whether a number of a state is another than the optimizer's, to the state's precision."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar, Tree
-from ..arrays.libraries import Backend, backend_of
+from ..arrays.libraries import Backend, backend_of, is_array
+from ..arrays.torch import recording
 from ..arrays.trees import Structure, flatten
 from ..config.groups import STARTING
 from ..config.hyper import Hyper, value_at
@@ -41,10 +42,12 @@ class Functional(Stepping):
             hyperparameter that is a number and counts in a step), ``scalars`` and ``slots``, each
             slot a tree like `params`. For JAX parameters all of them are JAX arrays.
         """
-        leaves, structure = flatten(params)
-        self._refuse_apart(leaves)
-        state = self._fresh(leaves, checks.describe(leaves, structure))
-        return self._as_tree(state, structure, leaves)
+        # What begins as a parameter depends on it, whatever the parameter itself depends on.
+        with recording(params, ()):
+            leaves, structure = flatten(params)
+            self._refuse_apart(leaves)
+            state = self._fresh(leaves, checks.describe(leaves, structure))
+            return self._as_tree(state, structure, leaves)
 
     def stateless_apply(
         self, state: dict[str, Any], grads: Tree, params: Tree
@@ -72,14 +75,28 @@ class Functional(Stepping):
             If gradients, parameters and state do not fit each other, ``state["hyper"]`` names what
             is no number of this optimizer, or with ``nonfinite="raise"`` where a compiler traces
             the step.
+
+        Notes
+        -----
+        JAX, TensorFlow and torch differentiate through a step, by all that it is given: gradients,
+        parameters, slots and the numbers in ``state["hyper"]``. torch does under ``torch.func``, or
+        where gradients are recorded and one of these requires them, other than a parameter that is
+        no result itself; ``torch.no_grad()`` keeps it from that.
         """
+        with recording(grads, params, state):
+            return self._stateless(state, grads, params)
+
+    def _stateless(
+        self, state: dict[str, Any], grads: Tree, params: Tree
+    ) -> tuple[Tree, dict[str, Any]]:
         leaves, structure = flatten(params)
         described = checks.describe(leaves, structure)
         gradients, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
         checks.gradients(gradients, leaves, structure)
+        compiler, hyper = _compiler(leaves), state["hyper"]
+        state = state if compiler else _on_host(state)
         old, assignment = self._held_in(state, structure, described)
-        compiler = _compiler(leaves)
         gradients = list(self._thawed(gradients, assignment))
         values = self._traced_values(state, leaves)
         size = self._measure(values, gradients)
@@ -87,11 +104,11 @@ class Functional(Stepping):
         traced = compiler is not None and norm is not None and compiler.traced(norm)
         if traced and self.nonfinite == "raise":
             raise ValueError(
-                'nonfinite="raise" cannot raise from a compiled step; use "skip" and read '
-                'state["skipped"]'
+                'nonfinite="raise" cannot raise from a compiled or differentiated step; use "skip" '
+                'and read state["skipped"]'
             )
         if not traced and self._refuses(size, old.iterations):
-            return params, {**state, "skipped": state["skipped"] + 1}
+            return params, {**state, "skipped": counted(state["skipped"])}
         xp = compiler.xp if compiler else np
 
         def totals(step: Step) -> dict[int, list[Scalar]]:
@@ -103,8 +120,8 @@ class Functional(Stepping):
         new_leaves, new_slots = leaves, old.slots
         for step in steps:
             new_leaves, new_slots = sweep(step, new_leaves, gradients, new_slots, in_place=False)
-        new = State(described, old.names, new_slots, scalars, old.iterations + 1, old.skipped)
-        result = structure.build(new_leaves), new.to_tree(structure, state["hyper"])
+        new = State(described, old.names, new_slots, scalars, counted(old.iterations), old.skipped)
+        result = structure.build(new_leaves), new.to_tree(structure, hyper)
         if not traced or self.nonfinite == "ignore":
             return result
         chosen: tuple[Tree, dict[str, Any]] = _selected(norm, (params, state), result)
@@ -248,6 +265,26 @@ def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
     return tree
 
 
+def _on_host(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state whose numbers are those of Python, where arrays of no compiler are stepped."""
+
+    def number(x: Any) -> Any:
+        return x.item() if is_array(x) else x
+
+    counts = {name: number(state[name]) for name in ("iterations", "skipped")}
+    rows = {row: {k: number(x) for k, x in state[row].items()} for row in ("hyper", "scalars")}
+    return {**state, **counts, **rows}
+
+
+def counted(count: Scalar) -> Scalar:
+    """Return the next number of a counter; the largest of its type stays, and does not wrap."""
+    if not is_array(count):
+        return count + 1
+    backend = backend_of(count)
+    kind = backend.dtype(count)
+    return count + backend.cast(count < np.iinfo(kind).max, kind)
+
+
 def _is_number(declared: Hyper, value: Any) -> bool:
     return declared.numeric and value is not None and not callable(value)
 
@@ -256,8 +293,9 @@ def _selected(norm: Array, old: Any, new: Any) -> Any:
     """Keep the old parameters and state where a gradient was not finite."""
     xp = backend_of(norm).xp
     params, state = old
-    kept, _ = flatten((params, {**state, "skipped": state["skipped"] + 1}), "state")
-    taken, structure = flatten(new, "state")
+    state = with_arrays(state, xp)
+    kept, _ = flatten((params, {**state, "skipped": counted(state["skipped"])}), "state")
+    taken, structure = flatten((new[0], with_arrays(new[1], xp)), "state")
     finite = xp.isfinite(norm)
     chosen = [
         None if a is None else xp.where(finite, a, b) for a, b in zip(taken, kept, strict=True)
