@@ -142,6 +142,24 @@ def _cupy() -> TestBackend:
     )
 
 
+def _mlx() -> TestBackend:
+    mlx = importlib.import_module("mlx.core")
+    served = importlib.import_module("arrayoptim.arrays.mlx").MLX()
+
+    def convert(array: np.ndarray) -> Any:
+        return served.from_host(array, mlx.zeros(1, getattr(mlx, array.dtype.name)))
+
+    # float64 is for its CPU alone, complex128 unknown.
+    mlx.set_default_device(mlx.cpu)
+    dtypes = (*HALVES, *REALS, "complex64")
+    return TestBackend("mlx", convert, served.to_host, dtypes, in_place=True)
+
+
+def _dpnp() -> TestBackend:
+    dpnp = importlib.import_module("dpnp")
+    return TestBackend("dpnp", dpnp.asarray, dpnp.asnumpy, REALS + COMPLEX, in_place=True)
+
+
 _KEPT = contextlib.ExitStack()
 
 
@@ -157,6 +175,8 @@ _MAKERS = {
     "torch": _torch,
     "jax": _jax,
     "array_api_strict": _array_api_strict,
+    "mlx": _mlx,
+    "dpnp": _dpnp,
     "cupy": _cupy,
     "torch_cuda": _torch_cuda,
     "cupy_on_host": _cupy_on_host,

@@ -11,6 +11,7 @@ import pytest
 
 import arrayoptim as ao
 from arrayoptim import constraints as c
+from arrayoptim.step.session import session_of
 from backends import NUMPY, TestBackend
 from optimizers_under_test import USUAL, draw, make, same
 
@@ -86,8 +87,9 @@ def test_average_and_master_follow(name: str, constraint: Any, dtype: str) -> No
             for step in range(3):
                 optimizer.apply(NUMPY.tree(draw(1 + step, SHAPES), dtype), params)
         found.append([*params, *optimizer.get_weights()])
-        kept = [s["average"] for s in optimizer._state.slots]
-        for p, slots, average in zip(params, optimizer._state.slots, kept, strict=True):
+        slots_of = session_of(optimizer).state.slots
+        kept = [s["average"] for s in slots_of]
+        for p, slots, average in zip(params, slots_of, kept, strict=True):
             same([average.astype(p.dtype)], [p])
             if dtype == "bfloat16":
                 same([slots["master"]], [average])

@@ -139,6 +139,7 @@ def test_torch_averages_are_differentiated(name: str) -> None:
     assert torch.all(slope > 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("jax")
 @pytest.mark.parametrize("options", [{}, {"clipnorm": 1.0}, {"clipnorm_per_tensor": 1.0}], ids=str)
 @pytest.mark.parametrize("name", ["Adam", "AdaBelief", "LAMB", "LARS", "RMSprop", "DoG", "Muon"])
@@ -234,6 +235,7 @@ DONATED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.needs("jax")
 @pytest.mark.parametrize("option", DONATED)
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])

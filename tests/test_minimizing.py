@@ -213,7 +213,7 @@ def test_bad_input(tmp_path: Path) -> None:
     other = ao.SGD()
     other.init(x)
     other.save_weights(tmp_path / "plain.h5")
-    with pytest.raises(ValueError, match="wanted a group minimization too"):
+    with pytest.raises(ValueError, match="wanted a group checkpoint too"):
         ao.minimize(bowl, x, "sgd", checkpoint=tmp_path / "plain.h5")
 
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 from . import adapters as _adapters
 from . import constraints, schedules
 from ._version import __version__
+from .arrays.libraries import Backend, register_backend
+from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from .config.groups import group
 from .config.hyper import bias_correction, hyper
 from .config.registry import names, register
@@ -97,6 +99,8 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "Checkpoint",
+    "Backend",
     "DoG",
     "Ftrl",
     "GradientAccumulation",
@@ -133,10 +137,13 @@ __all__ = [
     "group",
     "hyper",
     "load",
+    "load_checkpoint",
     "minimize",
     "names",
     "register",
+    "register_backend",
     "rule",
+    "save_checkpoint",
     "schedules",
     "serialize",
 ]

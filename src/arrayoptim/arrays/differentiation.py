@@ -245,6 +245,30 @@ def _tensorflow(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Stru
     return value, [None if g is None else tf.convert_to_tensor(g) for g in gradients]
 
 
+# ---- MLX
+
+
+def _mlx(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure) -> Any:
+    import mlx.core as mx
+
+    places = [i for i, x in enumerate(leaves) if x is not None]
+
+    def of_present(xs: Sequence[Array]) -> Any:
+        given = dict(zip(places, xs, strict=True))
+        return of_leaves([given.get(i) for i in range(len(leaves))])
+
+    if not _known_scalar(loss):
+        first = of_leaves(leaves)
+        if isinstance(first, tuple):
+            return _by_hand(first, structure)
+        if not isinstance(first, mx.array) or first.ndim:
+            raise _no_scalar(first)
+        _remember_scalar(loss)
+    value, found = mx.value_and_grad(of_present)(_present(leaves))
+    rows = iter(found)
+    return value, [None if x is None else next(rows) for x in leaves]
+
+
 # ---- autograd
 
 
@@ -301,7 +325,13 @@ def _autograd_reaches(of_leaves: Loss, leaves: list[Array], place: int) -> bool:
 
 # ---- what they share
 
-_BY_LIBRARY = {"torch": _torch, "jax": _jax, "tensorflow": _tensorflow, "numpy": _numpy}
+_BY_LIBRARY = {
+    "jax": _jax,
+    "mlx": _mlx,
+    "numpy": _numpy,
+    "tensorflow": _tensorflow,
+    "torch": _torch,
+}
 
 
 def _present(arrays: Sequence[Array | None]) -> list[Array]:

@@ -10,7 +10,9 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from .backend import COMPLEX, COMPUTE, HALF, Backend, addresses, numpy_dtype
+from .dpnp import DPNP
 from .jax import Jax
+from .mlx import MLX
 from .tensorflow import TensorFlow
 from .torch import Torch
 
@@ -26,6 +28,7 @@ __all__ = [
     "is_masked",
     "named",
     "numpy_dtype",
+    "register_backend",
 ]
 
 
@@ -179,7 +182,7 @@ _BACKENDS = {backend.name: backend for backend in _SERVED}
 NAMES = tuple(_BACKENDS)
 """Names of the array libraries that the command line offers."""
 
-_BACKENDS |= {"jaxlib": _BACKENDS["jax"], "tensorflow": TensorFlow()}
+_BACKENDS |= {"jaxlib": _BACKENDS["jax"]} | {b.name: b for b in (TensorFlow(), MLX(), DPNP())}
 
 
 _KINDS: dict[type, Backend | None] = {}
@@ -220,10 +223,56 @@ def is_array(x: Any) -> bool:
 
 
 def backend_of(x: Array) -> Backend:
-    """Give the library of an array."""
+    """Return the library of an array."""
     kind = type(x)
     backend = _KINDS[kind] if kind in _KINDS else _find(kind)
     if backend is None:
-        hint = "; masks are not taken, fill them" if is_masked(x) else ""
+        hint = "; masks are not taken, fill them" if is_masked(x) else way_in(kind)
         raise TypeError(f"found {kind.__module__}.{kind.__qualname__}, wanted an array{hint}")
     return backend
+
+
+def way_in(kind: type) -> str:
+    """Return how arrays of this type could be served, for a message; nothing if they are none."""
+    if not hasattr(kind, "__array_namespace__"):
+        return ""
+    return "; arrayoptim.register_backend makes other libraries of the array API standard known"
+
+
+def register_backend(backend: Backend, root: str | None = None) -> Backend:
+    """Make the arrays of a further library known.
+
+    Parameters
+    ----------
+    backend : Backend
+        What departs from the array API standard in that library.
+    root : str, optional
+        The package in which the arrays' class, or one that it derives from, is defined; the
+        ``name`` of the backend by default.
+
+    Returns
+    -------
+    Backend
+        The same one.
+
+    Raises
+    ------
+    TypeError
+        If it is no instance of `Backend`, or has no name of its own.
+    ValueError
+        If another class serves that package. One from the same place replaces itself.
+    """
+    found: Any = backend
+    if not isinstance(found, Backend) or found.name == Backend.name:
+        raise TypeError(f"found {backend!r}, wanted an instance of a Backend that has a name")
+    root = backend.name if root is None else root
+    known = _BACKENDS.get(root)
+    if known is not None and _place(known) != _place(backend):
+        raise ValueError(f"arrays of {root!r} are served already, by {_place(known)}")
+    _BACKENDS[root] = backend
+    _KINDS.clear()
+    return backend
+
+
+def _place(backend: Backend) -> str:
+    return f"{type(backend).__module__}.{type(backend).__qualname__}"

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from .._typing import Array, Tree
-from .libraries import is_array, is_array_type, is_masked
+from .libraries import is_array, is_array_type, is_masked, way_in
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
         path, leaf = structure.paths[strange], leaves[strange]
         where = f" at {path!r}" if path else ""
         raise TypeError(
-            f"{what}{where}: found {_named(leaf)}, wanted a NumPy, CuPy, torch, JAX, TensorFlow or "
-            f"array-api-strict array{_hint(leaf)}"
+            f"{what}{where}: found {_named(leaf)}, wanted a NumPy, CuPy, torch, JAX, TensorFlow, "
+            f"MLX, dpnp or array-api-strict array{_hint(leaf)}"
         )
     return leaves, structure
 
@@ -98,7 +98,7 @@ def _hint(leaf: Any) -> str:
         return "; pass it as an array, such as numpy.asarray(1.0)"
     if callable(leaf) or isinstance(leaf, str | bytes):
         return "; put None in its place: what is not trained is no part of the tree"
-    return ""
+    return way_in(type(leaf))
 
 
 def _first_strange(leaves: list[Any]) -> int | None:

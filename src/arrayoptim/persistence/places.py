@@ -15,7 +15,7 @@ from . import reading, writing
 from .own import GROUP
 from .record import Record
 
-__all__ = ["Place", "describe", "read", "read_beside", "write"]
+__all__ = ["Place", "describe", "describe_with", "path_of", "read", "read_with", "write"]
 
 Place: TypeAlias = Any
 """A str, bytes or Path, a file object open in binary mode, or an ``h5py.Group``."""
@@ -41,18 +41,15 @@ def write(
     TypeError
         If `place` stands for no file, or for one that is not open for bytes.
     """
+    if _is_group(place) and beside:
+        raise TypeError(f"found {place!r}, wanted a path or a file open in binary mode")
     if _is_group(place):
         if GROUP in place and not overwrite:
             raise FileExistsError(f"{place.file.filename} {place.name} has a group {GROUP}")
         writing.write_group(place, record)
     elif hasattr(place, "write"):
-        import h5py
-
-        if beside:
-            raise TypeError(f"found {place!r}, wanted a path")
         memory = io.BytesIO()
-        with h5py.File(memory, "w", libver=("v108", "v108")) as file:
-            writing.write_group(file, record)
+        writing.fill_file(memory, record, beside)
         try:
             place.write(memory.getbuffer())
         except TypeError as error:
@@ -71,9 +68,16 @@ def describe(place: Place) -> Record:
     return _read(place, reading.describe)
 
 
-def read_beside(place: Place, name: str) -> Record:
-    """Read a record that was written beside the optimizer's; see `reading.read_beside`."""
-    return reading.read_beside(path_of(place), name)
+def read_with(place: Place, name: str) -> tuple[Record, Record]:
+    """Read an optimizer's record and one beside it; see `reading.read_with`."""
+    own, beside = _from_file(place, lambda path: reading.read_with(path, name))
+    assert beside is not None
+    return own, beside
+
+
+def describe_with(place: Place, name: str) -> tuple[Record, Record | None]:
+    """Read all but the arrays of both; see `reading.describe_with`."""
+    return _from_file(place, lambda path: reading.describe_with(path, name))
 
 
 def path_of(place: Place) -> Path:
@@ -97,14 +101,21 @@ def _is_group(place: Place) -> bool:
 def _read(place: Place, way: Callable[[Path], Record]) -> Record:
     if _is_group(place):
         return reading.read_group(place)
+    return _from_file(place, lambda path: (way(path), None))[0]
+
+
+def _from_file(
+    place: Place, way: Callable[[Path], tuple[Record, Record | None]]
+) -> tuple[Record, Record | None]:
     if not hasattr(place, "read"):
         return way(path_of(place))
     with _on_disk(place) as path:
         origin = str(getattr(place, "name", None) or f"this {type(place).__name__}")
         try:
-            return replace(way(path), origin=origin)
+            own, beside = way(path)
         except ValueError as error:
             raise ValueError(str(error).replace(str(path), origin)) from error
+        return replace(own, origin=origin), beside and replace(beside, origin=origin)
 
 
 @contextmanager

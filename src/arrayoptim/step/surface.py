@@ -133,7 +133,12 @@ class Surface:
             persistence.write_group(f, self._record())
 
     def load_weights(
-        self, filepath: persistence.Place, strict: bool = True, hyperparameters: bool = True
+        self,
+        filepath: persistence.Place,
+        strict: bool = True,
+        hyperparameters: bool = True,
+        *,
+        fingerprint: bool = True,
     ) -> LoadReport:
         """Restore what a file holds of an optimizer of this class.
 
@@ -146,6 +151,9 @@ class Surface:
             Whether every difference between the file and the parameters is an error.
         hyperparameters : bool
             Whether to take over the hyperparameters that the file records.
+        fingerprint : bool
+            Whether parameters other than those that a checkpoint's state was saved beside are
+            refused, here or when they are first seen.
 
         Returns
         -------
@@ -167,7 +175,10 @@ class Surface:
         """
         from .. import persistence
 
-        return self._load(persistence.read(filepath), strict, hyperparameters)
+        record = persistence.read(filepath)
+        if not fingerprint:
+            record.fingerprint = None
+        return self._load(record, strict, hyperparameters)
 
     def load_weights_from_hdf5_group(
         self, f: h5py.Group, strict: bool = True, hyperparameters: bool = True
