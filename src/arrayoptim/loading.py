@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from .config.keras import translate
+from .config.readable import readable
 from .optimizer import Optimizer
 from .optimizers import deserialize
 from .step.restore import blaming, lost, refuse_lost
@@ -69,8 +70,8 @@ def made(record: persistence.Record) -> Optimizer:
     said = f"{record.origin} does not say"
     if record.class_name and (record.partial or record.config is None):
         raise ValueError(
-            f"{said} with which hyperparameters its {record.class_name} was made, as a file "
-            f"with the model's configuration does ({record.source}); construct the "
+            f"{said} with which hyperparameters its {readable(record.class_name)} was made, as a "
+            f"file with the model's configuration does ({record.source}); construct the "
             "optimizer with them and use load_weights"
         )
     if record.class_name is None or record.config is None:
@@ -87,7 +88,8 @@ def made(record: persistence.Record) -> Optimizer:
     optimizer._load(record, strict=True, hyperparameters=False)
     left_out += [*record.unkept, *_count_that_lacks(record, optimizer)]
     if left_out:
-        warnings.warn(f"{record.origin}: left out of it: {'; '.join(left_out)}", stacklevel=3)
+        words = readable("; ".join(left_out))
+        warnings.warn(f"{record.origin}: left out of it: {words}", stacklevel=3)
     return optimizer
 
 

@@ -13,6 +13,7 @@ from .._typing import Array
 from ..arrays.libraries import backend_of
 from ..arrays.trees import listed
 from ..config.hyper import counter, finite
+from ..config.readable import readable
 from ..config.registry import OPTIMIZERS, WRAPPERS, revivable
 from .state import State
 
@@ -29,7 +30,7 @@ def blaming(record: Record) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{record.origin}: {error}") from error
+        raise ValueError(f"{readable(record.origin, None)}: {readable(str(error))}") from error
 
 
 def lost(value: Any) -> bool:

@@ -15,6 +15,8 @@ from ...arrays.libraries import backend_of
 from ...arrays.trees import flatten
 from ...optimizer import Optimizer
 from ...step import checks
+from ...step.pure import refuse_offload
+from ...step.session import session_of
 from ...step.state import State
 from ..carry import begun
 from .variables import (
@@ -104,7 +106,7 @@ class KerasState:
 
     def _begun(self, source: Optimizer, values: Sequence[Any]) -> State:
         """Return the first state, in the order of the variables."""
-        source._refuse_apart(values)
+        refuse_offload(session_of(source).settings, values)
         return begun(source, values, tuple(self._unordered(self._leaves)))
 
     def _instead(self, value: float) -> list[Any]:
@@ -185,17 +187,18 @@ class KerasState:
         if not self._tensors:
             self._adopt()
         inner.iterations = before
-        assert inner._state is not None
+        state = session_of(inner).state
+        assert state is not None
         # Not by their names, which refuse what is not finite: training that diverges goes on.
-        inner._state.scalars.update({name: float(v) for name, v in self.scalars.items()})
+        state.scalars.update({name: float(v) for name, v in self.scalars.items()})
         inner.apply(gradients, params)
-        for held, own in zip(inner._state.slots, self._tensors, strict=True):
+        for held, own in zip(state.slots, self._tensors, strict=True):
             for name, memory in own.items():
                 if held[name] is not memory:
                     memory.copy_(held[name])
                     held[name] = memory
         for name, variable in self.scalars.items():
-            variable.assign(inner._state.scalars[name])
+            variable.assign(state.scalars[name])
         taken = inner.iterations - before
         if self.skipped is not None:
             self.skipped.assign_add(1 - taken)
@@ -208,7 +211,7 @@ class KerasState:
         names = tuple(dict.fromkeys(name for row in rows for name in row))
         scalars = dict.fromkeys(self.scalars, 0.0)
         slots = [dict(row) for row in self._tensors]
-        self._inner._replace_state(State(self._leaves, names, slots, scalars))
+        session_of(self._inner).replace(State(self._leaves, names, slots, scalars))
 
     def _step_as_value(self, gradients: Tree, owner: Any, rate: Any) -> Any:
         """Compute the step, which a compiler may trace, and assign what it gives."""

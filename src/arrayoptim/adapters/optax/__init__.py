@@ -26,7 +26,8 @@ from ...config.hyper import REQUIRED, Hyper
 from ...config.registry import lookup, names
 from ...numerics.slots import EXPONENTS
 from ...optimizer import Optimizer
-from ...step.functional import with_arrays
+from ...step.pure import counted, numbers_in, with_arrays
+from ...step.session import session_of, with_values
 from ...step.state import State
 from ..carry import twin
 from .state import export_state, load_state
@@ -111,7 +112,7 @@ def _transformation(
             )
         updates, params = _of_jax(updates), _of_jax(params)
         if not _has_arrays(params):
-            return updates, {**state, "iterations": state["iterations"] + 1}
+            return updates, {**state, "iterations": counted(state["iterations"])}
         new, state = optimizer.stateless_apply(given(state), updates, params)
         return jax.tree.map(jnp.subtract, new, params), state
 
@@ -119,11 +120,15 @@ def _transformation(
 
 
 def _of_jax(tree: Tree) -> Tree:
-    """Give a tree with JAX arrays in place of those of NumPy, which optax takes too."""
+    """Return a tree with JAX arrays in place of those of NumPy, and numbers, which optax takes."""
 
     def taken(x: Any) -> Any:
         # A copy first: JAX may read the memory that it is given later on, or keep it.
-        return jnp.asarray(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x
+        if isinstance(x, np.ndarray | np.generic):
+            return jnp.asarray(np.array(x))
+        if isinstance(x, int | float | complex) and not isinstance(x, bool):
+            return jnp.asarray(x, dtype=None if isinstance(x, complex) else jnp.asarray(0.0).dtype)
+        return x
 
     return jax.tree.map(taken, tree)
 
@@ -137,10 +142,11 @@ def _blank(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
 
     Its slots are that tree, so that ``optax.tree.map_params`` finds them.
     """
-    layouts = [optimizer._layout(formula.rule) for formula in optimizer._fixed().formulas]
+    settings = session_of(optimizer).settings
+    layouts = [settings.layout(member.formula.rule) for member in settings.members]
     slots = {name: params for layout in layouts for name in layout.slots("float32")}
-    state = State((), (), [], optimizer._initial_scalars())
-    tree = state.to_tree(flatten(params)[1], optimizer._numbers())
+    state = State((), (), [], settings.initial_scalars())
+    tree = state.to_tree(flatten(params)[1], numbers_in(settings))
     return {**with_arrays(tree, jnp), "slots": slots}
 
 
@@ -148,13 +154,12 @@ def _begun(
     optimizer: Optimizer, state: dict[str, Any], live: dict[str, jax.Array]
 ) -> dict[str, Any]:
     """Begin the slots and numbers that depend on hyperparameters that are arrays."""
-    probe = type(optimizer).from_config(optimizer.get_config())
-    probe._hyper = {**optimizer._hyper, **live}
+    probe = with_values(optimizer, live)
     slots, scalars = dict(state["slots"]), dict(state["scalars"])
     for name, start in probe.initial_slots().items():
         if isinstance(start, jax.Array) and name + EXPONENTS not in slots:
             slots[name] = jax.tree.map(lambda x, start=start: _full(x, start), slots[name])
-    for name, value in probe._initial_scalars().items():
+    for name, value in session_of(probe).settings.initial_scalars().items():
         scalars[name] = jnp.asarray(value, scalars[name].dtype)
     return {**state, "slots": slots, "scalars": scalars}
 
