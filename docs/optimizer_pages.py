@@ -85,8 +85,14 @@ def presets(cls: type[ao.Optimizer]) -> str:
     for preset, form in cls.presets.items():
         rule = cls(preset=preset).rule
         told = f"that of ``{rule.name}``" if rule is not own else "another, which the notes give"
-        rows.append([f"``{preset!r}``", told if form else "the same as without a preset"])
-    return table(["preset", "formula"], rows) + "\nSee :doc:`../../parity`.\n"
+        others = ", ".join(
+            f"``{name}={declared.elsewhere[preset]!r}``"
+            for name, declared in cls.hyperparameters.items()
+            if preset in declared.elsewhere
+        )
+        formula = told if form else "the same as without a preset"
+        rows.append([f"``{preset!r}``", formula, others or "none"])
+    return table(["preset", "formula", "other defaults"], rows) + "\nSee :doc:`../../parity`.\n"
 
 
 def page(cls: type[ao.Optimizer]) -> str:

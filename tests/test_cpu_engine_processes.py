@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arrayoptim.engines import store
 from arrayoptim.engines.cpu import native as _cpu_native
-from arrayoptim.engines.cpu import store as _cpu_store
 from arrayoptim.engines.cpu.engine import Plan
 from optimizers_under_test import make, same
 from test_cpu_engine import adam, by_arrays, coefficients, column, draw, state_of, typed
@@ -120,7 +120,7 @@ print("done")
 @pytest.mark.slow
 def test_in_spawned_processes(tmp_path: Path) -> None:
     """Processes that start together, with no kernel on disk yet, all get one."""
-    environment = {**os.environ, _cpu_store.VARIABLE: str(tmp_path / "kernels")}
+    environment = {**os.environ, store.VARIABLE: str(tmp_path / "kernels")}
     command = [sys.executable, "-c", PROGRAM + "print(step())"]
     workers = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -139,7 +139,7 @@ def test_second_process_needs_no_compiler(tmp_path: Path) -> None:
     program = "step(); print('numba' in sys.modules)"
 
     def numba_was_needed(folder: str) -> bool:
-        return run(program, **{_cpu_store.VARIABLE: folder}) == "True"
+        return run(program, **{store.VARIABLE: folder}) == "True"
 
     assert numba_was_needed(str(place))
     assert not numba_was_needed(str(place))
@@ -156,7 +156,7 @@ def test_second_process_needs_no_compiler(tmp_path: Path) -> None:
 def test_no_folder_for_kernels(tmp_path: Path) -> None:
     """Where nothing can be written, the step is taken all the same."""
     (tmp_path / "file").write_text("")
-    run("step()", **{_cpu_store.VARIABLE: str(tmp_path / "file" / "kernels")})
+    run("step()", **{store.VARIABLE: str(tmp_path / "file" / "kernels")})
 
 
 def test_rules_that_use_more_than_their_arguments_are_not_kept() -> None:

@@ -57,7 +57,10 @@ def test_a_form_is_another_formula(name: str, preset: str) -> None:
     """A preset with a form of its own changes the numbers, and one without changes none."""
     flag = {"amsgrad": True} if name == "Adam" else {}
     own = {"weight_decay": 0.1, "momentum": 0.5, "l2_regularization_strength": 0.1, **flag}
-    words = {k: v for k, v in own.items() if k in cls_of(name).hyperparameters}
+    # The defaults of no preset, so that only formulas are left to differ.
+    same = {k: h.default for k, h in cls_of(name).hyperparameters.items() if h.elsewhere}
+    words = same | {k: v for k, v in own.items() if k in cls_of(name).hyperparameters}
+    words.pop("lr", None)
     found = []
     for chosen in (preset, None):
         opt, params = (
@@ -72,11 +75,28 @@ def test_a_form_is_another_formula(name: str, preset: str) -> None:
 
 
 def test_what_a_preset_leaves() -> None:
-    """Names and defaults of hyperparameters stay, and a config says so."""
+    """Names of hyperparameters stay, and what is set later; a config says so."""
     plain, opt = ao.RMSprop(), ao.RMSprop(preset="keras3")
-    assert opt.get_config() == plain.get_config() | {"preset": "keras3"}
+    assert opt.get_config() == plain.get_config() | {"preset": "keras3", "epsilon": 1e-7}
     assert repr(opt).endswith("decay=0.0, preset='keras3')")
     assert ao.RMSprop.from_config(opt.get_config()).preset == "keras3"
+    plain.preset = "torch"
+    assert (plain.lr, plain.rho) == (0.001, 0.9)
+
+
+@pytest.mark.parametrize("preset", ["keras3", "optax", "torch"])
+def test_defaults_come_along(name: str, preset: str) -> None:
+    """A configuration gives them back; those that differ only there are named where they do not."""
+    if preset not in cls_of(name).presets:
+        return
+    opt = cls_of(name)(preset=preset)
+    wanted = {k: h.default_under(preset) for k, h in cls_of(name).hyperparameters.items()}
+    assert opt._hyper == wanted | {"preset": preset}
+    again = cls_of(name).from_config(opt.get_config())
+    assert again._hyper == opt._hyper
+    bare = cls_of(name)()
+    bare.preset = preset
+    assert cls_of(name).from_config(bare.get_config())._hyper == bare._hyper
 
 
 def test_a_preset_that_a_class_lacks(name: str) -> None:
@@ -117,3 +137,13 @@ def test_a_state_of_another_form(tmp_path: Any) -> None:
     opt.preset = None
     with pytest.raises(ValueError, match="momentum_buffer"):
         opt.apply(np.ones(3), params)
+
+
+def test_a_file_keeps_defaults_of_a_preset(tmp_path: Any) -> None:
+    """A file leaves out what is the default, which is that of its preset."""
+    opt, params = ao.Adagrad(preset="optax"), np.ones(3)
+    opt.apply(np.ones(3), params)
+    opt.save_weights(tmp_path / "state.h5")
+    again = ao.Adagrad(initial_accumulator_value=0.5)
+    again.load_weights(tmp_path / "state.h5")
+    assert again._hyper == opt._hyper

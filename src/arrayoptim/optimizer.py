@@ -58,8 +58,8 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         Whether a step leaves out the entries that it would move against their own gradient, and
         scales up the others to make up for it, tensor by tensor. Costs a pass over the arrays.
     preset : {"keras2", "keras3", "optax", "paper", "torch"}, optional
-        Whose formula is computed. It changes the formula alone: hyperparameters keep the names,
-        meanings and defaults that they have here. A class has those that its page names.
+        Whose formula is computed, with whose defaults. Hyperparameters keep the names and meanings
+        that they have here. A class has those that its page names.
     name : str, optional
         A name of the caller's choice.
     nonfinite : {"ignore", "raise", "skip"}

@@ -6,6 +6,7 @@ needs this library, torch, jax, optax and keras. A test runs a shorter course of
 
 from __future__ import annotations
 
+import inspect
 import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -112,7 +113,7 @@ OPTAX = [
     ),
     (
         *("adagrad", {"learning_rate": 0.1, "initial_accumulator_value": 0.0, "eps": 1e-3}),
-        *("Adagrad", {"lr": 0.1, "epsilon": 1e-3}),
+        *("Adagrad", {"lr": 0.1, "epsilon": 1e-3, "initial_accumulator_value": 0.0}),
     ),
     (
         *("adadelta", {"learning_rate": 1.0, "rho": 0.9, "eps": 1e-6}),
@@ -181,7 +182,7 @@ KERAS3 = [
     ),
     (
         *("Adadelta", {"learning_rate": 1.0, "epsilon": 1e-6}),
-        *("Adadelta", {"epsilon": 1e-6}),
+        *("Adadelta", {"lr": 1.0, "epsilon": 1e-6}),
     ),
     ("Adam", {"learning_rate": 0.1, "epsilon": 1e-3}, "Adam", {"lr": 0.1, "epsilon": 1e-3}),
     (
@@ -208,12 +209,29 @@ KERAS3 = [
     ),
 ]
 
+
+def by_default(preset: str, rows: list[Any]) -> list[Any]:
+    """Give the same optimizers with nothing said but what optax must be told."""
+    pairs = dict.fromkeys((theirs, ours) for theirs, _, ours, _ in rows)
+    told = {ours: {"lr": words.get("lr", 1.0)} for _, _, ours, words in rows}
+    found = []
+    for theirs, ours in pairs:
+        words: Words = told[ours] if preset == "optax" else {}
+        flags = {"amsgrad": True} if theirs == "amsgrad" else {}
+        flags |= {"momentum": 0.0} if theirs == "sgd" else {}
+        given: Words = {"learning_rate": words["lr"]} if words else {}
+        if (theirs, ours) == ("NAdam", "NadamW"):
+            given = {"weight_decay": 0.01, "decoupled_weight_decay": True}
+        found.append((theirs, given, ours, words | flags))
+    return found
+
+
 CASES = [
     Case(preset, *row)
     for preset, rows in (("torch", TORCH), ("optax", OPTAX), ("keras3", KERAS3))
-    for row in rows
+    for row in [*rows, *by_default(preset, rows)]
 ]
-"""Epsilons are large, so that their place shows."""
+"""Epsilons are large, so that their place shows; then each with its defaults."""
 
 
 def course(step: Callable[[int, list[np.ndarray]], list[np.ndarray]], steps: int) -> np.ndarray:
@@ -239,8 +257,9 @@ def halved(rate: float, steps: int) -> Callable[[Any], Any]:
 
 def of_ours(case: Case, steps: int, **more: Any) -> np.ndarray:
     """Run this library."""
-    lr = case.words.get("lr", 1.0)
-    opt = type(ao.get(case.ours))(**{**case.words, "lr": halved(lr, steps), **more})
+    cls: Any = type(ao.get(case.ours))
+    lr = case.words.get("lr", cls.hyperparameters["lr"].default_under(more.get("preset")))
+    opt = cls(**{**case.words, "lr": halved(lr, steps), **more})
 
     def step(t: int, arrays: list[np.ndarray]) -> list[np.ndarray]:
         params: list[np.ndarray] = opt.apply(arrays[2:], arrays[:2])
@@ -257,7 +276,7 @@ def of_torch(case: Case, steps: int) -> np.ndarray:
     torch.set_default_dtype(torch.float64)
     held = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
     opt = getattr(torch.optim, case.theirs)(held, **case.given)
-    rate = halved(case.given["lr"], steps)
+    rate = halved(opt.defaults["lr"], steps)
 
     def step(t: int, arrays: list[np.ndarray]) -> list[np.ndarray]:
         opt.param_groups[0]["lr"] = rate(t)
@@ -314,7 +333,8 @@ def of_keras3(case: Case, steps: int) -> np.ndarray:
     keras.config.set_floatx("float64")
     opt = getattr(keras.optimizers, case.theirs)(**case.given)
     held = [keras.Variable(np.zeros(shape), dtype="float64") for shape in SHAPES]
-    rate = halved(case.given["learning_rate"], steps)
+    told = inspect.signature(type(opt)).parameters["learning_rate"].default
+    rate = halved(case.given.get("learning_rate", told), steps)
 
     def step(t: int, arrays: list[np.ndarray]) -> list[np.ndarray]:
         opt.learning_rate = rate(t)
@@ -350,7 +370,12 @@ def rows(steps: int) -> Iterator[list[str]]:
         words = ", ".join(f"{key}={value!r}" for key, value in case.words.items())
         numbers = [f"{x:.0e}" if x else "0" for x in differences]
         theirs = f"``{PACKAGES[case.preset]}: {case.theirs}({call})``"
-        yield [f"`{case.ours}`", theirs, f"``{words}``", *numbers]
+        yield [
+            f"`{case.ours}`",
+            theirs,
+            f"``{words}``" if words else "those of the preset",
+            *numbers,
+        ]
 
 
 def main(steps: int = 100) -> None:

@@ -55,8 +55,9 @@ class Declared:
     def _set(self, values: dict[str, Any]) -> None:
         # Annotated here and not in the class, where type checkers take it for a hyperparameter.
         self._hyper: dict[str, Any] = {}
+        preset = values.get("preset")
         for name, declared in self.hyperparameters.items():
-            setattr(self, name, values.get(name, declared.default))
+            setattr(self, name, values.get(name, declared.default_under(preset)))
 
     @classmethod
     def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -94,10 +95,11 @@ class Declared:
             default. A registered schedule stands as its class name and configuration, any other
             function as itself.
         """
+        preset = self._hyper.get("preset")
         return {
             name: h.to_config(self._hyper[name])
             for name, h in self.hyperparameters.items()
-            if h.required_in_config or self._hyper[name] != h.default
+            if h.required_in_config or self._hyper[name] != h.default_under(preset)
         }
 
     @classmethod

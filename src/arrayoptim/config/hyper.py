@@ -72,6 +72,8 @@ class Hyper:
     static : bool
         Whether the rule itself depends on it, as on a number of iterations, and not a coefficient;
         a schedule is not allowed then.
+    elsewhere : mapping of str to object, optional
+        The default under a preset, where it is another.
     """
 
     name: str
@@ -90,8 +92,10 @@ class Hyper:
         words: bool = False,
         keyword: bool = False,
         static: bool = False,
+        elsewhere: Mapping[str, Any] | None = None,
     ) -> None:
         self.default = default
+        self.elsewhere = dict(elsewhere or {})
         self.interval = Interval(interval) if interval else None
         self.doc = doc
         self.choices = choices
@@ -123,6 +127,10 @@ class Hyper:
     def numeric(self) -> bool:
         """Whether the value is a number that a compiled step may take as an input."""
         return self.interval is not None and not self.static
+
+    def default_under(self, preset: Any) -> Any:
+        """Return the default where that preset is chosen; None for none."""
+        return self.elsewhere.get(preset, self.default) if isinstance(preset, str) else self.default
 
     @property
     def required_in_config(self) -> bool:
@@ -241,6 +249,7 @@ def hyper(
     words: bool = False,
     kw_only: bool = False,
     static: bool = False,
+    elsewhere: Mapping[str, Any] | None = None,
 ) -> Any:
     """Declare a hyperparameter in the body of an optimizer class; see `Hyper`."""
     return Hyper(
@@ -250,6 +259,7 @@ def hyper(
         words=words,
         keyword=kw_only,
         static=static,
+        elsewhere=elsewhere,
     )
 
 

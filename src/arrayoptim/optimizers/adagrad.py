@@ -86,11 +86,25 @@ class Adagrad(Optimizer):
 
     presets = forms("keras2 paper torch", inside="keras3", guarded="optax")
 
-    lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Size of the first step.")
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    lr: Any = hyper(
+        default=0.01,
+        elsewhere={"keras3": 0.001},
+        interval="[0, inf)",
+        doc="Size of the first step.",
+    )
+    epsilon: Any = hyper(
+        default=1e-08,
+        elsewhere={"keras3": 1e-7, "optax": 1e-7, "torch": 1e-10},
+        interval="[0, inf)",
+        doc="Added to the root.",
+    )
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     initial_accumulator_value: Any = hyper(
-        default=0.0, interval="[0, inf)", kw_only=True, doc="What the accumulator begins with."
+        default=0.0,
+        elsewhere={"keras3": 0.1, "optax": 0.1},
+        interval="[0, inf)",
+        kw_only=True,
+        doc="What the accumulator begins with.",
     )
 
     @property

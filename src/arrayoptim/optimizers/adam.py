@@ -98,7 +98,9 @@ class Adam(Optimizer):
     lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    epsilon: Any = hyper(
+        default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the root."
+    )
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     amsgrad: bool = hyper(
         default=False, kw_only=True, doc="Whether the largest mean of squares is used."

@@ -77,10 +77,14 @@ class Adamax(Optimizer):
 
     presets = forms("keras2 keras3 paper", inside="optax torch")
 
-    lr: Any = hyper(default=0.002, interval="[0, inf)", doc="Step size.")
+    lr: Any = hyper(
+        default=0.002, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Step size."
+    )
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the maximum.")
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the maximum.")
+    epsilon: Any = hyper(
+        default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the maximum."
+    )
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
     @property

@@ -70,6 +70,7 @@ class AdamW(Adam):
 
     weight_decay: Any = hyper(
         default=0.01,
+        elsewhere={"keras3": 0.004, "optax": 1e-4},
         interval="[0, inf)",
         kw_only=True,
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",

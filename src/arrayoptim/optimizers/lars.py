@@ -101,7 +101,9 @@ class LARS(Optimizer):
     trust_coefficient: Any = hyper(
         default=0.001, interval="[0, inf)", doc="Relative length of a step."
     )
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the norms.")
+    epsilon: Any = hyper(
+        default=1e-08, elsewhere={"optax": 0.0}, interval="[0, inf)", doc="Added to the norms."
+    )
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
     @property

@@ -63,9 +63,18 @@ class Lion(Optimizer):
 
     presets = forms("keras3 optax paper")
 
-    lr: Any = hyper(default=0.0001, interval="[0, inf)", doc="Step size.")
+    lr: Any = hyper(
+        default=0.0001, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Step size."
+    )
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Share of the mean in the step.")
     beta_2: Any = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the mean.")
+    weight_decay: Any = hyper(
+        default=None,
+        interval="[0, inf)",
+        kw_only=True,
+        elsewhere={"optax": 0.001},
+        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+    )
 
     rule = lion
 

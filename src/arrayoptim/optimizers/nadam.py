@@ -75,10 +75,14 @@ class Nadam(Optimizer):
 
     presets = forms("keras2 paper torch", keras3="keras3", optax="optax")
 
-    lr: Any = hyper(default=0.002, interval="[0, inf)", doc="Step size.")
+    lr: Any = hyper(
+        default=0.002, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Step size."
+    )
     beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    epsilon: Any = hyper(
+        default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the root."
+    )
     schedule_decay: Any = hyper(default=0.004, interval="[0, inf)", doc="Rate of the warm-up.")
 
     rule = nadam

@@ -60,6 +60,7 @@ class NadamW(Nadam):
 
     weight_decay: Any = hyper(
         default=0.01,
+        elsewhere={"optax": 1e-4},
         interval="[0, inf)",
         kw_only=True,
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",

@@ -163,9 +163,16 @@ class RMSprop(Optimizer):
 
     presets = forms("keras2 paper", inside="keras3 optax", buffer="torch")
 
-    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
-    rho: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    lr: Any = hyper(default=0.001, elsewhere={"torch": 0.01}, interval="[0, inf)", doc="Step size.")
+    rho: Any = hyper(
+        default=0.9,
+        elsewhere={"torch": 0.99},
+        interval="[0, 1)",
+        doc="Decay rate of the mean of squares.",
+    )
+    epsilon: Any = hyper(
+        default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the root."
+    )
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     centered: bool = hyper(
         default=False, kw_only=True, doc="Whether the variance replaces the mean square."

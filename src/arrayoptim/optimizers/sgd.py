@@ -117,7 +117,7 @@ class SGD(Optimizer):
 
     presets = forms("keras2 keras3 paper", buffer="optax torch")
 
-    lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Step size.")
+    lr: Any = hyper(default=0.01, elsewhere={"torch": 0.001}, interval="[0, inf)", doc="Step size.")
     momentum: Any = hyper(default=0.0, interval="[0, 1)", doc="Share of the last step kept.")
     decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     nesterov: bool = hyper(default=False, doc="Whether to look ahead along the momentum.")

@@ -16,9 +16,9 @@ from __future__ import annotations
 from .atomic import require_target
 from .keras2 import keras2_saves_iterations
 from .keras3 import interpret as interpret_keras3
-from .read import describe, read, read_beside, read_group
+from .reading import describe, read, read_beside, read_group
 from .record import Record
-from .write import write, write_group
+from .writing import write, write_group
 
 __all__ = [
     "Record",

@@ -11,15 +11,11 @@ from math import prod
 from typing import Any, Literal
 
 from .grammar import mistakes
+from .stages import NUMBERS
 
 Kind = Literal["elementwise", "tensorwise", "matrix"]
 Side = Literal["first", "last"]
 Shape = tuple[int, ...]
-
-RESERVED = frozenset(
-    {"scale", "bound", "units", "l2", "amount", "boost", "floor", "ceiling", "keep", "new"}
-)
-"""Names of the numbers of stages, which no coefficient may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +255,7 @@ def rule(
                     f"rule {function.__name__} takes ({', '.join(names)}); wanted: p, g, one "
                     f"parameter for each of the slots {slots}, the coefficients, xp"
                 )
-        taken = RESERVED & set(inspect.signature(function).parameters)
+        taken = set(NUMBERS) & set(inspect.signature(function).parameters)
         if taken:
             raise TypeError(
                 f"rule {function.__name__}: {', '.join(sorted(taken))} is the name of a number of "

@@ -9,10 +9,20 @@ step is ``heal`` or ``compensate``, ``clip``, ``couple``, ``decay``, the rule,
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Literal
 
 __all__ = [
+    "NEUTRAL",
+    "NUMBERS",
+    "SLOTS",
+    "STAGES",
+    "SWEPT",
+    "Stage",
     "agreement",
+    "applied",
     "average",
     "box",
     "caution",
@@ -235,3 +245,65 @@ def average(e: Any, p: Any, keep: Any, new: Any, xp: Any) -> Any:
         ``keep * e + new * p``.
     """
     return keep * e + new * p
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What an engine has to know of a stage besides its functions.
+
+    Attributes
+    ----------
+    name : str
+        What recipes of engines call it.
+    phase : {"gradients", "before", "after", "stored"}
+        When it comes: before the sweep, on whole gradients; in the sweep before the rule, or after
+        it; or once the parameter has been stored. A stage that keeps what storing loses comes
+        before the rule too.
+    numbers : dict of str to float or None
+        Its numbers in the order in which its function takes them, each with the value that does
+        nothing, for parameters whose group does not have the stage; None where every parameter has.
+    function : callable or None
+        What is done, where that is ``target = function(*operands, *numbers, xp)``.
+    operands : str
+        The letters of what it takes, parameter and gradient; the first of them is the target.
+    slot : str or None
+        The slot that it keeps.
+    """
+
+    name: str
+    phase: Literal["gradients", "before", "after", "stored"]
+    numbers: dict[str, float | None] = field(default_factory=dict)
+    function: Callable[..., Any] | None = None
+    operands: str = ""
+    slot: str | None = None
+
+
+STAGES = (
+    Stage("units", "gradients", {"units": 0.0}),
+    Stage("master", "stored", slot="master"),
+    Stage("kahan", "stored", slot="compensation"),
+    Stage("clip", "before", {"scale": 1.0, "bound": inf}, clip, "g"),
+    Stage("couple", "before", {"l2": 0.0}, couple, "gp"),
+    Stage("decay", "before", {"amount": 0.0}, decay, "p"),
+    Stage("caution", "after", {"boost": None}),
+    Stage("box", "after", {"floor": -inf, "ceiling": inf}, box, "p"),
+    Stage("average", "stored", {"keep": None, "new": None}, slot="average"),
+)
+"""All stages, in the order in which each phase has them."""
+
+NUMBERS = tuple(name for stage in STAGES for name in stage.numbers)
+"""Names of the numbers of stages, which no coefficient of a rule may have."""
+
+NEUTRAL = {k: v for stage in STAGES for k, v in stage.numbers.items() if v is not None}
+"""The numbers of stages that do nothing."""
+
+SWEPT = {stage.name: tuple(stage.numbers) for stage in STAGES if stage.phase != "gradients"}
+"""Stages of a sweep, each compiled in only where used, and their numbers."""
+
+SLOTS = {stage.name: stage.slot for stage in STAGES if stage.slot}
+"""Slots that belong to stages, in the order of engines' tables."""
+
+
+def applied(phase: str) -> tuple[Stage, ...]:
+    """Return the stages of a phase that are no more than a function of parameter and gradient."""
+    return tuple(stage for stage in STAGES if stage.phase == phase and stage.function)

@@ -105,7 +105,7 @@ class Options(Declared):
         default=None,
         choices=PRESETS,
         keyword=True,
-        doc="Whose formula is computed, where it is another; hyperparameters stay as they are.",
+        doc="Whose formula is computed, with whose defaults, where they are others.",
     )
     name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
     nonfinite: str = hyper(

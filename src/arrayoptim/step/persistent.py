@@ -176,7 +176,7 @@ class Persistent(Stepping):
         refuse_lost({k: config[k] for k in plain})
         for name, declared in type(self).hyperparameters.items():
             if own and name not in config and name != "name":
-                values[name] = declared.default
+                values[name] = declared.default_under(config.get("preset"))
             elif name in config and name not in missing:
                 values[name] = declared.checked(config[name], type(self))
         return values, left_out

@@ -11,8 +11,8 @@ from ..._typing import Scalar
 from ...optimizer import Optimizer
 from ...step.report import StepReport
 from .entries import Entry
-from .group import Part
-from .names import CLASS, Spelling
+from .keys import CLASS, Spelling
+from .param_group import Part
 from .shards import Tensor, local, norm_over_all
 
 

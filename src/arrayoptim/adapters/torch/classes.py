@@ -11,7 +11,7 @@ from ...arrays.trees import flatten
 from ...optimizer import Optimizer
 from ..carry import has_state
 from .base import TorchOptimizer
-from .names import Spelling
+from .keys import Spelling
 
 _MADE: dict[type[Optimizer], type[TorchOptimizer]] = {}
 

@@ -11,9 +11,9 @@ import torch
 from ...config.registry import lookup
 from .base import TorchOptimizer
 from .classes import class_of
-from .group import Part
-from .names import CLASS
+from .keys import CLASS
 from .pairs import SCALARS, TABLE, Native, Settings, derived
+from .param_group import Part
 
 _WORDS = {"params", "param_names", "lr", "weight_decay", "decoupled_weight_decay", "maximize",
           "dampening", "foreach", "fused", "capturable", "differentiable",

@@ -18,7 +18,7 @@ from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
 from ...numerics.slots import Layout
 from ...rules import stages
 from ...rules.rule import Rule
-from ..measure import ratio, totals
+from ..totals import ratio, totals
 from .stacks import stacks
 
 Slots = dict[str, Array]
@@ -236,7 +236,7 @@ def _begun(
         x = stages.heal(x, master, widen(backend.cast(master, stored)), xp)
     if "compensation" in slots:
         x = stages.compensate(x, widen(slots["compensation"]), xp)
-    x, y = _before(x, y, scalars, xp)
+    x, y = _staged("before", x, y, scalars, xp)
     return x, y, *(widen(layout.load(slots, name)) for name in layout.rule.slots)
 
 
@@ -283,7 +283,8 @@ def _update(
 
     begun = _begun(layout, backend, scalars, p, g, slots)
     x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
-    x = _constrained(layout, x, scalars, xp)
+    x, _ = _staged("after", x, begun[1], scalars, xp)
+    x = x if layout.constraint is None else layout.constraint.applied(x, xp)
     # A slot that is the parameter or the gradient itself wants memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
     result = narrow(x, stored)
@@ -336,22 +337,16 @@ def _carried_out(
     return new, *state
 
 
-def _before(x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> tuple[Array, Array]:
-    """Take parameter and gradient through the stages before the rule."""
-    if "scale" in scalars:
-        y = stages.clip(y, scalars["scale"], scalars["bound"], xp)
-    if "l2" in scalars:
-        y = stages.couple(y, x, scalars["l2"], xp)
-    if "amount" in scalars:
-        x = stages.decay(x, scalars["amount"], xp)
-    return x, y
-
-
-def _constrained(layout: Layout, x: Array, scalars: dict[str, Scalar], xp: Namespace) -> Array:
-    """Bring the new parameter back to where it has to be."""
-    if "floor" in scalars:
-        x = stages.box(x, scalars["floor"], scalars["ceiling"], xp)
-    return x if layout.constraint is None else layout.constraint.applied(x, xp)
+def _staged(phase: str, x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> Any:
+    """Take parameter and gradient through the stages of a phase that a step has."""
+    values = {"p": x, "g": y}
+    for stage in stages.applied(phase):
+        assert stage.function is not None
+        if all(name in scalars for name in stage.numbers):
+            operands = (values[letter] for letter in stage.operands)
+            named = (scalars[name] for name in stage.numbers)
+            values[stage.operands[0]] = stage.function(*operands, *named, xp)
+    return values["p"], values["g"]
 
 
 def _widened(backend: Backend, x: Array, compute: str) -> Array:

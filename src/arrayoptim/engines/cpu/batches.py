@@ -14,7 +14,7 @@ from ...arrays.backend import COMPUTE
 from ...arrays.memory import Addresses, Stretches
 from ...numerics.rounding import NOISE
 from ...rules.rule import Rule
-from ..measure import part, ratio
+from ..totals import part, ratio
 from . import threads
 from .addresses import ITEMSIZE, Reader, reals
 from .columns import Column

@@ -23,12 +23,12 @@ from ...arrays.backend import COMPUTE
 from ...arrays.memory import Stretches
 from ...numerics.rounding import GROUP
 from ...rules.rule import Rule
+from ...rules.stages import SLOTS
 from .addresses import FLOATS, Reader
 from .batches import Batch, Take, Values
 from .native import refusal as machine_refusal
 from .numpy import NumPyReader
 from .recipes import EXPONENTS
-from .sweep import STAGE_SLOTS
 from .tables import IntTable
 from .torch import TorchReader
 
@@ -147,7 +147,7 @@ class Plan:
             reader = _reader(param)
             if reader is None:
                 raise TypeError(f"parameter {self._paths[place]!r}: {refusal(rule, param, state)}")
-            more = (*STAGE_SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
+            more = (*SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
             names = (*rule.slots, *(name for name in more if name in state))
             kinds = tuple((name, reader.dtype(state[name])) for name in names)
             groups.setdefault((reader, reader.dtype(param), kinds), []).append(place)

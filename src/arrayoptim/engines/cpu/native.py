@@ -15,7 +15,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from . import store
+from .. import store
 from .source import Program
 
 _SOURCES = tuple(f"{name}.py" for name in ("coded", "compile", "memory", "numbers", "vocabulary"))

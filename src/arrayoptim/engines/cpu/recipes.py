@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from ...arrays.backend import COMPUTE
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
+from ...rules.stages import SLOTS, SWEPT
 from .addresses import reals
 from .native import Kernel, kernel
-from .sweep import STAGE_SLOTS, STAGES, measure_program, measuring, sweep_program
+from .sweep import measure_program, measuring, sweep_program
 
 EXPONENTS = "_exponents"
 """What is added to the name of a slot for the exponents of its 8-bit codes."""
@@ -74,7 +75,7 @@ class Recipes:
         if recipe is None:
             stages = self._stages(given)
             slots = self._by_chance() if chance else ()
-            names = (*self._rule.coefficients, *(name for s in stages for name in STAGES[s]))
+            names = (*self._rule.coefficients, *(name for s in stages for name in SWEPT[s]))
             streams, compute = self._streams(kind)
             program = sweep_program(self._rule, stages, streams, compute, slots)
             recipe = self._known[key] = Recipe(kernel(program), names, bool(slots))
@@ -99,17 +100,17 @@ class Recipes:
         recipe = self._known.get(key)
         if recipe is None:
             stages = self._stages(given)
-            names = (*measuring(self._rule), *(name for s in stages for name in STAGES[s]))
+            names = (*measuring(self._rule), *(name for s in stages for name in SWEPT[s]))
             program = measure_program(self._rule, stages, *self._streams(kind))
             recipe = self._known[key] = Recipe(kernel(program), names, False)
         return recipe
 
     def _stages(self, given: Collection[str]) -> tuple[str, ...]:
         def used(stage: str) -> bool:
-            slot = STAGE_SLOTS.get(stage, "p")
-            return slot in self._dtypes and all(name in given for name in STAGES[stage])
+            slot = SLOTS.get(stage, "p")
+            return slot in self._dtypes and all(name in given for name in SWEPT[stage])
 
-        return tuple(stage for stage in STAGES if used(stage))
+        return tuple(stage for stage in SWEPT if used(stage))
 
     def _by_chance(self) -> tuple[str, ...]:
         slots = enumerate(self._rule.slots)

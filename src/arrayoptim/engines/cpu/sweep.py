@@ -9,36 +9,28 @@ from ...numerics.int8 import LARGEST
 from ...numerics.rounding import GROUP
 from ...rules import stages as _stages
 from ...rules.rule import Rule
+from ...rules.stages import SWEPT
 from .source import Program, framed
-
-STAGES = {
-    "master": (),
-    "kahan": (),
-    "clip": ("scale", "bound"),
-    "couple": ("l2",),
-    "decay": ("amount",),
-    "caution": ("boost",),
-    "box": ("floor", "ceiling"),
-    "average": ("keep", "new"),
-}
-"""Parts of a sweep besides the rule, each compiled in only where used, and their scalars."""
-
-STAGE_SLOTS = {"master": "master", "kahan": "compensation", "average": "average"}
-"""Slots that belong to stages, in the order of the pointer table."""
 
 CODES = {"int8": LARGEST[True], "uint8": LARGEST[False]}
 """Storage in codes, with and without a sign, and the largest code before rounding."""
 
 _FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
 
+
+def _line(stage: _stages.Stage) -> str:
+    """Return the line of a stage that is no more than a function."""
+    assert stage.function is not None
+    arguments = ", ".join((*stage.operands, *stage.numbers, "xp"))
+    return f"{stage.operands[0]} = {stage.function.__name__}({arguments})"
+
+
 _BEFORE = {
     "master": "p = heal(p, load_master(a_master, i), stored_p(load_master(a_master, i)), xp)",
     "kahan": "p = compensate(p, load_compensation(a_compensation, i), xp)",
-    "clip": "g = clip(g, scale, bound, xp)",
-    "couple": "g = couple(g, p, l2, xp)",
-    "decay": "p = decay(p, amount, xp)",
+    **{stage.name: _line(stage) for stage in _stages.applied("before")},
 }
-_CONSTRAIN = {"box": "p = box(p, floor, ceiling, xp)"}
+_CONSTRAIN = {stage.name: _line(stage) for stage in _stages.applied("after")}
 _AFTER = {
     "master": "store_master(a_master, i, p)",
     "kahan": "store_compensation(a_compensation, i, remainder(p, stored_p(p), xp))",
@@ -60,11 +52,11 @@ def sweep_program(
     rule : Rule
         The update rule.
     stages : sequence of str
-        The stages to compile in, of `STAGES`.
+        The stages to compile in, of `SWEPT`.
     streams : sequence of (str, str)
-        ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then those of `STAGE_SLOTS`
-        that there are, then the exponents of a coded slot ``s0`` as ``x_s0``; with the
-        dtype of each in memory. All but ``g`` have a column of the pointer table.
+        ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then those of stages that there
+        are, then the exponents of a coded slot ``s0`` as ``x_s0``; with the dtype of each in
+        memory. All but ``g`` have a column of the pointer table.
     compute : str
         The dtype of the arithmetic.
     stochastic : collection of str
@@ -78,7 +70,7 @@ def sweep_program(
     slots = [f"s{k}" for k in range(len(rule.slots))]
     coded = [name for name, storage in streams if storage in CODES]
     constants = [f"c{k}" for k in range(len(rule.coefficients))]
-    used = [stage for stage in STAGES if stage in stages]
+    used = [stage for stage in SWEPT if stage in stages]
     named = dict(zip(rule.coefficients, constants, strict=True))
     loop = [
         *(_load(name, coded) for name in ("p", "g", *slots)),
@@ -91,7 +83,7 @@ def sweep_program(
         *(line for name in slots for line in _store(name, coded, stochastic)),
         *(_AFTER[stage] for stage in used if stage in _AFTER),
     ]
-    scalars = [*constants, *(name for stage in used for name in STAGES[stage])]
+    scalars = [*constants, *(name for stage in used for name in SWEPT[stage])]
     grouped = bool(coded or stochastic)
     lines = _grouped(loop, streams, slots, stochastic) if grouped else _over("start", "stop", loop)
     pairs = (len(slots) + 1) // 2 if stochastic else 0
@@ -117,7 +109,7 @@ def measure_program(
     rule : Rule
         A rule that measures.
     stages : sequence of str
-        The stages of the sweep, of `STAGES`.
+        The stages of the sweep, of `SWEPT`.
     streams : sequence of (str, str)
         As for `sweep_program`.
     compute : str
@@ -131,8 +123,8 @@ def measure_program(
     slots = [f"s{k}" for k in range(len(rule.slots))]
     coded = [name for name, storage in streams if storage in CODES]
     named = {name: f"c{k}" for k, name in enumerate(measuring(rule))}
-    used = [stage for stage in STAGES if stage in stages]
-    scalars = [*named.values(), *(name for stage in used for name in STAGES[stage])]
+    used = [stage for stage in SWEPT if stage in stages]
+    scalars = [*named.values(), *(name for stage in used for name in SWEPT[stage])]
     what = [f"u{k}" for k in range(len(rule.norms) + len(rule.sums))]
     loop = [
         *(_load(name, coded) for name in ("p", "g", *slots)),

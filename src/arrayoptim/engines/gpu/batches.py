@@ -15,7 +15,7 @@ from ...gradients import Pending
 from ...numerics.sums import BLOCK
 from ...rules.rule import Rule
 from ..cpu.addresses import reals
-from ..measure import part
+from ..totals import part
 from .arrays import Library, dense
 from .device import Device, Launch, Mirror, Table
 from .measure import measure_program, quantities

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ..._typing import Array
-from ..measure import part
+from ..totals import part
 from .arrays import Library, library_of
 from .place import Place
 

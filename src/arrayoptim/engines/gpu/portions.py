@@ -13,7 +13,7 @@ from ...arrays.libraries import backend_of
 from ...arrays.memory import Stretches
 from ...gradients import Pending
 from ...rules.rule import Rule
-from ..cpu.sweep import STAGE_SLOTS
+from ...rules.stages import SLOTS
 from .arrays import Library
 from .batches import Batch
 from .place import Place
@@ -55,7 +55,7 @@ class Portion(Place):
         super().__init__(where, places, params, occupied, graph)
         groups: dict[Any, list[int]] = {}
         for k, (dtype, held) in enumerate(zip(self._dtypes, slots, strict=True)):
-            names = (*rule.slots, *(name for name in STAGE_SLOTS.values() if name in held))
+            names = (*rule.slots, *(name for name in SLOTS.values() if name in held))
             kinds = {name: backend_of(held[name]).dtype(held[name]) for name in names}
             groups.setdefault((("p", dtype), *kinds.items()), []).append(k)
         with self._active():

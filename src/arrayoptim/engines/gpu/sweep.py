@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ...rules import stages as _stages
 from ...rules.rule import Rule
+from ...rules.stages import SLOTS, SWEPT
 from ..cpu.addresses import ITEMSIZE
-from ..cpu.sweep import STAGE_SLOTS, STAGES
 from .prelude import PRELUDE
 from .printer import printed
 
@@ -31,14 +31,22 @@ __all__ = [
 TYPES = {"float16": "half_bits", "bfloat16": "bfloat_bits", "float32": "float"}
 TYPES |= {"float64": "double"}
 _FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
+
+
+def _line(stage: _stages.Stage) -> str:
+    """Return the statement of a stage that is no more than a function."""
+    assert stage.function is not None
+    target, numbers = stage.operands[0], (f"c.{name}_" for name in stage.numbers)
+    arguments = ", ".join((*stage.operands, *numbers, target))
+    return f"stage_{stage.function.__name__}({arguments});"
+
+
 _BEFORE = {
     "master": "narrow(master, q_p.x[k]); stage_heal(p, master, (real)widened(q_p.x[k]), p);",
     "kahan": "stage_compensate(p, compensation, p);",
-    "clip": "stage_clip(g, c.scale_, c.bound_, g);",
-    "couple": "stage_couple(g, p, c.l2_, g);",
-    "decay": "stage_decay(p, c.amount_, p);",
+    **{stage.name: _line(stage) for stage in _stages.applied("before")},
 }
-_CONSTRAIN = {"box": "stage_box(p, c.floor_, c.ceiling_, p);"}
+_CONSTRAIN = {stage.name: _line(stage) for stage in _stages.applied("after")}
 _AFTER = {
     "master": "master = p;",
     "kahan": "stage_remainder(p, (real)widened(q_p.x[k]), compensation);",
@@ -83,14 +91,14 @@ def stages_of(given: Sequence[str], slots: Sequence[str]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Names out of `STAGES`.
+        Names out of `SWEPT`.
     """
 
     def used(stage: str) -> bool:
-        slot = STAGE_SLOTS.get(stage)
-        return (slot is None or slot in slots) and all(name in given for name in STAGES[stage])
+        slot = SLOTS.get(stage)
+        return (slot is None or slot in slots) and all(name in given for name in SWEPT[stage])
 
-    return tuple(stage for stage in STAGES if used(stage))
+    return tuple(stage for stage in SWEPT if used(stage))
 
 
 def sweep_program(
@@ -141,7 +149,7 @@ def numbers_of(rule: Rule, stages: Sequence[str]) -> tuple[str, ...]:
     stages : sequence of str
         The stages of the step.
     """
-    scalars = [name for stage in stages for name in STAGES[stage]]
+    scalars = [name for stage in stages for name in SWEPT[stage]]
     return tuple(dict.fromkeys((*rule.coefficients, *rule.given, *scalars)))
 
 

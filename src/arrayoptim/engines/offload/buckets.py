@@ -18,7 +18,7 @@ from ..cpu.addresses import itemsize
 from ..gpu.arrays import Library
 from ..gpu.copies import Stretch
 from ..gpu.place import Place
-from ..measure import part
+from ..totals import part
 from .pieces import Piece, cut, pieces_of, widest
 
 __all__ = ["Shuttle"]

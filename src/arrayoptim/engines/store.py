@@ -1,4 +1,4 @@
-"""A folder of the user's where compiled kernels outlive the process.
+"""A folder of the user's where the kernels of every engine outlive the process.
 
 Nothing here may fail: where there is no such folder, kernels are compiled anew.
 """

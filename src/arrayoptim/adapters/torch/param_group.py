@@ -13,7 +13,7 @@ from ...arrays.trees import Structure
 from ...numerics.slots import Layout
 from ...step import checks
 from .entries import COUNTERS, Entry, faults_of, refuse_otherwise_shared_out, slots_of
-from .names import Spelling
+from .keys import Spelling
 from .shards import Tensor, is_shared_out, local, refuse_misplaced, shared_out
 
 
