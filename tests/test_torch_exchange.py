@@ -97,9 +97,9 @@ def test_there_and_back(
         ("RMSprop", "RMSprop", {"momentum": 0.9}, "while lr stays they agree; preset="),
         ("Rprop", "Rprop", {"lr": 0.1}, "while lr stays they agree; preset="),
         ("ASGD", "ASGD", {"lr": 0.1}, "while lr stays they agree; preset="),
-        ("Adam", "Adam", {}, "with eps=0 they agree; preset="),
-        ("RAdam", "RAdam", {}, "with eps=0 they agree; preset="),
-        ("Adamax", "Adamax", {}, "with eps=0 they agree; preset="),
+        ("Adam", "Adam", {}, "with epsilon=0 they agree; preset="),
+        ("RAdam", "RAdam", {}, "with epsilon=0 they agree; preset="),
+        ("Adamax", "Adamax", {}, "with epsilon=0 they agree; preset="),
     ],
 )
 def test_without_the_preset(ours: str, theirs: str, given: Any, words: str) -> None:

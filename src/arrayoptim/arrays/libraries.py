@@ -146,7 +146,7 @@ class _Torch(Backend):
         return str(kind)[6:]
 
     def dense(self, x: Array) -> bool:
-        return bool(x.layout == self.xp.strided)
+        return bool(x.layout == self.xp.strided) and not x.is_nested
 
     def cast(self, x: Array, dtype: str) -> Array:
         return x.to(getattr(self.xp, dtype))
