@@ -43,6 +43,8 @@ ADAPTERS = {
     "scipy": (["scipy"], ["test_scipy.py"], "numpy"),
     "torch": ([TORCH], ["test_torch_*.py"], "torch"),
 }
+LIBRARIES = {"dpnp": ["dpnp"], "mlx": ["mlx[cpu]"]}
+CONTRACT = ["clipping", "conformance", "dtypes", "functional", "groups", "stages", "updates"]
 DOCTEST = ["--doctest-modules", "--doctest-glob=*.rst", "--doctest-ignore-import-errors"]
 EXAMPLES = ["src/arrayoptim", "docs", "tests/test_readme.py"]
 PAIRS = [(python, name) for python in PYTHONS for name in ("numpy", "jax", "strict")]
@@ -94,9 +96,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(tags=["quick"])
 def types(session: nox.Session) -> None:
-    """Check the types of the package, strictly."""
+    """Check the types of the package, strictly, and what its users' editors see of them."""
     session.install("-e", ".", *group("types"))
     session.run("mypy", *session.posargs)
+    session.run("basedpyright", "--level", "error")
 
 
 @nox.session(tags=["quick"])
@@ -120,6 +123,20 @@ def frameworks(session: nox.Session, framework: str) -> None:
     session.install("-e", ".", *group("test"), *needed)
     _, variables = backends(library)
     tests = sorted(str(path) for name in names for path in Path("tests").glob(name))
+    session.run("pytest", *PARALLEL, *tests, *session.posargs, env=variables)
+
+
+@nox.session(python=FULL)
+@nox.parametrize("library", list(LIBRARIES), ids=list(LIBRARIES))
+def libraries(session: nox.Session, library: str) -> None:
+    """Test the contract on the arrays of a further library."""
+    session.install("-e", ".[demo]", *group("test"), *LIBRARIES[library])
+    variables = {"ARRAYOPTIM_TEST_BACKENDS": library}
+    if library == "dpnp":
+        # The wheel of Intel's OpenCL for the CPU does not announce itself.
+        found = [str(path) for path in Path(session.virtualenv.location).rglob("libintelocl.so")]
+        variables["OCL_ICD_FILENAMES"] = ":".join(found)
+    tests = [f"tests/test_{name}.py" for name in CONTRACT]
     session.run("pytest", *PARALLEL, *tests, *session.posargs, env=variables)
 
 

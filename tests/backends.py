@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import ml_dtypes
@@ -141,17 +142,52 @@ def _cupy() -> TestBackend:
     )
 
 
+def _mlx() -> TestBackend:
+    mlx = importlib.import_module("mlx.core")
+    served = importlib.import_module("arrayoptim.arrays.mlx").MLX()
+
+    def convert(array: np.ndarray) -> Any:
+        return served.from_host(array, mlx.zeros(1, getattr(mlx, array.dtype.name)))
+
+    # float64 is for its CPU alone, complex128 unknown.
+    mlx.set_default_device(mlx.cpu)
+    dtypes = (*HALVES, *REALS, "complex64")
+    return TestBackend("mlx", convert, served.to_host, dtypes, in_place=True)
+
+
+def _dpnp() -> TestBackend:
+    dpnp = importlib.import_module("dpnp")
+    return TestBackend("dpnp", dpnp.asarray, dpnp.asnumpy, REALS + COMPLEX, in_place=True)
+
+
+_KEPT = contextlib.ExitStack()
+
+
+def _cupy_on_host() -> TestBackend:
+    emulation: Any = importlib.import_module("cupy_on_host")
+    # For good: whoever chooses these arrays wants no other CuPy.
+    _KEPT.enter_context(emulation.installed())
+    return replace(_cupy(), name="cupy_on_host", engines=("array", "gpu"))
+
+
 _MAKERS = {
     "numpy": _numpy,
     "torch": _torch,
     "jax": _jax,
     "array_api_strict": _array_api_strict,
+    "mlx": _mlx,
+    "dpnp": _dpnp,
     "cupy": _cupy,
     "torch_cuda": _torch_cuda,
+    "cupy_on_host": _cupy_on_host,
 }
+_EMULATED = ("cupy_on_host",)
+"""Chosen by name only."""
 
 
 def _usable(name: str) -> bool:
+    if name in _EMULATED:
+        return importlib.import_module("gpu_on_host").compiler() is not None
     library = name.removesuffix("_cuda")
     if importlib.util.find_spec(library) is None:
         return False
@@ -169,7 +205,8 @@ def chosen() -> tuple[TestBackend, ...]:
     """Return the backends of the environment variable, or every one that is installed."""
     wanted = os.environ.get(ENVIRONMENT_VARIABLE, "")
     if not wanted.strip():
-        return tuple(make() for name, make in _MAKERS.items() if _usable(name))
+        here = (name for name in _MAKERS if name not in _EMULATED and _usable(name))
+        return tuple(_MAKERS[name]() for name in here)
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     bad = [name for name in names if name not in _MAKERS or not _usable(name)]
     if bad:

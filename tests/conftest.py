@@ -3,8 +3,8 @@
 A test that takes `backend`, `dtype` or `name` runs once for each that exists; a backend
 that is not chosen, or a dtype that a backend lacks, is not collected. `name` with `kwargs`
 goes through the variants of each optimizer, `engine` through the engines of a backend that serve,
-`half` stands for the 16-bit dtypes, `viewing` for the backends whose arrays may be views, `on_gpu`
-for those whose arrays the GPU engine serves.
+`half` stands for the 16-bit dtypes, `complex_dtype` for the complex ones, `viewing` for the
+backends whose arrays may be views, `on_gpu` for those whose arrays the GPU engine serves.
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         _parametrize(metafunc, "on_gpu", [(b,) for b in backends if "gpu" in b.engines])
     if {"backend", "dtype"} <= wanted:
         _parametrize(metafunc, "backend,dtype", [(b, d) for b in backends for d in b.dtypes])
+    elif {"backend", "complex_dtype"} <= wanted:
+        pairs = [(b, d) for b in backends for d in b.dtypes if d.startswith("complex")]
+        _parametrize(metafunc, "backend,complex_dtype", pairs)
     elif {"backend", "half"} <= wanted:
         halves = [(b, d) for b in backends for d in b.dtypes if d in HALVES]
         _parametrize(metafunc, "backend,half", halves)

@@ -40,6 +40,22 @@ static inline float __uint_as_float(unsigned x) { float y; std::memcpy(&y, &x, 4
 static inline unsigned __float_as_uint(float x) { unsigned y; std::memcpy(&y, &x, 4); return y; }
 static inline int atomicAdd(int *at, int more) { int before = *at; *at += more; return before; }
 static inline void __threadfence() {}
+#ifdef FLUSH
+// What -ftz=true asks of a GPU.
+#ifdef __SSE2__
+#include <immintrin.h>
+extern "C" void flush(int on) { _mm_setcsr(on ? _mm_getcsr() | 0x8040 : _mm_getcsr() & ~0x8040); }
+#else
+extern "C" void flush(int on) {
+    unsigned long long state;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(state));
+    state = on ? state | 1ull << 24 : state & ~(1ull << 24);
+    __asm__ volatile("msr fpcr, %0" : : "r"(state));
+}
+#endif
+#else
+extern "C" void flush(int) {}
+#endif
 static inline void __syncthreads() {}
 #define __shared__ static
 #define FUNCTION inline
@@ -176,17 +192,29 @@ class HostDevice:
         def launch(blocks: int, arguments: tuple[Any, ...]) -> None:
             assert self._active and blocks > 0
             self.launches.append(name)
-            kinds = {int: ctypes.c_int64, float: ctypes.c_double}
-            given = [kinds[type(argument)](argument) for argument in arguments]
 
             def run() -> None:
-                for block in range(blocks):
-                    library.at_block(block, blocks)
-                    function(*given)
+                called(library, function, blocks, arguments)
 
             run() if self.recorded is None else self.recorded.append(run)
 
         return launch
+
+
+def called(library: ctypes.CDLL, function: Any, blocks: int, arguments: Sequence[Any]) -> None:
+    """Run a kernel, block after block."""
+    kinds = {int: ctypes.c_int64, float: ctypes.c_double}
+    given = [kinds[type(argument)](argument) for argument in arguments]
+    library.flush(1)
+    for block in range(blocks):
+        library.at_block(block, blocks)
+        function(*given)
+    library.flush(0)
+
+
+def library_of_text(source: str, flush: bool = False) -> ctypes.CDLL:
+    """Compile the whole text of a kernel; subnormal float32 become zero where that is wanted."""
+    return _built("#define FLUSH\n" * flush + SHIM + source, False)
 
 
 @cache

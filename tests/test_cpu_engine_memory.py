@@ -31,7 +31,7 @@ def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     """Read addresses from the objects, or as where their layout is not known."""
     if request.param == "attributes":
         monkeypatch.setattr(_cpu_readers, "_objects_as_expected", lambda: False)
-    kernels = _cpu_readers.numpy_kernel, _cpu_readers.torch_kernel
+    kernels = _cpu_readers.numpy_readers, _cpu_readers.torch_readers
     for kernel in kernels:
         kernel.cache_clear()
     yield str(request.param)

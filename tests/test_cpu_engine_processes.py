@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import pytest
 
 from arrayoptim.engines import store
 from arrayoptim.engines.cpu import native as _cpu_native
+from arrayoptim.engines.cpu import threads as _cpu_threads
 from arrayoptim.engines.cpu.engine import Plan
+from arrayoptim.engines.cpu.source import CELLS
 from optimizers_under_test import make, same
 from test_cpu_engine import adam, by_arrays, coefficients, column, draw, state_of, typed
 
@@ -193,6 +197,70 @@ for attempt in range(5):
 print("done")
 """
     assert run(program) == "done"
+
+
+def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a limit of threads the caller does all of the work, step after step."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_cpu_threads, "_POOL", [])
+    same(steps(3, 2, threads=4), steps(3, 2, threads=1))
+
+
+def test_the_first_step_as_the_process_ends() -> None:
+    """Threads that wait in machine code do not outlive the code."""
+    for _ in range(3):
+        assert run("import atexit\natexit.register(step)\nprint('done')") == "done"
+
+
+def test_asleep_and_awake() -> None:
+    """Threads that have gone to sleep between steps are woken; each takes part sooner or later."""
+    rule, shapes = adam(), [(2_000_000,)]
+    params, slots = draw(1, shapes, "float32"), state_of(rule, shapes, "float32")
+    plan, values, grads = (
+        Plan(rule, params, slots, threads=2),
+        coefficients(rule),
+        draw(2, shapes, "float32"),
+    )
+    (batch,) = plan._batches
+    helped = 0
+    for _ in range(200):
+        time.sleep(0.005)
+        plan.sweep(grads, typed(values))
+        helped += batch._job[CELLS["behind"]]
+        if helped:
+            break
+    assert helped
+
+
+def test_without_a_way_to_sleep_in_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no futex threads sleep in Python, and give the same results."""
+    monkeypatch.setattr(_cpu_threads, "_sleeping", lambda: (0, 0))
+    monkeypatch.setattr(_cpu_threads, "_POOL", [])
+    same(steps(3, 3, threads=3), steps(3, 3, threads=1))
+
+
+def test_a_step_is_taken_once() -> None:
+    """What was carried out is not carried out again; what was dropped is forgotten."""
+    rule = make("SGD").rule
+    params, slots = [np.zeros(300_000)], [{"momentum": np.zeros(300_000)}]
+    plan = Plan(rule, params, slots)
+    values = dict(zip(rule.coefficients, np.ones(len(rule.coefficients)).tolist(), strict=True))
+    grads = [np.full(300_000, 0.5)]
+    alive = weakref.ref(grads[0])
+    assert plan.look(params, grads)
+    plan.load(typed(values))
+    plan.run()
+    once = params[0].copy()
+    plan.run()
+    same(params, [once])
+    assert plan.look(params, grads)
+    plan.drop()
+    grads.clear()
+    assert alive() is None
 
 
 def test_number_of_threads() -> None:

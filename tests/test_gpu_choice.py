@@ -12,16 +12,10 @@ import pytest
 
 import arrayoptim as ao
 from arrayoptim.engines.gpu.arrays import LIBRARIES, TorchLibrary
-from arrayoptim.engines.gpu.device import Device, obstacle
+from arrayoptim.engines.gpu.device import obstacle
 from arrayoptim.engines.gpu.engine import refusal
 from arrayoptim.engines.gpu.printer import UnprintableError, printed
-from cupy_on_host import Record, modules
 from gpu_on_host import NumPyOnHost, compiler
-from optimizers_under_test import make, same
-from test_cpu_engine import (
-    draw,
-)
-from test_gpu_kernels import SHAPES
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
@@ -125,55 +119,3 @@ def test_a_cupy_without_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cudaErrorNoDevice: no device" in str(obstacle.__wrapped__())
     runtime.is_hip = True
     assert "ROCm" in str(obstacle.__wrapped__())
-
-
-@pytest.mark.parametrize("newer", [False, True])
-def test_how_cupy_is_used(newer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels run on the stream of the arrays, and copies out of pinned memory on the same."""
-    record = Record(newer)
-    for name, module in modules(record).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    device = Device(3)
-
-    class Library(NumPyOnHost):
-        def device(self, number: int) -> Any:
-            return device
-
-        def stream(self, number: int) -> int | None:
-            return 77
-
-    monkeypatch.setitem(LIBRARIES, "numpy", Library())
-    optimizer, plain = make("Adam", clipnorm=0.5), make("Adam", clipnorm=0.5)
-    params, grads = draw(1, SHAPES, "float32"), draw(2, SHAPES, "float32")
-    other = [p.copy() for p in params]
-    record.busy = True
-    for step in range(4):
-        # Gradients move at every step but the second.
-        moved = grads if step == 1 else [g.copy() for g in grads]
-        grads = moved
-        optimizer.apply(grads, params)
-        with ao.engine("array"):
-            plain.apply(grads, other)
-    same(params, other)
-    assert {stream for _, _, stream in record.launches} == {("stream", 77)}
-    assert len(record.launches) == 8 and len(record.options) == 2
-    assert all("--fmad=false" in options for options in record.options)
-    # While copies are under way their buffers stay as they are.
-    assert record.copies == [("stream", 77)] * 2 and len(record.pinned) == 2
-    assert record.waits == 0 and not record.active
-    record.busy = False
-    optimizer.nonfinite = "raise"
-    optimizer.apply([g.copy() for g in grads], params)
-    assert record.waits == 1 and len(record.pinned) == 3
-    optimizer.apply([g.copy() for g in grads], params)
-    assert len(record.pinned) == 3
-
-
-def test_cupy_streams_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a stream of another library, CuPy's current one serves."""
-    record = Record(True)
-    for name, module in modules(record).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    with Device(3).active(None):
-        assert record.active == [("device", 3)]
-    assert record.active == []

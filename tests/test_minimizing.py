@@ -213,7 +213,7 @@ def test_bad_input(tmp_path: Path) -> None:
     other = ao.SGD()
     other.init(x)
     other.save_weights(tmp_path / "plain.h5")
-    with pytest.raises(ValueError, match="wanted a group minimization too"):
+    with pytest.raises(ValueError, match="wanted a group checkpoint too"):
         ao.minimize(bowl, x, "sgd", checkpoint=tmp_path / "plain.h5")
 
 
@@ -235,3 +235,32 @@ def test_where_no_checkpoint_can_be(place: str, tmp_path: Path) -> None:
         ao.minimize(loss, np.zeros(2), "sgd", 3, checkpoint=tmp_path / place)
     with pytest.raises(TypeError, match="callback: found 3"):
         ao.minimize(loss, np.zeros(2), "sgd", 3, callback=3)  # type: ignore[arg-type]
+
+
+def test_a_loss_that_does_not_take_the_parameters() -> None:
+    """The message says what a loss is given, and an error inside of a loss stays as it is."""
+    for loss in (lambda: 1.0, lambda a, b: 1.0):
+        for way in (ao.SGD().minimize, ao.SGD().get_gradients):
+            with pytest.raises(TypeError, match=r"the loss is given the parameters, one tree"):
+                way(loss, np.ones(2))
+
+    def inner(x: Any) -> Any:
+        return len(3)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match="has no len"):
+        ao.SGD().minimize(inner, np.ones(2))
+    for callback in (lambda: None, 3):
+        with pytest.raises(TypeError, match="wanted a function of the Minimization so far"):
+            ao.minimize(lambda x: (1.0, x), np.ones(2), "SGD", callback=callback)  # type: ignore[arg-type]
+
+
+@pytest.mark.needs("torch")
+def test_a_loss_of_nothing_that_reads_the_parameters() -> None:
+    """It serves where the library tracks what the parameters are used for."""
+    import torch
+
+    w = torch.nn.Parameter(torch.zeros(2))
+    ao.SGD(lr=0.5).minimize(lambda: ((w - 1.0) ** 2).sum(), {"w": w})
+    assert w.tolist() == [1.0, 1.0]
+    with pytest.raises(ValueError, match="does not depend on"):
+        ao.SGD(lr=0.5).minimize(lambda: torch.ones(()) * 2.0, {"w": torch.ones(2)})

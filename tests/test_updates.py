@@ -19,7 +19,7 @@ WANTED = [2 * (p - t) for p, t in zip(START, TARGET, strict=True)]
 def loss_on(backend: TestBackend) -> Any:
     """Return the sum of squared distances from the target, as the library differentiates it."""
     target = backend.tree(TARGET)
-    if backend.name in ("array_api_strict", "cupy"):
+    if backend.name in ("array_api_strict", "cupy", "dpnp"):
         return lambda params: (
             0.0,
             [2.0 * (p - t) for p, t in zip(params, target, strict=True)],

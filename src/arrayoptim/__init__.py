@@ -15,14 +15,15 @@ Examples
 array([-0.1,  0.1])
 """
 
-from __future__ import annotations
-
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING
 
 from . import adapters as _adapters
 from . import constraints, schedules
 from ._version import __version__
+from .arrays.libraries import Backend, register_backend
+from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from .config.groups import group
 from .config.hyper import bias_correction, hyper
 from .config.registry import names, register
@@ -73,6 +74,13 @@ from .optimizers import (
 from .rules.rule import Rule, rule
 from .wrappers import SAM, GradientAccumulation, Lookahead, LossScale
 
+if TYPE_CHECKING:
+    from . import keras as keras
+    from . import optax as optax
+    from . import scipy as scipy
+    from . import testing as testing
+    from . import torch as torch
+
 __all__ = [
     "ADOPT",
     "ASGD",
@@ -91,6 +99,8 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "Checkpoint",
+    "Backend",
     "DoG",
     "Ftrl",
     "GradientAccumulation",
@@ -127,17 +137,26 @@ __all__ = [
     "group",
     "hyper",
     "load",
+    "load_checkpoint",
     "minimize",
     "names",
     "register",
+    "register_backend",
     "rule",
+    "save_checkpoint",
     "schedules",
     "serialize",
 ]
 
 
 def __getattr__(name: str) -> _ModuleType:
-    """Import an adapter when it is first asked for."""
-    if name in _adapters.MODULES:
-        return _import_module(f".adapters.{name}", __name__)
+    """Import an adapter, or the checks, when it is first asked for."""
+    if name in _adapters.MODULES or name == "testing":
+        return _import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what is public, the adapters that can be used here included."""
+    special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
+    return sorted({*__all__, *special, *_adapters.installed(), "testing"})

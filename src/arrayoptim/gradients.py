@@ -73,7 +73,7 @@ def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array
     """
     backend = backend_of(g)
     dtype = backend.dtype(like)
-    with backend.guard():
+    with backend.guard(g):
         if "scale" in numbers:
             parts = _real(g)
             kind = backend.dtype(parts)
@@ -200,7 +200,7 @@ def square_sum(g: Array, scale: float = 1.0) -> float:
     backend = backend_of(g)
     if backend.compiles:
         return (float(_compiled_norm(backend)([g])) * scale) ** 2
-    with backend.guard():
+    with backend.guard(g):
         g = _real(g)
         view = backend.host_view(g)
         if view is not None:
@@ -212,7 +212,7 @@ def square_sum(g: Array, scale: float = 1.0) -> float:
 def value_sum(x: Array) -> float:
     """Give the sum of all entries of a real array that is on no compiler's hands."""
     backend = backend_of(x)
-    with backend.guard():
+    with backend.guard(x):
         view = backend.host_view(x)
         if view is not None:
             return sum_of_values(view)
@@ -221,7 +221,8 @@ def value_sum(x: Array) -> float:
 
 def _all_finite(g: Array) -> bool:
     backend = backend_of(g)
-    return bool(backend.xp.all(backend.xp.isfinite(_real(g))))
+    with backend.guard(g):
+        return bool(backend.xp.all(backend.xp.isfinite(_real(g))))
 
 
 def count_nonfinite(gradients: Sequence[Array | None]) -> int:
@@ -230,7 +231,7 @@ def count_nonfinite(gradients: Sequence[Array | None]) -> int:
     for g in gradients:
         if g is not None:
             backend, xp = backend_of(g), backend_of(g).xp
-            with backend.guard():
+            with backend.guard(g):
                 x = backend.cast(_real(g), "float64")
                 one = xp.ones_like(x)
                 total += int(xp.sum(xp.where(xp.isfinite(x), 0.0 * one, one)))

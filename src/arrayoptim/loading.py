@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import warnings
+from typing import TYPE_CHECKING
 
+from .config.keras import translate
+from .config.readable import readable
 from .optimizer import Optimizer
 from .optimizers import deserialize
 from .step.restore import blaming, lost, refuse_lost
 
+if TYPE_CHECKING:
+    from . import persistence
 
-def load(filepath: str | os.PathLike[str]) -> Optimizer:
+
+def load(filepath: persistence.Place, *, fingerprint: bool = True) -> Optimizer:
     """Make the optimizer whose class, hyperparameters and state a file holds.
 
     Parameters
     ----------
-    filepath : str or Path
+    filepath : str, bytes, Path, binary file or h5py.Group
         A file of this library, or a model of Keras 2 or Keras 3 with its configuration.
+    fingerprint : bool
+        Whether parameters other than those that the state was saved beside are refused. A
+        checkpoint of `save_checkpoint` says which those are, to the last bit.
 
     Returns
     -------
@@ -34,24 +43,76 @@ def load(filepath: str | os.PathLike[str]) -> Optimizer:
     Warns
     -----
     UserWarning
-        If Keras 3 was asked for what this library cannot honour; the message lists it.
+        If Keras was asked for what this library cannot honour, or the file lacks a step count that
+        the steps to come depend on; the message lists it.
     """
     from . import persistence
 
     record = persistence.read(filepath)
+    if not fingerprint:
+        record.fingerprint = None
+    return made(record)
+
+
+def made(record: persistence.Record) -> Optimizer:
+    """Return the optimizer that a record describes, with its state.
+
+    Parameters
+    ----------
+    record : Record
+        What a file says.
+
+    Raises
+    ------
+    ValueError
+        As for `load`.
+    """
+    said = f"{record.origin} does not say"
     if record.class_name and (record.partial or record.config is None):
         raise ValueError(
-            f"{filepath} does not say with which hyperparameters its {record.class_name} was made, "
-            f"as a file with the model's configuration does ({record.source}); construct the "
+            f"{said} with which hyperparameters its {readable(record.class_name)} was made, as a "
+            f"file with the model's configuration does ({record.source}); construct the "
             "optimizer with them and use load_weights"
         )
     if record.class_name is None or record.config is None:
         raise ValueError(
-            f"{filepath} does not say which optimizer it is of ({record.source}); construct the "
+            f"{said} which optimizer it is of ({record.source}); construct the "
             "optimizer and use load_weights"
         )
     with blaming(record):
         refuse_lost({name: value for name, value in record.config.items() if lost(value)})
-        optimizer = deserialize({"class_name": record.class_name, "config": record.config})
+        config, left_out = record.config, list[str]()
+        if record.dialect is not None:
+            config, left_out = translate(record.class_name, config, record.dialect)
+        optimizer = deserialize({"class_name": record.class_name, "config": config})
     optimizer._load(record, strict=True, hyperparameters=False)
+    left_out += [*record.unkept, *_count_that_lacks(record, optimizer)]
+    if left_out:
+        words = readable("; ".join(left_out))
+        warnings.warn(f"{record.origin}: left out of it: {words}", stacklevel=3)
     return optimizer
+
+
+def _count_that_lacks(record: persistence.Record, optimizer: Optimizer) -> list[str]:
+    """Say that the file holds no step count, where the steps to come depend on it."""
+    if record.iterations is not None or not depends_on_count(optimizer):
+        return []
+    return [
+        f"the step count, which the file does not hold and on which {type(optimizer).__name__} "
+        "depends: it goes on as from step 0. Set optimizer.iterations to the number of steps taken"
+    ]
+
+
+def depends_on_count(optimizer: Optimizer) -> bool:
+    """Whether the next step would be another one had more steps been taken.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        One of those that Keras 1 and 2 had.
+    """
+    from .persistence import COUNT_LITTLE
+
+    values = optimizer._hyper.values()
+    countless = type(optimizer).__name__ in COUNT_LITTLE and not optimizer.initial_scalars()
+    return not countless or bool(getattr(optimizer, "decay", 0)) or any(map(callable, values))

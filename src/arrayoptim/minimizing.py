@@ -11,22 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ._typing import Array, Scalar, Tree
+from ._typing import Scalar, Tree
+from .arrays.calls import mismatch
 from .arrays.differentiation import value_and_gradients
-from .arrays.libraries import backend_of
-from .arrays.trees import flatten
-from .foreign import put_back
+from .checkpoints import load_checkpoint, save_checkpoint
 from .optimizers import get
-
-if TYPE_CHECKING:
-    from .persistence import Record
-
-GROUP = "minimization"
-"""Where a checkpoint has parameters and history, beside the optimizer's state."""
 
 
 @dataclass
@@ -64,7 +57,7 @@ def minimize(
     progress: bool = False,
     patience: int | None = None,
     tolerance: float = 0.0,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: str | bytes | os.PathLike[str] | None = None,
     every: int = 100,
 ) -> Minimization:
     """Step down a loss until it is enough.
@@ -87,7 +80,7 @@ def minimize(
         Steps without a new lowest loss after which it stops; never if None.
     tolerance : float in [0, inf)
         How much lower than the lowest so far a loss must be to count as that.
-    checkpoint : str or Path, optional
+    checkpoint : str, bytes or Path, optional
         A file for parameters, history and the optimizer's state. If it exists, the run goes on from
         it exactly: its parameters, its hyperparameters and its count of steps win over those that
         are given here.
@@ -147,13 +140,11 @@ def minimize(
     margin: Any = tolerance
     if not (isinstance(margin, int | float | np.number) and 0 <= margin < math.inf):
         raise ValueError(f"tolerance: found {tolerance!r}, wanted a number in [0, inf)")
-    if callback is not None and not callable(callback):
-        raise TypeError(
-            f"callback: found {callback!r}, wanted a function of the Minimization so far"
-        )
+    _require_callback(callback, params)
     if checkpoint is not None:
         from . import persistence
 
+        checkpoint = persistence.path_of(checkpoint)
         # What is noticed after the last step only would cost all of them.
         persistence.require_target(checkpoint)
     limits = _Limits(int(steps), patience, tolerance)
@@ -163,6 +154,17 @@ def minimize(
     with _bar(progress, run.so_far.steps, max(run.so_far.steps, int(steps))) as show:
         run.go(callback, show, None if checkpoint is None else partial(run.save, checkpoint), every)
     return run.so_far
+
+
+def _require_callback(callback: Any, params: Tree) -> None:
+    """Refuse what cannot be called with how far a run has come."""
+    fault = "it is no function" if callback is not None and not callable(callback) else ""
+    if callable(callback):
+        fault = mismatch(callback, Minimization(params))
+    if fault:
+        raise TypeError(
+            f"callback: found {callback!r}, wanted a function of the Minimization so far ({fault})"
+        )
 
 
 @dataclass
@@ -250,68 +252,23 @@ class _Run:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, history and the optimizer's state to one file, whole or not at all."""
-        from . import persistence
-
-        leaves, structure = flatten(self.so_far.params)
-        rows = [(p, x) for p, x in zip(structure.paths, leaves, strict=True) if x is not None]
-        record = persistence.Record(
-            source="arrayoptim",
-            class_name=None,
-            config=None,
-            iterations=self.so_far.steps,
-            scalars={},
-            slots={
-                "parameter": [partial(_to_host, x) for _, x in rows],
-                "loss": [np.array(self.so_far.history, np.float64)],
-            },
-            paths={"parameter": [p for p, _ in rows], "loss": ["~"]},
-        )
-        persistence.write(path, self.optimizer._record(), beside={GROUP: record})
+        history = np.array(self.so_far.history, np.float64)
+        save_checkpoint(path, self.so_far.params, self.optimizer, history=history)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from a checkpoint; all is compared before anything changes."""
-        from . import persistence
-
-        record, own = persistence.read_beside(path, GROUP), persistence.read(path)
-        leaves, structure = flatten(self.so_far.params)
-        values = _fitting(record, leaves, structure.paths)
-        self.optimizer.init(self.so_far.params)
-        self.optimizer._load(own, strict=True, hyperparameters=True)
-        new = [
-            None if value is None else put_back(value, x)
-            for x, value in zip(leaves, values, strict=True)
-        ]
-        self.so_far.params = structure.build(new)
-        self.so_far.history = [float(x) for x in record.slots["loss"][0]]
-        self.so_far.steps = int(record.iterations or 0)
+        found = load_checkpoint(path, self.so_far.params, self.optimizer)
+        history = found.extra.get("history")
+        if history is None:
+            raise ValueError(
+                f"{path}: found a checkpoint without history, wanted one of minimize; give another "
+                "file"
+            )
+        self.so_far.params = found.params
+        self.so_far.history = [float(x) for x in history]
+        self.so_far.steps = len(history)
         for loss in self.so_far.history:
             self.limits.take(loss)
-
-
-def _fitting(
-    record: Record, leaves: list[Array | None], paths: tuple[str, ...]
-) -> list[np.ndarray | None]:
-    """Give the parameters of a checkpoint in the order of those that there are."""
-    named = dict(zip((record.paths or {})["parameter"], record.slots["parameter"], strict=True))
-    wanted = {
-        path: f"{backend_of(x).dtype(x)}{list(x.shape)}"
-        for path, x in zip(paths, leaves, strict=True)
-        if x is not None
-    }
-    found = {path: f"{x.dtype.name}{list(x.shape)}" for path, x in named.items()}
-    if found != wanted:
-        faults = [p for p in {**wanted, **found} if wanted.get(p) != found.get(p)]
-        path = faults[0]
-        raise ValueError(
-            f"{record.origin}: parameter {path!r}: found {found.get(path, 'none')}, wanted "
-            f"{wanted.get(path, 'none')}; give the parameters that the checkpoint is of, or "
-            "another file"
-        )
-    return [named.get(path) for path in paths]
-
-
-def _to_host(x: Array) -> np.ndarray:
-    return backend_of(x).to_host(x)
 
 
 def _ends(callback: Callable[[Minimization], Any], so_far: Minimization) -> bool:

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .config.keras import translate
+from .config.readable import readable
 from .step.exchange import Exchanging
 from .step.graphs import Capturing
 from .step.surface import Surface
@@ -92,7 +93,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         Parameters
         ----------
         config : dict
-            What `get_config` gave, or that of the same optimizer in Keras 2 or Keras 3.
+            What `get_config` gave, or that of the same optimizer in any version of Keras.
 
         Raises
         ------
@@ -104,7 +105,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         Warns
         -----
         UserWarning
-            If a Keras 3 configuration asks for what this library cannot honour; the message lists
+            If a configuration of Keras asks for what this library cannot honour; the message lists
             it.
         """
         if not isinstance(config, dict):
@@ -112,7 +113,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         known, lost = translate(cls.__name__, config)
         if lost:
             warnings.warn(
-                f"{cls.__name__} leaves out of this Keras 3 configuration: {'; '.join(lost)}",
+                f"{cls.__name__} leaves out of this configuration: {readable('; '.join(lost))}",
                 stacklevel=2,
             )
         return super().from_config(known)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..persistence import Record, describe
+from ..checkpoints import GROUP, described_extra
+from ..config.readable import readable
+from ..persistence import Record, describe_with
 from .errors import CommandError, one_line
 from .table import table
 
+WIDEST = 120
+"""Most characters shown of what a file says in one place; JSON has all."""
+
 ROWS = 60
-"""Most slots listed in a terminal; JSON lists all."""
+"""Most arrays listed in a terminal; JSON lists all."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     int
         0.
     """
-    found = summary(_described(arguments.file))
+    found = summary(*_described(arguments.file))
     if arguments.json:
         print(json.dumps({"file": str(arguments.file), **found}, indent=1, default=str))
     else:
@@ -36,37 +42,64 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _described(file: Path) -> Record:
+def _described(file: Path) -> tuple[Record, Record | None]:
     """Read the file, or say in one line why that cannot be done."""
+    name = readable(str(file), None)
     if not file.exists():
-        raise CommandError(f"no such file: {file}")
+        raise CommandError(f"no such file: {name}")
     if file.is_dir():
-        raise CommandError(f"{file} is a directory, wanted an HDF5 or .keras file")
+        raise CommandError(f"{name} is a directory, wanted an HDF5 or .keras file")
     try:
-        return describe(file)
+        return describe_with(file, GROUP)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         text = one_line(error)
-        raise CommandError(text if str(file) in text else f"{file}: {text}") from error
+        raise CommandError(text if name in text else f"{name}: {text}") from error
 
 
-def summary(record: Record) -> dict[str, Any]:
+def summary(record: Record, beside: Record | None = None) -> dict[str, Any]:
     """Reduce what a file says to what a reader wants to know.
 
     Parameters
     ----------
     record : Record
-        The content of the file.
+        The optimizer in the file.
+    beside : Record, optional
+        The rest of a checkpoint.
 
     Returns
     -------
     dict
         The record with shapes and dtypes in place of arrays.
     """
-    slots = []
-    for slot, arrays in record.slots.items():
+    return {
+        "source": record.source,
+        "class": record.class_name,
+        "config": record.config,
+        "iterations": record.iterations,
+        "skipped": record.skipped,
+        "scalars": record.scalars,
+        "slots": _arrays(record, record.slots),
+        **({} if beside is None else _rest(beside)),
+        "notes": record.notes,
+    }
+
+
+def _rest(beside: Record) -> dict[str, Any]:
+    """Return the parameters, and what else a checkpoint holds."""
+    parameters = [
+        {k: v for k, v in entry.items() if k != "slot"} for entry in _arrays(beside, ["parameter"])
+    ]
+    return {"parameters": parameters, "extra": described_extra(beside)}
+
+
+def _arrays(record: Record, slots: Iterable[str]) -> list[dict[str, Any]]:
+    """Return slot, parameter, shape, data type and size of each array."""
+    rows = []
+    for slot in slots:
+        arrays = record.slots[slot]
         paths = record.paths[slot] if record.paths else [None] * len(arrays)
         for place, (path, array) in enumerate(zip(paths, arrays, strict=True)):
-            slots.append(
+            rows.append(
                 {
                     "slot": slot,
                     "parameter": place if path is None else path,
@@ -75,16 +108,7 @@ def summary(record: Record) -> dict[str, Any]:
                     "bytes": int(array.nbytes),
                 }
             )
-    return {
-        "source": record.source,
-        "class": record.class_name,
-        "config": record.config,
-        "iterations": record.iterations,
-        "skipped": record.skipped,
-        "scalars": record.scalars,
-        "slots": slots,
-        "notes": record.notes,
-    }
+    return rows
 
 
 def printed(file: Path, found: dict[str, Any]) -> str:
@@ -105,35 +129,48 @@ def printed(file: Path, found: dict[str, Any]) -> str:
     step = "not in the file" if found["iterations"] is None else str(found["iterations"])
     size = sum(entry["bytes"] for entry in found["slots"])
     head = [
-        ("file", str(file)),
+        ("file", _shown(str(file))),
         ("format", found["source"]),
-        ("class", found["class"] or "not in the file"),
+        ("class", _shown(found["class"] or "not in the file")),
         ("step", step + (f" ({found['skipped']} skipped)" if found["skipped"] else "")),
         ("state", f"{len(found['slots'])} arrays, {size:,} bytes"),
     ]
+    if "parameters" in found:
+        own = sum(entry["bytes"] for entry in found["parameters"])
+        head.insert(4, ("params", f"{len(found['parameters'])} arrays, {own:,} bytes"))
     lines = [f"{key:<7} {value}" for key, value in head]
     config = {**(found["config"] or {}), **found["scalars"]}
     if config:
-        rows = [(key, _value(value)) for key, value in config.items()]
+        rows = [(_shown(key), _shown(_value(value))) for key, value in config.items()]
         lines += ["", table(("hyperparameter or scalar", "value"), rows)]
+    if found.get("extra"):
+        rows = [(_shown(key), _shown(_value(value))) for key, value in found["extra"].items()]
+        lines += ["", table(("extra", "value"), rows)]
+    if found.get("parameters"):
+        lines += ["", _listed(found["parameters"], "parameter")]
     if found["slots"]:
-        lines += ["", _slots(found["slots"])]
-    lines += ["", *(f"note: {note}" for note in found["notes"])] if found["notes"] else []
+        lines += ["", _listed(found["slots"], "slot", "parameter")]
+    lines += ["", *(f"note: {readable(note)}" for note in found["notes"])] if found["notes"] else []
     return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    """Return what a file says in a cell of a table."""
+    return readable(text, WIDEST)
 
 
 def _value(value: Any) -> str:
     return json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
 
 
-def _slots(slots: list[dict[str, Any]]) -> str:
-    """Lay out the first slots."""
+def _listed(arrays: list[dict[str, Any]], *names: str) -> str:
+    """Lay out the first arrays."""
     rows = [
-        (entry["slot"], str(entry["parameter"]), _shape(entry["shape"]), entry["dtype"])
-        for entry in slots[:ROWS]
+        (*(_shown(str(entry[name])) for name in names), _shape(entry["shape"]), entry["dtype"])
+        for entry in arrays[:ROWS]
     ]
-    text = table(("slot", "parameter", "shape", "dtype"), rows)
-    rest = len(slots) - ROWS
+    text = table((*names, "shape", "dtype"), rows)
+    rest = len(arrays) - ROWS
     return text + (f"\n... and {rest} more; --json lists all" if rest > 0 else "")
 
 

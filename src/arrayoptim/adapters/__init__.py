@@ -5,5 +5,47 @@ A framework is imported when its module is first asked for, as ``arrayoptim.torc
 
 from __future__ import annotations
 
-MODULES: tuple[str, ...] = ("keras", "optax", "scipy", "torch")
-"""Modules of this package, which are attributes of the package above too."""
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+MODULES: dict[str, str] = {"keras": "keras", "optax": "jax", "scipy": "scipy", "torch": "torch"}
+"""Modules of this package, which are modules of the package above too, and what they need."""
+
+
+def adapter(name: str) -> ModuleType:
+    """Return one of `MODULES`, with its framework imported.
+
+    Parameters
+    ----------
+    name : str
+        The module's name.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the framework is not installed; the message says how to install it.
+    """
+    try:
+        return import_module(f".{name}", __name__)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in {name, MODULES[name]}:
+            raise
+        raise ModuleNotFoundError(
+            f"arrayoptim.{name} needs {missing}, which is not installed "
+            f'(pip install "arrayoptim[{name}]")',
+            name=missing,
+        ) from None
+
+
+def installed() -> list[str]:
+    """Return the names of the modules whose frameworks can be imported here; imports none."""
+    return [name for name, needed in MODULES.items() if _found(name) and _found(needed)]
+
+
+def _found(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ValueError:  # of a stand-in without a specification
+        return True

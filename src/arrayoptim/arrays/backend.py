@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Backend:
         return str(kind.name)
 
     def device(self, x: Array) -> Any:
-        """Give the array's device; None where it is not known yet."""
+        """Give the array's device as a key; None where it is not known yet."""
         return x.device
 
     def dense(self, x: Array) -> bool:
@@ -87,6 +88,30 @@ class Backend:
         if shape is not None and shape != tuple(like.shape):
             return self.xp.zeros(shape, dtype=kind, device=self.device(like))
         return self.xp.zeros_like(like, dtype=kind)
+
+    def filled(self, like: Array, dtype: str, shape: tuple[int, ...], value: Scalar) -> Array:
+        """Give an array of one number, else as `zeros` gives it."""
+        x, number = self.zeros(like, dtype, shape), self.scalar(value, dtype, like)
+        if not self.mutable:
+            return x + number
+        # A sum may lie in another order in memory.
+        self.store(x, number)
+        return x
+
+    def steps(self, x: Array) -> Any:
+        """Give the array's strides; None where nobody is told."""
+        return None
+
+    def ordered(self, x: Array, like: Array) -> Array:
+        """Give the array in the order in memory of another one of its shape and type."""
+        steps, wanted = self.steps(x), self.steps(like)
+        if steps == wanted or not prod(x.shape):
+            return x
+        if all(a == b for n, a, b in zip(x.shape, steps, wanted, strict=True) if n > 1):
+            return x
+        new = self.zeros(like, self.dtype(like))
+        self.store(new, x)
+        return new
 
     def array(self, x: Array) -> Array:
         """Give an array where an operation has left a scalar."""
@@ -137,8 +162,8 @@ class Backend:
         """
         return then() if condition else otherwise()
 
-    def guard(self) -> contextlib.AbstractContextManager[Any]:
-        """Give the context in which a step runs."""
+    def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
+        """Give the context in which a step runs, on the device of an array."""
         return contextlib.nullcontext()
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:

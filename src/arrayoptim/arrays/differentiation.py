@@ -11,6 +11,7 @@ from weakref import WeakSet
 import numpy as np
 
 from .._typing import Array, Scalar, Tree
+from .calls import mismatch
 from .libraries import COMPLEX, backend_of
 from .trees import Structure, flatten
 
@@ -37,7 +38,8 @@ def value_and_gradients(
     loss : torch.Tensor or callable
         A torch scalar, or a function of the parameters that gives a scalar of torch, JAX,
         TensorFlow or the ``autograd`` package, or the pair ``(value, gradients)``, which serves
-        every library.
+        every library. Of torch and TensorFlow it may also be a function of nothing that reads the
+        very parameters.
     params : tree of arrays
         The parameters.
 
@@ -64,7 +66,17 @@ def value_and_gradients(
     differentiate = _BY_LIBRARY.get(names.pop(), _pair) if len(names) == 1 else _pair
 
     def of_leaves(xs: Sequence[Array]) -> Any:
-        return loss(structure.build(xs))
+        params = structure.build(xs)
+        try:
+            return loss(params)
+        except TypeError:
+            # Asked only now, as a signature takes longer than a small step.
+            fault = mismatch(loss, params)
+            if fault and differentiate in (_torch, _tensorflow) and not mismatch(loss):
+                return loss()
+            if fault:
+                raise TypeError(_takes_params(loss, fault)) from None
+            raise
 
     value, gradients = differentiate(loss, of_leaves, leaves, structure)
     return value, gradients, leaves, structure
@@ -100,6 +112,13 @@ def _pair(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure)
     raise TypeError(
         f"{library} arrays have no automatic differentiation; let the loss return "
         "(value, gradients)"
+    )
+
+
+def _takes_params(loss: Any, fault: str) -> str:
+    return (
+        f"the loss is given the parameters, one tree, and {loss!r} does not take them ({fault}); "
+        "write lambda params: ..."
     )
 
 
@@ -226,6 +245,30 @@ def _tensorflow(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Stru
     return value, [None if g is None else tf.convert_to_tensor(g) for g in gradients]
 
 
+# ---- MLX
+
+
+def _mlx(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure) -> Any:
+    import mlx.core as mx
+
+    places = [i for i, x in enumerate(leaves) if x is not None]
+
+    def of_present(xs: Sequence[Array]) -> Any:
+        given = dict(zip(places, xs, strict=True))
+        return of_leaves([given.get(i) for i in range(len(leaves))])
+
+    if not _known_scalar(loss):
+        first = of_leaves(leaves)
+        if isinstance(first, tuple):
+            return _by_hand(first, structure)
+        if not isinstance(first, mx.array) or first.ndim:
+            raise _no_scalar(first)
+        _remember_scalar(loss)
+    value, found = mx.value_and_grad(of_present)(_present(leaves))
+    rows = iter(found)
+    return value, [None if x is None else next(rows) for x in leaves]
+
+
 # ---- autograd
 
 
@@ -282,7 +325,13 @@ def _autograd_reaches(of_leaves: Loss, leaves: list[Array], place: int) -> bool:
 
 # ---- what they share
 
-_BY_LIBRARY = {"torch": _torch, "jax": _jax, "tensorflow": _tensorflow, "numpy": _numpy}
+_BY_LIBRARY = {
+    "jax": _jax,
+    "mlx": _mlx,
+    "numpy": _numpy,
+    "tensorflow": _tensorflow,
+    "torch": _torch,
+}
 
 
 def _present(arrays: Sequence[Array | None]) -> list[Array]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from .backend import COMPLEX, COMPUTE, HALF, Backend, addresses
+from .dpnp import DPNP
+from .mlx import MLX
 from .tensorflow import TensorFlow
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "backend_of",
     "is_array",
     "is_array_type",
+    "is_masked",
     "named",
     "numpy_dtype",
+    "register_backend",
 ]
 
 
@@ -56,7 +60,8 @@ class _NumPy(Backend):
         return np.dtype(dtype).type(value)
 
     def cast(self, x: Array, dtype: str) -> Array:
-        return x.astype(numpy_dtype(dtype), copy=False)
+        # Operators of a subclass may mean something else: `*` of a matrix is its product.
+        return np.asarray(x, dtype=numpy_dtype(dtype))
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
         return np.zeros_like(like, dtype=numpy_dtype(dtype), subok=False, shape=shape)
@@ -69,6 +74,9 @@ class _NumPy(Backend):
         new[...] = value
         return new
 
+    def steps(self, x: Array) -> Any:
+        return x.strides
+
     def wrap(self, value: np.ndarray) -> Array:
         return value
 
@@ -80,18 +88,23 @@ class _NumPy(Backend):
 
     def as_real(self, x: Array) -> Array:
         part = COMPUTE[x.dtype.name]
-        return np.ascontiguousarray(x[..., None]).view(part)
+        return np.ascontiguousarray(np.asarray(x)[..., None]).view(part)
 
     def as_complex(self, x: Array) -> Array:
         whole = "complex64" if x.dtype == np.float32 else "complex128"
         return np.ascontiguousarray(x).view(whole)[..., 0]
 
-    def guard(self) -> contextlib.AbstractContextManager[Any]:
+    def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
         return np.errstate(all="ignore")
 
 
 class _CuPy(_NumPy):
+    """CuPy makes new arrays, copies too, on its current device."""
+
     name = "cupy"
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        return x.astype(numpy_dtype(dtype), copy=False)
 
     @property
     def xp(self) -> Namespace:
@@ -103,7 +116,8 @@ class _CuPy(_NumPy):
         return True
 
     def device(self, x: Array) -> Any:
-        return x.device
+        # CuPy's own object for a device cannot be hashed.
+        return int(x.device.id)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
         with like.device:
@@ -112,12 +126,22 @@ class _CuPy(_NumPy):
     def array(self, x: Array) -> Array:
         return self.xp.asarray(x)
 
+    def copy(self, x: Array) -> Array:
+        with x.device:
+            return self.xp.asarray(x, copy=True)
+
     def to_host(self, x: Array) -> np.ndarray:
         return np.asarray(x.get())
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
         with like.device:
-            return self.xp.asarray(value.astype(like.dtype))
+            new = self.xp.empty_like(like)
+            new[...] = self.xp.asarray(value.astype(like.dtype, copy=False))
+        return new
+
+    def store(self, target: Array, value: Array) -> None:
+        with target.device:
+            target[...] = value
 
     def host_view(self, x: Array) -> np.ndarray | None:
         return None
@@ -131,6 +155,11 @@ class _CuPy(_NumPy):
     def as_complex(self, x: Array) -> Array:
         whole = "complex64" if x.dtype == np.float32 else "complex128"
         return self.xp.ascontiguousarray(x).view(whole)[..., 0]
+
+    @contextlib.contextmanager
+    def guard(self, like: Array | None = None) -> Iterator[None]:
+        with np.errstate(all="ignore"), contextlib.nullcontext() if like is None else like.device:
+            yield
 
 
 class _Torch(Backend):
@@ -178,6 +207,9 @@ class _Torch(Backend):
         new.copy_(self.xp.asarray(np.array(value, np.float32 if wide else None)))
         return new
 
+    def steps(self, x: Array) -> Any:
+        return x.stride()
+
     def wrap(self, value: np.ndarray) -> Array:
         return self.xp.asarray(value)
 
@@ -197,7 +229,7 @@ class _Torch(Backend):
     def as_complex(self, x: Array) -> Array:
         return self.xp.view_as_complex(x.contiguous())
 
-    def guard(self) -> contextlib.AbstractContextManager[Any]:
+    def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
         import torch
 
         guard: contextlib.AbstractContextManager[Any] = torch.no_grad()
@@ -280,7 +312,7 @@ class _Strict(Backend):
     def to_host(self, x: Array) -> np.ndarray:
         return np.array(np.from_dlpack(x))
 
-    def guard(self) -> contextlib.AbstractContextManager[Any]:
+    def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
         return np.errstate(all="ignore")
 
 
@@ -290,7 +322,7 @@ _BACKENDS = {backend.name: backend for backend in _SERVED}
 NAMES = tuple(_BACKENDS)
 """Names of the array libraries that the command line offers."""
 
-_BACKENDS |= {"jaxlib": _BACKENDS["jax"], "tensorflow": TensorFlow()}
+_BACKENDS |= {"jaxlib": _BACKENDS["jax"]} | {b.name: b for b in (TensorFlow(), MLX(), DPNP())}
 
 
 _KINDS: dict[type, Backend | None] = {}
@@ -299,11 +331,20 @@ _KINDS: dict[type, Backend | None] = {}
 def _find(kind: type) -> Backend | None:
     """Give the library of an array type by the module of the class or one it derives from."""
     found = None
-    if hasattr(kind, "dtype") and hasattr(kind, "shape"):
+    if hasattr(kind, "dtype") and hasattr(kind, "shape") and not _masks(kind):
         roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
         found = next((_BACKENDS[root] for root in roots if root in _BACKENDS), None)
     _KINDS[kind] = found
     return found
+
+
+def _masks(kind: type) -> bool:
+    return any(base.__name__ in {"MaskedArray", "MaskedTensor"} for base in kind.__mro__)
+
+
+def is_masked(x: Any) -> bool:
+    """Whether this is an array whose mask says which entries count, which no step knows of."""
+    return _masks(type(x))
 
 
 def named(name: str) -> Backend:
@@ -322,9 +363,56 @@ def is_array(x: Any) -> bool:
 
 
 def backend_of(x: Array) -> Backend:
-    """Give the library of an array."""
+    """Return the library of an array."""
     kind = type(x)
     backend = _KINDS[kind] if kind in _KINDS else _find(kind)
     if backend is None:
-        raise TypeError(f"found {kind.__module__}.{kind.__qualname__}, wanted an array")
+        hint = "; masks are not taken, fill them" if is_masked(x) else way_in(kind)
+        raise TypeError(f"found {kind.__module__}.{kind.__qualname__}, wanted an array{hint}")
     return backend
+
+
+def way_in(kind: type) -> str:
+    """Return how arrays of this type could be served, for a message; nothing if they are none."""
+    if not hasattr(kind, "__array_namespace__"):
+        return ""
+    return "; arrayoptim.register_backend makes other libraries of the array API standard known"
+
+
+def register_backend(backend: Backend, root: str | None = None) -> Backend:
+    """Make the arrays of a further library known.
+
+    Parameters
+    ----------
+    backend : Backend
+        What departs from the array API standard in that library.
+    root : str, optional
+        The package in which the arrays' class, or one that it derives from, is defined; the
+        ``name`` of the backend by default.
+
+    Returns
+    -------
+    Backend
+        The same one.
+
+    Raises
+    ------
+    TypeError
+        If it is no instance of `Backend`, or has no name of its own.
+    ValueError
+        If another class serves that package. One from the same place replaces itself.
+    """
+    found: Any = backend
+    if not isinstance(found, Backend) or found.name == Backend.name:
+        raise TypeError(f"found {backend!r}, wanted an instance of a Backend that has a name")
+    root = backend.name if root is None else root
+    known = _BACKENDS.get(root)
+    if known is not None and _place(known) != _place(backend):
+        raise ValueError(f"arrays of {root!r} are served already, by {_place(known)}")
+    _BACKENDS[root] = backend
+    _KINDS.clear()
+    return backend
+
+
+def _place(backend: Backend) -> str:
+    return f"{type(backend).__module__}.{type(backend).__qualname__}"

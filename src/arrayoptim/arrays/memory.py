@@ -45,24 +45,32 @@ Addresses = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Stretches:
-    """Stretches of memory."""
+    """Stretches of memory.
+
+    Attributes
+    ----------
+    starts : numpy.ndarray
+        The first address of each, sorted; another array as soon as one is added.
+    furthest : numpy.ndarray
+        The furthest end of as many of the first stretches.
+    """
 
     def __init__(self) -> None:
-        self._starts = np.zeros(0, np.int64)
+        self.starts = np.zeros(0, np.int64)
         self._ends = np.zeros(0, np.int64)
-        self._furthest = np.zeros(1, np.int64)
+        self.furthest = np.zeros(1, np.int64)
 
     def add(self, starts: Addresses, ends: Addresses) -> None:
         """Add some, by the address of the first byte of each and of the one after its last."""
-        starts, ends = np.append(self._starts, starts), np.append(self._ends, ends)
+        starts, ends = np.append(self.starts, starts), np.append(self._ends, ends)
         order = np.argsort(starts, kind="stable")
-        self._starts, self._ends = starts[order], ends[order]
-        self._furthest = np.maximum.accumulate(np.append(0, self._ends))
+        self.starts, self._ends = starts[order], ends[order]
+        self.furthest = np.maximum.accumulate(np.append(0, self._ends))
 
     def touched(self, starts: Addresses, ends: Addresses) -> Addresses:
         """Give the places of those stretches that reach into one of these."""
-        before = np.searchsorted(self._starts, ends)
-        return np.flatnonzero(self._furthest[before] > starts)
+        before = np.searchsorted(self.starts, ends)
+        return np.flatnonzero(self.furthest[before] > starts)
 
 
 def bounds(arrays: Sequence[Array]) -> tuple[Addresses, Addresses]:

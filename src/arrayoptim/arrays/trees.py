@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from .._typing import Array, Tree
-from .libraries import is_array, is_array_type
+from .libraries import is_array, is_array_type, is_masked, way_in
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,17 @@ class Structure:
         ``~1``. A bare array has the path ``""``.
     build : callable
         Makes a tree of this shape from its leaves.
+    order : tuple of int
+        Where the container's own flattening has the leaves; empty where it has them in this order.
     """
 
     paths: tuple[str, ...]
     build: Callable[[Sequence[Any]], Tree]
+    order: tuple[int, ...] = ()
+
+    def ordered(self, leaves: list[Any]) -> list[Any]:
+        """Return leaves in this order that come in the container's own."""
+        return [leaves[k] for k in self.order] if self.order else leaves
 
 
 _CACHE: dict[Any, Structure] = {}
@@ -33,7 +41,9 @@ _BARE = Structure(("",), lambda leaves: leaves[0])
 
 
 def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structure]:
-    """Give the leaves of a tree, None included, and its structure.
+    """Return the leaves of a tree, None included, and its structure.
+
+    The entries of a mapping come in the order of their sorted keys, whatever kind of mapping it is.
 
     Raises
     ------
@@ -46,19 +56,49 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
         return [tree], _BARE
     leaves, structure = _optree_flatten(tree)
     strange = _first_strange(leaves)
-    if strange is not None and "jax" in sys.modules:
+    # Of an iterator JAX warns, and takes it for a leaf too.
+    unknown = strange is not None and not hasattr(leaves[strange], "__next__")
+    if strange is not None and unknown and "jax" in sys.modules:
         jax_leaves, jax_structure = _jax_flatten(tree)
-        if _first_strange(jax_leaves) is None:
+        jax_strange = _first_strange(jax_leaves)
+        if jax_strange is None:
             return jax_leaves, jax_structure
+        # A container that only JAX knows is no leaf: what is inside of it is at fault.
+        if jax_leaves[jax_strange] is not leaves[strange]:
+            leaves, structure, strange = jax_leaves, jax_structure, jax_strange
     if strange is not None:
         path, leaf = structure.paths[strange], leaves[strange]
         where = f" at {path!r}" if path else ""
-        hint = "; pass a list of them" if hasattr(leaf, "__next__") else ""
         raise TypeError(
-            f"{what}{where}: found {type(leaf).__module__}.{type(leaf).__qualname__}, wanted a "
-            f"NumPy, CuPy, torch, JAX, TensorFlow or array-api-strict array{hint}"
+            f"{what}{where}: found {_named(leaf)}, wanted a NumPy, CuPy, torch, JAX, TensorFlow, "
+            f"MLX, dpnp or array-api-strict array{_hint(leaf)}"
         )
     return leaves, structure
+
+
+def _named(leaf: Any) -> str:
+    """Name what was found in place of an array."""
+    kind = f"{type(leaf).__module__}.{type(leaf).__qualname__}"
+    name = getattr(leaf, "__qualname__", None) or getattr(leaf, "__name__", None)
+    return f"{kind} ({name})" if callable(leaf) and isinstance(name, str) else kind
+
+
+def _hint(leaf: Any) -> str:
+    """Say what to do about it."""
+    if is_masked(leaf):
+        return (
+            ". Masks are not taken: fill them, as by grads.filled(0.0), and leave parameters that "
+            "are not to move out by a gradient of None or a frozen group"
+        )
+    if hasattr(leaf, "__next__"):
+        return "; pass a list of them"
+    if hasattr(leaf, "named_parameters"):
+        return "; pass dict(model.named_parameters())"
+    if isinstance(leaf, int | float | complex):
+        return "; pass it as an array, such as numpy.asarray(1.0)"
+    if callable(leaf) or isinstance(leaf, str | bytes):
+        return "; put None in its place: what is not trained is no part of the tree"
+    return way_in(type(leaf))
 
 
 def _first_strange(leaves: list[Any]) -> int | None:
@@ -74,9 +114,18 @@ def _optree_flatten(tree: Tree) -> tuple[list[Any], Structure]:
     leaves, spec = optree.tree_flatten(tree, none_is_leaf=True)
     structure = _CACHE.get(spec)
     if structure is None:
-        structure = Structure(_join(spec.paths()), spec.unflatten)
+        # In its paths optree has the places of named fields, and in its accessors their types too.
+        keyed = zip(spec.paths(), spec.accessors(), strict=True)
+        ways = [
+            tuple(
+                Key(entry, isinstance(each, optree.MappingEntry))
+                for entry, each in zip(path, way, strict=True)
+            )
+            for path, way in keyed
+        ]
+        structure = _structure(ways, spec.unflatten)
         _remember(spec, structure)
-    return leaves, structure
+    return structure.ordered(leaves), structure
 
 
 def _jax_flatten(tree: Tree) -> tuple[list[Any], Structure]:
@@ -87,10 +136,13 @@ def _jax_flatten(tree: Tree) -> tuple[list[Any], Structure]:
     structure = _CACHE.get(spec)
     if structure is None:
         keyed = tree_util.tree_flatten_with_path(tree, is_leaf=lambda node: node is None)[0]
-        entries = [tuple(_jax_key(key) for key in path) for path, _ in keyed]
-        structure = Structure(_join(entries), spec.unflatten)
+        ways = [
+            tuple(Key(_jax_key(key), isinstance(key, tree_util.DictKey)) for key in path)
+            for path, _ in keyed
+        ]
+        structure = _structure(ways, spec.unflatten)
         _remember(spec, structure)
-    return leaves, structure
+    return structure.ordered(leaves), structure
 
 
 def _jax_key(key: Any) -> Any:
@@ -98,6 +150,54 @@ def _jax_key(key: Any) -> Any:
         if hasattr(key, attribute):
             return getattr(key, attribute)
     return key
+
+
+class Key(NamedTuple):
+    """A step on the way to a leaf: an entry of a container, which may be a mapping."""
+
+    entry: Any
+    mapped: bool
+
+
+def _structure(ways: list[tuple[Key, ...]], unflatten: Callable[[Any], Tree]) -> Structure:
+    """Return a structure whose mappings are in the order of their keys."""
+    order = list(_sorted(ways, list(range(len(ways))), 0))
+    paths = _join([tuple(key.entry for key in ways[i]) for i in order])
+    if order == list(range(len(ways))):
+        return Structure(paths, unflatten)
+    places = sorted(range(len(order)), key=order.__getitem__)
+    return Structure(paths, lambda leaves: unflatten([leaves[k] for k in places]), tuple(order))
+
+
+def _sorted(ways: list[tuple[Key, ...]], among: list[int], depth: int) -> Iterator[int]:
+    """Yield the places of those leaves, which have the same way as far as that depth."""
+    inner: dict[Any, list[int]] = {}
+    for i in among:
+        if len(ways[i]) == depth:
+            yield i
+        else:
+            inner.setdefault(ways[i][depth], []).append(i)
+    keys = list(inner)
+    if all(key.mapped for key in keys):
+        # As optree has it for a dict: by type where keys of several cannot be compared.
+        try:
+            keys.sort()
+        except TypeError:
+            keys.sort(key=_kind)
+            keys = [k for _, same in groupby(keys, _kind) for k in _by_entry(list(same))]
+    for key in keys:
+        yield from _sorted(ways, inner[key], depth + 1)
+
+
+def _kind(key: Key) -> str:
+    return type(key.entry).__qualname__
+
+
+def _by_entry(keys: list[Key]) -> list[Key]:
+    try:
+        return sorted(keys)
+    except TypeError:
+        return keys
 
 
 def _remember(spec: Any, structure: Structure) -> None:

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._typing import Namespace, Scalar
+from ..arrays.calls import mismatch
 from .registry import describe, revive
 
 if TYPE_CHECKING:
     from ..step.stepping import Stepping
 
+
+MOST_STEPS = 2**63 - 1
+"""The last step that a counter of 64 bits holds."""
 
 REQUIRED: Any = inspect.Parameter.empty
 """The default of what a constructor must be given."""
@@ -231,6 +235,8 @@ class Hyper:
             raise TypeError(fault)
         try:
             number = float(value)
+        except OverflowError:
+            raise ValueError(fault) from None
         except (TypeError, ValueError) as error:
             raise TypeError(f"{fault} ({error})") from None
         assert self.interval is not None
@@ -249,10 +255,11 @@ def hyper(
     words: bool = False,
     kw_only: bool = False,
     static: bool = False,
+    kind: type[Hyper] = Hyper,
     elsewhere: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Declare a hyperparameter in the body of an optimizer class; see `Hyper`."""
-    return Hyper(
+    """Declare a hyperparameter in the body of an optimizer class; see `Hyper`, the usual `kind`."""
+    return kind(
         *(default, interval, doc),
         choices=choices,
         integer=integer,
@@ -281,21 +288,13 @@ def with_step(schedule: Any, what: str) -> Any:
     TypeError
         If it takes other arguments.
     """
-    try:
-        # An object's own signature may be that of its constructor, as of the classes here.
-        signature = inspect.signature(
-            schedule if inspect.isroutine(schedule) else schedule.__call__
-        )
-    except (TypeError, ValueError):
-        return schedule  # some functions in C do not tell
     wanted = ("the step number", "its numbers")[: 1 + keeps_numbers(schedule)]
-    try:
-        signature.bind(*wanted)
-    except TypeError as error:
+    fault = mismatch(schedule, *wanted)
+    if fault:
         raise TypeError(
             f"{what}: found the schedule {schedule!r}, wanted a function of "
-            f"{' and '.join(wanted)}, such as lambda step: 0.1 ({error})"
-        ) from None
+            f"{' and '.join(wanted)}, such as lambda step: 0.1 ({fault})"
+        )
     return schedule
 
 
@@ -361,7 +360,7 @@ def counter(value: Any, what: str) -> int:
     Raises
     ------
     ValueError
-        If it is no whole number of at least 0.
+        If it is no whole number from 0 to `MOST_STEPS`.
     """
     array = np.asarray(value)
     fault = f"{what}: found {value!r}, wanted a whole number of at least 0"
@@ -370,4 +369,6 @@ def counter(value: Any, what: str) -> int:
     number = array.item()
     if not number >= 0 or number == float("inf") or number != int(number):
         raise ValueError(fault)
+    if number > MOST_STEPS:
+        raise ValueError(f"{what}: found {value!r}, wanted at most {MOST_STEPS}, as int64 holds")
     return int(number)

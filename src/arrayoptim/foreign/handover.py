@@ -36,7 +36,7 @@ def fresh(x: Array) -> np.ndarray:
 def put_back(value: np.ndarray, like: Array) -> Array:
     """Write values into an array where it can be written; otherwise give a new one of its kind."""
     backend = backend_of(like)
-    with backend.guard():
+    with backend.guard(like):
         view = backend.host_view(like) if backend.writable(like) else None
         if view is not None:
             view[...] = value
@@ -57,5 +57,5 @@ def scaled(gradients: Sequence[Array | None], unscale: Scalar) -> Sequence[Array
 
 def _times(g: Array, factor: Scalar) -> Array:
     backend = backend_of(g)
-    with backend.guard():
+    with backend.guard(g):
         return backend.array(g * backend.scalar(factor, backend.dtype(g), g))

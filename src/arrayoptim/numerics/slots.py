@@ -111,7 +111,7 @@ class Layout:
                 f'state_dtype="int8" serves arrays in host memory, found a {backend.name} array'
             )
         starts = {**starts, "average": "parameter"}
-        with backend.guard():
+        with backend.guard(p):
             own = self.rule.slot_shapes(shape)
             return {
                 name: self._start(
@@ -135,7 +135,7 @@ class Layout:
             x = backend.copy(backend.cast(p, wide))
         elif start and start != "parameter":
             number = complex(start, start) if kind in COMPLEX else start
-            x = backend.array(backend.zeros(p, wide, shape) + backend.scalar(number, wide, p))
+            x = backend.filled(p, wide, shape, number)
         else:
             x = backend.zeros(p, wide, shape)
         if kind not in {"uint8", "int16"}:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import backend_of
 from ..config.hyper import hyper
+from ..config.typed import Whole
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, Shape, Side
 
@@ -52,7 +53,7 @@ class MatrixOptimizer(Optimizer):
 class PreconditionedOptimizer(MatrixOptimizer):
     """An optimizer that multiplies matrices from both sides by what it now and then decomposes."""
 
-    max_precondition_dim: Any = hyper(
+    max_precondition_dim: Whole = hyper(
         default=10000,
         interval="[1, inf)",
         integer=True,
@@ -129,9 +130,9 @@ def transposed(x: Array, xp: Namespace) -> Array:
     return xp.matrix_transpose(x)
 
 
-def root_mean_square(x: Array, xp: Namespace) -> Array:
-    """Give the root mean square of each matrix, with two axes of one entry."""
-    return xp.sqrt(xp.mean(x * x, axis=(-2, -1), keepdims=True))
+def root_mean_square(x: Array, xp: Namespace, axes: int = 2) -> Array:
+    """Return the root mean square of each parameter, with its last axes of one entry."""
+    return xp.sqrt(xp.mean(x * x, axis=tuple(range(-axes, 0)), keepdims=True))
 
 
 def orthogonalized(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import rule
 
@@ -65,22 +65,22 @@ class Adadelta(Optimizer):
 
     presets = forms("keras2 keras3 optax paper torch")
 
-    lr: Any = hyper(
+    lr: Number = hyper(
         default=1.0, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Factor of the step."
     )
-    rho: Any = hyper(
+    rho: Number = hyper(
         default=0.95,
         elsewhere={"optax": 0.9, "torch": 0.9},
         interval="[0, 1)",
         doc="Decay rate of the means of squares.",
     )
-    epsilon: Any = hyper(
+    epsilon: Number = hyper(
         default=1e-08,
         elsewhere={"keras3": 1e-7, "optax": 1e-6, "torch": 1e-6},
         interval="[0, inf)",
         doc="Added inside both roots.",
     )
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
     rule = adadelta
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
@@ -86,20 +86,20 @@ class Adagrad(Optimizer):
 
     presets = forms("keras2 paper torch", inside="keras3", guarded="optax")
 
-    lr: Any = hyper(
+    lr: Number = hyper(
         default=0.01,
         elsewhere={"keras3": 0.001},
         interval="[0, inf)",
         doc="Size of the first step.",
     )
-    epsilon: Any = hyper(
+    epsilon: Number = hyper(
         default=1e-08,
         elsewhere={"keras3": 1e-7, "optax": 1e-7, "torch": 1e-10},
         interval="[0, inf)",
         doc="Added to the root.",
     )
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
-    initial_accumulator_value: Any = hyper(
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    initial_accumulator_value: Number = hyper(
         default=0.0,
         elsewhere={"keras3": 0.1, "optax": 0.1},
         interval="[0, inf)",

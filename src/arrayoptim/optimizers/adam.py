@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
 
@@ -95,13 +95,15 @@ class Adam(Optimizer):
 
     presets = forms("keras2 keras3", optax="optax", paper="paper", torch="torch")
 
-    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
-    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
-    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(
         default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the root."
     )
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     amsgrad: bool = hyper(
         default=False, kw_only=True, doc="Whether the largest mean of squares is used."
     )

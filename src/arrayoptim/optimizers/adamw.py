@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import MaybeNumber
 from .adam import Adam
 
 
@@ -68,7 +67,7 @@ class AdamW(Adam):
 
     presets = forms("keras3", optax="optax", torch="torch")
 
-    weight_decay: Any = hyper(
+    weight_decay: MaybeNumber = hyper(
         default=0.01,
         elsewhere={"keras3": 0.004, "optax": 1e-4},
         interval="[0, inf)",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
 
@@ -93,11 +93,13 @@ class Adan(Optimizer):
 
     presets = forms(optax="optax")
 
-    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
-    beta_1: Any = hyper(default=0.98, interval="[0, 1)", doc="Decay rate of the mean.")
-    beta_2: Any = hyper(default=0.92, interval="[0, 1)", doc="Decay rate of the mean change.")
-    beta_3: Any = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Number = hyper(default=0.98, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(default=0.92, interval="[0, 1)", doc="Decay rate of the mean change.")
+    beta_3: Number = hyper(
+        default=0.99, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
 
     @property
     def rule(self) -> Rule:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import MaybeWhole, Number
 from ..optimizer import Optimizer
 from ..rules.rule import rule
 
@@ -81,16 +81,18 @@ class AdEMAMix(Optimizer):
 
     presets = forms("optax paper")
 
-    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
-    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the fast mean.")
-    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    beta_3: Any = hyper(default=0.9999, interval="[0, 1)", doc="Decay rate of the slow mean.")
-    alpha: Any = hyper(default=5.0, interval="[0, inf)", doc="Weight of the slow mean.")
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
-    alpha_warmup: Any = hyper(
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the fast mean.")
+    beta_2: Number = hyper(
+        default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    beta_3: Number = hyper(default=0.9999, interval="[0, 1)", doc="Decay rate of the slow mean.")
+    alpha: Number = hyper(default=5.0, interval="[0, inf)", doc="Weight of the slow mean.")
+    epsilon: Number = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    alpha_warmup: MaybeWhole = hyper(
         default=None, interval="[1, inf)", integer=True, doc="Steps in which alpha grows."
     )
-    beta_3_warmup: Any = hyper(
+    beta_3_warmup: MaybeWhole = hyper(
         default=None, interval="[1, inf)", integer=True, doc="Steps in which beta_3 grows."
     )
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import rule
 
@@ -72,10 +72,12 @@ class ADOPT(Optimizer):
 
     presets = forms("optax paper")
 
-    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
-    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
-    beta_2: Any = hyper(default=0.9999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(default=1e-06, interval="(0, inf)", doc="The least divisor.")
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.9999, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(default=1e-06, interval="(0, inf)", doc="The least divisor.")
 
     rule = adopt
 

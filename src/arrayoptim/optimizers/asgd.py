@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Array, Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import rule
@@ -79,10 +79,14 @@ class ASGD(Optimizer):
 
     rests = False
 
-    lr: Any = hyper(default=0.01, interval="[0, inf)", doc="First step size.")
-    lambd: Any = hyper(default=1e-4, interval="[0, inf)", doc="Share that a step of 1 takes off.")
-    alpha: Any = hyper(default=0.75, interval="[0, inf)", doc="Power of the fall of the step size.")
-    t0: Any = hyper(default=1e6, interval="[0, inf)", doc="Steps before averaging begins.")
+    lr: Number = hyper(default=0.01, interval="[0, inf)", doc="First step size.")
+    lambd: Number = hyper(
+        default=1e-4, interval="[0, inf)", doc="Share that a step of 1 takes off."
+    )
+    alpha: Number = hyper(
+        default=0.75, interval="[0, inf)", doc="Power of the fall of the step size."
+    )
+    t0: Number = hyper(default=1e6, interval="[0, inf)", doc="Steps before averaging begins.")
 
     rule = asgd
 

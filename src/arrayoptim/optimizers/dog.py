@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.registry import register
+from ..config.typed import Number
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import rule
@@ -78,9 +78,9 @@ class DoG(Optimizer):
     True
     """
 
-    lr: Any = hyper(default=1.0, interval="[0, inf)", doc="What the rate is multiplied with.")
-    reps_rel: Any = hyper(default=1e-6, interval="(0, inf)", doc="First distance, relative.")
-    epsilon: Any = hyper(default=1e-08, interval="(0, inf)", doc="Added to the sum of squares.")
+    lr: Number = hyper(default=1.0, interval="[0, inf)", doc="What the rate is multiplied with.")
+    reps_rel: Number = hyper(default=1e-6, interval="(0, inf)", doc="First distance, relative.")
+    epsilon: Number = hyper(default=1e-08, interval="(0, inf)", doc="Added to the sum of squares.")
 
     rule = dog
 

@@ -10,6 +10,7 @@ from .._typing import Namespace, Scalar
 from ..config.hyper import Hyper, hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import rule
@@ -95,21 +96,21 @@ class Ftrl(Optimizer):
 
     rests = False
 
-    lr: Any = hyper(default=0.001, interval="(0, inf)", doc="Step size.")
+    lr: Number = hyper(default=0.001, interval="(0, inf)", doc="Step size.")
     learning_rate_power: Any = _Power(-0.5, doc="Power of the accumulator in the step size.")
-    initial_accumulator_value: Any = hyper(
+    initial_accumulator_value: Number = hyper(
         default=0.1, interval="(0, inf)", doc="What the accumulator begins with."
     )
-    l1_regularization_strength: Any = hyper(
+    l1_regularization_strength: Number = hyper(
         default=0.0, interval="[0, inf)", doc="Penalty on the size of the parameter."
     )
-    l2_regularization_strength: Any = hyper(
+    l2_regularization_strength: Number = hyper(
         default=0.0, interval="[0, inf)", doc="Penalty on the square of the parameter."
     )
-    l2_shrinkage_regularization_strength: Any = hyper(
+    l2_shrinkage_regularization_strength: Number = hyper(
         default=0.0, interval="[0, inf)", doc="Penalty on the square that moves no accumulator."
     )
-    beta: Any = hyper(default=0.0, interval="[0, inf)", doc="Added to the root.")
+    beta: Number = hyper(default=0.0, interval="[0, inf)", doc="Added to the root.")
 
     rule = ftrl
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
 
@@ -96,15 +96,15 @@ class LARS(Optimizer):
 
     presets = forms("paper", whole="optax")
 
-    lr: Any = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
-    momentum: Any = hyper(default=0.9, interval="[0, 1)", doc="Share of the last step kept.")
-    trust_coefficient: Any = hyper(
+    lr: Number = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
+    momentum: Number = hyper(default=0.9, interval="[0, 1)", doc="Share of the last step kept.")
+    trust_coefficient: Number = hyper(
         default=0.001, interval="[0, inf)", doc="Relative length of a step."
     )
-    epsilon: Any = hyper(
+    epsilon: Number = hyper(
         default=1e-08, elsewhere={"optax": 0.0}, interval="[0, inf)", doc="Added to the norms."
     )
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
     @property
     def rule(self) -> Rule:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import MaybeNumber, Number
 from ..optimizer import Optimizer
 from ..rules.rule import rule
 
@@ -63,12 +63,12 @@ class Lion(Optimizer):
 
     presets = forms("keras3 optax paper")
 
-    lr: Any = hyper(
+    lr: Number = hyper(
         default=0.0001, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Step size."
     )
-    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Share of the mean in the step.")
-    beta_2: Any = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the mean.")
-    weight_decay: Any = hyper(
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Share of the mean in the step.")
+    beta_2: Number = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the mean.")
+    weight_decay: MaybeNumber = hyper(
         default=None,
         interval="[0, inf)",
         kw_only=True,

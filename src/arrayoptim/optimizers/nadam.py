@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import bias_correction, hyper
+from ..config.hyper import bias_correction, hyper, keeps_numbers
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import rule
 
@@ -75,15 +75,17 @@ class Nadam(Optimizer):
 
     presets = forms("keras2 paper torch", keras3="keras3", optax="optax")
 
-    lr: Any = hyper(
+    lr: Number = hyper(
         default=0.002, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Step size."
     )
-    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
-    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(
         default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the root."
     )
-    schedule_decay: Any = hyper(default=0.004, interval="[0, inf)", doc="Rate of the warm-up.")
+    schedule_decay: Number = hyper(default=0.004, interval="[0, inf)", doc="Rate of the warm-up.")
 
     rule = nadam
 
@@ -91,15 +93,32 @@ class Nadam(Optimizer):
         """Give the empty product."""
         return {"m_schedule": 1.0}
 
+    def scalars_after(self, iterations: int) -> dict[str, float]:
+        """Return the product of the momenta of so many steps."""
+        beta, product = self._hyper["beta_1"], 1.0
+        if keeps_numbers(beta):
+            return {}
+        rate = self._hyper["schedule_decay"]
+        for it in range(iterations):
+            momentum = beta(it) if callable(beta) else beta
+            product *= self._momentum(momentum, rate(it) if callable(rate) else rate, it + 1)
+            if product == 0.0:
+                break
+        return {"m_schedule": float(product)}
+
+    def _momentum(self, beta_1: Scalar, schedule_decay: Scalar, t: Scalar) -> Scalar:
+        """Return the momentum of the step numbered `t` from 1."""
+        if self.form == "optax":
+            return beta_1
+        rate = 1.0 if self.form == "keras3" else schedule_decay
+        return beta_1 * (1.0 - 0.5 * 0.96 ** (t * rate))
+
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         t = it + 1
-        mu = after = h.beta_1
-        if self.form != "optax":
-            rate = 1.0 if self.form == "keras3" else h.schedule_decay
-            mu, after = (h.beta_1 * (1.0 - 0.5 * 0.96 ** (s * rate)) for s in (t, t + 1))
+        mu, after = (self._momentum(h.beta_1, h.schedule_decay, s) for s in (t, t + 1))
         product = scalars["m_schedule"] * mu
         return {
             "lr": h.lr,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import MaybeNumber
 from .nadam import Nadam
 
 
@@ -58,7 +57,7 @@ class NadamW(Nadam):
 
     presets = forms("torch", optax="optax")
 
-    weight_decay: Any = hyper(
+    weight_decay: MaybeNumber = hyper(
         default=0.01,
         elsewhere={"optax": 1e-4},
         interval="[0, inf)",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.registry import register
+from ..config.typed import MaybeNumber, Number
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import rule
@@ -105,13 +105,19 @@ class Prodigy(Optimizer):
     True
     """
 
-    lr: Any = hyper(default=1.0, interval="[0, inf)", doc="What the step size is multiplied with.")
-    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
-    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root, relative.")
+    lr: Number = hyper(
+        default=1.0, interval="[0, inf)", doc="What the step size is multiplied with."
+    )
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root, relative.")
     d0: float = hyper(default=1e-06, interval="(0, inf)", doc="First estimate of the distance.")
-    d_coef: Any = hyper(default=1.0, interval="(0, inf)", doc="What the estimate is scaled by.")
-    growth_rate: Any = hyper(default=None, interval="(1, inf)", doc="Most growth in one step.")
+    d_coef: Number = hyper(default=1.0, interval="(0, inf)", doc="What the estimate is scaled by.")
+    growth_rate: MaybeNumber = hyper(
+        default=None, interval="(1, inf)", doc="Most growth in one step."
+    )
     bias_correction: bool = hyper(default=False, doc="Whether the step size is corrected.")
     safeguard_warmup: bool = hyper(default=False, doc="Whether lr is out of the estimate.")
 

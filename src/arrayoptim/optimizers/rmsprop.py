@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
 
@@ -163,21 +163,23 @@ class RMSprop(Optimizer):
 
     presets = forms("keras2 paper", inside="keras3 optax", buffer="torch")
 
-    lr: Any = hyper(default=0.001, elsewhere={"torch": 0.01}, interval="[0, inf)", doc="Step size.")
-    rho: Any = hyper(
+    lr: Number = hyper(
+        default=0.001, elsewhere={"torch": 0.01}, interval="[0, inf)", doc="Step size."
+    )
+    rho: Number = hyper(
         default=0.9,
         elsewhere={"torch": 0.99},
         interval="[0, 1)",
         doc="Decay rate of the mean of squares.",
     )
-    epsilon: Any = hyper(
+    epsilon: Number = hyper(
         default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the root."
     )
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     centered: bool = hyper(
         default=False, kw_only=True, doc="Whether the variance replaces the mean square."
     )
-    momentum: Any = hyper(
+    momentum: Number = hyper(
         default=0.0, interval="[0, 1)", kw_only=True, doc="Share of the last step kept."
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
@@ -114,11 +114,11 @@ class Rprop(Optimizer):
 
     presets = forms(optax="optax", torch="torch")
 
-    lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Size of the first step.")
-    eta_minus: Any = hyper(default=0.5, interval="(0, 1)", doc="Factor where the sign changed.")
-    eta_plus: Any = hyper(default=1.2, interval="(1, inf)", doc="Factor where it stayed.")
-    step_min: Any = hyper(default=1e-06, interval="[0, inf)", doc="Smallest size of a step.")
-    step_max: Any = hyper(default=50.0, interval="(0, inf)", doc="Largest size of a step.")
+    lr: Number = hyper(default=0.01, interval="[0, inf)", doc="Size of the first step.")
+    eta_minus: Number = hyper(default=0.5, interval="(0, 1)", doc="Factor where the sign changed.")
+    eta_plus: Number = hyper(default=1.2, interval="(1, inf)", doc="Factor where it stayed.")
+    step_min: Number = hyper(default=1e-06, interval="[0, inf)", doc="Smallest size of a step.")
+    step_max: Number = hyper(default=50.0, interval="(0, inf)", doc="Largest size of a step.")
 
     @property
     def rule(self) -> Rule:

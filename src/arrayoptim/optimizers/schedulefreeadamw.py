@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.registry import register
+from ..config.typed import Number, Whole
 from ..rules.rule import rule
 from .schedulefreesgd import ScheduleFree, weights
 
@@ -81,15 +81,17 @@ class ScheduleFreeAdamW(ScheduleFree):
     (array([ 0.845, -1.845]), array([ 0.85, -1.85]))
     """
 
-    lr: Any = hyper(default=0.0025, interval="[0, inf)", doc="Step size.")
-    momentum: Any = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
-    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
-    warmup_steps: Any = hyper(
+    lr: Number = hyper(default=0.0025, interval="[0, inf)", doc="Step size.")
+    momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
+    beta_2: Number = hyper(
+        default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
+    warmup_steps: Whole = hyper(
         default=0, interval="[0, inf)", integer=True, doc="Steps until the full step size."
     )
-    r: Any = hyper(default=0.0, interval="[0, inf)", doc="Power of the step number in weights.")
-    weight_lr_power: Any = hyper(
+    r: Number = hyper(default=0.0, interval="[0, inf)", doc="Power of the step number in weights.")
+    weight_lr_power: Number = hyper(
         default=2.0, interval="[0, inf)", doc="Power of the step size in weights."
     )
 

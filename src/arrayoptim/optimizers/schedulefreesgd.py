@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Array, Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.registry import register
+from ..config.typed import Number, Whole
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import rule
@@ -42,6 +42,14 @@ class ScheduleFree(Optimizer):
     def initial_scalars(self) -> dict[str, float]:
         """Give the sum of the weights and the largest step size so far."""
         return {"weight_sum": 0.0, "lr_max": 0.0}
+
+    def scalars_after(self, iterations: int) -> dict[str, float]:
+        """Return the sum of the weights where all steps weigh the same."""
+        h = self._hyper
+        alike = not (callable(h["r"]) or callable(h["weight_lr_power"]))
+        if alike and h["r"] == h["weight_lr_power"] == 0:
+            return {"weight_sum": float(iterations)}
+        return {}
 
     def initial_slots(self) -> dict[str, Start]:
         """Give what the base begins with."""
@@ -108,13 +116,13 @@ class ScheduleFreeSGD(ScheduleFree):
     (array([ 0.225, -2.775]), array([ 0.25, -2.75]))
     """
 
-    lr: Any = hyper(default=1.0, interval="[0, inf)", doc="Step size.")
-    momentum: Any = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
-    warmup_steps: Any = hyper(
+    lr: Number = hyper(default=1.0, interval="[0, inf)", doc="Step size.")
+    momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
+    warmup_steps: Whole = hyper(
         default=0, interval="[0, inf)", integer=True, doc="Steps until the full step size."
     )
-    r: Any = hyper(default=0.0, interval="[0, inf)", doc="Power of the step number in weights.")
-    weight_lr_power: Any = hyper(
+    r: Number = hyper(default=0.0, interval="[0, inf)", doc="Power of the step number in weights.")
+    weight_lr_power: Number = hyper(
         default=2.0, interval="[0, inf)", doc="Power of the step size in weights."
     )
 

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import MaybeNumber, MaybeWhole, Number
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
 from ..schedules._warmup import ramp
@@ -117,17 +120,19 @@ class SGD(Optimizer):
 
     presets = forms("keras2 keras3 paper", buffer="optax torch")
 
-    lr: Any = hyper(default=0.01, elsewhere={"torch": 0.001}, interval="[0, inf)", doc="Step size.")
-    momentum: Any = hyper(default=0.0, interval="[0, 1)", doc="Share of the last step kept.")
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    lr: Number = hyper(
+        default=0.01, elsewhere={"torch": 0.001}, interval="[0, inf)", doc="Step size."
+    )
+    momentum: Number = hyper(default=0.0, interval="[0, 1)", doc="Share of the last step kept.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     nesterov: bool = hyper(default=False, doc="Whether to look ahead along the momentum.")
-    schedule_decay: Any = hyper(
+    schedule_decay: MaybeNumber = hyper(
         default=None, interval="[0, inf)", doc="Rate of the momentum ramp per step."
     )
-    mom_iter_max: Any = hyper(
+    mom_iter_max: MaybeWhole = hyper(
         default=None, interval="[0, inf)", integer=True, doc="Steps until the ramp ends."
     )
-    dampening: Any = hyper(
+    dampening: Number = hyper(
         default=0.0,
         interval="[0, 1]",
         kw_only=True,
@@ -155,6 +160,18 @@ class SGD(Optimizer):
         ramp = self.schedule_decay is not None or self.mom_iter_max is not None
         return {"ramped_momentum": self.momentum} if ramp else {}
 
+    def scalars_after(self, iterations: int) -> dict[str, float]:
+        """Return the momentum that the step before left, where there is a ramp."""
+        goal = self._hyper["momentum"]
+        if callable(goal) or not (iterations and self.initial_scalars()):
+            return {}
+        return {"ramped_momentum": float(goal * self._ramp(self, iterations - 1, np))}
+
+    def _ramp(self, h: Any, it: Scalar, xp: Namespace) -> Scalar:
+        rate = 0.004 if h.schedule_decay is None else h.schedule_decay
+        last = 475000 if h.mom_iter_max is None else h.mom_iter_max
+        return ramp(it, rate, last, xp)
+
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
@@ -163,9 +180,7 @@ class SGD(Optimizer):
         found = {"lr": h.lr, "mu": h.momentum, "share": share, "take": h.lr * share}
         if "ramped_momentum" not in scalars:
             return found
-        rate = 0.004 if h.schedule_decay is None else h.schedule_decay
-        last = 475000 if h.mom_iter_max is None else h.mom_iter_max
         return found | {
             "mu": scalars["ramped_momentum"],
-            "ramped_momentum": h.momentum * ramp(it, rate, last, xp),
+            "ramped_momentum": h.momentum * self._ramp(h, it, xp),
         }

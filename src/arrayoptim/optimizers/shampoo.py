@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Array, Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.registry import register
+from ..config.typed import Number, Whole
 from ..rules.rule import Rule, Shape, Side, rule
 from ._matrices import (
     PreconditionedOptimizer,
@@ -155,14 +155,14 @@ class Shampoo(PreconditionedOptimizer):
            [ 2. ,  0.9]])
     """
 
-    lr: Any = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
-    momentum: Any = hyper(default=0.0, interval="[0, 1)", doc="Decay rate of the mean.")
-    rho: Any = hyper(default=1.0, interval="(0, 1]", doc="Decay rate of the sums of products.")
-    epsilon: Any = hyper(default=1e-04, interval="(0, inf)", doc="Added to the eigenvalues.")
-    precondition_frequency: Any = hyper(
+    lr: Number = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
+    momentum: Number = hyper(default=0.0, interval="[0, 1)", doc="Decay rate of the mean.")
+    rho: Number = hyper(default=1.0, interval="(0, 1]", doc="Decay rate of the sums of products.")
+    epsilon: Number = hyper(default=1e-04, interval="(0, inf)", doc="Added to the eigenvalues.")
+    precondition_frequency: Whole = hyper(
         default=1, interval="[1, inf)", integer=True, doc="Steps from roots to roots."
     )
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
     rest = shampoo_of_vectors
 

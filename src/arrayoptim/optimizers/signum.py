@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import rule
 
@@ -59,8 +59,8 @@ class Signum(Optimizer):
 
     presets = forms("optax paper")
 
-    lr: Any = hyper(default=0.0001, interval="[0, inf)", doc="Step size.")
-    momentum: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    lr: Number = hyper(default=0.0001, interval="[0, inf)", doc="Step size.")
+    momentum: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
 
     rule = signum
 

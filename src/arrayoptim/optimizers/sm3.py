@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.registry import register
+from ..config.typed import Number
 from ..rules.rule import Rule, rule
 from ._matrices import MatrixOptimizer, oriented
 
@@ -89,11 +89,11 @@ class SM3(MatrixOptimizer):
            [ 2. ,  0.9]])
     """
 
-    lr: Any = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
-    momentum: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean of steps.")
-    rho: Any = hyper(default=1.0, interval="(0, 1]", doc="Decay rate of the sums of squares.")
-    epsilon: Any = hyper(default=1e-08, interval="(0, inf)", doc="Added under the root.")
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    lr: Number = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
+    momentum: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean of steps.")
+    rho: Number = hyper(default=1.0, interval="(0, 1]", doc="Decay rate of the sums of squares.")
+    epsilon: Number = hyper(default=1e-08, interval="(0, inf)", doc="Added under the root.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
     rest = sm3_of_vectors
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Array, Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.registry import register
+from ..config.typed import MaybeNumber, Number, Whole
 from ..rules.rule import Rule, Shape, Side, rule
 from ._matrices import (
     PreconditionedOptimizer,
@@ -176,17 +176,19 @@ class SOAP(PreconditionedOptimizer):
            [ 2. ,  0.9]])
     """
 
-    lr: Any = hyper(default=0.003, interval="[0, inf)", doc="Step size.")
-    beta_1: Any = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the mean.")
-    beta_2: Any = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    shampoo_beta: Any = hyper(
+    lr: Number = hyper(default=0.003, interval="[0, inf)", doc="Step size.")
+    beta_1: Number = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.95, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    shampoo_beta: MaybeNumber = hyper(
         default=None, interval="[0, 1)", doc="Decay rate of the mean products of gradients."
     )
-    epsilon: Any = hyper(default=1e-08, interval="(0, inf)", doc="Added to the root.")
-    precondition_frequency: Any = hyper(
+    epsilon: Number = hyper(default=1e-08, interval="(0, inf)", doc="Added to the root.")
+    precondition_frequency: Whole = hyper(
         default=10, interval="[1, inf)", integer=True, doc="Steps from renewal to renewal of bases."
     )
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
     rest = adam
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.registry import register
+from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import rule
 
@@ -88,11 +88,13 @@ class StableAdamW(Optimizer):
     array([ 0.8387, -2.1818])
     """
 
-    lr: Any = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
-    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
-    beta_2: Any = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the mean of squares.")
-    epsilon: Any = hyper(default=1e-08, interval="(0, inf)", doc="Added to the root.")
-    decay: Any = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.99, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(default=1e-08, interval="(0, inf)", doc="Added to the root.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
     rule = stable_adamw
 

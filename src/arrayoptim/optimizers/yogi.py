@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.typed import Number
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import rule
@@ -77,11 +77,13 @@ class Yogi(Optimizer):
 
     presets = forms(optax="optax", paper="paper")
 
-    lr: Any = hyper(default=0.01, interval="[0, inf)", doc="Step size.")
-    beta_1: Any = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
-    beta_2: Any = hyper(default=0.999, interval="[0, 1)", doc="One minus the share of the square.")
-    epsilon: Any = hyper(default=1e-3, interval="[0, inf)", doc="Added to the root.")
-    initial_accumulator_value: Any = hyper(
+    lr: Number = hyper(default=0.01, interval="[0, inf)", doc="Step size.")
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.999, interval="[0, 1)", doc="One minus the share of the square."
+    )
+    epsilon: Number = hyper(default=1e-3, interval="[0, inf)", doc="Added to the root.")
+    initial_accumulator_value: Number = hyper(
         default=1e-6, interval="[0, inf)", doc="With what the mean of squares begins."
     )
 
@@ -94,7 +96,7 @@ class Yogi(Optimizer):
 
     def initial_slots(self) -> dict[str, Start]:
         """Give what the mean of squares begins with."""
-        value = self.initial_accumulator_value
+        value: Start = self.initial_accumulator_value
         return {"velocity": value} | ({"momentum": value} if self.form == "optax" else {})
 
     def coefficients(

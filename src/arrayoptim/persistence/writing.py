@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import posixpath
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
+from .apart import Ask
 from .atomic import Sink, replace_file
 from .own import GROUP, fill
 from .record import Record
@@ -22,8 +23,9 @@ def write(
     """Write a record to an HDF5 file, whole or not at all.
 
     The content goes to a temporary file in the same directory, is brought to the disk and renamed:
-    whatever happens, the previous file stays whole until the new one is. The permissions of an
-    existing file are kept, and a symbolic link goes on pointing to its file.
+    whatever happens, the previous file stays whole until the new one is. Owner and permissions of
+    an existing file are kept, and a symbolic link goes on pointing to its file. What a save that
+    was killed has left beside the file is removed.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def write(
     overwrite : bool
         Whether an existing file may be replaced.
     beside : mapping of str to Record, optional
-        More records, each by the name of the group that it goes to; `read_beside` gives them.
+        More records, each by the name of the group that it goes to; `read_with` gives them.
 
     Raises
     ------
@@ -48,15 +50,27 @@ def write(
     ValueError
         If the record is contradictory, or holds what HDF5 cannot.
     """
-    import h5py
 
-    def put(sink: Sink) -> None:
-        # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
-        with h5py.File(sink, "w", libver=("v108", "v108")) as file:
-            for name, content in {GROUP: record, **(beside or {})}.items():
-                fill(file.create_group(name), content, sink.check)
+    def put(sink: Sink, ask: Ask) -> None:
+        fill_file(sink, record, beside, ask, sink.check)
 
     replace_file(path, put, overwrite)
+
+
+def fill_file(
+    file: BinaryIO,
+    record: Record,
+    beside: Mapping[str, Record] | None = None,
+    ask: Ask = lambda function: function(),
+    after_each: Callable[[], None] = lambda: None,
+) -> None:
+    """Write a record, and those beside it, into an empty file that is open; see `write`."""
+    import h5py
+
+    # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
+    with h5py.File(file, "w", libver=("v108", "v108")) as root:
+        for name, content in {GROUP: record, **(beside or {})}.items():
+            fill(root.create_group(name), content, ask, after_each)
 
 
 def write_group(group: Any, record: Record) -> None:

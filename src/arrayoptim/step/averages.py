@@ -94,7 +94,7 @@ def _average(
     backend = backend_of(p)
     stored = backend.dtype(p)
     kind = stored if stored in COMPLEX else COMPUTE[stored]
-    with backend.guard():
+    with backend.guard(p):
         x = backend.cast(p, kind)
         if "master" in slots:
             rounded = backend.cast(backend.cast(slots["master"], stored), kind)
@@ -107,5 +107,5 @@ def _average(
 def copy_as(x: Array, like: Array) -> Array:
     """Give a copy of an array in the data type of another, where that one is."""
     backend = backend_of(x)
-    with backend.guard():
+    with backend.guard(x):
         return back(backend.copy(backend.cast(x, backend.dtype(like))), like)

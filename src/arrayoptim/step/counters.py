@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._typing import Scalar
-from ..config.hyper import counter, finite, keeps_numbers
+from ..config.hyper import counter, finite, hyper, keeps_numbers
 from ..config.registry import nearest
 from ..engines import Prepared
 from .assignment import Assignment
 from .computing import Computing
 from .report import Last, StepReport, report
 from .state import State
+
+if TYPE_CHECKING:
+    from ..config.typed import Number
 
 
 class Counting(Computing):
@@ -49,14 +52,18 @@ class Counting(Computing):
         """
         return None if self._last is None else report(self._last)
 
-    @property
-    def learning_rate(self) -> Any:
-        """Another name of ``lr``."""
-        return self.lr
+    if TYPE_CHECKING:
+        learning_rate: Number = hyper(default=0.0, kw_only=True)  # an argument too
+    else:
 
-    @learning_rate.setter
-    def learning_rate(self, value: Any) -> None:
-        self.lr = value
+        @property
+        def learning_rate(self) -> float:
+            """Another name of ``lr``."""
+            return self.lr
+
+        @learning_rate.setter
+        def learning_rate(self, value: Any) -> None:
+            self.lr = value
 
     def __getattr__(self, name: str) -> Any:
         """Give scalar state by its name."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.backend import COMPLEX, COMPUTE
@@ -68,7 +68,8 @@ class Fixed:
 class Formula(Options, ABC):
     """The part of `arrayoptim.Optimizer` that a subclass completes."""
 
-    _known: Fixed | None = None
+    # Without an annotation, which type checkers take for a hyperparameter.
+    _known = cast("Fixed | None", None)
 
     def _set(self, values: dict[str, Any]) -> None:
         super()._set(values)
@@ -124,6 +125,16 @@ class Formula(Options, ABC):
 
     def initial_scalars(self) -> dict[str, float]:
         """Give the state that is one number, by name, as it is before the first step."""
+        return {}
+
+    def scalars_after(self, iterations: int) -> dict[str, float]:
+        """Return the scalar state that follows from the count alone, where a file lacks it.
+
+        Parameters
+        ----------
+        iterations : int
+            The number of steps taken with the present hyperparameters.
+        """
         return {}
 
     def initial_slots(self) -> dict[str, Start]:

@@ -12,6 +12,7 @@ from ..config.declared import Declared
 from ..config.groups import Groups, matches, require_matches
 from ..config.hyper import hyper
 from ..config.presets import PRESETS, Preset
+from ..config.typed import MaybeNumber, MaybeWhole, Whole, Words
 from ..constraints import Constrained, Constraint
 from ..numerics.slots import Layout
 from ..rules.cautious import cautious
@@ -26,25 +27,25 @@ class Options(Declared):
     presets: ClassVar[dict[str, str]] = {}
     """The form of the update for each preset that the class has; empty for the one without."""
 
-    clipnorm: Any = hyper(
+    clipnorm: MaybeNumber = hyper(
         default=None,
         interval="[0, inf]",
         kw_only=True,
         doc="Bound on the Euclidean norm of all gradients together; 0 or None for none.",
     )
-    clipvalue: Any = hyper(
+    clipvalue: MaybeNumber = hyper(
         default=None,
         interval="[0, inf]",
         kw_only=True,
         doc="Bound on the magnitude of each entry of a gradient; 0 or None for none.",
     )
-    clipnorm_per_tensor: Any = hyper(
+    clipnorm_per_tensor: MaybeNumber = hyper(
         default=None,
         interval="[0, inf]",
         kw_only=True,
         doc="Bound on the norm of each gradient, Keras 3's clipnorm; 0 or None for none.",
     )
-    agc: Any = hyper(
+    agc: MaybeNumber = hyper(
         default=None,
         interval="[0, inf]",
         kw_only=True,
@@ -56,41 +57,43 @@ class Options(Declared):
         kw_only=True,
         doc="The axis that counts the units of agc; or each tensor is one.",
     )
-    weight_decay: Any = hyper(
+    weight_decay: MaybeNumber = hyper(
         default=None,
         interval="[0, inf)",
         kw_only=True,
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
     )
-    peak_lr: Any = hyper(
+    peak_lr: MaybeNumber = hyper(
         default=None,
         interval="(0, inf)",
         kw_only=True,
         doc="For fully decoupled decay: lr / peak_lr stands for lr in weight_decay's share.",
     )
-    l2: Any = hyper(
+    l2: MaybeNumber = hyper(
         default=None,
         interval="[0, inf)",
         kw_only=True,
         doc="Coupled weight decay: this times the parameter is added to the clipped gradient.",
     )
-    exclude: Any = hyper(
+    exclude: Words = hyper(
         default=(),
         words=True,
         kw_only=True,
         doc="Patterns of the paths of parameters that neither kind of decay touches.",
     )
-    constraint: Any = Constrained(
+    constraint: Any = hyper(
+        kind=Constrained,
         default=None,
-        keyword=True,
+        kw_only=True,
         doc="What parameters are brought back to after the step, from `constraints`.",
     )
-    groups: Any = Groups(
+    groups: Any = hyper(
+        kind=Groups,
         default=(),
-        keyword=True,
+        kw_only=True,
         doc="Parameters with settings of their own, from `group`.",
     )
-    ema_momentum: Any = hyper(
+    ema_momentum: MaybeNumber = hyper(
         default=None,
         interval="[0, 1)",
         kw_only=True,
@@ -101,10 +104,11 @@ class Options(Declared):
         kw_only=True,
         doc="Whether only the part of a step that agrees with the gradient is taken, scaled up.",
     )
-    preset: Any = Preset(
+    preset: str | None = hyper(
+        kind=Preset,
         default=None,
         choices=PRESETS,
-        keyword=True,
+        kw_only=True,
         doc="Whose formula is computed, with whose defaults, where they are others.",
     )
     name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
@@ -124,7 +128,7 @@ class Options(Declared):
         kw_only=True,
         doc="Whether 16-bit parameters keep what rounding loses, in 16 bits, in place of master.",
     )
-    state_dtype: Any = hyper(
+    state_dtype: str | None = hyper(
         default=None,
         choices=("bfloat16", "int8"),
         kw_only=True,
@@ -135,7 +139,7 @@ class Options(Declared):
         kw_only=True,
         doc="Whether slots in fewer bits are rounded up or down by chance, without bias.",
     )
-    seed: Any = hyper(
+    seed: Whole = hyper(
         default=0,
         interval="(-inf, inf)",
         integer=True,
@@ -147,7 +151,7 @@ class Options(Declared):
         kw_only=True,
         doc="Whether parameters on a GPU have their state in host memory, where they are stepped.",
     )
-    threads: Any = hyper(
+    threads: MaybeWhole = hyper(
         default=None,
         interval="[1, inf)",
         integer=True,

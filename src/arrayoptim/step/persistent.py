@@ -10,9 +10,11 @@ import numpy as np
 
 from .._typing import Array, Tree
 from ..arrays.libraries import backend_of
+from ..arrays.trees import Structure
 from ..config.keras import translate
 from ..config.registry import ALIASES
 from . import checks
+from .fingerprint import require_same
 from .restore import LoadReport, blaming, from_list, from_record, lost, refuse_lost
 from .state import State
 from .stepping import Stepping
@@ -29,6 +31,7 @@ class Persistent(Stepping):
         super().reset()
         self._pending: persistence.Record | list[Any] | None = None
         self._pending_strict = True
+        self._expected: str | None = None
 
     @property
     def weights(self) -> list[Any]:
@@ -57,9 +60,9 @@ class Persistent(Stepping):
         ----------
         weights : sequence of array
             As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
-            RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; what a list lacks
-            stays as it is. Before `init` the list is kept, and checked when the parameters are
-            first seen.
+            RMSprop, Adagrad and Adadelta, where the count stays as it is, and without
+            ``m_schedule`` for Nadam, which is computed from the count. Before `init` the list is
+            kept, and checked when the parameters are first seen.
 
         Raises
         ------
@@ -70,7 +73,8 @@ class Persistent(Stepping):
             if self._state is None:
                 self._pending = [np.array(value) for value in weights]
             else:
-                self._replace_state(from_list(self._state, list(weights), type(self).__name__))
+                name, after = type(self).__name__, self.scalars_after
+                self._replace_state(from_list(self._state, list(weights), name, after))
 
     def _record(self) -> persistence.Record:
         from .. import persistence
@@ -115,6 +119,8 @@ class Persistent(Stepping):
             try:
                 if self._state is not None and self._state.interrupted:
                     self.reset()
+                if self._state is None and hyperparameters:
+                    self._hyper, _ = self._recorded_hyper(record)  # which slots there are
                 self.init(params)
                 report = self._load(record, strict=strict, hyperparameters=hyperparameters)
                 for name, value in (numbers or {}).items():
@@ -137,18 +143,29 @@ class Persistent(Stepping):
             if hyperparameters:
                 wanted, left_out = self._recorded_hyper(record)
             record.notes.extend(f"not taken over: {what}" for what in left_out)
+            expected = record.fingerprint if strict else None
             if self._state is None:
+                self._expected = expected
                 self._hyper, self._pending, self._pending_strict = wanted, record, strict
                 self._first_iteration = record.iterations or 0
                 return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
             self._hyper = wanted
             try:
-                new, report = from_record(self._reshaped(self._state), record, strict=strict)
+                state = self._reshaped(self._state)
+                new, report = from_record(state, record, strict=strict, after=self.scalars_after)
             except Exception:
                 self._hyper = before
                 raise
             self._replace_state(new)
+            self._expected = expected
             return report
+
+    def _ready(self, leaves: Sequence[Array | None], structure: Structure) -> State:
+        if self._expected is not None:
+            require_same(self._expected, leaves, structure.paths)
+        state = super()._ready(leaves, structure)
+        self._expected = None
+        return state
 
     def _reshaped(self, state: State) -> State:
         """Give a zero state over the same parameters where the present rule has other slots."""
@@ -168,7 +185,8 @@ class Persistent(Stepping):
     def _recorded_hyper(self, record: persistence.Record) -> tuple[dict[str, Any], list[str]]:
         """Give the file's hyperparameters, checked, over the present ones, and what is lost."""
         own = record.source.startswith("arrayoptim")
-        found, left_out = translate(type(self).__name__, record.config or {})
+        config = record.config or {}
+        found, left_out = translate(type(self).__name__, config, record.dialect)
         config = {ALIASES.get(name, name): value for name, value in found.items()}
         values = dict(self._hyper)
         missing = [k for k, v in config.items() if lost(v)]
@@ -189,10 +207,11 @@ class Persistent(Stepping):
     ) -> State:
         state, pending = super()._fresh(params, leaves, held), self._pending
         if isinstance(pending, list):
-            state = from_list(state, pending, type(self).__name__)
+            state = from_list(state, pending, type(self).__name__, self.scalars_after)
         elif pending is not None:
             with blaming(pending):
-                state, _ = from_record(state, pending, strict=self._pending_strict)
+                strict, after = self._pending_strict, self.scalars_after
+                state, _ = from_record(state, pending, strict=strict, after=after)
         return state
 
     def _replace_state(self, state: State) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import copy
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Array, Scalar, Tree
@@ -12,6 +13,7 @@ from .restore import LoadReport
 
 if TYPE_CHECKING:
     import h5py
+    from typing_extensions import Self
 
     from .. import persistence
 
@@ -32,6 +34,22 @@ class Surface:
         def _load(
             self, record: persistence.Record, strict: bool, hyperparameters: bool
         ) -> LoadReport: ...
+
+    def __copy__(self) -> Self:
+        """Return an optimizer with state of its own: two that share one would both count."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return an optimizer with state of its own, as it is between two steps."""
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        with self._lock:
+            # Python 3.10 has no such method of every object.
+            state: Any = getattr(self, "__getstate__", partial(dict, vars(self)))()
+            kept = copy.deepcopy(state, memo)
+        take_up = getattr(new, "__setstate__", vars(new).update)
+        take_up(kept)
+        return new
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Array | None, Array]]) -> list[Array]:
         """Take one step, given Keras's pairs.
@@ -74,15 +92,16 @@ class Surface:
         """Take one step down a loss of which value and gradients at the parameters are known."""
         return self.apply(gradients, params)
 
-    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+    def save_weights(self, filepath: persistence.Place, overwrite: bool = True) -> None:
         """Save the state, with class and hyperparameters, to an HDF5 file.
 
         The file appears whole or not at all: a crash leaves an earlier file of that name as it was.
 
         Parameters
         ----------
-        filepath : str or Path
-            The file.
+        filepath : str, bytes, Path, binary file or h5py.Group
+            The file. Into an open one the state goes from where that stands; into a group of h5py
+            as by `save_weights_to_hdf5_group`.
         overwrite : bool
             Whether to replace an existing file.
 
@@ -90,6 +109,8 @@ class Surface:
         ------
         FileExistsError
             If the file exists and `overwrite` is False.
+        TypeError
+            If `filepath` stands for no file.
         ValueError
             Before `init`: there is no state yet.
         """
@@ -112,19 +133,27 @@ class Surface:
             persistence.write_group(f, self._record())
 
     def load_weights(
-        self, filepath: str | os.PathLike[str], strict: bool = True, hyperparameters: bool = True
+        self,
+        filepath: persistence.Place,
+        strict: bool = True,
+        hyperparameters: bool = True,
+        *,
+        fingerprint: bool = True,
     ) -> LoadReport:
         """Restore what a file holds of an optimizer of this class.
 
         Parameters
         ----------
-        filepath : str or Path
+        filepath : str, bytes, Path, binary file or h5py.Group
             A file of this library, of Keras 2 or Keras 3 (``.h5``, ``.keras``, ``.weights.h5``),
             or of natural_bm.
         strict : bool
             Whether every difference between the file and the parameters is an error.
         hyperparameters : bool
             Whether to take over the hyperparameters that the file records.
+        fingerprint : bool
+            Whether parameters other than those that a checkpoint's state was saved beside are
+            refused, here or when they are first seen.
 
         Returns
         -------
@@ -146,7 +175,10 @@ class Surface:
         """
         from .. import persistence
 
-        return self._load(persistence.read(filepath), strict, hyperparameters)
+        record = persistence.read(filepath)
+        if not fingerprint:
+            record.fingerprint = None
+        return self._load(record, strict, hyperparameters)
 
     def load_weights_from_hdf5_group(
         self, f: h5py.Group, strict: bool = True, hyperparameters: bool = True

@@ -196,7 +196,7 @@ def _assign(target: Array, value: Array) -> Array:
     backend = backend_of(target)
     if not backend.writable(target):
         return value
-    with backend.guard():
+    with backend.guard(target):
         backend.store(target, value)
     return target
 

@@ -8,6 +8,7 @@ from .._typing import Tree
 from ..arrays.trees import flatten
 from ..config.hyper import hyper
 from ..config.registry import register_wrapper
+from ..config.typed import Whole
 from ..rules.rule import rule
 from ._base import Keeper, Wrapper
 
@@ -56,7 +57,7 @@ class GradientAccumulation(Wrapper):
 
     keeper = _Gatherer
 
-    every: Any = hyper(default=2, interval="[1, inf)", integer=True, doc="Calls in a step.")
+    every: Whole = hyper(default=2, interval="[1, inf)", integer=True, doc="Calls in a step.")
 
     def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
         if not self.built:

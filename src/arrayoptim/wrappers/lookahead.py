@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from .._typing import Tree
 from ..config.hyper import hyper
 from ..config.registry import register_wrapper
+from ..config.typed import Number, Whole
 from ..rules.rule import rule
 from ._base import Keeper, Wrapper
 
@@ -68,8 +69,8 @@ class Lookahead(Wrapper):
 
     keeper = _Follower
 
-    k: Any = hyper(default=5, interval="[1, inf)", integer=True, doc="Fast steps to a slow one.")
-    alpha: Any = hyper(default=0.5, interval="[0, 1]", doc="How far the slow weights go.")
+    k: Whole = hyper(default=5, interval="[1, inf)", integer=True, doc="Fast steps to a slow one.")
+    alpha: Number = hyper(default=0.5, interval="[0, 1]", doc="How far the slow weights go.")
 
     def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
         if not self.built:

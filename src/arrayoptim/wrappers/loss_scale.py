@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from .._typing import Tree
 from ..config.hyper import hyper
 from ..config.registry import register_wrapper
+from ..config.typed import Number, Whole
 from ..rules.rule import rule
 from ._base import Keeper, Wrapper
 
@@ -65,9 +66,9 @@ class LossScale(Wrapper):
 
     keeper = _Counter
 
-    scale: Any = hyper(default=65536.0, interval="(0, inf)", doc="Scale of the loss at first.")
+    scale: Number = hyper(default=65536.0, interval="(0, inf)", doc="Scale of the loss at first.")
     dynamic: bool = hyper(default=True, doc="Whether the scale follows the gradients.")
-    growth_interval: Any = hyper(
+    growth_interval: Whole = hyper(
         default=2000, interval="[1, inf)", integer=True, doc="Good steps until the scale doubles."
     )
 

@@ -12,6 +12,7 @@ from ..arrays.libraries import backend_of
 from ..arrays.trees import flatten
 from ..config.hyper import hyper
 from ..config.registry import register_wrapper
+from ..config.typed import Number
 from ..gradients import global_norm
 from ..rules.rule import rule
 from ..step import checks
@@ -68,7 +69,7 @@ class SAM(Wrapper):
 
     keeper = _Climber
 
-    rho: Any = hyper(default=0.05, interval="[0, inf)", doc="Distance of the point uphill.")
+    rho: Number = hyper(default=0.05, interval="[0, inf)", doc="Distance of the point uphill.")
 
     def ascend(self, grads: Tree, params: Tree) -> Tree:
         """Move the parameters uphill; the gradients of the new point are for `apply`.
@@ -134,5 +135,5 @@ class SAM(Wrapper):
 
 def _zeros(p: Array) -> Array:
     backend = backend_of(p)
-    with backend.guard():
+    with backend.guard(p):
         return backend.zeros(p, backend.dtype(p))

@@ -10,7 +10,6 @@ state is the very value that `init_state` gives and `stateless_apply` takes.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
@@ -149,7 +148,7 @@ def _begun(
     optimizer: Optimizer, state: dict[str, Any], live: dict[str, jax.Array]
 ) -> dict[str, Any]:
     """Begin the slots and numbers that depend on hyperparameters that are arrays."""
-    probe = copy.copy(optimizer)
+    probe = type(optimizer).from_config(optimizer.get_config())
     probe._hyper = {**optimizer._hyper, **live}
     slots, scalars = dict(state["slots"]), dict(state["scalars"])
     for name, start in probe.initial_slots().items():

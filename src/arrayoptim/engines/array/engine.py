@@ -93,12 +93,13 @@ def sweep(
     new_params, new_slots = list(params), list(slots)
     for i, (p, state) in _results(step, params, grads, slots, _update):
         backend = backend_of(params[i])
-        if in_place and backend.writable(params[i]):
-            with backend.guard():
+        with backend.guard(params[i]):
+            if in_place and backend.writable(params[i]):
                 backend.store(params[i], p)
-        else:
-            new_params[i] = p
-        new_slots[i] = state
+            else:
+                new_params[i] = p
+            # The fused engines go through a parameter and its slots in one order.
+            new_slots[i] = {name: backend.ordered(x, slots[i][name]) for name, x in state.items()}
     return new_params, new_slots
 
 
@@ -170,7 +171,7 @@ def _eager(
         p, g, held = params[i], grads[i], slots[i]
         assert p is not None
         shape, backend = tuple(p.shape), backend_of(p)
-        with backend.guard():
+        with backend.guard(p):
             compute = COMPUTE[backend.dtype(p)]
             key = backend, compute, backend.device(p)
             if key not in operands:

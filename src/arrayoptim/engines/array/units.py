@@ -51,7 +51,7 @@ def limited(
     for backend, found in rows.items():
         places, bounds, scales = zip(*found, strict=True)
         given = [params[i] for i in places], [grads[i] for i in places]
-        with backend.guard():
+        with backend.guard(given[0][0]):
             clipped = _function(backend, units)(*given, list(bounds), list(scales))
         for i, g in zip(places, clipped, strict=True):
             new[i] = g

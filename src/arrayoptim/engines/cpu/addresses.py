@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .readers import Readers
 from .tables import address
 
 _REALS = {"complex64": "float32", "complex128": "float64"}
@@ -21,7 +22,7 @@ ITEMSIZE = {**dict(zip(FLOATS, (2, 2, 4, 8), strict=True)), "uint8": 1, "int16":
 
 
 def reals(dtype: str) -> str:
-    """Give the dtype of the reals in memory: a complex number is two.
+    """Return the dtype of the reals in memory: a complex number is two.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def reals(dtype: str) -> str:
 
 
 def itemsize(dtype: str) -> int:
-    """Give the bytes of an element of a real or complex dtype."""
+    """Return the bytes of an element of a real or complex dtype."""
     return ITEMSIZE[reals(dtype)] * (2 if dtype in _REALS else 1)
 
 
@@ -59,7 +60,7 @@ class Reader(ABC):
         self.tables = [address(t) for t in (self._ranks, self._firsts, self._lengths)]
 
     def ask(self, array: Any, k: int, dtype: str, writes: bool) -> int | None:
-        """Give the address of one array.
+        """Return the address of one array.
 
         Parameters
         ----------
@@ -121,8 +122,20 @@ class Reader(ABC):
             raise TypeError(f"gradient of parameter {path!r}: found dtype {found}, wanted {dtype}")
 
     @abstractmethod
-    def fast(self, dtype: str, writes: bool) -> tuple[Any, tuple[int, ...]]:
-        """Give the kernel that reads.
+    def readers(self) -> tuple[Readers | None, tuple[int, ...]]:
+        """Return the kernels that read such arrays.
+
+        Returns
+        -------
+        kernels : Readers or None
+            The kernels; None where there are none.
+        cells : tuple of int
+            The last cells of their jobs.
+        """
+
+    @abstractmethod
+    def marks(self, dtype: str, writes: bool) -> tuple[int, int] | None:
+        """Return what kernels compare arrays with.
 
         Parameters
         ----------
@@ -133,10 +146,8 @@ class Reader(ABC):
 
         Returns
         -------
-        kernel : callable or None
-            The kernel; None where there is none.
-        cells : tuple of int
-            The last cells of its job, see `_cpu_readers`.
+        (int, int) or None
+            The cells ``dtype`` and ``flags`` of jobs; None where no kernel reads such arrays.
         """
 
     @staticmethod
@@ -192,7 +203,7 @@ class Reader(ABC):
     @staticmethod
     @abstractmethod
     def dtype(array: Any) -> str:
-        """Give the name of an array's dtype.
+        """Return the name of an array's dtype.
 
         Parameters
         ----------
@@ -211,11 +222,11 @@ class Reader(ABC):
 
     @abstractmethod
     def _address(self, array: Any) -> int:
-        """Give the address of the first element."""
+        """Return the address of the first element."""
 
     @abstractmethod
     def conform(self, array: Any, k: int, dtype: str) -> Any:
-        """Give a copy of an array in the order of a parameter.
+        """Return a copy of an array in the order of a parameter.
 
         Parameters
         ----------

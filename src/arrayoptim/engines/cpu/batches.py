@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from struct import error
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,14 @@ from ..totals import part, ratio
 from . import threads
 from .addresses import ITEMSIZE, Reader, reals
 from .columns import Column
+from .looking import GOOD, Look
 from .native import Kernel, kernel
-from .recipes import EXPONENTS, Recipes
+from .recipes import EXPONENTS, Recipe, Recipes
 from .source import CELLS, JOB, squares_program
-from .tables import IntTable, address, cut
+from .tables import IntTable, address, cells, cut
 
-PARALLEL = 400_000
+PARALLEL = 100_000
 """Elements from which on more threads than one are faster."""
-
-_Job = ctypes.c_int64 * len(JOB)
 
 Values = Mapping[str, Any]
 Take = Callable[[Sequence[Any]], tuple[Any, ...]]
@@ -48,7 +47,7 @@ class Batch:
     places : tuple of list of int and numpy.ndarray
         Which of the plan's parameters they are, and which of all.
     take : callable
-        Gives this batch's part of a sequence over all leaves.
+        Returns this batch's part of a sequence over all leaves.
     """
 
     def __init__(
@@ -60,7 +59,8 @@ class Batch:
         places: tuple[list[int], IntTable],
         take: Take,
     ) -> None:
-        self.reader, self.take, self.dtype = reader, take, dtypes["p"]
+        self.reader, self._take, self.dtype = reader, take, dtypes["p"]
+        self._all = take is tuple
         self.places, self._among_all = places
         self._columns, self._compute, self._rule = columns, COMPUTE[self.dtype], rule
         self._recipes = Recipes(rule, {name: dtypes[name] for name in columns})
@@ -68,8 +68,9 @@ class Batch:
         sizes = [parts * math.prod(shape) for shape in reader.shapes]
         self.elements: int = sum(sizes)
         self._sizes = np.asarray(sizes, np.int64)
-        self._apart = b""
         self._chunks, count = cut(sizes), len(sizes)
+        self.chunks = len(self._chunks.table)
+        self._whole = np.array_equal(self._chunks.table[:, 0], np.arange(count))
         self._pointers = np.zeros((count, len(columns)), np.int64)
         self._gradients, self._found = np.zeros((2, count, 1), np.int64)
         for k, (name, arrays) in enumerate(columns.items()):
@@ -77,10 +78,20 @@ class Batch:
             if Column(own, dtypes[name], self._pointers, k, True, self._found).read(arrays):
                 raise ValueError(f"an array of {name} is not one that `refusal` accepts")
         self._params = Column(reader, self.dtype, self._found, 0, True, self._pointers)
+        index = np.asarray(self.places, np.int64)
+        tables = index, self._sizes, self._pointers, self._gradients
+        self._look = Look(reader, self.dtype, *tables)
         self._kinds: dict[str, Column] = {}
         self._use(self.dtype)
         self._rows, self._row = np.arange(count), np.zeros(count, np.int64)
-        cell = dict.fromkeys(JOB, 0) | {
+        self._each, self._one = address(self._rows), address(self._row)
+        self._job, self._reading = self._new_job(), self._new_job()
+        self._sums, self._counts = np.zeros(self.chunks), np.zeros(self.chunks, np.int64)
+        self._taken: Any = None
+        self._recipe: Recipe | None = None
+
+    def _new_job(self) -> Any:
+        known = dict.fromkeys(JOB, 0) | {
             "tasks": self._chunks.tasks,
             "bounds": address(self._chunks.bounds),
             "chunks": address(self._chunks.table),
@@ -89,27 +100,11 @@ class Batch:
             "rows": address(self._row),
             "leaves": address(self._among_all),
             "noise": address(NOISE),
-            "yield_": threads.yield_address(),
         }
-        self._job = bytes(_Job(*cell.values()))
-
-    def fits(self, params: tuple[Any, ...]) -> bool:
-        """Whether these are the parameters of this batch, where they were in memory.
-
-        Parameters
-        ----------
-        params : tuple of array
-            The batch's part of the leaves.
-
-        Returns
-        -------
-        bool
-            False where an array has another address, shape, dtype or order, or was locked.
-        """
-        return not self._params.read(params) and self._params.same == len(params)
+        return cells(*known.values())
 
     def stretches(self) -> tuple[Addresses, Addresses]:
-        """Give the first address of each parameter, and the one after its last.
+        """Return the first address of each parameter, and the one after its last.
 
         Returns
         -------
@@ -119,44 +114,80 @@ class Batch:
         starts = self._pointers[:, 0]
         return starts, starts + self._sizes * ITEMSIZE[reals(self.dtype)]
 
-    def take_up(
-        self, grads: tuple[Any, ...], paths: Sequence[str], occupied: Stretches
-    ) -> tuple[Any, ...]:
-        """Note where the gradients are.
+    def fits(self, params: Sequence[Any]) -> bool:
+        """Whether these are the parameters of this batch, where they were in memory.
 
         Parameters
         ----------
-        grads : tuple of array or None
-            One gradient for each parameter.
+        params : sequence of array
+            All parameters of the plan.
+
+        Returns
+        -------
+        bool
+            False where an array has another address, shape, dtype or order, or was locked.
+        """
+        mine = self._take(params)
+        return not self._params.read(mine) and self._params.same == len(mine)
+
+    def look(
+        self,
+        params: Sequence[Any],
+        grads: Sequence[Any],
+        paths: Sequence[str],
+        occupied: Stretches,
+        count: int | None,
+    ) -> bool:
+        """Look whether the parameters are where they were, and note where the gradients are.
+
+        Parameters
+        ----------
+        params, grads : list or tuple of array
+            All parameters and gradients of the plan; None for a gradient is allowed.
         paths : sequence of str
             What messages call the leaves of the tree.
         occupied : Stretches
             The memory that the step writes. A gradient that reaches into it is copied.
+        count : int or None
+            Number of threads, if it is not to be the usual one.
 
         Returns
         -------
-        tuple
-            What must live until the gradients have been used.
+        bool
+            False as by `fits`.
         """
+        pool = threads.pool().address if self.elements > PARALLEL and count != 1 else 0
+        if self._look(params, grads, occupied, pool) == GOOD:
+            return True
+        if not self.fits(params):
+            return False
+        self._taken = self._take_up(self._take(grads), paths, occupied)
+        return True
+
+    def drop(self) -> None:
+        """Forget the gradients that were copied."""
+        self._taken = None
+
+    def _take_up(
+        self, grads: tuple[Any, ...], paths: Sequence[str], occupied: Stretches
+    ) -> tuple[Any, ...]:
+        """Note where gradients are of which some may have to be copied."""
         refused = self._located.read(grads)
         if refused:
             for k in refused:
                 self.reader.check(grads[k], k, self.dtype, paths[self.places[k]])
             grads = self._conformed(grads)
-        # Most programs write gradients where they were.
-        if self._gradients.tobytes() != self._apart:
-            starts = self._gradients[:, 0]
-            ends = starts + self._sizes * ITEMSIZE[reals(self._kind)]
-            grads = self._replaced(grads, occupied.touched(starts, ends))
-            self._apart = self._gradients.tobytes()
-        return grads
+        starts = self._gradients[:, 0]
+        ends = starts + self._sizes * ITEMSIZE[reals(self._kind)]
+        return self._replaced(grads, occupied.touched(starts, ends))
 
     def _use(self, kind: str) -> None:
         """Take gradients of that dtype from now on."""
         if kind not in self._kinds:
             column = Column(self.reader, kind, self._gradients, 0, False, self._pointers)
             self._kinds[kind] = column
-        self._kind, self._located, self._apart = kind, self._kinds[kind], b""
+        self._kind, self._located = kind, self._kinds[kind]
+        self._look.expect(kind)
 
     def _conformed(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Take the dtype that all gradients have; copy those that are not as kernels need them."""
@@ -175,10 +206,8 @@ class Batch:
             raise RuntimeError("a copy of a gradient is not as wanted")
         return tuple(copies)
 
-    def prepare(
-        self, values: Mapping[str, Values], seed: int | None, count: int | None, keep: Any
-    ) -> Callable[[], None]:
-        """Make all ready for a step on the arrays of the batch.
+    def load(self, values: Mapping[str, Values], seed: int | None, count: int | None) -> None:
+        """Make all ready for a step on the arrays that were looked at.
 
         Parameters
         ----------
@@ -189,81 +218,81 @@ class Batch:
             That of the step where slots are rounded by chance.
         count : int or None
             Number of threads, if it is not to be the usual one.
-        keep : object
-            What `take_up` gave.
-
-        Returns
-        -------
-        callable
-            Carries out the step.
         """
-        numbers = part(values[self._compute], self.places)
+        numbers, job = self._own(values[self._compute]), self._job
         if self._rule.ratio is not None:
-            found = ratio(self._rule, self._sizes, self._totals(numbers, count, keep), numbers, np)
-            numbers |= {name: np.asarray(value, np.float64) for name, value in found.items()}
+            numbers = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
+            found = ratio(self._rule, self._sizes, self._totals(numbers, count), numbers, np)
+            numbers = {**numbers, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
         recipe = self._recipes.find(tuple(numbers), self._kind, seed is not None)
-        job = _Job.from_buffer_copy(self._job)
-        table: Any = self._numbers([numbers[name] for name in recipe.names], job)
+        self._recipe = None
+        job[0] = job[1] = 0
+        self._write(numbers, recipe, job)
         if recipe.chance and seed is not None:
             job[CELLS["seed"]] = seed
+        self._recipe = recipe
 
-        def sweep() -> None:
-            self._run(recipe.kernel, job, count, (keep, table, self))
-            self.reader.wrote(self._columns["p"])
+    def run(self, count: int | None) -> None:
+        """Carry out the step that was loaded, as far as it has not been.
 
-        return sweep
+        Parameters
+        ----------
+        count : int or None
+            Number of threads, if it is not to be the usual one.
+        """
+        assert self._recipe is not None
+        self._run(self._recipe.kernel, self._job, count)
+        self.reader.wrote(self._columns["p"])
 
-    def _numbers(self, row: list[Any], job: Any) -> Any:
-        """Make the table of coefficients, with one row for all tensors or one for each."""
-        if not any(isinstance(value, np.ndarray) for value in row):
-            table: Any = (ctypes.c_double * len(row))(*row)
-            job[CELLS["coefficients"]] = ctypes.addressof(table)
-            return table
-        full = [np.broadcast_to(np.asarray(v, np.float64), self._rows.shape) for v in row]
-        table = np.stack(full, axis=1)
-        job[CELLS["coefficients"]] = address(table)
-        job[CELLS["rows"]] = address(self._rows)
-        return table
+    def _own(self, numbers: Values) -> Values:
+        """Return the numbers, arrays of the batch's own where each leaf has one."""
+        if self._all:
+            return numbers
+        arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
+        return part(arrays, self.places)
 
-    def totals(self, values: Mapping[str, Values], count: int | None, keep: Any) -> Any:
-        """Give the totals of each tensor, as a table with a row for each.
+    def _write(self, numbers: Values, recipe: Recipe, job: Any) -> None:
+        """Write the table of coefficients, with one row for all tensors or one for each."""
+        row = recipe.pick(numbers)
+        try:
+            recipe.pack(recipe.row, 0, *row)
+            job[CELLS["coefficients"]], job[CELLS["rows"]] = recipe.address, self._one
+        except (error, TypeError):
+            full = [np.broadcast_to(np.asarray(v, np.float64), self._rows.shape) for v in row]
+            self._table = np.stack(full, axis=1)
+            job[CELLS["coefficients"]], job[CELLS["rows"]] = address(self._table), self._each
+
+    def totals(self, values: Mapping[str, Values], count: int | None) -> Any:
+        """Return the totals of each tensor, as a table with a row for each.
 
         Parameters
         ----------
         values : mapping of str to mapping
-            As for `prepare`.
+            As for `load`.
         count : int or None
             Number of threads, if it is not to be the usual one.
-        keep : object
-            What `take_up` gave.
         """
-        numbers = part(values[self._compute], self.places)
-        return np.stack(self._totals(numbers, count, keep), axis=1)
+        return np.stack(self._totals(self._own(values[self._compute]), count), axis=1)
 
-    def _totals(self, numbers: Values, count: int | None, keep: Any) -> list[Any]:
-        """Give the totals of all tensors, one after another, from a pass of their own."""
+    def _totals(self, numbers: Values, count: int | None) -> list[Any]:
+        """Return the totals of all tensors, one after another, from a pass of their own."""
         recipe = self._recipes.measure(tuple(numbers), self._kind)
-        job = _Job.from_buffer_copy(self._job)
-        table = self._numbers([numbers[name] for name in recipe.names], job)
-        chunks, tensors = len(self._chunks.table), len(self._rows)
         norms = len(self._rule.norms)
-        sums = np.zeros((chunks, norms + len(self._rule.sums)))
-        job[CELLS["sums"]] = address(sums)
-        self._run(recipe.kernel, job, count, (keep, table, sums, self))
+        sums = np.zeros((self.chunks, norms + len(self._rule.sums)))
+        self._write(numbers, recipe, self._reading)
+        self._read(recipe.kernel, sums, count)
         # bincount adds one after another, as the specification does.
         place = self._chunks.table[:, 0]
-        columns = [np.bincount(place, column, tensors) for column in sums.T]
+        columns = [np.bincount(place, column, len(self._rows)) for column in sums.T]
         return [*map(np.sqrt, columns[:norms]), *columns[norms:]]
 
-    def squares(self, count: int | None, keep: Any) -> tuple[Any, int]:
-        """Give the sum of squares of each gradient, and how many entries are not finite.
+    def squares(self, count: int | None) -> tuple[Any, int]:
+        """Return the sum of squares of each gradient, and how many entries are not finite.
 
         Parameters
         ----------
         count : int or None
             Number of threads, if it is not to be the usual one.
-        keep : object
-            What `take_up` gave.
 
         Returns
         -------
@@ -272,21 +301,27 @@ class Batch:
         nonfinite : int
             Infinite or NaN entries of all gradients together.
         """
-        chunks = len(self._chunks.table)
-        sums, counts = np.zeros(chunks), np.zeros(chunks, np.int64)
-        job = _Job.from_buffer_copy(self._job)
-        job[CELLS["sums"]], job[CELLS["counts"]] = address(sums), address(counts)
-        self._run(_squares(reals(self._kind)), job, count, (keep, sums, counts, self))
+        self._read(_squares(reals(self._kind)), self._sums, count)
+        nonfinite = int(self._counts.sum())
+        if self._whole:
+            return self._sums, nonfinite
         # bincount adds one after another, as the specification does.
         tensors = self._chunks.table[:, 0]
-        return np.bincount(tensors, sums, len(self._rows)), int(counts.sum())
+        return np.bincount(tensors, self._sums, len(self._rows)), nonfinite
 
-    def _run(self, run: Kernel, job: Any, count: int | None, keep: Any) -> None:
+    def _read(self, program: Kernel, sums: Any, count: int | None) -> None:
+        """Carry out a pass that only reads, with sums for each chunk."""
+        job = self._reading
+        job[0] = job[1] = 0
+        job[CELLS["sums"]], job[CELLS["counts"]] = address(sums), address(self._counts)
+        self._run(program, job, count)
+
+    def _run(self, program: Kernel, job: Any, count: int | None) -> None:
         if self.elements <= PARALLEL:
-            threads.run(run, job, keep, 1)
+            threads.run(program, job, 1)
             return
         count = threads.available() if count is None else count
-        threads.run(run, job, keep, min(count, self._chunks.tasks))
+        threads.run(program, job, min(count, self._chunks.tasks))
 
 
 @cache

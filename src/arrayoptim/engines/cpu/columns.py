@@ -49,11 +49,15 @@ class Column:
     ) -> None:
         self._reader, self._wanted = reader, (dtype, writes)
         self._table, self._place, self._versus = table, place, versus
-        self._look, special = reader.fast(dtype, writes)
+        readers, special = reader.readers()
+        marks = reader.marks(dtype, writes)
+        self._walk = readers.walk.call if readers and marks else None
         target = address(table) + 8 * place, 8 * table.shape[1]
         other = address(versus), 8 * versus.shape[1]
         count = len(reader.shapes)
-        self._job = cells(0, 0, 0, count, id(None), *reader.tables, *target, *other, *special)
+        self._job = cells(
+            0, 0, 0, count, id(None), *reader.tables, *target, *other, *(marks or (0, 0)), *special
+        )
         self._where = ctypes.addressof(self._job)
         self.same = 0
 
@@ -73,10 +77,10 @@ class Column:
         job, refused = self._job, []
         job[0], job[1], job[2] = 0, 0, id(arrays) + tuple.__basicsize__
         while job[0] < len(arrays):
-            if self._look is not None:
+            if self._walk is not None:
                 # torch raises for what it cannot describe; that one is asked for next.
                 with contextlib.suppress(RuntimeError, BufferError):
-                    self._look(self._where, 1)
+                    self._walk(self._where, 1)
             if job[0] < len(arrays) and not self._asked(arrays[job[0]], job[0]):
                 refused.append(job[0])
             job[0] += 1

@@ -156,28 +156,124 @@ class Plan:
         self._batches = [
             _batch(rule, key, mine, among_all[mine], params, slots) for key, mine in groups.items()
         ]
+        self._params = tuple(params)
+        self._grads: tuple[Array | None, ...] = ()
+        self.nonfinite = 0
         self._occupied = Stretches() if occupied is None else occupied
         for batch in self._batches:
             self._occupied.add(*batch.stretches())
 
-    def fits(self, params: Sequence[Array]) -> bool:
-        """Whether the plan is for these arrays, where they are now.
+    # ---- a step, for a caller who takes one at a time
+
+    def look(self, params: Sequence[Array], grads: Sequence[Array | None]) -> bool:
+        """Look at the arrays of a step; what follows is about these gradients.
 
         Parameters
         ----------
         params : sequence of array
-            Parameters.
+            The parameters; a list or a tuple is the fastest.
+        grads : sequence of array or None
+            The gradients; a parameter whose gradient is None stays as it is.
 
         Returns
         -------
         bool
             False where a parameter has another address, shape, dtype or order in memory
             than when the plan was made, or can no longer be written: make another plan.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient does not fit its parameter.
         """
         if len(params) != self._count:
             return False
+        if len(grads) != self._count:
+            raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
+        # A tuple of one's own keeps the gradients alive until they have been used.
+        params, self._grads = _sequence(params), tuple(grads)
+        known = params, self._grads, self._paths, self._occupied, self._threads
+        return all(batch.look(*known) for batch in self._batches)
+
+    def squares(self) -> list[float]:
+        """Return the sum of squares of each gradient that was looked at; 0 for None.
+
+        Each is what `arrayoptim.numerics.sums.sum_of_squares` gives. The attribute `nonfinite`
+        tells afterwards how many entries of all are infinite or NaN.
+        """
+        if len(self._batches) == 1:
+            sums, self.nonfinite = self._batches[0].squares(self._threads)
+        else:
+            sums, self.nonfinite = np.zeros(self._count), 0
+            for batch in self._batches:
+                sums[batch.places], count = batch.squares(self._threads)
+                self.nonfinite += count
+        found: list[float] = sums.tolist()
+        return found
+
+    def measure(self, values: Mapping[str, Values]) -> list[list[float]]:
+        """Return what a step of the rule has to know of each parameter, before it is loaded.
+
+        Parameters
+        ----------
+        values : mapping of str to mapping
+            As for `load`; the coefficients that the rule's direction and measure take.
+
+        Returns
+        -------
+        list of list of float
+            For each parameter the totals of `Rule.norms` and `Rule.sums`; 0 for no gradient.
+        """
+        rows: list[list[float]] = [[] for _ in range(self._count)]
+        for batch in self._batches:
+            for place, row in zip(
+                batch.places, batch.totals(values, self._threads).tolist(), strict=True
+            ):
+                rows[place] = row
+        return rows
+
+    def load(self, values: Mapping[str, Values], seed: int | None = None) -> None:
+        """Make all ready for the step; what can fail, fails here, and nothing has changed.
+
+        Parameters
+        ----------
+        values : mapping of str to mapping
+            For each type of arithmetic (``"float32"``, ``"float64"``) the rule's coefficients by
+            name: numbers, or a list or one-dimensional array with one number for each parameter.
+            Also, where that stage is wanted: ``scale`` and ``bound``, ``l2``, ``amount`` of decay,
+            ``floor`` and ``ceiling``, ``keep`` and ``new`` of the average.
+        seed : int, optional
+            From `arrayoptim.numerics.rounding.step_seed`, where slots of less than 32 bits are
+            rounded by chance.
+
+        Raises
+        ------
+        RuntimeError
+            If the kernel cannot be compiled here.
+        """
+        for batch in self._batches:
+            batch.load(values, seed, self._threads)
+
+    def run(self) -> None:
+        """Carry out the step that was loaded; where that was interrupted, what is left of it."""
+        for batch in self._batches:
+            batch.run(self._threads)
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget the gradients that were looked at."""
+        self._grads = ()
+        for batch in self._batches:
+            batch.drop()
+
+    # ---- the same, for callers in several threads
+
+    def fits(self, params: Sequence[Array]) -> bool:
+        """Whether the plan is for these arrays, where they are now; see `look`."""
+        if len(params) != self._count:
+            return False
         with self._lock:
-            return all(batch.fits(batch.take(params)) for batch in self._batches)
+            return all(batch.fits(params) for batch in self._batches)
 
     def prepare(
         self,
@@ -190,15 +286,11 @@ class Plan:
         Parameters
         ----------
         grads : sequence of array or None
-            The gradients; a parameter whose gradient is None stays as it is.
+            As for `look`.
         values : mapping of str to mapping
-            For each type of arithmetic (``"float32"``, ``"float64"``) the rule's coefficients by
-            name: numbers, or one-dimensional arrays with one number for each parameter. Also,
-            where that stage is wanted: ``scale`` and ``bound``, ``l2``, ``amount`` of decay,
-            ``floor`` and ``ceiling``, ``keep`` and ``new`` of the average.
+            As for `load`.
         seed : int, optional
-            From `arrayoptim.numerics.rounding.step_seed`, where slots of less than 32 bits are
-            rounded by chance.
+            As for `load`.
 
         Returns
         -------
@@ -213,17 +305,17 @@ class Plan:
             If the kernel cannot be compiled here.
         """
         with self._lock:
-            sweeps = [
-                batch.prepare(values, seed, self._threads, keep)
-                for batch, keep in self._taken_up(grads)
-            ]
+            self._look_again(grads)
+            self.load(values, seed)
+        return self._run_locked
 
-        def sweep() -> None:
-            with self._lock:
-                for each in sweeps:
-                    each()
+    def _run_locked(self) -> None:
+        with self._lock:
+            self.run()
 
-        return sweep
+    def _look_again(self, grads: Sequence[Array | None]) -> None:
+        if not self.look(self._params, grads):
+            raise ValueError("a parameter is not where it was; make another plan")
 
     def sweep(
         self,
@@ -253,59 +345,21 @@ class Plan:
     def totals(
         self, grads: Sequence[Array | None], values: Mapping[str, Values]
     ) -> list[list[float]]:
-        """Give what a step of the rule has to know of each parameter, before it is prepared.
-
-        Parameters
-        ----------
-        grads : sequence of array or None
-            The gradients; all totals are 0 for None.
-        values : mapping of str to mapping
-            As for `prepare`; the coefficients that the rule's direction and measure take.
-
-        Returns
-        -------
-        list of list of float
-            For each parameter the totals of `Rule.norms` and `Rule.sums`.
-        """
-        rows: list[list[float]] = [[] for _ in range(self._count)]
+        """Return what a step of the rule has to know of each parameter; see `measure`."""
         with self._lock:
-            for batch, keep in self._taken_up(grads):
-                for place, row in zip(
-                    batch.places, batch.totals(values, self._threads, keep).tolist(), strict=True
-                ):
-                    rows[place] = row
-        return rows
+            self._look_again(grads)
+            return self.measure(values)
 
     def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], int]:
-        """Read the gradients once.
-
-        Parameters
-        ----------
-        grads : sequence of array or None
-            The gradients.
-
-        Returns
-        -------
-        sums : list of float
-            For each gradient what `arrayoptim.numerics.sums.sum_of_squares` gives; 0 for None.
-        nonfinite : int
-            How many entries of all gradients are infinite or NaN.
-        """
-        sums, nonfinite = np.zeros(self._count), 0
+        """Return the sum of squares of each gradient, and how many entries are not finite."""
         with self._lock:
-            for batch, keep in self._taken_up(grads):
-                sums[batch.places], count = batch.squares(self._threads, keep)
-                nonfinite += count
-        return sums.tolist(), nonfinite
+            self._look_again(grads)
+            return self.squares(), self.nonfinite
 
-    def _taken_up(self, grads: Sequence[Array | None]) -> list[tuple[Batch, Any]]:
-        # All gradients are looked at before anything is written.
-        if len(grads) != self._count:
-            raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
-        return [
-            (batch, batch.take_up(batch.take(grads), self._paths, self._occupied))
-            for batch in self._batches
-        ]
+
+def _sequence(items: Sequence[Any]) -> Sequence[Any]:
+    """Return a list or a tuple of the items, which machine code can read."""
+    return items if type(items) in (list, tuple) else tuple(items)
 
 
 def _batch(

@@ -7,6 +7,7 @@ touches, and that streams do not overlap: loops vectorise whatever the number of
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -76,8 +77,12 @@ def _claim(builder: Any, job: Any, cell: Any) -> Any:
     return builder.atomic_rmw("add", at(builder, job, cell, I64), I64(1), "monotonic")
 
 
-def _arrive(builder: Any, job: Any, cell: Any) -> None:
-    builder.atomic_rmw("add", at(builder, job, cell, I64), I64(1), "release")
+def _fetch_add(builder: Any, job: Any, cell: Any, value: Any) -> Any:
+    return builder.atomic_rmw("add", at(builder, job, cell, I64), value, "seq_cst")
+
+
+def _exchange(builder: Any, job: Any, cell: Any, value: Any) -> Any:
+    return builder.atomic_rmw("xchg", at(builder, job, cell, I64), value, "seq_cst")
 
 
 def _arrived(builder: Any, job: Any, cell: Any) -> Any:
@@ -87,6 +92,28 @@ def _arrived(builder: Any, job: Any, cell: Any) -> Any:
 def _call2(builder: Any, function: Any, first: Any, second: Any) -> Any:
     kind = ir.FunctionType(I32, (I64, I64)).as_pointer()
     return builder.sext(builder.call(builder.inttoptr(function, kind), (first, second)), I64)
+
+
+def _call_kernel(builder: Any, function: Any, void: Any, job: Any, leader: Any) -> None:
+    kind = ir.FunctionType(I32, (I64,) * 4).as_pointer()
+    builder.call(builder.inttoptr(function, kind), (void, void, job, leader))
+
+
+def _futex(
+    builder: Any, function: Any, number: Any, address: Any, operation: Any, value: Any
+) -> None:
+    kind = ir.FunctionType(I64, (I64,) * 7).as_pointer()
+    none = I64(0)
+    arguments = (number, address, operation, value, none, none, none)
+    builder.call(builder.inttoptr(function, kind), arguments)
+
+
+def _pause(builder: Any, _: Any) -> None:
+    """Tell the processor that the thread waits, where it has a word for that."""
+    machine = platform.machine()
+    if machine in ("x86_64", "AMD64"):
+        kind = ir.FunctionType(ir.VoidType(), ())
+        builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), kind), ())
 
 
 def _relax(builder: Any, address: Any) -> None:
@@ -104,8 +131,12 @@ JOB_ACCESS = {
     "poke_double": _poke_double,
     "peek_int32": access(I32, types.int64)[0],
     "claim": define(types.int64, (types.int64, types.int64), _claim),
-    "arrive": define(types.void, (types.int64, types.int64), _arrive),
     "arrived": define(types.int64, (types.int64, types.int64), _arrived),
+    "fetch_add": define(types.int64, (types.int64,) * 3, _fetch_add),
+    "exchange": define(types.int64, (types.int64,) * 3, _exchange),
+    "call_kernel": define(types.void, (types.int64,) * 4, _call_kernel),
+    "futex": define(types.void, (types.int64,) * 5, _futex),
+    "pause": define(types.void, (types.int64,), _pause),
     "call2": define(types.int64, (types.int64,) * 3, _call2),
     "relax": define(types.void, (types.int64,), _relax),
     "random_key": define(types.int64, (types.int64,) * 3, random_key),

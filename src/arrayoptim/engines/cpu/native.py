@@ -8,7 +8,8 @@ import hashlib
 import pkgutil
 import threading
 from collections.abc import Callable, Iterable
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import version
 from types import CodeType
 from typing import Any
@@ -20,16 +21,31 @@ from .source import Program
 
 _SOURCES = tuple(f"{name}.py" for name in ("coded", "compile", "memory", "numbers", "vocabulary"))
 _LOCK = threading.RLock()
-_LOADED: list[Any] = []
-# Numba's functions write a status through their first two arguments; these never do.
-_VOID = ctypes.create_string_buffer(64)
+VOID = ctypes.create_string_buffer(64)
+"""Numba's functions write a status through their first two arguments; these never do."""
+
+_WHERE = ctypes.c_void_p(ctypes.addressof(VOID))
 _TYPE = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
-Kernel = Callable[[int, int], None]
+
+@dataclass(frozen=True)
+class Kernel:
+    """A program as machine code.
+
+    Attributes
+    ----------
+    address : int
+        Where it begins.
+    call : callable
+        Takes the address of a job and whether the caller leads.
+    """
+
+    address: int
+    call: Callable[[int, int], None]
 
 
 def kernel(program: Program, *, locked: bool = False) -> Kernel:
-    """Give a program as a function.
+    """Return a program as a function.
 
     Parameters
     ----------
@@ -40,8 +56,8 @@ def kernel(program: Program, *, locked: bool = False) -> Kernel:
 
     Returns
     -------
-    callable
-        A function of the address of a job and of whether the caller leads.
+    Kernel
+        The machine code.
 
     Raises
     ------
@@ -52,8 +68,7 @@ def kernel(program: Program, *, locked: bool = False) -> Kernel:
         address = _address(program)
     prototype = ctypes.PYFUNCTYPE if locked else ctypes.CFUNCTYPE
     function = prototype(*_TYPE)(address)
-    void = ctypes.addressof(_VOID)
-    return lambda job, leader: function(void, void, job, leader)
+    return Kernel(address, partial(function, _WHERE, _WHERE))
 
 
 @cache
@@ -68,8 +83,10 @@ def _address(program: Program) -> int:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(0))
     engine.add_object_file(llvm.ObjectFileRef.from_data(content))
     engine.finalize_object()
-    _LOADED.append(engine)
-    return int(engine.get_function_address(name.decode()))
+    address = int(engine.get_function_address(name.decode()))
+    # Threads may be in the code until the process has ended: LLVM must not free it before.
+    engine.detach()
+    return address
 
 
 def _machine_code(program: Program) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .addresses import Reader
-from .readers import numpy_kernel
+from .readers import Readers, numpy_readers
 from .tables import address
 
 _ALIGNED, _WRITEABLE = 0x100, 0x400
@@ -25,12 +25,14 @@ class NumPyReader(Reader):
         self._flags = {False: order | _ALIGNED, True: order | _ALIGNED | _WRITEABLE}
         self._places = {writes: address(table) for writes, table in self._flags.items()}
 
-    def fast(self, dtype: str, writes: bool) -> tuple[Any, tuple[int, ...]]:
-        """Give the kernel that reads; see `Reader`."""
+    def readers(self) -> tuple[Readers | None, tuple[int, ...]]:
+        """Return the kernels that read; see `Reader`."""
+        return numpy_readers(), (id(np.ndarray),)
+
+    def marks(self, dtype: str, writes: bool) -> tuple[int, int] | None:
+        """Return what kernels compare with; see `Reader`."""
         kind = _numpy_dtype(dtype)
-        if kind is None:
-            return None, ()
-        return numpy_kernel(), (id(np.ndarray), id(kind), self._places[writes])
+        return None if kind is None else (id(kind), self._places[writes])
 
     @staticmethod
     def foreign(array: Any) -> str | None:
@@ -58,7 +60,7 @@ class NumPyReader(Reader):
 
     @staticmethod
     def dtype(array: Any) -> str:
-        """Give the name of an array's dtype; see `Reader`."""
+        """Return the name of an array's dtype; see `Reader`."""
         return _name(array.dtype)
 
     def _ordered(self, array: Any, k: int) -> bool:
@@ -68,7 +70,7 @@ class NumPyReader(Reader):
         return address(array)
 
     def conform(self, array: Any, k: int, dtype: str) -> Any:
-        """Give a copy of an array; see `Reader`."""
+        """Return a copy of an array; see `Reader`."""
         order: Any = self._orders[k]
         return np.array(array, dtype=_numpy_dtype(dtype), order=order)
 

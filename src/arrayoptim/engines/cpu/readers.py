@@ -1,25 +1,31 @@
 """Kernels that read addresses from the objects of NumPy and torch.
 
-A reader goes through a tuple of objects and writes the address of each one's elements
-into a column of a pointer table. It stops at the first that is not exactly as expected,
-and says where; the caller asks that one through Python.
+One goes through a tuple of objects and writes the address of each one's elements into a
+column of a pointer table. It stops at the first that is not exactly as expected, and says
+where; the caller asks that one through Python. Another looks at all arrays of a step.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .native import Kernel, kernel
+from .pool import ROUSE
 from .source import Program
 
-_COMMON = "next same objects count none ranks firsts lengths target step versus other"
-_NUMPY_CELLS = f"{_COMMON} kind dtype flags"
-_TORCH_CELLS = f"{_COMMON} kinds dtype strides call room"
+WALK = (
+    *("next", "same", "objects", "count", "none", "ranks", "firsts", "lengths"),
+    *("target", "step", "versus", "other", "dtype", "flags"),
+)
+"""Cells of a job that fills a column; those of a library come after."""
+
+_NUMPY_CELLS, _TORCH_CELLS = ("kind",), ("kinds", "strides", "call", "room")
 
 _WALK = """
 def kernel(job, leader):
@@ -39,6 +45,68 @@ def kernel(job, leader):
         next += 1
     poke(job, 0, next)
     poke(job, 1, same)
+"""
+
+_LOOK = """
+def kernel(job, leader):
+{loads}
+    if pool:
+{rouse}
+    left = peek(params, 3) if params_list else params + 24
+    right = peek(grads, 3) if grads_list else grads + 24
+    for next in range(count):
+        place = peek(index, next)
+        rank = peek(ranks, next)
+        wanted = lengths + 8 * peek(firsts, next)
+        dtype = param_dtype
+        flags = param_flags
+        array = peek(left, place)
+        found = 0
+{param}
+        if not good or found != peek(pointers + stride * next, 0):
+            poke(job, 0, 1)
+            return
+        dtype = grad_dtype
+        flags = grad_flags
+        array = peek(right, place)
+        found = 0
+        if array != none:
+{grad}
+            if not good:
+                poke(job, 0, 2)
+                return
+            end = found + item * peek(sizes, next)
+            before = peek(hints, next)
+            if not (
+                (before == 0 or peek(starts, before - 1) < end)
+                and (before == stretches or peek(starts, before) >= end)
+            ):
+                before = 0
+                beyond = stretches
+                while before < beyond:
+                    middle = (before + beyond) // 2
+                    if peek(starts, middle) < end:
+                        before = middle + 1
+                    else:
+                        beyond = middle
+                poke(hints, next, before)
+            if peek(furthest, before) > found:
+                poke(job, 0, 2)
+                return
+        poke(gradients, next, found)
+    poke(job, 0, 0)
+"""
+
+LOOK = (
+    *("answer", "pool", "params", "grads", "params_list", "grads_list", "count", "none", "index"),
+    *("ranks", "firsts", "lengths", "pointers", "stride", "gradients", "sizes", "item"),
+    *("starts", "furthest", "stretches", "hints"),
+    *("param_dtype", "param_flags", "grad_dtype", "grad_flags"),
+)
+"""Cells of a job that looks at all arrays of a step; those of a library come after.
+
+The answer is 0 where all are as expected, 1 where a parameter is not, 2 where a gradient is not or
+reaches into memory that the step writes.
 """
 
 # The fields of PyArrayObject: type, data, number of dimensions, shape, dtype, flags.
@@ -78,35 +146,68 @@ if good:
 """
 
 
+@dataclass(frozen=True)
+class Readers:
+    """The kernels that read arrays of one library.
+
+    Attributes
+    ----------
+    walk, look : Kernel
+        One that fills a column, and one that looks at all arrays of a step.
+    """
+
+    walk: Kernel
+    look: Kernel
+
+
 @cache
-def numpy_kernel() -> Kernel | None:
-    """Give the kernel that reads NumPy arrays.
+def numpy_readers() -> Readers | None:
+    """Return the kernels that read NumPy arrays.
 
     Returns
     -------
-    callable or None
-        The kernel; None where arrays are not laid out as it expects.
+    Readers or None
+        The kernels; None where arrays are not laid out as they expect.
     """
-    return _kernel(_NUMPY, _NUMPY_CELLS) if _arrays_as_expected() else None
+    return _readers(_NUMPY, _NUMPY_CELLS) if _arrays_as_expected() else None
 
 
 @cache
-def torch_kernel() -> Kernel | None:
-    """Give the kernel that reads torch tensors through DLPack's exchange table.
+def torch_readers() -> Readers | None:
+    """Return the kernels that read torch tensors through DLPack's exchange table.
 
     Returns
     -------
-    callable or None
-        The kernel; None where torch has no such table.
+    Readers or None
+        The kernels; None where torch has no such table.
     """
-    return _kernel(_TORCH, _TORCH_CELLS) if _objects_as_expected() and torch_call() else None
+    return _readers(_TORCH, _TORCH_CELLS) if _objects_as_expected() and torch_call() else None
 
 
-def _kernel(look: str, cells: str) -> Kernel:
-    loads = "\n".join(f"    {name} = peek(job, {k})" for k, name in enumerate(cells.split()))
-    body = "\n".join(f"            {line}" for line in look.strip().splitlines())
-    source = _WALK.format(loads=loads, look=body)
+def _readers(look: str, cells: tuple[str, ...]) -> Readers:
+    return Readers(
+        _kernel(_WALK.format(loads=_loads(WALK + cells), look=_indented(look, 3))),
+        _kernel(
+            _LOOK.format(
+                loads=_loads(LOOK + cells),
+                rouse=_indented(ROUSE, 2),
+                param=_indented(look, 2),
+                grad=_indented(look, 3),
+            )
+        ),
+    )
+
+
+def _kernel(source: str) -> Kernel:
     return kernel(Program(source, (), (), "float64"), locked=True)
+
+
+def _loads(cells: tuple[str, ...]) -> str:
+    return "\n".join(f"    {name} = peek(job, {k})" for k, name in enumerate(cells))
+
+
+def _indented(lines: str, depth: int) -> str:
+    return "\n".join(f"{'    ' * depth}{line}" for line in lines.strip().splitlines())
 
 
 def _objects_as_expected() -> bool:
@@ -117,7 +218,13 @@ def _objects_as_expected() -> bool:
     items = (object(), object(), None)
     found = (ctypes.c_int64 * 3).from_address(id(items) + tuple.__basicsize__)
     kind = (ctypes.c_int64 * 2).from_address(id(items[0]))[1]
-    return bool(list(found) == [id(item) for item in items] and kind == id(object))
+    wanted = [id(item) for item in items]
+    if list(found) != wanted or kind != id(object) or list.__basicsize__ < 32:
+        return False
+    listed = list(items)
+    place = (ctypes.c_int64 * 4).from_address(id(listed))
+    # The number of items is there too where the next word is where they are.
+    return place[2] == 3 and list((ctypes.c_int64 * 3).from_address(place[3])) == wanted
 
 
 def _arrays_as_expected() -> bool:
@@ -141,7 +248,7 @@ def _is_known(array: np.ndarray[Any, Any]) -> bool:
 
 @cache
 def torch_call() -> int:
-    """Give the address of torch's function from a tensor to a ``DLTensor``.
+    """Return the address of torch's function from a tensor to a ``DLTensor``.
 
     Returns
     -------

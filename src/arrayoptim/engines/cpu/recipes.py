@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from struct import Struct
+from typing import Any
 
 from ...arrays.backend import COMPUTE
 from ...rules.nonnegative import nonnegative_slots
@@ -19,7 +22,7 @@ EXPONENTS = "_exponents"
 _BY_CHANCE = ("bfloat16", "uint8")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recipe:
     """How a step is carried out.
 
@@ -31,11 +34,28 @@ class Recipe:
         The numbers it takes, in order.
     chance : bool
         Whether it takes a seed.
+    row : ctypes array
+        Room for them, one for all tensors.
+    address : int
+        Where that is.
+    pack : callable
+        Writes them there.
     """
 
     kernel: Kernel
     names: tuple[str, ...]
     chance: bool
+
+    def __post_init__(self) -> None:
+        """Make room for the numbers, and what writes them there."""
+        count = len(self.names)
+        self.row = (ctypes.c_double * count)()
+        self.address = ctypes.addressof(self.row)
+        self.pack = Struct(f"={count}d").pack_into
+
+    def pick(self, numbers: Mapping[str, Any]) -> list[Any]:
+        """Return the numbers that it takes, in order."""
+        return [numbers[name] for name in self.names]
 
 
 class Recipes:
@@ -54,7 +74,7 @@ class Recipes:
         self._known: dict[tuple[tuple[str, ...], str, bool | None], Recipe] = {}
 
     def find(self, given: tuple[str, ...], kind: str, chance: bool) -> Recipe:
-        """Give the recipe of a step; a kernel is compiled where it is the first of its sort.
+        """Return the recipe of a step; a kernel is compiled where it is the first of its sort.
 
         Parameters
         ----------
@@ -82,7 +102,7 @@ class Recipes:
         return recipe
 
     def measure(self, given: tuple[str, ...], kind: str) -> Recipe:
-        """Give the recipe of the pass that measures, before the step of a tensorwise rule.
+        """Return the recipe of the pass that measures, before the step of a tensorwise rule.
 
         Parameters
         ----------

@@ -1,8 +1,9 @@
 """The text of the kernels: what the loop over all tensors does, and in which order.
 
 A kernel takes the address of a *job*, an array of int64 whose cells `JOB` names, and
-whether it leads. Every thread that runs it claims one task after another until none is
-left; the leader then waits until all tasks are done, so its return is the end of the job.
+whether it leads. Every thread that runs it claims one task after another until none is left.
+The leader begins at the front, helpers at the end: at the next step each finds most of its
+tasks' arrays in its own processor's cache.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 JOB = (
     "claimed",
-    "done",
+    "behind",
     "tasks",
     "bounds",
     "chunks",
@@ -26,9 +27,12 @@ JOB = (
     "noise",
     "sums",
     "counts",
-    "yield_",
+    "pool",
+    "kernel",
+    "helpers",
 )
-"""Cells of a job: the tasks claimed and done, their number, and the addresses of tables."""
+"""Cells of a job: how many tasks are claimed, how many of them by helpers; their number, the
+addresses of tables, and what `pool` has to know."""
 
 CELLS = {name: k for k, name in enumerate(JOB)}
 
@@ -102,19 +106,16 @@ def framed(each_chunk: Sequence[str]) -> str:
     return f"""
 def kernel(job, leader):
 {loads}
-    task = claim(job, {CELLS["claimed"]})
-    while task < tasks:
+    front = 0
+    while claim(job, {CELLS["claimed"]}) < tasks:
+        if leader:
+            task = front
+            front += 1
+        else:
+            task = tasks - 1 - claim(job, {CELLS["behind"]})
         for c in range(peek(bounds, task), peek(bounds, task + 1)):
             t = peek(chunks, 3 * c)
             start = peek(chunks, 3 * c + 1)
             stop = peek(chunks, 3 * c + 2)
 {body}
-        arrive(job, {CELLS["done"]})
-        task = claim(job, {CELLS["claimed"]})
-    if leader:
-        spins = 0
-        while arrived(job, {CELLS["done"]}) < tasks:
-            spins += 1
-            if spins > 1000:
-                relax(yield_)
 """

@@ -164,13 +164,13 @@ def measure_program(
 
 
 def measuring(rule: Rule) -> tuple[str, ...]:
-    """Give the names of the coefficients that the pass before a tensorwise sweep takes."""
+    """Return the names of the coefficients that the pass before a tensorwise sweep takes."""
     own = rule.function_names if rule.masked else rule.measure_names
     return tuple(dict.fromkeys((*rule.direction_names, *own)))
 
 
 def _carry_out(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
-    """Give the lines that carry out the rule; the parameter as it was is kept for a mask."""
+    """Return the lines that carry out the rule; the parameter as it was is kept for a mask."""
     results = ", ".join(["p", *slots]) + ("" if slots else ",")
     arguments = ["p", "g", *slots, *(constants[name] for name in rule.function_names), "xp"]
     return [*(["q = p"] * rule.masked), f"{results} = rule({', '.join(arguments)})"]
@@ -179,7 +179,7 @@ def _carry_out(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -
 def _measure(
     rule: Rule, slots: Sequence[str], constants: Mapping[str, str], what: Sequence[str]
 ) -> list[str]:
-    """Give the lines that put what is totalled into variables."""
+    """Return the lines that put what is totalled into variables."""
     if rule.masked:
         return [*_carry_out(rule, slots, constants), f"{what[0]} = agreement(q, p, g, xp)"]
     if rule.measure is None:
@@ -189,7 +189,7 @@ def _measure(
 
 
 def _turn(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
-    """Give the line that puts the direction in the gradient's place, where there is one."""
+    """Return the line that puts the direction in the gradient's place, where there is one."""
     if rule.direction is None:
         return []
     results = ", ".join(["g", *slots]) + ("" if slots else ",")
@@ -202,7 +202,7 @@ def _directions(rule: Rule) -> list[tuple[str, Callable[..., Any]]]:
 
 
 def _head(streams: Sequence[tuple[str, str]], scalars: Sequence[str], pairs: int) -> list[str]:
-    """Give the lines that fetch a chunk's addresses and numbers."""
+    """Return the lines that fetch a chunk's addresses and numbers."""
     columns = [name for name, _ in streams[1:]]
     return [
         "a_g = peek(gradients, t)",
@@ -262,7 +262,7 @@ def _store(name: str, coded: Sequence[str], stochastic: Collection[str]) -> list
 
 
 def _encode(name: str, by_chance: bool) -> str:
-    """Give the line that encodes a group, with one half of the random bits of two slots."""
+    """Return the line that encodes a group, with one half of the random bits of two slots."""
     group = f"a_{name} + group, w_{name}, end - group, e_{name}"
     if not by_chance:
         return f"nearest_{name}({group})"

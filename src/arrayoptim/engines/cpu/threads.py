@@ -1,33 +1,112 @@
 """Threads that carry out a job's tasks together.
 
-Not Numba's own: its OpenMP layer kills a forked child, its workqueue ends the process when
-two Python threads call at once. These are Python threads that release the lock in machine
-code. Any number of jobs may be under way, from any number of threads; a forked child
-starts threads of its own. Threads claim tasks, so one that comes late finds less to do,
-and the caller's own call returns when the last task is done: an interrupt of the program
-waits until then.
+Not Numba's own: its OpenMP layer kills a forked child, its workqueue ends the process when two
+Python threads call at once. These are Python threads that wait in machine code, without the
+interpreter's lock: for some microseconds at work, then asleep. One caller at a time has their
+help; others, and those where no thread can be started, do all of their work themselves. A forked
+child starts threads of its own. The caller returns when all tasks are done: an interrupt of the
+program waits until then.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import queue
 import sys
 import threading
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-Work = tuple[Callable[[int, int], None], Any, Any]
+from .native import VOID, Kernel, kernel
+from .pool import CALLS, POOL, lead_program, serve_program
+from .source import CELLS
+from .tables import cells
 
-_QUEUE: queue.SimpleQueue[Work] = queue.SimpleQueue()
-_THREADS: list[threading.Thread] = []
-_LOCK = threading.Lock()
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+"""Number of Linux's call that puts a thread to sleep, by processor."""
+
+
+class Pool:
+    """The threads of this process, and the record through which they hear of work.
+
+    Attributes
+    ----------
+    address : int
+        Where the record is.
+    """
+
+    def __init__(self) -> None:
+        self._record = cells(*[0] * (POOL["cells"] + 7))
+        # A line of the cache for each group of cells, so that threads disturb each other little.
+        self.address = -(-ctypes.addressof(self._record) // 64) * 64
+        record = (ctypes.c_int64 * POOL["cells"]).from_address(self.address)
+        sleep, number = _sleeping()
+        for name, value in zip(CALLS, (ctypes.addressof(VOID), yielding(), sleep, number)):
+            record[POOL[name]] = value
+        self._asleep: queue.SimpleQueue[None] | None = None if sleep else queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+
+    def start(self, count: int) -> int:
+        """Start threads until there are so many, and return how many there are to help.
+
+        Parameters
+        ----------
+        count : int
+            How many are wanted.
+
+        Returns
+        -------
+        int
+            As many, or fewer where no more can be started.
+        """
+        if len(self._threads) < count:
+            with self._lock:
+                while len(self._threads) < count:
+                    name = f"arrayoptim-{len(self._threads)}"
+                    thread = threading.Thread(target=self._serve, name=name, daemon=True)
+                    try:
+                        thread.start()
+                    except RuntimeError:
+                        # A limit of the system, or the interpreter is about to end.
+                        break
+                    self._threads.append(thread)
+        return min(count, len(self._threads))
+
+    def wake(self, count: int) -> None:
+        """Wake threads where they sleep in Python, as the system has no other way."""
+        if self._asleep is not None:
+            for _ in range(count):
+                self._asleep.put(None)
+
+    def _serve(self) -> None:
+        """Help until the process ends: machine code returns only where it cannot sleep."""
+        serve = kernel(serve_program())
+        while True:
+            serve.call(self.address, 0)
+            if self._asleep is not None:
+                self._asleep.get()
+
+
+_POOL: list[Pool] = []
+
+
+def pool() -> Pool:
+    """Return the threads of this process."""
+    if not _POOL:
+        _POOL.append(Pool())
+    return _POOL[0]
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads are not inherited, and what they were at is not finished in a child.
+    os.register_at_fork(after_in_child=_POOL.clear)
 
 
 def available() -> int:
-    """Give the number of threads to use where none is asked for.
+    """Return the number of threads to use where none is asked for.
 
     Returns
     -------
@@ -42,71 +121,60 @@ def available() -> int:
     named = os.environ.get("NUMBA_NUM_THREADS", "")
     if named.isdigit() and int(named):
         return int(named)
+    return _processors(os.getpid())
+
+
+@cache
+def _processors(process: int) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def run(kernel: Callable[[int, int], None], job: Any, keep: Any, count: int) -> None:
-    """Carry out all tasks of a job.
+def run(program: Kernel, job: Any, count: int) -> None:
+    """Carry out all tasks of a job that have not been claimed.
 
     Parameters
     ----------
-    kernel : callable
+    program : Kernel
         The machine code.
     job : ctypes array
-        A fresh job: a thread that wakes up late still looks at it.
-    keep : object
-        What must live as long as any thread works on the job.
+        The job.
     count : int
         Number of threads, the calling one included.
     """
+    helpers = 0
     if count > 1:
-        _start(count - 1)
-        for _ in range(count - 1):
-            _QUEUE.put((kernel, job, keep))
-    kernel(ctypes.addressof(job), 1)
-
-
-def _start(count: int) -> None:
-    if len(_THREADS) >= count:
+        threads = pool()
+        helpers = threads.start(count - 1)
+    if not helpers:
+        program.call(ctypes.addressof(job), 1)
         return
-    with _LOCK:
-        while len(_THREADS) < count:
-            name = f"arrayoptim-{len(_THREADS)}"
-            thread = threading.Thread(target=_serve, args=(_QUEUE,), name=name, daemon=True)
-            thread.start()
-            _THREADS.append(thread)
-
-
-def _serve(work: queue.SimpleQueue[Work]) -> None:
-    while True:
-        kernel, job, keep = work.get()
-        kernel(ctypes.addressof(job), 0)
-        del kernel, job, keep
-
-
-def _forget() -> None:
-    """Let a forked child start anew: threads are not inherited, locks are as they were."""
-    global _QUEUE, _LOCK
-    _QUEUE, _LOCK = queue.SimpleQueue(), threading.Lock()
-    _THREADS.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    job[CELLS["pool"]], job[CELLS["kernel"]] = threads.address, program.address
+    job[CELLS["helpers"]] = helpers
+    threads.wake(helpers)
+    _lead().call(ctypes.addressof(job), 1)
 
 
 @cache
-def yield_address() -> int:
-    """Give the address of the C function that lets another thread run.
+def _lead() -> Kernel:
+    return kernel(lead_program())
 
-    Returns
-    -------
-    int
-        The address; 0 where there is no such function.
-    """
-    if os.name != "posix":
-        return 0
-    function = getattr(ctypes.CDLL(None), "sched_yield", None)
+
+def _sleeping() -> tuple[int, int]:
+    """Return the address of the C function that makes a call of Linux, and the call's number."""
+    number = _FUTEX.get(platform.machine(), 0)
+    if not sys.platform.startswith("linux") or not number:
+        return 0, 0
+    return _function("syscall"), number
+
+
+@cache
+def yielding() -> int:
+    """Return the address of the C function that lets another thread run; 0 where there is none."""
+    return _function("sched_yield") if os.name == "posix" else 0
+
+
+def _function(name: str) -> int:
+    function = getattr(ctypes.CDLL(None), name, None)
     return ctypes.cast(function, ctypes.c_void_p).value or 0 if function else 0

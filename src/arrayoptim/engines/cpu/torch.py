@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .addresses import Reader
-from .readers import torch_call, torch_kernel
+from .readers import Readers, torch_call, torch_readers
 from .tables import address, cells
 
 # Code and number of bits of DLPack's data types; complex ones may be lazily conjugated.
@@ -31,14 +31,17 @@ class TorchReader(Reader):
         self._room = cells(*[0] * 6)
         self._places = address(self._kinds), address(self._steps), ctypes.addressof(self._room)
 
-    def fast(self, dtype: str, writes: bool) -> tuple[Any, tuple[int, ...]]:
-        """Give the kernel that reads; see `Reader`."""
-        if dtype not in _DLPACK:
-            return None, ()
-        code, bits = _DLPACK[dtype]
+    def readers(self) -> tuple[Readers | None, tuple[int, ...]]:
+        """Return the kernels that read; see `Reader`."""
         kinds, steps, room = self._places
-        number = code | bits << 8 | 1 << 16
-        return torch_kernel(), (kinds, number, steps, torch_call(), room)
+        return torch_readers(), (kinds, steps, torch_call(), room)
+
+    def marks(self, dtype: str, writes: bool) -> tuple[int, int] | None:
+        """Return what kernels compare with; see `Reader`."""
+        if dtype not in _DLPACK:
+            return None
+        code, bits = _DLPACK[dtype]
+        return code | bits << 8 | 1 << 16, 0
 
     @staticmethod
     def foreign(array: Any) -> str | None:
@@ -77,7 +80,7 @@ class TorchReader(Reader):
 
     @staticmethod
     def dtype(array: Any) -> str:
-        """Give the name of a tensor's dtype; see `Reader`."""
+        """Return the name of a tensor's dtype; see `Reader`."""
         return str(array.dtype).removeprefix("torch.")
 
     def _ordered(self, array: Any, k: int) -> bool:
@@ -87,7 +90,7 @@ class TorchReader(Reader):
         return int(array.data_ptr())
 
     def conform(self, array: Any, k: int, dtype: str) -> Any:
-        """Give a copy of a tensor; see `Reader`."""
+        """Return a copy of a tensor; see `Reader`."""
         kind = getattr(self._torch, dtype)
         copy = self._torch.empty_strided(self.shapes[k], self._strides[k], dtype=kind)
         return copy.copy_(array.detach())
@@ -98,5 +101,7 @@ class TorchReader(Reader):
 
 
 def _same_order(tensor: Any, strides: Sequence[int]) -> bool:
+    if not tensor.numel():
+        return True
     steps = zip(tensor.shape, tensor.stride(), strides, strict=True)
     return all(length == 1 or a == b for length, a, b in steps)

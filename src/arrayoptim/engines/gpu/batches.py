@@ -58,11 +58,11 @@ def same_order(library: Library, array: Array, like: Array) -> bool:
     """Whether an array has no gaps, and the shape and the order of another one."""
     steps, wanted = library.strides(array), library.strides(like)
     shape = tuple(array.shape)
-    return (
-        shape == tuple(like.shape)
-        and all(a == b for n, a, b in zip(shape, steps, wanted, strict=True) if n > 1)
-        and dense(shape, steps)
-    )
+    if shape != tuple(like.shape):
+        return False
+    # Strides of nothing mean nothing: torch takes NumPy's zeros, and makes others itself.
+    same = all(a == b for n, a, b in zip(shape, steps, wanted, strict=True) if n > 1)
+    return prod(shape) == 0 or (same and dense(shape, steps))
 
 
 def addresses(library: Library, arrays: Sequence[Array | None]) -> Numbers:

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from .copies import Copies
+from .cubin import loaded
 from .prelude import THREADS
 from .sweep import Program
 
 __all__ = ["Device", "Launch", "Mirror", "Table", "device", "obstacle"]
-
-OPTIONS = ("--std=c++17", "--fmad=false")
-"""Without the second, a product and a sum are rounded once, and the CPU's bits are lost."""
 
 Launch = Callable[[int, tuple[Any, ...]], None]
 """Starts a kernel, given the number of blocks and its arguments: integers and floats."""
@@ -204,7 +202,7 @@ class Device:
         return self._copies
 
     def kernel(self, program: Program) -> Launch:
-        """Compile a kernel; CuPy keeps it on disk for later processes.
+        """Load a kernel, compiled before or now.
 
         Parameters
         ----------
@@ -217,11 +215,9 @@ class Device:
             Launches it on the current stream.
         """
         if program.name not in self._kernels:
-            module = self._cupy.RawModule(code=program.source, options=OPTIONS, backend="nvrtc")
             # A fault of the compiler shows here, before anything has changed.
             with self._cupy.cuda.Device(self._number):
-                module.compile()
-            function = module.get_function(program.name)
+                function = loaded(self._cupy, program)
 
             def launch(blocks: int, arguments: tuple[Any, ...]) -> None:
                 function((blocks,), (THREADS,), arguments)

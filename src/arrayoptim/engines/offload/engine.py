@@ -61,6 +61,8 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
 def _steps(array: Array) -> list[int]:
     span = backend_of(array).span(array)
     assert span is not None
+    if not span.size:
+        return []
     rows = zip(span.shape, span.strides, strict=True)
     return [step // span.itemsize for length, step in rows if length > 1]
 

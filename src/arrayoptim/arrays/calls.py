@@ -1,0 +1,27 @@
+"""What functions that a caller gives can be called with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["mismatch"]
+
+
+def mismatch(function: Callable[..., Any], *given: Any) -> str:
+    """Return why a function cannot be called with such arguments; empty where it can be.
+
+    Some functions in C do not tell.
+    """
+    # An object's own signature may be that of its constructor.
+    asked = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    try:
+        signature = inspect.signature(asked)
+    except (TypeError, ValueError):
+        return ""
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        return str(error)
+    return ""

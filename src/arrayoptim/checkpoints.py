@@ -1,0 +1,362 @@
+"""Checkpoints: parameters, optimizer and whatever else a run needs, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ._typing import Array, Tree
+from .arrays.libraries import backend_of, is_array
+from .arrays.trees import flatten
+from .foreign import put_back
+from .loading import made
+from .step.fingerprint import fingerprint as fingerprint_of
+from .step.restore import blaming
+from .step.surface import Surface
+
+if TYPE_CHECKING:
+    from . import persistence
+    from .persistence import Record
+
+GROUP = "checkpoint"
+"""Where a file has parameters and the rest, beside the optimizer's state."""
+
+
+class Checkpoint(NamedTuple):
+    """What `load_checkpoint` found.
+
+    Attributes
+    ----------
+    params : tree of arrays
+        The parameters.
+    optimizer : Optimizer
+        The optimizer with its state.
+    extra : dict
+        What else was saved, by name.
+    """
+
+    params: Tree
+    optimizer: Any
+    extra: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Name the optimizer, how many arrays there are, and what else."""
+        arrays = sum(x is not None for x in flatten(self.params)[0])
+        return (
+            f"Checkpoint({arrays} arrays, {self.optimizer!r}, "
+            f"extra: {', '.join(self.extra) or 'none'})"
+        )
+
+
+def save_checkpoint(
+    path: persistence.Place,
+    params: Tree,
+    optimizer: Any,
+    *,
+    overwrite: bool = True,
+    **extra: Any,
+) -> None:
+    """Save parameters, optimizer and more to one file, whole or not at all.
+
+    Parameters
+    ----------
+    path : str, bytes, Path or binary file
+        The file. An earlier one stays whole until the new one is.
+    params : tree of arrays
+        The parameters, of any library. They must be those that the optimizer steps.
+    optimizer : Optimizer, wrapper or native optimizer of this library
+        Its class, hyperparameters, counters and state are saved. Before its first step it gets
+        its state here.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    **extra
+        What else a run needs to go on, such as ``epoch=3`` or the state of a random generator:
+        None, numbers, text, arrays of any library, and dicts, lists and tuples of these.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and `overwrite` is False.
+    OSError
+        If it cannot be written, or its directory does not exist.
+    TypeError
+        If `optimizer` is none of this library's, or something in `extra` cannot be saved.
+    ValueError
+        If the parameters are not those that the optimizer's state was made for.
+
+    See Also
+    --------
+    load_checkpoint : Reads such a file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> path = os.path.join(tempfile.mkdtemp(), "run.h5")
+    >>> params, optimizer = {"w": np.ones(2)}, ao.Adam(lr=0.1)
+    >>> params = optimizer.apply({"w": np.array([1.0, -1.0])}, params)
+    >>> ao.save_checkpoint(path, params, optimizer, epoch=1)
+    >>> again, optimizer, extra = ao.load_checkpoint(path, {"w": np.zeros(2)})
+    >>> again["w"].round(3), optimizer.iterations, extra
+    (array([0.9, 1.1]), 1, {'epoch': 1})
+    """
+    from .persistence import Record, write
+
+    _require(optimizer)
+    leaves, structure = flatten(params)
+    packed = _Packed()
+    contents = {name: packed.put(value, f"{name}") for name, value in extra.items()}
+    outline = packed.outline(params)
+    with optimizer._lock:
+        optimizer.init(params)
+        rows = [(p, x) for p, x in zip(structure.paths, leaves, strict=True) if x is not None]
+        record = Record(
+            source="arrayoptim",
+            class_name=None,
+            config={"params": outline, "extra": contents},
+            iterations=None,
+            scalars={},
+            slots={
+                "parameter": [partial(_to_host, x) for _, x in rows],
+                "extra": [partial(_to_host, x) for x in packed.arrays.values()],
+            },
+            paths={"parameter": [p for p, _ in rows], "extra": list(packed.arrays)},
+        )
+        own = optimizer._record()
+        own.fingerprint = fingerprint_of(leaves, structure.paths)
+        write(path, own, overwrite=overwrite, beside={GROUP: record})
+
+
+def load_checkpoint(
+    path: persistence.Place,
+    params: Tree = None,
+    optimizer: Any = None,
+    *,
+    fingerprint: bool = True,
+) -> Checkpoint:
+    """Read what `save_checkpoint` wrote; nothing has changed where it does not fit.
+
+    Parameters
+    ----------
+    path : str, bytes, Path or binary file
+        The file.
+    params : tree of arrays, optional
+        Parameters of the same paths, shapes and data types, of any library, that say which arrays
+        are wanted. Those that can be written get the file's values; others come back new. Without
+        them the file's parameters come as NumPy arrays, in the dicts, lists and tuples that they
+        were saved in.
+    optimizer : Optimizer, wrapper or native optimizer of this library, optional
+        Which one is to go on; its class must be that of the file, and its hyperparameters become
+        those of the file. One is made from the file if it is left out.
+    fingerprint : bool
+        Whether to refuse parameters that are not, bit by bit, those that the optimizer was saved
+        beside: the file's here, and later on those that `optimizer` first sees where `params` was
+        left out.
+
+    Returns
+    -------
+    Checkpoint
+        A tuple ``params, optimizer, extra``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If `optimizer` is none of this library's.
+    ValueError
+        If it holds no whole checkpoint, or one of other parameters or another optimizer.
+
+    See Also
+    --------
+    save_checkpoint : Writes such a file.
+    load : Makes the optimizer alone.
+    """
+    from .persistence import read_with
+
+    if optimizer is not None:
+        _require(optimizer)
+    own, record = read_with(path, GROUP)
+    with blaming(record):
+        found = _Found(record)
+    if not fingerprint:
+        own.fingerprint = None
+    if own.fingerprint is not None and found.fingerprint != own.fingerprint:
+        raise ValueError(
+            f"{own.origin}: the parameters in it are not those that its optimizer was saved "
+            "beside; fingerprint=False loads them nevertheless"
+        )
+    if params is None:
+        loaded = made(own) if optimizer is None else optimizer
+        if optimizer is not None:
+            optimizer._load(own, strict=True, hyperparameters=True)
+        return Checkpoint(found.params, loaded, found.extra)
+    leaves, structure = flatten(params)
+    values = found.fitting(leaves, structure.paths)
+    own.fingerprint = None  # these will be the parameters
+    # What does not fit is found out before the first parameter changes.
+    loaded = _restored(own, params, optimizer)
+    new = [
+        None if value is None else put_back(value, x)
+        for x, value in zip(leaves, values, strict=True)
+    ]
+    return Checkpoint(structure.build(new), loaded, found.extra)
+
+
+def _restored(own: Record, params: Tree, optimizer: Any) -> Any:
+    """Return the optimizer with its state; a given one stays as it is where that does not fit."""
+    if optimizer is None:
+        optimizer = made(own)
+        optimizer.init(params)
+    elif hasattr(optimizer, "_load_into"):
+        optimizer._load_into(params, own, hyperparameters=True)
+    else:
+        optimizer.init(params)
+        optimizer._load(own, strict=True, hyperparameters=True)
+    return optimizer
+
+
+def described_extra(record: Record) -> dict[str, Any]:
+    """Return what a checkpoint holds besides optimizer and parameters, arrays in words.
+
+    Parameters
+    ----------
+    record : Record
+        The part beside the optimizer, which may have no arrays in memory.
+    """
+    named = dict(zip((record.paths or {})["extra"], record.slots["extra"], strict=True))
+    words = {path: f"{x.dtype}{list(x.shape)}" for path, x in named.items()}
+    return {k: _value(v, words) for k, v in (record.config or {})["extra"].items()}
+
+
+def _require(optimizer: Any) -> None:
+    if not isinstance(optimizer, Surface):
+        raise TypeError(
+            f"found {type(optimizer).__module__}.{type(optimizer).__qualname__}, wanted an "
+            "optimizer such as arrayoptim.Adam(); one of torch's or Keras's kind is saved by its "
+            "framework, with optimizer.state_dict() or model.save()"
+        )
+
+
+def _to_host(x: Array) -> np.ndarray:
+    return backend_of(x).to_host(x)
+
+
+@dataclass
+class _Packed:
+    """Values as JSON, with their arrays apart."""
+
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+    def put(self, value: Any, path: str) -> Any:
+        """Return a value for JSON; arrays, under their paths, go to `arrays`.
+
+        Raises
+        ------
+        TypeError
+            If it is something else than the values, containers and arrays that are saved.
+        """
+        if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+            value = value.item()
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if is_array(value):
+            self.arrays[path] = value
+            return {"array": path}
+        if isinstance(value, Mapping) and all(isinstance(k, str | int) for k in value):
+            rows = [[k, self.put(v, f"{path}/{_part(k)}")] for k, v in value.items()]
+            return {"dict": rows}
+        if type(value) in (list, tuple):
+            kind = type(value).__name__
+            return {kind: [self.put(v, f"{path}/{i}") for i, v in enumerate(value)]}
+        raise TypeError(
+            f"{path}: found a {type(value).__module__}.{type(value).__qualname__}, wanted None, a "
+            "number, text, an array, or a dict, list or tuple of these, such as its state_dict()"
+        )
+
+    def outline(self, params: Tree) -> Any:
+        """Return the containers of parameters for JSON; None where they are of other kinds."""
+        try:
+            return _Packed().put(params, "")
+        except TypeError:
+            return None
+
+
+def _part(key: Any) -> str:
+    return str(key).replace("~", "~0").replace("/", "~1")
+
+
+class _Found:
+    """What a checkpoint holds beside the optimizer."""
+
+    def __init__(self, record: Record) -> None:
+        config, paths = record.config or {}, record.paths or {}
+        if not {"parameter", "extra"} <= set(record.slots) or "extra" not in config:
+            raise ValueError("found no parameters, wanted a checkpoint of save_checkpoint")
+        self._origin = record.origin
+        self._named = dict(zip(paths["parameter"], record.slots["parameter"], strict=True))
+        self._more = dict(zip(paths["extra"], record.slots["extra"], strict=True))
+        self.extra = {k: _value(v, self._more) for k, v in config["extra"].items()}
+        outline = config.get("params")
+        named = {f"/{path}" if path else "": x for path, x in self._named.items()}
+        self.params = _nested(self._named) if outline is None else _value(outline, named)
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the parameters."""
+        return fingerprint_of(list(self._named.values()), list(self._named))
+
+    def fitting(
+        self, leaves: list[Array | None], paths: tuple[str, ...]
+    ) -> list[np.ndarray | None]:
+        """Return the parameters in the order of those that there are.
+
+        Raises
+        ------
+        ValueError
+            If a path, a shape or a data type differs.
+        """
+        wanted = {
+            path: f"{backend_of(x).dtype(x)}{list(x.shape)}"
+            for path, x in zip(paths, leaves, strict=True)
+            if x is not None
+        }
+        found = {path: f"{x.dtype.name}{list(x.shape)}" for path, x in self._named.items()}
+        if found != wanted:
+            path = next(p for p in {**wanted, **found} if wanted.get(p) != found.get(p))
+            raise ValueError(
+                f"{self._origin}: {repr(path) if path else 'the parameter'}: found "
+                f"{found.get(path, 'none')}, wanted {wanted.get(path, 'none')}; give the "
+                "parameters that the checkpoint is of, or another file"
+            )
+        return [self._named.get(path) for path in paths]
+
+
+def _value(packed: Any, arrays: Mapping[str, Any]) -> Any:
+    """Return what `_Packed.put` was given."""
+    if not isinstance(packed, dict):
+        return packed
+    ((kind, content),) = packed.items()
+    if kind == "array":
+        return arrays[content]
+    if kind == "dict":
+        return {k: _value(v, arrays) for k, v in content}
+    rows = [_value(v, arrays) for v in content]
+    return tuple(rows) if kind == "tuple" else rows
+
+
+def _nested(named: Mapping[str, Any]) -> Any:
+    """Return parameters by their paths alone, as nested dicts."""
+    tree: dict[str, Any] = {}
+    for path, x in named.items():
+        *outer, last = (part.replace("~1", "/").replace("~0", "~") for part in path.split("/"))
+        place = tree
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = x
+    return tree

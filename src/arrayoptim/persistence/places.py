@@ -1,0 +1,135 @@
+"""What stands for a file: a path, an open file, or a file or group that h5py has open."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from . import reading, writing
+from .own import GROUP
+from .record import Record
+
+__all__ = ["Place", "describe", "describe_with", "path_of", "read", "read_with", "write"]
+
+Place: TypeAlias = Any
+"""A str, bytes or Path, a file object open in binary mode, or an ``h5py.Group``."""
+
+WANTED = "a path, a file open in binary mode, or an open file or group of h5py"
+
+
+def write(
+    place: Place,
+    record: Record,
+    overwrite: bool = True,
+    beside: Mapping[str, Record] | None = None,
+) -> None:
+    """Write a record to a file, whole or not at all; see `writing.write`.
+
+    Into a file object it goes from where that stands, in one piece and only once all of it is
+    there.
+
+    Raises
+    ------
+    FileExistsError
+        If the file, or a state in the group, exists and `overwrite` is False.
+    TypeError
+        If `place` stands for no file, or for one that is not open for bytes.
+    """
+    if _is_group(place) and beside:
+        raise TypeError(f"found {place!r}, wanted a path or a file open in binary mode")
+    if _is_group(place):
+        if GROUP in place and not overwrite:
+            raise FileExistsError(f"{place.file.filename} {place.name} has a group {GROUP}")
+        writing.write_group(place, record)
+    elif hasattr(place, "write"):
+        memory = io.BytesIO()
+        writing.fill_file(memory, record, beside)
+        try:
+            place.write(memory.getbuffer())
+        except TypeError as error:
+            raise TypeError(f"found {place!r}, wanted one open in binary mode ({error})") from None
+    else:
+        writing.write(path_of(place), record, overwrite, beside)
+
+
+def read(place: Place) -> Record:
+    """Read the optimizer state in a file; see `reading.read`."""
+    return _read(place, reading.read)
+
+
+def describe(place: Place) -> Record:
+    """Read all but the arrays; see `reading.describe`."""
+    return _read(place, reading.describe)
+
+
+def read_with(place: Place, name: str) -> tuple[Record, Record]:
+    """Read an optimizer's record and one beside it; see `reading.read_with`."""
+    own, beside = _from_file(place, lambda path: reading.read_with(path, name))
+    assert beside is not None
+    return own, beside
+
+
+def describe_with(place: Place, name: str) -> tuple[Record, Record | None]:
+    """Read all but the arrays of both; see `reading.describe_with`."""
+    return _from_file(place, lambda path: reading.describe_with(path, name))
+
+
+def path_of(place: Place) -> Path:
+    """Return a path that came as text, bytes or an object.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    try:
+        return Path(os.fsdecode(place))
+    except TypeError:
+        raise TypeError(f"found {place!r}, wanted {WANTED}") from None
+
+
+def _is_group(place: Place) -> bool:
+    return hasattr(place, "create_group") and hasattr(place, "attrs")
+
+
+def _read(place: Place, way: Callable[[Path], Record]) -> Record:
+    if _is_group(place):
+        return reading.read_group(place)
+    return _from_file(place, lambda path: (way(path), None))[0]
+
+
+def _from_file(
+    place: Place, way: Callable[[Path], tuple[Record, Record | None]]
+) -> tuple[Record, Record | None]:
+    if not hasattr(place, "read"):
+        return way(path_of(place))
+    with _on_disk(place) as path:
+        origin = str(getattr(place, "name", None) or f"this {type(place).__name__}")
+        try:
+            own, beside = way(path)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), origin)) from error
+        return replace(own, origin=origin), beside and replace(beside, origin=origin)
+
+
+@contextmanager
+def _on_disk(place: Any) -> Iterator[Path]:
+    """Yield the path of a file with what a file object gives from where it stands."""
+    content = place.read()
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(f"found {place!r}, wanted one open in binary mode")
+    if not content:
+        raise ValueError(f"{place!r} is at its end; seek(0) goes back to the start")
+    handle, name = tempfile.mkstemp(prefix="arrayoptim-", suffix=".h5")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        yield Path(name)
+    finally:
+        Path(name).unlink()

@@ -1,0 +1,55 @@
+"""A fingerprint of parameters: whether these are the ones, to the last bit, of any library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from .._typing import Array
+from ..arrays.libraries import backend_of
+
+BYTES = 16
+
+
+def fingerprint(leaves: Sequence[Array | None], paths: Sequence[str]) -> str:
+    """Return what tells parameters from others: of their paths, data types, shapes and bits.
+
+    Parameters
+    ----------
+    leaves : sequence of array or None
+        The parameters.
+    paths : sequence of str
+        Their paths; the order does not count.
+    """
+    found = hashlib.blake2b(digest_size=BYTES)
+    for path, x in sorted(zip(paths, leaves, strict=True), key=lambda row: row[0]):
+        if x is None:
+            continue
+        backend = backend_of(x)
+        view = backend.host_view(x)
+        host = backend.to_host(x) if view is None else view
+        if not host.dtype.isnative:
+            host = host.astype(host.dtype.name)
+        found.update(repr((path, backend.dtype(x), tuple(host.shape))).encode())
+        found.update(np.ascontiguousarray(host).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def require_same(wanted: str, leaves: Sequence[Array | None], paths: Sequence[str]) -> None:
+    """Refuse parameters of another fingerprint.
+
+    Raises
+    ------
+    ValueError
+        If they have another.
+    """
+    if any(x is not None and backend_of(x).traced(x) for x in leaves):
+        return  # a compiler's stand-ins have no values yet
+    if fingerprint(leaves, paths) != wanted:
+        raise ValueError(
+            "these are not the parameters that this state was saved beside: their values differ. "
+            "arrayoptim.load_checkpoint gives those of a checkpoint; to go on with these, load "
+            "with fingerprint=False"
+        )
