@@ -104,7 +104,7 @@ def test_there_and_back(
 )
 def test_without_the_preset(ours: str, theirs: str, given: Any, words: str) -> None:
     """What is different is said with the preset's name, and what can be converted is."""
-    given = given | ({"eps": 1e-30} if "epsilon=0" in words else {})  # so small that it does not show
+    given = given | ({"eps": 1e-30} if "epsilon=0" in words else {})  # too small to show
     held, optimizer = native(theirs, given, start())
     moved = dict(zip(SHAPES, by_torch(held, optimizer, range(5))))
     opt = make(ours)

@@ -168,7 +168,7 @@ TABLE = (
            "lr stays they agree"),
     Native("Adam", "SparseAdam", _BETAS, _MOMENTS, formula="keras2", sparse=True),
 )  # fmt: skip
-"""The classes of torch that this library has, in the order in which a class of ours is looked up."""
+"""The classes of torch that this library has; of several rows for one of ours the first counts."""
 
 SCALARS = ("m_schedule", "next_eta")
 """State of ours that is one number."""

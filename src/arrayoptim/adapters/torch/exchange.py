@@ -20,6 +20,7 @@ from ..order import in_order
 from .keys import Spelling
 from .native import derived, their_group
 
+
 def load_state(
     optimizer: Optimizer,
     state_dict: Mapping[str, Any],

@@ -94,20 +94,18 @@ class Spelling:
 
     def _parameters(self) -> list[inspect.Parameter]:
         """Return the arguments of the class: torch's own, then ours by keyword."""
-        Parameter = inspect.Parameter
-        found = [Parameter("params", Parameter.POSITIONAL_OR_KEYWORD)]
+        made, positional = inspect.Parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        found = [made("params", positional)]
         start = self.start(self.preset)
         if self.native is not None:
             theirs = list(inspect.signature(self.native).parameters.values())[1:]
-            found += [
-                Parameter(p.name, p.kind, default=start.get(p.name, p.default)) for p in theirs
-            ]
+            found += [made(p.name, p.kind, default=start.get(p.name, p.default)) for p in theirs]
         else:
             first = [k for k in ("lr", "betas", "eps", "weight_decay") if k in start]
-            found += [Parameter(k, found[0].kind, default=start[k]) for k in first]
+            found += [made(k, positional, default=start[k]) for k in first]
         known = {p.name for p in found}
         return found + [
-            Parameter(key, Parameter.KEYWORD_ONLY, default=value)
+            made(key, made.KEYWORD_ONLY, default=value)
             for key, value in start.items()
             if key not in known
         ]
@@ -366,7 +364,8 @@ class Spelling:
         self.require_own(group)
         if CLASS in group:
             return
-        own, common = {*self.keys, *self._home}, {*Options.hyperparameters, *FLAGS, *ALIASES, "decay"}
+        own = {*self.keys, *self._home}
+        common = {*Options.hyperparameters, *FLAGS, *ALIASES, "decay"}
         missing = [k for k in self._numbers() if not {k, *self.keys[k]} & {*group}]
         others = {k for row in TABLE for k in row.keys} | {
             k for name in OPTIMIZERS.names() for k in Spelling(OPTIMIZERS.lookup(name)).keys
@@ -382,11 +381,11 @@ class Spelling:
         """Return the keys of numbers that belong to this class."""
         declared = self.core.hyperparameters
         mine = self.row.keys if self.row is not None else self.keys
+        rows = {key: [declared[name] for name in self.keys[key]] for key in mine}
         return [
             key
-            for key in mine
-            if key not in ("lr", "decay")
-            and all(declared[name].numeric and not declared[name].keyword for name in self.keys[key])
+            for key, row in rows.items()
+            if key not in ("lr", "decay") and all(h.numeric and not h.keyword for h in row)
         ]
 
     def require_own(self, group: Mapping[str, Any]) -> None:

@@ -72,10 +72,18 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> T
     _say(made)
     for group in made.param_groups:
         words = made.spelling.state_names(group["preset"])
+        steps = {float(native.state[p].get("step", 0)) for p in group["params"] if p in native.state}
+        if len(steps) > 1:
+            warnings.warn(
+                f"torch counted between {min(steps):.0f} and {max(steps):.0f} steps for the "
+                "parameters of one group, where one count serves here; the largest is taken",
+                stacklevel=2,
+            )
         for p in group["params"]:
             entry = {k: x for k, x in (native.state.get(p) or {}).items() if x is not None}
             if entry:
                 ours = _our_entry(row, entry, group, p)
+                ours["step"] = torch.tensor(max(steps) or 1.0, dtype=torch.float64)
                 made.state[p] = {words.get(name, name): x for name, x in ours.items()}
     return made
 
@@ -149,10 +157,7 @@ def their_group(spelling: Spelling, group: Mapping[str, Any]) -> Settings:
     theirs = native([dummy]).defaults
     free = {*theirs, *NEEDLESS, "foreach", "fused", "capturable", "differentiable"}
     lost = {k: group[k] for k in start if k not in free and group[k] != start[k]}
-    decoupled = group["decoupled_weight_decay"]
-    if "decoupled_weight_decay" in theirs or decoupled == row.decoupled:
-        lost.pop("decoupled_weight_decay", None)
-    elif not group["weight_decay"]:
+    if group["decoupled_weight_decay"] == row.decoupled or not group["weight_decay"]:
         lost.pop("decoupled_weight_decay", None)
     if lost:
         settings = ", ".join(f"{k}={v!r}" for k, v in lost.items())
@@ -181,8 +186,8 @@ def _our_entry(row: Native, theirs: Mapping[str, Any], group: Settings, p: Any) 
         if slot in SCALARS or slot == "step":
             found[slot] = torch.tensor(float(x), dtype=torch.float64)
         elif slot:
-            copied = x.detach().clone() if isinstance(x, torch.Tensor) else x
-            found[slot] = copied * row.factor(slot, float(group["lr"])) if slot in row.scaled else copied
+            x = x.detach().clone() if isinstance(x, torch.Tensor) else x
+            found[slot] = x * row.factor(slot, group["lr"]) if slot in row.scaled else x
     if row.ours == "SGD" and group["preset"] != row.formula:
         found.setdefault("momentum", torch.zeros_like(p))
     if row.ours == "SGD":
@@ -202,7 +207,8 @@ def _their_entry(
         if slot in SCALARS:
             numbers[word] = float(ours[slot])
         elif slot in ours and (group["momentum"] if word == "momentum_buffer" else True):
-            x = ours[slot] / row.factor(slot, float(group["lr"])) if slot in row.scaled else ours[slot]
+            x = ours[slot]
+            x = x / row.factor(slot, group["lr"]) if slot in row.scaled else x
             found[word] = x.to(p.dtype, copy=True)
     if row.ours != "SGD":
         numbers["step"] = float(ours["step"])

@@ -291,6 +291,7 @@ class Part:
             )
         if self.core.state_dtype == "int8":
             raise ValueError(
-                f'{self.spelling.name}: state_dtype="int8" keeps blocks of numbers, which the parts '
-                f'of parameter {path!r} ({p.placements}) cut through; use state_dtype="bfloat16"'
+                f'{self.spelling.name}: state_dtype="int8" keeps blocks of numbers, which the '
+                f"parts of parameter {path!r} ({p.placements}) cut through; use "
+                'state_dtype="bfloat16"'
             )
