@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,8 +13,14 @@ from .._typing import Namespace, Scalar
 from ..arrays.calls import mismatch
 from .registry import describe, revive
 
-if TYPE_CHECKING:
-    from ..step.stepping import Stepping
+
+class _Owner(Protocol):
+    """What has hyperparameters."""
+
+    _hyper: dict[str, Any]
+
+    def _moment(self) -> tuple[int, Mapping[str, Scalar]]:
+        """Return the number of the next step, and the scalar state."""
 
 
 MOST_STEPS = 2**63 - 1
@@ -112,16 +118,16 @@ class Hyper:
         """Learn the name under which a class declares it."""
         self.name, self.owner = name, owner.__name__
 
-    def __get__(self, instance: Stepping | None, owner: type | None = None) -> Any:
+    def __get__(self, instance: _Owner | None, owner: type | None = None) -> Any:
         """Give the value; that of the next step where a schedule is set."""
         if instance is None:
             return self
         value = instance._hyper[self.name]
         if not callable(value):
             return value
-        return self.at(value, instance.iterations, instance._present_scalars())
+        return self.at(value, *instance._moment())
 
-    def __set__(self, instance: Stepping, value: Any) -> None:
+    def __set__(self, instance: _Owner, value: Any) -> None:
         """Check and set the value."""
         # Replaced, not changed: who holds the old dict can tell that it is out of date.
         new = self.checked(value, type(instance))

@@ -104,6 +104,11 @@ class Rule:
         names = dict.fromkeys((*self.coefficients, *self.ratio_names, *self.measure_names))
         return tuple(name for name in names if name not in self.measured)
 
+    @cached_property
+    def given_names(self) -> frozenset[str]:
+        """Those of `given`, as a set."""
+        return frozenset(self.given)
+
     @property
     def totals(self) -> tuple[str, ...]:
         """Names of what is taken over all tensors together."""

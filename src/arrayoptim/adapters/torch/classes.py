@@ -11,6 +11,7 @@ from ...arrays.trees import flatten
 from ...config.registry import OPTIMIZERS, lookup, names
 from ...config.torch import Native, native_of, natives_of
 from ...optimizer import Optimizer
+from ...step.session import session_of
 from ..carry import has_state
 from .base import TorchOptimizer
 from .keys import Spelling
@@ -100,7 +101,7 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
             f"wrap: {optimizer!r} has groups, for which torch has parameter groups; give those"
         )
     cls = class_of(type(optimizer))
-    made = cls(params, **cls.spelling.keyed(optimizer._hyper))
+    made = cls(params, **cls.spelling.keyed(session_of(optimizer).settings.whole))
     if has_state(optimizer):
         _take_over(optimizer, made)
     return made
@@ -116,7 +117,7 @@ def _take_over(optimizer: Optimizer, made: TorchOptimizer) -> None:
     names = group.get("param_names")
     tree = dict(zip(names, group["params"])) if names else list(group["params"])
     optimizer.init(tree)
-    state = optimizer._state
+    state = session_of(optimizer).state
     assert state is not None
     words = made.spelling.state_names(optimizer.preset)
     numbers = {"step": state.iterations, "skipped": state.skipped, **state.scalars}

@@ -15,7 +15,9 @@ from ...arrays.trees import listed
 from ...config.torch import SCALARS, TABLE, Native, Settings, native_of, natives_of
 from ...optimizer import Optimizer
 from ...persistence import Record
+from ...step.persistent import load_into, record_of
 from ...step.restore import LoadReport
+from ...step.session import session_of
 from ..order import in_order
 from .keys import Spelling
 from .native import derived, their_group
@@ -90,8 +92,10 @@ def load_state(
         for i in group["params"]:
             theirs = state_dict["state"].get(i) or {}
             _enter(record, pair, theirs, group, paths[i], held[paths[i]], optimizer)
-    report = optimizer._load_into(params, record, strict=strict, hyperparameters=hyperparameters)
-    if said := pair.said({**optimizer._hyper, "preset": preset}):
+    report = load_into(
+        session_of(optimizer), params, record, strict=strict, hyperparameters=hyperparameters
+    )
+    if said := pair.said({**session_of(optimizer).settings.whole, "preset": preset}):
         warnings.warn(said, stacklevel=2)
     return report
 
@@ -127,7 +131,7 @@ def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
     pair = _pair_of(optimizer, "export_state")
     if optimizer.groups:
         raise ValueError(f"export_state: {optimizer!r} has groups, which torch has otherwise")
-    record = optimizer._record()
+    record = record_of(session_of(optimizer))
     paths = list(in_order(params))
     now = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
     if pair.theirs == "Adam" and now["weight_decay"] is not None:

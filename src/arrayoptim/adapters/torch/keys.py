@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ...config.registry import ALIASES, OPTIMIZERS, describe
-from ...config.torch import TABLE, Native, Settings
+from ...config.torch import TABLE, Native, Settings, native_of
 from ...optimizer import Optimizer
 from ...step.options import Options
 from .misspelt import meant
@@ -63,8 +63,8 @@ class Spelling:
     def __init__(self, core: type[Optimizer], row: Native | None = None) -> None:
         self.core, self.row = core, row
         self.native = None if row is None else getattr(torch.optim, row.theirs)
-        renamed = row is not None and row.ours == core.__name__ and row.ours[-1] != "W"
-        self.name = row.theirs if row is not None and renamed else core.__name__
+        same = row is not None and native_of(row.theirs) is row
+        self.name = row.theirs if row is not None and same else core.__name__
         self.preset = row.formula if row is not None else None
         names = [n for n in core.hyperparameters if n not in ("groups", *DECAYS)]
         self.keys = self._keys(names)

@@ -72,7 +72,9 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> T
     _say(made)
     for group in made.param_groups:
         words = made.spelling.state_names(group["preset"])
-        steps = {float(native.state[p].get("step", 0)) for p in group["params"] if p in native.state}
+        steps = {
+            float(native.state[p].get("step", 0)) for p in group["params"] if p in native.state
+        }
         if len(steps) > 1:
             warnings.warn(
                 f"torch counted between {min(steps):.0f} and {max(steps):.0f} steps for the "
