@@ -107,6 +107,10 @@ class Backend:
             return self.xp.zeros(shape, dtype=kind, device=self.device(like))
         return self.xp.zeros_like(like, dtype=kind)
 
+    def widest(self, x: Array) -> str:
+        """Return the widest dtype of real numbers that the array's device has."""
+        return "float64"
+
     def filled(self, like: Array, dtype: str, shape: tuple[int, ...], value: Scalar) -> Array:
         """Give an array of one number, else as `zeros` gives it."""
         x, number = self.zeros(like, dtype, shape), self.scalar(value, dtype, like)
