@@ -89,8 +89,10 @@ def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
     if isinstance(norm, Pending):
         return replace(norm, bound=float(bound))
     if is_array(norm) and backend_of(norm).compiles:
+        # Not divided by 0 where the other branch is taken: its derivative would be NaN.
         xp = backend_of(norm).xp
-        return xp.where((bound > 0) & (norm >= bound), bound / norm, 1.0)
+        over = (bound > 0) & (norm >= bound) & (norm > 0)
+        return xp.where(over, bound / xp.where(over, norm, 1.0), 1.0)
     norm = float(norm)
     return bound / norm if bound > 0 and norm >= bound else 1.0
 

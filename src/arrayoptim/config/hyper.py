@@ -12,6 +12,7 @@ import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..arrays.calls import mismatch
+from ..arrays.libraries import backend_of, is_array
 from .registry import describe, revive
 
 
@@ -242,6 +243,12 @@ class Hyper:
         fault = f"{owner}.{self.name} must be {self.wanted}, got {value!r}"
         if isinstance(value, bool | str | bytes) or not hasattr(value, "__float__"):
             raise TypeError(fault)
+        if is_array(value) and backend_of(value).traced(value):
+            raise TypeError(
+                f"{owner}.{self.name}: found {type(value).__name__}, which stands for a number "
+                "that a compiler or a transformation knows later; make the optimizer with a number "
+                f'and give this one to stateless_apply in state["hyper"]["{self.name}"]'
+            )
         try:
             number = float(value)
         except OverflowError:
