@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .._typing import Array, Scalar, Tree
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
-from ..engines import Engines, mode, refuse_capturing
+from ..engines import Engines, forced, refuse_capturing
 from . import checks
 from .assignment import Assignment, assign
 from .executors import InPlace, beside_state
@@ -39,6 +39,7 @@ class _Made:
     assignment: Assignment
     structure: Structure
     threads: int | None
+    kinds: frozenset[type]
 
     def holds(self, plan: Plan, structure: Structure) -> bool:
         known = self.structure
@@ -46,8 +47,21 @@ class _Made:
             plan.assignment is self.assignment
             and (structure is known or structure.paths == known.paths)
             and plan.settings.whole["threads"] == self.threads
-            and mode() == self.engines.mode
+            and forced() == self.engines.forced
         )
+
+    def leaves(self, tree: Tree) -> Leaves | None:
+        """Return the leaves of a tree like that of the last step; None where it is another."""
+        parts = self.structure.parts
+        if parts is None or self.engines.others:
+            return None
+        try:
+            leaves = parts(tree)
+        except ValueError:
+            return None
+        if not self.kinds.issuperset(map(type, leaves)):
+            return None
+        return self.structure.ordered(leaves) if self.structure.order else leaves
 
 
 class Session:
@@ -127,12 +141,13 @@ class Session:
     @property
     def plan(self) -> Plan:
         """Settings and assignment for the parameters of the state."""
-        settings, known = self.settings, self._plan
-        if known is None or known.settings is not settings:
-            assert self.state is not None
-            kept = known.assignment if known else None
-            self._plan = known = Plan(settings, assign(settings, self.state.leaves, kept))
-        return known
+        known = self._plan
+        if known is not None and known.settings.holds(self.formula):
+            return known
+        assert self.state is not None
+        settings, kept = self.settings, known.assignment if known else None
+        self._plan = found = Plan(settings, assign(settings, self.state.leaves, kept))
+        return found
 
     def assign(self, leaves: Sequence[checks.Leaf | None]) -> Assignment:
         """Return which settings and slots some parameters would have."""
@@ -152,6 +167,9 @@ class Session:
 
     def step(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
         """Take one step over trees, with gradients of which `unscale` times is the true size."""
+        with self.lock:
+            if self._made is not None and self._again(self._made, grads, params, unscale):
+                return params
         leaves, structure = flatten(params)
         found, other = flatten(grads, "gradients")
         if other is not structure:
@@ -161,6 +179,29 @@ class Session:
         if new is leaves or all(map(operator.is_, new, leaves)):
             return params
         return structure.build(new)
+
+    def _again(self, made: _Made, grads: Tree, params: Tree, unscale: float) -> bool:
+        """Take a step like the last one, and return whether that was possible.
+
+        Where anything is another than then, nothing is done: the long way finds out what, and says
+        what is wrong.
+        """
+        leaves, gradients, state = made.leaves(params), made.leaves(grads), self.state
+        if leaves is None or gradients is None or state is None or state.interrupted:
+            return False
+        plan = self.plan
+        if not made.holds(plan, made.structure):
+            return False
+        before = state.iterations, state.skipped
+        try:
+            if not made.engines.look(leaves, plan.thawed(gradients)):
+                return False
+            take(plan, state, gradients, InPlace(made.engines, leaves, state, self.note, unscale))
+        except (TypeError, ValueError):
+            if state.interrupted or (state.iterations, state.skipped) != before:
+                raise
+            return False
+        return True
 
     def take(
         self,
@@ -217,7 +258,8 @@ class Session:
         state, plan = self.ready(leaves, structure), self.plan
         threads, assignment = plan.settings.whole["threads"], plan.assignment
         engines = Engines(leaves, state.slots, assignment.layouts, structure.paths, threads)
-        self._made = _Made(engines, assignment, structure, threads)
+        kinds = frozenset(map(type, (*leaves, None)))
+        self._made = _Made(engines, assignment, structure, threads, kinds)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
         return engines
 
