@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...arrays.backend import FLOATS, ITEMSIZE, REALS, itemsize, reals
-from .readers import Readers
+from ...arrays.backend import FLOATS, REALS
 from .tables import address
 
-__all__ = ["FLOATS", "ITEMSIZE", "REALS", "Reader", "itemsize", "reals"]
+if TYPE_CHECKING:
+    from .readers import Readers
 
 
 class Reader(ABC):
