@@ -115,15 +115,20 @@ def global_norm(
         A float, or an array that stays on the device for JAX arrays. It is summed in double
         precision where the library has it, and overflows for no finite gradients.
     """
+    known, total = squares or {}, 0.0
+    if len(known) == len(gradients):
+        # One after another: the built-in sum compensates from Python 3.12 on.
+        for i in range(len(known)):
+            total += known[i]
+        if _TINY < total < math.inf:
+            return math.sqrt(total)
     given = [g for g in gradients if g is not None]
     compiled = {backend_of(g) for g in given if backend_of(g).compiles}
     if compiled and len(compiled) == len({backend_of(g) for g in given}):
         return _compiled_norm(compiled.pop())(given)
-    known = squares or {}
     total = 0.0
     for i, g in enumerate(gradients):
         if g is not None:
-            # One after another: the built-in sum compensates from Python 3.12 on.
             total += known[i] if i in known else square_sum(g)
     if _TINY < total < math.inf:
         return math.sqrt(total)
