@@ -17,6 +17,7 @@ import numpy as np
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
+from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import Slots, Step, measure, sweep
@@ -135,7 +136,7 @@ class Prepared:
             apart = _apart(leaves[i], slots[i])
             if apart or mode() in FUSED:
                 what = "offload=True" if apart else f'engine "{mode()}"'
-                raise ValueError(f"{what} cannot serve parameter {paths[i]!r}: {self.reasons[i]}")
+                raise ValueError(f"{what} cannot serve {named(paths[i])}: {self.reasons[i]}")
         if graph:
             _refuse_outside(present, leaves, paths, self.reasons)
         served: dict[tuple[str, Layout], list[int]] = {}
@@ -348,7 +349,7 @@ def _refuse_outside(
             devices.add((library, library.number(leaves[i])))
             reason = "it is on another device than those before" if len(devices) > 1 else None
         if reason is not None:
-            raise ValueError(f"a CUDA graph cannot hold a step of parameter {paths[i]!r}: {reason}")
+            raise ValueError(f"a CUDA graph cannot hold a step of {named(paths[i])}: {reason}")
 
 
 def _module(name: str) -> Any:

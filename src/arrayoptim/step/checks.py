@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .._typing import Array
 from ..arrays.libraries import COMPLEX, COMPUTE, backend_of, is_array
 from ..arrays.memory import overlapping
-from ..arrays.trees import Structure, listed
+from ..arrays.trees import Structure, listed, named
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf
         dtype = backend_of(x).dtype(x)
         if dtype not in COMPUTE:
             raise TypeError(
-                f"parameter {path!r} is {dtype}; wanted one of {', '.join(COMPUTE)}: "
+                f"{named(path)} is {dtype}; wanted one of {', '.join(COMPUTE)}: "
                 "an optimizer cannot step integers, booleans or other types"
             )
         found.append(Leaf(path, tuple(x.shape), dtype))
@@ -81,7 +81,7 @@ def no_overlap(leaves: Sequence[Array | None], structure: Structure) -> None:
         raise ValueError(
             f"parameters {first!r} and {second!r} share memory; pass each array once"
             if first != second
-            else f"the entries of parameter {first!r} share memory; pass a copy of it"
+            else f"the entries of {named(first)} share memory; pass a copy of it"
         )
 
 
@@ -161,7 +161,7 @@ def gradients(
     for i in range(len(leaves)) if places is None else places:
         fault = None if grads[i] is None else _gradient_fault(grads[i], leaves[i])
         if fault is not None:
-            raise type(fault)(f"gradient of parameter {structure.paths[i]!r}: {fault}")
+            raise type(fault)(f"gradient of {named(structure.paths[i])}: {fault}")
 
 
 def _gradient_fault(g: Array, p: Array | None) -> Exception | None:

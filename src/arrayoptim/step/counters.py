@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Scalar
+from ..config.elsewhere import argument, method
 from ..config.hyper import counter, finite, hyper, keeps_numbers
 from ..config.registry import nearest
 from ..engines import Prepared
@@ -71,7 +72,8 @@ class Counting(Computing):
             scalars = self._state.scalars if self._state else self._initial_scalars()
             if name in scalars:
                 return scalars[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        cls = type(self).__name__
+        raise AttributeError(f"{cls!r} object has no attribute {name!r}{method(name, cls)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a hyperparameter or scalar state; refuse what is neither, such as a misspelt one."""
@@ -83,8 +85,10 @@ class Counting(Computing):
         scalars = self._state.scalars if self._state else self._initial_scalars()
         if name not in scalars:
             known = [*self.hyperparameters, "learning_rate", "iterations", *scalars]
+            cls = type(self).__name__
             raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} to set{nearest(name, known)}; "
+                f"{cls} has no attribute {name!r} to set"
+                f"{argument(name, cls) or method(name, cls) or nearest(name, known)}; "
                 "a subclass may declare it, and names with a leading underscore are free"
             )
         if self._state is None:

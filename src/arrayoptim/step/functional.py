@@ -10,7 +10,7 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar, Tree
 from ..arrays.libraries import Backend, backend_of
-from ..arrays.trees import Structure, flatten
+from ..arrays.trees import Structure, flatten, named
 from ..config.groups import STARTING
 from ..config.hyper import Hyper, value_at
 from ..config.registry import nearest
@@ -232,7 +232,7 @@ class Functional(Stepping):
             for path, x, wanted in zip(structure.paths, leaves, shapes, strict=True):
                 if x is not None and name in wanted and tuple(x.shape) != wanted[name]:
                     raise ValueError(
-                        f"slot {name!r} of parameter {path!r}: found shape {tuple(x.shape)}, "
+                        f"slot {name!r} of {named(path)}: found shape {tuple(x.shape)}, "
                         f"wanted {wanted[name]}"
                     )
             flat[name] = leaves

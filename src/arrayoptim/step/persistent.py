@@ -141,11 +141,17 @@ class Persistent(Stepping):
                 wanted, left_out = self._recorded_hyper(record)
             record.notes.extend(f"not taken over: {what}" for what in left_out)
             expected = record.fingerprint if strict else None
+            changed = [
+                f"{name}: {wanted[name]!r} from the file, was {value!r}"
+                for name, value in before.items()
+                if wanted[name] is not value and wanted[name] != value
+            ]
             if self._state is None:
                 self._expected = expected
                 self._hyper, self._pending, self._pending_strict = wanted, record, strict
                 self._first_iteration = record.iterations or 0
-                return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
+                notes = [*record.notes, "kept until init(params)"]
+                return LoadReport(record.source, notes=notes, changed=changed)
             self._hyper = wanted
             try:
                 new, report = from_record(self._reshaped(self._state), record, strict=strict)
@@ -154,6 +160,7 @@ class Persistent(Stepping):
                 raise
             self._replace_state(new)
             self._expected = expected
+            report.changed += changed
             return report
 
     def _ready(self, leaves: Sequence[Array | None], structure: Structure) -> State:
