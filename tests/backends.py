@@ -6,12 +6,14 @@ import contextlib
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
+
+from arrayoptim.engines.gpu.arrays import LIBRARIES
 
 ENVIRONMENT_VARIABLE = "ARRAYOPTIM_TEST_BACKENDS"
 HALVES = ("float16", "bfloat16")
@@ -48,6 +50,8 @@ class TestBackend:
     """What `arrayoptim.engine` is asked for; where two engines serve, each by its name."""
     elsewhere: Callable[[np.ndarray], Any] | None = None
     """Makes an array on another device, where the library has one on every machine."""
+    offload: bool = True
+    """Whether arrays on a GPU can be told from those in host memory."""
 
     def asarray(self, values: Any, dtype: str | None = None) -> Any:
         """Return a fresh array of this library that shares no memory with `values`."""
@@ -142,6 +146,22 @@ def _cupy() -> TestBackend:
     )
 
 
+@contextlib.contextmanager
+def emulated(name: str) -> Iterator[TestBackend]:
+    """Let there be arrays on a GPU, all but the GPU: CuPy's, or torch tensors."""
+    emulation: Any = importlib.import_module("cupy_on_host")
+    with emulation.installed():
+        if name == "cupy_on_host":
+            yield _cupy()
+            return
+        library: Any = importlib.import_module("gpu_on_host").TorchAsOnGPU()
+        before, LIBRARIES["torch"] = LIBRARIES["torch"], library
+        try:
+            yield replace(_torch(), name=name, engines=("array", "gpu"), offload=False)
+        finally:
+            LIBRARIES["torch"] = before
+
+
 def _mlx() -> TestBackend:
     mlx = importlib.import_module("mlx.core")
     served = importlib.import_module("arrayoptim.arrays.mlx").MLX()
@@ -164,10 +184,8 @@ _KEPT = contextlib.ExitStack()
 
 
 def _cupy_on_host() -> TestBackend:
-    emulation: Any = importlib.import_module("cupy_on_host")
     # For good: whoever chooses these arrays wants no other CuPy.
-    _KEPT.enter_context(emulation.installed())
-    return replace(_cupy(), name="cupy_on_host", engines=("array", "gpu"))
+    return _KEPT.enter_context(emulated("cupy_on_host"))
 
 
 _MAKERS = {
@@ -216,6 +234,14 @@ def chosen() -> tuple[TestBackend, ...]:
             f"known: {known}"
         )
     return tuple(_MAKERS[name]() for name in names)
+
+
+def on_gpus() -> list[TestBackend | str]:
+    """Return the chosen backends of GPUs; where there are none, the names of those `emulated`."""
+    real: list[TestBackend | str] = [b for b in BACKENDS if "gpu" in b.engines]
+    host = [b.name for b in BACKENDS if b.name in ("numpy", "torch")]
+    names = {"numpy": "cupy_on_host", "torch": "torch_on_host"}
+    return real or [names[name] for name in host if _usable("cupy_on_host")]
 
 
 NUMPY = _numpy()

@@ -4,12 +4,13 @@ A test that takes `backend`, `dtype` or `name` runs once for each that exists; a
 that is not chosen, or a dtype that a backend lacks, is not collected. `name` with `kwargs`
 goes through the variants of each optimizer, `engine` through the engines of a backend that serve,
 `half` stands for the 16-bit dtypes, `complex_dtype` for the complex ones, `viewing` for the
-backends whose arrays may be views, `on_gpu` for those whose arrays the GPU engine serves.
+backends whose arrays may be views. `on_gpu` is one whose arrays the GPU engine serves: an emulation
+where there is no GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, settings
 
 import arrayoptim as ao
 from arrayoptim.engines.gpu.arrays import LIBRARIES
-from backends import BACKENDS, HALVES
+from backends import BACKENDS, HALVES, TestBackend, emulated, on_gpus
 from gpu_on_host import NumPyOnHost
 from optimizers_under_test import CASES, NAMES, USUAL, fused, rules_of
 
@@ -43,6 +44,16 @@ def host(monkeypatch: pytest.MonkeyPatch) -> NumPyOnHost:
     library = NumPyOnHost()
     monkeypatch.setitem(LIBRARIES, "numpy", library)
     return library
+
+
+@pytest.fixture(params=on_gpus() or [pytest.param(None, marks=pytest.mark.needs("none"))], ids=str)
+def on_gpu(request: pytest.FixtureRequest) -> Iterator[TestBackend]:
+    """Give arrays that the GPU engine serves."""
+    if not isinstance(request.param, str):
+        yield request.param
+        return
+    with emulated(request.param) as backend:
+        yield backend
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,8 +82,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         _parametrize(metafunc, "name", [(name,) for name in NAMES])
     if "viewing" in wanted:
         _parametrize(metafunc, "viewing", [(b,) for b in backends if b.views])
-    if "on_gpu" in wanted:
-        _parametrize(metafunc, "on_gpu", [(b,) for b in backends if "gpu" in b.engines])
     if {"backend", "dtype"} <= wanted:
         _parametrize(metafunc, "backend,dtype", [(b, d) for b in backends for d in b.dtypes])
     elif {"backend", "complex_dtype"} <= wanted:
@@ -119,11 +128,16 @@ def _parametrize(metafunc: pytest.Metafunc, names: str, rows: Sequence[tuple[Any
 
 
 def _served(item: pytest.Item) -> bool:
-    """Return whether the engine that a test asks for serves the optimizer that it is about."""
+    """Return whether the engine that a test asks for serves what the test is about."""
     parameters = getattr(item, "callspec", None)
     found = parameters.params if parameters else {}
-    name, engine = found.get("name"), found.get("engine")
-    return engine not in ("cpu", "gpu") or name not in NAMES or fused(name)
+    engine, constraint = found.get("engine"), found.get("constraint")
+    name = found.get("name") or (found.get("run") or {}).get("name")
+    if engine not in ("cpu", "gpu"):
+        return True
+    if constraint is not None and constraint.limits is None:
+        return False
+    return name not in NAMES or fused(name, engine)
 
 
 def _label(value: Any) -> list[str]:

@@ -313,6 +313,29 @@ class TorchOnHost(gpu_arrays.TorchLibrary):
         return None if found is not None and "CuPy" in found else found
 
 
+class TorchAsOnGPU(gpu_arrays.TorchLibrary):
+    """Torch tensors of the CPU as if they lay on a GPU, all else through CuPy."""
+
+    def holds(self, array: Any) -> bool:
+        return True
+
+    def number(self, array: Any) -> int:
+        return 0
+
+    def address(self, array: Any) -> int:
+        from cupy_on_host import machine
+
+        low, size = array.untyped_storage().data_ptr(), array.untyped_storage().nbytes()
+        machine().foreign[low] = low + size
+        return super().address(array)
+
+    def stream(self, number: int) -> int | None:
+        return 1 << 40
+
+    def captures(self, number: int) -> bool:
+        return False
+
+
 def off_by_one(array: np.ndarray) -> np.ndarray:
     """Return a copy that begins one element after an address that 64 divides."""
     room = np.empty(array.size * array.itemsize + 64 + array.itemsize, np.uint8)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import arrayoptim as ao
+from arrayoptim.engines.gpu.engine import unprintable
 from backends import TestBackend
 
 NAMES = ao.names()
@@ -80,9 +81,12 @@ def rules_of(cases: list[tuple[str, dict[str, Any]]]) -> list[Any]:
     return list(dict.fromkeys(opt.rule_for("", shape) for opt in opts for shape in SHAPES))
 
 
-def fused(name: str) -> bool:
-    """Return whether the fused engines serve parameters of all shapes."""
-    return all(rule.kind != "matrix" for rule in rules_of([(name, {})]))
+def fused(name: str, engine: str = "cpu") -> bool:
+    """Return whether a fused engine serves parameters of all shapes."""
+    rules = rules_of([(name, {})])
+    if engine == "gpu":
+        return all(unprintable(rule) is None for rule in rules)
+    return all(rule.kind != "matrix" for rule in rules)
 
 
 def same(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:

@@ -16,7 +16,7 @@ import arrayoptim as ao
 from arrayoptim._cli import backends as cli_backends
 from arrayoptim._cli.info import LIBRARIES
 from arrayoptim.arrays.libraries import _BACKENDS, named
-from arrayoptim.engines.choice import MODES
+from arrayoptim.engines import MODES
 from command_line import call, process
 
 Captured = pytest.CaptureFixture[str]

@@ -84,7 +84,7 @@ def by_arrays(
 ) -> tuple[list[Any], list[Any]]:
     """Return parameters and slots after a step by the array engine."""
     step = Step(Layout(rule), typed(values), None, range(len(params)))
-    new, state = sweep(step, params, grads, slots, in_place=False)
+    new, state = sweep(step, params, grads, slots)
     return list(new), list(state)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from arrayoptim.engines import store
+from arrayoptim.engines.cpu import calls as _cpu_calls
 from arrayoptim.engines.cpu import native as _cpu_native
 from arrayoptim.engines.cpu import threads as _cpu_threads
 from arrayoptim.engines.cpu.engine import Plan
@@ -206,7 +207,7 @@ def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(_cpu_threads, "_POOL", [])
+    monkeypatch.setattr(_cpu_threads, "_POOL", {})
     same(steps(3, 2, threads=4), steps(3, 2, threads=1))
 
 
@@ -238,9 +239,12 @@ def test_asleep_and_awake() -> None:
 
 def test_without_a_way_to_sleep_in_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system has no futex threads sleep in Python, and give the same results."""
-    monkeypatch.setattr(_cpu_threads, "_sleeping", lambda: (0, 0))
-    monkeypatch.setattr(_cpu_threads, "_POOL", [])
+    monkeypatch.setattr(_cpu_threads, "sleeping", lambda: (0, 0))
+    monkeypatch.setattr(_cpu_calls, "sleeping", lambda: (0, 0))
+    _cpu_calls.calls.cache_clear()
+    monkeypatch.setattr(_cpu_threads, "_POOL", {})
     same(steps(3, 3, threads=3), steps(3, 3, threads=1))
+    _cpu_calls.calls.cache_clear()
 
 
 def test_a_step_is_taken_once() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim.step.session import session_of
 from backends import TestBackend
 from optimizers_under_test import draw, make, same
 
@@ -80,11 +81,12 @@ def test_after_an_interrupted_step() -> None:
     opt, p = make("SGD", momentum=0.9), np.ones(2)
     opt.apply(p, p.copy())
     state = opt.export_state(p)
-    assert opt._state is not None
-    opt._state.interrupted = True
+    kept = session_of(opt).state
+    assert kept is not None
+    kept.interrupted = True
     with pytest.raises(ValueError, match="shape"):
         opt.load_state(state, np.ones(3))
-    assert opt._state.interrupted
+    assert kept.interrupted
     opt.load_state(state, p)
     assert opt.apply(p, p.copy()) is not None and opt.iterations == 2
 

@@ -11,6 +11,7 @@ import arrayoptim as ao
 from arrayoptim.engines.gpu.arrays import LIBRARIES
 from arrayoptim.engines.gpu.engine import Plan, refusal
 from arrayoptim.engines.gpu.prelude import CHUNK
+from arrayoptim.step.session import session_of
 from gpu_on_host import NumPyOnHost, TorchOnHost, compiler, launched
 from optimizers_under_test import make, rules_of, same
 from test_cpu_engine import (
@@ -104,7 +105,7 @@ def test_several_devices(host: NumPyOnHost) -> None:
     # Slots lie with their parameters.
     optimizer.init(params)
     for k in (1, 3):
-        host.second += optimizer._state.slots[k].values()
+        host.second += session_of(optimizer).state.slots[k].values()
     optimizer.apply(grads, params)
     assert all(len(device.launches) == 2 and device.waits == 1 for device in host.devices)
     with ao.engine("array"):

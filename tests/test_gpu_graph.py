@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim.step.session import session_of
 from gpu_on_host import HostGraph, NumPyOnHost, compiler, launched
 from optimizers_under_test import make, rules_of, same
 from test_cpu_engine import draw
@@ -219,8 +220,7 @@ def test_parameters_elsewhere(host: NumPyOnHost, monkeypatch: pytest.MonkeyPatch
     params = [np.zeros(3, np.float32), np.zeros(3, np.float32)]
     optimizer = make("SGD", momentum=0.0)
     optimizer.init(params)
-    assert optimizer._state is not None
-    host.second += [params[1], *optimizer._state.slots[1].values()]
+    host.second += [params[1], *session_of(optimizer).state.slots[1].values()]
     with pytest.raises(ValueError, match="parameter '1': it is on another device"):
         optimizer.capture(params)
     monkeypatch.undo()

@@ -119,7 +119,7 @@ def test_every_rule_bit_for_bit(rule: Any, host: NumPyOnHost) -> None:
         for step in range(2):
             grads, values = draw(20 + step, SHAPES, grad), numbers(rule, stages, step)
             whole = Step(layout, typed(values), None, range(len(params)))
-            new, after = sweep(whole, params, grads, slots, in_place=False)
+            new, after = sweep(whole, params, grads, slots)
             params, slots = list(new), list(after)
             plan.prepare(grads, typed(values))()
             same(mine, params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext as nothing
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def test_keras_2_goes_on(entry: dict[str, Any], way: str) -> None:
     params = arrays(npz, "model")
     path = FOLDER / entry["file"]
     if way == "ao.load":
-        opt = ao.load(path)
+        lacks = "iterations" in entry["not_saved"] and entry["kwargs"].get("decay")
+        with pytest.warns(UserWarning, match=r"Set optimizer\.iterations") if lacks else nothing():
+            opt = ao.load(path)
         opt.init(params)
     else:
         opt = make(entry["class_name"], **(entry["kwargs"] if way == "kwargs" else {}))
@@ -93,6 +96,8 @@ def test_keras_2_goes_on(entry: dict[str, Any], way: str) -> None:
         opt.load_weights(path)
     close(keras_order(opt, arrays(npz, "opt")), arrays(npz, "opt"))
     assert opt.iterations == entry["reload"]["iterations"]
+    if "m_schedule" in entry["not_saved"]:
+        opt.m_schedule = 1.0  # where Keras starts it again
     params = epoch(opt, params, npz)
     close(params, arrays(npz, "reload_next_epoch/model"))
     wanted = arrays(npz, "reload_next_epoch/opt")
@@ -103,7 +108,7 @@ def test_keras_2_goes_on(entry: dict[str, Any], way: str) -> None:
 
 @by_file([e for e in SHALLOW if e["not_saved"]])
 def test_what_keras_2_lost_can_be_given_back(entry: dict[str, Any]) -> None:
-    """Setting the one number by hand continues as if Keras had never stopped."""
+    """With the one number, set or computed, training continues as if Keras had never stopped."""
     npz = np.load(FOLDER / entry["npz"])
     opt, params = make(entry["class_name"], **entry["kwargs"]), arrays(npz, "model")
     opt.init(params)
@@ -111,9 +116,7 @@ def test_what_keras_2_lost_can_be_given_back(entry: dict[str, Any]) -> None:
     if "iterations" in entry["not_saved"]:
         opt.iterations = int(entry["not_saved"]["iterations"])
     else:
-        weights = opt.get_weights()
-        weights[1] = np.asarray(entry["not_saved"]["m_schedule"])
-        opt.set_weights(weights)
+        assert opt.m_schedule == pytest.approx(float(entry["not_saved"]["m_schedule"]), rel=1e-5)
     close(epoch(opt, params, npz), arrays(npz, "no_reload_next_epoch/model"))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.step import counters as _counters
+import arrayoptim.optimizer as _optimizer
 from backends import TestBackend
 from gpu_on_host import NumPyOnHost
 from optimizers_under_test import make
@@ -55,7 +55,7 @@ def test_nothing_is_measured_for_it() -> None:
 
 def test_it_costs_nothing_unless_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step makes no report."""
-    monkeypatch.setattr(_counters, "report", lambda _: 1 / 0)
+    monkeypatch.setattr(_optimizer, "report", lambda _: 1 / 0)
     optimizer = ao.Adam(clipnorm=1.0)
     optimizer.apply(np.ones(2), np.ones(2))
     with pytest.raises(ZeroDivisionError):

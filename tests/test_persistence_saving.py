@@ -116,3 +116,11 @@ def test_a_file_that_appears_meanwhile(
     write(path, record(), overwrite=False)
     same_record(read(path), record())
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_groups_of_files_that_are_no_files(libver: str) -> None:
+    """Of a file that h5py has in memory only."""
+    with h5py.File("none", "w", driver="core", backing_store=False, libver=libver) as f:
+        write_group(f, record())
+        same_record(read_group(f), record())

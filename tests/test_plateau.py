@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim.step.session import session_of
 from arrayoptim.testing import check_optimizer
 from backends import TestBackend
 from optimizers_under_test import cls_of, make, same
@@ -105,7 +106,9 @@ def test_over_a_schedule_in_groups_and_several() -> None:
     assert opt.lr == pytest.approx(0.5 * 0.4 * 2 / 4)
     moved = {key: value.copy() for key, value in params.items()}
     opt.apply({key: np.ones(2) for key in params}, moved)
-    rate, decay = opt._values(opt._state)[1]["lr"], opt.weight_decay
+    session = session_of(opt)
+    values = session.settings.at(session.iterations, session.scalars)
+    rate, decay = values[1]["lr"], opt.weight_decay
     assert rate == 0.1
     np.testing.assert_allclose(moved["b"], params["b"] * (1 - rate * decay) - rate)
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import arrayoptim as ao
+from arrayoptim.step.session import session_of
 from backends import TestBackend
 from optimizers_under_test import (
     CASES,
@@ -39,7 +40,7 @@ def slots_of(opt: Any, params: Any) -> list[list[np.ndarray]]:
     """Return the slot arrays of each parameter, slot by slot."""
     count = 1 + len(opt.initial_scalars())
     found: list[list[np.ndarray]] = [[] for _ in params]
-    pairs = [(leaf, name) for name, leaf, _ in opt._state.entries()]
+    pairs = [(leaf, name) for name, leaf, _ in session_of(opt).state.entries()]
     for (leaf, _), array in zip(pairs, opt.get_weights()[count:], strict=True):
         found[int(leaf.path)].append(array)
     return found

@@ -274,19 +274,19 @@ def test_explain_looks_inside_wrappers() -> None:
     assert ao.explain(params, wrapper).groups[0].bandwidth > 0
 
 
-def test_interrupted_step_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After Ctrl-C inside a step neither a step nor a file goes on from it."""
+def test_half_a_step_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error inside a step neither a step nor a file goes on from it."""
     params = [np.ones(2), np.ones((3, 2))[:, 0]]
     optimizer = ao.SGD()
     optimizer.init(params)
     weights = optimizer.get_weights()
 
-    def interrupt(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("no luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr("arrayoptim.engines.choice.sweep", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr("arrayoptim.engines.choice.InPlace.__call__", fail)
+        with pytest.raises(ValueError, match="no luck"):
             optimizer.apply([np.ones(2), np.ones(3)], params)
     with pytest.raises(RuntimeError, match="interrupted half-way"):
         optimizer.apply([np.ones(2), np.ones(3)], params)

@@ -13,6 +13,7 @@ import torch
 
 import arrayoptim as ao
 from arrayoptim.config import registry as _registry
+from arrayoptim.step.session import session_of
 from optimizers_under_test import cls_of, fused, make, same
 from torch_models import (
     agree,
@@ -54,7 +55,7 @@ def test_equals_the_optimizer(name: str, options: dict[str, Any], dtype: Any) ->
     for step in range(4):
         plain.apply(list(torch.autograd.grad(loss(other, step, dtype), params)), params)
     same(values(net), values(other))
-    for p, held in zip(net.parameters(), plain._state.slots, strict=True):
+    for p, held in zip(net.parameters(), session_of(plain).state.slots, strict=True):
         entry = optimizer.state[p]
         assert entry["step"] == 4
         assert {*held, *make(name).initial_scalars(), "step"} == set(entry)

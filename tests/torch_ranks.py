@@ -17,6 +17,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import arrayoptim as ao
+from arrayoptim.step.session import session_of
 from torch_models import SETTINGS, course, halves, model
 
 
@@ -48,7 +49,10 @@ def fully_sharded(rank: int, world: int, folder: Path, replicas: int = 1) -> dic
         net = sharded(model(torch.float64), world, replicas=replicas)
         optimizer = made(name, net)
         course(net, optimizer, range(6), rank, world)
-        assert all(not part.core._prepared.others for part in optimizer._parts)
+        assert all(
+            not session_of(part.core).engines(part.leaves, part.structure).others
+            for part in optimizer._parts
+        )
         for p in net.parameters():
             slots = [x for x in optimizer.state[p].values() if x.ndim]
             assert {type(x) for x in slots} == {type(p.data)}

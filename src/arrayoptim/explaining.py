@@ -7,10 +7,12 @@ from math import prod
 from typing import Any
 
 from ._typing import Tree
+from .arrays.backend import itemsize
 from .arrays.libraries import backend_of
-from .engines import itemsize
+from .arrays.trees import flatten
 from .optimizer import Optimizer
 from .optimizers import get
+from .step.session import session_of
 from .wrappers import Wrapper
 
 _FUSED = {
@@ -117,9 +119,16 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
         one compiled loop serves all of this kind
     """
     stepping = _stepping(optimizer)
-    leaves, prepared = stepping._explained(params)
+    leaves, structure = flatten(params)
+    session = session_of(stepping)
+    with session.lock:
+        engines = session.engines(leaves, structure)
+        assert session.state is not None
+        rows = list(zip(leaves, session.state.slots, engines.served, engines.reasons, strict=True))
     found: dict[tuple[str, str, str, str], list[tuple[int, int]]] = {}
-    for p, slots, engine, reason in leaves:
+    for p, slots, engine, reason in rows:
+        if p is None:
+            continue
         library, dtype = backend_of(p), backend_of(p).dtype(p)
         name = "array, compiled" if library.compiles else "array"
         kind = (engine, _FUSED[engine]) if engine else (name, str(reason))
@@ -127,7 +136,7 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
         moved = held + 2 * _bytes(p) + _bytes(p)
         found.setdefault((*kind, library.name, dtype), []).append((prod(p.shape), moved))
     total = sum(b for key, rows in found.items() if key[0] == "cpu" for _, b in rows)
-    seconds = prepared.seconds
+    seconds = engines.seconds
     groups = [
         Group(
             *key,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -172,17 +173,51 @@ def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
     return backend.compile(norm)
 
 
-def scaled_norm(x: Array, xp: Any, **axes: Any) -> Array:
-    """Give the Euclidean norm of an array, or of its parts along axes, in its own precision."""
+def scaled_norm(x: Array, xp: Any, add: Callable[..., Array] | None = None, **axes: Any) -> Array:
+    """Give the Euclidean norm of an array, or of its parts along axes, in its own precision.
+
+    The squares are added up by the library, or by another function like its own.
+    """
     # Without float64 the squares of 1e30 overflow, so the largest magnitude is divided out.
     if 0 in x.shape:
         return xp.zeros((), dtype=x.dtype)
     top = xp.max(xp.abs(x), **axes)
     usable = (top > 0) & xp.isfinite(top)
     unit = xp.where(usable, top, xp.ones_like(top))
-    norm = unit * xp.sqrt(xp.sum(xp.square(x / unit), **axes))
+    norm = unit * xp.sqrt((add or xp.sum)(xp.square(x / unit), **axes))
     # Finite entries have a finite norm, if need be the largest number there is.
     return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)
+
+
+def folded(x: Array, axis: Sequence[int], keepdims: bool = True) -> Array:
+    """Return sums along axes that are the same in every library, to the last bit.
+
+    As long as there are two, the second half of the numbers is added to the first; one that is left
+    over is added at the end.
+
+    Parameters
+    ----------
+    x : array
+        Real numbers, one at least.
+    axis : sequence of int
+        The axes.
+    keepdims : bool
+        True: the axes stay, with the length 1.
+    """
+    xp, shape = backend_of(x).xp, tuple(x.shape)
+    kept = [k for k in range(len(shape)) if k not in axis]
+    count, rest = prod(shape[k] for k in axis), tuple(shape[k] for k in kept)
+    rows = xp.reshape(xp.permute_dims(x, (*axis, *kept)), (count, *rest))
+    odd = []
+    while count > 1:
+        if count % 2:
+            odd.append(rows[count - 1, ...])
+        count //= 2
+        rows = rows[:count, ...] + rows[count : 2 * count, ...]
+    total = rows[0, ...]
+    for row in odd:
+        total = total + row
+    return xp.reshape(total, tuple(1 if k in axis else n for k, n in enumerate(shape)))
 
 
 def widened(x: Array, backend: Backend) -> Array:
@@ -205,7 +240,11 @@ def square_sum(g: Array, scale: float = 1.0) -> float:
         view = backend.host_view(g)
         if view is not None:
             return sum_of_squares(view if scale == 1.0 else view.astype(np.float64) * scale)
-        g = backend.cast(g, "float64")
+        wide = backend.widest(g)
+        g = backend.cast(g, wide)
+        if wide == "float32":
+            # Its squares may overflow there.
+            return (float(scaled_norm(g, backend.xp)) * scale) ** 2
         return float(backend.xp.sum(backend.xp.square(g if scale == 1.0 else g * scale)))
 
 
@@ -216,7 +255,7 @@ def value_sum(x: Array) -> float:
         view = backend.host_view(x)
         if view is not None:
             return sum_of_values(view)
-        return float(backend.xp.sum(backend.cast(x, "float64")))
+        return float(backend.xp.sum(backend.cast(x, backend.widest(x))))
 
 
 def _all_finite(g: Array) -> bool:
@@ -232,7 +271,6 @@ def count_nonfinite(gradients: Sequence[Array | None]) -> int:
         if g is not None:
             backend, xp = backend_of(g), backend_of(g).xp
             with backend.guard(g):
-                x = backend.cast(_real(g), "float64")
-                one = xp.ones_like(x)
-                total += int(xp.sum(xp.where(xp.isfinite(x), 0.0 * one, one)))
+                x = _real(g)
+                total += prod(x.shape) - int(xp.sum(xp.astype(xp.isfinite(x), xp.int32)))
     return total

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
+from .config.keras import translate
+from .config.readable import readable
 from .optimizer import Optimizer
 from .optimizers import deserialize
 from .step.restore import blaming, lost, refuse_lost
@@ -40,7 +43,8 @@ def load(filepath: persistence.Place, *, fingerprint: bool = True) -> Optimizer:
     Warns
     -----
     UserWarning
-        If Keras 3 was asked for what this library cannot honour; the message lists it.
+        If Keras was asked for what this library cannot honour, or the file lacks a step count that
+        the steps to come depend on; the message lists it.
     """
     from . import persistence
 
@@ -66,8 +70,8 @@ def made(record: persistence.Record) -> Optimizer:
     said = f"{record.origin} does not say"
     if record.class_name and (record.partial or record.config is None):
         raise ValueError(
-            f"{said} with which hyperparameters its {record.class_name} was made, as a file "
-            f"with the model's configuration does ({record.source}); construct the "
+            f"{said} with which hyperparameters its {readable(record.class_name)} was made, as a "
+            f"file with the model's configuration does ({record.source}); construct the "
             "optimizer with them and use load_weights"
         )
     if record.class_name is None or record.config is None:
@@ -77,6 +81,38 @@ def made(record: persistence.Record) -> Optimizer:
         )
     with blaming(record):
         refuse_lost({name: value for name, value in record.config.items() if lost(value)})
-        optimizer = deserialize({"class_name": record.class_name, "config": record.config})
+        config, left_out = record.config, list[str]()
+        if record.dialect is not None:
+            config, left_out = translate(record.class_name, config, record.dialect)
+        optimizer = deserialize({"class_name": record.class_name, "config": config})
     optimizer._load(record, strict=True, hyperparameters=False)
+    left_out += [*record.unkept, *_count_that_lacks(record, optimizer)]
+    if left_out:
+        words = readable("; ".join(left_out))
+        warnings.warn(f"{record.origin}: left out of it: {words}", stacklevel=3)
     return optimizer
+
+
+def _count_that_lacks(record: persistence.Record, optimizer: Optimizer) -> list[str]:
+    """Say that the file holds no step count, where the steps to come depend on it."""
+    if record.iterations is not None or not depends_on_count(optimizer):
+        return []
+    return [
+        f"the step count, which the file does not hold and on which {type(optimizer).__name__} "
+        "depends: it goes on as from step 0. Set optimizer.iterations to the number of steps taken"
+    ]
+
+
+def depends_on_count(optimizer: Optimizer) -> bool:
+    """Whether the next step would be another one had more steps been taken.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        One of those that Keras 1 and 2 had.
+    """
+    from .persistence import COUNT_LITTLE
+
+    values = optimizer._hyper.values()
+    countless = type(optimizer).__name__ in COUNT_LITTLE and not optimizer.initial_scalars()
+    return not countless or bool(getattr(optimizer, "decay", 0)) or any(map(callable, values))

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ._typing import Scalar, Tree
+from .arrays.differentiation import gradients_of
+from .arrays.trees import flatten
+from .config.elsewhere import argument, method
+from .config.hyper import counter, finite, hyper
 from .config.keras import translate
-from .step.exchange import Exchanging
-from .step.graphs import Capturing
+from .config.readable import readable
+from .config.registry import nearest
+from .rules.cautious import cautious
+from .step import checks, graphs, persistent, pure, updates
+from .step.averages import averages_of
+from .step.formula import Formula
+from .step.report import StepReport, report
+from .step.restore import LoadReport
+from .step.session import Session
 from .step.surface import Surface
-from .step.updates import Differentiating
+from .step.updates import StateTarget, Updating
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from . import persistence
+    from .config.typed import Number
+
 __all__ = ["Optimizer"]
 
 
-class Optimizer(Exchanging, Differentiating, Capturing, Surface):
+class Optimizer(Formula, Updating, Surface):
     """Base of every optimizer.
 
     A subclass declares its hyperparameters with `hyper`, names its `rule` and computes its
@@ -85,6 +103,479 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         Threads of the CPU engine; by default as many as Numba uses. Results do not depend on it.
     """
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make an optimizer without state."""
+        self = super().__new__(cls)
+        self._begin()
+        return self
+
+    def _begin(self) -> None:
+        # Annotated here and not in the class, where type checkers take it for a hyperparameter.
+        self._session: Session = Session(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but what cannot be pickled, such as the lock."""
+        return dict(vars(self))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up the state, with a lock of its own."""
+        vars(self).update(state)
+        self._session = state["_session"].copy(self)
+
+    def _set(self, values: dict[str, Any]) -> None:
+        super()._set(values)
+        if self._hyper["cautious"]:
+            for member in self._session.settings.members:
+                cautious(member.formula.rule)
+
+    # ---- stepping
+
+    def init(self, params: Tree) -> None:
+        """Make the state for a tree of parameters; `build` is the same.
+
+        Raises
+        ------
+        TypeError
+            If a leaf is no array of a floating-point or complex type.
+        ValueError
+            If two parameters share memory, or the state was made for another tree.
+        """
+        self._session.ready(*flatten(params))
+
+    build = init
+
+    def apply(self, grads: Tree, params: Tree) -> Tree:
+        """Take one step.
+
+        Parameters
+        ----------
+        grads : tree of arrays
+            The gradients, structured like `params`. None leaves its parameter alone.
+        params : tree of arrays, or one array
+            NumPy, CuPy and torch arrays are updated in place.
+
+        Returns
+        -------
+        tree
+            `params` itself where all were updated in place; otherwise a tree of the same
+            structure with new arrays in place of those that cannot be written.
+
+        Raises
+        ------
+        TypeError
+            If an array is of a type that cannot be stepped.
+        ValueError
+            If gradients and parameters do not fit each other, or the parameters the state. Nothing
+            has changed then.
+        """
+        return self._session.step(grads, params)
+
+    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+        """Take one step with gradients of which `unscale` times is the true size."""
+        return self._session.step(grads, params, unscale)
+
+    def observe(self, metric: Any) -> None:
+        """Feed a metric, such as a validation loss, to every schedule that takes one.
+
+        Parameters
+        ----------
+        metric : float
+            What `schedules.Plateau` watches.
+
+        Raises
+        ------
+        TypeError
+            If it is no number.
+        ValueError
+            If no hyperparameter is such a schedule, or there is no state yet.
+        """
+        self._session.observe(metric)
+
+    def capture(self, params: Tree) -> graphs.CapturedStep:
+        """Make ready a step for a CUDA graph.
+
+        State, kernels and tables on the device are made here, outside of the graph: while it is
+        captured no memory can be taken.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            CuPy arrays or torch CUDA tensors, all on one device.
+
+        Returns
+        -------
+        CapturedStep
+            Its `apply` is to be called once while the graph is captured, its `replay` for each
+            step.
+
+        Raises
+        ------
+        RuntimeError
+            If a graph is being captured already.
+        ValueError
+            If a step of this optimizer needs more than kernels on one device.
+        """
+        return graphs.capture(self._session, params)
+
+    def averages(self, params: Tree) -> Tree:
+        """Return the averages of the parameters, the points to evaluate.
+
+        They are the moving averages that `ema_momentum` asks for; without it those of the rule,
+        which `ASGD`, `ScheduleFreeSGD` and `ScheduleFreeAdamW` have.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters; they stay as they are.
+
+        Returns
+        -------
+        tree of arrays
+            New arrays, structured like `params` and of their data types. A parameter in a group
+            whose optimizer keeps no average is its own.
+
+        Raises
+        ------
+        ValueError
+            If `ema_momentum` is None and no rule keeps an average, or there is no state yet.
+        """
+        leaves, structure = flatten(params)
+        session = self._session
+        with session.lock:
+            session.require_state()
+            state = session.ready(leaves, structure)
+            values = session.settings.at(state.iterations, state.scalars)
+            return averages_of(session.plan, state, values, leaves, structure)
+
+    # ---- gradients and updates of a loss
+
+    def get_gradients(self, loss: Any, params: Tree) -> Tree:
+        """Differentiate a loss, and clip as a step would.
+
+        Parameters
+        ----------
+        loss : torch.Tensor or callable
+            A torch scalar, or a function of the parameters that gives a scalar (torch, JAX, or
+            NumPy with the autograd package) or the pair ``(value, gradients)``.
+        params : tree of arrays
+            The parameters.
+
+        Returns
+        -------
+        tree of arrays
+            Clipped gradients, structured like `params`.
+
+        Raises
+        ------
+        TypeError
+            If `loss` is neither, or nothing can differentiate it.
+        ValueError
+            If it does not depend on a parameter.
+        """
+        grads, leaves, structure = gradients_of(loss, params)
+        checks.gradients(grads, leaves, structure)
+        return structure.build(updates.clipped(self._session, grads, leaves, structure))
+
+    def get_updates(self, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
+        """Compute a whole step and change nothing.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters.
+        loss : torch.Tensor or callable
+            See `get_gradients`. The two may come in either order, as Keras 2 and natural_bm have
+            it.
+
+        Returns
+        -------
+        list of (target, new value)
+            First ``iterations``, scalar state and slots, each with a `StateTarget`, then the
+            parameters, each with the parameter itself. `apply_updates` carries them out.
+        """
+        if updates.is_loss(params) and not updates.is_loss(loss):
+            params, loss = loss, params
+        return updates.updates_of(self._session, params, loss)
+
+    def _put(self, target: StateTarget, value: Any) -> None:
+        updates.put(self._session, target, value)
+
+    # ---- the pure form
+
+    def init_state(self, params: Tree) -> dict[str, Any]:
+        """Make the state before the first step, as a value.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters, which may be a compiler's stand-ins.
+
+        Returns
+        -------
+        dict
+            A tree of numbers and arrays: ``iterations``, ``skipped``, ``hyper`` (every
+            hyperparameter that is a number and counts in a step), ``scalars`` and ``slots``, each
+            slot a tree like `params`. For JAX parameters all of them are JAX arrays.
+        """
+        return pure.initial(self._session, params)
+
+    def stateless_apply(
+        self, state: dict[str, Any], grads: Tree, params: Tree
+    ) -> tuple[Tree, dict[str, Any]]:
+        """Take one step as a pure function.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier step gave. The hyperparameters that count are those in
+            ``state["hyper"]``, so that a compiled step serves all their values.
+        grads, params : tree of arrays
+            Gradients, None where there is none, and parameters.
+
+        Returns
+        -------
+        params : tree of arrays
+            New parameters.
+        state : dict
+            New state.
+
+        Raises
+        ------
+        ValueError
+            If gradients, parameters and state do not fit each other, ``state["hyper"]`` names what
+            is no number of this optimizer, or with ``nonfinite="raise"`` where a compiler traces
+            the step.
+        """
+        return pure.step(self._session.settings, state, grads, params)
+
+    def stateless_observe(self, state: dict[str, Any], metric: Any) -> dict[str, Any]:
+        """Feed a metric to every schedule that takes one, as a pure function; see `observe`.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier step gave.
+        metric : float or 0-d array
+            What `schedules.Plateau` watches; it may be a compiler's stand-in.
+
+        Returns
+        -------
+        dict
+            New state.
+
+        Raises
+        ------
+        ValueError
+            If no hyperparameter is such a schedule.
+        """
+        return {**state, "scalars": self._session.settings.observed(state["scalars"], metric)}
+
+    def stateless_averages(self, state: dict[str, Any], params: Tree) -> Tree:
+        """Return the averages of the parameters as a pure function; see `averages`.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier step gave.
+        params : tree of arrays
+            The parameters.
+
+        Returns
+        -------
+        tree of arrays
+            New arrays.
+
+        Raises
+        ------
+        ValueError
+            If there are no averages, or parameters and state do not fit each other.
+        """
+        return pure.averages(self._session.settings, state, params)
+
+    def load_state(self, state: Any, params: Tree, strict: bool = True) -> LoadReport:
+        """Take over a state of the pure form, to save it or to go on with `apply`.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or `stateless_apply` gave, with arrays of any library.
+        params : tree of arrays
+            The parameters.
+        strict : bool
+            Whether every difference between the state and the parameters is an error.
+
+        Returns
+        -------
+        LoadReport
+            What was restored, and what not.
+
+        Raises
+        ------
+        ValueError
+            If the state does not fit the parameters, or a group has another number in it. Nothing
+            has changed then.
+        """
+        return pure.load(self._session, state, params, strict)
+
+    def export_state(self, params: Tree) -> dict[str, Any]:
+        """Return the state as a value, to go on with `stateless_apply`.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters.
+
+        Returns
+        -------
+        dict
+            As from `init_state`, with copies of the slots.
+
+        Raises
+        ------
+        ValueError
+            If there is no state yet, or it is of other parameters.
+        """
+        return pure.export(self._session, params)
+
+    # ---- the state
+
+    @property
+    def built(self) -> bool:
+        """Whether the state has been made."""
+        return self._session.state is not None
+
+    @property
+    def iterations(self) -> int:
+        """Steps taken; it always counts, and may be set."""
+        return self._session.iterations
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        number = counter(value, f"{type(self).__name__}.iterations")
+        if self._session.state:
+            self._session.state.iterations = number
+        else:
+            self._session.first_iteration = number
+
+    @property
+    def skipped(self) -> int:
+        """Steps left out because a gradient was not finite."""
+        state = self._session.state
+        return int(state.skipped) if state else 0
+
+    @property
+    def last_step(self) -> StepReport | None:
+        """What the last call of `apply` has done; None before the first.
+
+        It is put together when it is read, which is when a norm is fetched from a GPU.
+        """
+        last = self._session.last
+        return None if last is None else report(last)
+
+    def reset(self) -> None:
+        """Forget all state, loaded and not yet used state too; the hyperparameters stay."""
+        self._session.reset()
+
+    @property
+    def weights(self) -> list[Any]:
+        """The state's own arrays, in the order of `get_weights`; empty before `init`."""
+        state = self._session.state
+        if state is None:
+            return []
+        arrays = [slots[name] for name, _, slots in state.entries()]
+        return [state.iterations, *state.scalars.values(), *arrays]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return the state as host arrays, in Keras's order.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            Copies: ``iterations`` (int64), each scalar state (float64), then slot by slot the
+            arrays of all parameters. Empty before `init`.
+        """
+        with self._lock:
+            return self._session.state.weights() if self._session.state else []
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Replace the state by what `get_weights` gave, here or in Keras 2.0.
+
+        Parameters
+        ----------
+        weights : sequence of array
+            As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
+            RMSprop, Adagrad and Adadelta, where the count stays as it is, and without
+            ``m_schedule`` for Nadam, which is computed from the count. Before `init` the list is
+            kept, and checked when the parameters are first seen.
+
+        Raises
+        ------
+        ValueError
+            If the count, or an entry's shape or kind is wrong. Nothing has changed then.
+        """
+        persistent.put_weights(self._session, list(weights))
+
+    @property
+    def _lock(self) -> Any:
+        return self._session.lock
+
+    def _record(self) -> persistence.Record:
+        return persistent.record_of(self._session)
+
+    def _load(self, record: persistence.Record, strict: bool, hyperparameters: bool) -> LoadReport:
+        return persistent.load(self._session, record, strict, hyperparameters)
+
+    # ---- numbers by their names
+
+    def _moment(self) -> tuple[int, Mapping[str, Scalar]]:
+        return self._session.iterations, self._session.scalars
+
+    if TYPE_CHECKING:
+        learning_rate: Number = hyper(default=0.0, kw_only=True)  # an argument too
+    else:
+
+        @property
+        def learning_rate(self) -> float:
+            """Another name of ``lr``."""
+            return self.lr
+
+        @learning_rate.setter
+        def learning_rate(self, value: Any) -> None:
+            self.lr = value
+
+    def __getattr__(self, name: str) -> Any:
+        """Return scalar state by its name."""
+        if not name.startswith("_"):
+            scalars = self._named_scalars()
+            if name in scalars:
+                return scalars[name]
+        cls = type(self).__name__
+        raise AttributeError(f"{cls!r} object has no attribute {name!r}{method(name, cls)}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a hyperparameter or scalar state; refuse what is neither, such as a misspelt one."""
+        if name.startswith("_") or hasattr(type(self), name):
+            super().__setattr__(name, value)
+            if name in self.hyperparameters:
+                self._session.begin_schedule(name)
+            return
+        state, scalars = self._session.state, self._named_scalars()
+        if name not in scalars:
+            known = [*self.hyperparameters, "learning_rate", "iterations", *scalars]
+            cls = type(self).__name__
+            raise AttributeError(
+                f"{cls} has no attribute {name!r} to set"
+                f"{argument(name, cls) or method(name, cls) or nearest(name, known)}; "
+                "a subclass may declare it, and names with a leading underscore are free"
+            )
+        if state is None:
+            raise ValueError(f"{name} belongs to the state; call init(params) first")
+        state.scalars[name] = finite(value, f"{type(self).__name__}.{name}")
+
+    def _named_scalars(self) -> Mapping[str, Scalar]:
+        session = self._session
+        return session.state.scalars if session.state else session.settings.initial_scalars()
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make an optimizer from a configuration, which stays as it is.
@@ -92,7 +583,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         Parameters
         ----------
         config : dict
-            What `get_config` gave, or that of the same optimizer in Keras 2 or Keras 3.
+            What `get_config` gave, or that of the same optimizer in any version of Keras.
 
         Raises
         ------
@@ -104,7 +595,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         Warns
         -----
         UserWarning
-            If a Keras 3 configuration asks for what this library cannot honour; the message lists
+            If a configuration of Keras asks for what this library cannot honour; the message lists
             it.
         """
         if not isinstance(config, dict):
@@ -112,7 +603,7 @@ class Optimizer(Exchanging, Differentiating, Capturing, Surface):
         known, lost = translate(cls.__name__, config)
         if lost:
             warnings.warn(
-                f"{cls.__name__} leaves out of this Keras 3 configuration: {'; '.join(lost)}",
+                f"{cls.__name__} leaves out of this configuration: {readable('; '.join(lost))}",
                 stacklevel=2,
             )
         return super().from_config(known)

@@ -27,6 +27,7 @@ import numpy as np
 from .optimizer import Optimizer
 from .rules.grammar import grammar_errors
 from .rules.rule import Rule
+from .step.session import session_of
 
 __all__ = ["CHECKS", "check_optimizer"]
 
@@ -269,7 +270,7 @@ def _bare(make: Make) -> Optimizer:
     optimizer = make()
     off = {"weight_decay": 0.0, "l2": None, "constraint": None, "groups": ()}
     for name, nothing in off.items():
-        if optimizer._hyper[name]:
+        if session_of(optimizer).settings.whole[name]:
             setattr(optimizer, name, nothing)
     return optimizer
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels, names
-from .arrays import elementwise, given, made, ndarray, results, supported
+from .arrays import ADDED, added, elementwise, given, made, ndarray, results, supported
 from .devices import (
     RUNTIME,
     Device,
@@ -141,6 +141,7 @@ def modules(newer: bool = True) -> dict[str, ModuleType]:
     contents |= {name: _function(name) for name in names.FUNCTIONS}
     likes = ("zeros_like", "ones_like", "empty_like", "full_like")
     contents |= {name: _like(name) for name in likes}
+    contents |= {name: added(name) for name in ADDED}
     contents |= {"array": _array, "asarray": _asarray, "asanyarray": _asarray}
     contents |= {"ascontiguousarray": _contiguous, "ndarray": ndarray}
     contents |= {"asnumpy": lambda a: a.get() if isinstance(a, ndarray) else np.asarray(a)}

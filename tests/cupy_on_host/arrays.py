@@ -13,6 +13,7 @@ from . import names
 from .devices import Device, check_synchronous, current_device, current_stream, machine
 
 SCALARS = (bool, int, float, complex, np.generic)
+ADDED = ("sum", "mean")
 DTYPES = {*"?bhilqBHILQefdFD", "V", "E"}
 
 
@@ -282,6 +283,20 @@ def results(found: Any, order: str = "C") -> Any:
     return made(np.asarray(host, order=order))  # type: ignore[call-overload]
 
 
+def added(name: str) -> Any:
+    """Return a function that adds: with other bits than NumPy's, as a device has its own order."""
+    own = getattr(np, name)
+
+    def function(a: ndarray, axis: Any = None, **words: Any) -> Any:
+        assert isinstance(a, ndarray)
+        host = given(a)
+        if host.dtype.kind in "fc" and axis != ():
+            host = np.ascontiguousarray(np.flip(host, axis)).reshape(host.shape)
+        return results(own(host, axis=axis, **words))
+
+    return function
+
+
 def elementwise(ufunc: Any) -> Any:
     """Return a function of elements: unlike NumPy's its results are in the order of C."""
 
@@ -334,7 +349,9 @@ def _operators() -> None:
 
 
 def _methods() -> None:
-    for name in ("sum", "max", "min", "mean", "any", "all", "argmax", "argmin", "prod", "std"):
+    for name in ADDED:
+        setattr(ndarray, name, added(name))
+    for name in ("prod", "max", "min", "any", "all", "argmax", "argmin", "std"):
 
         def method(self: Any, *more: Any, name: str = name, **words: Any) -> Any:
             return results(getattr(given(self), name)(*more, **words))

@@ -211,7 +211,7 @@ def test_schedules_of_ours_in_configurations() -> None:
 
 def test_options_of_keras_in_our_configurations() -> None:
     config = make("SGD", use_ema=True, ema_momentum=0.5, loss_scale_factor=8.0).get_config()
-    with pytest.warns(UserWarning, match=r"Keras 3 configuration: loss_scale_factor=8.0"):
+    with pytest.warns(UserWarning, match=r"configuration: loss_scale_factor=8.0"):
         assert ao.SGD.from_config(config).ema_momentum == 0.5
 
 

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints import GROUP, described_extra
+from ..config.readable import readable
 from ..persistence import Record, describe_with
 from .errors import CommandError, one_line
 from .table import table
+
+WIDEST = 120
+"""Most characters shown of what a file says in one place; JSON has all."""
 
 ROWS = 60
 """Most arrays listed in a terminal; JSON lists all."""
@@ -40,15 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _described(file: Path) -> tuple[Record, Record | None]:
     """Read the file, or say in one line why that cannot be done."""
+    name = readable(str(file), None)
     if not file.exists():
-        raise CommandError(f"no such file: {file}")
+        raise CommandError(f"no such file: {name}")
     if file.is_dir():
-        raise CommandError(f"{file} is a directory, wanted an HDF5 or .keras file")
+        raise CommandError(f"{name} is a directory, wanted an HDF5 or .keras file")
     try:
         return describe_with(file, GROUP)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         text = one_line(error)
-        raise CommandError(text if str(file) in text else f"{file}: {text}") from error
+        raise CommandError(text if name in text else f"{name}: {text}") from error
 
 
 def summary(record: Record, beside: Record | None = None) -> dict[str, Any]:
@@ -124,9 +129,9 @@ def printed(file: Path, found: dict[str, Any]) -> str:
     step = "not in the file" if found["iterations"] is None else str(found["iterations"])
     size = sum(entry["bytes"] for entry in found["slots"])
     head = [
-        ("file", str(file)),
+        ("file", _shown(str(file))),
         ("format", found["source"]),
-        ("class", found["class"] or "not in the file"),
+        ("class", _shown(found["class"] or "not in the file")),
         ("step", step + (f" ({found['skipped']} skipped)" if found["skipped"] else "")),
         ("state", f"{len(found['slots'])} arrays, {size:,} bytes"),
     ]
@@ -136,17 +141,22 @@ def printed(file: Path, found: dict[str, Any]) -> str:
     lines = [f"{key:<7} {value}" for key, value in head]
     config = {**(found["config"] or {}), **found["scalars"]}
     if config:
-        rows = [(key, _value(value)) for key, value in config.items()]
+        rows = [(_shown(key), _shown(_value(value))) for key, value in config.items()]
         lines += ["", table(("hyperparameter or scalar", "value"), rows)]
     if found.get("extra"):
-        rows = [(key, _value(value)) for key, value in found["extra"].items()]
+        rows = [(_shown(key), _shown(_value(value))) for key, value in found["extra"].items()]
         lines += ["", table(("extra", "value"), rows)]
     if found.get("parameters"):
         lines += ["", _listed(found["parameters"], "parameter")]
     if found["slots"]:
         lines += ["", _listed(found["slots"], "slot", "parameter")]
-    lines += ["", *(f"note: {note}" for note in found["notes"])] if found["notes"] else []
+    lines += ["", *(f"note: {readable(note)}" for note in found["notes"])] if found["notes"] else []
     return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    """Return what a file says in a cell of a table."""
+    return readable(text, WIDEST)
 
 
 def _value(value: Any) -> str:
@@ -156,7 +166,7 @@ def _value(value: Any) -> str:
 def _listed(arrays: list[dict[str, Any]], *names: str) -> str:
     """Lay out the first arrays."""
     rows = [
-        (*(str(entry[name]) for name in names), _shape(entry["shape"]), entry["dtype"])
+        (*(_shown(str(entry[name])) for name in names), _shape(entry["shape"]), entry["dtype"])
         for entry in arrays[:ROWS]
     ]
     text = table((*names, "shape", "dtype"), rows)

@@ -9,32 +9,35 @@ from .._typing import Array
 from ..optimizer import Optimizer
 from ..persistence import Record
 from ..step.checks import Leaf
+from ..step.persistent import load, put_weights, record_of
+from ..step.session import session_of
 from ..step.state import State
 
 
 def has_state(optimizer: Optimizer) -> bool:
     """Whether there is more to carry over than hyperparameters."""
-    return optimizer.built or optimizer.iterations > 0 or optimizer._pending is not None
+    return optimizer.built or optimizer.iterations > 0 or session_of(optimizer).pending is not None
 
 
 def twin(optimizer: Optimizer) -> Optimizer:
-    """Give an optimizer of its own, which takes up the state once parameters are seen."""
+    """Return an optimizer of its own, which takes up the state once parameters are seen."""
     made = type(optimizer).from_config(optimizer.get_config())
     made.iterations = optimizer.iterations
+    theirs, own = session_of(optimizer), session_of(made)
     if optimizer.built:
-        record = optimizer._record()
+        record = record_of(theirs)
         record.slots = {name: [read() for read in row] for name, row in record.slots.items()}
         record.origin = f"the state of {type(optimizer).__name__}"
-        made._load(record, strict=True, hyperparameters=False)
+        load(own, record, strict=True, hyperparameters=False)
     else:
-        made._pending, made._pending_strict = optimizer._pending, optimizer._pending_strict
+        own.pending, own.strict = theirs.pending, theirs.strict
     return made
 
 
 def begun(
     optimizer: Optimizer, params: Sequence[Array | None], leaves: tuple[Leaf | None, ...]
 ) -> State:
-    """Give the first state for parameters, or the one that waits for them.
+    """Return the first state for parameters, or the one that waits for them.
 
     Parameters
     ----------
@@ -45,23 +48,23 @@ def begun(
     leaves : tuple of Leaf or None
         Their description.
     """
-    pending = optimizer._pending
+    session = session_of(optimizer)
+    pending = session.pending
     if pending is None:
-        return optimizer._fresh(params, leaves)
-    own = twin(optimizer)
-    own._pending = None
-    own._replace_state(own._fresh(params, leaves))
+        return session.fresh(params, leaves)
+    own = session_of(twin(optimizer))
+    own.pending = None
+    own.replace(own.fresh(params, leaves))
     if isinstance(pending, list):
-        own.set_weights(pending)
+        put_weights(own, pending)
     else:
-        strict = optimizer._pending_strict
-        own._load(_named(pending, leaves), strict=strict, hyperparameters=False)
-    assert own._state is not None
-    return own._state
+        load(own, _named(pending, leaves), strict=session.strict, hyperparameters=False)
+    assert own.state is not None
+    return own.state
 
 
 def _named(record: Record, leaves: tuple[Leaf | None, ...]) -> Record:
-    """Give the state of a list, or of a flat dict, by the paths of these parameters."""
+    """Return the state of a list, or of a flat dict, by the paths of these parameters."""
     if record.paths is None:
         return record
     places = {str(k): leaf.path for k, leaf in enumerate(leaves) if leaf}

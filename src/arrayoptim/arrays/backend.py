@@ -28,6 +28,24 @@ COMPUTE = {
 COMPLEX = {"complex64", "complex128"}
 HALF = {"float16", "bfloat16"}
 
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+"""The real types that can be stepped."""
+
+ITEMSIZE = {**dict(zip(FLOATS, (2, 2, 4, 8), strict=True)), "uint8": 1, "int16": 2}
+"""Bytes of the types that parameters and slots have, 8-bit codes and their exponents included."""
+
+REALS = {"complex64": "float32", "complex128": "float64"}
+
+
+def reals(dtype: str) -> str:
+    """Return the type of the real numbers in memory: a complex number is two."""
+    return REALS.get(dtype, dtype)
+
+
+def itemsize(dtype: str) -> int:
+    """Return the bytes of an element of a real or complex type."""
+    return ITEMSIZE[reals(dtype)] * (2 if dtype in REALS else 1)
+
 
 class Backend:
     """An array library, by the array API standard; subclasses say where they depart from it."""
@@ -88,6 +106,10 @@ class Backend:
         if shape is not None and shape != tuple(like.shape):
             return self.xp.zeros(shape, dtype=kind, device=self.device(like))
         return self.xp.zeros_like(like, dtype=kind)
+
+    def widest(self, x: Array) -> str:
+        """Return the widest dtype of real numbers that the array's device has."""
+        return "float64"
 
     def filled(self, like: Array, dtype: str, shape: tuple[int, ...], value: Scalar) -> Array:
         """Give an array of one number, else as `zeros` gives it."""

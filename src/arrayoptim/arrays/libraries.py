@@ -184,6 +184,13 @@ class _Torch(Backend):
         # A 0-d tensor on the host combines with tensors of any device.
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype))
 
+    def widest(self, x: Array) -> str:
+        # Apple's GPUs have no float64, and some of Intel's neither.
+        kind = x.device.type
+        if kind == "xpu" and not self.xp.xpu.get_device_properties(x.device).has_fp64:
+            return "float32"
+        return "float32" if kind == "mps" else "float64"
+
     def store(self, target: Array, value: Array) -> None:
         target.copy_(value)
 

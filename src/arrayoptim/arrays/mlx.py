@@ -38,6 +38,10 @@ class MLX(Backend):
         """Return a number as a 0-d operand of that dtype."""
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype))
 
+    def widest(self, x: Array) -> str:
+        """Return "float32" on a GPU, which has no float64."""
+        return "float64" if self.xp.default_device() == self.xp.cpu else "float32"
+
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
         """Return zeros with the given dtype; the default shape follows `like`."""
         return self.xp.zeros(like.shape if shape is None else shape, dtype=getattr(self.xp, dtype))

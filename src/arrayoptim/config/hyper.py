@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,9 +13,18 @@ from .._typing import Namespace, Scalar
 from ..arrays.calls import mismatch
 from .registry import describe, revive
 
-if TYPE_CHECKING:
-    from ..step.stepping import Stepping
 
+class _Owner(Protocol):
+    """What has hyperparameters."""
+
+    _hyper: dict[str, Any]
+
+    def _moment(self) -> tuple[int, Mapping[str, Scalar]]:
+        """Return the number of the next step, and the scalar state."""
+
+
+MOST_STEPS = 2**63 - 1
+"""The last step that a counter of 64 bits holds."""
 
 REQUIRED: Any = inspect.Parameter.empty
 """The default of what a constructor must be given."""
@@ -109,16 +118,16 @@ class Hyper:
         """Learn the name under which a class declares it."""
         self.name, self.owner = name, owner.__name__
 
-    def __get__(self, instance: Stepping | None, owner: type | None = None) -> Any:
+    def __get__(self, instance: _Owner | None, owner: type | None = None) -> Any:
         """Give the value; that of the next step where a schedule is set."""
         if instance is None:
             return self
         value = instance._hyper[self.name]
         if not callable(value):
             return value
-        return self.at(value, instance.iterations, instance._present_scalars())
+        return self.at(value, *instance._moment())
 
-    def __set__(self, instance: Stepping, value: Any) -> None:
+    def __set__(self, instance: _Owner, value: Any) -> None:
         """Check and set the value."""
         # Replaced, not changed: who holds the old dict can tell that it is out of date.
         new = self.checked(value, type(instance))
@@ -232,6 +241,8 @@ class Hyper:
             raise TypeError(fault)
         try:
             number = float(value)
+        except OverflowError:
+            raise ValueError(fault) from None
         except (TypeError, ValueError) as error:
             raise TypeError(f"{fault} ({error})") from None
         assert self.interval is not None
@@ -355,7 +366,7 @@ def counter(value: Any, what: str) -> int:
     Raises
     ------
     ValueError
-        If it is no whole number of at least 0.
+        If it is no whole number from 0 to `MOST_STEPS`.
     """
     array = np.asarray(value)
     fault = f"{what}: found {value!r}, wanted a whole number of at least 0"
@@ -364,4 +375,6 @@ def counter(value: Any, what: str) -> int:
     number = array.item()
     if not number >= 0 or number == float("inf") or number != int(number):
         raise ValueError(fault)
+    if number > MOST_STEPS:
+        raise ValueError(f"{what}: found {value!r}, wanted at most {MOST_STEPS}, as int64 holds")
     return int(number)

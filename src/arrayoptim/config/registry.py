@@ -37,6 +37,8 @@ class Registry:
 
     def lookup(self, name: str) -> type[Any]:
         """Give the class of that name; a ValueError names the nearest."""
+        if not isinstance(name, str):
+            raise ValueError(f"found {name!r}, wanted the name of {self.kind}")
         try:
             return self._classes[name.lower()]
         except KeyError:
@@ -59,6 +61,32 @@ OPTIMIZERS = Registry("an optimizer")
 SCHEDULES = Registry("a schedule")
 CONSTRAINTS = Registry("a constraint")
 WRAPPERS = Registry("an optimizer")
+
+
+DEEPEST = 100
+"""Most dicts and lists inside of one another in a configuration."""
+
+
+def refuse_nested(found: Any, what: str) -> None:
+    """Refuse a configuration that is nested too deeply for this process to follow.
+
+    Raises
+    ------
+    ValueError
+        If it is.
+    """
+    level = [found]
+    for _ in range(DEEPEST):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, Mapping):
+                inner += item.values()
+            elif isinstance(item, list | tuple):
+                inner += item
+        if not inner:
+            return
+        level = inner
+    raise ValueError(f"{what}: found dicts and lists {DEEPEST} deep or more, wanted less")
 
 
 def register(cls: Class) -> Class:
@@ -114,6 +142,7 @@ def made(found: Any) -> Any:
     if isinstance(found, str):
         return lookup(found).from_config({})
     if isinstance(found, Mapping) and {"class_name", "config"} <= set(found):
+        refuse_nested(found, "a configuration")
         return lookup(found["class_name"]).from_config(found["config"])
     return found
 
@@ -141,6 +170,7 @@ def revive(found: Any, what: str, registry: Registry = SCHEDULES) -> Any:
             f'{what}: found {found!r}; a dict must be {{"class_name": ..., "config": {{...}}}} of '
             f"{registry.kind}"
         )
+    refuse_nested(found, what)
     return registry.lookup(found["class_name"]).from_config(dict(found["config"]))
 
 

@@ -1,24 +1,32 @@
-"""Engines: ways to carry out one step over many arrays."""
+"""Engines: ways to carry out one step over many arrays.
+
+The array engine serves every array; the fused ones, each a package of its own that may be left out,
+serve some of them faster. What engines share lies outside of these packages.
+"""
 
 from __future__ import annotations
 
-from .array.engine import Step, measure, sweep
+from .array.engine import measure, sweep
 from .array.units import limited
-from .choice import MODES, Prepared, captures, engine, refuse_capturing
-from .cpu.addresses import itemsize
+from .choice import Engines, captures, refuse_capturing
+from .mode import MODES, engine, mode
 from .offload.host import back, hosted
+from .steps import Act, Once, Step, carry_out
 
 __all__ = [
     "MODES",
-    "Prepared",
+    "Act",
+    "Engines",
+    "Once",
     "Step",
     "back",
     "captures",
+    "carry_out",
     "engine",
     "hosted",
-    "itemsize",
     "limited",
     "measure",
+    "mode",
     "refuse_capturing",
     "sweep",
 ]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from importlib import import_module
 from time import perf_counter
 from typing import Any
@@ -20,76 +17,20 @@ from ..arrays.memory import Stretches, bounds
 from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
-from .array.engine import Slots, Step, measure, sweep
+from .array.engine import InPlace, Slots, measure
+from .mode import FUSED, mode
+from .offload.host import gpu_library
+from .steps import Act, Once, Step
 
-FUSED = ("cpu", "gpu")
-"""The engines that do a whole step in one loop."""
-
-_SERVING = (*FUSED, "offload")
-
-MODES = ("auto", "array", *FUSED)
-"""Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
-
-_FORCED: ContextVar[str | None] = ContextVar("arrayoptim_engine", default=None)
+_SERVING = ("gpu", "offload", "cpu")
+"""Engines in the order in which they step: a GPU is still at work when its launches return."""
 
 
-def mode() -> str:
-    """Give the engine asked for: ``"auto"`` unless `engine` or the environment says otherwise.
-
-    Raises
-    ------
-    ValueError
-        If the environment variable holds another word.
-    """
-    forced = _FORCED.get()
-    if forced is not None:
-        return forced
-    word = os.environ.get("ARRAYOPTIM_ENGINE", "auto")
-    if word not in MODES:
-        raise ValueError(f"ARRAYOPTIM_ENGINE: found {word!r}, wanted one of {', '.join(MODES)}")
-    return word
-
-
-@contextmanager
-def engine(name: str) -> Iterator[None]:
-    """Choose the engine of the steps taken inside a ``with`` block.
-
-    Parameters
-    ----------
-    name : {"auto", "array", "cpu", "gpu"}
-        ``"auto"`` takes the fastest for each array; ``"array"`` the one that is the specification;
-        ``"cpu"`` the fused loops and ``"gpu"`` the fused kernels, each with a ValueError where it
-        cannot serve an array.
-
-    Raises
-    ------
-    ValueError
-        If there is no such engine.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import arrayoptim as ao
-    >>> with ao.engine("array"):
-    ...     ao.SGD(lr=0.5).apply(np.array([1.0]), np.array([2.0]))
-    array([1.5])
-    """
-    if name not in MODES:
-        raise ValueError(f"engine: found {name!r}, wanted one of {', '.join(MODES)}")
-    token = _FORCED.set(name)
-    try:
-        yield
-    finally:
-        _FORCED.reset(token)
-
-
-class Prepared:
+class Engines:
     """Which engine serves each parameter of a tree, and what it has made ready for the next step.
 
     Parameters
     ----------
-    key : tuple
-        What else it depends on: the path of each parameter, the CPU engine's number of threads...
     leaves : sequence of array or None
         The parameters.
     slots : sequence of dict
@@ -105,7 +46,9 @@ class Prepared:
 
     Attributes
     ----------
-    engines : list of str or None
+    mode : str
+        The engine asked for.
+    served : list of str or None
         For each parameter the fused engine that serves it; None where none does.
     reasons : list of str or None
         For each parameter why none does; None where one does.
@@ -117,7 +60,6 @@ class Prepared:
 
     def __init__(
         self,
-        key: Any,
         leaves: Sequence[Array | None],
         slots: Sequence[Slots],
         layouts: Sequence[Layout | None],
@@ -125,56 +67,67 @@ class Prepared:
         threads: int | None,
         graph: bool = False,
     ) -> None:
-        self._key = mode(), key
+        self.mode = mode()
         rows = zip(layouts, leaves, slots, strict=True)
         found = [(None, None) if p is None else _server(layout, p, s) for layout, p, s in rows]
-        self.engines, self.reasons = [list(column) for column in zip(*found)] or [[], []]
+        self.served, self.reasons = [list(column) for column in zip(*found)] or [[], []]
         present = [i for i, p in enumerate(leaves) if p is not None]
-        self.others = [i for i in present if self.engines[i] is None]
+        self.others = [i for i in present if self.served[i] is None]
         self.seconds: float | None = None
         for i in self.others:
             apart = _apart(leaves[i], slots[i])
-            if apart or mode() in FUSED:
-                what = "offload=True" if apart else f'engine "{mode()}"'
+            if apart or self.mode in FUSED:
+                what = "offload=True" if apart else f'engine "{self.mode}"'
                 raise ValueError(f"{what} cannot serve {named(paths[i])}: {self.reasons[i]}")
         if graph:
             _refuse_outside(present, leaves, paths, self.reasons)
-        served: dict[tuple[str, Layout], list[int]] = {}
+        shares: dict[tuple[str, Layout], list[int]] = {}
         for i in present:
-            name, layout = self.engines[i], layouts[i]
+            name, layout = self.served[i], layouts[i]
             if name is not None and layout is not None:
-                served.setdefault((name, layout), []).append(i)
-        self._plans: dict[tuple[str, Layout], _Served] = {}
+                shares.setdefault((name, layout), []).append(i)
+        self._shares: dict[tuple[str, Layout], _Share] = {}
         occupied = Stretches()
-        for (name, layout), places in served.items():
+        for (name, layout), places in shares.items():
             take = _taker(places, len(leaves))
             arrays = layout.rule, take(leaves), take(slots)
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
             known |= {"graph": graph} if name == "gpu" else {"places": places, "threads": threads}
-            plan = _module(name).Plan(*arrays, **known)
-            self._plans[name, layout] = _Served(plan, places, take)
+            plan = _engine(name).Plan(*arrays, **known)
+            made = _Looking if name == "cpu" else _Share
+            self._shares[name, layout] = made(plan, places, take)
 
-    def fits(self, leaves: Sequence[Array | None], key: Any) -> bool:
-        """Whether this still holds for these parameters, which may have moved."""
-        if self._key != (mode(), key):
-            return False
-        return all(served.plan.fits(served.take(leaves)) for served in self._plans.values())
+    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None] = ()) -> bool:
+        """Look at parameters, which may have moved, and take up their gradients.
 
-    def squares(self, grads: Sequence[Array | None]) -> dict[int, float]:
-        """Give the sum of squares of each gradient that a fused engine serves."""
+        Parameters
+        ----------
+        leaves : sequence of array or None
+            The parameters.
+        grads : sequence of array or None
+            The gradients of the coming step; none yet where it is empty.
+
+        Returns
+        -------
+        bool
+            Whether this still holds for the parameters.
+        """
+        return all(share.look(leaves, grads) for share in self._shares.values())
+
+    def squares(self) -> dict[int, float]:
+        """Return the sum of squares of each gradient that a fused engine serves."""
         found: dict[int, float] = {}
-        for served in self._plans.values():
-            sums, _ = served.plan.sums_of_squares(served.take(grads))
-            found |= zip(served.places, sums, strict=True)
+        for share in self._shares.values():
+            found |= zip(share.places, share.squares(), strict=True)
         return found
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
         """Leave the norm of all gradients on the one device where they are; None otherwise."""
-        if len(self._plans) != 1 or any(grads[i] is not None for i in self.others):
+        if len(self._shares) != 1 or any(grads[i] is not None for i in self.others):
             return None
-        (((name, _), served),) = self._plans.items()
-        table = served.plan.norm(served.take(grads)) if name == "gpu" else None
-        return None if table is None else Pending(table, read=partial(served.plan.read, table))
+        (((name, _), share),) = self._shares.items()
+        table = share.plan.norm(share.grads) if name == "gpu" else None
+        return None if table is None else Pending(table, read=partial(share.plan.read, table))
 
     def totals(
         self,
@@ -183,17 +136,20 @@ class Prepared:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> dict[int, list[Scalar]]:
-        """Give what a step has to know of every parameter that has a gradient, by its place."""
+        """Return what a step has to know of every parameter that has a gradient, by its place."""
         rest = set(self.others)
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
-        served = self._plans.get(("cpu", step.layout))
-        if served is not None:
-            values = {compute: served.own(row) for compute, row in step.values.items()}
-            found = served.plan.totals(served.take(grads), values)
-            rows |= zip(served.places, found, strict=True)
+        share = self._shares.get(("cpu", step.layout))
+        if share is not None:
+            rows |= zip(share.places, share.totals(step, leaves, grads), strict=True)
         return {i: [float(x) for x in rows[i]] for i in sorted(rows) if grads[i] is not None}
 
-    def served(self, steps: Sequence[Step], grads: Sequence[Array | None]) -> Callable[[], None]:
+    def ready(
+        self,
+        steps: Sequence[Step],
+        leaves: Sequence[Array | None],
+        grads: Sequence[Array | None],
+    ) -> list[Act]:
         """Make ready the step of the parameters that fused engines serve.
 
         Raises
@@ -201,25 +157,20 @@ class Prepared:
         TypeError, ValueError
             If a gradient does not fit its parameter.
         """
-        runs: dict[str, list[Callable[[], None]]] = {name: [] for name in _SERVING}
-        for step in steps:
-            for name in _SERVING:
-                served = self._plans.get((name, step.layout))
-                if served is not None:
-                    values = {compute: served.own(row) for compute, row in step.values.items()}
-                    run = served.plan.prepare(served.take(grads), values, step.seed)
-                    runs[name].append(run)
+        acts: list[Act] = []
+        timed: list[Act] = []
+        for name in _SERVING:
+            for step in steps:
+                share = self._shares.get((name, step.layout))
+                if share is not None:
+                    (timed if name == "cpu" else acts).append(share.ready(step, leaves, grads))
+        return [*acts, self._started, *timed, self._stopped] if timed else acts
 
-        def timed() -> None:
-            # A GPU is still at work when its launches return.
-            for run in (*runs["gpu"], *runs["offload"]):
-                run()
-            start = perf_counter()
-            for run in runs["cpu"]:
-                run()
-            self.seconds = perf_counter() - start if runs["cpu"] else None
+    def _started(self) -> None:
+        self._start = perf_counter()
 
-        return timed
+    def _stopped(self) -> None:
+        self.seconds = perf_counter() - self._start
 
     def renew(self, steps: Sequence[Step]) -> None:
         """Put the numbers of another step where the kernels of a CUDA graph read them.
@@ -230,57 +181,102 @@ class Prepared:
             If they are other numbers than those of the step that was captured.
         """
         for step in steps:
-            served = self._plans["gpu", step.layout]
-            served.plan.renew({compute: served.own(row) for compute, row in step.values.items()})
+            share = self._shares["gpu", step.layout]
+            share.plan.renew(share.numbers(step))
 
-    def apart(
-        self, leaves: Sequence[Array | None], grads: Sequence[Array | None]
-    ) -> Sequence[Array | None]:
-        """Copy those gradients of the other parameters whose memory the step writes.
-
-        The fused engines, which step first, do so themselves.
-        """
-        asked = [i for i in self.others if grads[i] is not None and backend_of(grads[i]).mutable]
-        if not asked:
-            return grads
-        new, stretches = list(grads), Stretches()
-        stretches.add(*bounds([p for p in leaves if p is not None and backend_of(p).writable(p)]))
-        for k in stretches.touched(*bounds([grads[i] for i in asked])):
-            new[asked[k]] = backend_of(grads[asked[k]]).copy(grads[asked[k]])
-        return new
-
-    def sweep_others(
+    def rest(
         self,
         steps: Sequence[Step],
         leaves: Sequence[Array | None],
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
-    ) -> tuple[Sequence[Array | None], Sequence[Slots]]:
-        """Step all other parameters."""
-        if not self.others:
-            return leaves, slots
+    ) -> InPlace:
+        """Make ready the step of all other parameters, which comes after that of the fused engines.
+
+        Those of their gradients are copied whose memory the step writes.
+        """
         chosen: list[Array | None] = [None] * len(leaves)
         for i in self.others:
             chosen[i] = grads[i]
-        for step in steps:
-            leaves, slots = sweep(step, leaves, chosen, slots, in_place=True)
-        return leaves, slots
+        asked = [i for i in self.others if grads[i] is not None and backend_of(grads[i]).mutable]
+        if asked:
+            stretches = Stretches()
+            written = [p for p in leaves if p is not None and backend_of(p).writable(p)]
+            stretches.add(*bounds(written))
+            for k in stretches.touched(*bounds([grads[i] for i in asked])):
+                chosen[asked[k]] = backend_of(grads[asked[k]]).copy(grads[asked[k]])
+        return InPlace(steps, leaves, chosen, slots)
 
 
-@dataclass(frozen=True)
-class _Served:
-    """A plan with its part of the tree."""
+class _Share:
+    """What an engine has made ready, with its part of the tree."""
 
-    plan: Any
-    places: list[int]
-    take: Callable[[Sequence[Any]], Sequence[Any]]
+    def __init__(
+        self, plan: Any, places: list[int], take: Callable[[Sequence[Any]], Sequence[Any]]
+    ) -> None:
+        self.plan, self.places, self.take = plan, places, take
+        self.grads: Sequence[Array | None] = ()
+        self._of: Sequence[Array | None] = ()
 
-    def own(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the part of lists that have a number for each parameter of the tree."""
+    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
+        self._of, self.grads = grads, self.take(grads) if grads else ()
+        return bool(self.plan.fits(self.take(leaves)))
+
+    def squares(self) -> list[float]:
+        sums, _ = self.plan.sums_of_squares(self.grads)
+        found: list[float] = sums
+        return found
+
+    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
+        found: list[list[float]] = self.plan.totals(self.take(grads), self.numbers(step))
+        return found
+
+    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
+        run = self.plan.prepare(self.take(grads), self.numbers(step), step.seed)
+        self._of = self.grads = ()
+        return Once(run)
+
+    def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
+        """Return this part of the numbers of a step."""
+        return {kind: self._own(row) for kind, row in step.values.items()}
+
+    def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        if list not in set(map(type, row.values())):
+            return row
         return {
             name: np.asarray(self.take(value)) if isinstance(value, list) else value
-            for name, value in numbers.items()
+            for name, value in row.items()
         }
+
+
+class _Looking(_Share):
+    """That of the CPU engine, which looks at all arrays of a step in one call."""
+
+    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
+        self._of = grads
+        if not grads:
+            return bool(self.plan.fits(self.take(leaves)))
+        return bool(self.plan.look(self.take(leaves), self.take(grads)))
+
+    def _follow(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> None:
+        if grads is not self._of:
+            self.look(leaves, grads)
+
+    def squares(self) -> list[float]:
+        found: list[float] = self.plan.squares()
+        return found
+
+    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
+        self._follow(leaves, grads)
+        found: list[list[float]] = self.plan.measure(self.numbers(step))
+        return found
+
+    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
+        self._follow(leaves, grads)
+        self.plan.load(self.numbers(step), step.seed)
+        self._of = ()
+        act: Act = self.plan.run
+        return act
 
 
 def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[Any]]:
@@ -290,7 +286,7 @@ def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[
 
 
 def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, str | None]:
-    """Give the fused engine that serves a parameter, or why none does."""
+    """Return the fused engine that serves a parameter, or why none does."""
     assert layout is not None
     if mode() == "array":
         return None, "the array engine was asked for"
@@ -299,35 +295,32 @@ def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, 
         return None, f"{backend.name} arrays of this kind cannot be written"
     if layout.constraint is not None:
         return None, f"{layout.constraint!r} goes by norms of the new parameter"
-    from .gpu.arrays import library_of
-
-    fused = mode() if mode() in FUSED else "cpu" if library_of(p) is None else "gpu"
+    fused = mode() if mode() in FUSED else "cpu" if gpu_library(p) is None else "gpu"
     name = "offload" if _apart(p, slots) and mode() != "gpu" else fused
-    reason = _module(name).refusal(layout.rule, p, slots)
+    engine = _engine(name)
+    if engine is None:
+        return None, f"this installation has no engine {name!r}"
+    reason = engine.refusal(layout.rule, p, slots)
     return (name, None) if reason is None else (None, reason)
 
 
 def _apart(p: Array, slots: Slots) -> bool:
     """Whether the state of a parameter on a GPU lies in host memory."""
-    from .gpu.arrays import library_of
-
-    return library_of(p) is not None and any(library_of(s) is None for s in slots.values())
+    return gpu_library(p) is not None and any(gpu_library(s) is None for s in slots.values())
 
 
 def captures(leaves: Sequence[Array | None]) -> bool:
     """Whether a CUDA graph is being captured on the current stream of a parameter's device."""
-    from .gpu.arrays import library_of
-
-    found = ((library_of(p), p) for p in leaves if p is not None)
+    found = ((gpu_library(p), p) for p in leaves if p is not None)
     devices = {(library, library.number(p)) for library, p in found if library is not None}
     return any(library.captures(number) for library, number in devices)
 
 
 def refuse_capturing(leaves: Sequence[Array | None]) -> None:
     """Raise a RuntimeError while a CUDA graph is being captured."""
-    from .gpu.arrays import CAPTURING
-
     if captures(leaves):
+        from .gpu.arrays import CAPTURING
+
         raise RuntimeError(CAPTURING)
 
 
@@ -338,11 +331,9 @@ def _refuse_outside(
     reasons: Sequence[str | None],
 ) -> None:
     """Refuse parameters whose step is not in the kernels of one device."""
-    from .gpu.arrays import library_of
-
     devices = set()
     for i in present:
-        library, reason = library_of(leaves[i]), reasons[i]
+        library, reason = gpu_library(leaves[i]), reasons[i]
         if library is None:
             reason = "it is on no GPU"
         elif reason is None:
@@ -352,6 +343,10 @@ def _refuse_outside(
             raise ValueError(f"a CUDA graph cannot hold a step of {named(paths[i])}: {reason}")
 
 
-def _module(name: str) -> Any:
+@cache
+def _engine(name: str) -> Any:
+    """Return the module of a fused engine; None where the package is not there."""
     # The compiler behind the CPU engine takes longer to import than all the rest.
-    return import_module(f".{name}.engine", __package__)
+    with suppress(ModuleNotFoundError):
+        return import_module(f".{name}.engine", __package__)
+    return None

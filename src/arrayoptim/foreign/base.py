@@ -187,11 +187,10 @@ class Foreign(Kept, Updating, Surface):
         copies = [None if p is None else backend_of(p).copy(p) for p in leaves]
         return self._step(gradients, copies, structure)
 
-    def _put(self, target: StateTarget, value: Any) -> bool:
+    def _put(self, target: StateTarget, value: Any) -> None:
         if self._leaves is None:
             raise ValueError("these updates are of a state that was reset")
         self._replace(value)
-        return False
 
     # ---- as an object
 

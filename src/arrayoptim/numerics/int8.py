@@ -37,7 +37,7 @@ def encode(x: Numbers, signed: bool, bits: Numbers | None = None) -> tuple[Numbe
     Parameters
     ----------
     x : numpy.ndarray
-        float32, in C or Fortran order.
+        float32, without gaps.
     signed : bool
         Whether there may be negative numbers.
     bits : numpy.ndarray, optional
@@ -63,7 +63,7 @@ def encode(x: Numbers, signed: bool, bits: Numbers | None = None) -> tuple[Numbe
         codes |= (words >> np.uint32(31) << np.uint32(7)).astype(np.int32)
     else:
         codes = np.maximum(codes, 0)
-    return codes.astype(np.uint8).reshape(x.shape, order=_order(x)), exponents
+    return _shaped(codes.astype(np.uint8), x), exponents
 
 
 def _exponents(magnitudes: Numbers, largest: int) -> Numbers:
@@ -105,8 +105,10 @@ def decode(codes: Numbers, exponents: Numbers, signed: bool) -> Numbers:
         words = size.view(np.uint32) | (flat >> 7 << 31).view(np.uint32)
     else:
         words = (flat + base << 20).view(np.uint32)
-    return words.view(np.float32).reshape(codes.shape, order=_order(codes))
+    return _shaped(words.view(np.float32), codes)
 
 
-def _order(x: Numbers) -> Any:
-    return "C" if x.flags.c_contiguous else "F"
+def _shaped(flat: Numbers, like: Numbers) -> Numbers:
+    """Return numbers in the order of an array's memory in its shape, and in that order."""
+    axes = sorted(range(like.ndim), key=lambda axis: -abs(like.strides[axis]))
+    return flat.reshape([like.shape[axis] for axis in axes]).transpose(np.argsort(axes))

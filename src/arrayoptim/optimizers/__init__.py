@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ..config.keras import identified
-from ..config.registry import described, lookup
+from ..config.registry import described, lookup, refuse_nested
 from ..foreign import Foreign, wrapped
 from ..optimizer import Optimizer
 from ..wrappers import Wrapper
@@ -162,6 +162,7 @@ def deserialize(
     """
     if not {"class_name", "config"} <= set(config):
         raise ValueError(f'found {config!r}, wanted a dict with "class_name" and "config"')
+    refuse_nested(config, "a configuration")
     name, settings = identified(config)
     if not isinstance(name, str):
         raise ValueError(f'"class_name": found {name!r}, wanted a str')

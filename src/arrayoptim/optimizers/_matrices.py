@@ -130,9 +130,9 @@ def transposed(x: Array, xp: Namespace) -> Array:
     return xp.matrix_transpose(x)
 
 
-def root_mean_square(x: Array, xp: Namespace) -> Array:
-    """Give the root mean square of each matrix, with two axes of one entry."""
-    return xp.sqrt(xp.mean(x * x, axis=(-2, -1), keepdims=True))
+def root_mean_square(x: Array, xp: Namespace, axes: int = 2) -> Array:
+    """Return the root mean square of each parameter, with its last axes of one entry."""
+    return xp.sqrt(xp.mean(x * x, axis=tuple(range(-axes, 0)), keepdims=True))
 
 
 def orthogonalized(

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
+from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number
-from ..rules.rule import Rule, rule
-from ._matrices import MatrixOptimizer, oriented, root_mean_square
+from ..rules.rule import Rule, Side, rule
+from ._matrices import MatrixOptimizer, root_mean_square
 
 
-def rows_and_columns(rows, columns):
-    return {"row_velocity": (rows,), "column_velocity": (columns,)}
+def rows_and_columns(*shape):
+    return {"row_velocity": shape[:-1], "column_velocity": (*shape[:-2], shape[-1])}
 
 
-@rule(slots=("row_velocity", "column_velocity"), kind="matrix", shapes=rows_and_columns)
-def adafactor(p, g, r, c, rho, least, share, b2, c2, eps, top, xp):
-    squares = g * g + eps
-    r = b2 * r + c2 * xp.mean(squares, axis=-1)
-    c = b2 * c + c2 * xp.mean(squares, axis=-2)
-    rows = xp.sqrt(r / xp.mean(r, axis=-1, keepdims=True))
-    u = g / (rows[..., :, None] * xp.sqrt(c)[..., None, :])
-    size, excess = share * root_mean_square(p, xp), root_mean_square(u, xp) / top
-    return p - rho * xp.where(size > least, size, least) / xp.where(excess > 1, excess, 1) * u, r, c
+@cache
+def adafactor_rule(outputs: Side, axes: int) -> Rule:
+    """Return the rule of matrices, or of stacks of them with a number of axes."""
+
+    @rule(
+        slots=("row_velocity", "column_velocity"),
+        kind="matrix",
+        shapes=rows_and_columns,
+        outputs=outputs,
+    )
+    def adafactor(p, g, r, c, rho, least, share, b2, c2, eps, top, xp):
+        squares = g * g + eps
+        r = b2 * r + c2 * xp.mean(squares, axis=-1)
+        c = b2 * c + c2 * xp.mean(squares, axis=-2)
+        rows = xp.sqrt(r / xp.mean(r, axis=-1, keepdims=True))
+        u = g / (rows[..., :, None] * xp.sqrt(c)[..., None, :])
+        size = share * root_mean_square(p, xp, axes)
+        excess = root_mean_square(u, xp, axes) / top
+        step = rho * xp.where(size > least, size, least) / xp.where(excess > 1, excess, 1)
+        return p - step * u, r, c
+
+    return adafactor
 
 
 def direction(p, g, v, b2, c2, eps, xp):
@@ -88,6 +103,10 @@ class Adafactor(MatrixOptimizer):
         u = g / sqrt(r * c / mean(r))               # g / sqrt(v) of a vector
         p = p - max(epsilon_2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / clip_threshold)
 
+    With ``preset="keras3"`` the last two axes of a parameter are its matrix, and those before count
+    matrices, whatever `outputs` is; and the step size is at most ``1 / sqrt(t)``, whatever
+    `relative_step` is.
+
     There is no first moment, which the paper leaves to the user too. Names and defaults are
     Keras 3's; torch and optax add epsilon elsewhere, and optax factors only matrices of 128 rows
     and columns or more. `weight_decay` takes ``lr`` times its share first; torch takes it after
@@ -109,6 +128,8 @@ class Adafactor(MatrixOptimizer):
            [ 1.8419,  0.8419]])
     """
 
+    presets = forms(stack="keras3")
+
     lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Relative step size.")
     beta_2_decay: Number = hyper(
         default=-0.8, interval="(-inf, 0]", doc="Power of the step in the weight of a new square."
@@ -128,15 +149,22 @@ class Adafactor(MatrixOptimizer):
     @property
     def rule(self) -> Rule:
         """The rule of matrices."""
-        return oriented(adafactor, self.outputs)
+        return adafactor_rule(self.outputs, 2)
+
+    def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
+        """Return the rule of one parameter: `rest` where it is no matrix."""
+        if self.form == "stack" and len(shape) > 2:
+            return adafactor_rule("stack", len(shape))
+        return super().rule_for(path, shape)
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         newest = (it + 1.0) ** h.beta_2_decay
+        relative = self.relative_step or self.form == "stack"
         return {
-            "rho": xp.minimum(h.lr, (it + 1.0) ** -0.5) if self.relative_step else h.lr,
+            "rho": xp.minimum(h.lr, (it + 1.0) ** -0.5) if relative else h.lr,
             "least": h.epsilon_2 if self.scale_parameter else 1.0,
             "share": 1.0 if self.scale_parameter else 0.0,
             "b2": 1.0 - newest,

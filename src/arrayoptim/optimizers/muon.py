@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
+from ..config.presets import forms
 from ..config.registry import register
-from ..config.typed import Number, Whole
+from ..config.typed import Number, Whole, Words
 from ..rules.rule import Rule, Side, rule
 from ._matrices import MatrixOptimizer, oriented, orthogonalized
 from .adam import adam
@@ -36,9 +38,9 @@ def muon_rule(steps: int, scaling: str, outputs: Side) -> Rule:
     scale = SCALES[scaling]
 
     @rule(slots=("momentum",), kind="matrix")
-    def muon(p, g, m, rate, mu, nu, ahead, now, a, b, c, eps, xp):
+    def muon(p, g, m, rate, mu, nu, ahead, now, a, b, c, tiny, xp):
         m = mu * m + nu * g
-        u = orthogonalized(ahead * m + now * g, steps, eps, (a, b, c), xp)
+        u = orthogonalized(ahead * m + now * g, steps, tiny, (a, b, c), xp)
         return p - rate * scale(p.shape[-2], p.shape[-1], outputs) * u, m
 
     return oriented(muon, outputs)
@@ -81,6 +83,10 @@ class Muon(MatrixOptimizer):
     outputs : {"first", "last"}
         Which axis counts the outputs of a layer. Of an array with more than two axes it stays, and
         the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+    exclude_layers : str or sequence of str
+        Regular expressions of the paths of matrices that Adam steps.
+    exclude_embeddings : bool
+        Whether Adam steps matrices in whose path is the word embedding.
     **options
         What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -100,6 +106,9 @@ class Muon(MatrixOptimizer):
     the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the authors;
     ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters.
 
+    With ``preset="keras3"`` the momentum is the sum ``momentum * m + g``, arrays of more than two
+    axes are left to Adam, and the number added to norms is 1e-7.
+
     References
     ----------
     Jordan et al. (2024), Muon: An optimizer for hidden layers in neural networks; for the scaling
@@ -114,6 +123,8 @@ class Muon(MatrixOptimizer):
     array([[ 0.9687, -2.    ],
            [ 2.    ,  0.9687]])
     """
+
+    presets = forms(sum="keras3")
 
     lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     momentum: Number = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the mean.")
@@ -133,6 +144,19 @@ class Muon(MatrixOptimizer):
     epsilon: Number = hyper(default=1e-07, interval="[0, inf)", doc="Added to norms and roots.")
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
+    exclude_layers: Words = hyper(
+        default=(),
+        words=True,
+        kw_only=True,
+        doc="Regular expressions of the paths of matrices that Adam steps.",
+    )
+    exclude_embeddings: bool = hyper(
+        default=False,
+        elsewhere={"keras3": True},
+        kw_only=True,
+        doc="Whether Adam steps matrices in whose path is the word embedding.",
+    )
+
     rest = adam
 
     @property
@@ -140,17 +164,29 @@ class Muon(MatrixOptimizer):
         """The rule of matrices."""
         return muon_rule(self.ns_steps, self.scaling, self.outputs)
 
+    def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
+        """Return the rule of one parameter: Adam's where it is no matrix, or left out."""
+        if self.form == "sum" and len(shape) != 2:
+            return self.rest
+        if self.exclude_embeddings and "embedding" in path.lower():
+            return self.rest
+        if any(re.search(pattern, path) for pattern in self.exclude_layers):
+            return self.rest
+        return super().rule_for(path, shape)
+
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.adam_beta_1, h.adam_beta_2))
+        new = 1.0 if self.form == "sum" else 1.0 - h.momentum
         return {
             "rate": h.lr * h.rms_rate if self.scaling == "rms" else h.lr,
             "mu": h.momentum,
-            "nu": 1.0 - h.momentum,
+            "nu": new,
             "ahead": h.momentum if self.nesterov else 1.0,
-            "now": 1.0 - h.momentum if self.nesterov else 0.0,
+            "now": new if self.nesterov else 0.0,
+            "tiny": 1e-7 if self.form == "sum" else h.epsilon,
             **FACTORS,
             "lr": h.lr * h.adam_lr_ratio * xp.sqrt(k2) / k1,
             "b1": h.adam_beta_1,

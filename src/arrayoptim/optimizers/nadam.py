@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import bias_correction, hyper
+from ..config.hyper import bias_correction, hyper, keeps_numbers
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number
@@ -93,15 +93,32 @@ class Nadam(Optimizer):
         """Give the empty product."""
         return {"m_schedule": 1.0}
 
+    def scalars_after(self, iterations: int) -> dict[str, float]:
+        """Return the product of the momenta of so many steps."""
+        beta, product = self._hyper["beta_1"], 1.0
+        if keeps_numbers(beta):
+            return {}
+        rate = self._hyper["schedule_decay"]
+        for it in range(iterations):
+            momentum = beta(it) if callable(beta) else beta
+            product *= self._momentum(momentum, rate(it) if callable(rate) else rate, it + 1)
+            if product == 0.0:
+                break
+        return {"m_schedule": float(product)}
+
+    def _momentum(self, beta_1: Scalar, schedule_decay: Scalar, t: Scalar) -> Scalar:
+        """Return the momentum of the step numbered `t` from 1."""
+        if self.form == "optax":
+            return beta_1
+        rate = 1.0 if self.form == "keras3" else schedule_decay
+        return beta_1 * (1.0 - 0.5 * 0.96 ** (t * rate))
+
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         t = it + 1
-        mu = after = h.beta_1
-        if self.form != "optax":
-            rate = 1.0 if self.form == "keras3" else h.schedule_decay
-            mu, after = (h.beta_1 * (1.0 - 0.5 * 0.96 ** (s * rate)) for s in (t, t + 1))
+        mu, after = (self._momentum(h.beta_1, h.schedule_decay, s) for s in (t, t + 1))
         product = scalars["m_schedule"] * mu
         return {
             "lr": h.lr,

@@ -43,6 +43,14 @@ class ScheduleFree(Optimizer):
         """Give the sum of the weights and the largest step size so far."""
         return {"weight_sum": 0.0, "lr_max": 0.0}
 
+    def scalars_after(self, iterations: int) -> dict[str, float]:
+        """Return the sum of the weights where all steps weigh the same."""
+        h = self._hyper
+        alike = not (callable(h["r"]) or callable(h["weight_lr_power"]))
+        if alike and h["r"] == h["weight_lr_power"] == 0:
+            return {"weight_sum": float(iterations)}
+        return {}
+
     def initial_slots(self) -> dict[str, Start]:
         """Give what the base begins with."""
         return {"base": "parameter"}

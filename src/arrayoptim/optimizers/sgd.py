@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
@@ -141,16 +143,26 @@ class SGD(Optimizer):
         ramp = self.schedule_decay is not None or self.mom_iter_max is not None
         return {"ramped_momentum": self.momentum} if ramp else {}
 
+    def scalars_after(self, iterations: int) -> dict[str, float]:
+        """Return the momentum that the step before left, where there is a ramp."""
+        goal = self._hyper["momentum"]
+        if callable(goal) or not (iterations and self.initial_scalars()):
+            return {}
+        return {"ramped_momentum": float(goal * self._ramp(self, iterations - 1, np))}
+
+    def _ramp(self, h: Any, it: Scalar, xp: Namespace) -> Scalar:
+        rate = 0.004 if h.schedule_decay is None else h.schedule_decay
+        last = 475000 if h.mom_iter_max is None else h.mom_iter_max
+        return ramp(it, rate, last, xp)
+
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         if "ramped_momentum" not in scalars:
             return {"lr": h.lr, "mu": h.momentum}
-        rate = 0.004 if h.schedule_decay is None else h.schedule_decay
-        last = 475000 if h.mom_iter_max is None else h.mom_iter_max
         return {
             "lr": h.lr,
             "mu": scalars["ramped_momentum"],
-            "ramped_momentum": h.momentum * ramp(it, rate, last, xp),
+            "ramped_momentum": h.momentum * self._ramp(h, it, xp),
         }

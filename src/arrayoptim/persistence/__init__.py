@@ -14,7 +14,7 @@ h5py is imported when a file is first read or written.
 from __future__ import annotations
 
 from .atomic import require_target
-from .keras2 import keras2_saves_iterations
+from .keras2 import COUNT_LITTLE, keras2_saves_iterations
 from .keras3 import interpret as interpret_keras3
 from .places import Place, describe, describe_with, path_of, read, read_with, write
 from .reading import read_group
@@ -22,6 +22,7 @@ from .record import Record
 from .writing import write_group
 
 __all__ = [
+    "COUNT_LITTLE",
     "Place",
     "Record",
     "path_of",

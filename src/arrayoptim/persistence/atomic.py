@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
 import stat
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from .apart import Ask, carry_out
+from .temporary import copy_attributes, create, name_for, remove_left_over
+
+PIECE = 2**24
+"""Bytes written before an interrupt is noticed."""
 
 
 class Sink(io.FileIO):
@@ -23,16 +27,22 @@ class Sink(io.FileIO):
     ----------
     path : Path
         The file, which must not exist yet.
+    like : os.stat_result or None
+        The file whose place it will take.
+    go_on : callable
+        Raises where the file is not wanted any more.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "x+")
+    def __init__(self, path: Path, like: os.stat_result | None, go_on: Callable[[], None]) -> None:
+        super().__init__(path, "x+", opener=lambda *_: create(path, like))
         self.error: BaseException | None = None
+        self._go_on = go_on
 
     def check(self) -> None:
         """Raise the first failure, if there was one."""
         if self.error is not None:
             raise self.error
+        self._go_on()
 
     def write(self, data: Any, /) -> int:
         """Write all bytes, or seem to.
@@ -46,7 +56,8 @@ class Sink(io.FileIO):
         size = len(view)
         try:
             while self.error is None and view:
-                view = view[super().write(view) :]
+                self._go_on()
+                view = view[super().write(view[:PIECE]) :]
         except BaseException as error:
             self.error = error
         return size
@@ -67,17 +78,21 @@ class Sink(io.FileIO):
         return size or 0
 
 
-def replace_file(
-    path: str | os.PathLike[str], fill: Callable[[Sink], None], overwrite: bool = True
-) -> None:
+Fill = Callable[[Sink, Ask], None]
+
+
+def replace_file(path: str | os.PathLike[str], fill: Fill, overwrite: bool = True) -> None:
     """Write a file beside the target, then rename it.
+
+    An interrupt comes out as what it is, after the file is whole or the new one gone.
 
     Parameters
     ----------
     path : str or Path
         The target. Of a symbolic link, the file that it points to.
     fill : callable
-        Writes the content to a `Sink`.
+        Writes the content to a `Sink`, in a thread of its own; its second argument is a function
+        that calls another one in the caller's thread.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -88,24 +103,30 @@ def replace_file(
     FileNotFoundError
         If its directory does not exist.
     OSError
-        If it is no regular file, or cannot be written. The target is as it was.
+        If it is no regular file, or cannot be written. The target is as it was, unless the message
+        says that only its directory failed.
     """
-    target, mode = require_target(path)
-    if mode is not None and not overwrite:
+    target, found = _target(path)
+    if found is not None and not overwrite:
         raise FileExistsError(errno.EEXIST, "the file exists and overwrite is False", str(path))
-    temporary = target.with_name(f".arrayoptim-{uuid.uuid4().hex}.tmp")
-    try:
-        _write(temporary, fill, mode)
-        _move(temporary, target, overwrite)
-    except OSError as error:
-        if isinstance(error, FileExistsError):
-            raise
-        raise type(error)(
-            error.errno, f"{error.strerror or error}; left as it was", str(path)
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_directory(target.parent)
+    temporary = name_for(target)
+
+    def work(ask: Ask, go_on: Callable[[], None]) -> None:
+        remove_left_over(target)
+        try:
+            _write(temporary, fill, (target, found), (ask, go_on))
+            _move(temporary, target, overwrite)
+        except OSError as error:
+            if isinstance(error, FileExistsError):
+                raise
+            raise type(error)(
+                error.errno, f"{error.strerror or error}; left as it was", str(path)
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_directory(target.parent)
+
+    carry_out(work)
 
 
 def require_target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
@@ -130,35 +151,44 @@ def require_target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
     OSError
         If something else than a file is there.
     """
+    target, found = _target(path)
+    return target, None if found is None else stat.S_IMODE(found.st_mode)
+
+
+def _target(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
+    """Return the file that is meant, and what is known of it where it exists."""
     target = Path(os.path.realpath(path))
-    mode = _mode(target)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such directory to write to", str(target.parent))
-    return target, mode
-
-
-def _mode(target: Path) -> int | None:
-    """Give the permissions of an existing file."""
     try:
         found = target.stat()
     except FileNotFoundError:
-        return None
+        if target.parent.is_dir():
+            return target, None
+        raise FileNotFoundError(
+            errno.ENOENT, "no such directory to write to", str(target.parent)
+        ) from None
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "found a directory, wanted a file", str(target))
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "found a device or pipe, wanted a regular file", str(target))
-    return stat.S_IMODE(found.st_mode)
+    return target, found
 
 
-def _write(temporary: Path, fill: Callable[[Sink], None], mode: int | None) -> None:
-    with Sink(temporary) as sink:
+def _write(
+    temporary: Path,
+    fill: Fill,
+    old: tuple[Path, os.stat_result | None],
+    caller: tuple[Ask, Callable[[], None]],
+) -> None:
+    ask, go_on = caller
+    target, found = old
+    with Sink(temporary, found, go_on) as sink:
+        if found is not None:
+            copy_attributes(sink.fileno(), target)
         try:
-            fill(sink)
+            fill(sink, ask)
         finally:
             # Whatever HDF5 says of a failure that it did not see is of no use.
             sink.check()
-        if mode is not None:
-            temporary.chmod(mode)
         os.fsync(sink.fileno())
 
 
@@ -182,12 +212,23 @@ def _move(temporary: Path, target: Path, overwrite: bool) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
+    """Bring the new name to the disk, where there is a way."""
     if os.name != "posix":
         return
-    # Some network file systems refuse this; the rename itself has happened.
-    with contextlib.suppress(OSError):
+    try:
         handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except PermissionError:
+        return  # one may write to it, but not look into it
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems refuse this; that is no failure of the disk.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise type(error)(
+                error.errno,
+                f"{error.strerror or error}; the new file is in its place, but may not outlive a "
+                "loss of power",
+                str(directory),
+            ) from error
+    finally:
+        os.close(handle)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..config.registry import refuse_nested
+
 NONFINITE = "nonfinite"
 UNSERIALIZABLE = "unserializable"
 
@@ -27,7 +29,9 @@ def dumps(config: Mapping[str, Any]) -> str:
     config : mapping
         Hyperparameters by name.
     """
-    return json.dumps(_plain(config), allow_nan=False)
+    plain = _plain(config)
+    refuse_nested(plain, "config")
+    return json.dumps(plain, allow_nan=False)
 
 
 def loads(text: str) -> dict[str, Any]:
@@ -45,10 +49,11 @@ def loads(text: str) -> dict[str, Any]:
     """
     try:
         config = json.loads(text, object_hook=_revive)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"found a config that is no JSON ({error}), wanted an object") from error
     if not isinstance(config, dict):
         raise ValueError(f"found a config of type {type(config).__name__}, wanted a JSON object")
+    refuse_nested(config, "config")
     return config
 
 

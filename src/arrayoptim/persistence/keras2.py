@@ -1,4 +1,4 @@
-"""Files of Keras 2: multi-backend 2.0 to 2.3 and ``tf.keras``.
+"""Files of Keras 1 and 2: of multi-backend Keras up to 2.3, and of ``tf.keras``.
 
 Up to 2.10 the slots come one after the other. Counter and, from 2.3, Nadam's ``m_schedule`` come
 before them, where they are kept at all.
@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..config.keras import dialect_of, identified, inside
 from .layout import Layout, choose
-from .record import Record
+from .record import LOSS_SCALE, Record
 from .stored import Stored, counter, number
 
 # What Keras 2.0 keeps, in its order: whether the counter, then the slots.
@@ -24,6 +25,11 @@ KEPT: dict[str, tuple[bool, tuple[str, ...]]] = {
     "Adamax": (True, ("momentum", "norm")),
     "Nadam": (True, ("momentum", "velocity")),
 }
+# What tf.keras added, and its order.
+ADDED = {"Ftrl": Layout((), ("accumulator", "linear"))}
+KNOWN = (*KEPT, *ADDED)
+# Whose steps depend on the counter by a decay of the learning rate alone.
+COUNT_LITTLE = frozenset({"SGD", "RMSprop", "Adagrad", "Adadelta"})
 COUNTERS = ("iterations", "iter")
 PRODUCTS = ("m_schedule", "momentum_cache")
 
@@ -69,7 +75,7 @@ def class_in_names(names: Iterable[str]) -> str | None:
     """
     for name in names:
         for part in name.split("/"):
-            if re.sub(r"_\d+$", "", part) in KEPT:
+            if re.sub(r"_\d+$", "", part) in KNOWN:
                 return re.sub(r"_\d+$", "", part)
     return None
 
@@ -86,7 +92,10 @@ def last_part(name: str) -> str:
 
 
 def interpret(
-    arrays: list[Stored], class_name: str | None, config: Mapping[str, Any] | None
+    arrays: list[Stored],
+    class_name: str | None,
+    config: Mapping[str, Any] | None,
+    version: str | None = None,
 ) -> Record:
     """Give the state that a list of variables holds.
 
@@ -98,19 +107,24 @@ def interpret(
         The class, where the file says.
     config : mapping or None
         The hyperparameters, where the file says.
+    version : str, optional
+        The version of Keras, where the file says.
 
     Raises
     ------
     ValueError
         If the class is unknown, or the number of variables or their shapes do not fit.
     """
+    rest, notes, unkept = list(arrays), list[str](), list[str]()
+    if found := inside({"class_name": class_name, "config": config}):
+        class_name, config = identified(found)
+        unkept.append(LOSS_SCALE)
     class_name = class_name or class_in_names(array.name for array in arrays)
-    if class_name not in KEPT:
+    if class_name not in KNOWN:
         raise ValueError(
             f"found the state of {class_name or 'an optimizer of unknown class'}, wanted one of "
-            f"{', '.join(KEPT)}"
+            f"{', '.join(KNOWN)}"
         )
-    rest, notes = list(arrays), list[str]()
     iterations, scalars = _heads(rest, class_name, notes)
     if not rest and class_name == "SGD" and not (config or {}).get("momentum"):
         slots: dict[str, list[Any]] = {}
@@ -118,7 +132,10 @@ def interpret(
     else:
         slots = choose(rest, _layouts(class_name, config), f"Keras 2 {class_name}")
     kept = None if config is None else dict(config)
-    return Record("keras 2", class_name, kept, iterations, scalars, slots, None, notes)
+    record = Record("keras 2", class_name, kept, iterations, scalars, slots, None, notes)
+    record.unkept = unkept
+    record.dialect = None if kept is None else dialect_of(kept, version)
+    return record
 
 
 def _heads(
@@ -126,19 +143,26 @@ def _heads(
 ) -> tuple[int | None, dict[str, float]]:
     """Take counter and scalars off the list, where they are kept."""
     iterations, scalars = None, {}
-    if rest and last_part(rest[0].name) in COUNTERS:
+    named = bool(rest) and last_part(rest[0].name) in COUNTERS
+    # Keras 1 gives it no name, and keeps it as a float.
+    if named or (rest and rest[0].shape == () and keras2_saves_iterations(class_name)):
         iterations = counter(rest.pop(0))
     else:
-        notes.append(f"Keras 2 does not save the step counter of {class_name}")
+        notes.append(
+            f"the file does not hold the step counter of {class_name}: set optimizer.iterations "
+            "where the steps to come depend on it"
+        )
     if class_name == "Nadam":
         if rest and last_part(rest[0].name) in PRODUCTS:
             scalars["m_schedule"] = float(number(rest.pop(0)))
         else:
-            notes.append("Keras 2 does not save m_schedule of Nadam, and restarts it at 1")
+            notes.append("the file does not hold m_schedule of Nadam; it follows from the count")
     return iterations, scalars
 
 
 def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:
+    if class_name in ADDED:
+        return [ADDED[class_name]]
     slots = KEPT[class_name][1]
     settings = config or {}
     if class_name == "RMSprop":

@@ -1,8 +1,9 @@
-"""Files of Keras 3, and of Keras 2.11 to 2.15, whose optimizers are built alike.
+"""Files of Keras 3, and of ``tf.keras`` from 2.11, whose optimizers are built alike.
 
 The list of variables: counter, learning rate (unless it is a schedule), moving averages of the
 model and gradient accumulators where asked for, then the slots. Those of Adadelta, Adam, Adamax
 and Nadam are interleaved; Nadam has one more scalar, after the slots or, up to 3.3, before them.
+``tf.keras`` lists neither the learning rate nor that scalar, and always a momentum of SGD.
 Those of `arrayoptim.keras` are interleaved, and all their scalars come before them.
 """
 
@@ -14,11 +15,12 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from ..config.keras import identified, marked
+from ..config.keras import KERAS_3, SCALED, TF_KERAS_NEW, identified, inside, marked
 from . import keras_own as _keras_own
-from .layout import Layout, Shapes, Slots, choose
-from .record import Record
+from .layout import AVERAGE, Layout, Shapes, Slots, choose
+from .record import LOSS_SCALE, Record
 from .stored import Stored, counter, number
+from .uneven import CUTS
 
 ORDERS = {
     "SGD": Layout(("momentum",)),
@@ -32,8 +34,11 @@ ORDERS = {
     "Ftrl": Layout((), ("accumulator", "linear")),
     "Lion": Layout(("momentum",)),
     "Lamb": Layout((), ("momentum", "velocity")),
+    "ScheduleFreeAdamW": Layout((), ("base", "velocity")),
 }
-SCALED = "LossScaleOptimizer"
+KNOWN = (*ORDERS, *CUTS)
+SPELT = {"base": "momentum"}
+"""Slots that have another name in Keras."""
 FLAGS = {"SGD": ("momentum",), "RMSprop": ("momentum", "centered"), "Adam": ("amsgrad",)}
 FLAGS["AdamW"] = FLAGS["Adam"]
 
@@ -47,7 +52,7 @@ def class_of(name: str | None) -> str | None:
         Keras 3's automatic name.
     """
     plain = re.sub(r"_\d+$", "", name or "").replace("_", "").lower()
-    return next((known for known in [*ORDERS, SCALED] if known.lower() == plain), None)
+    return next((known for known in [*KNOWN, *SCALED] if known.lower() == plain), None)
 
 
 def interpret(
@@ -55,7 +60,7 @@ def interpret(
     class_name: str | None,
     config: Mapping[str, Any] | None,
     *,
-    source: str = "keras 3",
+    dialect: str = KERAS_3,
     named: bool = False,
     within: Shapes | None = None,
     half: bool = False,
@@ -70,8 +75,8 @@ def interpret(
         The class, where the file says.
     config : mapping or None
         The hyperparameters, where the file says.
-    source : str
-        ``"keras 3"``, or ``"keras 2"`` for 2.11 to 2.15.
+    dialect : str
+        Which of the two generations wrote them.
     named : bool
         Whether the variables' names are Keras's own.
     within : Counter, optional
@@ -85,29 +90,35 @@ def interpret(
         If the class is unknown, or the number of variables or their shapes do not fit.
     """
     notes: list[str] = []
-    if class_name == SCALED:
-        class_name, config, arrays = _unwrapped(config, arrays, notes)
-    if not arrays or class_name is None or not (class_name in ORDERS or marked(config)):
+    unkept: list[str] = []
+    if class_name in SCALED:
+        own = 0 if dialect == TF_KERAS_NEW else 4
+        class_name, config, arrays = _unwrapped(class_name, config, arrays[own:])
+        unkept.append(LOSS_SCALE)
+    if not arrays or class_name is None or not (class_name in KNOWN or marked(config)):
         raise ValueError(
             f"found {len(arrays)} variables of {class_name or 'an optimizer of unknown class'}, "
-            f"wanted at least the counter of one of {', '.join(ORDERS)}"
+            f"wanted at least the counter of one of {', '.join(KNOWN)}"
         )
     steps = (config or {}).get("gradient_accumulation_steps") or 1
     iterations, rest = counter(arrays[0]) // steps, arrays[1:]
     kept: dict[str, Any] | None = None if config is None else dict(config)
-    if _has_rate(rest, config, named):
+    if _has_rate(rest, config, named, dialect):
         kept = {**(kept or {}), "learning_rate": float(number(rest.pop(0)))}
     if config is not None and marked(config):
         names, layout = _keras_own.order(class_name, config, half)
         layout = replace(layout, lead=_lead(config))
         scalars, slots = _cut_own(rest, names, layout, class_name)
     else:
-        scalars, slots = _cut(rest, class_name, config, notes, within)
-    if named and source == "keras 3":
+        scalars, slots = _cut(rest, class_name, config, notes, within, dialect, named)
+    if named and dialect == KERAS_3 and class_name not in CUTS:
         _check_names(slots)
     notes += _lost(class_name, config, slots)
+    source = "keras 3" if dialect == KERAS_3 else "keras 2"
     record = Record(source, class_name, kept, iterations, scalars, slots, None, notes)
     record.partial, record.skipped = not config, int(scalars.pop("skipped", 0))
+    record.unkept = unkept
+    record.dialect = None if marked(config) else dialect
     return record
 
 
@@ -116,37 +127,40 @@ def _lost(class_name: str, config: Mapping[str, Any] | None, slots: Slots) -> li
     settings, notes = config or {}, []
     if (steps := settings.get("gradient_accumulation_steps") or 1) > 1:
         notes.append(f"a step is {steps} calls; gradients summed since the last are left out")
-    if settings.get("use_ema"):
-        notes.append("the moving averages of the model are left out")
     if not settings:
         notes.append(
             "the file holds no hyperparameters but the learning rate; those of Keras 3 default to "
             "other values than those of Keras 2, epsilon=1e-7 for one"
         )
-    if not slots:
+    if not slots.keys() - {AVERAGE}:
         notes.append(f"Keras 3 keeps no slot for {class_name} without momentum; it starts at zero")
     return notes
 
 
 def _unwrapped(
-    config: Mapping[str, Any] | None, arrays: list[Stored], notes: list[str]
+    class_name: str | None,
+    config: Mapping[str, Any] | None,
+    arrays: list[Stored],
 ) -> tuple[str | None, Mapping[str, Any] | None, list[Stored]]:
-    """Look into the optimizer that scales the loss: four variables of its own come first."""
-    inner = (config or {}).get("inner_optimizer")
+    """Look into the optimizer that scales the loss."""
+    inner = inside({"class_name": class_name, "config": config})
     if not isinstance(inner, Mapping):
         raise ValueError(
-            f"found a {SCALED} whose inner optimizer the file does not describe; save the whole "
-            "model, with its configuration, instead"
+            f"found a {class_name} whose inner optimizer the file does not describe; save the "
+            "whole model, with its configuration, instead"
         )
-    notes.append("the loss scale is left out")
-    return *identified(inner), arrays[4:]
+    return *identified(inner), arrays
 
 
-def _has_rate(rest: list[Stored], config: Mapping[str, Any] | None, named: bool) -> bool:
+def _has_rate(
+    rest: list[Stored], config: Mapping[str, Any] | None, named: bool, dialect: str
+) -> bool:
     if not rest:
         return False
     if named:
         return rest[0].name.rpartition("/")[2].startswith("learning_rate")
+    if dialect == TF_KERAS_NEW:
+        return False
     if config and isinstance(config.get("learning_rate"), Mapping):
         return False
     return rest[0].shape == ()
@@ -158,17 +172,21 @@ def _cut(
     config: Mapping[str, Any] | None,
     notes: list[str],
     within: Shapes | None,
+    dialect: str,
+    named: bool,
 ) -> tuple[dict[str, float], Slots]:
-    layouts = _layouts(class_name, config)
-    what = f"Keras 3 {class_name}"
+    what = f"{dialect} {class_name}"
+    if class_name in CUTS:
+        return {}, _cut_uneven(rest, class_name, config, what, named)
+    layouts = _layouts(class_name, config, dialect)
     if class_name != "Nadam":
         return {}, choose(rest, layouts, what, within)
     layout = layouts[0]
     n, odd = divmod(len(rest), layout.per_parameter)
     if odd != 1:
-        notes.append("the file does not hold m_schedule of Nadam, which restarts at 1")
+        notes.append("the file does not hold m_schedule of Nadam; it follows from the count")
         return {}, choose(rest, layouts, what, within)
-    place = -1 if rest[-1].shape == () else layout.lead * n
+    place = -1 if rest[-1].shape == () else len(layout.lead) * n
     scalar = rest.pop(place)
     return {"m_schedule": float(number(scalar))}, choose(rest, layouts, what, within)
 
@@ -176,19 +194,34 @@ def _cut(
 def _cut_own(
     rest: list[Stored], names: list[str], layout: Layout, class_name: str
 ) -> tuple[dict[str, float], Slots]:
-    place = layout.lead * ((len(rest) - len(names)) // layout.per_parameter)
+    place = len(layout.lead) * ((len(rest) - len(names)) // layout.per_parameter)
     heads, rest[place:] = rest[place : place + len(names)], rest[place + len(names) :]
     scalars = {name: float(number(held)) for name, held in zip(names, heads, strict=False)}
     words = f"{class_name} of arrayoptim.keras, which keras.models.load_model loads,"
     return scalars, choose(rest, [layout], words)
 
 
-def _lead(settings: Mapping[str, Any]) -> int:
-    """Count what Keras itself keeps of each parameter."""
-    return bool(settings.get("use_ema")) + bool(settings.get("gradient_accumulation_steps"))
+def _cut_uneven(
+    rest: list[Stored], class_name: str, config: Mapping[str, Any] | None, what: str, named: bool
+) -> Slots:
+    if not rest:
+        raise ValueError(f"found no slots of {what}: the model was saved before its first step")
+    if lead := _lead(config or {}):
+        # How many parameters there are would follow from their arrays alone, which differ.
+        raise ValueError(
+            f"found the state of {what} with {' and '.join(lead)}, whose arrays cannot be told "
+            "from its own; save it without"
+        )
+    return CUTS[class_name](rest, named)
 
 
-def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:
+def _lead(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name what Keras itself keeps of each parameter."""
+    sums = ("gradient accumulators",) * bool(settings.get("gradient_accumulation_steps"))
+    return (AVERAGE,) * bool(settings.get("use_ema")) + sums
+
+
+def _layouts(class_name: str, config: Mapping[str, Any] | None, dialect: str) -> list[Layout]:
     """Give the orders that the hyperparameters allow; without them, that any would."""
     order, flags = ORDERS[class_name], FLAGS.get(class_name, ())
     settings = config or {}
@@ -200,7 +233,7 @@ def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:
     for on in choices:
         blocks = order.blocks
         if class_name == "SGD":
-            blocks = blocks if on["momentum"] else ()
+            blocks = blocks if on["momentum"] or dialect == TF_KERAS_NEW else ()
         elif class_name == "RMSprop":
             blocks += ("momentum",) * on["momentum"] + ("average_gradient",) * on["centered"]
         elif on.get("amsgrad"):
@@ -211,8 +244,9 @@ def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:
 
 def _check_names(slots: Slots) -> None:
     for slot, arrays in slots.items():
+        spelt = SPELT.get(slot, slot)
         for array in arrays:
-            if not re.search(rf"(^|[/_]){slot}(_\d+)?(:\d+)?$", array.name):
+            if not re.search(rf"(^|[/_]){spelt}(_\d+)?(:\d+)?$", array.name):
                 raise ValueError(
                     f"found {array.name!r} where {slot} of a parameter was wanted: the variables "
                     "are in an order that no known version of Keras 3 writes"

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+AVERAGE = "average"
+"""The slot of the moving averages of parameters."""
+
 Slots = dict[str, list[Any]]
 Shapes = Counter[tuple[int, ...]]
 
@@ -25,25 +28,26 @@ class Layout:
         Slots that come one after the other, each with the arrays of all parameters.
     together : tuple of str
         Slots that come first, interleaved: all those of one parameter, then of the next.
-    lead : int
-        Arrays per parameter before all slots, which are no part of the rule's state.
+    lead : tuple of str
+        Blocks of arrays before all slots, which are no part of the rule's state. Of these only
+        ``average`` is kept.
     placeholders : bool
         Whether one array of shape (1,) per parameter follows.
     """
 
     blocks: tuple[str, ...] = ()
     together: tuple[str, ...] = ()
-    lead: int = 0
+    lead: tuple[str, ...] = ()
     placeholders: bool = False
 
     @property
     def per_parameter(self) -> int:
         """The number of arrays per parameter."""
-        return self.lead + len(self.together) + len(self.blocks) + self.placeholders
+        return len(self.lead) + len(self.together) + len(self.blocks) + self.placeholders
 
     def __str__(self) -> str:
-        names = [*self.together, *self.blocks, *["(1,) placeholders"] * self.placeholders]
-        return " + ".join([*[f"{self.lead} others"] * bool(self.lead), *names]) or "no slots"
+        names = [*self.lead, *self.together, *self.blocks]
+        return " + ".join([*names, *["(1,) placeholders"] * self.placeholders]) or "no slots"
 
 
 def fit(arrays: Sequence[Any], layout: Layout, within: Shapes | None = None) -> Slots | None:
@@ -63,13 +67,16 @@ def fit(arrays: Sequence[Any], layout: Layout, within: Shapes | None = None) -> 
     n, rest = divmod(len(arrays), layout.per_parameter)
     if rest or n == 0:
         return None
-    arrays = arrays[layout.lead * n :]
+    before = {name: list(arrays[i * n : (i + 1) * n]) for i, name in enumerate(layout.lead)}
+    arrays = arrays[len(layout.lead) * n :]
     width = len(layout.together)
     slots = {name: list(arrays[i : width * n : width]) for i, name in enumerate(layout.together)}
     blocks = [list(arrays[i : i + n]) for i in range(width * n, len(arrays), n)]
     if layout.placeholders and any(array.shape != (1,) for array in blocks.pop()):
         return None
     slots.update(zip(layout.blocks, blocks, strict=True))
+    if AVERAGE in before:
+        slots[AVERAGE] = before[AVERAGE]
     shapes = [[array.shape for array in found] for found in slots.values()]
     if any(found != shapes[0] for found in shapes):
         return None

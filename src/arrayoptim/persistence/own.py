@@ -12,6 +12,7 @@ import numpy as np
 from . import config as _config
 from . import keras2 as _keras2
 from . import names as _names
+from .apart import Ask
 from .hdf5 import get_long_text, get_names, get_text, put_array, put_long_text, put_names, put_text
 from .record import Record
 from .stored import Stored, counter, number
@@ -32,7 +33,12 @@ class _Entry:
     listed: bool
 
 
-def fill(group: Any, record: Record, after_each: Callable[[], None] = lambda: None) -> None:
+def fill(
+    group: Any,
+    record: Record,
+    ask: Ask = lambda function: function(),
+    after_each: Callable[[], None] = lambda: None,
+) -> None:
     """Write a record into an empty group.
 
     Parameters
@@ -41,6 +47,8 @@ def fill(group: Any, record: Record, after_each: Callable[[], None] = lambda: No
         The group.
     record : Record
         The content.
+    ask : callable
+        Calls a function that returns an array.
     after_each : callable
         Called after each dataset.
 
@@ -67,7 +75,7 @@ def fill(group: Any, record: Record, after_each: Callable[[], None] = lambda: No
         texts = {"slot": entry.slot}
         if entry.parameter is not None:
             texts["parameter"] = entry.parameter
-        put_array(group, entry.link, entry.array(), texts)
+        put_array(group, entry.link, ask(entry.array), texts)
         after_each()
 
 
@@ -148,14 +156,14 @@ def interpret(group: Any) -> Record:
     declared = [_names.decode(name.encode()) for name in _listed(group, "slots")]
     record = Record(
         source=f"arrayoptim {FORMAT}",
-        class_name=get_text(group.id, "class_name"),
+        class_name=get_text(group, "class_name"),
         config=None,
         iterations=None,
         scalars={},
         slots={slot: [] for slot in declared},
         paths={slot: [] for slot in declared},
         skipped=_whole(group, "skipped"),
-        fingerprint=get_text(group.id, "fingerprint"),
+        fingerprint=get_text(group, "fingerprint"),
     )
     _read_config(record, get_long_text(group, "config"))
     for name in names:

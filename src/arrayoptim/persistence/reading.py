@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import posixpath
@@ -10,25 +9,29 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config.keras import identified
+from ..config.keras import KERAS_3, SCALED, TF_KERAS_NEW, dialect_of, identified, inside
+from ..config.readable import readable
+from ..config.registry import refuse_nested
 from . import keras2 as _keras2
 from . import keras3 as _keras3
 from . import natural_bm as _natural_bm
 from . import own as _own
+from .elsewhere import refusal
 from .hdf5 import get_names, get_text
 from .layout import Shapes
+from .limits import check_size
+from .opening import open_file, open_group, open_root
 from .own import GROUP
+from .reader import DamagedError, Dataset, Group
 from .record import Record
 from .stored import Stored
 
-ZIP = b"PK\x03\x04"
-MEMBER = "model.weights.h5"
-# What h5py, zipfile and json raise on damaged files, besides ValueError.
+# What zipfile and json raise on damaged files, besides ValueError, and what their content leads to.
 BROKEN = (
     OSError,
     LookupError,
@@ -93,7 +96,7 @@ def read_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Record]:
         if name not in root:
             found = ", ".join(root) or "nothing"
             raise ValueError(f"found {found}, wanted a group {name} too: no whole checkpoint")
-        pair = (_interpret(root, optimizer), _own.interpret(root[name]))
+        pair = (_interpret(root, optimizer), _beside(root, name))
         own, beside = (replace(record.loaded(), origin=str(path)) for record in pair)
         return own, beside
 
@@ -127,7 +130,7 @@ def describe_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Reco
         As for `read`.
     """
     with _opened(Path(path)) as (root, optimizer):
-        beside = _own.interpret(root[name]) if name and name in root else None
+        beside = _beside(root, name) if name and name in root else None
         return _interpret(root, optimizer), beside
 
 
@@ -152,50 +155,53 @@ def read_group(group: Any) -> Record:
     """
     origin = f"{group.file.filename} {group.name}"
     with _blaming(origin):
-        return replace(_interpret(group, None).loaded(), origin=origin)
+        return replace(_interpret(open_group(group), None).loaded(), origin=origin)
 
 
 @contextmanager
 def _blaming(where: str) -> Iterator[None]:
     """Say in every error which file it was."""
+    where = readable(where, None)
     try:
         yield
+    except DamagedError as error:
+        raise ValueError(
+            f"{where}: {readable(str(error))}, wanted a whole HDF5 or .keras file: it is "
+            "truncated, damaged or of another kind"
+        ) from error
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {readable(str(error))}") from error
     except BROKEN as error:
         raise ValueError(
-            f"{where}: found something that cannot be read ({type(error).__name__}: {error}), "
-            "wanted a whole HDF5 or .keras file: it is truncated, damaged or of another kind"
+            f"{where}: found something that cannot be read ({type(error).__name__}: "
+            f"{readable(str(error))}), wanted a whole HDF5 or .keras file: it is truncated, "
+            "damaged or of another kind"
         ) from error
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def _opened(path: Path) -> Iterator[tuple[Group, Any]]:
     """Open a file; give its root, and Keras 3's description of the optimizer if beside it."""
-    import h5py
-
-    with path.open("rb") as raw, _blaming(str(path)):
-        start = raw.read(len(ZIP))
-        raw.seek(0)
-        if not start:
-            raise ValueError("found an empty file, wanted an HDF5 or .keras file")
-        content, optimizer = _unpacked(raw) if start == ZIP else (raw, None)
-        with h5py.File(content, "r") as root:
-            yield root, optimizer
+    if fault := refusal(path):
+        raise ValueError(f"{readable(str(path), None)}: {fault}")
+    with open_file(path) as raw, _blaming(str(path)), ExitStack() as stack:
+        yield open_root(raw, str(path), stack)
 
 
-def _unpacked(raw: Any) -> tuple[Any, Any]:
-    with zipfile.ZipFile(raw) as archive:
-        names = archive.namelist()
-        if MEMBER not in names:
-            raise ValueError(f"found an archive of {names[:5]}, wanted {MEMBER} in it")
-        config = json.loads(archive.read("config.json")) if "config.json" in names else {}
-        compiled = config.get("compile_config") or {}
-        return io.BytesIO(archive.read(MEMBER)), compiled.get("optimizer")
+def _interpret(root: Group, optimizer: Any) -> Record:
+    record = _found(root, optimizer)
+    check_size(record, root.file.source.size)
+    return record
 
 
-def _interpret(root: Any, optimizer: Any) -> Record:
-    if posixpath.basename(root.name or "") == GROUP:
+def _beside(root: Group, name: str) -> Record:
+    record = _own.interpret(root[name])
+    check_size(record, root.file.source.size)
+    return record
+
+
+def _found(root: Group, optimizer: Any) -> Record:
+    if posixpath.basename(root.name) == GROUP:
         return _weights_group(root, root.parent)
     if GROUP in root:
         return _weights_group(root[GROUP], root)
@@ -203,10 +209,16 @@ def _interpret(root: Any, optimizer: Any) -> Record:
         return _natural_bm.interpret(root)
     if "optimizer/vars" in root:
         return _keras_3(root, optimizer)
+    if isinstance(optimizer, Mapping):
+        raise ValueError(
+            f"found no state of the {identified(optimizer)[0]} that it describes: it was saved "
+            "before the first step, or is one of tf.keras's optimizers.legacy, of which this "
+            "format keeps nothing. Save the model as .h5 after a step"
+        )
     raise ValueError(_nothing(root))
 
 
-def _weights_group(group: Any, parent: Any) -> Record:
+def _weights_group(group: Group, parent: Group) -> Record:
     if "format" in group.attrs:
         return _own.interpret(group)
     names = get_names(group, "weight_names")
@@ -215,23 +227,26 @@ def _weights_group(group: Any, parent: Any) -> Record:
             f"found group {GROUP} without names in weight_names, wanted an optimizer's state: it "
             "is of no kind known here, or was saved before the first training step"
         )
-    text = get_text(parent.id, "training_config")
-    described = (json.loads(text) if text else {}).get("optimizer_config") or {}
+    text = get_text(parent, "training_config")
+    training = json.loads(text) if text else {}
+    refuse_nested(training, "training_config")
+    described = training.get("optimizer_config") or {}
     class_name, config = identified(described)
     arrays = [Stored(group, name) for name in names]
     if _keras2.last_part(names[0]) != "iteration":
-        return _keras2.interpret(arrays, class_name, config)
-    source = "keras 2" if names[0].endswith(":0") else "keras 3"
+        version = get_text(parent, "keras_version")
+        return _keras2.interpret(arrays, class_name, config, version)
+    dialect = TF_KERAS_NEW if names[0].endswith(":0") else KERAS_3
     class_name = class_name or _keras3.class_of(names[0].partition("/")[0])
     half = _halves(parent)
-    return _keras3.interpret(arrays, class_name, config, source=source, named=True, half=half)
+    return _keras3.interpret(arrays, class_name, config, dialect=dialect, named=True, half=half)
 
 
-def _keras_3(root: Any, optimizer: Any) -> Record:
+def _keras_3(root: Group, optimizer: Any) -> Record:
     group, inner = root["optimizer/vars"], "optimizer/inner_optimizer/vars"
     described = optimizer if isinstance(optimizer, Mapping) else {}
     # With mixed_float16 `compile` puts a loss scale around the optimizer that is described.
-    if inner in root and described.get("class_name") != _keras3.SCALED:
+    if inner in root and described.get("class_name") not in SCALED:
         group = root[inner]
     found = set(group)
     names = [str(number) for number in range(len(found))]
@@ -239,36 +254,41 @@ def _keras_3(root: Any, optimizer: Any) -> Record:
         raise ValueError(f"{group.name}: found {sorted(found)}, wanted the numbers from 0 up")
     arrays = [Stored(group, name) for name in names]
     if isinstance(optimizer, Mapping):
-        return _keras3.interpret(arrays, *identified(optimizer), half=_halves(root))
-    class_name = _keras3.class_of(optimizer or get_text(group.id, "name"))
-    config: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
-    return _keras3.interpret(arrays, class_name, config, within=_model_shapes(root))
+        class_name, config = identified(optimizer)
+        settings = identified(inside(optimizer) or optimizer)[1]
+        dialect = TF_KERAS_NEW if dialect_of(settings or {}) == TF_KERAS_NEW else KERAS_3
+        return _keras3.interpret(arrays, class_name, config, dialect=dialect, half=_halves(root))
+    class_name = _keras3.class_of(optimizer or get_text(group, "name"))
+    default: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
+    return _keras3.interpret(arrays, class_name, default, within=_model_shapes(root))
 
 
-def _model_shapes(root: Any) -> Shapes | None:
+def _model_shapes(root: Group) -> Shapes | None:
     """Count the shapes of the model's variables."""
     return Counter(item.shape for item in _model_variables(root)) or None
 
 
-def _halves(root: Any) -> bool:
+def _halves(root: Group) -> bool:
     """Whether a model has variables of 16 bits; Keras stores bfloat16 as two bytes without kind."""
-    return any(item.dtype.itemsize == 2 for item in _model_variables(root))
+    return any(item.type.size == 2 for item in _model_variables(root))
 
 
-def _model_variables(root: Any) -> list[Any]:
-    import h5py
+def _model_variables(root: Group) -> Iterator[Dataset]:
+    """Yield the datasets that are not the optimizer's, each once."""
+    tops = [name for name in root if name not in {"optimizer", GROUP}]
+    waiting, seen = [root.at(name) for name in tops], set()
+    while waiting:
+        item = waiting.pop()
+        if item is None or item.address in seen:
+            continue
+        seen.add(item.address)
+        if isinstance(item, Dataset):
+            yield item
+        else:
+            waiting += [item.at(name) for name in item]
 
-    found: list[Any] = []
 
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and name.partition("/")[0] not in {"optimizer", GROUP}:
-            found.append(item)
-
-    root.visititems(visit)
-    return found
-
-
-def _nothing(root: Any) -> str:
+def _nothing(root: Group) -> str:
     """Say what a file without optimizer state is."""
     if "training_config" in root.attrs:
         return (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+LOSS_SCALE = "the loss scale, and the steps left out for it; arrayoptim.LossScale has both"
+
 
 @dataclass
 class Record:
@@ -38,6 +40,10 @@ class Record:
         Whether the file leaves out hyperparameters, as weights files of Keras 3 do.
     origin : str
         What messages call the file.
+    unkept : list of str
+        What the training had besides the optimizer and goes on without.
+    dialect : str or None
+        In whose words the hyperparameters are, see `config.keras`; None where they tell themselves.
     fingerprint : str or None
         That of the parameters beside which it was saved; None where the file has none.
     """
@@ -53,6 +59,8 @@ class Record:
     skipped: int = 0
     partial: bool = False
     origin: str = "the file"
+    unkept: list[str] = field(default_factory=list)
+    dialect: str | None = None
     fingerprint: str | None = None
 
     def loaded(self) -> Record:

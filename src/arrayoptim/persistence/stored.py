@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..config.hyper import MOST_STEPS
 from .hdf5 import get_text
-
-MOST_STEPS = 2**63 - 1
+from .reader import Dataset, Group
 
 
 class Stored:
@@ -17,7 +17,7 @@ class Stored:
 
     Parameters
     ----------
-    group : h5py.Group
+    group : Group
         Where it is.
     name : str
         Its name in that group.
@@ -25,26 +25,29 @@ class Stored:
     Raises
     ------
     ValueError
-        If there is no such dataset, or it is no array of numbers.
+        If there is no such dataset, it is no array of numbers, or its content is not in the file.
     """
 
-    def __init__(self, group: Any, name: str) -> None:
-        from h5py import h5d
-
-        try:
-            self._id = h5d.open(group.id, name.encode())
-        except Exception as error:
+    def __init__(self, group: Group, name: str) -> None:
+        found = group.at(name)
+        if not isinstance(found, Dataset):
             raise ValueError(
                 f"found no dataset {name!r} in {group.name}, which lists it: the file is damaged "
                 "or was cut up"
-            ) from error
+            )
+        self._dataset = found
         self.name = name
-        self.shape: tuple[int, ...] = self._id.shape
-        self._raw_dtype = np.dtype(self._id.dtype)
-        self._half = self._raw_dtype.itemsize == 2 and self._is_bfloat16()
-        self.dtype = _bfloat16() if self._half else self._raw_dtype
-        if not self._half and self.dtype.kind not in "biufc":
-            raise ValueError(f"dataset {name!r}: found data type {self.dtype}, wanted numbers")
+        self.address = found.address
+        self.shape: tuple[int, ...] = found.shape
+        kind = found.type.dtype
+        self._half = kind is not None and kind.itemsize == 2 and self._is_bfloat16(kind)
+        if kind is None or not (self._half or kind.kind in "biufc"):
+            raise ValueError(
+                f"dataset {name!r}: found data type {kind or 'unknown'}, wanted numbers"
+            )
+        self._raw_dtype = kind
+        self.dtype = _bfloat16() if self._half else kind
+        self._check_storage()
 
     @property
     def nbytes(self) -> int:
@@ -59,45 +62,30 @@ class Stored:
         name : str
             The attribute.
         """
-        return get_text(self._id, name)
+        return get_text(self._dataset, name)
 
     def read(self) -> np.ndarray:
         """Give the content, bit for bit; bfloat16 as float32 where ml_dtypes is not installed."""
-        from h5py import h5s
-
-        self._check_storage()
         array = np.empty(self.shape, self._raw_dtype)
-        if array.size:
-            self._id.read(h5s.ALL, h5s.ALL, array)
+        self._dataset.storage.read(array)
         if not self._half:
             return array
         if self.dtype.itemsize == 2:
             return array.view(self.dtype)
         return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
-    def _is_bfloat16(self) -> bool:
-        return self._raw_dtype.kind in "uV" and self.text("dtype") == "bfloat16"
+    def _is_bfloat16(self, kind: np.dtype[Any]) -> bool:
+        return kind.kind in "uV" and self.text("dtype") == "bfloat16"
 
     def _check_storage(self) -> None:
         """Refuse content that is not in this file, which HDF5 would read as zeros or elsewhere."""
-        from h5py import h5d, h5f, h5i
-
-        plan = self._id.get_create_plist()
-        wanted = math.prod(self.shape) * self._raw_dtype.itemsize
-        found = self._id.get_storage_size()
-        if plan.get_layout() == h5d.CHUNKED:
-            whole = found > 0 or wanted == 0
-        else:
-            whole = plan.get_layout() != h5d.VIRTUAL and found == wanted
-        if not whole or plan.get_external_count() or found > _size(h5i.get_file_id(self._id), h5f):
+        storage = self._dataset.storage
+        if not storage.whole():
             raise ValueError(
-                f"dataset {self.name!r}: found {found} bytes in the file, wanted {wanted} for "
-                f"shape {self.shape} and {self._raw_dtype}"
+                f"dataset {self.name!r}: found {storage.stored} bytes in the file, wanted "
+                f"{storage.wanted} for shape {self.shape} and {self._raw_dtype}"
             )
-
-
-def _size(file: Any, h5f: Any) -> int:
-    return int(file.get_filesize()) if isinstance(file, h5f.FileID) else 0
+        storage.check()
 
 
 def _bfloat16() -> np.dtype[Any]:

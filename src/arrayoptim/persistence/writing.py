@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
+from .apart import Ask
 from .atomic import Sink, replace_file
 from .own import GROUP, fill
 from .record import Record
@@ -22,8 +23,9 @@ def write(
     """Write a record to an HDF5 file, whole or not at all.
 
     The content goes to a temporary file in the same directory, is brought to the disk and renamed:
-    whatever happens, the previous file stays whole until the new one is. The permissions of an
-    existing file are kept, and a symbolic link goes on pointing to its file.
+    whatever happens, the previous file stays whole until the new one is. Owner and permissions of
+    an existing file are kept, and a symbolic link goes on pointing to its file. What a save that
+    was killed has left beside the file is removed.
 
     Parameters
     ----------
@@ -49,8 +51,8 @@ def write(
         If the record is contradictory, or holds what HDF5 cannot.
     """
 
-    def put(sink: Sink) -> None:
-        fill_file(sink, record, beside, sink.check)
+    def put(sink: Sink, ask: Ask) -> None:
+        fill_file(sink, record, beside, ask, sink.check)
 
     replace_file(path, put, overwrite)
 
@@ -59,6 +61,7 @@ def fill_file(
     file: BinaryIO,
     record: Record,
     beside: Mapping[str, Record] | None = None,
+    ask: Ask = lambda function: function(),
     after_each: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a record, and those beside it, into an empty file that is open; see `write`."""
@@ -67,7 +70,7 @@ def fill_file(
     # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
     with h5py.File(file, "w", libver=("v108", "v108")) as root:
         for name, content in {GROUP: record, **(beside or {})}.items():
-            fill(root.create_group(name), content, after_each)
+            fill(root.create_group(name), content, ask, after_each)
 
 
 def write_group(group: Any, record: Record) -> None:

@@ -14,7 +14,7 @@ from .grammar import mistakes
 from .stages import NUMBERS
 
 Kind = Literal["elementwise", "tensorwise", "matrix"]
-Side = Literal["first", "last"]
+Side = Literal["first", "last", "stack"]
 Shape = tuple[int, ...]
 
 
@@ -53,9 +53,10 @@ class Rule:
     shapes : callable or None
         For ``matrix`` rules, ``shapes(rows, columns)``; returns a dict of the shapes of those slots
         that are not shaped like the parameter.
-    outputs : {"first", "last"}
+    outputs : {"first", "last", "stack"}
         For ``matrix`` rules, which axis of a parameter with more than two stays an axis of the
-        matrix; all others become the other one.
+        matrix; all others become the other one. ``"stack"`` where the rule sees it as it is, as
+        matrices of its last two axes.
     """
 
     function: Callable[..., tuple[Any, ...]]
@@ -69,7 +70,7 @@ class Rule:
     sums: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
     masked: bool = False
-    shapes: Callable[[int, int], dict[str, Shape]] | None = None
+    shapes: Callable[..., dict[str, Shape]] | None = None
     outputs: Side = "first"
 
     @cached_property
@@ -103,6 +104,11 @@ class Rule:
         names = dict.fromkeys((*self.coefficients, *self.ratio_names, *self.measure_names))
         return tuple(name for name in names if name not in self.measured)
 
+    @cached_property
+    def given_names(self) -> frozenset[str]:
+        """Those of `given`, as a set."""
+        return frozenset(self.given)
+
     @property
     def totals(self) -> tuple[str, ...]:
         """Names of what is taken over all tensors together."""
@@ -118,8 +124,13 @@ class Rule:
         """Names of the slots that have shapes of their own."""
         return frozenset(self.shapes(1, 1)) if self.shapes else frozenset()
 
-    def matrix(self, shape: Shape) -> tuple[int, int]:
-        """Give the rows and columns as which a ``matrix`` rule steps a parameter of some shape."""
+    def matrix(self, shape: Shape) -> Shape:
+        """Return the rows and columns as which a ``matrix`` rule steps a parameter of some shape.
+
+        Before them come the axes that count matrices, where the rule takes a stack of them.
+        """
+        if self.outputs == "stack":
+            return shape
         if self.outputs == "first":
             return (shape[0] if shape else 1), prod(shape[1:])
         return prod(shape[:-1]), (shape[-1] if shape else 1)
@@ -190,7 +201,7 @@ def rule(
     norms: tuple[str, ...] = (),
     sums: tuple[str, ...] = (),
     exact: tuple[str, ...] = (),
-    shapes: Callable[[int, int], dict[str, Shape]] | None = None,
+    shapes: Callable[..., dict[str, Shape]] | None = None,
     outputs: Side = "first",
 ) -> Callable[[Callable[..., tuple[Any, ...]]], Rule]:
     """Declare a function as an update rule.
@@ -216,7 +227,7 @@ def rule(
         Slots that are stored in the type of the arithmetic, whatever is asked for.
     shapes : callable, optional
         Gives the shapes of slots of a ``"matrix"`` rule; see `Rule`.
-    outputs : {"first", "last"}
+    outputs : {"first", "last", "stack"}
         How a ``"matrix"`` rule sees parameters of more than two axes; see `Rule`.
 
     Returns

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .._typing import Scalar
+from ..arrays.backend import COMPLEX, COMPUTE
+from ..constraints import Constraint
 from ..numerics.slots import Layout
+from ..rules.rule import Rule
+from ..rules.stages import NEUTRAL
+from .checks import Leaf
+from .formula import Formula
+from .settings import Settings
 
 Numbers = dict[str, Scalar | list[Scalar]]
-
-NEUTRAL = {
-    "scale": 1.0,
-    "bound": float("inf"),
-    "units": 0.0,
-    "l2": 0.0,
-    "amount": 0.0,
-    "floor": float("-inf"),
-    "ceiling": float("inf"),
-}
-"""The numbers of stages that do nothing, for parameters whose group does not want them."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +66,15 @@ class Assignment:
     totals: tuple[str, ...]
 
     def merged(self, tables: dict[int, Numbers]) -> Numbers:
-        """Give one table for the parameters of several groups, with a list where they differ.
+        """Return one table for the parameters of several groups, with a list where they differ.
 
         Parameters
         ----------
         tables : dict of int to dict
             The numbers of each group.
         """
+        if len(tables) == 1 and not self.excluded:
+            return next(iter(tables.values()))
         merged = dict(next(iter(tables.values())))
         if len(tables) > 1:
             for name in {name: None for table in tables.values() for name in table}:
@@ -97,3 +96,72 @@ class Assignment:
             return usual
         row = [values.get(k, usual) for k in self.members]
         return [v[i] if isinstance(v, list) else v for i, v in enumerate(row)]
+
+
+def assign(
+    settings: Settings, leaves: Sequence[Leaf | None], known: Assignment | None = None
+) -> Assignment:
+    """Find settings and slots of each parameter; what is known already where it still holds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of a kind that its rule or its constraint does not serve, or a pattern
+        matches no path.
+    """
+    formulas = [member.formula for member in settings.members]
+    kept = [member.constraint for member in settings.members]
+    own = [settings.layout(f.rule, c) for f, c in zip(formulas, kept, strict=True)]
+    h = settings.whole
+    key = h["groups"], h["exclude"], kept, own, tuple(settings.initial_scalars())
+    if known is not None and known.key == key:
+        return known
+    paths = [leaf.path if leaf else "" for leaf in leaves]
+    members, excluded = settings.members_of(paths), settings.excluded(paths)
+    layouts: list[Layout | None] = [None] * len(paths)
+    found: dict[Layout, list[int]] = {}
+    for i, (leaf, member) in enumerate(zip(leaves, members, strict=True)):
+        if leaf is not None:
+            rule = _rule_of(formulas[member], leaf)
+            same = rule is own[member].rule
+            layout = own[member] if same else settings.layout(rule, kept[member])
+            if (constraint := kept[member]) is not None:
+                _require_real(leaf, constraint)
+            layouts[i] = layout
+            found.setdefault(layout, []).append(i)
+    parts = [
+        Part(layout, tuple(places), _kinds(leaves, members, places))
+        for layout, places in found.items()
+    ]
+    rules = {formula.rule: None for formula in formulas} | {o.rule: None for o in found}
+    totals = tuple(dict.fromkeys(name for rule in rules for name in rule.totals))
+    return Assignment(key, members, excluded, layouts, parts, totals)
+
+
+def _kinds(
+    leaves: Sequence[Leaf | None], members: Sequence[int], places: Sequence[int]
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    kinds: dict[str, set[int]] = {}
+    for i in places:
+        if leaf := leaves[i]:
+            kinds.setdefault(COMPUTE[leaf.dtype], set()).add(members[i])
+    return tuple((kind, tuple(sorted(mine))) for kind, mine in sorted(kinds.items()))
+
+
+def _rule_of(formula: Formula, leaf: Leaf) -> Rule:
+    """Return the rule of a parameter: one of numbers by themselves where they are complex."""
+    rule = formula.rule_for(leaf.path, leaf.shape)
+    if rule.kind == "matrix" and leaf.dtype in COMPLEX:
+        rule = formula.rule_for(leaf.path, ())
+        if rule.kind == "matrix":
+            raise TypeError(
+                f"{leaf}: {type(formula).__name__} steps matrices of real numbers; put complex "
+                "parameters into a group with another optimizer"
+            )
+    return rule
+
+
+def _require_real(leaf: Leaf, constraint: Constraint) -> None:
+    if leaf.dtype in COMPLEX:
+        raise ValueError(f"{leaf} is complex, and {constraint!r} is for real parameters")
+    constraint.require(len(leaf.shape), str(leaf))

@@ -2,88 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Array, Tree
 from ..arrays.backend import COMPUTE
 from ..arrays.libraries import COMPLEX, backend_of
-from ..arrays.trees import Structure, flatten
+from ..arrays.trees import Structure
 from ..engines import back
 from ..numerics.slots import Layout
 from ..rules import stages
-from .assignment import Assignment
+from .executors import beside_state
 from .formula import Formula
+from .plan import Plan
+from .settings import Values
 from .state import State
-from .stepping import Stepping
+from .take import Leaves
 
 
-class Averaging(Stepping):
-    """The part of `arrayoptim.Optimizer` that gives averages."""
+def averages_of(
+    plan: Plan, state: State, values: Values, leaves: Leaves, structure: Structure
+) -> Tree:
+    """Return the averages of parameters, out of any state and under any hyperparameters.
 
-    def averages(self, params: Tree) -> Tree:
-        """Give the averages of the parameters, the points to evaluate.
-
-        They are the moving averages that `ema_momentum` asks for; without it those of the rule,
-        which `ASGD`, `ScheduleFreeSGD` and `ScheduleFreeAdamW` have.
-
-        Parameters
-        ----------
-        params : tree of arrays
-            The parameters; they stay as they are.
-
-        Returns
-        -------
-        tree of arrays
-            New arrays, structured like `params` and of their data types. A parameter in a group
-            whose optimizer keeps no average is its own.
-
-        Raises
-        ------
-        ValueError
-            If `ema_momentum` is None and no rule keeps an average, or there is no state yet.
-        """
-        leaves, structure = flatten(params)
-        with self._lock:
-            self._require_state()
-            state = self._ready(leaves, structure)
-            assert self._assignment is not None
-            values = self._values(state)
-            return self._averaged(state, self._assignment, values, leaves, structure)
-
-    def _averaged(
-        self,
-        state: State,
-        assignment: Assignment,
-        values: list[dict[str, Any]],
-        leaves: Sequence[Array | None],
-        structure: Structure,
-    ) -> Tree:
-        """Give averages out of any state, and under any hyperparameters."""
-        formulas = self._fixed().formulas
-        settings = [SimpleNamespace(**values[0] | own) for own in values]
-        found: list[Array | None] = [
-            _average(formulas[member], settings[member], layout, p, slots)
-            if p is not None and layout is not None
-            else None
-            for member, layout, p, slots in zip(
-                assignment.members,
-                assignment.layouts,
-                self._beside_state(leaves),
-                state.slots,
-                strict=True,
-            )
-        ]
-        if all(x is None for x in found) and any(p is not None for p in leaves):
-            raise ValueError(
-                f"there are no averages: ema_momentum is None, and {type(self).__name__} "
-                "keeps none by itself"
-            )
-        pairs = zip(leaves, found, strict=True)
-        return structure.build(
-            [None if p is None else copy_as(p if x is None else x, p) for p, x in pairs]
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    members, assignment = plan.settings.members, plan.assignment
+    beside = beside_state(leaves, plan.settings.whole["offload"])
+    rows = zip(assignment.members, assignment.layouts, beside, state.slots, strict=True)
+    found: list[Array | None] = [
+        _average(members[k].formula, SimpleNamespace(**values[0] | values[k]), layout, p, slots)
+        if p is not None and layout is not None
+        else None
+        for k, layout, p, slots in rows
+    ]
+    if all(x is None for x in found) and any(p is not None for p in leaves):
+        raise ValueError(
+            f"there are no averages: ema_momentum is None, and "
+            f"{type(plan.settings.formula).__name__} keeps none by itself"
         )
+    pairs = zip(leaves, found, strict=True)
+    return structure.build(
+        [None if p is None else copy_as(p if x is None else x, p) for p, x in pairs]
+    )
 
 
 def _average(
@@ -105,7 +69,7 @@ def _average(
 
 
 def copy_as(x: Array, like: Array) -> Array:
-    """Give a copy of an array in the data type of another, where that one is."""
+    """Return a copy of an array in the data type of another, where that one is."""
     backend = backend_of(x)
     with backend.guard(x):
         return back(backend.copy(backend.cast(x, backend.dtype(like))), like)

@@ -166,7 +166,7 @@ def gradients(
 
 def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
     if p is None:
-        return ValueError("there is no such parameter (None)")
+        return ValueError("there is no such parameter (None); apply takes the gradients first")
     if tuple(g.shape) != tuple(p.shape):
         return ValueError(f"found shape {tuple(g.shape)}, wanted {tuple(p.shape)}")
     backend, other = backend_of(p), backend_of(g)

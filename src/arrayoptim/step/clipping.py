@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +83,9 @@ def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> d
     }
 
 
-def clipping(h: SimpleNamespace, size: Measured, xp: Namespace) -> dict[str, Scalar | list[Scalar]]:
+def clipping(
+    h: Mapping[str, Any], size: Measured, xp: Namespace
+) -> dict[str, Scalar | list[Scalar]]:
     """Give the numbers of the stage that clips; none where nothing is to be clipped.
 
     The order is: to the true size, by the norm of all gradients, by the norm of each, by that of
@@ -91,7 +93,7 @@ def clipping(h: SimpleNamespace, size: Measured, xp: Namespace) -> dict[str, Sca
 
     Parameters
     ----------
-    h : namespace
+    h : mapping of str to object
         The hyperparameters of a group of parameters.
     size : Measured
         The size of the gradients.
@@ -104,25 +106,25 @@ def clipping(h: SimpleNamespace, size: Measured, xp: Namespace) -> dict[str, Sca
         ``scale`` and ``bound``, and ``units`` of adaptive clipping. The scale is a list with one
         number for each parameter where each is clipped by its own norm.
     """
-    values: dict[str, Scalar | list[Scalar]] = {} if h.agc is None else {"units": h.agc}
-    each = h.clipnorm_per_tensor
-    if h.clipnorm is None and h.clipvalue is None and each is None and size.unscale == 1.0:
+    values: dict[str, Scalar | list[Scalar]] = {} if h["agc"] is None else {"units": h["agc"]}
+    each, value = h["clipnorm_per_tensor"], h["clipvalue"]
+    if h["clipnorm"] is None and value is None and each is None and size.unscale == 1.0:
         return values
-    scale = _scale(h, size)
+    scale = _scale(h["clipnorm"], size)
     values["scale"] = scale if each is None else _scales(scale, each, size)
-    if h.clipvalue is None:
+    if value is None:
         values["bound"] = math.inf
     elif xp is np:
-        values["bound"] = h.clipvalue or math.inf
+        values["bound"] = value or math.inf
     else:
-        values["bound"] = xp.where(h.clipvalue > 0, h.clipvalue, math.inf)
+        values["bound"] = xp.where(value > 0, value, math.inf)
     return values
 
 
-def _scale(h: SimpleNamespace, size: Measured) -> Scalar:
-    if h.clipnorm is None:
+def _scale(bound: Scalar | None, size: Measured) -> Scalar:
+    if bound is None:
         return size.unscale
-    factor = clip_factor(size.true_norm, h.clipnorm)
+    factor = clip_factor(size.true_norm, bound)
     # A factor that only a device knows cannot be multiplied.
     return factor if size.unscale == 1.0 else factor * size.unscale
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from .._typing import Array
 from ..arrays.libraries import backend_of
-from ..arrays.trees import Structure, named
 
-_Seen = tuple[Any, Any, bool]
+Reference: TypeAlias = Callable[[], Any] | None
+"""Gives an array, or None where that is gone."""
+
+_Seen = tuple[Reference, Reference, bool]
 """The first parameter that a step could not write, what came in its place, whether it is told."""
 
 _SEEN: weakref.WeakKeyDictionary[Any, _Seen] = weakref.WeakKeyDictionary()
@@ -29,7 +31,7 @@ def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | N
         Parameters that were given, and what is given back.
     """
     old, given, told = _SEEN.get(optimizer, (None, None, False))
-    if told:
+    if told or not optimizer.results_count:
         return
     first = _alive(old)
     if first is not None and _alive(given) is None and any(x is first for x in leaves):
@@ -48,14 +50,14 @@ def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | N
         _SEEN[optimizer] = (_reference(pair[0]), _reference(pair[1]), False)
 
 
-def _reference(x: Any) -> Any:
+def _reference(x: Any) -> Reference:
     try:
         return weakref.ref(x)
     except TypeError:  # a NumPy scalar, which is small
         return lambda: x
 
 
-def _alive(reference: Any) -> Any:
+def _alive(reference: Reference) -> Any:
     return None if reference is None else reference()
 
 
@@ -67,11 +69,14 @@ def _outside() -> int:
     return level
 
 
+def first_of(arrays: Sequence[Array | None]) -> Reference:
+    """Return a reference to the first array, which does not keep it."""
+    first = next((x for x in arrays if x is not None), None)
+    return None if first is None else _reference(first)
+
+
 def refuse_swapped(
-    gradients: Sequence[Array | None],
-    leaves: Sequence[Array | None],
-    structure: Structure,
-    known: Sequence[Array | None] = (),
+    gradients: Sequence[Array | None], leaves: Sequence[Array | None], known: Reference
 ) -> None:
     """Refuse parameters in the place of gradients, where it can be seen.
 
@@ -79,35 +84,25 @@ def refuse_swapped(
     ----------
     gradients, leaves : sequence of array or None
         What came as gradients, and as parameters.
-    structure : Structure
-        The parameters' structure.
-    known : sequence of array or None
-        The arrays that were the parameters so far.
+    known : reference
+        What `first_of` gave for the parameters so far; None where there were none.
 
     Raises
     ------
     ValueError
         If they have changed places.
     """
+    pairs = [
+        (g, p) for g, p in zip(gradients, leaves, strict=True) if g is not None and p is not None
+    ]
     fault = ""
-    pairs = list(zip(gradients, leaves, strict=True))
-    if any(g is not None and p is None for g, p in pairs) and not any(g is None for g, _ in pairs):
-        i = next(i for i, (_, p) in enumerate(pairs) if p is None)
-        fault = f"{named(structure.paths[i])} is None, and no gradient is"
-    elif known and len(known) == len(pairs) and _same(gradients, known) and not _any(leaves, known):
+    old, first = _alive(known), next((g for g in gradients if g is not None), None)
+    if old is not None and first is old and not any(p is old for p in leaves):
         fault = "what came as gradients are the arrays that have been the parameters so far"
-    elif all(_leaf(g) and not _leaf(p) for g, p in pairs if g is not None and p is not None):
+    elif pairs and all(_leaf(g) and not _leaf(p) for g, p in pairs):
         fault = "what came as gradients are leaves that require a gradient, as parameters do"
-    if fault and any(g is not None for g in gradients):
+    if fault:
         raise ValueError(f"{fault}; wanted apply(grads, params), the gradients first")
-
-
-def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return all(x is y for x, y in zip(some, others, strict=True))
-
-
-def _any(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return any(x is y for x, y in zip(some, others, strict=True))
 
 
 def _leaf(x: Array) -> bool:

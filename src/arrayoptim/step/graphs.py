@@ -2,146 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .._typing import Array, Tree
+from .._typing import Namespace, Scalar, Tree
 from ..arrays.trees import Structure, flatten
-from ..engines import Prepared, captures
+from ..engines import Act, Engines, Once, Step, captures, carry_out
 from . import checks
 from .clipping import Measured
+from .executors import measured_where_wanted
+from .plan import Plan, seed_of
+from .session import Session
+from .settings import Settings, Values
 from .state import State
-from .stepping import Stepping
+from .take import Executor, Leaves, Taken, take
 
-Issued = tuple[Measured, Callable[[], None]]
+Issued = tuple[Measured, list[Act]]
 """The size of the gradients, and what launches the step."""
 
 
-class Capturing(Stepping):
-    """The part of `arrayoptim.Optimizer` that puts steps into CUDA graphs."""
+class _Recorded(Executor[Any]):
+    """A step that a graph holds or is to hold: nothing of it waits for the host."""
 
-    def capture(self, params: Tree) -> CapturedStep:
-        """Make ready a step for a CUDA graph.
+    xp: Namespace = np
 
-        State, kernels and tables on the device are made here, outside of the graph: while it is
-        captured no memory can be taken.
+    def __init__(self, engines: Engines, leaves: Leaves) -> None:
+        self.engines, self.leaves = engines, leaves
 
-        Parameters
-        ----------
-        params : tree of arrays
-            CuPy arrays or torch CUDA tensors, all on one device.
+    def values(self, settings: Settings, state: State) -> Values:
+        """Return the hyperparameters of the step; see `Executor`."""
+        return settings.at(state.iterations, state.scalars)
 
-        Returns
-        -------
-        CapturedStep
-            Its `apply` is to be called once while the graph is captured, its `replay` for each
-            step.
+    def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
+        """Refuse to measure; see `Executor`."""
+        raise AssertionError("no rule that measures all tensors is served by a kernel")
 
-        Raises
-        ------
-        RuntimeError
-            If a graph is being captured already.
-        ValueError
-            If a step of this optimizer needs more than kernels on one device.
-        """
-        leaves, structure = flatten(params)
-        if captures(leaves):
-            raise RuntimeError("a CUDA graph is being captured: call capture before")
-        with self._lock:
-            state = self._ready(leaves, structure)
-            self._refuse_host(state)
-            assert self._assignment is not None
-            # The graph has tables of its own, as it reads them as long as it lives.
-            prepared = Prepared(
-                None,
-                leaves,
-                state.slots,
-                self._assignment.layouts,
-                structure.paths,
-                self.threads,
-                graph=True,
-            )
-            # Without gradients a step changes nothing, and loads each kernel that it needs.
-            _, launch = self._issued(prepared, [None] * len(leaves))
-            launch()
-            return CapturedStep(self, prepared, leaves, structure)
+    def refuses(self, taken: Taken) -> bool:
+        """Return False: the host does not know whether gradients are finite."""
+        return False
 
-    def _refuse_host(self, state: State) -> None:
-        """Refuse what the host has to know or do between the kernels of a step."""
-        fixed = self._fixed()
-        several = len({formula.rule for formula in fixed.formulas}) > 1
-        for found, what in (
-            (self.nonfinite != "ignore", f"nonfinite={self.nonfinite!r}"),
-            (self._hyper["offload"], "offload=True"),
-            (fixed.each, "clipnorm_per_tensor"),
-            (fixed.adaptive, "agc"),
-            (self._hyper["clipnorm"] is not None and several, "clipnorm under several rules"),
-            (self._step_seed(state.iterations, np) is not None, "stochastic_rounding=True"),
-        ):
-            if found:
-                raise ValueError(
-                    f"a CUDA graph cannot hold a step of {self!r}: {what} needs the host"
-                )
+    def skipped(self, taken: Taken) -> Any:
+        """Do nothing, as no step is left out."""
 
-    def _stages(self) -> tuple[Any, ...]:
-        """Give what a graph holds for good: rules and slots, who is frozen, whose norm is found."""
-        state, fixed = self._state, self._fixed()
-        assert state is not None
-        self._assignment = self._assign(state.leaves, self._assignment)
-        frozen = [member in fixed.frozen for member in self._assignment.members]
-        bounded = [row.get("clipnorm") is not None for row in fixed.values]
-        return self._assignment.layouts, frozen, bounded
 
-    def _issued(self, prepared: Prepared, gradients: Sequence[Array | None]) -> Issued:
-        """Make ready the launches of the coming step, and change nothing."""
-        state, assignment = self._state, self._assignment
-        assert state is not None
-        assert assignment is not None
-        values = self._values(state)
-        given = self._thawed(gradients, assignment)
-        size = self._measure(values, given, prepared)
-        steps, _ = self._steps(values, state, assignment, size, np, _unmeasured)
-        return size, prepared.served(steps, given)
+class _Issue(_Recorded):
+    """Makes ready the launches of a step, and changes nothing."""
 
-    def _require_stages(self, stages: tuple[Any, ...]) -> None:
-        """Refuse a graph for hyperparameters that ask for more than other numbers."""
-        if self._stages() != stages:
-            raise ValueError(
-                f"{self!r} asks for other stages of a step than when capture was called: rule, "
-                "slots, constraint, bound on the norm or what is frozen; capture it anew"
-            )
+    def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
+        """Leave the norm on the device; see `Executor`."""
+        self.engines.look(self.leaves, gradients)
+        return measured_where_wanted(settings, values, gradients, self.engines)
 
-    def _relaunched(
+    def carried_out(
+        self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
+    ) -> Issued:
+        """Return what launches it."""
+        return taken.size, self.engines.ready(steps, self.leaves, gradients)
+
+
+class _Replay(_Recorded):
+    """Takes a step that a graph holds, with the numbers of today."""
+
+    def __init__(
         self,
-        prepared: Prepared,
+        engines: Engines,
+        leaves: Leaves,
+        state: State,
         size: Measured,
-        known: tuple[State | None, tuple[Any, ...]],
         launch: Callable[[], Any],
+        commit: Callable[[Taken], None],
     ) -> None:
-        """Take a step that a graph holds, of a state and stages."""
-        state, stages = known
-        with self._lock:
-            if state is None or self._state is not state:
-                raise RuntimeError(
-                    f"{self!r} has another state than when the graph was captured: capture it anew"
-                )
-            if state.interrupted:
-                raise RuntimeError(
-                    "a step of this optimizer was interrupted half-way; load a checkpoint of "
-                    "parameters and optimizer, and capture anew"
-                )
-            self._require_stages(stages)
-            self._refuse_host(state)
-            values = self._values(state)
-            assert self._assignment is not None
-            steps, scalars = self._steps(values, state, self._assignment, size, np, _unmeasured)
-            prepared.renew(steps)
-            last = self._fixed(), values, size, state.iterations
-            state.interrupted = True
+        super().__init__(engines, leaves)
+        self.state, self.size, self.launch, self.commit = state, size, launch, commit
+
+    def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
+        """Return what was measured by the kernels of the graph; see `Executor`."""
+        return self.size
+
+    def carried_out(
+        self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
+    ) -> None:
+        """Send the numbers, launch the graph and commit."""
+        state = self.state
+        self.engines.renew(steps)
+
+        def commit() -> None:
+            state.scalars, state.iterations = scalars, taken.iterations + 1
+            self.commit(taken)
+
+        carry_out([Once(self.launch), commit], state.interrupt)
+
+
+def capture(session: Session, params: Tree) -> CapturedStep:
+    """Make ready a step for a CUDA graph; see `Optimizer.capture`."""
+    leaves, structure = flatten(params)
+    if captures(leaves):
+        raise RuntimeError("a CUDA graph is being captured: call capture before")
+    with session.lock:
+        state, plan = session.ready(leaves, structure), session.plan
+        _refuse_host(plan, state)
+        # The graph has tables of its own, as it reads them as long as it lives.
+        layouts, threads = plan.assignment.layouts, plan.settings.whole["threads"]
+        engines = Engines(leaves, state.slots, layouts, structure.paths, threads, graph=True)
+        # Without gradients a step changes nothing, and loads each kernel that it needs.
+        _, launches = take(plan, state, [None] * len(leaves), _Issue(engines, leaves))
+        for launch in launches:
             launch()
-            self._commit(state, scalars, last)
+        return CapturedStep(session, engines, leaves, structure)
+
+
+def _refuse_host(plan: Plan, state: State) -> None:
+    """Refuse what the host has to know or do between the kernels of a step."""
+    settings, h = plan.settings, plan.settings.whole
+    several = len({member.formula.rule for member in settings.members}) > 1
+    for found, what in (
+        (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
+        (h["offload"], "offload=True"),
+        (settings.each, "clipnorm_per_tensor"),
+        (settings.adaptive, "agc"),
+        (h["clipnorm"] is not None and several, "clipnorm under several rules"),
+        (seed_of(settings, state.iterations, np) is not None, "stochastic_rounding=True"),
+    ):
+        if found:
+            raise ValueError(
+                f"a CUDA graph cannot hold a step of {settings.formula!r}: {what} needs the host"
+            )
+
+
+def _fixed(plan: Plan) -> tuple[Any, ...]:
+    """Return what a graph holds for good: rules and slots, who is frozen, whose norm is found."""
+    members, assignment = plan.settings.members, plan.assignment
+    frozen = [members[k].frozen for k in assignment.members]
+    bounded = [member.values.get("clipnorm") is not None for member in members]
+    return assignment.layouts, frozen, bounded
 
 
 class CapturedStep:
@@ -153,16 +148,23 @@ class CapturedStep:
     """
 
     def __init__(
-        self,
-        optimizer: Capturing,
-        prepared: Prepared,
-        leaves: Sequence[Array | None],
-        structure: Structure,
+        self, session: Session, engines: Engines, leaves: Leaves, structure: Structure
     ) -> None:
-        self._optimizer, self._prepared = optimizer, prepared
+        self._session, self._engines = session, engines
         self._leaves, self._structure = leaves, structure
-        self._known = optimizer._state, optimizer._stages()
+        self._state, self._fixed = session.state, _fixed(session.plan)
         self._issued: Issued | None = None
+
+    def _require_same(self) -> Plan:
+        """Refuse hyperparameters that ask for more than other numbers."""
+        plan = self._session.plan
+        if _fixed(plan) != self._fixed:
+            raise ValueError(
+                f"{self._session.formula!r} asks for other stages of a step than when capture was "
+                "called: rule, slots, constraint, bound on the norm or what is frozen; capture it "
+                "anew"
+            )
+        return plan
 
     def apply(self, grads: Tree) -> None:
         """Put the step into the graph that is being captured; it is not taken.
@@ -191,10 +193,12 @@ class CapturedStep:
         if self._issued is not None:
             raise RuntimeError("this step is in a CUDA graph already: capture another one")
         checks.gradients(found, self._leaves, self._structure)
-        with self._optimizer._lock:
-            self._optimizer._require_stages(self._known[1])
-            issued = self._optimizer._issued(self._prepared, found)
-            issued[1]()
+        with self._session.lock:
+            plan, state = self._require_same(), self._session.state
+            assert state is not None
+            issued: Issued = take(plan, state, found, _Issue(self._engines, self._leaves))
+            for launch in issued[1]:
+                launch()
         # What it holds, such as copies of gradients, is the graph's to read.
         self._issued = issued
 
@@ -221,8 +225,21 @@ class CapturedStep:
             raise TypeError(f"found {graph!r}, wanted a torch.cuda.CUDAGraph or a graph of CuPy's")
         if self._issued is None:
             raise RuntimeError("no step is in a CUDA graph yet: call apply while one is captured")
-        self._optimizer._relaunched(self._prepared, self._issued[0], self._known, launch)
-
-
-def _unmeasured(step: Any) -> Any:
-    raise AssertionError("no rule that measures all tensors is served by a kernel")
+        session = self._session
+        with session.lock:
+            state = session.state
+            if state is None or self._state is not state:
+                raise RuntimeError(
+                    f"{session.formula!r} has another state than when the graph was captured: "
+                    "capture it anew"
+                )
+            if state.interrupted:
+                raise RuntimeError(
+                    "a step of this optimizer was interrupted half-way; load a checkpoint of "
+                    "parameters and optimizer, and capture anew"
+                )
+            plan = self._require_same()
+            _refuse_host(plan, state)
+            size, nothing = self._issued[0], [None] * len(self._leaves)
+            replayed = _Replay(self._engines, self._leaves, state, size, launch, session.note)
+            take(plan, state, nothing, replayed)

@@ -1,24 +1,15 @@
-"""The stages around the rule that every optimizer has: clipping, decay, constraint, average."""
+"""The hyperparameters of the stages around the rule, which every optimizer has."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from .._typing import Namespace
 from ..config.declared import Declared
-from ..config.groups import Groups, matches, require_matches
+from ..config.groups import Groups
 from ..config.hyper import hyper
 from ..config.presets import PRESETS, Preset
 from ..config.typed import MaybeNumber, MaybeWhole, Whole, Words
-from ..constraints import Constrained, Constraint
-from ..numerics.slots import Layout
-from ..rules.cautious import cautious
-from ..rules.rule import Rule
-from .assignment import Numbers
-from .clipping import Measured, clipping
+from ..constraints import Constrained
 
 
 class Options(Declared):
@@ -164,47 +155,3 @@ class Options(Declared):
         """The form of the update that the preset asks for; empty for the one without a preset."""
         preset = self._hyper["preset"]
         return self.presets[preset] if preset else ""
-
-    def _layout(self, rule: Rule, constraint: Constraint | None = None) -> Layout:
-        """Say which slots parameters have, the rule's and those of stages."""
-        h = self._hyper
-        extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
-        if h["ema_momentum"] is not None:
-            extras += ("average",)
-        rule = cautious(rule) if h["cautious"] else rule
-        whole = None if constraint is None or constraint.limits else constraint
-        return _layout(rule, extras, h["state_dtype"], whole)
-
-    def _excluded(self, paths: Sequence[str]) -> list[bool]:
-        """Say which parameters are left out of decay; empty where none is to be.
-
-        Raises
-        ------
-        ValueError
-            If a pattern matches no path.
-        """
-        if not self.exclude:
-            return []
-        require_matches(self.exclude, paths, "exclude")
-        return [any(matches(path, pattern) for pattern in self.exclude) for path in paths]
-
-    def _stage_values(
-        self, rule: Rule, h: SimpleNamespace, size: Measured, xp: Namespace
-    ) -> Numbers:
-        """Give the numbers that the stages need, by the names that engines know.
-
-        There are none where a stage is not used. A rule with a coefficient `wd` decays by itself.
-        """
-        values = clipping(h, size, xp)
-        if h.ema_momentum is not None:
-            values |= {"keep": h.ema_momentum, "new": 1.0 - h.ema_momentum}
-        if h.l2 is not None:
-            values["l2"] = h.l2
-        if h.weight_decay is not None and "wd" not in rule.coefficients:
-            values["amount"] = h.lr * h.weight_decay
-        if h.constraint is not None and h.constraint.limits:
-            values["floor"], values["ceiling"] = h.constraint.limits
-        return values
-
-
-_layout = cache(Layout)

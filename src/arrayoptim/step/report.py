@@ -9,15 +9,10 @@ from typing import Any
 
 from ..config.groups import STARTING
 from ..gradients import Pending, clip_factor
-from .clipping import Measured
-from .computing import effective
-from .formula import Fixed
+from .take import Taken
 
 _NO_PART = STARTING | {"seed", "threads"}
 """Numbers that say nothing of a step."""
-
-Last = tuple[Fixed, list[dict[str, Any]], Measured, int, bool]
-"""What was fixed, the hyperparameters, the gradients' size, the count, whether it was taken."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +49,22 @@ class StepReport:
     hyperparameters: dict[str, float]
 
 
-def report(last: Last) -> StepReport:
+def report(taken: Taken) -> StepReport:
     """Put a report together; norms are fetched from the devices where they are."""
-    fixed, values, size, iterations, applied = last
+    values, size = taken.values, taken.size
     norm = _true(size.norm, size.unscale)
     bound, nonfinite = values[0]["clipnorm"], size.nonfinite
     if norm is not None and nonfinite is None and math.isfinite(norm):
         nonfinite = 0
     norms = size.norms
     return StepReport(
-        applied=applied,
-        step=iterations + 1,
+        applied=taken.applied,
+        step=taken.iterations + 1,
         global_norm=norm,
         clip_factor=None if bound is None or norm is None else float(clip_factor(norm, bound)),
         tensor_norms=None if norms is None else tuple(_true(n, size.unscale) for n in norms),
         nonfinite=nonfinite,
-        hyperparameters=dict(_numbers(fixed, values, iterations)),
+        hyperparameters=dict(_numbers(taken)),
     )
 
 
@@ -82,13 +77,12 @@ def _true(norm: Any, unscale: float) -> float | None:
     return float(norm) * unscale
 
 
-def _numbers(
-    fixed: Fixed, values: list[dict[str, Any]], iterations: int
-) -> Iterator[tuple[str, float]]:
-    for k, (formula, own) in enumerate(zip(fixed.formulas, values, strict=True)):
-        whole = effective(values[0], own, iterations)
+def _numbers(taken: Taken) -> Iterator[tuple[str, float]]:
+    settings, values = taken.settings, taken.values
+    exact = settings.effective(values, taken.iterations)
+    for member, own, whole in zip(settings.members, values, exact, strict=True):
         for name in own:
             value = whole["lr"] if name == "lr" else own[name]
-            counts = formula.hyperparameters[name].numeric and name not in _NO_PART
+            counts = member.formula.hyperparameters[name].numeric and name not in _NO_PART
             if counts and value is not None:
-                yield f"{k}.{name}" if k else name, value
+                yield f"{member.prefix}{name}", value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,15 @@ from .._typing import Array
 from ..arrays.libraries import backend_of
 from ..arrays.trees import listed
 from ..config.hyper import counter, finite
+from ..config.readable import readable
 from ..config.registry import OPTIMIZERS, WRAPPERS, revivable
 from .state import State
 
 if TYPE_CHECKING:
     from ..persistence import Record
+
+
+Counted = Callable[[int], Mapping[str, float]]
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def blaming(record: Record) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{record.origin}: {error}") from error
+        raise ValueError(f"{readable(record.origin, None)}: {readable(str(error))}") from error
 
 
 def lost(value: Any) -> bool:
@@ -90,7 +94,9 @@ class LoadReport:
         return "; ".join(f"{kind}: {listed(names)}" for kind, names in found.items() if names)
 
 
-def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
+def from_list(
+    state: State, weights: Sequence[Any], class_name: str, after: Counted | None = None
+) -> State:
     """Give the state that a list in Keras's order describes.
 
     Parameters
@@ -101,6 +107,8 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
         ``[iterations, scalars..., slot by slot]``, or one of the shorter lists of Keras 2.0.
     class_name : str
         The optimizer's class.
+    after : callable, optional
+        Returns the scalar state that follows from a count, which the shorter lists lack.
 
     Raises
     ------
@@ -126,6 +134,8 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     head, arrays = list(weights[: sum(layout)]), list(weights[sum(layout) :])
     if layout[0]:
         new.iterations = counter(head.pop(0), f"{class_name} weights[0], iterations")
+    if layout == (1, 0) and after is not None:
+        new.scalars.update(after(new.iterations))
     for name, value in zip(list(new.scalars)[: layout[1]], head, strict=True):
         new.scalars[name] = finite(value, f"{class_name} scalar {name}")
     # A list without them: zero masters give way to the parameters at the next step.
@@ -160,18 +170,36 @@ def _kind(dtype: str) -> str:
     return dtype.removeprefix("b").rstrip("0123456789")
 
 
-def from_record(state: State, record: Record, *, strict: bool) -> tuple[State, LoadReport]:
-    """Give the state that a file describes.
+def from_record(
+    state: State, record: Record, *, strict: bool, after: Counted | None = None
+) -> tuple[State, LoadReport]:
+    """Return the state that a file describes.
+
+    Parameters
+    ----------
+    state : State
+        The present state; it stays as it is.
+    record : Record
+        What the file holds.
+    strict : bool
+        Whether every difference is an error.
+    after : callable, optional
+        Returns the scalar state that follows from a count, for files that lack it.
 
     Raises
     ------
     ValueError
         With ``strict``, if anything is missing, unexpected or misshapen.
     """
-    report = LoadReport(record.source, notes=list(record.notes))
+    unkept = [f"left out: {what}" for what in record.unkept]
+    report = LoadReport(record.source, notes=[*record.notes, *unkept])
     new = state.copy()
     values = []
+    own = record.source.startswith("arrayoptim")
     for slot in {**dict.fromkeys(state.names), **record.slots}:
+        if slot == "average" and not own and slot not in state.names:
+            report.notes.append("the moving averages of the model are left out")
+            continue
         values += _match_slot(slot, state, record, report)
     _match_scalars(new, record, report)
     if strict and report.faults:
@@ -182,6 +210,11 @@ def from_record(state: State, record: Record, *, strict: bool) -> tuple[State, L
     if record.iterations is not None:
         new.iterations, new.skipped = record.iterations, record.skipped
         report.restored.append("iterations")
+    if after is not None and not own:
+        known = after(new.iterations)
+        for name in new.scalars.keys() & known.keys() - record.scalars.keys():
+            new.scalars[name] = known[name]
+            report.restored.append(f"{name}, from the count")
     found = iter(values)
     present = [next(found) for _ in new.entries()]
     kept = new.weights()[1 + len(new.scalars) :]

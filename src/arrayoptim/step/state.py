@@ -69,20 +69,24 @@ class State:
         names += [n for layout in distinct for n in layout.extras]
         return cls(leaves, tuple(n for n in dict.fromkeys(names) if n in used), slots)
 
+    def interrupt(self) -> None:
+        """Note that a step stopped half-way."""
+        self.interrupted = True
+
     @property
     def paths(self) -> list[str]:
         """The path of each parameter, empty for None."""
         return [leaf.path if leaf else "" for leaf in self.leaves]
 
     def entries(self) -> Iterator[tuple[str, Leaf, dict[str, Array]]]:
-        """Give slot by slot its name, each parameter that has it, and that parameter's slots."""
+        """Return slot by slot its name, each parameter that has it, and that parameter's slots."""
         for name in self.names:
             for leaf, slots in zip(self.leaves, self.slots, strict=True):
                 if leaf is not None and name in slots:
                     yield name, leaf, slots
 
     def weights(self) -> list[np.ndarray]:
-        """Give iterations, scalars and slots as new host arrays."""
+        """Return iterations, scalars and slots as new host arrays."""
         scalars = [np.asarray(value, np.float64) for value in self.scalars.values()]
         arrays = [backend_of(s[name]).to_host(s[name]) for name, _, s in self.entries()]
         return [np.asarray(self.iterations, np.int64), *scalars, *arrays]
@@ -93,11 +97,11 @@ class State:
             slots[name] = backend_of(slots[name]).from_host(np.asarray(value), slots[name])
 
     def copy(self) -> State:
-        """Give a state whose entries can be replaced without changing this one's."""
+        """Return a state whose entries can be replaced without changing this one's."""
         return replace(self, slots=[dict(s) for s in self.slots], scalars=dict(self.scalars))
 
     def to_tree(self, structure: Structure, hyper: dict[str, Any]) -> dict[str, Any]:
-        """Give the state as a nested dict, with slots shaped like the parameters."""
+        """Return the state as a nested dict, with slots shaped like the parameters."""
         return {
             "iterations": self.iterations,
             "skipped": self.skipped,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._typing import Array, Scalar, Tree
+from .._typing import Array, Tree
 from ..arrays.differentiation import gradients_of
 from ..arrays.libraries import backend_of, is_array
 from ..arrays.trees import Structure
-from ..engines import Step, back, limited, measure, sweep
+from ..engines import back, limited
 from ..gradients import clip_gradient
 from . import checks
 from .clipping import clipping
-from .state import State
-from .stepping import Stepping
+from .executors import Pure, measured_where_wanted
+from .session import Session
+from .take import Leaves, take
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StateTarget:
         For a slot, the number of the parameter.
     """
 
-    optimizer: Updating
+    optimizer: Any
     name: str
     place: int | None = None
 
@@ -44,10 +44,12 @@ class Updating:
     """The part of an optimizer that carries out updates."""
 
     if TYPE_CHECKING:
-        _lock: Any
 
-        def _put(self, target: StateTarget, value: Any) -> bool:
-            """Put a value into the state, and give False."""
+        @property
+        def _lock(self) -> Any: ...
+
+        def _put(self, target: StateTarget, value: Any) -> None:
+            """Put a value into the state."""
 
     def apply_updates(self, updates: Iterable[tuple[Any, Any]]) -> list[Array]:
         """Carry out what `get_updates` gave.
@@ -72,124 +74,69 @@ class Updating:
                     f"update target: found {type(target).__qualname__}, wanted an array"
                 )
         with self._lock:
-            return [
-                _assign(target, value)
-                for target, value in updates
-                if not isinstance(target, StateTarget) or self._put(target, value)
-            ]
+            for target, value in updates:
+                if isinstance(target, StateTarget):
+                    self._put(target, value)
+            return [_assign(t, value) for t, value in updates if not isinstance(t, StateTarget)]
 
 
-class Differentiating(Stepping, Updating):
-    """The part of `arrayoptim.Optimizer` that starts from a loss."""
+def clipped(
+    session: Session, grads: Leaves, leaves: Leaves, structure: Structure
+) -> list[Array | None]:
+    """Clip gradients as a step would, before there is a state too."""
+    settings = session.settings
+    values = settings.at(session.iterations, session.scalars)
+    members = settings.members_of(structure.paths)
+    pairs = zip(grads, members, strict=True)
+    counted = [None if settings.members[k].frozen else g for g, k in pairs]
+    size = measured_where_wanted(settings, values, counted)
+    tables = [clipping(values[0] | own, size, np) for own in values]
+    numbers = {
+        i: {name: v[i] if isinstance(v, list) else v for name, v in tables[k].items()}
+        for i, k in enumerate(members)
+    }
+    found = limited(numbers, settings.whole["agc_units"], leaves, grads)
+    return [
+        None if g is None else clip_gradient(limit, g, numbers[i])
+        for i, (limit, g) in enumerate(zip(found, grads, strict=True))
+    ]
 
-    def get_gradients(self, loss: Any, params: Tree) -> Tree:
-        """Differentiate a loss, and clip as a step would.
 
-        Parameters
-        ----------
-        loss : torch.Tensor or callable
-            A torch scalar, or a function of the parameters that gives a scalar (torch, JAX, or
-            NumPy with the autograd package) or the pair ``(value, gradients)``.
-        params : tree of arrays
-            The parameters.
+def updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
+    """Compute a whole step and change nothing; see `Optimizer.get_updates`."""
+    gradients, leaves, structure = gradients_of(loss, params)
+    checks.gradients(gradients, leaves, structure)
+    with session.lock:
+        state, plan, owner = session.ready(leaves, structure), session.plan, session.formula
+        values = plan.settings.at(state.iterations, state.scalars)
+        offload = plan.settings.whole["offload"]
+        executor = Pure(leaves, state.slots, values, offload=offload)
+        found = take(plan, state, gradients, executor)
+    if found is None:
+        return [(StateTarget(owner, "skipped"), state.skipped + 1)]
+    new_leaves, new_slots, scalars = found
+    updates: list[tuple[Any, Any]] = [
+        (StateTarget(owner, "iterations"), state.iterations + 1),
+        *((StateTarget(owner, name), value) for name, value in scalars.items()),
+    ]
+    for place, (old, new) in enumerate(zip(state.slots, new_slots, strict=True)):
+        updates += [(StateTarget(owner, n, place), new[n]) for n in new if new[n] is not old[n]]
+    changed = zip(leaves, executor.beside, new_leaves, strict=True)
+    return updates + [(old, back(new, old)) for old, was, new in changed if new is not was]
 
-        Returns
-        -------
-        tree of arrays
-            Clipped gradients, structured like `params`.
 
-        Raises
-        ------
-        TypeError
-            If `loss` is neither, or nothing can differentiate it.
-        ValueError
-            If it does not depend on a parameter.
-        """
-        grads, leaves, structure = gradients_of(loss, params)
-        checks.gradients(grads, leaves, structure)
-        return structure.build(self._clipped(grads, leaves, structure))
-
-    def _clipped(
-        self, grads: Sequence[Array | None], leaves: Sequence[Array | None], structure: Structure
-    ) -> list[Array | None]:
-        """Clip gradients as a step would, before there is a state too."""
-        now = State((), (), [], dict(self._present_scalars()), self.iterations)
-        values, members = self._values(now), self._members(structure.paths)
-        frozen = self._fixed().frozen
-        counted = [None if k in frozen else g for g, k in zip(grads, members, strict=True)]
-        size = self._measure(values, counted)
-        tables = [clipping(SimpleNamespace(**values[0] | own), size, np) for own in values]
-        numbers = {
-            i: {name: v[i] if isinstance(v, list) else v for name, v in tables[k].items()}
-            for i, k in enumerate(members)
-        }
-        found = limited(numbers, self.agc_units, leaves, grads)
-        return [
-            None if g is None else clip_gradient(limit, g, numbers[i])
-            for i, (limit, g) in enumerate(zip(found, grads, strict=True))
-        ]
-
-    def get_updates(self, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
-        """Compute a whole step and change nothing.
-
-        Parameters
-        ----------
-        params : tree of arrays
-            The parameters.
-        loss : torch.Tensor or callable
-            See `get_gradients`. The two may come in either order, as Keras 2 and natural_bm have
-            it.
-
-        Returns
-        -------
-        list of (target, new value)
-            First ``iterations``, scalar state and slots, each with a `StateTarget`, then the
-            parameters, each with the parameter itself. `apply_updates` carries them out.
-        """
-        if is_loss(params) and not is_loss(loss):
-            params, loss = loss, params
-        gradients, leaves, structure = gradients_of(loss, params)
-        checks.gradients(gradients, leaves, structure)
-        with self._lock:
-            state = self._ready(leaves, structure)
-            assert self._assignment is not None
-            gradients = list(self._thawed(gradients, self._assignment))
-            values = self._values(state)
-            size = self._measure(values, gradients)
-            if self._refuses(size, state.iterations):
-                return [(StateTarget(self, "skipped"), state.skipped + 1)]
-
-            def totals(step: Step) -> dict[int, list[Scalar]]:
-                given = self._beside_state(self._limited([step], leaves, gradients))
-                return measure(step, beside, given, state.slots)
-
-            beside = self._beside_state(leaves)
-            steps, scalars = self._steps(values, state, self._assignment, size, np, totals)
-            given = self._beside_state(self._limited(steps, leaves, gradients))
-            new_leaves, new_slots = beside, state.slots
-            for step in steps:
-                new_leaves, new_slots = sweep(step, new_leaves, given, new_slots, in_place=False)
-        updates: list[tuple[Any, Any]] = [
-            (StateTarget(self, "iterations"), state.iterations + 1),
-            *((StateTarget(self, name), value) for name, value in scalars.items()),
-        ]
-        for place, (old, new) in enumerate(zip(state.slots, new_slots, strict=True)):
-            updates += [(StateTarget(self, n, place), new[n]) for n in new if new[n] is not old[n]]
-        changed = zip(leaves, beside, new_leaves, strict=True)
-        return updates + [(old, back(new, old)) for old, was, new in changed if new is not was]
-
-    def _put(self, target: StateTarget, value: Any) -> bool:
-        state = self._state
-        if state is None:
-            raise ValueError("these updates are of a state that was reset")
-        if target.place is not None:
-            state.slots[target.place][target.name] = value
-            self._prepared = None
-        elif target.name in state.scalars:
-            state.scalars[target.name] = value
-        else:
-            setattr(state, target.name, value)
-        return False
+def put(session: Session, target: StateTarget, value: Any) -> None:
+    """Put a new value into the state."""
+    state = session.state
+    if state is None:
+        raise ValueError("these updates are of a state that was reset")
+    if target.place is not None:
+        state.slots[target.place][target.name] = value
+        session.forget_engines()
+    elif target.name in state.scalars:
+        state.scalars[target.name] = value
+    else:
+        setattr(state, target.name, value)
 
 
 def _assign(target: Array, value: Array) -> Array:

@@ -18,6 +18,8 @@ from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import Rule
 from ..step.restore import LoadReport, blaming
+from ..step.session import session_of
+from ..step.state import State
 from ..step.surface import Surface
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Keeper(Optimizer):
 
     rule: ClassVar[Rule]
 
+    results_count = False
     scalars: ClassVar[dict[str, float]] = {}
     starts: ClassVar[dict[str, Start]] = {}
 
@@ -117,15 +120,24 @@ class Wrapper(Surface, Declared):
         return self._keeper.apply(grads, params)
 
     def _number(self, name: str) -> float:
-        state, pending = self._keeper._state, self._keeper._pending
-        if state is not None:
-            return float(state.scalars[name])
+        session = session_of(self._keeper)
+        if session.state is not None:
+            return float(session.state.scalars[name])
+        pending = session.pending
         loaded = {} if pending is None or isinstance(pending, list) else pending.scalars
         return float(loaded.get(name, self._keeper.initial_scalars()[name]))
 
     def _put_number(self, name: str, value: float) -> None:
-        assert self._keeper._state is not None
-        self._keeper._state.scalars[name] = value
+        self._kept().scalars[name] = value
+
+    def _kept(self) -> State:
+        """Return the state of the wrapper's own part."""
+        state = session_of(self._keeper).state
+        assert state is not None
+        return state
+
+    def _moment(self) -> tuple[int, Mapping[str, Scalar]]:
+        return self.iterations, {}
 
     def averages(self, params: Tree) -> Tree:
         """Give the averages of the optimizer inside; see `Optimizer.averages`."""
@@ -205,11 +217,12 @@ class Wrapper(Surface, Declared):
     @contextmanager
     def _unless_it_fails(self) -> Iterator[None]:
         """Take back what has become of the wrapper's own part where an error follows."""
-        before = dict(vars(self._keeper))
+        session = session_of(self._keeper)
+        before = dict(vars(session))
         try:
             yield
         except Exception:
-            vars(self._keeper).update(before)
+            vars(session).update(before)
             raise
 
     def _record(self) -> Record:

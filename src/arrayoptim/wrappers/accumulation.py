@@ -10,6 +10,7 @@ from ..config.hyper import hyper
 from ..config.registry import register_wrapper
 from ..config.typed import Whole
 from ..rules.rule import rule
+from ..step.session import session_of
 from ._base import Keeper, Wrapper
 
 
@@ -65,7 +66,7 @@ class GradientAccumulation(Wrapper):
         calls = self._number("calls")
         found, _ = flatten(grads, "gradients")
         leaves, structure = flatten(params)
-        present = self._keeper._state, [g is not None for g in found]
+        present = session_of(self._keeper).state, [g is not None for g in found]
         known = self.__dict__.get("_present", present)
         if calls and known[0] is present[0] and known[1] != present[1]:
             raise ValueError(
@@ -77,10 +78,9 @@ class GradientAccumulation(Wrapper):
         self._present = present
         if calls + 1 < self.every:
             return params
-        assert self._keeper._state is not None
         sums = [
             held["gathered"] if p is not None and g is not None else None
-            for p, g, held in zip(leaves, found, self._keeper._state.slots, strict=True)
+            for p, g, held in zip(leaves, found, self._kept().slots, strict=True)
         ]
         try:
             return self.inner._apply(structure.build(sums), params, 1.0 / (calls + 1.0))

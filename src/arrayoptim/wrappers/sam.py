@@ -17,6 +17,7 @@ from ..gradients import global_norm
 from ..rules.rule import rule
 from ..step import checks
 from ..step.averages import copy_as
+from ..step.session import session_of
 from ._base import Keeper, Wrapper
 
 
@@ -121,7 +122,7 @@ class SAM(Wrapper):
         found, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
         checks.gradients(found, leaves, structure)
-        state = self._keeper._ready(leaves, structure)
+        state = session_of(self._keeper).ready(leaves, structure)
         pairs = [
             (p, copy_as(held["start"], p))
             for p, held in zip(leaves, state.slots, strict=True)

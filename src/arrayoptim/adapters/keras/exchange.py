@@ -12,7 +12,9 @@ from ..._typing import Tree
 from ...arrays.trees import listed
 from ...optimizer import Optimizer
 from ...persistence import Record, interpret_keras3
+from ...step.persistent import load_into, record_of
 from ...step.restore import LoadReport
+from ...step.session import session_of
 from ..order import in_order
 from .optimizer import KerasOptimizer
 
@@ -81,7 +83,9 @@ def load_state(
                 f"{listed(paths)}"
             )
     record.paths = dict.fromkeys(record.slots, paths)
-    report = optimizer._load_into(params, record, strict=strict, hyperparameters=hyperparameters)
+    report = load_into(
+        session_of(optimizer), params, record, strict=strict, hyperparameters=hyperparameters
+    )
     _say(optimizer)
     return report
 
@@ -112,7 +116,7 @@ def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> No
         If the two formulas differ.
     """
     theirs = _record(optimizer, keras_optimizer, "export_state")
-    ours, order = optimizer._record(), list(in_order(params))
+    ours, order = record_of(session_of(optimizer)), list(in_order(params))
     pairs = []
     for slot, column in theirs.slots.items():
         if slot not in ours.slots or len(column) != len(order):

@@ -15,6 +15,7 @@ from ...config.keras import MARK, PACKAGE, translate
 from ...config.registry import describe, mistyped, revivable, revive
 from ...optimizer import Optimizer
 from ...schedules import Schedule
+from ...step.session import session_of
 from ..carry import twin
 from .state import KerasState, outside_of_graphs, paths_of
 
@@ -90,8 +91,9 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
         args, kwargs, rate = _rate_apart(args, _one_clipnorm(kwargs))
         inner = self.optimizer_class(*args, **kwargs)
-        rate = _schedule(inner._hyper["lr"]) if rate is None else rate
-        for key, value in inner._hyper.items():
+        whole = session_of(inner).settings.whole
+        rate = _schedule(whole["lr"]) if rate is None else rate
+        for key, value in whole.items():
             if key != "lr" and callable(value):
                 raise TypeError(
                     f"{type(self).__name__}.{key}: found the schedule {value!r}, wanted a number; "

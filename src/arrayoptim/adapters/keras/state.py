@@ -16,6 +16,8 @@ from ...arrays.libraries import backend_of
 from ...arrays.trees import flatten
 from ...optimizer import Optimizer
 from ...step import checks
+from ...step.pure import refuse_offload
+from ...step.session import session_of
 from ...step.state import State
 from ..carry import begun
 
@@ -87,7 +89,7 @@ class KerasState:
     def _begun(self, source: Optimizer) -> State:
         """Give the first state, in the order of the variables."""
         values = self._values()
-        source._refuse_apart(values)
+        refuse_offload(session_of(source).settings, values)
         return begun(source, values, tuple(self._unordered(self._leaves)))
 
     def _average(self, state: State, owner: Any) -> None:
@@ -134,17 +136,18 @@ class KerasState:
         if not self._tensors:
             self._adopt()
         inner.iterations = before
-        assert inner._state is not None
+        state = session_of(inner).state
+        assert state is not None
         # Not by their names, which refuse what is not finite: training that diverges goes on.
-        inner._state.scalars.update({name: float(v) for name, v in self.scalars.items()})
+        state.scalars.update({name: float(v) for name, v in self.scalars.items()})
         inner.apply(gradients, params)
-        for held, own in zip(inner._state.slots, self._tensors, strict=True):
+        for held, own in zip(state.slots, self._tensors, strict=True):
             for name, tensor in own.items():
                 if held[name] is not tensor:
                     tensor.copy_(held[name])
                     held[name] = tensor
         for name, variable in self.scalars.items():
-            variable.assign(inner._state.scalars[name])
+            variable.assign(state.scalars[name])
         taken = inner.iterations - before
         if self.skipped is not None:
             self.skipped.assign_add(1 - taken)
@@ -157,7 +160,7 @@ class KerasState:
         names = tuple(dict.fromkeys(name for row in rows for name in row))
         scalars = dict.fromkeys(self.scalars, 0.0)
         slots = [dict(row) for row in self._tensors]
-        self._inner._replace_state(State(self._leaves, names, slots, scalars))
+        session_of(self._inner).replace(State(self._leaves, names, slots, scalars))
 
     def _step_as_value(self, gradients: Tree, owner: Any) -> Any:
         """Compute the step, which a compiler may trace, and assign what it gives."""

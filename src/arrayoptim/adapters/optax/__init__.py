@@ -26,7 +26,8 @@ from ...config.hyper import REQUIRED, Hyper
 from ...config.registry import lookup, names
 from ...numerics.slots import EXPONENTS
 from ...optimizer import Optimizer
-from ...step.functional import with_arrays
+from ...step.pure import numbers_in, with_arrays
+from ...step.session import session_of, with_values
 from ...step.state import State
 from ..carry import twin
 from .state import export_state, load_state
@@ -137,10 +138,11 @@ def _blank(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
 
     Its slots are that tree, so that ``optax.tree.map_params`` finds them.
     """
-    layouts = [optimizer._layout(formula.rule) for formula in optimizer._fixed().formulas]
+    settings = session_of(optimizer).settings
+    layouts = [settings.layout(member.formula.rule) for member in settings.members]
     slots = {name: params for layout in layouts for name in layout.slots("float32")}
-    state = State((), (), [], optimizer._initial_scalars())
-    tree = state.to_tree(flatten(params)[1], optimizer._numbers())
+    state = State((), (), [], settings.initial_scalars())
+    tree = state.to_tree(flatten(params)[1], numbers_in(settings))
     return {**with_arrays(tree, jnp), "slots": slots}
 
 
@@ -148,13 +150,12 @@ def _begun(
     optimizer: Optimizer, state: dict[str, Any], live: dict[str, jax.Array]
 ) -> dict[str, Any]:
     """Begin the slots and numbers that depend on hyperparameters that are arrays."""
-    probe = type(optimizer).from_config(optimizer.get_config())
-    probe._hyper = {**optimizer._hyper, **live}
+    probe = with_values(optimizer, live)
     slots, scalars = dict(state["slots"]), dict(state["scalars"])
     for name, start in probe.initial_slots().items():
         if isinstance(start, jax.Array) and name + EXPONENTS not in slots:
             slots[name] = jax.tree.map(lambda x, start=start: _full(x, start), slots[name])
-    for name, value in probe._initial_scalars().items():
+    for name, value in session_of(probe).settings.initial_scalars().items():
         scalars[name] = jnp.asarray(value, scalars[name].dtype)
     return {**state, "slots": slots, "scalars": scalars}
 

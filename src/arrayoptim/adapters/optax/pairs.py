@@ -12,6 +12,7 @@ import numpy as np
 
 from ...arrays.libraries import is_array
 from ...optimizer import Optimizer
+from ...step.session import session_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,10 @@ def pairs_of(optimizer: Optimizer) -> list[Pair]:
 
 def needed_by(optimizer: Optimizer) -> list[str]:
     """Give the slots whose values count."""
-    idle = "momentum" in optimizer.hyperparameters and optimizer._hyper["momentum"] == 0.0
+    idle = (
+        "momentum" in optimizer.hyperparameters
+        and session_of(optimizer).settings.whole["momentum"] == 0.0
+    )
     return [slot for slot in optimizer.rule.slots if slot != "momentum" or not idle]
 
 

@@ -15,7 +15,9 @@ from ...arrays.libraries import COMPLEX, backend_of, is_array
 from ...arrays.trees import flatten, named
 from ...optimizer import Optimizer
 from ...persistence import Record
+from ...step.persistent import load_into, record_of
 from ...step.restore import LoadReport
+from ...step.session import session_of
 from .pairs import (
     COUNTS,
     Pair,
@@ -86,7 +88,9 @@ def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = Tr
         raise ValueError(f"found {len(own)} states of this library; give one of them")
     if own:
         return optimizer.load_state(own[0], params, strict)
-    return optimizer._load_into(params, _foreign_record(optimizer, state, strict), strict=strict)
+    return load_into(
+        session_of(optimizer), params, _foreign_record(optimizer, state, strict), strict=strict
+    )
 
 
 def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
@@ -132,7 +136,7 @@ def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
     1 [0.01 0.01]
     """
     _require_optimizer(optimizer)
-    pairs, record = pairs_of(optimizer), optimizer._record()
+    pairs, record = pairs_of(optimizer), record_of(session_of(optimizer))
     assert record.paths is not None
     held = {
         slot: dict(zip(record.paths[slot], (read() for read in row), strict=True))
@@ -279,7 +283,10 @@ def _moments(tree: Tree, factor: float) -> dict[str, Any]:
 
 def _scalars(optimizer: Optimizer, count: int) -> dict[str, float]:
     """Give scalar state as it is after so many steps, which optax has no need of."""
-    scalars, h = optimizer.initial_scalars(), SimpleNamespace(**optimizer._hyper)
+    scalars, h = (
+        optimizer.initial_scalars(),
+        SimpleNamespace(**session_of(optimizer).settings.whole),
+    )
     for it in range(count if scalars else 0):
         found = optimizer.coefficients(h, it, scalars, np)
         new = {name: float(found[name]) for name in scalars}

@@ -10,6 +10,7 @@ import torch
 from ..._typing import Scalar
 from ...optimizer import Optimizer
 from ...step.report import StepReport
+from ...step.session import session_of
 from .entries import Entry
 from .keys import CLASS, Spelling
 from .param_group import Part
@@ -195,7 +196,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         ready = [(part, grads) for part in parts if (grads := part.gathered(self.state))]
         norm = self._norm(ready)
         for part, _ in ready[1:]:
-            part.core._prepare(part.leaves, part.structure)
+            session_of(part.core).engines(part.leaves, part.structure)
         for part, grads in ready:
             part.step(grads, norm, self.state)
 

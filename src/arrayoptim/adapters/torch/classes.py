@@ -9,6 +9,7 @@ import torch
 
 from ...arrays.trees import flatten
 from ...optimizer import Optimizer
+from ...step.session import session_of
 from ..carry import has_state
 from .base import TorchOptimizer
 from .keys import Spelling
@@ -88,7 +89,7 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
         raise ValueError(
             f"wrap: {optimizer!r} has groups, for which torch has parameter groups; give those"
         )
-    settings = {k: v for k, v in optimizer._hyper.items() if k != "groups"}
+    settings = {k: v for k, v in session_of(optimizer).settings.whole.items() if k != "groups"}
     made = class_of(type(optimizer))(params, **settings)
     if has_state(optimizer):
         _take_over(optimizer, made)
@@ -105,7 +106,7 @@ def _take_over(optimizer: Optimizer, made: TorchOptimizer) -> None:
     names = group.get("param_names")
     tree = dict(zip(names, group["params"])) if names else list(group["params"])
     optimizer.init(tree)
-    state = optimizer._state
+    state = session_of(optimizer).state
     assert state is not None
     numbers = {"step": state.iterations, "skipped": state.skipped, **state.scalars}
     counted = {name: torch.tensor(float(x), dtype=torch.float64) for name, x in numbers.items()}

@@ -14,7 +14,9 @@ from ...arrays.libraries import backend_of
 from ...arrays.trees import listed
 from ...optimizer import Optimizer
 from ...persistence import Record
+from ...step.persistent import load_into, record_of
 from ...step.restore import LoadReport
+from ...step.session import session_of
 from ..order import in_order
 from .classes import class_of
 from .native import their_group
@@ -93,9 +95,11 @@ def load_state(
         for i in group["params"]:
             theirs = state_dict["state"].get(i) or {}
             _enter(record, pair, theirs, group, paths[i], held[paths[i]], optimizer)
-    report = optimizer._load_into(params, record, strict=strict, hyperparameters=hyperparameters)
+    report = load_into(
+        session_of(optimizer), params, record, strict=strict, hyperparameters=hyperparameters
+    )
     spelling = class_of(type(optimizer)).spelling
-    said = pair.said(spelling.keyed(optimizer._hyper) | {"preset": preset})
+    said = pair.said(spelling.keyed(session_of(optimizer).settings.whole) | {"preset": preset})
     if said:
         warnings.warn(said, stacklevel=2)
     return report
@@ -132,7 +136,7 @@ def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
     pair = _pair_of(optimizer, "export_state")
     if optimizer.groups:
         raise ValueError(f"export_state: {optimizer!r} has groups, which torch has otherwise")
-    record = optimizer._record()
+    record = record_of(session_of(optimizer))
     paths = list(in_order(params))
     now = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
     ours = class_of(type(optimizer)).spelling.keyed(now) | {"maximize": False}

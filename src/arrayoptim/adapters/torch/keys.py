@@ -13,6 +13,7 @@ import torch
 from ...config.registry import ALIASES, OPTIMIZERS, describe
 from ...optimizer import Optimizer
 from ...step.options import Options
+from ...step.session import session_of
 from .misspelt import meant
 from .pairs import TABLE
 
@@ -266,7 +267,7 @@ class Spelling:
             )
         unknown = {key: value for key, value in given.items() if key not in self.keys}
         made = self.core(**self.plain({**start, **given}), **unknown)
-        return self.keyed(made._hyper)
+        return self.keyed(session_of(made).settings.whole)
 
 
 def _number(value: Any) -> Any:

@@ -12,6 +12,8 @@ from ..._typing import Scalar
 from ...arrays.trees import Structure
 from ...numerics.slots import Layout
 from ...step import checks
+from ...step.session import session_of
+from ...step.state import State
 from .entries import COUNTERS, Entry, faults_of, refuse_otherwise_shared_out, slots_of
 from .keys import Spelling
 from .shards import Tensor, is_shared_out, local, refuse_misplaced, shared_out
@@ -94,18 +96,17 @@ class Part:
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
         """Give the sums of squares of those gradients for which an engine has them."""
-        return self.core._prepare(self.leaves, self.structure).squares(grads)
+        return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
 
     def step(
         self, grads: Sequence[Tensor | None], norm: Scalar | None, state: Mapping[Tensor, Entry]
     ) -> None:
         """Step the parameters, and let the state of torch follow."""
-        core = self.core
-        assert core._state is not None
-        before = list(core._state.slots)
-        with core._lock:
-            core._take(grads, self.leaves, self.structure, norm=norm)
-        for p, old, new in zip(self.params, before, core._state.slots, strict=True):
+        session, kept = session_of(self.core), self._state()
+        before = list(kept.slots)
+        with session.lock:
+            session.take(grads, self.leaves, self.structure, norm=norm)
+        for p, old, new in zip(self.params, before, kept.slots, strict=True):
             if new is not old:
                 state[p].update({name: shared_out(x, p) for name, x in new.items()})
         for name, value in self._counted().items():
@@ -135,8 +136,9 @@ class Part:
         paths = self.paths()
         structure = Structure(tuple(paths[id(p)] for p in params), list)
         described = checks.describe(leaves, structure)
-        layouts = self.core._assign(described).layouts
-        scalars = self.core._initial_scalars()
+        session = session_of(self.core)
+        layouts = session.assign(described).layouts
+        scalars = session.settings.initial_scalars()
         held: list[dict[str, Tensor]] = []
         numbers: dict[str, float] = {}
         for p, leaf, layout in zip(params, described, layouts, strict=True):
@@ -174,12 +176,12 @@ class Part:
         state: MutableMapping[Tensor, Entry],
     ) -> None:
         structure, held, numbers = self.fit(params, leaves, state)
-        core = self.core
+        session = session_of(self.core)
         described = checks.describe(leaves, structure)
         checks.no_overlap(leaves, structure)
-        core.reset()
-        new = core._fresh(leaves, described, held)
-        core._replace_state(new)
+        session.reset()
+        new = session.fresh(leaves, described, held)
+        session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
         self._count(numbers)
         self._numbers = {
@@ -195,13 +197,14 @@ class Part:
     def _current(
         self, params: list[Tensor], leaves: list[Tensor], state: Mapping[Tensor, Entry]
     ) -> bool:
-        if len(params) != len(self.params) or self.core._state is None:
+        kept = session_of(self.core).state
+        if len(params) != len(self.params) or kept is None:
             return False
         if not all(map(operator.is_, params, self.params)):
             return False
         if not all(map(operator.is_, leaves, self.leaves)):
             return False
-        for p, slots in zip(params, self.core._state.slots, strict=True):
+        for p, slots in zip(params, kept.slots, strict=True):
             entry = state.get(p, {})
             for name, x in slots.items():
                 held = entry.get(name)
@@ -211,15 +214,18 @@ class Part:
                 return False
         return True
 
-    def _counted(self) -> dict[str, float]:
-        state = self.core._state
+    def _state(self) -> State:
+        state = session_of(self.core).state
         assert state is not None
+        return state
+
+    def _counted(self) -> dict[str, float]:
+        state = self._state()
         counted = {"step": state.iterations, **state.scalars}
         return counted | ({"skipped": state.skipped} if self.core.nonfinite == "skip" else {})
 
     def _count(self, numbers: Mapping[str, float]) -> None:
-        state = self.core._state
-        assert state is not None
+        state = self._state()
         if numbers:
             state.iterations, state.skipped = int(numbers["step"]), int(numbers.get("skipped", 0))
             state.scalars.update({name: numbers[name] for name in state.scalars})

@@ -6,8 +6,7 @@ It serves every backend and is the specification that the fused engines must agr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import prod
 from typing import Any
 
@@ -18,48 +17,15 @@ from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
 from ...numerics.slots import Layout
 from ...rules import stages
 from ...rules.rule import Rule
+from ..steps import Step
 from ..totals import ratio, totals
 from .stacks import stacks
 
 Slots = dict[str, Array]
-Act = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the parameters that have the same rule and slots.
-
-    Attributes
-    ----------
-    layout : Layout
-        The update rule, and the slots of the parameters.
-    values : dict of str to dict
-        For each type of arithmetic the rule's coefficients by name, and those of the stages that
-        the step has: ``scale`` and ``bound``, ``l2``, ``amount`` of decay, ``floor`` and
-        ``ceiling``, ``keep`` and ``new`` of the average; and ``units`` of adaptive clipping, which
-        comes before. A list holds one number for each parameter of the tree.
-    seed : int or None
-        The seed of the step where slots are rounded by chance.
-    places : sequence of int
-        Places of the parameters among those of the tree.
-    """
-
-    layout: Layout
-    values: dict[str, dict[str, Scalar | list[Scalar]]]
-    seed: int | None
-    places: Sequence[int]
-
-    def shared(self, compute: str) -> dict[str, Scalar]:
-        """Give the numbers that arrays of one type of arithmetic have in common."""
-        return {k: v for k, v in self.values[compute].items() if not isinstance(v, list)}
-
-    def own(self, compute: str, i: int) -> dict[str, Scalar]:
-        """Give the numbers that the array at one place has for itself."""
-        return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, list)}
-
-    def numbers(self, compute: str, i: int) -> dict[str, Scalar]:
-        """Give all numbers that the array at one place has."""
-        return self.shared(compute) | self.own(compute, i)
+Result = tuple[Array, Slots]
+Do = Callable[..., Any]
+Job = Callable[[], list[tuple[int, Any]]]
+"""Makes something of each of some parameters, by their places; nothing is written."""
 
 
 def sweep(
@@ -67,10 +33,8 @@ def sweep(
     params: Sequence[Array | None],
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
-    *,
-    in_place: bool,
 ) -> tuple[list[Array | None], list[Slots]]:
-    """Carry out a step on every parameter that has a gradient.
+    """Return what a step makes of every parameter that has a gradient, and write nothing.
 
     Parameters
     ----------
@@ -80,27 +44,80 @@ def sweep(
         Parameters and gradients of the tree, None where there is nothing to do.
     slots : sequence of dict
         The slots of each parameter, by name.
-    in_place : bool
-        Whether to write into the parameters that can be written.
 
     Returns
     -------
+    params : list
+        New arrays; the others as they were given.
+    slots : list of dict
+        New slots.
+    """
+    new_params, new_slots = list(params), list(slots)
+    for job in _jobs(step, params, grads, slots, _update):
+        for i, (p, state) in job():
+            backend = backend_of(params[i])
+            with backend.guard(params[i]):
+                new_params[i], new_slots[i] = p, _ordered(backend, state, slots[i])
+    return new_params, new_slots
+
+
+def _ordered(backend: Backend, new: Slots, old: Slots) -> Slots:
+    """Return slots in the order of memory that fused engines go through them in."""
+    return {name: backend.ordered(x, old[name]) for name, x in new.items()}
+
+
+class InPlace:
+    """A step that is written into the parameters that can be written.
+
+    It is an act, see `arrayoptim.engines.steps`: what has been computed is kept until all of it has
+    been written, and written once more where writing was interrupted.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        Rules, coefficients and places.
+    params, grads, slots : sequence
+        As for `sweep`.
+
+    Attributes
+    ----------
     params : list
         The parameters that were written, or new arrays.
     slots : list of dict
         New slots; those given keep their values.
     """
-    new_params, new_slots = list(params), list(slots)
-    for i, (p, state) in _results(step, params, grads, slots, _update):
-        backend = backend_of(params[i])
-        with backend.guard(params[i]):
-            if in_place and backend.writable(params[i]):
-                backend.store(params[i], p)
-            else:
-                new_params[i] = p
-            # The fused engines go through a parameter and its slots in one order.
-            new_slots[i] = {name: backend.ordered(x, slots[i][name]) for name, x in state.items()}
-    return new_params, new_slots
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        params: Sequence[Array | None],
+        grads: Sequence[Array | None],
+        slots: Sequence[Slots],
+    ) -> None:
+        self.params, self.slots = list(params), list(slots)
+        self._targets, self._kept = params, slots
+        self._jobs = [j for step in steps for j in _jobs(step, params, grads, slots, _update)]
+        self._place = 0
+        self._found: tuple[int, list[tuple[int, Result]]] | None = None
+
+    def __call__(self) -> None:
+        """Do what is left of it."""
+        while self._place < len(self._jobs):
+            if self._found is None or self._found[0] != self._place:
+                # Not both at a time: they may be large.
+                self._found = None
+                self._found = self._place, self._jobs[self._place]()
+            for i, (p, state) in self._found[1]:
+                target = self._targets[i]
+                backend = backend_of(target)
+                with backend.guard(target):
+                    if backend.writable(target):
+                        backend.store(target, p)
+                    else:
+                        self.params[i] = p
+                    self.slots[i] = _ordered(backend, state, self._kept[i])
+            self._place += 1
+        self._found = None
 
 
 def measure(
@@ -109,7 +126,7 @@ def measure(
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
 ) -> dict[int, list[Scalar]]:
-    """Give what a step has to know of every parameter that has a gradient, by its place.
+    """Return what a step has to know of every parameter that has a gradient, by its place.
 
     Parameters
     ----------
@@ -123,17 +140,17 @@ def measure(
     dict of int to list of scalar
         The totals of each: floats, or 0-d arrays where a library compiles.
     """
-    return dict(_results(step, params, grads, slots, _totals))
+    return dict(row for job in _jobs(step, params, grads, slots, _totals) for row in job())
 
 
-def _results(
+def _jobs(
     step: Step,
     params: Sequence[Array | None],
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
-    act: Act,
-) -> Iterator[tuple[int, Any]]:
-    """Give one after another the place of a parameter and what is made of it."""
+    do: Do,
+) -> Iterator[Job]:
+    """Return what makes something of the parameters that have gradients, some at a time."""
     compiled: dict[Any, list[int]] = {}
     eager: list[int] = []
     matrices = step.layout.rule.kind == "matrix"
@@ -146,58 +163,73 @@ def _results(
             compiled.setdefault((backend, backend.device(p)), []).append(i)
         else:
             eager.append(i)
-    yield from _eager(step, params, grads, slots, eager, act)
+    tree = params, grads, slots
+    operands: dict[Any, dict[str, Scalar]] = {}
+    for alike in stacks(step, params, grads, eager):
+        yield partial(_eager, step, tree, alike, operands, do)
     for (backend, _), places in compiled.items():
         if step.seed is not None:
             raise ValueError(f"stochastic rounding does not serve {backend.name} arrays")
-        given = [[sequence[i] for i in places] for sequence in (params, grads, slots)]
-        shared = {compute: step.shared(compute) for compute in step.values}
-        each = [step.own(COMPUTE[backend.dtype(params[i])], i) for i in places]
-        done = _compiled(step.layout, backend, act)(shared, each, *given)
-        yield from zip(places, done, strict=True)
+        yield partial(_together, step, tree, places, backend, do)
+
+
+def _together(
+    step: Step,
+    tree: tuple[Sequence[Array | None], Sequence[Array | None], Sequence[Slots]],
+    places: Sequence[int],
+    backend: Backend,
+    do: Do,
+) -> list[tuple[int, Any]]:
+    """Do it for all arrays of a library that compiles in one compiled call."""
+    params, *_ = given = [[sequence[i] for i in places] for sequence in tree]
+    shared = {compute: step.shared(compute) for compute in step.values}
+    pairs = zip(places, params, strict=True)
+    each = [step.own(COMPUTE[backend.dtype(p)], i) for i, p in pairs]
+    done = _compiled(step.layout, backend, do)(shared, each, *given)
+    return list(zip(places, done, strict=True))
 
 
 def _eager(
     step: Step,
-    params: Sequence[Array | None],
-    grads: Sequence[Array | None],
-    slots: Sequence[Slots],
-    places: Sequence[int],
-    act: Act,
-) -> Iterator[tuple[int, Any]]:
-    operands: dict[Any, dict[str, Scalar]] = {}
-    for alike in stacks(step, params, grads, places):
-        i = alike[0]
-        p, g, held = params[i], grads[i], slots[i]
-        assert p is not None
-        shape, backend = tuple(p.shape), backend_of(p)
-        with backend.guard(p):
-            compute = COMPUTE[backend.dtype(p)]
-            key = backend, compute, backend.device(p)
-            if key not in operands:
-                operands[key] = _operands(step.shared(compute), backend, p)
-            own = step.own(compute, i)
-            scalars = operands[key] | _operands(own, backend, p)
-            numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
-            if len(alike) > 1:
-                p, g = (backend.xp.stack([row[k] for k in alike]) for row in (params, grads))
-                held = {n: backend.xp.stack([slots[k][n] for k in alike]) for n in held}
-            place = i, step.seed
-            result = act(step.layout, backend, scalars, numbers, place, p, g, held, shape)
-            if len(alike) > 1:
-                new, state = result
-                for k, one in enumerate(alike):
-                    # Not views: what is saved or handed on would hold on to the whole stack.
-                    yield one, (new[k, ...], {n: backend.copy(x[k, ...]) for n, x in state.items()})
-                continue
-        yield i, result
+    tree: tuple[Sequence[Array | None], Sequence[Array | None], Sequence[Slots]],
+    alike: Sequence[int],
+    operands: dict[Any, dict[str, Scalar]],
+    do: Do,
+) -> list[tuple[int, Any]]:
+    """Do it for one array, or for a stack of equal ones."""
+    params, grads, slots = tree
+    i = alike[0]
+    p, g, held = params[i], grads[i], slots[i]
+    assert p is not None
+    shape, backend = tuple(p.shape), backend_of(p)
+    with backend.guard(p):
+        compute = COMPUTE[backend.dtype(p)]
+        key = backend, compute, backend.device(p)
+        if key not in operands:
+            operands[key] = _operands(step.shared(compute), backend, p)
+        own = step.own(compute, i)
+        scalars = operands[key] | _operands(own, backend, p)
+        numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
+        if len(alike) > 1:
+            p, g = (backend.xp.stack([row[k] for k in alike]) for row in (params, grads))
+            held = {n: backend.xp.stack([slots[k][n] for k in alike]) for n in held}
+        place = i, step.seed
+        result = do(step.layout, backend, scalars, numbers, place, p, g, held, shape)
+        if len(alike) == 1:
+            return [(i, result)]
+        new, state = result
+        # Not views: what is saved or handed on would hold on to the whole stack.
+        return [
+            (one, (new[k, ...], {n: backend.copy(x[k, ...]) for n, x in state.items()}))
+            for k, one in enumerate(alike)
+        ]
 
 
 @cache
-def _compiled(layout: Layout, backend: Backend, act: Act) -> Callable[..., list[Any]]:
-    """Give what is made of many arrays as one compiled function."""
+def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[Any]]:
+    """Return what is made of many arrays as one compiled function."""
 
-    def acts(
+    def all_of(
         shared: dict[str, dict[str, Scalar]],
         each: list[dict[str, Scalar]],
         params: list[Array],
@@ -208,15 +240,15 @@ def _compiled(layout: Layout, backend: Backend, act: Act) -> Callable[..., list[
             numbers = shared[COMPUTE[backend.dtype(p)]] | own
             scalars = _operands(numbers, backend, p)
             shape = tuple(p.shape)
-            return act(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
+            return do(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
 
         return list(map(done, each, params, grads, slots))
 
-    return backend.compile(acts)
+    return backend.compile(all_of)
 
 
 def _operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str, Scalar]:
-    """Give the numbers of a step as operands of the type in which a parameter is computed."""
+    """Return the numbers of a step as operands of the type in which a parameter is computed."""
     compute = COMPUTE[backend.dtype(p)]
     return {name: backend.scalar(value, compute, p) for name, value in values.items()}
 
@@ -224,7 +256,7 @@ def _operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str
 def _begun(
     layout: Layout, backend: Backend, scalars: dict[str, Scalar], p: Array, g: Array, slots: Slots
 ) -> tuple[Array, ...]:
-    """Give parameter, gradient and the rule's slots, widened and through the stages before it."""
+    """Return parameter, gradient and the rule's slots, widened and through the stages before it."""
     xp, stored = backend.xp, backend.dtype(p)
 
     def widen(x: Array) -> Array:
@@ -252,7 +284,7 @@ def _totals(
     slots: Slots,
     shape: tuple[int, ...],
 ) -> list[Scalar]:
-    """Give the totals of one array."""
+    """Return the totals of one array."""
     begun = _begun(layout, backend, scalars, p, g, slots)
     operands = layout.rule.turned(begun, scalars, backend.xp)
     values = layout.rule.quantities(operands, scalars, backend.xp)
@@ -312,7 +344,7 @@ def _carried_out(
     p: Array,
     shape: tuple[int, ...],
 ) -> tuple[Array, ...]:
-    """Give the new parameter and the new slots, with what the tensor has to measure before."""
+    """Return the new parameter and the new slots, with what the tensor has to measure before."""
     xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
     x, y, *held = operands = rule.turned(begun, scalars, xp)
 

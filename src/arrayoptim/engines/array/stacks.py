@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..._typing import Array
 from ...arrays.libraries import COMPUTE, backend_of
-
-if TYPE_CHECKING:
-    from .engine import Step
+from ..steps import Step
 
 __all__ = ["stacks"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..._typing import Array, Scalar
 from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
-from ...gradients import scaled_norm
+from ...gradients import folded, scaled_norm
 
 __all__ = ["SMALLEST", "limited"]
 
@@ -51,8 +51,7 @@ def limited(
     for backend, found in rows.items():
         places, bounds, scales = zip(*found, strict=True)
         given = [params[i] for i in places], [grads[i] for i in places]
-        with backend.guard(given[0][0]):
-            clipped = _function(backend, units)(*given, list(bounds), list(scales))
+        clipped = _function(backend, units)(*given, list(bounds), list(scales))
         for i, g in zip(places, clipped, strict=True):
             new[i] = g
     return new
@@ -62,7 +61,11 @@ def limited(
 def _function(backend: Backend, units: str) -> Callable[..., list[Array]]:
     def limit(params: Any, grads: Any, bounds: Any, scales: Any) -> list[Array]:
         rows = zip(params, grads, bounds, scales, strict=True)
-        return [_limited(backend, units, *row) for row in rows]
+        clipped = []
+        for row in rows:
+            with backend.guard(row[0]):
+                clipped.append(_limited(backend, units, *row))
+        return clipped
 
     return backend.compile(limit)
 
@@ -71,12 +74,16 @@ def _limited(
     backend: Backend, units: str, p: Array, g: Array, bound: Scalar, scale: Scalar
 ) -> Array:
     xp, stored = backend.xp, backend.dtype(p)
-    kind = backend.sums or COMPUTE[stored]
     axes = _reduced(units, len(p.shape), stored in COMPLEX)
     x, y = (backend.as_real(v) if stored in COMPLEX else v for v in (p, g))
-    large, given = (
-        scaled_norm(backend.cast(v, kind), xp, axis=axes, keepdims=True) for v in (x, y)
-    )
+    if backend.compiles:
+        kind = backend.sums or COMPUTE[stored]
+        wide = [backend.cast(v, kind) for v in (x, y)]
+        large, given = (scaled_norm(v, xp, axis=axes, keepdims=True) for v in wide)
+    else:
+        kind = backend.widest(p)
+        wide = [backend.cast(v, kind) for v in (x, y)]
+        large, given = (scaled_norm(v, xp, folded, axis=axes, keepdims=True) for v in wide)
     top, least, size, one = (backend.scalar(v, kind, p) for v in (bound, SMALLEST, scale, 1.0))
     most, given = top * xp.maximum(large, least), size * given
     over = (given > most) & (top > 0)

@@ -9,38 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.backend import FLOATS, ITEMSIZE, REALS, itemsize, reals
 from ...arrays.trees import named
 from .readers import Readers
 from .tables import address
 
-_REALS = {"complex64": "float32", "complex128": "float64"}
-
-FLOATS = ("float16", "bfloat16", "float32", "float64")
-"""The real dtypes that kernels know."""
-
-ITEMSIZE = {**dict(zip(FLOATS, (2, 2, 4, 8), strict=True)), "uint8": 1, "int16": 2}
-"""Bytes of the dtypes that kernels know, 8-bit codes and their exponents included."""
-
-
-def reals(dtype: str) -> str:
-    """Return the dtype of the reals in memory: a complex number is two.
-
-    Parameters
-    ----------
-    dtype : str
-        Name of a dtype.
-
-    Returns
-    -------
-    str
-        Name of a real dtype.
-    """
-    return _REALS.get(dtype, dtype)
-
-
-def itemsize(dtype: str) -> int:
-    """Return the bytes of an element of a real or complex dtype."""
-    return ITEMSIZE[reals(dtype)] * (2 if dtype in _REALS else 1)
+__all__ = ["FLOATS", "ITEMSIZE", "REALS", "Reader", "itemsize", "reals"]
 
 
 class Reader(ABC):
@@ -119,7 +93,7 @@ class Reader(ABC):
                 f"wanted {self.shapes[k]}"
             )
         found = self.dtype(grad)
-        if found not in FLOATS and (found not in _REALS or dtype not in _REALS):
+        if found not in FLOATS and (found not in REALS or dtype not in REALS):
             raise TypeError(f"gradient of {named(path)}: found dtype {found}, wanted {dtype}")
 
     @abstractmethod

@@ -17,15 +17,21 @@ from ...rules.rule import Rule
 from ..totals import part, ratio
 from . import threads
 from .addresses import ITEMSIZE, Reader, reals
+from .calls import bound, calls
 from .columns import Column
-from .looking import GOOD, Look
-from .native import Kernel, kernel
+from .loading import loader
+from .looking import Look
+from .native import code_address
+from .pool import run_program
 from .recipes import EXPONENTS, Recipe, Recipes
 from .source import CELLS, JOB, squares_program
 from .tables import IntTable, address, cells, cut
 
 PARALLEL = 100_000
 """Elements from which on more threads than one are faster."""
+
+BRIEF = 8192
+"""Elements up to which letting in another thread of Python would take longer than the step."""
 
 Values = Mapping[str, Any]
 Take = Callable[[Sequence[Any]], tuple[Any, ...]]
@@ -86,9 +92,12 @@ class Batch:
         self._rows, self._row = np.arange(count), np.zeros(count, np.int64)
         self._each, self._one = address(self._rows), address(self._row)
         self._job, self._reading = self._new_job(), self._new_job()
+        self._carry_out, self._read_all = (
+            bound(run_program(), job) for job in (self._job, self._reading)
+        )
         self._sums, self._counts = np.zeros(self.chunks), np.zeros(self.chunks, np.int64)
         self._taken: Any = None
-        self._recipe: Recipe | None = None
+        self._ready: Any = None
 
     def _new_job(self) -> Any:
         known = dict.fromkeys(JOB, 0) | {
@@ -100,6 +109,8 @@ class Batch:
             "rows": address(self._row),
             "leaves": address(self._among_all),
             "noise": address(NOISE),
+            "calls": calls(),
+            "brief": self.elements <= BRIEF and len(self._rows) <= BRIEF // 16,
         }
         return cells(*known.values())
 
@@ -142,7 +153,7 @@ class Batch:
 
         Parameters
         ----------
-        params, grads : list or tuple of array
+        params, grads : tuple of array
             All parameters and gradients of the plan; None for a gradient is allowed.
         paths : sequence of str
             What messages call the leaves of the tree.
@@ -156,8 +167,11 @@ class Batch:
         bool
             False as by `fits`.
         """
-        pool = threads.pool().address if self.elements > PARALLEL and count != 1 else 0
-        if self._look(params, grads, occupied, pool) == GOOD:
+        if occupied.starts is not self._look.starts:
+            self._look.reach(occupied)
+        if self.elements > PARALLEL and count != 1:
+            self._look.rouse(threads.pool().address)
+        if not self._look.call(params, grads):
             return True
         if not self.fits(params):
             return False
@@ -187,6 +201,7 @@ class Batch:
             column = Column(self.reader, kind, self._gradients, 0, False, self._pointers)
             self._kinds[kind] = column
         self._kind, self._located = kind, self._kinds[kind]
+        self._ready = None
         self._look.expect(kind)
 
     def _conformed(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -219,18 +234,23 @@ class Batch:
         count : int or None
             Number of threads, if it is not to be the usual one.
         """
-        numbers, job = self._own(values[self._compute]), self._job
+        given, job, ready = values[self._compute], self._job, self._ready
+        if ready is not None and seed is None and ready(given):
+            return
+        self._ready, numbers = None, self._own(given)
         if self._rule.ratio is not None:
             numbers = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
             found = ratio(self._rule, self._sizes, self._totals(numbers, count), numbers, np)
             numbers = {**numbers, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
         recipe = self._recipes.find(tuple(numbers), self._kind, seed is not None)
-        self._recipe = None
-        job[0] = job[1] = 0
         self._write(numbers, recipe, job)
+        job[CELLS["kernel"]] = recipe.kernel
         if recipe.chance and seed is not None:
             job[CELLS["seed"]] = seed
-        self._recipe = recipe
+        job[CELLS["claimed"]] = job[CELLS["behind"]] = 0
+        if seed is None and self._rule.ratio is None and job[CELLS["rows"]] == self._one:
+            self._names = tuple(given)
+            self._ready = loader(self._names, recipe.names, recipe.row, job)
 
     def run(self, count: int | None) -> None:
         """Carry out the step that was loaded, as far as it has not been.
@@ -240,8 +260,8 @@ class Batch:
         count : int or None
             Number of threads, if it is not to be the usual one.
         """
-        assert self._recipe is not None
-        self._run(self._recipe.kernel, self._job, count)
+        self._summon(self._job, count)
+        self._carry_out()
         self.reader.wrote(self._columns["p"])
 
     def _own(self, numbers: Values) -> Values:
@@ -309,21 +329,21 @@ class Batch:
         tensors = self._chunks.table[:, 0]
         return np.bincount(tensors, self._sums, len(self._rows)), nonfinite
 
-    def _read(self, program: Kernel, sums: Any, count: int | None) -> None:
+    def _read(self, program: int, sums: Any, count: int | None) -> None:
         """Carry out a pass that only reads, with sums for each chunk."""
         job = self._reading
-        job[0] = job[1] = 0
+        job[CELLS["claimed"]] = job[CELLS["behind"]] = 0
+        job[CELLS["kernel"]] = program
         job[CELLS["sums"]], job[CELLS["counts"]] = address(sums), address(self._counts)
-        self._run(program, job, count)
+        self._summon(job, count)
+        self._read_all()
 
-    def _run(self, program: Kernel, job: Any, count: int | None) -> None:
-        if self.elements <= PARALLEL:
-            threads.run(program, job, 1)
-            return
-        count = threads.available() if count is None else count
-        threads.run(program, job, min(count, self._chunks.tasks))
+    def _summon(self, job: Any, count: int | None) -> None:
+        if self.elements > PARALLEL:
+            count = threads.available() if count is None else count
+            threads.summon(job, min(count, self._chunks.tasks))
 
 
 @cache
-def _squares(dtype: str) -> Kernel:
-    return kernel(squares_program(dtype))
+def _squares(dtype: str) -> int:
+    return code_address(squares_program(dtype))

@@ -6,11 +6,10 @@ takes one microsecond or more. Those that are not exactly as expected are asked.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from typing import Any
 
 from .addresses import Reader
+from .calls import bound, calls
 from .tables import IntTable, address, cells
 
 
@@ -51,14 +50,12 @@ class Column:
         self._table, self._place, self._versus = table, place, versus
         readers, special = reader.readers()
         marks = reader.marks(dtype, writes)
-        self._walk = readers.walk.call if readers and marks else None
         target = address(table) + 8 * place, 8 * table.shape[1]
         other = address(versus), 8 * versus.shape[1]
         count = len(reader.shapes)
-        self._job = cells(
-            0, 0, 0, count, id(None), *reader.tables, *target, *other, *(marks or (0, 0)), *special
-        )
-        self._where = ctypes.addressof(self._job)
+        known = calls(), count, id(None), *reader.tables
+        self._job = cells(0, 0, *known, *target, *other, *(marks or (0, 0)), *special)
+        self._walk = bound(readers.walk, self._job) if readers and marks else None
         self.same = 0
 
     def read(self, arrays: tuple[Any, ...]) -> list[int]:
@@ -75,12 +72,10 @@ class Column:
             Places of arrays that are not as wanted, whose addresses were not written.
         """
         job, refused = self._job, []
-        job[0], job[1], job[2] = 0, 0, id(arrays) + tuple.__basicsize__
+        job[0], job[1] = 0, 0
         while job[0] < len(arrays):
             if self._walk is not None:
-                # torch raises for what it cannot describe; that one is asked for next.
-                with contextlib.suppress(RuntimeError, BufferError):
-                    self._walk(self._where, 1)
+                self._walk(arrays)
             if job[0] < len(arrays) and not self._asked(arrays[job[0]], job[0]):
                 refused.append(job[0])
             job[0] += 1

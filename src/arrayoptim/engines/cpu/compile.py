@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import njit, types
 
 from .coded import FUNCTIONS, CodeStream
 from .memory import COMPUTE, JOB_ACCESS, Stream
+from .numbers import I32, I64
 from .source import Program
 from .vocabulary import vocabulary
 
@@ -17,6 +19,9 @@ _BARE: dict[str, Any] = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
+ENTRY = "arrayoptim_entry"
+"""Name of the C function of a program with an answer."""
+
 _OF_RULES = ("rule", "direction", "measure")
 
 
@@ -41,7 +46,8 @@ def compiled(program: Program) -> tuple[str, str]:
     names = _namespace(program)
     exec(program.source, names)
     try:
-        kernel = njit(types.void(types.int64, types.int64), **_BARE)(names["kernel"])
+        result = types.int64 if program.answers else types.void
+        kernel = njit(result(types.int64, types.int64), **_BARE)(names["kernel"])
     except Exception as error:  # not always one of Numba's own: a missing function is none
         named = ", ".join(f.__name__ for name, f in program.functions if name in _OF_RULES)
         reason = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
@@ -51,8 +57,32 @@ def compiled(program: Program) -> tuple[str, str]:
             'arrayoptim.engine("array") takes steps without a compiler'
         ) from error
     (signature,) = kernel.signatures
-    result: Any = kernel.overloads[signature]
-    return result.fndesc.llvm_func_name, kernel.inspect_llvm(signature)
+    found: Any = kernel.overloads[signature]
+    return found.fndesc.llvm_func_name, kernel.inspect_llvm(signature)
+
+
+def wrapped(name: str) -> str:
+    """Write a C function of three words around one of Numba's that has an answer.
+
+    Parameters
+    ----------
+    name : str
+        Name of Numba's function.
+
+    Returns
+    -------
+    str
+        A module as LLVM IR, with the function `ENTRY`.
+    """
+    module = ir.Module()
+    places = [I64.as_pointer()] * 2
+    inner = ir.Function(module, ir.FunctionType(I32, (*places, I64, I64)), name)
+    outer = ir.Function(module, ir.FunctionType(I64, (I64,) * 3), ENTRY)
+    builder = ir.IRBuilder(outer.append_basic_block())
+    answer, error = builder.alloca(I64), builder.alloca(I64)
+    builder.call(inner, (answer, error, *outer.args[:2]))
+    builder.ret(builder.load(answer))
+    return str(module)
 
 
 def _namespace(program: Program) -> dict[str, Any]:

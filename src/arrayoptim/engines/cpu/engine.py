@@ -172,7 +172,7 @@ class Plan:
         Parameters
         ----------
         params : sequence of array
-            The parameters; a list or a tuple is the fastest.
+            The parameters.
         grads : sequence of array or None
             The gradients; a parameter whose gradient is None stays as it is.
 
@@ -192,9 +192,9 @@ class Plan:
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
         # A tuple of one's own keeps the gradients alive until they have been used.
-        params, self._grads = _sequence(params), tuple(grads)
+        params, self._grads = tuple(params), tuple(grads)
         known = params, self._grads, self._paths, self._occupied, self._threads
-        return all(batch.look(*known) for batch in self._batches)
+        return all([batch.look(*known) for batch in self._batches])  # noqa: C419  faster
 
     def squares(self) -> list[float]:
         """Return the sum of squares of each gradient that was looked at; 0 for None.
@@ -356,11 +356,6 @@ class Plan:
         with self._lock:
             self._look_again(grads)
             return self.squares(), self.nonfinite
-
-
-def _sequence(items: Sequence[Any]) -> Sequence[Any]:
-    """Return a list or a tuple of the items, which machine code can read."""
-    return items if type(items) in (list, tuple) else tuple(items)
 
 
 def _batch(

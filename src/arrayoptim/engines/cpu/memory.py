@@ -116,6 +116,11 @@ def _pause(builder: Any, _: Any) -> None:
         builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), kind), ())
 
 
+def _ask(builder: Any, function: Any, *arguments: Any) -> Any:
+    kind = ir.FunctionType(I64, [I64] * len(arguments)).as_pointer()
+    return builder.call(builder.inttoptr(function, kind), arguments)
+
+
 def _relax(builder: Any, address: Any) -> None:
     with builder.if_then(builder.icmp_signed("!=", address, I64(0))):
         kind = ir.FunctionType(I32, ()).as_pointer()
@@ -137,6 +142,9 @@ JOB_ACCESS = {
     "call_kernel": define(types.void, (types.int64,) * 4, _call_kernel),
     "futex": define(types.void, (types.int64,) * 5, _futex),
     "pause": define(types.void, (types.int64,), _pause),
+    "ask0": define(types.int64, (types.int64,), _ask),
+    "ask1": define(types.int64, (types.int64,) * 2, _ask),
+    "ask2": define(types.int64, (types.int64,) * 3, _ask),
     "call2": define(types.int64, (types.int64,) * 3, _call2),
     "relax": define(types.void, (types.int64,), _relax),
     "random_key": define(types.int64, (types.int64,) * 3, random_key),

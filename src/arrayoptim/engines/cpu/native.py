@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import os
 import pkgutil
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from types import CodeType
 from typing import Any
@@ -21,43 +21,25 @@ from .source import Program
 
 _SOURCES = tuple(f"{name}.py" for name in ("coded", "compile", "memory", "numbers", "vocabulary"))
 _LOCK = threading.RLock()
-VOID = ctypes.create_string_buffer(64)
-"""Numba's functions write a status through their first two arguments; these never do."""
-
-_WHERE = ctypes.c_void_p(ctypes.addressof(VOID))
-_TYPE = (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A program as machine code.
-
-    Attributes
-    ----------
-    address : int
-        Where it begins.
-    call : callable
-        Takes the address of a job and whether the caller leads.
-    """
-
-    address: int
-    call: Callable[[int, int], None]
+if hasattr(os, "register_at_fork"):
+    # A child that is forked while another thread compiles could never compile anything.
+    os.register_at_fork(
+        before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
+    )
 
 
-def kernel(program: Program, *, locked: bool = False) -> Kernel:
-    """Return a program as a function.
+def code_address(program: Program) -> int:
+    """Return where the machine code of a program begins.
 
     Parameters
     ----------
     program : Program
         The program.
-    locked : bool
-        Whether it needs the interpreter's lock, to look into objects.
 
     Returns
     -------
-    Kernel
-        The machine code.
+    int
+        The address, which holds until the process ends.
 
     Raises
     ------
@@ -65,10 +47,7 @@ def kernel(program: Program, *, locked: bool = False) -> Kernel:
         If the machine code cannot be loaded here.
     """
     with _LOCK:
-        address = _address(program)
-    prototype = ctypes.PYFUNCTYPE if locked else ctypes.CFUNCTYPE
-    function = prototype(*_TYPE)(address)
-    return Kernel(address, partial(function, _WHERE, _WHERE))
+        return _address(program)
 
 
 @cache
@@ -83,18 +62,21 @@ def _address(program: Program) -> int:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(0))
     engine.add_object_file(llvm.ObjectFileRef.from_data(content))
     engine.finalize_object()
-    address = int(engine.get_function_address(name.decode()))
+    place = int(engine.get_function_address(name.decode()))
     # Threads may be in the code until the process has ended: LLVM must not free it before.
     engine.detach()
-    return address
+    return place
 
 
 def _machine_code(program: Program) -> bytes:
     """Compile a program to the name of its function, a line feed, and an object file."""
-    from .compile import compiled
+    from .compile import ENTRY, compiled, wrapped
 
     name, text = compiled(program)
     module = llvm.parse_assembly(text)
+    if program.answers:
+        module.link_in(llvm.parse_assembly(wrapped(name)))
+        name = ENTRY
     _check_symbols(module)
     return name.encode() + b"\n" + bytes(_machine(3).emit_object(module))
 
@@ -156,7 +138,9 @@ def _host() -> tuple[str, str]:
 def _key(program: Program) -> str | None:
     """Name what the machine code depends on; None where a function depends on more than itself."""
     digest = hashlib.sha256(repr(_surroundings()).encode())
-    digest.update(repr((program.source, program.streams, program.compute)).encode())
+    digest.update(
+        repr((program.source, program.streams, program.compute, program.answers)).encode()
+    )
     for name, function in program.functions:
         fingerprint = _fingerprint(function)
         if fingerprint is None:

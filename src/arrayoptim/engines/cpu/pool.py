@@ -7,12 +7,12 @@ work, then waits until nobody is in. So none touches a job whose leader has gone
 
 from __future__ import annotations
 
+from functools import cache
+
+from .calls import CALLS, entry
 from .source import CELLS, Program
 
-CALLS = ("void", "yield_", "syscall", "futex")
-"""Cells with what machine code calls: room for a status, functions of C, a number of the system."""
-
-_GROUPS = (("wake",), ("open", "kernel", "job"), ("inside",), ("asleep",), ("busy",), CALLS)
+_GROUPS = (("wake",), ("open", "kernel", "job"), ("inside",), ("asleep",), ("busy",), ("calls",))
 POOL = {name: 8 * k + i for k, group in enumerate(_GROUPS) for i, name in enumerate(group)}
 POOL["cells"] = 8 * len(_GROUPS)
 """Cells of the record; those that several threads write are in lines of the cache of their own."""
@@ -25,13 +25,18 @@ _WAIT, _WAKE = 128, 129
 ROUSE = f"""
 fetch_add(pool, {POOL["wake"]}, 1)
 if fetch_add(pool, {POOL["asleep"]}, 0) > 0:
-    futex(peek(pool, {POOL["syscall"]}), peek(pool, {POOL["futex"]}), pool, {_WAKE}, 1024)
+    system = peek(pool, {POOL["calls"]})
+    futex(peek(system, {CALLS["syscall"]}), peek(system, {CALLS["futex"]}), pool, {_WAKE}, 1024)
 """
 """Lines that let all threads of a pool look for work, and go on looking for a while."""
 
 _SERVE = f"""
-def kernel(pool, leader):
-    void = peek(pool, {POOL["void"]})
+def kernel(self, arguments):
+    {{entry}}
+    pool = record
+    calls = peek(pool, {POOL["calls"]})
+    void = peek(calls, {CALLS["void"]})
+    state = ask0(peek(calls, {CALLS["save"]}))
     while True:
         seen = fetch_add(pool, {POOL["wake"]}, 0)
         if fetch_add(pool, {POOL["open"]}, 0) > 0:
@@ -44,23 +49,36 @@ def kernel(pool, leader):
             pause(0)
             spins += 1
         if spins == {_SPINS}:
-            if not peek(pool, {POOL["syscall"]}):
-                return
+            call = peek(calls, {CALLS["syscall"]})
+            if not call:
+                break
             fetch_add(pool, {POOL["asleep"]}, 1)
-            futex(peek(pool, {POOL["syscall"]}), peek(pool, {POOL["futex"]}), pool, {_WAIT}, seen)
+            futex(call, peek(calls, {CALLS["futex"]}), pool, {_WAIT}, seen)
             fetch_add(pool, {POOL["asleep"]}, -1)
+    ask1(peek(calls, {CALLS["restore"]}), state)
+    return ask1(peek(calls, {CALLS["long"]}), 0)
 """
 
-_LEAD = f"""
-def kernel(job, leader):
-    pool = peek(job, {CELLS["pool"]})
+_RUN = f"""
+def kernel(self, arguments):
+    {{entry}}
+    job = record
+    calls = peek(job, {CELLS["calls"]})
+    void = peek(calls, {CALLS["void"]})
     work = peek(job, {CELLS["kernel"]})
-    void = peek(pool, {POOL["void"]})
-    mine = exchange(pool, {POOL["busy"]}, 1) == 0
+    if peek(job, {CELLS["brief"]}):
+        call_kernel(work, void, job, 1)
+        return ask1(peek(calls, {CALLS["long"]}), 0)
+    state = ask0(peek(calls, {CALLS["save"]}))
+    helpers = peek(job, {CELLS["helpers"]})
+    pool = peek(job, {CELLS["pool"]})
+    mine = False
+    if helpers > 0:
+        mine = exchange(pool, {POOL["busy"]}, 1) == 0
     if mine:
         poke(pool, {POOL["kernel"]}, work)
         poke(pool, {POOL["job"]}, job)
-        exchange(pool, {POOL["open"]}, peek(job, {CELLS["helpers"]}))
+        exchange(pool, {POOL["open"]}, helpers)
 {{rouse}}
     call_kernel(work, void, job, 1)
     if mine:
@@ -70,29 +88,33 @@ def kernel(job, leader):
             pause(0)
             spins += 1
             if spins > 1000:
-                relax(peek(pool, {POOL["yield_"]}))
+                relax(peek(calls, {CALLS["yield_"]}))
         exchange(pool, {POOL["busy"]}, 0)
+    ask1(peek(calls, {CALLS["restore"]}), state)
+    return ask1(peek(calls, {CALLS["long"]}), 0)
 """
 
 
+@cache
 def serve_program() -> Program:
     """Write what a thread does from its start to the end of the process.
 
     Returns
     -------
     Program
-        The program, of the pool's address; it returns only where the system cannot let it sleep.
+        A function of the pool's record; it returns only where the system cannot let it sleep.
     """
-    return Program(_SERVE, (), (), "float64")
+    return Program(_SERVE.format(entry=entry()), (), (), "float64", answers=True)
 
 
-def lead_program() -> Program:
-    """Write what the thread does that wants a job done.
+@cache
+def run_program() -> Program:
+    """Write what the thread does that wants a job done: all tasks that have not been claimed.
 
     Returns
     -------
     Program
-        The program, of the job's address.
+        A function of the job's record.
     """
     rouse = "\n".join(f"        {line}" for line in ROUSE.strip().splitlines())
-    return Program(_LEAD.format(rouse=rouse), (), (), "float64")
+    return Program(_RUN.format(entry=entry(), rouse=rouse), (), (), "float64", answers=True)

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from .native import Kernel, kernel
+from .calls import CALLS, entry
 from .pool import ROUSE
 from .source import Program
 
 WALK = (
-    *("next", "same", "objects", "count", "none", "ranks", "firsts", "lengths"),
+    *("next", "same", "calls", "count", "none", "ranks", "firsts", "lengths"),
     *("target", "step", "versus", "other", "dtype", "flags"),
 )
 """Cells of a job that fills a column; those of a library come after."""
@@ -28,8 +28,10 @@ WALK = (
 _NUMPY_CELLS, _TORCH_CELLS = ("kind",), ("kinds", "strides", "call", "room")
 
 _WALK = """
-def kernel(job, leader):
+def kernel(self, arguments):
+    {entry}
 {loads}
+    objects = peek(arguments, 0) + 24
     while next < count:
         array = peek(objects, next)
         if array == none:
@@ -43,17 +45,20 @@ def kernel(job, leader):
         poke(target + step * next, 0, found)
         same += found == peek(versus + other * next, 0)
         next += 1
-    poke(job, 0, next)
-    poke(job, 1, same)
+    poke(record, 0, next)
+    poke(record, 1, same)
+    return ask1(peek(calls, {long}), next)
 """
 
 _LOOK = """
-def kernel(job, leader):
+def kernel(self, arguments):
+    {entry}
 {loads}
     if pool:
 {rouse}
-    left = peek(params, 3) if params_list else params + 24
-    right = peek(grads, 3) if grads_list else grads + 24
+    left = peek(arguments, 0) + 24
+    right = peek(arguments, 1) + 24
+    answer = 0
     for next in range(count):
         place = peek(index, next)
         rank = peek(ranks, next)
@@ -64,8 +69,8 @@ def kernel(job, leader):
         found = 0
 {param}
         if not good or found != peek(pointers + stride * next, 0):
-            poke(job, 0, 1)
-            return
+            answer = 1
+            break
         dtype = grad_dtype
         flags = grad_flags
         array = peek(right, place)
@@ -73,8 +78,8 @@ def kernel(job, leader):
         if array != none:
 {grad}
             if not good:
-                poke(job, 0, 2)
-                return
+                answer = 2
+                break
             end = found + item * peek(sizes, next)
             before = peek(hints, next)
             if not (
@@ -91,15 +96,15 @@ def kernel(job, leader):
                         beyond = middle
                 poke(hints, next, before)
             if peek(furthest, before) > found:
-                poke(job, 0, 2)
-                return
+                answer = 2
+                break
         poke(gradients, next, found)
-    poke(job, 0, 0)
+    return ask1(peek(calls, {long}), answer)
 """
 
 LOOK = (
-    *("answer", "pool", "params", "grads", "params_list", "grads_list", "count", "none", "index"),
-    *("ranks", "firsts", "lengths", "pointers", "stride", "gradients", "sizes", "item"),
+    *("calls", "pool", "count", "none", "index", "ranks", "firsts", "lengths"),
+    *("pointers", "stride", "gradients", "sizes", "item"),
     *("starts", "furthest", "stretches", "hints"),
     *("param_dtype", "param_flags", "grad_dtype", "grad_flags"),
 )
@@ -127,7 +132,10 @@ if good:
 # not tell a lazily negated tensor; one without gaps, out of a complex tensor, has one element.
 _TORCH = """
 good = peek(array, 1) == peek(kinds, 0) or peek(array, 1) == peek(kinds, 1)
-good = good and call2(call, array, room) == 0
+if good:
+    good = call2(call, array, room) == 0
+    if not good:
+        ask0(peek(calls, CLEAR))
 if good:
     good = peek_int32(room, 2) == 1 and peek_int32(room, 4) == rank
     good = good and peek_int32(room, 5) == dtype
@@ -148,62 +156,59 @@ if good:
 
 @dataclass(frozen=True)
 class Readers:
-    """The kernels that read arrays of one library.
+    """The programs that read arrays of one library, each a function of Python; see `calls`.
 
     Attributes
     ----------
-    walk, look : Kernel
-        One that fills a column, and one that looks at all arrays of a step.
+    walk : Program
+        A function of a tuple that fills a column; the answer is where it stopped.
+    look : Program
+        A function of all parameters and all gradients of a step, as tuples; see `LOOK`.
     """
 
-    walk: Kernel
-    look: Kernel
+    walk: Program
+    look: Program
 
 
 @cache
 def numpy_readers() -> Readers | None:
-    """Return the kernels that read NumPy arrays.
+    """Return the programs that read NumPy arrays.
 
     Returns
     -------
     Readers or None
-        The kernels; None where arrays are not laid out as they expect.
+        The programs; None where arrays are not laid out as they expect.
     """
     return _readers(_NUMPY, _NUMPY_CELLS) if _arrays_as_expected() else None
 
 
 @cache
 def torch_readers() -> Readers | None:
-    """Return the kernels that read torch tensors through DLPack's exchange table.
+    """Return the programs that read torch tensors through DLPack's exchange table.
 
     Returns
     -------
     Readers or None
-        The kernels; None where torch has no such table.
+        The programs; None where torch has no such table.
     """
     return _readers(_TORCH, _TORCH_CELLS) if _objects_as_expected() and torch_call() else None
 
 
 def _readers(look: str, cells: tuple[str, ...]) -> Readers:
-    return Readers(
-        _kernel(_WALK.format(loads=_loads(WALK + cells), look=_indented(look, 3))),
-        _kernel(
-            _LOOK.format(
-                loads=_loads(LOOK + cells),
-                rouse=_indented(ROUSE, 2),
-                param=_indented(look, 2),
-                grad=_indented(look, 3),
-            )
-        ),
-    )
+    look = look.replace("CLEAR", str(CALLS["clear"]))
+    known: dict[str, Any] = {"entry": entry(), "long": CALLS["long"]}
+    walk = _WALK.format(loads=_loads(WALK + cells), look=_indented(look, 3), **known)
+    known |= {"rouse": _indented(ROUSE, 2)}
+    known |= {"param": _indented(look, 2), "grad": _indented(look, 3)}
+    return Readers(*map(_program, (walk, _LOOK.format(loads=_loads(LOOK + cells), **known))))
 
 
-def _kernel(source: str) -> Kernel:
-    return kernel(Program(source, (), (), "float64"), locked=True)
+def _program(source: str) -> Program:
+    return Program(source, (), (), "float64", answers=True)
 
 
 def _loads(cells: tuple[str, ...]) -> str:
-    return "\n".join(f"    {name} = peek(job, {k})" for k, name in enumerate(cells))
+    return "\n".join(f"    {name} = peek(record, {k})" for k, name in enumerate(cells))
 
 
 def _indented(lines: str, depth: int) -> str:
@@ -218,13 +223,7 @@ def _objects_as_expected() -> bool:
     items = (object(), object(), None)
     found = (ctypes.c_int64 * 3).from_address(id(items) + tuple.__basicsize__)
     kind = (ctypes.c_int64 * 2).from_address(id(items[0]))[1]
-    wanted = [id(item) for item in items]
-    if list(found) != wanted or kind != id(object) or list.__basicsize__ < 32:
-        return False
-    listed = list(items)
-    place = (ctypes.c_int64 * 4).from_address(id(listed))
-    # The number of items is there too where the next word is where they are.
-    return place[2] == 3 and list((ctypes.c_int64 * 3).from_address(place[3])) == wanted
+    return bool(list(found) == [id(item) for item in items] and kind == id(object))
 
 
 def _arrays_as_expected() -> bool:

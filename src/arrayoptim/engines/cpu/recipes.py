@@ -13,7 +13,7 @@ from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS, SWEPT
 from .addresses import reals
-from .native import Kernel, kernel
+from .native import code_address
 from .sweep import measure_program, measuring, sweep_program
 
 EXPONENTS = "_exponents"
@@ -28,28 +28,28 @@ class Recipe:
 
     Attributes
     ----------
-    kernel : callable
-        The machine code.
+    kernel : int
+        Address of the machine code.
     names : tuple of str
         The numbers it takes, in order.
     chance : bool
         Whether it takes a seed.
     row : ctypes array
-        Room for them, one for all tensors.
+        Room for them, one for all tensors, and for one more.
     address : int
         Where that is.
     pack : callable
         Writes them there.
     """
 
-    kernel: Kernel
+    kernel: int
     names: tuple[str, ...]
     chance: bool
 
     def __post_init__(self) -> None:
         """Make room for the numbers, and what writes them there."""
         count = len(self.names)
-        self.row = (ctypes.c_double * count)()
+        self.row = (ctypes.c_double * (count + 1))()
         self.address = ctypes.addressof(self.row)
         self.pack = Struct(f"={count}d").pack_into
 
@@ -98,7 +98,7 @@ class Recipes:
             names = (*self._rule.coefficients, *(name for s in stages for name in SWEPT[s]))
             streams, compute = self._streams(kind)
             program = sweep_program(self._rule, stages, streams, compute, slots)
-            recipe = self._known[key] = Recipe(kernel(program), names, bool(slots))
+            recipe = self._known[key] = Recipe(code_address(program), names, bool(slots))
         return recipe
 
     def measure(self, given: tuple[str, ...], kind: str) -> Recipe:
@@ -122,7 +122,7 @@ class Recipes:
             stages = self._stages(given)
             names = (*measuring(self._rule), *(name for s in stages for name in SWEPT[s]))
             program = measure_program(self._rule, stages, *self._streams(kind))
-            recipe = self._known[key] = Recipe(kernel(program), names, False)
+            recipe = self._known[key] = Recipe(code_address(program), names, False)
         return recipe
 
     def _stages(self, given: Collection[str]) -> tuple[str, ...]:

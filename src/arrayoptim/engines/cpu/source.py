@@ -27,12 +27,15 @@ JOB = (
     "noise",
     "sums",
     "counts",
-    "pool",
+    "calls",
     "kernel",
+    "brief",
+    "pool",
     "helpers",
 )
 """Cells of a job: how many tasks are claimed, how many of them by helpers; their number, the
-addresses of tables, and what `pool` has to know."""
+addresses of tables; and for the thread that leads its own calls, the kernel, whether it is done
+before another thread of Python could be let in, and who helps."""
 
 CELLS = {name: k for k, name in enumerate(JOB)}
 
@@ -51,12 +54,16 @@ class Program:
         The arrays of a tensor, in the order of the pointer table: name and dtype in memory.
     compute : str
         The dtype of the arithmetic.
+    answers : bool
+        Whether it is a function of Python, see `calls`: of the address of an object and of those
+        of its arguments, with an object as its result.
     """
 
     source: str
     functions: tuple[tuple[str, Callable[..., Any]], ...]
     streams: tuple[tuple[str, str], ...]
     compute: str
+    answers: bool = False
 
 
 def squares_program(storage: str) -> Program:

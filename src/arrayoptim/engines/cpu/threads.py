@@ -12,20 +12,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import queue
 import sys
 import threading
 from functools import cache
 from typing import Any
 
-from .native import VOID, Kernel, kernel
-from .pool import CALLS, POOL, lead_program, serve_program
+from .calls import bound, calls, sleeping
+from .pool import POOL, serve_program
 from .source import CELLS
 from .tables import cells
-
-_FUTEX = {"x86_64": 202, "aarch64": 98}
-"""Number of Linux's call that puts a thread to sleep, by processor."""
 
 
 class Pool:
@@ -38,14 +34,15 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self._record = cells(*[0] * (POOL["cells"] + 7))
+        self._room = cells(*[0] * (POOL["cells"] + 7))
         # A line of the cache for each group of cells, so that threads disturb each other little.
-        self.address = -(-ctypes.addressof(self._record) // 64) * 64
-        record = (ctypes.c_int64 * POOL["cells"]).from_address(self.address)
-        sleep, number = _sleeping()
-        for name, value in zip(CALLS, (ctypes.addressof(VOID), yielding(), sleep, number)):
-            record[POOL[name]] = value
-        self._asleep: queue.SimpleQueue[None] | None = None if sleep else queue.SimpleQueue()
+        self.address = -(-ctypes.addressof(self._room) // 64) * 64
+        self._record = (ctypes.c_int64 * POOL["cells"]).from_address(self.address)
+        self._record[POOL["calls"]] = calls()
+        self._asleep: queue.SimpleQueue[None] | None = (
+            None if sleeping()[0] else queue.SimpleQueue()
+        )
+        self._serve = bound(serve_program(), self._record)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
@@ -66,7 +63,7 @@ class Pool:
             with self._lock:
                 while len(self._threads) < count:
                     name = f"arrayoptim-{len(self._threads)}"
-                    thread = threading.Thread(target=self._serve, name=name, daemon=True)
+                    thread = threading.Thread(target=self._help, name=name, daemon=True)
                     try:
                         thread.start()
                     except RuntimeError:
@@ -81,23 +78,21 @@ class Pool:
             for _ in range(count):
                 self._asleep.put(None)
 
-    def _serve(self) -> None:
+    def _help(self) -> None:
         """Help until the process ends: machine code returns only where it cannot sleep."""
-        serve = kernel(serve_program())
         while True:
-            serve.call(self.address, 0)
+            self._serve()
             if self._asleep is not None:
                 self._asleep.get()
 
 
-_POOL: list[Pool] = []
+_POOL: dict[str, Pool] = {}
 
 
 def pool() -> Pool:
     """Return the threads of this process."""
-    if not _POOL:
-        _POOL.append(Pool())
-    return _POOL[0]
+    # Of two threads that come at once both get the same one.
+    return _POOL.get("") or _POOL.setdefault("", Pool())
 
 
 if hasattr(os, "register_at_fork"):
@@ -131,13 +126,11 @@ def _processors(process: int) -> int:
     return os.cpu_count() or 1
 
 
-def run(program: Kernel, job: Any, count: int) -> None:
-    """Carry out all tasks of a job that have not been claimed.
+def summon(job: Any, count: int) -> None:
+    """Let threads help with a job, if they are at leisure when it begins.
 
     Parameters
     ----------
-    program : Kernel
-        The machine code.
     job : ctypes array
         The job.
     count : int
@@ -147,34 +140,6 @@ def run(program: Kernel, job: Any, count: int) -> None:
     if count > 1:
         threads = pool()
         helpers = threads.start(count - 1)
-    if not helpers:
-        program.call(ctypes.addressof(job), 1)
-        return
-    job[CELLS["pool"]], job[CELLS["kernel"]] = threads.address, program.address
+        threads.wake(helpers)
+        job[CELLS["pool"]] = threads.address
     job[CELLS["helpers"]] = helpers
-    threads.wake(helpers)
-    _lead().call(ctypes.addressof(job), 1)
-
-
-@cache
-def _lead() -> Kernel:
-    return kernel(lead_program())
-
-
-def _sleeping() -> tuple[int, int]:
-    """Return the address of the C function that makes a call of Linux, and the call's number."""
-    number = _FUTEX.get(platform.machine(), 0)
-    if not sys.platform.startswith("linux") or not number:
-        return 0, 0
-    return _function("syscall"), number
-
-
-@cache
-def yielding() -> int:
-    """Return the address of the C function that lets another thread run; 0 where there is none."""
-    return _function("sched_yield") if os.name == "posix" else 0
-
-
-def _function(name: str) -> int:
-    function = getattr(ctypes.CDLL(None), name, None)
-    return ctypes.cast(function, ctypes.c_void_p).value or 0 if function else 0

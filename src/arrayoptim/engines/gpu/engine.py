@@ -28,7 +28,7 @@ from .printer import UnprintableError
 from .sums import MOST
 from .sweep import stages_of, sweep_program
 
-__all__ = ["Plan", "refusal"]
+__all__ = ["Plan", "refusal", "unprintable"]
 
 
 def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
@@ -51,7 +51,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     library = library_of(param)
     if library is None:
         return f"a {type(param).__qualname__} is neither a CuPy array nor a torch tensor on a GPU"
-    reason = _unprintable(rule) or library.refusal(param)
+    reason = unprintable(rule) or library.refusal(param)
     if reason is None and backend_of(param).dtype(param) not in COMPUTE:
         reason = f"there is no arithmetic for {backend_of(param).dtype(param)}"
     if reason is None and not dense(param.shape, library.strides(param)):
@@ -63,7 +63,8 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
 
 
 @cache
-def _unprintable(rule: Rule) -> str | None:
+def unprintable(rule: Rule) -> str | None:
+    """Say why there is no kernel of a rule; None where there is one."""
     if rule.totals:
         return f"the rule {rule.name} measures all tensors together, which no kernel does yet"
     if rule.kind == "matrix":

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import cache
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..._typing import Array
+from ...arrays.backend import itemsize
 from ...arrays.libraries import backend_of
-from ..cpu.addresses import itemsize
 
-__all__ = ["back", "hosted"]
+if TYPE_CHECKING:
+    from ..gpu.arrays import Library
+
+__all__ = ["back", "gpu_library", "hosted"]
+
+
+@cache
+def _gpu() -> Any:
+    """Return what knows the arrays of GPUs; None where that engine is not there."""
+    with suppress(ModuleNotFoundError):
+        from ..gpu import arrays
+
+        return arrays
+    return None
+
+
+def gpu_library(array: Array) -> Library | None:
+    """Return the library of an array on a GPU; None for any other array."""
+    known = _gpu()
+    found: Library | None = None if known is None else known.library_of(array)
+    return found
 
 
 def hosted(array: Array) -> Array:
-    """Give an array on a GPU as one in host memory, in the same order.
+    """Return an array on a GPU as one in host memory, in the same order.
 
     Parameters
     ----------
@@ -27,13 +50,14 @@ def hosted(array: Array) -> Array:
         A NumPy array for a CuPy array, a tensor of the CPU for a torch tensor; any other array as
         it is.
     """
-    # What knows of GPUs is imported only where there may be one.
-    from ..gpu.arrays import dense, library_of
-
-    library = library_of(array)
+    library = gpu_library(array)
     if library is None:
         return array
-    array = array if dense(array.shape, library.strides(array)) else backend_of(array).copy(array)
+    array = (
+        array
+        if _gpu().dense(array.shape, library.strides(array))
+        else backend_of(array).copy(array)
+    )
     number, count, dtype = library.number(array), prod(array.shape), backend_of(array).dtype(array)
     # Room for one element at least, as no library makes an array of no memory.
     room = np.zeros(max(count, 1) * itemsize(dtype), np.uint8)
@@ -62,8 +86,6 @@ def back(array: Array, like: Array) -> Array:
     array
         A new array where that one lies; the first itself if that lies on no GPU.
     """
-    from ..gpu.arrays import library_of
-
-    if library_of(like) is None or library_of(array) is not None:
+    if gpu_library(like) is None or gpu_library(array) is not None:
         return array
     return backend_of(like).from_host(backend_of(array).to_host(array), like)

@@ -1,0 +1,135 @@
+"""Functions of Python that are machine code, and what that code calls in turn.
+
+A call through `ctypes` takes a microsecond. A built-in function takes a twentieth: it gets its
+arguments as objects, and is bound to a *record*, an array of int64 from `tables.cells` that tells
+it everything else. Addresses of C functions and objects lie in a record of their own, so that
+machine code can be kept on disk.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from .native import code_address
+from .source import Program
+from .tables import cells
+
+_PYTHON = {
+    "long": "PyLong_FromLong",
+    "get": "PyDict_GetItem",
+    "size": "PyDict_Size",
+    "clear": "PyErr_Clear",
+    "save": "PyEval_SaveThread",
+    "restore": "PyEval_RestoreThread",
+}
+_NAMES = (*_PYTHON, "void", "float", "dict", "none", "yield_", "syscall", "futex")
+CALLS = {name: k for k, name in enumerate(_NAMES)}
+"""Cells of the record of what machine code calls and knows."""
+
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+"""Number of Linux's call that puts a thread to sleep, by processor."""
+
+_VOID = ctypes.create_string_buffer(64)
+_FASTCALL = 0x80
+
+
+class _Method(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("text", ctypes.c_char_p),
+    )
+
+
+def bound(program: Program, record: Any) -> Callable[..., int]:
+    """Return a function of Python that runs a program on a record.
+
+    Parameters
+    ----------
+    program : Program
+        A program with an answer, of the address of the record's object and of its arguments.
+    record : ctypes array
+        The record.
+
+    Returns
+    -------
+    callable
+        A function of the objects that the program takes; the program's answer is an int.
+    """
+    function: Callable[..., int] = _new()(ctypes.byref(_method(program)), record, None)
+    return function
+
+
+_METHODS: dict[Program, _Method] = {}
+
+
+def _method(program: Program) -> _Method:
+    # Functions of Python refer to it: of two threads that come at once both get the same one.
+    known = _METHODS.get(program)
+    new = known or _Method(b"arrayoptim", code_address(program), _FASTCALL, None)
+    return _METHODS.setdefault(program, new)
+
+
+@cache
+def _new() -> Any:
+    new = ctypes.pythonapi.PyCFunction_NewEx
+    new.restype = ctypes.py_object
+    new.argtypes = ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p
+    return new
+
+
+@cache
+def entry() -> str:
+    """Return the line of a program that finds the record of its function."""
+    probe = cells(0)
+    words = (ctypes.c_int64 * 8).from_address(id(probe))
+    return f"record = peek(self, {list(words).index(ctypes.addressof(probe))})"
+
+
+@cache
+def calls() -> int:
+    """Return the address of the record of `CALLS`."""
+    values = {name: _address(getattr(ctypes.pythonapi, text)) for name, text in _PYTHON.items()}
+    values |= {
+        "void": ctypes.addressof(_VOID),
+        "float": id(float),
+        "dict": id(dict),
+        "none": id(None),
+        "yield_": _named("sched_yield") if os.name == "posix" else 0,
+    }
+    values["syscall"], values["futex"] = sleeping()
+    _KEPT.append(cells(*(values[name] for name in CALLS)))
+    return ctypes.addressof(_KEPT[-1])
+
+
+_KEPT: list[Any] = []
+
+
+def sleeping() -> tuple[int, int]:
+    """Return the address of the C function that makes a call of Linux, and the call's number.
+
+    Returns
+    -------
+    (int, int)
+        Twice 0 where machine code cannot let a thread sleep.
+    """
+    number = _FUTEX.get(platform.machine(), 0)
+    if not sys.platform.startswith("linux") or not number:
+        return 0, 0
+    return _named("syscall"), number
+
+
+def _named(name: str) -> int:
+    function = getattr(ctypes.CDLL(None), name, None)
+    return _address(function) if function else 0
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0

@@ -1,0 +1,68 @@
+"""Which engine is asked for: the fastest, or a certain one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+__all__ = ["FUSED", "MODES", "engine", "mode"]
+
+FUSED = ("cpu", "gpu")
+"""The engines that do a whole step in one loop."""
+
+MODES = ("auto", "array", *FUSED)
+"""Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
+
+_FORCED: ContextVar[str | None] = ContextVar("arrayoptim_engine", default=None)
+
+
+def mode() -> str:
+    """Return the engine asked for: ``"auto"`` unless `engine` or the environment says otherwise.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable holds another word.
+    """
+    forced = _FORCED.get()
+    if forced is not None:
+        return forced
+    word = os.environ.get("ARRAYOPTIM_ENGINE", "auto")
+    if word not in MODES:
+        raise ValueError(f"ARRAYOPTIM_ENGINE: found {word!r}, wanted one of {', '.join(MODES)}")
+    return word
+
+
+@contextmanager
+def engine(name: str) -> Iterator[None]:
+    """Choose the engine of the steps taken inside a ``with`` block.
+
+    Parameters
+    ----------
+    name : {"auto", "array", "cpu", "gpu"}
+        ``"auto"`` takes the fastest for each array; ``"array"`` the one that is the specification;
+        ``"cpu"`` the fused loops and ``"gpu"`` the fused kernels, each with a ValueError where it
+        cannot serve an array.
+
+    Raises
+    ------
+    ValueError
+        If there is no such engine.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> with ao.engine("array"):
+    ...     ao.SGD(lr=0.5).apply(np.array([1.0]), np.array([2.0]))
+    array([1.5])
+    """
+    if name not in MODES:
+        raise ValueError(f"engine: found {name!r}, wanted one of {', '.join(MODES)}")
+    token = _FORCED.set(name)
+    try:
+        yield
+    finally:
+        _FORCED.reset(token)

@@ -1,0 +1,110 @@
+"""One step as engines are given it, and how its parts are carried out whatever is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .._typing import Scalar
+from ..numerics.slots import Layout
+
+__all__ = ["Act", "HalfwayError", "Once", "Step", "carry_out"]
+
+Act = Callable[[], object]
+"""A part of a step: called again after an exception it does what is left, and then nothing."""
+
+_TRIES = 100
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the parameters that have the same rule and slots.
+
+    Attributes
+    ----------
+    layout : Layout
+        The update rule, and the slots of the parameters.
+    values : dict of str to dict
+        For each type of arithmetic the rule's coefficients by name, and the numbers of the stages
+        that the step has, see `arrayoptim.rules.stages.STAGES`. A list holds one number for each
+        parameter of the tree.
+    seed : int or None
+        The seed of the step where slots are rounded by chance.
+    places : sequence of int
+        Places of the parameters among those of the tree.
+    """
+
+    layout: Layout
+    values: dict[str, dict[str, Scalar | list[Scalar]]]
+    seed: int | None
+    places: Sequence[int]
+
+    def shared(self, compute: str) -> dict[str, Scalar]:
+        """Return the numbers that arrays of one type of arithmetic have in common."""
+        return {k: v for k, v in self.values[compute].items() if not isinstance(v, list)}
+
+    def own(self, compute: str, i: int) -> dict[str, Scalar]:
+        """Return the numbers that the array at one place has for itself."""
+        return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, list)}
+
+    def numbers(self, compute: str, i: int) -> dict[str, Scalar]:
+        """Return all numbers that the array at one place has."""
+        return self.shared(compute) | self.own(compute, i)
+
+
+class HalfwayError(RuntimeError):
+    """An act stopped where it can neither go on nor begin anew."""
+
+
+class Once:
+    """An act made of a function that cannot go on where it was interrupted.
+
+    Parameters
+    ----------
+    function : callable
+        Does the whole.
+    """
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function, self._begun, self._done = function, False, False
+
+    def __call__(self) -> None:
+        """Carry it out, unless that has been done."""
+        if self._done:
+            return
+        if self._begun:
+            raise HalfwayError("what was interrupted cannot go on")
+        self._begun = True
+        self._function()
+        self._done = True
+
+
+def carry_out(acts: Sequence[Act], stuck: Callable[[], object]) -> None:
+    """Carry out acts, all of them: what is raised on the way is raised at the end.
+
+    An interrupt of the program, which may come between any two instructions, so finds either
+    nothing done or all of it.
+
+    Parameters
+    ----------
+    acts : sequence of callable
+        What is to be done, in order.
+    stuck : callable
+        Called where an act fails each time it is tried, before what was raised first is raised.
+    """
+    place = failures = 0
+    raised: BaseException | None = None
+    while True:
+        try:
+            while place < len(acts):
+                acts[place]()
+                place += 1
+            break
+        except BaseException as error:
+            raised, failures = raised or error, failures + 1
+            fails = isinstance(error, HalfwayError) or failures > _TRIES
+            if fails or (isinstance(error, Exception) and failures > 1):
+                stuck()
+                raise raised from None
+    if raised is not None:
+        raise raised

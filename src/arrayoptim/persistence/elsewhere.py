@@ -1,0 +1,42 @@
+"""What people keep state in besides HDF5: named, with the way to a file that can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SAVE = "load it where it was made and save the model as .h5 or .keras"
+
+
+def refusal(path: Path) -> str | None:
+    """Return what a path of another kind is and what to do; None for a file that may be read.
+
+    Parameters
+    ----------
+    path : Path
+        Where the caller expects a file; that of TensorFlow's checkpoints is but a prefix.
+    """
+    if path.is_dir():
+        return _folder(path)
+    name = path.name
+    parts = list(path.parent.glob(f"{_escaped(name)}.data-*")) if not path.exists() else []
+    if parts or path.with_name(f"{name}.index").is_file():
+        return f"found a checkpoint of TensorFlow ({name}.index, {name}.data-...); {SAVE}"
+    if not path.exists():
+        return None
+    if name == "checkpoint" or path.suffix == ".index" or ".data-0" in name:
+        return f"found a part of a checkpoint of TensorFlow; {SAVE}"
+    if name in {"saved_model.pb", "keras_metadata.pb"}:
+        return f"found a part of a SavedModel of TensorFlow; {SAVE}"
+    return None
+
+
+def _folder(path: Path) -> str | None:
+    if (path / "saved_model.pb").is_file():
+        return f"found the folder of a SavedModel of TensorFlow; {SAVE}"
+    if (path / "checkpoint").is_file() or any(path.glob("*.index")):
+        return f"found a folder of checkpoints of TensorFlow; {SAVE}"
+    return None
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

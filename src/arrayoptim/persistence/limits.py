@@ -1,0 +1,57 @@
+"""What a file may ask for: no more than it is itself worth.
+
+A small file can declare arrays, or pack content, that fill the memory of any machine.
+"""
+
+from __future__ import annotations
+
+from .record import Record
+from .stored import Stored
+
+SMALL = 2**26
+"""Bytes that any file may ask for."""
+
+RATIO = 64
+"""How much larger than the file the content may be that it asks for, beyond `SMALL`."""
+
+
+def affordable(size: int, wanted: int) -> bool:
+    """Whether a file of some size may ask for so many bytes.
+
+    Parameters
+    ----------
+    size, wanted : int
+        The bytes of the file, and of its content.
+    """
+    return wanted <= max(SMALL, RATIO * size)
+
+
+def check_size(record: Record, size: int) -> None:
+    """Refuse arrays that are far larger than their file, or one array in several places.
+
+    Parameters
+    ----------
+    record : Record
+        What the file says.
+    size : int
+        Its bytes.
+
+    Raises
+    ------
+    ValueError
+        If there are such arrays.
+    """
+    arrays = [x for column in record.slots.values() for x in column if isinstance(x, Stored)]
+    places = [x.address for x in arrays]
+    if len(set(places)) < len(places):
+        raise ValueError(
+            f"found {len(places)} arrays in {len(set(places))} datasets, wanted each in one of "
+            "its own"
+        )
+    wanted = sum(x.nbytes for x in arrays)
+    if not affordable(size, wanted):
+        raise ValueError(
+            f"found arrays of {wanted:,} bytes in a file of {size:,}, wanted at most "
+            f"{RATIO} times as much: it is packed too tightly to be an optimizer's state; "
+            "h5repack unpacks it, if it is"
+        )

@@ -1,0 +1,233 @@
+"""What carries out a step: in place, with engines made ready; or as a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Namespace, Scalar
+from ..arrays.libraries import Backend
+from ..engines import Engines, Step, carry_out, hosted, measure, sweep
+from .clipping import Measured, measured
+from .settings import Settings, Values
+from .state import State
+from .take import Executor, Leaves, Taken
+
+_UNMEASURED = Measured()
+
+
+def not_finite(taken: Taken) -> bool:
+    """Whether a step is left out because a gradient is not finite; see `Executor.refuses`."""
+    norm, whole = taken.size.norm, taken.settings.whole
+    if norm is None or whole["nonfinite"] == "ignore" or np.isfinite(float(norm)):
+        return False
+    if whole["nonfinite"] == "raise":
+        raise ValueError(
+            f"{whole['name'] or type(taken.settings.formula).__name__}: a gradient has a NaN or "
+            f"infinite entry at step {taken.iterations}; nothing has changed"
+        )
+    return True
+
+
+def measured_where_wanted(
+    settings: Settings,
+    values: Values,
+    gradients: Leaves,
+    engines: Engines | None = None,
+    unscale: float = 1.0,
+    norm: Scalar | None = None,
+) -> Measured:
+    """Measure the gradients as far as a stage of the step needs it.
+
+    Parameters
+    ----------
+    settings : Settings
+        The hyperparameters.
+    values : list of dict
+        Those of the step.
+    gradients : sequence of array or None
+        The gradients.
+    engines : Engines, optional
+        Engines that have looked at them.
+    unscale : float
+        What brings them to their true size.
+    norm : scalar, optional
+        The norm of more gradients than these, where a caller knows it.
+    """
+    whole = values[0]
+    stays = whole["nonfinite"] == "ignore"
+    if stays and whole["clipnorm"] is None and norm is None and not settings.each:
+        return _UNMEASURED if unscale == 1.0 else Measured(unscale=unscale)
+    if engines is not None and norm is None:
+        # Whether to go on, and the true size of scaled gradients, are for the host to say.
+        waits = settings.each or settings.adaptive or unscale != 1.0 or not stays
+        pending = None if waits else engines.norm(gradients)
+        if pending is not None:
+            return Measured(pending)
+    squares = engines.squares() if engines and (norm is None or settings.each) else None
+    return measured(gradients, squares, settings.each, unscale, norm)
+
+
+class InPlace(Executor[Leaves]):
+    """Steps the parameters that can be written in place, and commits the new state.
+
+    Parameters
+    ----------
+    engines : Engines
+        They have looked at parameters and gradients.
+    leaves : sequence of array or None
+        The parameters.
+    state : State
+        The state that the step changes.
+    commit : callable
+        Notes what was taken.
+    unscale : float
+        What brings the gradients to their true size.
+    norm : scalar, optional
+        The norm of more gradients than these, where a caller knows it.
+    """
+
+    xp: Namespace = np
+
+    def __init__(
+        self,
+        engines: Engines,
+        leaves: Leaves,
+        state: State,
+        commit: Callable[[Taken], None],
+        unscale: float = 1.0,
+        norm: Scalar | None = None,
+    ) -> None:
+        self.engines, self.leaves, self.state = engines, leaves, state
+        self.commit, self.unscale, self.norm = commit, unscale, norm
+
+    def values(self, settings: Settings, state: State) -> Values:
+        """Return the hyperparameters of the step; see `Executor`."""
+        return settings.at(state.iterations, state.scalars)
+
+    def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
+        """Measure the gradients; see `Executor`."""
+        return measured_where_wanted(
+            settings, values, gradients, self.engines, self.unscale, self.norm
+        )
+
+    def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
+        """Measure each parameter; see `Executor`."""
+        return self.engines.totals(step, self.leaves, gradients, self.state.slots)
+
+    def refuses(self, taken: Taken) -> bool:
+        """Whether the step is left out; see `Executor`."""
+        return not_finite(taken)
+
+    def skipped(self, taken: Taken) -> Leaves:
+        """Leave the step out, and count that."""
+        skipped = self.state.skipped + 1
+
+        def commit() -> None:
+            self.state.skipped = skipped
+            self.commit(taken)
+
+        carry_out([commit], self.state.interrupt)
+        return self.leaves
+
+    def carried_out(
+        self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
+    ) -> Leaves:
+        """Step, all of it or nothing, and return the parameters after it."""
+        engines, state = self.engines, self.state
+        acts = engines.ready(steps, self.leaves, gradients)
+        rest = None
+        if engines.others:
+            rest = engines.rest(steps, self.leaves, gradients, state.slots)
+            acts.append(rest)
+
+        def commit() -> None:
+            if rest is not None:
+                state.slots = rest.slots
+            state.scalars, state.iterations = scalars, taken.iterations + 1
+            self.commit(taken)
+
+        acts.append(commit)
+        carry_out(acts, state.interrupt)
+        return self.leaves if rest is None else rest.params
+
+
+class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | None"]):
+    """Computes what a step would make, and changes nothing; None where it is left out.
+
+    Parameters
+    ----------
+    leaves : sequence of array or None
+        The parameters.
+    slots : sequence of dict
+        Their slots.
+    values : list of dict
+        The hyperparameters of the step.
+    compiler : Backend, optional
+        The library that may trace the step.
+    offload : bool
+        Whether the arithmetic is on the host for parameters on a GPU.
+    """
+
+    def __init__(
+        self,
+        leaves: Leaves,
+        slots: Sequence[dict[str, Array]],
+        values: Values,
+        compiler: Backend | None = None,
+        offload: bool = False,
+    ) -> None:
+        self._values, self._slots, self._compiler, self._offload = values, slots, compiler, offload
+        self.leaves, self.xp = leaves, np if compiler is None else compiler.xp
+        self.beside = beside_state(leaves, offload)
+        self.size = _UNMEASURED
+
+    def values(self, settings: Settings, state: State) -> Values:
+        """Return the hyperparameters of the step; see `Executor`."""
+        return self._values
+
+    def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
+        """Measure the gradients; see `Executor`."""
+        self.size = measured_where_wanted(settings, values, gradients)
+        return self.size
+
+    @property
+    def traced(self) -> bool:
+        """Whether the norm of the gradients is a compiler's stand-in."""
+        norm, compiler = self.size.norm, self._compiler
+        return compiler is not None and norm is not None and compiler.traced(norm)
+
+    def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
+        """Measure each parameter; see `Executor`."""
+        return measure(step, self.beside, beside_state(gradients, self._offload), self._slots)
+
+    def refuses(self, taken: Taken) -> bool:
+        """Whether the step is left out; see `Executor`. A traced one never is."""
+        if not self.traced:
+            return not_finite(taken)
+        if taken.settings.whole["nonfinite"] == "raise":
+            raise ValueError(
+                'nonfinite="raise" cannot raise from a compiled step; use "skip" and read '
+                'state["skipped"]'
+            )
+        return False
+
+    def skipped(self, taken: Taken) -> None:
+        """Do nothing."""
+
+    def carried_out(
+        self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
+    ) -> tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]]:
+        """Return new parameters, new slots, and the next scalar state."""
+        given = beside_state(gradients, self._offload)
+        leaves, slots = self.beside, list(self._slots)
+        for step in steps:
+            leaves, slots = sweep(step, leaves, given, slots)
+        return leaves, slots, scalars
+
+
+def beside_state(arrays: Leaves, offload: Any) -> Leaves:
+    """Return arrays where the state is: in host memory with `offload`."""
+    return [None if x is None else hosted(x) for x in arrays] if offload else arrays

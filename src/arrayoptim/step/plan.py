@@ -1,0 +1,263 @@
+"""What steps have in common, and the numbers of each: coefficients and numbers of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Namespace, Scalar
+from ..arrays.libraries import COMPUTE, backend_of
+from ..engines import Step, limited
+from ..numerics.rounding import step_seed
+from ..rules.rule import Rule
+from .assignment import Assignment, Numbers
+from .clipping import Measured, clipping
+from .formula import Formula
+from .settings import Settings, Values
+from .state import State
+from .totals import Measure, Totals, totals
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What steps have in common as long as no hyperparameter is set: settings, and who has which.
+
+    Attributes
+    ----------
+    settings : Settings
+        The hyperparameters.
+    assignment : Assignment
+        Which settings, rule and slots each parameter has.
+    """
+
+    settings: Settings
+    assignment: Assignment
+
+    def thawed(self, gradients: Sequence[Array | None]) -> Sequence[Array | None]:
+        """Return the gradients, None for those of frozen groups."""
+        settings = self.settings
+        if not settings.frozen:
+            return gradients
+        pairs = zip(gradients, self.assignment.members, strict=True)
+        return [None if settings.members[k].frozen else g for g, k in pairs]
+
+    def check(self, state: State) -> None:
+        """Refuse a state whose slots and numbers are others than the hyperparameters ask for.
+
+        Raises
+        ------
+        ValueError
+            If one differs.
+        """
+        advice = "Set them before the first step, or reset()"
+        needs = f"with its present hyperparameters {self.settings.formula!r} needs"
+        rows = zip(state.leaves, self.assignment.layouts, state.slots, strict=True)
+        for leaf, layout, held in rows:
+            if leaf is None or layout is None:
+                continue
+            wanted = layout.slots(leaf.dtype)
+            kinds = {name: backend_of(x).dtype(x) for name, x in held.items()}
+            if kinds != wanted:
+                raise ValueError(
+                    f"the state of {leaf} has the slots {_listed(kinds)}; {needs} "
+                    f"{_listed(wanted)}. {advice}"
+                )
+            shapes = layout.shapes(leaf.shape, leaf.dtype) if layout.rule.apart else {}
+            found = {name: tuple(held[name].shape) for name in shapes}
+            if found != shapes:
+                raise ValueError(
+                    f"the state of {leaf} has slots of the shapes {found}; {needs} {shapes}. "
+                    f"{advice}"
+                )
+        initial = self.settings.initial_scalars()
+        if set(state.scalars) != set(initial):
+            raise ValueError(
+                f"the state has the numbers {', '.join(state.scalars) or 'none'}; {needs} "
+                f"{', '.join(initial) or 'none'}. {advice}"
+            )
+
+    def numbers(
+        self, values: Values, state: State, size: Measured, xp: Namespace, measure: Measure
+    ) -> tuple[list[Step], dict[str, Scalar]]:
+        """Compute everything of a step that does not depend on the single array.
+
+        Where the numbers depend on totals over all arrays, these are measured first.
+
+        Parameters
+        ----------
+        values : list of dict
+            The hyperparameters of the step, from `Settings.at`.
+        state : State
+            Its count and scalar state are read.
+        size : Measured
+            The size of the gradients.
+        xp : module
+            Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
+        measure : callable
+            Measures the parameters of a step.
+
+        Returns
+        -------
+        steps : list of Step
+            One for each part of the assignment.
+        scalars : dict of str to scalar
+            The next scalar state.
+        """
+        known = self.settings, self.assignment, values, state, size, xp
+        wanted = self.assignment.totals
+        if not wanted:
+            return _numbered(*known, {})
+        nothing = dict.fromkeys(range(len(values)), dict.fromkeys(wanted, 0.0))
+        steps, _ = _numbered(*known, nothing)
+        found = totals(steps, measure, self.assignment.members, xp)
+        return _numbered(*known, {k: {**nothing[k], **found.get(k, {})} for k in nothing})
+
+    def limited(
+        self,
+        steps: Sequence[Step],
+        leaves: Sequence[Array | None],
+        gradients: Sequence[Array | None],
+    ) -> Sequence[Array | None]:
+        """Clip gradients adaptively, where that is wanted."""
+        if not self.settings.adaptive:
+            return gradients
+        numbers = {
+            i: step.numbers(COMPUTE[backend_of(leaves[i]).dtype(leaves[i])], i)
+            for step in steps
+            for i in step.places
+        }
+        return limited(numbers, self.settings.whole["agc_units"], leaves, gradients)
+
+
+def _numbered(
+    settings: Settings,
+    assignment: Assignment,
+    values: Values,
+    state: State,
+    size: Measured,
+    xp: Namespace,
+    totals: Totals,
+) -> tuple[list[Step], dict[str, Scalar]]:
+    """Compute the numbers of a step, given the totals that each formula wants.
+
+    For each type of arithmetic the hyperparameters are rounded to it first, and only then
+    combined, in double precision: so 1 - beta is the complement of the beta that an array is
+    multiplied with, and the weights of a moving average add up to 1 in float32 too.
+    """
+    it = _number(state.iterations, xp)
+    exact = settings.effective(values, it)
+    # Those of schedules stay: they change when a metric comes, see `Settings.observed`.
+    scalars = dict(state.scalars)
+
+    def held(k: int) -> dict[str, Scalar]:
+        own = _own(state.scalars, settings.members[k].owner or "") if state.scalars else {}
+        return {**own, **totals[k]} if totals else own
+
+    for k, member in enumerate(settings.members) if state.scalars else ():
+        if member.owner is not None:
+            wanted = member.formula.initial_scalars()
+            found = _computed(member.formula, exact[k], it, held(k), xp)
+            _require_all(found, wanted, member.formula, "its scalar state")
+            scalars |= {member.owner + name: found[name] for name in wanted}
+
+    def table(rule: Rule, k: int, compute: str) -> Numbers:
+        h, formula = settings.rounded(k, exact[k], compute, xp), settings.members[k].formula
+        found: Any = _computed(formula, h, it, held(k), xp)
+        if not rule.given_names <= found.keys():
+            _require_all(found, rule.given, formula, f"the rule {rule.name}")
+        found |= stage_numbers(formula.rule, h, size, xp)
+        return found  # type: ignore[no-any-return]
+
+    seed = seed_of(settings, state.iterations, xp)
+    steps = []
+    for part in assignment.parts:
+        rule = part.layout.rule
+        values_of = {
+            compute: assignment.merged({k: table(rule, k, compute) for k in members})
+            for compute, members in part.kinds
+        }
+        steps.append(Step(part.layout, values_of, seed, part.places))
+    return steps, scalars
+
+
+def stage_numbers(rule: Rule, h: Mapping[str, Any], size: Measured, xp: Namespace) -> Numbers:
+    """Return the numbers that the stages need, by the names of `arrayoptim.rules.stages.STAGES`.
+
+    There are none where a stage is not used. A rule with a coefficient `wd` decays by itself.
+    """
+    values = clipping(h, size, xp)
+    if h["ema_momentum"] is not None:
+        values |= {"keep": h["ema_momentum"], "new": 1.0 - h["ema_momentum"]}
+    if h["l2"] is not None:
+        values["l2"] = h["l2"]
+    if h["weight_decay"] is not None and "wd" not in rule.coefficients:
+        values["amount"] = h["lr"] * h["weight_decay"]
+    constraint = h["constraint"]
+    if constraint is not None and constraint.limits:
+        values["floor"], values["ceiling"] = constraint.limits
+    return values
+
+
+def seed_of(settings: Settings, iterations: Scalar, xp: Namespace) -> int | None:
+    """Return the seed of a step whose slots are rounded by chance; None for others.
+
+    Raises
+    ------
+    ValueError
+        If the step is traced.
+    """
+    h = settings.whole
+    if not h["stochastic_rounding"] or h["state_dtype"] is None:
+        return None
+    if xp is not np:
+        raise ValueError("stochastic rounding does not serve a compiled step")
+    return step_seed(h["seed"], iterations)
+
+
+def _computed(
+    formula: Formula,
+    h: Mapping[str, Any],
+    it: Scalar,
+    held: Mapping[str, Scalar],
+    xp: Namespace,
+) -> dict[str, Scalar]:
+    """Return the coefficients of a formula and its next scalar state."""
+    with np.errstate(all="ignore"):
+        # A namespace of its own, so that a class may change it.
+        found: Any = formula.coefficients(SimpleNamespace(**h), it, held, xp)
+    if not isinstance(found, Mapping):
+        raise TypeError(
+            f"{type(formula).__name__}.coefficients: found {found!r}, wanted a dict of the rule's "
+            "coefficients by name"
+        )
+    return dict(zip(found, map(float, found.values()))) if xp is np else dict(found)
+
+
+def _require_all(
+    found: Mapping[str, Any], wanted: Iterable[str], formula: Formula, what: str
+) -> None:
+    """Name the first coefficient that is not there."""
+    for name in wanted:
+        if name not in found:
+            raise ValueError(
+                f"{type(formula).__name__}.coefficients: found {', '.join(found) or 'none'}, "
+                f"wanted {name!r} too, for {what}"
+            )
+
+
+def _own(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:
+    """Return the scalar state of one formula, by its own names."""
+    return {k.removeprefix(prefix): v for k, v in scalars.items() if k.startswith(prefix)}
+
+
+def _number(iterations: Scalar, xp: Namespace) -> Scalar:
+    """Return the count in the type of traced numbers, as TensorFlow does not mix types."""
+    return iterations if xp is np else xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)
+
+
+def _listed(slots: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in slots.items()) or "none"

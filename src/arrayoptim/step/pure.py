@@ -1,0 +1,276 @@
+"""The pure form: the state is a value, and a step a function that a compiler can trace."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._typing import Array, Namespace, Tree
+from ..arrays.libraries import Backend, backend_of
+from ..arrays.trees import Structure, flatten, named
+from ..config.groups import STARTING
+from ..config.hyper import value_at
+from ..config.registry import nearest
+from ..numerics.slots import Layout
+from . import checks
+from .assignment import assign
+from .averages import averages_of
+from .executors import Pure, beside_state
+from .persistent import load_into
+from .plan import Plan
+from .restore import LoadReport
+from .session import Session
+from .settings import Settings, Values
+from .state import State, from_tree
+from .take import Leaves, take
+
+if TYPE_CHECKING:
+    from .. import persistence
+
+TABLES = ("hyper", "scalars", "slots")
+KEYS = {"iterations", "skipped", *TABLES}
+"""What a state consists of."""
+
+
+def initial(session: Session, params: Tree) -> dict[str, Any]:
+    """Return the state before the first step, as a value; see `Optimizer.init_state`."""
+    leaves, structure = flatten(params)
+    refuse_offload(session.settings, leaves)
+    state = session.fresh(leaves, checks.describe(leaves, structure))
+    return _as_tree(session.settings, state, structure, leaves)
+
+
+def step(
+    settings: Settings, state: dict[str, Any], grads: Tree, params: Tree
+) -> tuple[Tree, dict[str, Any]]:
+    """Take one step as a pure function; see `Optimizer.stateless_apply`."""
+    leaves, structure = flatten(params)
+    described = checks.describe(leaves, structure)
+    gradients, other = flatten(grads, "gradients")
+    checks.same_structure(other, structure)
+    checks.gradients(gradients, leaves, structure)
+    old, plan = _held_in(settings, state, structure, described)
+    values = _traced_values(settings, state, leaves)
+    executor = Pure(leaves, old.slots, values, _compiler(leaves))
+    found = take(plan, old, gradients, executor)
+    if found is None:
+        return params, {**state, "skipped": state["skipped"] + 1}
+    new_leaves, new_slots, scalars = found
+    new = State(described, old.names, new_slots, scalars, old.iterations + 1, old.skipped)
+    result = structure.build(new_leaves), new.to_tree(structure, state["hyper"])
+    if not executor.traced or settings.whole["nonfinite"] == "ignore":
+        return result
+    chosen: tuple[Tree, dict[str, Any]] = _selected(executor.size.norm, (params, state), result)
+    return chosen
+
+
+def averages(settings: Settings, state: dict[str, Any], params: Tree) -> Tree:
+    """Return averages as a pure function; see `Optimizer.stateless_averages`."""
+    leaves, structure = flatten(params)
+    described = checks.describe(leaves, structure)
+    old, plan = _held_in(settings, state, structure, described)
+    return averages_of(plan, old, _traced_values(settings, state, leaves), leaves, structure)
+
+
+def export(session: Session, params: Tree) -> dict[str, Any]:
+    """Return the state of a session as a value; see `Optimizer.export_state`."""
+    leaves, structure = flatten(params)
+    with session.lock:
+        session.require_state()
+        refuse_offload(session.settings, leaves)
+        state = session.ready(leaves, structure)
+        slots = [{k: backend_of(x).copy(x) for k, x in held.items()} for held in state.slots]
+        return _as_tree(session.settings, replace(state, slots=slots), structure, leaves)
+
+
+def load(session: Session, state: Any, params: Tree, strict: bool) -> LoadReport:
+    """Take over a state that is a value; see `Optimizer.load_state`."""
+    from .. import persistence
+
+    parts = set(state) if isinstance(state, Mapping) else set()
+    if not (parts >= KEYS and all(isinstance(state[name], Mapping) for name in TABLES)):
+        found = ", ".join(sorted(map(str, parts))) or type(state).__name__
+        raise ValueError(
+            f"load_state: found {found}, wanted what init_state() gives, the numbers and dicts "
+            f"{', '.join(sorted(KEYS))}"
+        )
+    require_known(session.settings, state["hyper"])
+    slots = {name: _by_path(name, tree) for name, tree in state["slots"].items()}
+    record: persistence.Record = persistence.Record(
+        source="arrayoptim",
+        class_name=None,
+        config=None,
+        iterations=int(state["iterations"]),
+        scalars={name: float(x) for name, x in state["scalars"].items()},
+        slots={name: list(found.values()) for name, found in slots.items()},
+        paths={name: list(found) for name, found in slots.items()},
+        skipped=int(state["skipped"]),
+        origin="the state",
+    )
+    hyper, settings = state["hyper"], session.settings
+    numbers = {k: float(v) for k, v in hyper.items() if _changed(settings, k, v)}
+    return load_into(session, params, record, strict=strict, numbers=numbers)
+
+
+def refuse_offload(settings: Settings, leaves: Leaves) -> None:
+    """Refuse a state that would be in host memory, while its parameters are not."""
+    if any(map(operator.is_not, leaves, beside_state(leaves, settings.whole["offload"]))):
+        raise ValueError(
+            "offload=True keeps the state of apply() in host memory; that of the pure form is "
+            "with the parameters"
+        )
+
+
+def numbers_in(settings: Settings) -> dict[str, Any]:
+    """Return every hyperparameter that is a number; those of group k with ``k.`` in front."""
+    return {
+        member.prefix + name: value
+        for member in settings.members
+        for name, declared in member.formula.hyperparameters.items()
+        if name in member.values and name not in STARTING and declared.numeric
+        for value in [member.values[name]]
+        if value is not None and not callable(value)
+    }
+
+
+def require_known(settings: Settings, names: Iterable[str]) -> None:
+    """Refuse numbers that no step reads; values may be a compiler's stand-ins."""
+    known = {
+        member.prefix + name: None
+        for member in settings.members
+        for name in member.values
+        if member.formula.hyperparameters[name].numeric
+    }
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f'state["hyper"]: {type(settings.formula).__name__} has no number '
+                f"{name!r}{nearest(name, list(known))}; it has {', '.join(known)}"
+            )
+
+
+def _as_tree(
+    settings: Settings, state: State, structure: Structure, leaves: Leaves
+) -> dict[str, Any]:
+    """Return a state as a value, its numbers as arrays where a compiler may trace them."""
+    tree = state.to_tree(structure, numbers_in(settings))
+    compiler = _compiler(leaves)
+    return tree if compiler is None else with_arrays(tree, compiler.xp)
+
+
+def _held_in(
+    settings: Settings,
+    state: dict[str, Any],
+    structure: Structure,
+    described: tuple[checks.Leaf | None, ...],
+) -> tuple[State, Plan]:
+    """Return a state that is a value in the form that steps have, checked."""
+    plan = Plan(settings, assign(settings, described))
+    flat = _slot_leaves(state, structure, described, plan.assignment.layouts)
+    found = from_tree(state, described, flat)
+    plan.check(found)
+    return found, plan
+
+
+def _traced_values(settings: Settings, state: dict[str, Any], leaves: Leaves) -> Values:
+    """Return the hyperparameters of a step, which are those of the state where it has them."""
+    require_known(settings, state["hyper"])
+    found, it, compiler = [], state["iterations"], _compiler(leaves)
+    for member in settings.members:
+        row = {}
+        for name, value in member.values.items():
+            prefix = member.prefix + name
+            if prefix in state["hyper"]:
+                row[name] = state["hyper"][prefix]
+            elif callable(value) and compiler is not None:
+                row[name] = value_at(value, it, state["scalars"], f"{prefix}.")
+            elif callable(value):
+                declared = member.formula.hyperparameters[name]
+                row[name] = declared.at(value, it, state["scalars"], member.prefix)
+            else:
+                row[name] = value
+        found.append(row)
+    return found
+
+
+def _slot_leaves(
+    state: dict[str, Any],
+    structure: Structure,
+    described: Sequence[checks.Leaf | None],
+    layouts: Sequence[Layout | None],
+) -> dict[str, list[Array]]:
+    flat = {}
+    pairs = zip(described, layouts, strict=True)
+    shapes = [o.shapes(leaf.shape, leaf.dtype) if leaf and o else {} for leaf, o in pairs]
+    for name, tree in state["slots"].items():
+        leaves, other = flatten(tree, f"slot {name!r}")
+        if other.paths != structure.paths:
+            raise ValueError(
+                f"slot {name!r} of the state has the leaves {list(other.paths)}, the "
+                f"parameters have {list(structure.paths)}"
+            )
+        for path, x, wanted in zip(structure.paths, leaves, shapes, strict=True):
+            if x is not None and name in wanted and tuple(x.shape) != wanted[name]:
+                raise ValueError(
+                    f"slot {name!r} of {named(path)}: found shape {tuple(x.shape)}, "
+                    f"wanted {wanted[name]}"
+                )
+        flat[name] = leaves
+    return flat
+
+
+def _changed(settings: Settings, key: str, value: Any) -> bool:
+    """Whether a number of a state is another than the optimizer's, to the state's precision."""
+    group, _, name = key.rpartition(".")
+    ours = settings.members[int(group or 0)].values.get(name)
+    same = not callable(ours) and np.asarray(ours, np.asarray(value).dtype) == np.asarray(value)
+    if same:
+        return False
+    if group:
+        raise ValueError(
+            f"group {group}: found {name}={float(value)!r} in the state and {ours!r} in the "
+            "optimizer; set it there first"
+        )
+    return True
+
+
+def _by_path(name: str, tree: Tree) -> dict[str, Any]:
+    """Return the arrays of a slot on the host, by the paths of their parameters."""
+    leaves, structure = flatten(tree, f"slot {name!r}")
+    pairs = zip(structure.paths, leaves, strict=True)
+    return {path: backend_of(x).to_host(x) for path, x in pairs if x is not None}
+
+
+def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
+    """Return a state whose numbers are arrays of a compiler's library."""
+    kind, real = xp.asarray(0).dtype, xp.asarray(0.0).dtype
+    tree = {**tree, **{k: xp.asarray(tree[k], dtype=kind) for k in ("iterations", "skipped")}}
+    for group in ("hyper", "scalars"):
+        tree[group] = {k: xp.asarray(v, dtype=real) for k, v in tree[group].items()}
+    return tree
+
+
+def _selected(norm: Array, old: Any, new: Any) -> Any:
+    """Keep the old parameters and state where a gradient was not finite."""
+    xp = backend_of(norm).xp
+    params, state = old
+    kept, _ = flatten((params, {**state, "skipped": state["skipped"] + 1}), "state")
+    taken, structure = flatten(new, "state")
+    finite = xp.isfinite(norm)
+    chosen = [
+        None if a is None else xp.where(finite, a, b) for a, b in zip(taken, kept, strict=True)
+    ]
+    return structure.build(chosen)
+
+
+def _compiler(leaves: Leaves) -> Backend | None:
+    """Return the library that may compile the step, if all arrays are of one."""
+    backends = {backend_of(x) for x in leaves if x is not None}
+    if len(backends) == 1:
+        only = backends.pop()
+        return only if only.compiles else None
+    return None

@@ -1,0 +1,368 @@
+"""A session: what an optimizer remembers between steps, and what it has made ready for the next."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._typing import Array, Scalar, Tree
+from ..arrays.trees import Structure, flatten
+from ..config.hyper import keeps_numbers
+from ..engines import Engines, mode, refuse_capturing
+from . import checks, dropped
+from .assignment import Assignment, assign
+from .executors import InPlace, beside_state
+from .fingerprint import require_same
+from .formula import Formula
+from .plan import Plan
+from .restore import blaming, from_list, from_record
+from .settings import Settings, settings_of
+from .state import State
+from .take import Leaves, Taken, take
+
+if TYPE_CHECKING:
+    from .. import persistence
+
+Done = TypeVar("Done")
+
+_LEFT_OUT = ("formula", "lock", "last", "_settings", "_plan", "_made")
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Engines, with what they were made ready for."""
+
+    engines: Engines
+    first: dropped.Reference
+    assignment: Assignment
+    structure: Structure
+    threads: int | None
+
+    def holds(self, plan: Plan, structure: Structure) -> bool:
+        known = self.structure
+        return (
+            plan.assignment is self.assignment
+            and (structure is known or structure.paths == known.paths)
+            and plan.settings.whole["threads"] == self.threads
+            and mode() == self.engines.mode
+        )
+
+
+class Session:
+    """State, lock and plan of one optimizer, and the step that it takes with them.
+
+    Wrappers and adapters use it through `session_of`.
+
+    Parameters
+    ----------
+    formula : Formula
+        The optimizer.
+
+    Attributes
+    ----------
+    lock : threading.RLock
+        Held while a step is taken, so that threads take whole ones.
+    state : State or None
+        The state, once parameters have been seen.
+    pending : Record, list or None
+        What was loaded before, and waits for them.
+    strict : bool
+        Whether each difference between that and the parameters is an error.
+    expected : str or None
+        The fingerprint that the parameters must have when they are seen next.
+    first_iteration : int
+        With what the count of steps begins.
+    last : Taken or None
+        What the last step was.
+    """
+
+    def __init__(self, formula: Formula) -> None:
+        self.formula = formula
+        self._prepare_to_serve()
+        self.reset()
+
+    def _prepare_to_serve(self) -> None:
+        self.lock = threading.RLock()
+        self.last: Taken | None = None
+        self._settings: Settings | None = None
+        self._plan: Plan | None = None
+        self._made: _Made | None = None
+
+    def reset(self) -> None:
+        """Forget all state, loaded and not yet used state too."""
+        self.state: State | None = None
+        self.pending: persistence.Record | list[Any] | None = None
+        self.strict = True
+        self.expected: str | None = None
+        self.first_iteration = 0
+        self.last = self._plan = self._made = None
+
+    def copy(self, formula: Formula) -> Session:
+        """Return a session of another optimizer with the same state."""
+        new = Session.__new__(Session)
+        vars(new).update({k: v for k, v in vars(self).items() if k not in _LEFT_OUT})
+        new.formula = formula
+        new._prepare_to_serve()
+        return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the lock, the engines and what devices know, which cannot be pickled."""
+        return {k: v for k, v in vars(self).items() if k not in _LEFT_OUT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up the state, with a lock of its own."""
+        vars(self).update(state)
+        self._prepare_to_serve()
+
+    # ---- what a step depends on
+
+    @property
+    def settings(self) -> Settings:
+        """The hyperparameters as they are set now."""
+        self._settings = found = settings_of(self.formula, self._settings)
+        return found
+
+    @property
+    def plan(self) -> Plan:
+        """Settings and assignment for the parameters of the state."""
+        settings, known = self.settings, self._plan
+        if known is None or known.settings is not settings:
+            assert self.state is not None
+            kept = known.assignment if known else None
+            self._plan = known = Plan(settings, assign(settings, self.state.leaves, kept))
+        return known
+
+    def assign(self, leaves: Sequence[checks.Leaf | None]) -> Assignment:
+        """Return which settings and slots some parameters would have."""
+        return assign(self.settings, leaves)
+
+    @property
+    def scalars(self) -> Mapping[str, Scalar]:
+        """The scalar state; empty before there is any."""
+        return self.state.scalars if self.state else {}
+
+    @property
+    def iterations(self) -> int:
+        """Steps taken."""
+        return int(self.state.iterations if self.state else self.first_iteration)
+
+    # ---- one step
+
+    def step(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+        """Take one step over trees, with gradients of which `unscale` times is the true size."""
+        leaves, structure = flatten(params)
+        found, other = flatten(grads, "gradients")
+        if other is not structure:
+            checks.same_structure(other, structure)
+        with self.lock:
+            new = self.take(found, leaves, structure, unscale)
+        if new is leaves or all(map(operator.is_, new, leaves)):
+            return params
+        dropped.note(self.formula, leaves, new)
+        return structure.build(new)
+
+    def take(
+        self,
+        gradients: Leaves,
+        leaves: Leaves,
+        structure: Structure,
+        unscale: float = 1.0,
+        norm: Scalar | None = None,
+    ) -> Leaves:
+        """Check and step, with a norm that a caller knows of more gradients than these."""
+        if self._made is None or self._made.engines.others:
+            checks.concrete([*leaves, *gradients], type(self.formula).__name__)
+            # What a first step makes, such as the state, would belong to the graph.
+            refuse_capturing(leaves)
+        try:
+            engines = self.engines(leaves, structure, gradients)
+            state, plan = self.state, self.plan
+            assert state is not None
+            checks.gradients(gradients, leaves, structure, engines.others)
+            executor = InPlace(engines, leaves, state, self.note, unscale, norm)
+            return take(plan, state, gradients, executor)
+        except (TypeError, ValueError):
+            # What a fused engine refuses is said in the words that all engines share.
+            checks.gradients(gradients, leaves, structure)
+            raise
+
+    def note(self, taken: Taken) -> None:
+        """Note what was taken, for the report of the last step."""
+        self.last = taken
+
+    def engines(self, leaves: Leaves, structure: Structure, gradients: Leaves = ()) -> Engines:
+        """Check the parameters, and return the engines that are ready to step them.
+
+        Parameters
+        ----------
+        leaves : sequence of array or None
+            The parameters.
+        structure : Structure
+            Their structure.
+        gradients : sequence of array or None
+            The gradients that the engines are to look at; none yet where it is empty.
+        """
+        made, state = self._made, self.state
+        if made is not None and state is not None and not state.interrupted:
+            plan = self.plan
+            if made.holds(plan, structure):
+                given = plan.thawed(gradients) if gradients else gradients
+                # An engine knows address, shape and type of every parameter that it serves.
+                if made.engines.look(leaves, given):
+                    if made.engines.others:
+                        self.ready(leaves, structure)
+                    return made.engines
+        refuse_capturing(leaves)
+        if gradients:
+            checks.gradients(gradients, leaves, structure, _missing(leaves))
+            dropped.refuse_swapped(gradients, leaves, made.first if made else None)
+        state, plan = self.ready(leaves, structure), self.plan
+        threads, assignment = plan.settings.whole["threads"], plan.assignment
+        engines = Engines(leaves, state.slots, assignment.layouts, structure.paths, threads)
+        self._made = _Made(engines, dropped.first_of(leaves), assignment, structure, threads)
+        engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
+        return engines
+
+    # ---- the state
+
+    def require_state(self) -> None:
+        """Refuse to go on without state, be it only loaded.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if self.state is None and self.pending is None:
+            raise ValueError(
+                f"{self.formula!r} has no state yet; call init(params) or take a step first"
+            )
+
+    def ready(self, leaves: Leaves, structure: Structure) -> State:
+        """Return the state for some parameters, made where there is none yet.
+
+        Raises
+        ------
+        RuntimeError
+            If a step stopped half-way.
+        TypeError, ValueError
+            If the parameters cannot be stepped, or the state is of others.
+        """
+        if self.state is not None and self.state.interrupted:
+            raise RuntimeError(
+                "a step of this optimizer was interrupted half-way; load a checkpoint of "
+                "parameters and optimizer, or reset() the optimizer"
+            )
+        if self.expected is not None:
+            require_same(self.expected, leaves, structure.paths)
+        found = checks.describe(leaves, structure)
+        if self.state is not None:
+            checks.same_tree(self.state.leaves, found)
+            self.plan.check(self.state)
+        checks.no_overlap(leaves, structure)
+        if self.state is None:
+            self.replace(self.fresh(leaves, found))
+        assert self.state is not None
+        self.expected = None
+        return self.state
+
+    def replace(self, state: State) -> None:
+        """Take up another state; what was prepared for the old one is void."""
+        state.interrupted = False
+        plan = Plan(self.settings, assign(self.settings, state.leaves))
+        self.state, self._made, self._plan, self.pending = state, None, plan, None
+
+    def fresh(
+        self,
+        params: Leaves,
+        leaves: tuple[checks.Leaf | None, ...],
+        held: Sequence[dict[str, Array]] = (),
+    ) -> State:
+        """Return the state before the first step, with what was loaded and the slots held already.
+
+        Parameters
+        ----------
+        params : sequence of array or None
+            The parameters.
+        leaves : tuple of Leaf or None
+            Their description.
+        held : sequence of dict
+            For each parameter its slots, empty where they are to be made.
+        """
+        assignment, offload = self.assign(leaves), self.settings.whole["offload"]
+        starts = [member.formula.initial_slots() for member in self.settings.members]
+        chosen = [starts[member] for member in assignment.members]
+        beside = beside_state(params, offload)
+        there = [dict(zip(s, beside_state([*s.values()], offload), strict=True)) for s in held]
+        state = State.initial(assignment.layouts, beside, leaves, chosen, there)
+        state.scalars = self.settings.initial_scalars()
+        state.iterations = self.first_iteration
+        pending = self.pending
+        after = self.formula.scalars_after
+        if isinstance(pending, list):
+            return from_list(state, pending, type(self.formula).__name__, after)
+        if pending is not None:
+            with blaming(pending):
+                state, _ = from_record(state, pending, strict=self.strict, after=after)
+        return state
+
+    def forget_engines(self) -> None:
+        """Let the next step choose engines anew, as slots have been replaced."""
+        self._made = None
+
+    def observe(self, metric: Any) -> None:
+        """Feed a metric to every schedule that takes one; see `Optimizer.observe`."""
+        if isinstance(metric, str | bytes) or not hasattr(metric, "__float__"):
+            name = type(self.formula).__name__
+            raise TypeError(f"{name}.observe: found {metric!r}, wanted a number")
+        with self.lock:
+            if self.state is None and self.settings.keeping:
+                raise ValueError("a metric changes the state; call init(params) first")
+            new = self.settings.observed(self.scalars, float(metric))
+            assert self.state is not None
+            self.state.scalars = new
+
+    def begin_schedule(self, name: str) -> None:
+        """Let a schedule that was set keep its numbers in the state, and the one before not."""
+        if self.state is None:
+            return
+        with self.lock:
+            prefix, value = f"{name}.", self.settings.whole[name]
+            old = self.state.scalars
+            new = {k: v for k, v in old.items() if not k.startswith(prefix)}
+            if keeps_numbers(value):
+                new |= {prefix + k: v for k, v in value.initial_scalars().items()}
+            if new != old:
+                order = [*self.settings.initial_scalars(), *new]
+                self.state.scalars = {k: new[k] for k in order if k in new}
+
+
+def _missing(leaves: Leaves) -> list[int]:
+    return [i for i, x in enumerate(leaves) if x is None]
+
+
+def session_of(optimizer: Any) -> Session:
+    """Return the session of an optimizer."""
+    found: Session = optimizer._session
+    return found
+
+
+def with_values(optimizer: Any, values: Mapping[str, Any]) -> Any:
+    """Return an optimizer without state that has other hyperparameters, which are not checked."""
+    made = type(optimizer).from_config(optimizer.get_config())
+    made._hyper = {**optimizer._hyper, **values}
+    return made
+
+
+def whole_or_nothing(session: Session, change: Callable[[], Done]) -> Done:
+    """Carry out what changes state and hyperparameters; where it fails, nothing has changed."""
+    before, hyper = dict(vars(session)), session.formula._hyper
+    try:
+        return change()
+    except BaseException:
+        vars(session).update(before)
+        session.formula._hyper = hyper
+        raise

@@ -1,0 +1,287 @@
+"""What a step depends on besides arrays: a snapshot of the hyperparameters, schedules evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .._typing import Namespace, Scalar
+from ..config.groups import OWN, matches, members_of, require_matches
+from ..config.hyper import keeps_numbers
+from ..constraints import Constraint
+from ..numerics.slots import Layout
+from ..rules.cautious import cautious
+from ..rules.rule import Rule
+from .formula import Formula
+
+Values = list[dict[str, Any]]
+"""All hyperparameters of an optimizer at a step, then what each of its groups sets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """What holds for the parameters of one group; member 0 are those in no group.
+
+    Attributes
+    ----------
+    prefix : str
+        What stands before the names of its hyperparameters and schedules.
+    formula : Formula
+        The optimizer whose rule and coefficients hold.
+    values : dict
+        What the group sets, schedules as they are; all hyperparameters for member 0.
+    schedules : tuple of str
+        Which of these are schedules.
+    constraint : Constraint or None
+        What parameters are brought back to.
+    frozen : bool
+        Whether parameters stay as they are.
+    owner : str or None
+        What stands before the names of its scalar state; None where it has that of the whole.
+    """
+
+    prefix: str
+    formula: Formula
+    values: dict[str, Any]
+    schedules: tuple[str, ...]
+    constraint: Constraint | None
+    frozen: bool
+    owner: str | None
+
+    def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
+        """Return the values of a step, schedules as numbers."""
+        if not self.schedules:
+            return self.values
+        declared = self.formula.hyperparameters
+        return self.values | {
+            name: declared[name].at(self.values[name], iterations, scalars, self.prefix)
+            for name in self.schedules
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """The hyperparameters of an optimizer and its groups, as they were when it was made.
+
+    Attributes
+    ----------
+    sources : tuple of dict
+        The hyperparameters of each member's formula; they are replaced, never changed.
+    members : tuple of Member
+        Who has what.
+    keeping : tuple of (str, callable)
+        Schedules that keep numbers, with what stands before the names of these.
+    each, adaptive, frozen : bool
+        Whether some gradients are clipped by the norm of each, or by those of their units, and
+        whether some parameters stay as they are.
+    static : bool
+        Whether no hyperparameter depends on the step.
+    """
+
+    sources: tuple[dict[str, Any], ...]
+    members: tuple[Member, ...]
+    keeping: tuple[tuple[str, Any], ...]
+    each: bool
+    adaptive: bool
+    frozen: bool
+    static: bool
+    _paths: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+    _rounded: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+    _same: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The hyperparameters of the optimizer itself, schedules as they are."""
+        return self.sources[0]
+
+    @property
+    def formula(self) -> Formula:
+        """The optimizer itself."""
+        return self.members[0].formula
+
+    def holds(self, formula: Formula) -> bool:
+        """Whether no hyperparameter of an optimizer or its groups was set since."""
+        if self.sources[0] is not formula._hyper:
+            return False
+        if len(self.members) == 1:
+            return True
+        pairs = zip(self.sources, self.members, strict=True)
+        return all(source is member.formula._hyper for source, member in pairs)
+
+    # ---- what belongs to parameters
+
+    def members_of(self, paths: Sequence[str]) -> list[int]:
+        """Return the number of each path's member; patterns are matched once for the same paths."""
+        key = tuple(paths)
+        if key not in self._paths:
+            self._paths.clear()
+            self._paths[key] = members_of(self.whole["groups"], key)
+        return self._paths[key]
+
+    def excluded(self, paths: Sequence[str]) -> list[bool]:
+        """Return which parameters neither decay touches; empty where both touch all.
+
+        Raises
+        ------
+        ValueError
+            If a pattern matches no path.
+        """
+        patterns = self.whole["exclude"]
+        if not patterns:
+            return []
+        require_matches(patterns, paths, "exclude")
+        return [any(matches(path, pattern) for pattern in patterns) for path in paths]
+
+    def layout(self, rule: Rule, constraint: Constraint | None = None) -> Layout:
+        """Return the slots that parameters with some rule have, those of stages included."""
+        h = self.whole
+        extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
+        if h["ema_momentum"] is not None:
+            extras += ("average",)
+        rule = cautious(rule) if h["cautious"] else rule
+        whole = None if constraint is None or constraint.limits else constraint
+        return _layout(rule, extras, h["state_dtype"], whole)
+
+    def initial_scalars(self) -> dict[str, float]:
+        """Return the scalar state of the optimizer, of those of its groups, and of schedules."""
+        owners = [(m.owner, m.formula) for m in self.members if m.owner is not None]
+        return {
+            prefix + name: value
+            for prefix, owner in [*owners, *self.keeping]
+            for name, value in owner.initial_scalars().items()
+        }
+
+    # ---- what belongs to a step
+
+    def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> Values:
+        """Return the hyperparameters of a step, and what each group sets, schedules as numbers."""
+        if self.static and (found := self._same.get("values")) is not None:
+            known: Values = found
+            return known
+        values = [member.at(iterations, scalars) for member in self.members]
+        if self.static:
+            self._same["values"] = values
+        return values
+
+    def effective(self, values: Values, iterations: Scalar) -> Values:
+        """Return all hyperparameters of each member; see `effective`."""
+        static = self.static and values is self._same.get("values") and not _decays(values)
+        if static and (found := self._same.get("effective")) is not None:
+            known: Values = found
+            return known
+        whole = [effective(values[0], own, iterations) for own in values]
+        if static:
+            self._same["effective"] = whole
+        return whole
+
+    def rounded(
+        self, member: int, exact: dict[str, Any], compute: str, xp: Namespace
+    ) -> dict[str, Any]:
+        """Return hyperparameters rounded to a type of arithmetic; anew where they are others."""
+        known = self._rounded.get((member, compute)) if xp is np else None
+        if known is not None and (known[0] is exact or known[0] == exact):
+            return known[1]
+        declared = {**self.formula.hyperparameters, **self.members[member].formula.hyperparameters}
+        found = {name: declared[name].rounded(v, compute, xp) for name, v in exact.items()}
+        if xp is np:
+            self._rounded[member, compute] = exact, found
+        return found
+
+    def observed(self, scalars: Mapping[str, Scalar], metric: Scalar) -> dict[str, Scalar]:
+        """Return the scalar state after a metric was fed to the schedules that take one.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if not self.keeping:
+            raise ValueError(
+                f"{self.formula!r} has no schedule that is fed a metric, such as schedules.Plateau"
+            )
+        new = dict(scalars)
+        for prefix, schedule in self.keeping:
+            own = {name: scalars[prefix + name] for name in schedule.initial_scalars()}
+            new |= {prefix + name: v for name, v in schedule.observed(own, metric).items()}
+        return new
+
+
+def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
+    """Return the snapshot of an optimizer; the one that is known where it still holds."""
+    if known is not None and known.holds(formula):
+        return known
+    groups = formula._hyper["groups"]
+    whole = formula._hyper
+    members = [_member(0, formula, whole, whole, False, True)]
+    for k, each in enumerate(groups, 1):
+        own = each.optimizer is not None
+        values = own_settings(each.optimizer) if own else dict(each.settings)
+        scalars = own or bool(each.settings and formula.initial_scalars())
+        inner = each.optimizer or formula
+        members.append(_member(k, inner, values, whole, each.freeze, scalars))
+    rows = [member.values for member in members]
+    return Settings(
+        sources=tuple(member.formula._hyper for member in members),
+        members=tuple(members),
+        keeping=tuple(
+            (f"{member.prefix}{name}.", value)
+            for member in members
+            for name, value in member.values.items()
+            if keeps_numbers(value)
+        ),
+        each=any(row.get("clipnorm_per_tensor") is not None for row in rows),
+        adaptive=any(row.get("agc") is not None for row in rows),
+        frozen=any(member.frozen for member in members),
+        static=not any(member.schedules for member in members),
+    )
+
+
+def _member(
+    k: int,
+    formula: Formula,
+    values: dict[str, Any],
+    whole: dict[str, Any],
+    frozen: bool,
+    scalars: bool,
+) -> Member:
+    prefix = f"{k}." if k else ""
+    schedules = tuple(name for name, value in values.items() if callable(value))
+    constraint = values.get("constraint", whole["constraint"])
+    owner = prefix if scalars else None
+    return Member(prefix, formula, values, schedules, constraint, frozen, owner)
+
+
+def own_settings(formula: Formula) -> dict[str, Any]:
+    """Return what an optimizer sets for a group of another one."""
+    return {
+        name: formula._hyper[name]
+        for name, declared in formula.hyperparameters.items()
+        if declared.owner != "Options" or name in OWN
+    }
+
+
+def _decays(values: Values) -> bool:
+    return any(_decay(values[0] | own if own is not values[0] else own) for own in values)
+
+
+def _decay(values: dict[str, Any]) -> Scalar:
+    decay = values.get("decay")
+    return None if decay is None or (isinstance(decay, float) and decay == 0.0) else decay
+
+
+def effective(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -> dict[str, Any]:
+    """Return the hyperparameters of a group: lr decayed, weight decay by what lr multiplies."""
+    values = values if own is values else values | own
+    decay = _decay(values)
+    if decay is not None:
+        values = values | {"lr": values["lr"] / (1.0 + decay * iterations)}
+    if values["peak_lr"] is None or values["weight_decay"] is None:
+        return values
+    return values | {"weight_decay": values["weight_decay"] / values["peak_lr"]}
+
+
+_layout = cache(Layout)

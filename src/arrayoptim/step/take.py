@@ -1,0 +1,121 @@
+"""One step: its order, whatever carries it out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from .._typing import Array, Namespace, Scalar
+from ..engines import Step
+from .clipping import Measured
+from .plan import Plan
+from .settings import Settings, Values
+from .state import State
+
+Leaves = Sequence[Array | None]
+Found = TypeVar("Found")
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a step was, for the report of it.
+
+    Attributes
+    ----------
+    settings : Settings
+        The hyperparameters as they were set.
+    values : list of dict
+        The hyperparameters of the step.
+    size : Measured
+        The size of the gradients.
+    iterations : int
+        Steps taken before.
+    applied : bool
+        Whether it was taken; False where it was left out.
+    """
+
+    settings: Settings
+    values: Values
+    size: Measured
+    iterations: Any
+    applied: bool = True
+
+
+class Executor(ABC, Generic[Found]):
+    """What carries out a step over some parameters, and what comes of it."""
+
+    xp: Namespace
+    leaves: Leaves
+
+    @abstractmethod
+    def values(self, settings: Settings, state: State) -> Values:
+        """Return the hyperparameters of the step, schedules evaluated."""
+
+    @abstractmethod
+    def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
+        """Measure the gradients as far as a stage of the step needs it."""
+
+    @abstractmethod
+    def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
+        """Measure what the rule of a step has to know of each parameter, by its place."""
+
+    @abstractmethod
+    def refuses(self, taken: Taken) -> bool:
+        """Whether the step is left out because a gradient is not finite.
+
+        Raises
+        ------
+        ValueError
+            If that is to be an error.
+        """
+
+    @abstractmethod
+    def skipped(self, taken: Taken) -> Found:
+        """Leave the step out."""
+
+    @abstractmethod
+    def carried_out(
+        self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
+    ) -> Found:
+        """Do the arithmetic, and count the step."""
+
+
+def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found]) -> Found:
+    """Take one step, in the one order that all ways to carry it out share.
+
+    Schedules are evaluated, gradients of frozen parameters left out, the others measured; the
+    step is refused where they are not finite; its numbers are computed; gradients are clipped
+    adaptively; the rest is the sweep, whose order is that of `arrayoptim.rules.stages`.
+
+    Parameters
+    ----------
+    plan : Plan
+        Settings, and who has which.
+    state : State
+        The state before the step.
+    gradients : sequence of array or None
+        A gradient for each parameter.
+    executor : Executor
+        What carries it out.
+
+    Returns
+    -------
+    object
+        What the executor makes of it.
+    """
+    settings, leaves = plan.settings, executor.leaves
+    values = executor.values(settings, state)
+    given = plan.thawed(gradients)
+    size = executor.measured(settings, values, given)
+    taken = Taken(settings, values, size, state.iterations)
+    if executor.refuses(taken):
+        taken.applied = False
+        return executor.skipped(taken)
+
+    def measure(step: Step) -> dict[int, list[Scalar]]:
+        return executor.totals(step, plan.limited([step], leaves, given))
+
+    steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
+    return executor.carried_out(taken, steps, plan.limited(steps, leaves, given), scalars)
