@@ -215,7 +215,7 @@ def test_raise_without_jit(backend: TestBackend) -> None:
     bad[0][1, 1] = np.inf
     with pytest.raises(ValueError, match="NaN or infinite entry at step 1"):
         opt.stateless_apply(state, backend.tree(bad), found)
-    with pytest.raises(ValueError, match="compiled step"):
+    with pytest.raises(ValueError, match="differentiated step"):
         jax.jit(opt.stateless_apply)(state, backend.tree(small(2)), found)
 
 

@@ -89,8 +89,10 @@ def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
     if isinstance(norm, Pending):
         return replace(norm, bound=float(bound))
     if is_array(norm) and backend_of(norm).compiles:
+        # Not divided by 0 where the other branch is taken: its derivative would be NaN.
         xp = backend_of(norm).xp
-        return xp.where((bound > 0) & (norm >= bound), bound / norm, 1.0)
+        over = (bound > 0) & (norm >= bound) & (norm > 0)
+        return xp.where(over, bound / xp.where(over, norm, 1.0), 1.0)
     norm = float(norm)
     return bound / norm if bound > 0 and norm >= bound else 1.0
 
@@ -113,15 +115,20 @@ def global_norm(
         A float, or an array that stays on the device for JAX arrays. It is summed in double
         precision where the library has it, and overflows for no finite gradients.
     """
+    known, total = squares or {}, 0.0
+    if len(known) == len(gradients):
+        # One after another: the built-in sum compensates from Python 3.12 on.
+        for i in range(len(known)):
+            total += known[i]
+        if _TINY < total < math.inf:
+            return math.sqrt(total)
     given = [g for g in gradients if g is not None]
     compiled = {backend_of(g) for g in given if backend_of(g).compiles}
     if compiled and len(compiled) == len({backend_of(g) for g in given}):
         return _compiled_norm(compiled.pop())(given)
-    known = squares or {}
     total = 0.0
     for i, g in enumerate(gradients):
         if g is not None:
-            # One after another: the built-in sum compensates from Python 3.12 on.
             total += known[i] if i in known else square_sum(g)
     if _TINY < total < math.inf:
         return math.sqrt(total)

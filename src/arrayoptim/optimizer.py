@@ -344,7 +344,14 @@ class Optimizer(Formula, Updating, Surface):
         ValueError
             If gradients, parameters and state do not fit each other, ``state["hyper"]`` names what
             is no number of this optimizer, or with ``nonfinite="raise"`` where a compiler traces
-            the step.
+            the step or it is differentiated.
+
+        Notes
+        -----
+        JAX, TensorFlow and torch differentiate through a step, by all that it is given: gradients,
+        parameters, slots and the numbers in ``state["hyper"]``. torch does under ``torch.func``, or
+        where gradients are recorded and one of these requires them, other than a parameter that is
+        no result itself; ``torch.no_grad()`` keeps it from that.
         """
         return pure.step(self._session.settings, state, grads, params)
 

@@ -47,6 +47,30 @@ def itemsize(dtype: str) -> int:
     return ITEMSIZE[reals(dtype)] * (2 if dtype in REALS else 1)
 
 
+def numpy_dtype(name: str) -> Any:
+    """Give NumPy's data type of that name, bfloat16 included."""
+    if name != "bfloat16":
+        return name
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "NumPy knows bfloat16 through the ml_dtypes package (pip install ml_dtypes)"
+        ) from None
+    return ml_dtypes.bfloat16
+
+
+class Functions:
+    """The functions of a namespace, some of them in another form."""
+
+    def __init__(self, own: dict[str, Any], others: Namespace) -> None:
+        vars(self).update(own)
+        self._others = others
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._others, name)
+
+
 class Backend:
     """An array library, by the array API standard; subclasses say where they depart from it."""
 

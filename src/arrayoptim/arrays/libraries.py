@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
-from .backend import COMPLEX, COMPUTE, HALF, Backend, addresses
+from .backend import COMPLEX, COMPUTE, HALF, Backend, addresses, numpy_dtype
 from .dpnp import DPNP
+from .jax import Jax
 from .mlx import MLX
 from .tensorflow import TensorFlow
+from .torch import Torch
 
 __all__ = [
     "COMPLEX",
@@ -28,19 +30,6 @@ __all__ = [
     "numpy_dtype",
     "register_backend",
 ]
-
-
-def numpy_dtype(name: str) -> Any:
-    """Give NumPy's data type of that name, bfloat16 included."""
-    if name != "bfloat16":
-        return name
-    try:
-        import ml_dtypes
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "NumPy knows bfloat16 through the ml_dtypes package (pip install ml_dtypes)"
-        ) from None
-    return ml_dtypes.bfloat16
 
 
 class _NumPy(Backend):
@@ -162,142 +151,6 @@ class _CuPy(_NumPy):
             yield
 
 
-class _Torch(Backend):
-    name = "torch"
-
-    @property
-    def xp(self) -> Namespace:
-        import array_api_compat.torch as xp
-
-        return xp
-
-    def dtype_name(self, kind: Any) -> str:
-        return str(kind)[6:]
-
-    def dense(self, x: Array) -> bool:
-        return bool(x.layout == self.xp.strided)
-
-    def cast(self, x: Array, dtype: str) -> Array:
-        return x.to(getattr(self.xp, dtype))
-
-    def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        # A 0-d tensor on the host combines with tensors of any device.
-        return self.xp.asarray(value, dtype=getattr(self.xp, dtype))
-
-    def widest(self, x: Array) -> str:
-        # Apple's GPUs have no float64, and some of Intel's neither.
-        kind = x.device.type
-        if kind == "xpu" and not self.xp.xpu.get_device_properties(x.device).has_fp64:
-            return "float32"
-        return "float32" if kind == "mps" else "float64"
-
-    def store(self, target: Array, value: Array) -> None:
-        target.copy_(value)
-
-    def copy(self, x: Array) -> Array:
-        return x.detach().clone()
-
-    def to_host(self, x: Array) -> np.ndarray:
-        x = x.detach().cpu().resolve_conj()
-        if self.dtype(x) == "bfloat16":
-            return np.array(x.view(self.xp.int16).numpy()).view(numpy_dtype("bfloat16"))
-        return np.array(x.numpy())
-
-    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        if shape is not None and shape != tuple(like.shape):
-            return like.new_zeros(shape, dtype=getattr(self.xp, dtype))
-        return self.xp.zeros_like(like.detach(), dtype=getattr(self.xp, dtype))
-
-    def from_host(self, value: np.ndarray, like: Array) -> Array:
-        new = self.xp.empty_like(like)
-        wide = "bfloat16" in (value.dtype.name, self.dtype(like))
-        new.copy_(self.xp.asarray(np.array(value, np.float32 if wide else None)))
-        return new
-
-    def steps(self, x: Array) -> Any:
-        return x.stride()
-
-    def wrap(self, value: np.ndarray) -> Array:
-        return self.xp.asarray(value)
-
-    def host_view(self, x: Array) -> np.ndarray | None:
-        if x.device.type != "cpu" or self.dtype(x) == "bfloat16" or x.is_conj():
-            return None
-        view: np.ndarray = x.detach().numpy()
-        return view
-
-    def span(self, x: Array) -> np.ndarray | None:
-        strides = tuple(stride * x.element_size() for stride in x.stride())
-        return addresses(x.data_ptr(), tuple(x.shape), strides, x.element_size())
-
-    def as_real(self, x: Array) -> Array:
-        return self.xp.view_as_real(x.resolve_conj())
-
-    def as_complex(self, x: Array) -> Array:
-        return self.xp.view_as_complex(x.contiguous())
-
-    def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
-        import torch
-
-        guard: contextlib.AbstractContextManager[Any] = torch.no_grad()
-        return guard
-
-
-class _Jax(Backend):
-    name = "jax"
-    mutable = False
-    compiles = True
-
-    @property
-    def xp(self) -> Namespace:
-        import jax.numpy as jnp
-
-        return jnp
-
-    def device(self, x: Array) -> Any:
-        return None if self.traced(x) else frozenset(x.devices())
-
-    def traced(self, x: Array) -> bool:
-        import jax
-
-        return isinstance(x, jax.core.Tracer)
-
-    def cast(self, x: Array, dtype: str) -> Array:
-        return x.astype(dtype)
-
-    def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        return self.xp.asarray(value, dtype=dtype)
-
-    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        # Made from the array itself, zeros take its sharding, traced or not.
-        return self.xp.zeros_like(like, dtype=dtype, shape=shape)
-
-    def copy(self, x: Array) -> Array:
-        return x
-
-    def from_host(self, value: np.ndarray, like: Array) -> Array:
-        import jax
-
-        # A copy first: on the CPU, JAX may keep the memory it is given.
-        return jax.device_put(np.array(value, like.dtype), like.sharding)
-
-    def as_complex(self, x: Array) -> Array:
-        import jax
-
-        return jax.lax.complex(x[..., 0], x[..., 1])
-
-    def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        import jax
-
-        return jax.lax.cond(condition, then, otherwise)
-
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        import jax
-
-        compiled: Callable[..., Any] = jax.jit(function)
-        return compiled
-
-
 class _Strict(Backend):
     name = "array_api_strict"
 
@@ -323,7 +176,7 @@ class _Strict(Backend):
         return np.errstate(all="ignore")
 
 
-_SERVED: tuple[Backend, ...] = (_NumPy(), _CuPy(), _Torch(), _Jax(), _Strict())
+_SERVED: tuple[Backend, ...] = (_NumPy(), _CuPy(), Torch(), Jax(), _Strict())
 _BACKENDS = {backend.name: backend for backend in _SERVED}
 
 NAMES = tuple(_BACKENDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -25,11 +25,15 @@ class Structure:
         Makes a tree of this shape from its leaves.
     order : tuple of int
         Where the container's own flattening has the leaves; empty where it has them in this order.
+    parts : callable or None
+        Takes a tree of this shape apart, in the container's own order, whatever its leaves are; a
+        ValueError where it has another shape.
     """
 
     paths: tuple[str, ...]
     build: Callable[[Sequence[Any]], Tree]
     order: tuple[int, ...] = ()
+    parts: Callable[[Tree], list[Any]] | None = None
 
     def ordered(self, leaves: list[Any]) -> list[Any]:
         """Return leaves in this order that come in the container's own."""
@@ -37,7 +41,7 @@ class Structure:
 
 
 _CACHE: dict[Any, Structure] = {}
-_BARE = Structure(("",), lambda leaves: leaves[0])
+_BARE = Structure(("",), lambda leaves: leaves[0], parts=lambda tree: [tree])
 
 
 def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structure]:
@@ -123,7 +127,7 @@ def _optree_flatten(tree: Tree) -> tuple[list[Any], Structure]:
             )
             for path, way in keyed
         ]
-        structure = _structure(ways, spec.unflatten)
+        structure = replace(_structure(ways, spec.unflatten), parts=spec.flatten_up_to)
         _remember(spec, structure)
     return structure.ordered(leaves), structure
 

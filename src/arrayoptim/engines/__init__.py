@@ -9,7 +9,7 @@ from __future__ import annotations
 from .array.engine import measure, sweep
 from .array.units import limited
 from .choice import Engines, captures, refuse_capturing
-from .mode import MODES, engine, mode
+from .mode import MODES, engine, forced
 from .offload.host import back, hosted
 from .steps import Act, Once, Step, carry_out
 
@@ -23,10 +23,10 @@ __all__ = [
     "captures",
     "carry_out",
     "engine",
+    "forced",
     "hosted",
     "limited",
     "measure",
-    "mode",
     "refuse_capturing",
     "sweep",
 ]

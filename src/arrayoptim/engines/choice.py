@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._locks import lock
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
@@ -18,9 +19,12 @@ from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import InPlace, Slots, measure
-from .mode import FUSED, mode
+from .mode import FUSED, forced, mode
 from .offload.host import gpu_library
 from .steps import Act, Once, Step
+
+_IMPORTING = lock(awaited=True)
+"""A child that was forked in the midst of an import could never finish it."""
 
 _SERVING = ("gpu", "offload", "cpu")
 """Engines in the order in which they step: a GPU is still at work when its launches return."""
@@ -46,8 +50,8 @@ class Engines:
 
     Attributes
     ----------
-    mode : str
-        The engine asked for.
+    forced : str or None
+        The engine that was asked for by `engine`.
     served : list of str or None
         For each parameter the fused engine that serves it; None where none does.
     reasons : list of str or None
@@ -67,7 +71,7 @@ class Engines:
         threads: int | None,
         graph: bool = False,
     ) -> None:
-        self.mode = mode()
+        asked, self.forced = mode(), forced()
         rows = zip(layouts, leaves, slots, strict=True)
         found = [(None, None) if p is None else _server(layout, p, s) for layout, p, s in rows]
         self.served, self.reasons = [list(column) for column in zip(*found)] or [[], []]
@@ -76,8 +80,8 @@ class Engines:
         self.seconds: float | None = None
         for i in self.others:
             apart = _apart(leaves[i], slots[i])
-            if apart or self.mode in FUSED:
-                what = "offload=True" if apart else f'engine "{self.mode}"'
+            if apart or asked in FUSED:
+                what = "offload=True" if apart else f'engine "{asked}"'
                 raise ValueError(f"{what} cannot serve {named(paths[i])}: {self.reasons[i]}")
         if graph:
             _refuse_outside(present, leaves, paths, self.reasons)
@@ -88,14 +92,14 @@ class Engines:
                 shares.setdefault((name, layout), []).append(i)
         self._shares: dict[tuple[str, Layout], _Share] = {}
         occupied = Stretches()
-        for (name, layout), places in shares.items():
+        for (name, layout), places in sorted(shares.items(), key=_turn):
             take = _taker(places, len(leaves))
             arrays = layout.rule, take(leaves), take(slots)
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
             known |= {"graph": graph} if name == "gpu" else {"places": places, "threads": threads}
             plan = _engine(name).Plan(*arrays, **known)
             made = _Looking if name == "cpu" else _Share
-            self._shares[name, layout] = made(plan, places, take)
+            self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
 
     def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None] = ()) -> bool:
         """Look at parameters, which may have moved, and take up their gradients.
@@ -112,7 +116,7 @@ class Engines:
         bool
             Whether this still holds for the parameters.
         """
-        return all(share.look(leaves, grads) for share in self._shares.values())
+        return False not in [share.look(leaves, grads) for share in self._shares.values()]
 
     def squares(self) -> dict[int, float]:
         """Return the sum of squares of each gradient that a fused engine serves."""
@@ -159,18 +163,20 @@ class Engines:
         """
         acts: list[Act] = []
         timed: list[Act] = []
-        for name in _SERVING:
+        for (name, layout), share in self._shares.items():
             for step in steps:
-                share = self._shares.get((name, step.layout))
-                if share is not None:
+                if step.layout is layout or step.layout == layout:
                     (timed if name == "cpu" else acts).append(share.ready(step, leaves, grads))
-        return [*acts, self._started, *timed, self._stopped] if timed else acts
+        if not timed:
+            return acts
 
-    def _started(self) -> None:
-        self._start = perf_counter()
+        def sweep() -> None:
+            start = perf_counter()
+            for act in timed:
+                act()
+            self.seconds = perf_counter() - start
 
-    def _stopped(self) -> None:
-        self.seconds = perf_counter() - self._start
+        return [*acts, sweep]
 
     def renew(self, steps: Sequence[Step]) -> None:
         """Put the numbers of another step where the kernels of a CUDA graph read them.
@@ -212,9 +218,13 @@ class _Share:
     """What an engine has made ready, with its part of the tree."""
 
     def __init__(
-        self, plan: Any, places: list[int], take: Callable[[Sequence[Any]], Sequence[Any]]
+        self,
+        plan: Any,
+        places: list[int],
+        take: Callable[[Sequence[Any]], Sequence[Any]],
+        whole: bool,
     ) -> None:
-        self.plan, self.places, self.take = plan, places, take
+        self.plan, self.places, self.take, self.whole = plan, places, take, whole
         self.grads: Sequence[Array | None] = ()
         self._of: Sequence[Array | None] = ()
 
@@ -256,6 +266,8 @@ class _Looking(_Share):
         self._of = grads
         if not grads:
             return bool(self.plan.fits(self.take(leaves)))
+        if self.whole:
+            return bool(self.plan.look(leaves, grads))
         return bool(self.plan.look(self.take(leaves), self.take(grads)))
 
     def _follow(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> None:
@@ -273,10 +285,14 @@ class _Looking(_Share):
 
     def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
         self._follow(leaves, grads)
-        self.plan.load(self.numbers(step), step.seed)
+        self.plan.load(step.values if self.whole else self.numbers(step), step.seed)
         self._of = ()
         act: Act = self.plan.run
         return act
+
+
+def _turn(share: tuple[tuple[str, Layout], Any]) -> int:
+    return _SERVING.index(share[0][0])
 
 
 def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[Any]]:
@@ -347,6 +363,6 @@ def _refuse_outside(
 def _engine(name: str) -> Any:
     """Return the module of a fused engine; None where the package is not there."""
     # The compiler behind the CPU engine takes longer to import than all the rest.
-    with suppress(ModuleNotFoundError):
+    with _IMPORTING, suppress(ModuleNotFoundError):
         return import_module(f".{name}.engine", __package__)
     return None

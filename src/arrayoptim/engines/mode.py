@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["FUSED", "MODES", "engine", "mode"]
+__all__ = ["FUSED", "MODES", "engine", "forced", "mode"]
 
 FUSED = ("cpu", "gpu")
 """The engines that do a whole step in one loop."""
@@ -33,6 +33,11 @@ def mode() -> str:
     if word not in MODES:
         raise ValueError(f"ARRAYOPTIM_ENGINE: found {word!r}, wanted one of {', '.join(MODES)}")
     return word
+
+
+def forced() -> str | None:
+    """Return the engine that `engine` asks for; None outside of it."""
+    return _FORCED.get()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ Act = Callable[[], object]
 _TRIES = 100
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Step:
     """One step of the parameters that have the same rule and slots.
 

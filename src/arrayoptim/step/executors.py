@@ -209,8 +209,8 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
             return not_finite(taken)
         if taken.settings.whole["nonfinite"] == "raise":
             raise ValueError(
-                'nonfinite="raise" cannot raise from a compiled step; use "skip" and read '
-                'state["skipped"]'
+                'nonfinite="raise" cannot raise from a compiled or differentiated step; use '
+                '"skip" and read state["skipped"]'
             )
         return False
 

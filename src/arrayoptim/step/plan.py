@@ -13,13 +13,15 @@ from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
 from ..engines import Step, limited
 from ..numerics.rounding import step_seed
-from ..rules.rule import Rule
 from .assignment import Assignment, Numbers
 from .clipping import Measured, clipping
 from .formula import Formula
+from .quiet import quietly
 from .settings import Settings, Values
 from .state import State
 from .totals import Measure, Totals, totals
+
+_FLOAT = frozenset({float})
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,52 +151,48 @@ def _numbered(
     multiplied with, and the weights of a moving average add up to 1 in float32 too.
     """
     it = _number(state.iterations, xp)
-    exact = settings.effective(values, it)
+    exact, members = settings.effective(values, it), settings.members
     # Those of schedules stay: they change when a metric comes, see `Settings.observed`.
     scalars = dict(state.scalars)
-
-    def held(k: int) -> dict[str, Scalar]:
-        own = _own(state.scalars, settings.members[k].owner or "") if state.scalars else {}
-        return {**own, **totals[k]} if totals else own
-
-    for k, member in enumerate(settings.members) if state.scalars else ():
+    held: list[dict[str, Scalar]] = [{}] * len(members)
+    if scalars:
+        held = [_own(scalars, member.owner or "") for member in members]
+    if totals:
+        held = [{**own, **totals[k]} for k, own in enumerate(held)]
+    for k, member in enumerate(members) if scalars else ():
         if member.owner is not None:
             wanted = member.formula.initial_scalars()
-            found = _computed(member.formula, exact[k], it, held(k), xp)
+            found = _computed(member.formula, exact[k], it, held[k], xp)
             _require_all(found, wanted, member.formula, "its scalar state")
             scalars |= {member.owner + name: found[name] for name in wanted}
-
-    def table(rule: Rule, k: int, compute: str) -> Numbers:
-        h, formula = settings.rounded(k, exact[k], compute, xp), settings.members[k].formula
-        found: Any = _computed(formula, h, it, held(k), xp)
-        if not rule.given_names <= found.keys():
-            _require_all(found, rule.given, formula, f"the rule {rule.name}")
-        found |= stage_numbers(formula.rule, h, size, xp)
-        return found  # type: ignore[no-any-return]
-
     seed = seed_of(settings, state.iterations, xp)
     steps = []
     for part in assignment.parts:
-        rule = part.layout.rule
-        values_of = {
-            compute: assignment.merged({k: table(rule, k, compute) for k in members})
-            for compute, members in part.kinds
-        }
+        rule, values_of = part.layout.rule, {}
+        for compute, mine in part.kinds:
+            tables = {}
+            for k in mine:
+                h, member = settings.rounded(k, exact[k], compute, xp), members[k]
+                table: Any = _computed(member.formula, h, it, held[k], xp)
+                if not rule.given_names <= table.keys():
+                    _require_all(table, rule.given, member.formula, f"the rule {rule.name}")
+                tables[k] = table | stage_numbers(member.decays, h, size, xp)
+            values_of[compute] = assignment.merged(tables)
         steps.append(Step(part.layout, values_of, seed, part.places))
     return steps, scalars
 
 
-def stage_numbers(rule: Rule, h: Mapping[str, Any], size: Measured, xp: Namespace) -> Numbers:
+def stage_numbers(decays: bool, h: Mapping[str, Any], size: Measured, xp: Namespace) -> Numbers:
     """Return the numbers that the stages need, by the names of `arrayoptim.rules.stages.STAGES`.
 
-    There are none where a stage is not used. A rule with a coefficient `wd` decays by itself.
+    There are none where a stage is not used, as decay by a rule that decays by itself.
     """
     values = clipping(h, size, xp)
     if h["ema_momentum"] is not None:
         values |= {"keep": h["ema_momentum"], "new": 1.0 - h["ema_momentum"]}
     if h["l2"] is not None:
         values["l2"] = h["l2"]
-    if h["weight_decay"] is not None and "wd" not in rule.coefficients:
+    if h["weight_decay"] is not None and not decays:
         values["amount"] = h["lr"] * h["weight_decay"]
     constraint = h["constraint"]
     if constraint is not None and constraint.limits:
@@ -226,15 +224,16 @@ def _computed(
     xp: Namespace,
 ) -> dict[str, Scalar]:
     """Return the coefficients of a formula and its next scalar state."""
-    with np.errstate(all="ignore"):
-        # A namespace of its own, so that a class may change it.
-        found: Any = formula.coefficients(SimpleNamespace(**h), it, held, xp)
-    if not isinstance(found, Mapping):
+    # A namespace of its own, so that a class may change it.
+    found: Any = quietly(formula.coefficients, SimpleNamespace(**h), it, held, xp)
+    if type(found) is not dict and not isinstance(found, Mapping):
         raise TypeError(
             f"{type(formula).__name__}.coefficients: found {found!r}, wanted a dict of the rule's "
             "coefficients by name"
         )
-    return dict(zip(found, map(float, found.values()))) if xp is np else dict(found)
+    if xp is np and not _FLOAT.issuperset(map(type, found.values())):
+        return dict(zip(found, map(float, found.values())))
+    return dict(found)
 
 
 def _require_all(

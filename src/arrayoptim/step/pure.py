@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._typing import Array, Namespace, Tree
-from ..arrays.libraries import Backend, backend_of
+from .._typing import Array, Namespace, Scalar, Tree
+from ..arrays.libraries import Backend, backend_of, is_array
+from ..arrays.torch import recording
 from ..arrays.trees import Structure, flatten, named
 from ..config.groups import STARTING
 from ..config.hyper import value_at
@@ -38,30 +39,41 @@ KEYS = {"iterations", "skipped", *TABLES}
 
 def initial(session: Session, params: Tree) -> dict[str, Any]:
     """Return the state before the first step, as a value; see `Optimizer.init_state`."""
-    leaves, structure = flatten(params)
-    refuse_offload(session.settings, leaves)
-    state = session.fresh(leaves, checks.describe(leaves, structure))
-    return _as_tree(session.settings, state, structure, leaves)
+    # What begins as a parameter depends on it, whatever the parameter itself depends on.
+    with recording(params, ()):
+        leaves, structure = flatten(params)
+        refuse_offload(session.settings, leaves)
+        state = session.fresh(leaves, checks.describe(leaves, structure))
+        return _as_tree(session.settings, state, structure, leaves)
 
 
 def step(
     settings: Settings, state: dict[str, Any], grads: Tree, params: Tree
 ) -> tuple[Tree, dict[str, Any]]:
     """Take one step as a pure function; see `Optimizer.stateless_apply`."""
+    with recording(grads, params, state):
+        return _step(settings, state, grads, params)
+
+
+def _step(
+    settings: Settings, state: dict[str, Any], grads: Tree, params: Tree
+) -> tuple[Tree, dict[str, Any]]:
     leaves, structure = flatten(params)
     described = checks.describe(leaves, structure)
     gradients, other = flatten(grads, "gradients")
     checks.same_structure(other, structure)
     checks.gradients(gradients, leaves, structure)
+    compiler, hyper = _compiler(leaves), state["hyper"]
+    state = state if compiler else _on_host(state)
     old, plan = _held_in(settings, state, structure, described)
     values = _traced_values(settings, state, leaves)
-    executor = Pure(leaves, old.slots, values, _compiler(leaves))
+    executor = Pure(leaves, old.slots, values, compiler)
     found = take(plan, old, gradients, executor)
     if found is None:
-        return params, {**state, "skipped": state["skipped"] + 1}
+        return params, {**state, "hyper": hyper, "skipped": counted(state["skipped"])}
     new_leaves, new_slots, scalars = found
-    new = State(described, old.names, new_slots, scalars, old.iterations + 1, old.skipped)
-    result = structure.build(new_leaves), new.to_tree(structure, state["hyper"])
+    new = State(described, old.names, new_slots, scalars, counted(old.iterations), old.skipped)
+    result = structure.build(new_leaves), new.to_tree(structure, hyper)
     if not executor.traced or settings.whole["nonfinite"] == "ignore":
         return result
     chosen: tuple[Tree, dict[str, Any]] = _selected(executor.size.norm, (params, state), result)
@@ -70,10 +82,12 @@ def step(
 
 def averages(settings: Settings, state: dict[str, Any], params: Tree) -> Tree:
     """Return averages as a pure function; see `Optimizer.stateless_averages`."""
-    leaves, structure = flatten(params)
-    described = checks.describe(leaves, structure)
-    old, plan = _held_in(settings, state, structure, described)
-    return averages_of(plan, old, _traced_values(settings, state, leaves), leaves, structure)
+    with recording((), params, state):
+        leaves, structure = flatten(params)
+        described = checks.describe(leaves, structure)
+        state = state if _compiler(leaves) else _on_host(state)
+        old, plan = _held_in(settings, state, structure, described)
+        return averages_of(plan, old, _traced_values(settings, state, leaves), leaves, structure)
 
 
 def export(session: Session, params: Tree) -> dict[str, Any]:
@@ -258,13 +272,34 @@ def _selected(norm: Array, old: Any, new: Any) -> Any:
     """Keep the old parameters and state where a gradient was not finite."""
     xp = backend_of(norm).xp
     params, state = old
-    kept, _ = flatten((params, {**state, "skipped": state["skipped"] + 1}), "state")
-    taken, structure = flatten(new, "state")
+    state = with_arrays(state, xp)
+    kept, _ = flatten((params, {**state, "skipped": counted(state["skipped"])}), "state")
+    taken, structure = flatten((new[0], with_arrays(new[1], xp)), "state")
     finite = xp.isfinite(norm)
     chosen = [
         None if a is None else xp.where(finite, a, b) for a, b in zip(taken, kept, strict=True)
     ]
     return structure.build(chosen)
+
+
+def _on_host(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state whose numbers are those of Python, where arrays of no compiler are stepped."""
+
+    def number(x: Any) -> Any:
+        return x.item() if is_array(x) else x
+
+    counts = {name: number(state[name]) for name in ("iterations", "skipped")}
+    rows = {row: {k: number(x) for k, x in state[row].items()} for row in ("hyper", "scalars")}
+    return {**state, **counts, **rows}
+
+
+def counted(count: Scalar) -> Scalar:
+    """Return the next number of a counter; the largest of its type stays, and does not wrap."""
+    if not is_array(count):
+        return count + 1
+    backend = backend_of(count)
+    kind = backend.dtype(count)
+    return count + backend.cast(count < np.iinfo(kind).max, kind)
 
 
 def _compiler(leaves: Leaves) -> Backend | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import ref
 
+from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
-from ..engines import Engines, mode, refuse_capturing
+from ..engines import Engines, forced, refuse_capturing
 from . import checks, dropped
 from .assignment import Assignment, assign
 from .executors import InPlace, beside_state
@@ -19,7 +20,7 @@ from .fingerprint import require_same
 from .formula import Formula
 from .plan import Plan
 from .restore import blaming, from_list, from_record
-from .settings import Settings, settings_of
+from .settings import Settings, referred, settings_of
 from .state import State
 from .take import Leaves, Taken, take
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
-_LEFT_OUT = ("formula", "lock", "last", "_settings", "_plan", "_made")
+_LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made")
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class _Made:
     """Engines, with what they were made ready for."""
 
     engines: Engines
-    first: dropped.Reference
     assignment: Assignment
     structure: Structure
     threads: int | None
+    kinds: frozenset[type]
+    first: dropped.Reference
 
     def holds(self, plan: Plan, structure: Structure) -> bool:
         known = self.structure
@@ -47,8 +49,21 @@ class _Made:
             plan.assignment is self.assignment
             and (structure is known or structure.paths == known.paths)
             and plan.settings.whole["threads"] == self.threads
-            and mode() == self.engines.mode
+            and forced() == self.engines.forced
         )
+
+    def leaves(self, tree: Tree) -> Leaves | None:
+        """Return the leaves of a tree like that of the last step; None where it is another."""
+        parts = self.structure.parts
+        if parts is None or self.engines.others:
+            return None
+        try:
+            leaves = parts(tree)
+        except ValueError:
+            return None
+        if not self.kinds.issuperset(map(type, leaves)):
+            return None
+        return self.structure.ordered(leaves) if self.structure.order else leaves
 
 
 class Session:
@@ -63,7 +78,7 @@ class Session:
 
     Attributes
     ----------
-    lock : threading.RLock
+    lock : Lock
         Held while a step is taken, so that threads take whole ones.
     state : State or None
         The state, once parameters have been seen.
@@ -80,16 +95,25 @@ class Session:
     """
 
     def __init__(self, formula: Formula) -> None:
-        self.formula = formula
+        self.belong_to(formula)
         self._prepare_to_serve()
         self.reset()
 
     def _prepare_to_serve(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = lock()
         self.last: Taken | None = None
         self._settings: Settings | None = None
         self._plan: Plan | None = None
         self._made: _Made | None = None
+
+    def belong_to(self, formula: Formula) -> None:
+        """Take up an optimizer, which holds the session; the session does not hold it."""
+        self._formula = ref(formula)
+
+    @property
+    def formula(self) -> Formula:
+        """The optimizer."""
+        return referred(self._formula)
 
     def reset(self) -> None:
         """Forget all state, loaded and not yet used state too."""
@@ -104,7 +128,7 @@ class Session:
         """Return a session of another optimizer with the same state."""
         new = Session.__new__(Session)
         vars(new).update({k: v for k, v in vars(self).items() if k not in _LEFT_OUT})
-        new.formula = formula
+        new.belong_to(formula)
         new._prepare_to_serve()
         return new
 
@@ -128,12 +152,13 @@ class Session:
     @property
     def plan(self) -> Plan:
         """Settings and assignment for the parameters of the state."""
-        settings, known = self.settings, self._plan
-        if known is None or known.settings is not settings:
-            assert self.state is not None
-            kept = known.assignment if known else None
-            self._plan = known = Plan(settings, assign(settings, self.state.leaves, kept))
-        return known
+        known = self._plan
+        if known is not None and known.settings.holds(self.formula):
+            return known
+        assert self.state is not None
+        settings, kept = self.settings, known.assignment if known else None
+        self._plan = found = Plan(settings, assign(settings, self.state.leaves, kept))
+        return found
 
     def assign(self, leaves: Sequence[checks.Leaf | None]) -> Assignment:
         """Return which settings and slots some parameters would have."""
@@ -153,6 +178,9 @@ class Session:
 
     def step(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
         """Take one step over trees, with gradients of which `unscale` times is the true size."""
+        with self.lock:
+            if self._made is not None and self._again(self._made, grads, params, unscale):
+                return params
         leaves, structure = flatten(params)
         found, other = flatten(grads, "gradients")
         if other is not structure:
@@ -163,6 +191,29 @@ class Session:
             return params
         dropped.note(self.formula, leaves, new)
         return structure.build(new)
+
+    def _again(self, made: _Made, grads: Tree, params: Tree, unscale: float) -> bool:
+        """Take a step like the last one, and return whether that was possible.
+
+        Where anything is another than then, nothing is done: the long way finds out what, and says
+        what is wrong.
+        """
+        leaves, gradients, state = made.leaves(params), made.leaves(grads), self.state
+        if leaves is None or gradients is None or state is None or state.interrupted:
+            return False
+        plan = self.plan
+        if not made.holds(plan, made.structure):
+            return False
+        before = state.iterations, state.skipped
+        try:
+            if not made.engines.look(leaves, plan.thawed(gradients)):
+                return False
+            take(plan, state, gradients, InPlace(made.engines, leaves, state, self.note, unscale))
+        except (TypeError, ValueError):
+            if state.interrupted or (state.iterations, state.skipped) != before:
+                raise
+            return False
+        return True
 
     def take(
         self,
@@ -222,7 +273,8 @@ class Session:
         state, plan = self.ready(leaves, structure), self.plan
         threads, assignment = plan.settings.whole["threads"], plan.assignment
         engines = Engines(leaves, state.slots, assignment.layouts, structure.paths, threads)
-        self._made = _Made(engines, dropped.first_of(leaves), assignment, structure, threads)
+        kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
+        self._made = _Made(engines, assignment, structure, threads, kinds, first)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
         return engines
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 
@@ -30,8 +31,9 @@ class Member:
     ----------
     prefix : str
         What stands before the names of its hyperparameters and schedules.
-    formula : Formula
-        The optimizer whose rule and coefficients hold.
+    reference : weakref.ref
+        To the optimizer whose rule and coefficients hold; else no optimizer would be free before
+        the garbage collector runs, nor its state.
     values : dict
         What the group sets, schedules as they are; all hyperparameters for member 0.
     schedules : tuple of str
@@ -42,15 +44,23 @@ class Member:
         Whether parameters stay as they are.
     owner : str or None
         What stands before the names of its scalar state; None where it has that of the whole.
+    decays : bool
+        Whether its rule decays weights by itself.
     """
 
     prefix: str
-    formula: Formula
+    reference: ReferenceType[Formula]
     values: dict[str, Any]
     schedules: tuple[str, ...]
     constraint: Constraint | None
     frozen: bool
     owner: str | None
+    decays: bool
+
+    @property
+    def formula(self) -> Formula:
+        """The optimizer whose rule and coefficients hold."""
+        return referred(self.reference)
 
     def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
         """Return the values of a step, schedules as numbers."""
@@ -169,12 +179,12 @@ class Settings:
 
     def effective(self, values: Values, iterations: Scalar) -> Values:
         """Return all hyperparameters of each member; see `effective`."""
-        static = self.static and values is self._same.get("values") and not _decays(values)
+        static = self.static and values is self._same.get("values")
         if static and (found := self._same.get("effective")) is not None:
             known: Values = found
             return known
         whole = [effective(values[0], own, iterations) for own in values]
-        if static:
+        if static and not any(_decay(values[0] | own) for own in values):
             self._same["effective"] = whole
         return whole
 
@@ -183,10 +193,12 @@ class Settings:
     ) -> dict[str, Any]:
         """Return hyperparameters rounded to a type of arithmetic; anew where they are others."""
         known = self._rounded.get((member, compute)) if xp is np else None
-        if known is not None and (known[0] is exact or known[0] == exact):
+        if known is not None and known[0] is exact:
             return known[1]
+        old, found = known or ({}, {})
         declared = {**self.formula.hyperparameters, **self.members[member].formula.hyperparameters}
-        found = {name: declared[name].rounded(v, compute, xp) for name, v in exact.items()}
+        changed = [name for name, v in exact.items() if name not in old or old[name] is not v]
+        found = found | {name: declared[name].rounded(exact[name], compute, xp) for name in changed}
         if xp is np:
             self._rounded[member, compute] = exact, found
         return found
@@ -208,6 +220,13 @@ class Settings:
             own = {name: scalars[prefix + name] for name in schedule.initial_scalars()}
             new |= {prefix + name: v for name, v in schedule.observed(own, metric).items()}
         return new
+
+
+def referred(reference: ReferenceType[Formula]) -> Formula:
+    """Return the optimizer of a reference, which lives as long as who uses its settings."""
+    formula = reference()
+    assert formula is not None
+    return formula
 
 
 def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
@@ -252,7 +271,8 @@ def _member(
     schedules = tuple(name for name, value in values.items() if callable(value))
     constraint = values.get("constraint", whole["constraint"])
     owner = prefix if scalars else None
-    return Member(prefix, formula, values, schedules, constraint, frozen, owner)
+    decays = "wd" in formula.rule.coefficients
+    return Member(prefix, ref(formula), values, schedules, constraint, frozen, owner, decays)
 
 
 def own_settings(formula: Formula) -> dict[str, Any]:
@@ -262,10 +282,6 @@ def own_settings(formula: Formula) -> dict[str, Any]:
         for name, declared in formula.hyperparameters.items()
         if declared.owner != "Options" or name in OWN
     }
-
-
-def _decays(values: Values) -> bool:
-    return any(_decay(values[0] | own if own is not values[0] else own) for own in values)
 
 
 def _decay(values: dict[str, Any]) -> Scalar:

@@ -26,7 +26,7 @@ from ...config.hyper import REQUIRED, Hyper
 from ...config.registry import lookup, names
 from ...numerics.slots import EXPONENTS
 from ...optimizer import Optimizer
-from ...step.pure import numbers_in, with_arrays
+from ...step.pure import counted, numbers_in, with_arrays
 from ...step.session import session_of, with_values
 from ...step.state import State
 from ..carry import twin
@@ -112,7 +112,7 @@ def _transformation(
             )
         updates, params = _of_jax(updates), _of_jax(params)
         if not _has_arrays(params):
-            return updates, {**state, "iterations": state["iterations"] + 1}
+            return updates, {**state, "iterations": counted(state["iterations"])}
         new, state = optimizer.stateless_apply(given(state), updates, params)
         return jax.tree.map(jnp.subtract, new, params), state
 
@@ -120,11 +120,15 @@ def _transformation(
 
 
 def _of_jax(tree: Tree) -> Tree:
-    """Give a tree with JAX arrays in place of those of NumPy, which optax takes too."""
+    """Return a tree with JAX arrays in place of those of NumPy, and numbers, which optax takes."""
 
     def taken(x: Any) -> Any:
         # A copy first: JAX may read the memory that it is given later on, or keep it.
-        return jnp.asarray(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x
+        if isinstance(x, np.ndarray | np.generic):
+            return jnp.asarray(np.array(x))
+        if isinstance(x, int | float | complex) and not isinstance(x, bool):
+            return jnp.asarray(x, dtype=None if isinstance(x, complex) else jnp.asarray(0.0).dtype)
+        return x
 
     return jax.tree.map(taken, tree)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import operator
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._locks import lock
 from ..._typing import Array
 from ...arrays.backend import COMPUTE
 from ...arrays.memory import Stretches
@@ -26,7 +26,8 @@ from ...numerics.rounding import GROUP
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
 from .addresses import FLOATS, Reader
-from .batches import Batch, Take, Values
+from .batches import Batch, Values
+from .looking import Take
 from .native import refusal as machine_refusal
 from .numpy import NumPyReader
 from .recipes import EXPONENTS
@@ -142,7 +143,7 @@ class Plan:
     ) -> None:
         count = len(params)
         self._paths = [str(k) for k in range(count)] if paths is None else list(paths)
-        self._threads, self._lock = threads, threading.RLock()
+        self._threads, self._lock = threads, lock()
         groups: dict[Any, list[int]] = {}
         for place, (param, state) in enumerate(zip(params, slots, strict=True)):
             reader = _reader(param)
@@ -159,10 +160,9 @@ class Plan:
         ]
         self._params = tuple(params)
         self._grads: tuple[Array | None, ...] = ()
-        self.nonfinite = 0
         self._occupied = Stretches() if occupied is None else occupied
         for batch in self._batches:
-            self._occupied.add(*batch.stretches())
+            self._occupied.add(*batch.arrays.stretches())
 
     # ---- a step, for a caller who takes one at a time
 
@@ -199,18 +199,21 @@ class Plan:
     def squares(self) -> list[float]:
         """Return the sum of squares of each gradient that was looked at; 0 for None.
 
-        Each is what `arrayoptim.numerics.sums.sum_of_squares` gives. The attribute `nonfinite`
-        tells afterwards how many entries of all are infinite or NaN.
+        Each is what `arrayoptim.numerics.sums.sum_of_squares` gives.
         """
         if len(self._batches) == 1:
-            sums, self.nonfinite = self._batches[0].squares(self._threads)
+            sums = self._batches[0].squares(self._threads)
         else:
-            sums, self.nonfinite = np.zeros(self._count), 0
+            sums = np.zeros(self._count)
             for batch in self._batches:
-                sums[batch.places], count = batch.squares(self._threads)
-                self.nonfinite += count
+                sums[batch.places] = batch.squares(self._threads)
         found: list[float] = sums.tolist()
         return found
+
+    @property
+    def nonfinite(self) -> int:
+        """How many entries of the gradients were infinite or NaN when their squares were asked."""
+        return sum(batch.nonfinite() for batch in self._batches)
 
     def measure(self, values: Mapping[str, Values]) -> list[list[float]]:
         """Return what a step of the rule has to know of each parameter, before it is loaded.
@@ -265,7 +268,7 @@ class Plan:
         """Forget the gradients that were looked at."""
         self._grads = ()
         for batch in self._batches:
-            batch.drop()
+            batch.arrays.drop()
 
     # ---- the same, for callers in several threads
 
@@ -274,7 +277,7 @@ class Plan:
         if len(params) != self._count:
             return False
         with self._lock:
-            return all(batch.fits(params) for batch in self._batches)
+            return all(batch.arrays.fits(params) for batch in self._batches)
 
     def prepare(
         self,

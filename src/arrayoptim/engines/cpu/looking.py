@@ -1,97 +1,206 @@
-"""Looking at all arrays of a step in one call of machine code."""
+"""Looking at the arrays of a step: in one call of machine code, or more closely."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...arrays.memory import Stretches
+from ...arrays.backend import COMPUTE
+from ...arrays.memory import Addresses, Stretches
 from .addresses import ITEMSIZE, Reader, reals
 from .calls import bound, calls
+from .columns import Column
 from .readers import LOOK
 from .tables import IntTable, address, cells
+
+Take = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 _CELLS = {name: k for k, name in enumerate(LOOK)}
 
 
 class Look:
-    """The look at the arrays of a batch, with the record that is kept for it.
+    """Where the parameters of a batch are, and where its gradients are found.
 
     Parameters
     ----------
     reader : Reader
-        Knows the arrays that are wanted.
+        Knows the parameters' shapes and order in memory.
     dtype : str
         The dtype of the parameters.
-    places : numpy.ndarray
-        Where the batch's arrays are in the tuples of all.
+    places : sequence of int
+        Which they are of all parameters of the plan.
+    take : callable
+        Returns the batch's part of a sequence over all.
     sizes : numpy.ndarray
         Number of reals of each.
-    pointers, gradients : numpy.ndarray
-        The tables with the addresses of parameters, in the first column, and of gradients.
+    pointers : numpy.ndarray
+        A table with the addresses of parameters in the first column.
 
     Attributes
     ----------
-    call : callable
-        A function of all parameters and all gradients, as tuples. It is 0 where the gradients'
-        addresses are in their table, and otherwise tells what is not as expected, as far as
-        machine code can tell; see `readers.LOOK`.
-    starts : numpy.ndarray or None
-        What `Stretches.starts` was when the function heard of the memory that the step writes.
+    kind : str
+        The dtype of the gradients.
+    gradients : numpy.ndarray
+        A table with their addresses.
     """
 
     def __init__(
         self,
         reader: Reader,
         dtype: str,
-        places: IntTable,
+        places: Sequence[int],
+        take: Take,
         sizes: IntTable,
         pointers: IntTable,
-        gradients: IntTable,
     ) -> None:
-        self._reader = reader
+        self._reader, self._take, self._dtype, self._places = reader, take, dtype, places
+        self._sizes, self._pointers = sizes, pointers
+        self.gradients, self._found = np.zeros((2, len(sizes), 1), np.int64)
+        self._params = Column(reader, dtype, self._found, 0, True, pointers)
+        self._kinds: dict[str, Column] = {}
+        self._index, self._hints = np.asarray(places, np.int64), np.zeros(len(sizes), np.int64)
         readers, special = reader.readers()
         marks = reader.marks(dtype, True)
-        self._hints = np.zeros(len(sizes), np.int64)
-        self._tables = places, sizes, pointers, gradients
         known = dict.fromkeys(LOOK, 0) | {
             "calls": calls(),
             "count": len(sizes),
             "none": id(None),
-            "index": address(places),
+            "index": address(self._index),
             **dict(zip(("ranks", "firsts", "lengths"), reader.tables, strict=True)),
             "pointers": address(pointers),
             "stride": 8 * pointers.shape[1],
-            "gradients": address(gradients),
+            "gradients": address(self.gradients),
             "sizes": address(sizes),
             "hints": address(self._hints),
             **dict(zip(("param_dtype", "param_flags"), marks or (0, 0), strict=True)),
         }
         self._record = cells(*known.values(), *special)
-        served = readers is not None and marks is not None
-        self.call: Callable[..., int] = (
-            bound(readers.look, self._record) if readers and served else lambda *_: 1
-        )
-        self.starts: Any = None
-        self._occupied: Any = None
+        self._quick = bound(readers.look, self._record) if readers and marks else _unknown
+        self._starts: Any = None
+        self._copies: tuple[Any, ...] = ()
+        self._use(dtype)
 
-    def expect(self, kind: str) -> None:
-        """Expect gradients of that dtype from now on."""
+    def stretches(self) -> tuple[Addresses, Addresses]:
+        """Return the first address of each parameter, and the one after its last.
+
+        Returns
+        -------
+        (numpy.ndarray, numpy.ndarray)
+            The addresses.
+        """
+        starts = self._pointers[:, 0]
+        return starts, starts + self._sizes * ITEMSIZE[reals(self._dtype)]
+
+    def fits(self, params: Sequence[Any]) -> bool:
+        """Whether the parameters are where they were, and as they were.
+
+        Parameters
+        ----------
+        params : sequence of array
+            All parameters of the plan.
+        """
+        mine = self._take(params)
+        return not self._params.read(mine) and self._params.same == len(mine)
+
+    def quick(
+        self,
+        params: tuple[Any, ...],
+        grads: tuple[Any, ...],
+        occupied: Stretches,
+        pool: int,
+    ) -> bool:
+        """Note where the gradients are, if machine code finds all arrays to be as expected.
+
+        Parameters
+        ----------
+        params, grads : tuple of array
+            All parameters and gradients of the plan.
+        occupied : Stretches
+            The memory that the step writes.
+        pool : int
+            Address of threads that are told of work to come; 0 for none.
+        """
+        record = self._record
+        if occupied.starts is not self._starts:
+            # Kept here, so that it stays where machine code looks.
+            self._starts, self._furthest = occupied.starts, occupied.furthest
+            record[_CELLS["starts"]] = address(self._starts)
+            record[_CELLS["furthest"]] = address(self._furthest)
+            record[_CELLS["stretches"]] = len(self._starts)
+            self._hints[:] = 0
+        record[_CELLS["pool"]] = pool
+        return not self._quick(params, grads)
+
+    def closer(
+        self,
+        params: tuple[Any, ...],
+        grads: tuple[Any, ...],
+        occupied: Stretches,
+        paths: Sequence[str],
+    ) -> bool:
+        """Note where the gradients are, after copying those that kernels cannot take as they are.
+
+        Parameters
+        ----------
+        params, grads : tuple of array
+            All parameters and gradients of the plan.
+        occupied : Stretches
+            The memory that the step writes. A gradient that reaches into it is copied.
+        paths : sequence of str
+            What messages call the parameters.
+
+        Returns
+        -------
+        bool
+            Whether the parameters are where they were.
+        """
+        if not self.fits(params):
+            return False
+        mine = self._take(grads)
+        refused = self._located.read(mine)
+        if refused:
+            for k in refused:
+                self._reader.check(mine[k], k, self._dtype, paths[self._places[k]])
+            mine = self._conformed(mine)
+        starts = self.gradients[:, 0]
+        ends = starts + self._sizes * ITEMSIZE[reals(self.kind)]
+        self._copies = self._replaced(mine, occupied.touched(starts, ends))
+        return True
+
+    def drop(self) -> None:
+        """Forget the copies."""
+        self._copies = ()
+
+    def _use(self, kind: str) -> None:
+        """Take gradients of that dtype from now on."""
+        if kind not in self._kinds:
+            column = Column(self._reader, kind, self.gradients, 0, False, self._pointers)
+            self._kinds[kind] = column
+        self.kind, self._located = kind, self._kinds[kind]
         marks = self._reader.marks(kind, False) or (0, 0)
         self._record[_CELLS["grad_dtype"]], self._record[_CELLS["grad_flags"]] = marks
         self._record[_CELLS["item"]] = ITEMSIZE[reals(kind)]
 
-    def reach(self, occupied: Stretches) -> None:
-        """Take up which memory the step writes."""
-        record, self._occupied = self._record, (occupied.starts, occupied.furthest)
-        self.starts = occupied.starts
-        record[_CELLS["starts"]] = address(occupied.starts)
-        record[_CELLS["furthest"]] = address(occupied.furthest)
-        record[_CELLS["stretches"]] = len(occupied.starts)
-        self._hints[:] = 0
+    def _conformed(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Take the dtype that all gradients have; copy those that are not as kernels need them."""
+        kinds = {self._reader.dtype(g) for g in grads if g is not None}
+        if reals(self._dtype) != self._dtype:
+            self._use(self._dtype)
+        else:
+            self._use(kinds.pop() if len(kinds) == 1 else COMPUTE[self._dtype])
+        return self._replaced(grads, self._located.read(grads))
 
-    def rouse(self, pool: int) -> None:
-        """Tell the threads of a pool, by its address, of work to come at each look."""
-        self._record[_CELLS["pool"]] = pool
+    def _replaced(self, grads: tuple[Any, ...], places: Iterable[int]) -> tuple[Any, ...]:
+        copies = list(grads)
+        for k in places:
+            copies[k] = self._reader.conform(grads[k], k, self.kind)
+        if self._located.read(tuple(copies)):
+            raise RuntimeError("a copy of a gradient is not as wanted")
+        return tuple(copies)
+
+
+def _unknown(*arrays: Any) -> int:
+    """Take the place of machine code that does not know such arrays."""
+    return 1

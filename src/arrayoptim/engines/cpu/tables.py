@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ...numerics.sums import BLOCK
-
 IntTable = np.ndarray[Any, np.dtype[np.int64]]
 
-TASK = 32768
-"""Elements, at least, that a thread claims at a time; small tensors share a task."""
+CHUNK, TASK = 8192, 16384
+"""Elements of a chunk where nothing is summed, and those that a thread claims at a time, at least;
+small tensors share a task."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Chunks:
     Attributes
     ----------
     table : numpy.ndarray
-        One row for each chunk: tensor, first element, end. A chunk is a block of `_norms`.
+        One row for each chunk: tensor, first element, end.
     bounds : numpy.ndarray
         The first chunk of each task, and the number of chunks.
     """
@@ -38,13 +37,15 @@ class Chunks:
         return len(self.bounds) - 1
 
 
-def cut(sizes: Sequence[int]) -> Chunks:
+def cut(sizes: Sequence[int], length: int) -> Chunks:
     """Cut tensors into chunks, and gather chunks into tasks.
 
     Parameters
     ----------
     sizes : sequence of int
         Number of elements of each tensor.
+    length : int
+        Number of elements of a chunk: where they are summed, of a block of `numerics.sums`.
 
     Returns
     -------
@@ -52,11 +53,11 @@ def cut(sizes: Sequence[int]) -> Chunks:
         The tables.
     """
     lengths = np.asarray(sizes, np.int64)
-    counts = -(-lengths // BLOCK)
+    counts = -(-lengths // length)
     tensor = np.repeat(np.arange(len(lengths)), counts)
     within = np.arange(len(tensor)) - np.repeat(np.cumsum(counts) - counts, counts)
-    start = within * BLOCK
-    stop = np.minimum(start + BLOCK, lengths[tensor])
+    start = within * length
+    stop = np.minimum(start + length, lengths[tensor])
     ends = np.cumsum(stop - start)
     total = int(ends[-1]) if len(ends) else 0
     inner = np.searchsorted(ends, np.arange(TASK, total, TASK)) + 1
@@ -66,7 +67,7 @@ def cut(sizes: Sequence[int]) -> Chunks:
 
 
 def address(table: np.ndarray[Any, Any]) -> int:
-    """Give the address of a table.
+    """Return the address of a table.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def address(table: np.ndarray[Any, Any]) -> int:
 
 
 def cells(*values: int) -> Any:
-    """Give the cells of a job as an array of C.
+    """Return the cells of a job as an array of C.
 
     Parameters
     ----------

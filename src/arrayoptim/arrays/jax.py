@@ -1,0 +1,100 @@
+"""JAX's arrays, and its functions under the names of the array API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Namespace, Scalar
+from .backend import Backend, Functions
+
+
+class Jax(Backend):
+    """JAX: arrays that cannot be written, and a compiler."""
+
+    name = "jax"
+    mutable = False
+    compiles = True
+
+    @property
+    def xp(self) -> Namespace:
+        """Functions of the array API, whose root can be differentiated at 0."""
+        return functions()
+
+    def device(self, x: Array) -> Any:
+        """Return the array's devices; None while it is traced."""
+        return None if self.traced(x) else frozenset(x.devices())
+
+    def traced(self, x: Array) -> bool:
+        """Whether the array is a compiler's stand-in."""
+        import jax
+
+        return isinstance(x, jax.core.Tracer)
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        """Return the tensor in another data type."""
+        return x.astype(dtype)
+
+    def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
+        """Return a number as a 0-d operand of that type."""
+        return self.xp.asarray(value, dtype=dtype)
+
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        """Return zeros of some type in some shape, or in that of another tensor."""
+        # Made from the array itself, zeros take its sharding, traced or not.
+        return self.xp.zeros_like(like, dtype=dtype, shape=shape)
+
+    def copy(self, x: Array) -> Array:
+        """Return a tensor with memory of its own."""
+        # What is donated to a compiled function must be in one place only.
+        return self.xp.array(x, copy=True)
+
+    def from_host(self, value: np.ndarray, like: Array) -> Array:
+        """Return the values as a tensor like another one."""
+        import jax
+
+        # A copy first: on the CPU, JAX may keep the memory it is given.
+        return jax.device_put(np.array(value, like.dtype), like.sharding)
+
+    def as_complex(self, x: Array) -> Array:
+        """Undo `as_real`."""
+        import jax
+
+        return jax.lax.complex(x[..., 0], x[..., 1])
+
+    def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        """Return what one of two functions gives."""
+        import jax
+
+        return jax.lax.cond(condition, then, otherwise)
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function compiled."""
+        import jax
+
+        compiled: Callable[..., Any] = jax.jit(function)
+        return compiled
+
+
+@cache
+def functions() -> Namespace:
+    """Return ``jax.numpy`` with a root whose derivative at 0 is 0.
+
+    There is none. In every rule 0 is the right one: what is under the root is a square there, or a
+    mean of squares.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    def sloped(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+        y = root(*primals)
+        nothing = y == 0
+        slope = jnp.where(nothing, 0, 0.5 / jnp.where(nothing, 1, y))
+        return y, tangents[0] * slope.astype(y.dtype)
+
+    root: Any = jax.custom_jvp(jnp.sqrt)
+    root.defjvp(sloped)
+    return Functions({"sqrt": lambda x: root(jnp.asarray(x))}, jnp)

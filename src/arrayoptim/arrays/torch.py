@@ -1,0 +1,237 @@
+"""torch's tensors, and steps on them that torch differentiates."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Namespace, Scalar, Tree
+from .backend import Backend, Functions, addresses, numpy_dtype
+
+__all__ = ["Torch", "functions", "recording"]
+
+
+class _Recording(threading.local):
+    """Whether this thread is in a step that torch differentiates."""
+
+    on = False
+
+
+_RECORDING = _Recording()
+
+
+@contextlib.contextmanager
+def recording(grads: Tree, params: Tree, *state: Tree) -> Iterator[None]:
+    """Make a step of torch's tensors one of its operations, where something asks for that.
+
+    Outside of this context a step records nothing, and counts in numbers of the host.
+
+    Parameters
+    ----------
+    grads, params : tree of arrays
+        What a step is given. A parameter that is no result of something else does not ask: those of
+        a model require gradients in every training loop.
+    *state : tree
+        All else that a result may depend on.
+    """
+    before = _RECORDING.on
+    _RECORDING.on = before or _asked(grads, params, state)
+    try:
+        yield
+    finally:
+        _RECORDING.on = before
+
+
+def _asked(grads: Tree, params: Tree, state: Tree) -> bool:
+    if "torch" not in sys.modules:
+        return False
+    import optree
+    import torch
+    from torch.autograd import forward_ad
+
+    def tensors(tree: Tree) -> list[Any]:
+        return [x for x in optree.tree_leaves(tree) if isinstance(x, torch.Tensor)]
+
+    given, own = tensors((grads, state)), tensors(params)
+    if not (given or own):
+        return False
+    if any(map(_functorch().is_functorch_wrapped_tensor, [*given, *own])):
+        return True
+    if forward_ad._current_level >= 0:
+        return True
+    wanted = any(x.requires_grad for x in given)
+    wanted = wanted or any(x.requires_grad and not x.is_leaf for x in own)
+    return wanted and torch.is_grad_enabled()
+
+
+def _functorch() -> Any:
+    import torch
+
+    return torch._C._functorch
+
+
+class Torch(Backend):
+    """torch: eager and in place; while a step is differentiated, as where a compiler traces it."""
+
+    name = "torch"
+
+    @property
+    def xp(self) -> Namespace:
+        """Functions of the array API; on numbers too while a step is differentiated."""
+        import array_api_compat.torch as xp
+
+        return functions() if _RECORDING.on else xp
+
+    @property
+    def compiles(self) -> bool:  # type: ignore[override]
+        """Whether numbers are tensors, as they are while a step is differentiated."""
+        return _RECORDING.on
+
+    @property
+    def sums(self) -> str | None:  # type: ignore[override]
+        """The type in which a norm is summed where numbers are tensors."""
+        return "float64" if _RECORDING.on else None
+
+    def traced(self, x: Array) -> bool:
+        """Whether a step is differentiated, or the tensor is one of many under ``vmap``."""
+        if _RECORDING.on:
+            return True
+        inner = _functorch()
+        while inner.is_functorch_wrapped_tensor(x):
+            if inner.is_batchedtensor(x):
+                return True
+            x = inner.get_unwrapped(x)
+        return False
+
+    def dtype_name(self, kind: Any) -> str:
+        """Name of a data type."""
+        return str(kind)[6:]
+
+    def dense(self, x: Array) -> bool:
+        """Whether the tensor holds all its entries."""
+        return bool(x.layout == self.xp.strided) and not x.is_nested
+
+    def cast(self, x: Array, dtype: str) -> Array:
+        """Return the tensor in another data type."""
+        return x.to(getattr(self.xp, dtype))
+
+    def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
+        """Return a number as a 0-d operand of that type."""
+        if _RECORDING.on:
+            return self.xp.asarray(value, getattr(self.xp, dtype))
+        # A 0-d tensor on the host combines with tensors of any device.
+        return self.xp.asarray(value, dtype=getattr(self.xp, dtype))
+
+    def widest(self, x: Array) -> str:
+        """Return the widest real type that the tensor's device has."""
+        # Apple's GPUs have no float64, and some of Intel's neither.
+        kind = x.device.type
+        if kind == "xpu" and not self.xp.xpu.get_device_properties(x.device).has_fp64:
+            return "float32"
+        return "float32" if kind == "mps" else "float64"
+
+    def store(self, target: Array, value: Array) -> None:
+        """Write values into a tensor."""
+        target.copy_(value)
+
+    def copy(self, x: Array) -> Array:
+        """Return a tensor with memory of its own."""
+        return x.clone() if _RECORDING.on else x.detach().clone()
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """Return the values as a new NumPy array."""
+        x = x.detach().cpu().resolve_conj()
+        if self.dtype(x) == "bfloat16":
+            return np.array(x.view(self.xp.int16).numpy()).view(numpy_dtype("bfloat16"))
+        return np.array(x.numpy())
+
+    def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
+        """Return zeros of some type in some shape, or in that of another tensor."""
+        if shape is not None and shape != tuple(like.shape):
+            return like.new_zeros(shape, dtype=getattr(self.xp, dtype))
+        return self.xp.zeros_like(like.detach(), dtype=getattr(self.xp, dtype))
+
+    def from_host(self, value: np.ndarray, like: Array) -> Array:
+        """Return the values as a tensor like another one."""
+        new = self.xp.empty_like(like)
+        wide = "bfloat16" in (value.dtype.name, self.dtype(like))
+        new.copy_(self.xp.asarray(np.array(value, np.float32 if wide else None)))
+        return new
+
+    def steps(self, x: Array) -> Any:
+        """Return the strides, in elements."""
+        return x.stride()
+
+    def wrap(self, value: np.ndarray) -> Array:
+        """Return a NumPy array as a tensor in the same memory."""
+        return self.xp.asarray(value)
+
+    def host_view(self, x: Array) -> np.ndarray | None:
+        """Return a NumPy view of the memory where the host can read it."""
+        if _RECORDING.on or x.device.type != "cpu" or self.dtype(x) == "bfloat16" or x.is_conj():
+            return None
+        view: np.ndarray = x.detach().numpy()
+        return view
+
+    def span(self, x: Array) -> np.ndarray | None:
+        """Return a NumPy array over the same addresses."""
+        strides = tuple(stride * x.element_size() for stride in x.stride())
+        return addresses(x.data_ptr(), tuple(x.shape), strides, x.element_size())
+
+    def as_real(self, x: Array) -> Array:
+        """Return a complex tensor as pairs."""
+        return self.xp.view_as_real(x.resolve_conj())
+
+    def as_complex(self, x: Array) -> Array:
+        """Undo `as_real`."""
+        return self.xp.view_as_complex(x.contiguous())
+
+    def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which nothing is recorded, unless the step is differentiated."""
+        import torch
+
+        return contextlib.nullcontext() if _RECORDING.on else torch.no_grad()
+
+
+_OF_ONE = ("abs", "ceil", "cos", "exp", "expm1", "floor", "log", "log1p", "sign", "square", "tanh")
+_OF_TWO = ("copysign", "maximum", "minimum", "pow")
+
+
+@cache
+def functions() -> Namespace:
+    """Return the functions of a step on tensors and numbers; a Python float is float64."""
+    import array_api_compat.torch as xp
+    import torch
+
+    def asarray(value: Any, dtype: Any = None) -> Any:
+        if not torch.is_tensor(value):
+            real = isinstance(value, float | np.floating)
+            return torch.tensor(value, dtype=dtype or (torch.float64 if real else None))
+        return value if dtype is None else value.to(dtype)
+
+    def sqrt(x: Any) -> Any:
+        # The root of 0 has no derivative. In every rule 0 is the right one: what is under the root
+        # is a square there, or a mean of squares.
+        x = asarray(x)
+        nothing = x == 0
+        return torch.where(nothing, x, torch.sqrt(torch.where(nothing, torch.ones_like(x), x)))
+
+    def of_one(function: Any) -> Callable[[Any], Any]:
+        return lambda x: function(asarray(x))
+
+    def of_two(function: Any) -> Callable[[Any, Any], Any]:
+        return lambda x, y: function(*map(asarray, (x, y)))
+
+    def where(condition: Any, x: Any, y: Any) -> Any:
+        return torch.where(asarray(condition), asarray(x), asarray(y))
+
+    own: dict[str, Any] = {"asarray": asarray, "sqrt": sqrt, "where": where}
+    own |= {name: of_one(getattr(xp, name)) for name in _OF_ONE}
+    own |= {name: of_two(getattr(xp, name)) for name in _OF_TWO}
+    return Functions(own, xp)

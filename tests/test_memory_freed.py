@@ -1,0 +1,80 @@
+"""What an optimizer holds is free at once when it goes, without the garbage collector."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    """Switch the garbage collector off."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def params() -> dict[str, Any]:
+    return {"a": np.ones((3, 4), "f4"), "b": np.ones(5)}
+
+
+def steps(optimizer: Any) -> None:
+    given = params()
+    for _ in range(3):
+        given = optimizer.apply(params(), given)
+
+
+def saved(optimizer: Any, tmp_path: Path) -> None:
+    steps(optimizer)
+    optimizer.save_weights(tmp_path / "w.h5")
+    optimizer.load_weights(tmp_path / "w.h5")
+
+
+def refused(optimizer: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tree"):
+        optimizer.apply({"a": np.ones(2)}, params())
+
+
+USES: dict[str, Callable[[Any, Path], object]] = {
+    "made": lambda o, tmp_path: None,
+    "with state": lambda o, tmp_path: o.init(params()),
+    "stepped": lambda o, tmp_path: steps(o),
+    "saved": saved,
+    "looked at": lambda o, tmp_path: (steps(o), repr(o), o.last_step, o.get_config()),
+    "pure": lambda o, tmp_path: o.stateless_apply(o.init_state(params()), params(), params()),
+    "refused": refused,
+}
+MADE: dict[str, Callable[[], Any]] = {
+    "Adam": ao.Adam,
+    "with groups": lambda: ao.SGD(momentum=0.9, groups=[ao.group("b", optimizer=ao.Adam())]),
+    "with a schedule": lambda: ao.Adam(lr=ao.schedules.CosineDecay(0.1, 10), clipnorm=1.0),
+    "array engine": lambda: ao.Muon(),
+    "Lookahead": lambda: ao.Lookahead(ao.Adam()),
+    "GradientAccumulation": lambda: ao.GradientAccumulation(ao.SGD(momentum=0.5), every=2),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("kind", MADE)
+def test_freed(kind: str, use: str, tmp_path: Path) -> None:
+    """Of every kind, after every use; so is its state."""
+    optimizer = MADE[kind]()
+    if use == "pure" and not hasattr(optimizer, "init_state"):
+        return
+    if use == "pure" and kind not in ("Adam", "with a schedule"):
+        return
+    USES[use](optimizer, tmp_path)
+    arrays = [weakref.ref(x) for x in optimizer.weights if isinstance(x, np.ndarray)]
+    seen = weakref.ref(optimizer)
+    del optimizer
+    assert seen() is None
+    assert all(x() is None for x in arrays)
