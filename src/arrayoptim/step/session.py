@@ -314,7 +314,7 @@ class Session:
         if self.state is not None:
             checks.same_tree(self.state.leaves, found)
             self.plan.check(self.state)
-        checks.no_overlap(leaves, structure)
+        checks.no_overlap(leaves, structure, self.state.slots if self.state else ())
         if self.state is None:
             self.replace(self.fresh(leaves, found))
         assert self.state is not None
