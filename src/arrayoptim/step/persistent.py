@@ -27,9 +27,8 @@ def put_weights(session: Session, weights: list[Any]) -> None:
         if session.state is None:
             session.pending = [np.array(value) for value in weights]
         else:
-            formula = session.formula
-            name, after = type(formula).__name__, formula.scalars_after
-            session.replace(from_list(session.state, weights, name, after))
+            name = type(session.formula).__name__
+            session.replace(from_list(session.state, weights, name))
 
 
 def record_of(session: Session) -> persistence.Record:
