@@ -28,9 +28,8 @@ def put_weights(session: Session, weights: list[Any]) -> None:
         if session.state is None:
             session.pending = [np.array(value) for value in weights]
         else:
-            formula = session.formula
-            name, after = type(formula).__name__, formula.scalars_after
-            session.replace(from_list(session.state, weights, name, after))
+            name = type(session.formula).__name__
+            session.replace(from_list(session.state, weights, name))
 
 
 def weights_of(session: Session) -> list[np.ndarray]:
