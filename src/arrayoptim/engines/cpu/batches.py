@@ -83,6 +83,7 @@ class Batch:
         self._places = address(self._sums), address(self._counts)
         self._whole = np.array_equal(self._summed, np.arange(count))
         self._read = ""
+        self._chance = False
         self._ready: Any = None
 
     def _new_job(self, length: int) -> Job:
@@ -141,7 +142,9 @@ class Batch:
             Number of threads, if it is not to be the usual one.
         """
         given, job, ready = values[self._compute], self._job, self._ready
-        if ready is not None and seed is None and ready(given):
+        if ready is not None and self._chance == (seed is not None) and ready(given):
+            if seed is not None:
+                job["seed"] = seed
             return
         self._ready, numbers = None, self._own(given)
         if self._rule.ratio is not None:
@@ -152,9 +155,10 @@ class Batch:
         shared = self._write(numbers, recipe, job)
         job["kernel"] = recipe.kernel
         job.again()
-        if recipe.chance and seed is not None:
+        if seed is not None:
             job["seed"] = seed
-        if shared and seed is None and self._rule.ratio is None:
+        if shared and self._rule.ratio is None:
+            self._chance = seed is not None
             self._names = tuple(given)
             self._ready = loader(self._names, recipe.names, recipe.row, job.record)
 
@@ -209,6 +213,7 @@ class Batch:
         self._write(numbers, recipe, self._reading)
         self._reading["sums"], self._reading["kernel"] = address(sums), recipe.kernel
         self._read = ""
+        self._chance = False
         self._reading.again()
         self._reading.run(count)
         # bincount adds one after another, as the specification does.
