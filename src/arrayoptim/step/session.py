@@ -192,13 +192,13 @@ class Session:
         plan = self.plan
         if not made.holds(plan, made.structure):
             return False
-        before = state.iterations, state.skipped
+        before = state.mark
         try:
             if not made.engines.look(leaves, plan.thawed(gradients)):
                 return False
             take(plan, state, gradients, InPlace(made.engines, leaves, state, self.note, unscale))
         except (TypeError, ValueError):
-            if state.interrupted or (state.iterations, state.skipped) != before:
+            if state.mark != before:
                 raise
             return False
         return True
