@@ -42,20 +42,22 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: adam(lr=lambda step: 0.1), TypeError, "found the schedule.*LambdaLR"),
     (lambda: adam(lr={"class_name": "x", "config": {}}), TypeError, "found the schedule {"),
     (lambda: adam(groups=[ao.group("a", lr=0.1)]), TypeError, "give torch's parameter groups"),
-    (lambda: adam(capturable=True), ValueError, "capturable=True is not available"),
     (lambda: adam(differentiable=True), ValueError, "differentiable=True is not available"),
     (lambda: adam(maximize=0.9), TypeError, "Adam.maximize must be True or False, got 0.9"),
     (lambda: adam(maximize=1), TypeError, "Adam.maximize must be True or False, got 1"),
-    (lambda: of("Adam")(one(), 0.1, (0.9, 0.99), 1e-8, 0.1), TypeError, "at most 4 .* l2 weight_d"),
+    (lambda: adam(eps=-1.0), ValueError, r"Adam.epsilon must be .* \(torch: Invalid epsilon value"),
+    (lambda: adam(l2=0.1, weight_decay=0.1), ValueError, "l2=0.1 is; give one, or decoupled"),
+    (lambda: adam(decoupled_weight_decay=1), TypeError, "must be True or False, got 1"),
+    (lambda: of("SGD")(one(), nesterov=True), ValueError, "requires a momentum"),
     (
-        lambda: of("SGD")(one(), 0.1, 0.9, 0.0),
+        lambda: of("Adam")(one(), 0.1, (0.9, 0.99), 1e-8, 0.1, False, None),
         TypeError,
-        r"\(params, lr, momentum\), got 4; give o",
+        "at most 6 .*eps, weight_decay, amsgrad.*, got 7; give others by keyword: ",
     ),
     (
-        lambda: of("Lion")(one(), 0.1, (0.9, 0.99)),
+        lambda: of("Lion")(one(), 0.1, (0.9, 0.99), 0.1, 0.9),
         TypeError,
-        "got 3; give others by keyword: betas",
+        r"\(params, lr, betas, weight_decay\), got 5; give others",
     ),
     (lambda: of("SGD")(one(), 0.1, 0.9, momentum=0.8), TypeError, "'momentum' twice: 0.9, 0.8"),
     (lambda: of("Adam")(one(), 0.1, (0.9, 0.99), beta_1=0.8), TypeError, "both 'beta_1' and"),
@@ -66,22 +68,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: of("Adam")([{"params": one(), "LR": 0.1}]), TypeError, "did you mean 'lr'"),
     (lambda: of("Adam")([{"params": one(), "beta1": 0.1}]), TypeError, "did you mean 'beta_1'"),
-    (
-        lambda: of("Adam")([{"params": one(), "decoupled_weight_decay": True}]),
-        TypeError,
-        "and l2 is",
-    ),
-    (lambda: of("SGD")([{"params": one(), "dampening": 0.1}]), TypeError, "is dampened"),
-    (
-        lambda: of("RMSprop")([{"params": one(), "alpha": 0.1}]),
-        TypeError,
-        "torch's alpha is rho here",
-    ),
-    (
-        lambda: of("Rprop")([{"params": one(), "etas": (0.1, 2)}]),
-        TypeError,
-        "eta_minus, eta_plus h",
-    ),
+    (lambda: of("SGD")([{"params": one(), "dampenning": 0.1}]), TypeError, "mean 'dampening'"),
     (
         lambda: of("SGD")(one()).add_param_group({"params": one(), "momentun": 0.1}),
         TypeError,
@@ -106,14 +93,14 @@ def test_construction(call: Callable[[], Any], kind: type[Exception], words: str
 
 def test_words_of_torch() -> None:
     """Torch's spelling and the library's are the same; there is one key for each."""
-    group = adam(betas=(0.8, 0.9), eps=1e-3, foreach=True, fused=False, capturable=False)
+    group = adam(betas=(0.8, 0.9), eps=1e-3)
     other = adam(beta_1=0.8, beta_2=0.9, epsilon=1e-3).param_groups[0]
     found = group.param_groups[0]
     assert {k: v for k, v in found.items() if k != "params"} == {
         k: v for k, v in other.items() if k != "params"
     }
     assert found["betas"] == (0.8, 0.9) and found["eps"] == 1e-3
-    assert not {"beta_1", "beta_2", "epsilon", "fused", "foreach"} & set(found)
+    assert not {"beta_1", "beta_2", "epsilon"} & set(found)
     single = of("Adam")([{"params": one(), "beta_2": 0.5, "fused": True}], beta_1=0.8)
     assert single.param_groups[0]["betas"] == (0.8, 0.5)
 
@@ -122,8 +109,10 @@ BY_POSITION: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("SGD", (0.1, 0.9), {"lr": 0.1, "momentum": 0.9}),
     ("Adam", (0.1, (0.9, 0.99), 1e-3), {"betas": (0.9, 0.99), "eps": 1e-3}),
     ("AdamW", (0.1, (0.9, 0.99), 1e-3, 0.3, True), {"weight_decay": 0.3, "amsgrad": True}),
-    ("RMSprop", (0.1, 0.5), {"rho": 0.5, "momentum": 0.0}),
-    ("Adagrad", (0.1, 0.2), {"decay": 0.2}),
+    ("RMSprop", (0.1, 0.5), {"alpha": 0.5, "momentum": 0.0}),
+    ("Adagrad", (0.1, 0.2), {"lr_decay": 0.2}),
+    ("SGD", (0.1, 0.9, 0.2, 0.3), {"dampening": 0.2, "weight_decay": 0.3}),
+    ("LAMB", (0.1, (0.8, 0.9), 1e-3, 0.3), {"eps": 1e-3, "weight_decay": 0.3}),
     ("ASGD", (0.1, 0.2, 0.5, 3.0), {"lambd": 0.2, "alpha": 0.5, "t0": 3.0}),
     ("Nadam", (0.1, (0.8, 0.9)), {"betas": (0.8, 0.9)}),
 ]
@@ -145,8 +134,9 @@ def test_the_signature_is_what_holds(name: str) -> None:
     made = [of(name)(one(), *places), of(name)(one(), **keywords), of(name)(one())]
     groups = [{k: v for k, v in o.param_groups[0].items() if k != "params"} for o in made]
     assert groups[0] == groups[1] == groups[2]
-    with pytest.raises(TypeError, match=f"{name} takes at most {len(places) + 1} positional"):
-        of(name)(one(), *places, 0.9)
+    cls = of(name)
+    with pytest.raises(TypeError, match=f"{cls.__name__} takes at most {len(places) + 1} position"):
+        cls(one(), *places, 0.9)
 
 
 BAD_WRITES = [
@@ -157,7 +147,7 @@ BAD_WRITES = [
     ("epsilon", 1e-3, ValueError, r"write group\['eps'\]"),
     ("beta_1", 0.5, ValueError, r"write group\['betas'\]"),
     ("learning_rate", 0.5, ValueError, r"write group\['lr'\]"),
-    ("amsgrad", True, ValueError, "missing: velocity_hat"),
+    ("amsgrad", True, ValueError, "missing: max_exp_avg_sq"),
 ]
 
 
@@ -251,7 +241,7 @@ OTHERS = [
     ("SGD", "Signum"),
     ("AdamW", "Adam"),
     ("Adam", "AdamW"),
-    ("NadamW", "Nadam"),
+    ("NadamW", "NAdam"),
 ]
 
 
@@ -279,13 +269,12 @@ def test_states_of_other_classes(found: str, wanted: str, steps: int) -> None:
         again.step()
 
 
-@pytest.mark.parametrize("name", ["Adam", "SGD", "ASGD", "Adagrad"])
-def test_states_of_torch(name: str) -> None:
-    """They are told by their settings, before the first step too."""
-    for found in (name, "Adam"):
-        saved = getattr(torch.optim, found)(model().parameters()).state_dict()
-        with pytest.raises(ValueError, match=r"unexpected: .*foreach.*from_torch"):
-            of(name)(model().parameters()).load_state_dict(saved)
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "ASGD", "Adagrad", "Rprop"])
+def test_settings_of_another_class_of_torch(name: str) -> None:
+    """They are told by their names, before the first step too."""
+    saved = torch.optim.Adam(model().parameters()).state_dict()
+    with pytest.raises(ValueError, match=r"missing: .*; unexpected: betas.*"):
+        of(name)(model().parameters()).load_state_dict(saved)
 
 
 def test_older_states(name: str) -> None:
@@ -297,7 +286,7 @@ def test_older_states(name: str) -> None:
     for _ in range(2):  # torch adds a key of its own when it loads
         again.load_state_dict(unmarked(optimizer.state_dict()))
         again.load_state_dict(unmarked(again.state_dict()))
-    assert again.param_groups[0]["class_name"] == name
+    assert again.param_groups[0]["class_name"] == type(again).__name__
     assert again.param_groups[0]["lr"] == 0.25
     same(slots(net, optimizer), slots(other, again))
     copied = of(name)([{**again.param_groups[0], "params": one()}])
@@ -321,33 +310,32 @@ def spoilt(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
 
 
 def native() -> dict[str, Any]:
-    """Return the state dict of torch's Adam."""
+    """Return the state dict of torch's RMSprop."""
     net = model()
-    optimizer = torch.optim.Adam(halves(net))
+    optimizer = torch.optim.RMSprop(halves(net))
     train(net, optimizer, range(2))
     return optimizer.state_dict()
 
 
 BAD_STATES: list[tuple[Callable[[], dict[str, Any]], str]] = [
-    (native, "missing: decay; unexpected: foreach, .*from_torch"),
+    (native, "missing: betas; unexpected: .*alpha"),
     (lambda: trained("SGD")[1].state_dict(), "Adam: found settings or state of 'SGD', wanted"),
     (
-        lambda: spoilt(lambda d: d["state"][1].update(exp_avg=d["state"][1].pop("momentum"))),
-        "missing: momentum; unexpected: exp_avg; .*from_torch",
+        lambda: spoilt(lambda d: d["state"][1].update(exp_inf=d["state"][1].pop("exp_avg"))),
+        "missing: exp_avg; unexpected: exp_inf",
     ),
     (lambda: spoilt(lambda d: d["param_groups"].pop()), "different number of parameter groups"),
     (lambda: spoilt(lambda d: d["param_groups"][0]["params"].pop()), "match the size"),
     (lambda: spoilt(lambda d: d["param_groups"][1].update(lr=-1)), "Adam.lr must be"),
-    (lambda: spoilt(lambda d: d["state"][1].pop("momentum")), "missing: momentum; unexp"),
+    (lambda: spoilt(lambda d: d["state"][1].pop("exp_avg")), "missing: exp_avg; unexp"),
     (
-        lambda: spoilt(lambda d: d["state"][1].update(velocity=3)),
-        r"misshapen: velocity int, wanted \(5,\)",
+        lambda: spoilt(lambda d: d["state"][1].update(exp_avg_sq=3)),
+        r"misshapen: exp_avg_sq int, wanted \(5,\)",
     ),
     (lambda: spoilt(lambda d: d["state"][1].pop("step")), "missing: step"),
-    (lambda: spoilt(lambda d: d["state"][1].update(x=1)), "missing: none; unexpected: x"),
     (
-        lambda: spoilt(lambda d: d["state"][1].update(velocity=torch.ones(3))),
-        r"misshapen: velocity \(3,\), wanted \(5,\)",
+        lambda: spoilt(lambda d: d["state"][1].update(exp_avg_sq=torch.ones(3))),
+        r"misshapen: exp_avg_sq \(3,\), wanted \(5,\)",
     ),
     (
         lambda: spoilt(lambda d: d["state"][1].update(step=torch.tensor(5.0))),

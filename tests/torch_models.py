@@ -74,6 +74,17 @@ def of(name: str) -> Any:
     return getattr(ao.torch, name)
 
 
+def core_of(optimizer: Any, **more: Any) -> Any:
+    """Return an optimizer of this library's own form, with the settings of the first group."""
+    return optimizer.core(**optimizer.spelling.plain(optimizer.param_groups[0]), **more)
+
+
+def words_of(optimizer: Any) -> dict[str, str]:
+    """Return the names in torch's state of slots and scalar state, where they are others here."""
+    found: dict[str, str] = optimizer.spelling.state_names(optimizer.param_groups[0]["preset"])
+    return found
+
+
 # ---- training that several processes share
 
 ROWS = 8  # of a batch, which 1, 2 and 4 processes share evenly

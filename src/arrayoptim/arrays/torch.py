@@ -115,7 +115,7 @@ class Torch(Backend):
 
     def dense(self, x: Array) -> bool:
         """Whether the tensor holds all its entries."""
-        return bool(x.layout == self.xp.strided)
+        return bool(x.layout == self.xp.strided) and not x.is_nested
 
     def cast(self, x: Array, dtype: str) -> Array:
         """Return the tensor in another data type."""

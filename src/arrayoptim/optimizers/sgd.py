@@ -19,27 +19,32 @@ from ..schedules._warmup import ramp
 
 
 @rule(slots=("momentum",))
-def sgd(p, g, m, lr, mu, xp):
-    m = mu * m - lr * g
+def sgd(p, g, m, take, mu, xp):
+    m = mu * m - take * g
     return p + m, m
 
 
 @rule(slots=("momentum",))
-def nesterov(p, g, m, lr, mu, xp):
-    m = mu * m - lr * g
+def nesterov(p, g, m, lr, take, mu, xp):
+    m = mu * m - take * g
     return p + (mu * m - lr * g), m
 
 
 @rule(slots=("momentum_buffer",))
-def sgd_buffer(p, g, m, lr, mu, xp):
-    m = mu * m + g
+def sgd_buffer(p, g, m, lr, share, mu, xp):
+    m = mu * m + share * g
     return p - lr * m, m
 
 
 @rule(slots=("momentum_buffer",))
-def nesterov_buffer(p, g, m, lr, mu, xp):
-    m = mu * m + g
+def nesterov_buffer(p, g, m, lr, share, mu, xp):
+    m = mu * m + share * g
     return p - lr * (g + mu * m), m
+
+
+@rule(slots=())
+def descent(p, g, lr, xp):
+    return (p - lr * g,)
 
 
 _RULES = {
@@ -71,6 +76,8 @@ class SGD(Optimizer):
         Rate of the momentum ramp, per step; 0.004 where only `mom_iter_max` is given.
     mom_iter_max : int in [0, inf), optional
         Steps until the ramp ends; 475000 where only `schedule_decay` is given.
+    dampening : float in [0, 1] or schedule
+        Share of a gradient that the momentum leaves out, from the second step on.
     **options
         What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -92,8 +99,10 @@ class SGD(Optimizer):
 
     With ``preset="torch"`` or ``"optax"`` the slot is ``momentum_buffer``, without the step size::
 
-        m = mu * m + g
+        m = mu * m + (1 - dampening) * g
         p = p - lr * m                  # nesterov: p - lr * (g + mu * m)
+
+    and there is no slot where `momentum` is the number 0. torch's default of ``lr`` is 0.001.
 
     References
     ----------
@@ -123,6 +132,12 @@ class SGD(Optimizer):
     mom_iter_max: MaybeWhole = hyper(
         default=None, interval="[0, inf)", integer=True, doc="Steps until the ramp ends."
     )
+    dampening: Number = hyper(
+        default=0.0,
+        interval="[0, 1]",
+        kw_only=True,
+        doc="Share of a gradient that the momentum leaves out, from the second step on.",
+    )
 
     @property
     def momentum_goal(self) -> Any:
@@ -136,6 +151,8 @@ class SGD(Optimizer):
     @property
     def rule(self) -> Rule:
         """The update rule."""
+        if self.form and self._hyper["momentum"] == 0 and not self.initial_scalars():
+            return descent
         return _RULES[self.form, self.nesterov]
 
     def initial_scalars(self) -> dict[str, float]:
@@ -159,10 +176,11 @@ class SGD(Optimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
+        share = xp.where(it > 0, 1.0 - h.dampening, 1.0)
+        found = {"lr": h.lr, "mu": h.momentum, "share": share, "take": h.lr * share}
         if "ramped_momentum" not in scalars:
-            return {"lr": h.lr, "mu": h.momentum}
-        return {
-            "lr": h.lr,
+            return found
+        return found | {
             "mu": scalars["ramped_momentum"],
             "ramped_momentum": h.momentum * self._ramp(h, it, xp),
         }

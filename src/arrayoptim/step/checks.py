@@ -46,13 +46,21 @@ def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf
     ------
     TypeError
         If a parameter is not of a floating-point or complex type.
+    ValueError
+        If one is sparse.
     """
     found: list[Leaf | None] = []
     for path, x in zip(structure.paths, leaves, strict=True):
         if x is None:
             found.append(None)
             continue
-        dtype = backend_of(x).dtype(x)
+        backend = backend_of(x)
+        if not backend.dense(x):
+            raise ValueError(
+                f"parameter {path!r} is a sparse or nested array; wanted a dense one, as an "
+                "optimizer steps every entry"
+            )
+        dtype = backend.dtype(x)
         if dtype not in COMPUTE:
             raise TypeError(
                 f"parameter {path!r} is {dtype}; wanted one of {', '.join(COMPUTE)}: "
@@ -176,7 +184,7 @@ def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
     if device != place and device is not None and place is not None:
         return ValueError(f"found it on device {place}, wanted {device}")
     if not backend.dense(g):
-        return ValueError("found a sparse array; pass a dense one")
+        return ValueError("found a sparse or nested array; pass a dense one")
     dtype, kind = backend.dtype(p), backend.dtype(g)
     if kind not in COMPUTE:
         return TypeError(f"found data type {kind}, wanted a floating-point type")

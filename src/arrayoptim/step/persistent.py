@@ -116,6 +116,8 @@ def load_into(
     def change() -> LoadReport:
         if session.state is not None and session.state.interrupted:
             session.reset()
+        if session.state is None and hyperparameters:  # they say which slots there are
+            session.formula._hyper, _ = _recorded_hyper(session, record)
         session.ready(*flatten(params))
         report = load(session, record, strict=strict, hyperparameters=hyperparameters)
         for name, value in (numbers or {}).items():

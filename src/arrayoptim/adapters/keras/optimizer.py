@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -11,13 +12,16 @@ import keras
 import numpy as np
 
 from ...config.hyper import keeps_numbers
-from ...config.keras import MARK, PACKAGE, translate
+from ...config.keras import MARK, OURS, PACKAGE, dialect_of, translate
 from ...config.registry import describe, mistyped, revivable, revive
+from ...gradients import clip_factor, global_norm
 from ...optimizer import Optimizer
 from ...schedules import Schedule
 from ...step.session import session_of
 from ..carry import twin
-from .state import KerasState, outside_of_graphs, paths_of
+from .overriding import refuse_never_called, refuse_together
+from .state import KerasState
+from .variables import outside_of_graphs, paths_of, tensor
 
 KERAS_OPTIONS = {
     "use_ema": False,
@@ -99,6 +103,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                     f"{type(self).__name__}.{key}: found the schedule {value!r}, wanted a number; "
                     "in Keras only the learning rate may be a schedule"
                 )
+        if self._steps_each:
+            refuse_together(self, inner)
         if callable(rate):
             inner.lr = 0.0  # Keras asks the schedule, and each step is given a number
         super().__init__(learning_rate=rate, name=inner.name, **options)
@@ -225,9 +231,53 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Leave decay to the step."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a subclass that overrides what is never called."""
+        super().__init_subclass__(**kwargs)
+        if hasattr(cls, "optimizer_class"):
+            refuse_never_called(cls, KerasOptimizer)
+
+    @property
+    def _steps_each(self) -> bool:
+        """Whether each variable is stepped by an override of `update_step`."""
+        return getattr(self.update_step, "__func__", None) is not KerasOptimizer.update_step
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Step one variable.
+
+        A step of all variables is taken at once, and this is not called, unless a subclass
+        overrides it.
+
+        Parameters
+        ----------
+        gradient : tensor
+            The gradient, clipped by `clipnorm` already.
+        variable : keras.Variable
+            What it is of.
+        learning_rate : float or tensor
+            The learning rate.
+        """
+        place = self._get_variable_index(variable)
+        self._held.step([gradient], [variable], [place], self, learning_rate)
+
+    def _update_each(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        """Step each variable by `update_step`, all from the same scalar state."""
+        if self.clipnorm is not None:
+            found = [tensor(g) for g in grads]
+            factor = clip_factor(global_norm(found), self.clipnorm)
+            grads = [g * keras.ops.cast(factor, g.dtype) for g in found]
+        with self._held.one_step():
+            for g, variable in zip(grads, trainable_variables, strict=True):
+                self.update_step(g, variable, learning_rate)
+
     def _backend_update_step(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
+        if self._steps_each:
+            self._update_each(grads, trainable_variables, learning_rate)
+            return
         places = [self._get_variable_index(v) for v in trainable_variables]
         taken = self._held.step(grads, trainable_variables, places, self)
         if self._inner.nonfinite == "skip":
@@ -321,8 +371,15 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             config["learning_rate"] = keras.saving.deserialize_keras_object(
                 rate, custom_objects=custom_objects
             )
+        # Ours names its options always, and no global norm besides.
+        ours = set(KERAS_OPTIONS) & set(config) and "global_clipnorm" not in config
+        dialect = OURS if ours else dialect_of(config)
         options = {key: config.pop(key) for key in KERAS_OPTIONS if key in config}
-        config, _ = translate(cls.__name__, config)
+        config, lost = translate(cls.__name__, config, dialect)
+        if lost:
+            warnings.warn(
+                f"{cls.__name__} leaves out of this configuration: {'; '.join(lost)}", stacklevel=2
+            )
         return cls(**config, **options)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -20,6 +19,18 @@ from ...step.pure import refuse_offload
 from ...step.session import session_of
 from ...step.state import State
 from ..carry import begun
+from .variables import (
+    apart,
+    escaped,
+    has_values,
+    nested,
+    number_like,
+    paths_of,
+    same,
+    tensor,
+    variable_like,
+    widest,
+)
 
 
 class KerasState:
@@ -49,60 +60,96 @@ class KerasState:
     ) -> None:
         self._inner, self._variables, self._without = inner, list(variables), list(without)
         self.paths = paths_of(variables)
-        leaves, self._structure = flatten(_nested(self.paths, self._values()))
-        places = {_escaped(path): k for k, path in enumerate(self.paths)}
+        known = has_values(variables)
+        values = self._values() if known else self._instead(0.0)
+        leaves, self._structure = flatten(nested(self.paths, values))
+        places = {escaped(path): k for k, path in enumerate(self.paths)}
         self._order = [places[path] for path in self._structure.paths]
         self._leaves = checks.describe(leaves, self._structure)
-        state = self._begun(source or inner)
+        state = self._begun(source or inner, values)
+        # Slots that begin with a parameter whose value only the first step can read.
+        self._late = [] if known else self._that_begin_late(source or inner, state)
         self.scalars = {
-            name: _number(owner, name, value, _widest()) for name, value in state.scalars.items()
+            name: number_like(owner, name, value, widest()) for name, value in state.scalars.items()
         }
         counts = inner.nonfinite == "skip"
-        self.skipped = _number(owner, "skipped", state.skipped, "int32") if counts else None
+        self.skipped = number_like(owner, "skipped", state.skipped, "int32") if counts else None
         self.slots: list[dict[str, Any]] = [
             {
-                name: _variable(owner, f"{path.replace('/', '_')}_{name}", slots[name], variable)
+                name: variable_like(
+                    owner, f"{path.replace('/', '_')}_{name}", slots[name], variable
+                )
                 for name in state.names
                 if name in slots and name != "average"
             }
             for path, variable, slots in zip(self.paths, variables, state.slots, strict=True)
         ]
         self._tensors: list[dict[str, Array]] = []
+        self._started: dict[str, Any] = {}
         if source is not None:
             owner._iterations.assign(state.iterations)
-            self._average(state, owner)
+            self._average(state, owner, values)
 
     def restart(self, owner: Any) -> None:
         """Begin anew with the variables as they are."""
-        state = self._begun(self._inner)
+        state = self._begun(self._inner, self._values())
         for name, variable in self.scalars.items():
             variable.assign(state.scalars[name])
         if self.skipped is not None:
             self.skipped.assign(0)
         for held, slots in zip(self.slots, state.slots, strict=True):
             for name, variable in held.items():
-                variable.assign(_apart(slots[name]))
-        self._average(state, owner)
+                variable.assign(apart(slots[name]))
+        self._average(state, owner, self._values())
         for total in owner._accumulated_gradients if owner.gradient_accumulation_steps else ():
             total.assign(keras.ops.zeros_like(tensor(total)))
 
-    def _begun(self, source: Optimizer) -> State:
-        """Give the first state, in the order of the variables."""
-        values = self._values()
+    def _begun(self, source: Optimizer, values: Sequence[Any]) -> State:
+        """Return the first state, in the order of the variables."""
         refuse_offload(session_of(source).settings, values)
         return begun(source, values, tuple(self._unordered(self._leaves)))
 
-    def _average(self, state: State, owner: Any) -> None:
+    def _instead(self, value: float) -> list[Any]:
+        """Return what stands for values that cannot be read yet."""
+        pairs = zip(self._variables, self._without, strict=True)
+        return [
+            None
+            if out
+            else keras.ops.full(v.shape, value, dtype=keras.backend.standardize_dtype(v.dtype))
+            for v, out in pairs
+        ]
+
+    def _that_begin_late(self, source: Optimizer, zeros: State) -> list[tuple[int, str]]:
+        """Return which slots begin with the parameter: those that are as it is, 0 or 1."""
+        ones = self._begun(source, self._instead(1.0))
+        rows = enumerate(zip(zeros.slots, ones.slots, strict=True))
+        return [(k, name) for k, (a, b) in rows for name in a if not same(a[name], b[name])]
+
+    def _average(self, state: State, owner: Any, values: Sequence[Any]) -> None:
         """Give Keras's averages what the state has, or begin them with the variables."""
         if not owner.use_ema:
             return
-        rows = zip(owner._model_variables_moving_average, self._values(), state.slots, strict=True)
+        rows = zip(owner._model_variables_moving_average, values, state.slots, strict=True)
         for average, value, slots in rows:
             if average is not None:
-                average.assign(_apart(slots.get("average", value)))
+                average.assign(apart(slots.get("average", value)))
+
+    @contextlib.contextmanager
+    def one_step(self) -> Iterator[None]:
+        """Let several calls of `step` be parts of one, which start from the same scalar state."""
+        self._started = {name: tensor(v) + 0 for name, v in self.scalars.items()}
+        try:
+            yield
+        finally:
+            self._started = {}
 
     def step(
-        self, gradients: Sequence[Any], variables: Sequence[Any], places: Sequence[int], owner: Any
+        self,
+        gradients: Sequence[Any],
+        variables: Sequence[Any],
+        places: Sequence[int],
+        owner: Any,
+        rate: Any = None,
     ) -> Any:
         """Take one step.
 
@@ -112,6 +159,8 @@ class KerasState:
             The variables that have a gradient, and their places among all.
         owner : keras.optimizers.Optimizer
             Knows the learning rate and the number of the step.
+        rate : float or tensor, optional
+            The learning rate, where it is another than the owner's.
 
         Returns
         -------
@@ -121,15 +170,17 @@ class KerasState:
         row: list[Any] = [None] * len(self._variables)
         for k, g in zip(places, gradients, strict=True):
             row[k] = tensor(g)
+        for name, start in self._started.items():
+            self.scalars[name].assign(start)
+        rate = owner.learning_rate if rate is None else rate
         if keras.backend.backend() == "torch" and not in_stateless_scope():
-            return self._step_in_place(self._tree(row), owner)
-        return self._step_as_value(self._tree(row), owner)
+            return self._step_in_place(self._tree(row), owner, float(rate))
+        return self._step_as_value(self._tree(row), owner, rate)
 
-    def _step_in_place(self, gradients: Tree, owner: Any) -> int:
+    def _step_in_place(self, gradients: Tree, owner: Any, rate: float) -> int:
         """Let the engines write into the memory of the variables."""
         inner = self._inner
         before = int(owner.iterations)
-        rate = float(owner.learning_rate)
         if inner.lr != rate:
             inner.lr = rate
         params = self._tree(self._values())
@@ -142,10 +193,10 @@ class KerasState:
         state.scalars.update({name: float(v) for name, v in self.scalars.items()})
         inner.apply(gradients, params)
         for held, own in zip(state.slots, self._tensors, strict=True):
-            for name, tensor in own.items():
-                if held[name] is not tensor:
-                    tensor.copy_(held[name])
-                    held[name] = tensor
+            for name, memory in own.items():
+                if held[name] is not memory:
+                    memory.copy_(held[name])
+                    held[name] = memory
         for name, variable in self.scalars.items():
             variable.assign(state.scalars[name])
         taken = inner.iterations - before
@@ -162,9 +213,10 @@ class KerasState:
         slots = [dict(row) for row in self._tensors]
         session_of(self._inner).replace(State(self._leaves, names, slots, scalars))
 
-    def _step_as_value(self, gradients: Tree, owner: Any) -> Any:
+    def _step_as_value(self, gradients: Tree, owner: Any, rate: Any) -> Any:
         """Compute the step, which a compiler may trace, and assign what it gives."""
         params = self._tree(values := self._values())
+        self._begin(owner)
         backend = backend_of(next(v for v in values if v is not None))
         xp = backend.xp if backend.compiles else np
         kind = xp.asarray(0.0).dtype
@@ -177,7 +229,7 @@ class KerasState:
         state = {
             "iterations": number(owner.iterations),
             "skipped": xp.asarray(0) if self.skipped is None else number(self.skipped),
-            "hyper": {"lr": number(owner.learning_rate, kind)},
+            "hyper": {"lr": number(rate, kind)},
             "scalars": {name: number(v, kind) for name, v in self.scalars.items()},
             "slots": {name: self._column(name) for name in names},
         }
@@ -195,6 +247,14 @@ class KerasState:
             return 1
         self.skipped.assign(after["skipped"])
         return after["iterations"] - state["iterations"]
+
+    def _begin(self, owner: Any) -> None:
+        """Let the first step read what slots begin with, where nothing could before."""
+        first = keras.ops.equal(owner.iterations, 0)
+        for k, name in self._late:
+            slot = self.slots[k][name]
+            value = keras.ops.cast(tensor(self._variables[k]), slot.dtype)
+            slot.assign(keras.ops.where(first, value, tensor(slot)))
 
     def _values(self) -> list[Any]:
         pairs = zip(self._variables, self._without, strict=True)
@@ -217,84 +277,3 @@ class KerasState:
         for k, leaf in zip(self._order, leaves, strict=True):
             row[k] = leaf
         return row
-
-
-def paths_of(variables: Sequence[Any]) -> list[str]:
-    """Give each variable's path, made different where several have the same or one contains it."""
-    found = [str(getattr(v, "path", v.name)).strip("/") for v in variables]
-    count = Counter(found)
-    above = {path[:i] for path in count for i, letter in enumerate(path) if letter == "/"}
-    return [
-        f"{path}:{k}" if count[path] > 1 or path in above or not path else path
-        for k, path in enumerate(found)
-    ]
-
-
-def _nested(paths: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, value in zip(paths, values, strict=True):
-        *above, last = path.split("/")
-        node = tree
-        for key in above:
-            node = node.setdefault(key, {})
-        node[last] = value
-    return tree
-
-
-def _escaped(path: str) -> str:
-    return path.replace("~", "~0")
-
-
-def tensor(x: Any) -> Any:
-    """Give a variable's value, or a gradient, as a tensor of the backend."""
-    if keras.backend.backend() != "tensorflow":
-        return keras.ops.convert_to_tensor(x)
-    import tensorflow as tf
-
-    # Keras gives variables back as they are, and leaves gradients of embeddings sparse.
-    return tf.convert_to_tensor(x.value if isinstance(x, keras.Variable) else x)
-
-
-def _number(owner: Any, name: str, value: float, dtype: str) -> Any:
-    return owner.add_variable(
-        shape=(),
-        initializer=lambda *_, **__: keras.ops.convert_to_tensor(value, dtype=dtype),
-        dtype=dtype,
-        name=name,
-    )
-
-
-def _variable(owner: Any, name: str, value: Array, like: Any) -> Any:
-    """Add a variable that begins with a value, and is laid out like another of its shape."""
-    shape, value = tuple(value.shape), _apart(value)
-    return owner.add_variable(
-        shape=shape,
-        initializer=lambda *_, **__: value,
-        dtype=backend_of(value).dtype(value),
-        layout=getattr(like, "_layout", None) if shape == tuple(like.shape) else None,
-        name=name,
-    )
-
-
-def _apart(value: Array) -> Array:
-    """Give a value that a variable may begin with."""
-    # A slot that begins with the parameter must not be its buffer, which JAX's steps give away.
-    return keras.ops.copy(value) if keras.backend.backend() == "jax" else value
-
-
-def _widest() -> str:
-    """Give the widest floating-point type of the backend, which JAX has to be asked for."""
-    if keras.backend.backend() != "jax":
-        return "float64"
-    import jax
-
-    return str(jax.numpy.asarray(0.0).dtype)
-
-
-def outside_of_graphs() -> Any:
-    """Give the context in which variables are made, wherever the first step is traced."""
-    if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    import tensorflow as tf
-
-    return tf.init_scope()

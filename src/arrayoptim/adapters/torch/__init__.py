@@ -1,9 +1,11 @@
 """The optimizers as optimizers of torch.
 
-Each registered class is here under its own name, as a subclass of ``torch.optim.Optimizer`` that
-torch's schedulers, scalers, wrappers and checkpoints take for one of torch's own. `wrap` does the
-same for an instance, `from_torch` and `to_torch` change over in the middle of a training;
-`load_state` and `export_state` do so for an optimizer in this library's own form.
+The classes of ``torch.optim`` are here under their names, with their arguments, defaults and
+formulas, and each other registered class in the same spelling: subclasses of
+``torch.optim.Optimizer`` that torch's schedulers, scalers, wrappers and checkpoints take for
+torch's own. `wrap` does the same for an instance, `from_torch` and `to_torch` change over in the
+middle of a training; `load_state` and `export_state` do so for an optimizer in this library's own
+form.
 
 Examples
 --------
@@ -16,16 +18,17 @@ Examples
 >>> optimizer.step()
 >>> scheduler.step()
 >>> sorted(optimizer.state[model.weight])
-['momentum', 'step', 'velocity']
+['exp_avg', 'exp_avg_sq', 'step']
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...config.registry import lookup, names
+from ...config import registry
+from ...config.torch import TABLE
 from .base import TorchOptimizer
-from .classes import class_of, wrap
+from .classes import class_named, wrap
 from .exchange import export_state, load_state
 from .native import from_torch, to_torch
 
@@ -40,13 +43,18 @@ __all__ = [
 ]
 
 
+def names() -> list[str]:
+    """Return the names of all optimizers, torch's and ours, in alphabetical order."""
+    return sorted({*registry.names(), *(row.theirs for row in TABLE)})
+
+
 def __getattr__(name: str) -> Any:
     """Make the class of a registered optimizer when it is first asked for."""
-    if name in names():
-        return class_of(lookup(name))
+    if (found := class_named(name)) is not None:
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Give the optimizers too."""
-    return sorted([*globals(), *names()])
+    """Return the optimizers too."""
+    return sorted({*globals(), *names()})

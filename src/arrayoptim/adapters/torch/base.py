@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -25,15 +26,11 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     params : iterable
         Parameters, pairs of name and parameter, or dicts with ``"params"`` and settings of their
         own, as for every optimizer of torch.
-    lr : float in [0, inf), optional
-        Step size.
     *further
-        What torch's class of the same name takes by position next, as far as its meaning is the
-        same here: ``betas`` and ``eps`` of Adam, ``momentum`` of SGD.
-    maximize : bool
-        Whether to step up the gradient.
+        What torch's class of the same name takes by position next, in its order.
     **settings
-        Hyperparameters, numbers or words, by this library's names; ``betas`` and ``eps`` also.
+        The other arguments of that class, and the hyperparameters of this library's, numbers or
+        words; ``beta_1`` does for the first of ``betas``.
 
     Raises
     ------
@@ -47,27 +44,15 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     core: ClassVar[type[Optimizer]]
     spelling: ClassVar[Spelling]
 
-    def __init__(
-        self,
-        params: Any,
-        lr: Any = None,
-        *further: Any,
-        maximize: bool = False,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, params: Any, *further: Any, **settings: Any) -> None:
         for key, value in self.spelling.by_position(further).items():
             if key in settings:
                 raise TypeError(
                     f"{type(self).__name__} got {key!r} twice: {value!r}, {settings[key]!r}"
                 )
             settings[key] = value
-        if lr is not None:
-            settings["lr"] = lr
         self._parts: list[Part] = []
-        defaults = self.spelling.defaults(settings)
-        if lr is not None:
-            defaults["lr"] = lr
-        super().__init__(params, {**defaults, "maximize": maximize})
+        super().__init__(params, self.spelling.defaults(settings))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse hyperparameters, misspelt ones too: parameter groups hold what counts."""
@@ -105,7 +90,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                     f"a parameter group: found {', '.join(param_group)}, wanted 'params' too"
                 )
             param_group = self.spelling.spelled(param_group, self.defaults)
-            param_group[CLASS] = self.core.__name__
+            param_group[CLASS] = self.spelling.name
             Part(self.spelling, {**self.defaults, **param_group})
         super().add_param_group(param_group)
 
@@ -125,7 +110,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         Raises
         ------
         RuntimeError
-            If a gradient is sparse.
+            If a gradient is sparse and the class takes none.
         TypeError, ValueError
             If a hyperparameter, a gradient or the state is wrong. Nothing has changed then.
         """
@@ -134,8 +119,13 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
-            self._advance()
+            _apart(TorchOptimizer._advance)(self)
         return loss
+
+    def reset(self) -> None:
+        """Forget all state; the settings stay, and the next step is the first one."""
+        self.state.clear()
+        self._parts = []
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Replace settings and state by copies of what `state_dict` gave.
@@ -167,7 +157,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for p, entry in state["state"].items():
             if isinstance(entry, _Loaded):
                 state["state"][p] = entry.on(p) if isinstance(p, torch.Tensor) else entry.entry
-        defaults = {**(state.get("defaults") or self.defaults), CLASS: self.core.__name__}
+        defaults = {**(state.get("defaults") or self.defaults), CLASS: self.spelling.name}
         for group in state["param_groups"]:
             for key, value in defaults.items():
                 group.setdefault(key, value)
@@ -218,6 +208,13 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params += part.params
             every += grads
         return norm_over_all(params, every, squares)
+
+
+@cache
+def _apart(function: Any) -> Any:
+    """Return a function that torch.compile leaves alone."""
+    # Not a decorator: the import takes seconds, which torch's own base spends when it is made.
+    return torch.compiler.disable(function)
 
 
 class _Loaded:

@@ -8,43 +8,54 @@ from typing import Any
 import torch
 
 from ...arrays.trees import flatten
+from ...config.registry import OPTIMIZERS, lookup, names
+from ...config.torch import Native, native_of, natives_of
 from ...optimizer import Optimizer
 from ...step.session import session_of
 from ..carry import has_state
 from .base import TorchOptimizer
 from .keys import Spelling
 
-_MADE: dict[type[Optimizer], type[TorchOptimizer]] = {}
+_MADE: dict[tuple[type[Optimizer], str], type[TorchOptimizer]] = {}
 
 
-def class_of(core: type[Optimizer]) -> type[TorchOptimizer]:
-    """Give the subclass of ``torch.optim.Optimizer`` for a class of optimizers."""
-    if core not in _MADE:
-        _MADE[core] = _made(core)
-    return _MADE[core]
+def class_of(core: type[Optimizer], row: Native | None = None) -> type[TorchOptimizer]:
+    """Return the subclass of ``torch.optim.Optimizer`` for a class of optimizers.
+
+    Parameters
+    ----------
+    core : type
+        The class of this library.
+    row : Native, optional
+        Which class of torch it stands for, where there are several.
+    """
+    if row is None and OPTIMIZERS.holds(core):
+        row = next(iter(natives_of(core.__name__)), None)
+    key = core, "" if row is None else row.theirs
+    if key not in _MADE:
+        _MADE[key] = _made(core, row)
+    return _MADE[key]
 
 
-def _made(core: type[Optimizer]) -> type[TorchOptimizer]:
-    spelling = Spelling(core)
-    keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    defaults = spelling.defaults({})
-    parameters = [
-        inspect.Parameter("params", positional),
-        *(
-            inspect.Parameter(key, positional, default=defaults.pop(key))
-            for key in spelling.positional
-        ),
-        *(inspect.Parameter(key, keyword, default=value) for key, value in defaults.items()),
-        inspect.Parameter("maximize", keyword, default=False),
-    ]
+def class_named(name: str) -> type[TorchOptimizer] | None:
+    """Return the class under torch's name or ours; None where there is none."""
+    row = native_of(name)
+    if row is not None and row.theirs == name:
+        return class_of(lookup(row.ours), row)
+    return class_of(lookup(name)) if name in names() else None
+
+
+def _made(core: type[Optimizer], row: Native | None) -> type[TorchOptimizer]:
+    spelling = Spelling(core, row)
+    told = f"`arrayoptim.{core.__name__}` for torch; see there."
     body = {
         "core": core,
         "spelling": spelling,
         "__module__": __package__,
-        "__doc__": f"`arrayoptim.{core.__name__}` for torch; see there.\n\n{core.__doc__ or ''}",
-        "__signature__": inspect.Signature(parameters),
+        "__doc__": f"{told}\n\n{core.__doc__ or ''}",
+        "__signature__": inspect.Signature(spelling.parameters),
     }
-    return type(core.__name__, (TorchOptimizer,), body)
+    return type(spelling.name, (TorchOptimizer,), body)
 
 
 def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
@@ -89,8 +100,8 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
         raise ValueError(
             f"wrap: {optimizer!r} has groups, for which torch has parameter groups; give those"
         )
-    settings = {k: v for k, v in session_of(optimizer).settings.whole.items() if k != "groups"}
-    made = class_of(type(optimizer))(params, **settings)
+    cls = class_of(type(optimizer))
+    made = cls(params, **cls.spelling.keyed(session_of(optimizer).settings.whole))
     if has_state(optimizer):
         _take_over(optimizer, made)
     return made
@@ -108,7 +119,8 @@ def _take_over(optimizer: Optimizer, made: TorchOptimizer) -> None:
     optimizer.init(tree)
     state = session_of(optimizer).state
     assert state is not None
+    words = made.spelling.state_names(optimizer.preset)
     numbers = {"step": state.iterations, "skipped": state.skipped, **state.scalars}
     counted = {name: torch.tensor(float(x), dtype=torch.float64) for name, x in numbers.items()}
     for p, slots in zip(flatten(tree)[0], state.slots, strict=True):
-        made.state[p] = {**counted, **slots}
+        made.state[p] = {words.get(k, k): x for k, x in {**counted, **slots}.items()}

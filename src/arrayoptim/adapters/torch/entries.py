@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,8 +14,10 @@ Entry = dict[str, Any]
 COUNTERS = ("step", "skipped")
 """What an entry of the state holds besides slots and scalar state."""
 
-FOREIGN = {"exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "sum", "acc_delta", "exp_inf"}
-"""Slots of torch's own optimizers, for a hint."""
+
+def begun(entry: Entry, wanted: Iterable[str]) -> bool:
+    """Return whether an entry holds state of the optimizer, and not only what others put there."""
+    return any(entry.get(name) is not None for name in ("step", *wanted))
 
 
 def faults_of(
@@ -24,6 +26,7 @@ def faults_of(
     shapes: Mapping[str, tuple[int, ...]],
     wanted: Mapping[str, str],
     scalars: Iterable[str],
+    word: Callable[[str], str],
 ) -> str:
     """Say what of an entry does not fit; nothing where it fits.
 
@@ -32,29 +35,31 @@ def faults_of(
     entry : dict
         The entry.
     found : mapping of str to torch.Tensor
-        What of it must be slots.
+        Its slots.
     shapes : mapping of str to tuple of int
         The shapes of the slots, of what this process holds of them.
     wanted : mapping of str to str
         The slots by name, with their data types.
     scalars : iterable of str
         Names of scalar state.
+    word : callable
+        Returns torch's name of slots and scalar state.
     """
+    missing = [name for name in (*wanted, *scalars, "step") if entry.get(name) is None]
+    # Others may keep something of their own in an entry.
+    others = [name for name in entry if name not in (*wanted, *scalars, *COUNTERS)]
     faults = {
-        "missing": [name for name in (*wanted, *scalars, "step") if name not in entry],
-        "unexpected": [name for name in found if name not in wanted],
+        "missing": list(map(word, missing)),
+        "unexpected": others if missing else [],
         "misshapen": [
-            f"{name} {seen}, wanted {shapes[name]}"
+            f"{word(name)} {seen}, wanted {shapes[name]}"
             for name, x in found.items()
             if name in wanted and (seen := _seen(x)) != shapes[name]
         ],
     }
     if not any(faults.values()):
         return ""
-    hint = ""
-    if FOREIGN & set(faults["unexpected"]):
-        hint = "; it is of an optimizer of torch, which arrayoptim.torch.from_torch converts"
-    return "; ".join(f"{k}: {', '.join(row) or 'none'}" for k, row in faults.items()) + hint
+    return "; ".join(f"{k}: {', '.join(row) or 'none'}" for k, row in faults.items())
 
 
 def refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) -> None:

@@ -12,18 +12,15 @@ import torch
 from ..._typing import Array, Tree
 from ...arrays.libraries import backend_of
 from ...arrays.trees import listed
+from ...config.torch import SCALARS, TABLE, Native, Settings, native_of, natives_of
 from ...optimizer import Optimizer
 from ...persistence import Record
 from ...step.persistent import load_into, record_of
 from ...step.restore import LoadReport
 from ...step.session import session_of
 from ..order import in_order
-from .classes import class_of
-from .native import their_group
-from .pairs import SCALARS, TABLE, Native, Settings, derived
-
-DECOUPLED = {"AdamW": "Adam", "NadamW": "Nadam"}
-"""Classes whose state is that of another, and whose decay is decoupled in torch too."""
+from .keys import Spelling
+from .native import derived, their_group
 
 
 def load_state(
@@ -88,7 +85,7 @@ def load_state(
     preset = optimizer.preset
     record = Record("torch", None, {}, _steps(state_dict), {}, {}, {}, origin="the state of torch")
     if hyperparameters:
-        record.config = _settings(pair, type(optimizer).__name__, groups)
+        record.config = _settings(pair, groups)
     elif any(group.get("maximize") for group in groups):
         raise ValueError("load_state: found maximize=True, which nothing here does")
     for group in groups:
@@ -98,9 +95,7 @@ def load_state(
     report = load_into(
         session_of(optimizer), params, record, strict=strict, hyperparameters=hyperparameters
     )
-    spelling = class_of(type(optimizer)).spelling
-    said = pair.said(spelling.keyed(session_of(optimizer).settings.whole) | {"preset": preset})
-    if said:
+    if said := pair.said({**session_of(optimizer).settings.whole, "preset": preset}):
         warnings.warn(said, stacklevel=2)
     return report
 
@@ -139,14 +134,10 @@ def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
     record = record_of(session_of(optimizer))
     paths = list(in_order(params))
     now = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
-    ours = class_of(type(optimizer)).spelling.keyed(now) | {"maximize": False}
-    name = type(optimizer).__name__
-    if ours["weight_decay"] is not None and pair.ours == "Adam":
-        pair = next(row for row in TABLE if row.theirs == "AdamW")
-    elif ours["weight_decay"] and name not in DECOUPLED:
-        raise ValueError(f"export_state: torch's {pair.theirs} has no decoupled weight_decay")
-    given = their_group(pair, ours | {"params": []})
-    given |= {"decoupled_weight_decay": True} if name == "NadamW" else {}
+    if pair.theirs == "Adam" and now["weight_decay"] is not None:
+        pair = native_of("AdamW") or pair
+    spelling = Spelling(type(optimizer), pair)
+    given = their_group(spelling, spelling.keyed(now) | {"params": []})
     native: Any = getattr(torch.optim, pair.theirs)
     made = native([given | {"params": [torch.nn.Parameter(torch.empty(0)) for _ in paths]}])
     numbers = derived(pair, optimizer, optimizer.iterations, record.scalars)
@@ -154,11 +145,11 @@ def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
         slot: dict(zip((record.paths or {})[slot], arrays, strict=True))
         for slot, arrays in record.slots.items()
     }
-    if said := pair.said(ours):
+    if said := pair.said(now):
         warnings.warn(said, stacklevel=2)
     found: dict[str, Any] = made.state_dict()
     found["state"] = {
-        i: _given(pair, columns, record, path, ours, numbers)
+        i: _given(pair, columns, record, path, now, numbers)
         for i, path in enumerate(paths)
         if record.iterations
     }
@@ -169,16 +160,15 @@ def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
 
 
 def _pair_of(optimizer: Any, what: str) -> Native:
-    name = type(optimizer).__name__
-    pair = next((row for row in TABLE[::-1] if row.ours == DECOUPLED.get(name, name)), None)
-    if not isinstance(optimizer, Optimizer) or pair is None:
-        known = ", ".join(sorted({row.ours for row in TABLE} | set(DECOUPLED)))
+    found = natives_of(type(optimizer).__name__)
+    if not isinstance(optimizer, Optimizer) or not found:
+        known = ", ".join(sorted({row.ours for row in TABLE}))
         raise TypeError(
             f"{what}: found a {type(optimizer).__module__}.{type(optimizer).__qualname__}, wanted "
             f"one of arrayoptim: {known}; for those of arrayoptim.torch there are from_torch and "
             "to_torch"
         )
-    return pair
+    return found[0]
 
 
 def _groups_of(state_dict: Any) -> list[dict[str, Any]]:
@@ -218,27 +208,29 @@ def _steps(state_dict: Mapping[str, Any]) -> int | None:
             "parameters, where one count serves here; the largest is taken",
             stacklevel=3,
         )
+    if not steps and any(group.get("dampening") for group in state_dict["param_groups"]):
+        return 1  # torch's SGD does not count, and only its first step is not dampened
     return int(max(steps)) if steps else None
 
 
-def _settings(pair: Native, name: str, groups: Sequence[Mapping[str, Any]]) -> Settings:
-    """Give the settings that all groups have alike, by our names."""
+def _settings(pair: Native, groups: Sequence[Mapping[str, Any]]) -> Settings:
+    """Return the settings that all groups have alike, by our names."""
     rows = []
     for group in groups:
-        if group.get("maximize") or (group.get("dampening") and group.get("momentum")):
-            word = "maximize" if group.get("maximize") else "dampening"
-            raise ValueError(f"load_state: found {word}={group[word]!r}, which nothing here does")
-        if missing := [key for key in pair.keys if key not in group]:
+        if group.get("maximize"):
+            raise ValueError("load_state: found maximize=True, which nothing here does")
+        late = {"dampening", "initial_accumulator_value"}  # younger than some state dicts
+        if missing := [key for key in pair.keys if key not in group and key not in late]:
             raise ValueError(
                 f"load_state: found parameter groups without {', '.join(missing)}, which torch's "
                 f"{pair.theirs} has; is it the state of another optimizer?"
             )
-        row = pair.settings(group, names=True) | {"lr": float(group["lr"])}
-        decoupled = name in DECOUPLED or group.get("decoupled_weight_decay", False)
+        row = pair.settings(group) | {"lr": float(group["lr"])}
         decay = group.get("weight_decay") or None
-        row["l2"] = None if decoupled else decay
-        row["weight_decay"] = (decay or 0.0 if name in DECOUPLED else decay) if decoupled else None
-        rows.append(row if decoupled or name not in DECOUPLED else row | {"weight_decay": 0.0})
+        decoupled = group.get("decoupled_weight_decay", pair.decoupled)
+        own = 0.0 if pair.decoupled else None
+        row["l2"], row["weight_decay"] = (None, decay or own) if decoupled else (decay, own)
+        rows.append(row)
     same = {k: v for k, v in rows[0].items() if all(row[k] == v for row in rows)}
     if lost := set(rows[0]) - set(same):
         warnings.warn(
@@ -260,7 +252,7 @@ def _enter(
 ) -> None:
     """Add the state of a parameter; what torch has not made yet is as before the first step."""
     named = pair.named(optimizer.preset)
-    strange = set(theirs) - {"step", "eta", "mu", *named}
+    strange = set(theirs) - {"step", *pair.derived, *named}
     if strange:
         raise ValueError(
             f"load_state: found {', '.join(sorted(theirs))} of parameter {path!r}, wanted some of "
@@ -270,6 +262,8 @@ def _enter(
     starts = optimizer.initial_slots()
     for name, slot in named.items():
         x = theirs.get(name)
+        if not slot:
+            continue
         if slot in SCALARS:
             if x is not None:
                 record.scalars[slot] = min(float(x), record.scalars.get(slot, float(x)))
@@ -277,7 +271,7 @@ def _enter(
         if x is None and (
             (name == "max_exp_avg_sq" and not group.get("amsgrad"))
             or (name == "grad_avg" and not centered)
-            or (name == "momentum_buffer" and not moved and pair.ours != "SGD")
+            or (name == "momentum_buffer" and not moved and slot not in optimizer.rule.slots)
         ):
             continue
         start = starts.get(slot, 0.0)

@@ -1,115 +1,214 @@
-"""The hyperparameters of an optimizer under the keys that torch's schedulers look for."""
+"""The hyperparameters of an optimizer under the keys that a parameter group of torch has."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
 from typing import Any
 
 import torch
 
 from ...config.registry import ALIASES, OPTIMIZERS, describe
+from ...config.torch import TABLE, Native, Settings, native_of
 from ...optimizer import Optimizer
 from ...step.options import Options
-from ...step.session import session_of
 from .misspelt import meant
-from .pairs import TABLE
-
-IGNORED = ("foreach", "fused")
-"""Torch's words for how a step is carried out, which engines decide here."""
-
-REFUSED = ("capturable", "differentiable")
-"""Torch's words for what a step here cannot do."""
 
 CLASS = "class_name"
 """The key of a group that says for which class its settings, and the state of its members, are."""
 
-Settings = dict[str, Any]
+FLAGS = {
+    "maximize": False,
+    "foreach": None,
+    "capturable": False,
+    "differentiable": False,
+    "fused": None,
+}
+"""Torch's words that belong to no rule, with their values if nothing is said."""
+
+DECAYS = ("weight_decay", "l2")
+"""Hyperparameters of this library whose keys mean what they do in torch."""
+
+COUPLED = frozenset({"DoG", "Ftrl", "SM3", "Shampoo", "Yogi"})
+"""Classes that torch lacks, and whose papers know no decoupled decay."""
 
 
 class Spelling:
     """Under which keys of a parameter group an optimizer's hyperparameters stand.
 
     Each has one key. Where torch has a name of its own that is the key: ``betas`` for `beta_1`,
-    `beta_2`, ... and ``eps`` for `epsilon`.
+    `beta_2`, ..., ``eps`` for `epsilon`, and what the table of torch's classes has besides. The key
+    ``weight_decay`` is decoupled or coupled, which ``decoupled_weight_decay`` says.
 
     Parameters
     ----------
     core : type
         The optimizer's class.
+    row : Native, optional
+        How torch says the same, where it has that class.
 
     Attributes
     ----------
+    name : str
+        The name of the class for torch.
+    native : type or None
+        Torch's class.
     keys : dict of str to tuple of str
-        Each key with the hyperparameters that it stands for.
+        Each key with the hyperparameters that it stands for, but for those of the decays.
     positional : tuple of str
-        The keys that may be given by position, in the order of torch's class of that name, up to
-        the first argument that it alone has or means otherwise.
+        The keys that may be given by position.
     """
 
-    def __init__(self, core: type[Optimizer]) -> None:
-        self.core = core
-        names = [name for name in core.hyperparameters if name != "groups"]
-        betas = tuple(name for name in names if re.fullmatch(r"beta_\d+", name))
-        self.keys: dict[str, tuple[str, ...]] = {}
-        for name in names:
-            if len(betas) > 1 and name in betas:
-                self.keys["betas"] = betas
-            else:
-                self.keys["eps" if name == "epsilon" else name] = (name,)
+    def __init__(self, core: type[Optimizer], row: Native | None = None) -> None:
+        self.core, self.row = core, row
+        self.native = None if row is None else getattr(torch.optim, row.theirs)
+        same = row is not None and native_of(row.theirs) is row
+        self.name = row.theirs if row is not None and same else core.__name__
+        self.preset = row.formula if row is not None else None
+        names = [n for n in core.hyperparameters if n not in ("groups", *DECAYS)]
+        self.keys = self._keys(names)
         self._home = {
             name: (key, place)
             for key, row in self.keys.items()
             for place, name in enumerate(row)
             if name != key
         }
-        self.native = next(
-            (row for row in TABLE if row.theirs.lower() == core.__name__.lower()), None
-        )
-        self.positional = ("lr", *takewhile(self.keys.__contains__, self._natively()))
+        self.parameters = self._parameters()
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self.positional = tuple(p.name for p in self.parameters if p.kind is kind)[1:]
 
-    def _natively(self) -> list[str]:
-        """Give the keys of torch's arguments after ``lr``; empty where it means another thing."""
-        if self.native is None:
-            return []
-        names = list(inspect.signature(getattr(torch.optim, self.native.theirs)).parameters)[2:]
-        words = {**self.native.keys, "weight_decay": "weight_decay" * self.native.decoupled}
-        return [words.get(name, "") for name in names]
+    def _keys(self, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {"lr": ("lr",)}
+        if self.row is not None:
+            for key, ours in self.row.keys.items():
+                found[key] = ours if isinstance(ours, tuple) else (ours,)
+        else:
+            betas = tuple(name for name in names if re.fullmatch(r"beta_\d+", name))
+            found |= {"betas": betas} if len(betas) > 1 else {}
+            found |= {"eps": ("epsilon",)} if "epsilon" in names else {}
+        taken = {name for row in found.values() for name in row}
+        return found | {name: (name,) for name in names if name not in taken}
+
+    # ---- the constructor
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        """Return the arguments of the class: torch's own, then ours by keyword."""
+        made, positional = inspect.Parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        found = [made("params", positional)]
+        start = self.start(self.preset)
+        if self.native is not None:
+            theirs = list(inspect.signature(self.native).parameters.values())[1:]
+            found += [made(p.name, p.kind, default=start.get(p.name, p.default)) for p in theirs]
+        else:
+            first = [k for k in ("lr", "betas", "eps", "weight_decay") if k in start]
+            found += [made(k, positional, default=start[k]) for k in first]
+        known = {p.name for p in found}
+        return found + [
+            made(key, made.KEYWORD_ONLY, default=value)
+            for key, value in start.items()
+            if key not in known
+        ]
+
+    def start(self, preset: Any) -> Settings:
+        """Return the settings of a group to which nothing was given but perhaps a preset."""
+        declared = self.core.hyperparameters
+        values = {name: hyper.default_under(preset) for name, hyper in declared.items()}
+        found = self.keyed({**values, "preset": preset})
+        if self.native is None or preset != self.preset:
+            return found
+        theirs = inspect.signature(self.native).parameters
+        # A class of ours with a decay of its own, such as NadamW, keeps it.
+        own = {"weight_decay", "decoupled_weight_decay"} if found["weight_decay"] else set()
+        known = {k: p.default for k, p in theirs.items() if k in found.keys() - own}
+        return {**{k: found[k] for k in theirs if k in found}, **found, **known}
 
     def by_position(self, values: Sequence[Any]) -> Settings:
-        """Give the settings that came by position after ``lr``.
+        """Return the settings that came by position after the parameters.
 
         Raises
         ------
         TypeError
             If they are too many.
         """
-        keys = self.positional[1:]
-        if len(values) > len(keys):
-            name = self.core.__name__
-            common = {*Options.hyperparameters} - {"weight_decay", "l2"} | {*self.positional}
-            found = f"{name} takes at most {len(keys) + 2} positional arguments (params, "
-            found += f"{', '.join(self.positional)}), got {len(values) + 2}; give others by keyword"
-            found += f": {', '.join(key for key in self.keys if key not in common)}"
-            if self.native and not self.native.decoupled:
-                found += f"; torch's {self.native.theirs} calls l2 weight_decay"
-            raise TypeError(found)
-        return dict(zip(keys, values, strict=False))
+        if len(values) > len(self.positional):
+            common = {*Options.hyperparameters, *self.positional, *FLAGS}
+            raise TypeError(
+                f"{self.name} takes at most {len(self.positional) + 1} positional arguments "
+                f"(params, {', '.join(self.positional)}), got {len(values) + 1}; give others by "
+                f"keyword: {', '.join(key for key in self.keys if key not in common)}"
+            )
+        return dict(zip(self.positional, values, strict=False))
+
+    def defaults(self, settings: Mapping[str, Any]) -> Settings:
+        """Return checked values for every key, from what a constructor was given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a setting is unknown, of another kind or outside its interval.
+        """
+        preset = settings.get("preset", self.preset)
+        start = self.start(preset)
+        given = self.spelled(settings, start)
+        if "groups" in given:
+            raise TypeError(
+                f"{self.name}: found groups={given['groups']!r}; give torch's parameter groups, "
+                '[{"params": ..., "lr": ...}, ...], in place of the parameters'
+            )
+        for word in given:
+            if word not in start:
+                said = meant(word, self._words())
+                raise TypeError(
+                    f"{self.name} has no argument {word!r}{said}; it takes {', '.join(start)}"
+                )
+        self._check({**start, **given}, given if preset == self.preset else {})
+        return {**start, **given}
+
+    def _check(self, settings: Settings, given: Settings) -> None:
+        """Refuse what this library's class refuses, and what torch's does, in the words of both."""
+        if settings["differentiable"]:
+            raise ValueError(
+                f"{self.name}: differentiable=True is not available, as a step is taken in place; "
+                f"stateless_apply of arrayoptim.{self.core.__name__} gives steps that can be "
+                "differentiated"
+            )
+        theirs = self._refused_by_torch(given)
+        try:
+            self.core(**self.plain(settings))
+        except (TypeError, ValueError) as ours:
+            if not isinstance(theirs, RuntimeError | ValueError):
+                raise
+            raise type(theirs)(f"{ours} (torch: {theirs})") from None
+        if theirs is not None:
+            raise theirs
+
+    def _refused_by_torch(self, given: Settings) -> Exception | None:
+        if self.native is None:
+            return None
+        known = {k: v for k, v in given.items() if k in inspect.signature(self.native).parameters}
+        try:
+            self.native([torch.nn.Parameter(torch.empty(1, 1))], **known)
+        except Exception as error:  # of whatever kind it has
+            return error
+        return None
+
+    # ---- words
+
+    def _words(self) -> set[str]:
+        return {*self.keys, *self._home, *ALIASES, *FLAGS, *DECAYS, "decoupled_weight_decay"}
 
     def key_of(self, word: str) -> str:
-        """Give the key of a hyperparameter in whichever spelling; nothing where it is none."""
+        """Return the key of a hyperparameter in whichever spelling; nothing where it is none."""
         name = ALIASES.get(word, word)
         key = self._home.get(name, (name, 0))[0]
-        return key if key in self.keys or key == "maximize" else ""
+        return key if key in self._words() and key not in self._home else ""
 
     def misspelt(self, word: str) -> str:
         """Say which hyperparameter an unknown word must mean; nothing where it means none."""
-        if self.key_of(word) or word in (*IGNORED, *REFUSED):
+        if self.key_of(word):
             return ""
-        known = {*self.keys, *self._home, *ALIASES, "maximize"} - {"name"}  # users have such words
-        return meant(word, known, self.native)
+        return meant(word, self._words() - {"name"})  # users have such words
 
     def require_spelled(self, words: Iterable[str]) -> None:
         """Refuse keys of a group that must be misspelt.
@@ -122,12 +221,12 @@ class Spelling:
         for word in words:
             if said := self.misspelt(word):
                 raise TypeError(
-                    f"{self.core.__name__}: found {word!r} in a parameter group, wanted the name "
-                    f"of a hyperparameter{said}"
+                    f"{self.name}: found {word!r} in a parameter group, wanted the name of a "
+                    f"hyperparameter{said}"
                 )
 
     def spelled(self, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Settings:
-        """Give settings under the keys of a group, whichever way they were spelt.
+        """Return settings under the keys of a group, whichever way they were spelt.
 
         Parameters
         ----------
@@ -141,33 +240,28 @@ class Spelling:
         TypeError
             If a setting is given twice.
         ValueError
-            If the step would have to be captured or differentiated, or the settings are those of
-            another class.
+            If the settings are those of another class.
         """
-        self._require_own(settings)
+        self.require_own(settings)
         found: Settings = {}
         for word, value in settings.items():
             name = ALIASES.get(word, word)
-            if name in REFUSED and value:
-                raise ValueError(
-                    f"{self.core.__name__}: {name}={value!r} is not available; a step is no part "
-                    "of a CUDA graph and autograd does not go through it"
-                )
-            if name in (*IGNORED, *REFUSED, CLASS):
-                continue
             key, place = self._home.get(name, (name, 0))
             if (key != word and key in settings) or (name != word and name in settings):
-                raise TypeError(f"{self.core.__name__} got both {word!r} and {key!r}; give one")
+                raise TypeError(f"{self.name} got both {word!r} and {key!r}; give one")
+            if key == CLASS:
+                continue
             if key in self.keys and len(self.keys[key]) > 1 and key != name:
                 row = list(found.get(key, defaults[key]))
                 row[place] = value
                 value = tuple(row)
             # What stands in a group is pickled, and loaded where only plain values are.
-            found[key] = tuple(value) if isinstance(value, list) else describe(value)
+            listed = isinstance(value, list) and key not in ("params", "param_names")
+            found[key] = tuple(value) if listed else _plain(value)
         return found
 
     def plain(self, group: Mapping[str, Any]) -> Settings:
-        """Give what the keys of a group say, as arguments of the optimizer's class.
+        """Return what the keys of a group say, as arguments of the optimizer's class.
 
         Raises
         ------
@@ -178,97 +272,143 @@ class Spelling:
             If the betas are too few or too many, or a group holds another spelling too, or is that
             of another class.
         """
-        self._require_own(group)
+        self.require_own(group)
         found: Settings = {}
         for key, names in self.keys.items():
-            row = group[key] if len(names) > 1 else (group[key],)
+            value = group[key]
+            if self.row is not None and key in self.row.words:
+                value = self.row.words[key].get(value, value)
+            row = value if len(names) > 1 else (value,)
             if not isinstance(row, tuple | list) or len(row) != len(names):
-                raise ValueError(
-                    f"{self.core.__name__}.{key}: found {row!r}, wanted {len(names)} numbers"
-                )
+                raise ValueError(f"{self.name}.{key}: found {row!r}, wanted {len(names)} numbers")
             found |= {name: _number(value) for name, value in zip(names, row, strict=True)}
+        found |= self._decay(group)
+        self._refuse(group, found)
+        return found
+
+    def _decay(self, group: Mapping[str, Any]) -> Settings:
+        """Return how much decay there is, of the kind that the group says."""
+        amount, coupled = _number(group["weight_decay"]) or 0.0, _number(group["l2"]) or None
+        if not isinstance(group["decoupled_weight_decay"], bool):
+            raise TypeError(
+                f"{self.name}.decoupled_weight_decay must be True or False, got "
+                f"{group['decoupled_weight_decay']!r}"
+            )
+        if group["decoupled_weight_decay"]:
+            unused = self.core.hyperparameters["weight_decay"].default is None
+            return {"weight_decay": amount or (None if unused else 0.0), "l2": coupled}
+        if amount and coupled:
+            raise ValueError(
+                f"{self.name}: weight_decay={amount!r} is coupled, as l2={coupled!r} is; give one, "
+                "or decoupled_weight_decay=True"
+            )
+        none = self.core.hyperparameters["weight_decay"].default
+        return {"weight_decay": none and 0.0, "l2": amount or coupled}
+
+    def _refuse(self, group: Mapping[str, Any], found: Settings) -> None:
         for name, value in found.items():
             number = self.core.hyperparameters[name].numeric
             if callable(value) or (number and isinstance(value, Mapping)):
                 raise TypeError(
-                    f"{self.core.__name__}.{name}: found the schedule {value!r}; give a number and "
-                    "let a scheduler of torch.optim.lr_scheduler, such as LambdaLR, change it"
+                    f"{self.name}.{name}: found the schedule {value!r}; give a number and let a "
+                    "scheduler of torch.optim.lr_scheduler, such as LambdaLR, change it"
                 )
         if not isinstance(group.get("maximize", False), bool):
             raise TypeError(
-                f"{self.core.__name__}.maximize must be True or False, got {group['maximize']!r}"
+                f"{self.name}.maximize must be True or False, got {group['maximize']!r}"
             )
         for name in [*self._home, *ALIASES]:
             if name in group:
                 key = ALIASES.get(name) or self._home[name][0]
                 raise ValueError(
-                    f"{self.core.__name__}: a parameter group holds {name!r}, which stands under "
-                    f"{key!r}; write group[{key!r}]"
+                    f"{self.name}: a parameter group holds {name!r}, which stands under {key!r}; "
+                    f"write group[{key!r}]"
                 )
-        return found
+
+    def keyed(self, values: Mapping[str, Any]) -> Settings:
+        """Return hyperparameters by name under the keys of a group, with torch's other words."""
+        values = {name: describe(value) for name, value in values.items()}
+        found: Settings = {}
+        for key, names in self.keys.items():
+            found[key] = tuple(values[n] for n in names) if len(names) > 1 else values[names[0]]
+        if self.row is not None:
+            found |= {k: v for k, v in self.row.keyed(values).items() if k in self.row.words}
+        decoupled = self.row.decoupled if self.row is not None else self.name not in COUPLED
+        if values["weight_decay"]:
+            decay, decoupled, l2 = values["weight_decay"], True, values["l2"] or 0
+        elif decoupled and values["l2"]:
+            decay, l2 = 0, values["l2"]
+        else:
+            decay, l2 = values["l2"] or 0, 0
+        decays = {"weight_decay": decay, "decoupled_weight_decay": decoupled, "l2": l2}
+        return {**found, **FLAGS, **decays}
+
+    # ---- what is loaded
+
+    def state_names(self, preset: Any) -> dict[str, str]:
+        """Return torch's names of slots and scalar state by ours, where they are others."""
+        if self.row is None or preset != self.preset:
+            return {}
+        return {ours: theirs for theirs, ours in self.row.slots.items()}
 
     def require_saved(self, group: Mapping[str, Any]) -> None:
         """Refuse a group of a state dict that another class gave.
 
-        Older ones do not tell the class; then they have all settings that only few classes have.
+        Torch's own do not tell the class; then they have the settings that only few classes have.
 
         Raises
         ------
         ValueError
             If another class gave it.
         """
-        self._require_own(group)
+        self.require_own(group)
         if CLASS in group:
             return
-        known = {*IGNORED, *REFUSED} - {"differentiable"}  # torch's base may give us that one
-        known |= {k for name in OPTIMIZERS.names() for k in Spelling(OPTIMIZERS.lookup(name)).keys}
-        needless = {*Options.hyperparameters, *group}
-        missing = [k for k in self.keys if k not in needless]
-        unexpected = [k for k in group if k in known and k not in self.keys]
-        if missing or unexpected:
-            name = self.core.__name__
-            raise ValueError(
-                f"{name}: found a state whose settings are not those of {name}; missing: "
-                f"{', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}; "
-                "if it is of an optimizer of torch, arrayoptim.torch.from_torch converts that"
-            )
-
-    def _require_own(self, group: Mapping[str, Any]) -> None:
-        name = self.core.__name__
-        if group.get(CLASS, name) != name:
-            raise ValueError(
-                f"{name}: found settings or state of {group[CLASS]!r}, wanted those of {name!r}; "
-                "an optimizer of that class takes them"
-            )
-
-    def keyed(self, values: Mapping[str, Any]) -> Settings:
-        """Give hyperparameters by name under the keys of a group."""
-        values = {name: describe(value) for name, value in values.items()}
-        return {
-            key: tuple(values[name] for name in names) if len(names) > 1 else values[names[0]]
-            for key, names in self.keys.items()
+        own = {*self.keys, *self._home}
+        common = {*Options.hyperparameters, *FLAGS, *ALIASES, "decay"}
+        missing = [k for k in self._numbers() if not {k, *self.keys[k]} & {*group}]
+        others = {k for row in TABLE for k in row.keys} | {
+            k for name in OPTIMIZERS.names() for k in Spelling(OPTIMIZERS.lookup(name)).keys
         }
+        unexpected = [k for k in group if k in others - common and k not in own]
+        if missing or unexpected:
+            raise ValueError(
+                f"{self.name}: found a state whose settings are not those of {self.name}; missing: "
+                f"{', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}"
+            )
 
-    def defaults(self, settings: Mapping[str, Any]) -> Settings:
-        """Give checked values for every key, from what a constructor was given.
+    def _numbers(self) -> list[str]:
+        """Return the keys of numbers that belong to this class."""
+        declared = self.core.hyperparameters
+        mine = self.row.keys if self.row is not None else self.keys
+        rows = {key: [declared[name] for name in self.keys[key]] for key in mine}
+        return [
+            key
+            for key, row in rows.items()
+            if key not in ("lr", "decay") and all(h.numeric and not h.keyword for h in row)
+        ]
+
+    def require_own(self, group: Mapping[str, Any]) -> None:
+        """Refuse settings of another class.
 
         Raises
         ------
-        TypeError, ValueError
-            If a setting is unknown, of another kind or outside its interval.
+        ValueError
+            If they are.
         """
-        declared = self.core.hyperparameters
-        start = self.keyed({name: hyper.default for name, hyper in declared.items()})
-        given = self.spelled(settings, start)
-        if "groups" in given:
-            raise TypeError(
-                f"{self.core.__name__}: found groups={given['groups']!r}; give torch's parameter "
-                'groups, [{"params": ..., "lr": ...}, ...], in place of the parameters'
+        found = group.get(CLASS, self.name)
+        if found.lower() != self.name.lower():
+            raise ValueError(
+                f"{self.name}: found settings or state of {found!r}, wanted those of "
+                f"{self.name!r}; an optimizer of that class takes them"
             )
-        unknown = {key: value for key, value in given.items() if key not in self.keys}
-        made = self.core(**self.plain({**start, **given}), **unknown)
-        return self.keyed(session_of(made).settings.whole)
 
 
 def _number(value: Any) -> Any:
     return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) or not hasattr(value, "item"):
+        return describe(value)
+    return value.item()

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...config.registry import mistyped
-from .pairs import Native
 
 LOST = {
-    "dampening": "; no momentum here is dampened",
-    "decoupled_weight_decay": "; weight_decay is decoupled here, and l2 is not",
     "groups": "; torch has parameter groups for that",
 }
 """Words that have no counterpart, and why."""
@@ -18,7 +15,7 @@ SCHEDULERS = {"initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_
 """What torch's schedulers write into parameter groups."""
 
 
-def meant(word: str, known: Collection[str], native: Native | None) -> str:
+def meant(word: str, known: Collection[str]) -> str:
     """Say what a word must mean that is none of those known; nothing where it may be a user's own.
 
     Parameters
@@ -27,8 +24,6 @@ def meant(word: str, known: Collection[str], native: Native | None) -> str:
         The word.
     known : collection of str
         The names of hyperparameters.
-    native : Native, optional
-        What torch's class of the same name calls them.
 
     Returns
     -------
@@ -37,9 +32,6 @@ def meant(word: str, known: Collection[str], native: Native | None) -> str:
     """
     if word in {*LOST, *SCHEDULERS}:
         return LOST.get(word, "")
-    ours = native.keys.get(word) if native else None
-    if ours:
-        return f"; torch's {word} is {ours if isinstance(ours, str) else ', '.join(ours)} here"
     bare = word.lower().strip("_")
     # Longer ones, such as lr_scale and no_weight_decay, are a user's own.
     parts = {name for name in (*known, "momentum") if f"_{name}_" in f"_{bare}_"} - {bare}

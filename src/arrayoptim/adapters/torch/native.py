@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...config.registry import lookup
+from ...config.torch import SCALARS, TABLE, Native, Settings
+from ...optimizer import Optimizer
 from .base import TorchOptimizer
 from .classes import class_of
-from .keys import CLASS
-from .pairs import SCALARS, TABLE, Native, Settings, derived
+from .keys import CLASS, Spelling
 from .param_group import Part
 
-_WORDS = {"params", "param_names", "lr", "weight_decay", "decoupled_weight_decay", "maximize",
-          "dampening", "foreach", "fused", "capturable", "differentiable",
-          "initial_accumulator_value"}  # fmt: skip
-"""Keys of torch's groups that every pair has in common, or that need no counterpart."""
+NEEDLESS = {"preset", "name", "master", "threads", "seed", "outputs"}
+"""Settings that torch's optimizers can do without."""
 
 
-def from_torch(native: torch.optim.Optimizer, preset: str | None = None) -> TorchOptimizer:
+def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> TorchOptimizer:
     """Go on with an optimizer of this library where one of torch's stands.
 
     Parameters
     ----------
     native : torch.optim.Optimizer
-        An Adam, AdamW, SGD, RMSprop, Adagrad, Adadelta, Adamax, NAdam, RAdam, ASGD or Rprop. It
-        stays as it is. Where there is only its ``state_dict``, make it anew and load that first.
-    preset : {"torch"}, optional
-        Whether to go on with torch's formula.
+        One of torch's classes that are here under the same name. It stays as it is. Where there is
+        only its ``state_dict``, ``load_state_dict`` of that class here takes it.
+    preset : {"torch", None}
+        Whether to go on with torch's formula, or with that which the class has in this library.
 
     Returns
     -------
@@ -42,13 +43,13 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = None) -> Torc
     TypeError
         If it is none of these.
     ValueError
-        If it dampens its momentum, which nothing here does, or the preset is another.
+        If the preset is another, or a learning rate of 0 conceals state.
 
     Warns
     -----
     UserWarning
-        If the two formulas differ: in the place of epsilon, in what a new learning rate does to
-        state that there is already, or in counts per parameter.
+        If the two formulas differ, without the preset: in the place of epsilon, or in what a new
+        learning rate does to state that there is already.
 
     Examples
     --------
@@ -59,16 +60,18 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = None) -> Torc
     >>> ao.torch.from_torch(native).param_groups[0]["lr"]
     0.1
     """
-    pair = next((row for row in TABLE if type(native) is getattr(torch.optim, row.theirs)), None)
-    if pair is None:
+    row = next((row for row in TABLE if type(native) is getattr(torch.optim, row.theirs)), None)
+    if row is None:
         known = ", ".join(sorted({row.theirs for row in TABLE}))
         raise TypeError(f"from_torch: found a {type(native).__qualname__}, wanted one of {known}")
     if preset not in (None, "torch"):
         raise ValueError(f"from_torch: found preset={preset!r}, wanted 'torch' or None")
-    groups = [_our_group(pair, group) for group in native.param_groups]
-    made = class_of(lookup(pair.ours))(groups, preset=preset)
-    _say(pair, made)
+    groups = [dict(group) | {"params": _parameters(group)} for group in native.param_groups]
+    cls = class_of(lookup(row.ours), row)
+    made = cls(groups, preset=row.formula if preset else None)
+    _say(made)
     for group in made.param_groups:
+        words = made.spelling.state_names(group["preset"])
         steps = {
             float(native.state[p].get("step", 0)) for p in group["params"] if p in native.state
         }
@@ -79,10 +82,11 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = None) -> Torc
                 stacklevel=2,
             )
         for p in group["params"]:
-            if native.state.get(p):
-                entry = _our_entry(pair, native.state[p], group, p)
-                made.state[p] = entry | {"step": _count(max(steps))}
-    _even(made, pair)
+            entry = {k: x for k, x in (native.state.get(p) or {}).items() if x is not None}
+            if entry:
+                ours = _our_entry(row, entry, group, p)
+                ours["step"] = torch.tensor(max(steps) or 1.0, dtype=torch.float64)
+                made.state[p] = {words.get(name, name): x for name, x in ours.items()}
     return made
 
 
@@ -92,8 +96,7 @@ def to_torch(optimizer: TorchOptimizer) -> torch.optim.Optimizer:
     Parameters
     ----------
     optimizer : TorchOptimizer
-        An Adam, SGD, RMSprop, Adagrad, Adadelta, Adamax, Nadam, RAdam, ASGD or Rprop. It stays as
-        it is.
+        One of a class that torch has too, or a NadamW. It stays as it is.
 
     Returns
     -------
@@ -113,76 +116,57 @@ def to_torch(optimizer: TorchOptimizer) -> torch.optim.Optimizer:
         If the two formulas differ, as for `from_torch`, or float32 state of 16-bit parameters is
         rounded.
     """
-    core = getattr(optimizer, "core", None)
-    rows = [row for row in TABLE if core is lookup(row.ours)]
-    if not rows:
-        known = ", ".join(sorted({row.ours for row in TABLE}))
+    spelling: Spelling | None = getattr(optimizer, "spelling", None)
+    if spelling is None or spelling.row is None:
+        known = ", ".join(sorted({row.theirs for row in TABLE} | {"NadamW"}))
         raise TypeError(
             f"to_torch: found a {type(optimizer).__module__}.{type(optimizer).__qualname__}, "
             f"wanted one of arrayoptim.torch: {known}"
         )
-    groups = optimizer.param_groups
-    decoupled = any(group["weight_decay"] is not None for group in groups)
-    pair = rows[0] if decoupled else rows[-1]
-    if decoupled and not pair.decoupled:
-        raise ValueError(f"to_torch: torch's {pair.theirs} has no decoupled weight_decay")
-    made: torch.optim.Optimizer = getattr(torch.optim, pair.theirs)(
-        [their_group(pair, group) for group in groups]
-    )
-    _say(pair, optimizer)
+    row, groups = spelling.row, optimizer.param_groups
+    native: Any = spelling.native
+    made: torch.optim.Optimizer = native([their_group(spelling, group) for group in groups])
+    _say(optimizer)
     made.state.clear()
     for group in groups:
-        core = Part(class_of(lookup(pair.ours)).spelling, group).core
+        words = spelling.state_names(group["preset"])
+        names = {word: name for name, word in words.items()}
+        core = Part(spelling, group).core
         for p in group["params"]:
-            if entry := optimizer.state.get(p):
-                scalars = {name: float(entry[name]) for name in SCALARS if name in entry}
-                numbers = derived(pair, core, int(entry["step"]), scalars)
-                found = _their_entry(pair, entry, group, p)
-                made.state[p] = found | {k: torch.tensor(x) for k, x in numbers.items()}
+            held = optimizer.state.get(p) or {}
+            entry = {names.get(k, k): x for k, x in held.items() if x is not None}
+            if entry:
+                made.state[p] = _their_entry(row, entry, group, p, core)
     return made
 
 
 # ---- settings
 
 
-def _our_group(pair: Native, group: Mapping[str, Any]) -> Settings:
-    if group.get("dampening") and group["momentum"]:
-        raise ValueError(
-            f"from_torch: found dampening={group['dampening']}, and no momentum here is dampened; "
-            "set it to 0 first"
-        )
-    found = pair.settings(group) | {"lr": group["lr"], "maximize": group["maximize"]}
-    decoupled = pair.decoupled or group.get("decoupled_weight_decay", False)
-    if group.get("weight_decay"):
-        found["weight_decay" if decoupled else "l2"] = group["weight_decay"]
-    # A scheduler's own words, such as initial_lr, and those of the user go along.
-    found |= {k: v for k, v in group.items() if k not in _WORDS and k not in pair.keys}
-    return found | {"params": _parameters(group)}
+def their_group(spelling: Spelling, group: Mapping[str, Any]) -> Settings:
+    """Return the settings of one of our groups as one of torch's.
 
-
-def their_group(pair: Native, group: Mapping[str, Any]) -> Settings:
-    """Give the settings of one of our groups as one of torch's."""
-    names = class_of(lookup(pair.ours)).spelling
-    known = {"lr", "l2", "weight_decay", "maximize", "name", "master", "threads", "seed"}
-    for key in pair.keys.values():
-        known |= {key} if isinstance(key, str) else set(key)
-    known |= {"preset"} if group["preset"] == "torch" else set()
-    defaults = names.defaults({})
-    lost = {k: group[k] for k in names.keys if k not in known and group[k] != defaults[k]}
+    Raises
+    ------
+    ValueError
+        If torch has nothing for one.
+    """
+    row, native = spelling.row, spelling.native
+    assert row is not None
+    assert native is not None
+    name, start = row.theirs, spelling.start(group["preset"])
+    dummy = torch.nn.Parameter(torch.empty(1, 1))
+    theirs = native([dummy]).defaults
+    free = {*theirs, *NEEDLESS, "foreach", "fused", "capturable", "differentiable"}
+    lost = {k: group[k] for k in start if k not in free and group[k] != start[k]}
+    if group["decoupled_weight_decay"] == row.decoupled or not group["weight_decay"]:
+        lost.pop("decoupled_weight_decay", None)
     if lost:
         settings = ", ".join(f"{k}={v!r}" for k, v in lost.items())
-        raise ValueError(f"to_torch: torch's {pair.theirs} has nothing for {settings}")
-    if group["weight_decay"] is not None and group["l2"] is not None:
-        raise ValueError("to_torch: torch has either weight_decay or l2, found both")
-    found = pair.keyed(group) | {"lr": group["lr"], "maximize": group["maximize"]}
-    decay = group["weight_decay"] or group["l2"] or 0.0
-    if pair.theirs != "Rprop":
-        found["weight_decay"] = decay
-    elif decay:
-        raise ValueError("to_torch: torch's Rprop has no weight decay, found l2")
-    own = {*names.keys, "params", "param_names", CLASS}
-    found |= {k: v for k, v in group.items() if k not in own and k not in found}
-    return found | {"params": _parameters(group)}
+        raise ValueError(f"to_torch: torch's {name} has nothing for {settings}")
+    # A scheduler's own words, such as initial_lr, and those of the user go along.
+    own = {*start, "params", "param_names", CLASS} - {*theirs}
+    return {k: v for k, v in group.items() if k not in own} | {"params": _parameters(group)}
 
 
 def _parameters(group: Mapping[str, Any]) -> list[Any]:
@@ -193,56 +177,65 @@ def _parameters(group: Mapping[str, Any]) -> list[Any]:
 # ---- state
 
 
-def _our_entry(pair: Native, theirs: Mapping[str, Any], group: Settings, p: Any) -> Settings:
+def _our_entry(row: Native, theirs: Mapping[str, Any], group: Settings, p: Any) -> Settings:
+    """Return what torch holds of a parameter by our names."""
+    named = row.named(group["preset"])
     found: Settings = {}
-    for name, slot in pair.named(group["preset"]).items():
-        x = theirs.get(name)
-        if slot in SCALARS:
-            found[slot] = _count(float(theirs[name]))
-        elif x is not None:
-            found[slot] = x * pair.factor(slot, float(group["lr"]))
-    buffer = pair.named(group["preset"]).get("momentum_buffer", "")
-    if pair.ours == "SGD" and buffer not in found:
-        found[buffer] = torch.zeros_like(p)
+    for word, x in theirs.items():
+        slot = named.get(word, word)
+        if word in row.derived:
+            continue
+        if slot in SCALARS or slot == "step":
+            found[slot] = torch.tensor(float(x), dtype=torch.float64)
+        elif slot:
+            x = x.detach().clone() if isinstance(x, torch.Tensor) else x
+            found[slot] = x * row.factor(slot, group["lr"]) if slot in row.scaled else x
+    if row.ours == "SGD" and group["preset"] != row.formula:
+        found.setdefault("momentum", torch.zeros_like(p))
+    if row.ours == "SGD":
+        found.setdefault("step", torch.tensor(1.0, dtype=torch.float64))
     return found
 
 
-def _even(made: TorchOptimizer, pair: Native) -> None:
-    """Give the parameters of a group the same scalar state: that of the first."""
-    for group in made.param_groups:
-        entries = [made.state[p] for p in group["params"] if made.state.get(p)]
-        for scalar in {*SCALARS} & {*pair.named(group["preset"]).values()}:
-            least = min((e[scalar] for e in entries), key=float, default=None)
-            for entry in entries:
-                entry[scalar] = least
-
-
-def _their_entry(pair: Native, ours: Mapping[str, Any], group: Settings, p: Any) -> Settings:
+def _their_entry(
+    row: Native, ours: Mapping[str, Any], group: Settings, p: Any, core: Optimizer
+) -> Settings:
+    """Return what this library holds of a parameter by torch's names."""
     found: Settings = {}
-    kind = torch.float32
-    for name, slot in pair.named(group["preset"]).items():
+    named = row.named(group["preset"])
+    scalars = {name: float(ours[name]) for name in SCALARS if name in ours}
+    numbers = derived(row, core, int(ours["step"]), scalars)
+    for word, slot in named.items():
         if slot in SCALARS:
-            found[name] = ours[slot].to(kind)
-        elif slot in ours and name == "momentum_buffer" and not group["momentum"]:
-            found[name] = None
-        elif slot in ours:
-            x = ours[slot] / pair.factor(slot, float(group["lr"]))
-            found[name] = x.to(p.dtype, copy=True)
+            numbers[word] = float(ours[slot])
+        elif slot in ours and (group["momentum"] if word == "momentum_buffer" else True):
+            x = ours[slot]
+            x = x / row.factor(slot, group["lr"]) if slot in row.scaled else x
+            found[word] = x.to(p.dtype, copy=True)
+    if row.ours != "SGD":
+        numbers["step"] = float(ours["step"])
     if "master" in ours:
         warnings.warn(
             f"torch keeps state in the parameter's own {p.dtype}; the float32 values and moments "
             "are rounded to it",
             stacklevel=3,
         )
-    return found if pair.ours == "SGD" else found | {"step": ours["step"].to(kind)}
+    return found | {word: torch.tensor(x) for word, x in numbers.items()}
 
 
-def _count(value: float) -> torch.Tensor:
-    return torch.tensor(float(value), dtype=torch.float64)
+def derived(row: Native, core: Optimizer, it: int, scalars: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of the next step that torch keeps in its state, and we compute."""
+    if not row.derived:
+        return {}
+    h = SimpleNamespace(**{name: getattr(core, name) for name in core.hyperparameters})
+    found = core.coefficients(h, it, scalars, np)
+    return {name: float(found[name]) for name in row.derived}
 
 
-def _say(pair: Native, ours: TorchOptimizer) -> None:
+def _say(ours: TorchOptimizer) -> None:
     """Warn of what is different on the two sides."""
-    for said in dict.fromkeys(map(pair.said, ours.param_groups)):
+    row = ours.spelling.row
+    assert row is not None
+    for said in dict.fromkeys(row.said(ours.spelling.plain(group)) for group in ours.param_groups):
         if said:
             warnings.warn(said, stacklevel=3)

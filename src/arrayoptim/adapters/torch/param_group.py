@@ -14,7 +14,14 @@ from ...numerics.slots import Layout
 from ...step import checks
 from ...step.session import session_of
 from ...step.state import State
-from .entries import COUNTERS, Entry, faults_of, refuse_otherwise_shared_out, slots_of
+from .entries import (
+    COUNTERS,
+    Entry,
+    begun,
+    faults_of,
+    refuse_otherwise_shared_out,
+    slots_of,
+)
 from .keys import Spelling
 from .shards import Tensor, is_shared_out, local, refuse_misplaced, shared_out
 
@@ -44,6 +51,7 @@ class Part:
         self._require_spelled()
         self._values = spelling.plain(group)
         self.core = spelling.core(**self._values)
+        self._names = spelling.state_names(self.core.preset)
         self.params: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.structure = Structure((), list)
@@ -64,9 +72,9 @@ class Part:
         for p, g in given:
             if g.layout is not torch.strided:
                 raise RuntimeError(
-                    f"{self.spelling.core.__name__} does not support sparse gradients; found one "
-                    f"of parameter {self.paths()[id(p)]!r}; embeddings give dense ones with "
-                    "sparse=False"
+                    f"{self.spelling.name} does not support sparse gradients; found one of "
+                    f"parameter {self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, "
+                    "and embeddings give dense ones with sparse=False"
                 )
             if is_shared_out(p) or is_shared_out(g):
                 refuse_misplaced(g, p, self.paths()[id(p)])
@@ -95,7 +103,7 @@ class Part:
         return found
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
-        """Give the sums of squares of those gradients for which an engine has them."""
+        """Return the sums of squares of those gradients for which an engine has them."""
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
 
     def step(
@@ -108,7 +116,7 @@ class Part:
             session.take(grads, self.leaves, self.structure, norm=norm)
         for p, old, new in zip(self.params, before, kept.slots, strict=True):
             if new is not old:
-                state[p].update({name: shared_out(x, p) for name, x in new.items()})
+                state[p].update({self._word(k): shared_out(x, p) for k, x in new.items()})
         for name, value in self._counted().items():
             self._numbers[name].fill_(value)
 
@@ -131,7 +139,7 @@ class Part:
         Raises
         ------
         ValueError
-            If slots are missing, unexpected or misshapen, or the parameters differ in a counter.
+            If slots are missing or misshapen, or the parameters differ in a counter.
         """
         paths = self.paths()
         structure = Structure(tuple(paths[id(p)] for p in params), list)
@@ -144,12 +152,13 @@ class Part:
         for p, leaf, layout in zip(params, described, layouts, strict=True):
             assert leaf is not None
             assert layout is not None
-            entry = state.get(p) or {}
-            found = {k: x for k, x in entry.items() if k not in (*COUNTERS, *scalars)}
+            wanted = layout.slots(leaf.dtype)
+            entry = self._entry(state.get(p) or {}, (*wanted, *scalars))
+            found = {name: x for name, x in entry.items() if name in wanted and x is not None}
             if entry:
                 refuse_otherwise_shared_out(found, p, leaf.path)
                 shapes = layout.shapes(leaf.shape, leaf.dtype)
-                faults = faults_of(entry, found, shapes, layout.slots(leaf.dtype), scalars)
+                faults = faults_of(entry, found, shapes, wanted, scalars, self._word)
                 if faults:
                     raise ValueError(f"the state of {leaf} does not fit {self.core!r}. {faults}")
             own = {name: float(entry.get(name, 0)) for name in (*COUNTERS, *scalars) if entry}
@@ -159,15 +168,29 @@ class Part:
                     f"{numbers}; parameters with different counts belong into different groups"
                 )
             numbers = own or numbers
-            held.append(slots_of(found, layout.slots(leaf.dtype)))
+            held.append(slots_of(found, wanted))
             self._refuse_unshardable(p, leaf.path, layout)
         return structure, held, numbers
 
     def paths(self) -> dict[int, str]:
-        """Give the name of each parameter by its identity; its number where it has no name."""
+        """Return the name of each parameter by its identity; its number where it has no name."""
         params = self.group["params"]
         names: Iterable[Any] = self.group.get("param_names") or range(len(params))
         return {id(p): str(name) for p, name in zip(params, names, strict=True)}
+
+    def _entry(self, entry: Entry, names: Iterable[str]) -> Entry:
+        """Return what a state holds of a parameter by our names; nothing where it has not begun."""
+        words = {self._word(name): name for name in names}
+        if not begun(entry, words):
+            return {}
+        found = {words.get(word, word): x for word, x in entry.items()}
+        if "step" not in found and "momentum_buffer" in words:
+            found["step"] = 1.0  # torch's SGD does not count, but the buffer tells of a step
+        return found
+
+    def _word(self, name: str) -> str:
+        """Return the name in torch's state of a slot or of scalar state."""
+        return self._names.get(name, name)
 
     def _take_up(
         self,
@@ -189,10 +212,12 @@ class Part:
             for name, value in self._counted().items()
         }
         for p, slots in zip(params, new.slots, strict=True):
-            whole = {name: shared_out(x, p) for name, x in slots.items()}
-            kept = state.get(p) or {}
-            whole |= {k: x for k, x in kept.items() if k in whole and local(x) is slots[k]}
-            state[p] = {**self._numbers, **whole}
+            entry = state.setdefault(p, {})
+            for name, x in slots.items():
+                word = self._word(name)
+                if word not in entry or local(entry[word]) is not x:
+                    entry[word] = shared_out(x, p)
+            entry.update(self._numbers)
 
     def _current(
         self, params: list[Tensor], leaves: list[Tensor], state: Mapping[Tensor, Entry]
@@ -207,7 +232,7 @@ class Part:
         for p, slots in zip(params, kept.slots, strict=True):
             entry = state.get(p, {})
             for name, x in slots.items():
-                held = entry.get(name)
+                held = entry.get(self._word(name))
                 if held is not x and (not is_shared_out(held) or local(held) is not x):
                     return False
             if any(entry.get(name) is not x for name, x in self._numbers.items()):
@@ -220,8 +245,10 @@ class Part:
         return state
 
     def _counted(self) -> dict[str, float]:
+        """Return counters and scalar state by their names in torch's state."""
         state = self._state()
-        counted = {"step": state.iterations, **state.scalars}
+        counted = {self._word(name): value for name, value in state.scalars.items()}
+        counted["step"] = state.iterations
         return counted | ({"skipped": state.skipped} if self.core.nonfinite == "skip" else {})
 
     def _count(self, numbers: Mapping[str, float]) -> None:
@@ -231,7 +258,8 @@ class Part:
             state.scalars.update({name: numbers[name] for name in state.scalars})
 
     def _read_numbers(self) -> None:
-        self._count({name: float(x) for name, x in self._numbers.items()})
+        ours = {word: name for name, word in self._names.items()}
+        self._count({ours.get(word, word): float(x) for word, x in self._numbers.items()})
 
     # ---- hyperparameters and refusals
 
@@ -245,8 +273,9 @@ class Part:
             if value != self._values[name]:
                 setattr(self.core, name, value)
                 self._values[name] = value
-                if not self.core.hyperparameters[name].numeric:
+                if not self.core.hyperparameters[name].numeric or name == "momentum":
                     self.params = []  # what the state holds may be different now
+        self._names = self.spelling.state_names(self.core.preset)
 
     def _require_spelled(self) -> None:
         if self.group.keys() != self._words:
@@ -256,19 +285,19 @@ class Part:
     def _refuse_unshardable(self, p: Tensor, path: str, layout: Layout) -> None:
         if not is_shared_out(p) or all(placement.is_replicate() for placement in p.placements):
             return
-        name = self.spelling.core.__name__
         words = ("clipnorm_per_tensor", "agc")
         whole = [word for word in words if getattr(self.core, word) is not None]
         whole += ["constraint"] * (layout.constraint is not None)
         if layout.rule.kind != "elementwise" or whole:
             with_ = f" with {', '.join(whole)}" if whole else ""
             raise ValueError(
-                f"{name}{with_} steps each array as a whole; of parameter {path!r} a process holds "
-                f"only a part ({p.placements}). Use it where parameters are replicated, as under "
-                "DDP"
+                f"{self.spelling.name}{with_} steps each array as a whole; of parameter {path!r} a "
+                f"process holds only a part ({p.placements}). Use it where parameters are "
+                "replicated, as under DDP"
             )
         if self.core.state_dtype == "int8":
             raise ValueError(
-                f'{name}: state_dtype="int8" keeps blocks of numbers, which the parts of parameter '
-                f'{path!r} ({p.placements}) cut through; use state_dtype="bfloat16"'
+                f'{self.spelling.name}: state_dtype="int8" keeps blocks of numbers, which the '
+                f"parts of parameter {path!r} ({p.placements}) cut through; use "
+                'state_dtype="bfloat16"'
             )

@@ -1,0 +1,112 @@
+"""Variables of Keras: their paths, their values, and new ones like them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from ..._typing import Array
+from ...arrays.libraries import backend_of
+
+
+def paths_of(variables: Sequence[Any]) -> list[str]:
+    """Give each variable's path, made different where several have the same or one contains it."""
+    found = [str(getattr(v, "path", v.name)).strip("/") for v in variables]
+    count = Counter(found)
+    above = {path[:i] for path in count for i, letter in enumerate(path) if letter == "/"}
+    return [
+        f"{path}:{k}" if count[path] > 1 or path in above or not path else path
+        for k, path in enumerate(found)
+    ]
+
+
+def nested(paths: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    """Return a tree of dicts with values at their paths."""
+    tree: dict[str, Any] = {}
+    for path, value in zip(paths, values, strict=True):
+        *above, last = path.split("/")
+        node = tree
+        for key in above:
+            node = node.setdefault(key, {})
+        node[last] = value
+    return tree
+
+
+def escaped(path: str) -> str:
+    """Return a path as the paths of trees are written."""
+    return path.replace("~", "~0")
+
+
+def tensor(x: Any) -> Any:
+    """Give a variable's value, or a gradient, as a tensor of the backend."""
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.convert_to_tensor(x)
+    import tensorflow as tf
+
+    # Keras gives variables back as they are, and leaves gradients of embeddings sparse.
+    return tf.convert_to_tensor(x.value if isinstance(x, keras.Variable) else x)
+
+
+def has_values(variables: Sequence[Any]) -> bool:
+    """Whether variables can be read: not those that a function of TensorFlow makes in its graph."""
+    if keras.backend.backend() != "tensorflow":
+        return True
+    import tensorflow as tf
+
+    values = [v.value if isinstance(v, keras.Variable) else v for v in variables]
+    return all(bool(tf.compat.v1.is_variable_initialized(value)) for value in values)
+
+
+def same(a: Array, b: Array) -> bool:
+    """Whether two arrays have equal entries."""
+    return bool(keras.ops.all(keras.ops.equal(a, b)))
+
+
+def number_like(owner: Any, name: str, value: float, dtype: str) -> Any:
+    """Add a variable of one number."""
+    return owner.add_variable(
+        shape=(),
+        initializer=lambda *_, **__: keras.ops.convert_to_tensor(value, dtype=dtype),
+        dtype=dtype,
+        name=name,
+    )
+
+
+def variable_like(owner: Any, name: str, value: Array, like: Any) -> Any:
+    """Add a variable that begins with a value, and is laid out like another of its shape."""
+    shape, value = tuple(value.shape), apart(value)
+    return owner.add_variable(
+        shape=shape,
+        initializer=lambda *_, **__: value,
+        dtype=backend_of(value).dtype(value),
+        layout=getattr(like, "_layout", None) if shape == tuple(like.shape) else None,
+        name=name,
+    )
+
+
+def apart(value: Array) -> Array:
+    """Give a value that a variable may begin with."""
+    # A slot that begins with the parameter must not be its buffer, which JAX's steps give away.
+    return keras.ops.copy(value) if keras.backend.backend() == "jax" else value
+
+
+def widest() -> str:
+    """Give the widest floating-point type of the backend, which JAX has to be asked for."""
+    if keras.backend.backend() != "jax":
+        return "float64"
+    import jax
+
+    return str(jax.numpy.asarray(0.0).dtype)
+
+
+def outside_of_graphs() -> Any:
+    """Give the context in which variables are made, wherever the first step is traced."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()

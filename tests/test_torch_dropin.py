@@ -1,0 +1,173 @@
+"""The classes of torch under their own names: arguments, groups and numbers are torch's."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+import arrayoptim as ao
+
+DOUBLE = torch.float64
+OTHER = {"Adafactor", "LBFGS", "Muon", "Optimizer"}
+"""What torch.optim has besides."""
+CLASSES = sorted(
+    name for name, cls in vars(torch.optim).items() if isinstance(cls, type) and name not in OTHER
+)
+
+CHOICES: dict[str, dict[str, list[Any]]] = {
+    "SGD": {"momentum": [0.9], "dampening": [0.3], "nesterov": [True]},
+    "RMSprop": {"alpha": [0.9], "momentum": [0.8], "centered": [True]},
+    "Adagrad": {"lr_decay": [0.05], "initial_accumulator_value": [0.1]},
+    "Adadelta": {"rho": [0.8]},
+    "Adam": {"amsgrad": [True], "decoupled_weight_decay": [True]},
+    "AdamW": {"amsgrad": [True]},
+    "Adamax": {},
+    "NAdam": {"momentum_decay": [0.02], "decoupled_weight_decay": [True]},
+    "RAdam": {"decoupled_weight_decay": [True]},
+    "ASGD": {"lambd": [0.1], "alpha": [0.6], "t0": [20.0]},
+    "Rprop": {"etas": [(0.4, 1.5)], "step_sizes": [(1e-3, 0.5)]},
+}
+"""What each class has besides the options that most have: each is tried with all others."""
+
+
+def combinations(name: str) -> Iterator[dict[str, Any]]:
+    """Return settings that reach all combinations of the options of a class."""
+    parameters = inspect.signature(getattr(torch.optim, name)).parameters
+    every = {"lr": [torch.tensor(0.02)], **CHOICES[name]}
+    every |= {"weight_decay": [0.1]} if "weight_decay" in parameters else {}
+    every |= {"maximize": [True]}
+    every |= {"eps": [1e-3]} if "eps" in parameters else {}
+    rows = [[None, *values] for key, values in every.items() if key in parameters]
+    keys = [key for key in every if key in parameters]
+    for row in itertools.product(*rows):
+        yield {key: value for key, value in zip(keys, row, strict=True) if value is not None}
+
+
+def start(kind: Any) -> list[torch.nn.Parameter]:
+    """Return the same parameters each time."""
+    torch.manual_seed(3)
+    return [torch.nn.Parameter(torch.randn(shape, dtype=kind)) for shape in ((2, 3), (3,))]
+
+
+@cache
+def noise(kind: Any, steps: int) -> list[list[torch.Tensor]]:
+    """Return the parts of gradients that do not depend on the parameters."""
+    torch.manual_seed(11)
+    return [[torch.randn_like(p) * 10 ** (t % 4 - 2) for p in start(kind)] for t in range(steps)]
+
+
+def course(optimizer: Any, params: list[torch.nn.Parameter], steps: int) -> None:
+    """Take steps whose gradients depend on step and parameters; the rate is halved midway."""
+    for step, row in enumerate(noise(params[0].dtype, steps)):
+        for p, x in zip(params, row, strict=True):
+            p.grad = 0.1 * p.detach() + x
+        if step == steps // 2:
+            optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"] * 0.5
+        optimizer.step()
+
+
+@pytest.fixture
+def _double() -> Iterator[None]:
+    """Let torch keep its numbers in float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(DOUBLE)
+    yield
+    torch.set_default_dtype(before)
+
+
+def test_each_class_is_here() -> None:
+    """A class that a new torch has is missed."""
+    assert set(CLASSES) <= set(ao.torch.names()) <= set(dir(ao.torch))
+    assert set(CHOICES) | {"SparseAdam"} == set(CLASSES)
+    assert ao.torch.Nadam is ao.torch.NAdam and ao.torch.NAdam.__name__ == "NAdam"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_signatures(name: str) -> None:
+    """Torch's arguments come first, with its defaults; ours are by keyword."""
+    ours = list(inspect.signature(getattr(ao.torch, name)).parameters.values())
+    theirs = list(inspect.signature(getattr(torch.optim, name)).parameters.values())
+    assert [(p.name, p.kind, p.default) for p in ours[: len(theirs)]] == [
+        (p.name, p.kind, p.default) for p in theirs
+    ]
+    assert {p.kind for p in ours[len(theirs) :]} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_groups(name: str) -> None:
+    """They hold torch's keys with torch's values, and what is given by position."""
+    ours, theirs = (getattr(module, name)(start(DOUBLE)) for module in (ao.torch, torch.optim))
+    found, wanted = ours.param_groups[0], theirs.param_groups[0]
+    assert {k: found[k] for k in wanted if k != "params"} == {
+        k: v for k, v in wanted.items() if k != "params"
+    }
+    assert [type(found[k]) for k in wanted] == [type(v) for v in wanted.values()]
+    defaults = inspect.signature(getattr(torch.optim, name)).parameters.values()
+    places = [p.default for p in defaults if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    placed = getattr(ao.torch, name)(start(DOUBLE), *places).param_groups[0]
+    assert {k: v for k, v in placed.items() if k != "params"} == {
+        k: v for k, v in found.items() if k != "params"
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_double")
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("kind", [DOUBLE, torch.complex128], ids=str)
+def test_every_combination_of_options(name: str, kind: Any) -> None:
+    """A hundred steps end where torch's do, and what torch refuses is refused as well."""
+    for settings in combinations(name):
+        pair = []
+        for module in (torch.optim, ao.torch):
+            params = start(kind)
+            try:
+                optimizer = getattr(module, name)(params, **settings)
+                course(optimizer, params, 100)
+            except (ValueError, RuntimeError) as error:
+                pair.append((type(error), str(error)))
+            else:
+                pair.append((params, optimizer))
+        (theirs, one), (ours, other) = pair
+        if isinstance(theirs, type):
+            assert ours is theirs and one in other, (settings, one, other)
+            continue
+        assert isinstance(ours, list), (settings, other)
+        for p, q in zip(theirs, ours, strict=True):
+            assert torch.allclose(q, p, rtol=1e-12, atol=1e-12), (settings, p, q)
+
+
+@pytest.mark.usefixtures("_double")
+@pytest.mark.parametrize("name", CHOICES)
+def test_all_options_at_once(name: str) -> None:
+    """With everything that a class has, twenty steps end where torch's do."""
+    settings = list(combinations(name))[-1]
+    nesterov = {"dampening": 0} if "nesterov" in settings else {}
+    pair = []
+    for module in (torch.optim, ao.torch):
+        params = start(DOUBLE)
+        course(getattr(module, name)(params, **{**settings, **nesterov}), params, 20)
+        pair.append(params)
+    for p, q in zip(*pair, strict=True):
+        torch.testing.assert_close(q, p, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "words", [{"foreach": True}, {"fused": True}, {"capturable": True}], ids=str
+)
+def test_words_of_how_a_step_is_carried_out(words: dict[str, Any]) -> None:
+    """They stand in the group and change nothing."""
+    pair = []
+    for given in ({}, words):
+        params = start(DOUBLE)
+        optimizer = ao.torch.Adam(params, **given)
+        course(optimizer, params, 3)
+        assert given.items() <= optimizer.param_groups[0].items()
+        pair.append(params)
+    for p, q in zip(*pair, strict=True):
+        assert torch.equal(p, q)
