@@ -5,10 +5,11 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._typing import Array, Scalar, Tree
+from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
 from ..engines import Engines, forced, refuse_capturing
@@ -165,22 +166,64 @@ class Session:
 
     # ---- one step
 
-    def step(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
-        """Take one step over trees, with gradients of which `unscale` times is the true size."""
+    def step(
+        self,
+        grads: Tree,
+        params: Tree,
+        unscale: float = 1.0,
+        done: Callable[[Leaves], object] | None = None,
+    ) -> Tree:
+        """Take one step over trees.
+
+        Parameters
+        ----------
+        grads, params : tree of arrays
+            Gradients and parameters.
+        unscale : float
+            What brings the gradients to their true size.
+        done : callable, optional
+            Called with the parameters after the step, as a part of it.
+        """
         with self.lock:
-            if self._made is not None and self._again(self._made, grads, params, unscale):
+            if self._made is not None and self._again(self._made, grads, params, unscale, done):
                 return params
         leaves, structure = flatten(params)
         found, other = flatten(grads, "gradients")
         if other is not structure:
             checks.same_structure(other, structure)
         with self.lock:
-            new = self.take(found, leaves, structure, unscale)
+            if done is None and not any(map(_writable, leaves)):
+                return self._replaced(found, leaves, structure, unscale)
+            new = self.take(found, leaves, structure, unscale, done=done)
         if new is leaves or all(map(operator.is_, new, leaves)):
             return params
         return structure.build(new)
 
-    def _again(self, made: _Made, grads: Tree, params: Tree, unscale: float) -> bool:
+    def _replaced(
+        self, gradients: Leaves, leaves: Leaves, structure: Structure, unscale: float
+    ) -> Tree:
+        """Take a step whose parameters are new arrays.
+
+        Where it is interrupted the caller never sees them, so that the state has to stay too.
+        """
+        before, state = dict(vars(self)), self.state
+        kept = None if state is None else replace(state)
+        try:
+            return structure.build(self.take(gradients, leaves, structure, unscale))
+        except BaseException:
+            vars(self).update(before)
+            if state is not None and kept is not None and not state.interrupted:
+                vars(state).update(vars(kept))
+            raise
+
+    def _again(
+        self,
+        made: _Made,
+        grads: Tree,
+        params: Tree,
+        unscale: float,
+        done: Callable[[Leaves], object] | None,
+    ) -> bool:
         """Take a step like the last one, and return whether that was possible.
 
         Where anything is another than then, nothing is done: the long way finds out what, and says
@@ -196,7 +239,8 @@ class Session:
         try:
             if not made.engines.look(leaves, plan.thawed(gradients)):
                 return False
-            take(plan, state, gradients, InPlace(made.engines, leaves, state, self.note, unscale))
+            executor = InPlace(made.engines, leaves, state, self._noting(done), unscale)
+            take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             if state.mark != before:
                 raise
@@ -210,6 +254,7 @@ class Session:
         structure: Structure,
         unscale: float = 1.0,
         norm: Scalar | None = None,
+        done: Callable[[Leaves], object] | None = None,
     ) -> Leaves:
         """Check and step, with a norm that a caller knows of more gradients than these."""
         if self._made is None or self._made.engines.others:
@@ -221,16 +266,26 @@ class Session:
             state, plan = self.state, self.plan
             assert state is not None
             checks.gradients(gradients, leaves, structure, engines.others)
-            executor = InPlace(engines, leaves, state, self.note, unscale, norm)
+            executor = InPlace(engines, leaves, state, self._noting(done), unscale, norm)
             return take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             # What a fused engine refuses is said in the words that all engines share.
             checks.gradients(gradients, leaves, structure)
             raise
 
-    def note(self, taken: Taken) -> None:
+    def note(self, taken: Taken, leaves: Leaves = ()) -> None:
         """Note what was taken, for the report of the last step."""
         self.last = taken
+
+    def _noting(self, done: Callable[[Leaves], object] | None) -> Callable[[Taken, Leaves], None]:
+        if done is None:
+            return self.note
+
+        def note(taken: Taken, leaves: Leaves) -> None:
+            self.last = taken
+            done(leaves)
+
+        return note
 
     def engines(self, leaves: Leaves, structure: Structure, gradients: Leaves = ()) -> Engines:
         """Check the parameters, and return the engines that are ready to step them.
@@ -375,6 +430,10 @@ class Session:
             if new != old:
                 order = [*self.settings.initial_scalars(), *new]
                 self.state.scalars = {k: new[k] for k in order if k in new}
+
+
+def _writable(leaf: Array | None) -> bool:
+    return leaf is not None and backend_of(leaf).writable(leaf)
 
 
 def session_of(optimizer: Any) -> Session:
