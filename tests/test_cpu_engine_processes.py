@@ -155,7 +155,8 @@ def test_second_process_needs_no_compiler(tmp_path: Path) -> None:
     assert numba_was_needed("")
     if hasattr(os, "getuid"):
         place.chmod(0o777)
-        assert numba_was_needed(str(place))
+        told = "import warnings; warnings.simplefilter('ignore');"
+        assert run(told + program, **{store.VARIABLE: str(place)}) == "True"
 
 
 def test_no_folder_for_kernels(tmp_path: Path) -> None:

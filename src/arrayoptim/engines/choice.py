@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._locks import lock
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
@@ -20,6 +21,9 @@ from .array.engine import InPlace, Slots, measure
 from .mode import FUSED, forced, mode
 from .offload.host import gpu_library
 from .steps import Act, Once, Step
+
+_IMPORTING = lock(awaited=True)
+"""A child that was forked in the midst of an import could never finish it."""
 
 _SERVING = ("gpu", "offload", "cpu")
 """Engines in the order in which they step: a GPU is still at work when its launches return."""
@@ -358,6 +362,6 @@ def _refuse_outside(
 def _engine(name: str) -> Any:
     """Return the module of a fused engine; None where the package is not there."""
     # The compiler behind the CPU engine takes longer to import than all the rest.
-    with suppress(ModuleNotFoundError):
+    with _IMPORTING, suppress(ModuleNotFoundError):
         return import_module(f".{name}.engine", __package__)
     return None

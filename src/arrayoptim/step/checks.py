@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .._typing import Array
@@ -70,27 +70,39 @@ def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf
     return tuple(found)
 
 
-def no_overlap(leaves: Sequence[Array | None], structure: Structure) -> None:
+def no_overlap(
+    leaves: Sequence[Array | None],
+    structure: Structure,
+    slots: Sequence[Mapping[str, Array]] = (),
+) -> None:
     """Refuse parameters that share memory, which an update in place would step twice.
 
     Raises
     ------
     ValueError
-        If two do, or one overlaps itself.
+        If two do, one overlaps itself, or one a slot of the state.
     """
     placed = [
         (path, x)
         for path, x in zip(structure.paths, leaves, strict=True)
         if x is not None and backend_of(x).writable(x)
     ]
-    pair = overlapping([x for _, x in placed])
-    if pair is not None:
-        first, second = placed[pair[0]][0], placed[pair[1]][0]
+    held = [x for own in slots for x in own.values() if backend_of(x).writable(x)]
+    pair = overlapping([*(x for _, x in placed), *held]) if placed else None
+    if pair is None or pair[0] >= len(placed):
+        return
+    first = placed[pair[0]][0]
+    if pair[1] >= len(placed):
         raise ValueError(
-            f"parameters {first!r} and {second!r} share memory; pass each array once"
-            if first != second
-            else f"the entries of parameter {first!r} share memory; pass a copy of it"
+            f"parameter {first!r} shares memory with an array of the optimizer's own state, such "
+            "as `weights` gives; pass a copy of it"
         )
+    second = placed[pair[1]][0]
+    raise ValueError(
+        f"parameters {first!r} and {second!r} share memory; pass each array once"
+        if first != second
+        else f"the entries of parameter {first!r} share memory; pass a copy of it"
+    )
 
 
 def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
-from ..arrays.libraries import backend_of
+from ..arrays.libraries import COMPUTE, backend_of
 from ..gradients import clip_factor, count_nonfinite, global_norm, square_sum, tensor_norms
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Measured:
         The norm of each; None for None.
     unscale : float
         What brings the gradients, and their norms, to their true size.
+    factors : list of float, optional
+        What else brings each gradient to its size, and none of the norms; see `fitted`.
     nonfinite : int or None
         How many entries are infinite or NaN; None where only a device knows.
     """
@@ -34,6 +38,7 @@ class Measured:
     norms: Sequence[Scalar | None] | None = None
     unscale: float = 1.0
     nonfinite: int | None = None
+    factors: Sequence[float] | None = None
 
     @property
     def true_norm(self) -> Scalar | None:
@@ -74,6 +79,30 @@ def measured(
     return Measured(norm, norms, unscale, nonfinite)
 
 
+def fitted(
+    gradients: Sequence[Array | None], params: Sequence[Array | None], size: Measured
+) -> tuple[Sequence[Array | None], Measured]:
+    """Return gradients of which none is too large for the arithmetic, before they are clipped.
+
+    One in float64 may be, for a parameter in fewer bits: it is brought down by a power of two,
+    which the scale of the step makes good.
+    """
+    norm = size.norm
+    if not isinstance(norm, float) or not _LARGEST < norm * size.unscale < math.inf:
+        return gradients, size
+    new, factors = list(gradients), [1.0] * len(gradients)
+    for i, (g, p) in enumerate(zip(gradients, params, strict=True)):
+        if g is None or p is None or COMPUTE[backend_of(p).dtype(p)] != "float32":
+            continue
+        own = global_norm([g])
+        if isinstance(own, float) and own > _LARGEST:
+            backend = backend_of(g)
+            factors[i] = math.ldexp(1.0, math.frexp(own)[1] - 1)
+            with backend.guard(g):
+                new[i] = backend.array(g * backend.scalar(1.0 / factors[i], "float64", g))
+    return new, replace(size, factors=factors)
+
+
 def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> dict[int, float]:
     """Give the sums of squares that are not known, where the host adds them up."""
     return {
@@ -108,10 +137,15 @@ def clipping(
     """
     values: dict[str, Scalar | list[Scalar]] = {} if h["agc"] is None else {"units": h["agc"]}
     each, value = h["clipnorm_per_tensor"], h["clipvalue"]
-    if h["clipnorm"] is None and value is None and each is None and size.unscale == 1.0:
+    plain = size.unscale == 1.0 and size.factors is None
+    if h["clipnorm"] is None and value is None and each is None and plain:
         return values
     scale = _scale(h["clipnorm"], size)
-    values["scale"] = scale if each is None else _scales(scale, each, size)
+    scales = scale if each is None else _scales(scale, each, size)
+    if size.factors is not None:
+        row = scales if isinstance(scales, list) else [scales] * len(size.factors)
+        scales = [min(s * f, _LARGEST) for s, f in zip(row, size.factors, strict=True)]
+    values["scale"] = scales
     if value is None:
         values["bound"] = math.inf
     elif xp is np:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import ref
 
+from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
@@ -20,7 +21,7 @@ from .fingerprint import require_same
 from .formula import Formula
 from .plan import Plan
 from .restore import blaming, from_list, from_record
-from .settings import Settings, settings_of
+from .settings import Settings, referred, settings_of
 from .state import State
 from .take import Leaves, Taken, take
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
-_LEFT_OUT = ("formula", "lock", "last", "_settings", "_plan", "_made")
+_LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made")
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Session:
 
     Attributes
     ----------
-    lock : threading.RLock
+    lock : Lock
         Held while a step is taken, so that threads take whole ones.
     state : State or None
         The state, once parameters have been seen.
@@ -94,16 +95,25 @@ class Session:
     """
 
     def __init__(self, formula: Formula) -> None:
-        self.formula = formula
+        self.belong_to(formula)
         self._prepare_to_serve()
         self.reset()
 
     def _prepare_to_serve(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = lock()
         self.last: Taken | None = None
         self._settings: Settings | None = None
         self._plan: Plan | None = None
         self._made: _Made | None = None
+
+    def belong_to(self, formula: Formula) -> None:
+        """Take up an optimizer, which holds the session; the session does not hold it."""
+        self._formula = ref(formula)
+
+    @property
+    def formula(self) -> Formula:
+        """The optimizer."""
+        return referred(self._formula)
 
     def reset(self) -> None:
         """Forget all state, loaded and not yet used state too."""
@@ -118,7 +128,7 @@ class Session:
         """Return a session of another optimizer with the same state."""
         new = Session.__new__(Session)
         vars(new).update({k: v for k, v in vars(self).items() if k not in _LEFT_OUT})
-        new.formula = formula
+        new.belong_to(formula)
         new._prepare_to_serve()
         return new
 
@@ -354,7 +364,7 @@ class Session:
         if self.state is not None:
             checks.same_tree(self.state.leaves, found)
             self.plan.check(self.state)
-        checks.no_overlap(leaves, structure)
+        checks.no_overlap(leaves, structure, self.state.slots if self.state else ())
         if self.state is None:
             self.replace(self.fresh(leaves, found))
         assert self.state is not None

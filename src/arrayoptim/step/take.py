@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from .._typing import Array, Namespace, Scalar
 from ..engines import Step
-from .clipping import Measured
+from .clipping import Measured, fitted
 from .plan import Plan
 from .settings import Settings, Values
 from .state import State
@@ -113,6 +113,9 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
     if executor.refuses(taken):
         taken.applied = False
         return executor.skipped(taken)
+
+    if settings.whole["clipnorm"] is not None or settings.each:
+        given, size = fitted(given, leaves, size)
 
     def measure(step: Step) -> dict[int, list[Scalar]]:
         return executor.totals(step, plan.limited([step], leaves, given))

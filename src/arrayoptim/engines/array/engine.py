@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -238,6 +238,7 @@ def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[An
     ) -> list[Any]:
         def done(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
             numbers = shared[COMPUTE[backend.dtype(p)]] | own
+            g, numbers = _clipped_wide(backend, p, g, numbers)
             scalars = _operands(numbers, backend, p)
             shape = tuple(p.shape)
             return do(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
@@ -245,6 +246,19 @@ def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[An
         return list(map(done, each, params, grads, slots))
 
     return backend.compile(all_of)
+
+
+def _clipped_wide(
+    backend: Backend, p: Array, g: Array, numbers: dict[str, Scalar]
+) -> tuple[Array, dict[str, Scalar]]:
+    """Clip a gradient of more bits than the arithmetic before it is rounded, which may overflow."""
+    kind, compute = backend.dtype(g), COMPUTE[backend.dtype(p)]
+    if "scale" not in numbers or COMPUTE[kind] == compute or compute == "float64":
+        return g, numbers
+    parts = backend.as_real(g) if kind in COMPLEX else g
+    scale, bound = (backend.scalar(numbers[k], COMPUTE[kind], g) for k in ("scale", "bound"))
+    y = backend.cast(stages.clip(parts, scale, bound, backend.xp), compute)
+    return backend.as_complex(y) if kind in COMPLEX else y, numbers | {"scale": 1.0, "bound": inf}
 
 
 def _operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str, Scalar]:

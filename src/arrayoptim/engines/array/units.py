@@ -77,7 +77,7 @@ def _limited(
     axes = _reduced(units, len(p.shape), stored in COMPLEX)
     x, y = (backend.as_real(v) if stored in COMPLEX else v for v in (p, g))
     if backend.compiles:
-        kind = backend.sums or COMPUTE[stored]
+        kind = backend.sums or COMPUTE[backend.dtype(g)]
         wide = [backend.cast(v, kind) for v in (x, y)]
         large, given = (scaled_norm(v, xp, axis=axes, keepdims=True) for v in wide)
     else:
@@ -88,7 +88,12 @@ def _limited(
     most, given = top * xp.maximum(large, least), size * given
     over = (given > most) & (top > 0)
     factor = xp.where(over, most / xp.where(over, given, one), one)
-    result = backend.cast(y, COMPUTE[stored]) * backend.cast(factor, COMPUTE[stored])
+    narrow = COMPUTE[stored]
+    if COMPUTE[backend.dtype(g)] == narrow:
+        result = backend.cast(y, narrow) * backend.cast(factor, narrow)
+    else:
+        # Rounded before it is clipped, a gradient of more bits might overflow.
+        result = backend.cast(wide[1] * factor, narrow)
     return backend.array(backend.as_complex(result) if stored in COMPLEX else result)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import operator
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._locks import lock
 from ..._typing import Array
 from ...arrays.backend import COMPUTE
 from ...arrays.memory import Stretches
@@ -142,7 +142,7 @@ class Plan:
     ) -> None:
         count = len(params)
         self._paths = [str(k) for k in range(count)] if paths is None else list(paths)
-        self._threads, self._lock = threads, threading.RLock()
+        self._threads, self._lock = threads, lock()
         groups: dict[Any, list[int]] = {}
         for place, (param, state) in enumerate(zip(params, slots, strict=True)):
             reader = _reader(param)

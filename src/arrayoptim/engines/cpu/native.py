@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import os
 import pkgutil
-import threading
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import version
@@ -16,16 +14,12 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from ..._locks import lock
 from .. import store
 from .source import Program
 
 _SOURCES = tuple(f"{name}.py" for name in ("coded", "compile", "memory", "numbers", "vocabulary"))
-_LOCK = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    # A child that is forked while another thread compiles could never compile anything.
-    os.register_at_fork(
-        before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
-    )
+_LOCK = lock(awaited=True)
 
 
 def code_address(program: Program) -> int:

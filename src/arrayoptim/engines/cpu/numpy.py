@@ -72,7 +72,9 @@ class NumPyReader(Reader):
     def conform(self, array: Any, k: int, dtype: str) -> Any:
         """Return a copy of an array; see `Reader`."""
         order: Any = self._orders[k]
-        return np.array(array, dtype=_numpy_dtype(dtype), order=order)
+        # What is too large for the type may yet be clipped, before it is looked at again.
+        with np.errstate(over="ignore"):
+            return np.array(array, dtype=_numpy_dtype(dtype), order=order)
 
 
 @cache

@@ -65,6 +65,10 @@ class Library(ABC):
         """Give a copy in the order of another array, in some data type."""
 
     @abstractmethod
+    def fetched(self, array: Array) -> Array:
+        """Return a copy in host memory, in the same order, without help of this engine."""
+
+    @abstractmethod
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
         """Give host memory as an array of one dimension of the library's that the host computes on.
 
@@ -108,14 +112,25 @@ class CuPyLibrary(Library):
 
     def captures(self, number: int) -> bool:
         """Whether CuPy's current stream records a graph; see `Library`."""
-        cupy: Any = sys.modules["cupy"]
-        return bool(cupy.cuda.get_current_stream(number).is_capturing())
+        cuda: Any = sys.modules["cupy"].cuda
+        # ROCm's CuPy has no graphs.
+        if cuda.runtime.is_hip:
+            return False
+        try:
+            return bool(cuda.get_current_stream(number).is_capturing())
+        except RuntimeError:
+            # The default stream waits for another one, which records a graph.
+            return True
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
         """Give a copy in the order of another array; see `Library`."""
         copy = backend_of(like).zeros(like, dtype)
         copy[...] = array
         return copy
+
+    def fetched(self, array: Array) -> Array:
+        """Return a NumPy array; see `Library`."""
+        return array.get(order="A")
 
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
         """Give host memory as a NumPy array; see `Library`."""
@@ -180,6 +195,10 @@ class TorchLibrary(Library):
         kind, place = getattr(torch, dtype), like.device
         copy = torch.empty_strided(tuple(like.shape), like.stride(), dtype=kind, device=place)
         return copy.copy_(array.detach())
+
+    def fetched(self, array: Array) -> Array:
+        """Return a tensor of the CPU; see `Library`."""
+        return array.detach().cpu()
 
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
         """Give host memory as a tensor of the CPU; see `Library`."""
