@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .._typing import Tree
 from ..arrays.trees import flatten
-from .session import Session
+from .session import Session, any_writable
 from .take import Leaves
 
 __all__ = ["Journal", "carried_through"]
@@ -66,13 +66,22 @@ class Journal:
         return self._place
 
 
-def carried_through(function: Callable[[Journal], Found]) -> Found:
+def carried_through(
+    function: Callable[[Journal], Found], sessions: Iterable[Session], params: Tree
+) -> Found:
     """Call a function that takes steps; where it was interrupted after one, to its end.
+
+    Where no parameter can be written the caller never sees those that it makes then, and the state
+    is brought back to what it was.
 
     Parameters
     ----------
     function : callable
         It is given what it takes its steps with.
+    sessions : iterable of Session
+        The sessions that step.
+    params : tree of arrays
+        What they step.
 
     Returns
     -------
@@ -81,11 +90,16 @@ def carried_through(function: Callable[[Journal], Found]) -> Found:
     """
     journal, tries = Journal(), 0
     raised: BaseException | None = None
+    restores = [] if any_writable(flatten(params)[0]) else [s.snapshot() for s in sessions]
     while True:
         try:
             found = function(journal)
             break
         except BaseException as error:
+            for restore in restores:
+                restore()
+            if restores:
+                raise
             raised, tries = raised or error, tries + 1
             fails = isinstance(error, Exception) and tries > 1
             if not journal.begun or fails or tries > _TRIES:

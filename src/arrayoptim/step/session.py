@@ -202,7 +202,7 @@ class Session:
         if other is not structure:
             checks.same_structure(other, structure)
         with self.lock:
-            if done is None and not any(map(_writable, leaves)):
+            if done is None and not any_writable(leaves):
                 return self._replaced(found, leaves, structure, unscale)
             new = self.take(found, leaves, structure, unscale, done=done)
         if new is leaves or all(map(operator.is_, new, leaves)):
@@ -216,15 +216,24 @@ class Session:
 
         Where it is interrupted the caller never sees them, so that the state has to stay too.
         """
-        before, state = dict(vars(self)), self.state
-        kept = None if state is None else replace(state)
+        restore = self.snapshot()
         try:
             return structure.build(self.take(gradients, leaves, structure, unscale))
         except BaseException:
-            vars(self).update(before)
-            if state is not None and kept is not None and not state.interrupted:
-                vars(state).update(vars(kept))
+            restore()
             raise
+
+    def snapshot(self) -> Callable[[], None]:
+        """Return what brings back the present state, none of whose arrays is written till then."""
+        before, state = dict(vars(self)), self.state
+        kept = None if state is None else replace(state, scalars=dict(state.scalars))
+
+        def restore() -> None:
+            vars(self).update(before)
+            if state is not None and kept is not None:
+                vars(state).update(vars(kept))
+
+        return restore
 
     def _again(
         self,
@@ -442,8 +451,9 @@ class Session:
                 self.state.scalars = {k: new[k] for k in order if k in new}
 
 
-def _writable(leaf: Array | None) -> bool:
-    return leaf is not None and backend_of(leaf).writable(leaf)
+def any_writable(leaves: Leaves) -> bool:
+    """Whether a step writes into one of the parameters."""
+    return any(leaf is not None and backend_of(leaf).writable(leaf) for leaf in leaves)
 
 
 def session_of(optimizer: Any) -> Session:

@@ -20,7 +20,7 @@ from ..optimizer import Optimizer
 from ..rules.rule import Rule
 from ..step.journal import Journal, carried_through
 from ..step.restore import LoadReport, blaming
-from ..step.session import session_of
+from ..step.session import Session, session_of
 from ..step.state import State
 from ..step.surface import Surface
 
@@ -109,7 +109,16 @@ class Wrapper(Surface, Declared):
     def apply(self, grads: Tree, params: Tree) -> Tree:
         """Take one step, or a part of one; see `Optimizer.apply`."""
         with self._lock:
-            return carried_through(partial(self._advance, grads, params, 1.0))
+            step = partial(self._advance, grads, params, 1.0)
+            return carried_through(step, self._sessions(), params)
+
+    def _sessions(self) -> Iterator[Session]:
+        """Yield the sessions of the wrapper's own part and of what is inside."""
+        yield session_of(self._keeper)
+        if isinstance(self.inner, Wrapper):
+            yield from self.inner._sessions()
+        elif isinstance(self.inner, Optimizer):
+            yield session_of(self.inner)
 
     def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
         """Do what the wrapper is for.

@@ -93,7 +93,7 @@ class SAM(Wrapper):
             If the parameters are uphill already, or gradients and parameters do not fit.
         """
         with self._lock:
-            return carried_through(partial(self._climb, grads, params))
+            return carried_through(partial(self._climb, grads, params), self._sessions(), params)
 
     def _climb(self, grads: Tree, params: Tree, journal: Journal) -> Tree:
         if not self.built:
