@@ -74,6 +74,8 @@ class LoadReport:
         ``strict=True`` these are errors instead.
     notes : list of str
         What this kind of file does not hold.
+    changed : list of str
+        Hyperparameters that the optimizer had otherwise before, and has from the file now.
     """
 
     source: str
@@ -82,6 +84,7 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> str:
@@ -143,11 +146,15 @@ def from_list(
     ):
         fault = _fault(value, held[name])
         if fault:
-            raise ValueError(f"{class_name} weights[{place}], {name} of {leaf.path!r}: {fault}")
+            raise ValueError(f"{class_name} weights[{place}], {name} of {_of(leaf.path)}: {fault}")
         values.append(np.asarray(value))
     zeros = [np.zeros(leaf.shape, np.float32) for _, leaf, _ in entries[len(values) :]]
     new.put([*values, *zeros])
     return new
+
+
+def _of(path: str) -> str:
+    return repr(path) if path else "the parameter"
 
 
 def _fault(value: Any, old: Array) -> str | None:
@@ -249,7 +256,7 @@ def _match_slot(
         if value is None:
             report.missing.append(f"{slot} of {leaf}")
         elif fault:
-            report.misshapen.append(f"{slot} of {leaf.path!r}: {fault}")
+            report.misshapen.append(f"{slot} of {_of(leaf.path)}: {fault}")
             found[place] = None
         else:
             report.restored.append(f"{slot} of {leaf.path}" if leaf.path else slot)

@@ -14,7 +14,7 @@ from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
 from ..engines import Engines, forced, refuse_capturing
-from . import checks
+from . import checks, dropped
 from .assignment import Assignment, assign
 from .executors import InPlace, beside_state
 from .fingerprint import require_same
@@ -42,6 +42,7 @@ class _Made:
     structure: Structure
     threads: int | None
     kinds: frozenset[type]
+    first: dropped.Reference
 
     def holds(self, plan: Plan, structure: Structure) -> bool:
         known = self.structure
@@ -202,26 +203,18 @@ class Session:
         if other is not structure:
             checks.same_structure(other, structure)
         with self.lock:
-            if done is None and not any_writable(leaves):
-                return self._replaced(found, leaves, structure, unscale)
-            new = self.take(found, leaves, structure, unscale, done=done)
-        if new is leaves or all(map(operator.is_, new, leaves)):
-            return params
-        return structure.build(new)
-
-    def _replaced(
-        self, gradients: Leaves, leaves: Leaves, structure: Structure, unscale: float
-    ) -> Tree:
-        """Take a step whose parameters are new arrays.
-
-        Where it is interrupted the caller never sees them, so that the state has to stay too.
-        """
-        restore = self.snapshot()
-        try:
-            return structure.build(self.take(gradients, leaves, structure, unscale))
-        except BaseException:
-            restore()
-            raise
+            # Where all parameters are new arrays, an interrupt means that nobody ever sees them.
+            restore = None if done or any_writable(leaves) else self.snapshot()
+            try:
+                new = self.take(found, leaves, structure, unscale, done=done)
+                if new is leaves or all(map(operator.is_, new, leaves)):
+                    return params
+                dropped.note(self.formula, leaves, new)
+                return structure.build(new)
+            except BaseException:
+                if restore is not None:
+                    restore()
+                raise
 
     def snapshot(self) -> Callable[[], None]:
         """Return what brings back the present state, none of whose arrays is written till then."""
@@ -329,11 +322,14 @@ class Session:
                         self.ready(leaves, structure)
                     return made.engines
         refuse_capturing(leaves)
+        if gradients:
+            checks.gradients(gradients, leaves, structure, _missing(leaves))
+            dropped.refuse_swapped(gradients, leaves, made.first if made else None)
         state, plan = self.ready(leaves, structure), self.plan
         threads, assignment = plan.settings.whole["threads"], plan.assignment
         engines = Engines(leaves, state.slots, assignment.layouts, structure.paths, threads)
-        kinds = frozenset(map(type, (*leaves, None)))
-        self._made = _Made(engines, assignment, structure, threads, kinds)
+        kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
+        self._made = _Made(engines, assignment, structure, threads, kinds, first)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
         return engines
 
@@ -454,6 +450,10 @@ class Session:
 def any_writable(leaves: Leaves) -> bool:
     """Whether a step writes into one of the parameters."""
     return any(leaf is not None and backend_of(leaf).writable(leaf) for leaf in leaves)
+
+
+def _missing(leaves: Leaves) -> list[int]:
+    return [i for i, x in enumerate(leaves) if x is None]
 
 
 def session_of(optimizer: Any) -> Session:
