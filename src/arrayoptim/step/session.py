@@ -408,10 +408,10 @@ class Session:
         state.scalars = self.settings.initial_scalars()
         state.iterations = self.first_iteration
         pending = self.pending
-        after = self.formula.scalars_after
         if isinstance(pending, list):
-            return from_list(state, pending, type(self.formula).__name__, after)
+            return from_list(state, pending, type(self.formula).__name__)
         if pending is not None:
+            after = self.formula.scalars_after
             with blaming(pending):
                 state, _ = from_record(state, pending, strict=self.strict, after=after)
         return state
