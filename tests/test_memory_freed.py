@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,3 +80,37 @@ def test_freed(kind: str, use: str, tmp_path: Path) -> None:
     del optimizer
     assert seen() is None
     assert all(x() is None for x in arrays)
+
+
+PEAK = """
+import resource
+import numpy as np
+import arrayoptim as ao
+params = [np.ones(2**24, "f4")]
+optimizer = ao.{0}
+small = ao.{0}
+small.init([np.ones(999, "f4")])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+optimizer.init(params)
+peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+kept = sum(x.nbytes for x in optimizer.weights if isinstance(x, np.ndarray))
+print(peak / kept)
+"""
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "Adam()",
+        "Adam(state_dtype='int8')",
+        "Adagrad(initial_accumulator_value=0.1, state_dtype='int8')",
+        "Adam(state_dtype='bfloat16')",
+    ],
+)
+def test_no_more_memory_than_is_kept(optimizer: str) -> None:
+    """Making the state takes no arrays besides its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK.format(optimizer)],
+        capture_output=True, text=True, check=True, timeout=100,
+    )  # fmt: skip
+    assert float(done.stdout) < 1.2

@@ -301,6 +301,8 @@ class Muon(KerasOptimizer):
         decay: float | SupportsFloat | Schedule = 0.0,
         *,
         outputs: str = 'first',
+        exclude_layers: str | Sequence[str] = (),
+        exclude_embeddings: bool = False,
         **options: Unpack[_Options],
     ) -> None: ...
 
@@ -406,6 +408,8 @@ class SGD(KerasOptimizer):
         nesterov: bool = False,
         schedule_decay: float | SupportsFloat | Schedule | None = None,
         mom_iter_max: int | SupportsInt | None = None,
+        *,
+        dampening: float | SupportsFloat | Schedule = 0.0,
         **options: Unpack[_Options],
     ) -> None: ...
 

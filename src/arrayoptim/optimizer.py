@@ -11,6 +11,7 @@ import numpy as np
 from ._typing import Scalar, Tree
 from .arrays.differentiation import gradients_of
 from .arrays.trees import flatten
+from .config.elsewhere import argument, method
 from .config.hyper import counter, finite, hyper
 from .config.keras import translate
 from .config.readable import readable
@@ -555,7 +556,8 @@ class Optimizer(Formula, Updating, Surface):
             scalars = self._named_scalars()
             if name in scalars:
                 return scalars[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        cls = type(self).__name__
+        raise AttributeError(f"{cls!r} object has no attribute {name!r}{method(name, cls)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a hyperparameter or scalar state; refuse what is neither, such as a misspelt one."""
@@ -567,8 +569,10 @@ class Optimizer(Formula, Updating, Surface):
         state, scalars = self._session.state, self._named_scalars()
         if name not in scalars:
             known = [*self.hyperparameters, "learning_rate", "iterations", *scalars]
+            cls = type(self).__name__
             raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} to set{nearest(name, known)}; "
+                f"{cls} has no attribute {name!r} to set"
+                f"{argument(name, cls) or method(name, cls) or nearest(name, known)}; "
                 "a subclass may declare it, and names with a leading underscore are free"
             )
         if state is None:

@@ -27,9 +27,8 @@ def put_weights(session: Session, weights: list[Any]) -> None:
         if session.state is None:
             session.pending = [np.array(value) for value in weights]
         else:
-            formula = session.formula
-            name, after = type(formula).__name__, formula.scalars_after
-            session.replace(from_list(session.state, weights, name, after))
+            name = type(session.formula).__name__
+            session.replace(from_list(session.state, weights, name))
 
 
 def record_of(session: Session) -> persistence.Record:
@@ -84,11 +83,17 @@ def load(
             wanted, left_out = _recorded_hyper(session, record)
         record.notes.extend(f"not taken over: {what}" for what in left_out)
         expected = record.fingerprint if strict else None
+        changed = [
+            f"{key}: {wanted[key]!r} from the file, was {value!r}"
+            for key, value in formula._hyper.items()
+            if wanted[key] is not value and wanted[key] != value
+        ]
         if session.state is None:
             session.expected = expected
             formula._hyper, session.pending, session.strict = wanted, record, strict
             session.first_iteration = record.iterations or 0
-            return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
+            notes = [*record.notes, "kept until init(params)"]
+            return LoadReport(record.source, notes=notes, changed=changed)
         state = session.state
 
         def change() -> LoadReport:
@@ -97,6 +102,7 @@ def load(
             new, report = from_record(own, record, strict=strict, after=after)
             session.replace(new)
             session.expected = expected
+            report.changed += changed
             return report
 
         return whole_or_nothing(session, change)
