@@ -225,6 +225,7 @@ class Session:
             vars(self).update(before)
             if state is not None and kept is not None:
                 vars(state).update(vars(kept))
+            dropped.forget(self.formula)
 
         return restore
 
