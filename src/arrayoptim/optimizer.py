@@ -170,10 +170,6 @@ class Optimizer(Formula, Updating, Surface):
         """
         return self._session.step(grads, params)
 
-    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
-        """Take one step with gradients of which `unscale` times is the true size."""
-        return self._session.step(grads, params, unscale)
-
     def observe(self, metric: Any) -> None:
         """Feed a metric, such as a validation loss, to every schedule that takes one.
 
@@ -499,10 +495,10 @@ class Optimizer(Formula, Updating, Surface):
         -------
         list of numpy.ndarray
             Copies: ``iterations`` (int64), each scalar state (float64), then slot by slot the
-            arrays of all parameters. Empty before `init`.
+            arrays of all parameters. Empty before `init`, unless a file was loaded.
         """
         with self._lock:
-            return self._session.state.weights() if self._session.state else []
+            return persistent.weights_of(self._session)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Replace the state by what `get_weights` gave, here or in Keras 2.0.

@@ -94,9 +94,7 @@ class LoadReport:
         return "; ".join(f"{kind}: {listed(names)}" for kind, names in found.items() if names)
 
 
-def from_list(
-    state: State, weights: Sequence[Any], class_name: str, after: Counted | None = None
-) -> State:
+def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     """Give the state that a list in Keras's order describes.
 
     Parameters
@@ -104,11 +102,10 @@ def from_list(
     state : State
         The present state; it stays as it is.
     weights : sequence of array
-        ``[iterations, scalars..., slot by slot]``, or one of the shorter lists of Keras 2.0.
+        ``[iterations, scalars..., slot by slot]``, or one of the shorter lists of Keras 2.0, after
+        which scalars stay as they are, as they do there.
     class_name : str
         The optimizer's class.
-    after : callable, optional
-        Returns the scalar state that follows from a count, which the shorter lists lack.
 
     Raises
     ------
@@ -134,8 +131,6 @@ def from_list(
     head, arrays = list(weights[: sum(layout)]), list(weights[sum(layout) :])
     if layout[0]:
         new.iterations = counter(head.pop(0), f"{class_name} weights[0], iterations")
-    if layout == (1, 0) and after is not None:
-        new.scalars.update(after(new.iterations))
     for name, value in zip(list(new.scalars)[: layout[1]], head, strict=True):
         new.scalars[name] = finite(value, f"{class_name} scalar {name}")
     # A list without them: zero masters give way to the parameters at the next step.
