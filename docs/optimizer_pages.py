@@ -11,6 +11,7 @@ from typing import Any
 
 import arrayoptim as ao
 import optimizer_table
+from arrayoptim.config import elsewhere
 
 FOLDER = Path(__file__).parent / "optimizers" / "generated"
 
@@ -114,6 +115,21 @@ def page(cls: type[ao.Optimizer]) -> str:
     return "\n".join(parts)
 
 
+def words() -> str:
+    """Return the tables of what other libraries call it."""
+    parts = []
+    for title, rows in (
+        ("Arguments", elsewhere.ARGUMENTS),
+        ("Attributes and methods of optimizers", elsewhere.METHODS),
+        ("Names of modules", elsewhere.NAMES),
+    ):
+        cells = [
+            [f"``{row.word}``", row.library, row.here.format(cls=row.of or "Adam")] for row in rows
+        ]
+        parts.append(f"**{title}**\n\n{table(['elsewhere', 'in', 'here'], cells)}")
+    return "\n".join(parts)
+
+
 def write(app: Any = None) -> None:
     """Write every page whose text has changed, and remove those of classes that are gone."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -121,6 +137,7 @@ def write(app: Any = None) -> None:
     report = optimizer_table.read()
     whole = table(optimizer_table.HEADERS, optimizer_table.rows(report))
     pages["table.inc"] = f"{whole}\n{optimizer_table.note(report)}"
+    pages["words.inc"] = words()
     for old in FOLDER.iterdir():
         if old.name not in pages:
             old.unlink()

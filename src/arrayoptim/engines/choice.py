@@ -15,6 +15,7 @@ from .._locks import lock
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
+from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import InPlace, Slots, measure
@@ -81,7 +82,7 @@ class Engines:
             apart = _apart(leaves[i], slots[i])
             if apart or asked in FUSED:
                 what = "offload=True" if apart else f'engine "{asked}"'
-                raise ValueError(f"{what} cannot serve parameter {paths[i]!r}: {self.reasons[i]}")
+                raise ValueError(f"{what} cannot serve {named(paths[i])}: {self.reasons[i]}")
         if graph:
             _refuse_outside(present, leaves, paths, self.reasons)
         shares: dict[tuple[str, Layout], list[int]] = {}
@@ -355,7 +356,7 @@ def _refuse_outside(
             devices.add((library, library.number(leaves[i])))
             reason = "it is on another device than those before" if len(devices) > 1 else None
         if reason is not None:
-            raise ValueError(f"a CUDA graph cannot hold a step of parameter {paths[i]!r}: {reason}")
+            raise ValueError(f"a CUDA graph cannot hold a step of {named(paths[i])}: {reason}")
 
 
 @cache

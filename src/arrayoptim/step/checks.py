@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .._typing import Array
 from ..arrays.libraries import COMPLEX, COMPUTE, backend_of, is_array
 from ..arrays.memory import overlapping
-from ..arrays.trees import Structure, listed
+from ..arrays.trees import Structure, listed, named
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf
         backend = backend_of(x)
         if not backend.dense(x):
             raise ValueError(
-                f"parameter {path!r} is a sparse or nested array; wanted a dense one, as an "
+                f"{named(path)} is a sparse or nested array; wanted a dense one, as an "
                 "optimizer steps every entry"
             )
         dtype = backend.dtype(x)
         if dtype not in COMPUTE:
             raise TypeError(
-                f"parameter {path!r} is {dtype}; wanted one of {', '.join(COMPUTE)}: "
+                f"{named(path)} is {dtype}; wanted one of {', '.join(COMPUTE)}: "
                 "an optimizer cannot step integers, booleans or other types"
             )
         found.append(Leaf(path, tuple(x.shape), dtype))
@@ -94,14 +94,14 @@ def no_overlap(
     first = placed[pair[0]][0]
     if pair[1] >= len(placed):
         raise ValueError(
-            f"parameter {first!r} shares memory with an array of the optimizer's own state, such "
+            f"{named(first)} shares memory with an array of the optimizer's own state, such "
             "as `weights` gives; pass a copy of it"
         )
     second = placed[pair[1]][0]
     raise ValueError(
         f"parameters {first!r} and {second!r} share memory; pass each array once"
         if first != second
-        else f"the entries of parameter {first!r} share memory; pass a copy of it"
+        else f"the entries of {named(first)} share memory; pass a copy of it"
     )
 
 
@@ -181,12 +181,12 @@ def gradients(
     for i in range(len(leaves)) if places is None else places:
         fault = None if grads[i] is None else _gradient_fault(grads[i], leaves[i])
         if fault is not None:
-            raise type(fault)(f"gradient of parameter {structure.paths[i]!r}: {fault}")
+            raise type(fault)(f"gradient of {named(structure.paths[i])}: {fault}")
 
 
 def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
     if p is None:
-        return ValueError("there is no such parameter (None)")
+        return ValueError("there is no such parameter (None); apply takes the gradients first")
     if tuple(g.shape) != tuple(p.shape):
         return ValueError(f"found shape {tuple(g.shape)}, wanted {tuple(p.shape)}")
     backend, other = backend_of(p), backend_of(g)

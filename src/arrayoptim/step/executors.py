@@ -142,11 +142,14 @@ class InPlace(Executor[Leaves]):
         if engines.others:
             rest = engines.rest(steps, self.leaves, gradients, state.slots)
             acts.append(rest)
+        clocks = state.ticked(gradients, taken.clocks) if taken.clocks else None
 
         def commit() -> None:
             if rest is not None:
                 state.slots = rest.slots
             state.scalars, state.iterations = scalars, taken.iterations + 1
+            if clocks is not None:
+                state.clocks, state.clock_of = clocks
             self.commit(taken)
 
         acts.append(commit)

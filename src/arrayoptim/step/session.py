@@ -13,7 +13,7 @@ from .._typing import Array, Scalar, Tree
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
 from ..engines import Engines, forced, refuse_capturing
-from . import checks
+from . import checks, dropped
 from .assignment import Assignment, assign
 from .executors import InPlace, beside_state
 from .fingerprint import require_same
@@ -41,6 +41,7 @@ class _Made:
     structure: Structure
     threads: int | None
     kinds: frozenset[type]
+    first: dropped.Reference
 
     def holds(self, plan: Plan, structure: Structure) -> bool:
         known = self.structure
@@ -188,6 +189,7 @@ class Session:
             new = self.take(found, leaves, structure, unscale)
         if new is leaves or all(map(operator.is_, new, leaves)):
             return params
+        dropped.note(self.formula, leaves, new)
         return structure.build(new)
 
     def _again(self, made: _Made, grads: Tree, params: Tree, unscale: float) -> bool:
@@ -265,11 +267,14 @@ class Session:
                         self.ready(leaves, structure)
                     return made.engines
         refuse_capturing(leaves)
+        if gradients:
+            checks.gradients(gradients, leaves, structure, _missing(leaves))
+            dropped.refuse_swapped(gradients, leaves, made.first if made else None)
         state, plan = self.ready(leaves, structure), self.plan
         threads, assignment = plan.settings.whole["threads"], plan.assignment
         engines = Engines(leaves, state.slots, assignment.layouts, structure.paths, threads)
-        kinds = frozenset(map(type, (*leaves, None)))
-        self._made = _Made(engines, assignment, structure, threads, kinds)
+        kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
+        self._made = _Made(engines, assignment, structure, threads, kinds, first)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
         return engines
 
@@ -348,10 +353,10 @@ class Session:
         state.scalars = self.settings.initial_scalars()
         state.iterations = self.first_iteration
         pending = self.pending
-        after = self.formula.scalars_after
         if isinstance(pending, list):
-            return from_list(state, pending, type(self.formula).__name__, after)
+            return from_list(state, pending, type(self.formula).__name__)
         if pending is not None:
+            after = self.formula.scalars_after
             with blaming(pending):
                 state, _ = from_record(state, pending, strict=self.strict, after=after)
         return state
@@ -385,6 +390,10 @@ class Session:
             if new != old:
                 order = [*self.settings.initial_scalars(), *new]
                 self.state.scalars = {k: new[k] for k in order if k in new}
+
+
+def _missing(leaves: Leaves) -> list[int]:
+    return [i for i, x in enumerate(leaves) if x is None]
 
 
 def session_of(optimizer: Any) -> Session:

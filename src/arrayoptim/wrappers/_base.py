@@ -54,6 +54,7 @@ class Keeper(Optimizer):
 
     rule: ClassVar[Rule]
 
+    results_count = False
     scalars: ClassVar[dict[str, float]] = {}
     starts: ClassVar[dict[str, Start]] = {}
 

@@ -19,12 +19,13 @@ import numpy as np
 
 from ..._locks import lock
 from ..._typing import Array
-from ...arrays.backend import COMPUTE
+from ...arrays.backend import COMPUTE, FLOATS
 from ...arrays.memory import Stretches
+from ...arrays.trees import named
 from ...numerics.rounding import GROUP
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
-from .addresses import FLOATS, Reader
+from .addresses import Reader
 from .batches import Batch, Values
 from .looking import Take
 from .native import refusal as machine_refusal
@@ -147,7 +148,7 @@ class Plan:
         for place, (param, state) in enumerate(zip(params, slots, strict=True)):
             reader = _reader(param)
             if reader is None:
-                raise TypeError(f"parameter {self._paths[place]!r}: {refusal(rule, param, state)}")
+                raise TypeError(f"{named(self._paths[place])}: {refusal(rule, param, state)}")
             more = (*SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
             names = (*rule.slots, *(name for name in more if name in state))
             kinds = tuple((name, reader.dtype(state[name])) for name in names)

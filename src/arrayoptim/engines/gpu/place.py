@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
+from ...arrays.backend import ITEMSIZE, reals
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
-from ..cpu.addresses import ITEMSIZE, reals
 from .arrays import CAPTURING, Library, library_of
 from .batches import Numbers, Totals, addresses, element_count, same_order
 from .device import Device, Mirror, Table

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
+from ...arrays.backend import itemsize
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from ..cpu import engine as cpu
-from ..cpu.addresses import itemsize
 from ..gpu.arrays import Library
 from ..gpu.copies import Stretch
 from ..gpu.place import Place
