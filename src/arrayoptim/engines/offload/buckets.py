@@ -103,7 +103,7 @@ class Shuttle(Place):
     ) -> Callable[[], None]:
         """Make the trips of all buckets ready; see `Place`."""
         with self._active():
-            taken, _, found = self._apart(grads)
+            taken, found = self._apart(grads)
         trips = [bucket.prepare(taken, found, values, seed) for bucket in self._buckets]
 
         def sweep(keep: Any = taken) -> None:
