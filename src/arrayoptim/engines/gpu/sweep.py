@@ -265,7 +265,8 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: i
         "const int t = chunks[2 * blockIdx.x];",
         *fetched(streams),
         "if (!a_g) return;",
-        f"const double *own = table ? table + {len(numbers)} * t : 0;",
+        # Before the rows stands how many numbers a tensor has for itself: none where all share one.
+        "const double *own = table ? table + 1 + (whole)table[0] * t : 0;",
         "Numbers c;",
         *(scalar(k, name, f"(own ? own[{k}] : n_{name})") for k, name in enumerate(numbers)),
         "const whole start = (whole)CHUNK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
