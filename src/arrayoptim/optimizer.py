@@ -170,10 +170,6 @@ class Optimizer(Formula, Updating, Surface):
         """
         return self._session.step(grads, params)
 
-    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
-        """Take one step with gradients of which `unscale` times is the true size."""
-        return self._session.step(grads, params, unscale)
-
     def observe(self, metric: Any) -> None:
         """Feed a metric, such as a validation loss, to every schedule that takes one.
 

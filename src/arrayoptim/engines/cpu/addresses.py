@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...arrays.backend import FLOATS, ITEMSIZE, REALS, itemsize, reals
+from ...arrays.backend import FLOATS, REALS
 from ...arrays.trees import named
-from .readers import Readers
 from .tables import address
 
-__all__ = ["FLOATS", "ITEMSIZE", "REALS", "Reader", "itemsize", "reals"]
+if TYPE_CHECKING:
+    from .readers import Readers
 
 
 class Reader(ABC):

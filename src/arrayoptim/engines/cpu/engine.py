@@ -19,13 +19,13 @@ import numpy as np
 
 from ..._locks import lock
 from ..._typing import Array
-from ...arrays.backend import COMPUTE
+from ...arrays.backend import COMPUTE, FLOATS
 from ...arrays.memory import Stretches
 from ...arrays.trees import named
 from ...numerics.rounding import GROUP
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
-from .addresses import FLOATS, Reader
+from .addresses import Reader
 from .batches import Batch, Values
 from .looking import Take
 from .native import refusal as machine_refusal
