@@ -10,7 +10,7 @@ from .array.engine import measure, sweep
 from .array.units import limited
 from .choice import Engines, captures, refuse_capturing
 from .mode import MODES, engine, forced
-from .offload.host import back, hosted
+from .host import back, hosted
 from .steps import Act, Once, Step, carry_out
 
 __all__ = [
