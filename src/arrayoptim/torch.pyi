@@ -61,9 +61,9 @@ class ADOPT(TorchOptimizer):
         eps: float | SupportsFloat | Schedule = 1e-06,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -79,10 +79,10 @@ class ASGD(TorchOptimizer):
         alpha: float | SupportsFloat | Schedule = 0.75,
         t0: float | SupportsFloat | Schedule = 1000000.0,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
-        differentiable: Sequence[float] = False,
-        capturable: Sequence[float] = False,
+        differentiable: bool = False,
+        capturable: bool = False,
         *,
-        decoupled_weight_decay: Sequence[float] = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -101,9 +101,9 @@ class AdEMAMix(TorchOptimizer):
         alpha: float | SupportsFloat | Schedule = 5.0,
         alpha_warmup: int | SupportsInt | None = None,
         beta_3_warmup: int | SupportsInt | None = None,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -119,9 +119,9 @@ class AdaBelief(TorchOptimizer):
         eps: float | SupportsFloat | Schedule = 1e-16,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -137,10 +137,10 @@ class Adadelta(TorchOptimizer):
         eps: float | SupportsFloat | Schedule = 1e-06,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
-        decoupled_weight_decay: Sequence[float] = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -161,9 +161,9 @@ class Adafactor(TorchOptimizer):
         relative_step: bool = True,
         scale_parameter: bool = True,
         outputs: str = 'first',
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -175,14 +175,14 @@ class Adagrad(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.01,
-        lr_decay: Sequence[float] = 0,
+        lr_decay: Any = 0,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         initial_accumulator_value: float | SupportsFloat | Schedule = 0,
         eps: float | SupportsFloat | Schedule = 1e-10,
         *,
-        differentiable: Sequence[float] = False,
-        capturable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -199,9 +199,9 @@ class Adam(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         amsgrad: bool = False,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
         **options: Unpack[_Rest]
     ) -> None: ...
@@ -219,10 +219,10 @@ class AdamW(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule = 0.01,
         amsgrad: bool = False,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
-        decoupled_weight_decay: Sequence[float] = True,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -238,10 +238,10 @@ class Adamax(TorchOptimizer):
         eps: float | SupportsFloat | Schedule = 1e-08,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
-        differentiable: Sequence[float] = False,
-        capturable: Sequence[float] = False,
+        differentiable: bool = False,
+        capturable: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
-        decoupled_weight_decay: Sequence[float] = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -257,9 +257,9 @@ class Adan(TorchOptimizer):
         eps: float | SupportsFloat | Schedule = 1e-08,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -275,9 +275,9 @@ class DoG(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         reps_rel: float | SupportsFloat | Schedule = 1e-06,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -297,9 +297,9 @@ class Ftrl(TorchOptimizer):
         l2_regularization_strength: float | SupportsFloat | Schedule = 0.0,
         l2_shrinkage_regularization_strength: float | SupportsFloat | Schedule = 0.0,
         beta: float | SupportsFloat | Schedule = 0.0,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -316,9 +316,9 @@ class LAMB(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         decay: float | SupportsFloat | Schedule = 0.0,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -336,9 +336,9 @@ class LARS(TorchOptimizer):
         momentum: float | SupportsFloat | Schedule = 0.9,
         trust_coefficient: float | SupportsFloat | Schedule = 0.001,
         decay: float | SupportsFloat | Schedule = 0.0,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -353,9 +353,9 @@ class Lion(TorchOptimizer):
         betas: Sequence[float] = (0.9, 0.99),
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -382,9 +382,9 @@ class Muon(TorchOptimizer):
         outputs: str = 'first',
         exclude_layers: str | Sequence[str] = (),
         exclude_embeddings: bool = False,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -399,11 +399,11 @@ class Nadam(TorchOptimizer):
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
-        momentum_decay: Sequence[float] = 0.004,
-        decoupled_weight_decay: Sequence[float] = False,
+        momentum_decay: float = 0.004,
+        decoupled_weight_decay: bool = False,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -418,11 +418,11 @@ class NadamW(TorchOptimizer):
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
         weight_decay: float | SupportsFloat | Schedule = 0.01,
-        momentum_decay: Sequence[float] = 0.004,
-        decoupled_weight_decay: Sequence[float] = True,
+        momentum_decay: float = 0.004,
+        decoupled_weight_decay: bool = True,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -443,9 +443,9 @@ class Prodigy(TorchOptimizer):
         growth_rate: float | SupportsFloat | Schedule | None = None,
         bias_correction: bool = False,
         safeguard_warmup: bool = False,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -460,10 +460,10 @@ class RAdam(TorchOptimizer):
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
-        decoupled_weight_decay: Sequence[float] = False,
+        decoupled_weight_decay: bool = False,
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         threshold: float | SupportsFloat | Schedule = 5.0,
         **options: Unpack[_Rest]
     ) -> None: ...
@@ -476,16 +476,16 @@ class RMSprop(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.01,
-        alpha: Sequence[float] = 0.99,
+        alpha: float = 0.99,
         eps: float | SupportsFloat | Schedule = 1e-08,
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         momentum: float | SupportsFloat | Schedule = 0,
         centered: bool = False,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         *,
         decay: float | SupportsFloat | Schedule = 0.0,
-        decoupled_weight_decay: Sequence[float] = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -500,9 +500,9 @@ class Rprop(TorchOptimizer):
         etas: Sequence[float] = (0.5, 1.2),
         step_sizes: Sequence[float] = (1e-06, 50),
         *,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Options],
     ) -> None: ...
 
@@ -519,12 +519,12 @@ class SGD(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         nesterov: bool = False,
         *,
-        differentiable: Sequence[float] = False,
+        differentiable: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
         schedule_decay: float | SupportsFloat | Schedule | None = None,
         mom_iter_max: int | SupportsInt | None = None,
-        capturable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = False,
+        capturable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -543,9 +543,9 @@ class SM3(TorchOptimizer):
         rho: float | SupportsFloat | Schedule = 1.0,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -566,9 +566,9 @@ class SOAP(TorchOptimizer):
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
         max_precondition_dim: int | SupportsInt = 10000,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -588,9 +588,9 @@ class ScheduleFreeAdamW(TorchOptimizer):
         warmup_steps: int | SupportsInt = 0,
         r: float | SupportsFloat | Schedule = 0.0,
         weight_lr_power: float | SupportsFloat | Schedule = 2.0,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -608,9 +608,9 @@ class ScheduleFreeSGD(TorchOptimizer):
         warmup_steps: int | SupportsInt = 0,
         r: float | SupportsFloat | Schedule = 0.0,
         weight_lr_power: float | SupportsFloat | Schedule = 2.0,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -631,9 +631,9 @@ class Shampoo(TorchOptimizer):
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
         max_precondition_dim: int | SupportsInt = 10000,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -648,9 +648,9 @@ class Signum(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -667,9 +667,9 @@ class StableAdamW(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         decay: float | SupportsFloat | Schedule = 0.0,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = True,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -686,9 +686,9 @@ class Yogi(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         initial_accumulator_value: float | SupportsFloat | Schedule = 1e-06,
-        capturable: Sequence[float] = False,
-        differentiable: Sequence[float] = False,
-        decoupled_weight_decay: Sequence[float] = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Rest]
     ) -> None: ...
 
