@@ -103,10 +103,17 @@ def signature(module: str, name: str) -> dict[str, str]:
         if apart and not keyword:
             found["*"], keyword = "*", True
         declared = cls.hyperparameters.get("epsilon" if key == "eps" else key)
-        kind = annotation(declared) if declared else "Sequence[float]"
+        kind = annotation(declared) if declared else foreign(parameter.default)
         default = "" if parameter.default is REQUIRED else f" = {parameter.default!r}"
         found[key] = f"{key}: {kind}{default}"
     return found
+
+
+def foreign(default: Any) -> str:
+    """Return the type of what only torch has, by its default."""
+    if isinstance(default, tuple):
+        return "Sequence[float]"
+    return type(default).__name__ if isinstance(default, bool | float) else "Any"
 
 
 def options(module: str, free: set[str], claimed: set[str], more: dict[str, str]) -> Iterator[str]:

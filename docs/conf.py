@@ -11,6 +11,7 @@ copyright = f"2026, {author}"
 release = ao.__version__
 
 extensions = [
+    "sphinx_copybutton",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
@@ -33,5 +34,7 @@ autodoc_mock_imports = [
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", r"[a-z_0-9]+")]  # parameters, in docstrings
 rst_prolog = ".. currentmodule:: arrayoptim"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 html_theme = "furo"
 html_title = f"arrayoptim {release}"

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 sys.path.append(str(Path(__file__).parent / "examples"))
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from arrayoptim.engines.gpu.device import obstacle
+from gpu_on_host import compiler
+
 NEEDS = {
     "adapters/foreign.rst": ("torch",),
     "adapters/keras.rst": ("keras", "torch"),
@@ -19,5 +27,18 @@ NEEDS = {
     "coming_from/torch.rst": ("torch",),
 }
 collect_ignore = [page for page, modules in NEEDS.items() if not all(map(find_spec, modules))]
-collect_ignore += ["_build", "examples", "conf.py", "conftest.py", "optimizers/generated"]
+collect_ignore += ["_build", "demo", "examples", "conf.py", "conftest.py", "optimizers/generated"]
 collect_ignore += ["optimizer_pages.py"]  # needs Sphinx
+collect_ignore += ["cupy.rst"] if obstacle() and compiler() is None else []
+
+
+@pytest.fixture(autouse=True)
+def cupy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let there be a CuPy on the host where the page about it finds no GPU."""
+    if request.path.name != "cupy.rst" or obstacle() is None:
+        yield
+        return
+    from cupy_on_host import installed
+
+    with installed():
+        yield

@@ -81,7 +81,7 @@ def engines(optimizer: ao.Optimizer, params: np.ndarray) -> str:
     found = ["array", "jit"]
     if cpu.refusal(optimizer.rule, params, slots) is None:
         found.append("cpu")
-    if gpu._unprintable(optimizer.rule) is None:
+    if gpu.unprintable(optimizer.rule) is None:
         found.append("gpu")
     return ", ".join(found)
 

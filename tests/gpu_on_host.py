@@ -273,6 +273,14 @@ class NumPyOnHost(gpu_arrays.CuPyLibrary):
     def captures(self, number: int) -> bool:
         return self.capturing
 
+    def facts(self, arrays: Any) -> list[Any] | None:
+        if any(x is not None and type(x) is not np.ndarray for x in arrays):
+            return None
+        return [x if x is None else (self.number(x), x.shape, x.strides, x.dtype) for x in arrays]
+
+    def places(self, arrays: Any) -> list[int]:
+        return gpu_arrays.Library.places(self, arrays)
+
     def number(self, array: Any) -> int:
         return int(any(np.shares_memory(array, other) for other in self.second if array.size))
 
@@ -328,6 +336,9 @@ class TorchAsOnGPU(gpu_arrays.TorchLibrary):
         low, size = array.untyped_storage().data_ptr(), array.untyped_storage().nbytes()
         machine().foreign[low] = low + size
         return super().address(array)
+
+    def places(self, arrays: Any) -> list[int]:
+        return gpu_arrays.Library.places(self, arrays)
 
     def stream(self, number: int) -> int | None:
         return 1 << 40

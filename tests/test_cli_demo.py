@@ -11,14 +11,16 @@ import h5py
 import numpy as np
 import pytest
 
+import arrayoptim as ao
 from arrayoptim._cli import backends as cli_backends
-from arrayoptim._cli.demo import checkpoint, command, compare, course, network, plot, training
 from arrayoptim.arrays.libraries import NAMES
 from backends import BACKENDS
 from command_line import call, process
+from demo import checkpoint, command, compare, course, data, network, plot, settings, training
 
 Captured = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
+SLOW = pytest.mark.slow
 SMALL = ["--epochs", "1", "--batch-size", "96"]
 
 
@@ -233,6 +235,78 @@ def test_the_gradients_are_those_of_the_loss() -> None:
 def test_smoothing_averages_over_the_steps_before() -> None:
     losses = np.array([4, 2, 6, 8], np.float32)
     assert plot.smooth(losses, 2).tolist() == [4, 3, 4, 7]
+
+
+def boxes(drawn: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    """Give axes, what belongs to each of them, and what belongs to the whole, in pixels."""
+    drawn.canvas.draw()
+    renderer = drawn.canvas.get_renderer()
+    shown = [axes for axes in drawn.axes if axes.get_visible()]
+    whole = [*drawn.legends, drawn._suptitle, drawn._supxlabel, drawn._supylabel]
+    return (
+        [axes.get_window_extent(renderer) for axes in shown],
+        [axes.get_tightbbox(renderer) for axes in shown],
+        [each.get_window_extent(renderer) for each in whole if each is not None],
+    )
+
+
+@pytest.mark.parametrize("count", [2, 7, pytest.param(6, marks=SLOW), pytest.param(32, marks=SLOW)])
+def test_the_picture_is_laid_out(count: int) -> None:
+    """Curves have most of it; nothing lies over anything else, nor over the edge."""
+    pytest.importorskip("matplotlib")
+    problem = data.load(epochs=4, batch_size=96, seed=0)
+    losses = np.geomspace(2, 0.01, len(problem.batches)).astype(np.float32)
+    courses = []
+    for k, name in enumerate(ao.names()[:count]):
+        scaled = (losses * (1 + k)).astype(np.float32)
+        resumed = course.Resumed("torch", False, scaled[problem.half :], True, 0.0)
+        words = settings.described(name, settings.build(name, None))
+        courses.append(course.Course(name, words, scaled, 0.1 * k, {}, 0.9, 1.0, [resumed]))
+    drawn = plot.figure(courses, problem, "numpy")
+    inner, outer, others = boxes(drawn)
+    assert len(inner) == (1 if count <= plot.TOGETHER else count)
+    width, height = drawn.canvas.get_width_height()
+    cells = len(inner) if count <= plot.TOGETHER else -(-count // plot.ACROSS) * plot.ACROSS
+    share = sum(box.width * box.height for box in inner) / len(inner) * cells / (width * height)
+    assert share > 0.55, share
+    placed = [*outer, *others]
+    for i, box in enumerate(placed):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+        for other in placed[:i]:
+            shared = box.intersection(box, other)
+            assert shared is None or shared.width <= 1 or shared.height <= 1, (box, other)
+
+
+def test_there_is_a_picture_after_the_first_few(
+    capsys: Captured, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(command, "FIRST", 1)
+    argv = ["sgd", "adam", "--resume-on", "numpy", "--output", tmp_path, *SMALL]
+    code, out, err = call(capsys, "demo", *argv)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"The first 1: {tmp_path / 'loss_curves.png'}")
+    assert "Where torch or JAX is installed each run goes on there too" in out
+
+
+def test_without_the_source_it_says_where_the_demonstration_is(
+    capsys: Captured, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr("arrayoptim._cli.demo.FOLDER", tmp_path)
+    result = call(capsys, "demo", "sgd")
+    assert result.code == 2 and result.complaint
+    assert "python3 -m nox -s demo" in result.err
+
+
+@pytest.mark.slow
+def test_every_optimizer_has_a_rate_that_trains() -> None:
+    problem = data.load(epochs=10, batch_size=32, seed=0)
+    backend = cli_backends.wanted("numpy")
+    plan = training.Plan(problem, backend, backend, None, Path(), lambda: None)
+    for name in ao.names():
+        params = cli_backends.from_host(problem.start, backend)
+        optimizer = settings.build(name, None)
+        params, _ = training.train(optimizer, params, problem.batches, backend, plan)
+        assert training.accuracy(params, problem, backend) > 0.8, name
 
 
 def test_a_resumed_run_with_nan_does_not_agree() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -11,12 +13,15 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
 from arrayoptim.engines import store
 from arrayoptim.engines.cpu import calls as _cpu_calls
+from arrayoptim.engines.cpu import llvm as _cpu_llvm
 from arrayoptim.engines.cpu import native as _cpu_native
+from arrayoptim.engines.cpu import objects as _cpu_objects
 from arrayoptim.engines.cpu import threads as _cpu_threads
 from arrayoptim.engines.cpu.engine import Plan
 from arrayoptim.engines.cpu.source import CELLS
@@ -155,7 +160,58 @@ def test_second_process_needs_no_compiler(tmp_path: Path) -> None:
     assert numba_was_needed("")
     if hasattr(os, "getuid"):
         place.chmod(0o777)
-        assert numba_was_needed(str(place))
+        told = "import warnings; warnings.simplefilter('ignore');"
+        assert run(told + program, **{store.VARIABLE: str(place)}) == "True"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="LLVM loads kernels here"
+)
+def test_second_process_does_without_llvm() -> None:
+    """Kernels that are on disk are loaded without importing LLVM, which takes longer than they."""
+    program = "step(); print('llvmlite' in sys.modules)"
+    run(program)
+    assert run(program) == "False"
+
+
+def test_kernels_loaded_by_llvm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this library's loader does not know the files, LLVM's gives the same machine code."""
+    wanted = steps(4, 2, threads=2)
+    monkeypatch.setattr(_cpu_objects, "load", lambda content, function: None)
+    _cpu_native._address.cache_clear()
+    try:
+        same(steps(4, 2, threads=2), wanted)
+    finally:
+        _cpu_native._address.cache_clear()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="LLVM loads kernels here"
+)
+def test_files_that_the_loader_leaves_alone() -> None:
+    """It puts nothing into memory that it does not know to the last relocation."""
+    text = """
+    declare double @nobody_has_this(double)
+    define double @f(double %x) {
+      %y = fadd double %x, 0.5
+      ret double %y
+    }
+    define double @g(double %x) {
+      %y = call double @nobody_has_this(double %x)
+      ret double %y
+    }
+    """
+    module = llvm.parse_assembly(text)
+    content = bytes(_cpu_llvm._machine(3).emit_object(module))
+    assert _cpu_objects.load(content, "f") is None
+    alone = text[: text.index("define double @g")].replace("declare double", "; ", 1)
+    content = bytes(_cpu_llvm._machine(3).emit_object(llvm.parse_assembly(alone)))
+    place = _cpu_objects.load(content, "f")
+    assert place is not None
+    assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(place)(1.25) == 1.75
+    assert _cpu_objects.load(content, "h") is None
+    assert _cpu_objects.load(content[:100], "f") is None
+    assert _cpu_objects.load(b"something else", "f") is None
 
 
 def test_no_folder_for_kernels(tmp_path: Path) -> None:

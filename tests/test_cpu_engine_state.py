@@ -108,7 +108,7 @@ def test_kahan_bit_for_bit(dtype: str) -> None:
 def test_small_steps_are_not_lost(slot: str) -> None:
     """Steps of a hundredth of the spacing move a bfloat16 parameter."""
     rule = make("SGD").rule
-    values = dict.fromkeys(rule.coefficients, 0.0) | {"lr": 2.0**-15}
+    values = dict.fromkeys(rule.coefficients, 0.0) | {"take": 2.0**-15}
     p, more = np.ones(300, BFLOAT16), np.zeros(300, np.float32 if slot == "master" else BFLOAT16)
     state = [{"momentum": np.zeros(300, np.float32), slot: more}]
     plan = Plan(rule, [p], state)

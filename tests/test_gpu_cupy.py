@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -273,3 +274,65 @@ def test_the_emulation_is_like_cupy() -> None:
     assert real.cuda.Device.__hash__ is None and real.ndarray.__hash__ is None
     for word in ("Module", "Function"):
         assert hasattr(real.cuda.function, word)
+
+
+def calls_of(optimizer: Any, grads: list[Any], params: list[Any]) -> int:
+    """Return how many functions of the library a step calls."""
+    root, count = str(Path(ao.__file__).parent), 0
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        # What runs inside of one call for all arrays is no call of its own.
+        inner = frame.f_code.co_name in ("<listcomp>", "<genexpr>")
+        count += event == "call" and not inner and frame.f_code.co_filename.startswith(root)
+
+    sys.setprofile(note)
+    try:
+        optimizer.apply(grads, params)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("options", [{}, {"clipnorm": 1.0, "weight_decay": 0.1}])
+def test_what_the_host_does_for_an_array(cupy: Any, options: dict[str, Any]) -> None:
+    """Nothing of its own, in a step like the one before: with the same gradients, or others."""
+    found = []
+    for count in (20, 60):
+        rows = draw(1, [(4, 4)] * count, "float32"), draw(2, [(4, 4)] * count, "float32")
+        params, grads = ([cupy.asarray(x) for x in row] for row in rows)
+        optimizer = ao.Adam(**options)
+        optimizer.apply(grads, params)
+        again = calls_of(optimizer, grads, params)
+        moved = calls_of(optimizer, [g.copy() for g in grads], params)
+        found.append((again, moved))
+    assert found[0] == found[1]
+
+
+def test_a_gradient_of_another_kind_is_noticed(cupy: Any) -> None:
+    """What was seen of the last ones does not hold for it."""
+    p = [cupy.asarray(x) for x in draw(1, [(4, 6), (3,)], "float32")]
+    here = [x.get() for x in p]
+    g = [cupy.asarray(x) for x in draw(2, [(4, 6), (3,)], "float32")]
+    forms = [
+        lambda g: g,
+        lambda g: g,
+        lambda g: [cupy.asarray(np.asfortranarray(g[0].get())), g[1]],
+        lambda g: [g[0].astype(np.float64), g[1]],
+        lambda g: [g[0], None],
+        lambda g: [g[0].astype(np.float16), g[1].astype(np.float16)],
+        lambda g: g,
+    ]
+    one, two = ao.Adam(lr=0.1, clipnorm=0.5), ao.Adam(lr=0.1, clipnorm=0.5)
+    for form in forms:
+        given = form(g)
+        one.apply(given, p)
+        with ao.engine("array"):
+            two.apply([None if x is None else x.get() for x in given], here)
+        same(on_host(p), here)
+    with pytest.raises(ValueError, match="shape"):
+        one.apply([g[0].T, g[1]], p)
+    with pytest.raises(ValueError, match="wanted"):
+        one.apply([g[0].get(), g[1]], p)
+    one.apply(g, p)
+    assert one.iterations == len(forms) + 1

@@ -158,7 +158,7 @@ def hollow(layout: str) -> Callable[[Any], None]:
 
 KERNEL = "Adam/momentum/layers/1/kernel"
 DAMAGE: dict[str, tuple[Callable[[Any], None], str]] = {
-    "newer": (attribute("format", 2), "format 2, .*newer"),
+    "newer": (attribute("format", 3), "format 3, .*newer"),
     "no format": (attribute("format", "one"), "format: found 'one'"),
     "format 0": (attribute("format", 0), "format: found"),
     "skipped": (attribute("skipped", -1), "skipped: found"),

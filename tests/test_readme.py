@@ -44,3 +44,18 @@ def row(optimizer: Any) -> str:
 def test_table() -> None:
     rows = "\n".join(row(ao.get(name)) for name in ao.names())
     assert f"|---|---|---|\n{rows}\n\n" in TEXT
+
+
+def test_the_example_for_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On NumPy, which has what it uses of CuPy."""
+    (example,) = re.findall(r"^```py\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
+    code = example.replace("import cupy as cp", "import numpy as cp")
+    assert code != example
+    scope: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    assert abs(scope["error"]).max() < 0.05
+
+
+def test_it_fits_on_a_screen() -> None:
+    """Without the table that is made."""
+    assert len(TEXT.partition("<!-- Made")[0].splitlines()) < 120

@@ -171,3 +171,59 @@ def test_words_of_how_a_step_is_carried_out(words: dict[str, Any]) -> None:
         pair.append(params)
     for p, q in zip(*pair, strict=True):
         assert torch.equal(p, q)
+
+
+@pytest.mark.usefixtures("_double")
+@pytest.mark.parametrize("name", CHOICES)
+def test_each_parameter_counts_for_itself(name: str) -> None:
+    """Those that begin later, and pause now and then, step as in torch, and so do their counts."""
+    momentum = {"momentum": 0.9, "dampening": 0.5} if name == "SGD" else {}
+    pair = []
+    for module in (torch.optim, ao.torch):
+        torch.manual_seed(5)
+        params = [torch.nn.Parameter(torch.randn(3)) for _ in range(4)]
+        optimizer = getattr(module, name)(params, lr=0.02, **momentum)
+        for step in range(24):
+            for i, p in enumerate(params):
+                there = step >= 4 * i and (step + i) % 5
+                p.grad = torch.cos(p.detach() * 7 + step) if there else None
+            optimizer.step()
+        pair.append((params, [optimizer.state[p] for p in params]))
+    (theirs, wanted), (ours, found) = pair
+    for p, q, entry, own in zip(theirs, ours, wanted, found, strict=True):
+        torch.testing.assert_close(q, p, rtol=1e-12, atol=1e-12)
+        for key, x in entry.items():
+            torch.testing.assert_close(own[key], x, rtol=1e-12, atol=1e-12, check_dtype=False)
+
+
+def test_equal_counts_are_one() -> None:
+    """Parameters that have stepped equally often share their numbers again."""
+    params = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = ao.torch.Adam(params)
+    for present in ((1, 0), (0, 1), (1, 1)):
+        for p, there in zip(params, present, strict=True):
+            p.grad = torch.ones(2) if there else None
+        optimizer.step()
+    one, other = (optimizer.state[p] for p in params)
+    assert one["step"] is other["step"] and one["step"] == 2
+    assert torch.equal(*params)
+    one["step"] = torch.tensor(7.0)
+    optimizer.step()
+    assert (one["step"], other["step"]) == (8, 3)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "NAdam"])
+def test_a_parameter_given_twice(name: str) -> None:
+    """Torch warns, and steps it twice; the numbers are torch's."""
+    pair = []
+    for module in (torch.optim, ao.torch):
+        w, other = start(DOUBLE)
+        with pytest.warns(UserWarning, match="duplicate parameters"):
+            optimizer = getattr(module, name)([w, other, w], lr=0.1)
+        for _ in range(3):
+            for p in (w, other):
+                p.grad = torch.cos(p.detach())
+            optimizer.step()
+        pair.append((w, other))
+    for p, q in zip(*pair, strict=True):
+        torch.testing.assert_close(q, p, rtol=1e-6, atol=1e-6)

@@ -104,17 +104,20 @@ def test_differences_are_said() -> None:
 
 
 def test_counts_per_parameter() -> None:
-    """Torch counts for each parameter: a group's largest count is taken, with a warning."""
-    net = model()
-    native = torch.optim.Adadelta(net.parameters())
-    net[0].weight.requires_grad_(False)
-    train(net, native, range(2))
-    net[0].weight.requires_grad_(True)
-    train(net, native, range(2, 3))
-    with pytest.warns(UserWarning, match="between 1 and 3 steps"):
-        ours = ao.torch.from_torch(native)
+    """Torch counts for each parameter, and so it goes on, there and back."""
+    net, other = model(), model()
+    native, again = torch.optim.Adam(net.parameters()), torch.optim.Adam(other.parameters())
+    for n, o in ((net, native), (other, again)):
+        n[0].weight.requires_grad_(False)
+        train(n, o, range(2))
+        n[0].weight.requires_grad_(True)
+        train(n, o, range(2, 3))
+    ours = ao.torch.from_torch(native)
     train(net, ours, range(3, 4))
-    assert {float(entry["step"]) for entry in ours.state.values()} == {4.0}
+    train(other, again, range(3, 4))
+    close(net, other, 1e-6)
+    back = ao.torch.to_torch(ours)
+    assert [float(back.state[p]["step"]) for p in net.parameters()] == [2.0, 4.0, 4.0, 4.0]
 
 
 def test_schedules_and_names_go_along() -> None:

@@ -217,7 +217,8 @@ def test_parameters_without_gradients(name: str) -> None:
     net.requires_grad_(True)
     train(net, optimizer, range(2, 3))
     assert set(optimizer.state) == set(net.parameters())
-    assert optimizer.state[net[0].weight]["step"] == 3
+    together = bool(core_of(optimizer).rule.totals)
+    assert optimizer.state[net[0].weight]["step"] == (3 if together else 1)
     assert optimizer.state[net[2].weight]["step"] == 1
 
 

@@ -24,6 +24,7 @@ from . import constraints, schedules
 from ._version import __version__
 from .arrays.libraries import Backend, register_backend
 from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from .config.elsewhere import named as _named
 from .config.groups import group
 from .config.hyper import bias_correction, hyper
 from .config.registry import names, register
@@ -32,7 +33,9 @@ from .explaining import explain
 from .foreign import OptaxOptimizer, TFOptimizer, TorchOptimizer
 from .gradients import clip_norm
 from .loading import load
-from .minimizing import Minimization, minimize
+from .minimization import Minimization
+from .minimizing import minimize
+from .norms import global_norm
 from .optimizer import Optimizer
 from .optimizers import (
     ADOPT,
@@ -134,6 +137,7 @@ __all__ = [
     "engine",
     "explain",
     "get",
+    "global_norm",
     "group",
     "hyper",
     "load",
@@ -153,7 +157,8 @@ def __getattr__(name: str) -> _ModuleType:
     """Import an adapter, or the checks, when it is first asked for."""
     if name in _adapters.MODULES or name == "testing":
         return _import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    told = "" if name.startswith("_") else _named(name, __all__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{told}")
 
 
 def __dir__() -> list[str]:

@@ -14,8 +14,11 @@ from .arrays.libraries import backend_of, is_array
 from .arrays.trees import flatten
 from .foreign import put_back
 from .loading import made
+from .optimizer import Optimizer
 from .step.fingerprint import fingerprint as fingerprint_of
+from .step.persistent import load_into
 from .step.restore import blaming
+from .step.session import session_of
 from .step.surface import Surface
 
 if TYPE_CHECKING:
@@ -213,8 +216,8 @@ def _restored(own: Record, params: Tree, optimizer: Any) -> Any:
     if optimizer is None:
         optimizer = made(own)
         optimizer.init(params)
-    elif hasattr(optimizer, "_load_into"):
-        optimizer._load_into(params, own, hyperparameters=True)
+    elif isinstance(optimizer, Optimizer):
+        load_into(session_of(optimizer), params, own, hyperparameters=True)
     else:
         optimizer.init(params)
         optimizer._load(own, strict=True, hyperparameters=True)

@@ -233,7 +233,7 @@ class Ftrl(KerasOptimizer):
     def __init__(
         self,
         lr: float | SupportsFloat | Schedule = 0.001,
-        learning_rate_power: Any = -0.5,
+        learning_rate_power: float | SupportsFloat = -0.5,
         initial_accumulator_value: float | SupportsFloat | Schedule = 0.1,
         l1_regularization_strength: float | SupportsFloat | Schedule = 0.0,
         l2_regularization_strength: float | SupportsFloat | Schedule = 0.0,
@@ -301,6 +301,8 @@ class Muon(KerasOptimizer):
         decay: float | SupportsFloat | Schedule = 0.0,
         *,
         outputs: str = 'first',
+        exclude_layers: str | Sequence[str] = (),
+        exclude_embeddings: bool = False,
         **options: Unpack[_Options],
     ) -> None: ...
 
@@ -406,6 +408,8 @@ class SGD(KerasOptimizer):
         nesterov: bool = False,
         schedule_decay: float | SupportsFloat | Schedule | None = None,
         mom_iter_max: int | SupportsInt | None = None,
+        *,
+        dampening: float | SupportsFloat | Schedule = 0.0,
         **options: Unpack[_Options],
     ) -> None: ...
 

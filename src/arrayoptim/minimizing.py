@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,32 +19,8 @@ from ._typing import Scalar, Tree
 from .arrays.calls import mismatch
 from .arrays.differentiation import value_and_gradients
 from .checkpoints import load_checkpoint, save_checkpoint
+from .minimization import Minimization
 from .optimizers import get
-
-
-@dataclass
-class Minimization:
-    """What came of `minimize`, or has come of it so far.
-
-    Attributes
-    ----------
-    params : tree of arrays
-        The parameters after the last step.
-    history : list of float
-        The loss before each step.
-    steps : int
-        Steps taken, those of a checkpoint included.
-    reason : {"", "steps", "patience", "callback", "nonfinite", "interrupted"}
-        Why it stopped; empty while it goes on.
-    message : str
-        The same in a sentence.
-    """
-
-    params: Tree
-    history: list[float] = field(default_factory=list)
-    steps: int = 0
-    reason: str = ""
-    message: str = ""
 
 
 def minimize(

@@ -186,7 +186,7 @@ def DoG(
 
 def Ftrl(
     lr: float | SupportsFloat | Schedule = 0.001,
-    learning_rate_power: Any = -0.5,
+    learning_rate_power: float | SupportsFloat = -0.5,
     initial_accumulator_value: float | SupportsFloat | Schedule = 0.1,
     l1_regularization_strength: float | SupportsFloat | Schedule = 0.0,
     l2_regularization_strength: float | SupportsFloat | Schedule = 0.0,
@@ -242,6 +242,8 @@ def Muon(
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
     outputs: str = 'first',
+    exclude_layers: str | Sequence[str] = (),
+    exclude_embeddings: bool = False,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
@@ -326,6 +328,8 @@ def SGD(
     nesterov: bool = False,
     schedule_decay: float | SupportsFloat | Schedule | None = None,
     mom_iter_max: int | SupportsInt | None = None,
+    *,
+    dampening: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step down the gradient, with momentum if wanted."""

@@ -11,6 +11,7 @@ import numpy as np
 from ._typing import Scalar, Tree
 from .arrays.differentiation import gradients_of
 from .arrays.trees import flatten
+from .config.elsewhere import argument, method
 from .config.hyper import counter, finite, hyper
 from .config.keras import translate
 from .config.readable import readable
@@ -168,10 +169,6 @@ class Optimizer(Formula, Updating, Surface):
             has changed then.
         """
         return self._session.step(grads, params)
-
-    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
-        """Take one step with gradients of which `unscale` times is the true size."""
-        return self._session.step(grads, params, unscale)
 
     def observe(self, metric: Any) -> None:
         """Feed a metric, such as a validation loss, to every schedule that takes one.
@@ -498,10 +495,10 @@ class Optimizer(Formula, Updating, Surface):
         -------
         list of numpy.ndarray
             Copies: ``iterations`` (int64), each scalar state (float64), then slot by slot the
-            arrays of all parameters. Empty before `init`.
+            arrays of all parameters. Empty before `init`, unless a file was loaded.
         """
         with self._lock:
-            return self._session.state.weights() if self._session.state else []
+            return persistent.weights_of(self._session)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Replace the state by what `get_weights` gave, here or in Keras 2.0.
@@ -510,9 +507,9 @@ class Optimizer(Formula, Updating, Surface):
         ----------
         weights : sequence of array
             As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
-            RMSprop, Adagrad and Adadelta, where the count stays as it is, and without
-            ``m_schedule`` for Nadam, which is computed from the count. Before `init` the list is
-            kept, and checked when the parameters are first seen.
+            RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; what a list lacks
+            stays as it is. Before `init` the list is kept, and checked when the parameters are
+            first seen.
 
         Raises
         ------
@@ -555,7 +552,8 @@ class Optimizer(Formula, Updating, Surface):
             scalars = self._named_scalars()
             if name in scalars:
                 return scalars[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        cls = type(self).__name__
+        raise AttributeError(f"{cls!r} object has no attribute {name!r}{method(name, cls)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a hyperparameter or scalar state; refuse what is neither, such as a misspelt one."""
@@ -567,8 +565,10 @@ class Optimizer(Formula, Updating, Surface):
         state, scalars = self._session.state, self._named_scalars()
         if name not in scalars:
             known = [*self.hyperparameters, "learning_rate", "iterations", *scalars]
+            cls = type(self).__name__
             raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} to set{nearest(name, known)}; "
+                f"{cls} has no attribute {name!r} to set"
+                f"{argument(name, cls) or method(name, cls) or nearest(name, known)}; "
                 "a subclass may declare it, and names with a leading underscore are free"
             )
         if state is None:

@@ -57,10 +57,14 @@ class ADOPT(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
-        *,
         betas: Sequence[float] = (0.9, 0.9999),
         eps: float | SupportsFloat | Schedule = 1e-06,
-        **options: Unpack[_Options],
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -74,7 +78,12 @@ class ASGD(TorchOptimizer):
         lambd: float | SupportsFloat | Schedule = 0.0001,
         alpha: float | SupportsFloat | Schedule = 0.75,
         t0: float | SupportsFloat | Schedule = 1000000.0,
-        **options: Unpack[_Options],
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        differentiable: bool = False,
+        capturable: bool = False,
+        *,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -85,13 +94,17 @@ class AdEMAMix(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
-        *,
         betas: Sequence[float] = (0.9, 0.999, 0.9999),
-        alpha: float | SupportsFloat | Schedule = 5.0,
         eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
+        alpha: float | SupportsFloat | Schedule = 5.0,
         alpha_warmup: int | SupportsInt | None = None,
         beta_3_warmup: int | SupportsInt | None = None,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -102,10 +115,14 @@ class AdaBelief(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
-        *,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-16,
-        **options: Unpack[_Options],
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -116,11 +133,15 @@ class Adadelta(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 1.0,
-        rho: float | SupportsFloat | Schedule = 0.95,
-        eps: float | SupportsFloat | Schedule = 1e-08,
+        rho: float | SupportsFloat | Schedule = 0.9,
+        eps: float | SupportsFloat | Schedule = 1e-06,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
+        capturable: bool = False,
+        differentiable: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
-        **options: Unpack[_Options],
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -131,6 +152,7 @@ class Adafactor(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         beta_2_decay: float | SupportsFloat | Schedule = -0.8,
         epsilon_1: float | SupportsFloat | Schedule = 1e-30,
@@ -139,7 +161,10 @@ class Adafactor(TorchOptimizer):
         relative_step: bool = True,
         scale_parameter: bool = True,
         outputs: str = 'first',
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -150,11 +175,15 @@ class Adagrad(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.01,
-        decay: float | SupportsFloat | Schedule = 0.0,
+        lr_decay: Any = 0,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        initial_accumulator_value: float | SupportsFloat | Schedule = 0,
+        eps: float | SupportsFloat | Schedule = 1e-10,
         *,
-        eps: float | SupportsFloat | Schedule = 1e-08,
-        initial_accumulator_value: float | SupportsFloat | Schedule = 0.0,
-        **options: Unpack[_Options],
+        differentiable: bool = False,
+        capturable: bool = False,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -167,10 +196,14 @@ class Adam(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        *,
-        decay: float | SupportsFloat | Schedule = 0.0,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         amsgrad: bool = False,
-        **options: Unpack[_Options],
+        *,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -186,7 +219,10 @@ class AdamW(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule = 0.01,
         amsgrad: bool = False,
         *,
+        capturable: bool = False,
+        differentiable: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
+        decoupled_weight_decay: bool = True,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -200,9 +236,13 @@ class Adamax(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.002,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
+        differentiable: bool = False,
+        capturable: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
-        **options: Unpack[_Options],
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -213,10 +253,14 @@ class Adan(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
-        *,
         betas: Sequence[float] = (0.98, 0.92, 0.99),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        **options: Unpack[_Options],
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -227,10 +271,14 @@ class DoG(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 1.0,
+        eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         reps_rel: float | SupportsFloat | Schedule = 1e-06,
-        eps: float | SupportsFloat | Schedule = 1e-08,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -241,14 +289,18 @@ class Ftrl(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
-        learning_rate_power: Any = -0.5,
+        learning_rate_power: float | SupportsFloat = -0.5,
         initial_accumulator_value: float | SupportsFloat | Schedule = 0.1,
         l1_regularization_strength: float | SupportsFloat | Schedule = 0.0,
         l2_regularization_strength: float | SupportsFloat | Schedule = 0.0,
         l2_shrinkage_regularization_strength: float | SupportsFloat | Schedule = 0.0,
         beta: float | SupportsFloat | Schedule = 0.0,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -259,11 +311,15 @@ class LAMB(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
-        *,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-06,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
         decay: float | SupportsFloat | Schedule = 0.0,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -274,12 +330,16 @@ class LARS(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.1,
+        eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
         trust_coefficient: float | SupportsFloat | Schedule = 0.001,
-        eps: float | SupportsFloat | Schedule = 1e-08,
         decay: float | SupportsFloat | Schedule = 0.0,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -290,9 +350,13 @@ class Lion(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.0001,
-        *,
         betas: Sequence[float] = (0.9, 0.99),
-        **options: Unpack[_Options],
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -303,6 +367,8 @@ class Muon(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
+        eps: float | SupportsFloat | Schedule = 1e-07,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.95,
         nesterov: bool = True,
@@ -312,10 +378,14 @@ class Muon(TorchOptimizer):
         adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
         adam_beta_1: float | SupportsFloat | Schedule = 0.9,
         adam_beta_2: float | SupportsFloat | Schedule = 0.999,
-        eps: float | SupportsFloat | Schedule = 1e-07,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
-        **options: Unpack[_Options],
+        exclude_layers: str | Sequence[str] = (),
+        exclude_embeddings: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -328,9 +398,13 @@ class Nadam(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.002,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        momentum_decay: float = 0.004,
+        decoupled_weight_decay: bool = False,
         *,
-        schedule_decay: float | SupportsFloat | Schedule = 0.004,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -341,11 +415,15 @@ class NadamW(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.002,
-        *,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        schedule_decay: float | SupportsFloat | Schedule = 0.004,
-        **options: Unpack[_Options],
+        weight_decay: float | SupportsFloat | Schedule = 0.01,
+        momentum_decay: float = 0.004,
+        decoupled_weight_decay: bool = True,
+        *,
+        capturable: bool = False,
+        differentiable: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -356,15 +434,19 @@ class Prodigy(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 1.0,
-        *,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
         d0: float | SupportsFloat | Schedule = 1e-06,
         d_coef: float | SupportsFloat | Schedule = 1.0,
         growth_rate: float | SupportsFloat | Schedule | None = None,
         bias_correction: bool = False,
         safeguard_warmup: bool = False,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -377,9 +459,13 @@ class RAdam(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        decoupled_weight_decay: bool = False,
         *,
+        capturable: bool = False,
+        differentiable: bool = False,
         threshold: float | SupportsFloat | Schedule = 5.0,
-        **options: Unpack[_Options],
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -389,14 +475,18 @@ class RMSprop(TorchOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float | SupportsFloat | Schedule = 0.001,
-        rho: float | SupportsFloat | Schedule = 0.9,
+        lr: float | SupportsFloat | Schedule = 0.01,
+        alpha: float = 0.99,
         eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        momentum: float | SupportsFloat | Schedule = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         *,
         decay: float | SupportsFloat | Schedule = 0.0,
-        centered: bool = False,
-        momentum: float | SupportsFloat | Schedule = 0.0,
-        **options: Unpack[_Options],
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -407,11 +497,12 @@ class Rprop(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.01,
+        etas: Sequence[float] = (0.5, 1.2),
+        step_sizes: Sequence[float] = (1e-06, 50),
         *,
-        eta_minus: float | SupportsFloat | Schedule = 0.5,
-        eta_plus: float | SupportsFloat | Schedule = 1.2,
-        step_min: float | SupportsFloat | Schedule = 1e-06,
-        step_max: float | SupportsFloat | Schedule = 50.0,
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[_Options],
     ) -> None: ...
 
@@ -422,14 +513,19 @@ class SGD(TorchOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float | SupportsFloat | Schedule = 0.01,
-        momentum: float | SupportsFloat | Schedule = 0.0,
-        *,
-        decay: float | SupportsFloat | Schedule = 0.0,
+        lr: float | SupportsFloat | Schedule = 0.001,
+        momentum: float | SupportsFloat | Schedule = 0,
+        dampening: float | SupportsFloat | Schedule = 0,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         nesterov: bool = False,
+        *,
+        differentiable: bool = False,
+        decay: float | SupportsFloat | Schedule = 0.0,
         schedule_decay: float | SupportsFloat | Schedule | None = None,
         mom_iter_max: int | SupportsInt | None = None,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -440,13 +536,17 @@ class SM3(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.1,
+        eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
         rho: float | SupportsFloat | Schedule = 1.0,
-        eps: float | SupportsFloat | Schedule = 1e-08,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -457,15 +557,19 @@ class SOAP(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.003,
-        *,
         betas: Sequence[float] = (0.95, 0.95),
-        shampoo_beta: float | SupportsFloat | Schedule | None = None,
         eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
+        shampoo_beta: float | SupportsFloat | Schedule | None = None,
         precondition_frequency: int | SupportsInt = 10,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
         max_precondition_dim: int | SupportsInt = 10000,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -476,14 +580,18 @@ class ScheduleFreeAdamW(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.0025,
+        eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
         beta_2: float | SupportsFloat | Schedule = 0.999,
-        eps: float | SupportsFloat | Schedule = 1e-08,
         warmup_steps: int | SupportsInt = 0,
         r: float | SupportsFloat | Schedule = 0.0,
         weight_lr_power: float | SupportsFloat | Schedule = 2.0,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -494,12 +602,16 @@ class ScheduleFreeSGD(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 1.0,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
         warmup_steps: int | SupportsInt = 0,
         r: float | SupportsFloat | Schedule = 0.0,
         weight_lr_power: float | SupportsFloat | Schedule = 2.0,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -510,15 +622,19 @@ class Shampoo(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.1,
+        eps: float | SupportsFloat | Schedule = 0.0001,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.0,
         rho: float | SupportsFloat | Schedule = 1.0,
-        eps: float | SupportsFloat | Schedule = 0.0001,
         precondition_frequency: int | SupportsInt = 1,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
         max_precondition_dim: int | SupportsInt = 10000,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -529,9 +645,13 @@ class Signum(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.0001,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -542,11 +662,15 @@ class StableAdamW(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
-        *,
         betas: Sequence[float] = (0.9, 0.99),
         eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
         decay: float | SupportsFloat | Schedule = 0.0,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = True,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -557,11 +681,15 @@ class Yogi(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.01,
-        *,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 0.001,
+        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        *,
         initial_accumulator_value: float | SupportsFloat | Schedule = 1e-06,
-        **options: Unpack[_Options],
+        capturable: bool = False,
+        differentiable: bool = False,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 

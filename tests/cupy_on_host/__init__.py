@@ -171,7 +171,7 @@ def _evict() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def installed(newer: bool = True) -> Iterator[Machine]:
+def installed(newer: bool = True, rocm: bool = False) -> Iterator[Machine]:
     """Let this be CuPy, whether or not there is another one."""
     import array_api_compat
 
@@ -180,6 +180,7 @@ def installed(newer: bool = True) -> Iterator[Machine]:
     before, attribute = _evict(), array_api_compat.__dict__.pop("cupy", None)
     sys.modules.update(modules(newer))
     caches: list[Any] = [device, obstacle]
+    RUNTIME.is_hip = rocm
     for each in caches:
         each.cache_clear()
     try:
@@ -187,6 +188,7 @@ def installed(newer: bool = True) -> Iterator[Machine]:
         found.newer = newer
         yield found
     finally:
+        RUNTIME.is_hip = False
         _evict()
         sys.modules.update(before)
         if attribute is not None:

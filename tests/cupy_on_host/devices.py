@@ -85,7 +85,7 @@ def current_stream(device_id: int = -1) -> Any:
 
 def check_synchronous(what: str = "a copy that waits") -> None:
     """Refuse what nobody may do while a graph is captured."""
-    if current_stream().is_capturing():
+    if current_stream().graph is not None:
         raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: {what}")
 
 
@@ -165,12 +165,14 @@ class OldStream:
         self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: Any = 0
     ) -> None:
         self._begin(0 if null else 2 if ptds else next(_NUMBERS), -1 if null or ptds else None)
+        self.blocking = not non_blocking
 
     def _begin(self, ptr: int, device_id: int | None) -> None:
         self.ptr = ptr
         self.device_id = current_device() if device_id is None else device_id
         self._todo: list[Callable[[], None]] = []
         self._done = 0
+        self.blocking = False
         self.graph: list[Callable[[], None]] | None = None
         machine().streams[ptr] = self
 
@@ -233,6 +235,11 @@ class OldStream:
     # ---- graphs
 
     def is_capturing(self) -> bool:
+        if RUNTIME.is_hip:
+            raise RuntimeError("streamIsCapturing is not supported in ROCm")
+        others = [s for s in machine().streams.values() if s.graph is not None and s.blocking]
+        if self.ptr == 0 and others:
+            raise CUDARuntimeError("cudaErrorStreamCaptureImplicit: operation not permitted")
         return self.graph is not None
 
     def begin_capture(self, mode: Any = None) -> None:
@@ -293,7 +300,6 @@ def _copy(target: int, source: int, size: int, kind: int, stream: int) -> None:
 
 
 RUNTIME = SimpleNamespace(
-    is_hip=False,
     CUDARuntimeError=CUDARuntimeError,
     getDeviceCount=lambda: machine().devices,
     getDevice=current_device,
@@ -301,5 +307,6 @@ RUNTIME = SimpleNamespace(
     memcpyDeviceToHost=2,
     memcpyHostToDevice=1,
 )
+RUNTIME.is_hip = False
 OldStream.null = Stream(null=True)
 OldStream.ptds = Stream(ptds=True)

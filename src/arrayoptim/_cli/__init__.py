@@ -30,8 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .parser import build
 
     parser = build()
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments = parser.parse_args(argv)
+        if words[:1] == ["demo"]:
+            from . import demo
+
+            return demo.main(words[1:])
+        arguments = parser.parse_args(words)
         if arguments.command is None:
             parser.print_help()
             return 0

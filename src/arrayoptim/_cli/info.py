@@ -14,7 +14,7 @@ from ..engines.gpu.device import obstacle
 from .backends import Probe, installed, probe
 from .table import table
 
-LIBRARIES = (*NAMES, "tensorflow")
+LIBRARIES = (*NAMES, "tensorflow", "mlx", "dpnp")
 """The array libraries that are served; the demo has no part for the last."""
 
 PACKAGES = ("numpy", "numba", "h5py", "optree", "array-api-compat")

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..arrays.libraries import NAMES
-from ..config.registry import SCHEDULES, names
+from ..config.registry import SCHEDULES
 
 EXAMPLES = """\
 examples:
@@ -35,23 +34,6 @@ Reads files of arrayoptim, Keras 2 (.h5), Keras 3 (.keras, .weights.h5, .h5) and
 examples:
   python -m arrayoptim inspect arrayoptim-demo/adam.h5
   python -m arrayoptim inspect model.keras --json
-"""
-
-DEMO = """\
-Train a two-layer classifier of handwritten digits with each optimizer, write a checkpoint
-half-way, resume it on the same array library and on another one, and check that the resumed
-runs agree with the one that was never stopped.
-"""
-
-DEMO_MORE = """\
-examples:
-  python -m arrayoptim demo                      every optimizer, on NumPy
-  python -m arrayoptim demo adam nadam --epochs 5
-  python -m arrayoptim demo --backend jax --resume-on numpy
-  python -m arrayoptim demo sgd --lr 0.05 --output out
-  python -m arrayoptim demo --compare torch      torch.optim from the same start
-
-The exit code is 1 if a resumed run disagrees with the one that was never stopped.
 """
 
 PLOT = """\
@@ -92,8 +74,8 @@ def build() -> argparse.ArgumentParser:
     inspect = _command(commands, "inspect", "what a checkpoint holds", texts, "checkpoint")
     inspect.add_argument("file", type=Path, metavar="FILE", help="an HDF5 or .keras file")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    texts = DEMO, DEMO_MORE
-    _demo_options(_command(commands, "demo", "train, stop, resume, compare", texts, "demo.command"))
+    # `main` hands all that follows to the demonstration.
+    commands.add_parser("demo", help="train, stop, resume, compare; in a clone", add_help=False)
     texts = PLOT, PLOT_MORE
     _plot_options(_command(commands, "plot-schedule", "draw a schedule", texts, "schedule"))
     return parser
@@ -124,32 +106,6 @@ def _command(
     return parser
 
 
-def _demo_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``demo``."""
-    known = ", ".join(names())
-    parser.add_argument("optimizers", nargs="*", metavar="OPTIMIZER", help=f"default: {known}")
-    add = parser.add_argument
-    library: dict[str, Any] = {"choices": NAMES, "metavar": "LIBRARY"}
-    add("--backend", **library, default="numpy", help=f"{', '.join(NAMES)} (default: numpy)")
-    add("--resume-on", **library, help="where to resume besides (default: another that works)")
-    add("--epochs", type=_count, default=30, metavar="N", help="default: %(default)s")
-    add("--batch-size", type=_count, default=32, metavar="N", help="default: %(default)s")
-    add("--seed", type=_seed, default=0, metavar="N", help="of all that is random (default: 0)")
-    add("--lr", type=float, metavar="X", help="learning rate of all (default: one that suits each)")
-    add(
-        "--output",
-        type=Path,
-        default=Path("arrayoptim-demo"),
-        metavar="DIR",
-        help="directory for checkpoints, loss curves and results (default: ./%(default)s)",
-    )
-    add(
-        "--compare",
-        choices=("keras", "torch"),
-        help="train with the optimizers of torch.optim, or of Keras 3 on its own backend, too",
-    )
-
-
 def _plot_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``plot-schedule``."""
     add = parser.add_argument
@@ -157,7 +113,7 @@ def _plot_options(parser: argparse.ArgumentParser) -> None:
     # Without a default argparse calls them required.
     texts: dict[str, Any] = {"metavar": "KEY=VALUE", "help": "arguments of the schedule"}
     add("arguments", nargs="*", default=[], **texts)
-    add("--steps", type=_count, default=1000, metavar="N", help="default: %(default)s")
+    add("--steps", type=count, default=1000, metavar="N", help="default: %(default)s")
     add(
         "--output",
         type=Path,
@@ -167,15 +123,15 @@ def _plot_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     """Read a number of things: 1 at least."""
-    value = _seed(text)
+    value = whole(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"wanted a whole number of 1 or more, got {text!r}")
     return value
 
 
-def _seed(text: str) -> int:
+def whole(text: str) -> int:
     """Read a whole number of 0 or more."""
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"wanted a whole number of 0 or more, got {text!r}")

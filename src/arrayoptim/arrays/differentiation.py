@@ -13,7 +13,7 @@ import numpy as np
 from .._typing import Array, Scalar, Tree
 from .calls import mismatch
 from .libraries import COMPLEX, backend_of
-from .trees import Structure, flatten
+from .trees import Structure, flatten, named
 
 Loss = Callable[[Sequence[Array]], Any]
 """A loss as a function of the leaves of its parameters."""
@@ -99,7 +99,7 @@ def _require_all(used: Sequence[bool], structure: Structure) -> None:
     for path, depends in zip(structure.paths, used, strict=True):
         if not depends:
             raise ValueError(
-                f"the loss does not depend on parameter {path!r}; leave it out of the parameters, "
+                f"the loss does not depend on {named(path)}; leave it out of the parameters, "
                 "or give apply its gradient as None"
             )
 
@@ -146,7 +146,7 @@ def _torch_gradients(loss: Any, leaves: list[Array], structure: Structure) -> li
 
     for path, p in zip(structure.paths, leaves, strict=True):
         if p is not None and not getattr(p, "requires_grad", False):
-            raise ValueError(f"parameter {path!r} does not require a gradient")
+            raise ValueError(f"{named(path)} does not require a gradient")
     found = iter(torch.autograd.grad(loss, _present(leaves), allow_unused=True))
     gradients = [None if p is None else next(found) for p in leaves]
     _require_all(

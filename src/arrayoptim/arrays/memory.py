@@ -27,7 +27,7 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
         span = backend_of(array).span(array)
         if span is None or span.size == 0:
             continue
-        if any(s == 0 and n > 1 for s, n in zip(span.strides, span.shape, strict=True)):
+        if folded(span):
             return place, place
         spans.append((*np.lib.array_utils.byte_bounds(span), place, span))
     spans.sort(key=lambda entry: entry[:3])
@@ -39,6 +39,28 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
                 return min(other[2], entry[2]), max(other[2], entry[2])
         active.append(entry)
     return None
+
+
+def folded(span: np.ndarray[Any, Any]) -> bool:
+    """Whether entries of an array share memory with one another, as those of windows do."""
+    axes = sorted((abs(s), n) for s, n in zip(span.strides, span.shape, strict=True) if n > 1)
+    reach = span.itemsize
+    apart = True
+    for stride, count in axes:
+        apart = apart and stride >= reach
+        reach += stride * (count - 1)
+    if apart or not span.size:
+        return False
+    if reach < span.size * span.itemsize:
+        return True
+    # Each axis steps into the reach of others, as no library lays arrays out: mark every byte.
+    taken = np.zeros(reach, bool)
+    places = np.zeros(1, np.int64)
+    for stride, count in axes:
+        places = np.add.outer(places, stride * np.arange(count)).ravel()
+    for byte in range(span.itemsize):
+        taken[places + byte] = True
+    return bool(taken.sum() < span.size * span.itemsize)
 
 
 Addresses = np.ndarray[Any, np.dtype[np.int64]]

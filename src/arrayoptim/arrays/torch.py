@@ -181,6 +181,9 @@ class Torch(Backend):
 
     def span(self, x: Array) -> np.ndarray | None:
         """Return a NumPy array over the same addresses."""
+        # On Apple's GPUs the address is that of an object, not of its memory.
+        if x.device.type == "mps":
+            return None
         strides = tuple(stride * x.element_size() for stride in x.stride())
         return addresses(x.data_ptr(), tuple(x.shape), strides, x.element_size())
 

@@ -216,6 +216,16 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join([*names[:most], *more])
 
 
+def named(path: str, what: str = "parameter") -> str:
+    """Return what messages call the leaf at a path; a bare array has no name."""
+    return f"{what} {path!r}" if path else f"the {what}"
+
+
+def plain(path: str) -> str:
+    """Return a path with its keys as they were written."""
+    return path.replace("~1", "/").replace("~0", "~")
+
+
 def _join(entries: Sequence[tuple[Any, ...]]) -> tuple[str, ...]:
     paths = tuple("/".join(_escape(entry) for entry in path) for path in entries)
     if len(set(paths)) != len(paths):

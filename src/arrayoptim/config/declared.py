@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from . import elsewhere
 from .fields import choice, flag, label, number, numbers, part, parts
 from .hyper import REQUIRED, Hyper, hyper
 from .registry import ALIASES, nearest
@@ -61,6 +62,8 @@ class Declared:
 
     @classmethod
     def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        for value in args:
+            elsewhere.refuse_parameters(value, cls)
         positional = [name for name, h in cls.hyperparameters.items() if not h.keyword]
         if len(args) > len(positional):
             raise TypeError(
@@ -73,7 +76,8 @@ class Declared:
             if name not in cls.hyperparameters:
                 known = [*cls.hyperparameters, *ALIASES]
                 raise TypeError(
-                    f"{cls.__name__} has no argument {key!r}{nearest(key, known)}; "
+                    f"{cls.__name__} has no argument {key!r}"
+                    f"{elsewhere.argument(key, cls.__name__) or nearest(key, known)}; "
                     f"it takes {', '.join(cls.hyperparameters)}"
                 )
             if name in values:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..arrays.trees import listed
+from ..arrays.trees import listed, plain
 from .hyper import Hyper
 from .registry import ALIASES, describe, described, made, nearest
 
@@ -135,7 +135,9 @@ def matches(path: str, pattern: Pattern) -> bool:
     """Whether a path matches; with a slash in front, ``*/bias`` finds a bias at the top too."""
     if callable(pattern):
         return bool(pattern(path))
-    return fnmatchcase(path, pattern) or fnmatchcase(f"/{path}", pattern)
+    # A key that has a slash in it may be written as it is.
+    ways = {path, plain(path)}
+    return any(fnmatchcase(way, pattern) or fnmatchcase(f"/{way}", pattern) for way in ways)
 
 
 def require_matches(patterns: Sequence[Pattern], paths: Sequence[str], what: str) -> None:
@@ -180,7 +182,8 @@ def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:
 
 
 def _unmatched(pattern: Pattern, paths: Sequence[str], what: str) -> str:
-    return f"{what}: the pattern {pattern!r} matches none of {listed(paths)}"
+    shown = [plain(path) or "the bare array" for path in paths]
+    return f"{what}: the pattern {pattern!r} matches none of {listed(shown)}"
 
 
 class Groups(Hyper):

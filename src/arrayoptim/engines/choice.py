@@ -11,15 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from .._locks import lock
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
+from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import InPlace, Slots, measure
 from .mode import FUSED, forced, mode
 from .offload.host import gpu_library
 from .steps import Act, Once, Step
+
+_IMPORTING = lock(awaited=True)
+"""A child that was forked in the midst of an import could never finish it."""
 
 _SERVING = ("gpu", "offload", "cpu")
 """Engines in the order in which they step: a GPU is still at work when its launches return."""
@@ -77,7 +82,7 @@ class Engines:
             apart = _apart(leaves[i], slots[i])
             if apart or asked in FUSED:
                 what = "offload=True" if apart else f'engine "{asked}"'
-                raise ValueError(f"{what} cannot serve parameter {paths[i]!r}: {self.reasons[i]}")
+                raise ValueError(f"{what} cannot serve {named(paths[i])}: {self.reasons[i]}")
         if graph:
             _refuse_outside(present, leaves, paths, self.reasons)
         shares: dict[tuple[str, Layout], list[int]] = {}
@@ -351,13 +356,13 @@ def _refuse_outside(
             devices.add((library, library.number(leaves[i])))
             reason = "it is on another device than those before" if len(devices) > 1 else None
         if reason is not None:
-            raise ValueError(f"a CUDA graph cannot hold a step of parameter {paths[i]!r}: {reason}")
+            raise ValueError(f"a CUDA graph cannot hold a step of {named(paths[i])}: {reason}")
 
 
 @cache
 def _engine(name: str) -> Any:
     """Return the module of a fused engine; None where the package is not there."""
     # The compiler behind the CPU engine takes longer to import than all the rest.
-    with suppress(ModuleNotFoundError):
+    with _IMPORTING, suppress(ModuleNotFoundError):
         return import_module(f".{name}.engine", __package__)
     return None

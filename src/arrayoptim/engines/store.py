@@ -1,6 +1,8 @@
 """A folder of the user's where the kernels of every engine outlive the process.
 
-Nothing here may fail: where there is no such folder, kernels are compiled anew.
+What is read here is executed. So the folder and each file in it must be this user's, or root's, and
+no one else may be able to write to them; the digest in a file covers its name too. Nothing here may
+fail: where there is no such folder, kernels are compiled anew.
 """
 
 from __future__ import annotations
@@ -8,14 +10,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import sys
 import tempfile
+import time
+import warnings
 from pathlib import Path
 
 VARIABLE = "ARRAYOPTIM_CACHE_DIR"
 """Environment variable that names another folder; empty for none."""
 
+LARGEST = 2**26
+"""Bytes of a file that is read; kernels have some ten thousand."""
+
+MOST = 2**28
+"""Bytes that the folder may have; the files that were used least lately go first."""
+
 _SUFFIX = ".kernel"
+_PART = ".part"
+_ABANDONED = 3600.0
+"""Seconds after which a file that is still being written no longer is."""
+
+_told: set[str] = set()
 
 
 def folder() -> Path | None:
@@ -57,12 +73,17 @@ def read(key: str) -> bytes | None:
     place = folder()
     if place is None or not _trusted(place):
         return None
+    path = place / (key + _SUFFIX)
     try:
-        content = (place / (key + _SUFFIX)).read_bytes()
+        content = _content(path)
     except OSError:
         return None
     digest, content = content[:32], content[32:]
-    return content if hashlib.sha256(content).digest() == digest else None
+    if _digest(key, content) != digest:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return content
 
 
 def write(key: str, content: bytes) -> None:
@@ -82,21 +103,80 @@ def write(key: str, content: bytes) -> None:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _trusted(place):
             return
-        handle, name = tempfile.mkstemp(dir=place)
+        handle, name = tempfile.mkstemp(suffix=_PART, dir=place)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
+                file.write(_digest(key, content) + content)
             Path(name).replace(place / (key + _SUFFIX))
         except OSError:
             Path(name).unlink(missing_ok=True)
+        _tidy(place)
+
+
+def _digest(key: str, content: bytes) -> bytes:
+    """Return what tells a kernel from another one, and from one under a false name."""
+    return hashlib.sha256(len(key).to_bytes(8, "little") + key.encode() + content).digest()
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file of this user's own; an OSError where it is not."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        own = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and _ours(found)
+        if not own or found.st_size > LARGEST:
+            raise PermissionError(f"{path} is not to be trusted")
+        return file.read(LARGEST)
+
+
+def _ours(found: os.stat_result) -> bool:
+    """Whether nobody but this user and root can have written there."""
+    if not hasattr(os, "getuid"):
+        return True
+    return found.st_uid in (0, os.getuid()) and not found.st_mode & 0o022
 
 
 def _trusted(place: Path) -> bool:
-    """Whether nobody else can have written there: what is read there will be executed."""
+    """Whether nobody else can have put a file there, or the folder itself; said where not."""
     try:
-        status = place.stat()
+        status, itself = place.stat(), place.lstat()
+        above = [parent.stat() for parent in place.resolve().parents]
     except OSError:
         return False
-    if not hasattr(os, "getuid"):
-        return True
-    return status.st_uid == os.getuid() and not status.st_mode & 0o022
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    reason = ""
+    if not _ours(status):
+        reason = "others own it or may write to it"
+    elif hasattr(os, "getuid") and itself.st_uid not in (0, os.getuid()):
+        reason = "it is a link that others made"
+    elif any(up.st_mode & stat.S_IWOTH and not up.st_mode & stat.S_ISVTX for up in above):
+        reason = "everyone may write to a folder above it"
+    if reason and str(place) not in _told:
+        _told.add(str(place))
+        warnings.warn(
+            f"{place} is not used for compiled kernels: {reason}. Each process compiles them anew; "
+            f"chmod 700 that folder, or name another one in {VARIABLE}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return not reason
+
+
+def _tidy(place: Path) -> None:
+    """Remove what was used least lately where there is too much, and what was never finished."""
+    files: list[tuple[float, int, str]] = []
+    with os.scandir(place) as entries:
+        for entry in entries:
+            found = entry.stat(follow_symlinks=False)
+            if entry.name.endswith(_SUFFIX):
+                files.append((found.st_mtime, found.st_size, entry.path))
+            elif entry.name.endswith(_PART) and time.time() - found.st_mtime > _ABANDONED:
+                Path(entry.path).unlink(missing_ok=True)
+    excess = sum(size for _, size, _ in files) - MOST
+    for _, size, path in sorted(files):
+        if excess <= 0:
+            break
+        Path(path).unlink(missing_ok=True)
+        excess -= size

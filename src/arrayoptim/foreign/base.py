@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from .._locks import lock
 from .._typing import Array, Tree
 from ..arrays.differentiation import gradients_of
 from ..arrays.libraries import backend_of
@@ -34,7 +34,7 @@ class Foreign(Kept, Updating, Surface):
 
     def __init__(self, native: Any) -> None:
         self._native = native
-        self._lock = threading.RLock()
+        self._lock = lock()
         self._iterations = 0
         self._leaves: tuple[Leaf | None, ...] | None = None
         self._pending: tuple[Any, bool] | None = None
@@ -213,4 +213,4 @@ class Foreign(Kept, Updating, Surface):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the state, with a lock of its own."""
-        vars(self).update(state, _lock=threading.RLock())
+        vars(self).update(state, _lock=lock())

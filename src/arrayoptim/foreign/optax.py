@@ -10,7 +10,7 @@ import numpy as np
 
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of, is_array
-from ..arrays.trees import Structure, flatten
+from ..arrays.trees import Structure, flatten, named
 from .base import Foreign
 from .handover import fresh, native_class, put_back
 from .records import WHOLE, Entry
@@ -150,7 +150,7 @@ class OptaxOptimizer(Foreign):
         for path, p, g in zip(structure.paths, leaves, gradients, strict=True):
             if p is not None and g is None:
                 raise ValueError(
-                    f"the gradient of parameter {path!r} is None, but optax transforms all "
+                    f"the gradient of {named(path)} is None, but optax transforms all "
                     "gradients together; give zeros, or keep the parameter out by optax.masked or "
                     "optax.partition"
                 )

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._typing import Array
 from ..arrays.libraries import backend_of
-from ..arrays.trees import Structure
+from ..arrays.trees import Structure, named
 from .base import Foreign
 from .handover import fresh, native_class, put_back
 from .records import WHOLE, Entry
@@ -148,7 +148,7 @@ class TFOptimizer(Foreign):
         for path, variable, p in zip(structure.paths, self._variables, leaves, strict=False):
             if _is_variable(p) and p is not variable:
                 raise ValueError(
-                    f"parameter {path!r} is not the variable of the step before, for which "
+                    f"{named(path)} is not the variable of the step before, for which "
                     "TensorFlow keeps the state; pass that one, or reset() the optimizer"
                 )
         super()._ready(leaves, structure)

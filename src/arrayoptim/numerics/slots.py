@@ -130,18 +130,45 @@ class Layout:
         shape: tuple[int, ...],
         start: Start,
     ) -> Array:
-        wide = kind if kind in {"float64", *COMPLEX} else "float32"
+        """Make a slot, without more memory than it keeps where it begins with one number."""
+        coded, wide = kind in {"uint8", "int16"}, kind
+        if kind not in {"float64", *COMPLEX}:
+            wide = "float32"
         if start == "parameter" and tuple(p.shape) == shape:
             x = backend.copy(backend.cast(p, wide))
-        elif start and start != "parameter":
-            number = complex(start, start) if kind in COMPLEX else start
-            x = backend.filled(p, wide, shape, number)
-        else:
-            x = backend.zeros(p, wide, shape)
-        if kind not in {"uint8", "int16"}:
-            return backend.cast(x, kind)
-        codes = encode(_view(backend, x), self._signed(name.removesuffix(EXPONENTS)))
-        return backend.wrap(codes[kind == "int16"])
+            if not coded:
+                return backend.cast(x, kind)
+            codes = encode(_view(backend, x), self._signed(name.removesuffix(EXPONENTS)))
+            return backend.wrap(codes[kind == "int16"])
+        number = 0.0 if start is None or start == "parameter" else start
+        if coded:
+            return self._constant(backend, name, kind, p, shape, number)
+        if not number:
+            return backend.zeros(p, kind, shape)
+        value = complex(number, number) if kind in COMPLEX else number
+        if wide == kind or not backend.mutable:
+            return backend.cast(backend.filled(p, wide, shape, value), kind)
+        x = backend.zeros(p, kind, shape)
+        backend.store(x, backend.cast(backend.filled(p, wide, (), value), kind))
+        return x
+
+    def _constant(
+        self,
+        backend: Backend,
+        name: str,
+        kind: str,
+        p: Array,
+        shape: tuple[int, ...],
+        number: float,
+    ) -> Array:
+        """Give the codes, or the exponents, of an array of one number."""
+        block = np.full(GROUP, number, np.float32)
+        codes, exponents = encode(block, self._signed(name.removesuffix(EXPONENTS)))
+        if kind == "int16":
+            return backend.wrap(np.full(-(-prod(shape) // GROUP), exponents[0], np.int16))
+        x = backend.zeros(p, kind, shape)
+        _view(backend, x)[...] = codes[0]
+        return x
 
     def _signed(self, name: str) -> bool:
         return not nonnegative_slots(self.rule)[self.rule.slots.index(name)]

@@ -48,7 +48,7 @@ def check_size(record: Record, size: int) -> None:
             f"found {len(places)} arrays in {len(set(places))} datasets, wanted each in one of "
             "its own"
         )
-    wanted = sum(x.nbytes for x in arrays)
+    wanted = sum(x.nbytes for column in record.slots.values() for x in column)
     if not affordable(size, wanted):
         raise ValueError(
             f"found arrays of {wanted:,} bytes in a file of {size:,}, wanted at most "

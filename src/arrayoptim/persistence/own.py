@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,11 +14,14 @@ from . import keras2 as _keras2
 from . import names as _names
 from .apart import Ask
 from .hdf5 import get_long_text, get_names, get_text, put_array, put_long_text, put_names, put_text
+from .packed import MANY, Named, Packer, unpacked
 from .record import Record
 from .stored import Stored, counter, number
 
 GROUP = "optimizer_weights"
-FORMAT = 1
+FORMAT = 2
+"""The newest; files with no more arrays than `packed.MANY` are written in 1."""
+
 ITERATIONS = "iterations"
 
 
@@ -57,9 +60,10 @@ def fill(
     ValueError
         If the record is contradictory, or holds what HDF5 cannot.
     """
-    entries = list(_entries(record))
+    many = record.paths is not None and sum(map(len, record.slots.values())) > MANY
+    entries = list(_entries(record, packed=many))
     _check(record, [entry.link for entry in entries])
-    group.attrs["format"] = FORMAT
+    group.attrs["format"] = FORMAT if many else 1
     group.attrs["skipped"] = record.skipped
     put_text(group.id, "version", _version())
     if record.class_name is not None:
@@ -68,18 +72,58 @@ def fill(
         put_text(group.id, "fingerprint", record.fingerprint)
     if record.config is not None:
         put_long_text(group, "config", _config.dumps(record.config))
+    if record.paths is None:
+        group.attrs["unnamed"] = 1
+    for entry in entries:
+        put_array(group, entry.link, ask(entry.array), _texts(entry.slot, entry.parameter))
+        after_each()
+    large = _pack(group, record, ask, after_each) if many else []
     put_names(group, "slots", [_names.encode(slot).decode() for slot in record.slots])
     put_names(group, "weight_names", [entry.link for entry in entries if entry.listed])
-    put_names(group, "extra_names", [entry.link for entry in entries if not entry.listed])
-    for entry in entries:
-        texts = {"slot": entry.slot}
-        if entry.parameter is not None:
-            texts["parameter"] = entry.parameter
-        put_array(group, entry.link, ask(entry.array), texts)
+    extra = [entry.link for entry in entries if not entry.listed]
+    put_names(group, "extra_names", [*extra, *large])
+
+
+def _texts(slot: str, parameter: str | None) -> dict[str, str]:
+    return {"slot": slot} if parameter is None else {"slot": slot, "parameter": parameter}
+
+
+def _pack(group: Any, record: Record, ask: Ask, after_each: Callable[[], None]) -> list[str]:
+    """Write many arrays, and give the names of those with datasets of their own."""
+    root = _names.segment(record.class_name or "optimizer")
+    large: list[str] = []
+
+    def put_large(slot: str, path: str, array: np.ndarray) -> None:
+        large.append(_link(root, slot, path))
+        put_array(group, large[-1], array, _texts(slot, path))
+
+    for _ in Packer(group, ask, put_large).put(_arrays(record, list(record.slots))):
         after_each()
+    return large
 
 
-def _entries(record: Record) -> Iterator[_Entry]:
+def _link(root: str, slot: str, path: str) -> str:
+    return f"{root}/{_names.segment(slot)}/{_names.link(path)}"
+
+
+def _arrays(record: Record, slots: list[str]) -> Iterator[Named]:
+    """Give slot, parameter and a function that gives the array, of each."""
+    for slot in slots:
+        arrays = record.slots[slot]
+        count = [str(number) for number in range(len(arrays))]
+        paths = count if record.paths is None else record.paths.get(slot, [])
+        if len(paths) != len(arrays):
+            raise ValueError(
+                f"slot {slot}: found {len(arrays)} arrays and {len(paths)} parameter paths, "
+                "wanted as many of one as of the other"
+            )
+        if len(set(paths)) < len(paths):
+            raise ValueError(f"slot {slot}: found a parameter's path more than once")
+        for path, array in zip(paths, arrays, strict=True):
+            yield slot, path, array if callable(array) else partial(np.asarray, array)
+
+
+def _entries(record: Record, packed: bool) -> Iterator[_Entry]:
     """Give the datasets: those that Keras 2.0 keeps, in its order, and the rest."""
     name = record.class_name or ""
     root = _names.segment(name or "optimizer")
@@ -91,18 +135,9 @@ def _entries(record: Record) -> Iterator[_Entry]:
         value = partial(np.array, held, np.float64)
         yield _Entry(f"{root}/{_names.segment(scalar)}", scalar, None, value, False)
     listed = _keras2.listed(name, record.slots)
-    for slot in [*listed, *(slot for slot in record.slots if slot not in listed)]:
-        arrays = record.slots[slot]
-        paths = (record.paths or {}).get(slot, [])
-        if len(paths) != len(arrays):
-            raise ValueError(
-                f"slot {slot}: found {len(arrays)} arrays and {len(paths)} parameter paths, "
-                "wanted as many of one as of the other"
-            )
-        for path, array in zip(paths, arrays, strict=True):
-            lazy = array if callable(array) else partial(np.asarray, array)
-            link = f"{root}/{_names.segment(slot)}/{_names.link(path)}"
-            yield _Entry(link, slot, path, lazy, slot in listed)
+    order = [*listed, *(slot for slot in record.slots if slot not in listed)]
+    for slot, path, array in _arrays(record, [] if packed else order):
+        yield _Entry(_link(root, slot, path), slot, path, array, slot in listed)
 
 
 def _check(record: Record, links: list[str]) -> None:
@@ -147,7 +182,8 @@ def interpret(group: Any) -> Record:
     ValueError
         If the format is newer, or anything is missing or contradictory.
     """
-    if _whole(group, "format", 1) > FORMAT:
+    version = _whole(group, "format", 1)
+    if version > FORMAT:
         raise ValueError(
             f"found format {group.attrs['format']}, wanted at most {FORMAT}: the file was written "
             "by a newer version of arrayoptim; update it"
@@ -155,7 +191,7 @@ def interpret(group: Any) -> Record:
     names = _listed(group, "weight_names") + _listed(group, "extra_names")
     declared = [_names.decode(name.encode()) for name in _listed(group, "slots")]
     record = Record(
-        source=f"arrayoptim {FORMAT}",
+        source=f"arrayoptim {version}",
         class_name=get_text(group, "class_name"),
         config=None,
         iterations=None,
@@ -168,10 +204,14 @@ def interpret(group: Any) -> Record:
     _read_config(record, get_long_text(group, "config"))
     for name in names:
         _place(record, Stored(group, name))
+    for slot, path, array in unpacked(group) if version > 1 else ():
+        if slot not in declared:
+            raise ValueError(f"found arrays of {slot!r}, wanted one of {', '.join(declared)}")
+        _add(record, slot, path, array)
     for slot, paths in (record.paths or {}).items():
         if len(set(paths)) < len(paths):
             raise ValueError(f"found two arrays of {slot} for one parameter, wanted one")
-    return record
+    return replace(record, paths=None) if group.attrs.get("unnamed") else record
 
 
 def _read_config(record: Record, text: str | None) -> None:
@@ -193,11 +233,16 @@ def _place(record: Record, stored: Stored) -> None:
         record.iterations = counter(stored)
     elif parameter is None and slot != ITERATIONS and slot not in {*record.scalars, *record.slots}:
         record.scalars[slot] = float(number(stored))
-    elif parameter is not None and slot in record.slots and record.paths is not None:
-        record.slots[slot].append(stored)
-        record.paths[slot].append(parameter)
+    elif parameter is not None and slot in record.slots:
+        _add(record, slot, parameter, stored)
     else:
         raise ValueError(f"{found}, wanted one of the slots {', '.join(record.slots)}, each once")
+
+
+def _add(record: Record, slot: str, parameter: str, array: Any) -> None:
+    assert record.paths is not None
+    record.slots[slot].append(array)
+    record.paths[slot].append(parameter)
 
 
 def _listed(group: Any, name: str) -> list[str]:

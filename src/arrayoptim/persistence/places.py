@@ -20,6 +20,12 @@ __all__ = ["Place", "describe", "describe_with", "path_of", "read", "read_with",
 Place: TypeAlias = Any
 """A str, bytes or Path, a file object open in binary mode, or an ``h5py.Group``."""
 
+OTHERS = frozenset(
+    {".ckpt", ".csv", ".json", ".keras", ".msgpack", ".npy", ".npz", ".onnx", ".pickle", ".pkl"}
+    | {".pt", ".pth", ".safetensors", ".zip"}
+)
+"""How names of files of other formats end."""
+
 WANTED = "a path, a file open in binary mode, or an open file or group of h5py"
 
 
@@ -55,7 +61,9 @@ def write(
         except TypeError as error:
             raise TypeError(f"found {place!r}, wanted one open in binary mode ({error})") from None
     else:
-        writing.write(path_of(place), record, overwrite, beside)
+        path = path_of(place)
+        refuse_name(path)
+        writing.write(path, record, overwrite, beside)
 
 
 def read(place: Place) -> Record:
@@ -78,6 +86,21 @@ def read_with(place: Place, name: str) -> tuple[Record, Record]:
 def describe_with(place: Place, name: str) -> tuple[Record, Record | None]:
     """Read all but the arrays of both; see `reading.describe_with`."""
     return _from_file(place, lambda path: reading.describe_with(path, name))
+
+
+def refuse_name(path: Path) -> None:
+    """Refuse a file's name that says that it is of another format.
+
+    Raises
+    ------
+    ValueError
+        If it does.
+    """
+    if path.suffix.lower() in OTHERS:
+        raise ValueError(
+            f"{path}: this file will be HDF5, and {path.suffix} says that it is another; name it "
+            f"{path.with_suffix('.h5').name}"
+        )
 
 
 def path_of(place: Place) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +78,9 @@ class Assignment:
         merged = dict(next(iter(tables.values())))
         if len(tables) > 1:
             for name in {name: None for table in tables.values() for name in table}:
-                merged[name] = self._column(
-                    {k: table.get(name, NEUTRAL.get(name)) for k, table in tables.items()}
+                merged[name] = _column(
+                    {k: table.get(name, NEUTRAL.get(name)) for k, table in tables.items()},
+                    self.members,
                 )
         if self.excluded:
             for name in merged.keys() & {"l2", "amount", "wd"}:
@@ -90,12 +91,29 @@ class Assignment:
                 ]
         return merged
 
-    def _column(self, values: dict[int, Any]) -> Scalar | list[Scalar]:
-        usual = next(iter(values.values()))
-        if all(isinstance(v, float) and v == usual for v in values.values()):
-            return usual
-        row = [values.get(k, usual) for k in self.members]
-        return [v[i] if isinstance(v, list) else v for i, v in enumerate(row)]
+
+def columns(tables: Sequence[Numbers], owners: Sequence[int]) -> Numbers:
+    """Return one table for parameters that have one of several each, with lists where these differ.
+
+    Parameters
+    ----------
+    tables : sequence of dict
+        Tables with the same names.
+    owners : sequence of int
+        The number of each parameter's table.
+    """
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    return {name: _column({k: t[name] for k, t in enumerate(tables)}, owners) for name in first}
+
+
+def _column(values: Mapping[int, Any], owners: Sequence[int]) -> Scalar | list[Scalar]:
+    usual = next(iter(values.values()))
+    if all(isinstance(v, float) and v == usual for v in values.values()):
+        return usual
+    row = [values.get(k, usual) for k in owners]
+    return [v[i] if isinstance(v, list) else v for i, v in enumerate(row)]
 
 
 def assign(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .._typing import Array
 from ..arrays.libraries import COMPLEX, COMPUTE, backend_of, is_array
 from ..arrays.memory import overlapping
-from ..arrays.trees import Structure, listed
+from ..arrays.trees import Structure, listed, named
 
 
 @dataclass(frozen=True)
@@ -57,40 +57,52 @@ def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf
         backend = backend_of(x)
         if not backend.dense(x):
             raise ValueError(
-                f"parameter {path!r} is a sparse or nested array; wanted a dense one, as an "
+                f"{named(path)} is a sparse or nested array; wanted a dense one, as an "
                 "optimizer steps every entry"
             )
         dtype = backend.dtype(x)
         if dtype not in COMPUTE:
             raise TypeError(
-                f"parameter {path!r} is {dtype}; wanted one of {', '.join(COMPUTE)}: "
+                f"{named(path)} is {dtype}; wanted one of {', '.join(COMPUTE)}: "
                 "an optimizer cannot step integers, booleans or other types"
             )
         found.append(Leaf(path, tuple(x.shape), dtype))
     return tuple(found)
 
 
-def no_overlap(leaves: Sequence[Array | None], structure: Structure) -> None:
+def no_overlap(
+    leaves: Sequence[Array | None],
+    structure: Structure,
+    slots: Sequence[Mapping[str, Array]] = (),
+) -> None:
     """Refuse parameters that share memory, which an update in place would step twice.
 
     Raises
     ------
     ValueError
-        If two do, or one overlaps itself.
+        If two do, one overlaps itself, or one a slot of the state.
     """
     placed = [
         (path, x)
         for path, x in zip(structure.paths, leaves, strict=True)
         if x is not None and backend_of(x).writable(x)
     ]
-    pair = overlapping([x for _, x in placed])
-    if pair is not None:
-        first, second = placed[pair[0]][0], placed[pair[1]][0]
+    held = [x for own in slots for x in own.values() if backend_of(x).writable(x)]
+    pair = overlapping([*(x for _, x in placed), *held]) if placed else None
+    if pair is None or pair[0] >= len(placed):
+        return
+    first = placed[pair[0]][0]
+    if pair[1] >= len(placed):
         raise ValueError(
-            f"parameters {first!r} and {second!r} share memory; pass each array once"
-            if first != second
-            else f"the entries of parameter {first!r} share memory; pass a copy of it"
+            f"{named(first)} shares memory with an array of the optimizer's own state, such "
+            "as `weights` gives; pass a copy of it"
         )
+    second = placed[pair[1]][0]
+    raise ValueError(
+        f"parameters {first!r} and {second!r} share memory; pass each array once"
+        if first != second
+        else f"the entries of {named(first)} share memory; pass a copy of it"
+    )
 
 
 def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> None:
@@ -169,12 +181,12 @@ def gradients(
     for i in range(len(leaves)) if places is None else places:
         fault = None if grads[i] is None else _gradient_fault(grads[i], leaves[i])
         if fault is not None:
-            raise type(fault)(f"gradient of parameter {structure.paths[i]!r}: {fault}")
+            raise type(fault)(f"gradient of {named(structure.paths[i])}: {fault}")
 
 
 def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
     if p is None:
-        return ValueError("there is no such parameter (None)")
+        return ValueError("there is no such parameter (None); apply takes the gradients first")
     if tuple(g.shape) != tuple(p.shape):
         return ValueError(f"found shape {tuple(g.shape)}, wanted {tuple(p.shape)}")
     backend, other = backend_of(p), backend_of(g)

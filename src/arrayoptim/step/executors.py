@@ -96,7 +96,7 @@ class InPlace(Executor[Leaves]):
         engines: Engines,
         leaves: Leaves,
         state: State,
-        commit: Callable[[Taken], None],
+        commit: Callable[[Taken, Leaves], None],
         unscale: float = 1.0,
         norm: Scalar | None = None,
     ) -> None:
@@ -127,7 +127,7 @@ class InPlace(Executor[Leaves]):
 
         def commit() -> None:
             self.state.skipped = skipped
-            self.commit(taken)
+            self.commit(taken, self.leaves)
 
         carry_out([commit], self.state.interrupt)
         return self.leaves
@@ -137,17 +137,21 @@ class InPlace(Executor[Leaves]):
     ) -> Leaves:
         """Step, all of it or nothing, and return the parameters after it."""
         engines, state = self.engines, self.state
-        acts = engines.ready(steps, self.leaves, gradients)
+        acts = [state.interrupt, *engines.ready(steps, self.leaves, gradients)]
         rest = None
         if engines.others:
             rest = engines.rest(steps, self.leaves, gradients, state.slots)
             acts.append(rest)
+        clocks = state.ticked(gradients, taken.clocks) if taken.clocks else None
 
         def commit() -> None:
             if rest is not None:
                 state.slots = rest.slots
             state.scalars, state.iterations = scalars, taken.iterations + 1
-            self.commit(taken)
+            if clocks is not None:
+                state.clocks, state.clock_of = clocks
+            self.commit(taken, self.leaves if rest is None else rest.params)
+            state.interrupted = False
 
         acts.append(commit)
         carry_out(acts, state.interrupt)

@@ -15,6 +15,10 @@ from .options import Options
 class Formula(Options, ABC):
     """The part of `arrayoptim.Optimizer` that a subclass completes."""
 
+    # Whether a result that nobody keeps is a mistake. Without an annotation, which type checkers
+    # take for a hyperparameter.
+    results_count = True
+
     @property
     def rests(self) -> bool:
         """Whether a parameter stays as it is while its gradients have been zero from the start."""

@@ -151,6 +151,7 @@ class CapturedStep:
         self, session: Session, engines: Engines, leaves: Leaves, structure: Structure
     ) -> None:
         self._session, self._engines = session, engines
+        self._formula = session.formula  # a session does not hold its optimizer
         self._leaves, self._structure = leaves, structure
         self._state, self._fixed = session.state, _fixed(session.plan)
         self._issued: Issued | None = None

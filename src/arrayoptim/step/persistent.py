@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._typing import Array, Tree
-from ..arrays.libraries import backend_of
+from ..arrays.libraries import backend_of, numpy_dtype
 from ..arrays.trees import flatten
 from ..config.keras import translate
 from ..config.registry import ALIASES
@@ -27,9 +28,22 @@ def put_weights(session: Session, weights: list[Any]) -> None:
         if session.state is None:
             session.pending = [np.array(value) for value in weights]
         else:
-            formula = session.formula
-            name, after = type(formula).__name__, formula.scalars_after
-            session.replace(from_list(session.state, weights, name, after))
+            name = type(session.formula).__name__
+            session.replace(from_list(session.state, weights, name))
+
+
+def weights_of(session: Session) -> list[np.ndarray]:
+    """Return the state as host arrays, in Keras's order; what was loaded where there is none."""
+    if session.state is not None:
+        return session.state.weights()
+    if session.pending is None:
+        return []
+    if isinstance(session.pending, list):
+        return [np.array(x) for x in session.pending]
+    record = _record_of_pending(session, session.pending)
+    scalars = [np.asarray(value, np.float64) for value in record.scalars.values()]
+    arrays = [np.array(array()) for column in record.slots.values() for array in column]
+    return [np.asarray(record.iterations, np.int64), *scalars, *arrays]
 
 
 def record_of(session: Session) -> persistence.Record:
@@ -45,6 +59,8 @@ def record_of(session: Session) -> persistence.Record:
     from .. import persistence
 
     formula, state = session.formula, session.state
+    if state is None and isinstance(session.pending, persistence.Record):
+        return _record_of_pending(session, session.pending)
     if state is None:
         raise ValueError(f"{formula!r} has no state yet; call init(params) or take a step first")
     if state.interrupted:
@@ -67,6 +83,53 @@ def record_of(session: Session) -> persistence.Record:
     )
 
 
+def _record_of_pending(session: Session, pending: persistence.Record) -> persistence.Record:
+    """Return what was loaded and has not met its parameters yet, in the form that is asked for."""
+    formula, settings = session.formula, session.settings
+    kinds = {
+        name: kind
+        for member in settings.members
+        for name, kind in settings.layout(member.formula.rule).slots("float32").items()
+    }
+    slots = {
+        slot: [partial(_in_form, array, slot, kinds.get(slot)) for array in arrays]
+        for slot, arrays in pending.slots.items()
+    }
+    count = session.iterations
+    scalars = {**settings.initial_scalars(), **formula.scalars_after(count), **pending.scalars}
+    return replace(
+        pending,
+        source="arrayoptim",
+        class_name=type(formula).__name__,
+        config=formula.get_config(),
+        iterations=count,
+        scalars=scalars,
+        slots=slots,
+        notes=[],
+        dialect=None,
+        partial=False,
+    )
+
+
+def _in_form(array: Any, slot: str, kind: str | None) -> np.ndarray:
+    """Return an array with as many bits as the slot is to have.
+
+    Raises
+    ------
+    ValueError
+        If it is to become codes, or was some: only next to its parameters can it.
+    """
+    found = np.asarray(array)
+    if kind is None or found.dtype.name not in ("float32", "bfloat16"):
+        return found
+    if kind not in ("float32", "bfloat16"):
+        raise ValueError(
+            f"{slot}: found {found.dtype}, wanted {kind}; call init(params) before, or save it "
+            "in another state_dtype"
+        )
+    return found.astype(numpy_dtype(kind))
+
+
 def load(
     session: Session, record: persistence.Record, strict: bool, hyperparameters: bool
 ) -> LoadReport:
@@ -84,11 +147,17 @@ def load(
             wanted, left_out = _recorded_hyper(session, record)
         record.notes.extend(f"not taken over: {what}" for what in left_out)
         expected = record.fingerprint if strict else None
+        changed = [
+            f"{key}: {wanted[key]!r} from the file, was {value!r}"
+            for key, value in formula._hyper.items()
+            if wanted[key] is not value and wanted[key] != value
+        ]
         if session.state is None:
             session.expected = expected
             formula._hyper, session.pending, session.strict = wanted, record, strict
             session.first_iteration = record.iterations or 0
-            return LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
+            notes = [*record.notes, "kept until init(params)"]
+            return LoadReport(record.source, notes=notes, changed=changed)
         state = session.state
 
         def change() -> LoadReport:
@@ -97,6 +166,7 @@ def load(
             new, report = from_record(own, record, strict=strict, after=after)
             session.replace(new)
             session.expected = expected
+            report.changed += changed
             return report
 
         return whole_or_nothing(session, change)

@@ -13,12 +13,12 @@ from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
 from ..engines import Step, limited
 from ..numerics.rounding import step_seed
-from .assignment import Assignment, Numbers
+from .assignment import Assignment, Numbers, columns
 from .clipping import Measured, clipping
 from .formula import Formula
 from .quiet import quietly
 from .settings import Settings, Values
-from .state import State
+from .state import Clock, State
 from .totals import Measure, Totals, totals
 
 _FLOAT = frozenset({float})
@@ -118,6 +118,37 @@ class Plan:
         found = totals(steps, measure, self.assignment.members, xp)
         return _numbered(*known, {k: {**nothing[k], **found.get(k, {})} for k in nothing})
 
+    def numbers_by_clock(
+        self, values: Values, state: State, size: Measured, xp: Namespace
+    ) -> tuple[list[Step], list[Clock]]:
+        """Compute the numbers of a step whose parameters have stepped unequally often.
+
+        Returns
+        -------
+        steps : list of Step
+            As of `numbers`, with a list where parameters differ.
+        clocks : list of Clock
+            The clocks as they are when their parameters have stepped.
+        """
+        known, after = [], []
+        for clock in state.clocks:
+            steps, scalars = _numbered(self.settings, self.assignment, values, clock, size, xp, {})
+            known.append(steps)
+            after.append(Clock(clock.iterations + 1, scalars))
+        seed = seed_of(self.settings, state.iterations, xp)
+        return [
+            Step(
+                rows[0].layout,
+                {
+                    compute: columns([row.values[compute] for row in rows], state.clock_of)
+                    for compute in rows[0].values
+                },
+                seed,
+                rows[0].places,
+            )
+            for rows in zip(*known, strict=True)
+        ], after
+
     def limited(
         self,
         steps: Sequence[Step],
@@ -139,7 +170,7 @@ def _numbered(
     settings: Settings,
     assignment: Assignment,
     values: Values,
-    state: State,
+    state: State | Clock,
     size: Measured,
     xp: Namespace,
     totals: Totals,

@@ -12,7 +12,7 @@ import numpy as np
 from .._typing import Array, Namespace, Scalar, Tree
 from ..arrays.libraries import Backend, backend_of, is_array
 from ..arrays.torch import recording
-from ..arrays.trees import Structure, flatten
+from ..arrays.trees import Structure, flatten, named
 from ..config.groups import STARTING
 from ..config.hyper import value_at
 from ..config.registry import nearest
@@ -230,7 +230,7 @@ def _slot_leaves(
         for path, x, wanted in zip(structure.paths, leaves, shapes, strict=True):
             if x is not None and name in wanted and tuple(x.shape) != wanted[name]:
                 raise ValueError(
-                    f"slot {name!r} of parameter {path!r}: found shape {tuple(x.shape)}, "
+                    f"slot {name!r} of {named(path)}: found shape {tuple(x.shape)}, "
                     f"wanted {wanted[name]}"
                 )
         rows = zip(leaves, described, strict=True)

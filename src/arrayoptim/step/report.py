@@ -27,7 +27,8 @@ class StepReport:
         Its number, counted from 1; that of a step left out comes again.
     global_norm : float or None
         Euclidean norm of all gradients, in their true size, before clipping. None where no stage
-        of the step needed it: `clipnorm`, `clipnorm_per_tensor` and `nonfinite` do.
+        of the step needed it: `clipnorm`, `clipnorm_per_tensor` and `nonfinite` do. To have it
+        without clipping, give ``clipnorm=float("inf")``.
     clip_factor : float or None
         What the gradients were multiplied with for `clipnorm`; None without it.
     tensor_norms : tuple of float or None

@@ -74,6 +74,8 @@ class LoadReport:
         ``strict=True`` these are errors instead.
     notes : list of str
         What this kind of file does not hold.
+    changed : list of str
+        Hyperparameters that the optimizer had otherwise before, and has from the file now.
     """
 
     source: str
@@ -82,6 +84,7 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> str:
@@ -91,9 +94,7 @@ class LoadReport:
         return "; ".join(f"{kind}: {listed(names)}" for kind, names in found.items() if names)
 
 
-def from_list(
-    state: State, weights: Sequence[Any], class_name: str, after: Counted | None = None
-) -> State:
+def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     """Give the state that a list in Keras's order describes.
 
     Parameters
@@ -101,11 +102,10 @@ def from_list(
     state : State
         The present state; it stays as it is.
     weights : sequence of array
-        ``[iterations, scalars..., slot by slot]``, or one of the shorter lists of Keras 2.0.
+        ``[iterations, scalars..., slot by slot]``, or one of the shorter lists of Keras 2.0, after
+        which scalars stay as they are, as they do there.
     class_name : str
         The optimizer's class.
-    after : callable, optional
-        Returns the scalar state that follows from a count, which the shorter lists lack.
 
     Raises
     ------
@@ -131,8 +131,6 @@ def from_list(
     head, arrays = list(weights[: sum(layout)]), list(weights[sum(layout) :])
     if layout[0]:
         new.iterations = counter(head.pop(0), f"{class_name} weights[0], iterations")
-    if layout == (1, 0) and after is not None:
-        new.scalars.update(after(new.iterations))
     for name, value in zip(list(new.scalars)[: layout[1]], head, strict=True):
         new.scalars[name] = finite(value, f"{class_name} scalar {name}")
     # A list without them: zero masters give way to the parameters at the next step.
@@ -143,11 +141,15 @@ def from_list(
     ):
         fault = _fault(value, held[name])
         if fault:
-            raise ValueError(f"{class_name} weights[{place}], {name} of {leaf.path!r}: {fault}")
+            raise ValueError(f"{class_name} weights[{place}], {name} of {_of(leaf.path)}: {fault}")
         values.append(np.asarray(value))
     zeros = [np.zeros(leaf.shape, np.float32) for _, leaf, _ in entries[len(values) :]]
     new.put([*values, *zeros])
     return new
+
+
+def _of(path: str) -> str:
+    return repr(path) if path else "the parameter"
 
 
 def _fault(value: Any, old: Array) -> str | None:
@@ -249,7 +251,7 @@ def _match_slot(
         if value is None:
             report.missing.append(f"{slot} of {leaf}")
         elif fault:
-            report.misshapen.append(f"{slot} of {leaf.path!r}: {fault}")
+            report.misshapen.append(f"{slot} of {_of(leaf.path)}: {fault}")
             found[place] = None
         else:
             report.restored.append(f"{slot} of {leaf.path}" if leaf.path else slot)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 
@@ -30,8 +31,9 @@ class Member:
     ----------
     prefix : str
         What stands before the names of its hyperparameters and schedules.
-    formula : Formula
-        The optimizer whose rule and coefficients hold.
+    reference : weakref.ref
+        To the optimizer whose rule and coefficients hold; else no optimizer would be free before
+        the garbage collector runs, nor its state.
     values : dict
         What the group sets, schedules as they are; all hyperparameters for member 0.
     schedules : tuple of str
@@ -47,13 +49,18 @@ class Member:
     """
 
     prefix: str
-    formula: Formula
+    reference: ReferenceType[Formula]
     values: dict[str, Any]
     schedules: tuple[str, ...]
     constraint: Constraint | None
     frozen: bool
     owner: str | None
     decays: bool
+
+    @property
+    def formula(self) -> Formula:
+        """The optimizer whose rule and coefficients hold."""
+        return referred(self.reference)
 
     def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
         """Return the values of a step, schedules as numbers."""
@@ -215,6 +222,13 @@ class Settings:
         return new
 
 
+def referred(reference: ReferenceType[Formula]) -> Formula:
+    """Return the optimizer of a reference, which lives as long as who uses its settings."""
+    formula = reference()
+    assert formula is not None
+    return formula
+
+
 def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
     """Return the snapshot of an optimizer; the one that is known where it still holds."""
     if known is not None and known.holds(formula):
@@ -258,7 +272,7 @@ def _member(
     constraint = values.get("constraint", whole["constraint"])
     owner = prefix if scalars else None
     decays = "wd" in formula.rule.coefficients
-    return Member(prefix, formula, values, schedules, constraint, frozen, owner, decays)
+    return Member(prefix, ref(formula), values, schedules, constraint, frozen, owner, decays)
 
 
 def own_settings(formula: Formula) -> dict[str, Any]:

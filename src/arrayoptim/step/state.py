@@ -16,6 +16,14 @@ from .checks import Leaf
 
 
 @dataclass
+class Clock:
+    """How many steps some parameters have taken, and the scalar state that they share."""
+
+    iterations: Any
+    scalars: dict[str, Any]
+
+
+@dataclass
 class State:
     """The state of an optimizer over one tree of parameters.
 
@@ -33,6 +41,10 @@ class State:
         Steps taken, and steps left out because of non-finite gradients.
     interrupted : bool
         Whether a step stopped half-way, so that slots belong to different steps.
+    clocks : list of Clock
+        Counts of parameters that have not stepped equally often; empty where one serves all.
+    clock_of : list of int
+        Which of them is that of each parameter.
     """
 
     leaves: tuple[Leaf | None, ...]
@@ -42,6 +54,8 @@ class State:
     iterations: Any = 0
     skipped: Any = 0
     interrupted: bool = False
+    clocks: list[Clock] = field(default_factory=list)
+    clock_of: list[int] = field(default_factory=list)
 
     @classmethod
     def initial(
@@ -68,6 +82,37 @@ class State:
         names = [n for layout in distinct for n in layout.names() if n not in layout.extras]
         names += [n for layout in distinct for n in layout.extras]
         return cls(leaves, tuple(n for n in dict.fromkeys(names) if n in used), slots)
+
+    @property
+    def mark(self) -> tuple[Any, ...]:
+        """What is another after a step, whether it was taken, left out or stopped half-way."""
+        return self.iterations, self.skipped, self.interrupted
+
+    def ticked(
+        self, gradients: Sequence[Array | None], after: Sequence[Clock]
+    ) -> tuple[list[Clock], list[int]]:
+        """Return the clocks when those parameters have stepped that have a gradient.
+
+        Parameters
+        ----------
+        gradients : sequence of array or None
+            The gradients.
+        after : sequence of Clock
+            Each clock as it is when its parameters have stepped.
+        """
+        if all(g is not None for g in gradients):
+            return list(after), self.clock_of
+        clocks: list[Clock] = []
+        known: dict[Any, int] = {}
+        places = []
+        for g, place in zip(gradients, self.clock_of, strict=True):
+            clock = self.clocks[place] if g is None else after[place]
+            key = clock.iterations, *clock.scalars.values()
+            if key not in known:
+                known[key] = len(clocks)
+                clocks.append(clock)
+            places.append(known[key])
+        return clocks, places
 
     def interrupt(self) -> None:
         """Note that a step stopped half-way."""
@@ -98,7 +143,12 @@ class State:
 
     def copy(self) -> State:
         """Return a state whose entries can be replaced without changing this one's."""
-        return replace(self, slots=[dict(s) for s in self.slots], scalars=dict(self.scalars))
+        return replace(
+            self,
+            slots=[dict(s) for s in self.slots],
+            scalars=dict(self.scalars),
+            clocks=[replace(clock, scalars=dict(clock.scalars)) for clock in self.clocks],
+        )
 
     def to_tree(self, structure: Structure, hyper: dict[str, Any]) -> dict[str, Any]:
         """Return the state as a nested dict, with slots shaped like the parameters."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from .._typing import Array, Namespace, Scalar
@@ -12,7 +12,7 @@ from ..engines import Step
 from .clipping import Measured, fitted
 from .plan import Plan
 from .settings import Settings, Values
-from .state import State
+from .state import Clock, State
 
 Leaves = Sequence[Array | None]
 Found = TypeVar("Found")
@@ -34,6 +34,8 @@ class Taken:
         Steps taken before.
     applied : bool
         Whether it was taken; False where it was left out.
+    clocks : list of Clock
+        The state's clocks as they are when their parameters have stepped.
     """
 
     settings: Settings
@@ -41,6 +43,7 @@ class Taken:
     size: Measured
     iterations: Any
     applied: bool = True
+    clocks: list[Clock] = field(default_factory=list)
 
 
 class Executor(ABC, Generic[Found]):
@@ -120,5 +123,9 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
     def measure(step: Step) -> dict[int, list[Scalar]]:
         return executor.totals(step, plan.limited([step], leaves, given))
 
-    steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
+    if state.clocks:
+        steps, taken.clocks = plan.numbers_by_clock(values, state, size, executor.xp)
+        scalars = state.scalars
+    else:
+        steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
     return executor.carried_out(taken, steps, plan.limited(steps, leaves, given), scalars)

@@ -9,6 +9,7 @@ from ..config.hyper import hyper
 from ..config.registry import register_wrapper
 from ..config.typed import Number, Whole
 from ..rules.rule import rule
+from ..step.journal import Journal
 from ._base import Keeper, Wrapper
 
 
@@ -72,11 +73,11 @@ class Lookahead(Wrapper):
     k: Whole = hyper(default=5, interval="[1, inf)", integer=True, doc="Fast steps to a slow one.")
     alpha: Number = hyper(default=0.5, interval="[0, 1]", doc="How far the slow weights go.")
 
-    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+    def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
         if not self.built:
             self.init(params)
-        before = self.iterations
-        new = self.inner._apply(grads, params, unscale)
+        before = journal.once(lambda: self.iterations)
+        new = self._step_inside(journal, grads, params, unscale)
         if self.iterations == before or self.iterations % self.k:
             return new
-        return self._keep(new, new, alpha=self.alpha)
+        return self._keep(journal, new, new, alpha=self.alpha)

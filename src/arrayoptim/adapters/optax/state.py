@@ -12,7 +12,7 @@ import numpy as np
 
 from ..._typing import Tree
 from ...arrays.libraries import COMPLEX, backend_of, is_array
-from ...arrays.trees import flatten
+from ...arrays.trees import flatten, named
 from ...optimizer import Optimizer
 from ...persistence import Record
 from ...step.persistent import load_into, record_of
@@ -198,7 +198,7 @@ def _filled(
         if x is not None and (path not in held or held[path].shape != tuple(x.shape)):
             found = f"an array of {held[path].shape}" if path in held else "none"
             raise ValueError(
-                f"parameter {path!r}: wanted state of shape {tuple(x.shape)}, found {found}"
+                f"{named(path)}: wanted state of shape {tuple(x.shape)}, found {found}"
             )
         if x is not None:
             _refuse_complex(path, x)
@@ -210,7 +210,7 @@ def _filled(
 def _refuse_complex(path: str, x: Any) -> None:
     if backend_of(x).dtype(x) in COMPLEX:
         raise ValueError(
-            f"parameter {path!r} is complex; optax keeps the mean of squared magnitudes, and a "
+            f"{named(path)} is complex; optax keeps the mean of squared magnitudes, and a "
             "step here takes real and imaginary part for themselves"
         )
 

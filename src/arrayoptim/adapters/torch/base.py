@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import chain
+from operator import is_
 from typing import Any, ClassVar
 
 import torch
@@ -51,8 +53,14 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                     f"{type(self).__name__} got {key!r} twice: {value!r}, {settings[key]!r}"
                 )
             settings[key] = value
-        self._parts: list[Part] = []
+        self._forget()
         super().__init__(params, self.spelling.defaults(settings))
+
+    def _forget(self) -> None:
+        """Forget what the next step makes again."""
+        self._parts: list[Part] = []
+        self._entries: list[Entry] = []
+        self._held: list[Any] = []
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse hyperparameters, misspelt ones too: parameter groups hold what counts."""
@@ -125,7 +133,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def reset(self) -> None:
         """Forget all state; the settings stay, and the next step is the first one."""
         self.state.clear()
-        self._parts = []
+        self._forget()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Replace settings and state by copies of what `state_dict` gave.
@@ -153,7 +161,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up settings and state, after loading too."""
-        state = {**state, "_parts": []}
+        self._forget()
+        state = dict(state)
         for p, entry in state["state"].items():
             if isinstance(entry, _Loaded):
                 state["state"][p] = entry.on(p) if isinstance(p, torch.Tensor) else entry.entry
@@ -183,12 +192,29 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         parts = [self._part(i) for i in range(len(self.param_groups))]
         for part in parts:
             part.check()
-        ready = [(part, grads) for part in parts if (grads := part.gathered(self.state))]
+        # A parameter that is given twice is stepped twice, of which torch warns.
+        for turn in range(max(part.turns for part in parts)):
+            self._take_turn(parts, turn)
+
+    def _take_turn(self, parts: Sequence[Part], turn: int) -> None:
+        same = self._same_state()
+        gathered = [(part, part.gathered(self.state, same, turn)) for part in parts]
+        ready = [(part, grads) for part, grads in gathered if grads]
         norm = self._norm(ready)
-        for part, _ in ready[1:]:
-            session_of(part.core).engines(part.leaves, part.structure)
-        for part, grads in ready:
-            part.step(grads, norm, self.state)
+        for part, grads in ready[1:]:
+            session_of(part.core).engines(part.leaves, part.structure, grads)
+        changed = [part.step(grads, norm, self.state) for part, grads in ready]
+        if not same or any(changed):
+            self._entries = list(self.state.values())
+            self._held = list(chain.from_iterable(map(dict.values, self._entries)))
+
+    def _same_state(self) -> bool:
+        """Whether all that the state holds is what it held after the last step."""
+        entries = self.state.values()
+        if len(entries) != len(self._entries) or not all(map(is_, entries, self._entries)):
+            return False
+        held = list(chain.from_iterable(map(dict.values, self._entries)))
+        return len(held) == len(self._held) and all(map(is_, held, self._held))
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
         """Give the norm over all groups and processes where a step needs it."""

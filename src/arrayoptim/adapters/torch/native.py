@@ -72,20 +72,10 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> T
     _say(made)
     for group in made.param_groups:
         words = made.spelling.state_names(group["preset"])
-        steps = {
-            float(native.state[p].get("step", 0)) for p in group["params"] if p in native.state
-        }
-        if len(steps) > 1:
-            warnings.warn(
-                f"torch counted between {min(steps):.0f} and {max(steps):.0f} steps for the "
-                "parameters of one group, where one count serves here; the largest is taken",
-                stacklevel=2,
-            )
         for p in group["params"]:
             entry = {k: x for k, x in (native.state.get(p) or {}).items() if x is not None}
             if entry:
                 ours = _our_entry(row, entry, group, p)
-                ours["step"] = torch.tensor(max(steps) or 1.0, dtype=torch.float64)
                 made.state[p] = {words.get(name, name): x for name, x in ours.items()}
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from ...numerics.slots import Layout
 from ...step import checks
 from ...step.session import session_of
 from ...step.state import State
+from .counts import Counts, Numbers, numbers_of, put
 from .entries import (
-    COUNTERS,
     Entry,
     begun,
     faults_of,
@@ -23,7 +24,16 @@ from .entries import (
     slots_of,
 )
 from .keys import Spelling
-from .shards import Tensor, is_shared_out, local, refuse_misplaced, shared_out
+from .shards import (
+    Tensor,
+    is_shared_out,
+    local,
+    may_be_shared_out,
+    refuse_misplaced,
+    shared_out,
+)
+
+_grad, _layout = operator.attrgetter("grad"), operator.attrgetter("layout")
 
 
 class Part:
@@ -48,6 +58,7 @@ class Part:
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
         self.spelling, self.group = spelling, group
         self._words: set[str] = set()
+        self._seen: list[Any] = []
         self._require_spelled()
         self._values = spelling.plain(group)
         self.core = spelling.core(**self._values)
@@ -55,7 +66,7 @@ class Part:
         self.params: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.structure = Structure((), list)
-        self._numbers: Entry = {}
+        self._counts: Counts | None = None
 
     def check(self) -> None:
         """Take over what was written into the group, and look at the gradients.
@@ -68,35 +79,72 @@ class Part:
             If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
         """
         self._follow()
-        given = [(p, p.grad) for p in self.group["params"] if p.grad is not None]
-        for p, g in given:
-            if g.layout is not torch.strided:
+        grads = [g for g in map(_grad, self.group["params"]) if g is not None]
+        if {*map(_layout, grads)} <= {torch.strided} and not may_be_shared_out():
+            return
+        for p in self.group["params"]:
+            g = p.grad
+            if g is not None and g.layout is not torch.strided and not self._takes_sparse:
                 raise RuntimeError(
                     f"{self.spelling.name} does not support sparse gradients; found one of "
                     f"parameter {self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, "
                     "and embeddings give dense ones with sparse=False"
                 )
-            if is_shared_out(p) or is_shared_out(g):
+            if g is not None and (is_shared_out(p) or is_shared_out(g)):
                 refuse_misplaced(g, p, self.paths()[id(p)])
 
-    def gathered(self, state: MutableMapping[Tensor, Entry]) -> list[Tensor | None] | None:
-        """Make ready for a step, and give the gradients; None where the group has none.
+    @property
+    def _takes_sparse(self) -> bool:
+        """Whether an entry without gradient stays as it is, so that zeros may stand for it."""
+        return False
+
+    @property
+    def turns(self) -> int:
+        """How often the parameter is given that is given most often."""
+        params = self.group["params"]
+        if len(params) == len(self.params) and all(map(operator.is_, params, self.params)):
+            return 1
+        return max(Counter(map(id, params)).values(), default=1)
+
+    def gathered(
+        self, state: MutableMapping[Tensor, Entry], same: bool, turn: int = 0
+    ) -> list[Tensor | None] | None:
+        """Make ready for a step, and return the gradients; None where the group has none.
+
+        Parameters
+        ----------
+        state : mapping
+            The state of torch.
+        same : bool
+            Whether all in it is the same as after the last step.
+        turn : int
+            Only parameters are stepped that are given more often than that.
 
         Raises
         ------
         TypeError, ValueError
             If the state does not fit. No parameter has changed then.
         """
-        params = [p for p in self.group["params"] if p.grad is not None or state.get(p)]
-        found = [p.grad for p in params]
-        if all(g is None for g in found):
-            return None
+        params = self.group["params"]
+        if turn or self.turns > 1:
+            times = Counter(map(id, params))
+            params = list({id(p): p for p in params if times[id(p)] > turn}.values())
+        found = list(map(_grad, params))
+        if type(None) in {*map(type, found)}:
+            params = [p for p in params if p.grad is not None or "step" in state.get(p, ())]
+            found = list(map(_grad, params))
+            if all(g is None for g in found):
+                return None
         leaves = params
-        if any(map(is_shared_out, params)):
+        if may_be_shared_out() and any(map(is_shared_out, params)):
             leaves, found = list(map(local, params)), [g if g is None else local(g) for g in found]
-        if not self._current(params, leaves, state):
-            self._take_up(params, leaves, state)
-        self._read_numbers()
+        if not (self._holds(params, leaves) and (same or self._current(state))):
+            self._take_up(list(params), list(leaves), state)
+        counts = self._counts
+        assert counts is not None
+        counts.read()
+        if type(None) in {*map(type, found)} and not self._together():
+            counts.part()
         if self.group.get("maximize"):
             negated = iter(torch._foreach_neg([g for g in found if g is not None]))
             found = [g if g is None else next(negated) for g in found]
@@ -107,24 +155,32 @@ class Part:
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
 
     def step(
-        self, grads: Sequence[Tensor | None], norm: Scalar | None, state: Mapping[Tensor, Entry]
-    ) -> None:
-        """Step the parameters, and let the state of torch follow."""
-        session, kept = session_of(self.core), self._state()
-        before = list(kept.slots)
+        self,
+        grads: Sequence[Tensor | None],
+        norm: Scalar | None,
+        state: MutableMapping[Tensor, Entry],
+    ) -> bool:
+        """Step the parameters, and let the state of torch follow; whether it has other tensors."""
+        session, kept, counts = session_of(self.core), self._state(), self._counts
+        assert counts is not None
+        before = kept.slots
+        held = list(before)
         with session.lock:
             session.take(grads, self.leaves, self.structure, norm=norm)
-        for p, old, new in zip(self.params, before, kept.slots, strict=True):
+        changed = kept.slots is not before
+        for p, old, new in zip(self.params, held, kept.slots, strict=True) if changed else ():
             if new is not old:
                 state[p].update({self._word(k): shared_out(x, p) for k, x in new.items()})
-        for name, value in self._counted().items():
-            self._numbers[name].fill_(value)
+        if counts.write():
+            put(state, self.params, counts)
+            changed = True
+        return changed
 
     # ---- the state
 
     def fit(
         self, params: Sequence[Tensor], leaves: Sequence[Tensor], state: Mapping[Tensor, Entry]
-    ) -> tuple[Structure, list[dict[str, Tensor]], dict[str, float]]:
+    ) -> tuple[Structure, list[dict[str, Tensor]], list[Numbers]]:
         """Check what a state holds for some parameters of the group.
 
         Returns
@@ -133,13 +189,14 @@ class Part:
             The paths of the parameters.
         held : list of dict
             For each parameter its slots, empty where it has none yet.
-        numbers : dict of str to float
-            Counters and scalar state, empty where there is no state yet.
+        numbers : list of dict
+            For each parameter its counters and scalar state.
 
         Raises
         ------
         ValueError
-            If slots are missing or misshapen, or the parameters differ in a counter.
+            If slots are missing or misshapen, or parameters differ in a counter that their rule has
+            for all together.
         """
         paths = self.paths()
         structure = Structure(tuple(paths[id(p)] for p in params), list)
@@ -148,7 +205,7 @@ class Part:
         layouts = session.assign(described).layouts
         scalars = session.settings.initial_scalars()
         held: list[dict[str, Tensor]] = []
-        numbers: dict[str, float] = {}
+        entries = []
         for p, leaf, layout in zip(params, described, layouts, strict=True):
             assert leaf is not None
             assert layout is not None
@@ -161,16 +218,28 @@ class Part:
                 faults = faults_of(entry, found, shapes, wanted, scalars, self._word)
                 if faults:
                     raise ValueError(f"the state of {leaf} does not fit {self.core!r}. {faults}")
-            own = {name: float(entry.get(name, 0)) for name in (*COUNTERS, *scalars) if entry}
-            if own and numbers and own != numbers:
-                raise ValueError(
-                    f"the state of parameter {leaf.path!r} has {own}, that of others of its group "
-                    f"{numbers}; parameters with different counts belong into different groups"
-                )
-            numbers = own or numbers
+            entries.append(entry)
             held.append(slots_of(found, wanted))
             self._refuse_unshardable(p, leaf.path, layout)
-        return structure, held, numbers
+        return structure, held, self._numbers(entries, scalars)
+
+    def _numbers(self, entries: Sequence[Entry], scalars: Mapping[str, float]) -> list[Numbers]:
+        if not self._together():
+            return [numbers_of(entry, scalars) for entry in entries]
+        known = [numbers_of(entry, scalars) for entry in entries if entry]
+        for own in known:
+            if own != known[0]:
+                raise ValueError(
+                    f"{self.spelling.name} counts the steps of a group as a whole; its parameters "
+                    f"have {known[0]} and {own}. Give them groups of their own"
+                )
+        start = known[0] if known else None
+        return [numbers_of(entry, scalars, start) for entry in entries]
+
+    def _together(self) -> bool:
+        """Whether the rule measures all parameters of the group together."""
+        members = session_of(self.core).settings.members
+        return any(member.formula.rule.totals for member in members)
 
     def paths(self) -> dict[int, str]:
         """Return the name of each parameter by its identity; its number where it has no name."""
@@ -206,36 +275,37 @@ class Part:
         new = session.fresh(leaves, described, held)
         session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
-        self._count(numbers)
-        self._numbers = {
-            name: torch.tensor(float(value), dtype=torch.float64)
-            for name, value in self._counted().items()
-        }
+        self._counts = Counts(new, numbers, self._word, self.core.nonfinite == "skip")
         for p, slots in zip(params, new.slots, strict=True):
             entry = state.setdefault(p, {})
             for name, x in slots.items():
                 word = self._word(name)
                 if word not in entry or local(entry[word]) is not x:
                     entry[word] = shared_out(x, p)
-            entry.update(self._numbers)
+        put(state, params, self._counts)
 
-    def _current(
-        self, params: list[Tensor], leaves: list[Tensor], state: Mapping[Tensor, Entry]
-    ) -> bool:
-        kept = session_of(self.core).state
-        if len(params) != len(self.params) or kept is None:
-            return False
-        if not all(map(operator.is_, params, self.params)):
-            return False
-        if not all(map(operator.is_, leaves, self.leaves)):
-            return False
-        for p, slots in zip(params, kept.slots, strict=True):
+    def _holds(self, params: Sequence[Tensor], leaves: Sequence[Tensor]) -> bool:
+        """Whether these are the parameters of the last step."""
+        known = self.params, self.leaves
+        return (
+            len(params) == len(known[0])
+            and self._counts is not None
+            and self._counts.state is session_of(self.core).state
+            and all(map(operator.is_, params, known[0]))
+            and (leaves is params or all(map(operator.is_, leaves, known[1])))
+        )
+
+    def _current(self, state: Mapping[Tensor, Entry]) -> bool:
+        """Whether a state holds the tensors of the last step."""
+        counts = self._counts
+        assert counts is not None
+        for i, (p, slots) in enumerate(zip(self.params, self._state().slots, strict=True)):
             entry = state.get(p, {})
             for name, x in slots.items():
                 held = entry.get(self._word(name))
                 if held is not x and (not is_shared_out(held) or local(held) is not x):
                     return False
-            if any(entry.get(name) is not x for name, x in self._numbers.items()):
+            if any(entry.get(name) is not x for name, x in counts.of(i).items()):
                 return False
         return True
 
@@ -244,38 +314,40 @@ class Part:
         assert state is not None
         return state
 
-    def _counted(self) -> dict[str, float]:
-        """Return counters and scalar state by their names in torch's state."""
-        state = self._state()
-        counted = {self._word(name): value for name, value in state.scalars.items()}
-        counted["step"] = state.iterations
-        return counted | ({"skipped": state.skipped} if self.core.nonfinite == "skip" else {})
-
-    def _count(self, numbers: Mapping[str, float]) -> None:
-        state = self._state()
-        if numbers:
-            state.iterations, state.skipped = int(numbers["step"]), int(numbers.get("skipped", 0))
-            state.scalars.update({name: numbers[name] for name in state.scalars})
-
-    def _read_numbers(self) -> None:
-        ours = {word: name for name, word in self._names.items()}
-        self._count({ours.get(word, word): float(x) for word, x in self._numbers.items()})
-
     # ---- hyperparameters and refusals
 
     def _follow(self) -> None:
         """Take over what a scheduler or the user wrote into the group."""
+        group, seen = self.group, self._seen
+        found = list(group.values())
+        if len(found) == len(seen):
+            changed = [k for k, a, b in zip(group, found, seen, strict=True) if a is not b]
+            if not changed or all(map(self._took, changed)):
+                self._seen = found
+                return
         self._require_spelled()
-        values = self.spelling.plain(self.group)
-        if values == self._values:
-            return
+        values = self.spelling.plain(group)
+        # What is written into may have another value next time, without being another object.
+        written = [k for k, v in group.items() if k not in _LISTS and _may_be_written(v)]
+        self._seen = [] if written else found
         for name, value in values.items():
             if value != self._values[name]:
-                setattr(self.core, name, value)
-                self._values[name] = value
-                if not self.core.hyperparameters[name].numeric or name == "momentum":
-                    self.params = []  # what the state holds may be different now
-        self._names = self.spelling.state_names(self.core.preset)
+                self._set(name, value)
+
+    def _took(self, key: str) -> bool:
+        """Take over one value, if it is a plain number of a hyperparameter of its own."""
+        names, value = self.spelling.keys.get(key, ()), self.group[key]
+        if len(names) != 1 or type(value) is not float or key == "momentum":
+            return False
+        self._set(names[0], value)
+        return True
+
+    def _set(self, name: str, value: Any) -> None:
+        setattr(self.core, name, value)
+        self._values[name] = value
+        if not self.core.hyperparameters[name].numeric or name == "momentum":
+            self.params = []  # what the state holds may be different now
+            self._names = self.spelling.state_names(self.core.preset)
 
     def _require_spelled(self) -> None:
         if self.group.keys() != self._words:
@@ -301,3 +373,11 @@ class Part:
                 f"parts of parameter {path!r} ({p.placements}) cut through; use "
                 'state_dtype="bfloat16"'
             )
+
+
+_LISTS = ("params", "param_names")
+
+
+def _may_be_written(value: Any) -> bool:
+    row = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(x, torch.Tensor | list) for x in row)

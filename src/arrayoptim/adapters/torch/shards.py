@@ -15,6 +15,11 @@ from ...gradients import global_norm
 Tensor = Any
 
 
+def may_be_shared_out() -> bool:
+    """Return whether there can be any DTensor."""
+    return "torch.distributed.tensor" in sys.modules
+
+
 def is_shared_out(x: Tensor) -> bool:
     """Whether a tensor is a DTensor."""
     # Only who has imported that package has such tensors, and its import takes long.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...arrays.backend import FLOATS, ITEMSIZE, REALS, itemsize, reals
-from .readers import Readers
+from ...arrays.backend import FLOATS, REALS
+from ...arrays.trees import named
 from .tables import address
 
-__all__ = ["FLOATS", "ITEMSIZE", "REALS", "Reader", "itemsize", "reals"]
+if TYPE_CHECKING:
+    from .readers import Readers
 
 
 class Reader(ABC):
@@ -85,15 +86,15 @@ class Reader(ABC):
         """
         reason = self.foreign(grad)
         if reason:
-            raise TypeError(f"gradient of parameter {path!r}: {reason}")
+            raise TypeError(f"gradient of {named(path)}: {reason}")
         if tuple(grad.shape) != self.shapes[k]:
             raise ValueError(
-                f"gradient of parameter {path!r}: found shape {tuple(grad.shape)}, "
+                f"gradient of {named(path)}: found shape {tuple(grad.shape)}, "
                 f"wanted {self.shapes[k]}"
             )
         found = self.dtype(grad)
         if found not in FLOATS and (found not in REALS or dtype not in REALS):
-            raise TypeError(f"gradient of parameter {path!r}: found dtype {found}, wanted {dtype}")
+            raise TypeError(f"gradient of {named(path)}: found dtype {found}, wanted {dtype}")
 
     @abstractmethod
     def readers(self) -> tuple[Readers | None, tuple[int, ...]]:

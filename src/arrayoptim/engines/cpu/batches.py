@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.backend import COMPUTE
+from ...arrays.backend import COMPUTE, reals
 from ...arrays.memory import Stretches
 from ...numerics.rounding import NOISE
 from ...numerics.sums import BLOCK
 from ...rules.rule import Rule
 from ..totals import part, ratio
-from .addresses import Reader, reals
+from .addresses import Reader
 from .columns import Column
 from .jobs import Job
 from .loading import loader

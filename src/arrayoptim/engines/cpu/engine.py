@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import operator
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -18,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from ..._locks import lock
 from ..._typing import Array
-from ...arrays.backend import COMPUTE
+from ...arrays.backend import COMPUTE, FLOATS
 from ...arrays.memory import Stretches
+from ...arrays.trees import named
 from ...numerics.rounding import GROUP
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
-from .addresses import FLOATS, Reader
+from .addresses import Reader
 from .batches import Batch, Values
 from .looking import Take
 from .native import refusal as machine_refusal
@@ -142,12 +143,12 @@ class Plan:
     ) -> None:
         count = len(params)
         self._paths = [str(k) for k in range(count)] if paths is None else list(paths)
-        self._threads, self._lock = threads, threading.RLock()
+        self._threads, self._lock = threads, lock()
         groups: dict[Any, list[int]] = {}
         for place, (param, state) in enumerate(zip(params, slots, strict=True)):
             reader = _reader(param)
             if reader is None:
-                raise TypeError(f"parameter {self._paths[place]!r}: {refusal(rule, param, state)}")
+                raise TypeError(f"{named(self._paths[place])}: {refusal(rule, param, state)}")
             more = (*SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
             names = (*rule.slots, *(name for name in more if name in state))
             kinds = tuple((name, reader.dtype(state[name])) for name in names)

@@ -8,7 +8,7 @@ from .pool import run_program
 from .source import CELLS, JOB
 from .tables import Chunks, address, cells
 
-PARALLEL = 60_000
+PARALLEL = 100000
 """Elements from which on more threads than one are faster."""
 
 _BRIEF = 8192

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.backend import COMPUTE
+from ...arrays.backend import COMPUTE, ITEMSIZE, reals
 from ...arrays.memory import Addresses, Stretches
-from .addresses import ITEMSIZE, Reader, reals
+from .addresses import Reader
 from .calls import bound, calls
 from .columns import Column
 from .readers import LOOK

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
-import os
+import itertools
 import pkgutil
-import threading
 from collections.abc import Callable, Iterable
 from functools import cache
-from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
-import llvmlite.binding as llvm
-
+from ..._locks import lock
 from .. import store
+from . import objects
 from .source import Program
 
-_SOURCES = tuple(f"{name}.py" for name in ("coded", "compile", "memory", "numbers", "vocabulary"))
-_LOCK = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    # A child that is forked while another thread compiles could never compile anything.
-    os.register_at_fork(
-        before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
-    )
+_SOURCES = tuple(
+    f"{name}.py" for name in ("coded", "compile", "llvm", "memory", "numbers", "vocabulary")
+)
+_TELLING = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
+_LOCK = lock(awaited=True)
 
 
 def code_address(program: Program) -> int:
@@ -55,58 +52,19 @@ def _address(program: Program) -> int:
     key = _key(program)
     code = store.read(key) if key else None
     if code is None:
-        code = _machine_code(program)
+        from .llvm import object_file
+
+        name, content = object_file(program)
+        code = name.encode() + b"\n" + content
         if key:
             store.write(key, code)
-    name, _, content = code.partition(b"\n")
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(0))
-    engine.add_object_file(llvm.ObjectFileRef.from_data(content))
-    engine.finalize_object()
-    place = int(engine.get_function_address(name.decode()))
-    # Threads may be in the code until the process has ended: LLVM must not free it before.
-    engine.detach()
+    function, _, content = code.partition(b"\n")
+    place = objects.load(content, function.decode())
+    if place is None:
+        from . import llvm
+
+        place = llvm.load(content, function.decode())
     return place
-
-
-def _machine_code(program: Program) -> bytes:
-    """Compile a program to the name of its function, a line feed, and an object file."""
-    from .compile import ENTRY, compiled, wrapped
-
-    name, text = compiled(program)
-    module = llvm.parse_assembly(text)
-    if program.answers:
-        module.link_in(llvm.parse_assembly(wrapped(name)))
-        name = ENTRY
-    _check_symbols(module)
-    return name.encode() + b"\n" + bytes(_machine(3).emit_object(module))
-
-
-def _check_symbols(module: Any) -> None:
-    """Refuse what this process lacks: the loader would end it, not raise."""
-    for function in module.functions:
-        name = function.name
-        known = not function.is_declaration or name.startswith("llvm.")
-        if not known and not llvm.address_of_symbol(name):
-            raise RuntimeError(f"compiled code calls {name}, which this process does not have")
-
-
-@cache
-def _machine(level: int) -> Any:
-    _initialize()
-    triple = llvm.get_process_triple()
-    cpu, features = _host()
-    return llvm.Target.from_triple(triple).create_target_machine(
-        cpu=cpu, features=features, opt=level, jit=True, codemodel="jitdefault"
-    )
-
-
-@cache
-def _initialize() -> None:
-    # Needed once, an error since llvmlite 0.45.
-    with contextlib.suppress(RuntimeError):
-        llvm.initialize()
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
 
 
 def refusal(dtypes: Iterable[str]) -> str | None:
@@ -124,15 +82,28 @@ def refusal(dtypes: Iterable[str]) -> str | None:
     """
     if ctypes.sizeof(ctypes.c_void_p) != 8:
         return "kernels want addresses of 64 bits"
-    # Loading code that calls a missing conversion function would end the process.
-    if "float16" in dtypes and not llvm.get_host_cpu_features().get("f16c", True):
-        return "the processor has no instructions for float16"
+    if "float16" in dtypes:
+        from .llvm import has_half
+
+        # Loading code that calls a missing conversion function would end the process.
+        return None if has_half() else "the processor has no instructions for float16"
     return None
 
 
 @cache
-def _host() -> tuple[str, str]:
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+def _processor() -> object:
+    """Return what tells one processor from another."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
+            lines = [*itertools.takewhile(str.strip, file)]
+    except OSError:
+        lines = []
+    told = [line for line in lines if line.partition(":")[0].strip() in _TELLING]
+    if len(told) == len(_TELLING):
+        return told
+    from .llvm import processor
+
+    return processor()
 
 
 def _key(program: Program) -> str | None:
@@ -161,4 +132,17 @@ def _fingerprint(function: Callable[..., Any]) -> str | None:
 @cache
 def _surroundings() -> tuple[Any, ...]:
     sources = [pkgutil.get_data(__package__, name) for name in _SOURCES]
-    return version("numba"), version("llvmlite"), _host(), sources
+    return _release("numba"), _release("llvmlite"), _processor(), sources
+
+
+def _release(name: str) -> bytes:
+    """Return what tells one version of a package from another, without importing it."""
+    spec = find_spec(name)
+    place = spec.origin if spec else None
+    try:
+        return Path(place or "").with_name("_version.py").read_bytes()
+    except (OSError, ValueError):
+        # It takes longer to load than a kernel.
+        from importlib.metadata import version
+
+        return version(name).encode()

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Any
 
-from ...arrays.backend import COMPUTE
+from ...arrays.backend import COMPUTE, reals
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS, SWEPT
-from .addresses import reals
 from .native import code_address
 from .sweep import measure_program, measuring, sweep_program
 

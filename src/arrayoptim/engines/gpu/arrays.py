@@ -28,6 +28,23 @@ CAPTURING = (
 class Library(ABC):
     """A library whose arrays lie on GPUs."""
 
+    fixed = False
+    """Whether an array keeps its memory as long as it lives."""
+
+    def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
+        """Return of each array all that says whether kernels can read it, but its address.
+
+        Returns
+        -------
+        list or None
+            Things to be compared; None where an array is of another library.
+        """
+        return None
+
+    def places(self, arrays: Sequence[Array | None]) -> list[int]:
+        """Return the address of each array; 0 for None."""
+        return [0 if array is None else self.address(array) for array in arrays]
+
     def holds(self, array: Array) -> bool:
         """Whether an array of this library lies on a GPU."""
         return True
@@ -65,6 +82,10 @@ class Library(ABC):
         """Give a copy in the order of another array, in some data type."""
 
     @abstractmethod
+    def fetched(self, array: Array) -> Array:
+        """Return a copy in host memory, in the same order, without help of this engine."""
+
+    @abstractmethod
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
         """Give host memory as an array of one dimension of the library's that the host computes on.
 
@@ -93,6 +114,22 @@ class Library(ABC):
 class CuPyLibrary(Library):
     """CuPy arrays, on CuPy's current stream."""
 
+    fixed = True
+
+    def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
+        """Return what there is to know of arrays; see `Library`."""
+        try:
+            return [
+                x if x is None else (type(x), x.data.device_id, x.shape, x.strides, x.dtype)
+                for x in arrays
+            ]
+        except AttributeError:
+            return None
+
+    def places(self, arrays: Sequence[Array | None]) -> list[int]:
+        """Return the address of each array; see `Library`."""
+        return [0 if x is None else x.data.ptr for x in arrays]
+
     def number(self, array: Array) -> int:
         """Give the number of an array's device; see `Library`."""
         return int(array.device.id)
@@ -108,14 +145,25 @@ class CuPyLibrary(Library):
 
     def captures(self, number: int) -> bool:
         """Whether CuPy's current stream records a graph; see `Library`."""
-        cupy: Any = sys.modules["cupy"]
-        return bool(cupy.cuda.get_current_stream(number).is_capturing())
+        cuda: Any = sys.modules["cupy"].cuda
+        # ROCm's CuPy has no graphs.
+        if cuda.runtime.is_hip:
+            return False
+        try:
+            return bool(cuda.get_current_stream(number).is_capturing())
+        except RuntimeError:
+            # The default stream waits for another one, which records a graph.
+            return True
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
         """Give a copy in the order of another array; see `Library`."""
         copy = backend_of(like).zeros(like, dtype)
         copy[...] = array
         return copy
+
+    def fetched(self, array: Array) -> Array:
+        """Return a NumPy array; see `Library`."""
+        return array.get(order="A")
 
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
         """Give host memory as a NumPy array; see `Library`."""
@@ -133,6 +181,31 @@ class CuPyLibrary(Library):
 
 class TorchLibrary(Library):
     """Torch tensors on CUDA devices, on torch's current stream and in their own memory."""
+
+    def places(self, arrays: Sequence[Array | None]) -> list[int]:
+        """Return the address of each tensor; see `Library`."""
+        return [0 if x is None else x.data_ptr() for x in arrays]
+
+    def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
+        """Return what there is to know of tensors; see `Library`."""
+        try:
+            return [
+                x
+                if x is None
+                else (
+                    type(x),
+                    x.get_device(),
+                    x.dtype,
+                    x.shape,
+                    x.stride(),
+                    x.is_neg(),
+                    x.is_conj(),
+                )
+                for x in arrays
+            ]
+        except (AttributeError, RuntimeError):
+            # No tensor, or a sparse one, which has no strides.
+            return None
 
     def holds(self, array: Array) -> bool:
         """Whether a tensor lies on a GPU; see `Library`."""
@@ -180,6 +253,10 @@ class TorchLibrary(Library):
         kind, place = getattr(torch, dtype), like.device
         copy = torch.empty_strided(tuple(like.shape), like.stride(), dtype=kind, device=place)
         return copy.copy_(array.detach())
+
+    def fetched(self, array: Array) -> Array:
+        """Return a tensor of the CPU; see `Library`."""
+        return array.detach().cpu()
 
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
         """Give host memory as a tensor of the CPU; see `Library`."""

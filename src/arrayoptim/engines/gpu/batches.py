@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
-from ...arrays.backend import COMPLEX, COMPUTE
+from ...arrays.backend import COMPLEX, COMPUTE, reals
 from ...arrays.libraries import backend_of
 from ...gradients import Pending
 from ...numerics.sums import BLOCK
 from ...rules.rule import Rule
-from ..cpu.addresses import reals
 from ..totals import part
 from .arrays import Library, dense
 from .device import Device, Launch, Mirror, Table

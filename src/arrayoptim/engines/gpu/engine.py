@@ -15,6 +15,7 @@ from typing import Any
 from ..._typing import Array
 from ...arrays.libraries import COMPUTE, backend_of
 from ...arrays.memory import Stretches
+from ...arrays.trees import named
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from .arrays import Library, dense, library_of
@@ -132,7 +133,7 @@ class Plan(DevicePlan[Portion]):
             return Portion(rule, where, places, mine, held, stretches, graph)
 
         def fault(k: int) -> str:
-            return f"parameter {names[k]!r}: {refusal(rule, params[k], slots[k])}"
+            return f"{named(names[k])}: {refusal(rule, params[k], slots[k])}"
 
         super().__init__(params, made, fault)
 

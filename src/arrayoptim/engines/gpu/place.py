@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
 
 from ..._typing import Array
+from ...arrays.backend import ITEMSIZE, reals
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
-from ..cpu.addresses import ITEMSIZE, reals
 from .arrays import CAPTURING, Library, library_of
-from .batches import Numbers, Totals, addresses, element_count, same_order
+from .batches import Numbers, Totals, element_count, same_order
 from .device import Device, Mirror, Table
+from .glance import Glance
 from .norm import KINDS, NORM
 
 __all__ = ["Place"]
@@ -56,11 +58,15 @@ class Place(ABC):
         self._device = self._library.device(self._number)
         self._dtypes = [backend_of(p).dtype(p) for p in params]
         self._known = [self._described(p) for p in params]
-        self._at = addresses(self._library, params)
+        self._places = self._library.places(params)
+        self._at = np.array(self._places, np.int64)
         self._sizes = np.array([element_count(p) for p in params], np.int64)
         occupied.add(self._at, self._at + self._sizes * self._itemsizes(self._dtypes))
         with self._active():
             self._gradients = Mirror(self._device)
+        self._glance, self._alike = Glance(self._library), False
+        self._kinds: list[str] = []
+        self._bytes = self._codes = self._sizes
         self._norms: _Norms | None = None
         self._taken: tuple[list[Array | None], Taken] | None = None
 
@@ -87,14 +93,16 @@ class Place(ABC):
         bool
             False where one has another address, shape, dtype or order.
         """
-        for p, known, described in zip(params, self._params, self._known, strict=True):
-            if p is not known and (
+        if all(map(is_, params, self._params)):
+            return self._library.fixed or self._library.places(params) == self._places
+        for p, described in zip(params, self._known, strict=True):
+            if (
                 library_of(p) is not self._library
                 or self._library.number(p) != self._number
                 or self._described(p) != described
             ):
                 return False
-        return bool(np.array_equal(addresses(self._library, params), self._at))
+        return self._library.places(params) == self._places
 
     def _recorded(self) -> bool:
         """Whether what is launched now goes into the graph that these steps are for."""
@@ -117,6 +125,11 @@ class Place(ABC):
         """
         if not self._graph and self._library.captures(self._number):
             raise RuntimeError(CAPTURING)
+        # What has not changed since the last step is not asked again.
+        self._alike = self._glance.same(grads)
+        if self._alike:
+            return
+        self._glance.forget()
         for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
             if g is None:
                 continue
@@ -163,28 +176,32 @@ class Place(ABC):
                 grads[k] = self._library.conform(g, p, kinds[k])
         return kinds
 
-    def _apart(
-        self, grads: Sequence[Array | None]
-    ) -> tuple[list[Array | None], list[str], Numbers]:
+    def _apart(self, grads: Sequence[Array | None]) -> tuple[list[Array | None], Numbers]:
         """Give gradients that can be read while the parameters are written."""
         taken = list(grads)
-        kinds = [reals(kind) for kind in self._settled(taken)]
-        found = addresses(self._library, taken)
-        ends = np.where(found, found + self._sizes * self._itemsizes(kinds), 0)
+        if self._alike:
+            found = np.array(self._glance.now, np.int64)
+        else:
+            self._kinds = [reals(kind) for kind in self._settled(taken)]
+            self._bytes = self._sizes * self._itemsizes(self._kinds)
+            self._codes = np.array([KINDS[kind] for kind in self._kinds], np.int64)
+            if all(map(is_, taken, grads)):
+                self._glance.keep(grads, int(self._bytes.sum()))
+            found = np.array(self._library.places(taken), np.int64)
+        ends = np.where(found, found + self._bytes, 0)
         for k in self._occupied.touched(found, ends):
             taken[k] = self._library.conform(
                 taken[k], self._params[k], backend_of(taken[k]).dtype(taken[k])
             )
             found[k] = self._library.address(taken[k])
-        return taken, kinds, found
+        return taken, found
 
     def _taken_up(self, grads: Sequence[Array | None]) -> Taken:
         """Put the gradients' addresses on the device."""
-        taken, kinds, found = self._apart(grads)
-        codes = [KINDS[kind] for kind in kinds]
-        table = np.concatenate([found, np.array(codes, np.int64)])
+        taken, found = self._apart(grads)
+        table = np.concatenate([found, self._codes])
         at = self._gradients.address(table, later=self._recorded())
-        return at, "float64" in kinds, taken
+        return at, "float64" in self._kinds, taken
 
     def norm(self, grads: Sequence[Array | None]) -> Table:
         """Launch the pass over the gradients.

@@ -66,8 +66,12 @@ class DevicePlan(Generic[_Part]):
             the plan was made: make another plan.
         """
         return len(params) == self._count and all(
-            each.fits([params[k] for k in each.places]) for each in self._parts
+            each.fits(self._of(each, params)) for each in self._parts
         )
+
+    def _of(self, each: _Part, arrays: Sequence[Any]) -> list[Any]:
+        """Return one device's part of a list."""
+        return list(arrays) if len(self._parts) == 1 else [arrays[k] for k in each.places]
 
     def prepare(
         self,
@@ -133,7 +137,7 @@ class DevicePlan(Generic[_Part]):
         """Give each device its gradients; all are looked at before anything is done."""
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
-        shares = [(each, [grads[k] for k in each.places]) for each in self._parts]
+        shares = [(each, self._of(each, grads)) for each in self._parts]
         for each, mine in shares:
             each.check(mine)
         return shares

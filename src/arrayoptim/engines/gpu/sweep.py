@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...arrays.backend import ITEMSIZE
 from ...rules import stages as _stages
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS, SWEPT
-from ..cpu.addresses import ITEMSIZE
 from .prelude import PRELUDE
 from .printer import printed
 

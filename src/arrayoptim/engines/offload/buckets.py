@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
+from ...arrays.backend import itemsize
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from ..cpu import engine as cpu
-from ..cpu.addresses import itemsize
 from ..gpu.arrays import Library
 from ..gpu.copies import Stretch
 from ..gpu.place import Place
@@ -103,7 +103,7 @@ class Shuttle(Place):
     ) -> Callable[[], None]:
         """Make the trips of all buckets ready; see `Place`."""
         with self._active():
-            taken, _, found = self._apart(grads)
+            taken, found = self._apart(grads)
         trips = [bucket.prepare(taken, found, values, seed) for bucket in self._buckets]
 
         def sweep(keep: Any = taken) -> None:

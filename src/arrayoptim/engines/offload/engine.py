@@ -13,6 +13,7 @@ import numpy as np
 from ..._typing import Array
 from ...arrays.libraries import backend_of
 from ...arrays.memory import Stretches
+from ...arrays.trees import named
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from ..cpu import engine as cpu
@@ -105,6 +106,6 @@ class Plan(DevicePlan[Shuttle]):
             return Shuttle((rule, threads), where, mine, arrays, held, known, occupied)
 
         def fault(k: int) -> str:
-            return f"parameter {paths[k]!r}: {refusal(rule, params[k], slots[k])}"
+            return f"{named(paths[k])}: {refusal(rule, params[k], slots[k])}"
 
         super().__init__(params, made, fault)

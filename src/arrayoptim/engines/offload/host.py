@@ -53,6 +53,9 @@ def hosted(array: Array) -> Array:
     library = gpu_library(array)
     if library is None:
         return array
+    if library.refusal(array) is not None:
+        # That is said where the whole parameter is known.
+        return library.fetched(array)
     array = (
         array
         if _gpu().dense(array.shape, library.strides(array))

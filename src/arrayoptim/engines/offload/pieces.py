@@ -8,9 +8,9 @@ from itertools import chain
 from math import prod
 
 from ..._typing import Array
+from ...arrays.backend import itemsize
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...rules.rule import Rule
-from ..cpu.addresses import itemsize
 
 __all__ = ["BUCKET", "Piece", "cut", "pieces_of", "widest"]
 

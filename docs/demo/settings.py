@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...config import registry as _registry
-from ..errors import CommandError, one_line
+from arrayoptim._cli.errors import CommandError, one_line
+from arrayoptim.config import registry as _registry
 
 SETTINGS: dict[str, dict[str, float]] = {
-    "SGD": {"lr": 0.1, "momentum": 0.9},
+    "ASGD": {"lr": 0.1},
+    "Adafactor": {"lr": 0.01},
     "Adagrad": {"lr": 0.05},
+    "Ftrl": {"lr": 0.1},
+    "LAMB": {"lr": 0.01},
+    "LARS": {"lr": 1.0},
+    "Lion": {"lr": 0.001},
+    "Muon": {"lr": 0.01},
+    "RAdam": {"lr": 0.003},
+    "SGD": {"lr": 0.1, "momentum": 0.9},
+    "Signum": {"lr": 0.001},
 }
 """Where an optimizer's own defaults are too slow for a few epochs: what is used instead."""
 

@@ -8,13 +8,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...config import registry as _registry
-from ..backends import installed, other_than, wanted
-from ..errors import CommandError, one_line
+from arrayoptim._cli.backends import installed, other_than, wanted
+from arrayoptim._cli.errors import CommandError, one_line
+from arrayoptim.config import registry as _registry
 
 if TYPE_CHECKING:
     from .course import Course
     from .data import Problem
+
+FIRST = 4
+"""After how many optimizers there is a picture already, where there are many."""
 
 NEEDED = {
     "sklearn": "scikit-learn",
@@ -28,9 +31,13 @@ NEEDED = {
 RESULTS = "results.json"
 PICTURE = "loss_curves.png"
 
+ALONE = """
+Where torch or JAX is installed each run goes on there too, from the same file.\
+"""
+
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command.
+    """Carry out what the command line asks for.
 
     Parameters
     ----------
@@ -104,6 +111,8 @@ def _train(names: list[str], arguments: argparse.Namespace, problem: Problem) ->
         for name in names:
             bar.set_description(name)
             courses.append(training.run(name, plan))
+            if len(courses) == FIRST < len(names):
+                bar.write(f"The first {FIRST}: {_picture(courses, arguments, problem)}")
             if name in rivals:
                 bar.set_description(f"{name} of {arguments.compare}")
                 score = compare.accuracy(arguments.compare, name, optimizers[name], problem, tick)
@@ -121,17 +130,28 @@ def _make(output: Path) -> None:
 
 def _report(courses: list[Course], arguments: argparse.Namespace, problem: Problem) -> None:
     """Print the table, write the results and draw the picture."""
-    from . import plot, report
+    from . import report
 
     print(report.printed(courses, arguments.compare))
+    if {run.backend for course in courses for run in course.resumed} == {arguments.backend}:
+        print(ALONE)
     setup = {
         key: getattr(arguments, key) for key in ("backend", "epochs", "batch_size", "seed", "lr")
     }
     try:
         report.written(courses, setup, arguments.output / RESULTS)
-        plot.draw(courses, problem, arguments.backend, arguments.output / PICTURE)
+        _picture(courses, arguments, problem)
     except OSError as error:
         raise CommandError(f"cannot write to {arguments.output}: {one_line(error)}") from error
+
+
+def _picture(courses: list[Course], arguments: argparse.Namespace, problem: Problem) -> Path:
+    """Draw what there is so far, and return where."""
+    from . import plot
+
+    file: Path = arguments.output / PICTURE
+    plot.draw(courses, problem, arguments.backend, file)
+    return file
 
 
 def _verdict(courses: list[Course]) -> int:

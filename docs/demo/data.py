@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CommandError
+from arrayoptim._cli.errors import CommandError
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...arrays.libraries import Backend
-from ...checkpoints import load_checkpoint, save_checkpoint
-from ..backends import from_host
-from ..errors import CommandError, one_line
+from arrayoptim._cli.backends import from_host
+from arrayoptim._cli.errors import CommandError, one_line
+from arrayoptim.arrays.libraries import Backend
+from arrayoptim.checkpoints import load_checkpoint, save_checkpoint
+
 from .data import Parameters
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..table import table
+from arrayoptim._cli.table import table
+
 from .compare import NOTES, RIVALS
 from .course import TOLERANCE, Course, Resumed
 

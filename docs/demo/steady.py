@@ -9,11 +9,14 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def steady() -> Iterator[None]:
-    """Keep torch to one thread, and JAX to whole float32 products, while the demo runs.
+    """Keep BLAS and torch to one thread, and JAX to whole float32 products, while the demo runs.
 
     Only libraries that have been imported are touched, and they get their settings back.
     """
+    from threadpoolctl import threadpool_limits
+
     with contextlib.ExitStack() as stack:
+        stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
         torch = sys.modules.get("torch")
         if torch is not None:
             # Arrays as small as these take less time than threads take to meet.

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.libraries import Backend
-from ..backends import from_host, to_host
+from arrayoptim._cli.backends import from_host, to_host
+from arrayoptim.arrays.libraries import Backend
+
 from . import checkpoint, settings
 from .course import Course, Resumed
 from .data import Floats, Indices, Parameters, Problem

@@ -1,0 +1,42 @@
+"""``demo``: finds the demonstration, which comes with the source and not with the package."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import CommandError
+
+FOLDER = Path(__file__).parents[3] / "docs"
+"""Where it is in a clone, from which the package may be imported as it stands."""
+
+WORDS = """\
+Train on handwritten digits with each optimizer, stop half-way, go on elsewhere and compare.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Carry out the demonstration.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Its arguments.
+
+    Raises
+    ------
+    CommandError
+        If there is no source here.
+    """
+    if not (FOLDER / "demo" / "command.py").is_file():
+        raise CommandError(
+            "the demonstration is a program of the source, not of the installed package: in a "
+            "clone, python3 -m nox -s demo runs it",
+            code=2,
+        )
+    if str(FOLDER) not in sys.path:
+        sys.path.insert(0, str(FOLDER))
+    run: Callable[[Sequence[str]], int] = importlib.import_module("demo").main
+    return run(argv)

@@ -1,0 +1,132 @@
+"""How often parameters have stepped, and scalar state, as tensors in a state of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import torch
+
+from ...step.state import Clock, State
+from .shards import Tensor
+
+Numbers = dict[str, float]
+
+
+class Counts:
+    """The 0-d tensors that parameters of equal counts share, and what the optimizer knows of them.
+
+    Parameters
+    ----------
+    state : State
+        The optimizer's state, which takes up the numbers.
+    numbers : sequence of dict
+        For each parameter its numbers by our names, ``step`` and ``skipped`` among them.
+    word : callable
+        Returns the name in torch's state.
+    skips : bool
+        Whether steps that were left out are counted.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        numbers: Sequence[Numbers],
+        word: Callable[[str], str],
+        skips: bool,
+    ) -> None:
+        self.state, self._word, self._skips = state, word, skips
+        rows: dict[tuple[float, ...], int] = {}
+        self.places = [rows.setdefault(tuple(own.values()), len(rows)) for own in numbers]
+        first = {place: own for own, place in zip(numbers, self.places, strict=True)}
+        clocks = [self._clock(first[place]) for place in range(len(rows))]
+        state.iterations = max(clock.iterations for clock in clocks)
+        state.skipped = int(max(own["skipped"] for own in numbers))
+        state.clocks, state.clock_of = clocks, self.places
+        self._settle()
+        self.rows = self._made()
+
+    def _clock(self, own: Numbers) -> Clock:
+        return Clock(int(own["step"]), {name: own[name] for name in self.state.scalars})
+
+    def of(self, i: int) -> dict[str, Tensor]:
+        """Return the tensors of one parameter by their names in torch's state."""
+        return self.rows[self.places[i]]
+
+    def part(self) -> None:
+        """Let parameters count for themselves from the next step on."""
+        state = self.state
+        if not state.clocks:
+            state.clocks = [Clock(state.iterations, dict(state.scalars))]
+            state.clock_of = self.places
+
+    def read(self) -> None:
+        """Take over what was written into the tensors."""
+        state = self.state
+        for k, row in enumerate(self.rows):
+            if all(x._version == self._versions[x] for x in row.values()):
+                continue
+            own = {name: float(row[self._word(name)]) for name in (*state.scalars, "step")}
+            clock = self._clock(own)
+            if state.clocks:
+                state.clocks[k] = clock
+            else:
+                state.iterations, state.scalars = clock.iterations, {**clock.scalars}
+            if self._skips:
+                state.skipped = int(row["skipped"])
+
+    def write(self) -> bool:
+        """Let the tensors follow a step; whether parameters have others now."""
+        state = self.state
+        moved = bool(state.clocks) and state.clock_of is not self.places
+        if moved:
+            self.places = state.clock_of
+            self._settle()
+            self.rows = self._made()
+            return True
+        for row, clock in zip(self.rows, self._present(), strict=True):
+            for name, value in self._numbers(clock).items():
+                row[name].fill_(value)
+                self._versions[row[name]] = row[name]._version
+        return False
+
+    def _settle(self) -> None:
+        """Go back to one count where one serves all."""
+        state = self.state
+        if len(state.clocks) == 1:
+            (clock,) = state.clocks
+            state.iterations, state.scalars = clock.iterations, {**clock.scalars}
+            state.clocks, state.clock_of = [], []
+
+    def _present(self) -> Sequence[Clock]:
+        state = self.state
+        return state.clocks or [Clock(state.iterations, state.scalars)]
+
+    def _numbers(self, clock: Clock) -> Numbers:
+        found = {self._word(name): value for name, value in clock.scalars.items()}
+        found["step"] = clock.iterations
+        return found | ({"skipped": self.state.skipped} if self._skips else {})
+
+    def _made(self) -> list[dict[str, Tensor]]:
+        rows = [
+            {k: torch.tensor(float(v), dtype=torch.float64) for k, v in self._numbers(c).items()}
+            for c in self._present()
+        ]
+        self._versions = {x: x._version for row in rows for x in row.values()}
+        return rows
+
+
+def numbers_of(
+    entry: Mapping[str, Any], scalars: Mapping[str, float], start: Numbers | None = None
+) -> Numbers:
+    """Return the numbers of an entry by our names; those of the start where it has not begun."""
+    if not entry:
+        return start or {"step": 0.0, "skipped": 0.0, **scalars}
+    names = ("step", "skipped", *scalars)
+    return {name: float(entry.get(name, 0.0)) for name in names}
+
+
+def put(state: MutableMapping[Tensor, Any], params: Sequence[Tensor], counts: Counts) -> None:
+    """Give each parameter the tensors of its counts."""
+    for i, p in enumerate(params):
+        state[p].update(counts.of(i))

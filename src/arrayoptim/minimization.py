@@ -1,0 +1,123 @@
+"""What came of a minimization, and how it shows itself."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._typing import Tree
+from .arrays.libraries import backend_of
+from .arrays.trees import flatten
+
+MOST = 400
+"""Most points of the small curve in a notebook."""
+
+WIDTH, HEIGHT = 320, 80
+
+
+@dataclass(repr=False)
+class Minimization:
+    """What came of `minimize`, or has come of it so far.
+
+    Attributes
+    ----------
+    params : tree of arrays
+        The parameters after the last step.
+    history : list of float
+        The loss before each step.
+    steps : int
+        Steps taken, those of a checkpoint included.
+    reason : {"", "steps", "patience", "callback", "nonfinite", "interrupted"}
+        Why it stopped; empty while it goes on.
+    message : str
+        The same in a sentence.
+    """
+
+    params: Tree
+    history: list[float] = field(default_factory=list)
+    steps: int = 0
+    reason: str = ""
+    message: str = ""
+
+    def __repr__(self) -> str:
+        """Return one line: steps, loss, why it stopped, how many parameters there are."""
+        why = f", {self.reason!r}" if self.reason else ""
+        return f"Minimization({self.steps} steps{self._losses()}{why}, {self._arrays()})"
+
+    def _repr_html_(self) -> str:
+        """Return the same with the curve of the loss, for notebooks."""
+        rows = {
+            "steps": f"{self.steps:,}",
+            "loss": self._losses().removeprefix(", loss ") or "none yet",
+            "parameters": self._arrays(),
+            "stopped": self.message or "not yet",
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{name}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in rows.items()
+        )
+        return f"<div><table>{cells}</table>{_curve(self.history)}</div>"
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the loss over the steps.
+
+        Parameters
+        ----------
+        axes : matplotlib.axes.Axes, optional
+            Where to draw; new axes of pyplot if None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes, to which more may be added; ``axes.figure.savefig(path)`` writes them.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If Matplotlib is not installed.
+        """
+        if axes is None:
+            try:
+                from matplotlib import pyplot
+            except ModuleNotFoundError as error:
+                raise ModuleNotFoundError(
+                    'a plot needs Matplotlib (pip install "arrayoptim[plot]")'
+                ) from error
+            _, axes = pyplot.subplots(layout="constrained")
+        axes.plot(range(len(self.history)), self.history)
+        if self.history and min(self.history) > 0:
+            axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        return axes
+
+    def _losses(self) -> str:
+        if not self.history:
+            return ""
+        return f", loss {self.history[0]:.4g} to {self.history[-1]:.4g}"
+
+    def _arrays(self) -> str:
+        leaves = [x for x in flatten(self.params)[0] if x is not None]
+        first = f" of {backend_of(leaves[0]).name}" if leaves else ""
+        entries = sum(math.prod(x.shape) for x in leaves)
+        return f"{len(leaves)} array{'s' * (len(leaves) != 1)}{first}, {entries:,} parameters"
+
+
+def _curve(history: Sequence[float]) -> str:
+    """Return the losses as a small picture, on a logarithmic scale where they are positive."""
+    step = max(1, math.ceil(len(history) / MOST))
+    losses = [x for x in history[::step] if math.isfinite(x)]
+    if len(losses) < 2:
+        return ""
+    values = [math.log(x) for x in losses] if min(losses) > 0 else losses
+    low, high = min(values), max(values)
+    across, down = WIDTH / (len(values) - 1), (HEIGHT - 4) / (high - low or 1)
+    points = " ".join(f"{across * i:.1f},{2 + down * (high - y):.1f}" for i, y in enumerate(values))
+    return (
+        f"<svg width='{WIDTH}' height='{HEIGHT}' role='img' aria-label='loss over the steps'>"
+        f"<polyline points='{points}' fill='none' stroke='#4477AA' stroke-width='1.5'/></svg>"
+    )

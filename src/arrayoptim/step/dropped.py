@@ -1,0 +1,116 @@
+"""Results that nobody keeps, and gradients that come in the place of parameters."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from .._typing import Array
+from ..arrays.libraries import backend_of
+
+Reference: TypeAlias = Callable[[], Any] | None
+"""Gives an array, or None where that is gone."""
+
+_Seen = tuple[Reference, Reference, bool]
+"""The first parameter that a step could not write, what came in its place, whether it is told."""
+
+_SEEN: weakref.WeakKeyDictionary[Any, _Seen] = weakref.WeakKeyDictionary()
+
+
+def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | None]) -> None:
+    """Warn, once, where parameters that were replaced come back and what replaced them is gone.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Which one has stepped.
+    leaves, new : sequence of array or None
+        Parameters that were given, and what is given back.
+    """
+    old, given, told = _SEEN.get(optimizer, (None, None, False))
+    if told or not optimizer.results_count:
+        return
+    first = _alive(old)
+    if first is not None and _alive(given) is None and any(x is first for x in leaves):
+        kind = type(first)
+        warnings.warn(
+            f"{type(optimizer).__name__}.apply has been given the same {kind.__module__}."
+            f"{kind.__qualname__} as at the last step, whose result nobody kept: arrays that "
+            "cannot be written come back new, so use what it returns, "
+            "params = optimizer.apply(grads, params)",
+            stacklevel=_outside(),
+        )
+        _SEEN[optimizer] = (None, None, True)
+        return
+    pair = next((row for row in zip(leaves, new, strict=True) if row[0] is not row[1]), None)
+    if pair is not None:
+        _SEEN[optimizer] = (_reference(pair[0]), _reference(pair[1]), False)
+
+
+def forget(optimizer: Any) -> None:
+    """Forget what the last step gave, as an interrupt kept the caller from seeing it."""
+    _SEEN.pop(optimizer, None)
+
+
+def _reference(x: Any) -> Reference:
+    try:
+        return weakref.ref(x)
+    except TypeError:  # a NumPy scalar, which is small
+        return lambda: x
+
+
+def _alive(reference: Reference) -> Any:
+    return None if reference is None else reference()
+
+
+def _outside() -> int:
+    """Return the level of the first caller that is not of this library."""
+    frame, level = sys._getframe(2), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("arrayoptim"):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def first_of(arrays: Sequence[Array | None]) -> Reference:
+    """Return a reference to the first array, which does not keep it."""
+    first = next((x for x in arrays if x is not None), None)
+    return None if first is None else _reference(first)
+
+
+def refuse_swapped(
+    gradients: Sequence[Array | None], leaves: Sequence[Array | None], known: Reference
+) -> None:
+    """Refuse parameters in the place of gradients, where it can be seen.
+
+    Parameters
+    ----------
+    gradients, leaves : sequence of array or None
+        What came as gradients, and as parameters.
+    known : reference
+        What `first_of` gave for the parameters so far; None where there were none.
+
+    Raises
+    ------
+    ValueError
+        If they have changed places.
+    """
+    pairs = [
+        (g, p) for g, p in zip(gradients, leaves, strict=True) if g is not None and p is not None
+    ]
+    fault = ""
+    old, first = _alive(known), next((g for g in gradients if g is not None), None)
+    if old is not None and first is old and not any(p is old for p in leaves):
+        fault = "what came as gradients are the arrays that have been the parameters so far"
+    elif pairs and all(_leaf(g) and not _leaf(p) for g, p in pairs):
+        fault = "what came as gradients are leaves that require a gradient, as parameters do"
+    if fault:
+        raise ValueError(f"{fault}; wanted apply(grads, params), the gradients first")
+
+
+def _leaf(x: Array) -> bool:
+    if backend_of(x).name != "torch":
+        return False
+    return bool(x.requires_grad and x.is_leaf)
