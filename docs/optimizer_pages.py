@@ -9,9 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import arrayoptim as ao
+import formulas
 import optimizer_table
 from arrayoptim.config import elsewhere
+from arrayoptim.step.options import Options
 
 FOLDER = Path(__file__).parent / "optimizers" / "generated"
 
@@ -53,13 +57,50 @@ def code(text: str) -> str:
 
 
 def hyperparameters(cls: type[ao.Optimizer]) -> str:
-    """Return the table of what a class declares."""
+    """Return the table of what a class declares for itself."""
     rows = []
     for name, declared in cls.hyperparameters.items():
+        common = Options.hyperparameters.get(name)
+        if common is not None and common.default == declared.default:
+            continue
         allowed = declared.interval.text if declared.interval else declared.wanted
         keyword = " (keyword only)" if declared.keyword else ""
         rows.append([f"``{name}``{keyword}", f"``{declared.default!r}``", allowed, declared.doc])
-    return table(["name", "default", "allowed", "meaning"], rows)
+    count = len(Options.hyperparameters)
+    return (
+        table(["name", "default", "allowed", "meaning"], rows)
+        + f"\nBesides these it takes the {count} :doc:`options that every optimizer has "
+        "<../../options>`: clipping, weight decay, groups, averages and more.\n"
+    )
+
+
+def update(cls: type[ao.Optimizer]) -> str:
+    """Return the formula of the rule without options; nothing where it goes over matrices."""
+    rule = cls().rule
+    try:
+        lines = formulas.formula(rule.function, rule.slots).splitlines()
+    except formulas.NoFormulaError:
+        return ""
+    math = "\n".join(["..  math::", "", *(f"    {line}" for line in lines)])
+    letters = list(inspect.signature(rule.function).parameters)[2 : 2 + len(rule.slots)]
+    kept = ", ".join(
+        f":math:`{formulas.letter(letter)}` is ``{slot}``"
+        for letter, slot in zip(letters, rule.slots, strict=True)
+    )
+    return (
+        f"{math}\n\nfor each parameter :math:`p` with its gradient :math:`g`, once a step"
+        f"{'; ' * bool(kept)}{kept}. All else is computed once a step from the hyperparameters, as "
+        "the notes below say.\n"
+    )
+
+
+def size(cls: type[ao.Optimizer]) -> str:
+    """Return how many bytes of state a float32 parameter has."""
+    optimizer, p = cls(), np.zeros((256, 256), np.float32)
+    optimizer.init(p)
+    held = sum(x.nbytes for x in optimizer.weights if isinstance(x, np.ndarray))
+    share = f"{held / p.size:.3g}"
+    return f"{share} bytes of state for each float32 parameter of a matrix of (256, 256).\n"
 
 
 def slots(cls: type[ao.Optimizer]) -> str:
@@ -101,12 +142,14 @@ def page(cls: type[ao.Optimizer]) -> str:
     sources = [code(textwrap.dedent(inspect.getsource(rule.function))) for rule in rules(cls)]
     parts = [
         heading(cls.__name__, "="),
+        update(cls),
         f".. autoclass:: arrayoptim.{cls.__name__}\n   :no-members:\n",
-        heading("Hyperparameters", "-"),
+        heading("Hyperparameters of its own", "-"),
         hyperparameters(cls),
         heading("Presets", "-"),
         presets(cls),
         heading("State", "-"),
+        size(cls),
         slots(cls),
         heading("Update rule", "-"),
         "What every engine runs, with the arrays in place of the letters:\n",
@@ -147,7 +190,19 @@ def write(app: Any = None) -> None:
             target.write_text(text, encoding="utf-8")
 
 
+def shorten(
+    app: Any, what: str, name: str, made: Any, options: Any, signature: Any, result: Any
+) -> tuple[str, Any] | None:
+    """Return the signature of an optimizer without the options that all have."""
+    if what != "class" or not issubclass(made, ao.Optimizer) or made is ao.Optimizer:
+        return None
+    rows = inspect.signature(made).parameters.values()
+    own = [str(row) for row in rows if row.name not in Options.hyperparameters]
+    return f"({', '.join([*own, '**options'])})", result
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.connect("autodoc-process-signature", shorten)
     app.connect("builder-inited", write)
     return {"parallel_read_safe": True}

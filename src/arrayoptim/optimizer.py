@@ -170,10 +170,6 @@ class Optimizer(Formula, Updating, Surface):
         """
         return self._session.step(grads, params)
 
-    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
-        """Take one step with gradients of which `unscale` times is the true size."""
-        return self._session.step(grads, params, unscale)
-
     def observe(self, metric: Any) -> None:
         """Feed a metric, such as a validation loss, to every schedule that takes one.
 
@@ -511,9 +507,9 @@ class Optimizer(Formula, Updating, Surface):
         ----------
         weights : sequence of array
             As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
-            RMSprop, Adagrad and Adadelta, where the count stays as it is, and without
-            ``m_schedule`` for Nadam, which is computed from the count. Before `init` the list is
-            kept, and checked when the parameters are first seen.
+            RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; what a list lacks
+            stays as it is. Before `init` the list is kept, and checked when the parameters are
+            first seen.
 
         Raises
         ------

@@ -19,8 +19,8 @@ from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import InPlace, Slots, measure
+from .host import gpu_library
 from .mode import FUSED, forced, mode
-from .offload.host import gpu_library
 from .steps import Act, Once, Step
 
 _IMPORTING = lock(awaited=True)

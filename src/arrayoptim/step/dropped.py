@@ -50,6 +50,11 @@ def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | N
         _SEEN[optimizer] = (_reference(pair[0]), _reference(pair[1]), False)
 
 
+def forget(optimizer: Any) -> None:
+    """Forget what the last step gave, as an interrupt kept the caller from seeing it."""
+    _SEEN.pop(optimizer, None)
+
+
 def _reference(x: Any) -> Reference:
     try:
         return weakref.ref(x)

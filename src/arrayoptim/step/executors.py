@@ -96,7 +96,7 @@ class InPlace(Executor[Leaves]):
         engines: Engines,
         leaves: Leaves,
         state: State,
-        commit: Callable[[Taken], None],
+        commit: Callable[[Taken, Leaves], None],
         unscale: float = 1.0,
         norm: Scalar | None = None,
     ) -> None:
@@ -127,7 +127,7 @@ class InPlace(Executor[Leaves]):
 
         def commit() -> None:
             self.state.skipped = skipped
-            self.commit(taken)
+            self.commit(taken, self.leaves)
 
         carry_out([commit], self.state.interrupt)
         return self.leaves
@@ -137,7 +137,7 @@ class InPlace(Executor[Leaves]):
     ) -> Leaves:
         """Step, all of it or nothing, and return the parameters after it."""
         engines, state = self.engines, self.state
-        acts = engines.ready(steps, self.leaves, gradients)
+        acts = [state.interrupt, *engines.ready(steps, self.leaves, gradients)]
         rest = None
         if engines.others:
             rest = engines.rest(steps, self.leaves, gradients, state.slots)
@@ -150,7 +150,8 @@ class InPlace(Executor[Leaves]):
             state.scalars, state.iterations = scalars, taken.iterations + 1
             if clocks is not None:
                 state.clocks, state.clock_of = clocks
-            self.commit(taken)
+            self.commit(taken, self.leaves if rest is None else rest.params)
+            state.interrupted = False
 
         acts.append(commit)
         carry_out(acts, state.interrupt)

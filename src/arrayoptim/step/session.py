@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
 from .._locks import lock
 from .._typing import Array, Scalar, Tree
+from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
 from ..engines import Engines, forced, refuse_capturing
@@ -176,23 +177,66 @@ class Session:
 
     # ---- one step
 
-    def step(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
-        """Take one step over trees, with gradients of which `unscale` times is the true size."""
+    def step(
+        self,
+        grads: Tree,
+        params: Tree,
+        unscale: float = 1.0,
+        done: Callable[[Leaves], object] | None = None,
+    ) -> Tree:
+        """Take one step over trees.
+
+        Parameters
+        ----------
+        grads, params : tree of arrays
+            Gradients and parameters.
+        unscale : float
+            What brings the gradients to their true size.
+        done : callable, optional
+            Called with the parameters after the step, as a part of it.
+        """
         with self.lock:
-            if self._made is not None and self._again(self._made, grads, params, unscale):
+            if self._made is not None and self._again(self._made, grads, params, unscale, done):
                 return params
         leaves, structure = flatten(params)
         found, other = flatten(grads, "gradients")
         if other is not structure:
             checks.same_structure(other, structure)
         with self.lock:
-            new = self.take(found, leaves, structure, unscale)
-        if new is leaves or all(map(operator.is_, new, leaves)):
-            return params
-        dropped.note(self.formula, leaves, new)
-        return structure.build(new)
+            # Where all parameters are new arrays, an interrupt means that nobody ever sees them.
+            restore = None if done or any_writable(leaves) else self.snapshot()
+            try:
+                new = self.take(found, leaves, structure, unscale, done=done)
+                if new is leaves or all(map(operator.is_, new, leaves)):
+                    return params
+                dropped.note(self.formula, leaves, new)
+                return structure.build(new)
+            except BaseException:
+                if restore is not None:
+                    restore()
+                raise
 
-    def _again(self, made: _Made, grads: Tree, params: Tree, unscale: float) -> bool:
+    def snapshot(self) -> Callable[[], None]:
+        """Return what brings back the present state, none of whose arrays is written till then."""
+        before, state = dict(vars(self)), self.state
+        kept = None if state is None else replace(state, scalars=dict(state.scalars))
+
+        def restore() -> None:
+            vars(self).update(before)
+            if state is not None and kept is not None:
+                vars(state).update(vars(kept))
+            dropped.forget(self.formula)
+
+        return restore
+
+    def _again(
+        self,
+        made: _Made,
+        grads: Tree,
+        params: Tree,
+        unscale: float,
+        done: Callable[[Leaves], object] | None,
+    ) -> bool:
         """Take a step like the last one, and return whether that was possible.
 
         Where anything is another than then, nothing is done: the long way finds out what, and says
@@ -204,13 +248,14 @@ class Session:
         plan = self.plan
         if not made.holds(plan, made.structure):
             return False
-        before = state.iterations, state.skipped
+        before = state.mark
         try:
             if not made.engines.look(leaves, plan.thawed(gradients)):
                 return False
-            take(plan, state, gradients, InPlace(made.engines, leaves, state, self.note, unscale))
+            executor = InPlace(made.engines, leaves, state, self._noting(done), unscale)
+            take(plan, state, gradients, executor)
         except (TypeError, ValueError):
-            if state.interrupted or (state.iterations, state.skipped) != before:
+            if state.mark != before:
                 raise
             return False
         return True
@@ -222,6 +267,7 @@ class Session:
         structure: Structure,
         unscale: float = 1.0,
         norm: Scalar | None = None,
+        done: Callable[[Leaves], object] | None = None,
     ) -> Leaves:
         """Check and step, with a norm that a caller knows of more gradients than these."""
         if self._made is None or self._made.engines.others:
@@ -233,16 +279,26 @@ class Session:
             state, plan = self.state, self.plan
             assert state is not None
             checks.gradients(gradients, leaves, structure, engines.others)
-            executor = InPlace(engines, leaves, state, self.note, unscale, norm)
+            executor = InPlace(engines, leaves, state, self._noting(done), unscale, norm)
             return take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             # What a fused engine refuses is said in the words that all engines share.
             checks.gradients(gradients, leaves, structure)
             raise
 
-    def note(self, taken: Taken) -> None:
+    def note(self, taken: Taken, leaves: Leaves = ()) -> None:
         """Note what was taken, for the report of the last step."""
         self.last = taken
+
+    def _noting(self, done: Callable[[Leaves], object] | None) -> Callable[[Taken, Leaves], None]:
+        if done is None:
+            return self.note
+
+        def note(taken: Taken, leaves: Leaves) -> None:
+            self.last = taken
+            done(leaves)
+
+        return note
 
     def engines(self, leaves: Leaves, structure: Structure, gradients: Leaves = ()) -> Engines:
         """Check the parameters, and return the engines that are ready to step them.
@@ -390,6 +446,11 @@ class Session:
             if new != old:
                 order = [*self.settings.initial_scalars(), *new]
                 self.state.scalars = {k: new[k] for k in order if k in new}
+
+
+def any_writable(leaves: Leaves) -> bool:
+    """Whether a step writes into one of the parameters."""
+    return any(leaf is not None and backend_of(leaf).writable(leaf) for leaf in leaves)
 
 
 def _missing(leaves: Leaves) -> list[int]:

@@ -83,6 +83,11 @@ class State:
         names += [n for layout in distinct for n in layout.extras]
         return cls(leaves, tuple(n for n in dict.fromkeys(names) if n in used), slots)
 
+    @property
+    def mark(self) -> tuple[Any, ...]:
+        """What is another after a step, whether it was taken, left out or stopped half-way."""
+        return self.iterations, self.skipped, self.interrupted
+
     def ticked(
         self, gradients: Sequence[Array | None], after: Sequence[Clock]
     ) -> tuple[list[Clock], list[int]]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .._typing import Namespace, Scalar, Tree
+from ..arrays.libraries import backend_of
 from ..config.declared import Declared
 from ..config.hyper import Hyper
 from ..config.registry import described, made
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import Rule
+from ..step.journal import Journal, carried_through
 from ..step.restore import LoadReport, blaming
-from ..step.session import session_of
+from ..step.session import Session, session_of
 from ..step.state import State
 from ..step.surface import Surface
 
@@ -108,16 +111,68 @@ class Wrapper(Surface, Declared):
     def apply(self, grads: Tree, params: Tree) -> Tree:
         """Take one step, or a part of one; see `Optimizer.apply`."""
         with self._lock:
-            return self._apply(grads, params)
+            step = partial(self._advance, grads, params, 1.0)
+            return carried_through(step, self._sessions(), params)
 
-    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
-        """Do what the wrapper is for."""
+    def _sessions(self) -> Iterator[Session]:
+        """Yield the sessions of the wrapper's own part and of what is inside."""
+        yield session_of(self._keeper)
+        if isinstance(self.inner, Wrapper):
+            yield from self.inner._sessions()
+        elif isinstance(self.inner, Optimizer):
+            yield session_of(self.inner)
+
+    def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
+        """Do what the wrapper is for.
+
+        It is called again, from its beginning, where it was interrupted; see `Journal`.
+        """
         raise NotImplementedError
 
-    def _keep(self, grads: Tree, params: Tree, **given: float) -> Tree:
+    def _step_inside(self, journal: Journal, grads: Tree, params: Tree, unscale: float) -> Tree:
+        """Step the optimizer inside."""
+        if isinstance(self.inner, Wrapper):
+            return self.inner._advance(grads, params, unscale, journal)
+        if isinstance(self.inner, Optimizer):
+            return journal.step(session_of(self.inner), grads, params, unscale)
+        # What another library does in between is known to that library alone.
+        new = journal.once(self.inner._apply, grads, params, unscale)
+        journal.begun = True
+        return new
+
+    def _keep(self, journal: Journal, grads: Tree, params: Tree, **given: float) -> Tree:
         """Step the wrapper's own part with some coefficients."""
         self._keeper._given = given
-        return self._keeper.apply(grads, params)
+        return journal.step(session_of(self._keeper), grads, params)
+
+    def _copied(self) -> Callable[[], None]:
+        """Return what brings back the wrapper's own part, whose arrays are written meanwhile."""
+        restore, state = session_of(self._keeper).snapshot(), self._kept()
+        copies = [{k: backend_of(x).copy(x) for k, x in own.items()} for own in state.slots]
+
+        def put_back() -> None:
+            restore()
+            for own, before in zip(self._kept().slots, copies, strict=True):
+                for name, value in before.items():
+                    if backend_of(own[name]).writable(own[name]):
+                        backend_of(own[name]).store(own[name], value)
+
+        return put_back
+
+    def _counts(self) -> list[tuple[int, int]]:
+        """Return the steps that were taken inside, and those left out."""
+        states = [s.state for s in self._sessions()][1:]
+        return [(int(s.iterations), int(s.skipped)) for s in states if s is not None]
+
+    def _at(self, name: str, iterations: int) -> Any:
+        """Return the value of a hyperparameter at a step to come.
+
+        A schedule that fails has to do so before anything has changed.
+        """
+        value = self._hyper[name]
+        return (
+            type(self).hyperparameters[name].at(value, iterations, {}) if callable(value) else value
+        )
 
     def _number(self, name: str) -> float:
         session = session_of(self._keeper)

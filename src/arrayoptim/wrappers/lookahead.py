@@ -9,6 +9,7 @@ from ..config.hyper import hyper
 from ..config.registry import register_wrapper
 from ..config.typed import Number, Whole
 from ..rules.rule import rule
+from ..step.journal import Journal
 from ._base import Keeper, Wrapper
 
 
@@ -72,11 +73,13 @@ class Lookahead(Wrapper):
     k: Whole = hyper(default=5, interval="[1, inf)", integer=True, doc="Fast steps to a slow one.")
     alpha: Number = hyper(default=0.5, interval="[0, 1]", doc="How far the slow weights go.")
 
-    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+    def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
         if not self.built:
             self.init(params)
-        before = self.iterations
-        new = self.inner._apply(grads, params, unscale)
-        if self.iterations == before or self.iterations % self.k:
+        before = journal.once(lambda: self.iterations)
+        k = journal.once(self._at, "k", before + 1)
+        alpha = journal.once(self._at, "alpha", before + 1) if (before + 1) % k == 0 else 0.0
+        new = self._step_inside(journal, grads, params, unscale)
+        if self.iterations == before or self.iterations % k:
             return new
-        return self._keep(new, new, alpha=self.alpha)
+        return self._keep(journal, new, new, alpha=alpha)

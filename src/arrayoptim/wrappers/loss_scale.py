@@ -9,6 +9,7 @@ from ..config.hyper import hyper
 from ..config.registry import register_wrapper
 from ..config.typed import Number, Whole
 from ..rules.rule import rule
+from ..step.journal import Journal
 from ._base import Keeper, Wrapper
 
 SMALLEST = 2.0**-100
@@ -81,19 +82,22 @@ class LossScale(Wrapper):
         """What the next loss is to be multiplied by."""
         return float(self.scale * self._number("factor"))
 
-    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
+    def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
         if not self.built:
             self.init(params)
-        steps, skipped = self.iterations, self.skipped
-        new = self.inner._apply(grads, params, unscale / self.loss_scale)
+        steps, skipped = journal.once(lambda: (self.iterations, self.skipped))
+        good, factor = journal.once(lambda: (self._number("good"), self._number("factor")))
+        scale = journal.once(lambda: self.scale)
+        interval = journal.once(self._at, "growth_interval", steps + 1)
+        new = self._step_inside(journal, grads, params, unscale / (scale * factor))
         if not self.dynamic:
             return new
-        good = self._number("good") + float(self.iterations > steps)
+        good += float(self.iterations > steps)
         if self.skipped > skipped:
-            self._put_number("factor", max(0.5 * self._number("factor"), SMALLEST))
+            self._put_number("factor", max(0.5 * factor, SMALLEST))
             good = 0.0
-        elif good >= self.growth_interval:
-            self._put_number("factor", 2.0 * self._number("factor"))
+        elif good >= interval:
+            self._put_number("factor", 2.0 * factor)
             good = 0.0
         self._put_number("good", good)
         return new

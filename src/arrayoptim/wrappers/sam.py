@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..gradients import global_norm
 from ..rules.rule import rule
 from ..step import checks
 from ..step.averages import copy_as
+from ..step.journal import Journal, carried_through
 from ..step.session import session_of
 from ._base import Keeper, Wrapper
 
@@ -91,32 +93,35 @@ class SAM(Wrapper):
             If the parameters are uphill already, or gradients and parameters do not fit.
         """
         with self._lock:
-            if not self.built:
-                self.init(params)
-            if self._number("climbed"):
-                raise ValueError("the parameters are uphill already; wanted a call of apply")
-            leaves, structure = flatten(params)
-            found, other = flatten(grads, "gradients")
-            checks.same_structure(other, structure)
-            checks.gradients(found, leaves, structure)
-            norm = float(global_norm(found))
-            moves = 0.0 < norm < np.inf
-            filled = [
-                None if p is None else g if moves and g is not None else _zeros(p)
-                for p, g in zip(leaves, found, strict=True)
-            ]
-            scale = self.rho / norm if moves else 0.0
-            new = self._keep(structure.build(filled), params, c=scale)
-            self._put_number("climbed", 1.0)
-            return new
+            return carried_through(partial(self._climb, grads, params), self._sessions(), params)
+
+    def _climb(self, grads: Tree, params: Tree, journal: Journal) -> Tree:
+        if not self.built:
+            self.init(params)
+        if journal.once(self._number, "climbed"):
+            raise ValueError("the parameters are uphill already; wanted a call of apply")
+        leaves, structure = flatten(params)
+        found, other = flatten(grads, "gradients")
+        checks.same_structure(other, structure)
+        checks.gradients(found, leaves, structure)
+        norm = journal.once(lambda: float(global_norm(found)))
+        moves = 0.0 < norm < np.inf
+        filled = [
+            None if p is None else g if moves and g is not None else _zeros(p)
+            for p, g in zip(leaves, found, strict=True)
+        ]
+        scale = self.rho / norm if moves else 0.0
+        new = self._keep(journal, structure.build(filled), params, c=scale)
+        self._put_number("climbed", 1.0)
+        return new
 
     def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
         uphill = self.ascend(gradients, params)
         second, _, structure = gradients_of(loss, uphill)
         return self.apply(structure.build(second), uphill)
 
-    def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0) -> Tree:
-        if not self._number("climbed"):
+    def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
+        if not journal.once(self._number, "climbed"):
             raise ValueError("the parameters are not uphill; wanted a call of ascend before apply")
         leaves, structure = flatten(params)
         found, other = flatten(grads, "gradients")
@@ -128,10 +133,11 @@ class SAM(Wrapper):
             for p, held in zip(leaves, state.slots, strict=True)
             if p is not None
         ]
+        journal.begun = True
         back = iter(self._keeper.apply_updates(pairs))
         start = structure.build([None if p is None else next(back) for p in leaves])
         self._put_number("climbed", 0.0)
-        return self.inner._apply(grads, start, unscale)
+        return self._step_inside(journal, grads, start, unscale)
 
 
 def _zeros(p: Array) -> Array:

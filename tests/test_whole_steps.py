@@ -1,0 +1,129 @@
+"""A step is whole or nothing, wherever the program is interrupted in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from backends import NUMPY, TestBackend
+
+ROOT = str(Path(ao.__file__).parent)
+
+MAKERS: dict[str, Callable[[], Any]] = {
+    "adam": lambda: ao.Adam(0.1, clipnorm=1.0, nonfinite="skip", ema_momentum=0.9),
+    "lamb": lambda: ao.LAMB(0.1),
+    "accumulation": lambda: ao.GradientAccumulation(ao.Adam(0.1), every=2),
+    "lookahead": lambda: ao.Lookahead(ao.SGD(0.1, momentum=0.9), k=2),
+    "scale": lambda: ao.LossScale(ao.SGD(0.1), scale=4.0, growth_interval=2),
+    "nested": lambda: ao.Lookahead(ao.GradientAccumulation(ao.Adam(0.1), every=2), k=1),
+}
+
+
+class Interrupted(BaseException):
+    """What comes at a line of the library."""
+
+
+class AtLine:
+    """Raises before some line of the library is executed, counted from where it was entered."""
+
+    def __init__(self, line: int) -> None:
+        self.left, self.raised = line, False
+
+    def __enter__(self) -> None:
+        sys.settrace(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _call(self, frame: FrameType, event: str, arg: Any) -> Any:
+        return self._line if frame.f_code.co_filename.startswith(ROOT) else None
+
+    def _line(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "line" and not self.raised:
+            self.left -= 1
+            if self.left < 0:
+                self.raised = True
+                raise Interrupted
+        return self._line
+
+
+class Run:
+    """An optimizer with its parameters."""
+
+    def __init__(self, name: str, backend: TestBackend, steps: int) -> None:
+        self.optimizer, self.backend = MAKERS[name](), backend
+        self.params = backend.tree([np.linspace(-1, 1, 5), np.ones((3, 2))], "float32")
+        for _ in range(steps):
+            self.step()
+
+    def step(self) -> None:
+        grads = self.backend.tree([np.full(5, 0.25), np.full((3, 2), -0.5)], "float32")
+        self.params = self.optimizer.apply(grads, self.params)
+
+    def all(self) -> list[np.ndarray]:
+        return [*self.backend.read(self.params), *map(np.copy, self.optimizer.get_weights())]
+
+
+def same(found: list[np.ndarray], wanted: list[np.ndarray]) -> bool:
+    """Whether all arrays have the same bits."""
+    pairs = zip(found, wanted, strict=True)
+    return len(found) == len(wanted) and all(np.array_equal(a, b) for a, b in pairs)
+
+
+def interrupted(name: str, backend: TestBackend, stride: int) -> Iterator[tuple[Run, int]]:
+    """Yield runs that were interrupted in their fourth step, and the line at which."""
+    line = 0
+    while True:
+        run, at = Run(name, backend, 3), AtLine(line)
+        try:
+            with at:
+                run.step()
+        except Interrupted:
+            pass
+        if not at.raised:
+            return
+        yield run, line
+        line += stride
+
+
+def check(name: str, backend: TestBackend, stride: int) -> None:
+    """Find the state before the step or after it, and the same course from there."""
+    course = [Run(name, backend, steps).all() for steps in (3, 4, 5)]
+    seen = set()
+    for run, line in interrupted(name, backend, stride):
+        found = run.all()
+        taken = next((k for k in (0, 1) if same(found, course[k])), None)
+        assert taken is not None, f"{name}: half a step after line {line}"
+        seen.add(taken)
+        run.step()
+        assert same(run.all(), course[taken + 1]), f"{name}: another course after line {line}"
+    assert 0 in seen
+
+
+@pytest.mark.parametrize("name", ["adam", "accumulation", "scale"])
+def test_fused_steps(name: str) -> None:
+    """Every eleventh line of the library is tried, those of what is called included."""
+    check(name, NUMPY, 11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["array", "cpu"])
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_every_line(name: str, engine: str) -> None:
+    """With all lines of the fused engine, and many of the array engine."""
+    with ao.engine(engine):
+        check(name, NUMPY, 1 if engine == "cpu" else 17)
+
+
+@pytest.mark.parametrize("name", ["adam", "lookahead"])
+def test_arrays_of_every_library(name: str, backend: TestBackend) -> None:
+    """Where arrays cannot be written the state stays with the parameters that the caller has."""
+    with ao.engine("array"):
+        check(name, backend, 211)
