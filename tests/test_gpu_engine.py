@@ -218,7 +218,7 @@ def test_scaled_gradients(host: NumPyOnHost) -> None:
     for engine in ("gpu", "array"):
         optimizer, params = make("Adam", clipnorm=0.5), draw(1, SHAPES, "float32")
         with ao.engine(engine):
-            optimizer._apply(draw(2, SHAPES, "float32"), params, 0.125)
+            session_of(optimizer).step(draw(2, SHAPES, "float32"), params, 0.125)
         found.append(params)
     assert host.devices[0].waits == 1
     same(*found)

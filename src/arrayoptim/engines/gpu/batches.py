@@ -27,7 +27,7 @@ Numbers = np.ndarray[Any, Any]
 
 
 def element_count(array: Array) -> int:
-    """Give the number of reals in an array: a complex number is two."""
+    """Return the number of reals in an array: a complex number is two."""
     parts = 2 if backend_of(array).dtype(array) in COMPLEX else 1
     return parts * int(prod(array.shape))
 
@@ -65,7 +65,7 @@ def same_order(library: Library, array: Array, like: Array) -> bool:
 
 
 def addresses(library: Library, arrays: Sequence[Array | None]) -> Numbers:
-    """Give the address of each array; 0 for None."""
+    """Return the address of each array; 0 for None."""
     found = [0 if array is None else library.address(array) for array in arrays]
     return np.array(found, np.int64)
 
@@ -78,7 +78,7 @@ def program_of(
     *,
     measures: bool = False,
 ) -> Program:
-    """Give the kernel of a step.
+    """Return the kernel of a step.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ class Batch:
     def _columns(
         self, program: Program, values: Mapping[str, Any]
     ) -> tuple[Pending | None, dict[str, Any]]:
-        """Give what clips, if only the device knows it, and the numbers of a kernel."""
+        """Return what clips, if only the device knows it, and the numbers of a kernel."""
         values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
         return _clipping(part({name: values[name] for name in program.numbers}, self.places))
 

@@ -72,7 +72,7 @@ class _Stream:
         self._address = address
 
     def __cuda_stream__(self) -> tuple[int, int]:
-        """Give the version of this protocol, and the address."""
+        """Return the version of this protocol, and the address."""
         return 0, self._address
 
 
@@ -115,7 +115,7 @@ class Device:
                 yield
 
     def _foreign(self, stream: int) -> Any:
-        """Give another library's stream as one of CuPy's."""
+        """Return another library's stream as one of CuPy's."""
         cuda = self._cupy.cuda
         if hasattr(cuda.Stream, "from_external"):  # CuPy 14 warns of the other way
             return cuda.Stream.from_external(_Stream(stream))
@@ -179,7 +179,7 @@ class Device:
         return values
 
     def pinned(self, size: int) -> np.ndarray[Any, Any]:
-        """Give host memory that a device copies to and from without help of the processor.
+        """Return host memory that a device copies to and from without help of the processor.
 
         Parameters
         ----------
@@ -197,7 +197,7 @@ class Device:
         return room
 
     def copies(self) -> Copies:
-        """Give two streams of their own, one for copies to the host and one for those back."""
+        """Return two streams of their own, one for copies to the host and one for those back."""
         if self._copies is None:
             self._copies = Copies(self._cupy)
         return self._copies
@@ -229,7 +229,7 @@ class Device:
 
 @cache
 def device(number: int) -> Device:
-    """Give a GPU.
+    """Return a GPU.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ class Mirror:
         self._due: np.ndarray[Any, Any] | None = None
 
     def address(self, values: np.ndarray[Any, Any], *, later: bool = False, room: int = 0) -> int:
-        """Give the address of numbers on the device.
+        """Return the address of numbers on the device.
 
         Parameters
         ----------

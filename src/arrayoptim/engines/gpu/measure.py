@@ -32,7 +32,7 @@ TILE = 1024
 
 
 def quantities(rule: Rule) -> int:
-    """Give how many totals a rule takes of each tensor."""
+    """Return how many totals a rule takes of each tensor."""
     return len(rule.norms) + len(rule.sums)
 
 

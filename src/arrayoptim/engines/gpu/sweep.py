@@ -140,7 +140,7 @@ def sweep_program(
 
 
 def numbers_of(rule: Rule, stages: Sequence[str]) -> tuple[str, ...]:
-    """Give the names of the numbers that the kernels of a step take, in order.
+    """Return the names of the numbers that the kernels of a step take, in order.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def numbers_of(rule: Rule, stages: Sequence[str]) -> tuple[str, ...]:
 
 
 def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
-    """Give the functions of a step, and its numbers.
+    """Return the functions of a step, and its numbers.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
 
 
 def named(name: str, parts: Sequence[str], numbers: tuple[str, ...] = ()) -> Program:
-    """Give the parts of a kernel a name that no other kernel has."""
+    """Return the parts of a kernel a name that no other kernel has."""
     text = "\n".join(parts)
     whole = f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     body = f"namespace of_{whole} {{\n{text.replace('@NAME@', whole)}\n}}\n"
