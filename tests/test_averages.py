@@ -97,12 +97,24 @@ def test_there_are_none() -> None:
         opt.averages(opt.apply(np.ones(2), np.ones(2)))
 
 
-@pytest.mark.parametrize("power", [-0.3, 0.0, True, "x", None])
-def test_ftrl_has_one_power(power: Any) -> None:
-    """Another is refused, and the message says which there is."""
-    with pytest.raises(ValueError, match=r"Ftrl.learning_rate_power must be -0\.5"):
+@pytest.mark.parametrize("power", [0.5, True, "x", None])
+def test_powers_that_ftrl_refuses(power: Any) -> None:
+    """A rate that grows, and what is no number."""
+    with pytest.raises((TypeError, ValueError), match=r"Ftrl.learning_rate_power must be a number"):
         ao.Ftrl(learning_rate_power=power)
-    assert ao.Ftrl(learning_rate_power=-0.5).learning_rate_power == -0.5
+
+
+@pytest.mark.parametrize("power", [0.0, -0.25, -0.5, -1.0])
+def test_powers_of_ftrl(power: float) -> None:
+    """Two steps against the formula in plain numbers."""
+    opt, w = ao.Ftrl(lr=0.5, learning_rate_power=power, l1_regularization_strength=0.1), 0.25
+    found, n, z = np.array([w]), 0.1, 0.0
+    for g in (1.5, -0.5):
+        found = opt.apply(np.array([g]), found)
+        before, n = n**-power, n + g * g
+        z += g - (n**-power - before) / 0.5 * w
+        w = (min(max(z, -0.1), 0.1) - z) / (n**-power / 0.5)
+    np.testing.assert_allclose(found, [w], 1e-14)
 
 
 def test_decay_within_a_rule_respects_exclusions_and_groups() -> None:

@@ -507,9 +507,9 @@ class Optimizer(Formula, Updating, Surface):
         ----------
         weights : sequence of array
             As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
-            RMSprop, Adagrad and Adadelta, where the count stays as it is, and without
-            ``m_schedule`` for Nadam, which is computed from the count. Before `init` the list is
-            kept, and checked when the parameters are first seen.
+            RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; what a list lacks
+            stays as it is. Before `init` the list is kept, and checked when the parameters are
+            first seen.
 
         Raises
         ------

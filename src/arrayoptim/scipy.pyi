@@ -184,7 +184,7 @@ def DoG(
 
 def Ftrl(
     lr: float | SupportsFloat | Schedule = 0.001,
-    learning_rate_power: Any = -0.5,
+    learning_rate_power: float | SupportsFloat = -0.5,
     initial_accumulator_value: float | SupportsFloat | Schedule = 0.1,
     l1_regularization_strength: float | SupportsFloat | Schedule = 0.0,
     l2_regularization_strength: float | SupportsFloat | Schedule = 0.0,

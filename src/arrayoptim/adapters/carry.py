@@ -52,7 +52,8 @@ def begun(
     pending = session.pending
     if pending is None:
         return session.fresh(params, leaves)
-    own = session_of(twin(optimizer))
+    keeper = twin(optimizer)  # a session does not keep its optimizer alive
+    own = session_of(keeper)
     own.pending = None
     own.replace(own.fresh(params, leaves))
     if isinstance(pending, list):
@@ -60,6 +61,7 @@ def begun(
     else:
         load(own, _named(pending, leaves), strict=session.strict, hyperparameters=False)
     assert own.state is not None
+    del keeper
     return own.state
 
 

@@ -196,7 +196,7 @@ def _decaying(rate: Any, decay: float) -> Any:
 
 def _from_keras_3(class_name: str, config: Words, lost: list[str]) -> Words:
     averages = config.get("use_ema", False)
-    present = {name: value for name, value in config.items() if value is not None}
+    present = {name: v for name, v in config.items() if v is not None or name == "rms_rate"}
     present = _options(present, averages, lost)
     known = {_RENAMED.get(name, name): value for name, value in present.items()}
     if class_name.lower() in _PRESET:
@@ -232,6 +232,9 @@ def _muon(config: Words) -> Words:
     fixed = {"muon_a": 3.4445, "muon_b": -4.7750, "muon_c": 2.0315}
     fixed["adam_weight_decay"] = config.get("weight_decay") or 0.0
     kept = dict(config)
+    if kept.get("rms_rate", 0.0) is None:
+        kept |= {"scaling": "none"}
+        del kept["rms_rate"]
     for name, value in fixed.items():
         found = kept.pop(name, value)
         if found != value:

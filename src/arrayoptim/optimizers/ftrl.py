@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import Hyper, hyper
+from ..config.hyper import hyper
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
-from ..rules.rule import rule
+from ..rules.rule import Rule, rule
 
 
 @rule(slots=("accumulator", "linear"))
@@ -25,19 +24,13 @@ def ftrl(p, g, n, z, rate, l1, q2, shrink, xp):
     return (xp.minimum(xp.maximum(z, -l1), l1) - z) / quadratic, n, z
 
 
-class _Power(Hyper):
-    """The power of the learning rate, of which there is one: a rule has roots and no powers."""
-
-    @property
-    def wanted(self) -> str:
-        """The value allowed, in words."""
-        return "-0.5, the power of the paper; no other is available"
-
-    def checked(self, value: Any, owner: type[Any]) -> float:
-        """Give the value, or say which one there is."""
-        if isinstance(value, bool) or value != self.default:
-            raise ValueError(f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}")
-        return float(self.default)
+@rule(slots=("accumulator", "linear"), kind="matrix")
+def ftrl_of_a_power(p, g, n, z, rate, l1, q2, shrink, k, xp):
+    root = n**k
+    n = n + g * g
+    z = z + (g + shrink * p - (n**k - root) * rate * p)
+    quadratic = n**k * rate + q2
+    return (xp.minimum(xp.maximum(z, -l1), l1) - z) / quadratic, n, z
 
 
 @register
@@ -51,8 +44,10 @@ class Ftrl(Optimizer):
     ----------
     lr : float in (0, inf) or schedule
         Step size, in units of the parameter. ``learning_rate`` is accepted.
-    learning_rate_power : float
-        Power of the accumulator in the step size: -0.5, the paper's.
+    learning_rate_power : float in (-inf, 0]
+        Power of the accumulator in the step size: -0.5 is the paper's. Any other one is stepped by
+        the array engine, as fused loops have roots and no powers. It is fixed once the state is
+        compiled.
     initial_accumulator_value : float in (0, inf)
         What the accumulator begins with, in units of the gradient squared.
     l1_regularization_strength, l2_regularization_strength : float in [0, inf) or schedule
@@ -73,7 +68,8 @@ class Ftrl(Optimizer):
         n = n + g**2
         p = (clip(z, -l1, l1) - z) / ((beta + sqrt(n)) / lr + 2 * l2)
 
-    as in Keras 3. The paper doubles neither penalty. The new parameter follows from the slots: the
+    as in Keras 3, with another power of ``n`` in place of the root where `learning_rate_power` is
+    another. The paper doubles neither penalty. The new parameter follows from the slots: the
     method begins at 0, and of any other start its first step keeps only the share
     ``1 - sqrt(initial_accumulator_value / n)``, or nothing for a gradient of 0.
 
@@ -97,7 +93,12 @@ class Ftrl(Optimizer):
     rests = False
 
     lr: Number = hyper(default=0.001, interval="(0, inf)", doc="Step size.")
-    learning_rate_power: Any = _Power(-0.5, doc="Power of the accumulator in the step size.")
+    learning_rate_power: Number = hyper(
+        default=-0.5,
+        interval="(-inf, 0]",
+        static=True,
+        doc="Power of the accumulator in the step size.",
+    )
     initial_accumulator_value: Number = hyper(
         default=0.1, interval="(0, inf)", doc="What the accumulator begins with."
     )
@@ -112,7 +113,10 @@ class Ftrl(Optimizer):
     )
     beta: Number = hyper(default=0.0, interval="[0, inf)", doc="Added to the root.")
 
-    rule = ftrl
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return ftrl if self.learning_rate_power == -0.5 else ftrl_of_a_power
 
     def initial_slots(self) -> dict[str, Start]:
         """Give what the accumulator begins with."""
@@ -128,4 +132,5 @@ class Ftrl(Optimizer):
             "l1": h.l1_regularization_strength,
             "q2": times * h.l2_regularization_strength + h.beta / h.lr,
             "shrink": 2.0 * h.l2_shrinkage_regularization_strength,
+            "k": -self.learning_rate_power,
         }

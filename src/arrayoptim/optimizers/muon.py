@@ -29,7 +29,11 @@ def widening(rows: int, columns: int, outputs: Side) -> float:
     return math.sqrt(max(1.0, rows / columns if outputs == "first" else columns / rows))
 
 
-SCALES = {"rms": larger, "shape": widening}
+def none(rows: int, columns: int, outputs: Side) -> float:
+    return 1.0
+
+
+SCALES = {"rms": larger, "shape": widening, "none": none}
 
 
 @cache
@@ -65,9 +69,9 @@ class Muon(MatrixOptimizer):
         Whether the mean is looked at one step ahead.
     ns_steps : int in [1, inf)
         Iterations of the polynomial. It is fixed once the state is compiled.
-    scaling : {"rms", "shape"}
+    scaling : {"rms", "shape", "none"}
         What a step is multiplied by: ``rms_rate * sqrt(max(rows, columns))``, or the root of
-        outputs over inputs where that is more than 1.
+        outputs over inputs where that is more than 1, or nothing.
     rms_rate : float in [0, inf) or schedule
         Root mean square of a step of a matrix, in units of ``lr``; for ``scaling="rms"``.
     adam_lr_ratio : float in [0, inf) or schedule
@@ -133,7 +137,9 @@ class Muon(MatrixOptimizer):
         default=5, interval="[1, inf)", integer=True, static=True, doc="Iterations of a step."
     )
     scaling: str = hyper(
-        default="rms", choices=("rms", "shape"), doc="How steps depend on the shape of a matrix."
+        default="rms",
+        choices=("rms", "shape", "none"),
+        doc="How steps depend on the shape of a matrix.",
     )
     rms_rate: Number = hyper(default=0.2, interval="[0, inf)", doc="Root mean square of a step.")
     adam_lr_ratio: Number = hyper(default=1.0, interval="[0, inf)", doc="Share of lr for the rest.")

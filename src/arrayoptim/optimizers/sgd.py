@@ -50,6 +50,8 @@ def descent(p, g, lr, xp):
 _RULES = {
     ("", False): sgd,
     ("", True): nesterov,
+    ("plain", False): sgd,
+    ("plain", True): nesterov,
     ("buffer", False): sgd_buffer,
     ("buffer", True): nesterov_buffer,
 }
@@ -118,7 +120,7 @@ class SGD(Optimizer):
     array([ 0.5, -2.5])
     """
 
-    presets = forms("keras2 keras3 paper", buffer="optax torch")
+    presets = forms("keras2 paper", plain="keras3", buffer="optax torch")
 
     lr: Number = hyper(
         default=0.01, elsewhere={"torch": 0.001}, interval="[0, inf)", doc="Step size."

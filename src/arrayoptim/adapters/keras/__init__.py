@@ -23,6 +23,7 @@ from ...optimizer import Optimizer
 from ..carry import has_state
 from .exchange import export_state, load_state
 from .optimizer import KERAS_OPTIONS, FunctionSchedule, KerasOptimizer
+from .words import in_words_of_keras, ours_of
 
 __all__ = ["FunctionSchedule", "KerasOptimizer", "export_state", "get", "load_state", "wrap"]
 
@@ -43,14 +44,14 @@ def _class_of(cls: type[Optimizer]) -> type[KerasOptimizer]:
 
 def _forwarded(key: str) -> property:
     def read(self: KerasOptimizer) -> Any:
-        return getattr(self._inner, key)
+        return getattr(self._inner, ours_of(key, self._inner.preset))
 
     def write(self: KerasOptimizer, value: Any) -> None:
         # Keras's constructor sets options of its own before there is an optimizer.
         if "_inner" in self.__dict__:
             if callable(value):
                 raise TypeError(f"{type(self).__name__}.{key}: found a schedule, wanted a number")
-            setattr(self._inner, key, value)
+            setattr(self._inner, ours_of(key, self._inner.preset), value)
 
     return property(read, write)
 
@@ -96,7 +97,9 @@ def wrap(optimizer: Optimizer) -> KerasOptimizer:
     config = optimizer.get_config()
     if "ema_momentum" in config:
         config["use_ema"] = True
-    made = _class_of(type(optimizer))(**config)
+    if "outputs" in type(optimizer).hyperparameters:
+        config.setdefault("outputs", "first")
+    made = _class_of(type(optimizer))(**in_words_of_keras(config))
     if has_state(optimizer):
         made._carry(optimizer)
     return made

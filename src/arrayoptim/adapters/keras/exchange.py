@@ -166,7 +166,9 @@ def _record(optimizer: Any, native: Any, what: str) -> Record:
 
 
 def _say(optimizer: Optimizer) -> None:
-    if optimizer.presets.get("keras3", optimizer.form) != optimizer.form:
+    # SGD under the preset differs by the slot that it leaves out, and by no number.
+    theirs = optimizer.presets.get("keras3", optimizer.form)
+    if theirs not in {optimizer.form, "plain"}:
         warnings.warn(
             f"{type(optimizer).__name__}: the formula here is another than in Keras 3; "
             'preset="keras3" goes on exactly',

@@ -16,12 +16,14 @@ from ...config.keras import MARK, OURS, PACKAGE, dialect_of, translate
 from ...config.registry import describe, mistyped, revivable, revive
 from ...gradients import clip_factor, global_norm
 from ...optimizer import Optimizer
+from ...optimizers import SGD
 from ...schedules import Schedule
 from ...step.session import session_of
 from ..carry import twin
 from .overriding import refuse_never_called, refuse_together
 from .state import KerasState
 from .variables import outside_of_graphs, paths_of, tensor
+from .words import RefusedError, in_our_words, in_words_of_keras
 
 KERAS_OPTIONS = {
     "use_ema": False,
@@ -78,12 +80,14 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         by keyword, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor` and
         `gradient_accumulation_steps`, which Keras's base class carries out, and `global_clipnorm`,
         another name of `clipnorm`: here, as in Keras 2, that is the norm of all gradients together.
+        With ``preset="keras3"`` order, defaults and formula are those of the class of Keras 3, and
+        `clipnorm` is the norm of each gradient.
 
     Raises
     ------
     TypeError
         If an argument is unknown or of another kind, or a hyperparameter other than the learning
-        rate is a schedule.
+        rate is a schedule. It is a ValueError too, which Keras raises.
     ValueError
         If a value is outside its interval.
     """
@@ -93,13 +97,16 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
-        args, kwargs, rate = _rate_apart(args, _one_clipnorm(kwargs))
-        inner = self.optimizer_class(*args, **kwargs)
+        try:
+            words, rate = _rate_apart(in_our_words(self.optimizer_class, args, kwargs))
+            inner = self.optimizer_class(**words)
+        except TypeError as error:
+            raise RefusedError(*error.args) from None
         whole = session_of(inner).settings.whole
         rate = _schedule(whole["lr"]) if rate is None else rate
         for key, value in whole.items():
             if key != "lr" and callable(value):
-                raise TypeError(
+                raise RefusedError(
                     f"{type(self).__name__}.{key}: found the schedule {value!r}, wanted a number; "
                     "in Keras only the learning rate may be a schedule"
                 )
@@ -109,7 +116,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             inner.lr = 0.0  # Keras asks the schedule, and each step is given a number
         super().__init__(learning_rate=rate, name=inner.name, **options)
         # Keras and TensorFlow would track what is set in the usual way.
-        self.__dict__.update(_inner=inner, _held=None, _pending=None, _source=None)
+        held = dict.fromkeys(("_held", "_pending", "_source"))
+        self.__dict__.update(held, _inner=inner, _stepping=False)
 
     # ---- hyperparameters
 
@@ -148,12 +156,13 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @property
     def global_clipnorm(self) -> Any:
-        """Another name of ``clipnorm``, that of Keras 3."""
-        return self.clipnorm
+        """Bound on the norm of all gradients together, by Keras 3's name."""
+        return self._inner.clipnorm
 
     @global_clipnorm.setter
     def global_clipnorm(self, value: Any) -> None:
-        self.clipnorm = value
+        if "_inner" in self.__dict__:
+            self._inner.clipnorm = value
 
     @property
     def skipped(self) -> int:
@@ -224,9 +233,27 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         out = [glob.escape(path) for path, v in paths if not self._use_weight_decay(v)]
         self._inner.exclude = tuple(dict.fromkeys((*self._inner.exclude, *out)))
 
+    def _backend_apply_gradients(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Any]
+    ) -> None:
+        before = self.__dict__["_stepping"]
+        self.__dict__["_stepping"] = True
+        try:
+            super()._backend_apply_gradients(grads, trainable_variables)
+        finally:
+            self.__dict__["_stepping"] = before
+
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
-        """Leave clipping to the step."""
-        return grads
+        """Clip gradients; within `apply` that is left to the step."""
+        names = ("clipnorm", "clipnorm_per_tensor", "clipvalue")
+        bounds = {name: getattr(self._inner, name) for name in names}
+        if self._stepping or not any(bounds.values()):
+            return grads
+        # A step of gradient descent from zero takes off what is left of the gradient.
+        descent, given = SGD(lr=1.0, **bounds), [None if g is None else tensor(g) for g in grads]
+        start = [None if g is None else keras.ops.zeros_like(g) for g in given]
+        taken, _ = descent.stateless_apply(descent.init_state(start), given, start)
+        return [None if p is None else -p for p in taken]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Leave decay to the step."""
@@ -264,9 +291,9 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
         """Step each variable by `update_step`, all from the same scalar state."""
-        if self.clipnorm is not None:
+        if self.global_clipnorm is not None:
             found = [tensor(g) for g in grads]
-            factor = clip_factor(global_norm(found), self.clipnorm)
+            factor = clip_factor(global_norm(found), self.global_clipnorm)
             grads = [g * keras.ops.cast(factor, g.dtype) for g in found]
         with self._held.one_step():
             for g, variable in zip(grads, trainable_variables, strict=True):
@@ -376,23 +403,13 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         dialect = OURS if ours else dialect_of(config)
         options = {key: config.pop(key) for key in KERAS_OPTIONS if key in config}
         config, lost = translate(cls.__name__, config, dialect)
+        if dialect == OURS and "outputs" in cls.optimizer_class.hyperparameters:
+            config.setdefault("outputs", "first")  # which ours leave out
         if lost:
             warnings.warn(
                 f"{cls.__name__} leaves out of this configuration: {'; '.join(lost)}", stacklevel=2
             )
-        return cls(**config, **options)
-
-
-def _one_clipnorm(kwargs: dict[str, Any]) -> dict[str, Any]:
-    bound = kwargs.pop("global_clipnorm", None)
-    if bound is None:
-        return kwargs
-    if kwargs.get("clipnorm") is not None:
-        raise ValueError(
-            f"found clipnorm={kwargs['clipnorm']!r} and global_clipnorm={bound!r}, which mean the "
-            "same here; wanted one of them"
-        )
-    return {**kwargs, "clipnorm": bound}
+        return cls(**in_words_of_keras(config), **options)
 
 
 def _takes_nothing(rate: Any) -> bool:
@@ -406,16 +423,10 @@ def _takes_nothing(rate: Any) -> bool:
     return all(each.kind is each.KEYWORD_ONLY for each in wanted)
 
 
-def _rate_apart(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+def _rate_apart(words: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Take out a learning rate that only Keras knows to ask; None where there is none."""
-    if args and _takes_nothing(args[0]):
-        return (0.0, *args[1:]), kwargs, args[0]
-    for name in ("lr", "learning_rate"):
-        if _takes_nothing(kwargs.get(name)):
-            return args, {**kwargs, name: 0.0}, kwargs[name]
-    return args, kwargs, None
+    rate = words.get("lr")
+    return ({**words, "lr": 0.0}, rate) if _takes_nothing(rate) else (words, None)
 
 
 def _schedule(rate: Any) -> Any:

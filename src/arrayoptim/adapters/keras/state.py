@@ -240,7 +240,7 @@ class KerasState:
         for name, tree in after["slots"].items():
             for slots, value in zip(self.slots, self._listed(tree), strict=True):
                 if value is not None:
-                    slots[name].assign(value)
+                    owner.assign(slots[name], value)
         for name, variable in self.scalars.items():
             variable.assign(after["scalars"][name])
         if self.skipped is None:

@@ -44,7 +44,8 @@ def escaped(path: str) -> str:
 def tensor(x: Any) -> Any:
     """Give a variable's value, or a gradient, as a tensor of the backend."""
     if keras.backend.backend() != "tensorflow":
-        return keras.ops.convert_to_tensor(x)
+        # JAX has gradients of embeddings as rows (BCOO); they are added up.
+        return x.todense() if hasattr(x, "todense") else keras.ops.convert_to_tensor(x)
     import tensorflow as tf
 
     # Keras gives variables back as they are, and leaves gradients of embeddings sparse.

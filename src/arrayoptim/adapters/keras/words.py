@@ -1,0 +1,113 @@
+"""The arguments of the Keras classes: this library's, and under ``preset="keras3"`` Keras 3's.
+
+There ``clipnorm`` bounds the norm of each gradient and ``global_clipnorm`` that of all together;
+without the preset ``clipnorm`` is that of all, as in Keras 2.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from ...optimizer import Optimizer
+
+Words = dict[str, Any]
+
+_KERAS_3 = {"clipnorm": "clipnorm_per_tensor", "global_clipnorm": "clipnorm"}
+_BACK = {"clipnorm": "global_clipnorm"}
+_SPELT = {"ScheduleFreeAdamW": {"beta_1": "momentum"}}
+_THEIRS = {"LAMB": "Lamb"}
+
+
+class RefusedError(TypeError, ValueError):
+    """An argument of the wrong kind: a TypeError here, and in Keras a ValueError."""
+
+
+def in_our_words(cls: type[Optimizer], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Words:
+    """Return the arguments of a Keras class as those of the class of this library, by name.
+
+    Parameters
+    ----------
+    cls : type
+        The class of this library.
+    args : sequence
+        In the order of that class, or of Keras 3's under ``preset="keras3"``.
+    kwargs : mapping
+        By name.
+
+    Raises
+    ------
+    TypeError
+        If there are too many, or one comes twice.
+    ValueError
+        If two bounds are given that exclude each other.
+    """
+    like_keras = kwargs.get("preset") == "keras3"
+    words = dict(zip(_positions(cls, like_keras, len(args)), args, strict=False))
+    for name, value in kwargs.items():
+        name = "lr" if name == "learning_rate" else name
+        if name in words:
+            raise TypeError(f"{cls.__name__} got {name!r} twice: {words[name]!r}, {value!r}")
+        words[name] = value
+    for name, ours in _SPELT.get(cls.__name__, {}).items():
+        if name in words:
+            words[ours] = words.pop(name)
+    if "rms_rate" in words and words["rms_rate"] is None:  # Keras's word for no scale
+        del words["rms_rate"]
+        words["scaling"] = "none"
+    if "outputs" in cls.hyperparameters:
+        words.setdefault("outputs", "last")  # the kernels of Keras are (inputs, outputs)
+    return _bounds(cls, words, like_keras)
+
+
+def in_words_of_keras(config: Mapping[str, Any]) -> Words:
+    """Return a configuration in this library's words as arguments of the Keras class."""
+    like_keras = config.get("preset") == "keras3"
+    return {_BACK.get(name, name) if like_keras else name: v for name, v in config.items()}
+
+
+def ours_of(word: str, preset: str | None) -> str:
+    """Return the hyperparameter of this library that a word stands for."""
+    return _KERAS_3.get(word, word) if preset == "keras3" else word
+
+
+def _positions(cls: type[Optimizer], like_keras: bool, count: int) -> list[str]:
+    theirs = getattr(keras.optimizers, _THEIRS.get(cls.__name__, cls.__name__), None)
+    if like_keras and theirs is not None:
+        names = list(inspect.signature(theirs.__init__).parameters)[1:]
+    else:
+        names = [name for name, h in cls.hyperparameters.items() if not h.keyword]
+    if count > len(names):
+        raise TypeError(
+            f"{cls.__name__} takes at most {len(names)} positional arguments "
+            f"({', '.join(names)}), got {count}"
+        )
+    return ["lr" if name == "learning_rate" else name for name in names[:count]]
+
+
+def _bounds(cls: type[Optimizer], words: Words, like_keras: bool) -> Words:
+    if like_keras:
+        given = [
+            n for n in ("clipnorm", "clipvalue", "global_clipnorm") if words.get(n) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(
+                f"{cls.__name__}: found {' and '.join(given)}, wanted one of them, as in Keras 3; "
+                "without preset='keras3' they may be combined"
+            )
+        names = {**_KERAS_3, "clipnorm_per_tensor": "clipnorm_per_tensor"}
+        kept = {name: v for name, v in words.items() if name not in names}
+        moved = [(ours, words[name]) for name, ours in names.items() if name in words]
+        return {**kept, **{ours: v for ours, v in moved if v is not None}}
+    bound = words.pop("global_clipnorm", None)
+    if bound is None:
+        return words
+    if words.get("clipnorm") is not None:
+        raise ValueError(
+            f"found clipnorm={words['clipnorm']!r} and global_clipnorm={bound!r}, which mean the "
+            "same here; wanted one of them"
+        )
+    return {**words, "clipnorm": bound}
