@@ -27,13 +27,22 @@ KERAS = {
     "loss_scale_factor": "float | None",
     "gradient_accumulation_steps": "int | None",
 }
-TORCH = {"maximize": "bool", "foreach": "bool | None", "fused": "bool | None"}
+TORCH = {
+    "maximize": "bool",
+    "foreach": "bool | None",
+    "fused": "bool | None",
+    "capturable": "bool",
+    "differentiable": "bool",
+    "decoupled_weight_decay": "bool",
+    "weight_decay": NUMBER,
+    "l2": NUMBER,
+}
 # For each module: what a class is or a function returns, further imports, further options.
 MODULES = {
     "keras": ("class", "KerasOptimizer", "", KERAS),
     "optax": ("def", "GradientTransformationExtraArgs", "optax", LEARNING_RATE),
     "scipy": ("def", "Method", "", LEARNING_RATE),
-    "torch": ("class", "TorchOptimizer", "", {**LEARNING_RATE, **TORCH}),
+    "torch": ("class", "TorchOptimizer", "", LEARNING_RATE),
 }
 HEAD = '''"""{doc}
 
@@ -69,9 +78,10 @@ def stub(module: str) -> str:
     kind, result, framework, more = MODULES[module]
     adapter = getattr(ao, module)
     public = [name for name in adapter.__all__ if name != "names"]
-    rows = {name: signature(module, name) for name in ao.names()}
+    names = ao.torch.names() if module == "torch" else ao.names()
+    rows = {name: signature(module, name) for name in names}
     common = list(spelled(module, "SGD", Options.hyperparameters))
-    claimed = {row for own in rows.values() for row in own} & set(common)
+    claimed = {row for own in rows.values() for row in own} & {*common, *Options.hyperparameters}
     lines = [HEAD.format(doc=(adapter.__doc__ or "").partition("\n")[0])]
     lines += [f"from {framework} import {result}"] if framework else []
     lines += [f"from .adapters.{module} import {name} as {name}" for name in public]
@@ -93,27 +103,22 @@ def spelled(module: str, name: str, declared: Any) -> Iterator[str]:
 
 def signature(module: str, name: str) -> dict[str, str]:
     """Return the parameters of an optimizer that are its own, by name, as source."""
-    cls = lookup(name)
-    made = getattr(ao.torch, name) if module == "torch" else cls
+    made = getattr(ao.torch, name) if module == "torch" else lookup(name)
+    cls = made.core if module == "torch" else made
     found, keyword = dict[str, str](), False
     for parameter in inspect.signature(made).parameters.values():
         key, apart = parameter.name, parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        if key in TORCH or key == "params" or (apart and key in Options.hyperparameters):
+        own = module == "torch" and key in TORCH
+        if key == "params" or (apart and key in Options.hyperparameters and not own):
             continue
         if apart and not keyword:
             found["*"], keyword = "*", True
-        declared = cls.hyperparameters.get("epsilon" if key == "eps" else key)
-        kind = annotation(declared) if declared else foreign(parameter.default)
+        words = made.spelling.keys.get(key, ()) if module == "torch" else (key,)
+        kind = annotation(cls.hyperparameters[words[0]]) if len(words) == 1 else "Sequence[float]"
+        kind = TORCH[key] if own else kind
         default = "" if parameter.default is REQUIRED else f" = {parameter.default!r}"
         found[key] = f"{key}: {kind}{default}"
     return found
-
-
-def foreign(default: Any) -> str:
-    """Return the type of what only torch has, by its default."""
-    if isinstance(default, tuple):
-        return "Sequence[float]"
-    return type(default).__name__ if isinstance(default, bool | float) else "Any"
 
 
 def options(module: str, free: set[str], claimed: set[str], more: dict[str, str]) -> Iterator[str]:
@@ -136,7 +141,8 @@ def entry(
     listed = [*own.values(), f"**options: Unpack[{rest}]"]
     if list(own)[-1:] == ["*"]:
         listed.remove("*")
-    doc = (lookup(name).__doc__ or "").partition("\n")[0]
+    cls = getattr(ao.torch, name).core if result == "TorchOptimizer" else lookup(name)
+    doc = (cls.__doc__ or "").partition("\n")[0]
     if kind == "def":
         yield f'\n\n{called(name, listed, "")} -> {result}:\n    """{doc}"""'
         return

@@ -131,12 +131,18 @@ def test_the_pure_form(name: str) -> None:
         found = optax.apply_updates(params, updates), after
         return found, opt.stateless_apply(state, grads, params)
 
+    def bare(state: Any) -> Any:
+        """Leave out what stands for slots that a parameter lacks."""
+        slots = jax.tree.map(lambda x: None if x.shape == (0,) else x, state["slots"])
+        return {**state, "slots": {k: x for k, x in slots.items() if jax.tree.leaves(x)}}
+
     state = tx.init(params)
-    close(state, opt.init_state(params), rtol=0)
+    close(bare(state), opt.init_state(params), rtol=0)
     for t in range(3):
         (found, after), (params, state) = step(tree(10 + t), state, params)
         close(found, params)
-        close(after, state, rtol=1e-6)
+        close(bare(after), state, rtol=1e-6)
+        state = after
     assert not opt.built
 
 

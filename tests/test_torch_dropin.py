@@ -227,3 +227,48 @@ def test_a_parameter_given_twice(name: str) -> None:
         pair.append((w, other))
     for p, q in zip(*pair, strict=True):
         torch.testing.assert_close(q, p, rtol=1e-6, atol=1e-6)
+
+
+def embedding(name: str, module: Any, **settings: Any) -> list[torch.Tensor]:
+    """Return a table after steps whose gradients have some of its rows only."""
+    torch.manual_seed(2)
+    table = torch.nn.Embedding(6, 3, sparse=True, dtype=DOUBLE)
+    optimizer = getattr(module, name)(table.parameters(), lr=0.1, **settings)
+    for step in range(5):
+        optimizer.zero_grad()
+        rows = torch.tensor([step % 3, 4, step % 3])
+        (table(rows).square().sum() + (step + 1) * table(rows).sum()).backward()
+        optimizer.step()
+    kept = optimizer.state[table.weight]
+    return [table.weight, *(kept[key] for key in ("exp_avg", "sum") if key in kept)]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("SparseAdam", {}),
+        ("SparseAdam", {"maximize": True, "betas": (0.8, 0.9)}),
+        ("SGD", {}),
+        ("SGD", {"momentum": 0.9}),
+        ("Adagrad", {"lr_decay": 0.1, "maximize": True}),
+    ],
+    ids=str,
+)
+def test_sparse_gradients(name: str, settings: dict[str, Any]) -> None:
+    """The classes of torch that take them are here those that do, with the same numbers."""
+    wanted, found = (embedding(name, m, **settings) for m in (torch.optim, ao.torch))
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_of_another_layout() -> None:
+    """They are refused, with the class that takes them."""
+    dense = torch.nn.Parameter(torch.ones(3))
+    dense.grad = torch.ones(3)
+    with pytest.raises(RuntimeError, match=r"does not support dense gradients, .* Adam"):
+        ao.torch.SparseAdam([dense]).step()
+    with pytest.raises(ValueError, match="requires dense parameter"):
+        ao.torch.SparseAdam([torch.zeros(3, layout=torch.sparse_coo)])
+    for name, settings in (("Adam", {}), ("Adagrad", {"weight_decay": 0.1})):
+        with pytest.raises(RuntimeError, match="sparse gradients"):
+            embedding(name, ao.torch, **settings)

@@ -390,7 +390,9 @@ class OnlyData(torch.nn.Module):
 
 
 def test_sparse_gradients_are_refused(name: str) -> None:
-    """Before anything of any group changes."""
+    """Before anything of any group changes, but for the classes of which torch's take them."""
+    if name in {"SGD", "Adagrad"}:
+        return
     net, embedding = model(), OnlyData()
     optimizer = of(name)([*halves(net), {"params": embedding.parameters()}])
     before = values(net)

@@ -25,7 +25,6 @@ class _Rest(TypedDict, total=False):
     agc: float | SupportsFloat | Schedule | None
     agc_units: str
     peak_lr: float | SupportsFloat | Schedule | None
-    l2: float | SupportsFloat | Schedule | None
     exclude: str | Sequence[str]
     constraint: Any
     ema_momentum: float | SupportsFloat | Schedule | None
@@ -41,13 +40,11 @@ class _Rest(TypedDict, total=False):
     offload: bool
     threads: int | SupportsInt | None
     learning_rate: float | SupportsFloat | Schedule
-    maximize: bool
-    foreach: bool | None
-    fused: bool | None
 
 
 class _Options(_Rest, total=False):
     weight_decay: float | SupportsFloat | Schedule | None
+    l2: float | SupportsFloat | Schedule | None
 
 
 class ADOPT(TorchOptimizer):
@@ -59,11 +56,15 @@ class ADOPT(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.9, 0.9999),
         eps: float | SupportsFloat | Schedule = 1e-06,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -78,11 +79,15 @@ class ASGD(TorchOptimizer):
         lambd: float | SupportsFloat | Schedule = 0.0001,
         alpha: float | SupportsFloat | Schedule = 0.75,
         t0: float | SupportsFloat | Schedule = 1000000.0,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
         *,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -96,14 +101,18 @@ class AdEMAMix(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.9, 0.999, 0.9999),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         alpha: float | SupportsFloat | Schedule = 5.0,
         alpha_warmup: int | SupportsInt | None = None,
         beta_3_warmup: int | SupportsInt | None = None,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -117,11 +126,15 @@ class AdaBelief(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-16,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -135,12 +148,16 @@ class Adadelta(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 1.0,
         rho: float | SupportsFloat | Schedule = 0.9,
         eps: float | SupportsFloat | Schedule = 1e-06,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        foreach: bool | None = None,
         *,
         capturable: bool = False,
+        maximize: bool = False,
         differentiable: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -152,7 +169,7 @@ class Adafactor(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         beta_2_decay: float | SupportsFloat | Schedule = -0.8,
         epsilon_1: float | SupportsFloat | Schedule = 1e-30,
@@ -161,9 +178,13 @@ class Adafactor(TorchOptimizer):
         relative_step: bool = True,
         scale_parameter: bool = True,
         outputs: str = 'first',
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -175,14 +196,18 @@ class Adagrad(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.01,
-        lr_decay: Any = 0,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        lr_decay: float | SupportsFloat | Schedule = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         initial_accumulator_value: float | SupportsFloat | Schedule = 0,
         eps: float | SupportsFloat | Schedule = 1e-10,
+        foreach: bool | None = None,
         *,
+        maximize: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         capturable: bool = False,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -196,13 +221,17 @@ class Adam(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         amsgrad: bool = False,
         *,
+        foreach: bool | None = None,
+        maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -219,10 +248,14 @@ class AdamW(TorchOptimizer):
         weight_decay: float | SupportsFloat | Schedule = 0.01,
         amsgrad: bool = False,
         *,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decay: float | SupportsFloat | Schedule = 0.0,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -236,12 +269,16 @@ class Adamax(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.002,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        foreach: bool | None = None,
         *,
+        maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
         decay: float | SupportsFloat | Schedule = 0.0,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -255,11 +292,15 @@ class Adan(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.98, 0.92, 0.99),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -272,12 +313,16 @@ class DoG(TorchOptimizer):
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 1.0,
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         reps_rel: float | SupportsFloat | Schedule = 1e-06,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -289,7 +334,7 @@ class Ftrl(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         learning_rate_power: float | SupportsFloat = -0.5,
         initial_accumulator_value: float | SupportsFloat | Schedule = 0.1,
@@ -297,9 +342,13 @@ class Ftrl(TorchOptimizer):
         l2_regularization_strength: float | SupportsFloat | Schedule = 0.0,
         l2_shrinkage_regularization_strength: float | SupportsFloat | Schedule = 0.0,
         beta: float | SupportsFloat | Schedule = 0.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -313,12 +362,16 @@ class LAMB(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-06,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         decay: float | SupportsFloat | Schedule = 0.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -331,14 +384,18 @@ class LARS(TorchOptimizer):
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.1,
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
         trust_coefficient: float | SupportsFloat | Schedule = 0.001,
         decay: float | SupportsFloat | Schedule = 0.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -351,11 +408,15 @@ class Lion(TorchOptimizer):
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.0001,
         betas: Sequence[float] = (0.9, 0.99),
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -368,7 +429,7 @@ class Muon(TorchOptimizer):
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.001,
         eps: float | SupportsFloat | Schedule = 1e-07,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.95,
         nesterov: bool = True,
@@ -382,9 +443,36 @@ class Muon(TorchOptimizer):
         outputs: str = 'first',
         exclude_layers: str | Sequence[str] = (),
         exclude_embeddings: bool = False,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
+class NAdam(TorchOptimizer):
+    """Adam with Nesterov's look-ahead, and a momentum that warms up."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.002,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        momentum_decay: float | SupportsFloat | Schedule = 0.004,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -398,12 +486,16 @@ class Nadam(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.002,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
-        momentum_decay: float = 0.004,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        momentum_decay: float | SupportsFloat | Schedule = 0.004,
         decoupled_weight_decay: bool = False,
         *,
+        foreach: bool | None = None,
+        maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -418,11 +510,15 @@ class NadamW(TorchOptimizer):
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
         weight_decay: float | SupportsFloat | Schedule = 0.01,
-        momentum_decay: float = 0.004,
+        momentum_decay: float | SupportsFloat | Schedule = 0.004,
         decoupled_weight_decay: bool = True,
         *,
+        foreach: bool | None = None,
+        maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -436,16 +532,20 @@ class Prodigy(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 1.0,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         d0: float | SupportsFloat | Schedule = 1e-06,
         d_coef: float | SupportsFloat | Schedule = 1.0,
         growth_rate: float | SupportsFloat | Schedule | None = None,
         bias_correction: bool = False,
         safeguard_warmup: bool = False,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -459,12 +559,16 @@ class RAdam(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         decoupled_weight_decay: bool = False,
         *,
+        foreach: bool | None = None,
+        maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
         threshold: float | SupportsFloat | Schedule = 5.0,
+        fused: bool | None = None,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -476,16 +580,20 @@ class RMSprop(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.01,
-        alpha: float = 0.99,
+        alpha: float | SupportsFloat | Schedule = 0.99,
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         momentum: float | SupportsFloat | Schedule = 0,
         centered: bool = False,
         capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
         differentiable: bool = False,
         *,
         decay: float | SupportsFloat | Schedule = 0.0,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -501,9 +609,14 @@ class Rprop(TorchOptimizer):
         step_sizes: Sequence[float] = (1e-06, 50),
         *,
         capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         decoupled_weight_decay: bool = False,
-        **options: Unpack[_Options],
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
     ) -> None: ...
 
 
@@ -516,15 +629,19 @@ class SGD(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         momentum: float | SupportsFloat | Schedule = 0,
         dampening: float | SupportsFloat | Schedule = 0,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         nesterov: bool = False,
         *,
+        maximize: bool = False,
+        foreach: bool | None = None,
         differentiable: bool = False,
+        fused: bool | None = None,
         decay: float | SupportsFloat | Schedule = 0.0,
         schedule_decay: float | SupportsFloat | Schedule | None = None,
         mom_iter_max: int | SupportsInt | None = None,
         capturable: bool = False,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -537,15 +654,19 @@ class SM3(TorchOptimizer):
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.1,
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
         rho: float | SupportsFloat | Schedule = 1.0,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -559,16 +680,20 @@ class SOAP(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.003,
         betas: Sequence[float] = (0.95, 0.95),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         shampoo_beta: float | SupportsFloat | Schedule | None = None,
         precondition_frequency: int | SupportsInt = 10,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
         max_precondition_dim: int | SupportsInt = 10000,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -581,16 +706,20 @@ class ScheduleFreeAdamW(TorchOptimizer):
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.0025,
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
         beta_2: float | SupportsFloat | Schedule = 0.999,
         warmup_steps: int | SupportsInt = 0,
         r: float | SupportsFloat | Schedule = 0.0,
         weight_lr_power: float | SupportsFloat | Schedule = 2.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -602,15 +731,19 @@ class ScheduleFreeSGD(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 1.0,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
         warmup_steps: int | SupportsInt = 0,
         r: float | SupportsFloat | Schedule = 0.0,
         weight_lr_power: float | SupportsFloat | Schedule = 2.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -623,7 +756,7 @@ class Shampoo(TorchOptimizer):
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.1,
         eps: float | SupportsFloat | Schedule = 0.0001,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.0,
         rho: float | SupportsFloat | Schedule = 1.0,
@@ -631,9 +764,13 @@ class Shampoo(TorchOptimizer):
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
         max_precondition_dim: int | SupportsInt = 10000,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -645,12 +782,40 @@ class Signum(TorchOptimizer):
         self,
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.0001,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         momentum: float | SupportsFloat | Schedule = 0.9,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
+class SparseAdam(TorchOptimizer):
+    """Step along the running mean of the gradient, over its running root mean square."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.001,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float | SupportsFloat | Schedule = 1e-08,
+        maximize: bool = False,
+        *,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        amsgrad: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -664,12 +829,16 @@ class StableAdamW(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.001,
         betas: Sequence[float] = (0.9, 0.99),
         eps: float | SupportsFloat | Schedule = 1e-08,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         decay: float | SupportsFloat | Schedule = 0.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 
@@ -683,12 +852,16 @@ class Yogi(TorchOptimizer):
         lr: float | SupportsFloat | Schedule = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float | SupportsFloat | Schedule = 0.001,
-        weight_decay: float | SupportsFloat | Schedule | None = 0,
+        weight_decay: float | SupportsFloat | Schedule = 0,
         *,
         initial_accumulator_value: float | SupportsFloat | Schedule = 1e-06,
+        maximize: bool = False,
+        foreach: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
 

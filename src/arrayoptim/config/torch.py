@@ -42,6 +42,8 @@ class Native:
         Whether torch's ``weight_decay`` is decoupled if nothing else is said.
     derived : tuple of str
         Numbers that torch keeps in its state besides, and that are computed here.
+    particular : bool
+        Whether torch's class does not take all parameters.
     sparse : bool
         Whether only those entries are stepped that a sparse gradient has.
     """
@@ -58,6 +60,7 @@ class Native:
     formula: str | None = "torch"
     decoupled: bool = False
     derived: tuple[str, ...] = ()
+    particular: bool = False
     sparse: bool = False
 
     def named(self, preset: str | None) -> dict[str, str]:
@@ -166,7 +169,8 @@ TABLE = (
            {"step_size": (1.0, -1)},
            differs="a new lr changes the sizes that there are already here and not in torch; while "
            "lr stays they agree"),
-    Native("Adam", "SparseAdam", _BETAS, _MOMENTS, formula="keras2", sparse=True),
+    Native("Adam", "SparseAdam", _BETAS, _MOMENTS, formula="keras2", particular=True,
+           sparse=True),
 )  # fmt: skip
 """The classes of torch that this library has; of several rows for one of ours the first counts."""
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from .array.engine import measure, sweep
 from .array.units import limited
 from .choice import Engines, captures, refuse_capturing
+from .host import back, hosted
 from .mode import MODES, engine, forced
-from .offload.host import back, hosted
 from .steps import Act, Once, Step, carry_out
 
 __all__ = [

@@ -19,8 +19,8 @@ from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import InPlace, Slots, measure
+from .host import gpu_library
 from .mode import FUSED, forced, mode
-from .offload.host import gpu_library
 from .steps import Act, Once, Step
 
 _IMPORTING = lock(awaited=True)
@@ -143,8 +143,10 @@ class Engines:
         """Return what a step has to know of every parameter that has a gradient, by its place."""
         rest = set(self.others)
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
-        share = self._shares.get(("cpu", step.layout))
-        if share is not None:
+        for name in FUSED:
+            share = self._shares.get((name, step.layout))
+            if share is None:
+                continue
             rows |= zip(share.places, share.totals(step, leaves, grads), strict=True)
         return {i: [float(x) for x in rows[i]] for i in sorted(rows) if grads[i] is not None}
 

@@ -1,193 +1,17 @@
-"""Update rules: small pure functions that every engine runs; `_grammar` says how they look."""
+"""Declaring update rules: small pure functions that every engine runs, see `grammar`."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from math import prod
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
+from .form import Kind, Rule, Shape, Side
 from .grammar import mistakes
 from .stages import NUMBERS
 
-Kind = Literal["elementwise", "tensorwise", "matrix"]
-Side = Literal["first", "last", "stack"]
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Rule:
-    """An update rule with the names of its slots and coefficients.
-
-    Attributes
-    ----------
-    function : callable
-        ``function(p, g, *slots, *coefficients, xp)``; returns the new parameter and the new slots,
-        in order.
-    slots : tuple of str
-        Names of the state arrays, one of each per parameter, all zero before the first step.
-    kind : {"elementwise", "tensorwise", "matrix"}
-        What an engine may fuse.
-    ratio : callable or None
-        ``ratio(size, *totals, *coefficients, xp)``, with the number of a tensor's elements and its
-        totals; returns a dict of the coefficients that each tensor has for itself.
-    direction : callable or None
-        ``direction(p, g, *slots, *coefficients, xp)``; returns what takes the place of the gradient
-        and of the slots before anything is measured and the function is called.
-    measured : tuple of str
-        Names of the coefficients that `ratio` gives.
-    measure : callable or None
-        ``measure(p, g, *slots, *coefficients, xp)``, after the direction; returns what is
-        totalled, element by element. Without it the parameter and its direction are, for a ratio.
-    norms, sums : tuple of str
-        Names of the totals, in the order of what is measured: first those that are Euclidean norms,
-        then plain sums. A ratio gets them of each tensor; without one they are taken over all
-        tensors of a group, and `Optimizer.coefficients` gets them among the scalars.
-    exact : tuple of str
-        Slots that are stored in the type of the arithmetic, whatever is asked for.
-    masked : bool
-        Whether the step is taken only where it agrees with the gradient; see `cautious`.
-    shapes : callable or None
-        For ``matrix`` rules, ``shapes(rows, columns)``; returns a dict of the shapes of those slots
-        that are not shaped like the parameter.
-    outputs : {"first", "last", "stack"}
-        For ``matrix`` rules, which axis of a parameter with more than two stays an axis of the
-        matrix; all others become the other one. ``"stack"`` where the rule sees it as it is, as
-        matrices of its last two axes.
-    """
-
-    function: Callable[..., tuple[Any, ...]]
-    slots: tuple[str, ...]
-    kind: Kind = "elementwise"
-    ratio: Callable[..., dict[str, Any]] | None = None
-    direction: Callable[..., tuple[Any, ...]] | None = None
-    measured: tuple[str, ...] = ()
-    measure: Callable[..., tuple[Any, ...]] | None = None
-    norms: tuple[str, ...] = ()
-    sums: tuple[str, ...] = ()
-    exact: tuple[str, ...] = ()
-    masked: bool = False
-    shapes: Callable[..., dict[str, Shape]] | None = None
-    outputs: Side = "first"
-
-    @cached_property
-    def function_names(self) -> tuple[str, ...]:
-        """Names of the coefficients that the function takes."""
-        return _names(self.function, 2 + len(self.slots))
-
-    @cached_property
-    def direction_names(self) -> tuple[str, ...]:
-        """Names of the coefficients that the direction takes."""
-        return _names(self.direction, 2 + len(self.slots))
-
-    @cached_property
-    def measure_names(self) -> tuple[str, ...]:
-        """Names of the coefficients that the measure takes."""
-        return _names(self.measure, 2 + len(self.slots))
-
-    @cached_property
-    def ratio_names(self) -> tuple[str, ...]:
-        """Names of the coefficients that the ratio takes."""
-        return _names(self.ratio, 1 + len(self.norms) + len(self.sums))
-
-    @cached_property
-    def coefficients(self) -> tuple[str, ...]:
-        """Names of all scalars that an element's step takes."""
-        return tuple(dict.fromkeys((*self.function_names, *self.direction_names)))
-
-    @cached_property
-    def given(self) -> tuple[str, ...]:
-        """Names of the coefficients that the optimizer class computes once a step."""
-        names = dict.fromkeys((*self.coefficients, *self.ratio_names, *self.measure_names))
-        return tuple(name for name in names if name not in self.measured)
-
-    @cached_property
-    def given_names(self) -> frozenset[str]:
-        """Those of `given`, as a set."""
-        return frozenset(self.given)
-
-    @property
-    def totals(self) -> tuple[str, ...]:
-        """Names of what is taken over all tensors together."""
-        return () if self.ratio else (*self.norms, *self.sums)
-
-    @property
-    def name(self) -> str:
-        """Name of the function."""
-        return self.function.__name__
-
-    @cached_property
-    def apart(self) -> frozenset[str]:
-        """Names of the slots that have shapes of their own."""
-        return frozenset(self.shapes(1, 1)) if self.shapes else frozenset()
-
-    def matrix(self, shape: Shape) -> Shape:
-        """Return the rows and columns as which a ``matrix`` rule steps a parameter of some shape.
-
-        Before them come the axes that count matrices, where the rule takes a stack of them.
-        """
-        if self.outputs == "stack":
-            return shape
-        if self.outputs == "first":
-            return (shape[0] if shape else 1), prod(shape[1:])
-        return prod(shape[:-1]), (shape[-1] if shape else 1)
-
-    def slot_shapes(self, shape: Shape) -> dict[str, Shape]:
-        """Give the shape of each slot of a parameter of some shape."""
-        own = self.shapes(*self.matrix(shape)) if self.shapes else {}
-        return {name: own.get(name, shape) for name in self.slots}
-
-    def stepped(
-        self, operands: Sequence[Any], scalars: Mapping[str, Any], shape: Shape, xp: Any
-    ) -> list[Any]:
-        """Carry out the function on parameter, gradient and slots; matrices if it is for these.
-
-        The arrays may have more axes than `shape` in front, over as many parameters.
-        """
-        named = [scalars[name] for name in self.function_names]
-        if self.kind != "matrix":
-            return list(self.function(*operands, *named, xp))
-        lead = tuple(operands[0].shape)[: len(operands[0].shape) - len(shape)]
-        own, matrix = self.slot_shapes(shape), self.matrix(shape)
-        views = [matrix, matrix, *(own[n] if n in self.apart else matrix for n in self.slots)]
-        seen = [xp.reshape(x, (*lead, *v)) for x, v in zip(operands, views, strict=True)]
-        given = {id(view): x for view, x in zip(seen, operands, strict=True)}
-        found = self.function(*seen, *named, xp)
-        wanted = [shape, *own.values()]
-        return [
-            given[id(x)] if id(x) in given else xp.reshape(x, (*lead, *s))
-            for x, s in zip(found, wanted, strict=True)
-        ]
-
-    def turned(self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any) -> list[Any]:
-        """Give parameter, gradient and slots with the direction in the gradient's place."""
-        if self.direction is None:
-            return list(operands)
-        named = (scalars[name] for name in self.direction_names)
-        return [operands[0], *self.direction(*operands, *named, xp)]
-
-    def quantities(
-        self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any
-    ) -> Sequence[Any]:
-        """Give what is totalled, from parameter, direction and slots."""
-        if self.measure is None:
-            return operands[:2]
-        return self.measure(*operands, *(scalars[name] for name in self.measure_names), xp)
-
-    def __call__(self, *args: Any) -> tuple[Any, ...]:
-        """Carry out the rule on parameter, gradient, slots, `coefficients` and `xp`."""
-        count = 2 + len(self.slots)
-        scalars, xp = dict(zip(self.coefficients, args[count:-1], strict=True)), args[-1]
-        operands = self.turned(args[:count], scalars, xp)
-        return self.function(*operands, *(scalars[name] for name in self.function_names), xp)
-
-    def __repr__(self) -> str:
-        """Name, slots and coefficients."""
-        slots, coefficients = ", ".join(self.slots), ", ".join(self.coefficients)
-        return f"<rule {self.name}: slots ({slots}), coefficients ({coefficients})>"
+__all__ = ["Rule", "Shape", "Side", "rule"]
 
 
 def rule(
@@ -306,10 +130,6 @@ def rule(
         return made
 
     return declare
-
-
-def _names(function: Callable[..., Any] | None, start: int) -> tuple[str, ...]:
-    return tuple(inspect.signature(function).parameters)[start:-1] if function else ()
 
 
 def _require_sound(made: Rule) -> None:

@@ -233,8 +233,16 @@ def _slot_leaves(
                     f"slot {name!r} of {named(path)}: found shape {tuple(x.shape)}, "
                     f"wanted {wanted[name]}"
                 )
-        flat[name] = leaves
+        rows = zip(leaves, described, strict=True)
+        # Arrays of no entries stand for slots that a parameter lacks, as optax wants it.
+        found = [None if x is not None and leaf and _lacks(x, leaf) else x for x, leaf in rows]
+        if any(x is not None for x in found) or all(x is None for x in leaves):
+            flat[name] = found
     return flat
+
+
+def _lacks(x: Array, leaf: checks.Leaf) -> bool:
+    return tuple(x.shape) == (0,) and leaf.shape != (0,)
 
 
 def _changed(settings: Settings, key: str, value: Any) -> bool:

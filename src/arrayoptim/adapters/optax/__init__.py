@@ -30,22 +30,15 @@ from ...step.pure import counted, numbers_in, with_arrays
 from ...step.session import session_of, with_values
 from ...step.state import State
 from ..carry import twin
+from .aliases import TABLE, Alias, Shown, signature_of, translated
+from .pairs import is_own
 from .state import export_state, load_state
+from .trees import filled, renamed, slot_names, without_decay
 
 __all__ = ["export_state", "load_state", "wrap"]
 
 STAND_INS = (0.5, 0.25, 1.5, 5.0)
 """Numbers in place of those that a compiler traces: each interval has one, and none is off."""
-
-
-class _Default:
-    """A default in a signature: no number, so `optax.inject_hyperparams` leaves it alone."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 def wrap(optimizer: Optimizer) -> optax.GradientTransformationExtraArgs:
@@ -89,34 +82,66 @@ def wrap(optimizer: Optimizer) -> optax.GradientTransformationExtraArgs:
 
 
 def _transformation(
-    optimizer: Optimizer, live: dict[str, jax.Array]
+    optimizer: Optimizer,
+    live: dict[str, jax.Array],
+    mask: Any = None,
+    alias: Alias | None = None,
+    theirs: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Give the transformation, with hyperparameters that are arrays in place of the state's."""
+    """Return the transformation.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        What it is made of.
+    live : dict of str to array
+        Hyperparameters that are arrays, in place of the state's.
+    mask : tree of bool or callable, optional
+        Which parameters decay.
+    alias : Alias, optional
+        The function of optax that it stands for.
+    theirs : GradientTransformation, optional
+        That of optax, for complex parameters: it takes magnitudes where we take both parts.
+    """
+    fields = dict(alias.fields) if alias else {}
 
     def given(state: dict[str, Any]) -> dict[str, Any]:
         old = state["hyper"]
         return {**state, "hyper": old | {k: live[k].astype(old[k].dtype) for k in live if k in old}}
 
-    def init(params: Tree) -> dict[str, Any]:
+    def init(params: Tree) -> Any:
+        if theirs is not None and _any_complex(params):
+            return theirs.init(params)
         params = _of_jax(params)
-        state = optimizer.init_state(params) if _has_arrays(params) else _blank(optimizer, params)
-        return given(_begun(optimizer, state, live) if live else state)
+        chosen = without_decay(optimizer, mask, params)
+        state = chosen.init_state(params) if _has_arrays(params) else _blank(chosen, params)
+        state = given(_begun(chosen, state, live) if live else state)
+        return renamed(filled(chosen, state, params), fields)
 
-    def update(
-        updates: Tree, state: dict[str, Any], params: Tree | None = None, **_: Any
-    ) -> tuple[Tree, dict[str, Any]]:
-        if params is None:
+    def update(updates: Tree, state: Any, params: Tree | None = None, **extra: Any) -> Any:
+        if theirs is not None and not is_own(renamed(state, fields, back=True)):
+            return optax.with_extra_args_support(theirs).update(updates, state, params, **extra)
+        if params is None and not (alias and alias.free):
             raise ValueError(
                 f"arrayoptim.optax: {type(optimizer).__name__} steps from the parameters; call "
                 "update(grads, state, params)"
             )
-        updates, params = _of_jax(updates), _of_jax(params)
+        updates = _of_jax(updates)
+        params = jax.tree.map(jnp.zeros_like, updates) if params is None else _of_jax(params)
+        state = renamed(state, fields, back=True)
         if not _has_arrays(params):
-            return updates, {**state, "iterations": counted(state["iterations"])}
-        new, state = optimizer.stateless_apply(given(state), updates, params)
-        return jax.tree.map(jnp.subtract, new, params), state
+            state = {**state, "iterations": counted(state["iterations"])}
+            return updates, renamed(state, fields)
+        chosen = without_decay(optimizer, mask, params)
+        new, state = chosen.stateless_apply(given(state), updates, params)
+        moved = jax.tree.map(jnp.subtract, new, params)
+        return moved, renamed(filled(chosen, state, params), fields)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _any_complex(params: Tree) -> bool:
+    return any(map(jnp.iscomplexobj, jax.tree.leaves(params)))
 
 
 def _of_jax(tree: Tree) -> Tree:
@@ -143,11 +168,9 @@ def _blank(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
     Its slots are that tree, so that ``optax.tree.map_params`` finds them.
     """
     settings = session_of(optimizer).settings
-    layouts = [settings.layout(member.formula.rule) for member in settings.members]
-    slots = {name: params for layout in layouts for name in layout.slots("float32")}
     state = State((), (), [], settings.initial_scalars())
     tree = state.to_tree(flatten(params)[1], numbers_in(settings))
-    return {**with_arrays(tree, jnp), "slots": slots}
+    return {**with_arrays(tree, jnp), "slots": dict.fromkeys(slot_names(optimizer), params)}
 
 
 def _begun(
@@ -159,7 +182,8 @@ def _begun(
     for name, start in probe.initial_slots().items():
         if isinstance(start, jax.Array) and name + EXPONENTS not in slots:
             slots[name] = jax.tree.map(lambda x, start=start: _full(x, start), slots[name])
-    for name, value in session_of(probe).settings.initial_scalars().items():
+    # Not those of settings: a rule may depend on whether a number is 0, which is not known yet.
+    for name, value in probe.initial_scalars().items():
         scalars[name] = jnp.asarray(value, scalars[name].dtype)
     return {**state, "slots": slots, "scalars": scalars}
 
@@ -172,34 +196,80 @@ def _full(x: jax.Array, start: jax.Array) -> jax.Array:
 
 # ---- factories
 
+WORDS = {"b1": "beta_1", "b2": "beta_2", "b3": "beta_3", "eps": "epsilon"}
+"""optax's words, which our classes take here too."""
+
 
 def _maker(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
     cls = lookup(name)
+    # Kernels of JAX are (in, out).
+    usual = {"outputs": "last"} if "outputs" in cls.hyperparameters else {}
+    words = dict(WORDS)
+    if "rho" in cls.hyperparameters:
+        words["decay"] = "rho"
 
-    def make(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
-        kwargs = {k: v for k, v in kwargs.items() if not isinstance(v, _Default)}
+    def make(*args: Any, mask: Any = None, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
+        kwargs = {words.get(k, k): v for k, v in kwargs.items() if not isinstance(v, Shown)}
         values = cls._bind(args, kwargs)
-        declared = cls.hyperparameters
-        live = {
-            k: _checked(v, declared[k], cls)
-            for k, v in values.items()
-            if isinstance(v, jax.Array) and declared[k].numeric
-        }
-        stand_ins = {k: _stand_in(declared[k]) for k in live}
-        return _transformation(cls(**(values | stand_ins)), live)
+        return _made(cls, usual | values, mask)
 
     update_wrapper(make, cls, updated=())
-    make.__signature__ = _signature(cls)  # type: ignore[attr-defined]
+    make.__signature__ = _signature(cls, usual)  # type: ignore[attr-defined]
     return make
 
 
-def _signature(cls: type[Optimizer]) -> inspect.Signature:
+def _made(
+    cls: type[Optimizer],
+    values: dict[str, Any],
+    mask: Any,
+    alias: Alias | None = None,
+    theirs: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    declared = cls.hyperparameters
+    live = {
+        k: _checked(v, declared[k], cls)
+        for k, v in values.items()
+        if isinstance(v, jax.Array) and declared[k].numeric
+    }
+    stand_ins = {k: _stand_in(declared[k]) for k in live}
+    return _transformation(cls(**(values | stand_ins)), live, mask, alias, theirs)
+
+
+def _alias(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
+    """Return what stands for a function of optax: that one itself for what it has alone."""
+    alias, signature = TABLE[name], signature_of(name)
+    theirs = alias.theirs(name)
+
+    def make(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
+        bound = signature.bind(*args, **kwargs)
+        asked = {k: v for k, v in bound.arguments.items() if not isinstance(v, Shown)}
+        bound.apply_defaults()
+        values = translated(name, bound.arguments)
+        if values is None:
+            made: optax.GradientTransformationExtraArgs = theirs(**asked)
+            return made
+        return _made(
+            lookup(alias.ours),
+            values,
+            bound.arguments.get(alias.masks) if alias.masks else None,
+            alias,
+            theirs(**asked),
+        )
+
+    update_wrapper(make, theirs, updated=())
+    make.__signature__ = signature  # type: ignore[attr-defined]
+    return make
+
+
+def _signature(cls: type[Optimizer], usual: dict[str, Any]) -> inspect.Signature:
     rows = [
-        row if row.default is REQUIRED else row.replace(default=_Default(repr(row.default)))
+        row
+        if row.default is REQUIRED
+        else row.replace(default=Shown(usual.get(row.name, row.default)))
         for row in inspect.signature(cls).parameters.values()
     ]
     if "lr" in cls.hyperparameters:
-        kind, default = inspect.Parameter.KEYWORD_ONLY, _Default("lr")
+        kind, default = inspect.Parameter.KEYWORD_ONLY, Shown("lr")
         rows.append(inspect.Parameter("learning_rate", kind, default=default))
     return inspect.Signature(rows)
 
@@ -228,13 +298,39 @@ def _stand_in(declared: Hyper) -> float:
     return next(x for x in fit if not declared.integer or x.is_integer())
 
 
-def __getattr__(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
-    """Give what makes a transformation with the optimizer of that name."""
+class _Contrib:
+    """``optax.contrib``, with the functions of this library where it has them."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in TABLE and TABLE[name].home:
+            return _alias(name)
+        return _evaluated if name == "schedule_free_eval_params" else getattr(optax.contrib, name)
+
+
+def _evaluated(state: Any, params: Tree) -> Tree:
+    """Return the parameters to evaluate of a schedule-free state, ours or optax's."""
+    if not is_own(state):
+        return optax.contrib.schedule_free_eval_params(state, params)
+    b = state["hyper"]["momentum"]
+    base = state["slots"]["base"]
+    return jax.tree.map(lambda p, z: (p + (1.0 - 1.0 / b) * (z - p)).astype(p.dtype), params, base)
+
+
+schedule_free_eval_params = _evaluated
+contrib = _Contrib()
+
+
+def __getattr__(name: str) -> Any:
+    """Return what makes a transformation with the optimizer of that name, or what optax has."""
     if name in names():
         return _maker(name)
+    if name in TABLE and not TABLE[name].home:
+        return _alias(name)
+    if not name.startswith("_") and hasattr(optax, name):
+        return getattr(optax, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
 
 
 def __dir__() -> Sequence[str]:
-    """Name the optimizers too."""
-    return sorted({*globals(), *names()})
+    """Name the optimizers too, and what optax has."""
+    return sorted({*globals(), *names(), *TABLE, *dir(optax)})

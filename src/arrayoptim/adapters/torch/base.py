@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -13,11 +14,11 @@ import torch
 from ..._typing import Scalar
 from ...optimizer import Optimizer
 from ...step.report import StepReport
-from ...step.session import session_of
 from .entries import Entry
 from .keys import CLASS, Spelling
 from .param_group import Part
 from .shards import Tensor, local, norm_over_all
+from .sparse import SparsePart
 
 
 class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
@@ -98,9 +99,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                     f"a parameter group: found {', '.join(param_group)}, wanted 'params' too"
                 )
             param_group = self.spelling.spelled(param_group, self.defaults)
+            param_group["params"] = self._accepted(param_group["params"])
             param_group[CLASS] = self.spelling.name
             Part(self.spelling, {**self.defaults, **param_group})
         super().add_param_group(param_group)
+
+    def _accepted(self, params: Any) -> Any:
+        """Return parameters that torch's own class takes, where it does not take all."""
+        row, native = self.spelling.row, self.spelling.native
+        if row is None or not row.particular or isinstance(params, torch.Tensor | set):
+            return params
+        assert native is not None
+        params = list(params)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            native([{"params": params}])
+        return params
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step with the gradients in the parameters' ``grad``.
@@ -185,7 +199,9 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _part(self, i: int) -> Part:
         group = self.param_groups[i]
         if i >= len(self._parts) or self._parts[i].group is not group:
-            self._parts[i:] = [Part(self.spelling, group)]
+            row = self.spelling.row
+            kind = SparsePart if row is not None and row.sparse else Part
+            self._parts[i:] = [kind(self.spelling, group)]
         return self._parts[i]
 
     def _advance(self) -> None:
@@ -202,7 +218,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         ready = [(part, grads) for part, grads in gathered if grads]
         norm = self._norm(ready)
         for part, grads in ready[1:]:
-            session_of(part.core).engines(part.leaves, part.structure, grads)
+            part.prepare(grads)
         changed = [part.step(grads, norm, self.state) for part, grads in ready]
         if not same or any(changed):
             self._entries = list(self.state.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from ...step.state import Clock, State
 from .shards import Tensor
 
 Numbers = dict[str, float]
+
+_version = attrgetter("_version")
 
 
 class Counts:
@@ -35,6 +38,8 @@ class Counts:
         word: Callable[[str], str],
         skips: bool,
     ) -> None:
+        self._tensors: list[Tensor] = []
+        self._versions: list[int] = []
         self.state, self._word, self._skips = state, word, skips
         rows: dict[tuple[float, ...], int] = {}
         self.places = [rows.setdefault(tuple(own.values()), len(rows)) for own in numbers]
@@ -62,10 +67,10 @@ class Counts:
 
     def read(self) -> None:
         """Take over what was written into the tensors."""
+        if list(map(_version, self._tensors)) == self._versions:
+            return
         state = self.state
         for k, row in enumerate(self.rows):
-            if all(x._version == self._versions[x] for x in row.values()):
-                continue
             own = {name: float(row[self._word(name)]) for name in (*state.scalars, "step")}
             clock = self._clock(own)
             if state.clocks:
@@ -78,16 +83,18 @@ class Counts:
     def write(self) -> bool:
         """Let the tensors follow a step; whether parameters have others now."""
         state = self.state
-        moved = bool(state.clocks) and state.clock_of is not self.places
-        if moved:
+        if state.clocks and state.clock_of is not self.places:
             self.places = state.clock_of
             self._settle()
             self.rows = self._made()
             return True
-        for row, clock in zip(self.rows, self._present(), strict=True):
-            for name, value in self._numbers(clock).items():
-                row[name].fill_(value)
-                self._versions[row[name]] = row[name]._version
+        if len(self._tensors) == 1:
+            self._tensors[0].fill_(state.iterations)
+        else:
+            for row, clock in zip(self.rows, self._present(), strict=True):
+                for name, value in self._numbers(clock).items():
+                    row[name].fill_(value)
+        self._versions = list(map(_version, self._tensors))
         return False
 
     def _settle(self) -> None:
@@ -112,7 +119,8 @@ class Counts:
             {k: torch.tensor(float(v), dtype=torch.float64) for k, v in self._numbers(c).items()}
             for c in self._present()
         ]
-        self._versions = {x: x._version for row in rows for x in row.values()}
+        self._tensors = [x for row in rows for x in row.values()]
+        self._versions = list(map(_version, self._tensors))
         return rows
 
 

@@ -26,12 +26,20 @@ from .entries import (
 from .keys import Spelling
 from .shards import (
     Tensor,
+    all_plain,
     is_shared_out,
     local,
-    may_be_shared_out,
     refuse_misplaced,
     shared_out,
 )
+
+DENSIFYING = {"SGD", "Adagrad"}
+"""Classes whose step leaves an entry without gradient alone, or takes it for 0, as torch's does."""
+
+
+def _there(g: Tensor | None) -> bool:
+    return g is not None
+
 
 _grad, _layout = operator.attrgetter("grad"), operator.attrgetter("layout")
 
@@ -54,6 +62,8 @@ class Part:
     TypeError, ValueError
         If a hyperparameter is of another kind or outside its interval.
     """
+
+    _usual = torch.strided
 
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
         self.spelling, self.group = spelling, group
@@ -79,24 +89,44 @@ class Part:
             If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
         """
         self._follow()
-        grads = [g for g in map(_grad, self.group["params"]) if g is not None]
-        if {*map(_layout, grads)} <= {torch.strided} and not may_be_shared_out():
+        params = self.group["params"]
+        grads = [g for g in map(_grad, params) if g is not None]
+        plain = {*map(_layout, grads)} <= {self._usual} and all_plain(grads)
+        if plain and (all_plain(params) or not any(map(is_shared_out, params))):
             return
-        for p in self.group["params"]:
+        for p in params:
             g = p.grad
-            if g is not None and g.layout is not torch.strided and not self._takes_sparse:
-                raise RuntimeError(
-                    f"{self.spelling.name} does not support sparse gradients; found one of "
-                    f"parameter {self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, "
-                    "and embeddings give dense ones with sparse=False"
-                )
+            if g is not None:
+                self._require_layout(g, p)
             if g is not None and (is_shared_out(p) or is_shared_out(g)):
                 refuse_misplaced(g, p, self.paths()[id(p)])
 
-    @property
-    def _takes_sparse(self) -> bool:
-        """Whether an entry without gradient stays as it is, so that zeros may stand for it."""
-        return False
+    def _require_layout(self, g: Tensor, p: Tensor) -> None:
+        """Refuse a gradient that is sparse where zeros do not stand for what it lacks."""
+        if g.layout is torch.strided:
+            return
+        name = self.spelling.name
+        if name not in DENSIFYING or g.layout is not torch.sparse_coo:
+            raise RuntimeError(
+                f"{name} does not support sparse gradients; found one of parameter "
+                f"{self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, and embeddings "
+                "give dense ones with sparse=False"
+            )
+        if name == "Adagrad" and self.group["weight_decay"]:
+            raise RuntimeError(
+                "Adagrad: weight_decay option is not compatible with sparse gradients, as of "
+                f"parameter {self.paths()[id(p)]!r}"
+            )
+
+    def _given(self, found: list[Tensor | None]) -> list[Tensor | None]:
+        """Return gradients as the optimizer takes them."""
+        if {*map(_layout, filter(_there, found))} <= {torch.strided}:
+            return found
+        return [g.to_dense() if g is not None and g.is_sparse else g for g in found]
+
+    def prepare(self, grads: Sequence[Tensor | None]) -> None:
+        """Let engines look at parameters and gradients, before anything changes."""
+        session_of(self.core).engines(self.leaves, self.structure, grads)
 
     @property
     def turns(self) -> int:
@@ -136,7 +166,7 @@ class Part:
             if all(g is None for g in found):
                 return None
         leaves = params
-        if may_be_shared_out() and any(map(is_shared_out, params)):
+        if not all_plain(params) and any(map(is_shared_out, params)):
             leaves, found = list(map(local, params)), [g if g is None else local(g) for g in found]
         if not (self._holds(params, leaves) and (same or self._current(state))):
             self._take_up(list(params), list(leaves), state)
@@ -145,6 +175,7 @@ class Part:
         counts.read()
         if type(None) in {*map(type, found)} and not self._together():
             counts.part()
+        found = self._given(found)
         if self.group.get("maximize"):
             negated = iter(torch._foreach_neg([g for g in found if g is not None]))
             found = [g if g is None else next(negated) for g in found]

@@ -15,9 +15,12 @@ from ...gradients import global_norm
 Tensor = Any
 
 
-def may_be_shared_out() -> bool:
-    """Return whether there can be any DTensor."""
-    return "torch.distributed.tensor" in sys.modules
+_PLAIN = {torch.nn.Parameter, torch.Tensor, type(None)}
+
+
+def all_plain(tensors: Sequence[Tensor | None]) -> bool:
+    """Return whether all tensors are of torch's own types, of which none is shared out."""
+    return {*map(type, tensors)} <= _PLAIN
 
 
 def is_shared_out(x: Tensor) -> bool:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._typing import Array
-from ...arrays.backend import itemsize
-from ...arrays.libraries import backend_of
+from .._typing import Array
+from ..arrays.backend import itemsize
+from ..arrays.libraries import backend_of
 
 if TYPE_CHECKING:
-    from ..gpu.arrays import Library
+    from .gpu.arrays import Library
 
 __all__ = ["back", "gpu_library", "hosted"]
 
@@ -23,7 +23,7 @@ __all__ = ["back", "gpu_library", "hosted"]
 def _gpu() -> Any:
     """Return what knows the arrays of GPUs; None where that engine is not there."""
     with suppress(ModuleNotFoundError):
-        from ..gpu import arrays
+        from .gpu import arrays
 
         return arrays
     return None

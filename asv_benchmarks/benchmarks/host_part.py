@@ -1,0 +1,73 @@
+"""What a step costs on the host beside its arithmetic: calls, modules entered, microseconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from types import FrameType
+from typing import Any, ClassVar
+
+import numpy as np
+
+import arrayoptim as ao
+
+ROOT = str(Path(ao.__file__).parent)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "clip, average, schedule": {
+        "clipnorm": 1.0,
+        "ema_momentum": 0.99,
+        "lr": ao.schedules.ExponentialDecay(0.1, 100, 0.9),
+    },
+}
+
+
+class HostPart:
+    """Steps of Adam over tensors of four numbers, with gradients in fresh arrays."""
+
+    params: ClassVar = ([1, 4, 32, 256, 1000], list(OPTIONS))
+    param_names = ("tensors", "options")
+
+    def setup(self, tensors: int, options: str) -> None:
+        self.arrays = [np.ones(4, np.float32) for _ in range(tensors)]
+        self.grads = [[np.ones(4, np.float32) for _ in range(tensors)] for _ in range(8)]
+        self.optimizer = ao.Adam(**OPTIONS[options])
+        for grads in self.grads:
+            self.optimizer.apply(grads, self.arrays)
+
+    def track_microseconds(self, tensors: int, options: str) -> float:
+        found = []
+        for _ in range(200):
+            start = time.perf_counter()
+            for grads in self.grads:
+                self.optimizer.apply(grads, self.arrays)
+            found.append((time.perf_counter() - start) / len(self.grads))
+        return 1e6 * median(found)
+
+    def track_calls(self, tensors: int, options: str) -> int:
+        return len(self._entered())
+
+    def track_modules(self, tensors: int, options: str) -> int:
+        return len(set(self._entered()))
+
+    def _entered(self) -> list[str]:
+        """Return the file of each function of the library that a step calls."""
+        found = []
+
+        def note(frame: FrameType, event: str, arg: Any) -> None:
+            if event == "call" and frame.f_code.co_filename.startswith(ROOT):
+                found.append(frame.f_code.co_filename)
+
+        sys.setprofile(note)
+        try:
+            self.optimizer.apply(self.grads[0], self.arrays)
+        finally:
+            sys.setprofile(None)
+        return found
+
+
+HostPart.track_microseconds.unit = "us"  # type: ignore[attr-defined]
+HostPart.track_calls.unit = "calls"  # type: ignore[attr-defined]
+HostPart.track_modules.unit = "modules"  # type: ignore[attr-defined]
