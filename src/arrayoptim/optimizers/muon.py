@@ -38,7 +38,7 @@ SCALES = {"rms": larger, "shape": widening, "none": none}
 
 @cache
 def muon_rule(steps: int, scaling: str, outputs: Side) -> Rule:
-    """Give the rule with a number of iterations and a way to scale steps."""
+    """Return the rule with a number of iterations and a way to scale steps."""
     scale = SCALES[scaling]
 
     @rule(slots=("momentum",), kind="matrix")
