@@ -152,9 +152,9 @@ class Muon(MatrixOptimizer):
 
     weight_decay: MaybeNumber = hyper(
         default=None,
-        elsewhere={"keras3": 0.004},
         interval="[0, inf)",
         kw_only=True,
+        elsewhere={"keras3": 0.004},
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
     )
     exclude_layers: Words = hyper(
