@@ -111,7 +111,8 @@ def torch_in_graph(shapes: Shapes) -> Step:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         optimizer.step()
-    return graph.replay
+    replay: Step = graph.replay
+    return replay
 
 
 def torch_compiled(shapes: Shapes) -> Step:
