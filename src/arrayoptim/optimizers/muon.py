@@ -35,7 +35,7 @@ SCALES = {"rms": larger, "shape": widening, "none": none}
 
 @cache
 def muon_rule(steps: int, scaling: str, outputs: Side) -> Rule:
-    """Give the rule with a number of iterations and a way to scale steps."""
+    """Return the rule with a number of iterations and a way to scale steps."""
     scale = SCALES[scaling]
 
     @rule(slots=("momentum",), kind="matrix")
@@ -152,9 +152,9 @@ class Muon(MatrixOptimizer):
 
     weight_decay: MaybeNumber = hyper(
         default=None,
-        elsewhere={"keras3": 0.004},
         interval="[0, inf)",
         kw_only=True,
+        elsewhere={"keras3": 0.004},
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
     )
     exclude_layers: Words = hyper(
