@@ -44,7 +44,7 @@ FLAGS["AdamW"] = FLAGS["Adam"]
 
 
 def class_of(name: str | None) -> str | None:
-    """Give the class of an optimizer called ``rm_sprop``, ``adam_1`` and the like.
+    """Return the class of an optimizer called ``rm_sprop``, ``adam_1`` and the like.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def interpret(
     within: Shapes | None = None,
     half: bool = False,
 ) -> Record:
-    """Give the state that a list of variables holds.
+    """Return the state that a list of variables holds.
 
     Parameters
     ----------
@@ -177,7 +177,15 @@ def _cut(
 ) -> tuple[dict[str, float], Slots]:
     what = f"{dialect} {class_name}"
     if class_name in CUTS:
-        return {}, _cut_uneven(rest, class_name, config, what, named)
+        if lead := _lead(config or {}):
+            # How many parameters there are would follow from their arrays alone, which differ.
+            raise ValueError(
+                f"found the state of {what} with {' and '.join(lead)}, whose arrays cannot be told "
+                "from its own; save it without"
+            )
+        if not rest:
+            raise ValueError(f"found no slots of {what}: the model was saved before its first step")
+        return {}, CUTS[class_name](rest, named, dialect == KERAS_3)
     layouts = _layouts(class_name, config, dialect)
     if class_name != "Nadam":
         return {}, choose(rest, layouts, what, within)
@@ -201,20 +209,6 @@ def _cut_own(
     return scalars, choose(rest, [layout], words)
 
 
-def _cut_uneven(
-    rest: list[Stored], class_name: str, config: Mapping[str, Any] | None, what: str, named: bool
-) -> Slots:
-    if not rest:
-        raise ValueError(f"found no slots of {what}: the model was saved before its first step")
-    if lead := _lead(config or {}):
-        # How many parameters there are would follow from their arrays alone, which differ.
-        raise ValueError(
-            f"found the state of {what} with {' and '.join(lead)}, whose arrays cannot be told "
-            "from its own; save it without"
-        )
-    return CUTS[class_name](rest, named)
-
-
 def _lead(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Name what Keras itself keeps of each parameter."""
     sums = ("gradient accumulators",) * bool(settings.get("gradient_accumulation_steps"))
@@ -222,7 +216,7 @@ def _lead(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _layouts(class_name: str, config: Mapping[str, Any] | None, dialect: str) -> list[Layout]:
-    """Give the orders that the hyperparameters allow; without them, that any would."""
+    """Return the orders that the hyperparameters allow; without them, that any would."""
     order, flags = ORDERS[class_name], FLAGS.get(class_name, ())
     settings = config or {}
     if config is None:

@@ -87,7 +87,7 @@ class Library(ABC):
 
     @abstractmethod
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
-        """Return host memory as an array of one dimension of the library's that the host computes on.
+        """Return host memory as a flat array of the library's that the host computes on.
 
         Parameters
         ----------
