@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from itertools import chain
 from operator import is_
 from typing import Any, ClassVar
@@ -46,6 +45,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     core: ClassVar[type[Optimizer]]
     spelling: ClassVar[Spelling]
+    _aside: ClassVar[Callable[[TorchOptimizer], None]]
+    """What takes a step, and is left alone by torch.compile."""
 
     def __init__(self, params: Any, *further: Any, **settings: Any) -> None:
         for key, value in self.spelling.by_position(further).items():
@@ -62,6 +63,9 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._parts: list[Part] = []
         self._entries: list[Entry] = []
         self._held: list[Any] = []
+        if not hasattr(TorchOptimizer, "_aside"):
+            # Not where the module is read: the import takes seconds, which torch's base spends too.
+            TorchOptimizer._aside = staticmethod(torch.compiler.disable(TorchOptimizer._advance))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse hyperparameters, misspelt ones too: parameter groups hold what counts."""
@@ -141,13 +145,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
-            _apart(TorchOptimizer._advance)(self)
+            TorchOptimizer._aside(self)
         return loss
 
     def reset(self) -> None:
         """Forget all state; the settings stay, and the next step is the first one."""
         self.state.clear()
         self._forget()
+
+    def share_memory(self) -> None:
+        """Make the state, and move it to memory that processes share, as torch's Adagrad does."""
+        for i in range(len(self.param_groups)):
+            self._part(i).begin(self.state)
+        for entry in self.state.values():
+            for x in entry.values():
+                if isinstance(x, torch.Tensor):
+                    x.share_memory_()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Replace settings and state by copies of what `state_dict` gave.
@@ -250,13 +263,6 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params += part.params
             every += grads
         return norm_over_all(params, every, squares)
-
-
-@cache
-def _apart(function: Any) -> Any:
-    """Return a function that torch.compile leaves alone."""
-    # Not a decorator: the import takes seconds, which torch's own base spends when it is made.
-    return torch.compiler.disable(function)
 
 
 class _Loaded:

@@ -181,6 +181,11 @@ class Part:
             found = [g if g is None else next(negated) for g in found]
         return found
 
+    def begin(self, state: MutableMapping[Tensor, Entry]) -> None:
+        """Make the state of all parameters, whether they have gradients or not."""
+        params = list({id(p): p for p in self.group["params"]}.values())
+        self._take_up(params, list(map(local, params)), state)
+
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
         """Return the sums of squares of those gradients for which an engine has them."""
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
