@@ -124,6 +124,7 @@ class HostDevice:
         self.number, self._backwards = number, backwards
         self.launches: list[str] = []
         self.tables = 0
+        self.sent: list[int] = []
         self.waits = 0
         self.rooms: list[np.ndarray] = []
         self.streams: list[int | None] = []
@@ -152,8 +153,9 @@ class HostDevice:
 
     def write(self, table: Table, values: np.ndarray) -> None:
         assert self._awake() and table.memory.dtype == values.dtype
-        table.memory[...] = values.reshape(-1)
+        table.memory[: values.size] = values.reshape(-1)
         self.tables += 1
+        self.sent.append(values.nbytes)
 
     def read(self, table: Table) -> np.ndarray:
         assert self._awake()

@@ -208,7 +208,9 @@ def test_norm_bit_for_bit(dtype: str) -> None:
     params, grads = draw(1, shapes, dtype), draw(2, shapes, dtype)
     for threads in (1, 2, 5):
         plan = Plan(adam(), params, state_of(adam(), shapes, dtype), threads=threads)
-        assert plan.sums_of_squares(grads) == ([sum_of_squares(g) for g in grads], 0)
+        assert plan.look(params, grads)
+        assert plan.squares() == [sum_of_squares(g) for g in grads]
+        assert plan.nonfinite == 0
 
 
 def test_norm_counts_what_is_not_finite() -> None:
@@ -216,9 +218,11 @@ def test_norm_counts_what_is_not_finite() -> None:
     grads = draw(2, SHAPES, "float64")
     grads[3][[5, BLOCK, 2 * BLOCK + 4464]] = math.nan, math.inf, -math.inf
     grads[4][3, 4] = 1e200
-    plan = Plan(adam(), draw(1, SHAPES, "float64"), state_of(adam(), SHAPES, "float64"))
-    sums, count = plan.sums_of_squares([*grads[:5], None, grads[6]])
-    assert count == sum(nonfinite(g) for g in grads) == 3
+    params = draw(1, SHAPES, "float64")
+    plan = Plan(adam(), params, state_of(adam(), SHAPES, "float64"))
+    assert plan.look(params, [*grads[:5], None, grads[6]])
+    sums = plan.squares()
+    assert plan.nonfinite == sum(nonfinite(g) for g in grads) == 3
     assert math.isnan(sums[3]) and math.isinf(sums[4]) and sums[5] == 0.0
 
 
@@ -271,7 +275,8 @@ def test_arrays_of_several_kinds_in_one_plan() -> None:
     slots = [state_of(rule, [SHAPES[k]], kind)[0] for k, kind in enumerate(kinds)]
     mine, state = [p.copy() for p in params], copies(slots)
     plan = Plan(rule, mine, state)
-    sums, _ = plan.sums_of_squares(grads)
+    assert plan.look(mine, grads)
+    sums = plan.squares()
     reals = [g if g is None or g.dtype.kind != "c" else g.view("float32") for g in grads]
     assert sums == [0.0 if g is None else sum_of_squares(g) for g in reals]
     plan.sweep(grads, typed(values))

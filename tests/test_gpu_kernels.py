@@ -14,6 +14,7 @@ from arrayoptim.engines import Step, sweep
 from arrayoptim.engines.gpu.arrays import LIBRARIES
 from arrayoptim.engines.gpu.batches import program_of
 from arrayoptim.engines.gpu.engine import Plan
+from arrayoptim.engines.gpu.measure import quantities
 from arrayoptim.engines.gpu.prelude import CHUNK
 from arrayoptim.gradients import global_norm
 from arrayoptim.numerics.slots import Layout
@@ -37,7 +38,7 @@ from test_cpu_engine import (
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
 
-FUSED = [rule for rule in dict.fromkeys(RULES) if rule.kind != "matrix" and not rule.totals]
+FUSED = [rule for rule in dict.fromkeys(RULES) if rule.kind != "matrix"]
 FUSED.append(cautious(make("Adam").rule))
 IDS = [f"cautious_{rule.name}" if rule.masked else rule.name for rule in FUSED]
 rules = pytest.mark.parametrize("rule", FUSED, ids=IDS)
@@ -84,7 +85,9 @@ def programs(rule: Any) -> list[Any]:
     for dtype, grad, form, stages in cases():
         slots = layout_of(rule, form, stages).slots(dtype)
         given = rule, {"p": dtype, **slots}, tuple(numbers(rule, stages)), grad
-        found += [program_of(*given, measures=measures) for measures in {False, bool(rule.ratio)}]
+        found += [
+            program_of(*given, measures=measures) for measures in {False, bool(quantities(rule))}
+        ]
     return found
 
 

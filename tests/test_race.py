@@ -123,6 +123,9 @@ def test_the_race_on_a_gpu_steps_as_the_others_do(monkeypatch: pytest.MonkeyPatc
         np.testing.assert_allclose(p, 0.01, rtol=1e-4)
     options = {28: {}, 40: gpu.COMPOSITE, 20: {"state_dtype": "bfloat16"}}
     for _, _, moved, peers in gpu.contests():
+        assert peers
+        if not moved:
+            continue
         groups = ao.explain([np.zeros(1000, np.float32)], ao.Adam(**options[moved])).groups
         norm = 4 if moved == 40 else 0
-        assert sum(group.bytes for group in groups) / 1000 + norm == moved and peers
+        assert sum(group.bytes for group in groups) / 1000 + norm == moved

@@ -24,20 +24,25 @@ LISTS: dict[str, Shapes] = {
     SHAPES["S5"][0]: SHAPES["S5"][1],
     "1 of 100,000,000": [(100_000_000,)],
 }
-COMPOSITE = {"clipnorm": 1.0, "weight_decay": 0.01, "ema_momentum": 0.999}
+OTHERS = ("Adam", "Muon", "Adafactor", "SOAP", "Shampoo", "DoG", "Prodigy", "SM3")
+"""What is timed on matrices alone."""
+MOST_COMPILED = 300
+"""Tensors up to which torch's compiler is asked: it took 23 s for as many."""
+COMPOSITE: dict[str, Any] = {"clipnorm": 1.0, "weight_decay": 0.01, "ema_momentum": 0.999}
 Step = Callable[[], object]
 Contest = tuple[str, Shapes, int, dict[str, Callable[[Shapes], Step]]]
 
 
-def ours(library: str, **options: Any) -> Callable[[Shapes], Step]:
-    """Return what makes a step of this library's Adam."""
+def ours(library: str, name: str = "Adam", **options: Any) -> Callable[[Shapes], Step]:
+    """Return what makes a step of one of this library's optimizers."""
 
     def make(shapes: Shapes) -> Step:
         import arrayoptim as ao
 
         params, grads = arrays(library, shapes, 0.02), arrays(library, shapes, 0.01)
-        optimizer = ao.Adam(**options)
-        with ao.engine("gpu"):
+        optimizer = getattr(ao, name)(**options)
+        # No other engine is to take the place of the one that is timed.
+        with ao.engine("gpu" if name == "Adam" and "offload" not in options else "auto"):
             optimizer.apply(grads, params)
         return lambda: optimizer.apply(grads, params)
 
@@ -83,6 +88,56 @@ def torch_adam(form: str) -> Callable[[Shapes], Step]:
     from .peers import torch_forms
 
     return lambda shapes: torch_forms.optimizer("adam", form, parameters(shapes)).step
+
+
+def torch_of(name: str) -> Callable[[Shapes], Step]:
+    """Return what makes a step of another of torch's optimizers."""
+    from .peers import torch_forms
+
+    return lambda shapes: torch_forms.optimizer(name, "foreach", parameters(shapes)).step
+
+
+def torch_in_graph(shapes: Shapes) -> Step:
+    """Make a step of torch's fused Adam in a CUDA graph."""
+    import torch
+
+    optimizer = torch.optim.Adam(parameters(shapes), lr=1e-3, fused=True, capturable=True)
+    # The state is made outside of the graph, on another stream as torch wants it.
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        optimizer.step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    return graph.replay
+
+
+def torch_compiled(shapes: Shapes) -> Step:
+    """Make a step of torch's Adam that its compiler has fused."""
+    import torch
+
+    optimizer = torch.optim.Adam(parameters(shapes), lr=torch.tensor(1e-3), foreach=True)
+    step: Step = torch.compile(optimizer.step)
+    return step
+
+
+def copied(shapes: Shapes) -> Step:
+    """Copy to the host and back what travels where the state is there."""
+    import torch
+
+    params, grads = arrays("torch", shapes, 0.02), arrays("torch", shapes, 0.01)
+    rooms = [torch.empty_like(x, device="cpu", pin_memory=True) for x in (*params, *grads)]
+
+    def step() -> None:
+        for room, x in zip(rooms, (*params, *grads), strict=True):
+            room.copy_(x, non_blocking=True)
+        for room, p in zip(rooms, params, strict=False):
+            p.copy_(room, non_blocking=True)
+        torch.cuda.synchronize()
+
+    return step
 
 
 def torch_composite(form: str) -> Callable[[Shapes], Step]:
@@ -140,6 +195,9 @@ def contests() -> Iterator[Contest]:
             peers["this library, torch tensors"] = ours("torch")
             peers["this library, torch tensors, in a CUDA graph"] = in_graph
             peers |= {f"torch, {form}": torch_adam(form) for form in ("fused", "foreach")}
+            peers["torch, fused, capturable, in a CUDA graph"] = torch_in_graph
+            if len(shapes) <= MOST_COMPILED:
+                peers["torch, foreach, torch.compile"] = torch_compiled
         if ready["jax"] and ready["optax"]:
             peers["optax, jax.jit, donated"] = optax_adam
         yield f"Adam, {name}", shapes, 28, peers
@@ -152,6 +210,18 @@ def contests() -> Iterator[Contest]:
     if ready["torch"]:
         peers = {"this library, state in bfloat16": ours("torch", state_dtype="bfloat16")}
         yield f"Adam, state in bfloat16, {name}", shapes, 20, peers
+        peers = {"this library, torch tensors": ours("torch", offload=True)}
+        peers["the copies of it alone"] = copied
+        yield f"Adam, state in host memory, {name}", shapes, 0, peers
+    name, shapes = SHAPES["S6"]
+    peers = {}
+    for kind in OTHERS:
+        libraries = {"CuPy arrays": "cupy"} | ({"torch tensors": "torch"} if ready["torch"] else {})
+        for words, library in libraries.items():
+            peers[f"this library, {kind}, {words}"] = ours(library, kind)
+        if ready["torch"] and kind in ("Muon", "Adafactor"):
+            peers[f"torch, {kind}"] = torch_of(kind.lower())
+    yield f"Other optimizers, {name}", shapes, 0, peers
 
 
 def timed(step: Step, repeats: int) -> tuple[float, float]:
@@ -189,9 +259,9 @@ def measured(repeats: int) -> Iterator[str]:
     import cupy
 
     name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    today, copied = datetime.now(timezone.utc).date().isoformat(), bandwidth(repeats)
+    today, copy = datetime.now(timezone.utc).date().isoformat(), bandwidth(repeats)
     found = ", ".join(f"{package} {number}" for package, number in versions().items())
-    yield f"# Race on a GPU\n\nMeasured on {today} on {name}; a copy: {copied / 1e9:,.0f} GB/s.\n"
+    yield f"# Race on a GPU\n\nMeasured on {today} on {name}; a copy: {copy / 1e9:,.0f} GB/s.\n"
     yield f"{found}, cupy {cupy.__version__}.\n"
     for title, shapes, moved, peers in contests():
         rows = []
@@ -202,8 +272,9 @@ def measured(repeats: int) -> Iterator[str]:
             except Exception as error:  # a peer may fail in its own way
                 yield f"{label} is left out: {type(error).__name__}: {error}\n"
                 continue
-            share = moved * sum(map(prod, shapes)) / device / copied
-            rows.append([label, f"{1e3 * device:.3f}", f"{1e3 * whole:.3f}", f"{share:.2f}"])
+            share = moved * sum(map(prod, shapes)) / device / copy
+            last = f"{share:.2f}" if moved else "-"
+            rows.append([label, f"{1e3 * device:.3f}", f"{1e3 * whole:.3f}", last])
             cupy.get_default_memory_pool().free_all_blocks()
         headers = ["peer", "device, ms", "with Python, ms", "share of a copy's bandwidth"]
         yield f"## {title}\n\n{table(headers, rows)}"

@@ -449,7 +449,7 @@ class Optimizer(Formula, Updating, Surface):
 
     @property
     def iterations(self) -> int:
-        """Steps taken; it always counts, and may be set."""
+        """Number of steps taken; it always counts, and may be set."""
         return self._session.iterations
 
     @iterations.setter
@@ -462,7 +462,7 @@ class Optimizer(Formula, Updating, Surface):
 
     @property
     def skipped(self) -> int:
-        """Steps left out because a gradient was not finite."""
+        """Number of steps left out because a gradient was not finite."""
         state = self._session.state
         return int(state.skipped) if state else 0
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
-from ..config.hyper import counter, finite
+from ..config.hyper import finite
 from ..config.registry import lookup, names
 from ..optimizer import Optimizer
 
@@ -33,7 +33,7 @@ MESSAGES = {
     0: "The largest entry of the gradient is at most gtol.",
     1: "The maximum number of iterations has been reached.",
     2: "The function or its gradient is not finite.",
-    99: "The callback raised StopIteration.",
+    99: "`callback` raised `StopIteration`.",
 }
 
 
@@ -49,10 +49,10 @@ class Method:
     -----
     Options of ``minimize`` that it takes: ``jac`` (a function, or True; finite differences without
     it), ``bounds`` (each step is followed by a projection, and differences stay inside),
-    ``callback``, ``tol`` and ``options`` with ``gtol`` (1e-5), ``maxiter`` (10,000) and ``disp``.
-    It stops when the largest entry of the gradient, projected where bounds hold, is at most
-    ``gtol``, and gives the best point that it has seen. ``tol`` stands for ``gtol``. Constraints
-    are refused.
+    ``callback``, ``tol`` and ``options`` with ``gtol`` (1e-5), ``maxiter`` (10,000), ``disp`` and
+    ``return_all``. It stops when the largest entry of the gradient, projected where bounds hold, is
+    at most ``gtol``, and gives the best point that it has seen. ``tol`` stands for ``gtol``.
+    Constraints are refused.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -76,8 +76,9 @@ class Method:
         callback: Callable[..., Any] | None = None,
         tol: float | None = None,
         gtol: float | None = None,
-        maxiter: int | None = None,
+        maxiter: float | None = None,
         disp: bool = False,
+        return_all: bool = False,
         **unknown: Any,
     ) -> OptimizeResult:
         """Minimize a function of one vector; `scipy.optimize.minimize` calls this."""
@@ -88,7 +89,7 @@ class Method:
             )
         if np.size(constraints):
             raise ValueError(f"{self!r} takes bounds but no constraints; found {constraints!r}")
-        last = MAXITER if maxiter is None else counter(maxiter, "maxiter")
+        last = MAXITER if maxiter is None else _most(maxiter)
         limit = GTOL if gtol is None else finite(gtol, "gtol")
         limit = limit if tol is None else finite(tol, "tol")
         low, high = _box(bounds, np.size(x0))
@@ -96,19 +97,20 @@ class Method:
         optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
         x = np.clip(np.array(x0, np.float64).ravel(), low, high)
         status, nit, best, told = 1, 0, search.at(x), _told(callback)
-        found = best
+        found, seen = best, [x.copy()]
         while True:
             if not np.isfinite(found.fun) or not np.all(np.isfinite(found.jac)):
                 status = 2
                 break
-            best = found if found.fun <= best.fun else best
             if np.max(np.abs(x - np.clip(x - found.jac, low, high)), initial=0.0) <= limit:
                 status, best = 0, found
                 break
-            if nit == last:
+            if nit >= last:
                 break
             x = np.clip(optimizer.apply(found.jac.copy(), x), low, high)
             nit, found = nit + 1, search.at(x)
+            seen.append(x.copy())
+            best = found if found.fun <= best.fun else best
             if told is not None and told(OptimizeResult(found, nit=nit)):
                 status = 99
                 break
@@ -121,9 +123,18 @@ class Method:
             success=status == 0,
             message=MESSAGES[status],
         )
+        if return_all:
+            result.allvecs = seen
         if disp:
             print(f"{result.message} f = {result.fun:g} after {nit} iterations")  # noqa: T201
         return result
+
+
+def _most(maxiter: Any) -> float:
+    """Return the most iterations, a number that need not be whole, as SciPy takes it."""
+    if isinstance(maxiter, bool) or not maxiter >= 0:
+        raise ValueError(f"maxiter: found {maxiter!r}, wanted a number of at least 0")
+    return float(maxiter)
 
 
 class _Search:
@@ -148,8 +159,8 @@ class _Search:
     def at(self, x: Vector) -> OptimizeResult:
         """Give a point with value and gradient."""
         value = self._value(x)
+        self.njev += 1
         if callable(self._jac):
-            self.njev += 1
             gradient = np.asarray(self._jac(x.copy(), *self._args), np.float64).ravel()
         else:
             gradient = self._differences(x, value)
@@ -181,7 +192,14 @@ def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
         bounds = (-np.inf, np.inf)
         low, high = (np.full(size, x) for x in bounds)
     elif isinstance(bounds, Bounds):
-        low, high = (np.broadcast_to(x, (size,)).astype(float) for x in (bounds.lb, bounds.ub))
+        ends = [np.asarray(x, float) for x in (bounds.lb, bounds.ub)]
+        if any(x.shape not in ((), (1,), (size,)) for x in ends):
+            found = " and ".join(str(x.size) for x in ends)
+            raise ValueError(
+                f"bounds: found {found} numbers, wanted one or {size} of each: the number of "
+                "bounds is not compatible with the length of x0"
+            )
+        low, high = (np.broadcast_to(x, (size,)) for x in ends)
     else:
         pairs = [tuple(pair) for pair in bounds]
         if len(pairs) != size or any(len(pair) != 2 for pair in pairs):

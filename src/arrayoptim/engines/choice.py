@@ -143,8 +143,10 @@ class Engines:
         """Return what a step has to know of every parameter that has a gradient, by its place."""
         rest = set(self.others)
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
-        share = self._shares.get(("cpu", step.layout))
-        if share is not None:
+        for name in FUSED:
+            share = self._shares.get((name, step.layout))
+            if share is None:
+                continue
             rows |= zip(share.places, share.totals(step, leaves, grads), strict=True)
         return {i: [float(x) for x in rows[i]] for i in sorted(rows) if grads[i] is not None}
 

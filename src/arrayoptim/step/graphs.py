@@ -123,6 +123,7 @@ def _refuse_host(plan: Plan, state: State) -> None:
         (settings.each, "clipnorm_per_tensor"),
         (settings.adaptive, "agc"),
         (h["clipnorm"] is not None and several, "clipnorm under several rules"),
+        (bool(plan.assignment.totals), "a rule that measures all tensors together"),
         (seed_of(settings, state.iterations, np) is not None, "stochastic_rounding=True"),
     ):
         if found:
@@ -153,18 +154,22 @@ class CapturedStep:
         self._session, self._engines = session, engines
         self._formula = session.formula  # a session does not hold its optimizer
         self._leaves, self._structure = leaves, structure
-        self._state, self._fixed = session.state, _fixed(session.plan)
+        self._state, self._seen = session.state, session.plan
+        self._fixed = _fixed(self._seen)
         self._issued: Issued | None = None
 
     def _require_same(self) -> Plan:
         """Refuse hyperparameters that ask for more than other numbers."""
         plan = self._session.plan
+        if plan is self._seen:
+            return plan
         if _fixed(plan) != self._fixed:
             raise ValueError(
                 f"{self._session.formula!r} asks for other stages of a step than when capture was "
                 "called: rule, slots, constraint, bound on the norm or what is frozen; capture it "
                 "anew"
             )
+        self._seen = plan
         return plan
 
     def apply(self, grads: Tree) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .._typing import Namespace, Scalar, Tree
+from ..arrays.libraries import backend_of
 from ..config.declared import Declared
 from ..config.hyper import Hyper
 from ..config.registry import described, made
@@ -143,6 +144,35 @@ class Wrapper(Surface, Declared):
         """Step the wrapper's own part with some coefficients."""
         self._keeper._given = given
         return journal.step(session_of(self._keeper), grads, params)
+
+    def _copied(self) -> Callable[[], None]:
+        """Return what brings back the wrapper's own part, whose arrays are written meanwhile."""
+        restore, state = session_of(self._keeper).snapshot(), self._kept()
+        copies = [{k: backend_of(x).copy(x) for k, x in own.items()} for own in state.slots]
+
+        def put_back() -> None:
+            restore()
+            for own, before in zip(self._kept().slots, copies, strict=True):
+                for name, value in before.items():
+                    if backend_of(own[name]).writable(own[name]):
+                        backend_of(own[name]).store(own[name], value)
+
+        return put_back
+
+    def _counts(self) -> list[tuple[int, int]]:
+        """Return the steps that were taken inside, and those left out."""
+        states = [s.state for s in self._sessions()][1:]
+        return [(int(s.iterations), int(s.skipped)) for s in states if s is not None]
+
+    def _at(self, name: str, iterations: int) -> Any:
+        """Return the value of a hyperparameter at a step to come.
+
+        A schedule that fails has to do so before anything has changed.
+        """
+        value = self._hyper[name]
+        return (
+            type(self).hyperparameters[name].at(value, iterations, {}) if callable(value) else value
+        )
 
     def _number(self, name: str) -> float:
         session = session_of(self._keeper)

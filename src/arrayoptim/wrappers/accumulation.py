@@ -74,16 +74,26 @@ class GradientAccumulation(Wrapper):
                 "a parameter had a gradient in one call of this step and None in another; wanted "
                 f"gradients of the same parameters in all {self.every} calls; give zeros"
             )
+        last = calls + 1 >= journal.once(lambda: self.every)
+        # What the optimizer inside may refuse, as a gradient that is not finite, is the sum.
+        counts, put_back = (
+            journal.once(lambda: (self._counts(), self._copied())) if last else ([], None)
+        )
         self._keep(journal, grads, params, share=unscale, more=min(calls, 1.0), zero=0.0)
         self._put_number("calls", calls + 1.0)
         self._present = present
-        if calls + 1 < self.every:
+        if put_back is None:
             return params
         sums = [
             held["gathered"] if p is not None and g is not None else None
             for p, g, held in zip(leaves, found, self._kept().slots, strict=True)
         ]
         try:
-            return self._step_inside(journal, structure.build(sums), params, 1.0 / (calls + 1.0))
-        finally:
-            self._put_number("calls", 0.0)
+            new = self._step_inside(journal, structure.build(sums), params, 1.0 / (calls + 1.0))
+        except Exception:
+            if self._counts() == counts:
+                put_back()
+                journal.begun = False
+            raise
+        self._put_number("calls", 0.0)
+        return new

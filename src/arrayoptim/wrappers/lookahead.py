@@ -77,7 +77,9 @@ class Lookahead(Wrapper):
         if not self.built:
             self.init(params)
         before = journal.once(lambda: self.iterations)
+        k = journal.once(self._at, "k", before + 1)
+        alpha = journal.once(self._at, "alpha", before + 1) if (before + 1) % k == 0 else 0.0
         new = self._step_inside(journal, grads, params, unscale)
-        if self.iterations == before or self.iterations % self.k:
+        if self.iterations == before or self.iterations % k:
             return new
-        return self._keep(journal, new, new, alpha=self.alpha)
+        return self._keep(journal, new, new, alpha=alpha)

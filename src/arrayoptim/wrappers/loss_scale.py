@@ -87,14 +87,16 @@ class LossScale(Wrapper):
             self.init(params)
         steps, skipped = journal.once(lambda: (self.iterations, self.skipped))
         good, factor = journal.once(lambda: (self._number("good"), self._number("factor")))
-        new = self._step_inside(journal, grads, params, unscale / (self.scale * factor))
+        scale = journal.once(lambda: self.scale)
+        interval = journal.once(self._at, "growth_interval", steps + 1)
+        new = self._step_inside(journal, grads, params, unscale / (scale * factor))
         if not self.dynamic:
             return new
         good += float(self.iterations > steps)
         if self.skipped > skipped:
             self._put_number("factor", max(0.5 * factor, SMALLEST))
             good = 0.0
-        elif good >= self.growth_interval:
+        elif good >= interval:
             self._put_number("factor", 2.0 * factor)
             good = 0.0
         self._put_number("good", good)

@@ -82,6 +82,8 @@ class Batch:
         self._sums, self._counts = np.zeros(chunks), np.zeros(chunks, np.int64)
         self._places = address(self._sums), address(self._counts)
         self._whole = np.array_equal(self._summed, np.arange(count))
+        self._read = ""
+        self._chance = False
         self._ready: Any = None
 
     def _new_job(self, length: int) -> Job:
@@ -140,7 +142,9 @@ class Batch:
             Number of threads, if it is not to be the usual one.
         """
         given, job, ready = values[self._compute], self._job, self._ready
-        if ready is not None and seed is None and ready(given):
+        if ready is not None and self._chance == (seed is not None) and ready(given):
+            if seed is not None:
+                job["seed"] = seed
             return
         self._ready, numbers = None, self._own(given)
         if self._rule.ratio is not None:
@@ -149,10 +153,12 @@ class Batch:
             numbers = {**numbers, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
         recipe = self._recipes.find(tuple(numbers), self.arrays.kind, seed is not None)
         shared = self._write(numbers, recipe, job)
-        job.begin(recipe.kernel)
-        if recipe.chance and seed is not None:
+        job["kernel"] = recipe.kernel
+        job.again()
+        if seed is not None:
             job["seed"] = seed
-        if shared and seed is None and self._rule.ratio is None:
+        if shared and self._rule.ratio is None:
+            self._chance = seed is not None
             self._names = tuple(given)
             self._ready = loader(self._names, recipe.names, recipe.row, job.record)
 
@@ -205,8 +211,10 @@ class Batch:
         norms = len(self._rule.norms)
         sums = np.zeros((len(self._summed), norms + len(self._rule.sums)))
         self._write(numbers, recipe, self._reading)
-        self._reading["sums"] = address(sums)
-        self._reading.begin(recipe.kernel)
+        self._reading["sums"], self._reading["kernel"] = address(sums), recipe.kernel
+        self._read = ""
+        self._chance = False
+        self._reading.again()
         self._reading.run(count)
         # bincount adds one after another, as the specification does.
         columns = [np.bincount(self._summed, column, len(self._rows)) for column in sums.T]
@@ -220,10 +228,12 @@ class Batch:
         count : int or None
             Number of threads, if it is not to be the usual one.
         """
-        job = self._reading
-        job["sums"], job["counts"] = self._places
-        job.begin(_squares(reals(self.arrays.kind)))
-        job.run(count)
+        if self._read != self.arrays.kind:
+            self._reading["sums"], self._reading["counts"] = self._places
+            self._reading["kernel"] = _squares(reals(self.arrays.kind))
+            self._read = self.arrays.kind
+        self._reading.again()
+        self._reading.run(count)
         if self._whole:
             return self._sums
         # bincount adds one after another, as the specification does.

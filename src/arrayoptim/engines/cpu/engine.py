@@ -7,102 +7,26 @@ the gradients where their norm is wanted, and one that does everything else.
 
 from __future__ import annotations
 
-import math
 import operator
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from ..._locks import lock
 from ..._typing import Array
-from ...arrays.backend import COMPUTE, FLOATS
 from ...arrays.memory import Stretches
 from ...arrays.trees import named
-from ...numerics.rounding import GROUP
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
 from .addresses import Reader
 from .batches import Batch, Values
 from .looking import Take
-from .native import refusal as machine_refusal
-from .numpy import NumPyReader
 from .recipes import EXPONENTS
+from .serving import reader_of, refusal
 from .tables import IntTable
-from .torch import TorchReader
 
 __all__ = ["Plan", "refusal"]
-
-
-def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
-    """Say why the engine does not serve a parameter.
-
-    Parameters
-    ----------
-    rule : Rule
-        The update rule.
-    param : array
-        The parameter.
-    slots : mapping of str to array
-        Its slots.
-
-    Returns
-    -------
-    str or None
-        The reason; None where the engine serves it.
-    """
-    if rule.kind == "matrix":
-        return f"the rule {rule.name} is no loop over elements"
-    if not _has_numba():
-        return "Numba is not installed"
-    reader = _reader(param)
-    if reader is None:
-        return f"a {type(param).__qualname__} is neither a NumPy array nor a torch tensor"
-    reason = reader.refusal(param, True) or _order_refusal(reader, param, param)
-    if reason is None and reader.dtype(param) not in COMPUTE:
-        reason = f"there is no arithmetic for {reader.dtype(param)}"
-    for name, array in slots.items():
-        if reason is None:
-            reason = _slot_refusal(reader, name, array, param, slots)
-    return reason or machine_refusal(map(reader.dtype, (param, *slots.values())))
-
-
-def _order_refusal(reader: type[Reader], array: Array, param: Array) -> str | None:
-    if array.shape == param.shape and reader.dense(array, param):
-        return None
-    return "its elements are not side by side in the order of the parameter's"
-
-
-def _slot_refusal(
-    reader: type[Reader], name: str, array: Array, param: Array, slots: Mapping[str, Array]
-) -> str | None:
-    reason = reader.refusal(array, True)
-    dtype = "" if reason else reader.dtype(array)
-    if reason is None and name.endswith(EXPONENTS):
-        groups = -(-math.prod(param.shape) // GROUP)
-        good = dtype == "int16" and tuple(array.shape) == (groups,) and reader.dense(array, array)
-        reason = None if good else f"it is not an array of {groups} int16"
-    elif reason is None:
-        coded = dtype == "uint8" and name + EXPONENTS in slots
-        if dtype not in COMPUTE and not (coded and reader.dtype(param) in FLOATS):
-            reason = f"there is no arithmetic for {dtype}"
-        reason = reason or _order_refusal(reader, array, param)
-    return reason and f"slot {name!r}: {reason}"
-
-
-@cache
-def _has_numba() -> bool:
-    return find_spec("numba") is not None
-
-
-def _reader(param: Array) -> type[Reader] | None:
-    if isinstance(param, np.ndarray):
-        return NumPyReader
-    torch = sys.modules.get("torch")
-    return TorchReader if torch is not None and isinstance(param, torch.Tensor) else None
 
 
 class Plan:
@@ -146,7 +70,7 @@ class Plan:
         self._threads, self._lock = threads, lock()
         groups: dict[Any, list[int]] = {}
         for place, (param, state) in enumerate(zip(params, slots, strict=True)):
-            reader = _reader(param)
+            reader = reader_of(param)
             if reader is None:
                 raise TypeError(f"{named(self._paths[place])}: {refusal(rule, param, state)}")
             more = (*SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
@@ -285,7 +209,7 @@ class Plan:
         values: Mapping[str, Values],
         seed: int | None = None,
     ) -> Callable[[], None]:
-        """Make all ready for a step; what can fail, fails here, and nothing has changed.
+        """Look and load, and return what carries out the step.
 
         Parameters
         ----------
@@ -299,17 +223,16 @@ class Plan:
         Returns
         -------
         callable
-            Carries out the step. It is to be called once, before any other method.
+            Is to be called once, before any other method.
 
         Raises
         ------
-        TypeError, ValueError
-            If a gradient does not fit its parameter.
-        RuntimeError
-            If the kernel cannot be compiled here.
+        TypeError, ValueError, RuntimeError
+            As by `look` and `load`; or if a parameter is not where it was.
         """
         with self._lock:
-            self._look_again(grads)
+            if not self.look(self._params, grads):
+                raise ValueError("a parameter is not where it was; make another plan")
             self.load(values, seed)
         return self._run_locked
 
@@ -317,48 +240,15 @@ class Plan:
         with self._lock:
             self.run()
 
-    def _look_again(self, grads: Sequence[Array | None]) -> None:
-        if not self.look(self._params, grads):
-            raise ValueError("a parameter is not where it was; make another plan")
-
     def sweep(
         self,
         grads: Sequence[Array | None],
         values: Mapping[str, Values],
         seed: int | None = None,
     ) -> None:
-        """Carry out a step in place.
-
-        Parameters
-        ----------
-        grads : sequence of array or None
-            As for `prepare`.
-        values : mapping of str to mapping
-            As for `prepare`.
-        seed : int, optional
-            As for `prepare`.
-
-        Raises
-        ------
-        TypeError, ValueError, RuntimeError
-            As by `prepare`. Nothing has changed then.
-        """
+        """Carry out a step in place, or raise as `prepare` does when nothing has changed."""
         with self._lock:
             self.prepare(grads, values, seed)()
-
-    def totals(
-        self, grads: Sequence[Array | None], values: Mapping[str, Values]
-    ) -> list[list[float]]:
-        """Return what a step of the rule has to know of each parameter; see `measure`."""
-        with self._lock:
-            self._look_again(grads)
-            return self.measure(values)
-
-    def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], int]:
-        """Return the sum of squares of each gradient, and how many entries are not finite."""
-        with self._lock:
-            self._look_again(grads)
-            return self.squares(), self.nonfinite
 
 
 def _batch(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from struct import Struct
+
 from . import threads
 from .calls import bound, calls
 from .pool import run_program
 from .source import CELLS, JOB
 from .tables import Chunks, address, cells
 
-PARALLEL = 100000
+_OPEN = Struct("=2q").pack_into
+
+PARALLEL = 100_000
 """Elements from which on more threads than one are faster."""
 
 _BRIEF = 8192
@@ -49,11 +53,9 @@ class Job:
         """Write a cell."""
         self.record[CELLS[name]] = value
 
-    def begin(self, kernel: int) -> None:
-        """Begin anew, with machine code at that address."""
-        record = self.record
-        record[CELLS["claimed"]] = record[CELLS["behind"]] = 0
-        record[CELLS["kernel"]] = kernel
+    def again(self) -> None:
+        """Let all tasks be done anew."""
+        _OPEN(self.record, 0, 0, 0)
 
     def rouses(self, count: int | None) -> int:
         """Return the address of threads that are to hear of the job before it begins, or 0."""

@@ -54,23 +54,23 @@ class Library(ABC):
         return obstacle()
 
     def device(self, number: int) -> Device:
-        """Give a device by its number."""
+        """Return a device by its number."""
         return device(number)
 
     @abstractmethod
     def number(self, array: Array) -> int:
-        """Give the number of an array's device."""
+        """Return the number of an array's device."""
 
     @abstractmethod
     def address(self, array: Array) -> int:
-        """Give the address of the first element."""
+        """Return the address of the first element."""
 
     @abstractmethod
     def strides(self, array: Array) -> Strides:
-        """Give the distances between neighbours along each dimension, counted in elements."""
+        """Return the distances between neighbours along each dimension, counted in elements."""
 
     def stream(self, number: int) -> int | None:
-        """Give the address of the stream on which the library works now; None for CuPy's."""
+        """Return the address of the stream on which the library works now; None for CuPy's."""
         return None
 
     @abstractmethod
@@ -79,7 +79,7 @@ class Library(ABC):
 
     @abstractmethod
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
-        """Give a copy in the order of another array, in some data type."""
+        """Return a copy in the order of another array, in some data type."""
 
     @abstractmethod
     def fetched(self, array: Array) -> Array:
@@ -87,7 +87,7 @@ class Library(ABC):
 
     @abstractmethod
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
-        """Give host memory as an array of one dimension of the library's that the host computes on.
+        """Return host memory as a flat array of the library's that the host computes on.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class Library(ABC):
 
     @abstractmethod
     def flat(self, array: Array) -> Array:
-        """Give the memory of an array of `on_host`'s library without gaps as one dimension."""
+        """Return the memory of an array of `on_host`'s library without gaps as one dimension."""
 
     @abstractmethod
     def shaped(self, array: Array, like: Array) -> Array:
@@ -131,15 +131,15 @@ class CuPyLibrary(Library):
         return [0 if x is None else x.data.ptr for x in arrays]
 
     def number(self, array: Array) -> int:
-        """Give the number of an array's device; see `Library`."""
+        """Return the number of an array's device; see `Library`."""
         return int(array.device.id)
 
     def address(self, array: Array) -> int:
-        """Give the address of the first element; see `Library`."""
+        """Return the address of the first element; see `Library`."""
         return int(array.data.ptr)
 
     def strides(self, array: Array) -> Strides:
-        """Give the distances between neighbours; see `Library`."""
+        """Return the distances between neighbours; see `Library`."""
         size = array.itemsize
         return tuple(step // size for step in array.strides)
 
@@ -156,7 +156,7 @@ class CuPyLibrary(Library):
             return True
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
-        """Give a copy in the order of another array; see `Library`."""
+        """Return a copy in the order of another array; see `Library`."""
         copy = backend_of(like).zeros(like, dtype)
         copy[...] = array
         return copy
@@ -166,11 +166,11 @@ class CuPyLibrary(Library):
         return array.get(order="A")
 
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
-        """Give host memory as a NumPy array; see `Library`."""
+        """Return host memory as a NumPy array; see `Library`."""
         return np.frombuffer(room, numpy_dtype(dtype), count)
 
     def flat(self, array: Array) -> Array:
-        """Give the memory of a NumPy array; see `Library`."""
+        """Return the memory of a NumPy array; see `Library`."""
         return np.lib.stride_tricks.as_strided(array, (array.size,), (array.itemsize,))
 
     def shaped(self, array: Array, like: Array) -> Array:
@@ -225,19 +225,19 @@ class TorchLibrary(Library):
         )
 
     def number(self, array: Array) -> int:
-        """Give the number of a tensor's device; see `Library`."""
+        """Return the number of a tensor's device; see `Library`."""
         return int(array.get_device())
 
     def address(self, array: Array) -> int:
-        """Give the address of the first element; see `Library`."""
+        """Return the address of the first element; see `Library`."""
         return int(array.data_ptr())
 
     def strides(self, array: Array) -> Strides:
-        """Give the distances between neighbours; see `Library`."""
+        """Return the distances between neighbours; see `Library`."""
         return tuple(array.stride())
 
     def stream(self, number: int) -> int | None:
-        """Give the address of torch's current stream; see `Library`."""
+        """Return the address of torch's current stream; see `Library`."""
         torch: Any = sys.modules["torch"]
         return int(torch.cuda.current_stream(number).cuda_stream)
 
@@ -248,7 +248,7 @@ class TorchLibrary(Library):
             return bool(torch.cuda.is_current_stream_capturing())
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
-        """Give a copy in the order of another tensor; see `Library`."""
+        """Return a copy in the order of another tensor; see `Library`."""
         torch: Any = sys.modules["torch"]
         kind, place = getattr(torch, dtype), like.device
         copy = torch.empty_strided(tuple(like.shape), like.stride(), dtype=kind, device=place)
@@ -259,13 +259,13 @@ class TorchLibrary(Library):
         return array.detach().cpu()
 
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
-        """Give host memory as a tensor of the CPU; see `Library`."""
+        """Return host memory as a tensor of the CPU; see `Library`."""
         torch: Any = sys.modules["torch"]
         # Torch makes no tensor of nothing.
         return torch.frombuffer(room, dtype=getattr(torch, dtype), count=max(count, 1))[:count]
 
     def flat(self, array: Array) -> Array:
-        """Give the memory of a tensor; see `Library`."""
+        """Return the memory of a tensor; see `Library`."""
         return array.as_strided((array.numel(),), (1,))
 
     def shaped(self, array: Array, like: Array) -> Array:
@@ -283,7 +283,7 @@ LIBRARIES: dict[str, Library] = {"cupy": CuPyLibrary(), "torch": TorchLibrary()}
 
 
 def library_of(array: Array) -> Library | None:
-    """Give the library of an array that lies on a GPU.
+    """Return the library of an array that lies on a GPU.
 
     Parameters
     ----------

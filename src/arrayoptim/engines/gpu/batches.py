@@ -27,7 +27,7 @@ Numbers = np.ndarray[Any, Any]
 
 
 def element_count(array: Array) -> int:
-    """Give the number of reals in an array: a complex number is two."""
+    """Return the number of reals in an array: a complex number is two."""
     parts = 2 if backend_of(array).dtype(array) in COMPLEX else 1
     return parts * int(prod(array.shape))
 
@@ -65,7 +65,7 @@ def same_order(library: Library, array: Array, like: Array) -> bool:
 
 
 def addresses(library: Library, arrays: Sequence[Array | None]) -> Numbers:
-    """Give the address of each array; 0 for None."""
+    """Return the address of each array; 0 for None."""
     found = [0 if array is None else library.address(array) for array in arrays]
     return np.array(found, np.int64)
 
@@ -78,7 +78,7 @@ def program_of(
     *,
     measures: bool = False,
 ) -> Program:
-    """Give the kernel of a step.
+    """Return the kernel of a step.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class Batch:
         self._key: Any = None
         self._programs: dict[Any, tuple[Program, Launch]] = {}
         self._elements = np.array(sizes, np.int64)
-        self._measures: dict[Any, Launch] = {}
+        self._measures: dict[Any, tuple[Program, Launch]] = {}
         self._totals: Totals | None = None
 
     def settle(self, grads: list[Array | None]) -> None:
@@ -253,23 +253,21 @@ class Batch:
             self._programs[key] = program, self._device.kernel(program)
         program, launch = self._programs[key]
         pending, columns = self._columns(program, values)
-        if (
-            self._graph
-            or self._rule.ratio
-            or any(isinstance(each, np.ndarray) for each in columns.values())
-        ):
-            table = self._row.address(self._rows(columns), later=later)
+        if self._graph or self._each(columns):
+            table = self._send(columns, later)
             numbers = [0.0] * len(columns)
         else:
             table, numbers = 0, [float(column) for column in columns.values()]
         cut, sizes, leaves, pointers = (each.address for each in self._tables)
         norm = 0 if pending is None else int(pending.norm.address)
         arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *numbers)
-        measure = self._measure(key, (leaves, pointers, gradients, norm, table))
+        given = leaves, pointers, gradients, norm, table
+        measure = self._measure(key, given) if self._rule.ratio else None
 
         def run() -> None:
             if self._blocks:
-                measure()
+                if measure is not None:
+                    measure()
                 launch(self._blocks, arguments)
             self._library.wrote(self._params)
 
@@ -296,33 +294,73 @@ class Batch:
             )
         program, _ = self._programs[self._key]
         _, columns = self._columns(program, values)
-        self._row.address(self._rows(columns))
+        self._send(columns)
         self._library.wrote(self._params)
 
     def _columns(
         self, program: Program, values: Mapping[str, Any]
     ) -> tuple[Pending | None, dict[str, Any]]:
-        """Give what clips, if only the device knows it, and the numbers of a kernel."""
+        """Return what clips, if only the device knows it, and the numbers of a kernel."""
         values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
         return _clipping(part({name: values[name] for name in program.numbers}, self.places))
 
-    def _rows(self, columns: Mapping[str, Any]) -> Numbers:
-        """Give each tensor its row of numbers."""
-        full = [np.broadcast_to(column, len(self.places)) for column in columns.values()]
-        return np.stack(full, axis=1).astype(np.float64)
+    def _each(self, columns: Mapping[str, Any]) -> bool:
+        """Whether a tensor has numbers of its own, given or measured."""
+        own = any(isinstance(column, np.ndarray) for column in columns.values())
+        return own or self._rule.ratio is not None
+
+    def _send(self, columns: Mapping[str, Any], later: bool = False) -> int:
+        """Put numbers where a kernel reads them: one row for all tensors, or one for each."""
+        each, count = self._each(columns), len(self.places)
+        full = [np.broadcast_to(column, count if each else 1) for column in columns.values()]
+        head = np.array([len(columns) if each else 0.0])
+        rows = np.concatenate([head, np.stack(full, axis=1).reshape(-1)]).astype(np.float64)
+        # Groups may part later, and a graph reads the table that it has.
+        room = 1 + count * len(columns) if self._graph else 0
+        return self._row.address(rows, later=later, room=room)
+
+    def totals(self, values: Mapping[str, Any], gradients: int) -> list[list[float]]:
+        """Take the totals of each tensor, and wait for the device.
+
+        Parameters
+        ----------
+        values, gradients
+            As for `prepare`.
+
+        Returns
+        -------
+        list of list of float
+            For each tensor norms and sums, in the order of `Rule.totals`.
+        """
+        key, count = (tuple(values), self.kind), len(self.places)
+        pending, columns = self._columns(self._measuring(key)[0], values)
+        norm = 0 if pending is None else int(pending.norm.address)
+        _, _, leaves, pointers = (each.address for each in self._tables)
+        table = self._send(columns)
+        measure = self._measure(key, (leaves, pointers, gradients, norm, table))
+        assert self._totals is not None
+        if self._totals.blocks:
+            measure()
+        found = self._device.read(self._totals.sums).reshape(-1, count)
+        norms = len(self._rule.norms)
+        rows: list[list[float]] = np.concatenate([np.sqrt(found[:norms]), found[norms:]]).T.tolist()
+        return rows
 
     def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Callable[[], None]:
         """Make ready the pass that fills in what each tensor has for itself."""
-        if self._rule.ratio is None:
-            return lambda: None
-        if key not in self._measures:
-            program = program_of(self._rule, self._dtypes, *key, measures=True)
-            self._measures[key] = self._device.kernel(program)
+        _, launch = self._measuring(key)
         if self._totals is None:
             self._totals = Totals(self._device, self._elements, quantities(self._rule))
-        launch, totals = self._measures[key], self._totals
+        totals = self._totals
         arguments = (*totals.inputs, *addresses, *totals.outputs, len(self.places))
         return lambda: launch(totals.blocks, arguments)
+
+    def _measuring(self, key: tuple[Any, str]) -> tuple[Program, Launch]:
+        """Return the kernel of the pass before the sweep."""
+        if key not in self._measures:
+            program = program_of(self._rule, self._dtypes, *key, measures=True)
+            self._measures[key] = program, self._device.kernel(program)
+        return self._measures[key]
 
 
 def _clipping(columns: dict[str, Any]) -> tuple[Pending | None, dict[str, Any]]:

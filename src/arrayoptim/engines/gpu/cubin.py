@@ -16,7 +16,7 @@ the third, numbers below 1.2e-38 may be taken for zero, and float16 below 6.1e-5
 
 
 def loaded(cupy: Any, program: Program) -> Any:
-    """Give a program as a function on the current device.
+    """Return a program as a function on the current device.
 
     CuPy's own ways to compile, such as ``RawModule``, add ``-ftz=true`` to all options. What is
     beneath them does not, and keeps nothing.

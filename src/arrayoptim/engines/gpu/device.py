@@ -72,7 +72,7 @@ class _Stream:
         self._address = address
 
     def __cuda_stream__(self) -> tuple[int, int]:
-        """Give the version of this protocol, and the address."""
+        """Return the version of this protocol, and the address."""
         return 0, self._address
 
 
@@ -115,7 +115,7 @@ class Device:
                 yield
 
     def _foreign(self, stream: int) -> Any:
-        """Give another library's stream as one of CuPy's."""
+        """Return another library's stream as one of CuPy's."""
         cuda = self._cupy.cuda
         if hasattr(cuda.Stream, "from_external"):  # CuPy 14 warns of the other way
             return cuda.Stream.from_external(_Stream(stream))
@@ -151,14 +151,15 @@ class Device:
 
         stream = self._cupy.cuda.get_current_stream()
         # A buffer may be written again once the copy out of it is over.
-        free = next((pair for pair in table.staging if pair[1].done), None)
+        fitting = (pair for pair in table.staging if pair[0].size == values.size)
+        free = next((pair for pair in fitting if pair[1].done), None)
         if free is None:
-            room = empty_pinned(table.memory.shape, table.memory.dtype)
+            room = empty_pinned((values.size,), table.memory.dtype)
             free = room, self._cupy.cuda.Event(disable_timing=True)
             table.staging.append(free)
         room, copied = free
         room[...] = values.reshape(-1)
-        table.memory.set(room, stream=stream)
+        table.memory[: values.size].set(room, stream=stream)
         copied.record(stream)
 
     def read(self, table: Table) -> np.ndarray[Any, Any]:
@@ -178,7 +179,7 @@ class Device:
         return values
 
     def pinned(self, size: int) -> np.ndarray[Any, Any]:
-        """Give host memory that a device copies to and from without help of the processor.
+        """Return host memory that a device copies to and from without help of the processor.
 
         Parameters
         ----------
@@ -196,7 +197,7 @@ class Device:
         return room
 
     def copies(self) -> Copies:
-        """Give two streams of their own, one for copies to the host and one for those back."""
+        """Return two streams of their own, one for copies to the host and one for those back."""
         if self._copies is None:
             self._copies = Copies(self._cupy)
         return self._copies
@@ -228,7 +229,7 @@ class Device:
 
 @cache
 def device(number: int) -> Device:
-    """Give a GPU.
+    """Return a GPU.
 
     Parameters
     ----------
@@ -255,11 +256,11 @@ class Mirror:
     def __init__(self, place: Device) -> None:
         self._device = place
         self._known: np.ndarray[Any, Any] = np.zeros(0)
-        self._table = Table(0, None)
+        self._table, self._room = Table(0, None), 0
         self._due: np.ndarray[Any, Any] | None = None
 
-    def address(self, values: np.ndarray[Any, Any], *, later: bool = False) -> int:
-        """Give the address of numbers on the device.
+    def address(self, values: np.ndarray[Any, Any], *, later: bool = False, room: int = 0) -> int:
+        """Return the address of numbers on the device.
 
         Parameters
         ----------
@@ -267,6 +268,8 @@ class Mirror:
             The numbers.
         later : bool
             Whether they are copied by `flush` only, as a CUDA graph would repeat a copy.
+        room : int
+            For how many numbers there is to be room at least, at the same address.
 
         Returns
         -------
@@ -274,11 +277,14 @@ class Mirror:
             The address, which holds them when the stream gets there.
         """
         if later:
-            assert self._known.shape == values.shape
+            assert values.size <= self._room
             self._due = values
             return self._table.address
-        if self._known.shape != values.shape:
-            self._table = self._device.table(values)
+        if values.size > self._room:
+            self._room = max(values.size, room)
+            whole = np.zeros(self._room, values.dtype)
+            whole[: values.size] = values
+            self._table = self._device.table(whole)
         elif self._known.tobytes() != values.tobytes():
             self._device.write(self._table, values)
         self._known = values.copy()

@@ -65,8 +65,6 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
 @cache
 def unprintable(rule: Rule) -> str | None:
     """Say why there is no kernel of a rule; None where there is one."""
-    if rule.totals:
-        return f"the rule {rule.name} measures all tensors together, which no kernel does yet"
     if rule.kind == "matrix":
         return f"the rule {rule.name} is no loop over elements"
     if quantities(rule) > MOST:
@@ -74,7 +72,7 @@ def unprintable(rule: Rule) -> str | None:
     try:
         stages, streams = stages_of(rule.measured, ()), [("g", "float32"), ("p", "float32")]
         sweep_program(rule, stages, streams, "float32")
-        if rule.ratio:
+        if quantities(rule):
             measure_program(rule, stages, streams, "float32")
     except (UnprintableError, OSError) as error:
         return f"the rule {rule.name} cannot be printed as a kernel: {error}"
@@ -154,6 +152,29 @@ class Plan(DevicePlan[Portion]):
             return None
         ((portion, mine),) = self._shared(grads)
         return portion.norm(mine)
+
+    def totals(
+        self, grads: Sequence[Array | None], values: Mapping[str, Mapping[str, Any]]
+    ) -> list[list[float]]:
+        """Take the totals of each tensor, and wait for the devices.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+        values : mapping of str to mapping
+            As for `prepare`.
+
+        Returns
+        -------
+        list of list of float
+            For each parameter the totals of `Rule.norms` and `Rule.sums`; 0 for no gradient.
+        """
+        found: list[list[float]] = [[]] * self._count
+        for each, mine in self._shared(grads):
+            for k, row in zip(each.places, each.totals(mine, own(values, each)), strict=True):
+                found[k] = row
+        return found
 
     def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Put the numbers of another step where the kernels of a CUDA graph read them.

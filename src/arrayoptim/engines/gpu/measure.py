@@ -32,7 +32,7 @@ TILE = 1024
 
 
 def quantities(rule: Rule) -> int:
-    """Give how many totals a rule takes of each tensor."""
+    """Return how many totals a rule takes of each tensor."""
     return len(rule.norms) + len(rule.sums)
 
 
@@ -44,7 +44,7 @@ def measure_program(
     Parameters
     ----------
     rule : Rule
-        A rule with a ratio.
+        A rule that measures. Without a ratio its totals are left to the host.
     stages : sequence of str
         The stages of the sweep.
     streams : sequence of (str, str)
@@ -65,12 +65,11 @@ def measure_program(
     names = numbers_of(rule, stages)
     functions = [printed(rule.measure, "measure")] if rule.measure else []
     functions += [printed(_stages.agreement, "agreement")] if rule.masked else []
-    assert rule.ratio is not None
     parts = [
         SUMS,
         *opening(rule, stages, compute),
         *functions,
-        printed(rule.ratio, "ratio", "double"),
+        *([printed(rule.ratio, "ratio", "double")] if rule.ratio else []),
         _taken(rule, stages, streams),
         _kernel(rule, names, streams),
     ]
@@ -115,14 +114,21 @@ def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]
         f"xp_sqrt(sums[{k} * count + j])" if k < squared else f"sums[{k} * count + j]"
         for k in range(count)
     ]
-    given = [f"own[{names.index(name)}]" for name in rule.ratio_names]
-    assert rule.ratio is not None
-    results = [f"own[{names.index(name)}]" for name in keys_of(rule.ratio)]
+    ends = []
+    if rule.ratio is not None:
+        given = [f"own[{names.index(name)}]" for name in rule.ratio_names]
+        results = [f"own[{names.index(name)}]" for name in keys_of(rule.ratio)]
+        ends = [
+            "    for (whole j = u; j < count; j += THREADS) {",
+            f"        double *own = table + 1 + {columns} * j;",
+            f"        ratio({', '.join(['(double)sizes[j]', *totals, *given, *results])});",
+            "    }",
+        ]
     lines = [
         "__shared__ Room room;",
         "const int t = chunks[2 * blockIdx.x];",
         *fetched(streams),
-        f"const double *mine = table + {columns} * t;",
+        "const double *mine = table + 1 + (whole)table[0] * t;",
         "Numbers c;",
         *(scalar(k, name, f"mine[{k}]") for k, name in enumerate(names)),
         "const whole start = (whole)BLOCK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
@@ -158,10 +164,7 @@ def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]
         "        room, partial + w * (whole)gridDim.x, gridDim.x, first, count, sums + w * count",
         "    );",
         "EACH_THREAD(u) {",
-        "    for (whole j = u; j < count; j += THREADS) {",
-        f"        double *own = table + {columns} * j;",
-        f"        ratio({', '.join(['(double)sizes[j]', *totals, *given, *results])});",
-        "    }",
+        *ends,
         "    if (u == 0) *arrived = 0;",
         "}",
     ]

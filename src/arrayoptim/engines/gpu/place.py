@@ -177,7 +177,7 @@ class Place(ABC):
         return kinds
 
     def _apart(self, grads: Sequence[Array | None]) -> tuple[list[Array | None], Numbers]:
-        """Give gradients that can be read while the parameters are written."""
+        """Return gradients that can be read while the parameters are written."""
         taken = list(grads)
         if self._alike:
             found = np.array(self._glance.now, np.int64)
@@ -225,7 +225,7 @@ class Place(ABC):
             return float(self._device.read(norm)[0])
 
     def sums(self, grads: Sequence[Array | None]) -> Numbers:
-        """Give the sum of squares of each gradient, which waits for the device.
+        """Return the sum of squares of each gradient, which waits for the device.
 
         Parameters
         ----------

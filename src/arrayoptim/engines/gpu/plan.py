@@ -134,7 +134,7 @@ class DevicePlan(Generic[_Part]):
         return sums.tolist(), None
 
     def _shared(self, grads: Sequence[Array | None]) -> list[tuple[_Part, list[Array | None]]]:
-        """Give each device its gradients; all are looked at before anything is done."""
+        """Return each device its gradients; all are looked at before anything is done."""
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
         shares = [(each, self._of(each, grads)) for each in self._parts]

@@ -115,6 +115,34 @@ class Portion(Place):
 
         return sweep
 
+    def totals(
+        self, grads: Sequence[Array | None], values: Mapping[str, Mapping[str, Any]]
+    ) -> list[list[float]]:
+        """Take the totals of each tensor, and wait for the device.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients, which `check` has accepted.
+        values : mapping of str to mapping
+            The numbers of the step, by the type of the arithmetic.
+
+        Returns
+        -------
+        list of list of float
+            What `Rule.totals` names, for each tensor.
+        """
+        found: list[list[float]] = [[]] * len(self._params)
+        with self._active():
+            # The pass may read copies, which live until it is over.
+            taken = self._taken_up(grads)
+            gradients = taken[0]
+            for batch in self._batches:
+                rows = batch.totals(values[batch.compute], gradients)
+                for k, row in zip(batch.places, rows, strict=True):
+                    found[k] = row
+        return found
+
     def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Put the numbers of another step where the kernels of a CUDA graph read them.
 

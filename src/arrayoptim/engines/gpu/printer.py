@@ -75,7 +75,7 @@ def printed(function: Callable[..., Any], name: str, real: str = "real") -> str:
 
 
 def keys_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Give the keys of the dict that a ratio returns, in the order of its results.
+    """Return the keys of the dict that a ratio returns, in the order of its results.
 
     Parameters
     ----------

@@ -140,7 +140,7 @@ def sweep_program(
 
 
 def numbers_of(rule: Rule, stages: Sequence[str]) -> tuple[str, ...]:
-    """Give the names of the numbers that the kernels of a step take, in order.
+    """Return the names of the numbers that the kernels of a step take, in order.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def numbers_of(rule: Rule, stages: Sequence[str]) -> tuple[str, ...]:
 
 
 def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
-    """Give the functions of a step, and its numbers.
+    """Return the functions of a step, and its numbers.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
 
 
 def named(name: str, parts: Sequence[str], numbers: tuple[str, ...] = ()) -> Program:
-    """Give the parts of a kernel a name that no other kernel has."""
+    """Return the parts of a kernel a name that no other kernel has."""
     text = "\n".join(parts)
     whole = f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     body = f"namespace of_{whole} {{\n{text.replace('@NAME@', whole)}\n}}\n"
@@ -265,7 +265,8 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: i
         "const int t = chunks[2 * blockIdx.x];",
         *fetched(streams),
         "if (!a_g) return;",
-        f"const double *own = table ? table + {len(numbers)} * t : 0;",
+        # Before the rows stands how many numbers a tensor has for itself: none where all share one.
+        "const double *own = table ? table + 1 + (whole)table[0] * t : 0;",
         "Numbers c;",
         *(scalar(k, name, f"(own ? own[{k}] : n_{name})") for k, name in enumerate(numbers)),
         "const whole start = (whole)CHUNK * chunks[2 * blockIdx.x + 1], size = sizes[t];",

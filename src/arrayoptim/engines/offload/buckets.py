@@ -228,7 +228,7 @@ class _Bucket:
 
 
 def _part(library: Library, slots: Mapping[str, Array], piece: Piece) -> dict[str, Array]:
-    """Give the slots of a piece. Exponents belong to whole parameters, in an order of their own."""
+    """Return a piece's slots. Exponents belong to whole parameters, in an order of their own."""
     return {
         name: array if name.endswith(EXPONENTS) else library.flat(array)[piece.start : piece.stop]
         for name, array in slots.items()

@@ -117,5 +117,5 @@ def _rounded(size: int) -> int:
 
 
 def widest(dtype: str) -> int:
-    """Give the bytes of an element of the widest gradient that there is room for."""
+    """Return the bytes of an element of the widest gradient that there is room for."""
     return itemsize(dtype if dtype in COMPLEX else COMPUTE[dtype])

@@ -1,0 +1,90 @@
+"""What the CPU engine serves, and why not the rest."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+
+import numpy as np
+
+from ..._typing import Array
+from ...arrays.backend import COMPUTE, FLOATS
+from ...numerics.rounding import GROUP
+from ...rules.rule import Rule
+from .addresses import Reader
+from .native import refusal as machine_refusal
+from .numpy import NumPyReader
+from .recipes import EXPONENTS
+from .torch import TorchReader
+
+
+def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
+    """Say why the engine does not serve a parameter.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    param : array
+        The parameter.
+    slots : mapping of str to array
+        Its slots.
+
+    Returns
+    -------
+    str or None
+        The reason; None where the engine serves it.
+    """
+    if rule.kind == "matrix":
+        return f"the rule {rule.name} is no loop over elements"
+    if not _has_numba():
+        return "Numba is not installed"
+    reader = reader_of(param)
+    if reader is None:
+        return f"a {type(param).__qualname__} is neither a NumPy array nor a torch tensor"
+    reason = reader.refusal(param, True) or _order_refusal(reader, param, param)
+    if reason is None and reader.dtype(param) not in COMPUTE:
+        reason = f"there is no arithmetic for {reader.dtype(param)}"
+    for name, array in slots.items():
+        if reason is None:
+            reason = _slot_refusal(reader, name, array, param, slots)
+    return reason or machine_refusal(map(reader.dtype, (param, *slots.values())))
+
+
+def _order_refusal(reader: type[Reader], array: Array, param: Array) -> str | None:
+    if array.shape == param.shape and reader.dense(array, param):
+        return None
+    return "its elements are not side by side in the order of the parameter's"
+
+
+def _slot_refusal(
+    reader: type[Reader], name: str, array: Array, param: Array, slots: Mapping[str, Array]
+) -> str | None:
+    reason = reader.refusal(array, True)
+    dtype = "" if reason else reader.dtype(array)
+    if reason is None and name.endswith(EXPONENTS):
+        groups = -(-math.prod(param.shape) // GROUP)
+        good = dtype == "int16" and tuple(array.shape) == (groups,) and reader.dense(array, array)
+        reason = None if good else f"it is not an array of {groups} int16"
+    elif reason is None:
+        coded = dtype == "uint8" and name + EXPONENTS in slots
+        if dtype not in COMPUTE and not (coded and reader.dtype(param) in FLOATS):
+            reason = f"there is no arithmetic for {dtype}"
+        reason = reason or _order_refusal(reader, array, param)
+    return reason and f"slot {name!r}: {reason}"
+
+
+@cache
+def _has_numba() -> bool:
+    return find_spec("numba") is not None
+
+
+def reader_of(param: Array) -> type[Reader] | None:
+    """Return the reader of an array's library; None where there is none."""
+    if isinstance(param, np.ndarray):
+        return NumPyReader
+    torch = sys.modules.get("torch")
+    return TorchReader if torch is not None and isinstance(param, torch.Tensor) else None
