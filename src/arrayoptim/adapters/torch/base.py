@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import torch
 
 from ..._typing import Scalar
+from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
 from .entries import Entry
 from .keys import CLASS, Spelling
-from .param_group import Part
+from .param_group import Part, PartStep
 from .shards import Tensor, local, norm_over_all
 from .sparse import SparsePart
 
@@ -219,8 +220,10 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         norm = self._norm(ready)
         for part, grads in ready[1:]:
             part.prepare(grads)
-        changed = [part.step(grads, norm, self.state) for part, grads in ready]
-        if not same or any(changed):
+        steps = [PartStep(part, grads, norm, self.state) for part, grads in ready]
+        # One group after another: an interrupt finds all of them stepped, or none.
+        carry_out(steps, _stuck)
+        if not same or any(step.changed for step in steps):
             self._entries = list(self.state.values())
             self._held = list(chain.from_iterable(map(dict.values, self._entries)))
 
@@ -257,6 +260,10 @@ def _apart(function: Any) -> Any:
     """Return a function that torch.compile leaves alone."""
     # Not a decorator: the import takes seconds, which torch's own base spends when it is made.
     return torch.compiler.disable(function)
+
+
+def _stuck() -> None:
+    """Do nothing: each group's own state tells that it stopped half-way."""
 
 
 class _Loaded:
