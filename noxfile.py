@@ -1,7 +1,8 @@
 """Everything the project does to itself: ``nox -l`` is the menu, ``nox`` runs the starred.
 
 Sessions use pip in environments of their own below ``.nox``; a Python that is not installed is
-skipped. What follows ``--`` goes to the tool that the session runs.
+skipped. What follows ``--`` goes to the tool that the session runs; ``nox -R`` runs a session again
+with what is installed already, without a network.
 """
 
 from __future__ import annotations
@@ -105,6 +106,10 @@ def types(session: nox.Session) -> None:
 @nox.session(tags=["quick"])
 def tests(session: nox.Session) -> None:
     """Test the usual optimizers on NumPy alone with this Python, without the slow tests."""
+    session.log("First what the tests need is installed, which -R leaves out the next time.")
+    session.log(
+        "Then they run on every core, some minutes at most; `nox -l` lists what more there is."
+    )
     check(session, "numpy", "-m", "not slow and not every")
 
 

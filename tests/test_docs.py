@@ -121,3 +121,21 @@ def test_the_measured_problems_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(which_measured, "EPOCHS", 3)
     losses = which_measured.trained("SGD", 1e-2, problem)
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "page"),
+    [
+        ("clip gradients", "options"),
+        ("weight decay", "options"),
+        ("resume", "checkpoints"),
+        ("TensorBoard", "reading_a_run"),
+        ("learning rate schedule", "schedules"),
+        ("mixed precision", "small_state"),
+        ("gradient accumulation", "wrappers"),
+    ],
+)
+def test_what_people_search_for_is_an_entry_of_one_page(asked: str, page: str) -> None:
+    """Which the search of the pages puts first."""
+    found = [p.stem for p in PAGES if f"   single: ! {asked}\n" in p.read_text(encoding="utf-8")]
+    assert found == [page]

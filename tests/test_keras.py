@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SUITES = ("settings.py", "steps.py", "training.py", "exchange.py", "subclasses.py")
+SUITES = ("settings.py", "steps.py", "training.py", "exchange.py", "subclasses.py", "files.py")
 LIBRARIES = ("torch", "jax", "tensorflow")
 ROWS = [(library, suite) for library in LIBRARIES for suite in SUITES]
 ROWS += [("tensorflow", "tensors.py"), ("tensorflow", "foreign.py")]

@@ -272,3 +272,79 @@ def test_gradients_of_another_layout() -> None:
     for name, settings in (("Adam", {}), ("Adagrad", {"weight_decay": 0.1})):
         with pytest.raises(RuntimeError, match="sparse gradients"):
             embedding(name, ao.torch, **settings)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_tensors_without_values(name: str) -> None:
+    """Models on the meta device, and of fake tensors, are stepped as shapes."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    for place in (torch.device("meta"), FakeTensorMode()):
+        with place:
+            params = [torch.nn.Parameter(torch.ones(2, 3)) for _ in range(2)]
+            optimizer = getattr(ao.torch, name)(params, lr=0.1)
+            for _ in range(2):
+                for p in params:
+                    p.grad = torch.ones_like(p)
+                optimizer.step()
+            shapes = {x.shape for x in optimizer.state[params[0]].values() if x.ndim}
+            assert shapes <= {params[0].shape}
+
+
+def test_compiled_step() -> None:
+    """The compiler leaves a step alone."""
+    import torch._dynamo.testing
+
+    layer = torch.nn.Linear(2, 2)
+    optimizer = ao.torch.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    graphs = torch._dynamo.testing.CompileCounter()
+    step = torch.compile(optimizer.step, backend=graphs)
+    for _ in range(2):
+        layer(torch.ones(1, 2)).sum().backward()
+        step()
+    assert graphs.frame_count == 0
+    assert optimizer.state[layer.bias]["step"] == 2
+
+
+def test_state_of_others_and_resets() -> None:
+    """What wrappers keep in the state is saved and loaded; `reset` forgets all."""
+    pair = [start(DOUBLE), start(DOUBLE)]
+    optimizer, again = (ao.torch.SGD(params, lr=0.1, momentum=0.9) for params in pair)
+    course(optimizer, pair[0], 2)
+    optimizer.state[pair[0][0]]["slow"] = torch.ones(2, 3, dtype=DOUBLE)
+    again.load_state_dict(optimizer.state_dict())
+    course(again, pair[1], 1)
+    assert torch.equal(again.state[pair[1][0]]["slow"], torch.ones(2, 3, dtype=DOUBLE))
+    again.reset()
+    assert not again.state
+    course(again, pair[1], 1)
+    assert again.state[pair[1][0]]["step"] == 1
+
+
+def test_state_dicts_of_torch() -> None:
+    """They are loaded as they are, and the training goes on exactly."""
+    for name in CHOICES:
+        pair = [start(DOUBLE), start(DOUBLE)]
+        native = getattr(torch.optim, name)(pair[0], lr=0.05)
+        course(native, pair[0], 3)
+        ours = getattr(ao.torch, name)(pair[1])
+        with torch.no_grad():
+            for p, q in zip(*pair, strict=True):
+                q.copy_(p)
+        ours.load_state_dict(native.state_dict())
+        course(native, pair[0], 3)
+        course(ours, pair[1], 3)
+        for p, q in zip(*pair, strict=True):
+            torch.testing.assert_close(q, p, rtol=1e-6, atol=1e-6)
+
+
+def test_shared_memory_and_betas() -> None:
+    """Words of torch's Adagrad and of the authors' schedule-free optimizer."""
+    params = start(DOUBLE)
+    optimizer = ao.torch.Adagrad(params)
+    optimizer.share_memory()
+    assert all(optimizer.state[p]["sum"].is_shared() for p in params)
+    course(optimizer, params, 1)
+    assert all(optimizer.state[p]["sum"].is_shared() for p in params)
+    group = ao.torch.ScheduleFreeAdamW(params, betas=(0.8, 0.9)).param_groups[0]
+    assert (group["betas"], "momentum" in group) == ((0.8, 0.9), False)

@@ -474,3 +474,12 @@ def test_gradients_of_zero(name: str) -> None:
     plain.apply([torch.zeros_like(p) for p in other.parameters()], list(other.parameters()))
     same(values(net), values(other))
     assert optimizer.state[p]["step"] == 1
+
+
+def test_a_rate_of_0(name: str) -> None:
+    """It is a step of nothing, as in a warm-up; but Rprop has a least step, as in torch."""
+    net = model()
+    optimizer = of(name)(net.parameters(), lr=0.0, **({"preset": None} if name == "Rprop" else {}))
+    before = values(net)
+    train(net, optimizer, range(3))
+    same(values(net), before)

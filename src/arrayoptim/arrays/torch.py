@@ -181,8 +181,8 @@ class Torch(Backend):
 
     def span(self, x: Array) -> np.ndarray | None:
         """Return a NumPy array over the same addresses."""
-        # On Apple's GPUs the address is that of an object, not of its memory.
-        if x.device.type == "mps":
+        # On Apple's GPUs the address is that of an object, and others of a model have no memory.
+        if x.device.type in ("mps", "meta") or type(x).__name__ == "FakeTensor":
             return None
         strides = tuple(stride * x.element_size() for stride in x.stride())
         return addresses(x.data_ptr(), tuple(x.shape), strides, x.element_size())

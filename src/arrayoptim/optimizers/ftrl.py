@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import SimpleNamespace
 
+import numpy as np
+
 from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.presets import forms
@@ -14,23 +16,23 @@ from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
 
+TINY = float(np.finfo(np.float32).tiny)
+
 
 @rule(slots=("accumulator", "linear"))
-def ftrl(p, g, n, z, rate, l1, q2, shrink, xp):
-    root = xp.sqrt(n)
-    n = n + g * g
-    z = z + (g + shrink * p - (xp.sqrt(n) - root) * rate * p)
-    quadratic = xp.sqrt(n) * rate + q2
-    return (xp.minimum(xp.maximum(z, -l1), l1) - z) / quadratic, n, z
+def ftrl(p, g, n, z, lr, rate, l1, q2, shrink, zero, xp):
+    s = n + g * g
+    y = z + (g + shrink * p - (xp.sqrt(s) - xp.sqrt(n)) * rate * p)
+    q = (xp.minimum(xp.maximum(y, -l1), l1) - y) / (xp.sqrt(s) * rate + q2)
+    return xp.where(lr > zero, q, p), xp.where(lr > zero, s, n), xp.where(lr > zero, y, z)
 
 
 @rule(slots=("accumulator", "linear"), kind="matrix")
-def ftrl_of_a_power(p, g, n, z, rate, l1, q2, shrink, k, xp):
-    root = n**k
-    n = n + g * g
-    z = z + (g + shrink * p - (n**k - root) * rate * p)
-    quadratic = n**k * rate + q2
-    return (xp.minimum(xp.maximum(z, -l1), l1) - z) / quadratic, n, z
+def ftrl_of_a_power(p, g, n, z, lr, rate, l1, q2, shrink, k, zero, xp):
+    s = n + g * g
+    y = z + (g + shrink * p - (s**k - n**k) * rate * p)
+    q = (xp.minimum(xp.maximum(y, -l1), l1) - y) / (s**k * rate + q2)
+    return xp.where(lr > zero, q, p), xp.where(lr > zero, s, n), xp.where(lr > zero, y, z)
 
 
 @register
@@ -42,8 +44,9 @@ class Ftrl(Optimizer):
 
     Parameters
     ----------
-    lr : float in (0, inf) or schedule
-        Step size, in units of the parameter. ``learning_rate`` is accepted.
+    lr : float in [0, inf) or schedule
+        Step size, in units of the parameter; at 0 parameters and state stay. ``learning_rate`` is
+        accepted.
     learning_rate_power : float in (-inf, 0]
         Power of the accumulator in the step size: -0.5 is the paper's. Any other one is stepped by
         the array engine, as fused loops have roots and no powers. It is fixed once the state is
@@ -92,7 +95,7 @@ class Ftrl(Optimizer):
 
     rests = False
 
-    lr: Number = hyper(default=0.001, interval="(0, inf)", doc="Step size.")
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     learning_rate_power: Number = hyper(
         default=-0.5,
         interval="(-inf, 0]",
@@ -127,10 +130,13 @@ class Ftrl(Optimizer):
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         times = 1.0 if self.form == "paper" else 2.0
+        lr = xp.maximum(h.lr, TINY)
         return {
-            "rate": 1.0 / h.lr,
+            "lr": h.lr,
+            "rate": 1.0 / lr,
+            "zero": 0.0,
             "l1": h.l1_regularization_strength,
-            "q2": times * h.l2_regularization_strength + h.beta / h.lr,
+            "q2": times * h.l2_regularization_strength + h.beta / lr,
             "shrink": 2.0 * h.l2_shrinkage_regularization_strength,
             "k": -self.learning_rate_power,
         }

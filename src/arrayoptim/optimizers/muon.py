@@ -12,7 +12,7 @@ from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.presets import forms
 from ..config.registry import register
-from ..config.typed import Number, Whole, Words
+from ..config.typed import MaybeNumber, Number, Whole, Words
 from ..rules.rule import Rule, Side, rule
 from ._matrices import MatrixOptimizer, oriented, orthogonalized
 from .adam import adam
@@ -150,6 +150,13 @@ class Muon(MatrixOptimizer):
     epsilon: Number = hyper(default=1e-07, interval="[0, inf)", doc="Added to norms and roots.")
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 
+    weight_decay: MaybeNumber = hyper(
+        default=None,
+        elsewhere={"keras3": 0.004},
+        interval="[0, inf)",
+        kw_only=True,
+        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+    )
     exclude_layers: Words = hyper(
         default=(),
         words=True,

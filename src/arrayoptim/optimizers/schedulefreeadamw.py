@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
+from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number, Whole
 from ..rules.rule import rule
@@ -65,6 +66,9 @@ class ScheduleFreeAdamW(ScheduleFree):
     `ema_momentum`, `averages` gives that average in place of x. The bias correction stands under
     the root, as in the authors' code. Scalar state: ``weight_sum`` and ``lr_max``.
 
+    Keras 3 weighs all steps alike, as ``weight_lr_power=0`` does, and lets `weight_decay` act on p
+    alone.
+
     References
     ----------
     Defazio, Yang, Mehta, Mishchenko, Khaled, Cutkosky (2024), The Road Less Scheduled,
@@ -81,6 +85,8 @@ class ScheduleFreeAdamW(ScheduleFree):
     (array([ 0.845, -1.845]), array([ 0.85, -1.85]))
     """
 
+    presets = forms("keras3")
+
     lr: Number = hyper(default=0.0025, interval="[0, inf)", doc="Step size.")
     momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
     beta_2: Number = hyper(
@@ -92,7 +98,10 @@ class ScheduleFreeAdamW(ScheduleFree):
     )
     r: Number = hyper(default=0.0, interval="[0, inf)", doc="Power of the step number in weights.")
     weight_lr_power: Number = hyper(
-        default=2.0, interval="[0, inf)", doc="Power of the step size in weights."
+        default=2.0,
+        elsewhere={"keras3": 0.0},
+        interval="[0, inf)",
+        doc="Power of the step size in weights.",
     )
 
     rule = schedule_free_adamw

@@ -177,7 +177,15 @@ def _cut(
 ) -> tuple[dict[str, float], Slots]:
     what = f"{dialect} {class_name}"
     if class_name in CUTS:
-        return {}, _cut_uneven(rest, class_name, config, what, named)
+        if lead := _lead(config or {}):
+            # How many parameters there are would follow from their arrays alone, which differ.
+            raise ValueError(
+                f"found the state of {what} with {' and '.join(lead)}, whose arrays cannot be told "
+                "from its own; save it without"
+            )
+        if not rest:
+            raise ValueError(f"found no slots of {what}: the model was saved before its first step")
+        return {}, CUTS[class_name](rest, named, dialect == KERAS_3)
     layouts = _layouts(class_name, config, dialect)
     if class_name != "Nadam":
         return {}, choose(rest, layouts, what, within)
@@ -199,20 +207,6 @@ def _cut_own(
     scalars = {name: float(number(held)) for name, held in zip(names, heads, strict=False)}
     words = f"{class_name} of arrayoptim.keras, which keras.models.load_model loads,"
     return scalars, choose(rest, [layout], words)
-
-
-def _cut_uneven(
-    rest: list[Stored], class_name: str, config: Mapping[str, Any] | None, what: str, named: bool
-) -> Slots:
-    if not rest:
-        raise ValueError(f"found no slots of {what}: the model was saved before its first step")
-    if lead := _lead(config or {}):
-        # How many parameters there are would follow from their arrays alone, which differ.
-        raise ValueError(
-            f"found the state of {what} with {' and '.join(lead)}, whose arrays cannot be told "
-            "from its own; save it without"
-        )
-    return CUTS[class_name](rest, named)
 
 
 def _lead(settings: Mapping[str, Any]) -> tuple[str, ...]:

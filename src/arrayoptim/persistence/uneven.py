@@ -8,10 +8,10 @@ from typing import Any
 
 from .layout import Slots
 
-Cut = Callable[[Sequence[Any], bool], Slots]
+Cut = Callable[[Sequence[Any], bool, bool], Slots]
 
 
-def adafactor(arrays: Sequence[Any], named: bool) -> Slots:
+def adafactor(arrays: Sequence[Any], named: bool, padded: bool) -> Slots:
     """Cut the list of Adafactor.
 
     Of each parameter comes a mean square of its own shape, of a matrix those of rows and columns
@@ -23,6 +23,8 @@ def adafactor(arrays: Sequence[Any], named: bool) -> Slots:
         Objects with a shape.
     named : bool
         Whether the names of arrays are Keras's own.
+    padded : bool
+        Whether two numbers stand in place of rows and columns where there are none.
 
     Raises
     ------
@@ -33,21 +35,25 @@ def adafactor(arrays: Sequence[Any], named: bool) -> Slots:
     rest = list(arrays)
     while rest:
         last = rest.pop()
-        if len(last.shape) < 2:
+        matrix = len(last.shape) > 1
+        if not matrix:
             slots["velocity"].append(last)
-            continue
-        wanted = [last.shape[:-1], last.shape[:-2] + last.shape[-1:]]
+            if not padded:
+                continue
+        wanted = [last.shape[:-1], last.shape[:-2] + last.shape[-1:]] if matrix else [(), ()]
         if [x.shape for x in rest[-2:]] != wanted:
             raise ValueError(
                 f"found shapes {[x.shape for x in rest[-2:]]} before {last.shape} in the state of "
                 f"Adafactor, wanted those of its rows and columns, {wanted}"
             )
-        slots["column_velocity"].append(rest.pop())
-        slots["row_velocity"].append(rest.pop())
+        columns, rows = rest.pop(), rest.pop()
+        if matrix:
+            slots["column_velocity"].append(columns)
+            slots["row_velocity"].append(rows)
     return {name: column[::-1] for name, column in slots.items() if column}
 
 
-def muon(arrays: Sequence[Any], named: bool) -> Slots:
+def muon(arrays: Sequence[Any], named: bool, padded: bool) -> Slots:
     """Cut the list of Muon: a momentum of each parameter, and a velocity where Adam steps it.
 
     Parameters
@@ -56,6 +62,8 @@ def muon(arrays: Sequence[Any], named: bool) -> Slots:
         Objects with a shape.
     named : bool
         Whether the names of arrays are Keras's own. Otherwise Adam steps what is no matrix.
+    padded : bool
+        Nothing here.
 
     Raises
     ------

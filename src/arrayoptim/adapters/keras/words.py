@@ -58,6 +58,13 @@ def in_our_words(cls: type[Optimizer], args: Sequence[Any], kwargs: Mapping[str,
     if "rms_rate" in words and words["rms_rate"] is None:  # Keras's word for no scale
         del words["rms_rate"]
         words["scaling"] = "none"
+    decay = words.pop("adam_weight_decay", None) if cls.__name__ == "Muon" else None
+    if decay is not None and decay != words.setdefault("weight_decay", decay):
+        raise ValueError(
+            f"Muon: found weight_decay={words['weight_decay']!r} and adam_weight_decay={decay!r}; "
+            "another decay of what Adam steps is that of a group, such as "
+            'group("*bias", weight_decay=0.1)'
+        )
     if "outputs" in cls.hyperparameters:
         words.setdefault("outputs", "last")  # the kernels of Keras are (inputs, outputs)
     return _bounds(cls, words, like_keras)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from itertools import chain
 from operator import is_
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ from ...optimizer import Optimizer
 from ...step.report import StepReport
 from .entries import Entry
 from .keys import CLASS, Spelling
-from .param_group import Part, PartStep
+from .param_group import Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import SparsePart
 
@@ -47,6 +46,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     core: ClassVar[type[Optimizer]]
     spelling: ClassVar[Spelling]
+    _aside: ClassVar[Callable[[TorchOptimizer], None]]
+    """What takes a step, and is left alone by torch.compile."""
 
     def __init__(self, params: Any, *further: Any, **settings: Any) -> None:
         for key, value in self.spelling.by_position(further).items():
@@ -63,6 +64,9 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._parts: list[Part] = []
         self._entries: list[Entry] = []
         self._held: list[Any] = []
+        if not hasattr(TorchOptimizer, "_aside"):
+            # Not where the module is read: the import takes seconds, which torch's base spends too.
+            TorchOptimizer._aside = staticmethod(torch.compiler.disable(TorchOptimizer._advance))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse hyperparameters, misspelt ones too: parameter groups hold what counts."""
@@ -142,13 +146,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
-            _apart(TorchOptimizer._advance)(self)
+            TorchOptimizer._aside(self)
         return loss
 
     def reset(self) -> None:
         """Forget all state; the settings stay, and the next step is the first one."""
         self.state.clear()
         self._forget()
+
+    def share_memory(self) -> None:
+        """Make the state, and move it to memory that processes share, as torch's Adagrad does."""
+        for i in range(len(self.param_groups)):
+            self._part(i).begin(self.state)
+        for entry in self.state.values():
+            for x in entry.values():
+                if isinstance(x, torch.Tensor):
+                    x.share_memory_()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Replace settings and state by copies of what `state_dict` gave.
@@ -220,7 +233,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         norm = self._norm(ready)
         for part, grads in ready[1:]:
             part.prepare(grads)
-        steps = [PartStep(part, grads, norm, self.state) for part, grads in ready]
+        steps = [part.act(grads, norm, self.state) for part, grads in ready]
         # One group after another: an interrupt finds all of them stepped, or none.
         carry_out(steps, _stuck)
         if not same or any(step.changed for step in steps):
@@ -253,13 +266,6 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params += part.params
             every += grads
         return norm_over_all(params, every, squares)
-
-
-@cache
-def _apart(function: Any) -> Any:
-    """Return a function that torch.compile leaves alone."""
-    # Not a decorator: the import takes seconds, which torch's own base spends when it is made.
-    return torch.compiler.disable(function)
 
 
 def _stuck() -> None:

@@ -30,6 +30,9 @@ FLAGS = {
 DECAYS = ("weight_decay", "l2")
 """Hyperparameters of this library whose keys mean what they do in torch."""
 
+BETAS = {"ScheduleFreeAdamW": ("momentum", "beta_2")}
+"""What ``betas`` are that have other names here."""
+
 COUPLED = frozenset({"DoG", "Ftrl", "SM3", "Shampoo", "Yogi"})
 """Classes that torch lacks, and whose papers know no decoupled decay."""
 
@@ -85,6 +88,7 @@ class Spelling:
                 found[key] = ours if isinstance(ours, tuple) else (ours,)
         else:
             betas = tuple(name for name in names if re.fullmatch(r"beta_\d+", name))
+            betas = BETAS.get(self.name, betas)
             found |= {"betas": betas} if len(betas) > 1 else {}
             found |= {"eps": ("epsilon",)} if "epsilon" in names else {}
         taken = {name for row in found.values() for name in row}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -181,9 +181,23 @@ class Part:
             found = [g if g is None else next(negated) for g in found]
         return found
 
+    def begin(self, state: MutableMapping[Tensor, Entry]) -> None:
+        """Make the state of all parameters, whether they have gradients or not."""
+        params = list({id(p): p for p in self.group["params"]}.values())
+        self._take_up(params, list(map(local, params)), state)
+
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
         """Return the sums of squares of those gradients for which an engine has them."""
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
+
+    def act(
+        self,
+        grads: Sequence[Tensor | None],
+        norm: Scalar | None,
+        state: MutableMapping[Tensor, Entry],
+    ) -> GroupStep:
+        """Return the step of the group, which is taken when it is called."""
+        return PartStep(self, grads, norm, state)
 
     def follow(
         self, held: Sequence[Mapping[str, Tensor]], state: MutableMapping[Tensor, Entry]
@@ -410,6 +424,15 @@ _LISTS = ("params", "param_names")
 def _may_be_written(value: Any) -> bool:
     row = value if isinstance(value, tuple) else (value,)
     return any(isinstance(x, torch.Tensor | list) for x in row)
+
+
+class GroupStep(Protocol):
+    """The step of a group; `changed` tells afterwards whether the state has other tensors."""
+
+    changed: bool
+
+    def __call__(self) -> None:
+        """Take it, or what is left of it."""
 
 
 class PartStep:
