@@ -137,5 +137,5 @@ def test_the_measured_problems_train(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_people_search_for_is_an_entry_of_one_page(asked: str, page: str) -> None:
     """Which the search of the pages puts first."""
-    found = [p.stem for p in PAGES if f"   single: ! {asked}\n" in p.read_text(encoding="utf-8")]
+    found = [p.stem for p in PAGES if f"   ! single: {asked}\n" in p.read_text(encoding="utf-8")]
     assert found == [page]

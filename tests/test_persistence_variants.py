@@ -22,7 +22,7 @@ ONE = [(1,), (1,)]
 
 
 def numbers(shapes: Iterable[tuple[int, ...]], start: float = 1) -> list[np.ndarray]:
-    """Give arrays that all differ."""
+    """Return arrays that all differ."""
     return [np.full(shape, start + i, np.float32) for i, shape in enumerate(shapes)]
 
 
@@ -124,7 +124,7 @@ def test_keras_2_misfits(case: str, tmp_path: Path) -> None:
 
 
 def interleaved(slots: list[str], style: str = "adam/{p}_{s}") -> tuple[list[str], list[Any]]:
-    """Give Keras 3's names and arrays for two slots of the parameters P."""
+    """Return Keras 3's names and arrays for two slots of the parameters P."""
     names = [style.format(p=p, s=s) for p in "abc" for s in slots]
     return names, numbers([shape for shape in P for _ in slots])
 

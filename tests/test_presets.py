@@ -11,13 +11,16 @@ import pytest
 
 import arrayoptim as ao
 from backends import BACKENDS
-from golden_peers.parity import CASES, PACKAGES, RUNS, TARGET, Case, apart, of_ours
+from golden_peers.parity import CASES, PACKAGES, RUNS, Case, apart, of_ours
 from optimizers_under_test import NAMES, cls_of, make
 
 TABLE = Path(__file__).parent.parent / "docs" / "parity_table.rst"
 CHOSEN = {b.name for b in BACKENDS}
 NEEDED = {"torch": {"torch"}, "optax": {"jax"}, "keras3": {"torch", "jax"}}
 FORMS = [(name, preset) for name in NAMES for preset in cls_of(name).presets]
+
+OF_SHAPES = {("Adafactor", "keras3"), ("SGD", "keras3")}
+"""What differs only in arrays of more than two axes, or in slots that are kept for nothing."""
 
 
 def runs_here(case: Case) -> bool:
@@ -34,7 +37,7 @@ def test_the_peers_formula(case: Case) -> None:
     """The course is the peer's, with a learning rate that changes midway."""
     with ao.engine("array"):
         found = of_ours(case, 12, preset=case.preset)
-    assert apart(found, RUNS[case.preset](case, 12)) < TARGET
+    assert apart(found, RUNS[case.preset](case, 12)) < case.target
 
 
 def test_every_preset_of_a_library_is_compared() -> None:
@@ -49,7 +52,8 @@ def test_the_table_is_of_these_cases() -> None:
     rows = [line for line in lines if line.startswith("   * - `")]
     assert rows == [f"   * - `{case.ours}`" for case in CASES]
     heads = [i for i, line in enumerate(lines) if line.startswith("   * - `")]
-    assert max(float(lines[i + 3].split("- ")[1]) for i in heads) < TARGET
+    for i, case in zip(heads, CASES, strict=True):
+        assert float(lines[i + 3].split("- ")[1]) < case.target
 
 
 @pytest.mark.parametrize(("name", "preset"), FORMS)
@@ -58,8 +62,8 @@ def test_a_form_is_another_formula(name: str, preset: str) -> None:
     flag = {"amsgrad": True} if name == "Adam" else {}
     own = {"weight_decay": 0.1, "momentum": 0.5, "l2_regularization_strength": 0.1, **flag}
     # The defaults of no preset, so that only formulas are left to differ.
-    same = {k: h.default for k, h in cls_of(name).hyperparameters.items() if h.elsewhere}
-    words = same | {k: v for k, v in own.items() if k in cls_of(name).hyperparameters}
+    usual = {k: h.default for k, h in cls_of(name).hyperparameters.items() if h.elsewhere}
+    words = usual | {k: v for k, v in own.items() if k in cls_of(name).hyperparameters}
     words.pop("lr", None)
     found = []
     for chosen in (preset, None):
@@ -71,7 +75,8 @@ def test_a_form_is_another_formula(name: str, preset: str) -> None:
             for t in range(8):
                 params = opt.apply(np.cos(np.arange(6.0) + t).reshape(2, 3), params)
         found.append(params)
-    assert np.array_equal(*found) == (cls_of(name).presets[preset] == "")
+    same = cls_of(name).presets[preset] == "" or (name, preset) in OF_SHAPES
+    assert np.array_equal(*found) == same
 
 
 def test_what_a_preset_leaves() -> None:

@@ -49,7 +49,7 @@ class Interval:
 
 @cache
 def _largest(dtype: str, interval: Interval) -> float:
-    """Give the largest number of a data type in an interval."""
+    """Return the largest number of a data type in an interval."""
     high = np.dtype(dtype).type(interval.high)
     return float(high if interval.high in interval else np.nextafter(high, 0))
 
@@ -121,7 +121,7 @@ class Hyper:
         self.name, self.owner = name, owner.__name__
 
     def __get__(self, instance: _Owner | None, owner: type | None = None) -> Any:
-        """Give the value; that of the next step where a schedule is set."""
+        """Return the value; that of the next step where a schedule is set."""
         if instance is None:
             return self
         value = instance._hyper[self.name]
@@ -163,7 +163,7 @@ class Hyper:
         return text + (" or None" if self.default is None else "")
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Give the value in its own type.
+        """Return the value in its own type.
 
         Parameters
         ----------
@@ -193,20 +193,20 @@ class Hyper:
         return self._number(value, owner.__name__)
 
     def to_config(self, value: Any) -> Any:
-        """Give the value as it stands in a configuration."""
+        """Return the value as it stands in a configuration."""
         return describe(value)
 
     def at(
         self, schedule: Any, iterations: int, scalars: Mapping[str, Scalar], prefix: str = ""
     ) -> Any:
-        """Give the checked value of a schedule at a step; see `value_at`."""
+        """Return the checked value of a schedule at a step; see `value_at`."""
         found = value_at(schedule, iterations, scalars, f"{prefix}{self.name}.")
         if type(found) is float and self.interval and not self.integer and found in self.interval:
             return found
         return self._number(found, f"at step {iterations}: schedule of {self.owner}")
 
     def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
-        """Give a number as the nearest of a data type that the interval allows.
+        """Return a number as the nearest of a data type that the interval allows.
 
         Parameters
         ----------
@@ -297,7 +297,7 @@ def keeps_numbers(schedule: Any) -> bool:
 
 
 def with_step(schedule: Any, what: str) -> Any:
-    """Give back a schedule that can be called with what `value_at` gives it.
+    """Return a schedule that can be called with what `value_at` gives it.
 
     Raises
     ------
@@ -317,7 +317,7 @@ def with_step(schedule: Any, what: str) -> Any:
 def value_at(
     schedule: Any, iterations: Scalar, scalars: Mapping[str, Scalar], prefix: str
 ) -> Scalar:
-    """Give the value of a schedule at a step.
+    """Return the value of a schedule at a step.
 
     Parameters
     ----------
@@ -350,7 +350,7 @@ def square_root(value: Scalar, xp: Namespace) -> Scalar:
 
 
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
-    """Give ``1 - beta**t`` without cancellation, in single precision too.
+    """Return ``1 - beta**t`` without cancellation, in single precision too.
 
     Parameters
     ----------
@@ -373,7 +373,7 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
 
 
 def finite(value: Any, what: str) -> float:
-    """Give a finite number that came as a number or as an array that holds one.
+    """Return a finite number that came as a number or as an array that holds one.
 
     Raises
     ------
@@ -387,7 +387,7 @@ def finite(value: Any, what: str) -> float:
 
 
 def counter(value: Any, what: str) -> int:
-    """Give a step counter that came as an integer, or as a float or array that holds one.
+    """Return a step counter that came as an integer, or as a float or array that holds one.
 
     Raises
     ------

@@ -44,7 +44,7 @@ FLAGS["AdamW"] = FLAGS["Adam"]
 
 
 def class_of(name: str | None) -> str | None:
-    """Give the class of an optimizer called ``rm_sprop``, ``adam_1`` and the like.
+    """Return the class of an optimizer called ``rm_sprop``, ``adam_1`` and the like.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def interpret(
     within: Shapes | None = None,
     half: bool = False,
 ) -> Record:
-    """Give the state that a list of variables holds.
+    """Return the state that a list of variables holds.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def _lead(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _layouts(class_name: str, config: Mapping[str, Any] | None, dialect: str) -> list[Layout]:
-    """Give the orders that the hyperparameters allow; without them, that any would."""
+    """Return the orders that the hyperparameters allow; without them, that any would."""
     order, flags = ORDERS[class_name], FLAGS.get(class_name, ())
     settings = config or {}
     if config is None:

@@ -249,7 +249,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return len(held) == len(self._held) and all(map(is_, held, self._held))
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
-        """Give the norm over all groups and processes where a step needs it."""
+        """Return the norm over all groups and processes where a step needs it."""
         wanted = {(part.core.clipnorm, part.core.nonfinite) for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
@@ -279,7 +279,7 @@ class _Loaded:
         self.entry = entry
 
     def on(self, p: Tensor) -> Entry:
-        """Give it as copies, slots on the device of their parameter."""
+        """Return it as copies, slots on the device of their parameter."""
         return {
             name: x.detach().clone().to("cpu" if x.ndim == 0 and p.ndim else p.device)
             if isinstance(x, torch.Tensor)
