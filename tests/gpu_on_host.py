@@ -24,7 +24,7 @@ import numpy as np
 from arrayoptim.engines.gpu import arrays as gpu_arrays
 from arrayoptim.engines.gpu.copies import Copies
 from arrayoptim.engines.gpu.device import Launch, Table
-from arrayoptim.engines.gpu.prelude import PRELUDE
+from arrayoptim.engines.gpu.prelude import PRELUDE, THREADS
 from arrayoptim.engines.gpu.sweep import Program
 
 SHIM = r"""
@@ -191,8 +191,9 @@ class HostDevice:
         function = getattr(library, name)
         function.restype = None
 
-        def launch(blocks: int, arguments: tuple[Any, ...]) -> None:
-            assert self._active and blocks > 0
+        def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+            (blocks,) = grid
+            assert self._active and blocks > 0 and block == (THREADS,)
             self.launches.append(name)
 
             def run() -> None:

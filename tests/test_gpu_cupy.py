@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ import pytest
 
 import arrayoptim as ao
 from arrayoptim.engines import store
-from arrayoptim.engines.gpu.cubin import OPTIONS
+from arrayoptim.engines.gpu.cubin import OPTIONS, loaded
 from arrayoptim.engines.gpu.device import Device, device
+from arrayoptim.engines.gpu.norm import NORM
 from cupy_on_host import installed, names
 from gpu_on_host import compiler
 from optimizers_under_test import make, same
 from test_cpu_engine import draw
-from test_gpu_kernels import SHAPES
+from test_gpu_kernels import SHAPES, programs
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
@@ -274,6 +276,38 @@ def test_the_emulation_is_like_cupy() -> None:
     assert real.cuda.Device.__hash__ is None and real.ndarray.__hash__ is None
     for word in ("Module", "Function"):
         assert hasattr(real.cuda.function, word)
+
+
+@pytest.mark.skipif(real is None, reason="CuPy is not installed")
+def test_the_real_compiler_takes_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy's binding of NVRTC makes machine code of them, for a GPU that need not be there."""
+    real = pytest.importorskip("cupy", exc_type=Exception)
+    try:
+        real.cuda.nvrtc.getVersion()
+    except Exception:  # no compiler is found: CuPy has an error of its own for that
+        pytest.skip("NVRTC is not installed")
+    taken: list[bytes] = []
+
+    class Module:
+        """What the driver would be given."""
+
+        def load(self, code: bytes) -> None:
+            taken.append(code)
+
+        def get_function(self, name: str) -> str:
+            return name
+
+    monkeypatch.setenv(store.VARIABLE, "")
+    # Both ask the driver.
+    arch = "_get_arch_for_options_for_nvrtc"
+    monkeypatch.setattr(real.cuda.compiler, arch, lambda arch=None: ("-arch=sm_90", "cubin"))
+    there = SimpleNamespace(compute_capability="90")
+    functions = SimpleNamespace(Module=Module)
+    cuda = SimpleNamespace(**{**vars(real.cuda), "Device": lambda: there, "function": functions})
+    known = SimpleNamespace(__version__=real.__version__, cuda=cuda)
+    for program in (NORM, programs(make("Adam").rule)[0]):
+        assert loaded(known, program) == program.name
+    assert [code[:4] for code in taken] == [b"\x7fELF"] * 2
 
 
 def calls_of(optimizer: Any, grads: list[Any], params: list[Any]) -> int:

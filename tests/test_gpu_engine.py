@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -222,3 +223,40 @@ def test_scaled_gradients(host: NumPyOnHost) -> None:
         found.append(params)
     assert host.devices[0].waits == 1
     same(*found)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "LAMB"])
+def test_interrupts_between_launches(kind: str, host: NumPyOnHost) -> None:
+    """Wherever they come, a step is taken whole, and what was raised is raised after it."""
+    dtypes, taken = ["float32", "float64"], 0
+    shapes = [(5, 7), (3,), (9,)]
+    mine = [draw(k, [s], dtypes[k % 2])[0] for k, s in enumerate(shapes)]
+    other = [p.copy() for p in mine]
+    one, two = make(kind), make(kind)
+    one.apply([np.zeros_like(p) for p in mine], mine)
+    two.apply([np.zeros_like(p) for p in mine], other)
+    for moment in range(1, 60):
+        grads = [draw(9 + k, [s], dtypes[k % 2])[0] for k, s in enumerate(shapes)]
+        seen = 0
+
+        def note(frame: Any, event: str, argument: Any, moment: int = moment) -> Any:
+            nonlocal seen
+            inside = "engines" in frame.f_code.co_filename
+            seen += inside and event == "call" and bool(host.devices[0].launches)
+            if seen == moment and inside:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+            return note
+
+        host.devices[0].launches.clear()
+        sys.setprofile(note)
+        try:
+            one.apply(grads, mine)
+        except KeyboardInterrupt:
+            taken += 1
+        finally:
+            sys.setprofile(None)
+        two.apply(grads, other)
+        same(mine, other)
+        assert one.iterations == two.iterations
+    assert taken

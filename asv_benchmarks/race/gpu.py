@@ -111,7 +111,8 @@ def torch_in_graph(shapes: Shapes) -> Step:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         optimizer.step()
-    return graph.replay
+    replay: Step = graph.replay
+    return replay
 
 
 def torch_compiled(shapes: Shapes) -> Step:
@@ -187,7 +188,7 @@ def optax_adam(shapes: Shapes) -> Step:
 
 
 def contests() -> Iterator[Contest]:
-    """Give title, shapes, bytes per element and peers."""
+    """Yield title, shapes, bytes per element and peers."""
     ready = {name: bool(find_spec(name)) for name in ("torch", "jax", "optax")}
     for name, shapes in LISTS.items():
         peers = {"this library, CuPy arrays": ours("cupy"), "plain CuPy": naive}

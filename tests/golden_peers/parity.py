@@ -42,7 +42,7 @@ class Case(NamedTuple):
         return 1e-7 if (self.ours, self.preset) in SINGLE else TARGET
 
     def __str__(self) -> str:
-        """Give a short name."""
+        """Return a short name."""
         return f"{self.ours}-{self.preset}-{'-'.join(self.words)}"
 
 
@@ -222,7 +222,7 @@ KERAS3 = [
 
 
 def by_default(preset: str, rows: list[Any]) -> list[Any]:
-    """Give the same optimizers with nothing said but what optax must be told."""
+    """Return the same optimizers with nothing said but what optax must be told."""
     pairs = dict.fromkeys((theirs, ours) for theirs, _, ours, _ in rows)
     told = {ours: {"lr": words.get("lr", 1.0)} for _, _, ours, words in rows}
     found = []
@@ -372,7 +372,7 @@ def apart(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def rows(steps: int) -> Iterator[list[str]]:
-    """Give the lines of the table."""
+    """Yield the lines of the table."""
     for case in CASES:
         wanted = RUNS[case.preset](case, steps)
         with ao.engine("array"):

@@ -98,7 +98,7 @@ class Engines:
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
             known |= {"graph": graph} if name == "gpu" else {"places": places, "threads": threads}
             plan = _engine(name).Plan(*arrays, **known)
-            made = _Looking if name == "cpu" else _Share
+            made = {"cpu": _Looking, "gpu": _Launching}.get(name, _Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
 
     def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None] = ()) -> bool:
@@ -219,6 +219,9 @@ class Engines:
 class _Share:
     """What an engine has made ready, with its part of the tree."""
 
+    resumes = False
+    """Whether what carries out a step goes on where it was interrupted."""
+
     def __init__(
         self,
         plan: Any,
@@ -246,7 +249,7 @@ class _Share:
     def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
         run = self.plan.prepare(self.take(grads), self.numbers(step), step.seed)
         self._of = self.grads = ()
-        return Once(run)
+        return run if self.resumes else Once(run)
 
     def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
         """Return this part of the numbers of a step."""
@@ -259,6 +262,12 @@ class _Share:
             name: np.asarray(self.take(value)) if isinstance(value, list) else value
             for name, value in row.items()
         }
+
+
+class _Launching(_Share):
+    """That of the GPU engine."""
+
+    resumes = True
 
 
 class _Looking(_Share):

@@ -16,7 +16,7 @@ from ...numerics.sums import BLOCK
 from ...rules.rule import Rule
 from ..totals import part
 from .arrays import Library, dense
-from .device import Device, Launch, Mirror, Table
+from .device import Device, Launch, Launches, Mirror, Table, launches, start
 from .measure import measure_program, quantities
 from .prelude import CHUNK
 from .sweep import Program, stages_of, sweep_program
@@ -234,7 +234,7 @@ class Batch:
         Returns
         -------
         callable
-            Launches the step.
+            Launches the step; called again after an interrupt, what is left of it.
 
         Raises
         ------
@@ -262,13 +262,12 @@ class Batch:
         norm = 0 if pending is None else int(pending.norm.address)
         arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *numbers)
         given = leaves, pointers, gradients, norm, table
-        measure = self._measure(key, given) if self._rule.ratio else None
+        calls = [self._measure(key, given)] if self._rule.ratio else []
+        calls.append(launches(launch, self._blocks, arguments))
 
         def run() -> None:
-            if self._blocks:
-                if measure is not None:
-                    measure()
-                launch(self._blocks, arguments)
+            for each in calls:
+                start(each)
             self._library.wrote(self._params)
 
         return run
@@ -337,23 +336,21 @@ class Batch:
         norm = 0 if pending is None else int(pending.norm.address)
         _, _, leaves, pointers = (each.address for each in self._tables)
         table = self._send(columns)
-        measure = self._measure(key, (leaves, pointers, gradients, norm, table))
+        start(self._measure(key, (leaves, pointers, gradients, norm, table)))
         assert self._totals is not None
-        if self._totals.blocks:
-            measure()
         found = self._device.read(self._totals.sums).reshape(-1, count)
         norms = len(self._rule.norms)
         rows: list[list[float]] = np.concatenate([np.sqrt(found[:norms]), found[norms:]]).T.tolist()
         return rows
 
-    def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Callable[[], None]:
-        """Make ready the pass that fills in what each tensor has for itself."""
+    def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Launches:
+        """Make ready the pass that takes totals, and fills in what each tensor has for itself."""
         _, launch = self._measuring(key)
         if self._totals is None:
             self._totals = Totals(self._device, self._elements, quantities(self._rule))
         totals = self._totals
         arguments = (*totals.inputs, *addresses, *totals.outputs, len(self.places))
-        return lambda: launch(totals.blocks, arguments)
+        return launches(launch, totals.blocks, arguments)
 
     def _measuring(self, key: tuple[Any, str]) -> tuple[Program, Launch]:
         """Return the kernel of the pass before the sweep."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,23 @@ from .cubin import loaded
 from .prelude import THREADS
 from .sweep import Program
 
-__all__ = ["Device", "Launch", "Mirror", "Table", "device", "obstacle"]
+__all__ = [
+    "Device",
+    "Launch",
+    "Launches",
+    "Mirror",
+    "Table",
+    "device",
+    "launches",
+    "obstacle",
+    "start",
+]
 
-Launch = Callable[[int, tuple[Any, ...]], None]
-"""Starts a kernel, given the number of blocks and its arguments: integers and floats."""
+Launch = Callable[[tuple[int], tuple[int], tuple[Any, ...]], object]
+"""Starts a kernel, given the numbers of blocks and of threads, and integers and floats."""
+
+Launches = Iterator[object]
+"""Starts a kernel once, when it is gone through."""
 
 
 @cache
@@ -44,6 +59,20 @@ def obstacle() -> str | None:
     except Exception as error:  # no driver, no device or no compiler: errors of their own
         return f"CuPy finds no GPU or no compiler for it ({' '.join(str(error).split())})"
     return None
+
+
+def launches(launch: Launch, blocks: int, arguments: tuple[Any, ...]) -> Launches:
+    """Return what starts a kernel when it is gone through.
+
+    CuPy's function is called in one go with the note that it has been: an interrupt of the program
+    comes before or after. Where there are no blocks nothing is started.
+    """
+    return starmap(launch, [((blocks,), (THREADS,), arguments)] * bool(blocks))
+
+
+def start(each: Launches) -> None:
+    """Go through launches that have not been started."""
+    deque(each, maxlen=0)
 
 
 @dataclass
@@ -219,11 +248,7 @@ class Device:
             # A fault of the compiler shows here, before anything has changed.
             with self._cupy.cuda.Device(self._number):
                 function = loaded(self._cupy, program)
-
-            def launch(blocks: int, arguments: tuple[Any, ...]) -> None:
-                function((blocks,), (THREADS,), arguments)
-
-            self._kernels[program.name] = launch
+            self._kernels[program.name] = function
         return self._kernels[program.name]
 
 

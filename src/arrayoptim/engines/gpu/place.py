@@ -16,7 +16,7 @@ from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
 from .arrays import CAPTURING, Library, library_of
 from .batches import Numbers, Totals, element_count, same_order
-from .device import Device, Mirror, Table
+from .device import Device, Mirror, Table, launches, start
 from .glance import Glance
 from .norm import KINDS, NORM
 
@@ -262,7 +262,6 @@ class _Norms:
     def launch(self, gradients: int, shifted: bool) -> None:
         """Find the sum of squares of each gradient, and the norm of all."""
         totals = self._totals
-        if totals.blocks:
-            partial, sums, arrived = totals.outputs
-            addresses = (*totals.inputs, gradients, partial, sums, self.result.address, arrived)
-            self._launch(totals.blocks, (*addresses, self._count, int(shifted)))
+        partial, sums, arrived = totals.outputs
+        addresses = (*totals.inputs, gradients, partial, sums, self.result.address, arrived)
+        start(launches(self._launch, totals.blocks, (*addresses, self._count, int(shifted))))

@@ -96,7 +96,7 @@ class DevicePlan(Generic[_Part]):
         Returns
         -------
         callable
-            Carries out the step. It is to be called once, before any other method.
+            Carries out the step, before any other method; after an interrupt, what is left.
 
         Raises
         ------
