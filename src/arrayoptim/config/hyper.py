@@ -54,9 +54,19 @@ def _largest(dtype: str, interval: Interval) -> float:
     return float(high if interval.high in interval else np.nextafter(high, 0))
 
 
+@cache
+def _smallest(dtype: str, interval: Interval) -> float:
+    """Return the smallest number of a data type in an interval."""
+    low = np.dtype(dtype).type(interval.low)
+    with np.errstate(under="ignore"):
+        return float(low if interval.low in interval else np.nextafter(low, np.inf))
+
+
 @lru_cache(maxsize=4096)
 def _nearest(value: float, dtype: str, interval: Interval) -> float:
-    return min(float(np.dtype(dtype).type(value)), _largest(dtype, interval))
+    with np.errstate(over="ignore", under="ignore"):
+        near = float(np.dtype(dtype).type(value))
+    return max(min(near, _largest(dtype, interval)), _smallest(dtype, interval))
 
 
 class Hyper:
@@ -223,6 +233,7 @@ class Hyper:
             return _nearest(value, dtype, self.interval)
         top = _largest(dtype, self.interval)
         near = xp.minimum(xp.asarray(xp.asarray(value), dtype=getattr(xp, dtype)), top)
+        near = xp.maximum(near, _smallest(dtype, self.interval))
         return xp.asarray(near, dtype=xp.asarray(0.0).dtype)
 
     def _several(self, value: Any, owner: str) -> tuple[str, ...]:
@@ -334,6 +345,19 @@ def value_at(
         return schedule(iterations)
     start = schedule.initial_scalars()
     return schedule(iterations, {k: scalars.get(prefix + k, v) for k, v in start.items()})
+
+
+def square_root(value: Scalar, xp: Namespace) -> Scalar:
+    """Return the root of a number that is not negative, a plain float on the host.
+
+    Parameters
+    ----------
+    value : float in [0, inf)
+        The number.
+    xp : module
+        Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
+    """
+    return math.sqrt(value) if xp is np and value >= 0.0 else xp.sqrt(value)
 
 
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:

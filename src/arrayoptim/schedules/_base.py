@@ -65,7 +65,12 @@ class Schedule(Declared, ABC):
         if xp is None:
             if isinstance(step, str | bytes) or not hasattr(step, "__float__"):
                 raise TypeError(f"{type(self).__name__}: found the step {step!r}, wanted a number")
-            return float(self.value(float(step), np))
+            try:
+                return float(self.value(float(step), np))
+            except (OverflowError, ZeroDivisionError) as error:
+                raise ValueError(
+                    f"{self!r} has no finite value at step {step} ({error})"
+                ) from error
         return self.value(xp.asarray(step, dtype=xp.asarray(0.0).dtype), xp)
 
     @abstractmethod
