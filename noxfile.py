@@ -228,8 +228,36 @@ def race(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time a step of every optimizer, each benchmark once (``-- --bench NAME`` for some)."""
+    """Time a step of every optimizer, each benchmark once (``-- --bench NAME`` for some).
+
+    ``-- --html`` measures properly, and writes a report into ``asv_benchmarks/.asv/html``;
+    ``-- --compare HEAD~1`` measures that commit and this one, and fails where one is slower.
+    """
     session.install("-e", ".", *group("bench"))
+    options = list(session.posargs)
+    head = session.run("git", "rev-parse", "HEAD", external=True, silent=True, log=False)
     session.chdir("asv_benchmarks")
     session.run("asv", "machine", "--yes", silent=True)
-    session.run("asv", "run", "--python=same", "--quick", "--show-stderr", *session.posargs)
+    if "--compare" in options:
+        at = options.index("--compare")
+        base = options[at + 1]
+        session.run("asv", "continuous", "--show-stderr", base, "HEAD", *options[at + 2 :])
+        return
+    html = "--html" in options
+    how = [f"--set-commit-hash={head.strip()}"] if html else ["--quick"]
+    chosen = [option for option in options if option != "--html"]
+    session.run("asv", "run", "--python=same", "--show-stderr", *how, *chosen)
+    if html:
+        session.run("asv", "publish")
+        session.log("asv_benchmarks/.asv/html/index.html; `asv preview` serves it")
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """Kill saves, damage files and configurations, interrupt steps (``-- --help`` for counts).
+
+    It takes hours; the counts of ``docs/benchmarks/torture.md`` took a fraction of one.
+    """
+    session.install("-e", ".", *group("test"))
+    options = session.posargs or ["--table", "docs/benchmarks/torture.md"]
+    session.run("python", "-m", "torture", *options, env={"PYTHONPATH": "tests"})

@@ -48,7 +48,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> NumPyOnHost:
 
 @pytest.fixture(params=on_gpus() or [pytest.param(None, marks=pytest.mark.needs("none"))], ids=str)
 def on_gpu(request: pytest.FixtureRequest) -> Iterator[TestBackend]:
-    """Give arrays that the GPU engine serves."""
+    """Yield arrays that the GPU engine serves."""
     if not isinstance(request.param, str):
         yield request.param
         return

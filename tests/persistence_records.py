@@ -24,7 +24,7 @@ SHAPES = [(4, 3), (3,), ()]
 
 
 def record(class_name: str = "Adam", seed: int = 0, **changes: Any) -> Record:
-    """Give a record of one of the classes above."""
+    """Return a record of one of the classes above."""
     rng = np.random.default_rng(seed)
     slots = {
         slot: [rng.standard_normal(shape).astype("float32") for shape in SHAPES]
@@ -44,12 +44,12 @@ def record(class_name: str = "Adam", seed: int = 0, **changes: Any) -> Record:
 
 
 def one(array: Any, path: str = "w") -> Record:
-    """Give a record of SGD over one parameter."""
+    """Return a record of SGD over one parameter."""
     return record("SGD", scalars={}, slots={"momentum": [array]}, paths={"momentum": [path]})
 
 
 def bits(array: np.ndarray) -> tuple[Any, ...]:
-    """Give all that two equal arrays have in common, NaN payloads too."""
+    """Return all that two equal arrays have in common, NaN payloads too."""
     return array.dtype, array.shape, array.tobytes()
 
 

@@ -774,7 +774,7 @@ class Reference:
         return {"preset": self.preset} if self.preset else {}
 
     def __str__(self) -> str:
-        """Give a short name."""
+        """Return a short name."""
         return "-".join([*self.hyper, *self.words.values()])
 
 

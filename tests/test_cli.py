@@ -177,7 +177,7 @@ def test_inspect_shortens_long_lists(capsys: Captured, tmp_path: Path) -> None:
 
 @pytest.fixture(params=["missing", "directory", "text", "empty", "foreign", "truncated"])
 def bad_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Give a file that holds no optimizer state."""
+    """Return a file that holds no optimizer state."""
     file = tmp_path / f"{request.param}.h5"
     if request.param == "directory":
         file.mkdir()

@@ -238,7 +238,7 @@ def test_smoothing_averages_over_the_steps_before() -> None:
 
 
 def boxes(drawn: Any) -> tuple[list[Any], list[Any], list[Any]]:
-    """Give axes, what belongs to each of them, and what belongs to the whole, in pixels."""
+    """Return axes, what belongs to each of them, and what belongs to the whole, in pixels."""
     drawn.canvas.draw()
     renderer = drawn.canvas.get_renderer()
     shown = [axes for axes in drawn.axes if axes.get_visible()]

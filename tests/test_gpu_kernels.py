@@ -63,7 +63,7 @@ EXTENTS = [(), tuple(PARTS)]
 
 
 def cases() -> Iterator[tuple[str, str, dict[str, Any], tuple[str, ...]]]:
-    """Give data types, storage and stages."""
+    """Yield data types, storage and stages."""
     yield from ((*form, stages) for form in FORMS for stages in EXTENTS)
     yield from (("float32", "float32", {}, (stage,)) for stage in PARTS)
 

@@ -28,7 +28,7 @@ SAMPLES = (_CENTRES[LABELS] + _RNG.normal(size=(len(LABELS), INPUTS))).astype(np
 
 @pytest.fixture
 def cupy() -> Iterator[Any]:
-    """Give CuPy, of a GPU or of the host."""
+    """Yield CuPy, of a GPU or of the host."""
     if "cupy" in CHOSEN:
         yield pytest.importorskip("cupy")
         return
@@ -40,7 +40,7 @@ def cupy() -> Iterator[Any]:
 
 @pytest.fixture
 def device() -> Iterator[str]:
-    """Give the device of torch tensors that the GPU engine serves."""
+    """Yield the device of torch tensors that the GPU engine serves."""
     if "torch_cuda" in CHOSEN:
         yield "cuda"
         return

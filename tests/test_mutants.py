@@ -79,7 +79,7 @@ def compiled(rule: Rule, node: ast.FunctionDef, label: str, part: str = "functio
 
 
 def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
-    """Give every mutant of a rule: one operator or one call changed, or two slots swapped."""
+    """Yield every mutant of a rule: one operator or one call changed, or two slots swapped."""
     parts = [part for part in ("function", "direction", "ratio") if getattr(rule, part)]
     for part in parts:
         yield from changed(rule, part)
@@ -97,7 +97,7 @@ def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
 
 
 def changed(rule: Rule, part: str) -> Iterator[tuple[str, Rule]]:
-    """Give the mutants in which one operator or call of a part is another one."""
+    """Yield the mutants in which one operator or call of a part is another one."""
     for index, node in enumerate(ast.walk(function_of(rule, part))):
         body = function_of(rule, part)
         twin = list(ast.walk(body))[index]

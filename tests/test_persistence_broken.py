@@ -21,7 +21,7 @@ GROUP = "optimizer_weights"
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Give the bytes of a good file."""
+    """Return the bytes of a good file."""
     path = tmp_path_factory.mktemp("good") / "w.h5"
     write(path, record("Nadam"))
     return path.read_bytes()
@@ -113,7 +113,7 @@ def regrouped(group: Any) -> None:
 
 
 def attribute(name: str, value: Any, dataset: str = "") -> Callable[[Any], None]:
-    """Give a change of one attribute; None deletes it."""
+    """Return a change of one attribute; None deletes it."""
 
     def change(group: Any) -> None:
         owner = group[dataset] if dataset else group
@@ -126,7 +126,7 @@ def attribute(name: str, value: Any, dataset: str = "") -> Callable[[Any], None]
 
 
 def replaced(value: Any, name: str = "Adam/iterations", **how: Any) -> Callable[[Any], None]:
-    """Give a change of one dataset's content."""
+    """Return a change of one dataset's content."""
 
     def change(group: Any) -> None:
         attributes = dict(group[name].attrs)
@@ -137,7 +137,7 @@ def replaced(value: Any, name: str = "Adam/iterations", **how: Any) -> Callable[
 
 
 def hollow(layout: str) -> Callable[[Any], None]:
-    """Give a change that takes a dataset's content away: HDF5 would read zeros."""
+    """Return a change that takes a dataset's content away: HDF5 would read zeros."""
 
     def change(group: Any) -> None:
         name = "Adam/momentum/layers/0/bias"

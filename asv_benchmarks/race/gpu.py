@@ -188,7 +188,7 @@ def optax_adam(shapes: Shapes) -> Step:
 
 
 def contests() -> Iterator[Contest]:
-    """Give title, shapes, bytes per element and peers."""
+    """Yield title, shapes, bytes per element and peers."""
     ready = {name: bool(find_spec(name)) for name in ("torch", "jax", "optax")}
     for name, shapes in LISTS.items():
         peers = {"this library, CuPy arrays": ours("cupy"), "plain CuPy": naive}

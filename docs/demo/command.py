@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _names(asked: list[str]) -> list[str]:
-    """Give registered names for those asked for, each once; all of them for none."""
+    """Return registered names for those asked for, each once; all of them for none."""
     try:
         found = [_registry.lookup(name).__name__ for name in asked]
     except ValueError as error:

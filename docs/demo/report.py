@@ -45,7 +45,7 @@ def printed(courses: Sequence[Course], rival: str | None) -> str:
 
 
 def _rows(course: Course, rival: str | None) -> list[list[str]]:
-    """Give the row of a course, and one more for each further resumed run."""
+    """Return the row of a course, and one more for each further resumed run."""
     first = [course.name, course.settings, f"{course.final_loss:.3g}", f"{course.accuracy:.4f}"]
     first.append(f"{course.speed:.0f}")
     rows = []

@@ -134,7 +134,7 @@ def resume(file: Path, course: Course, backend: Backend, plan: Plan) -> Resumed:
 
 
 def _bits(params: Parameters, losses: Floats) -> list[bytes]:
-    """Give everything that must be equal as bytes: signed zeros and NaN count."""
+    """Return everything that must be equal as bytes: signed zeros and NaN count."""
     arrays = [params[layer][name] for layer in sorted(params) for name in sorted(params[layer])]
     return [array.tobytes() for array in (*arrays, losses)]
 

@@ -25,7 +25,7 @@ def start(key: Any) -> dict[str, Any]:
 
 
 def loss(params: dict[str, Any], x: Any) -> Any:
-    """Give the error of the product of two numbers."""
+    """Return the error of the product of two numbers."""
     hidden = jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
     y = hidden @ params["output"]["kernel"] + params["output"]["bias"]
     return jnp.mean((y - x.prod(axis=1, keepdims=True)) ** 2)
@@ -33,7 +33,7 @@ def loss(params: dict[str, Any], x: Any) -> Any:
 
 @jax.jit
 def train(rate: Any, params: dict[str, Any]) -> Any:
-    """Give the loss at every step of a course with a learning rate."""
+    """Return the loss at every step of a course with a learning rate."""
     state = OPTIMIZER.init_state(params)
     state["hyper"]["lr"] = rate
 

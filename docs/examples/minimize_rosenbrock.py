@@ -16,7 +16,7 @@ import arrayoptim as ao
 
 
 def rosenbrock(point: dict[str, Any]) -> tuple[float, dict[str, Any]]:
-    """Give the height at a point, and which way is up."""
+    """Return the height at a point, and which way is up."""
     x, y = point["x"], point["y"]
     height = 100.0 * (y - x**2) ** 2 + (1.0 - x) ** 2
     slope = {"x": -400.0 * x * (y - x**2) - 2.0 * (1.0 - x), "y": 200.0 * (y - x**2)}
@@ -24,7 +24,7 @@ def rosenbrock(point: dict[str, Any]) -> tuple[float, dict[str, Any]]:
 
 
 def start() -> dict[str, Any]:
-    """Give the usual place to start from."""
+    """Return the usual place to start from."""
     return {"x": np.array(-1.2), "y": np.array(1.0)}
 
 

@@ -23,7 +23,7 @@ def start() -> Params:
 
 
 def loss_and_grads(params: Params, step: int) -> tuple[float, Params]:
-    """Give the error of the product of two numbers, and its gradients."""
+    """Return the error of the product of two numbers, and its gradients."""
     x = np.random.default_rng(step).random((64, 2))
     hidden = np.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
     y = hidden @ params["output"]["kernel"] + params["output"]["bias"]

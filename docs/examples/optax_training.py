@@ -25,7 +25,7 @@ def start() -> dict[str, Any]:
 
 
 def loss(params: Any) -> Any:
-    """Give the mean squared error of the product of two numbers."""
+    """Return the mean squared error of the product of two numbers."""
     hidden = jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
     return jnp.mean((hidden @ params["out"]["kernel"] + params["out"]["bias"] - y) ** 2)
 

@@ -52,7 +52,7 @@ class _Axes(Field):
         return "a whole number, or a list of them"
 
     def checked(self, value: Any, owner: type[Any]) -> int | tuple[int, ...]:
-        """Give one number, or a tuple of them."""
+        """Return one number, or a tuple of them."""
         if isinstance(value, list | tuple):
             axes = tuple(int(self._number(each, owner.__name__)) for each in value)
             if not axes or len(set(axes)) < len(axes):
@@ -61,7 +61,7 @@ class _Axes(Field):
         return int(self._number(value, owner.__name__))
 
     def to_config(self, value: int | tuple[int, ...]) -> int | list[int]:
-        """Give a list where there are several."""
+        """Return a list where there are several."""
         return value if isinstance(value, int) else list(value)
 
 
@@ -84,7 +84,7 @@ class Constraint(Declared, ABC):
 
     @abstractmethod
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Give the parameter as it has to be.
+        """Return the parameter as it has to be.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class Constraint(Declared, ABC):
         return type(other) is type(self) and vars(other) == vars(self)
 
     def __hash__(self) -> int:
-        """Give a number that equal constraints share."""
+        """Return a number that equal constraints share."""
         return hash((type(self), *self._hyper.values()))
 
 
@@ -164,7 +164,7 @@ class NonNeg(Constraint):
         return 0.0, math.inf
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Give the parameter with zeros where it is negative."""
+        """Return the parameter with zeros where it is negative."""
         return xp.maximum(p, 0.0 * xp.ones_like(p))
 
 
@@ -192,7 +192,7 @@ class Box(Constraint):
         return self.low, self.high
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Give the parameter, limited."""
+        """Return the parameter, limited."""
         one = xp.ones_like(p)
         return xp.minimum(xp.maximum(p, self.low * one), self.high * one)
 
@@ -218,7 +218,7 @@ class MinMaxNorm(Constraint):
     axis: Any = _axes()
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Give the parameter, scaled."""
+        """Return the parameter, scaled."""
         norms, one = _norms(p, self.axis, xp)
         wanted = xp.minimum(xp.maximum(norms, self.min_value * one), self.max_value * one)
         wanted = self.rate * wanted + (1.0 - self.rate) * norms
@@ -241,7 +241,7 @@ class MaxNorm(Constraint):
     axis: Any = _axes()
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Give the parameter, scaled where it is too large."""
+        """Return the parameter, scaled where it is too large."""
         norms, one = _norms(p, self.axis, xp)
         return p * (xp.minimum(norms, self.max_value * one) / (EPSILON + norms))
 
@@ -259,7 +259,7 @@ class UnitNorm(Constraint):
     axis: Any = _axes()
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Give the parameter over its norms."""
+        """Return the parameter over its norms."""
         norms, _ = _norms(p, self.axis, xp)
         return p / (EPSILON + norms)
 
@@ -274,12 +274,12 @@ non_neg = nonneg = NonNeg
 
 
 def names() -> list[str]:
-    """Give the names of all registered constraints, in alphabetical order."""
+    """Return the names of all registered constraints, in alphabetical order."""
     return CONSTRAINTS.names()
 
 
 def get(identifier: Any) -> Constraint | None:
-    """Give a constraint.
+    """Return a constraint.
 
     Parameters
     ----------
@@ -315,7 +315,7 @@ class Constrained(Hyper):
         return "a constraint, its name or its configuration, or None"
 
     def checked(self, value: Any, owner: type[Any]) -> Constraint | None:
-        """Give the constraint."""
+        """Return the constraint."""
         try:
             return get(value)
         except (TypeError, ValueError) as error:

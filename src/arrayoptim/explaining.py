@@ -69,7 +69,7 @@ class Explanation:
     groups: tuple[Group, ...]
 
     def __str__(self) -> str:
-        """Give a line for each group."""
+        """Return a line for each group."""
         lines = [self.optimizer]
         for group in self.groups:
             speed = f", {group.bandwidth / 1e9:.1f} GB/s" if group.bandwidth else ""
@@ -151,7 +151,7 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
 
 
 def _stepping(optimizer: Any) -> Optimizer:
-    """Give the optimizer inside of wrappers, or a copy where it has no state yet."""
+    """Return the optimizer inside of wrappers, or a copy where it has no state yet."""
     found: Any = get(optimizer)
     while isinstance(found, Wrapper):
         found = found.inner

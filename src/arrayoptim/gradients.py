@@ -85,7 +85,7 @@ def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array
 
 
 def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
-    """Give what gradients of that norm are multiplied with to respect a bound; 0 is no bound."""
+    """Return what gradients of that norm are multiplied with to respect a bound; 0 is no bound."""
     if isinstance(norm, Pending):
         return replace(norm, bound=float(bound))
     if is_array(norm) and backend_of(norm).compiles:
@@ -100,7 +100,7 @@ def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
 def global_norm(
     gradients: Sequence[Array | None], squares: Mapping[int, float] | None = None
 ) -> Scalar:
-    """Give the Euclidean norm over all entries of all gradients.
+    """Return the Euclidean norm over all entries of all gradients.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def global_norm(
 def tensor_norms(
     gradients: Sequence[Array | None], squares: Mapping[int, float] | None = None
 ) -> list[Scalar | None]:
-    """Give the Euclidean norm of each gradient.
+    """Return the Euclidean norm of each gradient.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
 
 
 def scaled_norm(x: Array, xp: Any, add: Callable[..., Array] | None = None, **axes: Any) -> Array:
-    """Give the Euclidean norm of an array, or of its parts along axes, in its own precision.
+    """Return the Euclidean norm of an array, or of its parts along axes, in its own precision.
 
     The squares are added up by the library, or by another function like its own.
     """
@@ -228,7 +228,7 @@ def folded(x: Array, axis: Sequence[int], keepdims: bool = True) -> Array:
 
 
 def widened(x: Array, backend: Backend) -> Array:
-    """Give an array in the type in which its norm is summed."""
+    """Return an array in the type in which its norm is summed."""
     return backend.cast(x, backend.sums or COMPUTE[backend.dtype(x)])
 
 
@@ -238,7 +238,7 @@ def _real(g: Array) -> Array:
 
 
 def square_sum(g: Array, scale: float = 1.0) -> float:
-    """Give the sum of the squares of all entries, each multiplied with a scale."""
+    """Return the sum of the squares of all entries, each multiplied with a scale."""
     backend = backend_of(g)
     if backend.compiles:
         return (float(_compiled_norm(backend)([g])) * scale) ** 2
@@ -256,7 +256,7 @@ def square_sum(g: Array, scale: float = 1.0) -> float:
 
 
 def value_sum(x: Array) -> float:
-    """Give the sum of all entries of a real array that is on no compiler's hands."""
+    """Return the sum of all entries of a real array that is on no compiler's hands."""
     backend = backend_of(x)
     with backend.guard(x):
         view = backend.host_view(x)

@@ -303,6 +303,9 @@ class Muon(KerasOptimizer):
         outputs: str = 'first',
         exclude_layers: str | Sequence[str] = (),
         exclude_embeddings: bool = False,
+        ns_a: float | SupportsFloat | Schedule = 3.4445,
+        ns_b: float | SupportsFloat | Schedule = -4.775,
+        ns_c: float | SupportsFloat | Schedule = 2.0315,
         **options: Unpack[_Options],
     ) -> None: ...
 

@@ -159,7 +159,7 @@ class _Limits:
         self.lowest, self.since = (loss, 0) if better else (self.lowest, self.since + 1)
 
     def reached(self, taken: int) -> tuple[str, str]:
-        """Give the reason to stop, and the same in words; empty where there is none."""
+        """Return the reason to stop, and the same in words; empty where there is none."""
         if taken > self.steps:
             more = f"The checkpoint has {taken} steps already, more than the {self.steps} wanted."
             return "steps", more
@@ -282,7 +282,7 @@ def _whole() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bar(progress: bool, first: int, total: int) -> Iterator[Callable[[float], Any]]:
-    """Give what shows the loss of one more step."""
+    """Yield what shows the loss of one more step."""
     if not progress:
         yield lambda loss: None
         return

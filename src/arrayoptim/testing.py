@@ -260,7 +260,7 @@ def _require(condition: Any, message: str) -> None:
 
 
 def _rules(optimizer: Optimizer) -> list[Rule]:
-    """Give the rules of parameters of all shapes, each once."""
+    """Return the rules of parameters of all shapes, each once."""
     found = [optimizer.rule_for(path, shape) for path, shape in _SHAPES.items()]
     return list(dict.fromkeys([optimizer.rule, *found]))
 
@@ -296,7 +296,7 @@ def _taken(optimizer: Optimizer) -> set[str]:
 
 
 def _seen(function: Any) -> list[Rule]:
-    """Give the rules among what a function sees around it."""
+    """Return the rules among what a function sees around it."""
     if function is None:
         return []
     cells = [cell.cell_contents for cell in function.__closure__ or ()]

@@ -42,7 +42,7 @@ class Case(NamedTuple):
         return 1e-7 if (self.ours, self.preset) in SINGLE else TARGET
 
     def __str__(self) -> str:
-        """Give a short name."""
+        """Return a short name."""
         return f"{self.ours}-{self.preset}-{'-'.join(self.words)}"
 
 
@@ -205,6 +205,7 @@ KERAS3 = [
     ("Nadam", {"learning_rate": 0.1, "epsilon": 1e-3}, "Nadam", {"lr": 0.1, "epsilon": 1e-3}),
     ("Adafactor", {"learning_rate": 0.1}, "Adafactor", {"lr": 0.1}),
     ("Muon", {"learning_rate": 0.1}, "Muon", {"lr": 0.1}),
+    ("ScheduleFreeAdamW", {"learning_rate": 0.1}, "ScheduleFreeAdamW", {"lr": 0.1}),
     (
         *("Ftrl", {"learning_rate": 0.2, "l1_regularization_strength": 0.1, "beta": 0.5}),
         *("Ftrl", {"lr": 0.2, "l1_regularization_strength": 0.1, "beta": 0.5}),
@@ -221,7 +222,7 @@ KERAS3 = [
 
 
 def by_default(preset: str, rows: list[Any]) -> list[Any]:
-    """Give the same optimizers with nothing said but what optax must be told."""
+    """Return the same optimizers with nothing said but what optax must be told."""
     pairs = dict.fromkeys((theirs, ours) for theirs, _, ours, _ in rows)
     told = {ours: {"lr": words.get("lr", 1.0)} for _, _, ours, words in rows}
     found = []
@@ -342,12 +343,14 @@ def of_keras3(case: Case, steps: int) -> np.ndarray:
     before = keras.config.floatx()
     keras.config.set_floatx("float64")
     opt = getattr(keras.optimizers, case.theirs)(**case.given)
-    held = [keras.Variable(np.zeros(shape), dtype="float64") for shape in SHAPES]
+    held: list[Any] = []
     told = inspect.signature(type(opt)).parameters["learning_rate"].default
     rate = halved(case.given.get("learning_rate", told), steps)
 
     def step(t: int, arrays: list[np.ndarray]) -> list[np.ndarray]:
         opt.learning_rate = rate(t)
+        # Not before: what state begins with may be the parameter.
+        held.extend(keras.Variable(x, dtype="float64") for x in arrays[: 2 - len(held)])
         for p, x in zip(held, arrays[:2], strict=True):
             p.assign(x)
         opt.apply([keras.ops.convert_to_tensor(g, "float64") for g in arrays[2:]], held)
@@ -369,7 +372,7 @@ def apart(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def rows(steps: int) -> Iterator[list[str]]:
-    """Give the lines of the table."""
+    """Yield the lines of the table."""
     for case in CASES:
         wanted = RUNS[case.preset](case, steps)
         with ao.engine("array"):

@@ -66,7 +66,7 @@ PLATEAUS: list[dict[str, Any]] = [
 
 
 def keras_rows() -> list[dict[str, Any]]:
-    """Give the values of Keras's schedules in double precision."""
+    """Return the values of Keras's schedules in double precision."""
     os.environ["KERAS_BACKEND"] = "torch"
     import keras
 
@@ -87,7 +87,7 @@ def keras_rows() -> list[dict[str, Any]]:
 
 
 def plateau_rows() -> list[dict[str, Any]]:
-    """Give the rates that Keras's callback sets after each metric."""
+    """Return the rates that Keras's callback sets after each metric."""
     import keras
 
     rows = []
@@ -105,7 +105,7 @@ def plateau_rows() -> list[dict[str, Any]]:
 
 
 def torch_rows() -> tuple[list[dict[str, Any]], list[float]]:
-    """Give rate and momentum of torch's one-cycle schedule, and the rate of its warm-up."""
+    """Return rate and momentum of torch's one-cycle schedule, and the rate of its warm-up."""
     import torch
 
     def sgd() -> Any:
@@ -134,7 +134,7 @@ def torch_rows() -> tuple[list[dict[str, Any]], list[float]]:
 
 
 def optax_rows() -> dict[str, list[float]]:
-    """Give the values of optax's schedules in double precision."""
+    """Return the values of optax's schedules in double precision."""
     import jax
 
     jax.config.update("jax_enable_x64", True)

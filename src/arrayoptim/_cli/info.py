@@ -66,7 +66,7 @@ def versions() -> dict[str, str | None]:
 
 
 def _version(name: str) -> str | None:
-    """Give the version of a distribution."""
+    """Return the version of a distribution."""
     # CuPy's wheels carry the version of CUDA in their names, TensorFlow's that they have no GPU.
     candidates = [name, f"{name}-cpu", *(f"{name}-cuda{major}x" for major in (11, 12, 13))]
     found = [d for c in candidates for d in importlib.metadata.distributions(name=c)]

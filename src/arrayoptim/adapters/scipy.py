@@ -157,7 +157,7 @@ class _Search:
         return float(np.asarray(self._fun(x.copy(), *self._args)).item())
 
     def at(self, x: Vector) -> OptimizeResult:
-        """Give a point with value and gradient."""
+        """Return a point with value and gradient."""
         value = self._value(x)
         self.njev += 1
         if callable(self._jac):
@@ -169,7 +169,7 @@ class _Search:
         return OptimizeResult(x=x.copy(), fun=value, jac=gradient)
 
     def _differences(self, x: Vector, value: float) -> Vector:
-        """Give the gradient from differences, taken inwards where bounds are near."""
+        """Return the gradient from differences, taken inwards where bounds are near."""
         step = np.where(x + STEP == x, STEP * x, STEP)
         ends = x + step
         ends = np.where(self._inside(ends), ends, x - step)
@@ -187,7 +187,7 @@ class _Search:
 
 
 def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
-    """Give the lowest and the highest value of each entry."""
+    """Return the lowest and the highest value of each entry."""
     if bounds is None:
         bounds = (-np.inf, np.inf)
         low, high = (np.full(size, x) for x in bounds)
@@ -212,7 +212,7 @@ def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
 
 
 def _told(callback: Callable[..., Any] | None) -> Callable[[OptimizeResult], bool] | None:
-    """Give the callback as a function of a result that says whether to stop."""
+    """Return the callback as a function of a result that says whether to stop."""
     if callback is None:
         return None
     whole = list(inspect.signature(callback).parameters) == ["intermediate_result"]
@@ -247,7 +247,7 @@ def wrap(optimizer: Optimizer) -> Method:
 
 
 def __getattr__(name: str) -> Callable[..., Method]:
-    """Give what makes a method with the optimizer of that name."""
+    """Return what makes a method with the optimizer of that name."""
     if name in names():
         return _maker(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")

@@ -48,7 +48,7 @@ def itemsize(dtype: str) -> int:
 
 
 def numpy_dtype(name: str) -> Any:
-    """Give NumPy's data type of that name, bfloat16 included."""
+    """Return NumPy's data type of that name, bfloat16 included."""
     if name != "bfloat16":
         return name
     try:
@@ -105,7 +105,7 @@ class Backend:
         return str(kind.name)
 
     def device(self, x: Array) -> Any:
-        """Give the array's device as a key; None where it is not known yet."""
+        """Return the array's device as a key; None where it is not known yet."""
         return x.device
 
     def dense(self, x: Array) -> bool:
@@ -117,15 +117,15 @@ class Backend:
         return False
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Give the array in another data type; the array itself where it has that type."""
+        """Return the array in another data type; the array itself where it has that type."""
         return x.astype(dtype, copy=False)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        """Give a number as a 0-d operand of that type."""
+        """Return a number as a 0-d operand of that type."""
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype), device=self.device(like))
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Give zeros of some type, in order in memory and device, and shape, like another array."""
+        """Return zeros of some type; order in memory, device and shape are another array's."""
         kind = getattr(self.xp, dtype)
         if shape is not None and shape != tuple(like.shape):
             return self.xp.zeros(shape, dtype=kind, device=self.device(like))
@@ -136,7 +136,7 @@ class Backend:
         return "float64"
 
     def filled(self, like: Array, dtype: str, shape: tuple[int, ...], value: Scalar) -> Array:
-        """Give an array of one number, else as `zeros` gives it."""
+        """Return an array of one number, else as `zeros` gives it."""
         x, number = self.zeros(like, dtype, shape), self.scalar(value, dtype, like)
         if not self.mutable:
             return x + number
@@ -145,11 +145,11 @@ class Backend:
         return x
 
     def steps(self, x: Array) -> Any:
-        """Give the array's strides; None where nobody is told."""
+        """Return the array's strides; None where nobody is told."""
         return None
 
     def ordered(self, x: Array, like: Array) -> Array:
-        """Give the array in the order in memory of another one of its shape and type."""
+        """Return the array in the order in memory of another one of its shape and type."""
         steps, wanted = self.steps(x), self.steps(like)
         if steps == wanted or not prod(x.shape):
             return x
@@ -160,7 +160,7 @@ class Backend:
         return new
 
     def array(self, x: Array) -> Array:
-        """Give an array where an operation has left a scalar."""
+        """Return an array where an operation has left a scalar."""
         return x
 
     def store(self, target: Array, value: Array) -> None:
@@ -168,32 +168,32 @@ class Backend:
         target[...] = value
 
     def copy(self, x: Array) -> Array:
-        """Give an array with memory of its own, where arrays can be written at all."""
+        """Return an array with memory of its own, where arrays can be written at all."""
         return self.xp.asarray(x, copy=True)
 
     def to_host(self, x: Array) -> np.ndarray:
-        """Give the values as a new NumPy array."""
+        """Return the values as a new NumPy array."""
         return np.array(x)
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Give the values as a new array in type, order in memory and device like another one."""
+        """Return the values as a new array in type, order in memory and device like another one."""
         wanted = value.astype(self.dtype(like))
         return self.xp.asarray(wanted, device=self.device(like), copy=True)
 
     def wrap(self, value: np.ndarray) -> Array:
-        """Give a NumPy array as one of this library in the same memory; see `host_view`."""
+        """Return a NumPy array as one of this library in the same memory; see `host_view`."""
         raise NotImplementedError
 
     def host_view(self, x: Array) -> np.ndarray | None:
-        """Give a NumPy view of the array's memory where the host can read it."""
+        """Return a NumPy view of the array's memory where the host can read it."""
         return None
 
     def span(self, x: Array) -> np.ndarray | None:
-        """Give a NumPy array over the same addresses, never to be read; None where unknown."""
+        """Return a NumPy array over the same addresses, never to be read; None where unknown."""
         return None
 
     def as_real(self, x: Array) -> Array:
-        """Give a complex array as reals, with real and imaginary part along a new last axis."""
+        """Return a complex array as reals, with real and imaginary part along a new last axis."""
         return self.xp.stack((self.xp.real(x), self.xp.imag(x)), axis=-1)
 
     def as_complex(self, x: Array) -> Array:
@@ -201,7 +201,7 @@ class Backend:
         return x[..., 0] + x[..., 1] * 1j
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        """Give what one of two functions gives, and carry out no other.
+        """Return what one of two functions gives, and carry out no other.
 
         The condition is a truth value or a 0-d array of one. Where a step is compiled both give
         arrays, or tuples of them, of the same shapes and types.
@@ -209,11 +209,11 @@ class Backend:
         return then() if condition else otherwise()
 
     def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
-        """Give the context in which a step runs, on the device of an array."""
+        """Return the context in which a step runs, on the device of an array."""
         return contextlib.nullcontext()
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Give the function compiled where the library has a compiler for array code."""
+        """Return the function compiled where the library has a compiler for array code."""
         return function
 
 
@@ -225,7 +225,7 @@ class _Addresses:
 def addresses(
     pointer: int, shape: Sequence[int], strides: Sequence[int], itemsize: int
 ) -> np.ndarray:
-    """Give an array over memory that is never to be read."""
+    """Return an array over memory that is never to be read."""
     interface = {
         "version": 3,
         "data": (pointer or 1, True),

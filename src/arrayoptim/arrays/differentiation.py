@@ -83,7 +83,7 @@ def value_and_gradients(
 
 
 def _by_hand(given: tuple[Any, ...], structure: Structure) -> Any:
-    """Give the value and the gradients that the loss gave itself."""
+    """Return the value and the gradients that the loss gave itself."""
     if len(given) != 2:
         raise ValueError(f"the loss gave {len(given)} things, wanted the pair (value, gradients)")
     gradients, found = flatten(given[1], "gradients")

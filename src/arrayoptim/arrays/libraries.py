@@ -189,7 +189,7 @@ _KINDS: dict[type, Backend | None] = {}
 
 
 def _find(kind: type) -> Backend | None:
-    """Give the library of an array type by the module of the class or one it derives from."""
+    """Return the library of an array type by the module of the class or one it derives from."""
     found = None
     if hasattr(kind, "dtype") and hasattr(kind, "shape") and not _masks(kind):
         roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
@@ -208,7 +208,7 @@ def is_masked(x: Any) -> bool:
 
 
 def named(name: str) -> Backend:
-    """Give a library by its name, one of `NAMES`, whether or not it is installed."""
+    """Return a library by its name, one of `NAMES`, whether or not it is installed."""
     return _BACKENDS[name]
 
 

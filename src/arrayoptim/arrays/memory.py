@@ -90,13 +90,13 @@ class Stretches:
         self.furthest = np.maximum.accumulate(np.append(0, self._ends))
 
     def touched(self, starts: Addresses, ends: Addresses) -> Addresses:
-        """Give the places of those stretches that reach into one of these."""
+        """Return the places of those stretches that reach into one of these."""
         before = np.searchsorted(self.starts, ends)
         return np.flatnonzero(self.furthest[before] > starts)
 
 
 def bounds(arrays: Sequence[Array]) -> tuple[Addresses, Addresses]:
-    """Give the first address of each array and the one after its last; 0 and 0 where unknown."""
+    """Return the first address of each array and the one after its last; 0 and 0 where unknown."""
     spans = [backend_of(array).span(array) for array in arrays]
     found = [
         (0, 0) if span is None or span.size == 0 else np.lib.array_utils.byte_bounds(span)

@@ -33,7 +33,7 @@ class TensorFlow(Backend):
         return isinstance(x, tf.Variable)
 
     def device(self, x: Array) -> Any:
-        """Give the array's device; None in a graph."""
+        """Return the array's device; None in a graph."""
         return None if self.traced(x) else x.device
 
     def dense(self, x: Array) -> bool:
@@ -49,17 +49,17 @@ class TensorFlow(Backend):
         return not tf.executing_eagerly()
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Give the values in another data type."""
+        """Return the values in another data type."""
         import tensorflow as tf
 
         return tf.cast(x, dtype)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        """Give a number as a 0-d operand of that type."""
+        """Return a number as a 0-d operand of that type."""
         return self.xp.asarray(value, dtype=dtype)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Give zeros of some type in some shape, or in that of another array."""
+        """Return zeros of some type in some shape, or in that of another array."""
         import tensorflow as tf
 
         return tf.zeros(like.shape if shape is None else shape, dtype)
@@ -69,17 +69,17 @@ class TensorFlow(Backend):
         target.assign(self.cast(value, self.dtype(target)))
 
     def copy(self, x: Array) -> Array:
-        """Give the values as a tensor, which cannot be written."""
+        """Return the values as a tensor, which cannot be written."""
         import tensorflow as tf
 
         return tf.identity(x)
 
     def to_host(self, x: Array) -> np.ndarray:
-        """Give the values as a new NumPy array."""
+        """Return the values as a new NumPy array."""
         return np.array(x.numpy())
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Give the values as a tensor of the type of another one."""
+        """Return the values as a tensor of the type of another one."""
         import tensorflow as tf
 
         return tf.constant(value.astype(like.dtype.as_numpy_dtype))
@@ -91,7 +91,7 @@ class TensorFlow(Backend):
         return tf.complex(x[..., 0], x[..., 1])
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        """Give what one of two functions gives, in a graph too."""
+        """Return what one of two functions gives, in a graph too."""
         import tensorflow as tf
 
         return tf.cond(condition, then, otherwise)
@@ -112,7 +112,7 @@ _AS_THEY_ARE = (
 
 @cache
 def functions() -> Namespace:
-    """Give the functions of a step, on tensors and numbers; a Python float is float64."""
+    """Return the functions of a step, on tensors and numbers; a Python float is float64."""
     import tensorflow as tf
 
     def asarray(value: Any, dtype: Any = None) -> Any:

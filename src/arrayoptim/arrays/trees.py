@@ -211,7 +211,7 @@ def _remember(spec: Any, structure: Structure) -> None:
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Give names for a message: of many the first, and how many more there are."""
+    """Return names for a message: of many the first, and how many more there are."""
     more = [f"and {len(names) - most:,} more"] if len(names) > most else []
     return ", ".join([*names[:most], *more])
 

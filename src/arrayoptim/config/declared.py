@@ -90,7 +90,7 @@ class Declared:
         return values
 
     def get_config(self) -> dict[str, Any]:
-        """Give the hyperparameters by Keras's names.
+        """Return the hyperparameters by Keras's names.
 
         Returns
         -------
@@ -127,6 +127,6 @@ class Declared:
         return cls(**config)
 
     def __repr__(self) -> str:
-        """Give the call that makes this object."""
+        """Return the call that makes this object."""
         inner = ", ".join(f"{name}={self._hyper[name]!r}" for name in self.get_config())
         return f"{type(self).__name__}({inner})"

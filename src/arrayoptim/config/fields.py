@@ -16,11 +16,11 @@ class Field(Hyper):
     """An argument of a schedule, which stays what it is."""
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Give the value itself."""
+        """Return the value itself."""
         return self if instance is None else instance._hyper[self.name]
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Give the value in its own type."""
+        """Return the value in its own type."""
         if callable(value) or isinstance(value, Mapping):
             raise TypeError(f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}")
         return super().checked(value, owner)
@@ -44,7 +44,7 @@ class Numbers(Field):
         return f"a list of {kind} in {self.interval.text}{rising}"
 
     def checked(self, value: Any, owner: type[Any]) -> list[float]:
-        """Give the numbers in a list of their own."""
+        """Return the numbers in a list of their own."""
         fault = f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}"
         if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
             raise TypeError(fault)
@@ -63,7 +63,7 @@ class Part(Field):
         return "a schedule or a finite number"
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Give a schedule as it is, made from its configuration, or a number."""
+        """Return a schedule as it is, made from its configuration, or a number."""
         found = revive(value, f"{owner.__name__}.{self.name}")
         if keeps_numbers(found):
             raise TypeError(
@@ -84,7 +84,7 @@ class Parts(Part):
         return "a list of schedules and finite numbers"
 
     def checked(self, value: Any, owner: type[Any]) -> list[Any]:
-        """Give the parts in a list of their own."""
+        """Return the parts in a list of their own."""
         fault = f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}"
         if not isinstance(value, list | tuple):
             raise TypeError(fault)
@@ -93,7 +93,7 @@ class Parts(Part):
         return [super(Parts, self).checked(each, owner) for each in value]
 
     def to_config(self, value: list[Any]) -> list[Any]:
-        """Give each part as it stands in a configuration."""
+        """Return each part as it stands in a configuration."""
         return [describe(each) for each in value]
 
 

@@ -48,7 +48,7 @@ class Group:
     allow_unmatched: bool = False
 
     def get_config(self) -> dict[str, Any]:
-        """Give what `group` was called with, by name."""
+        """Return what `group` was called with, by name."""
         config: dict[str, Any] = {"patterns": list(self.patterns)}
         config |= {name: describe(value) for name, value in self.settings.items()}
         if self.freeze:
@@ -60,7 +60,7 @@ class Group:
         return config
 
     def __repr__(self) -> str:
-        """Give the call that makes this object."""
+        """Return the call that makes this object."""
         config = self.get_config() | dict(self.settings)
         config |= {"optimizer": self.optimizer} if self.optimizer else {}
         patterns = map(repr, config.pop("patterns"))
@@ -154,7 +154,7 @@ def require_matches(patterns: Sequence[Pattern], paths: Sequence[str], what: str
 
 
 def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:
-    """Give for each path the number of the first group that holds it, from 1; 0 for none.
+    """Return for each path the number of the first group that holds it, from 1; 0 for none.
 
     Raises
     ------
@@ -195,14 +195,14 @@ class Groups(Hyper):
         return "a list of arrayoptim.group(...)"
 
     def checked(self, value: Any, owner: type[Any]) -> tuple[Group, ...]:
-        """Give groups whose settings a class has, and that are in their intervals."""
+        """Return groups whose settings a class has, and that are in their intervals."""
         rows = [value] if isinstance(value, Group | Mapping) else value
         if not isinstance(rows, list | tuple):
             raise TypeError(f"{owner.__name__}.groups must be {self.wanted}, got {value!r}")
         return tuple(_checked(row, owner) for row in rows)
 
     def to_config(self, value: tuple[Group, ...]) -> list[dict[str, Any]]:
-        """Give each group as a dict."""
+        """Return each group as a dict."""
         return [each.get_config() for each in value]
 
 

@@ -49,14 +49,24 @@ class Interval:
 
 @cache
 def _largest(dtype: str, interval: Interval) -> float:
-    """Give the largest number of a data type in an interval."""
+    """Return the largest number of a data type in an interval."""
     high = np.dtype(dtype).type(interval.high)
     return float(high if interval.high in interval else np.nextafter(high, 0))
 
 
+@cache
+def _smallest(dtype: str, interval: Interval) -> float:
+    """Return the smallest number of a data type in an interval."""
+    low = np.dtype(dtype).type(interval.low)
+    with np.errstate(under="ignore"):
+        return float(low if interval.low in interval else np.nextafter(low, np.inf))
+
+
 @lru_cache(maxsize=4096)
 def _nearest(value: float, dtype: str, interval: Interval) -> float:
-    return min(float(np.dtype(dtype).type(value)), _largest(dtype, interval))
+    with np.errstate(over="ignore", under="ignore"):
+        near = float(np.dtype(dtype).type(value))
+    return max(min(near, _largest(dtype, interval)), _smallest(dtype, interval))
 
 
 class Hyper:
@@ -121,7 +131,7 @@ class Hyper:
         self.name, self.owner = name, owner.__name__
 
     def __get__(self, instance: _Owner | None, owner: type | None = None) -> Any:
-        """Give the value; that of the next step where a schedule is set."""
+        """Return the value; that of the next step where a schedule is set."""
         if instance is None:
             return self
         value = instance._hyper[self.name]
@@ -163,7 +173,7 @@ class Hyper:
         return text + (" or None" if self.default is None else "")
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Give the value in its own type.
+        """Return the value in its own type.
 
         Parameters
         ----------
@@ -193,20 +203,20 @@ class Hyper:
         return self._number(value, owner.__name__)
 
     def to_config(self, value: Any) -> Any:
-        """Give the value as it stands in a configuration."""
+        """Return the value as it stands in a configuration."""
         return describe(value)
 
     def at(
         self, schedule: Any, iterations: int, scalars: Mapping[str, Scalar], prefix: str = ""
     ) -> Any:
-        """Give the checked value of a schedule at a step; see `value_at`."""
+        """Return the checked value of a schedule at a step; see `value_at`."""
         found = value_at(schedule, iterations, scalars, f"{prefix}{self.name}.")
         if type(found) is float and self.interval and not self.integer and found in self.interval:
             return found
         return self._number(found, f"at step {iterations}: schedule of {self.owner}")
 
     def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
-        """Give a number as the nearest of a data type that the interval allows.
+        """Return a number as the nearest of a data type that the interval allows.
 
         Parameters
         ----------
@@ -223,6 +233,7 @@ class Hyper:
             return _nearest(value, dtype, self.interval)
         top = _largest(dtype, self.interval)
         near = xp.minimum(xp.asarray(xp.asarray(value), dtype=getattr(xp, dtype)), top)
+        near = xp.maximum(near, _smallest(dtype, self.interval))
         return xp.asarray(near, dtype=xp.asarray(0.0).dtype)
 
     def _several(self, value: Any, owner: str) -> tuple[str, ...]:
@@ -297,7 +308,7 @@ def keeps_numbers(schedule: Any) -> bool:
 
 
 def with_step(schedule: Any, what: str) -> Any:
-    """Give back a schedule that can be called with what `value_at` gives it.
+    """Return a schedule that can be called with what `value_at` gives it.
 
     Raises
     ------
@@ -317,7 +328,7 @@ def with_step(schedule: Any, what: str) -> Any:
 def value_at(
     schedule: Any, iterations: Scalar, scalars: Mapping[str, Scalar], prefix: str
 ) -> Scalar:
-    """Give the value of a schedule at a step.
+    """Return the value of a schedule at a step.
 
     Parameters
     ----------
@@ -336,8 +347,21 @@ def value_at(
     return schedule(iterations, {k: scalars.get(prefix + k, v) for k, v in start.items()})
 
 
+def square_root(value: Scalar, xp: Namespace) -> Scalar:
+    """Return the root of a number that is not negative, a plain float on the host.
+
+    Parameters
+    ----------
+    value : float in [0, inf)
+        The number.
+    xp : module
+        Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
+    """
+    return math.sqrt(value) if xp is np and value >= 0.0 else xp.sqrt(value)
+
+
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
-    """Give ``1 - beta**t`` without cancellation, in single precision too.
+    """Return ``1 - beta**t`` without cancellation, in single precision too.
 
     Parameters
     ----------
@@ -360,7 +384,7 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
 
 
 def finite(value: Any, what: str) -> float:
-    """Give a finite number that came as a number or as an array that holds one.
+    """Return a finite number that came as a number or as an array that holds one.
 
     Raises
     ------
@@ -374,7 +398,7 @@ def finite(value: Any, what: str) -> float:
 
 
 def counter(value: Any, what: str) -> int:
-    """Give a step counter that came as an integer, or as a float or array that holds one.
+    """Return a step counter that came as an integer, or as a float or array that holds one.
 
     Raises
     ------

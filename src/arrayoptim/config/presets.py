@@ -14,7 +14,7 @@ class Preset(Hyper):
     """The hyperparameter that says whose formula is computed."""
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Give the word, or say which ones the class has."""
+        """Return the word, or say which ones the class has."""
         found = super().checked(value, owner)
         if found is not None and found not in owner.presets:
             raise ValueError(

@@ -32,11 +32,11 @@ class Registry:
         return cls
 
     def names(self) -> list[str]:
-        """Give all names in alphabetical order."""
+        """Return all names in alphabetical order."""
         return sorted(cls.__name__ for cls in self._classes.values())
 
     def lookup(self, name: str) -> type[Any]:
-        """Give the class of that name; a ValueError names the nearest."""
+        """Return the class of that name; a ValueError names the nearest."""
         if not isinstance(name, str):
             raise ValueError(f"found {name!r}, wanted the name of {self.kind}")
         try:
@@ -122,7 +122,7 @@ def names() -> list[str]:
 
 
 def lookup(name: str) -> type[Any]:
-    """Give the class registered under a name, in any case.
+    """Return the class registered under a name, in any case.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def lookup(name: str) -> type[Any]:
 
 
 def described(value: Any) -> dict[str, Any]:
-    """Give the class name and the configuration of an optimizer, a wrapper or a schedule."""
+    """Return the class name and the configuration of an optimizer, a wrapper or a schedule."""
     return {"class_name": type(value).__name__, "config": value.get_config()}
 
 
@@ -148,7 +148,7 @@ def made(found: Any) -> Any:
 
 
 def describe(value: Any) -> Any:
-    """Give a registered schedule or constraint as class name and configuration."""
+    """Return a registered schedule or constraint as class name and configuration."""
     known = SCHEDULES.holds(type(value)) or CONSTRAINTS.holds(type(value))
     return described(value) if known else value
 
@@ -186,12 +186,12 @@ def revivable(found: Any) -> bool:
 
 
 def mistyped(word: str, words: list[str]) -> str:
-    """Give what `nearest` does where no more than a letter or two of the word are wrong."""
+    """Return what `nearest` does where no more than a letter or two of the word are wrong."""
     return nearest(word, words, most=max(1, len(word) // 4))
 
 
 def nearest(word: str, words: list[str], most: int | None = None) -> str:
-    """Give ``", did you mean 'x'?"`` for a misspelt word, or nothing; of `most` edits at most."""
+    """Return ``", did you mean 'x'?"`` for a misspelt word, or nothing; of `most` edits at most."""
     import difflib
 
     lower = {w.lower(): w for w in words}

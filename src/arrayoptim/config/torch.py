@@ -169,6 +169,14 @@ TABLE = (
            {"step_size": (1.0, -1)},
            differs="a new lr changes the sizes that there are already here and not in torch; while "
            "lr stays they agree"),
+    # torch rounds the iteration to bfloat16, which nothing here does.
+    Native("Muon", "Muon",
+           {"momentum": "momentum", "nesterov": "nesterov",
+            "ns_coefficients": ("ns_a", "ns_b", "ns_c"), "eps": "epsilon", "ns_steps": "ns_steps",
+            "adjust_lr_fn": "scaling"},
+           {"momentum_buffer": "momentum"}, formula=None, decoupled=True,
+           words={"adjust_lr_fn": {None: "shape", "original": "shape",
+                                   "match_rms_adamw": "rms"}}),
     Native("Adam", "SparseAdam", _BETAS, _MOMENTS, formula="keras2", particular=True,
            sparse=True),
 )  # fmt: skip

@@ -35,7 +35,7 @@ _told: set[str] = set()
 
 
 def folder() -> Path | None:
-    """Give the folder of compiled kernels.
+    """Return the folder of compiled kernels.
 
     Returns
     -------

@@ -61,7 +61,7 @@ def totals(rule: Rule, backend: Backend, values: Sequence[Array]) -> list[Scalar
 def ratio(
     rule: Rule, size: Any, found: Sequence[Any], numbers: Mapping[str, Any], xp: Any
 ) -> dict[str, Any]:
-    """Give the coefficients of `Rule.measured`, of one tensor or of many.
+    """Return the coefficients of `Rule.measured`, of one tensor or of many.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from ..arrays.libraries import backend_of
 
 
 def native_class(module: str, name: str) -> type[Any] | None:
-    """Give a class of a library if that is imported: what is made of it cannot exist before."""
+    """Return a class of a library if that is imported: what is made of it cannot exist before."""
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -21,14 +21,14 @@ def native_class(module: str, name: str) -> type[Any] | None:
 
 
 def host(x: Array) -> np.ndarray:
-    """Give the values on the host, as a view where there is one."""
+    """Return the values on the host, as a view where there is one."""
     backend = backend_of(x)
     view = backend.host_view(x)
     return backend.to_host(x) if view is None else view
 
 
 def fresh(x: Array) -> np.ndarray:
-    """Give the values on the host in memory of their own, in this machine's order of bytes."""
+    """Return the values on the host in memory of their own, in this machine's order of bytes."""
     values = host(x)
     return np.array(values, values.dtype if values.dtype.isnative else values.dtype.name, order="C")
 
@@ -49,7 +49,7 @@ def put_back(value: np.ndarray, like: Array) -> Array:
 
 
 def scaled(gradients: Sequence[Array | None], unscale: Scalar) -> Sequence[Array | None]:
-    """Give gradients times a number."""
+    """Return gradients times a number."""
     if unscale == 1.0:
         return gradients
     return [None if g is None else _times(g, unscale) for g in gradients]

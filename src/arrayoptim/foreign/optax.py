@@ -211,7 +211,7 @@ def _all_to_jax(arrays: Sequence[Array | None]) -> list[Array | None]:
 
 
 def _to_jax(x: Any) -> Any:
-    """Give an array of JAX; one of another library is copied first, as JAX may keep the memory."""
+    """Return an array of JAX; of another library a copy, as JAX may keep the memory."""
     import jax
 
     if not is_array(x):
@@ -224,7 +224,7 @@ def _from_jax(new: Any, p: Array) -> Array:
 
 
 def _key(key: Any) -> str:
-    """Give a part of the way to an array in optax's state as text."""
+    """Return a part of the way to an array in optax's state as text."""
     for attribute in ("name", "key", "idx"):
         if hasattr(key, attribute):
             return str(getattr(key, attribute))

@@ -69,11 +69,11 @@ class Kept(ABC):
 
     @abstractmethod
     def _entries(self) -> list[Entry]:
-        """Give the native state."""
+        """Return the native state."""
 
     @abstractmethod
     def _read(self, array: Any) -> np.ndarray:
-        """Give an array of the native state as a new one on the host."""
+        """Return an array of the native state as a new one on the host."""
 
     @abstractmethod
     def _fill(self, values: Mapping[tuple[str, str], np.ndarray]) -> None:
@@ -81,7 +81,7 @@ class Kept(ABC):
 
     @abstractmethod
     def _described(self) -> tuple[str, dict[str, Any] | None]:
-        """Give the native optimizer's name, and its arguments where it can be made from them."""
+        """Return the native optimizer's name, and its arguments where it can be made from them."""
 
     @classmethod
     @abstractmethod
@@ -89,7 +89,7 @@ class Kept(ABC):
         """Undo `_described`."""
 
     def _expected(self, first: Any) -> State:
-        """Give a state of the form of the one to be restored, of which this is the first array."""
+        """Return a state of the form of that to be restored, of which this is the first array."""
         return self._state(self._entries())
 
     def _take_over(self, arguments: Mapping[str, Any]) -> None:
@@ -132,7 +132,7 @@ class Kept(ABC):
         return [self._iterations, *(entry.array for entry in self._entries())]
 
     def _state(self, entries: Sequence[Entry]) -> State:
-        """Give arrays of a native state in the form of this library, on the host."""
+        """Return arrays of a native state in the form of this library, on the host."""
         assert self._leaves is not None
         leaves = (WHOLE, *self._leaves)
         places = {leaf.path: place for place, leaf in enumerate(leaves) if leaf is not None}
@@ -147,7 +147,7 @@ class Kept(ABC):
         self._iterations = int(state.iterations)
 
     def get_weights(self) -> list[np.ndarray]:
-        """Give the state as host arrays: ``iterations``, then slot by slot; empty before `init`."""
+        """Return the state as host arrays, ``iterations`` first; empty before `init`."""
         with self._lock:
             return [] if self._leaves is None else self._state(self._entries()).weights()
 
@@ -232,7 +232,7 @@ class Kept(ABC):
     # ---- configuration
 
     def get_config(self) -> dict[str, Any]:
-        """Give the native optimizer's name and arguments.
+        """Return the native optimizer's name and arguments.
 
         Returns
         -------

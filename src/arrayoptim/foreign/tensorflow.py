@@ -264,7 +264,7 @@ def _is_variable(p: Any) -> bool:
 
 
 def _name(path: str) -> str:
-    """Give a name that TensorFlow allows, by which Keras may leave a parameter out of decay."""
+    """Return a name that TensorFlow allows, by which Keras may leave a parameter out of decay."""
     return re.sub(r"[^A-Za-z0-9_./-]", "_", path).lstrip("_./-") or "parameter"
 
 

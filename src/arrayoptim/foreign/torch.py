@@ -88,7 +88,7 @@ class TorchOptimizer(Foreign):
         return f"TorchOptimizer({', '.join([self._cls.__qualname__, *arguments])})"
 
     def _arguments(self) -> dict[str, Any]:
-        """Give the arguments as they stand in the native optimizer now."""
+        """Return the arguments as they stand in the native optimizer now."""
         group = self._native.param_groups[0]
         names = {**self._kwargs, **inspect.signature(self._cls).parameters}.keys() - {"params"}
         return {**self._kwargs, **{k: v for k, v in group.items() if k in names}}
@@ -128,7 +128,7 @@ class TorchOptimizer(Foreign):
     # ---- state
 
     def _held(self) -> dict[int, dict[str, Any]]:
-        """Give the native state of each parameter that has one, by its number."""
+        """Return the native state of each parameter that has one, by its number."""
         held = {
             place: self._native.state.get(tensor, {})
             for place, tensor in enumerate(self._tensors)
@@ -150,7 +150,7 @@ class TorchOptimizer(Foreign):
         return named("torch").to_host(array) if hasattr(array, "detach") else np.array(array)
 
     def _rehearsed(self, begun: np.ndarray) -> Any:
-        """Give an optimizer that has native state for some parameters, of no meaning."""
+        """Return an optimizer that has native state for some parameters, of no meaning."""
         import torch
 
         twins = [None if t is None else t.detach().clone() for t in self._tensors]
@@ -229,7 +229,7 @@ def _shares(p: Array) -> bool:
 
 
 def _tensor(x: Array) -> Any:
-    """Give a tensor in the array's own memory where torch can, otherwise with a copy of it."""
+    """Return a tensor in the array's own memory where torch can, otherwise with a copy of it."""
     import torch
 
     if backend_of(x).name == "torch":
@@ -250,7 +250,7 @@ def _checked(value: Any, name: str) -> Any:
 
 
 def _like(value: np.ndarray, old: Any) -> Any:
-    """Give a value of a file as what torch keeps in its place."""
+    """Return a value of a file as what torch keeps in its place."""
     if hasattr(old, "detach"):
         return named("torch").from_host(value, old)
     return type(old)(value.item())

@@ -50,7 +50,7 @@ class Layout:
     constraint: Any = None
 
     def slots(self, dtype: str) -> dict[str, str]:
-        """Give the data type of each slot of a parameter of some data type."""
+        """Return the data type of each slot of a parameter of some data type."""
         kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
         small = self.storage if dtype not in COMPLEX else None
         stored = {"int8": "uint8", None: kind}.get(small, small)
@@ -64,7 +64,7 @@ class Layout:
         return found | {name: kind for name in self.extras if name == "average"}
 
     def shapes(self, shape: tuple[int, ...], dtype: str) -> dict[str, tuple[int, ...]]:
-        """Give the shape of each slot of a parameter of some shape and data type."""
+        """Return the shape of each slot of a parameter of some shape and data type."""
         own, groups = self.rule.slot_shapes(shape), (-(-prod(shape) // GROUP),)
         return {
             name: own.get(name, groups if name.endswith(EXPONENTS) else shape)
@@ -72,7 +72,7 @@ class Layout:
         }
 
     def names(self) -> tuple[str, ...]:
-        """Give the names of all slots that a parameter may have, in the order of the weights."""
+        """Return the names of all slots that a parameter may have, in the order of the weights."""
         exponents = [name + EXPONENTS for name in self._inexact() if self.storage == "int8"]
         return (*self.rule.slots, *exponents, *self.extras)
 
@@ -161,7 +161,7 @@ class Layout:
         shape: tuple[int, ...],
         number: float,
     ) -> Array:
-        """Give the codes, or the exponents, of an array of one number."""
+        """Return the codes, or the exponents, of an array of one number."""
         block = np.full(GROUP, number, np.float32)
         codes, exponents = encode(block, self._signed(name.removesuffix(EXPONENTS)))
         if kind == "int16":
@@ -174,7 +174,7 @@ class Layout:
         return not nonnegative_slots(self.rule)[self.rule.slots.index(name)]
 
     def load(self, slots: Mapping[str, Array], name: str) -> Array:
-        """Give a slot of the rule as it was before it was stored, narrow types not yet widened."""
+        """Return a slot of the rule as before it was stored, narrow types not yet widened."""
         x = slots[name]
         if name + EXPONENTS not in slots:
             return x
@@ -185,7 +185,7 @@ class Layout:
     def save(
         self, old: Mapping[str, Array], name: str, x: Array, seed: int | None, leaf: int
     ) -> dict[str, Array]:
-        """Give a slot of the rule in the form in which it is stored.
+        """Return a slot of the rule in the form in which it is stored.
 
         Parameters
         ----------

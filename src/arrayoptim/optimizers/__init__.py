@@ -85,7 +85,7 @@ CustomObjects = Mapping[str, type[Optimizer]]
 
 
 def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimizer:
-    """Give an optimizer by name, by configuration, or as it is.
+    """Return an optimizer by name, by configuration, or as it is.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
-    """Give the class name and the configuration of an optimizer.
+    """Return the class name and the configuration of an optimizer.
 
     Raises
     ------

@@ -46,7 +46,7 @@ class MatrixOptimizer(Optimizer):
     """The rule of parameters with fewer than two axes."""
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Give the rule of one parameter: `rest` where it is no matrix."""
+        """Return the rule of one parameter: `rest` where it is no matrix."""
         return self.rule if len(shape) > 1 else self.rest
 
 
@@ -63,7 +63,7 @@ class PreconditionedOptimizer(MatrixOptimizer):
     )
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Give the rule of one parameter: `rest` where it is no matrix, or both sides are long."""
+        """Return the rule of a parameter: `rest` where it is no matrix, or both sides are long."""
         rule = super().rule_for(path, shape)
         if rule is self.rest or min(rule.matrix(shape)) <= self.max_precondition_dim:
             return rule
@@ -71,20 +71,20 @@ class PreconditionedOptimizer(MatrixOptimizer):
 
 
 def sides(rows: int, columns: int, longest: int) -> tuple[Shape, Shape]:
-    """Give the shapes of what rows and columns are multiplied by: empty where they are longer."""
+    """Return the shapes of what rows and columns are multiplied by: empty where they are longer."""
     n, k = (size if size <= longest else 0 for size in (rows, columns))
     return (n, n), (k, k)
 
 
 def due(it: Scalar, frequency: Scalar, xp: Namespace) -> Scalar:
-    """Give 1 at every step whose number is a multiple of the frequency, the first included."""
+    """Return 1 at every step whose number is a multiple of the frequency, the first included."""
     return xp.where(it % frequency == 0, 1.0, 0.0)
 
 
 def when(
     condition: Array, then: Callable[[], Any], otherwise: Callable[[], Any], like: Array
 ) -> Any:
-    """Give what one of two functions gives, and carry out no other.
+    """Return what one of two functions gives, and carry out no other.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def gathered(s: Array, x: Array, keep: Scalar, new: Scalar, xp: Namespace) -> Ar
 
 
 def eigenvectors(s: Array, xp: Namespace) -> tuple[Array, Array]:
-    """Give eigenvalues and eigenvectors of symmetric matrices.
+    """Return eigenvalues and eigenvectors of symmetric matrices.
 
     Those of a matrix with an entry that is not finite are NaN; libraries would raise errors, in
     the middle of a step.
@@ -121,7 +121,7 @@ def eigenvectors(s: Array, xp: Namespace) -> tuple[Array, Array]:
 
 @cache
 def oriented(rule: Rule, outputs: Side) -> Rule:
-    """Give a rule that sees arrays of more than two axes in one way or the other."""
+    """Return a rule that sees arrays of more than two axes in one way or the other."""
     return rule if outputs == rule.outputs else replace(rule, outputs=outputs)
 
 

@@ -113,7 +113,7 @@ class Adagrad(Optimizer):
         return _RULES[self.form]
 
     def initial_slots(self) -> dict[str, Start]:
-        """Give what the accumulator begins with."""
+        """Return what the accumulator begins with."""
         return {"accumulator": self.initial_accumulator_value}
 
     def coefficients(

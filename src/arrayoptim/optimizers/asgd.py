@@ -91,15 +91,15 @@ class ASGD(Optimizer):
     rule = asgd
 
     def initial_slots(self) -> dict[str, Start]:
-        """Give what the mean begins with."""
+        """Return what the mean begins with."""
         return {"mean": "parameter"}
 
     def initial_scalars(self) -> dict[str, float]:
-        """Give the size of the next step where that is kept; the first one does not read it."""
+        """Return the size of the next step where that is kept; the first one does not read it."""
         return {"next_eta": 0.0} if self.form else {}
 
     def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:
-        """Give the mean."""
+        """Return the mean."""
         return slots["mean"]
 
     def coefficients(

@@ -85,11 +85,11 @@ class DoG(Optimizer):
     rule = dog
 
     def initial_slots(self) -> dict[str, Start]:
-        """Give what the slot begins with."""
+        """Return what the slot begins with."""
         return {"initial": "parameter"}
 
     def initial_scalars(self) -> dict[str, float]:
-        """Give the numbers that are kept beside the count."""
+        """Return the numbers that are kept beside the count."""
         return {"farthest": 0.0, "energy": 0.0}
 
     def coefficients(

@@ -122,7 +122,7 @@ class Ftrl(Optimizer):
         return ftrl if self.learning_rate_power == -0.5 else ftrl_of_a_power
 
     def initial_slots(self) -> dict[str, Start]:
-        """Give what the accumulator begins with."""
+        """Return what the accumulator begins with."""
         return {"accumulator": self.initial_accumulator_value}
 
     def coefficients(

@@ -17,9 +17,6 @@ from ..rules.rule import Rule, Side, rule
 from ._matrices import MatrixOptimizer, oriented, orthogonalized
 from .adam import adam
 
-FACTORS = {"a": 3.4445, "b": -4.7750, "c": 2.0315}
-"""Of the polynomial that is iterated; those of Jordan et al., which all implementations share."""
-
 
 def larger(rows: int, columns: int, outputs: Side) -> float:
     return math.sqrt(max(rows, columns))
@@ -38,7 +35,7 @@ SCALES = {"rms": larger, "shape": widening, "none": none}
 
 @cache
 def muon_rule(steps: int, scaling: str, outputs: Side) -> Rule:
-    """Give the rule with a number of iterations and a way to scale steps."""
+    """Return the rule with a number of iterations and a way to scale steps."""
     scale = SCALES[scaling]
 
     @rule(slots=("momentum",), kind="matrix")
@@ -82,6 +79,9 @@ class Muon(MatrixOptimizer):
         Decay rate of their running mean of squares, per step.
     epsilon : float in [0, inf)
         Added to norms of matrices, and to the root for the rest.
+    ns_a, ns_b, ns_c : float in (-inf, inf) or schedule
+        The polynomial's factors of ``x``, ``x**3`` and ``x**5``; those of Jordan et al. unless said
+        otherwise.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     outputs : {"first", "last"}
@@ -170,6 +170,16 @@ class Muon(MatrixOptimizer):
         doc="Whether Adam steps matrices in whose path is the word embedding.",
     )
 
+    ns_a: Number = hyper(
+        default=3.4445, interval="(-inf, inf)", kw_only=True, doc="The polynomial's factor of x."
+    )
+    ns_b: Number = hyper(
+        default=-4.775, interval="(-inf, inf)", kw_only=True, doc="Its factor of x**3."
+    )
+    ns_c: Number = hyper(
+        default=2.0315, interval="(-inf, inf)", kw_only=True, doc="Its factor of x**5."
+    )
+
     rest = adam
 
     @property
@@ -200,7 +210,9 @@ class Muon(MatrixOptimizer):
             "ahead": h.momentum if self.nesterov else 1.0,
             "now": new if self.nesterov else 0.0,
             "tiny": 1e-7 if self.form == "sum" else h.epsilon,
-            **FACTORS,
+            "a": h.ns_a,
+            "b": h.ns_b,
+            "c": h.ns_c,
             "lr": h.lr * h.adam_lr_ratio * xp.sqrt(k2) / k1,
             "b1": h.adam_beta_1,
             "c1": 1.0 - h.adam_beta_1,

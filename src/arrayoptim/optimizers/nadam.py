@@ -90,7 +90,7 @@ class Nadam(Optimizer):
     rule = nadam
 
     def initial_scalars(self) -> dict[str, float]:
-        """Give the empty product."""
+        """Return the empty product."""
         return {"m_schedule": 1.0}
 
     def scalars_after(self, iterations: int) -> dict[str, float]:

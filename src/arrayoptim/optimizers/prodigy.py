@@ -124,11 +124,11 @@ class Prodigy(Optimizer):
     rule = prodigy
 
     def initial_slots(self) -> dict[str, Start]:
-        """Give what slots begin with."""
+        """Return what slots begin with."""
         return {"initial": "parameter"}
 
     def initial_scalars(self) -> dict[str, float]:
-        """Give the numbers that are kept beside the count."""
+        """Return the numbers that are kept beside the count."""
         return dict.fromkeys(("d", "first", "farthest"), self.d0) | {"numerator": 0.0}
 
     def coefficients(
@@ -166,7 +166,7 @@ class Prodigy(Optimizer):
         weight: Scalar,
         xp: Namespace,
     ) -> tuple[Scalar, Scalar, Scalar]:
-        """Give the next distance, the largest estimate, and the estimate's numerator."""
+        """Return the next distance, the largest estimate, and the estimate's numerator."""
         numerator = b3 * scalars["numerator"] + weight * scalars["progress"]
         slopes = scalars["slopes"]
         estimate = h.d_coef * numerator / xp.where(slopes > 0, slopes, 1.0)

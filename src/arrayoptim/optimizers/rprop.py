@@ -126,7 +126,7 @@ class Rprop(Optimizer):
         return _RULES[self.form]
 
     def initial_slots(self) -> dict[str, Start]:
-        """Give the sizes in units of ``lr`` before the first step."""
+        """Return the sizes in units of ``lr`` before the first step."""
         # A length of 0 stands for one that has not begun, so that groups begin with their own lr.
         return {} if self.form else {"step_size": 1.0}
 

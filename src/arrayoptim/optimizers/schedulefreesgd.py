@@ -40,7 +40,7 @@ class ScheduleFree(Optimizer):
     """What both schedule-free methods keep, and the mean that follows from it."""
 
     def initial_scalars(self) -> dict[str, float]:
-        """Give the sum of the weights and the largest step size so far."""
+        """Return the sum of the weights and the largest step size so far."""
         return {"weight_sum": 0.0, "lr_max": 0.0}
 
     def scalars_after(self, iterations: int) -> dict[str, float]:
@@ -52,11 +52,11 @@ class ScheduleFree(Optimizer):
         return {}
 
     def initial_slots(self) -> dict[str, Start]:
-        """Give what the base begins with."""
+        """Return what the base begins with."""
         return {"base": "parameter"}
 
     def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:
-        """Give the mean x."""
+        """Return the mean x."""
         return p + (1.0 - 1.0 / h.momentum) * (slots["base"] - p)
 
 

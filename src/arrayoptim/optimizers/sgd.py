@@ -158,7 +158,7 @@ class SGD(Optimizer):
         return _RULES[self.form, self.nesterov]
 
     def initial_scalars(self) -> dict[str, float]:
-        """Give the ramp's momentum where there is a ramp."""
+        """Return the ramp's momentum where there is a ramp."""
         ramp = self.schedule_decay is not None or self.mom_iter_max is not None
         return {"ramped_momentum": self.momentum} if ramp else {}
 

@@ -27,7 +27,7 @@ SQUARE = ("row_statistics", "column_statistics", "row_root", "column_root")
 
 
 def root(s: Array, eps: Scalar, alone: bool, xp: Namespace) -> Array:
-    """Give the inverse fourth root of ``s + eps``, or the inverse square root of one side alone."""
+    """Return the inverse fourth root of ``s + eps``, or square root of one side alone."""
     values, q = eigenvectors(s, xp)
     # By rounding an eigenvalue that is 0 may be less.
     x = 1 / xp.sqrt(xp.where(values > 0, values, 0) + eps)
@@ -38,7 +38,7 @@ def root(s: Array, eps: Scalar, alone: bool, xp: Namespace) -> Array:
 def renewed(
     now: Scalar, r: Array, c: Array, a: Array, b: Array, eps: Scalar, xp: Namespace
 ) -> tuple[Array, Array]:
-    """Give the roots of this step, computed anew where they are due."""
+    """Return the roots of this step, computed anew where they are due."""
     rows, columns = a.shape[-1] > 0, b.shape[-1] > 0
 
     def anew() -> tuple[Array, Array]:
@@ -50,14 +50,14 @@ def renewed(
 
 
 def multiplied(x: Array, a: Array, b: Array, xp: Namespace) -> Array:
-    """Give ``a x b``, without the factors that are empty."""
+    """Return ``a x b``, without the factors that are empty."""
     x = xp.matmul(a, x) if a.shape[-1] else x
     return xp.matmul(x, b) if b.shape[-1] else x
 
 
 @cache
 def shampoo_rule(longest: int, outputs: Side) -> Rule:
-    """Give the rule with a length up to which sides have a root."""
+    """Return the rule with a length up to which sides have a root."""
 
     def shapes(rows: int, columns: int) -> dict[str, Shape]:
         return dict(zip(SQUARE, sides(rows, columns, longest) * 2, strict=True))

@@ -28,19 +28,19 @@ SQUARE = ("row_statistics", "column_statistics", "row_basis", "column_basis")
 
 
 def begun(a: Array, b: Array, xp: Namespace) -> Array:
-    """Give 1 for matrices that have bases, with two axes of one entry; 0 before."""
+    """Return 1 for matrices that have bases, with two axes of one entry; 0 before."""
     q = a if a.shape[-1] else b
     return xp.sign(xp.sum(q * q, axis=(-2, -1), keepdims=True))
 
 
 def rotated(x: Array, a: Array, b: Array, xp: Namespace) -> Array:
-    """Give ``a' x b``, without the factors that are empty."""
+    """Return ``a' x b``, without the factors that are empty."""
     x = xp.matmul(transposed(a, xp), x) if a.shape[-1] else x
     return xp.matmul(x, b) if b.shape[-1] else x
 
 
 def turned(s: Array, q: Array, known: Array, xp: Namespace) -> tuple[Array, Array]:
-    """Give the next basis, and how the columns of the last one were sorted for it."""
+    """Return the next basis, and how the columns of the last one were sorted for it."""
     product = xp.matmul(s, q)
     order = xp.argsort(-xp.sum(q * product, axis=-2), axis=-1)
     product = xp.take_along_axis(product, order[..., None, :], axis=-1)
@@ -57,7 +57,7 @@ def turned(s: Array, q: Array, known: Array, xp: Namespace) -> tuple[Array, Arra
 def refreshed(
     now: Scalar, v: Array, r: Array, c: Array, a: Array, b: Array, xp: Namespace
 ) -> tuple[Array, Array, Array]:
-    """Give the bases for the next steps, and the squares sorted like them, where they are due."""
+    """Return the bases for the next steps, and the squares sorted like them, where they are due."""
 
     def anew() -> tuple[Array, Array, Array]:
         known, x, rows, columns = begun(a, b, xp), v, a, b
@@ -75,7 +75,7 @@ def refreshed(
 
 @cache
 def soap_rule(longest: int, outputs: Side) -> Rule:
-    """Give the rule with a length up to which sides have a basis."""
+    """Return the rule with a length up to which sides have a basis."""
 
     def shapes(rows: int, columns: int) -> dict[str, Shape]:
         return dict(zip(SQUARE, sides(rows, columns, longest) * 2, strict=True))

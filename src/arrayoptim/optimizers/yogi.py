@@ -95,7 +95,7 @@ class Yogi(Optimizer):
         return self.form != "optax"
 
     def initial_slots(self) -> dict[str, Start]:
-        """Give what the mean of squares begins with."""
+        """Return what the mean of squares begins with."""
         value: Start = self.initial_accumulator_value
         return {"velocity": value} | ({"momentum": value} if self.form == "optax" else {})
 

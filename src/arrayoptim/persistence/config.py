@@ -22,7 +22,7 @@ UNSERIALIZABLE = "unserializable"
 
 
 def dumps(config: Mapping[str, Any]) -> str:
-    """Give the JSON text of a config; pure ASCII.
+    """Return the JSON text of a config; pure ASCII.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def dumps(config: Mapping[str, Any]) -> str:
 
 
 def loads(text: str) -> dict[str, Any]:
-    """Give the config that `dumps` wrote.
+    """Return the config that `dumps` wrote.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def loads(text: str) -> dict[str, Any]:
 
 
 def unserializable(config: Mapping[str, Any]) -> dict[str, str]:
-    """Give the entries that could not be written, with what they were.
+    """Return the entries that could not be written, with what they were.
 
     Parameters
     ----------

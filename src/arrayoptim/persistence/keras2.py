@@ -51,7 +51,7 @@ def keras2_saves_iterations(class_name: str) -> bool:
 
 
 def listed(class_name: str, slots: Iterable[str]) -> list[str]:
-    """Give the slots that belong in ``weight_names``.
+    """Return the slots that belong in ``weight_names``.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def listed(class_name: str, slots: Iterable[str]) -> list[str]:
 
 
 def class_in_names(names: Iterable[str]) -> str | None:
-    """Give the class that variable names such as ``training/Adam_1/Variable:0`` tell of.
+    """Return the class that variable names such as ``training/Adam_1/Variable:0`` tell of.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def class_in_names(names: Iterable[str]) -> str | None:
 
 
 def last_part(name: str) -> str:
-    """Give ``iterations`` for ``Adam/iterations:0`` and the like.
+    """Return ``iterations`` for ``Adam/iterations:0`` and the like.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def interpret(
     config: Mapping[str, Any] | None,
     version: str | None = None,
 ) -> Record:
-    """Give the state that a list of variables holds.
+    """Return the state that a list of variables holds.
 
     Parameters
     ----------
@@ -120,6 +120,8 @@ def interpret(
         class_name, config = identified(found)
         unkept.append(LOSS_SCALE)
     class_name = class_name or class_in_names(array.name for array in arrays)
+    # Keras takes its own names in any case.
+    class_name = next((k for k in KNOWN if k.lower() == str(class_name).lower()), class_name)
     if class_name not in KNOWN:
         raise ValueError(
             f"found the state of {class_name or 'an optimizer of unknown class'}, wanted one of "

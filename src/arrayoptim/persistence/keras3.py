@@ -44,7 +44,7 @@ FLAGS["AdamW"] = FLAGS["Adam"]
 
 
 def class_of(name: str | None) -> str | None:
-    """Give the class of an optimizer called ``rm_sprop``, ``adam_1`` and the like.
+    """Return the class of an optimizer called ``rm_sprop``, ``adam_1`` and the like.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def interpret(
     within: Shapes | None = None,
     half: bool = False,
 ) -> Record:
-    """Give the state that a list of variables holds.
+    """Return the state that a list of variables holds.
 
     Parameters
     ----------
@@ -95,6 +95,8 @@ def interpret(
         own = 0 if dialect == TF_KERAS_NEW else 4
         class_name, config, arrays = _unwrapped(class_name, config, arrays[own:])
         unkept.append(LOSS_SCALE)
+    if not marked(config):
+        class_name = next((k for k in KNOWN if k.lower() == str(class_name).lower()), class_name)
     if not arrays or class_name is None or not (class_name in KNOWN or marked(config)):
         raise ValueError(
             f"found {len(arrays)} variables of {class_name or 'an optimizer of unknown class'}, "
@@ -216,7 +218,7 @@ def _lead(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _layouts(class_name: str, config: Mapping[str, Any] | None, dialect: str) -> list[Layout]:
-    """Give the orders that the hyperparameters allow; without them, that any would."""
+    """Return the orders that the hyperparameters allow; without them, that any would."""
     order, flags = ORDERS[class_name], FLAGS.get(class_name, ())
     settings = config or {}
     if config is None:

@@ -15,7 +15,7 @@ ELSEWHERE = frozenset({"constraint", "ema_momentum", "exclude", "groups", "offlo
 
 
 def order(class_name: str, config: Mapping[str, Any], half: bool) -> tuple[list[str], Layout]:
-    """Give the names of the scalars and the order of the slots, as a new optimizer has them.
+    """Return the names of the scalars and the order of the slots, as a new optimizer has them.
 
     Parameters
     ----------

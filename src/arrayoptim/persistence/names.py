@@ -14,7 +14,7 @@ UNFIT = re.compile("[\0\ud800-\udfff]|~(?=[xed])")
 
 
 def encode(text: str) -> bytes:
-    """Give UTF-8 without NUL, which HDF5 strings end at, and without lone surrogates.
+    """Return UTF-8 without NUL, which HDF5 strings end at, and without lone surrogates.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def encode(text: str) -> bytes:
 
 
 def decode(raw: bytes) -> str:
-    """Give the text that `encode` was given.
+    """Return the text that `encode` was given.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def decode(raw: bytes) -> str:
 
 
 def link(path: str) -> str:
-    """Give the name of a parameter's dataset within its slot's group.
+    """Return the name of a parameter's dataset within its slot's group.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def link(path: str) -> str:
 
 
 def segment(name: str) -> str:
-    """Give the link name of a class, a slot or a scalar.
+    """Return the link name of a class, a slot or a scalar.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ SUFFIXES = {"_moment": "momentum", "_ms": "momentum", "_vs": "velocity"}
 
 
 def interpret(root: Any) -> Record:
-    """Give the state that a file holds.
+    """Return the state that a file holds.
 
     Parameters
     ----------

@@ -107,7 +107,7 @@ def _link(root: str, slot: str, path: str) -> str:
 
 
 def _arrays(record: Record, slots: list[str]) -> Iterator[Named]:
-    """Give slot, parameter and a function that gives the array, of each."""
+    """Yield slot, parameter and a function that gives the array, of each."""
     for slot in slots:
         arrays = record.slots[slot]
         count = [str(number) for number in range(len(arrays))]
@@ -124,7 +124,7 @@ def _arrays(record: Record, slots: list[str]) -> Iterator[Named]:
 
 
 def _entries(record: Record, packed: bool) -> Iterator[_Entry]:
-    """Give the datasets: those that Keras 2.0 keeps, in its order, and the rest."""
+    """Yield the datasets: those that Keras 2.0 keeps, in its order, and the rest."""
     name = record.class_name or ""
     root = _names.segment(name or "optimizer")
     if record.iterations is not None:
@@ -170,7 +170,7 @@ def _version() -> str:
 
 
 def interpret(group: Any) -> Record:
-    """Give the state in a group that `fill` wrote.
+    """Return the state in a group that `fill` wrote.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class Record:
     fingerprint: str | None = None
 
     def loaded(self) -> Record:
-        """Give the same record with every array read into memory.
+        """Return the same record with every array read into memory.
 
         Returns
         -------

@@ -55,7 +55,7 @@ class Stored:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def text(self, name: str) -> str | None:
-        """Give a text attribute.
+        """Return a text attribute.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class Stored:
         return get_text(self._dataset, name)
 
     def read(self) -> np.ndarray:
-        """Give the content, bit for bit; bfloat16 as float32 where ml_dtypes is not installed."""
+        """Return the content, bit for bit; bfloat16 as float32 where ml_dtypes is not installed."""
         array = np.empty(self.shape, self._raw_dtype)
         self._dataset.storage.read(array)
         if not self._half:
@@ -98,7 +98,7 @@ def _bfloat16() -> np.dtype[Any]:
 
 
 def counter(stored: Stored) -> int:
-    """Give a step counter.
+    """Return a step counter.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def counter(stored: Stored) -> int:
 
 
 def number(stored: Stored) -> Any:
-    """Give a 0-d dataset as Python number.
+    """Return a 0-d dataset as Python number.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ LEAST = 1e-3
 
 @cache
 def cautious(rule: Rule) -> Rule:
-    """Give the rule that takes only the part of a step which agrees with the gradient.
+    """Return the rule that takes only the part of a step which agrees with the gradient.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def cautious(rule: Rule) -> Rule:
 
 
 def boost(size: Any, agreeing: Scalar, xp: Namespace) -> dict[str, Scalar]:
-    """Give half of what the agreeing part is multiplied with, from twice the number of elements."""
+    """Return half of what the agreeing part is multiplied with, from twice the elements."""
     mean = agreeing / (2.0 * xp.maximum(size, 1.0))
     return {"boost": 0.5 / xp.maximum(mean, LEAST)}
 

@@ -134,7 +134,7 @@ class Rule:
         return prod(shape[:-1]), (shape[-1] if shape else 1)
 
     def slot_shapes(self, shape: Shape) -> dict[str, Shape]:
-        """Give the shape of each slot of a parameter of some shape."""
+        """Return the shape of each slot of a parameter of some shape."""
         own = self.shapes(*self.matrix(shape)) if self.shapes else {}
         return {name: own.get(name, shape) for name in self.slots}
 
@@ -161,7 +161,7 @@ class Rule:
         ]
 
     def turned(self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any) -> list[Any]:
-        """Give parameter, gradient and slots with the direction in the gradient's place."""
+        """Return parameter, gradient and slots with the direction in the gradient's place."""
         if self.direction is None:
             return list(operands)
         named = (scalars[name] for name in self.direction_names)
@@ -170,7 +170,7 @@ class Rule:
     def quantities(
         self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any
     ) -> Sequence[Any]:
-        """Give what is totalled, from parameter, direction and slots."""
+        """Return what is totalled, from parameter, direction and slots."""
         if self.measure is None:
             return operands[:2]
         return self.measure(*operands, *(scalars[name] for name in self.measure_names), xp)

@@ -73,7 +73,7 @@ def mistakes(rule: Rule) -> list[str]:
 
 
 def definition(function: Callable[..., Any]) -> ast.FunctionDef:
-    """Give the syntax tree of a function.
+    """Return the syntax tree of a function.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
 
 
 def _parts(rule: Rule) -> Iterator[tuple[str, Callable[..., Any], int]]:
-    """Give the functions of a rule, what names them in messages, and how many values each gives."""
+    """Yield a rule's functions, what messages call them, and how many values each gives."""
     yield "", rule.function, 1 + len(rule.slots)
     if rule.direction is not None:
         yield "direction: ", rule.direction, 1 + len(rule.slots)
@@ -124,7 +124,7 @@ def _count_errors(function: Callable[..., Any], wanted: int, kind: Kind) -> Iter
 
 
 def _strangers(function: Callable[..., Any]) -> list[ast.Name]:
-    """Give the names in a body that are neither parameters nor assigned there."""
+    """Return the names in a body that are neither parameters nor assigned there."""
     node = definition(function)
     names = [part for statement in node.body for part in ast.walk(statement)]
     loaded = [part for part in names if isinstance(part, ast.Name)]

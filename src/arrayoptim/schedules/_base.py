@@ -43,7 +43,7 @@ class Schedule(Declared, ABC):
     name: Any = label("A name of the caller's choice.", default=None, kw_only=True)
 
     def __call__(self, step: Any) -> Any:
-        """Give the value at a step.
+        """Return the value at a step.
 
         Parameters
         ----------
@@ -65,7 +65,12 @@ class Schedule(Declared, ABC):
         if xp is None:
             if isinstance(step, str | bytes) or not hasattr(step, "__float__"):
                 raise TypeError(f"{type(self).__name__}: found the step {step!r}, wanted a number")
-            return float(self.value(float(step), np))
+            try:
+                return float(self.value(float(step), np))
+            except (OverflowError, ZeroDivisionError) as error:
+                raise ValueError(
+                    f"{self!r} has no finite value at step {step} ({error})"
+                ) from error
         return self.value(xp.asarray(step, dtype=xp.asarray(0.0).dtype), xp)
 
     @abstractmethod
@@ -100,12 +105,12 @@ class Schedule(Declared, ABC):
         return type(other) is type(self) and vars(other) == vars(self)
 
     def __hash__(self) -> int:
-        """Give one number for each class: compilers keep what they compile by the function."""
+        """Return one number for each class: compilers keep what they compile by the function."""
         return hash(type(self))
 
 
 def namespace(step: Any) -> Namespace | None:
-    """Give the array functions for a step that is an array of NumPy or of a compiler."""
+    """Return the array functions for a step that is an array of NumPy or of a compiler."""
     if isinstance(step, np.ndarray | np.generic):
         return np
     if is_array(step) and backend_of(step).compiles:
@@ -114,7 +119,7 @@ def namespace(step: Any) -> Namespace | None:
 
 
 def value_of(part: Any, step: Any) -> Any:
-    """Give the value of a part: a schedule, or a number that stands for one."""
+    """Return the value of a part: a schedule, or a number that stands for one."""
     return part(step) if callable(part) else part
 
 
@@ -152,7 +157,7 @@ def names() -> list[str]:
 
 
 def serialize(schedule: Any) -> dict[str, Any]:
-    """Give the class name and the configuration of a registered schedule.
+    """Return the class name and the configuration of a registered schedule.
 
     Raises
     ------

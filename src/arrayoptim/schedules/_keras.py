@@ -297,7 +297,7 @@ class CosineDecayRestarts(Schedule):
         return self.initial_learning_rate * ((1.0 - self.alpha) * high + self.alpha)
 
     def _before(self, i: Scalar) -> Scalar:
-        """Give the length of the first falls, in units of the first."""
+        """Return the length of the first falls, in units of the first."""
         return (self.t_mul**i - 1.0) / (self.t_mul - 1.0)
 
     def _fall(self, done: Scalar, xp: Namespace) -> Scalar:
@@ -307,7 +307,7 @@ class CosineDecayRestarts(Schedule):
 
 
 def half_cosine(x: Scalar, xp: Namespace) -> Scalar:
-    """Give what falls from 1 to 0 along half a cosine while `x` goes from 0 to 1."""
+    """Return what falls from 1 to 0 along half a cosine while `x` goes from 0 to 1."""
     return 0.5 * (1.0 + xp.cos(math.pi * x))
 
 

@@ -77,12 +77,12 @@ class Plateau(Schedule):
     min_lr: Any = number("Lower bound on the value.", default=0.0)
 
     def initial_scalars(self) -> dict[str, float]:
-        """Give the state before the first metric."""
+        """Return the state before the first metric."""
         best = WORST if self.mode == "min" else -WORST
         return {"scale": 1.0, "best": best, "waited": 0.0, "rest": 0.0}
 
     def __call__(self, step: Any, scalars: Mapping[str, Scalar] | None = None) -> Any:
-        """Give the value at a step; without a state, that before the first metric.
+        """Return the value at a step; without a state, that before the first metric.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Plateau(Schedule):
         return value_of(self.schedule, t)
 
     def observed(self, scalars: Mapping[str, Scalar], metric: Scalar) -> dict[str, Scalar]:
-        """Give the state after a metric.
+        """Return the state after a metric.
 
         Parameters
         ----------

@@ -221,7 +221,7 @@ class MomentumRamp(Schedule):
 
 
 def ramp(it: Scalar, rate: Scalar, last: Scalar, xp: Namespace) -> Scalar:
-    """Give the share of the goal that natural_bm's momentum has after a step.
+    """Return the share of the goal that natural_bm's momentum has after a step.
 
     Parameters
     ----------
@@ -240,5 +240,5 @@ def ramp(it: Scalar, rate: Scalar, last: Scalar, xp: Namespace) -> Scalar:
 
 
 def between(a: float, b: float, x: Scalar) -> Scalar:
-    """Give the number that lies the share `x` of the way from `a` to `b`."""
+    """Return the number that lies the share `x` of the way from `a` to `b`."""
     return a + (b - a) * x

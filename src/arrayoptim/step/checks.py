@@ -40,7 +40,7 @@ def concrete(arrays: Sequence[Array | None], name: str) -> None:
 
 
 def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf | None, ...]:
-    """Give what is known of each leaf, None for None.
+    """Return what is known of each leaf, None for None.
 
     Raises
     ------

@@ -104,7 +104,7 @@ def fitted(
 
 
 def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> dict[int, float]:
-    """Give the sums of squares that are not known, where the host adds them up."""
+    """Return the sums of squares that are not known, where the host adds them up."""
     return {
         i: square_sum(g)
         for i, g in enumerate(gradients)
@@ -115,7 +115,7 @@ def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> d
 def clipping(
     h: Mapping[str, Any], size: Measured, xp: Namespace
 ) -> dict[str, Scalar | list[Scalar]]:
-    """Give the numbers of the stage that clips; none where nothing is to be clipped.
+    """Return the numbers of the stage that clips; none where nothing is to be clipped.
 
     The order is: to the true size, by the norm of all gradients, by the norm of each, by that of
     each unit, by value. A norm is that of what the stages before leave.

@@ -256,7 +256,14 @@ def _computed(
 ) -> dict[str, Scalar]:
     """Return the coefficients of a formula and its next scalar state."""
     # A namespace of its own, so that a class may change it.
-    found: Any = quietly(formula.coefficients, SimpleNamespace(**h), it, held, xp)
+    try:
+        found: Any = quietly(formula.coefficients, SimpleNamespace(**h), it, held, xp)
+    except (OverflowError, ZeroDivisionError) as error:
+        numbers = ", ".join(f"{k}={v}" for k, v in h.items() if type(v) is float)
+        raise ValueError(
+            f"{type(formula).__name__}: found {numbers}, which have no finite coefficients at step "
+            f"{it} ({error}); wanted numbers that are less extreme"
+        ) from error
     if type(found) is not dict and not isinstance(found, Mapping):
         raise TypeError(
             f"{type(formula).__name__}.coefficients: found {found!r}, wanted a dict of the rule's "
@@ -264,7 +271,8 @@ def _computed(
         )
     if xp is np and not _FLOAT.issuperset(map(type, found.values())):
         return dict(zip(found, map(float, found.values())))
-    return dict(found)
+    known: dict[str, Scalar] = found if type(found) is dict else dict(found)
+    return known
 
 
 def _require_all(

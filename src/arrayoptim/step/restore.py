@@ -95,7 +95,7 @@ class LoadReport:
 
 
 def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
-    """Give the state that a list in Keras's order describes.
+    """Return the state that a list in Keras's order describes.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def _match_scalars(new: State, record: Record, report: LoadReport) -> None:
 def _match_slot(
     slot: str, state: State, record: Record, report: LoadReport
 ) -> list[np.ndarray | None]:
-    """Give the slot's array for each parameter that has it, None where there is none to put."""
+    """Return the slot's array for each parameter that has it, None where there is none to put."""
     present = [(leaf, held[slot]) for name, leaf, held in state.entries() if name == slot]
     wanted = [leaf for leaf, _ in present]
     arrays = record.slots.get(slot)

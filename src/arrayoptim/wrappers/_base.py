@@ -41,14 +41,14 @@ class _Inner(Hyper):
         return "an optimizer, or the name or configuration of one"
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Give the optimizer."""
+        """Return the optimizer."""
         value = made(value)
         if not isinstance(value, Surface):
             raise TypeError(f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}")
         return value
 
     def to_config(self, value: Any) -> dict[str, Any]:
-        """Give class and configuration."""
+        """Return class and configuration."""
         return described(value)
 
 
@@ -62,17 +62,17 @@ class Keeper(Optimizer):
     starts: ClassVar[dict[str, Start]] = {}
 
     def initial_scalars(self) -> dict[str, float]:
-        """Give the wrapper's numbers."""
+        """Return the wrapper's numbers."""
         return dict(self.scalars)
 
     def initial_slots(self) -> dict[str, Start]:
-        """Give what the wrapper's slots begin with."""
+        """Return what the wrapper's slots begin with."""
         return dict(self.starts)
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
-        """Give what the wrapper has set."""
+        """Return what the wrapper has set."""
         return {**scalars, **self._given}
 
 
@@ -195,7 +195,7 @@ class Wrapper(Surface, Declared):
         return self.iterations, {}
 
     def averages(self, params: Tree) -> Tree:
-        """Give the averages of the optimizer inside; see `Optimizer.averages`."""
+        """Return the averages of the optimizer inside; see `Optimizer.averages`."""
         return self.inner.averages(params)
 
     # ---- numbers of the optimizer inside
@@ -219,7 +219,7 @@ class Wrapper(Surface, Declared):
         self.inner.iterations = value
 
     def __getattr__(self, name: str) -> Any:
-        """Give a hyperparameter or a number of the optimizer inside."""
+        """Return a hyperparameter or a number of the optimizer inside."""
         if not name.startswith("_") and name not in self.hyperparameters:
             value = getattr(self.inner, name)
             if not callable(value):
@@ -244,7 +244,7 @@ class Wrapper(Surface, Declared):
         return [*self._keeper.weights, *self.inner.weights]
 
     def get_weights(self) -> list[np.ndarray]:
-        """Give the state as host arrays: the wrapper's, then that of the optimizer inside."""
+        """Return the state as host arrays: the wrapper's, then that of the optimizer inside."""
         with self._lock:
             return [*self._keeper.get_weights(), *self.inner.get_weights()]
 

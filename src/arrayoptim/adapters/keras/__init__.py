@@ -31,7 +31,7 @@ _CLASSES: dict[type[Optimizer], type[KerasOptimizer]] = {}
 
 
 def _class_of(cls: type[Optimizer]) -> type[KerasOptimizer]:
-    """Give the Keras class of an optimizer class, made on first use and known to Keras by name."""
+    """Return the Keras class of an optimizer class, made on first use and known to Keras."""
     if cls not in _CLASSES:
         body: dict[str, Any] = {"optimizer_class": cls, "__doc__": cls.__doc__}
         body |= {"__module__": __name__, "__signature__": inspect.signature(cls)}
@@ -57,7 +57,7 @@ def _forwarded(key: str) -> property:
 
 
 def __getattr__(name: str) -> type[KerasOptimizer]:
-    """Give the Keras class of a registered optimizer."""
+    """Return the Keras class of a registered optimizer."""
     if name in names():
         return _class_of(lookup(name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
@@ -69,7 +69,7 @@ def __dir__() -> list[str]:
 
 
 def wrap(optimizer: Optimizer) -> KerasOptimizer:
-    """Give a Keras optimizer with the hyperparameters and the state of one of this library.
+    """Return a Keras optimizer with the hyperparameters and the state of one of this library.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def wrap(optimizer: Optimizer) -> KerasOptimizer:
 
 
 def get(identifier: Any) -> KerasOptimizer:
-    """Give a Keras optimizer by name, by configuration, or for an optimizer.
+    """Return a Keras optimizer by name, by configuration, or for an optimizer.
 
     Parameters
     ----------

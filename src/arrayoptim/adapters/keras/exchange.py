@@ -28,7 +28,7 @@ class _Held:
         self.dtype = self.read().dtype
 
     def read(self) -> np.ndarray:
-        """Give the value on the host."""
+        """Return the value on the host."""
         return np.asarray(keras.ops.convert_to_numpy(self.variable))
 
 
@@ -144,7 +144,7 @@ def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> No
 
 
 def _record(optimizer: Any, native: Any, what: str) -> Record:
-    """Give what Keras's variables hold, by the names of this library."""
+    """Return what Keras's variables hold, by the names of this library."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{what}: found {optimizer!r}, wanted an optimizer of this library")
     if not isinstance(native, keras.optimizers.Optimizer) or isinstance(native, KerasOptimizer):

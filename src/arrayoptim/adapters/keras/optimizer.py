@@ -51,13 +51,13 @@ class FunctionSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type
         self.function = function
 
     def __call__(self, step: Any) -> Any:
-        """Give the learning rate of a step."""
+        """Return the learning rate of a step."""
         if keras.backend.backend() == "torch":
             return self.function(int(step))
         return self.function(keras.ops.cast(step, keras.config.floatx()))
 
     def get_config(self) -> dict[str, Any]:
-        """Give the function as Keras serializes it."""
+        """Return the function as Keras serializes it."""
         if isinstance(self.function, Schedule):
             return {"function": describe(self.function)}
         return {"function": keras.saving.serialize_keras_object(self.function)}
@@ -372,7 +372,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     # ---- configuration
 
     def get_config(self) -> dict[str, Any]:
-        """Give the arguments of the constructor that are not defaults, and all of the class."""
+        """Return the arguments of the constructor that are not defaults, and all of the class."""
         base = super().get_config()
         own = self._inner.get_config()
         del own["lr"]
@@ -430,7 +430,7 @@ def _rate_apart(words: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def _schedule(rate: Any) -> Any:
-    """Give a function of the step number as a schedule; anything else as it is."""
+    """Return a function of the step number as a schedule; anything else as it is."""
     if not callable(rate) or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return rate
     if keeps_numbers(rate):

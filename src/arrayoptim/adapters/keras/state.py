@@ -265,7 +265,7 @@ class KerasState:
         return self._tree([None if v is None else tensor(v) for v in slots])
 
     def _tree(self, row: Sequence[Any]) -> Tree:
-        """Give a tree with the paths of the variables."""
+        """Return a tree with the paths of the variables."""
         return self._structure.build([row[k] for k in self._order])
 
     def _listed(self, tree: Tree) -> list[Any]:

@@ -14,7 +14,7 @@ from ...arrays.libraries import backend_of
 
 
 def paths_of(variables: Sequence[Any]) -> list[str]:
-    """Give each variable's path, made different where several have the same or one contains it."""
+    """Return each variable's path, made different where several have it or one contains it."""
     found = [str(getattr(v, "path", v.name)).strip("/") for v in variables]
     count = Counter(found)
     above = {path[:i] for path in count for i, letter in enumerate(path) if letter == "/"}
@@ -42,7 +42,7 @@ def escaped(path: str) -> str:
 
 
 def tensor(x: Any) -> Any:
-    """Give a variable's value, or a gradient, as a tensor of the backend."""
+    """Return a variable's value, or a gradient, as a tensor of the backend."""
     if keras.backend.backend() != "tensorflow":
         # JAX has gradients of embeddings as rows (BCOO); they are added up.
         return x.todense() if hasattr(x, "todense") else keras.ops.convert_to_tensor(x)
@@ -90,13 +90,13 @@ def variable_like(owner: Any, name: str, value: Array, like: Any) -> Any:
 
 
 def apart(value: Array) -> Array:
-    """Give a value that a variable may begin with."""
+    """Return a value that a variable may begin with."""
     # A slot that begins with the parameter must not be its buffer, which JAX's steps give away.
     return keras.ops.copy(value) if keras.backend.backend() == "jax" else value
 
 
 def widest() -> str:
-    """Give the widest floating-point type of the backend, which JAX has to be asked for."""
+    """Return the widest floating-point type of the backend, which JAX has to be asked for."""
     if keras.backend.backend() != "jax":
         return "float64"
     import jax
@@ -105,7 +105,7 @@ def widest() -> str:
 
 
 def outside_of_graphs() -> Any:
-    """Give the context in which variables are made, wherever the first step is traced."""
+    """Return the context in which variables are made, wherever the first step is traced."""
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
     import tensorflow as tf

@@ -85,7 +85,7 @@ OWN = {"iterations", "skipped", "hyper", "scalars", "slots"}
 
 
 def pairs_of(optimizer: Optimizer) -> list[Pair]:
-    """Give the pairs that can serve an optimizer.
+    """Return the pairs that can serve an optimizer.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def pairs_of(optimizer: Optimizer) -> list[Pair]:
 
 
 def needed_by(optimizer: Optimizer) -> list[str]:
-    """Give the slots whose values count."""
+    """Return the slots whose values count."""
     idle = (
         "momentum" in optimizer.hyperparameters
         and session_of(optimizer).settings.whole["momentum"] == 0.0
@@ -124,7 +124,7 @@ def needed_by(optimizer: Optimizer) -> list[str]:
 
 
 def factor_of(optimizer: Optimizer, pair: Pair) -> float:
-    """Give what moments of optax are multiplied by to be the optimizer's."""
+    """Return what moments of optax are multiplied by to be the optimizer's."""
     if pair.factor != "lr":
         return float(pair.factor)
     lr = float(optimizer.lr)
@@ -152,7 +152,7 @@ def say(optimizer: Optimizer, used: Iterable[Pair], stacklevel: int) -> list[str
 
 
 def nodes_of(state: Any) -> Iterator[tuple[Any, Any]]:
-    """Give what a state consists of: nodes that are known, and otherwise leaves."""
+    """Yield what a state consists of: nodes that are known, and otherwise leaves."""
     yield from jax.tree_util.tree_flatten_with_path(state, is_leaf=is_node)[0]
 
 
@@ -167,7 +167,7 @@ def is_own(node: Any) -> bool:
 
 
 def last_name(path: Any) -> str:
-    """Give the field at the end of a path of JAX, empty where it is none."""
+    """Return the field at the end of a path of JAX, empty where it is none."""
     return str(getattr(path[-1], "name", "")) if path else ""
 
 

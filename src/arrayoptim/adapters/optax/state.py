@@ -36,7 +36,7 @@ from .pairs import (
 
 
 def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = True) -> LoadReport:
-    """Give an optimizer the moments and the step count of a state of optax.
+    """Return an optimizer the moments and the step count of a state of optax.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = Tr
 
 
 def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
-    """Give a state of optax with the moments and the step count of an optimizer.
+    """Return a state of optax with the moments and the step count of an optimizer.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def _counted(record: Record, like: Any) -> Any:
 def _filled(
     tree: Tree, held: Mapping[str, Any], factor: float, narrow: list[Any]
 ) -> tuple[Tree, tuple[str, ...]]:
-    """Give a tree of moments with those of the optimizer, and their paths; note narrower types."""
+    """Return a tree of moments with the optimizer's, and their paths; note narrower types."""
     leaves, structure = flatten(tree, "moments")
     pairs = list(zip(structure.paths, leaves, strict=True))
     for path, x in pairs:
@@ -270,7 +270,7 @@ def _foreign_record(optimizer: Optimizer, state: Any, strict: bool) -> Record:
 
 
 def _moments(tree: Tree, factor: float) -> dict[str, Any]:
-    """Give host arrays by path."""
+    """Return host arrays by path."""
     leaves, structure = flatten(tree, "moments")
     found = {}
     for path, x in zip(structure.paths, leaves, strict=True):
@@ -282,7 +282,7 @@ def _moments(tree: Tree, factor: float) -> dict[str, Any]:
 
 
 def _scalars(optimizer: Optimizer, count: int) -> dict[str, float]:
-    """Give scalar state as it is after so many steps, which optax has no need of."""
+    """Return scalar state as it is after so many steps, which optax has no need of."""
     scalars, h = (
         optimizer.initial_scalars(),
         SimpleNamespace(**session_of(optimizer).settings.whole),

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..._typing import Scalar
+from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
 from .entries import Entry
@@ -232,8 +233,10 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         norm = self._norm(ready)
         for part, grads in ready[1:]:
             part.prepare(grads)
-        changed = [part.step(grads, norm, self.state) for part, grads in ready]
-        if not same or any(changed):
+        steps = [part.act(grads, norm, self.state) for part, grads in ready]
+        # One group after another: an interrupt finds all of them stepped, or none.
+        carry_out(steps, _stuck)
+        if not same or any(step.changed for step in steps):
             self._entries = list(self.state.values())
             self._held = list(chain.from_iterable(map(dict.values, self._entries)))
 
@@ -246,7 +249,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return len(held) == len(self._held) and all(map(is_, held, self._held))
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
-        """Give the norm over all groups and processes where a step needs it."""
+        """Return the norm over all groups and processes where a step needs it."""
         wanted = {(part.core.clipnorm, part.core.nonfinite) for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
@@ -265,6 +268,10 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return norm_over_all(params, every, squares)
 
 
+def _stuck() -> None:
+    """Do nothing: each group's own state tells that it stopped half-way."""
+
+
 class _Loaded:
     """An entry of a state that torch is not to cast."""
 
@@ -272,7 +279,7 @@ class _Loaded:
         self.entry = entry
 
     def on(self, p: Tensor) -> Entry:
-        """Give it as copies, slots on the device of their parameter."""
+        """Return it as copies, slots on the device of their parameter."""
         return {
             name: x.detach().clone().to("cpu" if x.ndim == 0 and p.ndim else p.device)
             if isinstance(x, torch.Tensor)

@@ -59,7 +59,7 @@ def _made(core: type[Optimizer], row: Native | None) -> type[TorchOptimizer]:
 
 
 def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
-    """Give an optimizer of torch with the settings, and the state, of one of this library.
+    """Return an optimizer of torch with the settings, and the state, of one of this library.
 
     Parameters
     ----------

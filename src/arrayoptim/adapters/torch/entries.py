@@ -80,7 +80,7 @@ def refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) 
 
 
 def slots_of(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Tensor]:
-    """Give the slots in their order, each as what this process holds of it, in its data type."""
+    """Return the slots in their order, each as what this process holds of it, in its data type."""
     slots = {}
     for name, kind in wanted.items() if found else ():
         here, dtype = local(found[name]), getattr(torch, kind)

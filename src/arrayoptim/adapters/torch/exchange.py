@@ -101,7 +101,7 @@ def load_state(
 
 
 def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
-    """Give the state as a ``state_dict`` that one of torch's own optimizers loads.
+    """Return the state as a ``state_dict`` that one of torch's own optimizers loads.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def _groups_of(state_dict: Any) -> list[dict[str, Any]]:
 def _paths(
     groups: Sequence[Mapping[str, Any]], params: Tree, held: Mapping[str, Array]
 ) -> dict[int, str]:
-    """Give the path of each of torch's numbers of parameters."""
+    """Return the path of each of torch's numbers of parameters."""
     numbers = [i for group in groups for i in group["params"]]
     if len(held) != len(numbers):
         raise ValueError(
@@ -303,7 +303,7 @@ def _given(
     group: Settings,
     numbers: Mapping[str, float],
 ) -> Settings:
-    """Give what torch keeps of a parameter."""
+    """Return what torch keeps of a parameter."""
     found: Settings = {}
     for name, slot in pair.named(group["preset"]).items():
         if slot in SCALARS:

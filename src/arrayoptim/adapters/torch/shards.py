@@ -31,7 +31,7 @@ def is_shared_out(x: Tensor) -> bool:
 
 
 def local(x: Tensor) -> Tensor:
-    """Give the part of a tensor that this process holds, in the same memory."""
+    """Return the part of a tensor that this process holds, in the same memory."""
     if not is_shared_out(x):
         return x
     part = x.to_local()
@@ -39,7 +39,7 @@ def local(x: Tensor) -> Tensor:
 
 
 def shared_out(part: Tensor, like: Tensor) -> Tensor:
-    """Give a part as a tensor that is distributed as another one is, in the same memory."""
+    """Return a part as a tensor that is distributed as another one is, in the same memory."""
     if not is_shared_out(like):
         return part
     package: Any = sys.modules["torch.distributed.tensor"]
@@ -75,7 +75,7 @@ def refuse_misplaced(gradient: Tensor, param: Tensor, path: str) -> None:
 
 
 def norm_over_all(params: Sequence[Tensor], grads: Sequence[Any], squares: Any) -> Scalar:
-    """Give the norm of gradients, those parts included that other processes hold.
+    """Return the norm of gradients, those parts included that other processes hold.
 
     Parameters
     ----------

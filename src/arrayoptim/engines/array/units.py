@@ -22,7 +22,7 @@ def limited(
     params: Sequence[Array | None],
     grads: Sequence[Array | None],
 ) -> Sequence[Array | None]:
-    """Give the gradients, those of too large units scaled down.
+    """Return the gradients, those of too large units scaled down.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def _limited(
 
 
 def _reduced(units: str, ndim: int, pairs: bool) -> tuple[int, ...]:
-    """Give the axes over which a norm goes; a complex number is a pair along one more."""
+    """Return the axes over which a norm goes; a complex number is a pair along one more."""
     every = range(ndim + pairs)
     if units == "tensor" or ndim < 2:
         return tuple(every)

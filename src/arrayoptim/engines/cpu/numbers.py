@@ -17,7 +17,7 @@ _STRIDE = 0x9E3779B97F4A7C15
 
 
 def like(kind: Any, value: Any) -> Any:
-    """Give the scalar or vector type of that kind, as wide as the value."""
+    """Return the scalar or vector type of that kind, as wide as the value."""
     return ir.VectorType(kind, value.type.count) if isinstance(value.type, ir.VectorType) else kind
 
 
@@ -88,7 +88,7 @@ def _mixed(builder: Any, x: Any) -> Any:
 
 
 def random_key(builder: Any, seed: Any, leaf: Any, pair: Any) -> Any:
-    """Give the key of two slots of a leaf, see `arrayoptim.numerics.rounding.random_bits`.
+    """Return the key of two slots of a leaf, see `arrayoptim.numerics.rounding.random_bits`.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def random_key(builder: Any, seed: Any, leaf: Any, pair: Any) -> Any:
 
 
 def random_group(builder: Any, key: Any, place: Any) -> Any:
-    """Give the random number at a place of a sequence, that of a group of elements.
+    """Return the random number at a place of a sequence, that of a group of elements.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def random_group(builder: Any, key: Any, place: Any) -> Any:
 
 
 def piece(builder: Any, noise: Any, group: Any) -> Any:
-    """Give the address where a group's piece of the table of noise begins.
+    """Return the address where a group's piece of the table of noise begins.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ _APPROXIMATE = ("exp", "expm1", "log", "log1p", "tanh", "power")
 
 
 def vocabulary() -> python_types.ModuleType:
-    """Give the functions that rules may use.
+    """Return the functions that rules may use.
 
     Returns
     -------
