@@ -116,6 +116,8 @@ def signature(module: str, name: str) -> dict[str, str]:
         words = made.spelling.keys.get(key, ()) if module == "torch" else (key,)
         kind = annotation(cls.hyperparameters[words[0]]) if len(words) == 1 else "Sequence[float]"
         kind = TORCH[key] if own else kind
+        if parameter.default is None and not kind.endswith(("None", "Any")):
+            kind += " | None"
         default = "" if parameter.default is REQUIRED else f" = {parameter.default!r}"
         found[key] = f"{key}: {kind}{default}"
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ OF_SHAPES = {("Adafactor", "keras3"), ("SGD", "keras3")}
 
 def runs_here(case: Case) -> bool:
     """Whether the peer is installed, and the suite is about its library."""
+    # On torch Keras 3.15 reads the base of this one only after it has written to it.
+    if case.theirs == "ScheduleFreeAdamW" and os.environ.get("KERAS_BACKEND") != "jax":
+        return False
     return bool(NEEDED[case.preset] & CHOSEN) and find_spec(PACKAGES[case.preset]) is not None
 
 

@@ -127,3 +127,50 @@ def test_arrays_of_every_library(name: str, backend: TestBackend) -> None:
     """Where arrays cannot be written the state stays with the parameters that the caller has."""
     with ao.engine("array"):
         check(name, backend, 211)
+
+
+def test_groups_of_a_torch_optimizer() -> None:
+    """All parameter groups are stepped, or none."""
+    torch = pytest.importorskip("torch")
+
+    def made() -> tuple[Any, Any]:
+        params = [torch.ones(3, requires_grad=True), torch.ones(2, 2, requires_grad=True)]
+        groups = [{"params": params[:1]}, {"params": params[1:], "lr": 0.01}]
+        return params, ao.torch.Adam(groups, lr=0.1, clipnorm=1.0)
+
+    def step(params: Any, optimizer: Any) -> None:
+        for p in params:
+            p.grad = 0.25 * p.detach()
+        try:
+            optimizer.step()
+        finally:
+            # Python may leave a block without its exit where a line of it is interrupted.
+            torch.set_grad_enabled(True)
+
+    def all_of(params: Any, optimizer: Any) -> list[np.ndarray]:
+        held = [x for entry in optimizer.state.values() for x in entry.values()]
+        return [x.detach().numpy().copy() for x in (*params, *held)]
+
+    course, run = [], made()
+    for _ in range(4):
+        step(*run)
+        course.append(all_of(*run))
+    line, seen = 0, set()
+    while True:
+        run, at = made(), AtLine(line)
+        step(*run)
+        step(*run)
+        try:
+            with at:
+                step(*run)
+        except Interrupted:
+            pass
+        if not at.raised:
+            break
+        taken = next((k for k in (1, 2) if same(all_of(*run), course[k])), None)
+        assert taken is not None, f"some groups are stepped after line {line}"
+        seen.add(taken)
+        step(*run)
+        assert same(all_of(*run), course[taken + 1])
+        line += 37
+    assert seen == {1, 2}

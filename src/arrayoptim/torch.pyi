@@ -434,7 +434,7 @@ class Muon(TorchOptimizer):
         ns_coefficients: Sequence[float] = (3.4445, -4.775, 2.0315),
         eps: float | SupportsFloat | Schedule = 1e-07,
         ns_steps: int | SupportsInt = 5,
-        adjust_lr_fn: str = None,
+        adjust_lr_fn: str | None = None,
         *,
         rms_rate: float | SupportsFloat | Schedule = 0.2,
         adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,

@@ -205,6 +205,7 @@ KERAS3 = [
     ("Nadam", {"learning_rate": 0.1, "epsilon": 1e-3}, "Nadam", {"lr": 0.1, "epsilon": 1e-3}),
     ("Adafactor", {"learning_rate": 0.1}, "Adafactor", {"lr": 0.1}),
     ("Muon", {"learning_rate": 0.1}, "Muon", {"lr": 0.1}),
+    ("ScheduleFreeAdamW", {"learning_rate": 0.1}, "ScheduleFreeAdamW", {"lr": 0.1}),
     (
         *("Ftrl", {"learning_rate": 0.2, "l1_regularization_strength": 0.1, "beta": 0.5}),
         *("Ftrl", {"lr": 0.2, "l1_regularization_strength": 0.1, "beta": 0.5}),
@@ -342,12 +343,14 @@ def of_keras3(case: Case, steps: int) -> np.ndarray:
     before = keras.config.floatx()
     keras.config.set_floatx("float64")
     opt = getattr(keras.optimizers, case.theirs)(**case.given)
-    held = [keras.Variable(np.zeros(shape), dtype="float64") for shape in SHAPES]
+    held: list[Any] = []
     told = inspect.signature(type(opt)).parameters["learning_rate"].default
     rate = halved(case.given.get("learning_rate", told), steps)
 
     def step(t: int, arrays: list[np.ndarray]) -> list[np.ndarray]:
         opt.learning_rate = rate(t)
+        # Not before: what state begins with may be the parameter.
+        held.extend(keras.Variable(x, dtype="float64") for x in arrays[: 2 - len(held)])
         for p, x in zip(held, arrays[:2], strict=True):
             p.assign(x)
         opt.apply([keras.ops.convert_to_tensor(g, "float64") for g in arrays[2:]], held)

@@ -80,7 +80,7 @@ def summary(record: Record, beside: Record | None = None) -> dict[str, Any]:
         "scalars": record.scalars,
         "slots": _arrays(record, record.slots),
         **({} if beside is None else _rest(beside)),
-        "notes": record.notes,
+        "notes": [*record.notes, *(f"left out: {what}" for what in record.unkept)],
     }
 
 

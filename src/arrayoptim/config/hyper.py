@@ -347,6 +347,19 @@ def value_at(
     return schedule(iterations, {k: scalars.get(prefix + k, v) for k, v in start.items()})
 
 
+def square_root(value: Scalar, xp: Namespace) -> Scalar:
+    """Return the root of a number that is not negative, a plain float on the host.
+
+    Parameters
+    ----------
+    value : float in [0, inf)
+        The number.
+    xp : module
+        Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
+    """
+    return math.sqrt(value) if xp is np and value >= 0.0 else xp.sqrt(value)
+
+
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
     """Return ``1 - beta**t`` without cancellation, in single precision too.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import bias_correction, hyper
+from ..config.hyper import bias_correction, hyper, square_root
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number
@@ -119,14 +119,15 @@ class Adam(Optimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
-        root = xp.sqrt(k2)
+        t, form = it + 1, self.form
+        k1, k2 = bias_correction(h.beta_1, t, xp), bias_correction(h.beta_2, t, xp)
+        root = square_root(k2, xp)
         lr, eps = h.lr * root / k1, h.epsilon
-        if self.amsgrad and self.form == "optax":
+        if form == "optax" and self.amsgrad:
             lr = h.lr / k1
-        elif self.amsgrad and self.form == "paper":
+        elif form == "paper" and self.amsgrad:
             lr = h.lr
-        elif self.form:
+        elif form:
             eps = eps * root
         return {
             "lr": lr,

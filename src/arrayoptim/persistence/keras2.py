@@ -120,6 +120,8 @@ def interpret(
         class_name, config = identified(found)
         unkept.append(LOSS_SCALE)
     class_name = class_name or class_in_names(array.name for array in arrays)
+    # Keras takes its own names in any case.
+    class_name = next((k for k in KNOWN if k.lower() == str(class_name).lower()), class_name)
     if class_name not in KNOWN:
         raise ValueError(
             f"found the state of {class_name or 'an optimizer of unknown class'}, wanted one of "

@@ -95,6 +95,8 @@ def interpret(
         own = 0 if dialect == TF_KERAS_NEW else 4
         class_name, config, arrays = _unwrapped(class_name, config, arrays[own:])
         unkept.append(LOSS_SCALE)
+    if not marked(config):
+        class_name = next((k for k in KNOWN if k.lower() == str(class_name).lower()), class_name)
     if not arrays or class_name is None or not (class_name in KNOWN or marked(config)):
         raise ValueError(
             f"found {len(arrays)} variables of {class_name or 'an optimizer of unknown class'}, "

@@ -271,7 +271,8 @@ def _computed(
         )
     if xp is np and not _FLOAT.issuperset(map(type, found.values())):
         return dict(zip(found, map(float, found.values())))
-    return dict(found)
+    known: dict[str, Scalar] = found if type(found) is dict else dict(found)
+    return known
 
 
 def _require_all(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 __all__ = ["quietly"]
 
-Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
@@ -27,22 +26,22 @@ class _Thread(threading.local):
 _THREAD = _Thread()
 
 
-def quietly(function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+def quietly(function: Callable[..., Result], *args: Any) -> Result:
     """Call a function of numbers as in ``with numpy.errstate(all="ignore")``, which takes longer.
 
     Parameters
     ----------
     function : callable
         A function that asks for no context variable of the caller's.
-    *args, **kwargs
+    *args
         Its arguments.
     """
     thread = _THREAD
     if thread.busy:
         with np.errstate(all="ignore"):
-            return function(*args, **kwargs)
+            return function(*args)
     thread.busy = True
     try:
-        return thread.context.run(function, *args, **kwargs)
+        return thread.context.run(function, *args)
     finally:
         thread.busy = False

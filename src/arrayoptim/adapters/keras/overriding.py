@@ -24,7 +24,7 @@ _OLDER = (
 )
 
 NEVER_CALLED = {
-    **dict.fromkeys(("assign", "assign_add", "assign_sub"), _IN_PLACE),
+    **dict.fromkeys(("assign", "assign_add", "assign_sub", "_clip_by_norm"), _IN_PLACE),
     **dict.fromkeys(("add_variable_from_reference", "add_optimizer_variables"), _SLOTS),
     **dict.fromkeys(
         (
@@ -50,6 +50,9 @@ NEVER_CALLED = {
             "_prepare_local",
             "_resource_apply_dense",
             "_resource_apply_sparse",
+            "_update_step",
+            "_internal_apply_gradients",
+            "_compute_gradients",
         ),
         _OLDER,
     ),

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..._typing import Scalar
+from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
 from .entries import Entry
@@ -232,8 +233,10 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         norm = self._norm(ready)
         for part, grads in ready[1:]:
             part.prepare(grads)
-        changed = [part.step(grads, norm, self.state) for part, grads in ready]
-        if not same or any(changed):
+        steps = [part.act(grads, norm, self.state) for part, grads in ready]
+        # One group after another: an interrupt finds all of them stepped, or none.
+        carry_out(steps, _stuck)
+        if not same or any(step.changed for step in steps):
             self._entries = list(self.state.values())
             self._held = list(chain.from_iterable(map(dict.values, self._entries)))
 
@@ -263,6 +266,10 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params += part.params
             every += grads
         return norm_over_all(params, every, squares)
+
+
+def _stuck() -> None:
+    """Do nothing: each group's own state tells that it stopped half-way."""
 
 
 class _Loaded:

@@ -83,10 +83,10 @@ class Counts:
     def write(self) -> bool:
         """Let the tensors follow a step; whether parameters have others now."""
         state = self.state
-        if state.clocks and state.clock_of is not self.places:
-            self.places = state.clock_of
+        if (state.clocks or len(self.rows) > 1) and state.clock_of is not self.places:
             self._settle()
             self.rows = self._made()
+            self.places = state.clock_of
             return True
         if len(self._tensors) == 1:
             self._tensors[0].fill_(state.iterations)

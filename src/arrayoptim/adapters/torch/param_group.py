@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -190,27 +190,34 @@ class Part:
         """Return the sums of squares of those gradients for which an engine has them."""
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
 
-    def step(
+    def act(
         self,
         grads: Sequence[Tensor | None],
         norm: Scalar | None,
         state: MutableMapping[Tensor, Entry],
+    ) -> GroupStep:
+        """Return the step of the group, which is taken when it is called."""
+        return PartStep(self, grads, norm, state)
+
+    def follow(
+        self, held: Sequence[Mapping[str, Tensor]], state: MutableMapping[Tensor, Entry]
     ) -> bool:
-        """Step the parameters, and let the state of torch follow; whether it has other tensors."""
-        session, kept, counts = session_of(self.core), self._state(), self._counts
+        """Let the state of torch follow a step, given the slots before; whether it has others."""
+        slots, counts = self._state().slots, self._counts
         assert counts is not None
-        before = kept.slots
-        held = list(before)
-        with session.lock:
-            session.take(grads, self.leaves, self.structure, norm=norm)
-        changed = kept.slots is not before
-        for p, old, new in zip(self.params, held, kept.slots, strict=True) if changed else ():
+        changed = slots is not held
+        for p, old, new in zip(self.params, held, slots, strict=True) if changed else ():
             if new is not old:
                 state[p].update({self._word(k): shared_out(x, p) for k, x in new.items()})
         if counts.write():
             put(state, self.params, counts)
             changed = True
         return changed
+
+    @property
+    def slots(self) -> Sequence[Mapping[str, Tensor]]:
+        """The slots of each parameter."""
+        return self._state().slots
 
     # ---- the state
 
@@ -417,3 +424,51 @@ _LISTS = ("params", "param_names")
 def _may_be_written(value: Any) -> bool:
     row = value if isinstance(value, tuple) else (value,)
     return any(isinstance(x, torch.Tensor | list) for x in row)
+
+
+class GroupStep(Protocol):
+    """The step of a group; `changed` tells afterwards whether the state has other tensors."""
+
+    changed: bool
+
+    def __call__(self) -> None:
+        """Take it, or what is left of it."""
+
+
+class PartStep:
+    """The step of one parameter group, as an act, see `arrayoptim.engines.steps`.
+
+    Parameters
+    ----------
+    part : Part
+        The group, which has looked at the gradients.
+    grads : sequence of Tensor or None
+        The gradients.
+    norm : scalar or None
+        The norm of the gradients of all groups.
+    state : dict
+        The state that torch keeps.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        grads: Sequence[Tensor | None],
+        norm: Scalar | None,
+        state: MutableMapping[Tensor, Entry],
+    ) -> None:
+        self._part, self._grads, self._norm, self._state = part, grads, norm, state
+        self._before, self._taken, self.changed = part.slots, False, False
+
+    def __call__(self) -> None:
+        """Step the parameters, and let the state of torch follow."""
+        part, session = self._part, session_of(self._part.core)
+        if not self._taken:
+            with session.lock:
+                session.take(
+                    self._grads, part.leaves, part.structure, norm=self._norm, done=self._note
+                )
+        self.changed = part.follow(self._before, self._state) or self.changed
+
+    def _note(self, leaves: Sequence[Tensor | None]) -> None:
+        self._taken = True

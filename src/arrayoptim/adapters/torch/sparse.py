@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from ..._typing import Scalar
 from ...arrays.trees import Structure
+from ...engines import Once
 from ...step import checks
 from ...step.session import session_of
 from ...step.state import Clock
 from .entries import Entry
-from .param_group import Part
+from .param_group import GroupStep, Part
 from .shards import Tensor
 
 
@@ -46,13 +48,22 @@ class SparsePart(Part):
         """Return nothing, as no engine has looked at the gradients."""
         return {}
 
-    def step(
+    def act(
+        self,
+        grads: Sequence[Tensor | None],
+        norm: Scalar | None,
+        state: MutableMapping[Tensor, Entry],
+    ) -> GroupStep:
+        """Return the step of the group; see `Part.act`."""
+        return _SparseStep(partial(self._step, grads, norm, state))
+
+    def _step(
         self,
         grads: Sequence[Tensor | None],
         norm: Scalar | None,
         state: MutableMapping[Tensor, Entry],
     ) -> bool:
-        """Step the entries that the gradients have; see `Part.step`."""
+        """Step the entries that the gradients have; whether the state has other tensors."""
         kept, counts = self._state(), self._counts
         assert counts is not None
         core = self.spelling.core(**self._values)
@@ -82,3 +93,17 @@ class SparsePart(Part):
                 state[p].update(counts.of(i))
             return True
         return False
+
+
+class _SparseStep:
+    """A step that is taken at once, and cannot go on where it was interrupted."""
+
+    def __init__(self, step: Callable[[], bool]) -> None:
+        self.changed, self._step, self._act = False, step, Once(self._take)
+
+    def _take(self) -> None:
+        self.changed = self._step()
+
+    def __call__(self) -> None:
+        """Take it."""
+        self._act()
