@@ -24,6 +24,7 @@ from arrayoptim.engines.cpu import native as _cpu_native
 from arrayoptim.engines.cpu import objects as _cpu_objects
 from arrayoptim.engines.cpu import threads as _cpu_threads
 from arrayoptim.engines.cpu.engine import Plan
+from arrayoptim.engines.cpu.jobs import _Help
 from arrayoptim.engines.cpu.source import CELLS
 from optimizers_under_test import make, same
 from test_cpu_engine import adam, by_arrays, coefficients, column, draw, state_of, typed
@@ -234,6 +235,25 @@ def test_rules_that_use_more_than_their_arguments_are_not_kept() -> None:
     )
 
 
+def test_the_end_of_a_process_whose_threads_step() -> None:
+    """Threads that are in the middle of steps do not disturb it."""
+    program = """
+import threading
+
+def busy(size):
+    optimizer, p, g = ao.Adam(threads=2), [np.zeros(size)], [np.ones(size)]
+    while True:
+        optimizer.apply(g, p)
+
+for size in (10, 50_000, 500_000):
+    threading.Thread(target=busy, args=(size,), daemon=True).start()
+step()
+time.sleep(0.3)
+print("done")
+"""
+    assert run(program) == "done"
+
+
 def test_an_interrupt_waits_for_the_step() -> None:
     """Ctrl-C during a long sweep is raised when it is over; all elements have moved."""
     program = """
@@ -291,6 +311,32 @@ def test_asleep_and_awake() -> None:
         if helped:
             break
     assert helped
+
+
+def wants_help(helped: float, alone: float, after: int) -> float:
+    """Return for which share of 2000 steps help is wanted, after some where it was fast."""
+    help_ = _Help()
+    for _ in range(after):
+        help_.noted(1.0 if help_.wanted else 2.0)
+    wanted = 0
+    for _ in range(2000):
+        wanted += help_.wanted
+        help_.noted(helped if help_.wanted else alone)
+    return wanted / 2000
+
+
+def test_help_is_asked_for_where_it_is_worth_it() -> None:
+    """On a busy machine threads that help make a step slower; that is noticed, and its end too."""
+    assert wants_help(1.0, 2.0, after=0) > 0.97
+    assert wants_help(9.0, 2.0, after=0) < 0.06
+    assert wants_help(9.0, 2.0, after=1000) < 0.5
+    help_ = _Help()
+    for _ in range(1000):
+        help_.noted(9.0 if help_.wanted else 2.0)
+    assert not help_.wanted
+    for _ in range(1100):
+        help_.noted(1.0 if help_.wanted else 2.0)
+    assert help_.wanted
 
 
 def test_without_a_way_to_sleep_in_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
+from time import perf_counter
 
 from . import threads
 from .calls import bound, calls
@@ -11,6 +12,9 @@ from .source import CELLS, JOB
 from .tables import Chunks, address, cells
 
 _OPEN = Struct("=2q").pack_into
+
+_SHORTEST, _LONGEST, _TRIAL = 16, 512, 3
+"""Jobs that are done in the one way before the other is tried, and how many are for a trial."""
 
 PARALLEL = 100_000
 """Elements from which on more threads than one are faster."""
@@ -47,6 +51,7 @@ class Job:
             "brief": elements <= _BRIEF and len(chunks.table) <= _BRIEF // 16,
         }
         self.record = cells(*(values | known).values())
+        self._help = _Help()
         self._carry_out = bound(run_program(), self.record)
 
     def __setitem__(self, name: str, value: int) -> None:
@@ -59,7 +64,8 @@ class Job:
 
     def rouses(self, count: int | None) -> int:
         """Return the address of threads that are to hear of the job before it begins, or 0."""
-        return threads.pool().address if self._wide and count != 1 else 0
+        wanted = self._wide and count != 1 and self._help.wanted
+        return threads.pool().address if wanted else 0
 
     def run(self, count: int | None) -> None:
         """Carry out what is left of the job.
@@ -69,7 +75,44 @@ class Job:
         count : int or None
             Number of threads, if it is not to be the usual one.
         """
-        if self._wide:
-            count = threads.available() if count is None else count
-            threads.summon(self.record, min(count, self.chunks.tasks))
+        if not self._wide:
+            self._carry_out()
+            return
+        count = threads.available() if count is None else count
+        count = min(count, self.chunks.tasks)
+        threads.summon(self.record, count if self._help.wanted else 1)
+        start = perf_counter()
         self._carry_out()
+        self._help.noted(perf_counter() - start)
+
+
+class _Help:
+    """Whether help is worth asking for.
+
+    On a busy machine a thread that helps may have to wait for a processor, or lose it to another
+    program in the middle of a task, and then all wait for milliseconds. So what jobs take with help
+    and without it is compared: now and then, and the more seldom the longer one of them has won,
+    a few jobs are done in the other way.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = True
+        self._usual, self._left, self._period = True, _SHORTEST, _SHORTEST
+        self._seconds = {True: 0.0, False: 0.0}
+
+    def noted(self, seconds: float) -> None:
+        """Take note of how long a job took, with help where it was wanted."""
+        known = self._seconds[self.wanted]
+        # One that was cut short by another program says little of those to come.
+        self._seconds[self.wanted] = known + (min(seconds, 3 * known) - known) / 4 or seconds
+        self._left -= 1
+        if self._left:
+            return
+        if self.wanted is self._usual:
+            self.wanted, self._left = not self._usual, _TRIAL
+            return
+        if self._seconds[self.wanted] < 0.9 * self._seconds[self._usual]:
+            self._usual, self._period = self.wanted, _SHORTEST
+        else:
+            self.wanted, self._period = self._usual, min(2 * self._period, _LONGEST)
+        self._left = self._period
