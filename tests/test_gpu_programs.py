@@ -311,7 +311,9 @@ def test_channels_last(kind: str, device: str) -> None:
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "Adagrad", "Adamax"])
+@pytest.mark.parametrize(
+    "kind", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adamax", "Adadelta"]
+)
 def test_against_torch(kind: str, device: str) -> None:
     """With torch's numerics the same parameters after thirty steps."""
     torch = pytest.importorskip("torch")

@@ -194,9 +194,8 @@ def test_what_a_record_lacks(missing: str, tmp_path: Path) -> None:
 
 
 BAD = [
-    ({"paths": None}, "0 parameter paths"),
     ({"paths": {"momentum": PATHS[:2]}}, "3 arrays and 2 parameter paths"),
-    ({"paths": {"momentum": ["a", "b", "a"]}}, "SGD/momentum/a more than once"),
+    ({"paths": {"momentum": ["a", "b", "a"]}}, "momentum: .* path more than once"),
     ({"paths": {"momentum": ["a", "b", "a/c"]}}, "SGD/momentum/a more than once"),
     ({"scalars": {"momentum": 1.0}}, "momentum.* more than once"),
     ({"scalars": {"iterations": 1.0}}, "iterations more than once"),

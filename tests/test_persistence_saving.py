@@ -124,3 +124,44 @@ def test_groups_of_files_that_are_no_files(libver: str) -> None:
     with h5py.File("none", "w", driver="core", backing_store=False, libver=libver) as f:
         write_group(f, record())
         same_record(read_group(f), record())
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_saved_again_and_again(own: bool, libver: str, tmp_path: Path) -> None:
+    """A file that is opened, saved into and closed many times does not grow."""
+    path, big, sizes = tmp_path / "m.h5", 20_000, []
+    for turn in range(6):
+        slots = {"momentum": [np.full(big, turn, "f4"), np.full((), turn, "f8")]}
+        wanted = record(
+            "SGD",
+            seed=turn,
+            config={"lr": 0.1 * turn},
+            scalars={},
+            slots=slots,
+            paths={"momentum": ["a", "b"]},
+        )
+        with h5py.File(path, "a", libver=libver) as f:
+            write_group(f.require_group("optimizer_weights") if own else f, wanted)
+            same_record(read_group(f), wanted)
+        same_record(read(path), wanted)
+        sizes.append(path.stat().st_size)
+    assert sizes[-1] - sizes[0] < big
+
+
+def test_an_interrupt_while_saving_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the first dataset has changed, all do."""
+    with h5py.File(tmp_path / "w.h5", "w") as f:
+        write_group(f, record())
+        real, interrupted = h5py.Dataset.write_direct, [2, 5]
+
+        def write(self: Any, *args: Any) -> None:
+            interrupted[:] = [left - 1 for left in interrupted]
+            if 0 in interrupted:
+                raise KeyboardInterrupt
+            real(self, *args)
+
+        monkeypatch.setattr(h5py.Dataset, "write_direct", write)
+        with pytest.raises(KeyboardInterrupt):
+            write_group(f, record(seed=1))
+        same_record(read_group(f), record(seed=1))

@@ -31,6 +31,9 @@ KEYS = [
     *["nonfinite", "class_name", "config", "clipnorm", "use_ema", "name", "weight_decay", 3, None],
 ]
 
+DEEPEST = 20
+"""How deep a change may be."""
+
 
 @cache
 def originals() -> list[dict[str, Any]]:
@@ -48,15 +51,18 @@ def originals() -> list[dict[str, Any]]:
     return [*found, {"class_name": "Adam", "config": keras}]
 
 
-def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def places(value: Any) -> Iterator[tuple[Any, ...]]:
     """Yield the way to each entry."""
-    yield at
-    if isinstance(value, dict):
-        for key in value:
-            yield from places(value[key], (*at, key))
-    elif isinstance(value, list):
-        for place, item in enumerate(value):
-            yield from places(item, (*at, place))
+    waiting: list[tuple[Any, tuple[Any, ...]]] = [(value, ())]
+    while waiting:
+        here, at = waiting.pop()
+        yield at
+        if len(at) > DEEPEST:
+            continue
+        if isinstance(here, dict):
+            waiting += [(inner, (*at, key)) for key, inner in here.items()]
+        elif isinstance(here, list):
+            waiting += [(inner, (*at, place)) for place, inner in enumerate(here)]
 
 
 def changed(config: Any, chance: random.Random) -> Any:

@@ -67,7 +67,7 @@ def interrupted(call: Any, unit: float, chance: random.Random) -> str:
     try:
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, unit))
         call()
-        until = time.perf_counter() + 0.05 + 3 * unit
+        until = time.perf_counter() + 0.02 + 3 * unit
         while time.perf_counter() < until:
             pass
     except Caught:

@@ -26,8 +26,20 @@ ITERATIONS = "iterations"
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """One dataset to be written."""
+class Entry:
+    """One dataset to be written.
+
+    Attributes
+    ----------
+    link : str
+        Its name in the group.
+    slot, parameter : str
+        What it is of.
+    array : callable
+        Returns the content.
+    listed : bool
+        Whether Keras 2.0 keeps it.
+    """
 
     link: str
     slot: str
@@ -60,10 +72,10 @@ def fill(
     ValueError
         If the record is contradictory, or holds what HDF5 cannot.
     """
-    many = record.paths is not None and sum(map(len, record.slots.values())) > MANY
-    entries = list(_entries(record, packed=many))
+    many = written_in(record) > 1
+    entries = list(entries_of(record, packed=many))
     _check(record, [entry.link for entry in entries])
-    group.attrs["format"] = FORMAT if many else 1
+    group.attrs["format"] = written_in(record)
     group.attrs["skipped"] = record.skipped
     put_text(group.id, "version", _version())
     if record.class_name is not None:
@@ -82,6 +94,18 @@ def fill(
     put_names(group, "weight_names", [entry.link for entry in entries if entry.listed])
     extra = [entry.link for entry in entries if not entry.listed]
     put_names(group, "extra_names", [*extra, *large])
+
+
+def written_in(record: Record) -> int:
+    """Give the format in which a record is written.
+
+    Parameters
+    ----------
+    record : Record
+        The record.
+    """
+    many = record.paths is not None and sum(map(len, record.slots.values())) > MANY
+    return FORMAT if many else 1
 
 
 def _texts(slot: str, parameter: str | None) -> dict[str, str]:
@@ -123,21 +147,21 @@ def _arrays(record: Record, slots: list[str]) -> Iterator[Named]:
             yield slot, path, array if callable(array) else partial(np.asarray, array)
 
 
-def _entries(record: Record, packed: bool) -> Iterator[_Entry]:
+def entries_of(record: Record, packed: bool) -> Iterator[Entry]:
     """Yield the datasets: those that Keras 2.0 keeps, in its order, and the rest."""
     name = record.class_name or ""
     root = _names.segment(name or "optimizer")
     if record.iterations is not None:
         count = partial(np.array, record.iterations, np.int64)
         kept = _keras2.keras2_saves_iterations(name)
-        yield _Entry(f"{root}/{ITERATIONS}", ITERATIONS, None, count, kept)
+        yield Entry(f"{root}/{ITERATIONS}", ITERATIONS, None, count, kept)
     for scalar, held in record.scalars.items():
         value = partial(np.array, held, np.float64)
-        yield _Entry(f"{root}/{_names.segment(scalar)}", scalar, None, value, False)
+        yield Entry(f"{root}/{_names.segment(scalar)}", scalar, None, value, False)
     listed = _keras2.listed(name, record.slots)
     order = [*listed, *(slot for slot in record.slots if slot not in listed)]
     for slot, path, array in _arrays(record, [] if packed else order):
-        yield _Entry(_link(root, slot, path), slot, path, array, slot in listed)
+        yield Entry(_link(root, slot, path), slot, path, array, slot in listed)
 
 
 def _check(record: Record, links: list[str]) -> None:

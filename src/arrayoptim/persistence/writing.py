@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from .apart import Ask
 from .atomic import Sink, replace_file
+from .inplace import written_again
 from .own import GROUP, fill
 from .record import Record
 
@@ -76,7 +77,9 @@ def fill_file(
 def write_group(group: Any, record: Record) -> None:
     """Write a record into an open HDF5 file.
 
-    It is written beside its final place and moved, so that a failure leaves the old state.
+    Where the group holds a state of the same arrays, its datasets are written anew, so that the
+    file does not grow; else it is written beside its final place and moved. A failure to fetch an
+    array leaves the old state.
 
     Parameters
     ----------
@@ -93,6 +96,9 @@ def write_group(group: Any, record: Record) -> None:
     """
     own = posixpath.basename(group.name or "") == GROUP
     parent = group.parent if own else group
+    there = group if own else group.get(GROUP)
+    if there is not None and "format" in there.attrs and written_again(there, record):
+        return
     name = f"{GROUP}-{uuid.uuid4().hex}"
     new = parent.create_group(name)
     try:
