@@ -21,7 +21,9 @@ if BACKEND == "jax":
 PATHS = ["z/kernel", "z/bias", "a/scale", "a/gain"]
 """Keras's order, which is not that of the alphabet."""
 
+BY_FILE = ("Adafactor", "Muon", "ScheduleFreeAdamW")
 CASES = [row for row in KERAS3 if row[0] != "SGD" or "momentum" in row[1]]
+CASES = [row for row in CASES if row[0] not in BY_FILE]
 
 
 def native(name: str, values: list[np.ndarray], **given: Any) -> tuple[list[Any], Any]:
@@ -147,3 +149,11 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="found velocity_hat of 4 variables, wanted momentum, "):
         ao.keras.export_state(opt, other, params)
     assert len(SHAPES) == 4
+
+
+@pytest.mark.parametrize("name", BY_FILE)
+def test_what_only_files_exchange(name: str) -> None:
+    held, optimizer = native(name, draw(0), learning_rate=0.1)
+    for way in (ao.keras.load_state, ao.keras.export_state):
+        with pytest.raises(ValueError, match=rf"Keras's {name}, .* files only"):
+            way(getattr(ao, name)(), optimizer, tree(host(held)))

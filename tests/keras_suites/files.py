@@ -27,8 +27,8 @@ UNEVEN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", UNEVEN)
 def test_files_of_keras_3_go_on(name: str, suffix: str, tmp_path: Path) -> None:
     """With kernels of four axes, read by `load` and stepped as Keras goes on."""
-    if (name, BACKEND) == ("ScheduleFreeAdamW", "torch"):
-        pytest.skip("Keras on torch reads that slot after it has written it")
+    if name == "ScheduleFreeAdamW" and BACKEND != "jax":
+        pytest.skip("Keras reads that slot after it has written it where variables have memory")
     if (name, suffix) == ("Adafactor", "h5"):
         pytest.skip("Keras 3 gives two of its variables one name, which it cannot save")
     layers = [keras.layers.Conv2D(3, 2), keras.layers.Flatten(), keras.layers.Dense(2)]

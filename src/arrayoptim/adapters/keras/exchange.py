@@ -18,6 +18,8 @@ from ...step.session import session_of
 from ..order import in_order
 from .optimizer import KerasOptimizer
 
+_BY_FILE = frozenset({"Adafactor", "Muon", "ScheduleFreeAdamW"})
+
 
 class _Held:
     """A variable in the form that files have theirs."""
@@ -155,6 +157,11 @@ def _record(optimizer: Any, native: Any, what: str) -> Record:
     name = type(native).__name__
     if name.lower() != type(optimizer).__name__.lower():
         raise ValueError(f"{what}: found Keras's {name}, wanted {type(optimizer).__name__}")
+    if name in _BY_FILE:
+        raise ValueError(
+            f"{what}: found Keras's {name}, whose state is exchanged by files only; save the model "
+            "and use arrayoptim.load"
+        )
     if not native.built:
         raise ValueError(
             f"{what}: Keras's {name} has no state yet; call its build(variables) first"
