@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from golden_cases import GOLDEN
+from golden_files import records
 from optimizers_under_test import NAMES, cls_of, make, numeric
-from test_golden import GOLDEN
-from test_h5_golden import records
 
 KERAS = [case for case in GOLDEN.index["cases"] if case["library"] == "keras"]
 

@@ -12,8 +12,7 @@ import arrayoptim as ao
 from arrayoptim.engines.cpu import readers as _cpu_readers
 from arrayoptim.engines.cpu.engine import Plan, refusal
 from backends import TestBackend, np_dtype
-from optimizers_under_test import same
-from test_cpu_engine import (
+from engine_cases import (
     SHAPES,
     adam,
     by_arrays,
@@ -24,6 +23,7 @@ from test_cpu_engine import (
     state_of,
     typed,
 )
+from optimizers_under_test import same
 
 
 @pytest.fixture(params=["objects", "attributes"])

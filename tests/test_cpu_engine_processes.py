@@ -26,8 +26,8 @@ from arrayoptim.engines.cpu import threads as _cpu_threads
 from arrayoptim.engines.cpu.engine import Plan
 from arrayoptim.engines.cpu.jobs import _Help
 from arrayoptim.engines.cpu.source import CELLS
+from engine_cases import adam, by_arrays, coefficients, column, draw, state_of, typed
 from optimizers_under_test import make, same
-from test_cpu_engine import adam, by_arrays, coefficients, column, draw, state_of, typed
 
 LARGE = [(300_000,), (50, 60), (150_000, 2)]
 

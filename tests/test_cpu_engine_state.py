@@ -14,8 +14,7 @@ from arrayoptim.numerics.rounding import GROUP, random_bits, step_seed, stochast
 from arrayoptim.rules import stages
 from arrayoptim.rules.nonnegative import nonnegative_slots
 from backends import np_dtype
-from optimizers_under_test import make, same
-from test_cpu_engine import (
+from engine_cases import (
     SHAPES,
     adam,
     by_arrays,
@@ -27,6 +26,7 @@ from test_cpu_engine import (
     state_of,
     typed,
 )
+from optimizers_under_test import make, same
 
 Bits = np.ndarray[Any, Any]
 BFLOAT16 = np_dtype("bfloat16")

@@ -19,10 +19,10 @@ from arrayoptim.engines.gpu.cubin import OPTIONS, loaded
 from arrayoptim.engines.gpu.device import Device, device
 from arrayoptim.engines.gpu.norm import NORM
 from cupy_on_host import installed, names
+from engine_cases import draw
+from gpu_cases import SHAPES, programs
 from gpu_on_host import compiler
 from optimizers_under_test import make, same
-from test_cpu_engine import draw
-from test_gpu_kernels import SHAPES, programs
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 

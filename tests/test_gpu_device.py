@@ -9,11 +9,11 @@ import pytest
 
 import arrayoptim as ao
 from backends import NUMPY, TestBackend, np_dtype
+from engine_cases import draw
+from gpu_cases import SHAPES
+from gpu_options import OPTIONS
+from offload_options import OPTIONS as OFFLOADED
 from optimizers_under_test import fused, make, same
-from test_cpu_engine import draw
-from test_gpu_engine import OPTIONS
-from test_gpu_kernels import SHAPES
-from test_offload import OPTIONS as OFFLOADED
 
 
 def trained(

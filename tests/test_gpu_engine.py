@@ -13,13 +13,14 @@ from arrayoptim.engines.gpu.arrays import LIBRARIES
 from arrayoptim.engines.gpu.engine import Plan, refusal
 from arrayoptim.engines.gpu.prelude import CHUNK
 from arrayoptim.step.session import session_of
-from gpu_on_host import NumPyOnHost, TorchOnHost, compiler, launched
-from optimizers_under_test import make, rules_of, same
-from test_cpu_engine import (
+from engine_cases import (
     draw,
     state_of,
 )
-from test_gpu_kernels import SHAPES, adam
+from gpu_cases import SHAPES, adam
+from gpu_on_host import NumPyOnHost, TorchOnHost, compiler, launched
+from gpu_options import OPTIONS
+from optimizers_under_test import make, rules_of, same
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
@@ -35,23 +36,6 @@ def train(engine: str, optimizer: Any, dtypes: list[str], steps: int = 4) -> lis
             grads = [draw(50 + 9 * step + k, [s], kind)[0] for k, (s, kind) in enumerate(pairs)]
             optimizer.apply(grads, params)
     return [*params, *optimizer.get_weights()]
-
-
-OPTIONS: list[dict[str, Any]] = [
-    {},
-    {"clipnorm": 0.5},
-    {"clipvalue": 0.1, "l2": 0.01},
-    {"weight_decay": 0.1, "ema_momentum": 0.9, "clipnorm": 1e9},
-    {"clipnorm": 3.0, "clipvalue": 0.5, "l2": 0.01, "weight_decay": 0.1, "exclude": ["0", "2"]},
-    {"clipnorm": 0.5, "groups": [ao.group("2", lr=0.1)]},
-    {"clipnorm": 0.5, "groups": [ao.group("2", freeze=True)], "nonfinite": "skip"},
-    {"clipnorm": 0.5, "groups": [ao.group("2", optimizer=ao.SGD(lr=0.1))]},
-    {"state_dtype": "bfloat16"},
-    {"kahan": True, "clipnorm": 1.0},
-    {"cautious": True, "clipnorm": 0.5, "weight_decay": 0.1},
-    {"clipnorm": 3.0, "clipnorm_per_tensor": 0.5, "agc": 0.1},
-    {"constraint": ao.constraints.Box(-0.5, 0.75), "ema_momentum": 0.9},
-]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids="-".join)

@@ -10,11 +10,11 @@ import pytest
 
 import arrayoptim as ao
 from arrayoptim.step.session import session_of
+from engine_cases import draw
+from gpu_cases import SHAPES
 from gpu_on_host import HostGraph, NumPyOnHost, compiler, launched
+from gpu_options import OPTIONS
 from optimizers_under_test import make, rules_of, same
-from test_cpu_engine import draw
-from test_gpu_engine import OPTIONS
-from test_gpu_kernels import SHAPES
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,83 +11,23 @@ import pytest
 import arrayoptim as ao
 from arrayoptim.engines import Step, sweep
 from arrayoptim.engines.gpu.arrays import LIBRARIES
-from arrayoptim.engines.gpu.batches import program_of
 from arrayoptim.engines.gpu.engine import Plan
-from arrayoptim.engines.gpu.measure import quantities
-from arrayoptim.engines.gpu.prelude import CHUNK
 from arrayoptim.gradients import global_norm
 from arrayoptim.numerics.slots import Layout
 from arrayoptim.numerics.sums import BLOCK, sum_of_squares
-from arrayoptim.rules.cautious import cautious
 from backends import np_dtype
-from gpu_on_host import NumPyOnHost, compiler, off_by_one
-from optimizers_under_test import make, same
-from test_cpu_engine import (
-    PARTS,
-    RULES,
-    VALUES,
-    coefficients,
+from engine_cases import (
     column,
     copies,
     draw,
     state_of,
     typed,
 )
+from gpu_cases import SHAPES, adam, cases, layout_of, numbers, programs, rules
+from gpu_on_host import NumPyOnHost, compiler, off_by_one
+from optimizers_under_test import make, same
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
-
-
-FUSED = [rule for rule in dict.fromkeys(RULES) if rule.kind != "matrix"]
-FUSED.append(cautious(make("Adam").rule))
-IDS = [f"cautious_{rule.name}" if rule.masked else rule.name for rule in FUSED]
-rules = pytest.mark.parametrize("rule", FUSED, ids=IDS)
-SHAPES = [(3, 5), (), (0, 4), (2 * CHUNK + 13,), (17, 33), (1,), (CHUNK,)]
-
-
-FORMS: list[tuple[str, str, dict[str, Any]]] = [
-    ("float32", "float32", {}),
-    ("float64", "float64", {}),
-    ("float64", "float32", {"storage": "bfloat16"}),
-    ("float32", "float64", {"storage": "bfloat16"}),
-    ("float16", "float16", {"extras": ("master",)}),
-    ("float16", "float32", {"extras": ("compensation",)}),
-    ("bfloat16", "bfloat16", {"extras": ("master",), "storage": "bfloat16"}),
-    ("bfloat16", "bfloat16", {"extras": ("compensation",)}),
-    ("bfloat16", "float16", {}),
-    ("complex64", "complex64", {}),
-]
-"""Data types of parameter and gradient, and how slots are stored."""
-EXTENTS = [(), tuple(PARTS)]
-"""Sets of stages that every form is tried with; float32 alone with each stage."""
-
-
-def cases() -> Iterator[tuple[str, str, dict[str, Any], tuple[str, ...]]]:
-    """Yield data types, storage and stages."""
-    yield from ((*form, stages) for form in FORMS for stages in EXTENTS)
-    yield from (("float32", "float32", {}, (stage,)) for stage in PARTS)
-
-
-def layout_of(rule: Any, form: dict[str, Any], stages: tuple[str, ...]) -> Layout:
-    """Return the slots of a case."""
-    extras = (*form.get("extras", ()), *["average"] * ("average" in stages))
-    return Layout(rule, extras, form.get("storage"))
-
-
-def numbers(rule: Any, stages: tuple[str, ...], seed: int = 3) -> dict[str, float]:
-    """Return the numbers of a step."""
-    return coefficients(rule, seed) | {name: VALUES[name] for s in stages for name in PARTS[s]}
-
-
-def programs(rule: Any) -> list[Any]:
-    """Return the kernels of all cases of a rule."""
-    found = []
-    for dtype, grad, form, stages in cases():
-        slots = layout_of(rule, form, stages).slots(dtype)
-        given = rule, {"p": dtype, **slots}, tuple(numbers(rule, stages)), grad
-        found += [
-            program_of(*given, measures=measures) for measures in {False, bool(quantities(rule))}
-        ]
-    return found
 
 
 def slots_of(layout: Layout, dtype: str, params: list[Any]) -> list[dict[str, Any]]:
@@ -213,8 +152,3 @@ def test_norm_of_extreme_gradients(scale: float, host: NumPyOnHost) -> None:
 def state_of_sgd() -> list[dict[str, Any]]:
     """Return the slots of two parameters."""
     return [{"momentum": np.zeros(2)}, {"momentum": np.zeros(3, np.float32)}]
-
-
-def adam() -> Any:
-    """Return a rule to test with what does not depend on the rule."""
-    return make("Adam").rule

@@ -13,8 +13,8 @@ import pytest
 from arrayoptim.engines.gpu.cubin import OPTIONS
 from arrayoptim.engines.gpu.norm import NORM
 from arrayoptim.engines.gpu.prelude import PRELUDE
+from gpu_cases import programs, rules
 from optimizers_under_test import make
-from test_gpu_kernels import programs, rules
 
 ARCHITECTURES = ["compute_80", pytest.param("compute_90", marks=pytest.mark.slow)]
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext as nothing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import arrayoptim as ao
+from golden_files import FOLDER, records
 from optimizers_under_test import make, same
 
-FOLDER = Path(__file__).parent / "golden" / "h5"
 TOLERANCE = 3e-5  # float32, relative to 1 + |x|
 BATCH = 8
-
-
-def records(name: str) -> list[dict[str, Any]]:
-    """Return the index of one writer."""
-    return json.loads((FOLDER / f"h5_index_{name}.json").read_text())
 
 
 def by_file(entries: list[dict[str, Any]], key: str = "file") -> Any:

@@ -16,10 +16,10 @@ import pytest
 import arrayoptim as ao
 from arrayoptim import Rule
 from backends import NUMPY
+from golden_cases import GOLDEN, build, replay
 from optimizers_under_test import NAMES, cls_of, make
+from reference_checks import STEPS, WIDTH, compare
 from references import REFERENCES, Reference
-from test_golden import GOLDEN, build, replay
-from test_reference import STEPS, WIDTH, compare
 
 CHANGES = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 CALLS = {"maximum": "minimum", "minimum": "maximum", "sqrt": "square", "square": "sqrt"}

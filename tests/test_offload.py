@@ -12,9 +12,10 @@ import arrayoptim as ao
 from arrayoptim.engines.gpu.arrays import LIBRARIES
 from arrayoptim.engines.gpu.copies import Copies
 from arrayoptim.engines.offload import pieces
+from engine_cases import draw
 from gpu_on_host import NumPyOnHost, TorchOnHost, compiler, copied
+from offload_options import OPTIONS
 from optimizers_under_test import make, rules_of, same
-from test_cpu_engine import draw
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
@@ -60,17 +61,6 @@ def train(optimizer: Any, dtypes: list[str], there: There | None = None) -> list
         given[4 if step == 1 else 2] = None
         optimizer.apply(given, params)
     return [*params, *optimizer.get_weights()]
-
-
-OPTIONS: list[dict[str, Any]] = [
-    {},
-    {"clipnorm": 0.5, "weight_decay": 0.1, "ema_momentum": 0.9},
-    {"clipvalue": 0.1, "l2": 0.01, "exclude": ["0", "2"], "nonfinite": "skip"},
-    {"groups": [ao.group("2", lr=0.1), ao.group("4", optimizer=ao.SGD(lr=0.1, momentum=0.9))]},
-    {"state_dtype": "bfloat16", "stochastic_rounding": True},
-    {"state_dtype": "int8"},
-    {"kahan": True, "threads": 2},
-]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids="-".join)
