@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from optimizers_under_test import NAMES, USUAL
+from places import TESTS
 
 pytest.importorskip("optax")
 pytest.importorskip("jax")
@@ -21,7 +21,7 @@ ROWS = {"usual": USUAL, "others": tuple(sorted(set(NAMES) - set(USUAL)))}
 @pytest.mark.parametrize("row", ROWS)
 def test_sharded(row: str) -> None:
     """State as the parameters are, nothing gathered, and the steps of a single device."""
-    script = Path(__file__).with_name("jax_devices.py")
+    script = TESTS / "jax_devices.py"
     ran = subprocess.run(
         [sys.executable, str(script), *ROWS[row]], capture_output=True, text=True, check=False
     )

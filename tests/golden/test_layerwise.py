@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ import pytest
 import arrayoptim as ao
 from backends import NUMPY, TestBackend
 from optimizers_under_test import NAMES, cls_of, make, same
+from places import TESTS
 
-RECORDING = json.loads((Path(__file__).parent / "golden_peers" / "layerwise.json").read_text())
+RECORDING = json.loads((TESTS / "golden_peers" / "layerwise.json").read_text())
 TENSORWISE = [name for name in NAMES if cls_of(name)().rule.kind == "tensorwise"]
 BLOCKS = [(40, 900), (70_001,), (7,), (1,), (), (0, 3)]
 """More than a block of the norm's sum, parts of one, one entry and none."""

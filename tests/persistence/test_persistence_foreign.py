@@ -13,8 +13,9 @@ import pytest
 
 from arrayoptim.persistence import Record, describe, keras2_saves_iterations, read
 from persistence_records import bits
+from places import TESTS
 
-FOLDER = Path(__file__).parent / "golden" / "h5"
+FOLDER = TESTS / "golden" / "h5"
 RULES = {"_moment": "momentum", "_ms": "momentum", "_vs": "velocity"}
 
 

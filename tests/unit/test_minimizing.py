@@ -17,8 +17,9 @@ import pytest
 import arrayoptim as ao
 from backends import TestBackend
 from optimizers_under_test import make, same
+from places import ROOT
 
-EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "minimize_rosenbrock.py"
+EXAMPLE = ROOT / "docs" / "examples" / "minimize_rosenbrock.py"
 
 
 def bowl(x: Any) -> tuple[float, Any]:

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 import arrayoptim as ao
+from places import TESTS
 from torch_models import SETTINGS, course, halves, model
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = Path(__file__).with_name("torch_ranks.py")
+PROGRAM = TESTS / "torch_ranks.py"
 
 
 def together(case: str, world: int, folder: Path) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from places import TESTS
 
-ARCHIVE = zipfile.ZipFile(Path(__file__).parent / "golden_keras" / "tf_keras.zip")
+ARCHIVE = zipfile.ZipFile(TESTS / "golden_keras" / "tf_keras.zip")
 INDEX: dict[str, Any] = json.loads(ARCHIVE.read("index.json"))
 NUMBERS = np.load(io.BytesIO(ARCHIVE.read("numbers.npz")))
 FILES = [(name, file) for name, row in INDEX.items() for file in row["files"]]

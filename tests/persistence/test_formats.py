@@ -14,11 +14,12 @@ import pytest
 import arrayoptim as ao
 from arrayoptim.persistence import describe, packed, read, read_group, write, write_group
 from persistence_records import record, same_record
+from places import TESTS
 
-FORMATS = Path(__file__).parent / "formats"
+FORMATS = TESTS / "formats"
 """Files as they were written when their format was the newest; none is ever written anew."""
 
-GOLDEN = Path(__file__).parent / "golden" / "h5"
+GOLDEN = TESTS / "golden" / "h5"
 
 
 def kept(bfloat16: bool = False) -> Any:

@@ -16,8 +16,9 @@ from arrayoptim.rules.grammar import grammar_errors
 from arrayoptim.testing import check_optimizer
 from backends import NUMPY
 from optimizers_under_test import draw, same
+from places import ROOT
 
-EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+EXAMPLES = ROOT / "docs" / "examples"
 
 
 @pytest.fixture

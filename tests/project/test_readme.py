@@ -12,8 +12,8 @@ import pytest
 
 import arrayoptim as ao
 from backends import BACKENDS
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
 

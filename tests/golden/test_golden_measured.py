@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ import pytest
 import arrayoptim as ao
 from backends import TestBackend
 from optimizers_under_test import make
+from places import TESTS
 
-RECORDED = json.loads((Path(__file__).parent / "golden_peers" / "measured.json").read_text())
+RECORDED = json.loads((TESTS / "golden_peers" / "measured.json").read_text())
 TOLERANCE = 1e-10
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import runpy
-from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "torch_training.py"
+from places import ROOT
+
+EXAMPLE = ROOT / "docs" / "examples" / "torch_training.py"
 
 
 def test_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,12 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+from places import TESTS
+
+HERE = TESTS
 SUITES = ("settings.py", "steps.py", "training.py", "exchange.py", "subclasses.py", "files.py")
 LIBRARIES = ("torch", "jax", "tensorflow")
 ROWS = [(library, suite) for library in LIBRARIES for suite in SUITES]

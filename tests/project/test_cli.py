@@ -18,10 +18,11 @@ from arrayoptim._cli.info import LIBRARIES
 from arrayoptim.arrays.libraries import _BACKENDS, named
 from arrayoptim.engines import MODES
 from command_line import call, process
+from places import ROOT, TESTS
 
 Captured = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
-H5 = Path(__file__).parent / "golden" / "h5"
+H5 = TESTS / "golden" / "h5"
 GOLDEN = sorted(file for file in H5.glob("*_adam.*") if file.suffix != ".npz")
 
 # ---- the frame
@@ -204,7 +205,7 @@ def test_inspect_of_a_bad_file_is_one_line(capsys: Captured, bad_file: Path) -> 
 
 # ---- the documentation
 
-PAGE = (Path(__file__).parent.parent / "docs" / "command_line.rst").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "command_line.rst").read_text(encoding="utf-8")
 SHOWN = re.findall(r"^   \$ python -m arrayoptim (.*)\n((?:   .*\n|\n)*)", PAGE, re.MULTILINE)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import runpy
-from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+from places import ROOT
+
+EXAMPLES = ROOT / "docs" / "examples"
 
 
 def shown(name: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -23,8 +23,9 @@ import pytest
 import arrayoptim as ao
 from arrayoptim.persistence import describe, read
 from arrayoptim.persistence.reader import checksum
+from places import TESTS
 
-GOLDEN = Path(__file__).parent / "golden" / "h5"
+GOLDEN = TESTS / "golden" / "h5"
 GROUP = "optimizer_weights"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import runpy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 import arrayoptim as ao
 from optimizers_under_test import cls_of, draw, make
+from places import ROOT
 
 optax = pytest.importorskip("optax")
 jax = pytest.importorskip("jax")
@@ -486,7 +486,7 @@ def test_bad_input() -> None:
 
 def test_example(capsys: pytest.CaptureFixture[str]) -> None:
     """The example of the documentation learns, and going over is as good as staying."""
-    path = Path(__file__).parent.parent / "docs" / "examples" / "optax_training.py"
+    path = ROOT / "docs" / "examples" / "optax_training.py"
     runpy.run_path(str(path), run_name="__main__")
     first, second = capsys.readouterr().out.splitlines()
     assert float(first.split()[-1]) < 0.004

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ import arrayoptim as ao
 from backends import BACKENDS
 from golden_peers.parity import CASES, PACKAGES, RUNS, Case, apart, of_ours
 from optimizers_under_test import NAMES, cls_of, make
+from places import ROOT
 
-TABLE = Path(__file__).parent.parent / "docs" / "parity_table.rst"
+TABLE = ROOT / "docs" / "parity_table.rst"
 CHOSEN = {b.name for b in BACKENDS}
 NEEDED = {"torch": {"torch"}, "optax": {"jax"}, "keras3": {"torch", "jax"}}
 FORMS = [(name, preset) for name in NAMES for preset in cls_of(name).presets]

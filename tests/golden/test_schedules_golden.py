@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import arrayoptim as ao
+from places import TESTS
 
 s = ao.schedules
-GOLDEN = json.loads((Path(__file__).parent / "golden_peers" / "schedules.json").read_text())
+GOLDEN = json.loads((TESTS / "golden_peers" / "schedules.json").read_text())
 STEPS = GOLDEN["steps"]
 
 

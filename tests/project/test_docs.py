@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [
     page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import pytest
 
 from backends import TestBackend
 from optimizers_under_test import make
+from places import TESTS
 
-INDEX = Path(__file__).parent / "golden_peers" / "matrices.json"
+INDEX = TESTS / "golden_peers" / "matrices.json"
 RECORDED = dict(np.load(INDEX.with_suffix(".npz")))
 CASES = json.loads(INDEX.read_text(encoding="utf-8"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ import pytest
 import arrayoptim as ao
 from backends import TestBackend
 from optimizers_under_test import make
+from places import TESTS
 
-INDEX = Path(__file__).parent / "golden_peers" / "adam_family.json"
+INDEX = TESTS / "golden_peers" / "adam_family.json"
 RECORDED = dict(np.load(INDEX.with_suffix(".npz")))
 CASES = json.loads(INDEX.read_text(encoding="utf-8"))
 TOLERANCE = 1e-10

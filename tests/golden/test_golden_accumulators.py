@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import pytest
 
 import arrayoptim as ao
 from backends import TestBackend
+from places import TESTS
 
-FOLDER = Path(__file__).parent / "golden_peers"
+FOLDER = TESTS / "golden_peers"
 INDEX: dict[str, Any] = json.loads((FOLDER / "accumulators.json").read_text())["cases"]
 ARRAYS = np.load(FOLDER / "accumulators.npz")
 KEEPS_A_MEAN = {"ASGD", "ScheduleFreeSGD", "ScheduleFreeAdamW"}
