@@ -235,14 +235,18 @@ def _slot_leaves(
                 )
         rows = zip(leaves, described, strict=True)
         # Arrays of no entries stand for slots that a parameter lacks, as optax wants it.
-        found = [None if x is not None and leaf and _lacks(x, leaf) else x for x, leaf in rows]
+        found = [
+            None if x is not None and leaf and _lacks(x, leaf, wanted.get(name)) else x
+            for (x, leaf), wanted in zip(rows, shapes, strict=True)
+        ]
         if any(x is not None for x in found) or all(x is None for x in leaves):
             flat[name] = found
     return flat
 
 
-def _lacks(x: Array, leaf: checks.Leaf) -> bool:
-    return tuple(x.shape) == (0,) and leaf.shape != (0,)
+def _lacks(x: Array, leaf: checks.Leaf, wanted: tuple[int, ...] | None) -> bool:
+    # Rows of a matrix without rows are such an array too.
+    return tuple(x.shape) == (0,) and leaf.shape != (0,) and wanted != (0,)
 
 
 def _changed(settings: Settings, key: str, value: Any) -> bool:

@@ -61,7 +61,9 @@ def cut(sizes: Sequence[int], length: int) -> Chunks:
     ends = np.cumsum(stop - start)
     total = int(ends[-1]) if len(ends) else 0
     inner = np.searchsorted(ends, np.arange(TASK, total, TASK)) + 1
-    bounds = np.unique(np.concatenate([[0], inner, [len(tensor)]]))
+    bounds = np.concatenate([[0], inner, [len(tensor)]])
+    # NumPy's `unique` loads masked arrays, which takes longer than a first step.
+    bounds = bounds[np.diff(bounds, prepend=-1) > 0]
     table = np.stack([tensor, start, stop], axis=1).astype(np.int64)
     return Chunks(np.ascontiguousarray(table), bounds.astype(np.int64))
 
