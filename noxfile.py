@@ -45,9 +45,9 @@ ADAPTERS = {
     "torch": ([TORCH], ["test_torch_*.py"], "torch"),
 }
 LIBRARIES = {"dpnp": ["dpnp"], "mlx": ["mlx[cpu]"]}
-CONTRACT = ["clipping", "conformance", "dtypes", "functional", "groups", "stages", "updates"]
+CONTRACT = ["conformance/test_*.py", "unit/test_clipping.py", "unit/test_groups.py"]
 DOCTEST = ["--doctest-modules", "--doctest-glob=*.rst", "--doctest-ignore-import-errors"]
-EXAMPLES = ["src/arrayoptim", "docs", "tests/test_readme.py"]
+EXAMPLES = ["src/arrayoptim", "docs", "tests/project/test_readme.py"]
 PAIRS = [(python, name) for python in PYTHONS for name in ("numpy", "jax", "strict")]
 PAIRS += [(FULL, "torch"), (FULL, "others"), (FULL, "all")]
 
@@ -127,7 +127,7 @@ def frameworks(session: nox.Session, framework: str) -> None:
     needed, names, library = ADAPTERS[framework]
     session.install("-e", ".", *group("test"), *needed)
     _, variables = backends(library)
-    tests = sorted(str(path) for name in names for path in Path("tests").glob(name))
+    tests = sorted(str(path) for name in names for path in Path("tests").rglob(name))
     session.run("pytest", *PARALLEL, *tests, *session.posargs, env=variables)
 
 
@@ -141,7 +141,7 @@ def libraries(session: nox.Session, library: str) -> None:
         # The wheel of Intel's OpenCL for the CPU does not announce itself.
         found = [str(path) for path in Path(session.virtualenv.location).rglob("libintelocl.so")]
         variables["OCL_ICD_FILENAMES"] = ":".join(found)
-    tests = [f"tests/test_{name}.py" for name in CONTRACT]
+    tests = sorted(str(path) for name in CONTRACT for path in Path("tests").rglob(name))
     session.run("pytest", *PARALLEL, *tests, *session.posargs, env=variables)
 
 
@@ -168,7 +168,7 @@ def gpu_source(session: nox.Session) -> None:
     """Compile the kernels of the GPU engine, and run them on the CPU; no GPU is needed."""
     session.install("-e", ".", *group("gpu_source"))
     _, variables = backends("numpy")
-    tests = sorted(str(path) for path in Path("tests").glob("test_gpu_*.py"))
+    tests = sorted(str(path) for path in Path("tests/engines").glob("test_gpu_*.py"))
     session.run("pytest", *PARALLEL, *tests, *session.posargs, env=variables)
 
 

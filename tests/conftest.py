@@ -22,7 +22,9 @@ from backends import BACKENDS, HALVES, TestBackend, emulated, on_gpus
 from gpu_on_host import NumPyOnHost
 from optimizers_under_test import CASES, NAMES, USUAL, fused, rules_of
 
-collect_ignore_glob = [] if any(b.name == "torch" for b in BACKENDS) else ["test_torch_*.py"]
+collect_ignore_glob = (
+    [] if any(b.name == "torch" for b in BACKENDS) else ["adapters/test_torch_*.py"]
+)
 # Scripts that record what other packages compute, and need those packages.
 collect_ignore = ["golden_peers"]
 

@@ -152,13 +152,17 @@ def load(
             for key, value in formula._hyper.items()
             if wanted[key] is not value and wanted[key] != value
         ]
-        if session.state is None:
+        state = session.state
+
+        def keep() -> LoadReport:
             session.expected = expected
             formula._hyper, session.pending, session.strict = wanted, record, strict
             session.first_iteration = record.iterations or 0
             notes = [*record.notes, "kept until init(params)"]
             return LoadReport(record.source, notes=notes, changed=changed)
-        state = session.state
+
+        if state is None:
+            return whole_or_nothing(session, keep)
 
         def change() -> LoadReport:
             formula._hyper = wanted

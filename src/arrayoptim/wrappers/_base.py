@@ -271,13 +271,16 @@ class Wrapper(Surface, Declared):
 
     @contextmanager
     def _unless_it_fails(self) -> Iterator[None]:
-        """Take back what has become of the wrapper's own part where an error follows."""
-        session = session_of(self._keeper)
-        before = dict(vars(session))
+        """Take back what has become of the wrapper and all inside where an error follows."""
+        before = [(s, dict(vars(s)), s.formula._hyper) for s in self._sessions()]
+        own = self._hyper
         try:
             yield
-        except Exception:
-            vars(session).update(before)
+        except BaseException:
+            for session, state, hyper in before:
+                vars(session).update(state)
+                session.formula._hyper = hyper
+            self._hyper = own
             raise
 
     def _record(self) -> Record:

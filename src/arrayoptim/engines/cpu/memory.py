@@ -247,7 +247,7 @@ def _new_lanes(builder: Any) -> Any:
 def _add(
     builder: Any, lanes: Any, address: Any, start: Any, stop: Any, storage: str, squares: bool
 ) -> None:
-    """Add up in the order that `_norms` specifies, lanes side by side in registers."""
+    """Add up in the order that `numerics.sums` specifies, lanes side by side in registers."""
     memory = MEMORY[storage]
 
     def term(value: Any) -> Any:

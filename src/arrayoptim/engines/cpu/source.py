@@ -77,7 +77,7 @@ def squares_program(storage: str) -> Program:
     Returns
     -------
     Program
-        The program; a chunk is a block of `_norms`.
+        The program; a chunk is a block of `numerics.sums`.
     """
     body = """
 at = peek(gradients, t)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,62 +11,17 @@ from ..._typing import Array
 from ...arrays.backend import COMPLEX, COMPUTE, reals
 from ...arrays.libraries import backend_of
 from ...gradients import Pending
-from ...numerics.sums import BLOCK
 from ...rules.rule import Rule
 from ..totals import part
-from .arrays import Library, dense
-from .device import Device, Launch, Launches, Mirror, Table, launches, start
+from .arrays import Library
+from .device import Device, Launch, Launches, launches, start
 from .measure import measure_program, quantities
+from .mirror import Mirror
 from .prelude import CHUNK
 from .sweep import Program, stages_of, sweep_program
+from .tables import Totals, addresses, chunks, element_count, same_order
 
-__all__ = ["Batch", "Totals", "addresses", "chunks", "element_count", "program_of", "same_order"]
-
-Numbers = np.ndarray[Any, Any]
-
-
-def element_count(array: Array) -> int:
-    """Return the number of reals in an array: a complex number is two."""
-    parts = 2 if backend_of(array).dtype(array) in COMPLEX else 1
-    return parts * int(prod(array.shape))
-
-
-def chunks(sizes: Sequence[int], length: int) -> Numbers:
-    """Cut tensors.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Number of elements of each tensor.
-    length : int
-        Most elements of a chunk.
-
-    Returns
-    -------
-    numpy.ndarray
-        For each chunk the place of its tensor, and which of the tensor's chunks it is.
-    """
-    counts = -(-np.asarray(sizes, np.int64) // length)
-    tensor = np.repeat(np.arange(len(counts)), counts)
-    within = np.arange(len(tensor)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.stack([tensor, within], axis=1).astype(np.int32)
-
-
-def same_order(library: Library, array: Array, like: Array) -> bool:
-    """Whether an array has no gaps, and the shape and the order of another one."""
-    steps, wanted = library.strides(array), library.strides(like)
-    shape = tuple(array.shape)
-    if shape != tuple(like.shape):
-        return False
-    # Strides of nothing mean nothing: torch takes NumPy's zeros, and makes others itself.
-    same = all(a == b for n, a, b in zip(shape, steps, wanted, strict=True) if n > 1)
-    return prod(shape) == 0 or (same and dense(shape, steps))
-
-
-def addresses(library: Library, arrays: Sequence[Array | None]) -> Numbers:
-    """Return the address of each array; 0 for None."""
-    found = [0 if array is None else library.address(array) for array in arrays]
-    return np.array(found, np.int64)
+__all__ = ["Batch", "program_of"]
 
 
 def program_of(
@@ -103,42 +57,6 @@ def program_of(
     stages = stages_of((*given, *rule.measured), tuple(dtypes))
     write = measure_program if measures else sweep_program
     return write(rule, stages, [("g", reals(gradients)), *streams], COMPUTE[dtypes["p"]])
-
-
-class Totals:
-    """Tables of a pass that sums blocks of tensors, and the sums of these.
-
-    Parameters
-    ----------
-    device : Device
-        Where they are.
-    sizes : numpy.ndarray
-        Number of elements of each tensor.
-    count : int
-        How many sums are taken at once.
-
-    Attributes
-    ----------
-    blocks : int
-        Number of blocks.
-    inputs : tuple of int
-        Addresses of the tables of blocks, of sizes, and of the first block of each tensor.
-    sums : Table
-        For each sum those of all tensors.
-    outputs : tuple of int
-        Addresses of the blocks' sums, of the tensors', and of a counter.
-    """
-
-    def __init__(self, device: Device, sizes: Numbers, count: int) -> None:
-        cut = chunks(sizes.tolist(), BLOCK)
-        self.blocks = len(cut)
-        first = np.searchsorted(cut[:, 0], np.arange(len(sizes) + 1)).astype(np.int64)
-        self._in = [device.table(each) for each in (cut, sizes, first)]
-        self.inputs = tuple(each.address for each in self._in)
-        self._partial = device.table(np.zeros(count * max(self.blocks, 1)))
-        self.sums: Table = device.table(np.zeros(count * len(sizes)))
-        self._arrived = device.table(np.zeros(1, np.int32))
-        self.outputs = self._partial.address, self.sums.address, self._arrived.address
 
 
 class Batch:

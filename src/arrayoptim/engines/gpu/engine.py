@@ -19,7 +19,6 @@ from ...arrays.trees import named
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from .arrays import Library, dense, library_of
-from .batches import same_order
 from .device import Table
 from .measure import measure_program, quantities
 from .plan import DevicePlan, own
@@ -27,6 +26,7 @@ from .portions import Portion
 from .printer import UnprintableError
 from .sums import MOST
 from .sweep import stages_of, sweep_program
+from .tables import same_order
 
 __all__ = ["Plan", "refusal", "unprintable"]
 

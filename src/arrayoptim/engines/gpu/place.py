@@ -15,10 +15,11 @@ from ...arrays.backend import ITEMSIZE, reals
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
 from .arrays import CAPTURING, Library, library_of
-from .batches import Numbers, Totals, element_count, same_order
-from .device import Device, Mirror, Table, launches, start
+from .device import Device, Table, launches, start
 from .glance import Glance
+from .mirror import Mirror
 from .norm import KINDS, NORM
+from .tables import Numbers, Totals, element_count, same_order
 
 __all__ = ["Place"]
 

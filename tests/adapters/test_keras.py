@@ -1,0 +1,66 @@
+"""Keras and TensorFlow: suites in processes of their own, as one can have but one Keras backend.
+
+A suite runs by itself too: ``KERAS_BACKEND=jax pytest tests/keras_suites/steps.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from places import TESTS
+
+HERE = TESTS
+SUITES = ("settings.py", "steps.py", "training.py", "exchange.py", "subclasses.py", "files.py")
+LIBRARIES = ("torch", "jax", "tensorflow")
+ROWS = [(library, suite) for library in LIBRARIES for suite in SUITES]
+ROWS += [("tensorflow", "tensors.py"), ("tensorflow", "foreign.py")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("library", "suite"), ROWS)
+def test_suite(library: str, suite: str) -> None:
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    run(library, "-m", "pytest", *options, str(HERE / "keras_suites" / suite))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_example(library: str) -> None:
+    output = run(library, str(HERE.parent / "docs" / "examples" / "keras_fit.py"))
+    assert "SGD went on exactly" in output and "lr 0.0250" in output
+
+
+@pytest.mark.slow
+def test_readme() -> None:
+    text = (HERE.parent / "README.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    (example,) = (text for text in examples if "import keras" in text)
+    run("torch", "-c", example)
+
+
+def run(library: str, *command: str) -> str:
+    """Run a process with a backend of Keras; return what it prints."""
+    missing = [name for name in ("keras", library) if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed")
+    variables = {
+        "KERAS_BACKEND": library,
+        "ARRAYOPTIM_TEST_BACKENDS": "numpy",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    ran = subprocess.run(
+        [sys.executable, *command],
+        env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout

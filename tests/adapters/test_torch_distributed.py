@@ -1,0 +1,96 @@
+"""Several processes that train together end where a single one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import arrayoptim as ao
+from places import TESTS
+from torch_models import SETTINGS, course, halves, model
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = TESTS / "torch_ranks.py"
+
+
+def together(case: str, world: int, folder: Path) -> dict[str, Any]:
+    """Start the processes, and return what the first one found."""
+    meeting = folder / f"{case}.meeting"
+    paths = [str(Path(ao.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NUMBA_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(PROGRAM), case, str(rank), str(world), str(meeting), str(folder)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    for process, words in zip(running, said, strict=True):
+        assert process.returncode == 0, words
+    found: dict[str, Any] = torch.load(folder / f"{case}.pt", weights_only=True)
+    return found
+
+
+def agree(found: dict[str, Any], **settings: Any) -> None:
+    """Assert that a single process comes to the same; sums are added in another order there."""
+    assert found
+    for name, params in found.items():
+        net = model(torch.float64)
+        given = settings or SETTINGS[name]
+        groups = [{"params": list(net.parameters())}] if settings else halves(net, lr=0.03)
+        course(net, getattr(ao.torch, name)(groups, **given), range(6))
+        for a, b in zip(params, net.parameters(), strict=True):
+            assert a.shape == b.shape
+            torch.testing.assert_close(a, b.detach(), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_fully_sharded(world: int, tmp_path: Path) -> None:
+    """Also where parts are uneven or empty; clipping goes by the norm over all of them."""
+    agree(together("fully_sharded", world, tmp_path))
+
+
+def test_hybrid(tmp_path: Path) -> None:
+    """A copy of a part counts once in the norm."""
+    agree(together("hybrid", 4, tmp_path))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_replicated(world: int, tmp_path: Path) -> None:
+    """Under DistributedDataParallel."""
+    agree(together("replicated", world, tmp_path))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_redundancy_free(world: int, tmp_path: Path) -> None:
+    """Under ZeroRedundancyOptimizer, stopped and loaded half-way."""
+    agree(together("redundancy_free", world, tmp_path), lr=0.02, eps=1e-7)
+
+
+def test_checkpoint_of_four_on_two(tmp_path: Path) -> None:
+    """What four processes saved, two go on from."""
+    assert together("save", 4, tmp_path) == {}
+    agree(together("resume", 2, tmp_path))
+
+
+def test_refusals(tmp_path: Path) -> None:
+    """What cannot be shared out is said."""
+    codes, tensor, matrix = together("refusals", 2, tmp_path)["words"]
+    assert 'state_dtype="int8" keeps blocks' in codes and "Shard(dim=0)" in codes
+    assert "found a Tensor, and the parameter is a DTensor" in tensor
+    assert "AsAWhole steps each array as a whole" in matrix

@@ -1,0 +1,117 @@
+"""The printed kernels compile for GPUs, with the rounding that is wanted; no GPU is needed."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arrayoptim.engines.gpu.cubin import OPTIONS
+from arrayoptim.engines.gpu.norm import NORM
+from arrayoptim.engines.gpu.prelude import PRELUDE
+from gpu_cases import programs, rules
+from optimizers_under_test import make
+
+ARCHITECTURES = ["compute_80", pytest.param("compute_90", marks=pytest.mark.slow)]
+
+
+def nvrtc() -> ctypes.CDLL | None:
+    """Return NVIDIA's run-time compiler, of its wheel or of the system."""
+    places: list[str] = []
+    for name in ("nvidia.cuda_nvrtc", "nvidia.cu13"):
+        try:
+            found = importlib.util.find_spec(name)
+        except ModuleNotFoundError:
+            continue
+        for folder in found.submodule_search_locations or [] if found else []:
+            places += map(str, sorted(Path(folder).rglob("libnvrtc.so.1?")))
+    system = ctypes.util.find_library("nvrtc")
+    places += [system] if system else []
+    return ctypes.CDLL(places[0]) if places else None
+
+
+LIBRARY = nvrtc()
+if LIBRARY is None:
+    pytest.skip("NVRTC is not installed (nvidia-cuda-nvrtc-cu12)", allow_module_level=True)
+
+
+def compiled(source: str, architecture: str, options: tuple[str, ...] = OPTIONS) -> str:
+    """Return the PTX of a source."""
+    library: Any = LIBRARY
+    program = ctypes.c_void_p()
+    text = source.encode()
+    assert library.nvrtcCreateProgram(ctypes.byref(program), text, b"k.cu", 0, None, None) == 0
+    words = [*options, f"--gpu-architecture={architecture}"]
+    given = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
+    failed = library.nvrtcCompileProgram(program, len(words), given)
+    log = _text(library.nvrtcGetProgramLogSize, library.nvrtcGetProgramLog, program)
+    assert not failed and "error" not in log, log
+    ptx = _text(library.nvrtcGetPTXSize, library.nvrtcGetPTX, program)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    return ptx
+
+
+def _text(size_of: Any, text_of: Any, program: ctypes.c_void_p) -> str:
+    size = ctypes.c_size_t()
+    assert size_of(program, ctypes.byref(size)) == 0
+    room = ctypes.create_string_buffer(size.value)
+    assert text_of(program, room) == 0
+    return room.value.decode()
+
+
+def exact(ptx: str) -> None:
+    """Assert that nothing is contracted, approximated or flushed to zero."""
+    for word in ("fma.", ".approx", ".ftz", ".full"):
+        assert word not in ptx
+
+
+@rules
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_rule_compiles(rule: Any, architecture: str) -> None:
+    """In every form and with every stage: exact, in registers alone, 16 bytes at a time."""
+    found = {program.name: program for program in programs(rule)}
+    ptx = compiled(PRELUDE + "".join(program.body for program in found.values()), architecture)
+    entries = ptx.split(".entry ")[1:]
+    assert {entry.split("(")[0] for entry in entries} == set(found)
+    exact(ptx)
+    assert ".local" not in ptx
+    for entry in entries:
+        if entry.startswith("measure_"):
+            assert "sqrt.rn.f64" in entry or not (rule.norms and rule.ratio)
+            continue
+        loads = [word for word in entry.split() if word.startswith("ld.") and ".v" in word]
+        stores = [word for word in entry.split() if word.startswith("st.") and ".v" in word]
+        assert loads and stores
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_norm_compiles(architecture: str) -> None:
+    """It adds in double precision, and rounds each product."""
+    ptx = compiled(NORM.source, architecture)
+    exact(ptx)
+    assert ("sqrt.rn.f64" in ptx and "mul.rn.f64" in ptx) or "mul.f64" in ptx
+    assert ptx.count("bar.sync") >= 5
+
+
+def test_contraction_is_an_option_that_matters() -> None:
+    """Without it the compiler contracts, and the bits of the CPU are lost."""
+    program = programs(make("Adam").rule)[0]
+    assert "fma.rn.f32" in compiled(program.source, "compute_80", ("--std=c++17",))
+
+
+def test_flushing_is_an_option_that_matters() -> None:
+    """With it, which CuPy's own compiler adds, subnormal numbers are taken for zero."""
+    program = programs(make("Adam").rule)[0]
+    flushed = compiled(program.source, "compute_80", (*OPTIONS[:2], "-ftz=true"))
+    assert ".ftz" in flushed and ".ftz" not in compiled(program.source, "compute_80")
+
+
+def test_a_fault_is_an_error() -> None:
+    """The compiler is really asked."""
+    program = programs(make("Adam").rule)[0]
+    with pytest.raises(AssertionError, match="error"):
+        compiled(program.source.replace("stepped<1>", "skipped<1>"), "compute_80")

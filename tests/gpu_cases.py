@@ -1,0 +1,84 @@
+"""Rules, shapes and programs for tests of the GPU engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from arrayoptim.engines.gpu.batches import program_of
+from arrayoptim.engines.gpu.measure import quantities
+from arrayoptim.engines.gpu.prelude import CHUNK
+from arrayoptim.numerics.slots import Layout
+from arrayoptim.rules.cautious import cautious
+from engine_cases import (
+    PARTS,
+    RULES,
+    VALUES,
+    coefficients,
+)
+from optimizers_under_test import make
+
+FUSED = [rule for rule in dict.fromkeys(RULES) if rule.kind != "matrix"]
+
+FUSED.append(cautious(make("Adam").rule))
+
+IDS = [f"cautious_{rule.name}" if rule.masked else rule.name for rule in FUSED]
+
+rules = pytest.mark.parametrize("rule", FUSED, ids=IDS)
+
+SHAPES = [(3, 5), (), (0, 4), (2 * CHUNK + 13,), (17, 33), (1,), (CHUNK,)]
+
+FORMS: list[tuple[str, str, dict[str, Any]]] = [
+    ("float32", "float32", {}),
+    ("float64", "float64", {}),
+    ("float64", "float32", {"storage": "bfloat16"}),
+    ("float32", "float64", {"storage": "bfloat16"}),
+    ("float16", "float16", {"extras": ("master",)}),
+    ("float16", "float32", {"extras": ("compensation",)}),
+    ("bfloat16", "bfloat16", {"extras": ("master",), "storage": "bfloat16"}),
+    ("bfloat16", "bfloat16", {"extras": ("compensation",)}),
+    ("bfloat16", "float16", {}),
+    ("complex64", "complex64", {}),
+]
+
+"""Data types of parameter and gradient, and how slots are stored."""
+
+EXTENTS = [(), tuple(PARTS)]
+
+"""Sets of stages that every form is tried with; float32 alone with each stage."""
+
+
+def cases() -> Iterator[tuple[str, str, dict[str, Any], tuple[str, ...]]]:
+    """Yield data types, storage and stages."""
+    yield from ((*form, stages) for form in FORMS for stages in EXTENTS)
+    yield from (("float32", "float32", {}, (stage,)) for stage in PARTS)
+
+
+def layout_of(rule: Any, form: dict[str, Any], stages: tuple[str, ...]) -> Layout:
+    """Return the slots of a case."""
+    extras = (*form.get("extras", ()), *["average"] * ("average" in stages))
+    return Layout(rule, extras, form.get("storage"))
+
+
+def numbers(rule: Any, stages: tuple[str, ...], seed: int = 3) -> dict[str, float]:
+    """Return the numbers of a step."""
+    return coefficients(rule, seed) | {name: VALUES[name] for s in stages for name in PARTS[s]}
+
+
+def programs(rule: Any) -> list[Any]:
+    """Return the kernels of all cases of a rule."""
+    found = []
+    for dtype, grad, form, stages in cases():
+        slots = layout_of(rule, form, stages).slots(dtype)
+        given = rule, {"p": dtype, **slots}, tuple(numbers(rule, stages)), grad
+        found += [
+            program_of(*given, measures=measures) for measures in {False, bool(quantities(rule))}
+        ]
+    return found
+
+
+def adam() -> Any:
+    """Return a rule to test with what does not depend on the rule."""
+    return make("Adam").rule

@@ -1,0 +1,61 @@
+"""The README: its examples run, and its table is that of the registry."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import arrayoptim as ao
+from backends import BACKENDS
+from places import ROOT
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
+
+
+def runnable(example: str) -> bool:
+    """Whether the libraries of an example are installed, or among the backends under test."""
+    imported = set(re.findall(r"^(?:import|from) (\w+)", example, flags=re.MULTILINE))
+    chosen = {backend.name for backend in BACKENDS}
+    if "scipy" in imported and find_spec("scipy") is None:
+        return False
+    # Only a process of its own can choose a backend for Keras; see test_keras.
+    return "keras" not in imported and not (imported & {"torch", "jax"}) - chosen
+
+
+@pytest.mark.parametrize("example", list(filter(runnable, EXAMPLES)))
+def test_example(example: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+
+
+def row(optimizer: Any) -> str:
+    summary = inspect.cleandoc(type(optimizer).__doc__).splitlines()[0].rstrip(".")
+    slots = ", ".join(f"`{slot}`" for slot in optimizer.rule.slots)
+    return f"| `{type(optimizer).__name__}` | {summary} | {slots} |"
+
+
+def test_table() -> None:
+    rows = "\n".join(row(ao.get(name)) for name in ao.names())
+    assert f"|---|---|---|\n{rows}\n\n" in TEXT
+
+
+def test_the_example_for_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On NumPy, which has what it uses of CuPy."""
+    (example,) = re.findall(r"^```py\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
+    code = example.replace("import cupy as cp", "import numpy as cp")
+    assert code != example
+    scope: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    assert abs(scope["error"]).max() < 0.05
+
+
+def test_it_fits_on_a_screen() -> None:
+    """Without the table that is made."""
+    assert len(TEXT.partition("<!-- Made")[0].splitlines()) < 120
