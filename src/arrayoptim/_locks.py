@@ -6,6 +6,7 @@ child would ever release.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from typing import Any, TypeAlias
@@ -55,6 +56,10 @@ def _in_child() -> None:
         else:
             each._at_fork_reinit()
 
+
+# What is registered later is called before: a fork that held the lock of `logging`, which takes part
+# in imports, would wait in vain for a thread that imports.
+assert logging
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -107,6 +107,7 @@ def test_while_a_thread_compiles(tmp_path: Path) -> None:
     assert run(COMPILING, tmp_path) == str([0] * 3)
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # JAX warns where another test has imported it
 def test_locks() -> None:
     """A lock that another thread holds is free in the child; one's own is still held."""
     mine, theirs = _locks.lock(), _locks.lock()

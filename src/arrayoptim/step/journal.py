@@ -91,20 +91,24 @@ def carried_through(
     journal, tries = Journal(), 0
     raised: BaseException | None = None
     restores = [] if any_writable(flatten(params)[0]) else [s.snapshot() for s in sessions]
-    while True:
-        try:
-            found = function(journal)
-            break
-        except BaseException as error:
-            for restore in restores:
-                restore()
-            if restores:
-                raise
-            raised, tries = raised or error, tries + 1
-            fails = isinstance(error, Exception) and tries > 1
-            if not journal.begun or fails or tries > _TRIES:
-                raise raised from None
-            journal.again()
-    if raised is not None:
-        raise raised
-    return found
+    try:
+        while True:
+            try:
+                found = function(journal)
+                break
+            except BaseException as error:
+                for restore in restores:
+                    restore()
+                if restores:
+                    raise
+                raised, tries = raised or error, tries + 1
+                fails = isinstance(error, Exception) and tries > 1
+                if not journal.begun or fails or tries > _TRIES:
+                    raise raised from None
+                journal.again()
+        if raised is not None:
+            raise raised
+        return found
+    finally:
+        # Its traceback knows this frame: a circle, which would keep the optimizer.
+        del raised
