@@ -57,8 +57,8 @@ def _in_child() -> None:
             each._at_fork_reinit()
 
 
-# What is registered later is called before: a fork that held the lock of `logging`, which takes part
-# in imports, would wait in vain for a thread that imports.
+# What is registered later is called earlier: a fork that held the lock of `logging` already would
+# wait in vain for a thread whose imports need it.
 assert logging
 
 if hasattr(os, "register_at_fork"):
