@@ -6,7 +6,9 @@ child would ever release.
 
 from __future__ import annotations
 
-import logging
+# Its hooks first: what is registered later is called earlier, and a fork that held the lock of
+# `logging` already would wait in vain for a thread whose imports need it.
+import logging  # noqa: F401
 import os
 import threading
 from typing import Any, TypeAlias
@@ -56,10 +58,6 @@ def _in_child() -> None:
         else:
             each._at_fork_reinit()
 
-
-# What is registered later is called earlier: a fork that held the lock of `logging` already would
-# wait in vain for a thread whose imports need it.
-assert logging
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
