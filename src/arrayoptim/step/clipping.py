@@ -12,6 +12,7 @@ import numpy as np
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
 from ..gradients import clip_factor, count_nonfinite, global_norm, square_sum, tensor_norms
+from .spread import Spread, norms_of
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -77,6 +78,29 @@ def measured(
         return Measured(norm, norms, unscale)
     nonfinite = 0 if math.isfinite(norm) else count_nonfinite(gradients)
     return Measured(norm, norms, unscale, nonfinite)
+
+
+def measured_in_parts(
+    gradients: Sequence[Array | None],
+    squares: Mapping[int, float],
+    spread: Spread,
+    each: bool,
+    unscale: float = 1.0,
+    norm: Scalar | None = None,
+) -> Measured:
+    """Measure gradients of which other processes have parts; see `measured`."""
+    known = {**_squares(gradients, squares), **squares}
+    own = {i: float(global_norm([g], {0: known[i]})) for i, g in _present(gradients)}
+    whole = norms_of(spread, own)
+    norms = [None if g is None else whole[i] for i, g in enumerate(gradients)] if each else None
+    if norm is None:
+        norm = math.hypot(*whole.values())
+    nonfinite = 0 if math.isfinite(norm) else count_nonfinite(gradients)
+    return Measured(norm, norms, unscale, nonfinite)
+
+
+def _present(gradients: Sequence[Array | None]) -> list[tuple[int, Array]]:
+    return [(i, g) for i, g in enumerate(gradients) if g is not None]
 
 
 def fitted(
