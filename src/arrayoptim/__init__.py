@@ -79,6 +79,7 @@ from .wrappers import SAM, GradientAccumulation, Lookahead, LossScale
 
 if TYPE_CHECKING:
     from . import keras as keras
+    from . import mpi as mpi
     from . import optax as optax
     from . import scipy as scipy
     from . import testing as testing

@@ -9,7 +9,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-MODULES: dict[str, str] = {"keras": "keras", "optax": "jax", "scipy": "scipy", "torch": "torch"}
+MODULES: dict[str, str] = {
+    "keras": "keras",
+    "mpi": "mpi4py",
+    "optax": "jax",
+    "scipy": "scipy",
+    "torch": "torch",
+}
 """Modules of this package, which are modules of the package above too, and what they need."""
 
 

@@ -89,18 +89,21 @@ def measured_in_parts(
     norm: Scalar | None = None,
 ) -> Measured:
     """Measure gradients of which other processes have parts; see `measured`."""
+    norms, together = norms_together(gradients, squares, spread)
+    whole = together if norm is None else float(norm)
+    nonfinite = 0 if math.isfinite(whole) else count_nonfinite(gradients)
+    return Measured(whole, norms if each else None, unscale, nonfinite)
+
+
+def norms_together(
+    gradients: Sequence[Array | None], squares: Mapping[int, float], spread: Spread
+) -> tuple[list[Scalar | None], float]:
+    """Return the norms of gradients of which other processes have parts: of each, and of all."""
     known = {**_squares(gradients, squares), **squares}
-    own = {i: float(global_norm([g], {0: known[i]})) for i, g in _present(gradients)}
+    pairs = [(i, g) for i, g in enumerate(gradients) if g is not None]
+    own = {i: float(global_norm([g], {0: known[i]})) for i, g in pairs}
     whole = norms_of(spread, own)
-    norms = [None if g is None else whole[i] for i, g in enumerate(gradients)] if each else None
-    if norm is None:
-        norm = math.hypot(*whole.values())
-    nonfinite = 0 if math.isfinite(norm) else count_nonfinite(gradients)
-    return Measured(norm, norms, unscale, nonfinite)
-
-
-def _present(gradients: Sequence[Array | None]) -> list[tuple[int, Array]]:
-    return [(i, g) for i, g in enumerate(gradients) if g is not None]
+    return [whole.get(i) for i in range(len(gradients))], math.hypot(*whole.values())
 
 
 def fitted(

@@ -14,8 +14,10 @@ from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
 from ..engines import Engines, forced, refuse_capturing
+from ..gradients import global_norm
 from . import checks, dropped
 from .assignment import Assignment, assign
+from .clipping import norms_together
 from .executors import InPlace, beside_state
 from .fingerprint import require_same
 from .formula import Formula
@@ -293,6 +295,12 @@ class Session:
             # What a fused engine refuses is said in the words that all engines share.
             checks.gradients(gradients, leaves, structure)
             raise
+
+    def norm(self, gradients: Leaves) -> float:
+        """Return the norm of gradients, with the parts that other processes have of them."""
+        if self.spread is None:
+            return float(global_norm(gradients))
+        return float(norms_together(gradients, {}, self.spread)[1])
 
     def note(self, taken: Taken, leaves: Leaves = ()) -> None:
         """Note what was taken, for the report of the last step."""
