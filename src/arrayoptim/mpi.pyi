@@ -1,6 +1,6 @@
 """Data-parallel training of NumPy and CuPy arrays over MPI, with the state shared out.
 
-Made by docs/adapter_stubs.py from the declarations.
+Made by docs/made.py from the declarations.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
