@@ -6,7 +6,7 @@ import glob
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
@@ -24,6 +24,9 @@ from .overriding import refuse_never_called, refuse_together
 from .state import KerasState
 from .variables import outside_of_graphs, paths_of, tensor
 from .words import RefusedError, in_our_words, in_words_of_keras
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 KERAS_OPTIONS = {
     "use_ema": False,
@@ -94,6 +97,14 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     optimizer_class: ClassVar[type[Optimizer]]
     built: bool
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make an instance of this very class."""
+        if keras.backend.backend() == "torch":
+            # Keras makes its own where one of its names has been given to a class of ours.
+            return object.__new__(cls)
+        made: Self = super().__new__(cls)
+        return made
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
