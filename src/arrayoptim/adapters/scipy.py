@@ -211,7 +211,9 @@ def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
         ends = [np.asarray(x, float) for x in (bounds.lb, bounds.ub)]
         if any(x.shape not in ((), (1,), (size,)) for x in ends):
             found = " and ".join(str(x.size) for x in ends)
-            raise ValueError(f"bounds: found {found} numbers, wanted one or {size} of each. {LENGTHS}")
+            raise ValueError(
+                f"bounds: found {found} numbers, wanted one or {size} of each. {LENGTHS}"
+            )
         low, high = (np.broadcast_to(x, (size,)) for x in ends)
     else:
         pairs = [tuple(pair) for pair in bounds]
@@ -224,8 +226,8 @@ def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
     if np.any(low > high):
         k = int(np.argmax(low > high))
         raise ValueError(
-            f"bounds: found low={low[k]:g} and high={high[k]:g} for x0[{k}]. An upper bound is less "
-            "than the corresponding lower bound."
+            f"bounds: found low={low[k]:g} and high={high[k]:g} for x0[{k}]. An upper bound is "
+            "less than the corresponding lower bound."
         )
     return low, high
 

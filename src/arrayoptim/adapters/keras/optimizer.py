@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
@@ -36,6 +37,8 @@ KERAS_OPTIONS = {
     "gradient_accumulation_steps": None,
 }
 """Options that Keras's base class carries out, with their defaults."""
+
+_DECAYS = ("weight_decay", "adam_weight_decay")
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -267,7 +270,18 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         return [None if p is None else -p for p in taken]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Leave decay to the step."""
+        """Take its share of variables; within `apply` that is left to the step."""
+        if self._stepping:
+            return
+        inner = self._inner
+        for variable in variables:
+            rule = inner.rule_for(*paths_of([variable]), tuple(variable.shape))
+            word = inner.words_for(rule).get("weight_decay")
+            share = getattr(inner, word or "weight_decay")
+            if share and self._use_weight_decay(variable):
+                value = tensor(variable)
+                left = 1.0 - keras.ops.cast(self.learning_rate, value.dtype) * share
+                variable.assign(value * keras.ops.cast(left, value.dtype))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass that overrides what is never called."""
@@ -296,7 +310,21 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             The learning rate.
         """
         place = self._get_variable_index(variable)
-        self._held.step([gradient], [variable], [place], self, learning_rate)
+        with contextlib.nullcontext() if self._stepping else self._without_decay():
+            self._held.step([gradient], [variable], [place], self, learning_rate)
+
+    @contextlib.contextmanager
+    def _without_decay(self) -> Iterator[None]:
+        """Leave decay out, which Keras takes before it calls `update_step`."""
+        names = [n for n in _DECAYS if getattr(self._inner, n, None)]
+        values = [getattr(self._inner, name) for name in names]
+        try:
+            for name in names:
+                setattr(self._inner, name, 0.0)
+            yield
+        finally:
+            for name, value in zip(names, values, strict=True):
+                setattr(self._inner, name, value)
 
     def _update_each(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
