@@ -40,6 +40,7 @@ FRAMEWORKS = [
 # What each adapter is tested with: packages, tests, and the arrays of these.
 ADAPTERS = {
     "keras": ([TORCH, "jax", "keras", "tensorflow"], ["test_keras.py"], "numpy"),
+    "mpi": (["mpi4py", "mpich"], ["test_mpi.py"], "numpy"),
     "optax": (["jax", "optax", "equinox", "flax"], ["test_optax*.py", "test_jax_*.py"], "jax"),
     "scipy": (["scipy"], ["test_scipy.py"], "numpy"),
     "torch": ([TORCH], ["test_torch_*.py"], "torch"),
@@ -250,6 +251,14 @@ def bench(session: nox.Session) -> None:
     if html:
         session.run("asv", "publish")
         session.log("asv_benchmarks/.asv/html/index.html; `asv preview` serves it")
+
+
+@nox.session(python=FULL)
+def mutants(session: nox.Session) -> None:
+    """Break lines of the engines one by one: tests must fail (``-- --count 40 --seed 0``)."""
+    session.install("-e", ".", *group("test"), *group("gpu_source"))
+    env = {"PYTHONPATH": "tests"}
+    session.run("python", "-m", "mutation", *session.posargs, env=env)
 
 
 @nox.session
