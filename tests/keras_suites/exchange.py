@@ -152,9 +152,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"found shape \(3, 2\), wanted \(\)"):
         ao.keras.export_state(opt, other, params)
     _, other = native("Adam", draw(99, "float64"), amsgrad=True)
-    with pytest.raises(
-        ValueError, match="found velocity_hat of 4 variables, wanted momentum of 4, "
-    ):
+    with pytest.raises(ValueError, match="found velocity_hat of 4 variables, wanted momentum"):
         ao.keras.export_state(opt, other, params)
     assert len(SHAPES) == 4
 
@@ -165,5 +163,5 @@ def test_a_mean_of_unequal_weights() -> None:
     opt = ao.ScheduleFreeAdamW(lr=0.1)
     by_ours(opt, params, range(2))
     _, optimizer = native("ScheduleFreeAdamW", draw(99, "float64"))
-    with pytest.raises(ValueError, match="sum of weights .* after 2 steps, wanted 2"):
+    with pytest.raises(ValueError, match=r"sum of weights .* after 2 steps, wanted 2"):
         ao.keras.export_state(opt, optimizer, params)
