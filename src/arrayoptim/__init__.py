@@ -23,6 +23,7 @@ from . import adapters as _adapters
 from . import constraints, schedules
 from ._version import __version__
 from .arrays.libraries import Backend, register_backend
+from .arrays.rows import Rows
 from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from .config.elsewhere import named as _named
 from .config.groups import group
@@ -119,6 +120,7 @@ __all__ = [
     "Prodigy",
     "RAdam",
     "RMSprop",
+    "Rows",
     "Rprop",
     "Rule",
     "ScheduleFreeAdamW",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
@@ -15,8 +16,9 @@ from .._locks import lock
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
+from ..arrays.rows import Rows, stored
 from ..arrays.trees import named
-from ..gradients import Pending
+from ..gradients import Pending, square_sum
 from ..numerics.slots import Layout
 from .array.engine import InPlace, Slots, measure
 from .host import gpu_library
@@ -58,6 +60,8 @@ class Engines:
         For each parameter why none does; None where one does.
     others : list of int
         Places of the parameters that the array engine serves.
+    unfused : list of int
+        Places of the parameters that it serves at this step too, as their gradients are sparse.
     seconds : float or None
         How long the last sweep of the CPU engine took.
     """
@@ -78,6 +82,10 @@ class Engines:
         present = [i for i, p in enumerate(leaves) if p is not None]
         self.others = [i for i in present if self.served[i] is None]
         self.seconds: float | None = None
+        self.unfused: list[int] = []
+        self._rows: dict[int, Rows] = {}
+        self._dense: Sequence[Array | None] = ()
+        self._tables: dict[int, Any] = {}
         for i in self.others:
             apart = _apart(leaves[i], slots[i])
             if apart or asked in FUSED:
@@ -100,8 +108,14 @@ class Engines:
             plan = _engine(name).Plan(*arrays, **known)
             made = {"cpu": _Looking, "gpu": _Launching}.get(name, _Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
+        self._sources = layouts, slots, paths, occupied, threads
 
-    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None] = ()) -> bool:
+    def look(
+        self,
+        leaves: Sequence[Array | None],
+        grads: Sequence[Array | None] = (),
+        sparse: bool = False,
+    ) -> bool:
         """Look at parameters, which may have moved, and take up their gradients.
 
         Parameters
@@ -110,12 +124,17 @@ class Engines:
             The parameters.
         grads : sequence of array or None
             The gradients of the coming step; none yet where it is empty.
+        sparse : bool
+            Whether some of them may be `Rows`.
 
         Returns
         -------
         bool
             Whether this still holds for the parameters.
         """
+        self._rows, self.unfused = {}, []
+        if sparse:
+            grads = self._parted(grads, leaves)
         return False not in [share.look(leaves, grads) for share in self._shares.values()]
 
     def squares(self) -> dict[int, float]:
@@ -123,11 +142,11 @@ class Engines:
         found: dict[int, float] = {}
         for share in self._shares.values():
             found |= zip(share.places, share.squares(), strict=True)
-        return found
+        return found | {i: square_sum(g.rows) for i, g in self._rows.items()}
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
         """Leave the norm of all gradients on the one device where they are; None otherwise."""
-        if len(self._shares) != 1 or any(grads[i] is not None for i in self.others):
+        if len(self._shares) != 1 or self._rows or any(grads[i] is not None for i in self.others):
             return None
         (((name, _), share),) = self._shares.items()
         table = share.plan.norm(share.grads) if name == "gpu" else None
@@ -165,6 +184,10 @@ class Engines:
         """
         acts: list[Act] = []
         timed: list[Act] = []
+        if self._rows:
+            grads = self._parted(grads, leaves)
+            for i, act in self._by_rows(steps):
+                (timed if self.served[i] == "cpu" else acts).append(act)
         for (name, layout), share in self._shares.items():
             for step in steps:
                 if step.layout is layout or step.layout == layout:
@@ -179,6 +202,47 @@ class Engines:
             self.seconds = perf_counter() - start
 
         return [*acts, sweep]
+
+    def _parted(
+        self, grads: Sequence[Any], leaves: Sequence[Array | None]
+    ) -> Sequence[Array | None]:
+        """Take out the sparse gradients, each with what steps its rows."""
+        known = self._rows
+        self._rows = {i: g for i, g in enumerate(grads) if type(g) is Rows}
+        if known.keys() != self._rows.keys():
+            self.unfused = [i for i in self._rows if not self._serves_rows(i, leaves[i])]
+        dense = [None if type(g) is Rows else g for g in grads]
+        if len(self._dense) == len(dense) and all(map(operator.is_, dense, self._dense)):
+            return self._dense
+        self._dense = dense
+        return dense
+
+    def _serves_rows(self, i: int, p: Array) -> bool:
+        """Whether a fused engine steps rows of a parameter by themselves."""
+        layouts, slots, paths, occupied, threads = self._sources
+        name, layout = self.served[i], layouts[i]
+        if name is None or layout is None:
+            return False
+        if i not in self._tables:
+            try:
+                made = import_module(f".{name}.rows", __package__).RowPlan
+                self._tables[i] = made(layout.rule, p, slots[i], occupied, threads)
+            except (ModuleNotFoundError, ValueError) as error:
+                if self.forced in FUSED:
+                    what = f'engine "{self.forced}" cannot serve rows of {named(paths[i])}'
+                    raise ValueError(f"{what}: {error}") from None
+                self._tables[i] = None
+        return self._tables[i] is not None
+
+    def _by_rows(self, steps: Sequence[Step]) -> list[tuple[int, Act]]:
+        """Make ready the step of those rows that fused engines serve."""
+        acts: list[tuple[int, Act]] = []
+        for step in steps:
+            for i in self._rows.keys() & set(step.places):
+                plan = self._tables.get(i)
+                if plan is not None:
+                    acts.append((i, plan.prepare(self._rows[i], step.numbers(plan.compute, i))))
+        return acts
 
     def renew(self, steps: Sequence[Step]) -> None:
         """Put the numbers of another step where the kernels of a CUDA graph read them.
@@ -204,15 +268,18 @@ class Engines:
         Those of their gradients are copied whose memory the step writes.
         """
         chosen: list[Array | None] = [None] * len(leaves)
-        for i in self.others:
+        others = [*self.others, *self.unfused]
+        for i in others:
             chosen[i] = grads[i]
-        asked = [i for i in self.others if grads[i] is not None and backend_of(grads[i]).mutable]
+        grads = stored(grads)
+        asked = [i for i in others if grads[i] is not None and backend_of(grads[i]).mutable]
         if asked:
             stretches = Stretches()
             written = [p for p in leaves if p is not None and backend_of(p).writable(p)]
             stretches.add(*bounds(written))
             for k in stretches.touched(*bounds([grads[i] for i in asked])):
-                chosen[asked[k]] = backend_of(grads[asked[k]]).copy(grads[asked[k]])
+                whole, copy = chosen[asked[k]], backend_of(grads[asked[k]]).copy
+                chosen[asked[k]] = whole.mapped(copy) if type(whole) is Rows else copy(whole)
         return InPlace(steps, leaves, chosen, slots)
 
 

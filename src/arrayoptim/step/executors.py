@@ -9,6 +9,7 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import Backend
+from ..arrays.rows import stored
 from ..engines import Engines, Step, carry_out, hosted, measure, sweep
 from .clipping import Measured, measured
 from .settings import Settings, Values
@@ -67,7 +68,7 @@ def measured_where_wanted(
         if pending is not None:
             return Measured(pending)
     squares = engines.squares() if engines and (norm is None or settings.each) else None
-    return measured(gradients, squares, settings.each, unscale, norm)
+    return measured(stored(gradients), squares, settings.each, unscale, norm)
 
 
 class InPlace(Executor[Leaves]):
@@ -139,7 +140,7 @@ class InPlace(Executor[Leaves]):
         engines, state = self.engines, self.state
         acts = [state.interrupt, *engines.ready(steps, self.leaves, gradients)]
         rest = None
-        if engines.others:
+        if engines.others or engines.unfused:
             rest = engines.rest(steps, self.leaves, gradients, state.slots)
             acts.append(rest)
         clocks = state.ticked(gradients, taken.clocks) if taken.clocks else None

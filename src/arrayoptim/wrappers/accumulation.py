@@ -12,6 +12,7 @@ from ..config.typed import Whole
 from ..rules.rule import rule
 from ..step.journal import Journal
 from ..step.session import session_of
+from ..step.sparse import in_rows
 from ._base import Keeper, Wrapper
 
 
@@ -67,6 +68,11 @@ class GradientAccumulation(Wrapper):
         calls = journal.once(self._number, "calls")
         found, _ = flatten(grads, "gradients")
         leaves, structure = flatten(params)
+        if getattr(self.inner, "sparse", None) == "lazy" and in_rows(found, leaves) is not None:
+            raise ValueError(
+                'found a sparse gradient and sparse="lazy"; what is gathered is dense, of which '
+                'every row is stepped: use sparse="exact", or one call with the rows of all'
+            )
         present = session_of(self._keeper).state, [g is not None for g in found]
         known = self.__dict__.get("_present", present)
         if calls and known[0] is present[0] and known[1] != present[1]:
