@@ -9,7 +9,7 @@ from typing import Any
 from .._typing import Array
 from .libraries import Backend, backend_of, is_array
 
-__all__ = ["Rows", "as_rows", "dense", "magnitudes", "stored"]
+__all__ = ["Rows", "as_rows", "dense", "magnitudes", "places_of_rows", "stored"]
 
 
 class Rows:
@@ -208,6 +208,11 @@ def magnitudes(gradients: Sequence[Any]) -> list[Any]:
     """Return arrays of the same norms as any gradients, those that sparse ones store."""
     found = map(as_rows, gradients)
     return [g.summed().rows if type(g) is Rows else g for g in found]
+
+
+def places_of_rows(gradients: Sequence[Any]) -> frozenset[int]:
+    """Return the places of those that are `Rows`."""
+    return frozenset(i for i, g in enumerate(gradients) if type(g) is Rows)
 
 
 def stored(gradients: Sequence[Any]) -> Sequence[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
@@ -18,11 +17,12 @@ from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
 from ..arrays.rows import Rows, stored
 from ..arrays.trees import named
-from ..gradients import Pending, square_sum
+from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import InPlace, Slots, measure
 from .host import gpu_library
 from .mode import FUSED, forced, mode
+from .rowwise import Rowwise
 from .steps import Act, Once, Step
 
 _IMPORTING = lock(awaited=True)
@@ -49,6 +49,8 @@ class Engines:
         Threads of the CPU engine.
     graph : bool
         Whether steps are for a CUDA graph, which the GPU engine alone can fill.
+    rowwise : frozenset of int
+        Places of the parameters whose gradients are sparse.
 
     Attributes
     ----------
@@ -60,8 +62,8 @@ class Engines:
         For each parameter why none does; None where one does.
     others : list of int
         Places of the parameters that the array engine serves.
-    unfused : list of int
-        Places of the parameters that it serves at this step too, as their gradients are sparse.
+    rows : Rowwise
+        What steps the rows of sparse gradients.
     seconds : float or None
         How long the last sweep of the CPU engine took.
     """
@@ -74,18 +76,19 @@ class Engines:
         paths: Sequence[str],
         threads: int | None,
         graph: bool = False,
+        rowwise: frozenset[int] = frozenset(),
     ) -> None:
         asked, self.forced = mode(), forced()
         rows = zip(layouts, leaves, slots, strict=True)
         found = [(None, None) if p is None else _server(layout, p, s) for layout, p, s in rows]
         self.served, self.reasons = [list(column) for column in zip(*found)] or [[], []]
         present = [i for i, p in enumerate(leaves) if p is not None]
+        occupied = Stretches()
+        self.rows = Rowwise(rowwise, self.served, threads)
+        for i, reason in self.rows.make(leaves, slots, layouts, occupied).items():
+            self.served[i], self.reasons[i] = None, reason
         self.others = [i for i in present if self.served[i] is None]
         self.seconds: float | None = None
-        self.unfused: list[int] = []
-        self._rows: dict[int, Rows] = {}
-        self._dense: Sequence[Array | None] = ()
-        self._tables: dict[int, Any] = {}
         for i in self.others:
             apart = _apart(leaves[i], slots[i])
             if apart or asked in FUSED:
@@ -96,10 +99,9 @@ class Engines:
         shares: dict[tuple[str, Layout], list[int]] = {}
         for i in present:
             name, layout = self.served[i], layouts[i]
-            if name is not None and layout is not None:
+            if name is not None and layout is not None and i not in rowwise:
                 shares.setdefault((name, layout), []).append(i)
         self._shares: dict[tuple[str, Layout], _Share] = {}
-        occupied = Stretches()
         for (name, layout), places in sorted(shares.items(), key=_turn):
             take = _taker(places, len(leaves))
             arrays = layout.rule, take(leaves), take(slots)
@@ -108,7 +110,6 @@ class Engines:
             plan = _engine(name).Plan(*arrays, **known)
             made = {"cpu": _Looking, "gpu": _Launching}.get(name, _Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
-        self._sources = layouts, slots, paths, occupied, threads
 
     def look(
         self,
@@ -132,9 +133,13 @@ class Engines:
         bool
             Whether this still holds for the parameters.
         """
-        self._rows, self.unfused = {}, []
+        self.rows.given = {}
+        if grads and self.rows.places and not self.rows.fits(leaves, grads):
+            return False
         if sparse:
-            grads = self._parted(grads, leaves)
+            grads = self.rows.parted(grads)
+            if not self.rows.given.keys() <= self.rows.places:
+                return False
         return False not in [share.look(leaves, grads) for share in self._shares.values()]
 
     def squares(self) -> dict[int, float]:
@@ -142,11 +147,15 @@ class Engines:
         found: dict[int, float] = {}
         for share in self._shares.values():
             found |= zip(share.places, share.squares(), strict=True)
-        return found | {i: square_sum(g.rows) for i, g in self._rows.items()}
+        return found | self.rows.squares()
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
         """Leave the norm of all gradients on the one device where they are; None otherwise."""
-        if len(self._shares) != 1 or self._rows or any(grads[i] is not None for i in self.others):
+        if (
+            len(self._shares) != 1
+            or self.rows.given
+            or any(grads[i] is not None for i in self.others)
+        ):
             return None
         (((name, _), share),) = self._shares.items()
         table = share.plan.norm(share.grads) if name == "gpu" else None
@@ -184,10 +193,10 @@ class Engines:
         """
         acts: list[Act] = []
         timed: list[Act] = []
-        if self._rows:
-            grads = self._parted(grads, leaves)
-            for i, act in self._by_rows(steps):
-                (timed if self.served[i] == "cpu" else acts).append(act)
+        if self.rows.given:
+            grads = self.rows.parted(grads)
+            for name, act in self.rows.ready(steps):
+                (timed if name == "cpu" else acts).append(act)
         for (name, layout), share in self._shares.items():
             for step in steps:
                 if step.layout is layout or step.layout == layout:
@@ -202,47 +211,6 @@ class Engines:
             self.seconds = perf_counter() - start
 
         return [*acts, sweep]
-
-    def _parted(
-        self, grads: Sequence[Any], leaves: Sequence[Array | None]
-    ) -> Sequence[Array | None]:
-        """Take out the sparse gradients, each with what steps its rows."""
-        known = self._rows
-        self._rows = {i: g for i, g in enumerate(grads) if type(g) is Rows}
-        if known.keys() != self._rows.keys():
-            self.unfused = [i for i in self._rows if not self._serves_rows(i, leaves[i])]
-        dense = [None if type(g) is Rows else g for g in grads]
-        if len(self._dense) == len(dense) and all(map(operator.is_, dense, self._dense)):
-            return self._dense
-        self._dense = dense
-        return dense
-
-    def _serves_rows(self, i: int, p: Array) -> bool:
-        """Whether a fused engine steps rows of a parameter by themselves."""
-        layouts, slots, paths, occupied, threads = self._sources
-        name, layout = self.served[i], layouts[i]
-        if name is None or layout is None:
-            return False
-        if i not in self._tables:
-            try:
-                made = import_module(f".{name}.rows", __package__).RowPlan
-                self._tables[i] = made(layout.rule, p, slots[i], occupied, threads)
-            except (ModuleNotFoundError, ValueError) as error:
-                if self.forced in FUSED:
-                    what = f'engine "{self.forced}" cannot serve rows of {named(paths[i])}'
-                    raise ValueError(f"{what}: {error}") from None
-                self._tables[i] = None
-        return self._tables[i] is not None
-
-    def _by_rows(self, steps: Sequence[Step]) -> list[tuple[int, Act]]:
-        """Make ready the step of those rows that fused engines serve."""
-        acts: list[tuple[int, Act]] = []
-        for step in steps:
-            for i in self._rows.keys() & set(step.places):
-                plan = self._tables.get(i)
-                if plan is not None:
-                    acts.append((i, plan.prepare(self._rows[i], step.numbers(plan.compute, i))))
-        return acts
 
     def renew(self, steps: Sequence[Step]) -> None:
         """Put the numbers of another step where the kernels of a CUDA graph read them.
@@ -268,11 +236,10 @@ class Engines:
         Those of their gradients are copied whose memory the step writes.
         """
         chosen: list[Array | None] = [None] * len(leaves)
-        others = [*self.others, *self.unfused]
-        for i in others:
+        for i in self.others:
             chosen[i] = grads[i]
         grads = stored(grads)
-        asked = [i for i in others if grads[i] is not None and backend_of(grads[i]).mutable]
+        asked = [i for i in self.others if grads[i] is not None and backend_of(grads[i]).mutable]
         if asked:
             stretches = Stretches()
             written = [p for p in leaves if p is not None and backend_of(p).writable(p)]

@@ -199,8 +199,7 @@ def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
         return ValueError(f"found it on device {place}, wanted {device}")
     if not backend.dense(g):
         return ValueError(
-            "found a sparse or nested array; pass a dense one, or a sparse one in coordinate "
-            "layout"
+            "found a sparse or nested array; pass a dense one, or a sparse one in coordinate layout"
         )
     dtype, kind = backend.dtype(p), backend.dtype(g)
     if kind not in COMPUTE:

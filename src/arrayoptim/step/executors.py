@@ -140,7 +140,7 @@ class InPlace(Executor[Leaves]):
         engines, state = self.engines, self.state
         acts = [state.interrupt, *engines.ready(steps, self.leaves, gradients)]
         rest = None
-        if engines.others or engines.unfused:
+        if engines.others:
             rest = engines.rest(steps, self.leaves, gradients, state.slots)
             acts.append(rest)
         clocks = state.ticked(gradients, taken.clocks) if taken.clocks else None

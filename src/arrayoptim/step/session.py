@@ -11,7 +11,7 @@ from weakref import ref
 from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
-from ..arrays.rows import stored
+from ..arrays.rows import places_of_rows, stored
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
 from ..engines import Engines, forced, refuse_capturing
@@ -347,7 +347,10 @@ class Session:
             dropped.refuse_swapped(stored(gradients), leaves, made.first if made else None)
         state, plan = self.ready(leaves, structure), self.plan
         threads, assignment = plan.settings.whole["threads"], plan.assignment
-        engines = Engines(leaves, state.slots, assignment.layouts, structure.paths, threads)
+        rowwise = places_of_rows(gradients) if sparse else frozenset()
+        engines = Engines(
+            leaves, state.slots, assignment.layouts, structure.paths, threads, rowwise=rowwise
+        )
         kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
         self._made = _Made(engines, assignment, structure, threads, kinds, first)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients, sparse)
