@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._typing import Array
-from ..arrays.rows import Rows, as_rows
+from ..arrays.rows import Rows, as_rows, dense
 from ..arrays.trees import Structure, named
 from ..numerics.rounding import GROUP
 from ..numerics.slots import Layout
@@ -22,8 +22,33 @@ def in_rows(gradients: Sequence[Any], leaves: Sequence[Array | None]) -> list[An
     return found if Rows in set(map(type, found)) else None
 
 
+def made_dense(
+    optimizer: Any, gradients: Sequence[Any], leaves: Sequence[Array | None], why: str
+) -> list[Any]:
+    """Return gradients as arrays, for what cannot hand on rows to an optimizer.
+
+    Raises
+    ------
+    ValueError
+        If one is sparse, and the optimizer is to step rows by themselves.
+    """
+    found = in_rows(gradients, leaves)
+    if found is None:
+        return list(gradients)
+    if getattr(optimizer, "sparse", None) == "lazy":
+        raise ValueError(
+            f'found a sparse gradient and sparse="lazy", but {why}, so that every row would be '
+            "stepped; " + INSTEAD
+        )
+    return dense(found, leaves)
+
+
 def settled(
-    plan: Plan, gradients: Sequence[Any], leaves: Sequence[Array | None], structure: Structure
+    plan: Plan,
+    gradients: Sequence[Any],
+    leaves: Sequence[Array | None],
+    structure: Structure,
+    whole: bool = True,
 ) -> list[Any]:
     """Return gradients as the step takes them: each row once, or with all rows that there are.
 
@@ -35,6 +60,8 @@ def settled(
         Gradients, some of them `Rows`, which fit the parameters.
     structure : Structure
         The parameters' structure.
+    whole : bool
+        Whether the parameters are all here, and no other process has parts of them.
 
     Raises
     ------
@@ -48,7 +75,7 @@ def settled(
             continue
         layout = plan.assignment.layouts[i]
         assert layout is not None
-        reason = _refusal(plan, layout, g)
+        reason = _refusal(plan, layout, g) if whole else "other processes have parts of it"
         if lazy and reason is not None:
             raise ValueError(
                 f'sparse="lazy" does not serve {named(structure.paths[i])}: {reason}; {INSTEAD}'
