@@ -37,6 +37,7 @@ class _Rest(TypedDict, total=False):
     stochastic_rounding: bool
     seed: int | SupportsInt
     offload: bool
+    sparse: str | None
     threads: int | SupportsInt | None
     learning_rate: float | SupportsFloat | Schedule
 
@@ -240,6 +241,7 @@ def Muon(
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
     outputs: str = 'first',
+    adam_weight_decay: float | SupportsFloat | Schedule | None = None,
     exclude_layers: str | Sequence[str] = (),
     exclude_embeddings: bool = False,
     ns_a: float | SupportsFloat | Schedule = 3.4445,

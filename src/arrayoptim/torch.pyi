@@ -38,6 +38,7 @@ class _Rest(TypedDict, total=False):
     stochastic_rounding: bool
     seed: int | SupportsInt
     offload: bool
+    sparse: str | None
     threads: int | SupportsInt | None
     learning_rate: float | SupportsFloat | Schedule
 
@@ -442,6 +443,7 @@ class Muon(TorchOptimizer):
         adam_beta_2: float | SupportsFloat | Schedule = 0.999,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
+        adam_weight_decay: float | SupportsFloat | Schedule | None = None,
         exclude_layers: str | Sequence[str] = (),
         exclude_embeddings: bool = False,
         maximize: bool = False,
