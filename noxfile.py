@@ -252,6 +252,14 @@ def bench(session: nox.Session) -> None:
         session.log("asv_benchmarks/.asv/html/index.html; `asv preview` serves it")
 
 
+@nox.session(python=FULL)
+def mutants(session: nox.Session) -> None:
+    """Break lines of the engines one by one: tests must fail (``-- --count 40 --seed 0``)."""
+    session.install("-e", ".", *group("test"), *group("gpu_source"))
+    env = {"PYTHONPATH": "tests"}
+    session.run("python", "-m", "mutation", *session.posargs, env=env)
+
+
 @nox.session
 def torture(session: nox.Session) -> None:
     """Kill saves, damage files and configurations, interrupt steps (``-- --help`` for counts).

@@ -1,6 +1,6 @@
 """Type stubs of the modules whose classes are made when they are asked for.
 
-``python docs/adapter_stubs.py`` writes them anew; the tests say when they are out of date.
+``python docs/made.py`` writes them anew; the tests say when they are out of date.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import arrayoptim as ao
+from arrayoptim import adapters
 from arrayoptim.config.fields import Field
 from arrayoptim.config.hyper import REQUIRED, Hyper
 from arrayoptim.config.registry import lookup
@@ -46,7 +47,7 @@ MODULES = {
 }
 HEAD = '''"""{doc}
 
-Made by docs/adapter_stubs.py from the declarations.
+Made by docs/made.py from the declarations.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -161,10 +162,6 @@ def called(name: str, listed: list[str], indent: str) -> str:
 
 
 def main() -> None:
-    """Write the stubs of all modules."""
-    for module in MODULES:
+    """Write the stubs of all modules whose frameworks are installed."""
+    for module in sorted(MODULES.keys() & set(adapters.installed())):
         (PACKAGE / f"{module}.pyi").write_text(stub(module), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -167,6 +167,8 @@ def _mlx() -> TestBackend:
     served = importlib.import_module("arrayoptim.arrays.mlx").MLX()
 
     def convert(array: np.ndarray) -> Any:
+        if array.dtype == bool:
+            return mlx.array(array)
         return served.from_host(array, mlx.zeros(1, getattr(mlx, array.dtype.name)))
 
     # float64 is for its CPU alone, complex128 unknown.

@@ -15,153 +15,74 @@ Examples
 array([-0.1,  0.1])
 """
 
+import typing as _t
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
-from typing import TYPE_CHECKING
 
 from . import adapters as _adapters
-from . import constraints, schedules
-from ._version import __version__
-from .arrays.libraries import Backend, register_backend
-from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from . import constraints as constraints
+from . import schedules as schedules
+from ._version import __version__ as __version__
+from .arrays.libraries import Backend as Backend
+from .arrays.libraries import register_backend as register_backend
+from .checkpoints import Checkpoint as Checkpoint
+from .checkpoints import load_checkpoint as load_checkpoint
+from .checkpoints import save_checkpoint as save_checkpoint
 from .config.elsewhere import named as _named
-from .config.groups import group
-from .config.hyper import bias_correction, hyper
-from .config.registry import names, register
-from .engines import engine
-from .explaining import explain
-from .foreign import OptaxOptimizer, TFOptimizer, TorchOptimizer
-from .gradients import clip_norm
-from .loading import load
-from .minimization import Minimization
-from .minimizing import minimize
-from .norms import global_norm
-from .optimizer import Optimizer
-from .optimizers import (
-    ADOPT,
-    ASGD,
-    LAMB,
-    LARS,
-    SGD,
-    SM3,
-    SOAP,
-    AdaBelief,
-    Adadelta,
-    Adafactor,
-    Adagrad,
-    Adam,
-    Adamax,
-    AdamW,
-    Adan,
-    AdEMAMix,
-    DoG,
-    Ftrl,
-    Lion,
-    Muon,
-    Nadam,
-    NadamW,
-    Prodigy,
-    RAdam,
-    RMSprop,
-    Rprop,
-    ScheduleFreeAdamW,
-    ScheduleFreeSGD,
-    Shampoo,
-    Signum,
-    StableAdamW,
-    Yogi,
-    deserialize,
-    get,
-    serialize,
-)
-from .rules.rule import Rule, rule
-from .wrappers import SAM, GradientAccumulation, Lookahead, LossScale
+from .config.groups import group as group
+from .config.hyper import bias_correction as bias_correction
+from .config.hyper import hyper as hyper
+from .config.registry import names as names
+from .config.registry import register as register
+from .engines import engine as engine
+from .explaining import explain as explain
+from .finding import deserialize as deserialize
+from .finding import get as get
+from .finding import serialize as serialize
+from .foreign import OptaxOptimizer as OptaxOptimizer
+from .foreign import TFOptimizer as TFOptimizer
+from .foreign import TorchOptimizer as TorchOptimizer
+from .gradients import clip_norm as clip_norm
+from .loading import load as load
+from .minimization import Minimization as Minimization
+from .minimizing import minimize as minimize
+from .norms import global_norm as global_norm
+from .optimizer import Optimizer as Optimizer
+from .optimizers import *  # noqa: F403 (each has its line there)
+from .rules.rule import Rule as Rule
+from .rules.rule import rule as rule
+from .wrappers import SAM as SAM
+from .wrappers import GradientAccumulation as GradientAccumulation
+from .wrappers import Lookahead as Lookahead
+from .wrappers import LossScale as LossScale
 
-if TYPE_CHECKING:
+if _t.TYPE_CHECKING:
     from . import keras as keras
     from . import optax as optax
     from . import scipy as scipy
     from . import testing as testing
     from . import torch as torch
 
-__all__ = [
-    "ADOPT",
-    "ASGD",
-    "LAMB",
-    "LARS",
-    "SAM",
-    "SGD",
-    "SM3",
-    "SOAP",
-    "AdEMAMix",
-    "AdaBelief",
-    "Adadelta",
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "Adan",
-    "Checkpoint",
-    "Backend",
-    "DoG",
-    "Ftrl",
-    "GradientAccumulation",
-    "Lion",
-    "Lookahead",
-    "LossScale",
-    "Minimization",
-    "Muon",
-    "Nadam",
-    "NadamW",
-    "OptaxOptimizer",
-    "Optimizer",
-    "Prodigy",
-    "RAdam",
-    "RMSprop",
-    "Rprop",
-    "Rule",
-    "ScheduleFreeAdamW",
-    "ScheduleFreeSGD",
-    "Shampoo",
-    "Signum",
-    "StableAdamW",
-    "TFOptimizer",
-    "TorchOptimizer",
-    "Yogi",
-    "__version__",
-    "bias_correction",
-    "clip_norm",
-    "constraints",
-    "deserialize",
-    "engine",
-    "explain",
-    "get",
-    "global_norm",
-    "group",
-    "hyper",
-    "load",
-    "load_checkpoint",
-    "minimize",
-    "names",
-    "register",
-    "register_backend",
-    "rule",
-    "save_checkpoint",
-    "schedules",
-    "serialize",
+_PUBLIC = ["__version__", "constraints", "schedules"]
+_PUBLIC += [
+    name
+    for name, value in list(globals().items())
+    if not (name.startswith("_") or isinstance(value, _ModuleType))
 ]
+if not _t.TYPE_CHECKING:
+    # Type checkers read the imports: what is imported as itself is public.
+    __all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> _ModuleType:
     """Import an adapter, or the checks, when it is first asked for."""
     if name in _adapters.MODULES or name == "testing":
         return _import_module(f".{name}", __name__)
-    told = "" if name.startswith("_") else _named(name, __all__)
+    told = "" if name.startswith("_") else _named(name, _PUBLIC)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{told}")
 
 
 def __dir__() -> list[str]:
     """Return what is public, the adapters that can be used here included."""
     special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
-    return sorted({*__all__, *special, *_adapters.installed(), "testing"})
+    return sorted({*_PUBLIC, *special, *_adapters.installed(), "testing"})

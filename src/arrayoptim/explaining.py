@@ -10,8 +10,8 @@ from ._typing import Tree
 from .arrays.backend import itemsize
 from .arrays.libraries import backend_of
 from .arrays.trees import flatten
+from .finding import get
 from .optimizer import Optimizer
-from .optimizers import get
 from .step.session import session_of
 from .wrappers import Wrapper
 

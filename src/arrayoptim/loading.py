@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from .config.keras import translate
 from .config.readable import readable
+from .finding import deserialize
 from .optimizer import Optimizer
-from .optimizers import deserialize
 from .step.restore import blaming, lost, refuse_lost
 
 if TYPE_CHECKING:

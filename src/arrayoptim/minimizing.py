@@ -19,8 +19,8 @@ from ._typing import Scalar, Tree
 from .arrays.calls import mismatch
 from .arrays.differentiation import value_and_gradients
 from .checkpoints import load_checkpoint, save_checkpoint
+from .finding import get
 from .minimization import Minimization
-from .optimizers import get
 
 
 def minimize(

@@ -1,6 +1,6 @@
 """The optimizers as gradient transformations of optax.
 
-Made by docs/adapter_stubs.py from the declarations.
+Made by docs/made.py from the declarations.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -12,40 +12,13 @@ import pytest
 import arrayoptim as ao
 from optimizers_under_test import cls_of, draw, make
 from places import ROOT
+from tuned import tuned
 
 optax = pytest.importorskip("optax")
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 pytestmark = pytest.mark.needs("jax")
 
-TUNED: dict[str, dict[str, float]] = {
-    "ADOPT": {"lr": 0.01},
-    "ASGD": {"lr": 0.001},
-    "AdEMAMix": {"lr": 0.01, "beta_3": 0.999},
-    "AdaBelief": {"lr": 0.01},
-    "Adadelta": {"lr": 0.1, "rho": 0.9, "epsilon": 1e-6},
-    "Adagrad": {"lr": 1.0},
-    "AdamW": {"lr": 0.02, "weight_decay": 1e-4},
-    "Adamax": {"lr": 0.1},
-    "DoG": {"lr": 0.1, "reps_rel": 1.0},
-    "Ftrl": {"lr": 1.0},
-    "LAMB": {"lr": 0.001},
-    "LARS": {"lr": 0.1},
-    "Lion": {"lr": 0.001},
-    "Nadam": {"lr": 0.01},
-    "NadamW": {"lr": 0.01, "weight_decay": 1e-4},
-    "RAdam": {"lr": 0.005},
-    "RMSprop": {"lr": 0.005},
-    "Rprop": {"lr": 0.01},
-    "SGD": {"lr": 0.001, "momentum": 0.9},
-    "SM3": {"lr": 1.0},
-    "ScheduleFreeAdamW": {"lr": 0.01},
-    "ScheduleFreeSGD": {"lr": 0.01},
-    "Shampoo": {"lr": 0.5},
-    "Signum": {"lr": 0.001},
-    "StableAdamW": {"lr": 0.005},
-    "Yogi": {"lr": 0.1},
-}
 REAL_ONLY = {"Adadelta", "Lion"}
 """Too slow, or never at rest, in the valley of the complex function."""
 
@@ -96,7 +69,7 @@ def both_problems(dtype: str) -> tuple[Any, Any, Any]:
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_optimum(name: str, dtype: str) -> None:
     """Reached in a scan, with real numbers as they are and with complex ones injected."""
-    hyper = TUNED.get(name, {"lr": 0.05})
+    hyper = tuned(name, "valley", lr=0.05)
     is_complex = dtype == "complex64"
     if is_complex and name in REAL_ONLY:
         return
@@ -198,7 +171,7 @@ def injected_and_plain(name: str, **hyper: Any) -> None:
 
 def test_injected(name: str) -> None:
     """Numbers as inputs of a compiled step give the same updates and the same state."""
-    injected_and_plain(name, **{"clipnorm": 1.0, **TUNED.get(name, {"lr": 0.05})})
+    injected_and_plain(name, **{"clipnorm": 1.0, **tuned(name, "valley", lr=0.05)})
 
 
 def test_injected_momentum() -> None:

@@ -7,16 +7,9 @@ from typing import Any
 import numpy as np
 
 from optimizers_under_test import make
+from tuned import tuned
 
 STEPS = 1500
-TUNED: dict[str, dict[str, float]] = {
-    "Adafactor": {"lr": 0.01},
-    "Ftrl": {"lr": 0.1},
-    "LAMB": {"lr": 0.01},
-    "LARS": {"lr": 3.0},
-    "ScheduleFreeSGD": {"lr": 0.1},
-}
-"""Step sizes in units of the problem or relative to the parameter, so that no default fits all."""
 
 
 def problem() -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +44,7 @@ def test_logistic_regression(name: str, kwargs: dict[str, Any]) -> None:
     x, y = problem()
     best = least_loss(x, y)
     opt, params = (
-        make(name, **TUNED.get(name, {}), **kwargs),
+        make(name, **tuned(name, "logistic"), **kwargs),
         {"weight": np.zeros(6), "bias": np.zeros(())},
     )
     start, _ = loss_and_gradients(params, x, y)

@@ -235,6 +235,7 @@ def test_rules_that_use_more_than_their_arguments_are_not_kept() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_end_of_a_process_whose_threads_step() -> None:
     """Threads that are in the middle of steps do not disturb it."""
     program = """

@@ -96,12 +96,14 @@ def run(program: str, tmp_path: Path) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["Adam()", "Lookahead(ao.SGD(momentum=0.9))"])
 def test_while_a_thread_steps(optimizer: str, tmp_path: Path) -> None:
     """The child can read the optimizer, is told of a step cut in two, and can start anew."""
     assert run(STEPPING.format(optimizer), tmp_path) == str([0] * 6)
 
 
+@pytest.mark.slow
 def test_while_a_thread_compiles(tmp_path: Path) -> None:
     """The fork waits for the compiler, which would not survive in pieces."""
     assert run(COMPILING, tmp_path) == str([0] * 3)

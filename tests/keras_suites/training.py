@@ -26,19 +26,10 @@ from keras_helpers import (
     tensors,
 )
 from optimizers_under_test import NAMES
+from tuned import tuned
 
 PLAIN = [pair for pair in PAIRS if "epsilon" not in pair[1]]
 """Those without epsilon divide by gradients near 0, where rounding is all there is."""
-
-
-TUNED = {
-    "Adadelta": {"lr": 1.0},
-    "DoG": {"lr": 1.0, "reps_rel": 1e-3},
-    "LARS": {"lr": 0.1, "trust_coefficient": 0.1},
-    "Prodigy": {"lr": 1.0, "d0": 1e-3},
-}
-"""Those whose steps are in units of their own; the first of DoG and Prodigy must not be so small
-that 40 steps are over before they have grown."""
 
 
 def test_the_two_lines_of_keras_2() -> None:
@@ -52,7 +43,7 @@ def test_the_two_lines_of_keras_2() -> None:
 
 
 def test_every_optimizer_trains(name: str) -> None:
-    losses = fit(model(make(name, **TUNED.get(name, {"lr": 0.01}))), 10)
+    losses = fit(model(make(name, **tuned(name, "network", lr=0.01))), 10)
     assert losses[-1] < 0.95 * losses[0]
 
 

@@ -93,7 +93,7 @@ def test_the_stubs_are_those_of_the_declarations(name, monkeypatch):
         pytest.skip(f"{name} is not installed")
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     written = (adapter_stubs.PACKAGE / f"{name}.pyi").read_text(encoding="utf-8")
-    assert written == adapter_stubs.stub(name), "run: python docs/adapter_stubs.py"
+    assert written == adapter_stubs.stub(name), "run: python docs/made.py"
 
 
 def test_a_stub_has_the_order_of_the_constructor():

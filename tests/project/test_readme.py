@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 import arrayoptim as ao
+import made
 from backends import BACKENDS
 from places import ROOT
 
@@ -35,15 +35,9 @@ def test_example(example: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
 
 
-def row(optimizer: Any) -> str:
-    summary = inspect.cleandoc(type(optimizer).__doc__).splitlines()[0].rstrip(".")
-    slots = ", ".join(f"`{slot}`" for slot in optimizer.rule.slots)
-    return f"| `{type(optimizer).__name__}` | {summary} | {slots} |"
-
-
 def test_table() -> None:
-    rows = "\n".join(row(ao.get(name)) for name in ao.names())
-    assert f"|---|---|---|\n{rows}\n\n" in TEXT
+    assert made.readme(TEXT) == TEXT, "run: python docs/made.py"
+    assert TEXT.count("\n| `") == len(ao.names())
 
 
 def test_the_example_for_cupy(monkeypatch: pytest.MonkeyPatch) -> None:

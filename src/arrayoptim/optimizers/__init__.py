@@ -1,173 +1,40 @@
-"""The optimizers, one file each, and finding them by name or configuration."""
+"""The optimizers, each in a file of its own: a line here makes its class public."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from collections.abc import Mapping
-from typing import Any, cast
+from .adabelief import AdaBelief as AdaBelief
+from .adadelta import Adadelta as Adadelta
+from .adafactor import Adafactor as Adafactor
+from .adagrad import Adagrad as Adagrad
+from .adam import Adam as Adam
+from .adamax import Adamax as Adamax
+from .adamw import AdamW as AdamW
+from .adan import Adan as Adan
+from .ademamix import AdEMAMix as AdEMAMix
+from .adopt import ADOPT as ADOPT
+from .asgd import ASGD as ASGD
+from .dog import DoG as DoG
+from .ftrl import Ftrl as Ftrl
+from .lamb import LAMB as LAMB
+from .lars import LARS as LARS
+from .lion import Lion as Lion
+from .muon import Muon as Muon
+from .nadam import Nadam as Nadam
+from .nadamw import NadamW as NadamW
+from .prodigy import Prodigy as Prodigy
+from .radam import RAdam as RAdam
+from .rmsprop import RMSprop as RMSprop
+from .rprop import Rprop as Rprop
+from .schedulefreeadamw import ScheduleFreeAdamW as ScheduleFreeAdamW
+from .schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
+from .sgd import SGD as SGD
+from .shampoo import Shampoo as Shampoo
+from .signum import Signum as Signum
+from .sm3 import SM3 as SM3
+from .soap import SOAP as SOAP
+from .stableadamw import StableAdamW as StableAdamW
+from .yogi import Yogi as Yogi
 
-from ..config.keras import identified
-from ..config.registry import described, lookup, refuse_nested
-from ..foreign import Foreign, wrapped
-from ..optimizer import Optimizer
-from ..wrappers import Wrapper
-from .adabelief import AdaBelief
-from .adadelta import Adadelta
-from .adafactor import Adafactor
-from .adagrad import Adagrad
-from .adam import Adam
-from .adamax import Adamax
-from .adamw import AdamW
-from .adan import Adan
-from .ademamix import AdEMAMix
-from .adopt import ADOPT
-from .asgd import ASGD
-from .dog import DoG
-from .ftrl import Ftrl
-from .lamb import LAMB
-from .lars import LARS
-from .lion import Lion
-from .muon import Muon
-from .nadam import Nadam
-from .nadamw import NadamW
-from .prodigy import Prodigy
-from .radam import RAdam
-from .rmsprop import RMSprop
-from .rprop import Rprop
-from .schedulefreeadamw import ScheduleFreeAdamW
-from .schedulefreesgd import ScheduleFreeSGD
-from .sgd import SGD
-from .shampoo import Shampoo
-from .signum import Signum
-from .sm3 import SM3
-from .soap import SOAP
-from .stableadamw import StableAdamW
-from .yogi import Yogi
-
-__all__ = [
-    "ADOPT",
-    "ASGD",
-    "LAMB",
-    "LARS",
-    "SGD",
-    "SM3",
-    "SOAP",
-    "AdEMAMix",
-    "AdaBelief",
-    "Adadelta",
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "Adan",
-    "DoG",
-    "Ftrl",
-    "Lion",
-    "Muon",
-    "Nadam",
-    "NadamW",
-    "Prodigy",
-    "RAdam",
-    "RMSprop",
-    "Rprop",
-    "ScheduleFreeAdamW",
-    "ScheduleFreeSGD",
-    "Shampoo",
-    "Signum",
-    "StableAdamW",
-    "Yogi",
-    "deserialize",
-    "get",
-    "serialize",
-]
-
-CustomObjects = Mapping[str, type[Optimizer]]
-
-
-def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimizer:
-    """Return an optimizer by name, by configuration, or as it is.
-
-    Parameters
-    ----------
-    identifier : str, dict, class, Optimizer or native optimizer
-        The name of a registered class in any case, or an optimizer class, which is made with its
-        defaults; what `serialize` gave; an optimizer or wrapper, which is returned itself; or an
-        optimizer of TensorFlow, Keras or optax or a class of torch's, which is put into
-        `TFOptimizer`, `OptaxOptimizer` or `TorchOptimizer`.
-    custom_objects : dict of str to class, optional
-        Further classes by name, which come before the registered ones.
-
-    Raises
-    ------
-    ValueError
-        If it is none of these, or the name is unknown.
-    TypeError
-        If it is an instance of a torch optimizer, which is bound to its own parameters.
-
-    Examples
-    --------
-    >>> import arrayoptim as ao
-    >>> ao.get("adam")
-    Adam(lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-08, decay=0.0)
-    """
-    if isinstance(identifier, Optimizer | Wrapper | Foreign):
-        return cast(Optimizer, identifier)
-    if isinstance(identifier, type) and issubclass(identifier, Optimizer | Wrapper | Foreign):
-        return cast(Optimizer, identifier.from_config({}))
-    if isinstance(identifier, Mapping):
-        return deserialize(identifier, custom_objects)
-    if isinstance(identifier, str):
-        return deserialize({"class_name": identifier, "config": {}}, custom_objects)
-    native = wrapped(identifier)
-    if native is not None:
-        return cast(Optimizer, native)
-    raise ValueError(
-        f"found {identifier!r}, wanted an optimizer's name, its configuration, its class, an "
-        "instance, or an optimizer of TensorFlow, Keras, optax or torch (its class)"
-    )
-
-
-def serialize(optimizer: Optimizer) -> dict[str, Any]:
-    """Return the class name and the configuration of an optimizer.
-
-    Raises
-    ------
-    ValueError
-        If it is no optimizer.
-    """
-    if not isinstance(optimizer, Optimizer | Wrapper | Foreign):
-        raise ValueError(f"found {optimizer!r}, wanted an optimizer")
-    return described(optimizer)
-
-
-def deserialize(
-    config: Mapping[str, Any], custom_objects: CustomObjects | None = None
-) -> Optimizer:
-    """Make an optimizer from what `serialize` or that of Keras 2 or 3 gave, which stays as it is.
-
-    Parameters
-    ----------
-    config : dict
-        ``{"class_name": ..., "config": {...}}``; of other keys only Keras 3's
-        ``registered_name`` counts, which tells the optimizers of ``arrayoptim.keras``.
-    custom_objects : dict of str to class, optional
-        Further classes by name, which come before the registered ones.
-
-    Raises
-    ------
-    ValueError
-        If a key is missing, or the class is unknown.
-    TypeError
-        If the configuration names something that the class lacks.
-    """
-    if not {"class_name", "config"} <= set(config):
-        raise ValueError(f'found {config!r}, wanted a dict with "class_name" and "config"')
-    refuse_nested(config, "a configuration")
-    name, settings = identified(config)
-    if not isinstance(name, str):
-        raise ValueError(f'"class_name": found {name!r}, wanted a str')
-    custom = custom_objects or {}
-    made = (custom[name] if name in custom else lookup(name)).from_config(settings)
-    if not isinstance(made, Optimizer | Wrapper | Foreign):
-        raise ValueError(f"{name!r} makes a {type(made).__qualname__}, wanted an optimizer")
-    return cast(Optimizer, made)
+if not TYPE_CHECKING:
+    # Type checkers read the lines: what is imported as itself is public.
+    __all__ = [name for name, value in globals().items() if isinstance(value, type)]

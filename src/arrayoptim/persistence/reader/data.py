@@ -189,7 +189,7 @@ def stored(
     if version in (1, 2):
         return _first_layouts(body, Storage(source, shape, size, VIRTUAL), filters)
     form = body.number(1)
-    if version not in (3, 4) or form > VIRTUAL:
+    if version not in (3, 4, 5) or form > VIRTUAL:
         raise DamagedError(f"found content in layout {form} of version {version}")
     if form == COMPACT:
         inside = body.raw(body.number(2))
@@ -224,7 +224,7 @@ def _first_layouts(body: Cursor, base: Storage, filters: bytes | None) -> Storag
 def _single(
     source: Source, body: Cursor, shape: tuple[int, ...], size: int, filters: bytes | None
 ) -> Storage:
-    """Return where the only chunk is, of those forms that came with version 4 of layouts."""
+    """Return where the only chunk is, in the indexes that versions 4 and 5 of layouts have."""
     flags, rank, length = body.number(1), body.number(1) - 1, body.number(1)
     chunk = tuple(body.number(length) for _ in range(rank))
     body.raw(length)
