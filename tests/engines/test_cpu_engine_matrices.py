@@ -15,6 +15,7 @@ from arrayoptim.engines.cpu.engine import Plan, refusal
 from arrayoptim.engines.cpu.jobs import Job
 from arrayoptim.engines.cpu.matrices import matrix_programs
 from arrayoptim.numerics.slots import Layout
+from arrayoptim.numerics.sums import sums_along
 from arrayoptim.rules import stages
 from arrayoptim.rules.symbols import traced
 from engine_cases import VALUES, by_arrays, coefficients, column, copies, draw, typed
@@ -54,8 +55,14 @@ def summed(p, g, r, c, lr, b1, xp):  # type: ignore[no-untyped-def]
     )
 
 
-EXACT = [largest, ao.SM3().rule, ao.SM3(outputs="last").rule]
-ROUNDED = [ao.Adafactor().rule, ao.Adafactor(outputs="last").rule]
+RULES = {
+    "largest": largest,
+    "summed": summed,
+    "sm3": ao.SM3().rule,
+    "sm3-last": ao.SM3(outputs="last").rule,
+    "adafactor": ao.Adafactor().rule,
+    "adafactor-last": ao.Adafactor(outputs="last").rule,
+}
 
 
 def state_of(rule: Any, shapes: list[Any], dtype: str, *more: str) -> list[dict[str, Any]]:
@@ -84,27 +91,36 @@ def stepped(rule: Any, dtype: str, shapes: list[Any], threads: int) -> tuple[lis
     return [*mine, *column(state)], [*params, *column(slots)]
 
 
-@pytest.mark.parametrize("rule", EXACT, ids=["largest", "sm3", "sm3-last"])
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_largest_values_bit_for_bit(rule: Any, dtype: str) -> None:
-    """What is exact in any order has the very bits of the array engine."""
+def test_every_rule_bit_for_bit(rule: Any, dtype: str) -> None:
+    """Parameters and slots after two steps equal those of the array engine, whatever is summed."""
     found, wanted = stepped(rule, dtype, SHAPES, 2)
     same(found, wanted)
 
 
-@pytest.mark.parametrize("rule", [*ROUNDED, summed], ids=["adafactor", "adafactor-last", "summed"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sums_to_their_rounding(rule: Any, dtype: str) -> None:
-    """Sums are added up in double precision here and in that of the arrays there."""
-    found, wanted = stepped(rule, dtype, SHAPES, 2)
-    eps = float(np.finfo(dtype).eps)
-    for mine, other in zip(found, wanted, strict=True):
-        largest_term = float(np.max(np.abs(other), initial=0.0))
-        np.testing.assert_allclose(mine, other, rtol=200 * eps, atol=16 * eps * largest_term)
+def test_sums_are_accurate() -> None:
+    """Those along rows, columns and both, of tiles in both directions, to their rounding."""
+    x = draw(3, [(150, 2100)], "float32")[0]
+    parts = {(-1,): x, (-2,): x.T, (-2, -1): x.reshape(1, -1)}
+    for axes, rows in parts.items():
+        found = np.ravel(sums_along(x, axes))
+        wanted = [math.fsum(row) for row in rows.tolist()]
+        limit = 1e-13 * float(np.abs(x).max()) * rows.shape[1]
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 1), (3, 5, 7), (2, 40, 33)])
+def test_sums_of_a_stack(shape: tuple[int, ...]) -> None:
+    """Matrices that are summed together have the bits of each alone."""
+    (stack,) = draw(4, [shape], "float64")
+    for axes in ((-1,), (-2,), (-2, -1)):
+        same([sums_along(stack, axes)], [np.stack([sums_along(m, axes) for m in stack])])
+    assert sums_along(np.zeros((0, 4)), (-2,)).tolist() == [0.0] * 4
 
 
 @pytest.mark.parametrize(
-    "rule", [largest, summed, ROUNDED[0]], ids=["largest", "summed", "adafactor"]
+    "rule", [largest, summed, RULES["adafactor"]], ids=["largest", "summed", "adafactor"]
 )
 def test_any_number_of_threads(rule: Any) -> None:
     """The bits do not depend on who adds up which tile, nor on other tensors of the tree."""
@@ -291,5 +307,5 @@ def test_a_broken_engine_is_noticed(mutant: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(recipes, "matrix_programs", broken)
     monkeypatch.setattr(native.store, "write", lambda key, content: None)
     with pytest.raises(AssertionError):
-        test_sums_to_their_rounding(summed, "float32")
+        test_every_rule_bit_for_bit(summed, "float32")
     assert changed

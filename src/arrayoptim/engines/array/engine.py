@@ -19,6 +19,7 @@ from ...rules import stages
 from ...rules.rule import Rule
 from ..steps import Step
 from ..totals import ratio, totals
+from .lines import functions
 from .stacks import stacks
 
 Slots = dict[str, Array]
@@ -377,7 +378,7 @@ def _carried_out(
 
     if rule.ratio is not None and not rule.masked:
         scalars = scalars | own(rule.quantities(operands, scalars, xp))
-    new, *state = rule.stepped((x, y, *held), scalars, shape, xp)
+    new, *state = rule.stepped((x, y, *held), scalars, shape, functions(rule, backend, x))
     if rule.masked:
         boost = own([stages.agreement(x, new, y, xp)])["boost"]
         new = stages.caution(x, new, y, boost, xp)

@@ -7,17 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ...numerics.sums import WIDTH, tile_height
 from .batches import Batch
 from .jobs import Job
 from .matrices import LINES, TILE
 from .passes import Passes, passes
 from .tables import Chunks, address, gathered
-
-_WIDTH = 2048
-"""Columns of a tile: their totals, in double precision, stay in the nearest cache."""
-
-_TILE = 65536
-"""Elements of a tile: what it gives to totals of columns is small beside it."""
 
 
 class MatrixBatch(Batch):
@@ -45,22 +40,17 @@ _Grid = tuple[int, int, int, int]
 
 
 def _grid(rows: int, columns: int) -> _Grid:
-    across = -(-columns // _WIDTH)
-    return rows, columns, -(-rows // _height(columns)), across
-
-
-def _height(columns: int) -> int:
-    return max(1, _TILE // max(1, min(columns, _WIDTH)))
+    return rows, columns, -(-rows // tile_height(columns)), -(-columns // WIDTH)
 
 
 def _tiles(grids: Sequence[_Grid]) -> Chunks:
     found: list[tuple[int, ...]] = []
     for t, (rows, columns, down, across) in enumerate(grids):
-        height = _height(columns)
+        height = tile_height(columns)
         for y in range(down):
             below = min((y + 1) * height, rows)
             found += [
-                (t, y * height, below, x * _WIDTH, min((x + 1) * _WIDTH, columns), y, x)
+                (t, y * height, below, x * WIDTH, min((x + 1) * WIDTH, columns), y, x)
                 for x in range(across)
             ]
     table = np.asarray(found, np.int64).reshape(-1, len(TILE)).T

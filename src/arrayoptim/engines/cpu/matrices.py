@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
+from ...arrays.backend import ITEMSIZE
 from ...numerics.rounding import GROUP
+from ...numerics.sums import WIDTH
 from ...rules import stages as _stages
 from ...rules.stages import SWEPT
 from ...rules.symbols import REDUCTIONS, Value
@@ -45,7 +47,7 @@ def matrix_programs(
         The programs of `Passes.turns`, which take the same numbers. A chunk of those over elements
         is a tile, as `TILE` has it; of the others, a tensor.
     """
-    text = _Text(plan, stages, streams)
+    text = _Text(plan, stages, streams, ITEMSIZE[compute])
     more = [(f"v{k}", compute) for k in range(len(plan.kept))]
     more += [(f"q{k}", "float64") for k in range(len(plan.totals))]
     more += [(f"w{k}", compute) for k in range(len(plan.totals))]
@@ -63,9 +65,9 @@ class _Text:
     """The lines of a step's passes."""
 
     def __init__(
-        self, plan: Passes, stages: Sequence[str], streams: Sequence[tuple[str, str]]
+        self, plan: Passes, stages: Sequence[str], streams: Sequence[tuple[str, str]], item: int
     ) -> None:
-        self._plan, self._streams = plan, streams
+        self._plan, self._streams, self._item = plan, streams, item
         self.used = [stage for stage in SWEPT if stage in stages]
         numbers = plan.rule.coefficients
         self._scalars = [f"c{k}" for k in range(len(numbers))]
@@ -174,30 +176,48 @@ class _Text:
             index, length = _LOOPS[_along(value)]
             number = f"peek_double(a_{part}, {index})"
             if value.space == "one":
-                size = "height * width"
-                return self._folded(value, number, size, "rows", self._writer())
+                return self._folded(value, number, "height * width", "rows", [])
             size = "height" if index == "x" else "width"
             kept, number = self._kept[value], _share(value, number, size)
             line = f"store_{kept}(a_{kept}, {index}, {number})"
             return _over(index, length, [line])
+        if value.op not in REDUCTIONS:
+            return self._put(self._kept[value], value, self._writer(value))
+        (each,) = value.args
+        while each.op == "view":
+            (each,) = each.args
+        if value.op != "max":
+            return self._summed(value, each)
         writer = self._writer(value)
-        if value.op in REDUCTIONS:
-            (each,) = value.args
-            number, size = f"double({writer.name(each)})", _LOOPS[each.space][1]
-            return self._folded(value, number, size, each.space, writer)
-        return self._put(self._kept[value], value, writer)
+        number = f"double({writer.name(each)})"
+        lines = self._folded(value, number, "1", each.space, writer.lines[each.space])
+        return [*writer.lines["one"], *lines]
+
+    def _summed(self, value: Value, line: Value) -> list[str]:
+        """Return the lines that add up what lies in memory as rows of elements are added up."""
+        length, kept = _LOOPS[line.space][1], self._kept[value]
+        name = self._kept.get(line) or self._inputs[line.name]
+        count = f"min({WIDTH}, {length} - strip)"
+        part = [
+            "l_part = lanes(0)",
+            f"add_values_{name}(l_part, a_{name} + {self._item} * strip, {count})",
+            "total = total + lanes_total(l_part)",
+        ]
+        return [
+            "total = 0.0",
+            *_over("strip", f"0, {length}, {WIDTH}", part),
+            f"store_{kept}(a_{kept}, 0, {_share(value, 'total', length)})",
+        ]
 
     def _folded(
-        self, value: Value, number: str, size: str, space: str, writer: _Writer
+        self, value: Value, number: str, size: str, space: str, lines: Sequence[str]
     ) -> list[str]:
-        """Return the lines that make one number of those of rows or of columns."""
+        """Return the lines that make one number of those of rows or of columns, one by one."""
         (index, length), kept = _LOOPS[space], self._kept[value]
         join = "xp.maximum(total, number)" if value.op == "max" else "total + number"
-        each = [*writer.lines[space], f"number = {number}", f"total = {join}"]
         return [
-            *writer.lines["one"],
             f"total = {_FIRST[value.op]}",
-            *_over(index, length, each),
+            *_over(index, length, [*lines, f"number = {number}", f"total = {join}"]),
             f"store_{kept}(a_{kept}, 0, {_share(value, 'total', size)})",
         ]
 

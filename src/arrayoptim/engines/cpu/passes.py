@@ -85,8 +85,14 @@ class Passes:
     def _is_kept(self, value: Value) -> bool:
         if value.space == "full" or value.op in _SHORT:
             return False
-        total = value.op in REDUCTIONS or value in self.results
-        return total or (self._levels[value] > 0 and self._is_wanted(value, self._levels[value]))
+        if value.op in REDUCTIONS or value in self.results or self._is_summed(value):
+            return True
+        return self._levels[value] > 0 and self._is_wanted(value, self._levels[value])
+
+    def _is_summed(self, value: Value) -> bool:
+        """Whether one number is made of a value's entries, which must lie in memory for that."""
+        users = self._users[value]
+        return any(u.op in REDUCTIONS or (u.op == "view" and self._is_summed(u)) for u in users)
 
     def _is_wanted(self, value: Value, level: int) -> bool:
         """Whether a later pass, or one over elements, makes use of a value."""
