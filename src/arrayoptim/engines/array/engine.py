@@ -237,14 +237,18 @@ def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[An
         grads: list[Array],
         slots: list[Slots],
     ) -> list[Any]:
-        def done(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
-            numbers = shared[COMPUTE[backend.dtype(p)]] | own
+        def done(numbers: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
             g, numbers = _clipped_wide(backend, p, g, numbers)
             scalars = _operands(numbers, backend, p)
             shape = tuple(p.shape)
             return do(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
 
-        return list(map(done, each, params, grads, slots))
+        def spread(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
+            numbers = shared[COMPUTE[backend.dtype(p)]] | own
+            function = backend.spread(done, (p, held)) if do is _update else done
+            return function(numbers, p, g, held)
+
+        return list(map(spread, each, params, grads, slots))
 
     return backend.compile(all_of)
 
@@ -300,10 +304,13 @@ def _totals(
     shape: tuple[int, ...],
 ) -> list[Scalar]:
     """Return the totals of one array."""
-    begun = _begun(layout, backend, scalars, p, g, slots)
-    operands = layout.rule.turned(begun, scalars, backend.xp)
-    values = layout.rule.quantities(operands, scalars, backend.xp)
-    return totals(layout.rule, backend, values)
+    begun, rule, xp = _begun(layout, backend, scalars, p, g, slots), layout.rule, backend.xp
+    operands = rule.turned(begun, scalars, xp)
+    if rule.masked:
+        x, y, *_ = operands
+        new, *_ = rule.stepped(operands, scalars, shape, xp)
+        return totals(rule, backend, [stages.agreement(x, new, y, xp)])
+    return totals(rule, backend, rule.quantities(operands, scalars, xp))
 
 
 def _update(
@@ -359,7 +366,10 @@ def _carried_out(
     p: Array,
     shape: tuple[int, ...],
 ) -> tuple[Array, ...]:
-    """Return the new parameter and the new slots, with what the tensor has to measure before."""
+    """Return the new parameter and the new slots, with what the tensor has to measure before.
+
+    Nothing is measured where the scalars hold what comes of it, as for a part of a tensor.
+    """
     xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
     x, y, *held = operands = rule.turned(begun, scalars, xp)
 
@@ -376,12 +386,13 @@ def _carried_out(
             for k, v in ratio(rule, size, found, numbers, xp).items()
         }
 
-    if rule.ratio is not None and not rule.masked:
+    known = not rule.measured or rule.measured[0] in scalars
+    if not known and not rule.masked:
         scalars = scalars | own(rule.quantities(operands, scalars, xp))
     new, *state = rule.stepped((x, y, *held), scalars, shape, functions(rule, backend, x))
     if rule.masked:
-        boost = own([stages.agreement(x, new, y, xp)])["boost"]
-        new = stages.caution(x, new, y, boost, xp)
+        made = scalars if known else own([stages.agreement(x, new, y, xp)])
+        new = stages.caution(x, new, y, made["boost"], xp)
     return new, *state
 
 
