@@ -149,7 +149,7 @@ def load_checkpoint(
     path : str, bytes, Path or binary file
         The file.
     params : tree of arrays, optional
-        Parameters of the same paths, shapes and data types, of any library, that say which arrays
+        Parameters of the same paths, shapes and dtypes, of any library, that say which arrays
         are wanted. Those that can be written get the file's values; others come back new. Without
         them the file's parameters come as NumPy arrays, in the dicts, lists and tuples that they
         were saved in.
@@ -322,7 +322,7 @@ class _Found:
         Raises
         ------
         ValueError
-            If a path, a shape or a data type differs.
+            If a path, a shape or a dtype differs.
         """
         wanted = {
             path: f"{backend_of(x).dtype(x)}{list(x.shape)}"

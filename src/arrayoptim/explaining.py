@@ -33,7 +33,7 @@ class Group:
     reason : str
         Why this one.
     library, dtype : str
-        Whose arrays they are, and their data type.
+        Whose arrays they are, and their dtype.
     arrays, elements : int
         How many.
     bytes : int

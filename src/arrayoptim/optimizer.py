@@ -92,7 +92,7 @@ class Optimizer(Formula, Updating, Surface):
         Form in which the rule's slots are stored: 2 bytes, or 1 byte in blocks that share an
         exponent, in place of 4. Slots of other shapes than the parameter's stay in 4.
     stochastic_rounding : bool
-        Whether slots in that form are rounded up or down by chance, so that they are right in the
+        Whether slots in that form are rounded up or down at random, so that they are right in the
         mean. Small changes of a slot are lost otherwise. For arrays in host memory.
     seed : int
         Seed of stochastic rounding; the random bits follow from it, the step and the place.
@@ -110,15 +110,15 @@ class Optimizer(Formula, Updating, Surface):
         return self
 
     def _begin(self) -> None:
-        # Annotated here and not in the class, where type checkers take it for a hyperparameter.
+        # Annotated here, not in the class: type checkers would take it for a hyperparameter there.
         self._session: Session = Session(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return all but what cannot be pickled, such as the lock."""
+        """Return everything but what cannot be pickled, such as the lock."""
         return dict(vars(self))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up the state, with a lock of its own."""
+        """Restore the state, with a new lock."""
         vars(self).update(state)
         self._session = state["_session"].copy(self)
 
@@ -188,7 +188,7 @@ class Optimizer(Formula, Updating, Surface):
         self._session.observe(metric)
 
     def capture(self, params: Tree) -> graphs.CapturedStep:
-        """Make ready a step for a CUDA graph.
+        """Prepare a step for a CUDA graph.
 
         State, kernels and tables on the device are made here, outside of the graph: while it is
         captured no memory can be taken.
@@ -227,7 +227,7 @@ class Optimizer(Formula, Updating, Surface):
         Returns
         -------
         tree of arrays
-            New arrays, structured like `params` and of their data types. A parameter in a group
+            New arrays, structured like `params` and of their dtypes. A parameter in a group
             whose optimizer keeps no average is its own.
 
         Raises
@@ -304,7 +304,7 @@ class Optimizer(Formula, Updating, Surface):
         Parameters
         ----------
         params : tree of arrays
-            The parameters, which may be a compiler's stand-ins.
+            The parameters, which may be tracers.
 
         Returns
         -------
@@ -359,7 +359,7 @@ class Optimizer(Formula, Updating, Surface):
         state : dict
             What `init_state` or an earlier step gave.
         metric : float or 0-d array
-            What `schedules.Plateau` watches; it may be a compiler's stand-in.
+            What `schedules.Plateau` watches; it may be a tracer.
 
         Returns
         -------
@@ -396,7 +396,7 @@ class Optimizer(Formula, Updating, Surface):
         return pure.averages(self._session.settings, state, params)
 
     def load_state(self, state: Any, params: Tree, strict: bool = True) -> LoadReport:
-        """Take over a state of the pure form, to save it or to go on with `apply`.
+        """Adopt a state of the pure form, to save it or to continue with `apply`.
 
         Parameters
         ----------
@@ -421,7 +421,7 @@ class Optimizer(Formula, Updating, Surface):
         return pure.load(self._session, state, params, strict)
 
     def export_state(self, params: Tree) -> dict[str, Any]:
-        """Return the state as a value, to go on with `stateless_apply`.
+        """Return the state as a value, to continue with `stateless_apply`.
 
         Parameters
         ----------
@@ -462,13 +462,13 @@ class Optimizer(Formula, Updating, Surface):
 
     @property
     def skipped(self) -> int:
-        """Number of steps left out because a gradient was not finite."""
+        """Number of steps skipped because a gradient was not finite."""
         state = self._session.state
         return int(state.skipped) if state else 0
 
     @property
     def last_step(self) -> StepReport | None:
-        """What the last call of `apply` has done; None before the first.
+        """What the last call of `apply` did; None before the first.
 
         It is put together when it is read, which is when a norm is fetched from a GPU.
         """
@@ -476,7 +476,7 @@ class Optimizer(Formula, Updating, Surface):
         return None if last is None else report(last)
 
     def reset(self) -> None:
-        """Forget all state, loaded and not yet used state too; the hyperparameters stay."""
+        """Forget all state, including loaded state not yet used; the hyperparameters stay."""
         self._session.reset()
 
     @property
@@ -528,7 +528,7 @@ class Optimizer(Formula, Updating, Surface):
     def _load(self, record: persistence.Record, strict: bool, hyperparameters: bool) -> LoadReport:
         return persistent.load(self._session, record, strict, hyperparameters)
 
-    # ---- numbers by their names
+    # ---- numbers by name
 
     def _moment(self) -> tuple[int, Mapping[str, Scalar]]:
         return self._session.iterations, self._session.scalars
@@ -581,7 +581,7 @@ class Optimizer(Formula, Updating, Surface):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make an optimizer from a configuration, which stays as it is.
+        """Make an optimizer from a configuration, which is not changed.
 
         Parameters
         ----------

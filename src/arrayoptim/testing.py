@@ -120,7 +120,7 @@ def config_survives(make: Make) -> None:
 
 
 def steps_keep_shape_and_dtype(make: Make) -> None:
-    """Two steps change parameters in place and keep their shape and data type."""
+    """Two steps change parameters in place and keep their shape and dtype."""
     for dtype in ("float16", "float32", "float64", "complex64", "complex128"):
         optimizer, params = make(), _tree(0, dtype)
         before = copy.deepcopy(params)

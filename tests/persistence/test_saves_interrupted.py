@@ -195,6 +195,7 @@ assert found == {"KeyboardInterrupt": 200}, found
 """
 
 
+@pytest.mark.slow
 def test_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt comes out as itself, once, and the file is whole."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*sys.path]))

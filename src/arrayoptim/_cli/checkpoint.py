@@ -93,7 +93,7 @@ def _rest(beside: Record) -> dict[str, Any]:
 
 
 def _arrays(record: Record, slots: Iterable[str]) -> list[dict[str, Any]]:
-    """Return slot, parameter, shape, data type and size of each array."""
+    """Return slot, parameter, shape, dtype and size of each array."""
     rows = []
     for slot in slots:
         arrays = record.slots[slot]

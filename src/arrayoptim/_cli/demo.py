@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[3] / "docs"
 """Where it is in a clone, from which the package may be imported as it stands."""
 
 WORDS = """\
-Train on handwritten digits with each optimizer, stop half-way, go on elsewhere and compare.
+Train on handwritten digits with each optimizer, stop halfway, go on elsewhere and compare.
 """
 
 

@@ -1,4 +1,4 @@
-"""How gradients come from a loss: by the differentiation that its arrays' library has."""
+"""Gradients of a loss, by the automatic differentiation of the arrays' own library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCALAR: WeakSet[Any] = WeakSet()
 
 
 def gradients_of(loss: Any, params: Tree) -> tuple[list[Array], list[Array], Structure]:
-    """Differentiate a loss; see `value_and_gradients`, of which it leaves out the value."""
+    """Return the gradients of a loss alone; see `value_and_gradients`."""
     _, gradients, leaves, structure = value_and_gradients(loss, params)
     return gradients, leaves, structure
 
@@ -70,7 +70,7 @@ def value_and_gradients(
         try:
             return loss(params)
         except TypeError:
-            # Asked only now, as a signature takes longer than a small step.
+            # Not sooner: inspecting a signature takes longer than a small step.
             fault = mismatch(loss, params)
             if fault and differentiate in (_torch, _tensorflow) and not mismatch(loss):
                 return loss()
@@ -180,7 +180,7 @@ def _jax(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure) 
         try:
             pair = isinstance(jax.eval_shape(of_leaves, leaves), tuple)
         except jax.errors.JAXTypeError:
-            # Gradients of one's own may be computed on the host, where nothing can be traced.
+            # A loss that returns its own gradients may compute them on the host, untraced.
             given = of_leaves(leaves)
             if isinstance(given, tuple):
                 return _by_hand(given, structure)
@@ -198,7 +198,7 @@ def _jax(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure) 
 
 
 def _may_be_unused(gradients: Sequence[Array | None]) -> bool:
-    """Whether JAX gave zeros alone for a parameter, as it does for one that a loss has no use for.
+    """Whether JAX returned only zeros, as it does for a parameter that the loss does not use.
 
     While a step is traced there are no values to tell by.
     """
@@ -211,7 +211,7 @@ def _may_be_unused(gradients: Sequence[Array | None]) -> bool:
 
 
 def _jax_dependence(of_leaves: Loss, leaves: list[Array]) -> list[bool]:
-    """Say for each parameter whether a change of it reaches the loss, by the traced program."""
+    """Return for each parameter whether the traced loss depends on it."""
     import jax
     from jax.interpreters.partial_eval import dce_jaxpr
 
@@ -241,7 +241,7 @@ def _tensorflow(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Stru
     _require_all(
         [p is None or g is not None for p, g in zip(leaves, gradients, strict=True)], structure
     )
-    # Of an embedding the tape gives the rows that were looked up.
+    # For an embedding the tape returns only the rows that were looked up.
     return value, [None if g is None else tf.convert_to_tensor(g) for g in gradients]
 
 
@@ -313,7 +313,7 @@ def _numpy(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure
 
 
 def _autograd_reaches(of_leaves: Loss, leaves: list[Array], place: int) -> bool:
-    """Whether a parameter reaches the loss: autograd gives zeros for one that does not."""
+    """Whether the loss depends on a parameter: autograd returns zeros where it does not."""
     from autograd.core import VJPNode
     from autograd.tracer import trace
 

@@ -1,4 +1,4 @@
-"""Hyperparameters: declared once, they validate, document and configure themselves."""
+"""Hyperparameters: one declaration validates, documents and configures each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .registry import describe, revive
 
 
 class _Owner(Protocol):
-    """What has hyperparameters."""
+    """An object with hyperparameters."""
 
     _hyper: dict[str, Any]
 
@@ -26,14 +26,14 @@ class _Owner(Protocol):
 
 
 MOST_STEPS = 2**63 - 1
-"""The last step that a counter of 64 bits holds."""
+"""The last step that a 64-bit counter holds."""
 
 REQUIRED: Any = inspect.Parameter.empty
-"""The default of what a constructor must be given."""
+"""The default of a required argument."""
 
 
 class Interval:
-    """A real interval such as ``[0, 1)``; its text is its definition."""
+    """A real interval, written such as ``[0, 1)``."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -49,14 +49,14 @@ class Interval:
 
 @cache
 def _largest(dtype: str, interval: Interval) -> float:
-    """Return the largest number of a data type in an interval."""
+    """Return the largest number of a dtype in an interval."""
     high = np.dtype(dtype).type(interval.high)
     return float(high if interval.high in interval else np.nextafter(high, 0))
 
 
 @cache
 def _smallest(dtype: str, interval: Interval) -> float:
-    """Return the smallest number of a data type in an interval."""
+    """Return the smallest number of a dtype in an interval."""
     low = np.dtype(dtype).type(interval.low)
     with np.errstate(under="ignore"):
         return float(low if interval.low in interval else np.nextafter(low, np.inf))
@@ -101,7 +101,7 @@ class Hyper:
     name: str
     owner: str
     per_group = False
-    """Whether a group of parameters may have one of its own, though it is no number."""
+    """Whether a group of parameters may have a value of its own, though it is not a number."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Hyper:
 
     def __set__(self, instance: _Owner, value: Any) -> None:
         """Check and set the value."""
-        # Replaced, not changed: who holds the old dict can tell that it is out of date.
+        # Replaced, not changed: a holder of the old dict can tell that it is out of date.
         new = self.checked(value, type(instance))
         instance._hyper = {**instance._hyper, self.name: new}
 
@@ -151,12 +151,12 @@ class Hyper:
         return self.interval is not None and not self.static
 
     def default_under(self, preset: Any) -> Any:
-        """Return the default where that preset is chosen; None for none."""
+        """Return the default under a preset, or under None for no preset."""
         return self.elsewhere.get(preset, self.default) if isinstance(preset, str) else self.default
 
     @property
     def required_in_config(self) -> bool:
-        """Whether a configuration names it even when it has its default value."""
+        """Whether a configuration must hold it even where it has its default value."""
         return not self.keyword and self.default is not None
 
     @property
@@ -173,7 +173,7 @@ class Hyper:
         return text + (" or None" if self.default is None else "")
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Return the value in its own type.
+        """Return the value converted to its declared type.
 
         Parameters
         ----------
@@ -203,7 +203,7 @@ class Hyper:
         return self._number(value, owner.__name__)
 
     def to_config(self, value: Any) -> Any:
-        """Return the value as it stands in a configuration."""
+        """Return the value as a configuration holds it."""
         return describe(value)
 
     def at(
@@ -216,14 +216,14 @@ class Hyper:
         return self._number(found, f"at step {iterations}: schedule of {self.owner}")
 
     def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
-        """Return a number as the nearest of a data type that the interval allows.
+        """Return the nearest number of a dtype that lies in the interval.
 
         Parameters
         ----------
         value : number, 0-d array or anything else
             A value; what is no real number comes back as it is.
         dtype : {"float32", "float64"}
-            The data type.
+            The dtype.
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
         """
@@ -298,12 +298,12 @@ def hyper(
 
 
 def is_function(value: Any) -> bool:
-    """Whether a value may be a schedule: a function, and neither a number nor a class."""
+    """Whether a value may be a schedule: callable, and neither a number nor a class."""
     return callable(value) and not isinstance(value, type) and not hasattr(value, "__float__")
 
 
 def keeps_numbers(schedule: Any) -> bool:
-    """Whether a value is a schedule that depends on more than the step, and keeps scalar state."""
+    """Whether a value is a schedule that keeps scalar state besides the step count."""
     return callable(schedule) and hasattr(schedule, "initial_scalars")
 
 
@@ -348,7 +348,7 @@ def value_at(
 
 
 def square_root(value: Scalar, xp: Namespace) -> Scalar:
-    """Return the root of a number that is not negative, a plain float on the host.
+    """Return the square root of a number that is not negative; a plain float on the host.
 
     Parameters
     ----------
@@ -378,13 +378,13 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
         The weight that the average has gathered, by which it is divided.
     """
     if xp is np and beta > 0.0 and t > 0:
-        # A tenth of the time that NumPy takes for a number.
+        # This takes a tenth of the time of NumPy's function.
         return -math.expm1(t * math.log(beta))
     return -xp.expm1(t * xp.log(beta))
 
 
 def finite(value: Any, what: str) -> float:
-    """Return a finite number that came as a number or as an array that holds one.
+    """Return a finite number, given as a number or as an array that holds one.
 
     Raises
     ------
@@ -398,7 +398,7 @@ def finite(value: Any, what: str) -> float:
 
 
 def counter(value: Any, what: str) -> int:
-    """Return a step counter that came as an integer, or as a float or array that holds one.
+    """Return a step counter, given as an integer, or as a float or array that holds one.
 
     Raises
     ------

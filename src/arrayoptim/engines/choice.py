@@ -31,7 +31,7 @@ _SERVING = ("gpu", "offload", "cpu")
 
 
 class Engines:
-    """Which engine serves each parameter of a tree, and what it has made ready for the next step.
+    """Which engine serves each parameter of a tree, and what it has prepared for the next step.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Engines:
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
 
     def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None] = ()) -> bool:
-        """Look at parameters, which may have moved, and take up their gradients.
+        """Check the parameters, which may have moved, and take their gradients.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class Engines:
         return found
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
-        """Leave the norm of all gradients on the one device where they are; None otherwise."""
+        """Return the norm of all gradients where it stays on their one device; None otherwise."""
         if len(self._shares) != 1 or any(grads[i] is not None for i in self.others):
             return None
         (((name, _), share),) = self._shares.items()
@@ -140,7 +140,7 @@ class Engines:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> dict[int, list[Scalar]]:
-        """Return what a step has to know of every parameter that has a gradient, by its place."""
+        """Return what a step must measure of every parameter that has a gradient, by its place."""
         rest = set(self.others)
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
         for name in FUSED:
@@ -156,7 +156,7 @@ class Engines:
         leaves: Sequence[Array | None],
         grads: Sequence[Array | None],
     ) -> list[Act]:
-        """Make ready the step of the parameters that fused engines serve.
+        """Prepare the step of the parameters that fused engines serve.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class Engines:
         return [*acts, sweep]
 
     def renew(self, steps: Sequence[Step]) -> None:
-        """Put the numbers of another step where the kernels of a CUDA graph read them.
+        """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Raises
         ------
@@ -199,7 +199,7 @@ class Engines:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> InPlace:
-        """Make ready the step of all other parameters, which comes after that of the fused engines.
+        """Prepare the step of all other parameters, which follows that of the fused engines.
 
         Those of their gradients are copied whose memory the step writes.
         """
@@ -217,10 +217,10 @@ class Engines:
 
 
 class _Share:
-    """What an engine has made ready, with its part of the tree."""
+    """What an engine has prepared, with the part of the tree that it serves."""
 
     resumes = False
-    """Whether what carries out a step goes on where it was interrupted."""
+    """Whether a step can be resumed where it was interrupted."""
 
     def __init__(
         self,
@@ -252,7 +252,7 @@ class _Share:
         return run if self.resumes else Once(run)
 
     def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
-        """Return this part of the numbers of a step."""
+        """Return the numbers of a step that concern this part."""
         return {kind: self._own(row) for kind, row in step.values.items()}
 
     def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -265,13 +265,13 @@ class _Share:
 
 
 class _Launching(_Share):
-    """That of the GPU engine."""
+    """The share of the GPU engine."""
 
     resumes = True
 
 
 class _Looking(_Share):
-    """That of the CPU engine, which looks at all arrays of a step in one call."""
+    """The share of the CPU engine, which checks all arrays of a step in one call."""
 
     def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
         self._of = grads
@@ -332,7 +332,7 @@ def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, 
 
 
 def _apart(p: Array, slots: Slots) -> bool:
-    """Whether the state of a parameter on a GPU lies in host memory."""
+    """Whether a parameter on a GPU has its state in host memory."""
     return gpu_library(p) is not None and any(gpu_library(s) is None for s in slots.values())
 
 
@@ -373,7 +373,7 @@ def _refuse_outside(
 @cache
 def _engine(name: str) -> Any:
     """Return the module of a fused engine; None where the package is not there."""
-    # The compiler behind the CPU engine takes longer to import than all the rest.
+    # Importing the CPU engine's compiler takes longer than everything else.
     with _IMPORTING, suppress(ModuleNotFoundError):
         return import_module(f".{name}.engine", __package__)
     return None

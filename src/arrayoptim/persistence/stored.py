@@ -13,7 +13,7 @@ from .reader import Dataset, Group
 
 
 class Stored:
-    """A dataset: shape and data type now, the content when asked.
+    """A dataset: shape and dtype now, the content when asked.
 
     Parameters
     ----------

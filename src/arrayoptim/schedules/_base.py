@@ -80,7 +80,7 @@ class Schedule(Declared, ABC):
         Parameters
         ----------
         t : float or array of float
-            The step number, counted from 0; it may be a compiler's stand-in, so that there is no
+            The step number, counted from 0; it may be a tracer, so that there is no
             branch on it.
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` for arrays of JAX.

@@ -28,7 +28,7 @@ class Plateau(Schedule):
     schedule : schedule or float
         What is reduced: a number, or a function of the step.
     factor : float in (0, 1)
-        What it is multiplied with at each reduction.
+        What it is multiplied by at each reduction.
     patience : int in [0, inf)
         Metrics in a row without improvement before a reduction.
     mode : {"min", "max"}
@@ -113,7 +113,7 @@ class Plateau(Schedule):
         scalars : mapping
             The state before.
         metric : float or 0-d array
-            The metric; it may be a compiler's stand-in.
+            The metric; it may be a tracer.
 
         Returns
         -------

@@ -13,19 +13,19 @@ from ..arrays.trees import Structure, listed, named
 
 @dataclass(frozen=True)
 class Leaf:
-    """What is known of one parameter: its path, shape and data type."""
+    """Path, shape and dtype of one parameter."""
 
     path: str
     shape: tuple[int, ...]
     dtype: str
 
     def __str__(self) -> str:
-        """Path, data type and shape."""
+        """Path, dtype and shape."""
         return f"{self.path or 'the parameter'} {self.dtype}{list(self.shape)}"
 
 
 def concrete(arrays: Sequence[Array | None], name: str) -> None:
-    """Refuse to keep what a compiler has in place of values.
+    """Refuse to keep tracers as state.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def concrete(arrays: Sequence[Array | None], name: str) -> None:
 
 
 def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf | None, ...]:
-    """Return what is known of each leaf, None for None.
+    """Return the description of each leaf; None for None.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> Non
     Raises
     ------
     ValueError
-        With the paths that are new, missing, or of another shape or data type.
+        With the paths that are new, missing, or of another shape or dtype.
     """
     old = {leaf.path: leaf for leaf in known if leaf}
     new = {leaf.path: leaf for leaf in found if leaf}

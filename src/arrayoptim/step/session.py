@@ -1,4 +1,4 @@
-"""A session: what an optimizer remembers between steps, and what it has made ready for the next."""
+"""A session: what an optimizer remembers between steps, and what it prepared for the next."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made")
 
 @dataclass(frozen=True)
 class _Made:
-    """Engines, with what they were made ready for."""
+    """Engines, with what they were prepared for."""
 
     engines: Engines
     assignment: Assignment
@@ -54,7 +54,7 @@ class _Made:
         )
 
     def leaves(self, tree: Tree) -> Leaves | None:
-        """Return the leaves of a tree like that of the last step; None where it is another."""
+        """Return the leaves of a tree with the structure of the last step's; None otherwise."""
         parts = self.structure.parts
         if parts is None or self.engines.others:
             return None
@@ -68,7 +68,7 @@ class _Made:
 
 
 class Session:
-    """State, lock and plan of one optimizer, and the step that it takes with them.
+    """State, lock and plan of one optimizer, and its step.
 
     Wrappers and adapters use it through `session_of`.
 
@@ -108,7 +108,7 @@ class Session:
         self._made: _Made | None = None
 
     def belong_to(self, formula: Formula) -> None:
-        """Take up an optimizer, which holds the session; the session does not hold it."""
+        """Attach to an optimizer, which owns the session; the session refers to it weakly."""
         self._formula = ref(formula)
 
     @property
@@ -117,7 +117,7 @@ class Session:
         return referred(self._formula)
 
     def reset(self) -> None:
-        """Forget all state, loaded and not yet used state too."""
+        """Forget all state, including state that was loaded and not yet used."""
         self.state: State | None = None
         self.pending: persistence.Record | list[Any] | None = None
         self.strict = True
@@ -134,11 +134,11 @@ class Session:
         return new
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the lock, the engines and what devices know, which cannot be pickled."""
+        """Leave out the lock, the engines and device data, which cannot be pickled."""
         return {k: v for k, v in vars(self).items() if k not in _LEFT_OUT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up the state, with a lock of its own."""
+        """Restore the state, with a new lock."""
         vars(self).update(state)
         self._prepare_to_serve()
 
@@ -191,7 +191,7 @@ class Session:
         grads, params : tree of arrays
             Gradients and parameters.
         unscale : float
-            What brings the gradients to their true size.
+            Factor that brings the gradients to their true scale.
         done : callable, optional
             Called with the parameters after the step, as a part of it.
         """
@@ -203,7 +203,7 @@ class Session:
         if other is not structure:
             checks.same_structure(other, structure)
         with self.lock:
-            # Where all parameters are new arrays, an interrupt means that nobody ever sees them.
+            # Where all parameters are new arrays, after an interrupt nobody ever sees them.
             restore = None if done or any_writable(leaves) else self.snapshot()
             try:
                 new = self.take(found, leaves, structure, unscale, done=done)
@@ -217,7 +217,7 @@ class Session:
                 raise
 
     def snapshot(self) -> Callable[[], None]:
-        """Return what brings back the present state, none of whose arrays is written till then."""
+        """Return a function that restores the present state, whose arrays nothing may write."""
         before, state = dict(vars(self)), self.state
         kept = None if state is None else replace(state, scalars=dict(state.scalars))
 
@@ -269,10 +269,10 @@ class Session:
         norm: Scalar | None = None,
         done: Callable[[Leaves], object] | None = None,
     ) -> Leaves:
-        """Check and step, with a norm that a caller knows of more gradients than these."""
+        """Check and step, with a norm that the caller has taken over more gradients than these."""
         if self._made is None or self._made.engines.others:
             checks.concrete([*leaves, *gradients], type(self.formula).__name__)
-            # What a first step makes, such as the state, would belong to the graph.
+            # What a first step allocates, such as the state, would belong to the graph.
             refuse_capturing(leaves)
         try:
             engines = self.engines(leaves, structure, gradients)
@@ -282,12 +282,12 @@ class Session:
             executor = InPlace(engines, leaves, state, self._noting(done), unscale, norm)
             return take(plan, state, gradients, executor)
         except (TypeError, ValueError):
-            # What a fused engine refuses is said in the words that all engines share.
+            # The checks that all engines share give the message for what a fused engine refuses.
             checks.gradients(gradients, leaves, structure)
             raise
 
     def note(self, taken: Taken, leaves: Leaves = ()) -> None:
-        """Note what was taken, for the report of the last step."""
+        """Remember the step that was taken, for its report."""
         self.last = taken
 
     def _noting(self, done: Callable[[Leaves], object] | None) -> Callable[[Taken, Leaves], None]:
@@ -317,7 +317,7 @@ class Session:
             plan = self.plan
             if made.holds(plan, structure):
                 given = plan.thawed(gradients) if gradients else gradients
-                # An engine knows address, shape and type of every parameter that it serves.
+                # An engine knows address, shape and dtype of every parameter that it serves.
                 if made.engines.look(leaves, given):
                     if made.engines.others:
                         self.ready(leaves, structure)
@@ -337,7 +337,7 @@ class Session:
     # ---- the state
 
     def require_state(self) -> None:
-        """Refuse to go on without state, be it only loaded.
+        """Refuse to go on where there is neither state nor a loaded record.
 
         Raises
         ------
@@ -350,12 +350,12 @@ class Session:
             )
 
     def ready(self, leaves: Leaves, structure: Structure) -> State:
-        """Return the state for some parameters, made where there is none yet.
+        """Return the state for some parameters, made if there is none yet.
 
         Raises
         ------
         RuntimeError
-            If a step stopped half-way.
+            If a step stopped halfway.
         TypeError, ValueError
             If the parameters cannot be stepped, or the state is of others.
         """
@@ -378,7 +378,7 @@ class Session:
         return self.state
 
     def replace(self, state: State) -> None:
-        """Take up another state; what was prepared for the old one is void."""
+        """Adopt another state; what was prepared for the old one is discarded."""
         state.interrupted = False
         plan = Plan(self.settings, assign(self.settings, state.leaves))
         self.state, self._made, self._plan, self.pending = state, None, plan, None
@@ -389,7 +389,7 @@ class Session:
         leaves: tuple[checks.Leaf | None, ...],
         held: Sequence[dict[str, Array]] = (),
     ) -> State:
-        """Return the state before the first step, with what was loaded and the slots held already.
+        """Return the initial state, with what was loaded and the slots held already.
 
         Parameters
         ----------
@@ -418,7 +418,7 @@ class Session:
         return state
 
     def forget_engines(self) -> None:
-        """Let the next step choose engines anew, as slots have been replaced."""
+        """Have the next step choose engines again, as slots have been replaced."""
         self._made = None
 
     def observe(self, metric: Any) -> None:
@@ -434,7 +434,7 @@ class Session:
             self.state.scalars = new
 
     def begin_schedule(self, name: str) -> None:
-        """Let a schedule that was set keep its numbers in the state, and the one before not."""
+        """Add a schedule's numbers to the state, and drop those of the schedule before it."""
         if self.state is None:
             return
         with self.lock:
@@ -464,14 +464,14 @@ def session_of(optimizer: Any) -> Session:
 
 
 def with_values(optimizer: Any, values: Mapping[str, Any]) -> Any:
-    """Return an optimizer without state that has other hyperparameters, which are not checked."""
+    """Return an optimizer without state with other hyperparameters, which are not checked."""
     made = type(optimizer).from_config(optimizer.get_config())
     made._hyper = {**optimizer._hyper, **values}
     return made
 
 
 def whole_or_nothing(session: Session, change: Callable[[], Done]) -> Done:
-    """Carry out what changes state and hyperparameters; where it fails, nothing has changed."""
+    """Call a function that changes state and hyperparameters; if it fails, nothing has changed."""
     before, hyper = dict(vars(session)), session.formula._hyper
     try:
         return change()

@@ -1,4 +1,4 @@
-"""Keras's graph-style surface: gradients of a loss, and updates as pairs to be carried out."""
+"""Keras's graph-style methods: gradients of a loss, and updates as pairs to be applied."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .take import Leaves, take
 
 @dataclass(frozen=True)
 class StateTarget:
-    """A place in an optimizer's state that an update fills.
+    """A place in an optimizer's state that an update writes.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Updating:
             """Put a value into the state."""
 
     def apply_updates(self, updates: Iterable[tuple[Any, Any]]) -> list[Array]:
-        """Carry out what `get_updates` gave.
+        """Carry out the updates that `get_updates` returned.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class Updating:
 def clipped(
     session: Session, grads: Leaves, leaves: Leaves, structure: Structure
 ) -> list[Array | None]:
-    """Clip gradients as a step would, before there is a state too."""
+    """Clip gradients as a step would, even before a state exists."""
     settings = session.settings
     values = settings.at(session.iterations, session.scalars)
     members = settings.members_of(structure.paths)

@@ -276,7 +276,7 @@ def _signature(cls: type[Optimizer], usual: dict[str, Any]) -> inspect.Signature
 
 def _checked(value: jax.Array, declared: Hyper, cls: type[Optimizer]) -> jax.Array:
     """Return a hyperparameter that is an array, and whose value may not be known yet."""
-    # inject_hyperparams gives numbers the data type of the parameters, complex ones too.
+    # inject_hyperparams gives numbers the dtype of the parameters, complex ones too.
     value = value.real if jnp.iscomplexobj(value) else value
     name, kind = f"{cls.__name__}.{declared.name}", value.dtype
     if value.shape != ():

@@ -176,7 +176,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         TypeError, ValueError
             If it does not fit. Nothing has changed then.
         """
-        # After the hooks of users, and before torch casts the state to the parameters' data type.
+        # After the hooks of users, and before torch casts the state to the parameters' dtype.
         hook = self.register_load_state_dict_pre_hook(_wrapped)
         try:
             super().load_state_dict(state_dict)
@@ -269,7 +269,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
 
 def _stuck() -> None:
-    """Do nothing: each group's own state tells that it stopped half-way."""
+    """Do nothing: each group's own state tells that it stopped halfway."""
 
 
 class _Loaded:

@@ -39,7 +39,7 @@ def faults_of(
     shapes : mapping of str to tuple of int
         The shapes of the slots, of what this process holds of them.
     wanted : mapping of str to str
-        The slots by name, with their data types.
+        The slots by name, with their dtypes.
     scalars : iterable of str
         Names of scalar state.
     word : callable
@@ -80,7 +80,7 @@ def refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) 
 
 
 def slots_of(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the slots in their order, each as what this process holds of it, in its data type."""
+    """Return the slots in their order, each as what this process holds of it, in its dtype."""
     slots = {}
     for name, kind in wanted.items() if found else ():
         here, dtype = local(found[name]), getattr(torch, kind)

@@ -25,7 +25,7 @@ Slots = dict[str, Array]
 Result = tuple[Array, Slots]
 Do = Callable[..., Any]
 Job = Callable[[], list[tuple[int, Any]]]
-"""Makes something of each of some parameters, by their places; nothing is written."""
+"""Computes something for each of some parameters, by their places; nothing is written."""
 
 
 def sweep(
@@ -34,7 +34,7 @@ def sweep(
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
 ) -> tuple[list[Array | None], list[Slots]]:
-    """Return what a step makes of every parameter that has a gradient, and write nothing.
+    """Return the outcome of a step for every parameter that has a gradient, writing nothing.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def sweep(
 
 
 def _ordered(backend: Backend, new: Slots, old: Slots) -> Slots:
-    """Return slots in the order of memory that fused engines go through them in."""
+    """Return slots in the memory order in which fused engines traverse them."""
     return {name: backend.ordered(x, old[name]) for name, x in new.items()}
 
 
@@ -104,7 +104,7 @@ class InPlace:
         """Do what is left of it."""
         while self._place < len(self._jobs):
             if self._found is None or self._found[0] != self._place:
-                # Not both at a time: they may be large.
+                # Results of one job at a time: they may be large.
                 self._found = None
                 self._found = self._place, self._jobs[self._place]()
             for i, (p, state) in self._found[1]:
@@ -126,7 +126,7 @@ def measure(
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
 ) -> dict[int, list[Scalar]]:
-    """Return what a step has to know of every parameter that has a gradient, by its place.
+    """Return what a step must measure of every parameter that has a gradient, by its place.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def _jobs(
     slots: Sequence[Slots],
     do: Do,
 ) -> Iterator[Job]:
-    """Return what makes something of the parameters that have gradients, some at a time."""
+    """Yield the work on the parameters that have gradients, in groups that are done at once."""
     compiled: dict[Any, list[int]] = {}
     eager: list[int] = []
     matrices = step.layout.rule.kind == "matrix"
@@ -180,7 +180,7 @@ def _together(
     backend: Backend,
     do: Do,
 ) -> list[tuple[int, Any]]:
-    """Do it for all arrays of a library that compiles in one compiled call."""
+    """Do the work on all arrays of a library that compiles, in one compiled call."""
     params, *_ = given = [[sequence[i] for i in places] for sequence in tree]
     shared = {compute: step.shared(compute) for compute in step.values}
     pairs = zip(places, params, strict=True)
@@ -196,7 +196,7 @@ def _eager(
     operands: dict[Any, dict[str, Scalar]],
     do: Do,
 ) -> list[tuple[int, Any]]:
-    """Do it for one array, or for a stack of equal ones."""
+    """Do the work on one array, or on a stack of equal ones."""
     params, grads, slots = tree
     i = alike[0]
     p, g, held = params[i], grads[i], slots[i]
@@ -218,7 +218,7 @@ def _eager(
         if len(alike) == 1:
             return [(i, result)]
         new, state = result
-        # Not views: what is saved or handed on would hold on to the whole stack.
+        # Copies, not views: a saved view would keep the whole stack alive.
         return [
             (one, (new[k, ...], {n: backend.copy(x[k, ...]) for n, x in state.items()}))
             for k, one in enumerate(alike)
@@ -227,7 +227,7 @@ def _eager(
 
 @cache
 def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[Any]]:
-    """Return what is made of many arrays as one compiled function."""
+    """Return the work on many arrays as one compiled function."""
 
     def all_of(
         shared: dict[str, dict[str, Scalar]],
@@ -262,7 +262,7 @@ def _clipped_wide(
 
 
 def _operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str, Scalar]:
-    """Return the numbers of a step as operands of the type in which a parameter is computed."""
+    """Return the numbers of a step as operands in a parameter's compute dtype."""
     compute = COMPUTE[backend.dtype(p)]
     return {name: backend.scalar(value, compute, p) for name, value in values.items()}
 
@@ -318,7 +318,7 @@ def _update(
 ) -> tuple[Array, Slots]:
     """Update one array, or a stack of equal shapes: widen, go through stages and rule, narrow.
 
-    The numbers are the scalars before they were rounded to the type of the arithmetic.
+    The numbers are the scalars before they were rounded to the compute dtype.
     """
     rule, xp, stored = layout.rule, backend.xp, backend.dtype(p)
 
@@ -332,7 +332,7 @@ def _update(
     x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
     x, _ = _staged("after", x, begun[1], scalars, xp)
     x = x if layout.constraint is None else layout.constraint.applied(x, xp)
-    # A slot that is the parameter or the gradient itself wants memory of its own.
+    # A slot that is the parameter or the gradient itself needs memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
     result = narrow(x, stored)
     new: Slots = {}
@@ -358,7 +358,7 @@ def _carried_out(
     p: Array,
     shape: tuple[int, ...],
 ) -> tuple[Array, ...]:
-    """Return the new parameter and the new slots, with what the tensor has to measure before."""
+    """Return the new parameter and the new slots, after measuring what the rule asks for."""
     xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
     x, y, *held = operands = rule.turned(begun, scalars, xp)
 

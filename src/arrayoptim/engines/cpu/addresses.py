@@ -193,7 +193,7 @@ class Reader(ABC):
 
     @abstractmethod
     def _ordered(self, array: Any, k: int) -> bool:
-        """Whether an array has the order in memory of parameter `k`."""
+        """Whether an array has the memory order of parameter `k`."""
 
     @abstractmethod
     def _address(self, array: Any) -> int:

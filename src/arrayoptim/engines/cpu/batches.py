@@ -37,7 +37,7 @@ class Batch:
     rule : Rule
         The update rule.
     reader : Reader
-        Knows the parameters' shapes and order in memory.
+        Knows the parameters' shapes and memory order.
     dtypes : mapping of str to str
         The dtype of each slot, and that of the parameters as ``p``.
     columns : mapping of str to tuple of array
@@ -134,10 +134,10 @@ class Batch:
         Parameters
         ----------
         values : mapping of str to mapping
-            By the type of the arithmetic, coefficients of the rule and the stages by name: numbers,
+            By the compute dtype, coefficients of the rule and the stages by name: numbers,
             or one for each leaf.
         seed : int or None
-            That of the step where slots are rounded by chance.
+            That of the step where slots are rounded stochastically.
         count : int or None
             Number of threads, if it is not to be the usual one.
         """

@@ -46,7 +46,7 @@ class Plan:
     paths : sequence of str, optional
         What messages call the parameters.
     places : sequence of int, optional
-        Their places among all parameters of the optimizer, for rounding by chance.
+        Their places among all parameters of the optimizer, for stochastic rounding.
     threads : int, optional
         Number of threads; by default Numba's, or that of the processors.
     occupied : Stretches, optional
@@ -103,7 +103,7 @@ class Plan:
         Returns
         -------
         bool
-            False where a parameter has another address, shape, dtype or order in memory
+            False where a parameter has another address, shape, dtype or memory order
             than when the plan was made, or can no longer be written: make another plan.
 
         Raises
@@ -166,13 +166,13 @@ class Plan:
         Parameters
         ----------
         values : mapping of str to mapping
-            For each type of arithmetic (``"float32"``, ``"float64"``) the rule's coefficients by
+            For each compute dtype (``"float32"``, ``"float64"``) the rule's coefficients by
             name: numbers, or a list or one-dimensional array with one number for each parameter.
             Also, where that stage is wanted: ``scale`` and ``bound``, ``l2``, ``amount`` of decay,
             ``floor`` and ``ceiling``, ``keep`` and ``new`` of the average.
         seed : int, optional
             From `arrayoptim.numerics.rounding.step_seed`, where slots of less than 32 bits are
-            rounded by chance.
+            rounded stochastically.
 
         Raises
         ------

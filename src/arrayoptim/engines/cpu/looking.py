@@ -26,7 +26,7 @@ class Look:
     Parameters
     ----------
     reader : Reader
-        Knows the parameters' shapes and order in memory.
+        Knows the parameters' shapes and memory order.
     dtype : str
         The dtype of the parameters.
     places : sequence of int

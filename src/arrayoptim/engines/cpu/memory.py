@@ -154,7 +154,7 @@ JOB_ACCESS = {
 
 
 class Stream:
-    """Loads and stores of one of a kernel's arrays, in the dtype of the arithmetic."""
+    """Loads and stores of one of a kernel's arrays, in the compute dtype."""
 
     def __init__(self, position: int, total: int, storage: str, compute: str) -> None:
         self.position, self.total, self.storage = position, total, storage

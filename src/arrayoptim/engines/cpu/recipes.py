@@ -82,7 +82,7 @@ class Recipes:
         kind : str
             Dtype of the gradients.
         chance : bool
-            Whether slots of less than 32 bits are rounded by chance.
+            Whether slots of less than 32 bits are rounded stochastically.
 
         Returns
         -------

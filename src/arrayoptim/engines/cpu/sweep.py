@@ -58,9 +58,9 @@ def sweep_program(
         are, then the exponents of a coded slot ``s0`` as ``x_s0``; with the dtype of each in
         memory. All but ``g`` have a column of the pointer table.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
     stochastic : collection of str
-        The slots that are rounded by chance.
+        The slots that are rounded stochastically.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def measure_program(
     streams : sequence of (str, str)
         As for `sweep_program`.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from .addresses import Reader
 from .readers import Readers, torch_call, torch_readers
 from .tables import address, cells
 
-# Code and number of bits of DLPack's data types; complex ones may be lazily conjugated.
+# Code and number of bits of DLPack's dtypes; complex ones may be lazily conjugated.
 _DLPACK = {"float16": (2, 16), "bfloat16": (4, 16), "float32": (2, 32), "float64": (2, 64)}
 _DLPACK |= {"int16": (0, 16), "uint8": (1, 8)}
 

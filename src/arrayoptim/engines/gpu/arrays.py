@@ -79,7 +79,7 @@ class Library(ABC):
 
     @abstractmethod
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
-        """Return a copy in the order of another array, in some data type."""
+        """Return a copy in the order of another array, in some dtype."""
 
     @abstractmethod
     def fetched(self, array: Array) -> Array:
@@ -94,7 +94,7 @@ class Library(ABC):
         room : numpy.ndarray of uint8
             The memory.
         dtype : str
-            A data type.
+            A dtype.
         count : int
             Number of elements.
         """

@@ -121,7 +121,7 @@ class Batch:
         found = [backend_of(g).dtype(g) for k in self.places if (g := grads[k]) is not None]
         kinds, own = set(found), self._dtypes["p"]
         real = own not in COMPLEX
-        # All gradients that a launch reads are of one data type.
+        # All gradients that a launch reads are of one dtype.
         kind = own if not (real and kinds) else kinds.pop() if len(kinds) == 1 else COMPUTE[own]
         self.kind = kind
         for k, p, order in zip(self.places, self._params, self._orders, strict=True):

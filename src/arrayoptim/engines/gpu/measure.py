@@ -50,7 +50,7 @@ def measure_program(
     streams : sequence of (str, str)
         As for the sweep.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Returns
     -------

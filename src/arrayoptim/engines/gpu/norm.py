@@ -13,7 +13,7 @@ from .sweep import Program
 __all__ = ["KINDS", "NORM"]
 
 KINDS = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3}
-"""How the table of gradients says which data type each has."""
+"""How the table of gradients says which dtype each has."""
 
 _BODY = (
     "namespace of_norm {\n"

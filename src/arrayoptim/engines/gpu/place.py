@@ -156,9 +156,9 @@ class Place(ABC):
         grads : sequence of array or None
             The gradients, which `check` has accepted.
         values : mapping of str to mapping
-            The numbers of the step, by the type of the arithmetic.
+            The numbers of the step, by the compute dtype.
         seed : int or None
-            Where slots are rounded by chance.
+            Where slots are rounded stochastically.
 
         Returns
         -------
@@ -167,7 +167,7 @@ class Place(ABC):
         """
 
     def _settled(self, grads: list[Array | None]) -> list[str]:
-        """Copy those gradients that cannot be read as they are; give the data type of each."""
+        """Copy those gradients that cannot be read as they are; give the dtype of each."""
         kinds = list(self._dtypes)
         for k, (g, p) in enumerate(zip(grads, self._params, strict=True)):
             if g is None:

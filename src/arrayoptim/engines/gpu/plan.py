@@ -62,7 +62,7 @@ class DevicePlan(Generic[_Part]):
         Returns
         -------
         bool
-            False where a parameter has another address, shape, dtype or order in memory than when
+            False where a parameter has another address, shape, dtype or memory order than when
             the plan was made: make another plan.
         """
         return len(params) == self._count and all(
@@ -87,11 +87,11 @@ class DevicePlan(Generic[_Part]):
             The gradients, on the devices of their parameters; a parameter whose gradient is None
             stays as it is.
         values : mapping of str to mapping
-            For each type of arithmetic the numbers of the step by name: numbers, or
+            For each compute dtype the numbers of the step by name: numbers, or
             one-dimensional arrays with one for each parameter. ``scale`` may be a
             `arrayoptim.gradients.Pending` of this plan's own.
         seed : int, optional
-            Where slots are to be rounded by chance.
+            Where slots are to be rounded stochastically.
 
         Returns
         -------

@@ -73,7 +73,7 @@ class Portion(Place):
             ]
 
     def _settled(self, grads: list[Array | None]) -> list[str]:
-        """Copy what a kernel cannot read, so that a launch reads one data type; see `Place`."""
+        """Copy what a kernel cannot read, so that a launch reads one dtype; see `Place`."""
         kinds = list(self._dtypes)
         for batch in self._batches:
             batch.settle(grads)
@@ -92,7 +92,7 @@ class Portion(Place):
         Raises
         ------
         ValueError
-            If slots are to be rounded by chance.
+            If slots are to be rounded stochastically.
         """
         if seed is not None:
             raise ValueError("stochastic rounding serves arrays in host memory, not on a GPU")
@@ -125,7 +125,7 @@ class Portion(Place):
         grads : sequence of array or None
             The gradients, which `check` has accepted.
         values : mapping of str to mapping
-            The numbers of the step, by the type of the arithmetic.
+            The numbers of the step, by the compute dtype.
 
         Returns
         -------

@@ -116,7 +116,7 @@ def sweep_program(
         ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then the slots of stages; with the
         dtype of each in memory. All but ``g`` have a column of the pointer table.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
     stages : sequence of str
         The stages to compile in.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
     """
     functions = [printed(rule.function, "rule")]
     functions += [printed(rule.direction, "direction")] if rule.direction else []

@@ -199,9 +199,9 @@ class _Bucket:
         found : numpy.ndarray
             Where these are on the device.
         values : mapping of str to mapping
-            The numbers of the step, by the type of the arithmetic.
+            The numbers of the step, by the compute dtype.
         seed : int or None
-            Where slots are rounded by chance.
+            Where slots are rounded stochastically.
         """
         there: list[Stretch] = []
         back: list[Stretch] = []

@@ -82,7 +82,7 @@ class Plan(DevicePlan[Shuttle]):
     paths : sequence of str
         What messages call the parameters.
     places : sequence of int
-        Their places among all parameters of the optimizer, for rounding by chance.
+        Their places among all parameters of the optimizer, for stochastic rounding.
     threads : int or None
         Number of threads of the CPU engine.
     occupied : Stretches

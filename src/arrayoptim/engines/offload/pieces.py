@@ -29,7 +29,7 @@ class Piece:
     place : int
         Which parameter.
     dtype : str
-        Its data type.
+        Its dtype.
     start, stop : int
         The first element, and the one after the last.
     """
@@ -69,7 +69,7 @@ def pieces_of(
     param : array
         The parameter.
     dtype : str
-        Its data type.
+        Its dtype.
     slots : mapping of str to array
         Its slots.
 
