@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .persistence import Record
 
 GROUP = "checkpoint"
-"""Where a file has parameters and the rest, beside the optimizer's state."""
+"""The group of a file that holds parameters and extras, beside the optimizer's state."""
 
 
 class Checkpoint(NamedTuple):
@@ -142,7 +142,7 @@ def load_checkpoint(
     *,
     fingerprint: bool = True,
 ) -> Checkpoint:
-    """Read what `save_checkpoint` wrote; nothing has changed where it does not fit.
+    """Read what `save_checkpoint` wrote; nothing changes if it does not fit.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def load_checkpoint(
     leaves, structure = flatten(params)
     values = found.fitting(leaves, structure.paths)
     own.fingerprint = None  # these will be the parameters
-    # What does not fit is found out before the first parameter changes.
+    # Mismatches are found before the first parameter changes.
     loaded = _restored(own, params, optimizer)
     new = [
         None if value is None else put_back(value, x)
@@ -212,7 +212,7 @@ def load_checkpoint(
 
 
 def _restored(own: Record, params: Tree, optimizer: Any) -> Any:
-    """Return the optimizer with its state; a given one stays as it is where that does not fit."""
+    """Return the optimizer with its state; a given one is left unchanged if that does not fit."""
     if optimizer is None:
         optimizer = made(own)
         optimizer.init(params)
@@ -225,7 +225,7 @@ def _restored(own: Record, params: Tree, optimizer: Any) -> Any:
 
 
 def described_extra(record: Record) -> dict[str, Any]:
-    """Return what a checkpoint holds besides optimizer and parameters, arrays in words.
+    """Return the extras of a checkpoint, with descriptions in place of arrays.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def _to_host(x: Array) -> np.ndarray:
 
 @dataclass
 class _Packed:
-    """Values as JSON, with their arrays apart."""
+    """Values as JSON, with their arrays kept separately."""
 
     arrays: dict[str, Array] = field(default_factory=dict)
 
@@ -283,7 +283,7 @@ class _Packed:
         )
 
     def outline(self, params: Tree) -> Any:
-        """Return the containers of parameters for JSON; None where they are of other kinds."""
+        """Return the containers of parameters as JSON; None where JSON cannot hold them."""
         try:
             return _Packed().put(params, "")
         except TypeError:
@@ -295,7 +295,7 @@ def _part(key: Any) -> str:
 
 
 class _Found:
-    """What a checkpoint holds beside the optimizer."""
+    """The parameters and extras of a checkpoint."""
 
     def __init__(self, record: Record) -> None:
         config, paths = record.config or {}, record.paths or {}
@@ -317,7 +317,7 @@ class _Found:
     def fitting(
         self, leaves: list[Array | None], paths: tuple[str, ...]
     ) -> list[np.ndarray | None]:
-        """Return the parameters in the order of those that there are.
+        """Return the parameters in the order of the given ones.
 
         Raises
         ------
@@ -341,7 +341,7 @@ class _Found:
 
 
 def _value(packed: Any, arrays: Mapping[str, Any]) -> Any:
-    """Return what `_Packed.put` was given."""
+    """Undo `_Packed.put`."""
     if not isinstance(packed, dict):
         return packed
     ((kind, content),) = packed.items()
@@ -354,7 +354,7 @@ def _value(packed: Any, arrays: Mapping[str, Any]) -> Any:
 
 
 def _nested(named: Mapping[str, Any]) -> Any:
-    """Return parameters by their paths alone, as nested dicts."""
+    """Return parameters as nested dicts, made from their paths alone."""
     tree: dict[str, Any] = {}
     for path, x in named.items():
         *outer, last = (part.replace("~1", "/").replace("~0", "~") for part in path.split("/"))

@@ -501,7 +501,7 @@ class Optimizer(Formula, Updating, Surface):
             return persistent.weights_of(self._session)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace the state by what `get_weights` gave, here or in Keras 2.0.
+        """Replace the state by what `get_weights` returned, here or in Keras 2.0.
 
         Parameters
         ----------

@@ -18,7 +18,7 @@ PIECE = 2**24
 
 
 class Sink(io.FileIO):
-    """An unbuffered file that keeps its first failure to write to itself.
+    """An unbuffered file that remembers its first failed write instead of raising.
 
     HDF5 1.14 crashes the process when a file that it cannot write is closed. It never hears of a
     full disk: what follows the failure is dropped, and `check` raises it.
@@ -45,7 +45,7 @@ class Sink(io.FileIO):
         self._go_on()
 
     def write(self, data: Any, /) -> int:
-        """Write all bytes, or seem to.
+        """Write all bytes; after a failure, only pretend to.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Sink(io.FileIO):
         return size
 
     def truncate(self, size: int | None = None, /) -> int:
-        """Set the size, or seem to.
+        """Set the size; after a failure, only pretend to.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ def replace_file(path: str | os.PathLike[str], fill: Fill, overwrite: bool = Tru
 
 
 def require_target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """Refuse a path at which no file can appear.
+    """Refuse a path at which no file can be made.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def require_target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
 
 
 def _target(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
-    """Return the file that is meant, and what is known of it where it exists."""
+    """Return the file that a path refers to, and its status if it exists."""
     target = Path(os.path.realpath(path))
     try:
         found = target.stat()
@@ -187,7 +187,7 @@ def _write(
         try:
             fill(sink, ask)
         finally:
-            # Whatever HDF5 says of a failure that it did not see is of no use.
+            # HDF5's own message about a failure that it did not see is useless.
             sink.check()
         os.fsync(sink.fileno())
 
@@ -212,17 +212,17 @@ def _move(temporary: Path, target: Path, overwrite: bool) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Bring the new name to the disk, where there is a way."""
+    """Sync the directory with the new name, where that is possible."""
     if os.name != "posix":
         return
     try:
         handle = os.open(directory, os.O_RDONLY)
     except PermissionError:
-        return  # one may write to it, but not look into it
+        return  # writable, but not readable
     try:
         os.fsync(handle)
     except OSError as error:
-        # Some network file systems refuse this; that is no failure of the disk.
+        # Some network file systems refuse this; that is not a disk failure.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
             raise type(error)(
                 error.errno,

@@ -24,13 +24,13 @@ from .stored import Stored
 GROUP = "packed"
 INDEX = "index"
 MANY = 4096
-"""How many arrays a file may have each in a dataset of its own, as Keras reads them."""
+"""Largest number of arrays that get a dataset each, as Keras reads them."""
 
 SMALL = 2**16
-"""Bytes of the largest array that is packed."""
+"""Size of the largest array that is packed, in bytes."""
 
 FULL = 2**26
-"""Bytes from which on a dataset of packed arrays is full."""
+"""Size from which a dataset of packed arrays is full, in bytes."""
 
 FETCHED = 2**22
 """Bytes of arrays that are fetched before any is written."""

@@ -117,7 +117,7 @@ def counter(stored: Stored) -> int:
 
 
 def number(stored: Stored) -> Any:
-    """Return a 0-d dataset as Python number.
+    """Return a 0-d dataset as a Python number.
 
     Parameters
     ----------

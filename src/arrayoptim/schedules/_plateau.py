@@ -12,7 +12,7 @@ from ..config.fields import choice, number, part
 from ._base import Schedule, namespace, register, value_of
 
 WORST = float(np.finfo(np.float32).max)
-"""What stands for the best metric before there is one: finite, in single precision too."""
+"""The best metric before there is one: finite, in single precision too."""
 
 
 @register
@@ -82,7 +82,7 @@ class Plateau(Schedule):
         return {"scale": 1.0, "best": best, "waited": 0.0, "rest": 0.0}
 
     def __call__(self, step: Any, scalars: Mapping[str, Scalar] | None = None) -> Any:
-        """Return the value at a step; without a state, that before the first metric.
+        """Return the value at a step; without a state, the value before the first metric.
 
         Parameters
         ----------

@@ -25,7 +25,7 @@ from ._base import Keeper, Wrapper
 
 @rule(slots=("start",))
 def climb(p: Any, g: Any, e: Any, c: Any, xp: Any) -> Any:
-    """Go up the gradient, and keep where that began."""
+    """Move up the gradient, and keep the starting point."""
     return p + c * g, p
 
 

@@ -47,7 +47,7 @@ def _forwarded(key: str) -> property:
         return getattr(self._inner, ours_of(key, self._inner.preset))
 
     def write(self: KerasOptimizer, value: Any) -> None:
-        # Keras's constructor sets options of its own before there is an optimizer.
+        # Keras's constructor sets its own options before there is an optimizer.
         if "_inner" in self.__dict__:
             if callable(value):
                 raise TypeError(f"{type(self).__name__}.{key}: found a schedule, wanted a number")
@@ -64,7 +64,7 @@ def __getattr__(name: str) -> type[KerasOptimizer]:
 
 
 def __dir__() -> list[str]:
-    """Name the optimizers too."""
+    """Return the optimizers too."""
     return sorted({*globals(), *names()})
 
 
@@ -132,6 +132,6 @@ def get(identifier: Any) -> KerasOptimizer:
     return _class_of(lookup(str(name))).from_config(config)
 
 
-# Keras finds a class by its registered name only once it has been made.
+# Keras finds a class by its registered name only after it has been made.
 for _name in names():
     _class_of(lookup(_name))

@@ -1,4 +1,4 @@
-"""Between the variables of Keras's own optimizers and an optimizer of this library."""
+"""Exchange of state between Keras's own optimizers and those of this library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BY_FILE = frozenset({"Adafactor", "Muon", "ScheduleFreeAdamW"})
 
 
 class _Held:
-    """A variable in the form that files have theirs."""
+    """A variable of Keras, with the interface of a dataset in a file."""
 
     def __init__(self, variable: Any) -> None:
         self.variable, self.name = variable, str(getattr(variable, "path", variable.name))
@@ -41,7 +41,7 @@ def load_state(
     hyperparameters: bool = True,
     strict: bool = True,
 ) -> LoadReport:
-    """Take up the state of one of Keras 3's own optimizers.
+    """Adopt the state of one of Keras 3's own optimizers.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def load_state(
 
 
 def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> None:
-    """Put the state into the variables of one of Keras 3's own optimizers.
+    """Write the state into the variables of one of Keras 3's own optimizers.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> No
 
 
 def _record(optimizer: Any, native: Any, what: str) -> Record:
-    """Return what Keras's variables hold, by the names of this library."""
+    """Return the content of Keras's variables, under this library's names."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{what}: found {optimizer!r}, wanted an optimizer of this library")
     if not isinstance(native, keras.optimizers.Optimizer) or isinstance(native, KerasOptimizer):
@@ -173,7 +173,7 @@ def _record(optimizer: Any, native: Any, what: str) -> Record:
 
 
 def _say(optimizer: Optimizer) -> None:
-    # SGD under the preset differs by the slot that it leaves out, and by no number.
+    # SGD under the preset differs only by the slot that it leaves out, not by a number.
     theirs = optimizer.presets.get("keras3", optimizer.form)
     if theirs not in {optimizer.form, "plain"}:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""The base of the Keras classes: Keras's part of the work and this library's."""
+"""The base of the Keras classes, which divides the work between Keras and this library."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse a misspelt hyperparameter; Keras and subclasses set names of their own."""
-        # Until there is an optimizer inside, Keras's constructor is at work.
+        # Until there is an optimizer inside, Keras's constructor is still running.
         free = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
         if not free and "_inner" in self.__dict__:
             known = [*self.optimizer_class.hyperparameters, "learning_rate", *KERAS_OPTIONS]
@@ -166,14 +166,14 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @property
     def skipped(self) -> int:
-        """Steps left out because of a gradient that was not finite, with ``nonfinite="skip"``."""
+        """Steps skipped because a gradient was not finite, with ``nonfinite="skip"``."""
         variable = self._held and self._held.skipped
         return 0 if variable is None else int(keras.ops.convert_to_numpy(variable))
 
     def exclude_from_weight_decay(
         self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
     ) -> None:
-        """Leave variables out of weight decay and `l2`, before the optimizer is built.
+        """Exclude variables from weight decay and `l2`, before the optimizer is built.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self._exclude(variables)
         with outside_of_graphs():
             super().build(variables)
-            self.built = False  # until all has gone well
+            self.built = False  # until everything has succeeded
             without = [bool(self._overwrite_variable_with_gradient(v)) for v in variables]
             held = KerasState(self, self._inner, variables, without, self._source)
             self.__dict__.update(_held=held, _source=None)
@@ -224,7 +224,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 self.set_weights(self._pending)
 
     def _carry(self, optimizer: Optimizer) -> None:
-        """Take over the state of one of this library's, when this one is built."""
+        """Adopt the state of one of this library's optimizers, when this one is built."""
         self.__dict__.update(_source=twin(optimizer))
         self._iterations.assign(optimizer.iterations)
 
@@ -244,19 +244,19 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self.__dict__["_stepping"] = before
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
-        """Clip gradients; within `apply` that is left to the step."""
+        """Clip gradients; within `apply` the step does that."""
         names = ("clipnorm", "clipnorm_per_tensor", "clipvalue")
         bounds = {name: getattr(self._inner, name) for name in names}
         if self._stepping or not any(bounds.values()):
             return grads
-        # A step of gradient descent from zero takes off what is left of the gradient.
+        # A step of gradient descent from zero subtracts the clipped gradient.
         descent, given = SGD(lr=1.0, **bounds), [None if g is None else tensor(g) for g in grads]
         start = [None if g is None else keras.ops.zeros_like(g) for g in given]
         taken, _ = descent.stateless_apply(descent.init_state(start), given, start)
         return [None if p is None else -p for p in taken]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Leave decay to the step."""
+        """Do nothing: the step decays weights."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass that overrides what is never called."""
@@ -313,7 +313,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self._iterations.assign_sub(left_out * (self.gradient_accumulation_steps or 1))
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Take up the values of all variables, now or when the optimizer is built.
+        """Set the values of all variables, now or when the optimizer is built.
 
         Parameters
         ----------
@@ -331,7 +331,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             return
         found, wanted = [tuple(w.shape) for w in weights], [tuple(v.shape) for v in self.variables]
         first = 1 + isinstance(self._learning_rate, keras.Variable)
-        # With a count it could be any optimizer without slots, which has stepped.
+        # With a count alone, this could be any optimizer without slots that has stepped.
         if self.built and found == wanted[:first] != wanted and int(weights[0]) == 0:
             self._held.restart(self)
         elif found != wanted:
@@ -347,7 +347,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.__dict__.update(_pending=None, _source=None)
 
     def save_own_variables(self, store: Any) -> None:
-        """Put the state into a file, that which was loaded and waits for variables too.
+        """Write the state into a file, including state that was loaded and waits for variables.
 
         Raises
         ------
@@ -366,13 +366,13 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             store[str(k)] = value
 
     def load_own_variables(self, store: Any) -> None:
-        """Take up the state of a file, now or when the optimizer is built."""
+        """Adopt the state of a file, now or when the optimizer is built."""
         self.set_weights([np.asarray(store[str(k)]) for k in range(len(store.keys()))])
 
     # ---- configuration
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor that are not defaults, and all of the class."""
+        """Return the constructor's arguments: all of the class's own, others if not defaults."""
         base = super().get_config()
         own = self._inner.get_config()
         del own["lr"]
@@ -383,7 +383,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def from_config(
         cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> KerasOptimizer:
-        """Make an optimizer from a configuration, which stays as it is.
+        """Make an optimizer from a configuration, which is not changed.
 
         Parameters
         ----------
@@ -398,7 +398,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             config["learning_rate"] = keras.saving.deserialize_keras_object(
                 rate, custom_objects=custom_objects
             )
-        # Ours names its options always, and no global norm besides.
+        # Ours always names its options, and never a global norm as well.
         ours = set(KERAS_OPTIONS) & set(config) and "global_clipnorm" not in config
         dialect = OURS if ours else dialect_of(config)
         options = {key: config.pop(key) for key in KERAS_OPTIONS if key in config}
@@ -413,18 +413,18 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
 
 def _takes_nothing(rate: Any) -> bool:
-    """Whether a learning rate is of Keras's own kind of function, which is told no step."""
+    """Whether a learning rate is a function without arguments, as Keras allows."""
     if not inspect.isroutine(rate):
         return False
     try:
         wanted = inspect.signature(rate).parameters.values()
     except ValueError:
-        return False  # some functions in C do not tell
+        return False  # some functions in C have no signature
     return all(each.kind is each.KEYWORD_ONLY for each in wanted)
 
 
 def _rate_apart(words: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Take out a learning rate that only Keras knows to ask; None where there is none."""
+    """Remove a learning rate that only Keras can evaluate; return None where there is none."""
     rate = words.get("lr")
     return ({**words, "lr": 0.0}, rate) if _takes_nothing(rate) else (words, None)
 

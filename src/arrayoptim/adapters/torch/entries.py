@@ -1,4 +1,4 @@
-"""What torch keeps for one parameter: slots, and counters and scalar state as 0-d tensors."""
+"""Torch's state of one parameter: slots, and counters and scalar state as 0-d tensors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .shards import Tensor, is_shared_out, local
 Entry = dict[str, Any]
 
 COUNTERS = ("step", "skipped")
-"""What an entry of the state holds besides slots and scalar state."""
+"""The keys of a state's entry besides slots and scalar state."""
 
 
 def begun(entry: Entry, wanted: Iterable[str]) -> bool:
-    """Return whether an entry holds state of the optimizer, and not only what others put there."""
+    """Return whether an entry holds state of the optimizer, not only what others put there."""
     return any(entry.get(name) is not None for name in ("step", *wanted))
 
 
@@ -28,7 +28,7 @@ def faults_of(
     scalars: Iterable[str],
     word: Callable[[str], str],
 ) -> str:
-    """Say what of an entry does not fit; nothing where it fits.
+    """Return what does not fit in an entry; empty where all fits.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def faults_of(
 
 
 def refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) -> None:
-    """Refuse slots that are whole where the parameter is in parts, and the reverse.
+    """Refuse whole slots of a sharded parameter, and sharded slots of a whole one.
 
     Raises
     ------

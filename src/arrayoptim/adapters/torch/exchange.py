@@ -1,4 +1,4 @@
-"""State dicts of torch's own optimizers, and optimizers in this library's own form."""
+"""Exchange of state dicts between torch's own optimizers and those of this library."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_state(
     hyperparameters: bool = True,
     strict: bool = True,
 ) -> LoadReport:
-    """Take up the state of one of torch's own optimizers.
+    """Adopt the state of one of torch's own optimizers.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def _groups_of(state_dict: Any) -> list[dict[str, Any]]:
 def _paths(
     groups: Sequence[Mapping[str, Any]], params: Tree, held: Mapping[str, Array]
 ) -> dict[int, str]:
-    """Return the path of each of torch's numbers of parameters."""
+    """Return the path of each parameter, by torch's number for it."""
     numbers = [i for group in groups for i in group["params"]]
     if len(held) != len(numbers):
         raise ValueError(
@@ -214,12 +214,12 @@ def _steps(state_dict: Mapping[str, Any]) -> int | None:
 
 
 def _settings(pair: Native, groups: Sequence[Mapping[str, Any]]) -> Settings:
-    """Return the settings that all groups have alike, by our names."""
+    """Return the settings that all groups share, under our names."""
     rows = []
     for group in groups:
         if group.get("maximize"):
             raise ValueError("load_state: found maximize=True, which nothing here does")
-        late = {"dampening", "initial_accumulator_value"}  # younger than some state dicts
+        late = {"dampening", "initial_accumulator_value"}  # newer than some state dicts
         if missing := [key for key in pair.keys if key not in group and key not in late]:
             raise ValueError(
                 f"load_state: found parameter groups without {', '.join(missing)}, which torch's "
@@ -250,7 +250,7 @@ def _enter(
     p: Array,
     optimizer: Optimizer,
 ) -> None:
-    """Add the state of a parameter; what torch has not made yet is as before the first step."""
+    """Add the state of a parameter; what torch has not made yet gets its initial value."""
     named = pair.named(optimizer.preset)
     strange = set(theirs) - {"step", *pair.derived, *named}
     if strange:
@@ -303,7 +303,7 @@ def _given(
     group: Settings,
     numbers: Mapping[str, float],
 ) -> Settings:
-    """Return what torch keeps of a parameter."""
+    """Return torch's state of a parameter."""
     found: Settings = {}
     for name, slot in pair.named(group["preset"]).items():
         if slot in SCALARS:
@@ -313,7 +313,7 @@ def _given(
         elif slot in columns:
             array = columns[slot][path]() / pair.factor(slot, float(group["lr"]))
             found[name] = torch.from_numpy(np.array(array))
-    # Each parameter has tensors of its own, into which torch writes.
+    # Each parameter gets tensors of its own, into which torch writes.
     found |= {name: torch.tensor(x) for name, x in numbers.items()}
     if pair.ours != "SGD":
         found["step"] = torch.tensor(float(record.iterations or 0))

@@ -1,4 +1,4 @@
-"""A parameter group of which only those entries are stepped that sparse gradients have."""
+"""A parameter group in which only the entries of sparse gradients are stepped."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class SparsePart(Part):
         return [None if g is None else g.values() for g in rows]
 
     def prepare(self, grads: Sequence[Tensor | None]) -> None:
-        """Do nothing: which entries there are is new with each step."""
+        """Do nothing: the entries differ from step to step."""
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
-        """Return nothing, as no engine has looked at the gradients."""
+        """Return an empty dict, as no engine has checked the gradients."""
         return {}
 
     def act(
@@ -63,7 +63,7 @@ class SparsePart(Part):
         norm: Scalar | None,
         state: MutableMapping[Tensor, Entry],
     ) -> bool:
-        """Step the entries that the gradients have; whether the state has other tensors."""
+        """Step the entries of the gradients; return whether the state has other tensors."""
         kept, counts = self._state(), self._counts
         assert counts is not None
         core = self.spelling.core(**self._values)
@@ -96,7 +96,7 @@ class SparsePart(Part):
 
 
 class _SparseStep:
-    """A step that is taken at once, and cannot go on where it was interrupted."""
+    """A step that is taken as a whole, and cannot be resumed after an interrupt."""
 
     def __init__(self, step: Callable[[], bool]) -> None:
         self.changed, self._step, self._act = False, step, Once(self._take)
@@ -105,5 +105,5 @@ class _SparseStep:
         self.changed = self._step()
 
     def __call__(self) -> None:
-        """Take it."""
+        """Take the step."""
         self._act()

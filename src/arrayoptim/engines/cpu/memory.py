@@ -109,7 +109,7 @@ def _futex(
 
 
 def _pause(builder: Any, _: Any) -> None:
-    """Tell the processor that the thread waits, where it has a word for that."""
+    """Tell the processor that the thread is spinning, where it has an instruction for that."""
     machine = platform.machine()
     if machine in ("x86_64", "AMD64"):
         kind = ir.FunctionType(ir.VoidType(), ())
@@ -190,7 +190,7 @@ class Stream:
         return define(self.number, (self.number,), generate)
 
     def bits(self) -> Any:
-        """Make the function that gives the upper or lower random bits of an element."""
+        """Make the function that returns the upper or lower random bits of an element."""
 
         def generate(builder: Any, address: Any, index: Any, group: Any, half: Any) -> Any:
             word = self.tagged(builder, builder.load(at(builder, address, index, I32)))
@@ -207,7 +207,7 @@ class Stream:
         return define(types.float64, (types.int64, types.int64, types.int64), generate)
 
     def add(self, squares: bool = False) -> Any:
-        """Make the function that adds a stretch, or its squares, to sums of its kernel's own."""
+        """Make the function that adds a stretch, or its squares, to sums of the kernel."""
 
         def generate(builder: Any, lanes: Any, address: Any, count: Any) -> None:
             lanes = builder.inttoptr(lanes, _LANES.as_pointer())
@@ -247,7 +247,7 @@ def _new_lanes(builder: Any) -> Any:
 def _add(
     builder: Any, lanes: Any, address: Any, start: Any, stop: Any, storage: str, squares: bool
 ) -> None:
-    """Add up in the order that `numerics.sums` specifies, lanes side by side in registers."""
+    """Add up in the order that `numerics.sums` specifies, with the lanes in registers."""
     memory = MEMORY[storage]
 
     def term(value: Any) -> Any:

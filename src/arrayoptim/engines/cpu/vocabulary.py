@@ -83,7 +83,7 @@ def _minimum(builder: Any, x: Any, y: Any) -> Any:
 
 
 def _extreme(builder: Any, relation: str, x: Any, y: Any) -> Any:
-    # A NaN wins; of zeros of either sign the second, as NumPy's vector code has it.
+    # NaN propagates; for +0 and -0 the second operand is returned, as NumPy does.
     first = builder.select(builder.fcmp_ordered(relation, x, y), x, y)
     return builder.select(builder.fcmp_unordered("uno", x, x), x, first)
 

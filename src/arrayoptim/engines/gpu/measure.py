@@ -1,4 +1,4 @@
-"""The text of the pass before a tensorwise sweep: totals of each tensor, and what they lead to.
+"""The source of the pass before a tensorwise sweep: totals of each tensor, and their ratios.
 
 The coefficients that each tensor has for itself are written into its row of the table of numbers,
 from which the sweep takes them: the host need not wait for them.

@@ -1,4 +1,4 @@
-"""The text of the pass over the gradients: their norm, in the order of additions of `_norms`.
+"""The source of the pass that takes the gradients' norm, in the order of `numerics.sums`.
 
 Each block sums a block of `_norms`; the last one to finish adds up the sums, so that one launch
 does all. Squares of float64 may overflow or vanish: they are also summed after a shift of the

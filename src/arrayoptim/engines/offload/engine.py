@@ -25,7 +25,7 @@ __all__ = ["Plan", "refusal"]
 
 
 def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
-    """Say why a parameter on a GPU cannot have its state in host memory.
+    """Return why a parameter on a GPU cannot have its state in host memory.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from .types import Type, datatype, extent
 
 LINK_RECORDS, ATTRIBUTE_RECORDS = 5, 8
 MOST_LINKS = 16
-"""Soft links that lead to one another."""
+"""Largest number of soft links that lead to one another."""
 
 
 class File:
@@ -39,7 +39,7 @@ class File:
         self.source, self.name = source, name
         self._heaps: dict[int, dict[int, bytes]] = {}
         self.root = Group(self, root, "/")
-        _ = self.root.links  # a file whose root cannot be read is none
+        _ = self.root.links  # a file whose root cannot be read is not an HDF5 file
 
     def text(self, raw: bytes) -> str:
         """Return a text of any length.
@@ -61,7 +61,7 @@ class File:
         return decoded(found[:length])
 
     def messages(self, address: int) -> list[Message]:
-        """Return what the file says of an object, with types that it shares with others.
+        """Return the messages of an object, with the types that it shares with others.
 
         Parameters
         ----------
