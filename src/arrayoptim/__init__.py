@@ -58,6 +58,7 @@ from .wrappers import LossScale as LossScale
 
 if _t.TYPE_CHECKING:
     from . import keras as keras
+    from . import mpi as mpi
     from . import optax as optax
     from . import scipy as scipy
     from . import testing as testing

@@ -54,13 +54,15 @@ def load(filepath: persistence.Place, *, fingerprint: bool = True) -> Optimizer:
     return made(record)
 
 
-def made(record: persistence.Record) -> Optimizer:
+def made(record: persistence.Record, strict: bool = True) -> Optimizer:
     """Return the optimizer that a record describes, with its state.
 
     Parameters
     ----------
     record : Record
         What a file says.
+    strict : bool
+        Whether parameters that differ from those of the record are refused when they are seen.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def made(record: persistence.Record) -> Optimizer:
         if record.dialect is not None:
             config, left_out = translate(record.class_name, config, record.dialect)
         optimizer = deserialize({"class_name": record.class_name, "config": config})
-    optimizer._load(record, strict=True, hyperparameters=False)
+    optimizer._load(record, strict=strict, hyperparameters=False)
     left_out += [*record.unkept, *_count_that_lacks(record, optimizer)]
     if left_out:
         words = readable("; ".join(left_out))

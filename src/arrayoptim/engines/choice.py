@@ -47,6 +47,9 @@ class Engines:
         Threads of the CPU engine.
     graph : bool
         Whether steps are for a CUDA graph, which the GPU engine alone can fill.
+    rated : bool
+        Whether steps bring the coefficients that each parameter has for itself from totals, as
+        those of parts of arrays do.
 
     Attributes
     ----------
@@ -70,10 +73,11 @@ class Engines:
         paths: Sequence[str],
         threads: int | None,
         graph: bool = False,
+        rated: bool = False,
     ) -> None:
         asked, self.forced = mode(), forced()
         rows = zip(layouts, leaves, slots, strict=True)
-        found = [(None, None) if p is None else _server(layout, p, s) for layout, p, s in rows]
+        found = [_server(*row, rated) for row in rows]
         self.served, self.reasons = [list(column) for column in zip(*found)] or [[], []]
         present = [i for i, p in enumerate(leaves) if p is not None]
         self.others = [i for i in present if self.served[i] is None]
@@ -312,8 +316,12 @@ def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[
     return lambda items: [items[i] for i in places]
 
 
-def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, str | None]:
+def _server(
+    layout: Layout | None, p: Array, slots: Slots, rated: bool
+) -> tuple[str | None, str | None]:
     """Return the fused engine that serves a parameter, or why none does."""
+    if p is None:
+        return None, None
     assert layout is not None
     if mode() == "array":
         return None, "the array engine was asked for"
@@ -327,6 +335,8 @@ def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, 
     engine = _engine(name)
     if engine is None:
         return None, f"this installation has no engine {name!r}"
+    if rated and layout.rule.ratio is not None and name != "cpu":
+        return None, f"engine {name!r} takes the totals of a tensor from one device"
     reason = engine.refusal(layout.rule, p, slots)
     return (name, None) if reason is None else (None, reason)
 

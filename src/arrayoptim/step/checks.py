@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .._typing import Array
 from ..arrays.libraries import COMPLEX, COMPUTE, backend_of, is_array
@@ -13,11 +13,29 @@ from ..arrays.trees import Structure, listed, named
 
 @dataclass(frozen=True)
 class Leaf:
-    """Path, shape and dtype of one parameter."""
+    """What is known of one parameter.
+
+    Attributes
+    ----------
+    path : str
+        Its path.
+    shape : tuple of int
+        Its shape; that of the whole, where this process has a part of it.
+    dtype : str
+        Its dtype.
+    share : callable or None
+        Returns the shape of what is here of an array that is distributed as the parameter is;
+        None where all of it is.
+    """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
+    share: Callable[[tuple[int, ...]], tuple[int, ...]] | None = field(default=None, compare=False)
+
+    def part(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of what is here of the parameter, or of one of its slots."""
+        return shape if self.share is None else self.share(shape)
 
     def __str__(self) -> str:
         """Path, dtype and shape."""

@@ -12,6 +12,7 @@ import numpy as np
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
 from ..gradients import clip_factor, count_nonfinite, global_norm, square_sum, tensor_norms
+from .spread import Spread, norms_of
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -77,6 +78,32 @@ def measured(
         return Measured(norm, norms, unscale)
     nonfinite = 0 if math.isfinite(norm) else count_nonfinite(gradients)
     return Measured(norm, norms, unscale, nonfinite)
+
+
+def measured_in_parts(
+    gradients: Sequence[Array | None],
+    squares: Mapping[int, float],
+    spread: Spread,
+    each: bool,
+    unscale: float = 1.0,
+    norm: Scalar | None = None,
+) -> Measured:
+    """Measure gradients of which other processes have parts; see `measured`."""
+    norms, together = norms_together(gradients, squares, spread)
+    whole = together if norm is None else float(norm)
+    nonfinite = 0 if math.isfinite(whole) else count_nonfinite(gradients)
+    return Measured(whole, norms if each else None, unscale, nonfinite)
+
+
+def norms_together(
+    gradients: Sequence[Array | None], squares: Mapping[int, float], spread: Spread
+) -> tuple[list[Scalar | None], float]:
+    """Return the norms of gradients of which other processes have parts: of each, and of all."""
+    known = {**_squares(gradients, squares), **squares}
+    pairs = [(i, g) for i, g in enumerate(gradients) if g is not None]
+    own = {i: float(global_norm([g], {0: known[i]})) for i, g in pairs}
+    whole = norms_of(spread, own)
+    return [whole.get(i) for i in range(len(gradients))], math.hypot(*whole.values())
 
 
 def fitted(

@@ -14,14 +14,17 @@ from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
 from ..engines import Engines, forced, refuse_capturing
+from ..gradients import global_norm
 from . import checks, dropped
 from .assignment import Assignment, assign
+from .clipping import norms_together
 from .executors import InPlace, beside_state
 from .fingerprint import require_same
 from .formula import Formula
 from .plan import Plan
 from .restore import blaming, from_list, from_record
 from .settings import Settings, referred, settings_of
+from .spread import Spread
 from .state import State
 from .take import Leaves, Taken, take
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
-_LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made")
+_LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made", "spread")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Session:
         With what the count of steps begins.
     last : Taken or None
         What the last step was.
+    spread : Spread or None
+        How the arrays lie over several processes; None where all are here.
     """
 
     def __init__(self, formula: Formula) -> None:
@@ -103,6 +108,7 @@ class Session:
     def _prepare_to_serve(self) -> None:
         self.lock = lock()
         self.last: Taken | None = None
+        self.spread: Spread | None = None
         self._settings: Settings | None = None
         self._plan: Plan | None = None
         self._made: _Made | None = None
@@ -252,7 +258,9 @@ class Session:
         try:
             if not made.engines.look(leaves, plan.thawed(gradients)):
                 return False
-            executor = InPlace(made.engines, leaves, state, self._noting(done), unscale)
+            executor = InPlace(
+                *(made.engines, leaves, state, self._noting(done), unscale), spread=self.spread
+            )
             take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             if state.mark != before:
@@ -279,12 +287,20 @@ class Session:
             state, plan = self.state, self.plan
             assert state is not None
             checks.gradients(gradients, leaves, structure, engines.others)
-            executor = InPlace(engines, leaves, state, self._noting(done), unscale, norm)
+            executor = InPlace(
+                *(engines, leaves, state, self._noting(done), unscale, norm), spread=self.spread
+            )
             return take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             # The checks that all engines share give the message for what a fused engine refuses.
             checks.gradients(gradients, leaves, structure)
             raise
+
+    def norm(self, gradients: Leaves) -> float:
+        """Return the norm of gradients, with the parts that other processes have of them."""
+        if self.spread is None:
+            return float(global_norm(gradients))
+        return float(norms_together(gradients, {}, self.spread)[1])
 
     def note(self, taken: Taken, leaves: Leaves = ()) -> None:
         """Remember the step that was taken, for its report."""
@@ -328,7 +344,12 @@ class Session:
             dropped.refuse_swapped(gradients, leaves, made.first if made else None)
         state, plan = self.ready(leaves, structure), self.plan
         threads, assignment = plan.settings.whole["threads"], plan.assignment
-        engines = Engines(leaves, state.slots, assignment.layouts, structure.paths, threads)
+        spread = self.spread
+        in_parts = leaves if spread is None else spread.in_parts(leaves)
+        engines = Engines(
+            *(in_parts, state.slots, assignment.layouts, structure.paths, threads),
+            rated=spread is not None,
+        )
         kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
         self._made = _Made(engines, assignment, structure, threads, kinds, first)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
@@ -366,7 +387,7 @@ class Session:
             )
         if self.expected is not None:
             require_same(self.expected, leaves, structure.paths)
-        found = checks.describe(leaves, structure)
+        found = self.described(leaves, structure)
         if self.state is not None:
             checks.same_tree(self.state.leaves, found)
             self.plan.check(self.state)
@@ -376,6 +397,11 @@ class Session:
         assert self.state is not None
         self.expected = None
         return self.state
+
+    def described(self, leaves: Leaves, structure: Structure) -> tuple[checks.Leaf | None, ...]:
+        """Return what is known of each parameter; see `checks.describe`."""
+        found = checks.describe(leaves, structure)
+        return found if self.spread is None else self.spread.described(found)
 
     def replace(self, state: State) -> None:
         """Adopt another state; what was prepared for the old one is discarded."""

@@ -14,7 +14,6 @@ from ..arrays.trees import flatten
 from ..config.hyper import hyper
 from ..config.registry import register_wrapper
 from ..config.typed import Number
-from ..gradients import global_norm
 from ..rules.rule import rule
 from ..step import checks
 from ..step.averages import copy_as
@@ -104,7 +103,7 @@ class SAM(Wrapper):
         found, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
         checks.gradients(found, leaves, structure)
-        norm = journal.once(lambda: float(global_norm(found)))
+        norm = journal.once(session_of(self._keeper).norm, found)
         moves = 0.0 < norm < np.inf
         filled = [
             None if p is None else g if moves and g is not None else _zeros(p)

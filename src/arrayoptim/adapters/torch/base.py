@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import is_
 from typing import Any, ClassVar
@@ -14,8 +14,11 @@ from ..._typing import Scalar
 from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
+from ...step.restore import LoadReport
 from .entries import Entry
 from .keys import CLASS, Spelling
+from .loaded import Loaded, checked, wrapped
+from .matching import BY_PLACE, Names, fitted
 from .param_group import Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import SparsePart
@@ -163,25 +166,77 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 if isinstance(x, torch.Tensor):
                     x.share_memory_()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        strict: bool = True,
+        hyperparameters: bool = True,
+        names: Names | None = None,
+    ) -> LoadReport:
         """Replace settings and state by copies of what `state_dict` returned.
 
         Parameters
         ----------
         state_dict : dict
-            Of an optimizer of the same class, over parameters of the same shapes in the same order.
+            Of an optimizer of the same class, this library's or torch's. Where it and this
+            optimizer were made from named parameters, these are matched by name, whatever their
+            order and groups are; otherwise by place, over parameters of the same shapes in the same
+            order.
+        strict : bool
+            Whether every difference is an error. Otherwise parameters that the state lacks, or has
+            in another shape, begin anew, and what it has of others is left out.
+        hyperparameters : bool
+            Whether to take over the settings too. A group gets those with which its parameters were
+            saved; one of new parameters keeps its own.
+        names : list of str, dict or callable, optional
+            The names of the state's parameters in its order, where it has none; or a dict or
+            function that gives for a name of the state the one here.
+
+        Returns
+        -------
+        LoadReport
+            Which parameters were matched, missing, unexpected and of another shape, and which
+            settings have changed.
 
         Raises
         ------
         TypeError, ValueError
             If it does not fit. Nothing has changed then.
+
+        Warns
+        -----
+        UserWarning
+            If only one of both has names, so that parameters are matched by place.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import arrayoptim as ao
+        >>> old, new = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1, bias=False)
+        >>> saved = ao.torch.Adam(old.named_parameters(), lr=0.1).state_dict()
+        >>> optimizer = ao.torch.Adam(new.named_parameters())
+        >>> report = optimizer.load_state_dict(saved, strict=False)
+        >>> report.restored, report.unexpected, optimizer.param_groups[0]["lr"]
+        (['weight'], ['bias'], 0.1)
         """
+        report = LoadReport("torch")
+
+        def prepared(optimizer: TorchOptimizer, given: dict[str, Any]) -> dict[str, Any]:
+            nonlocal report
+            given = checked(optimizer.spelling, given)
+            given, report = fitted(optimizer, given, strict, hyperparameters, names)
+            return wrapped(given)
+
         # After the hooks of users, and before torch casts the state to the parameters' dtype.
-        hook = self.register_load_state_dict_pre_hook(_wrapped)
+        hook = self.register_load_state_dict_pre_hook(prepared)
         try:
             super().load_state_dict(state_dict)
         finally:
             hook.remove()
+        for note in report.notes:
+            if note.startswith(BY_PLACE):
+                warnings.warn(f"{self.spelling.name}: {note}", stacklevel=2)
+        return report
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what the next step recomputes."""
@@ -192,7 +247,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._forget()
         state = dict(state)
         for p, entry in state["state"].items():
-            if isinstance(entry, _Loaded):
+            if isinstance(entry, Loaded):
                 state["state"][p] = entry.on(p) if isinstance(p, torch.Tensor) else entry.entry
         defaults = {**(state.get("defaults") or self.defaults), CLASS: self.spelling.name}
         for group in state["param_groups"]:
@@ -270,29 +325,3 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
 def _stuck() -> None:
     """Do nothing: each group's own state tells that it stopped halfway."""
-
-
-class _Loaded:
-    """An entry of a state that torch must not cast."""
-
-    def __init__(self, entry: Mapping[str, Any]) -> None:
-        self.entry = entry
-
-    def on(self, p: Tensor) -> Entry:
-        """Return a copy of the entry, with slots on the device of their parameter."""
-        return {
-            name: x.detach().clone().to("cpu" if x.ndim == 0 and p.ndim else p.device)
-            if isinstance(x, torch.Tensor)
-            else x
-            for name, x in self.entry.items()
-        }
-
-
-def _wrapped(optimizer: TorchOptimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    for group in state_dict["param_groups"]:
-        optimizer.spelling.require_saved(group)
-    state = {
-        k: _Loaded(entry) if isinstance(entry, Mapping) else entry
-        for k, entry in state_dict["state"].items()
-    }
-    return {**state_dict, "state": state}

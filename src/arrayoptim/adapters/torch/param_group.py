@@ -14,6 +14,7 @@ from ...arrays.trees import Structure
 from ...numerics.slots import Layout
 from ...step import checks
 from ...step.session import session_of
+from ...step.spread import takes_wholes
 from ...step.state import State
 from .counts import Counts, Numbers, numbers_of, put
 from .entries import (
@@ -24,9 +25,11 @@ from .entries import (
     slots_of,
 )
 from .keys import Spelling
+from .meshes import MeshSpread
 from .shards import (
     Tensor,
     all_plain,
+    in_parts,
     is_shared_out,
     local,
     refuse_misplaced,
@@ -76,6 +79,7 @@ class Part:
         self.params: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.structure = Structure((), list)
+        self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
         self._counts: Counts | None = None
 
     def check(self) -> None:
@@ -208,7 +212,10 @@ class Part:
         changed = slots is not held
         for p, old, new in zip(self.params, held, slots, strict=True) if changed else ():
             if new is not old:
-                state[p].update({self._word(k): shared_out(x, p) for k, x in new.items()})
+                shapes = self._shapes[id(p)]
+                state[p].update(
+                    {self._word(k): shared_out(x, p, shapes[k]) for k, x in new.items()}
+                )
         if counts.write():
             put(state, self.params, counts)
             changed = True
@@ -243,8 +250,8 @@ class Part:
         """
         paths = self.paths()
         structure = Structure(tuple(paths[id(p)] for p in params), list)
-        described = checks.describe(leaves, structure)
         session = session_of(self.core)
+        described = MeshSpread(params).described(checks.describe(leaves, structure))
         layouts = session.assign(described).layouts
         scalars = session.settings.initial_scalars()
         held: list[dict[str, Tensor]] = []
@@ -257,7 +264,8 @@ class Part:
             found = {name: x for name, x in entry.items() if name in wanted and x is not None}
             if entry:
                 refuse_otherwise_shared_out(found, p, leaf.path)
-                shapes = layout.shapes(leaf.shape, leaf.dtype)
+                whole = layout.shapes(leaf.shape, leaf.dtype)
+                shapes = {name: leaf.part(shape) for name, shape in whole.items()}
                 faults = faults_of(entry, found, shapes, wanted, scalars, self._word)
                 if faults:
                     raise ValueError(f"the state of {leaf} does not fit {self.core!r}. {faults}")
@@ -312,9 +320,16 @@ class Part:
     ) -> None:
         structure, held, numbers = self.fit(params, leaves, state)
         session = session_of(self.core)
-        described = checks.describe(leaves, structure)
+        described = MeshSpread(params).described(checks.describe(leaves, structure))
         checks.no_overlap(leaves, structure)
         session.reset()
+        layouts = session.assign(described).layouts
+        self._shapes = {
+            id(p): layout.shapes(leaf.shape, leaf.dtype)
+            for p, leaf, layout in zip(params, described, layouts, strict=True)
+            if leaf is not None and layout is not None
+        }
+        session.spread = self._spread(params, layouts)
         new = session.fresh(leaves, described, held)
         session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
@@ -324,8 +339,18 @@ class Part:
             for name, x in slots.items():
                 word = self._word(name)
                 if word not in entry or local(entry[word]) is not x:
-                    entry[word] = shared_out(x, p)
+                    entry[word] = shared_out(x, p, self._shapes[id(p)][name])
         put(state, params, self._counts)
+
+    def _spread(
+        self, params: Sequence[Tensor], layouts: Sequence[Layout | None]
+    ) -> MeshSpread | None:
+        """Return how the parameters lie over processes; None where all of them are here."""
+        spread = [i for i, p in enumerate(params) if in_parts(p)]
+        h = session_of(self.core).settings.whole
+        wholes = [i for i in spread if (layout := layouts[i]) and takes_wholes(layout, h)]
+        shapes = [self._shapes[id(p)] for p in params]
+        return MeshSpread(params, shapes, wholes) if spread else None
 
     def _holds(self, params: Sequence[Tensor], leaves: Sequence[Tensor]) -> bool:
         """Whether these are the parameters of the last step."""
@@ -398,17 +423,13 @@ class Part:
             self._words = set(self.group)
 
     def _refuse_unshardable(self, p: Tensor, path: str, layout: Layout) -> None:
-        if not is_shared_out(p) or all(placement.is_replicate() for placement in p.placements):
+        if not in_parts(p):
             return
-        words = ("clipnorm_per_tensor", "agc")
-        whole = [word for word in words if getattr(self.core, word) is not None]
-        whole += ["constraint"] * (layout.constraint is not None)
-        if layout.rule.kind != "elementwise" or whole:
-            with_ = f" with {', '.join(whole)}" if whole else ""
+        if self.core.agc is not None and layout.rule.totals:
             raise ValueError(
-                f"{self.spelling.name}{with_} steps each array as a whole; of parameter {path!r} a "
-                f"process holds only a part ({p.placements}). Use it where parameters are "
-                "replicated, as under DDP"
+                f"{self.spelling.name} with agc measures gradients that were clipped as wholes; of "
+                f"parameter {path!r} a process holds only a part ({p.placements}). Use clipnorm, "
+                "or parameters that are replicated, as under DDP"
             )
         if self.core.state_dtype == "int8":
             raise ValueError(

@@ -299,10 +299,13 @@ def _totals(
     shape: tuple[int, ...],
 ) -> list[Scalar]:
     """Return the totals of one array."""
-    begun = _begun(layout, backend, scalars, p, g, slots)
-    operands = layout.rule.turned(begun, scalars, backend.xp)
-    values = layout.rule.quantities(operands, scalars, backend.xp)
-    return totals(layout.rule, backend, values)
+    begun, rule, xp = _begun(layout, backend, scalars, p, g, slots), layout.rule, backend.xp
+    operands = rule.turned(begun, scalars, xp)
+    if rule.masked:
+        x, y, *_ = operands
+        new, *_ = rule.stepped(operands, scalars, shape, xp)
+        return totals(rule, backend, [stages.agreement(x, new, y, xp)])
+    return totals(rule, backend, rule.quantities(operands, scalars, xp))
 
 
 def _update(
@@ -358,7 +361,10 @@ def _carried_out(
     p: Array,
     shape: tuple[int, ...],
 ) -> tuple[Array, ...]:
-    """Return the new parameter and the new slots, after measuring what the rule asks for."""
+    """Return the new parameter and the new slots, after measuring what the rule asks for.
+
+    Nothing is measured where the scalars hold what comes of it, as for a part of a tensor.
+    """
     xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
     x, y, *held = operands = rule.turned(begun, scalars, xp)
 
@@ -375,12 +381,13 @@ def _carried_out(
             for k, v in ratio(rule, size, found, numbers, xp).items()
         }
 
-    if rule.ratio is not None and not rule.masked:
+    known = not rule.measured or rule.measured[0] in scalars
+    if not known and not rule.masked:
         scalars = scalars | own(rule.quantities(operands, scalars, xp))
     new, *state = rule.stepped((x, y, *held), scalars, shape, xp)
     if rule.masked:
-        boost = own([stages.agreement(x, new, y, xp)])["boost"]
-        new = stages.caution(x, new, y, boost, xp)
+        made = scalars if known else own([stages.agreement(x, new, y, xp)])
+        new = stages.caution(x, new, y, made["boost"], xp)
     return new, *state
 
 
