@@ -32,7 +32,7 @@ class Library(ABC):
     """Whether an array keeps its memory as long as it lives."""
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return for each array everything but the address that decides whether kernels can read it.
+        """Return for each array what decides whether kernels can read it, except its address.
 
         Returns
         -------
