@@ -240,6 +240,7 @@ def Muon(
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
     outputs: str = 'first',
+    adam_weight_decay: float | SupportsFloat | Schedule | None = None,
     exclude_layers: str | Sequence[str] = (),
     exclude_embeddings: bool = False,
     ns_a: float | SupportsFloat | Schedule = 3.4445,

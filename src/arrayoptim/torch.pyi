@@ -442,6 +442,7 @@ class Muon(TorchOptimizer):
         adam_beta_2: float | SupportsFloat | Schedule = 0.999,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
+        adam_weight_decay: float | SupportsFloat | Schedule | None = None,
         exclude_layers: str | Sequence[str] = (),
         exclude_embeddings: bool = False,
         maximize: bool = False,

@@ -148,6 +148,10 @@ class Backend:
         """Return the array's strides; None where the library does not expose them."""
         return None
 
+    def spread(self, function: Callable[..., Any], like: Any) -> Callable[..., Any]:
+        """Return a function whose results are distributed over devices as some arrays are."""
+        return function
+
     def ordered(self, x: Array, like: Array) -> Array:
         """Return the array in the memory order of another of equal shape and dtype."""
         steps, wanted = self.steps(x), self.steps(like)

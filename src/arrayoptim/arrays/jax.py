@@ -44,8 +44,10 @@ class Jax(Backend):
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
         """Return zeros with the given dtype; device and default shape follow `like`."""
-        # Made from the array itself, zeros take its sharding, traced or not.
-        return self.xp.zeros_like(like, dtype=dtype, shape=shape)
+        # Made from the array itself, zeros take its sharding; traced ones only where no shape is
+        # asked for.
+        same = shape is None or tuple(shape) == tuple(like.shape)
+        return self.xp.zeros_like(like, dtype=dtype, shape=None if same else shape)
 
     def copy(self, x: Array) -> Array:
         """Return a copy with memory of its own."""
@@ -70,6 +72,24 @@ class Jax(Backend):
         import jax
 
         return jax.lax.cond(condition, then, otherwise)
+
+    def spread(self, function: Callable[..., Any], like: Any) -> Callable[..., Any]:
+        """Return a function whose results are distributed over devices as some arrays are.
+
+        Where the axes of a mesh are part of the arrays' types JAX refuses reshapes and products of
+        matrices for which it would have to choose: within the function the compiler may.
+        """
+        import jax
+
+        shardings = jax.tree.map(lambda x: getattr(jax.typeof(x), "sharding", None), like)
+        meshes = [s.mesh for s in jax.tree.leaves(shardings) if s is not None]
+        axes = next((m.explicit_axes for m in meshes if getattr(m, "explicit_axes", ())), ())
+        if not axes:
+            return function
+        spread: Callable[..., Any] = jax.sharding.auto_axes(
+            function, axes=axes, out_sharding=shardings
+        )
+        return spread
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function compiled."""

@@ -87,6 +87,8 @@ class Muon(MatrixOptimizer):
     outputs : {"first", "last"}
         Which axis counts the outputs of a layer. Of an array with more than two axes it stays, and
         the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+    adam_weight_decay : float in [0, inf) or schedule, optional
+        Decoupled weight decay of all that Adam steps; that of matrices, `weight_decay`, if None.
     exclude_layers : str or sequence of str
         Regular expressions of the paths of matrices that Adam steps.
     exclude_embeddings : bool
@@ -108,7 +110,8 @@ class Muon(MatrixOptimizer):
     The iteration ends with singular values between 0.7 and 1.2 and is not meant to converge. It is
     computed in the compute dtype; torch rounds it to bfloat16. optax corrects the bias of
     the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the authors;
-    ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters.
+    ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters, other
+    than those that `adam_weight_decay` is said for.
 
     With ``preset="keras3"`` the momentum is the sum ``momentum * m + g``, arrays of more than two
     axes are left to Adam, and the number added to norms is 1e-7.
@@ -157,6 +160,13 @@ class Muon(MatrixOptimizer):
         elsewhere={"keras3": 0.004},
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
     )
+    adam_weight_decay: MaybeNumber = hyper(
+        default=None,
+        interval="[0, inf)",
+        kw_only=True,
+        elsewhere={"keras3": 0.004},
+        doc="Decoupled weight decay of all that Adam steps; weight_decay if None.",
+    )
     exclude_layers: Words = hyper(
         default=(),
         words=True,
@@ -196,6 +206,11 @@ class Muon(MatrixOptimizer):
         if any(re.search(pattern, path) for pattern in self.exclude_layers):
             return self.rest
         return super().rule_for(path, shape)
+
+    def words_for(self, rule: Rule) -> Mapping[str, str]:
+        """Return the weight decay that Adam's part has of its own."""
+        own = rule is self.rest and self.adam_weight_decay is not None
+        return {"weight_decay": "adam_weight_decay"} if own else {}
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

@@ -219,6 +219,8 @@ def _numbered(
                 table: Any = _computed(member.formula, h, it, held[k], xp)
                 if not rule.given_names <= table.keys():
                     _require_all(table, rule.given, member.formula, f"the rule {rule.name}")
+                words = member.formula.words_for(rule)
+                h = {**h, **{name: h[word] for name, word in words.items()}} if words else h
                 tables[k] = table | stage_numbers(member.decays, h, size, xp)
             values_of[compute] = assignment.merged(tables)
         steps.append(Step(part.layout, values_of, seed, part.places))

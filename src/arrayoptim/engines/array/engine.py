@@ -236,14 +236,18 @@ def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[An
         grads: list[Array],
         slots: list[Slots],
     ) -> list[Any]:
-        def done(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
-            numbers = shared[COMPUTE[backend.dtype(p)]] | own
+        def done(numbers: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
             g, numbers = _clipped_wide(backend, p, g, numbers)
             scalars = _operands(numbers, backend, p)
             shape = tuple(p.shape)
             return do(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
 
-        return list(map(done, each, params, grads, slots))
+        def spread(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
+            numbers = shared[COMPUTE[backend.dtype(p)]] | own
+            function = backend.spread(done, (p, held)) if do is _update else done
+            return function(numbers, p, g, held)
+
+        return list(map(spread, each, params, grads, slots))
 
     return backend.compile(all_of)
 
