@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
-from ..config.hyper import finite
+from ..config.given import finite
 from ..config.registry import lookup, names
 from ..optimizer import Optimizer
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from .hyper import REQUIRED, Hyper, is_function, keeps_numbers, with_step
+from .hyper import REQUIRED, Hyper
 from .registry import describe, revive
+from .scheduled import is_function, keeps_numbers, with_step
 
 ANY = "(-inf, inf)"
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from .._locks import lock
 from .._typing import Array, Scalar
@@ -18,10 +16,12 @@ from ..arrays.memory import Stretches, bounds
 from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
-from .array.engine import InPlace, Slots, measure
+from .array.engine import InPlace, measure
+from .array.one import Slots
 from .host import gpu_library
 from .mode import FUSED, forced, mode
-from .steps import Act, Once, Step
+from .shares import Launching, Looking, Share
+from .steps import Act, Step
 
 _IMPORTING = lock(awaited=True)
 """A child that was forked in the midst of an import could never finish it."""
@@ -94,7 +94,7 @@ class Engines:
             name, layout = self.served[i], layouts[i]
             if name is not None and layout is not None:
                 shares.setdefault((name, layout), []).append(i)
-        self._shares: dict[tuple[str, Layout], _Share] = {}
+        self._shares: dict[tuple[str, Layout], Share] = {}
         occupied = Stretches()
         for (name, layout), places in sorted(shares.items(), key=_turn):
             take = _taker(places, len(leaves))
@@ -102,7 +102,7 @@ class Engines:
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
             known |= {"graph": graph} if name == "gpu" else {"places": places, "threads": threads}
             plan = _engine(name).Plan(*arrays, **known)
-            made = {"cpu": _Looking, "gpu": _Launching}.get(name, _Share)
+            made = {"cpu": Looking, "gpu": Launching}.get(name, Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
 
     def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None] = ()) -> bool:
@@ -218,92 +218,6 @@ class Engines:
             for k in stretches.touched(*bounds([grads[i] for i in asked])):
                 chosen[asked[k]] = backend_of(grads[asked[k]]).copy(grads[asked[k]])
         return InPlace(steps, leaves, chosen, slots)
-
-
-class _Share:
-    """What an engine has prepared, with the part of the tree that it serves."""
-
-    resumes = False
-    """Whether a step can be resumed where it was interrupted."""
-
-    def __init__(
-        self,
-        plan: Any,
-        places: list[int],
-        take: Callable[[Sequence[Any]], Sequence[Any]],
-        whole: bool,
-    ) -> None:
-        self.plan, self.places, self.take, self.whole = plan, places, take, whole
-        self.grads: Sequence[Array | None] = ()
-        self._of: Sequence[Array | None] = ()
-
-    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
-        self._of, self.grads = grads, self.take(grads) if grads else ()
-        return bool(self.plan.fits(self.take(leaves)))
-
-    def squares(self) -> list[float]:
-        sums, _ = self.plan.sums_of_squares(self.grads)
-        found: list[float] = sums
-        return found
-
-    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
-        found: list[list[float]] = self.plan.totals(self.take(grads), self.numbers(step))
-        return found
-
-    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
-        run = self.plan.prepare(self.take(grads), self.numbers(step), step.seed)
-        self._of = self.grads = ()
-        return run if self.resumes else Once(run)
-
-    def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
-        """Return the numbers of a step that concern this part."""
-        return {kind: self._own(row) for kind, row in step.values.items()}
-
-    def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        if list not in set(map(type, row.values())):
-            return row
-        return {
-            name: np.asarray(self.take(value)) if isinstance(value, list) else value
-            for name, value in row.items()
-        }
-
-
-class _Launching(_Share):
-    """The share of the GPU engine."""
-
-    resumes = True
-
-
-class _Looking(_Share):
-    """The share of the CPU engine, which checks all arrays of a step in one call."""
-
-    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
-        self._of = grads
-        if not grads:
-            return bool(self.plan.fits(self.take(leaves)))
-        if self.whole:
-            return bool(self.plan.look(leaves, grads))
-        return bool(self.plan.look(self.take(leaves), self.take(grads)))
-
-    def _follow(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> None:
-        if grads is not self._of:
-            self.look(leaves, grads)
-
-    def squares(self) -> list[float]:
-        found: list[float] = self.plan.squares()
-        return found
-
-    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
-        self._follow(leaves, grads)
-        found: list[list[float]] = self.plan.measure(self.numbers(step))
-        return found
-
-    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
-        self._follow(leaves, grads)
-        self.plan.load(step.values if self.whole else self.numbers(step), step.seed)
-        self._of = ()
-        act: Act = self.plan.run
-        return act
 
 
 def _turn(share: tuple[tuple[str, Layout], Any]) -> int:

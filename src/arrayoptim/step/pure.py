@@ -14,8 +14,8 @@ from ..arrays.libraries import Backend, backend_of, is_array
 from ..arrays.torch import recording
 from ..arrays.trees import Structure, flatten, named
 from ..config.groups import STARTING
-from ..config.hyper import value_at
 from ..config.registry import nearest
+from ..config.scheduled import value_at
 from ..numerics.slots import Layout
 from . import checks
 from .assignment import assign

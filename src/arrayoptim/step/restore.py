@@ -13,7 +13,7 @@ import numpy as np
 from .._typing import Array
 from ..arrays.libraries import backend_of
 from ..arrays.trees import listed
-from ..config.hyper import counter, finite
+from ..config.given import counter, finite
 from ..config.readable import readable
 from ..config.registry import OPTIMIZERS, WRAPPERS, revivable
 from .state import State

@@ -12,7 +12,7 @@ from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
-from ..config.hyper import keeps_numbers
+from ..config.scheduled import keeps_numbers
 from ..engines import Engines, forced, refuse_capturing
 from ..gradients import global_norm
 from . import checks, dropped

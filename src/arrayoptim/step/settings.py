@@ -12,7 +12,7 @@ import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..config.groups import OWN, matches, members_of, require_matches
-from ..config.hyper import keeps_numbers
+from ..config.scheduled import keeps_numbers
 from ..constraints import Constraint
 from ..numerics.slots import Layout
 from ..rules.cautious import cautious

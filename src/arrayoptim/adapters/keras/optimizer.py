@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import keras
 import numpy as np
 
-from ...config.hyper import keeps_numbers
 from ...config.keras import MARK, OURS, PACKAGE, dialect_of, translate
 from ...config.registry import describe, mistyped, revivable, revive
+from ...config.scheduled import keeps_numbers
 from ...gradients import clip_factor, global_norm
 from ...optimizer import Optimizer
 from ...optimizers import SGD
