@@ -17,7 +17,7 @@ import numpy as np
 
 from ._typing import Scalar, Tree
 from .arrays.calls import mismatch
-from .arrays.differentiation import value_and_gradients
+from .arrays.derivatives import value_and_gradients
 from .checkpoints import load_checkpoint, save_checkpoint
 from .finding import get
 from .minimization import Minimization

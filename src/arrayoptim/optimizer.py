@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._typing import Scalar, Tree
-from .arrays.differentiation import gradients_of
+from .arrays.derivatives import gradients_of
 from .arrays.trees import flatten
 from .config.elsewhere import argument, method
 from .config.given import counter, finite
@@ -18,7 +18,7 @@ from .config.keras import translate
 from .config.readable import readable
 from .config.registry import nearest
 from .rules.cautious import cautious
-from .step import checks, graphs, persistent, updates
+from .step import checks, graphs, metrics, persistent, updates
 from .step.averages import averages_of
 from .step.formula import Formula
 from .step.report import StepReport, report
@@ -187,7 +187,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
         ValueError
             If no hyperparameter is such a schedule, or there is no state yet.
         """
-        self._session.observe(metric)
+        metrics.observe(self._session, metric)
 
     def capture(self, params: Tree) -> graphs.CapturedStep:
         """Prepare a step for a CUDA graph.
@@ -418,7 +418,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
         if name.startswith("_") or hasattr(type(self), name):
             super().__setattr__(name, value)
             if name in self.hyperparameters:
-                self._session.begin_schedule(name)
+                metrics.begin_schedule(self._session, name)
             return
         state, scalars = self._session.state, self._named_scalars()
         if name not in scalars:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from .._locks import lock
 from .._typing import Array, Tree
-from ..arrays.differentiation import gradients_of
+from ..arrays.derivatives import gradients_of
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.registry import nearest

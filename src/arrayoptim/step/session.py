@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
@@ -12,8 +12,7 @@ from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
-from ..config.scheduled import keeps_numbers
-from ..engines import Engines, forced, refuse_capturing
+from ..engines import Engines, refuse_capturing
 from ..gradients import global_norm
 from . import checks, dropped
 from .assignment import Assignment, assign
@@ -22,6 +21,7 @@ from .executors import InPlace, beside_state
 from .fingerprint import require_same
 from .formula import Formula
 from .plan import Plan
+from .prepared import Prepared
 from .restore import blaming, from_list, from_record
 from .settings import Settings, referred, settings_of
 from .spread import Spread
@@ -34,40 +34,6 @@ if TYPE_CHECKING:
 Done = TypeVar("Done")
 
 _LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made", "spread")
-
-
-@dataclass(frozen=True)
-class _Made:
-    """Engines, with what they were prepared for."""
-
-    engines: Engines
-    assignment: Assignment
-    structure: Structure
-    threads: int | None
-    kinds: frozenset[type]
-    first: dropped.Reference
-
-    def holds(self, plan: Plan, structure: Structure) -> bool:
-        known = self.structure
-        return (
-            plan.assignment is self.assignment
-            and (structure is known or structure.paths == known.paths)
-            and plan.settings.whole["threads"] == self.threads
-            and forced() == self.engines.forced
-        )
-
-    def leaves(self, tree: Tree) -> Leaves | None:
-        """Return the leaves of a tree with the structure of the last step's; None otherwise."""
-        parts = self.structure.parts
-        if parts is None or self.engines.others:
-            return None
-        try:
-            leaves = parts(tree)
-        except ValueError:
-            return None
-        if not self.kinds.issuperset(map(type, leaves)):
-            return None
-        return self.structure.ordered(leaves) if self.structure.order else leaves
 
 
 class Session:
@@ -111,7 +77,7 @@ class Session:
         self.spread: Spread | None = None
         self._settings: Settings | None = None
         self._plan: Plan | None = None
-        self._made: _Made | None = None
+        self._made: Prepared | None = None
 
     def belong_to(self, formula: Formula) -> None:
         """Attach to an optimizer, which owns the session; the session refers to it weakly."""
@@ -237,7 +203,7 @@ class Session:
 
     def _again(
         self,
-        made: _Made,
+        made: Prepared,
         grads: Tree,
         params: Tree,
         unscale: float,
@@ -351,7 +317,7 @@ class Session:
             rated=spread is not None,
         )
         kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
-        self._made = _Made(engines, assignment, structure, threads, kinds, first)
+        self._made = Prepared(engines, assignment, structure, threads, kinds, first)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
         return engines
 
@@ -446,32 +412,6 @@ class Session:
     def forget_engines(self) -> None:
         """Have the next step choose engines again, as slots have been replaced."""
         self._made = None
-
-    def observe(self, metric: Any) -> None:
-        """Feed a metric to every schedule that takes one; see `Optimizer.observe`."""
-        if isinstance(metric, str | bytes) or not hasattr(metric, "__float__"):
-            name = type(self.formula).__name__
-            raise TypeError(f"{name}.observe: found {metric!r}, wanted a number")
-        with self.lock:
-            if self.state is None and self.settings.keeping:
-                raise ValueError("a metric changes the state; call init(params) first")
-            new = self.settings.observed(self.scalars, float(metric))
-            assert self.state is not None
-            self.state.scalars = new
-
-    def begin_schedule(self, name: str) -> None:
-        """Add a schedule's numbers to the state, and drop those of the schedule before it."""
-        if self.state is None:
-            return
-        with self.lock:
-            prefix, value = f"{name}.", self.settings.whole[name]
-            old = self.state.scalars
-            new = {k: v for k, v in old.items() if not k.startswith(prefix)}
-            if keeps_numbers(value):
-                new |= {prefix + k: v for k, v in value.initial_scalars().items()}
-            if new != old:
-                order = [*self.settings.initial_scalars(), *new]
-                self.state.scalars = {k: new[k] for k in order if k in new}
 
 
 def any_writable(leaves: Leaves) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Array, Scalar, Tree
-from ..arrays.differentiation import value_and_gradients
+from ..arrays.derivatives import value_and_gradients
 from .restore import LoadReport
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._typing import Array, Scalar, Tree
-from ..arrays.differentiation import gradients_of
+from ..arrays.derivatives import gradients_of
 from ..arrays.libraries import backend_of
 from ..arrays.trees import flatten
 from ..config.hyper import hyper

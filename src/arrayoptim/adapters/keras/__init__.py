@@ -22,7 +22,8 @@ from ...config.registry import lookup, names
 from ...optimizer import Optimizer
 from ..carry import has_state
 from .exchange import export_state, load_state
-from .optimizer import KERAS_OPTIONS, FunctionSchedule, KerasOptimizer
+from .optimizer import KERAS_OPTIONS, KerasOptimizer
+from .rates import FunctionSchedule
 from .words import in_words_of_keras, ours_of
 
 __all__ = ["FunctionSchedule", "KerasOptimizer", "export_state", "get", "load_state", "wrap"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import keras
 import numpy as np
 
-from ...config.keras import MARK, OURS, PACKAGE, dialect_of, translate
-from ...config.registry import describe, mistyped, revivable, revive
-from ...config.scheduled import keeps_numbers
+from ...config.keras import MARK, OURS, dialect_of, translate
+from ...config.registry import mistyped
 from ...gradients import clip_factor, global_norm
 from ...optimizer import Optimizer
 from ...optimizers import SGD
-from ...schedules import Schedule
 from ...step.session import session_of
 from ..carry import twin
 from .overriding import refuse_never_called, refuse_together
+from .rates import as_schedule, without_rate
 from .state import KerasState
 from .variables import outside_of_graphs, paths_of, tensor
 from .words import RefusedError, in_our_words, in_words_of_keras
@@ -39,41 +37,6 @@ KERAS_OPTIONS = {
 """Options that Keras's base class carries out, with their defaults."""
 
 _DECAYS = ("weight_decay", "adam_weight_decay")
-
-
-@keras.saving.register_keras_serializable(PACKAGE)
-class FunctionSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A function of the step number as a schedule of Keras.
-
-    Parameters
-    ----------
-    function : callable
-        Gives the learning rate of a step, counted from 0. It gets a number on the torch backend,
-        elsewhere a tensor of ``keras.config.floatx()``. A model can be saved if Keras can
-        serialize it.
-    """
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-
-    def __call__(self, step: Any) -> Any:
-        """Return the learning rate of a step."""
-        if keras.backend.backend() == "torch":
-            return self.function(int(step))
-        return self.function(keras.ops.cast(step, keras.config.floatx()))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the function as Keras serializes it."""
-        if isinstance(self.function, Schedule):
-            return {"function": describe(self.function)}
-        return {"function": keras.saving.serialize_keras_object(self.function)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> FunctionSchedule:
-        """Undo `get_config`."""
-        if revivable(config["function"]):
-            return cls(revive(config["function"], cls.__name__))
-        return cls(keras.saving.deserialize_keras_object(config["function"]))
 
 
 class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
@@ -112,12 +75,12 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
         try:
-            words, rate = _rate_apart(in_our_words(self.optimizer_class, args, kwargs))
+            words, rate = without_rate(in_our_words(self.optimizer_class, args, kwargs))
             inner = self.optimizer_class(**words)
         except TypeError as error:
             raise RefusedError(*error.args) from None
         whole = session_of(inner).settings.whole
-        rate = _schedule(whole["lr"]) if rate is None else rate
+        rate = as_schedule(whole["lr"]) if rate is None else rate
         for key, value in whole.items():
             if key != "lr" and callable(value):
                 raise RefusedError(
@@ -157,7 +120,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def learning_rate(self, value: Any) -> None:
         if isinstance(value, int | float | np.number | str | None):
             value = self.optimizer_class.hyperparameters["lr"].checked(value, type(self))
-        keras.optimizers.Optimizer.learning_rate.fset(self, _schedule(value))
+        keras.optimizers.Optimizer.learning_rate.fset(self, as_schedule(value))
 
     @property
     def lr(self) -> Any:
@@ -449,39 +412,6 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 f"{cls.__name__} leaves out of this configuration: {'; '.join(lost)}", stacklevel=2
             )
         return cls(**in_words_of_keras(config), **options)
-
-
-def _takes_nothing(rate: Any) -> bool:
-    """Whether a learning rate is a function without arguments, as Keras allows."""
-    if not inspect.isroutine(rate):
-        return False
-    try:
-        wanted = inspect.signature(rate).parameters.values()
-    except ValueError:
-        return False  # some functions in C have no signature
-    return all(each.kind is each.KEYWORD_ONLY for each in wanted)
-
-
-def _rate_apart(words: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Remove a learning rate that only Keras can evaluate; return None where there is none."""
-    rate = words.get("lr")
-    return ({**words, "lr": 0.0}, rate) if _takes_nothing(rate) else (words, None)
-
-
-def _schedule(rate: Any) -> Any:
-    """Return a function of the step number as a schedule; anything else as it is."""
-    if not callable(rate) or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return rate
-    if keeps_numbers(rate):
-        raise TypeError(
-            f"learning_rate: found {rate!r}, which keeps numbers of its own; Keras has "
-            "callbacks for that, such as ReduceLROnPlateau"
-        )
-    if isinstance(rate, Schedule):  # the signature of which is that of its constructor
-        return FunctionSchedule(rate)
-    if _takes_nothing(rate):
-        return rate
-    return FunctionSchedule(rate)
 
 
 def _refuse_replicas(strategy: Any) -> None:
