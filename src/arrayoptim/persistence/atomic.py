@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .apart import Ask, carry_out
-from .temporary import copy_attributes, create, name_for, remove_left_over
+from .temporary import UNLINKED_OPEN, copy_attributes, create, name_for, remove_left_over
 
 PIECE = 2**24
 """Bytes written before an interrupt is noticed."""
@@ -114,8 +114,7 @@ def replace_file(path: str | os.PathLike[str], fill: Fill, overwrite: bool = Tru
     def work(ask: Ask, go_on: Callable[[], None]) -> None:
         remove_left_over(target)
         try:
-            _write(temporary, fill, (target, found), (ask, go_on))
-            _move(temporary, target, overwrite)
+            _write(temporary, fill, (target, found), (ask, go_on), overwrite)
         except OSError as error:
             if isinstance(error, FileExistsError):
                 raise
@@ -178,7 +177,9 @@ def _write(
     fill: Fill,
     old: tuple[Path, os.stat_result | None],
     caller: tuple[Ask, Callable[[], None]],
+    overwrite: bool,
 ) -> None:
+    """Write a temporary file, and move it to its target while it is still locked."""
     ask, go_on = caller
     target, found = old
     with Sink(temporary, found, go_on) as sink:
@@ -190,6 +191,11 @@ def _write(
             # HDF5's own message about a failure that it did not see is useless.
             sink.check()
         os.fsync(sink.fileno())
+        if UNLINKED_OPEN:
+            # Without its lock it would be taken for left over by a save to the same target.
+            _move(temporary, target, overwrite)
+    if not UNLINKED_OPEN:
+        _move(temporary, target, overwrite)
 
 
 def _move(temporary: Path, target: Path, overwrite: bool) -> None:
