@@ -39,6 +39,7 @@ class _Rest(TypedDict, total=False):
     stochastic_rounding: bool
     seed: int | SupportsInt
     offload: bool
+    sparse: str | None
     threads: int | SupportsInt | None
     learning_rate: float | SupportsFloat | Schedule
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -60,6 +60,33 @@ class Jax(Backend):
 
         # A copy first: on the CPU, JAX may keep the memory it is given.
         return jax.device_put(np.array(value, like.dtype), like.sharding)
+
+    def dense(self, x: Array) -> bool:
+        """Whether the array holds all its entries."""
+        return not type(x).__module__.startswith("jax.experimental.sparse")
+
+    def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
+        """Return indices, rows and shape of an array in JAX's coordinate layout; see `Backend`."""
+        from jax.experimental.sparse import BCOO
+
+        if not isinstance(x, BCOO) or x.n_batch or not x.n_sparse:
+            return None
+        lead = x.shape[: x.n_sparse]
+        # What pads it is out of range along any of the axes.
+        within = self.xp.all(x.indices < self.xp.asarray(lead, dtype=x.indices.dtype), axis=1)
+        at, count = x.indices[:, 0], 1
+        for k, length in enumerate(lead):
+            at = at if k == 0 else at * length + x.indices[:, k]
+            count *= length
+        return self.xp.where(within, at, count), x.data, x.shape
+
+    def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
+        """Return rows of an array, zeros for numbers that no row has; see `Backend`."""
+        return x.at[tuple(places)].get(mode="fill", fill_value=0)
+
+    def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
+        """Return an array with other rows; see `Backend`."""
+        return x.at[tuple(places)].set(rows.astype(x.dtype), mode="drop")
 
     def as_complex(self, x: Array) -> Array:
         """Undo `as_real`."""

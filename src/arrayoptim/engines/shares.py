@@ -12,10 +12,10 @@ from .steps import Act, Once, Step
 
 
 class Share:
-    """What an engine has prepared, with the part of the tree that it serves."""
+    """What an engine has made ready, with its part of the tree."""
 
     resumes = False
-    """Whether a step can be resumed where it was interrupted."""
+    """Whether what carries out a step goes on where it was interrupted."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Share:
         return run if self.resumes else Once(run)
 
     def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
-        """Return the numbers of a step that concern this part."""
+        """Return this part of the numbers of a step."""
         return {kind: self._own(row) for kind, row in step.values.items()}
 
     def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -64,13 +64,13 @@ class Share:
 
 
 class Launching(Share):
-    """The share of the GPU engine."""
+    """That of the GPU engine."""
 
     resumes = True
 
 
 class Looking(Share):
-    """The share of the CPU engine, which checks all arrays of a step in one call."""
+    """That of the CPU engine, which looks at all arrays of a step in one call."""
 
     def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
         """Check the arrays of a step; return whether the plan is for these parameters."""

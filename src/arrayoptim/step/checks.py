@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .._typing import Array
 from ..arrays.libraries import COMPLEX, COMPUTE, backend_of, is_array
 from ..arrays.memory import overlapping
+from ..arrays.rows import Rows
 from ..arrays.trees import Structure, listed, named
 
 
@@ -207,6 +208,7 @@ def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
         return ValueError("there is no such parameter (None); apply takes the gradients first")
     if tuple(g.shape) != tuple(p.shape):
         return ValueError(f"found shape {tuple(g.shape)}, wanted {tuple(p.shape)}")
+    g = g.rows if type(g) is Rows else g
     backend, other = backend_of(p), backend_of(g)
     if backend is not other:
         return ValueError(f"found an array of {other.name}, wanted {backend.name}")
@@ -214,7 +216,9 @@ def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
     if device != place and device is not None and place is not None:
         return ValueError(f"found it on device {place}, wanted {device}")
     if not backend.dense(g):
-        return ValueError("found a sparse or nested array; pass a dense one")
+        return ValueError(
+            "found a sparse or nested array; pass a dense one, or a sparse one in coordinate layout"
+        )
     dtype, kind = backend.dtype(p), backend.dtype(g)
     if kind not in COMPUTE:
         return TypeError(f"found data type {kind}, wanted a floating-point type")

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
+from ..arrays.rows import Rows, stored
 from ..gradients import clip_factor, count_nonfinite, global_norm, square_sum, tensor_norms
 from .spread import Spread, norms_of
 
@@ -118,7 +119,7 @@ def fitted(
     if not isinstance(norm, float) or not _LARGEST < norm * size.unscale < math.inf:
         return gradients, size
     new, factors = list(gradients), [1.0] * len(gradients)
-    for i, (g, p) in enumerate(zip(gradients, params, strict=True)):
+    for i, (g, p) in enumerate(zip(stored(gradients), params, strict=True)):
         if g is None or p is None or COMPUTE[backend_of(p).dtype(p)] != "float32":
             continue
         own = global_norm([g])
@@ -126,7 +127,9 @@ def fitted(
             backend = backend_of(g)
             factors[i] = math.ldexp(1.0, math.frexp(own)[1] - 1)
             with backend.guard(g):
-                new[i] = backend.array(g * backend.scalar(1.0 / factors[i], "float64", g))
+                small = backend.array(g * backend.scalar(1.0 / factors[i], "float64", g))
+            whole = gradients[i]
+            new[i] = Rows(whole.indices, small, whole.shape) if type(whole) is Rows else small
     return new, replace(size, factors=factors)
 
 

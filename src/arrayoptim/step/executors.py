@@ -11,6 +11,7 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import Backend
+from ..arrays.rows import stored
 from ..engines import Engines, Once, Step, carry_out, hosted, measure, sweep
 from .clipping import Measured, measured, measured_in_parts
 from .plan import limited_where_wanted
@@ -77,7 +78,7 @@ def measured_where_wanted(
         if pending is not None:
             return Measured(pending)
     squares = engines.squares() if engines and (norm is None or settings.each) else None
-    return measured(gradients, squares, settings.each, unscale, norm)
+    return measured(stored(gradients), squares, settings.each, unscale, norm)
 
 
 class InPlace(Executor[Leaves]):

@@ -22,7 +22,7 @@ def observe(session: Session, metric: Any) -> None:
 
 
 def begin_schedule(session: Session, name: str) -> None:
-    """Add a schedule's numbers to the state, and drop those of the schedule before it."""
+    """Let a schedule that was set keep its numbers in the state, and the one before not."""
     if session.state is None:
         return
     with session.lock:

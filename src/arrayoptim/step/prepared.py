@@ -17,7 +17,7 @@ Leaves = Sequence[Array | None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Engines, with what they were prepared for."""
+    """Engines, with what they were made ready for."""
 
     engines: Engines
     assignment: Assignment
@@ -37,7 +37,7 @@ class Prepared:
         )
 
     def leaves(self, tree: Tree) -> Leaves | None:
-        """Return the leaves of a tree with the structure of the last step's; None otherwise."""
+        """Return the leaves of a tree like that of the last step; None where it is another."""
         parts = self.structure.parts
         if parts is None or self.engines.others:
             return None

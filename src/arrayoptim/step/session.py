@@ -11,6 +11,7 @@ from weakref import ref
 from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
+from ..arrays.rows import places_of_rows, stored
 from ..arrays.trees import Structure, flatten
 from ..engines import Engines, refuse_capturing
 from ..gradients import global_norm
@@ -24,6 +25,7 @@ from .plan import Plan
 from .prepared import Prepared
 from .restore import blaming, from_list, from_record
 from .settings import Settings, referred, settings_of
+from .sparse import in_rows, settled
 from .spread import Spread
 from .state import State
 from .take import Leaves, Taken, take
@@ -242,14 +244,23 @@ class Session:
         unscale: float = 1.0,
         norm: Scalar | None = None,
         done: Callable[[Leaves], object] | None = None,
+        sparse: bool = True,
     ) -> Leaves:
-        """Check and step, with a norm that the caller has taken over more gradients than these."""
+        """Check and step, with a norm that the caller has taken over more gradients than these.
+
+        No gradient is looked at for being sparse where the caller knows that none is.
+        """
         if self._made is None or self._made.engines.others:
             checks.concrete([*leaves, *gradients], type(self.formula).__name__)
             # What a first step allocates, such as the state, would belong to the graph.
             refuse_capturing(leaves)
+        rows = in_rows(gradients, leaves) if sparse else None
+        if rows is not None:
+            checks.gradients(rows, leaves, structure)
+            self.ready(leaves, structure)
+            gradients = settled(self.plan, rows, leaves, structure, self.spread is None)
         try:
-            engines = self.engines(leaves, structure, gradients)
+            engines = self.engines(leaves, structure, gradients, rows is not None)
             state, plan = self.state, self.plan
             assert state is not None
             checks.gradients(gradients, leaves, structure, engines.others)
@@ -282,7 +293,13 @@ class Session:
 
         return note
 
-    def engines(self, leaves: Leaves, structure: Structure, gradients: Leaves = ()) -> Engines:
+    def engines(
+        self,
+        leaves: Leaves,
+        structure: Structure,
+        gradients: Leaves = (),
+        sparse: bool = False,
+    ) -> Engines:
         """Check the parameters, and return the engines that are ready to step them.
 
         Parameters
@@ -293,6 +310,8 @@ class Session:
             Their structure.
         gradients : sequence of array or None
             The gradients that the engines are to look at; none yet where it is empty.
+        sparse : bool
+            Whether some of them may be `Rows`.
         """
         made, state = self._made, self.state
         if made is not None and state is not None and not state.interrupted:
@@ -300,25 +319,27 @@ class Session:
             if made.holds(plan, structure):
                 given = plan.thawed(gradients) if gradients else gradients
                 # An engine knows address, shape and dtype of every parameter that it serves.
-                if made.engines.look(leaves, given):
+                if made.engines.look(leaves, given, sparse):
                     if made.engines.others:
                         self.ready(leaves, structure)
                     return made.engines
         refuse_capturing(leaves)
         if gradients:
             checks.gradients(gradients, leaves, structure, _missing(leaves))
-            dropped.refuse_swapped(gradients, leaves, made.first if made else None)
+            dropped.refuse_swapped(stored(gradients), leaves, made.first if made else None)
         state, plan = self.ready(leaves, structure), self.plan
         threads, assignment = plan.settings.whole["threads"], plan.assignment
+        rowwise = places_of_rows(gradients) if sparse else frozenset()
         spread = self.spread
         in_parts = leaves if spread is None else spread.in_parts(leaves)
         engines = Engines(
             *(in_parts, state.slots, assignment.layouts, structure.paths, threads),
             rated=spread is not None,
+            rowwise=rowwise,
         )
         kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
         self._made = Prepared(engines, assignment, structure, threads, kinds, first)
-        engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
+        engines.look(leaves, plan.thawed(gradients) if gradients else gradients, sparse)
         return engines
 
     # ---- the state

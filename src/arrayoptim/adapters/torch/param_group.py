@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from ..._typing import Scalar
+from ...arrays.rows import Rows, as_rows, stored
 from ...arrays.trees import Structure
 from ...numerics.slots import Layout
 from ...step import checks
@@ -81,6 +82,7 @@ class Part:
         self.structure = Structure((), list)
         self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
         self._counts: Counts | None = None
+        self.sparse = False
 
     def check(self) -> None:
         """Read what was written into the group, and check the gradients.
@@ -110,11 +112,13 @@ class Part:
         if g.layout is torch.strided:
             return
         name = self.spelling.name
+        if self.group["sparse"] is not None and g.layout is torch.sparse_coo:
+            return
         if name not in DENSIFYING or g.layout is not torch.sparse_coo:
             raise RuntimeError(
                 f"{name} does not support sparse gradients; found one of parameter "
-                f"{self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, and embeddings "
-                "give dense ones with sparse=False"
+                f"{self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, {name} with "
+                'sparse="exact" or "lazy", and embeddings give dense ones with sparse=False'
             )
         if name == "Adagrad" and self.group["weight_decay"]:
             raise RuntimeError(
@@ -124,12 +128,13 @@ class Part:
 
     def _given(self, found: list[Tensor | None]) -> list[Tensor | None]:
         """Return gradients in the form that the optimizer takes."""
-        if {*map(_layout, filter(_there, found))} <= {torch.strided}:
-            return found
-        return [g.to_dense() if g is not None and g.is_sparse else g for g in found]
+        self.sparse = not {*map(_layout, filter(_there, found))} <= {torch.strided}
+        return list(map(as_rows, found)) if self.sparse else found
 
     def prepare(self, grads: Sequence[Tensor | None]) -> None:
         """Have engines check parameters and gradients, before anything changes."""
+        if self.sparse:
+            return  # which rows there are is new with each step
         session_of(self.core).engines(self.leaves, self.structure, grads)
 
     @property
@@ -181,8 +186,10 @@ class Part:
             counts.part()
         found = self._given(found)
         if self.group.get("maximize"):
-            negated = iter(torch._foreach_neg([g for g in found if g is not None]))
-            found = [g if g is None else next(negated) for g in found]
+            negated = iter(torch._foreach_neg([g for g in stored(found) if g is not None]))
+            new = [g if g is None else next(negated) for g in found]
+            pairs = zip(found, new, strict=True)
+            found = [Rows(g.indices, x, g.shape) if type(g) is Rows else x for g, x in pairs]
         return found
 
     def begin(self, state: MutableMapping[Tensor, Entry]) -> None:
@@ -192,6 +199,8 @@ class Part:
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
         """Return the sums of squares of those gradients that an engine has taken."""
+        if self.sparse:
+            return {}
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
 
     def act(
@@ -487,7 +496,12 @@ class PartStep:
         if not self._taken:
             with session.lock:
                 session.take(
-                    self._grads, part.leaves, part.structure, norm=self._norm, done=self._note
+                    self._grads,
+                    part.leaves,
+                    part.structure,
+                    norm=self._norm,
+                    done=self._note,
+                    sparse=part.sparse,
                 )
         self.changed = part.follow(self._before, self._state) or self.changed
 

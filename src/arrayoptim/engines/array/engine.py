@@ -11,13 +11,17 @@ from typing import Any
 
 from ..._typing import Array, Scalar
 from ...arrays.libraries import COMPUTE, Backend, backend_of
+from ...arrays.rows import Rows
 from ...numerics.slots import Layout
 from ..steps import Step
 from .one import Slots, as_operands, clipped_wide, totals_of, updated
+from .rows import put_rows, rows_of
 from .stacks import stacks
 
 Result = tuple[Array, Slots]
 Do = Callable[..., Any]
+Trees = tuple[Any, Any, Any]
+"""Parameters, gradients and slots, each to be had by the place of a parameter."""
 Job = Callable[[], list[tuple[int, Any]]]
 """Computes something for each of some parameters, by their places; nothing is written."""
 
@@ -49,14 +53,21 @@ def sweep(
     new_params, new_slots = list(params), list(slots)
     for job in _jobs(step, params, grads, slots, updated):
         for i, (p, state) in job():
-            backend = backend_of(params[i])
+            backend, g = backend_of(params[i]), grads[i]
             with backend.guard(params[i]):
+                if type(g) is Rows:
+                    # What cannot be written comes back new anyway.
+                    own = backend.copy if backend.writable(params[i]) else lambda x: x
+                    new_params[i] = g.put(own(params[i]), p)
+                    held = {k: own(x) for k, x in slots[i].items()}
+                    new_slots[i] = put_rows(g, held, state)
+                    continue
                 new_params[i], new_slots[i] = p, _ordered(backend, state, slots[i])
     return new_params, new_slots
 
 
 def _ordered(backend: Backend, new: Slots, old: Slots) -> Slots:
-    """Return slots in the memory order in which fused engines traverse them."""
+    """Return slots in the memory order that fused engines go through them in."""
     return {name: backend.ordered(x, old[name]) for name, x in new.items()}
 
 
@@ -89,7 +100,7 @@ class InPlace:
         slots: Sequence[Slots],
     ) -> None:
         self.params, self.slots = list(params), list(slots)
-        self._targets, self._kept = params, slots
+        self._targets, self._kept, self._grads = params, slots, grads
         self._jobs = [j for step in steps for j in _jobs(step, params, grads, slots, updated)]
         self._place = 0
         self._found: tuple[int, list[tuple[int, Result]]] | None = None
@@ -102,9 +113,13 @@ class InPlace:
                 self._found = None
                 self._found = self._place, self._jobs[self._place]()
             for i, (p, state) in self._found[1]:
-                target = self._targets[i]
+                target, g = self._targets[i], self._grads[i]
                 backend = backend_of(target)
                 with backend.guard(target):
+                    if type(g) is Rows:
+                        self.params[i] = g.put(target, p)
+                        self.slots[i] = put_rows(g, self._kept[i], state)
+                        continue
                     if backend.writable(target):
                         backend.store(target, p)
                     else:
@@ -147,17 +162,19 @@ def _jobs(
     """Yield the work on the parameters that have gradients, in groups that are done at once."""
     compiled: dict[Any, list[int]] = {}
     eager: list[int] = []
+    tree = params, grads, slots
     matrices = step.layout.rule.kind == "matrix"
     for i in step.places:
         p = params[i]
         if p is None or grads[i] is None or (matrices and 0 in p.shape):
             continue
         backend = backend_of(p)
-        if backend.compiles:
+        if type(grads[i]) is Rows:
+            yield partial(_by_rows, step, tree, i, do)
+        elif backend.compiles:
             compiled.setdefault((backend, backend.device(p)), []).append(i)
         else:
             eager.append(i)
-    tree = params, grads, slots
     operands: dict[Any, dict[str, Scalar]] = {}
     for alike in stacks(step, params, grads, eager):
         yield partial(_eager, step, tree, alike, operands, do)
@@ -167,9 +184,27 @@ def _jobs(
         yield partial(_together, step, tree, places, backend, do)
 
 
+def _by_rows(
+    step: Step,
+    tree: Trees,
+    i: int,
+    do: Do,
+) -> list[tuple[int, Any]]:
+    """Do it for the rows of one array that a sparse gradient has, as an array of their own."""
+    params, grads, slots = tree
+    p, g = params[i], grads[i]
+    assert p is not None
+    backend = backend_of(p)
+    with backend.guard(p):
+        rows = {i: g.of(p)}, {i: g.rows}, {i: rows_of(g, slots[i])}
+    if backend.compiles:
+        return _together(step, rows, (i,), backend, do)
+    return _eager(step, rows, (i,), {}, do)
+
+
 def _together(
     step: Step,
-    tree: tuple[Sequence[Array | None], Sequence[Array | None], Sequence[Slots]],
+    tree: Trees,
     places: Sequence[int],
     backend: Backend,
     do: Do,
@@ -185,7 +220,7 @@ def _together(
 
 def _eager(
     step: Step,
-    tree: tuple[Sequence[Array | None], Sequence[Array | None], Sequence[Slots]],
+    tree: Trees,
     alike: Sequence[int],
     operands: dict[Any, dict[str, Scalar]],
     do: Do,

@@ -32,7 +32,7 @@ def clipped_wide(
 
 
 def as_operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str, Scalar]:
-    """Return the numbers of a step as operands in a parameter's compute dtype."""
+    """Return the numbers of a step as operands of the type in which a parameter is computed."""
     compute = COMPUTE[backend.dtype(p)]
     return {name: backend.scalar(value, compute, p) for name, value in values.items()}
 
@@ -105,7 +105,7 @@ def updated(
     x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
     x, _ = _staged("after", x, begun[1], scalars, xp)
     x = x if layout.constraint is None else layout.constraint.applied(x, xp)
-    # A slot that is the parameter or the gradient itself needs memory of its own.
+    # A slot that is the parameter or the gradient itself wants memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
     result = narrow(x, stored)
     new: Slots = {}
@@ -131,7 +131,7 @@ def _carried_out(
     p: Array,
     shape: tuple[int, ...],
 ) -> tuple[Array, ...]:
-    """Return the new parameter and the new slots, after measuring what the rule asks for.
+    """Return the new parameter and the new slots, with what the tensor has to measure before.
 
     Nothing is measured where the scalars hold what comes of it, as for a part of a tensor.
     """
