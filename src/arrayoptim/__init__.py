@@ -25,6 +25,7 @@ from . import schedules as schedules
 from ._version import __version__ as __version__
 from .arrays.libraries import Backend as Backend
 from .arrays.libraries import register_backend as register_backend
+from .arrays.rows import Rows as Rows
 from .checkpoints import Checkpoint as Checkpoint
 from .checkpoints import load_checkpoint as load_checkpoint
 from .checkpoints import save_checkpoint as save_checkpoint
@@ -59,6 +60,7 @@ from .wrappers import LossScale as LossScale
 
 if _t.TYPE_CHECKING:
     from . import keras as keras
+    from . import mpi as mpi
     from . import optax as optax
     from . import scipy as scipy
     from . import testing as testing

@@ -99,6 +99,10 @@ class Optimizer(Formula, Updating, Surface):
     offload : bool
         Whether parameters on a GPU have their state in host memory, where the CPU engine steps
         them; see the page on engines.
+    sparse : {"exact", "lazy"}, optional
+        What a sparse gradient steps: all of the parameter, as the same gradient in dense form does,
+        or only those rows that it has, with their slots. None is ``"exact"``, except that torch's
+        classes refuse what torch's own refuse; see the page on sparse gradients.
     threads : int in [1, inf), optional
         Threads of the CPU engine; by default as many as Numba uses. Results do not depend on it.
     """

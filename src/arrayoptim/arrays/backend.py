@@ -148,6 +148,10 @@ class Backend:
         """Return the array's strides; None where nobody is told."""
         return None
 
+    def spread(self, function: Callable[..., Any], like: Any) -> Callable[..., Any]:
+        """Return a function whose results are distributed over devices as some arrays are."""
+        return function
+
     def ordered(self, x: Array, like: Array) -> Array:
         """Return the array in the order in memory of another one of its shape and type."""
         steps, wanted = self.steps(x), self.steps(like)
@@ -158,6 +162,75 @@ class Backend:
         new = self.zeros(like, self.dtype(like))
         self.store(new, x)
         return new
+
+    def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
+        """Return indices, rows and shape of a sparse array, as `Rows` takes them.
+
+        It is one that is not `dense`. There are none of some layouts; and no shape where nobody
+        knows it.
+        """
+        return None
+
+    def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
+        """Return each row once, in order; several of one number are added up.
+
+        They are added one pair after another at distances that double, in the same order always.
+        What is left over where nothing has a value yet gets the number `count`.
+        """
+        xp, traced = self.xp, self.traced(indices) or self.compiles
+        order = xp.argsort(indices, stable=True)
+        indices, rows = xp.take(indices, order, axis=0), xp.take(rows, order, axis=0)
+        rows = self.cast(rows, "float32") if self.dtype(rows) in HALF else rows
+        column, step = (-1, *[1] * (len(rows.shape) - 1)), 1
+        while step < indices.shape[0]:
+            same = indices[step:] == indices[:-step]
+            if not traced and not bool(xp.any(same)):
+                break
+            earlier = xp.where(xp.reshape(same, column), rows[:-step, ...], 0 * rows[:-step, ...])
+            rows = xp.concat([rows[:step, ...], rows[step:, ...] + earlier])
+            step *= 2
+        if not indices.shape[0]:
+            return indices, rows
+        last = xp.concat([indices[1:] != indices[:-1], indices[:1] == indices[:1]])
+        if traced:
+            zero = xp.zeros_like(rows)
+            rows = xp.where(xp.reshape(last, column), rows, zero)
+            return xp.where(last, indices, xp.full_like(indices, count)), rows
+        (kept,) = xp.nonzero(last)
+        return xp.take(indices, kept, axis=0), xp.take(rows, kept, axis=0)
+
+    def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
+        """Return rows of an array, which places along its first axes name."""
+        xp, lead = self.xp, len(places)
+        flat, at = xp.reshape(x, (prod(x.shape[:lead]), *x.shape[lead:])), places[0]
+        for length, more in zip(x.shape[1:lead], places[1:], strict=True):
+            at = at * length + more
+        return xp.take(flat, at, axis=0)
+
+    def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
+        """Put rows, each of them once, into an array; it is a new one where it cannot be written.
+
+        Numbers that no row has are passed over where the library compiles.
+        """
+        # Not every library of the standard writes at an array of indices.
+        xp, lead = self.xp, len(places)
+        count, at = prod(x.shape[:lead]), self.to_host(places[0])
+        for length, more in zip(x.shape[1:lead], places[1:], strict=True):
+            at = at * length + self.to_host(more)
+        source = np.full(count, -1, np.int64)
+        source[at] = np.arange(len(at))
+        found = self.from_host(source, places[0])
+        column = (count, *[1] * (len(rows.shape) - 1))
+        flat = xp.reshape(x, (count, *x.shape[lead:]))
+        if not len(at):
+            return x
+        new = xp.take(rows, xp.where(found < 0, 0 * found, found), axis=0)
+        new = self.cast(new, self.dtype(x))
+        new = xp.reshape(xp.where(xp.reshape(found < 0, column), flat, new), x.shape)
+        if not self.writable(x):
+            return new
+        self.store(x, new)
+        return x
 
     def array(self, x: Array) -> Array:
         """Return an array where an operation has left a scalar."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
-from .backend import Backend
+from .backend import HALF, Backend
 
 
 class TensorFlow(Backend):
@@ -83,6 +83,39 @@ class TensorFlow(Backend):
         import tensorflow as tf
 
         return tf.constant(value.astype(like.dtype.as_numpy_dtype))
+
+    def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
+        """Return indices, rows and shape of an ``IndexedSlices``; see `Backend`."""
+        import tensorflow as tf
+
+        if not isinstance(x, tf.IndexedSlices):
+            return None
+        known = x.dense_shape is not None
+        shape = tf.get_static_value(tf.convert_to_tensor(x.dense_shape)) if known else None
+        return x.indices, x.values, None if shape is None else tuple(shape.tolist())
+
+    def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
+        """Return each row once; see `Backend`."""
+        import tensorflow as tf
+
+        rows = tf.cast(rows, "float32") if self.dtype(rows) in HALF else rows
+        found, which = tf.unique(indices)
+        return found, tf.math.unsorted_segment_sum(rows, which, tf.shape(found)[0])
+
+    def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
+        """Return rows of an array; see `Backend`."""
+        import tensorflow as tf
+
+        return tf.gather_nd(x, tf.stack(places, axis=1))
+
+    def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
+        """Put rows into a variable, or return a new array; see `Backend`."""
+        import tensorflow as tf
+
+        at, rows = tf.stack(places, axis=1), tf.cast(rows, x.dtype)
+        if self.writable(x):
+            return x.scatter_nd_update(at, rows)
+        return tf.tensor_scatter_nd_update(x, at, rows)
 
     def as_complex(self, x: Array) -> Array:
         """Undo `as_real`."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar, Tree
-from .backend import Backend, Functions, addresses, numpy_dtype
+from .backend import HALF, Backend, Functions, addresses, numpy_dtype
 
 __all__ = ["Torch", "functions", "recording"]
 
@@ -171,6 +171,47 @@ class Torch(Backend):
     def wrap(self, value: np.ndarray) -> Array:
         """Return a NumPy array as a tensor in the same memory."""
         return self.xp.asarray(value)
+
+    def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
+        """Return indices, rows and shape of a tensor in coordinate layout; see `Backend`."""
+        if x.layout is not self.xp.sparse_coo:
+            return None
+        x = x.detach().coalesce()
+        indices, at = x.indices(), x.indices()[0] if x.sparse_dim() else None
+        if at is None:
+            return None
+        for length, more in zip(x.shape[1 : x.sparse_dim()], indices[1:], strict=True):
+            at = at * length + more
+        return at, x.values(), tuple(x.shape)
+
+    def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
+        """Return each row once, in order; see `Backend`."""
+        import torch
+
+        rows = rows.float() if self.dtype(rows) in HALF else rows
+        if indices.shape[0] < 2 or bool((indices[1:] > indices[:-1]).all()):
+            return indices, rows
+        # What is out of range is told later.
+        size = max(count, int(indices.max()) + 1)
+        if int(indices.min()) < 0:
+            order = torch.argsort(indices, stable=True)
+            return indices[order], rows[order]
+        whole = torch.sparse_coo_tensor(
+            indices[None], rows, (size, *rows.shape[1:]), check_invariants=False
+        ).coalesce()
+        return whole.indices()[0], whole.values()
+
+    def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
+        """Return rows of a tensor; see `Backend`."""
+        return x[tuple(place.long() for place in places)]
+
+    def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
+        """Put rows into a tensor, or into a copy while a step is differentiated; see `Backend`."""
+        places = tuple(place.long() for place in places)
+        if _RECORDING.on:
+            return x.index_put(places, rows.to(x.dtype))
+        x[places] = rows.to(x.dtype)
+        return x
 
     def host_view(self, x: Array) -> np.ndarray | None:
         """Return a NumPy view of the memory where the host can read it."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .._typing import Array, Tree
 from .libraries import is_array, is_array_type, is_masked, way_in
+from .rows import Rows
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
     ValueError
         If two leaves have the same path.
     """
-    if is_array(tree):
+    if is_array(tree) or type(tree) is Rows:
         return [tree], _BARE
     leaves, structure = _optree_flatten(tree)
     strange = _first_strange(leaves)
@@ -106,7 +107,8 @@ def _hint(leaf: Any) -> str:
 
 
 def _first_strange(leaves: list[Any]) -> int | None:
-    strange = {kind for kind in set(map(type, leaves)) if not is_array_type(kind)} - {type(None)}
+    strange = {kind for kind in set(map(type, leaves)) if not is_array_type(kind)}
+    strange -= {type(None), Rows}
     if not strange:
         return None
     return next(i for i, leaf in enumerate(leaves) if type(leaf) in strange)

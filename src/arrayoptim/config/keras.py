@@ -228,21 +228,13 @@ def _first_bound(config: Words) -> Words:
 
 
 def _muon(config: Words) -> Words:
-    """Return Muon's words; it has the polynomial's factors and the scale of steps fixed here."""
-    fixed = {"muon_a": 3.4445, "muon_b": -4.7750, "muon_c": 2.0315}
-    fixed["adam_weight_decay"] = config.get("weight_decay") or 0.0
-    kept = dict(config)
+    """Return Muon's words; where decay or a scale is absent there it is None or not named."""
+    factors = {"muon_a": "ns_a", "muon_b": "ns_b", "muon_c": "ns_c"}
+    kept = {factors.get(name, name): value for name, value in config.items()}
     if kept.get("rms_rate", 0.0) is None:
         kept |= {"scaling": "none"}
         del kept["rms_rate"]
-    for name, value in fixed.items():
-        found = kept.pop(name, value)
-        if found != value:
-            raise ValueError(
-                f"found {name}={found!r} in a configuration of Keras 3's Muon, wanted {value!r}; "
-                "construct Muon with a group, whose optimizer and weight_decay are its own"
-            )
-    return kept
+    return {"adam_weight_decay": 0.0, "weight_decay": 0.0, **kept}
 
 
 def _schedule_free(config: Words) -> Words:

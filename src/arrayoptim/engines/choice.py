@@ -15,12 +15,14 @@ from .._locks import lock
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
+from ..arrays.rows import Rows, stored
 from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import InPlace, Slots, measure
 from .host import gpu_library
 from .mode import FUSED, forced, mode
+from .rowwise import Rowwise
 from .steps import Act, Once, Step
 
 _IMPORTING = lock(awaited=True)
@@ -47,6 +49,11 @@ class Engines:
         Threads of the CPU engine.
     graph : bool
         Whether steps are for a CUDA graph, which the GPU engine alone can fill.
+    rowwise : frozenset of int
+        Places of the parameters whose gradients are sparse.
+    rated : bool
+        Whether steps bring the coefficients that each parameter has for itself from totals, as
+        those of parts of arrays do.
 
     Attributes
     ----------
@@ -58,6 +65,8 @@ class Engines:
         For each parameter why none does; None where one does.
     others : list of int
         Places of the parameters that the array engine serves.
+    rows : Rowwise
+        What steps the rows of sparse gradients.
     seconds : float or None
         How long the last sweep of the CPU engine took.
     """
@@ -70,12 +79,18 @@ class Engines:
         paths: Sequence[str],
         threads: int | None,
         graph: bool = False,
+        rowwise: frozenset[int] = frozenset(),
+        rated: bool = False,
     ) -> None:
         asked, self.forced = mode(), forced()
         rows = zip(layouts, leaves, slots, strict=True)
-        found = [(None, None) if p is None else _server(layout, p, s) for layout, p, s in rows]
+        found = [_server(*row, rated) for row in rows]
         self.served, self.reasons = [list(column) for column in zip(*found)] or [[], []]
         present = [i for i, p in enumerate(leaves) if p is not None]
+        occupied = Stretches()
+        self.rows = Rowwise(rowwise, self.served, threads)
+        for i, reason in self.rows.make(leaves, slots, layouts, occupied).items():
+            self.served[i], self.reasons[i] = None, reason
         self.others = [i for i in present if self.served[i] is None]
         self.seconds: float | None = None
         for i in self.others:
@@ -88,10 +103,9 @@ class Engines:
         shares: dict[tuple[str, Layout], list[int]] = {}
         for i in present:
             name, layout = self.served[i], layouts[i]
-            if name is not None and layout is not None:
+            if name is not None and layout is not None and i not in rowwise:
                 shares.setdefault((name, layout), []).append(i)
         self._shares: dict[tuple[str, Layout], _Share] = {}
-        occupied = Stretches()
         for (name, layout), places in sorted(shares.items(), key=_turn):
             take = _taker(places, len(leaves))
             arrays = layout.rule, take(leaves), take(slots)
@@ -101,7 +115,12 @@ class Engines:
             made = {"cpu": _Looking, "gpu": _Launching}.get(name, _Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
 
-    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None] = ()) -> bool:
+    def look(
+        self,
+        leaves: Sequence[Array | None],
+        grads: Sequence[Array | None] = (),
+        sparse: bool = False,
+    ) -> bool:
         """Look at parameters, which may have moved, and take up their gradients.
 
         Parameters
@@ -110,12 +129,21 @@ class Engines:
             The parameters.
         grads : sequence of array or None
             The gradients of the coming step; none yet where it is empty.
+        sparse : bool
+            Whether some of them may be `Rows`.
 
         Returns
         -------
         bool
             Whether this still holds for the parameters.
         """
+        self.rows.given = {}
+        if grads and self.rows.places and not self.rows.fits(leaves, grads):
+            return False
+        if sparse:
+            grads = self.rows.parted(grads)
+            if not self.rows.given.keys() <= self.rows.places:
+                return False
         return False not in [share.look(leaves, grads) for share in self._shares.values()]
 
     def squares(self) -> dict[int, float]:
@@ -123,11 +151,15 @@ class Engines:
         found: dict[int, float] = {}
         for share in self._shares.values():
             found |= zip(share.places, share.squares(), strict=True)
-        return found
+        return found | self.rows.squares()
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
         """Leave the norm of all gradients on the one device where they are; None otherwise."""
-        if len(self._shares) != 1 or any(grads[i] is not None for i in self.others):
+        if (
+            len(self._shares) != 1
+            or self.rows.given
+            or any(grads[i] is not None for i in self.others)
+        ):
             return None
         (((name, _), share),) = self._shares.items()
         table = share.plan.norm(share.grads) if name == "gpu" else None
@@ -165,6 +197,10 @@ class Engines:
         """
         acts: list[Act] = []
         timed: list[Act] = []
+        if self.rows.given:
+            grads = self.rows.parted(grads)
+            for name, act in self.rows.ready(steps):
+                (timed if name == "cpu" else acts).append(act)
         for (name, layout), share in self._shares.items():
             for step in steps:
                 if step.layout is layout or step.layout == layout:
@@ -206,13 +242,15 @@ class Engines:
         chosen: list[Array | None] = [None] * len(leaves)
         for i in self.others:
             chosen[i] = grads[i]
+        grads = stored(grads)
         asked = [i for i in self.others if grads[i] is not None and backend_of(grads[i]).mutable]
         if asked:
             stretches = Stretches()
             written = [p for p in leaves if p is not None and backend_of(p).writable(p)]
             stretches.add(*bounds(written))
             for k in stretches.touched(*bounds([grads[i] for i in asked])):
-                chosen[asked[k]] = backend_of(grads[asked[k]]).copy(grads[asked[k]])
+                whole, copy = chosen[asked[k]], backend_of(grads[asked[k]]).copy
+                chosen[asked[k]] = whole.mapped(copy) if type(whole) is Rows else copy(whole)
         return InPlace(steps, leaves, chosen, slots)
 
 
@@ -312,8 +350,12 @@ def _taker(places: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[
     return lambda items: [items[i] for i in places]
 
 
-def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, str | None]:
+def _server(
+    layout: Layout | None, p: Array, slots: Slots, rated: bool
+) -> tuple[str | None, str | None]:
     """Return the fused engine that serves a parameter, or why none does."""
+    if p is None:
+        return None, None
     assert layout is not None
     if mode() == "array":
         return None, "the array engine was asked for"
@@ -327,6 +369,8 @@ def _server(layout: Layout | None, p: Array, slots: Slots) -> tuple[str | None, 
     engine = _engine(name)
     if engine is None:
         return None, f"this installation has no engine {name!r}"
+    if rated and layout.rule.ratio is not None and name != "cpu":
+        return None, f"engine {name!r} takes the totals of a tensor from one device"
     reason = engine.refusal(layout.rule, p, slots)
     return (name, None) if reason is None else (None, reason)
 

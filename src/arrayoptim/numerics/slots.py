@@ -6,7 +6,7 @@ Codes and rounding by chance are defined on arrays that the host can read, see `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -84,7 +84,12 @@ class Layout:
         ]
 
     def initial(
-        self, p: Array, shape: tuple[int, ...], dtype: str, starts: Mapping[str, Start]
+        self,
+        p: Array,
+        shape: tuple[int, ...],
+        dtype: str,
+        starts: Mapping[str, Start],
+        part: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple,
     ) -> dict[str, Array]:
         """Make the slots of a parameter.
 
@@ -99,6 +104,8 @@ class Layout:
         starts : mapping of str to float or "parameter"
             With what slots of the rule begin; zero where nothing is said. The average begins with
             the parameter.
+        part : callable
+            Returns the shape of what is here of a slot, given its own; all of it by default.
 
         Raises
         ------
@@ -115,7 +122,7 @@ class Layout:
             own = self.rule.slot_shapes(shape)
             return {
                 name: self._start(
-                    *(backend, name, kind, p, own.get(name, shape)),
+                    *(backend, name, kind, p, part(own.get(name, shape))),
                     starts.get(name.removesuffix(EXPONENTS)),
                 )
                 for name, kind in slots.items()

@@ -154,6 +154,8 @@ class Muon(MatrixOptimizer):
         Factors of ``x``, ``x**3`` and ``x**5`` for each iteration, in place of the constant `ns_a`,
         `ns_b` and `ns_c`; the last triple goes on. Those of Polar Express bring singular values
         from 0.001 of the norm on to between 0.99 and 1.01 with ``ns_steps=8``.
+    adam_weight_decay : float in [0, inf) or schedule, optional
+        Decoupled weight decay of all that Adam steps; that of matrices, `weight_decay`, if None.
     exclude_layers : str or sequence of str
         Regular expressions of the paths of matrices that Adam steps.
     exclude_embeddings : bool
@@ -175,7 +177,8 @@ class Muon(MatrixOptimizer):
     The iteration ends with singular values between 0.7 and 1.2 and is not meant to converge. It is
     computed in the type of the arithmetic; torch rounds it to bfloat16. optax corrects the bias of
     the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the authors;
-    ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters.
+    ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters, other
+    than those that `adam_weight_decay` is said for.
 
     With ``preset="keras3"`` the momentum is the sum ``momentum * m + g``, arrays of more than two
     axes are left to Adam, and the number added to norms is 1e-7.
@@ -224,6 +227,13 @@ class Muon(MatrixOptimizer):
         kw_only=True,
         elsewhere={"keras3": 0.004},
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+    )
+    adam_weight_decay: MaybeNumber = hyper(
+        default=None,
+        interval="[0, inf)",
+        kw_only=True,
+        elsewhere={"keras3": 0.004},
+        doc="Decoupled weight decay of all that Adam steps; weight_decay if None.",
     )
     exclude_layers: Words = hyper(
         default=(),
@@ -295,6 +305,11 @@ class Muon(MatrixOptimizer):
         )
         place = (-2 if stacked else 0) if self.outputs == "first" else -1
         return self._rule(stacked, sizes_of(self.split, path, shape[place]))
+
+    def words_for(self, rule: Rule) -> Mapping[str, str]:
+        """Return the weight decay that Adam's part has of its own."""
+        own = rule is self.rest and self.adam_weight_decay is not None
+        return {"weight_decay": "adam_weight_decay"} if own else {}
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

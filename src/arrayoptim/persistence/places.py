@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from . import reading, writing
 from .own import GROUP
 from .record import Record
+from .together import written
 
 __all__ = ["Place", "describe", "describe_with", "path_of", "read", "read_with", "write"]
 
@@ -47,6 +48,15 @@ def write(
     TypeError
         If `place` stands for no file, or for one that is not open for bytes.
     """
+    if record.together is not None:
+        whole = {"": record, **(beside or {})}
+
+        def put(asked: Mapping[str, Record]) -> None:
+            more = {name: each for name, each in asked.items() if name}
+            write(place, asked[""], overwrite, more or None)
+
+        written(record.together, whole, put)
+        return
     if _is_group(place) and beside:
         raise TypeError(f"found {place!r}, wanted a path or a file open in binary mode")
     if _is_group(place):

@@ -11,7 +11,9 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
+from ..arrays.rows import Rows, stored
 from ..gradients import clip_factor, count_nonfinite, global_norm, square_sum, tensor_norms
+from .spread import Spread, norms_of
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -79,6 +81,32 @@ def measured(
     return Measured(norm, norms, unscale, nonfinite)
 
 
+def measured_in_parts(
+    gradients: Sequence[Array | None],
+    squares: Mapping[int, float],
+    spread: Spread,
+    each: bool,
+    unscale: float = 1.0,
+    norm: Scalar | None = None,
+) -> Measured:
+    """Measure gradients of which other processes have parts; see `measured`."""
+    norms, together = norms_together(gradients, squares, spread)
+    whole = together if norm is None else float(norm)
+    nonfinite = 0 if math.isfinite(whole) else count_nonfinite(gradients)
+    return Measured(whole, norms if each else None, unscale, nonfinite)
+
+
+def norms_together(
+    gradients: Sequence[Array | None], squares: Mapping[int, float], spread: Spread
+) -> tuple[list[Scalar | None], float]:
+    """Return the norms of gradients of which other processes have parts: of each, and of all."""
+    known = {**_squares(gradients, squares), **squares}
+    pairs = [(i, g) for i, g in enumerate(gradients) if g is not None]
+    own = {i: float(global_norm([g], {0: known[i]})) for i, g in pairs}
+    whole = norms_of(spread, own)
+    return [whole.get(i) for i in range(len(gradients))], math.hypot(*whole.values())
+
+
 def fitted(
     gradients: Sequence[Array | None], params: Sequence[Array | None], size: Measured
 ) -> tuple[Sequence[Array | None], Measured]:
@@ -91,7 +119,7 @@ def fitted(
     if not isinstance(norm, float) or not _LARGEST < norm * size.unscale < math.inf:
         return gradients, size
     new, factors = list(gradients), [1.0] * len(gradients)
-    for i, (g, p) in enumerate(zip(gradients, params, strict=True)):
+    for i, (g, p) in enumerate(zip(stored(gradients), params, strict=True)):
         if g is None or p is None or COMPUTE[backend_of(p).dtype(p)] != "float32":
             continue
         own = global_norm([g])
@@ -99,7 +127,9 @@ def fitted(
             backend = backend_of(g)
             factors[i] = math.ldexp(1.0, math.frexp(own)[1] - 1)
             with backend.guard(g):
-                new[i] = backend.array(g * backend.scalar(1.0 / factors[i], "float64", g))
+                small = backend.array(g * backend.scalar(1.0 / factors[i], "float64", g))
+            whole = gradients[i]
+            new[i] = Rows(whole.indices, small, whole.shape) if type(whole) is Rows else small
     return new, replace(size, factors=factors)
 
 

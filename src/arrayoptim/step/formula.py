@@ -42,6 +42,22 @@ class Formula(Options, ABC):
         """
         return self.rule
 
+    def words_for(self, rule: Rule) -> Mapping[str, str]:
+        """Return which hyperparameters stand for those of the stages around one of its rules.
+
+        Parameters
+        ----------
+        rule : Rule
+            What `rule_for` has given for some parameters.
+
+        Returns
+        -------
+        mapping of str to str
+            By the name of an option that every optimizer takes the hyperparameter that counts in
+            its place.
+        """
+        return {}
+
     @abstractmethod
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

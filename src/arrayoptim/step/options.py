@@ -142,6 +142,12 @@ class Options(Declared):
         kw_only=True,
         doc="Whether parameters on a GPU have their state in host memory, where they are stepped.",
     )
+    sparse: str | None = hyper(
+        default=None,
+        choices=("exact", "lazy"),
+        kw_only=True,
+        doc="What a sparse gradient steps: all rows, as a dense one does, or only its own.",
+    )
     threads: MaybeWhole = hyper(
         default=None,
         interval="[1, inf)",

@@ -69,6 +69,7 @@ class Plan:
                     f"{_listed(wanted)}. {advice}"
                 )
             shapes = layout.shapes(leaf.shape, leaf.dtype) if layout.rule.apart else {}
+            shapes = {name: leaf.part(shape) for name, shape in shapes.items()}
             found = {name: tuple(held[name].shape) for name in shapes}
             if found != shapes:
                 raise ValueError(
@@ -156,14 +157,25 @@ class Plan:
         gradients: Sequence[Array | None],
     ) -> Sequence[Array | None]:
         """Clip gradients adaptively, where that is wanted."""
-        if not self.settings.adaptive:
-            return gradients
-        numbers = {
-            i: step.numbers(COMPUTE[backend_of(leaves[i]).dtype(leaves[i])], i)
-            for step in steps
-            for i in step.places
-        }
-        return limited(numbers, self.settings.whole["agc_units"], leaves, gradients)
+        return limited_where_wanted(self.settings, steps, leaves, gradients)
+
+
+def limited_where_wanted(
+    settings: Settings,
+    steps: Sequence[Step],
+    leaves: Sequence[Array | None],
+    gradients: Sequence[Array | None],
+) -> Sequence[Array | None]:
+    """Clip gradients adaptively, those of the parameters that are there, where that is wanted."""
+    if not settings.adaptive:
+        return gradients
+    numbers = {
+        i: step.numbers(COMPUTE[backend_of(leaves[i]).dtype(leaves[i])], i)
+        for step in steps
+        for i in step.places
+        if leaves[i] is not None
+    }
+    return limited(numbers, settings.whole["agc_units"], leaves, gradients)
 
 
 def _numbered(
@@ -207,6 +219,8 @@ def _numbered(
                 table: Any = _computed(member.formula, h, it, held[k], xp)
                 if not rule.given_names <= table.keys():
                     _require_all(table, rule.given, member.formula, f"the rule {rule.name}")
+                words = member.formula.words_for(rule)
+                h = {**h, **{name: h[word] for name, word in words.items()}} if words else h
                 tables[k] = table | stage_numbers(member.decays, h, size, xp)
             values_of[compute] = assignment.merged(tables)
         steps.append(Step(part.layout, values_of, seed, part.places))

@@ -26,6 +26,7 @@ from .plan import Plan
 from .restore import LoadReport
 from .session import Session
 from .settings import Settings, Values
+from .sparse import in_rows, settled
 from .state import State, from_tree
 from .take import Leaves, take
 
@@ -62,10 +63,12 @@ def _step(
     described = checks.describe(leaves, structure)
     gradients, other = flatten(grads, "gradients")
     checks.same_structure(other, structure)
-    checks.gradients(gradients, leaves, structure)
+    rows = in_rows(gradients, leaves)
+    checks.gradients(gradients if rows is None else rows, leaves, structure)
     compiler, hyper = _compiler(leaves), state["hyper"]
     state = state if compiler else _on_host(state)
     old, plan = _held_in(settings, state, structure, described)
+    gradients = gradients if rows is None else settled(plan, rows, leaves, structure)
     values = _traced_values(settings, state, leaves)
     executor = Pure(leaves, old.slots, values, compiler)
     found = take(plan, old, gradients, executor)

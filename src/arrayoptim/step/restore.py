@@ -178,7 +178,7 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
         if fault:
             raise ValueError(f"{class_name} weights[{place}], {name} of {_of(leaf.path)}: {fault}")
         values.append(np.asarray(value))
-    zeros = [np.zeros(leaf.shape, np.float32) for _, leaf, _ in entries[len(values) :]]
+    zeros = [np.zeros(leaf.part(leaf.shape), np.float32) for _, leaf, _ in entries[len(values) :]]
     new.put([*values, *zeros])
     return new
 

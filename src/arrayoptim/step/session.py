@@ -11,17 +11,22 @@ from weakref import ref
 from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
+from ..arrays.rows import places_of_rows, stored
 from ..arrays.trees import Structure, flatten
 from ..config.hyper import keeps_numbers
 from ..engines import Engines, forced, refuse_capturing
+from ..gradients import global_norm
 from . import checks, dropped
 from .assignment import Assignment, assign
+from .clipping import norms_together
 from .executors import InPlace, beside_state
 from .fingerprint import require_same
 from .formula import Formula
 from .plan import Plan
 from .restore import blaming, from_list, from_record
 from .settings import Settings, referred, settings_of
+from .sparse import in_rows, settled
+from .spread import Spread
 from .state import State
 from .take import Leaves, Taken, take
 
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
-_LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made")
+_LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made", "spread")
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,8 @@ class Session:
         With what the count of steps begins.
     last : Taken or None
         What the last step was.
+    spread : Spread or None
+        How the arrays lie over several processes; None where all are here.
     """
 
     def __init__(self, formula: Formula) -> None:
@@ -103,6 +110,7 @@ class Session:
     def _prepare_to_serve(self) -> None:
         self.lock = lock()
         self.last: Taken | None = None
+        self.spread: Spread | None = None
         self._settings: Settings | None = None
         self._plan: Plan | None = None
         self._made: _Made | None = None
@@ -252,7 +260,9 @@ class Session:
         try:
             if not made.engines.look(leaves, plan.thawed(gradients)):
                 return False
-            executor = InPlace(made.engines, leaves, state, self._noting(done), unscale)
+            executor = InPlace(
+                *(made.engines, leaves, state, self._noting(done), unscale), spread=self.spread
+            )
             take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             if state.mark != before:
@@ -268,23 +278,40 @@ class Session:
         unscale: float = 1.0,
         norm: Scalar | None = None,
         done: Callable[[Leaves], object] | None = None,
+        sparse: bool = True,
     ) -> Leaves:
-        """Check and step, with a norm that a caller knows of more gradients than these."""
+        """Check and step, with a norm that a caller knows of more gradients than these.
+
+        No gradient is looked at for being sparse where the caller knows that none is.
+        """
         if self._made is None or self._made.engines.others:
             checks.concrete([*leaves, *gradients], type(self.formula).__name__)
             # What a first step makes, such as the state, would belong to the graph.
             refuse_capturing(leaves)
+        rows = in_rows(gradients, leaves) if sparse else None
+        if rows is not None:
+            checks.gradients(rows, leaves, structure)
+            self.ready(leaves, structure)
+            gradients = settled(self.plan, rows, leaves, structure, self.spread is None)
         try:
-            engines = self.engines(leaves, structure, gradients)
+            engines = self.engines(leaves, structure, gradients, rows is not None)
             state, plan = self.state, self.plan
             assert state is not None
             checks.gradients(gradients, leaves, structure, engines.others)
-            executor = InPlace(engines, leaves, state, self._noting(done), unscale, norm)
+            executor = InPlace(
+                *(engines, leaves, state, self._noting(done), unscale, norm), spread=self.spread
+            )
             return take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             # What a fused engine refuses is said in the words that all engines share.
             checks.gradients(gradients, leaves, structure)
             raise
+
+    def norm(self, gradients: Leaves) -> float:
+        """Return the norm of gradients, with the parts that other processes have of them."""
+        if self.spread is None:
+            return float(global_norm(gradients))
+        return float(norms_together(gradients, {}, self.spread)[1])
 
     def note(self, taken: Taken, leaves: Leaves = ()) -> None:
         """Note what was taken, for the report of the last step."""
@@ -300,7 +327,13 @@ class Session:
 
         return note
 
-    def engines(self, leaves: Leaves, structure: Structure, gradients: Leaves = ()) -> Engines:
+    def engines(
+        self,
+        leaves: Leaves,
+        structure: Structure,
+        gradients: Leaves = (),
+        sparse: bool = False,
+    ) -> Engines:
         """Check the parameters, and return the engines that are ready to step them.
 
         Parameters
@@ -311,6 +344,8 @@ class Session:
             Their structure.
         gradients : sequence of array or None
             The gradients that the engines are to look at; none yet where it is empty.
+        sparse : bool
+            Whether some of them may be `Rows`.
         """
         made, state = self._made, self.state
         if made is not None and state is not None and not state.interrupted:
@@ -318,20 +353,27 @@ class Session:
             if made.holds(plan, structure):
                 given = plan.thawed(gradients) if gradients else gradients
                 # An engine knows address, shape and type of every parameter that it serves.
-                if made.engines.look(leaves, given):
+                if made.engines.look(leaves, given, sparse):
                     if made.engines.others:
                         self.ready(leaves, structure)
                     return made.engines
         refuse_capturing(leaves)
         if gradients:
             checks.gradients(gradients, leaves, structure, _missing(leaves))
-            dropped.refuse_swapped(gradients, leaves, made.first if made else None)
+            dropped.refuse_swapped(stored(gradients), leaves, made.first if made else None)
         state, plan = self.ready(leaves, structure), self.plan
         threads, assignment = plan.settings.whole["threads"], plan.assignment
-        engines = Engines(leaves, state.slots, assignment.layouts, structure.paths, threads)
+        rowwise = places_of_rows(gradients) if sparse else frozenset()
+        spread = self.spread
+        in_parts = leaves if spread is None else spread.in_parts(leaves)
+        engines = Engines(
+            *(in_parts, state.slots, assignment.layouts, structure.paths, threads),
+            rated=spread is not None,
+            rowwise=rowwise,
+        )
         kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
         self._made = _Made(engines, assignment, structure, threads, kinds, first)
-        engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
+        engines.look(leaves, plan.thawed(gradients) if gradients else gradients, sparse)
         return engines
 
     # ---- the state
@@ -366,7 +408,7 @@ class Session:
             )
         if self.expected is not None:
             require_same(self.expected, leaves, structure.paths)
-        found = checks.describe(leaves, structure)
+        found = self.described(leaves, structure)
         if self.state is not None:
             checks.same_tree(self.state.leaves, found)
             self.plan.check(self.state)
@@ -376,6 +418,11 @@ class Session:
         assert self.state is not None
         self.expected = None
         return self.state
+
+    def described(self, leaves: Leaves, structure: Structure) -> tuple[checks.Leaf | None, ...]:
+        """Return what is known of each parameter; see `checks.describe`."""
+        found = checks.describe(leaves, structure)
+        return found if self.spread is None else self.spread.described(found)
 
     def replace(self, state: State) -> None:
         """Take up another state; what was prepared for the old one is void."""

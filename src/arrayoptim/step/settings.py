@@ -295,9 +295,10 @@ def effective(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -
     decay = _decay(values)
     if decay is not None:
         values = values | {"lr": values["lr"] / (1.0 + decay * iterations)}
-    if values["peak_lr"] is None or values["weight_decay"] is None:
+    if values["peak_lr"] is None:
         return values
-    return values | {"weight_decay": values["weight_decay"] / values["peak_lr"]}
+    decays = {k: v for k, v in values.items() if k.endswith("weight_decay") and v is not None}
+    return values | {name: value / values["peak_lr"] for name, value in decays.items()}
 
 
 _layout = cache(Layout)

@@ -72,7 +72,7 @@ class State:
         """
         rows = zip(params, leaves, layouts, starts, held or [{}] * len(leaves), strict=True)
         slots: list[dict[str, Array]] = [
-            old or (layout.initial(p, leaf.shape, leaf.dtype, start) if leaf and layout else {})
+            old or (_initial(layout, p, leaf, start) if leaf and layout else {})
             for p, leaf, layout, start, old in rows
         ]
         used = {name for held in slots for name in held}
@@ -162,6 +162,10 @@ class State:
                 for name in self.names
             },
         }
+
+
+def _initial(layout: Layout, p: Array, leaf: Leaf, start: Mapping[str, Start]) -> dict[str, Array]:
+    return layout.initial(p, leaf.shape, leaf.dtype, start, leaf.part)
 
 
 def from_tree(

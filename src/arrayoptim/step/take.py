@@ -52,6 +52,11 @@ class Executor(ABC, Generic[Found]):
     xp: Namespace
     leaves: Leaves
 
+    @property
+    def in_parts(self) -> Leaves:
+        """The parameters, None for those that the step will bring together from parts."""
+        return self.leaves
+
     @abstractmethod
     def values(self, settings: Settings, state: State) -> Values:
         """Return the hyperparameters of the step, schedules evaluated."""
@@ -119,13 +124,14 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
 
     if settings.whole["clipnorm"] is not None or settings.each:
         given, size = fitted(given, leaves, size)
+    limits = executor.in_parts
 
     def measure(step: Step) -> dict[int, list[Scalar]]:
-        return executor.totals(step, plan.limited([step], leaves, given))
+        return executor.totals(step, plan.limited([step], limits, given))
 
     if state.clocks:
         steps, taken.clocks = plan.numbers_by_clock(values, state, size, executor.xp)
         scalars = state.scalars
     else:
         steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
-    return executor.carried_out(taken, steps, plan.limited(steps, leaves, given), scalars)
+    return executor.carried_out(taken, steps, plan.limited(steps, limits, given), scalars)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, ClassVar
 
 from .._typing import Tree
@@ -10,8 +11,10 @@ from ..config.hyper import hyper
 from ..config.registry import register_wrapper
 from ..config.typed import Whole
 from ..rules.rule import rule
+from ..step import checks
 from ..step.journal import Journal
 from ..step.session import session_of
+from ..step.sparse import made_dense
 from ._base import Keeper, Wrapper
 
 
@@ -65,8 +68,13 @@ class GradientAccumulation(Wrapper):
         if not self.built:
             self.init(params)
         calls = journal.once(self._number, "calls")
-        found, _ = flatten(grads, "gradients")
+        given, other = flatten(grads, "gradients")
         leaves, structure = flatten(params)
+        checks.same_structure(other, structure)
+        why = "what is gathered is dense"
+        found = journal.once(made_dense, self.inner, given, leaves, why)
+        if not all(map(operator.is_, found, given)):
+            grads = structure.build(found)
         present = session_of(self._keeper).state, [g is not None for g in found]
         known = self.__dict__.get("_present", present)
         if calls and known[0] is present[0] and known[1] != present[1]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
@@ -25,6 +26,9 @@ from .state import KerasState
 from .variables import outside_of_graphs, paths_of, tensor
 from .words import RefusedError, in_our_words, in_words_of_keras
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 KERAS_OPTIONS = {
     "use_ema": False,
     "ema_momentum": 0.99,
@@ -33,6 +37,8 @@ KERAS_OPTIONS = {
     "gradient_accumulation_steps": None,
 }
 """Options that Keras's base class carries out, with their defaults."""
+
+_DECAYS = ("weight_decay", "adam_weight_decay")
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -94,6 +100,14 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     optimizer_class: ClassVar[type[Optimizer]]
     built: bool
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make an instance of this very class."""
+        if keras.backend.backend() == "torch":
+            # Keras makes its own where one of its names has been given to a class of ours.
+            return object.__new__(cls)
+        made: Self = super().__new__(cls)
+        return made
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
@@ -256,7 +270,18 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         return [None if p is None else -p for p in taken]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Leave decay to the step."""
+        """Take its share of variables; within `apply` that is left to the step."""
+        if self._stepping:
+            return
+        inner = self._inner
+        for variable in variables:
+            rule = inner.rule_for(*paths_of([variable]), tuple(variable.shape))
+            word = inner.words_for(rule).get("weight_decay")
+            share = getattr(inner, word or "weight_decay")
+            if share and self._use_weight_decay(variable):
+                value = tensor(variable)
+                left = 1.0 - keras.ops.cast(self.learning_rate, value.dtype) * share
+                variable.assign(value * keras.ops.cast(left, value.dtype))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass that overrides what is never called."""
@@ -285,7 +310,21 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             The learning rate.
         """
         place = self._get_variable_index(variable)
-        self._held.step([gradient], [variable], [place], self, learning_rate)
+        with contextlib.nullcontext() if self._stepping else self._without_decay():
+            self._held.step([gradient], [variable], [place], self, learning_rate)
+
+    @contextlib.contextmanager
+    def _without_decay(self) -> Iterator[None]:
+        """Leave decay out, which Keras takes before it calls `update_step`."""
+        names = [n for n in _DECAYS if getattr(self._inner, n, None)]
+        values = [getattr(self._inner, name) for name in names]
+        try:
+            for name in names:
+                setattr(self._inner, name, 0.0)
+            yield
+        finally:
+            for name, value in zip(names, values, strict=True):
+                setattr(self._inner, name, value)
 
     def _update_each(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any

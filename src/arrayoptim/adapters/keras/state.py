@@ -23,6 +23,7 @@ from .variables import (
     apart,
     escaped,
     has_values,
+    is_dense,
     nested,
     number_like,
     paths_of,
@@ -168,8 +169,9 @@ class KerasState:
             1, or 0 where the step was left out.
         """
         row: list[Any] = [None] * len(self._variables)
+        lazy = self._inner.sparse == "lazy"
         for k, g in zip(places, gradients, strict=True):
-            row[k] = tensor(g)
+            row[k] = g if lazy and not is_dense(g) else tensor(g)
         for name, start in self._started.items():
             self.scalars[name].assign(start)
         rate = owner.learning_rate if rate is None else rate

@@ -52,6 +52,11 @@ def tensor(x: Any) -> Any:
     return tf.convert_to_tensor(x.value if isinstance(x, keras.Variable) else x)
 
 
+def is_dense(g: Any) -> bool:
+    """Whether a gradient is a tensor, and not some of the rows of one."""
+    return not hasattr(g, "todense") and type(g).__name__ != "IndexedSlices"
+
+
 def has_values(variables: Sequence[Any]) -> bool:
     """Whether variables can be read: not those that a function of TensorFlow makes in its graph."""
     if keras.backend.backend() != "tensorflow":

@@ -18,7 +18,10 @@ Words = dict[str, Any]
 
 _KERAS_3 = {"clipnorm": "clipnorm_per_tensor", "global_clipnorm": "clipnorm"}
 _BACK = {"clipnorm": "global_clipnorm"}
-_SPELT = {"ScheduleFreeAdamW": {"beta_1": "momentum"}}
+_SPELT = {
+    "ScheduleFreeAdamW": {"beta_1": "momentum"},
+    "Muon": {"muon_a": "ns_a", "muon_b": "ns_b", "muon_c": "ns_c"},
+}
 _THEIRS = {"LAMB": "Lamb"}
 
 
@@ -58,16 +61,17 @@ def in_our_words(cls: type[Optimizer], args: Sequence[Any], kwargs: Mapping[str,
     if "rms_rate" in words and words["rms_rate"] is None:  # Keras's word for no scale
         del words["rms_rate"]
         words["scaling"] = "none"
-    decay = words.pop("adam_weight_decay", None) if cls.__name__ == "Muon" else None
-    if decay is not None and decay != words.setdefault("weight_decay", decay):
-        raise ValueError(
-            f"Muon: found weight_decay={words['weight_decay']!r} and adam_weight_decay={decay!r}; "
-            "another decay of what Adam steps is that of a group, such as "
-            'group("*bias", weight_decay=0.1)'
-        )
+    if cls.__name__ == "Muon" and like_keras:
+        words = _as_muon(words)
     if "outputs" in cls.hyperparameters:
         words.setdefault("outputs", "last")  # the kernels of Keras are (inputs, outputs)
     return _bounds(cls, words, like_keras)
+
+
+def _as_muon(words: Words) -> Words:
+    """Return Muon's words with what None says in Keras: no layers, and no decay."""
+    nothing = {"exclude_layers": (), "adam_weight_decay": 0.0}
+    return words | {k: v for k, v in nothing.items() if k in words and words[k] is None}
 
 
 def in_words_of_keras(config: Mapping[str, Any]) -> Words:

@@ -133,9 +133,12 @@ def _transformation(
             state = {**state, "iterations": counted(state["iterations"])}
             return updates, renamed(state, fields)
         chosen = without_decay(optimizer, mask, params)
-        new, state = chosen.stateless_apply(given(state), updates, params)
+        new, after = chosen.stateless_apply(given(state), updates, params)
         moved = jax.tree.map(jnp.subtract, new, params)
-        return moved, renamed(filled(chosen, state, params), fields)
+        # A state of `init_state` keeps its form.
+        if jax.tree.structure(after) != jax.tree.structure(state):
+            after = filled(chosen, after, params)
+        return moved, renamed(after, fields)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

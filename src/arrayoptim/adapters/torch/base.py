@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..._typing import Scalar
+from ...arrays.rows import magnitudes
 from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
@@ -319,7 +320,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for part, grads in ready:
             squares |= {len(every) + i: x for i, x in part.squares(grads).items()}
             params += part.params
-            every += grads
+            every += magnitudes(grads) if part.sparse else grads
         return norm_over_all(params, every, squares)
 
 

@@ -118,6 +118,8 @@ class Spelling:
         """Return the settings of a group to which nothing was given but perhaps a preset."""
         declared = self.core.hyperparameters
         values = {name: hyper.default_under(preset) for name, hyper in declared.items()}
+        if self.row is not None and self.row.sparse:
+            values["sparse"] = "lazy"
         found = self.keyed({**values, "preset": preset})
         if self.native is None or preset != self.preset:
             return found

@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import torch
 
 from ..._typing import Scalar
+from ...arrays.rows import Rows, as_rows, stored
 from ...arrays.trees import Structure
 from ...numerics.slots import Layout
 from ...step import checks
 from ...step.session import session_of
+from ...step.spread import takes_wholes
 from ...step.state import State
 from .counts import Counts, Numbers, numbers_of, put
 from .entries import (
@@ -24,9 +26,11 @@ from .entries import (
     slots_of,
 )
 from .keys import Spelling
+from .meshes import MeshSpread
 from .shards import (
     Tensor,
     all_plain,
+    in_parts,
     is_shared_out,
     local,
     refuse_misplaced,
@@ -76,7 +80,9 @@ class Part:
         self.params: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.structure = Structure((), list)
+        self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
         self._counts: Counts | None = None
+        self.sparse = False
 
     def check(self) -> None:
         """Take over what was written into the group, and look at the gradients.
@@ -106,11 +112,13 @@ class Part:
         if g.layout is torch.strided:
             return
         name = self.spelling.name
+        if self.group["sparse"] is not None and g.layout is torch.sparse_coo:
+            return
         if name not in DENSIFYING or g.layout is not torch.sparse_coo:
             raise RuntimeError(
                 f"{name} does not support sparse gradients; found one of parameter "
-                f"{self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, and embeddings "
-                "give dense ones with sparse=False"
+                f"{self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, {name} with "
+                'sparse="exact" or "lazy", and embeddings give dense ones with sparse=False'
             )
         if name == "Adagrad" and self.group["weight_decay"]:
             raise RuntimeError(
@@ -120,12 +128,13 @@ class Part:
 
     def _given(self, found: list[Tensor | None]) -> list[Tensor | None]:
         """Return gradients as the optimizer takes them."""
-        if {*map(_layout, filter(_there, found))} <= {torch.strided}:
-            return found
-        return [g.to_dense() if g is not None and g.is_sparse else g for g in found]
+        self.sparse = not {*map(_layout, filter(_there, found))} <= {torch.strided}
+        return list(map(as_rows, found)) if self.sparse else found
 
     def prepare(self, grads: Sequence[Tensor | None]) -> None:
         """Let engines look at parameters and gradients, before anything changes."""
+        if self.sparse:
+            return  # which rows there are is new with each step
         session_of(self.core).engines(self.leaves, self.structure, grads)
 
     @property
@@ -177,8 +186,10 @@ class Part:
             counts.part()
         found = self._given(found)
         if self.group.get("maximize"):
-            negated = iter(torch._foreach_neg([g for g in found if g is not None]))
-            found = [g if g is None else next(negated) for g in found]
+            negated = iter(torch._foreach_neg([g for g in stored(found) if g is not None]))
+            new = [g if g is None else next(negated) for g in found]
+            pairs = zip(found, new, strict=True)
+            found = [Rows(g.indices, x, g.shape) if type(g) is Rows else x for g, x in pairs]
         return found
 
     def begin(self, state: MutableMapping[Tensor, Entry]) -> None:
@@ -188,6 +199,8 @@ class Part:
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
         """Return the sums of squares of those gradients for which an engine has them."""
+        if self.sparse:
+            return {}
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
 
     def act(
@@ -208,7 +221,10 @@ class Part:
         changed = slots is not held
         for p, old, new in zip(self.params, held, slots, strict=True) if changed else ():
             if new is not old:
-                state[p].update({self._word(k): shared_out(x, p) for k, x in new.items()})
+                shapes = self._shapes[id(p)]
+                state[p].update(
+                    {self._word(k): shared_out(x, p, shapes[k]) for k, x in new.items()}
+                )
         if counts.write():
             put(state, self.params, counts)
             changed = True
@@ -243,8 +259,8 @@ class Part:
         """
         paths = self.paths()
         structure = Structure(tuple(paths[id(p)] for p in params), list)
-        described = checks.describe(leaves, structure)
         session = session_of(self.core)
+        described = MeshSpread(params).described(checks.describe(leaves, structure))
         layouts = session.assign(described).layouts
         scalars = session.settings.initial_scalars()
         held: list[dict[str, Tensor]] = []
@@ -257,7 +273,8 @@ class Part:
             found = {name: x for name, x in entry.items() if name in wanted and x is not None}
             if entry:
                 refuse_otherwise_shared_out(found, p, leaf.path)
-                shapes = layout.shapes(leaf.shape, leaf.dtype)
+                whole = layout.shapes(leaf.shape, leaf.dtype)
+                shapes = {name: leaf.part(shape) for name, shape in whole.items()}
                 faults = faults_of(entry, found, shapes, wanted, scalars, self._word)
                 if faults:
                     raise ValueError(f"the state of {leaf} does not fit {self.core!r}. {faults}")
@@ -312,9 +329,16 @@ class Part:
     ) -> None:
         structure, held, numbers = self.fit(params, leaves, state)
         session = session_of(self.core)
-        described = checks.describe(leaves, structure)
+        described = MeshSpread(params).described(checks.describe(leaves, structure))
         checks.no_overlap(leaves, structure)
         session.reset()
+        layouts = session.assign(described).layouts
+        self._shapes = {
+            id(p): layout.shapes(leaf.shape, leaf.dtype)
+            for p, leaf, layout in zip(params, described, layouts, strict=True)
+            if leaf is not None and layout is not None
+        }
+        session.spread = self._spread(params, layouts)
         new = session.fresh(leaves, described, held)
         session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
@@ -324,8 +348,18 @@ class Part:
             for name, x in slots.items():
                 word = self._word(name)
                 if word not in entry or local(entry[word]) is not x:
-                    entry[word] = shared_out(x, p)
+                    entry[word] = shared_out(x, p, self._shapes[id(p)][name])
         put(state, params, self._counts)
+
+    def _spread(
+        self, params: Sequence[Tensor], layouts: Sequence[Layout | None]
+    ) -> MeshSpread | None:
+        """Return how the parameters lie over processes; None where all of them are here."""
+        spread = [i for i, p in enumerate(params) if in_parts(p)]
+        h = session_of(self.core).settings.whole
+        wholes = [i for i in spread if (layout := layouts[i]) and takes_wholes(layout, h)]
+        shapes = [self._shapes[id(p)] for p in params]
+        return MeshSpread(params, shapes, wholes) if spread else None
 
     def _holds(self, params: Sequence[Tensor], leaves: Sequence[Tensor]) -> bool:
         """Whether these are the parameters of the last step."""
@@ -398,17 +432,13 @@ class Part:
             self._words = set(self.group)
 
     def _refuse_unshardable(self, p: Tensor, path: str, layout: Layout) -> None:
-        if not is_shared_out(p) or all(placement.is_replicate() for placement in p.placements):
+        if not in_parts(p):
             return
-        words = ("clipnorm_per_tensor", "agc")
-        whole = [word for word in words if getattr(self.core, word) is not None]
-        whole += ["constraint"] * (layout.constraint is not None)
-        if layout.rule.kind != "elementwise" or whole:
-            with_ = f" with {', '.join(whole)}" if whole else ""
+        if self.core.agc is not None and layout.rule.totals:
             raise ValueError(
-                f"{self.spelling.name}{with_} steps each array as a whole; of parameter {path!r} a "
-                f"process holds only a part ({p.placements}). Use it where parameters are "
-                "replicated, as under DDP"
+                f"{self.spelling.name} with agc measures gradients that were clipped as wholes; of "
+                f"parameter {path!r} a process holds only a part ({p.placements}). Use clipnorm, "
+                "or parameters that are replicated, as under DDP"
             )
         if self.core.state_dtype == "int8":
             raise ValueError(
@@ -466,7 +496,12 @@ class PartStep:
         if not self._taken:
             with session.lock:
                 session.take(
-                    self._grads, part.leaves, part.structure, norm=self._norm, done=self._note
+                    self._grads,
+                    part.leaves,
+                    part.structure,
+                    norm=self._norm,
+                    done=self._note,
+                    sparse=part.sparse,
                 )
         self.changed = part.follow(self._before, self._state) or self.changed
 

@@ -38,21 +38,66 @@ def local(x: Tensor) -> Tensor:
     return part.wait() if hasattr(part, "wait") else part
 
 
-def shared_out(part: Tensor, like: Tensor) -> Tensor:
-    """Return a part as a tensor that is distributed as another one is, in the same memory."""
+def shared_out(part: Tensor, like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a part as a tensor that is distributed as another one is, in the same memory.
+
+    Parameters
+    ----------
+    part : torch.Tensor
+        What this process holds.
+    like : torch.Tensor
+        A parameter.
+    shape : sequence of int
+        The shape of the whole: that of the parameter, or another, see `placements_of`.
+    """
     if not is_shared_out(like):
         return part
     package: Any = sys.modules["torch.distributed.tensor"]
-    if part.shape != local(like).shape:  # of a whole parameter: parts of one have no such slots
-        return package.DTensor.from_local(part, like.device_mesh, like.placements, run_check=False)
+    stride = torch.empty(tuple(shape), device="meta").stride()
     return package.DTensor.from_local(
         part,
         like.device_mesh,
-        like.placements,
+        placements_of(like, shape),
         run_check=False,
-        shape=like.shape,
-        stride=like.stride(),
+        shape=torch.Size(shape),
+        stride=like.stride() if tuple(shape) == tuple(like.shape) else stride,
     )
+
+
+def placements_of(p: Tensor, shape: Sequence[int]) -> tuple[Any, ...]:
+    """Return how an array of some shape is distributed beside a parameter that is in parts.
+
+    As the parameter is where the shapes are equal; else along the first axis over the same
+    processes.
+    """
+    if tuple(shape) == tuple(p.shape):
+        return tuple(p.placements)
+    package: Any = sys.modules["torch.distributed.tensor"]
+    return tuple(x if x.is_replicate() else package.Shard(0) for x in p.placements)
+
+
+def in_parts(p: Tensor) -> bool:
+    """Return whether this process holds less than the whole of a parameter, or might."""
+    return is_shared_out(p) and not all(x.is_replicate() for x in p.placements)
+
+
+def pieces(size: int, count: int) -> list[int]:
+    """Return how many of the rows of an axis each of some processes holds."""
+    each = -(-size // count)
+    return [max(0, min(each, size - k * each)) for k in range(count)]
+
+
+def part_of(p: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of what is here of an array of some shape beside a parameter."""
+    if tuple(shape) == tuple(p.shape):
+        return tuple(local(p).shape)
+    here = list(shape)
+    for dimension, placement in enumerate(placements_of(p, shape)):
+        if not placement.is_replicate():
+            mesh = p.device_mesh
+            rank, count = mesh.get_local_rank(dimension), mesh.size(dimension)
+            here[placement.dim] = pieces(here[placement.dim], count)[rank]
+    return tuple(here)
 
 
 def refuse_misplaced(gradient: Tensor, param: Tensor, path: str) -> None:
@@ -101,14 +146,15 @@ def norm_over_all(params: Sequence[Tensor], grads: Sequence[Any], squares: Any) 
     for key, places in rows.items():
         known = {k: squares[i] for k, i in enumerate(places) if i in squares}
         norm = float(global_norm([grads[i] for i in places], known))
-        total += norm * norm if key is None else _summed(norm * norm, *key)
+        total += norm * norm if key is None else added([norm * norm], *key)[0]
     return math.sqrt(total)
 
 
-def _summed(value: float, mesh: Any, placements: Sequence[Any]) -> float:
+def added(values: Sequence[float], mesh: Any, placements: Sequence[Any]) -> list[float]:
     """Add up numbers of all processes of a mesh that hold different parts."""
-    held = torch.tensor(value, dtype=torch.float64, device=mesh.device_type)
+    held = torch.tensor(values, dtype=torch.float64, device=mesh.device_type)
     for dimension, placement in enumerate(placements):
         if not placement.is_replicate():
             torch.distributed.all_reduce(held, group=mesh.get_group(dimension))
-    return float(held)
+    found: list[float] = held.tolist()
+    return found

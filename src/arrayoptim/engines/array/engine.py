@@ -14,16 +14,20 @@ import numpy as np
 
 from ..._typing import Array, Namespace, Scalar
 from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
+from ...arrays.rows import Rows
 from ...numerics.slots import Layout
 from ...rules import stages
 from ...rules.rule import Rule
 from ..steps import Step
 from ..totals import ratio, totals
+from .rows import put_rows, rows_of
 from .stacks import stacks
 
 Slots = dict[str, Array]
 Result = tuple[Array, Slots]
 Do = Callable[..., Any]
+Trees = tuple[Any, Any, Any]
+"""Parameters, gradients and slots, each to be had by the place of a parameter."""
 Job = Callable[[], list[tuple[int, Any]]]
 """Makes something of each of some parameters, by their places; nothing is written."""
 
@@ -55,8 +59,15 @@ def sweep(
     new_params, new_slots = list(params), list(slots)
     for job in _jobs(step, params, grads, slots, _update):
         for i, (p, state) in job():
-            backend = backend_of(params[i])
+            backend, g = backend_of(params[i]), grads[i]
             with backend.guard(params[i]):
+                if type(g) is Rows:
+                    # What cannot be written comes back new anyway.
+                    own = backend.copy if backend.writable(params[i]) else lambda x: x
+                    new_params[i] = g.put(own(params[i]), p)
+                    held = {k: own(x) for k, x in slots[i].items()}
+                    new_slots[i] = put_rows(g, held, state)
+                    continue
                 new_params[i], new_slots[i] = p, _ordered(backend, state, slots[i])
     return new_params, new_slots
 
@@ -95,7 +106,7 @@ class InPlace:
         slots: Sequence[Slots],
     ) -> None:
         self.params, self.slots = list(params), list(slots)
-        self._targets, self._kept = params, slots
+        self._targets, self._kept, self._grads = params, slots, grads
         self._jobs = [j for step in steps for j in _jobs(step, params, grads, slots, _update)]
         self._place = 0
         self._found: tuple[int, list[tuple[int, Result]]] | None = None
@@ -108,9 +119,13 @@ class InPlace:
                 self._found = None
                 self._found = self._place, self._jobs[self._place]()
             for i, (p, state) in self._found[1]:
-                target = self._targets[i]
+                target, g = self._targets[i], self._grads[i]
                 backend = backend_of(target)
                 with backend.guard(target):
+                    if type(g) is Rows:
+                        self.params[i] = g.put(target, p)
+                        self.slots[i] = put_rows(g, self._kept[i], state)
+                        continue
                     if backend.writable(target):
                         backend.store(target, p)
                     else:
@@ -153,17 +168,19 @@ def _jobs(
     """Return what makes something of the parameters that have gradients, some at a time."""
     compiled: dict[Any, list[int]] = {}
     eager: list[int] = []
+    tree = params, grads, slots
     matrices = step.layout.rule.kind == "matrix"
     for i in step.places:
         p = params[i]
         if p is None or grads[i] is None or (matrices and 0 in p.shape):
             continue
         backend = backend_of(p)
-        if backend.compiles:
+        if type(grads[i]) is Rows:
+            yield partial(_by_rows, step, tree, i, do)
+        elif backend.compiles:
             compiled.setdefault((backend, backend.device(p)), []).append(i)
         else:
             eager.append(i)
-    tree = params, grads, slots
     operands: dict[Any, dict[str, Scalar]] = {}
     for alike in stacks(step, params, grads, eager):
         yield partial(_eager, step, tree, alike, operands, do)
@@ -173,9 +190,27 @@ def _jobs(
         yield partial(_together, step, tree, places, backend, do)
 
 
+def _by_rows(
+    step: Step,
+    tree: Trees,
+    i: int,
+    do: Do,
+) -> list[tuple[int, Any]]:
+    """Do it for the rows of one array that a sparse gradient has, as an array of their own."""
+    params, grads, slots = tree
+    p, g = params[i], grads[i]
+    assert p is not None
+    backend = backend_of(p)
+    with backend.guard(p):
+        rows = {i: g.of(p)}, {i: g.rows}, {i: rows_of(g, slots[i])}
+    if backend.compiles:
+        return _together(step, rows, (i,), backend, do)
+    return _eager(step, rows, (i,), {}, do)
+
+
 def _together(
     step: Step,
-    tree: tuple[Sequence[Array | None], Sequence[Array | None], Sequence[Slots]],
+    tree: Trees,
     places: Sequence[int],
     backend: Backend,
     do: Do,
@@ -191,7 +226,7 @@ def _together(
 
 def _eager(
     step: Step,
-    tree: tuple[Sequence[Array | None], Sequence[Array | None], Sequence[Slots]],
+    tree: Trees,
     alike: Sequence[int],
     operands: dict[Any, dict[str, Scalar]],
     do: Do,
@@ -236,14 +271,18 @@ def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[An
         grads: list[Array],
         slots: list[Slots],
     ) -> list[Any]:
-        def done(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
-            numbers = shared[COMPUTE[backend.dtype(p)]] | own
+        def done(numbers: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
             g, numbers = _clipped_wide(backend, p, g, numbers)
             scalars = _operands(numbers, backend, p)
             shape = tuple(p.shape)
             return do(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
 
-        return list(map(done, each, params, grads, slots))
+        def spread(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
+            numbers = shared[COMPUTE[backend.dtype(p)]] | own
+            function = backend.spread(done, (p, held)) if do is _update else done
+            return function(numbers, p, g, held)
+
+        return list(map(spread, each, params, grads, slots))
 
     return backend.compile(all_of)
 
@@ -299,10 +338,13 @@ def _totals(
     shape: tuple[int, ...],
 ) -> list[Scalar]:
     """Return the totals of one array."""
-    begun = _begun(layout, backend, scalars, p, g, slots)
-    operands = layout.rule.turned(begun, scalars, backend.xp)
-    values = layout.rule.quantities(operands, scalars, backend.xp)
-    return totals(layout.rule, backend, values)
+    begun, rule, xp = _begun(layout, backend, scalars, p, g, slots), layout.rule, backend.xp
+    operands = rule.turned(begun, scalars, xp)
+    if rule.masked:
+        x, y, *_ = operands
+        new, *_ = rule.stepped(operands, scalars, shape, xp)
+        return totals(rule, backend, [stages.agreement(x, new, y, xp)])
+    return totals(rule, backend, rule.quantities(operands, scalars, xp))
 
 
 def _update(
@@ -358,7 +400,10 @@ def _carried_out(
     p: Array,
     shape: tuple[int, ...],
 ) -> tuple[Array, ...]:
-    """Return the new parameter and the new slots, with what the tensor has to measure before."""
+    """Return the new parameter and the new slots, with what the tensor has to measure before.
+
+    Nothing is measured where the scalars hold what comes of it, as for a part of a tensor.
+    """
     xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
     x, y, *held = operands = rule.turned(begun, scalars, xp)
 
@@ -375,12 +420,13 @@ def _carried_out(
             for k, v in ratio(rule, size, found, numbers, xp).items()
         }
 
-    if rule.ratio is not None and not rule.masked:
+    known = not rule.measured or rule.measured[0] in scalars
+    if not known and not rule.masked:
         scalars = scalars | own(rule.quantities(operands, scalars, xp))
     new, *state = rule.stepped((x, y, *held), scalars, shape, xp)
     if rule.masked:
-        boost = own([stages.agreement(x, new, y, xp)])["boost"]
-        new = stages.caution(x, new, y, boost, xp)
+        made = scalars if known else own([stages.agreement(x, new, y, xp)])
+        new = stages.caution(x, new, y, made["boost"], xp)
     return new, *state
 
 

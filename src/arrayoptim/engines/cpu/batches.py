@@ -147,7 +147,7 @@ class Batch:
                 job["seed"] = seed
             return
         self._ready, numbers = None, self._own(given)
-        if self._rule.ratio is not None:
+        if self._rule.ratio is not None and self._rule.measured[0] not in numbers:
             numbers = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
             found = ratio(self._rule, self._sizes, self._totals(numbers, count), numbers, np)
             numbers = {**numbers, **{k: np.asarray(v, np.float64) for k, v in found.items()}}

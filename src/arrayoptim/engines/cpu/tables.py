@@ -37,7 +37,7 @@ class Chunks:
         return len(self.bounds) - 1
 
 
-def cut(sizes: Sequence[int], length: int) -> Chunks:
+def cut(sizes: Sequence[int] | IntTable, length: int) -> Chunks:
     """Cut tensors into chunks, and gather chunks into tasks.
 
     Parameters

@@ -134,6 +134,8 @@ class Place(ABC):
         for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
             if g is None:
                 continue
+            if not backend_of(g).dense(g):
+                raise TypeError("found a sparse gradient, wanted a dense one")
             if library_of(g) is not self._library or self._library.number(g) != self._number:
                 raise ValueError(f"found a gradient elsewhere, wanted it on device {self._number}")
             if tuple(g.shape) != tuple(p.shape):

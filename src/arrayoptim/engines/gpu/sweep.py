@@ -19,6 +19,7 @@ __all__ = [
     "before",
     "called",
     "carried_out",
+    "element",
     "fetched",
     "named",
     "numbers_of",
@@ -133,7 +134,7 @@ def sweep_program(
     width = 16 // min(ITEMSIZE[dtype] for _, dtype in streams)
     parts = [
         *opening(rule, stages, compute),
-        _element(rule, stages, streams),
+        element(rule, stages, streams),
         _kernel(names, streams, width),
     ]
     return named(rule.name, parts, names)
@@ -224,8 +225,18 @@ def called(
     return f"{function}({', '.join(arguments)});"
 
 
-def _element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
-    """Write the step of some elements side by side."""
+def element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
+    """Write the step of some elements side by side.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages of the step.
+    streams : sequence of (str, str)
+        As for `sweep_program`.
+    """
     inner = [
         *before(rule, stages, streams),
         *carried_out(rule),
