@@ -51,7 +51,9 @@ _RENAMED = {
 }
 
 # Whose formula is another one from tf.keras 2.11 on.
-_PRESET = frozenset({"adafactor", "adagrad", "lamb", "muon", "nadam", "rmsprop"})
+_PRESET = frozenset(
+    {"adafactor", "adagrad", "lamb", "muon", "nadam", "rmsprop", "schedulefreeadamw"}
+)
 
 # Of tf.keras from 2.11; they change no number.
 _SILENT = frozenset({"jit_compile", "is_legacy_optimizer"})
@@ -239,12 +241,6 @@ def _muon(config: Words) -> Words:
 
 def _schedule_free(config: Words) -> Words:
     """Return the words of ScheduleFreeAdamW, of which all steps weigh the same."""
-    if config.get("weight_decay"):
-        raise ValueError(
-            f"found weight_decay={config['weight_decay']!r} in a configuration of Keras 3's "
-            "ScheduleFreeAdamW, which decays the parameter alone; here its base is decayed too, as "
-            "in the paper. Construct the optimizer that is wanted"
-        )
     kept = {"momentum" if name == "beta_1" else name: value for name, value in config.items()}
     return {"weight_lr_power": 0.0, **kept}
 

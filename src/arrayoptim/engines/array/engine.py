@@ -20,6 +20,7 @@ from ...rules import stages
 from ...rules.rule import Rule
 from ..steps import Step
 from ..totals import ratio, totals
+from .lines import functions
 from .rows import put_rows, rows_of
 from .stacks import stacks
 
@@ -423,7 +424,7 @@ def _carried_out(
     known = not rule.measured or rule.measured[0] in scalars
     if not known and not rule.masked:
         scalars = scalars | own(rule.quantities(operands, scalars, xp))
-    new, *state = rule.stepped((x, y, *held), scalars, shape, xp)
+    new, *state = rule.stepped((x, y, *held), scalars, shape, functions(rule, backend, x))
     if rule.masked:
         made = scalars if known else own([stages.agreement(x, new, y, xp)])
         new = stages.caution(x, new, y, made["boost"], xp)

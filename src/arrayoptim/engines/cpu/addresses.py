@@ -177,6 +177,22 @@ class Reader(ABC):
 
     @staticmethod
     @abstractmethod
+    def rowwise(array: Any) -> bool:
+        """Whether an array's elements are in order of its axes, without gaps.
+
+        Parameters
+        ----------
+        array : array
+            The array.
+
+        Returns
+        -------
+        bool
+            False where an array of the same elements with axes put together is no view.
+        """
+
+    @staticmethod
+    @abstractmethod
     def dtype(array: Any) -> str:
         """Return the name of an array's dtype.
 

@@ -100,6 +100,8 @@ def _namespace(program: Program) -> dict[str, Any]:
         names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()
         names[f"squares_{name}"], names[f"bits_{name}"] = stream.squares(), stream.bits()
         names[f"add_squares_{name}"], names[f"add_values_{name}"] = stream.add(True), stream.add()
+        names[f"raise_{name}"] = stream.raised()
+        names[f"sum_{name}"], names[f"max_{name}"] = stream.joined(False), stream.joined(True)
     for name, function in program.functions:
         names[name] = njit(**_INLINED)(function)
     return names

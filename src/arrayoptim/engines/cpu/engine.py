@@ -21,6 +21,7 @@ from ...rules.rule import Rule
 from ...rules.stages import SLOTS
 from .addresses import Reader
 from .batches import Batch, Values
+from .grids import MatrixBatch
 from .looking import Take
 from .recipes import EXPONENTS
 from .serving import reader_of, refusal
@@ -264,7 +265,8 @@ def _batch(
     columns |= {name: tuple(slots[k][name] for k in places) for name, _ in kinds}
     take = _taker(places, len(params))
     dtypes = {"p": dtype, **dict(kinds)}
-    return Batch(rule, make_reader(columns["p"]), dtypes, columns, (places, among_all), take)
+    make = Batch if rule.kind != "matrix" else MatrixBatch
+    return make(rule, make_reader(columns["p"]), dtypes, columns, (places, among_all), take)
 
 
 def _taker(places: list[int], count: int) -> Take:

@@ -7,6 +7,7 @@ touches, and that streams do not overlap: loops vectorise whatever the number of
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ from .numbers import (
     I64,
     MEMORY,
     by_chance,
+    larger,
     narrowed,
     piece,
     random_group,
@@ -215,6 +217,26 @@ class Stream:
 
         return define(types.void, (types.int64,) * 3, generate)
 
+    def raised(self) -> Any:
+        """Make the function that keeps the largest numbers of a stretch, in lanes."""
+
+        def generate(builder: Any, lanes: Any, address: Any, count: Any) -> None:
+            lanes = builder.inttoptr(lanes, _LANES.as_pointer())
+            _add(builder, lanes, address, I64(0), count, self.storage, False, larger)
+
+        return define(types.void, (types.int64,) * 3, generate)
+
+    def joined(self, largest: bool) -> Any:
+        """Make the function that adds a double to one in memory, or keeps the larger one."""
+        join = larger if largest else _sum
+
+        def generate(builder: Any, address: Any, index: Any, value: Any) -> None:
+            place = at(builder, address, index, DOUBLE)
+            before = self.tagged(builder, builder.load(place))
+            self.tagged(builder, builder.store(join(builder, before, value), place))
+
+        return define(types.void, (types.int64, types.int64, types.float64), generate)
+
     def tagged(self, builder: Any, access: Any) -> Any:
         module = builder.module
         domain = module.add_metadata([ir.MetaDataString(module, "arrayoptim")])
@@ -237,15 +259,26 @@ def _squares(builder: Any, address: Any, start: Any, stop: Any, storage: str) ->
     return _total(builder, lanes)
 
 
-def _new_lanes(builder: Any) -> Any:
+def _sum(builder: Any, x: Any, y: Any) -> Any:
+    return builder.fadd(x, y)
+
+
+def _new_lanes(builder: Any, first: float = 0.0) -> Any:
     with builder.goto_entry_block():
         lanes = builder.alloca(_LANES)
-    builder.store(ir.Constant(_LANES, [0.0] * LANES), lanes)
+    builder.store(ir.Constant(_LANES, [first] * LANES), lanes)
     return lanes
 
 
 def _add(
-    builder: Any, lanes: Any, address: Any, start: Any, stop: Any, storage: str, squares: bool
+    builder: Any,
+    lanes: Any,
+    address: Any,
+    start: Any,
+    stop: Any,
+    storage: str,
+    squares: bool,
+    join: Callable[..., Any] = _sum,
 ) -> None:
     """Add up in the order that `numerics.sums` specifies, lanes side by side in registers."""
     memory = MEMORY[storage]
@@ -261,16 +294,16 @@ def _add(
         place = builder.bitcast(place, ir.VectorType(memory, LANES).as_pointer())
         row = builder.load(place)
         row.align = 1
-        builder.store(builder.fadd(builder.load(lanes), term(row)), lanes)
+        builder.store(join(builder, builder.load(lanes), term(row)), lanes)
     with cgutils.for_range_slice(builder, whole, stop, I64(1), I64) as (index, _):
         value = builder.load(at(builder, address, index, memory))
         lane = builder.trunc(builder.sub(index, whole), I32)
         sums = builder.load(lanes)
-        total = builder.fadd(builder.extract_element(sums, lane), term(value))
+        total = join(builder, builder.extract_element(sums, lane), term(value))
         builder.store(builder.insert_element(sums, total, lane), lanes)
 
 
-def _total(builder: Any, lanes: Any) -> Any:
+def _total(builder: Any, lanes: Any, join: Callable[..., Any] = _sum) -> Any:
     sums, width = builder.load(lanes), LANES
     while width > 1:
         width //= 2
@@ -278,7 +311,7 @@ def _total(builder: Any, lanes: Any) -> Any:
             ir.Constant(ir.VectorType(I32, width), list(range(k, k + width))) for k in (0, width)
         ]
         low, high = (builder.shuffle_vector(sums, sums, half) for half in halves)
-        sums = builder.fadd(low, high)
+        sums = join(builder, low, high)
     return builder.extract_element(sums, I32(0))
 
 
@@ -290,6 +323,14 @@ def _lanes_total(builder: Any, lanes: Any) -> Any:
     return _total(builder, builder.inttoptr(lanes, _LANES.as_pointer()))
 
 
+def _least_lanes(builder: Any, place: Any) -> Any:
+    return builder.ptrtoint(_new_lanes(builder, -math.inf), I64)
+
+
+def _lanes_largest(builder: Any, lanes: Any) -> Any:
+    return _total(builder, builder.inttoptr(lanes, _LANES.as_pointer()), larger)
+
+
 def _scratch(builder: Any, place: Any) -> Any:
     with builder.goto_entry_block():
         room = builder.alloca(ir.ArrayType(DOUBLE, GROUP))
@@ -299,5 +340,9 @@ def _scratch(builder: Any, place: Any) -> Any:
 JOB_ACCESS |= {
     "lanes": define(types.int64, (types.int64,), _lanes),
     "lanes_total": define(types.float64, (types.int64,), _lanes_total),
+    "least_lanes": define(types.int64, (types.int64,), _least_lanes),
+    "lanes_largest": define(types.float64, (types.int64,), _lanes_largest),
+    "double": types.float64,
+    "infinity": math.inf,
     "scratch": define(types.int64, (types.int64,), _scratch),
 }

@@ -81,6 +81,18 @@ def by_chance(builder: Any, value: Any, bits: Any) -> Any:
     return builder.trunc(builder.lshr(words, I32(16)), I16)
 
 
+def larger(builder: Any, x: Any, y: Any) -> Any:
+    """Return the larger one of two floats, of vectors entry by entry; NaN propagates."""
+    return extreme(builder, ">", x, y)
+
+
+def extreme(builder: Any, relation: str, x: Any, y: Any) -> Any:
+    """Return that one of two floats which is in a relation to the other one; NaN propagates."""
+    # Of zeros of either sign the second, as NumPy's vector code has it.
+    first = builder.select(builder.fcmp_ordered(relation, x, y), x, y)
+    return builder.select(builder.fcmp_unordered("uno", x, x), x, first)
+
+
 def _mixed(builder: Any, x: Any) -> Any:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = builder.mul(builder.xor(x, builder.lshr(x, I64(shift))), I64(factor))

@@ -59,6 +59,11 @@ class NumPyReader(Reader):
         return bool(like.flags[order] and array.flags[order])
 
     @staticmethod
+    def rowwise(array: Any) -> bool:
+        """Whether elements are in order of the axes; see `Reader`."""
+        return bool(array.flags.c_contiguous)
+
+    @staticmethod
     def dtype(array: Any) -> str:
         """Return the name of an array's dtype; see `Reader`."""
         return _name(array.dtype)

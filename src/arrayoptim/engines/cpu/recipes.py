@@ -12,13 +12,16 @@ from ...arrays.backend import COMPUTE, reals
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS, SWEPT
+from .matrices import matrix_programs
 from .native import code_address
+from .passes import passes
 from .sweep import measure_program, measuring, sweep_program
 
 EXPONENTS = "_exponents"
 """What is added to the name of a slot for the exponents of its 8-bit codes."""
 
-_BY_CHANCE = ("bfloat16", "uint8")
+BY_CHANCE = ("bfloat16", "uint8")
+"""Storage of slots that may be rounded by chance."""
 
 
 @dataclass
@@ -27,8 +30,8 @@ class Recipe:
 
     Attributes
     ----------
-    kernel : int
-        Address of the machine code.
+    kernels : tuple of int
+        Addresses of the machine code of its passes.
     names : tuple of str
         The numbers it takes, in order.
     chance : bool
@@ -41,7 +44,7 @@ class Recipe:
         Writes them there.
     """
 
-    kernel: int
+    kernels: tuple[int, ...]
     names: tuple[str, ...]
     chance: bool
 
@@ -96,8 +99,13 @@ class Recipes:
             slots = self._by_chance() if chance else ()
             names = (*self._rule.coefficients, *(name for s in stages for name in SWEPT[s]))
             streams, compute = self._streams(kind)
-            program = sweep_program(self._rule, stages, streams, compute, slots)
-            recipe = self._known[key] = Recipe(code_address(program), names, bool(slots))
+            plan = passes(self._rule)
+            if plan is None:
+                programs = [sweep_program(self._rule, stages, streams, compute, slots)]
+            else:
+                programs = matrix_programs(plan, stages, streams, compute)
+            kernels = tuple(map(code_address, programs))
+            recipe = self._known[key] = Recipe(kernels, names, bool(slots))
         return recipe
 
     def measure(self, given: tuple[str, ...], kind: str) -> Recipe:
@@ -121,7 +129,7 @@ class Recipes:
             stages = self._stages(given)
             names = (*measuring(self._rule), *(name for s in stages for name in SWEPT[s]))
             program = measure_program(self._rule, stages, *self._streams(kind))
-            recipe = self._known[key] = Recipe(code_address(program), names, False)
+            recipe = self._known[key] = Recipe((code_address(program),), names, False)
         return recipe
 
     def _stages(self, given: Collection[str]) -> tuple[str, ...]:
@@ -133,7 +141,7 @@ class Recipes:
 
     def _by_chance(self) -> tuple[str, ...]:
         slots = enumerate(self._rule.slots)
-        return tuple(f"s{k}" for k, name in slots if self._dtypes[name] in _BY_CHANCE)
+        return tuple(f"s{k}" for k, name in slots if self._dtypes[name] in BY_CHANCE)
 
     def _streams(self, kind: str) -> tuple[list[tuple[str, str]], str]:
         labels = {name: f"s{k}" for k, name in enumerate(self._rule.slots)}

@@ -79,6 +79,11 @@ class TorchReader(Reader):
         return _same_order(array, like.stride())
 
     @staticmethod
+    def rowwise(array: Any) -> bool:
+        """Whether elements are in order of the axes; see `Reader`."""
+        return bool(array.is_contiguous())
+
+    @staticmethod
     def dtype(array: Any) -> str:
         """Return the name of a tensor's dtype; see `Reader`."""
         return str(array.dtype).removeprefix("torch.")
