@@ -106,8 +106,9 @@ def _bounds(cls: type[Optimizer], words: Words, like_keras: bool) -> Words:
         ]
         if len(given) > 1:
             raise ValueError(
-                f"{cls.__name__}: found {' and '.join(given)}, wanted one of them, as in Keras 3; "
-                "without preset='keras3' they may be combined"
+                f"{cls.__name__}: found {' and '.join(given)}. Only one of `clipnorm`, `clipvalue` "
+                "and `global_clipnorm` can be given, as in Keras 3; without preset='keras3' they "
+                "may be combined"
             )
         names = {**_KERAS_3, "clipnorm_per_tensor": "clipnorm_per_tensor"}
         kept = {name: v for name, v in words.items() if name not in names}

@@ -101,7 +101,8 @@ def _transformation(
     alias : Alias, optional
         The function of optax that it stands for.
     theirs : GradientTransformation, optional
-        That of optax, for complex parameters: it takes magnitudes where we take both parts.
+        That of optax, for complex parameters, of which it takes magnitudes where we take both
+        parts, and those of 16 bits, whose moments it keeps in 16 bits.
     """
     fields = dict(alias.fields) if alias else {}
 
@@ -110,7 +111,7 @@ def _transformation(
         return {**state, "hyper": old | {k: live[k].astype(old[k].dtype) for k in live if k in old}}
 
     def init(params: Tree) -> Any:
-        if theirs is not None and _any_complex(params):
+        if theirs is not None and _otherwise_in_optax(params):
             return theirs.init(params)
         params = _of_jax(params)
         chosen = without_decay(optimizer, mask, params)
@@ -143,8 +144,13 @@ def _transformation(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _any_complex(params: Tree) -> bool:
-    return any(map(jnp.iscomplexobj, jax.tree.leaves(params)))
+def _otherwise_in_optax(params: Tree) -> bool:
+    kinds = (jnp.result_type(x) for x in jax.tree.leaves(params))
+    return any(
+        jnp.issubdtype(kind, jnp.complexfloating)
+        or (jnp.issubdtype(kind, jnp.floating) and kind.itemsize < 4)
+        for kind in kinds
+    )
 
 
 def _of_jax(tree: Tree) -> Tree:
