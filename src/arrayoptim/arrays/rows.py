@@ -11,7 +11,7 @@ import numpy as np
 from .._typing import Array
 from .libraries import Backend, backend_of, is_array
 
-__all__ = ["Rows", "as_rows", "dense", "magnitudes", "places_of_rows", "stored"]
+__all__ = ["Rows", "as_rows", "dense", "is_sparse", "magnitudes", "places_of_rows", "stored"]
 
 
 class Rows:
@@ -208,6 +208,11 @@ def as_rows(g: Any, like: Array | None = None) -> Any:
             raise ValueError("found a sparse gradient without a shape; give it its dense_shape")
         shape = tuple(like.shape)
     return Rows(indices, rows, shape)
+
+
+def is_sparse(g: Any) -> bool:
+    """Whether a gradient is `Rows`, or a library's own sparse array."""
+    return type(g) is Rows or (g is not None and not backend_of(g).dense(g))
 
 
 def dense(gradients: Sequence[Any], leaves: Sequence[Array | None]) -> list[Any]:
