@@ -17,7 +17,7 @@ from keras_helpers import BACKEND, PATHS, close, draw, host, make, tensors, vari
 UNEVEN: dict[str, dict[str, Any]] = {
     "Adafactor": {"learning_rate": 0.125, "relative_step": False},
     "Muon": {"learning_rate": 0.125, "momentum": 0.5},
-    "ScheduleFreeAdamW": {"learning_rate": 0.125, "beta_1": 0.75},
+    "ScheduleFreeAdamW": {"learning_rate": 0.125, "beta_1": 0.75, "weight_decay": 0.25},
     "Adam": {"learning_rate": 0.125, "use_ema": True, "ema_momentum": 0.5, "clipnorm": 0.5},
     "Ftrl": {"learning_rate": 0.125, "learning_rate_power": -0.25},
 }
@@ -106,7 +106,7 @@ def test_the_order_of_arguments_is_that_of_keras_3(ours: str, theirs: str, _: An
 
 
 def test_bounds_that_exclude_each_other() -> None:
-    with pytest.raises(ValueError, match="wanted one of them, as in Keras 3"):
+    with pytest.raises(ValueError, match=r"Only one of .* as in Keras 3"):
         make("SGD", clipnorm=1.0, clipvalue=1.0, preset="keras3")
     assert make("SGD", clipnorm=1.0, clipvalue=1.0).clipnorm == 1.0
     for bad in ({"momentun": 0.5}, {"lr": "fast"}):
@@ -154,9 +154,6 @@ def test_muon_leaves_to_adam_what_keras_does() -> None:
     shapes = {"a/kernel": (3, 2), "gain/kernel": (3, 2), "embedding/table": (3, 2), "c": (3, 3, 2)}
     own.init({path.replace("/", "_"): np.zeros(shape) for path, shape in shapes.items()})
     assert sum(slot == "velocity" for slot, *_ in _rows(own)) == 3
-    config = keras.optimizers.ScheduleFreeAdamW(weight_decay=0.5).get_config()
-    with pytest.raises(ValueError, match=r"weight_decay=0\.5"):
-        ao.ScheduleFreeAdamW.from_config(config)
 
 
 def _rows(own: ao.Optimizer) -> list[tuple[str, ...]]:

@@ -43,7 +43,7 @@ class RowPlan:
     Attributes
     ----------
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Raises
     ------
@@ -150,7 +150,7 @@ class RowPlan:
             self._job = Job(count * width, self._cut[1], known)
         job = self._job
         job["pointers"], job["gradients"] = address(pointers), address(gradients)
-        job["coefficients"], job["kernel"] = recipe.address, recipe.kernel
+        job["coefficients"], job["kernel"] = recipe.address, recipe.kernels[0]
         job.again()
         return job
 
