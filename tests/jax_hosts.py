@@ -6,6 +6,7 @@ to what NumPy does, and a training goes on from files that another number of pro
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from pathlib import Path
@@ -125,7 +126,10 @@ def resume(mesh: Any, folder: Path) -> None:
 def main() -> None:
     """Meet the others, and do what was asked for."""
     case, rank, world, meeting, folder = sys.argv[1], *map(int, sys.argv[2:4]), *sys.argv[4:6]
+    faulthandler.dump_traceback_later(240, exit=True)
     jax.config.update("jax_enable_x64", True)
+    # Else computations that wait for other processes may overtake each other, and wait for ever.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.distributed.initialize(meeting, world, rank, initialization_timeout=60)
     assert jax.process_count() == world
     mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))

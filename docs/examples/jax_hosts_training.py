@@ -19,6 +19,8 @@ ROWS = 48  # of data in a step
 
 def main(rank: int, world: int, meeting: str, path: str) -> None:
     """Train twenty steps, and save."""
+    # On CPUs, else computations that wait for other hosts may overtake each other, for ever.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.distributed.initialize(meeting, world, rank)
     kinds = (AxisType.Auto,)
     mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=kinds)

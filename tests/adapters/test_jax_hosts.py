@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -18,11 +20,17 @@ pytest.importorskip("orbax.checkpoint")
 pytestmark = [pytest.mark.needs("jax"), pytest.mark.slow]
 
 
+def free_port() -> int:
+    """Return a port that is free, and that the system gives to nobody who asks for any."""
+    while True:
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port := random.randrange(20_000, 32_000)))
+            return port
+
+
 def fine(case: str, world: int, folder: Path) -> None:
     """Start the processes, and assert that all ended well."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = f"127.0.0.1:{free.getsockname()[1]}"
+    meeting = f"127.0.0.1:{free_port()}"
     paths = [str(Path(ao.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu"}
     running = [
