@@ -45,6 +45,7 @@ from .foreign import TFOptimizer as TFOptimizer
 from .foreign import TorchOptimizer as TorchOptimizer
 from .gradients import clip_norm as clip_norm
 from .loading import load as load
+from .matrix_groups import muon_groups as muon_groups
 from .minimization import Minimization as Minimization
 from .minimizing import minimize as minimize
 from .norms import global_norm as global_norm

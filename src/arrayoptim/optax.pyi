@@ -249,6 +249,9 @@ def Muon(
     ns_a: float | SupportsFloat | Schedule = 3.4445,
     ns_b: float | SupportsFloat | Schedule = -4.775,
     ns_c: float | SupportsFloat | Schedule = 2.0315,
+    ns_schedule: Any = None,
+    leading_axes: str = 'auto',
+    split: Any = (),
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step along the momentum with all its singular values brought near 1; Adam for the rest."""

@@ -2,7 +2,7 @@
 
 HDF5 takes hundreds of bytes and some hundred microseconds for each dataset. Where an optimizer has
 thousands of arrays the small ones are put one behind the other: the group ``packed`` has datasets
-of one data type each, and ``index``, which says in JSON what they are made of.
+of one dtype each, and ``index``, which says in JSON what they are made of.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .stored import Stored
 GROUP = "packed"
 INDEX = "index"
 MANY = 4096
-"""How many arrays a file may have each in a dataset of its own, as Keras reads them."""
+"""Largest number of arrays that get a dataset each, as Keras reads them."""
 
 SMALL = 2**16
-"""Bytes of the largest array that is packed."""
+"""Size of the largest array that is packed, in bytes."""
 
 FULL = 2**26
-"""Bytes from which on a dataset of packed arrays is full."""
+"""Size from which a dataset of packed arrays is full, in bytes."""
 
 FETCHED = 2**22
 """Bytes of arrays that are fetched before any is written."""
@@ -42,8 +42,8 @@ Named = tuple[str, str, Callable[[], np.ndarray]]
 
 
 @dataclass
-class _Part:
-    """Arrays of one slot and one data type, until they are written."""
+class _Pending:
+    """Arrays of one slot and one dtype, until they are written."""
 
     slot: str
     dtype: str
@@ -69,7 +69,7 @@ class Packer:
         self, group: Any, ask: Ask, put_large: Callable[[str, str, np.ndarray], None]
     ) -> None:
         self._group, self._ask, self._put_large = group, ask, put_large
-        self._parts: dict[tuple[str, str], _Part] = {}
+        self._parts: dict[tuple[str, str], _Pending] = {}
         self._tables: dict[str, int] = {}
         self._columns: list[dict[str, Any]] = []
 
@@ -82,7 +82,7 @@ class Packer:
             Slot, parameter, and what returns the array.
         """
         left = iter(named)
-        while fetched := self._ask(lambda: _some(left)):
+        while fetched := self._ask(lambda: _next_few(left)):
             for slot, path, array in fetched:
                 if array.nbytes > SMALL:
                     self._put_large(slot, path, array)
@@ -97,14 +97,14 @@ class Packer:
 
     def _pack(self, slot: str, path: str, array: np.ndarray) -> None:
         key = slot, array.dtype.name
-        part = self._parts.setdefault(key, _Part(*key, [], []))
+        part = self._parts.setdefault(key, _Pending(*key, [], []))
         part.arrays.append(array)
         part.paths.append(path)
         part.size += array.nbytes
         if part.size >= FULL:
             self._write(part)
 
-    def _write(self, part: _Part) -> None:
+    def _write(self, part: _Pending) -> None:
         del self._parts[part.slot, part.dtype]
         table = {"paths": part.paths, "shapes": [list(x.shape) for x in part.arrays]}
         text = json.dumps(table)
@@ -114,7 +114,7 @@ class Packer:
         self._columns.append({"slot": part.slot, "table": number})
 
 
-def _some(left: Iterator[Named]) -> list[tuple[str, str, np.ndarray]]:
+def _next_few(left: Iterator[Named]) -> list[tuple[str, str, np.ndarray]]:
     found, size = [], 0
     for slot, path, fetch in islice(left, AT_ONCE):
         array = np.asarray(fetch(), order="C")
@@ -158,7 +158,7 @@ class Packed:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The data type."""
+        """The dtype."""
         return self._column.stored.dtype
 
     @property
