@@ -101,7 +101,7 @@ NAMES = (
     Word("NesterovAG", "Chainer", "arrayoptim.SGD(momentum=0.9, nesterov=True)"),
     Word("RMSpropGraves", "Chainer", "arrayoptim.RMSprop(centered=True)"),
     Word("SparseAdam", "torch", "arrayoptim.Adam, with dense gradients"),
-    Word("LBFGS", "torch", 'not here: scipy.optimize.minimize has method="L-BFGS-B"'),
+    Word("fmin_l_bfgs_b", "SciPy", "arrayoptim.LBFGS(lower=..., upper=...)"),
     Word("SignSGD", "optax", "arrayoptim.Signum(momentum=0.0)"),
     Word("MultiSteps", "optax", "arrayoptim.GradientAccumulation(optimizer, every=k)"),
     Word("lr_scheduler", "torch", "arrayoptim.schedules"),

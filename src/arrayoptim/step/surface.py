@@ -92,6 +92,17 @@ class Surface:
         """Take one step down a loss, given its value and gradients at the parameters."""
         return self.apply(gradients, params)
 
+    _searches = False
+    """Whether a loss that is not finite only shortens a step."""
+
+    def _over(self) -> tuple[str, str]:
+        """Return why no further step is wanted, as one word and as a sentence; empty if one is."""
+        return "", ""
+
+    def _best(self, params: Tree) -> Tree:
+        """Move the parameters to the point that a loop is to end at."""
+        return params
+
     def save_weights(self, filepath: persistence.Place, overwrite: bool = True) -> None:
         """Save the state, with class and hyperparameters, to an HDF5 file.
 
