@@ -187,7 +187,7 @@ class Hyper:
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
         """
-        if not self.numeric or self.integer or value is None:
+        if self.interval is None or not self.numeric or self.integer or value is None:
             return value
         if xp is np:
             return nearest_in(value, dtype, self.interval)
