@@ -2,11 +2,13 @@
 
 Prints the most memory that a process held (the high-water mark of its resident set, which the
 kernel keeps) beyond what it held when the libraries were loaded. Each way runs in a process of its
-own: ``python asv_benchmarks/backward_memory.py``.
+own, in which the C library gives back to the system what is freed:
+``python asv_benchmarks/backward_memory.py``.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -50,5 +52,6 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         measure(sys.argv[1])
     else:
+        given = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
         for each in WAYS:
-            subprocess.run([sys.executable, __file__, each], check=True)
+            subprocess.run([sys.executable, __file__, each], env=given, check=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
-from ..config.hyper import finite
+from ..config.given import finite
 from ..config.registry import lookup, names
 from ..optimizer import Optimizer
 
@@ -25,7 +25,7 @@ __all__ = ["Method", "wrap"]
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 STEP = float(np.finfo(np.float64).eps) ** 0.5
-"""Of finite differences, as in `scipy.optimize.approx_fprime`."""
+"""Relative step of finite differences, as in `scipy.optimize.approx_fprime`."""
 
 GTOL, MAXITER = 1e-5, 10_000
 
@@ -64,7 +64,7 @@ class Method:
         self.optimizer = optimizer
 
     def __repr__(self) -> str:
-        """Name the optimizer."""
+        """Return the call that names the optimizer."""
         return f"arrayoptim.scipy.wrap({self.optimizer!r})"
 
     def __call__(
@@ -141,14 +141,14 @@ def _display(result: OptimizeResult) -> None:
 
 
 def _most(maxiter: Any) -> float:
-    """Return the most iterations, a number that need not be whole, as SciPy takes it."""
+    """Return the largest number of iterations, which need not be a whole number, as in SciPy."""
     if isinstance(maxiter, bool) or not maxiter >= 0:
         raise ValueError(f"maxiter: found {maxiter!r}, wanted a number of at least 0")
     return float(maxiter)
 
 
 class _Search:
-    """A function with its gradient, and how often they were asked for."""
+    """A function with its gradient, and how often each was evaluated."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _Search:
         return OptimizeResult(x=x.copy(), fun=value, jac=gradient)
 
     def _differences(self, x: Vector, value: float) -> Vector:
-        """Return the gradient from differences, taken inwards where bounds are near."""
+        """Return the gradient by finite differences, which point inwards where bounds are near."""
         step = np.where(x + STEP == x, STEP * x, STEP)
         ends = x + step
         ends = np.where(self._inside(ends), ends, x - step)
@@ -268,12 +268,12 @@ def wrap(optimizer: Optimizer) -> Method:
 
 
 def __getattr__(name: str) -> Callable[..., Method]:
-    """Return what makes a method with the optimizer of that name."""
+    """Return a factory of methods for the optimizer of that name."""
     if name in names():
         return _maker(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
 
 
 def __dir__() -> Sequence[str]:
-    """Name the optimizers too."""
+    """Return the optimizers too."""
     return sorted({*globals(), *names()})

@@ -48,7 +48,7 @@ def itemsize(dtype: str) -> int:
 
 
 def numpy_dtype(name: str) -> Any:
-    """Return NumPy's data type of that name, bfloat16 included."""
+    """Return NumPy's dtype of that name, bfloat16 included."""
     if name != "bfloat16":
         return name
     try:
@@ -93,15 +93,15 @@ class Backend:
         self._dtypes: dict[Any, str] = {}
 
     def dtype(self, x: Array) -> str:
-        """Name of the array's data type, such as ``"float32"``."""
-        # NumPy takes microseconds to make up a data type's name.
+        """Name of the array's dtype, such as ``"float32"``."""
+        # NumPy takes microseconds to build a dtype's name.
         kind = x.dtype
         if kind not in self._dtypes:
             self._dtypes[kind] = self.dtype_name(kind)
         return self._dtypes[kind]
 
     def dtype_name(self, kind: Any) -> str:
-        """Name of a data type."""
+        """Name of a dtype."""
         return str(kind.name)
 
     def device(self, x: Array) -> Any:
@@ -113,11 +113,11 @@ class Backend:
         return True
 
     def traced(self, x: Array) -> bool:
-        """Whether the array is a compiler's stand-in, without values."""
+        """Whether the array is a tracer, which has no values."""
         return False
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the array in another data type; the array itself where it has that type."""
+        """Return the array in another dtype; the array itself where it has that type."""
         return x.astype(dtype, copy=False)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
@@ -125,7 +125,7 @@ class Backend:
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype), device=self.device(like))
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Return zeros of some type; order in memory, device and shape are another array's."""
+        """Return zeros with the given dtype; layout, device and default shape follow `like`."""
         kind = getattr(self.xp, dtype)
         if shape is not None and shape != tuple(like.shape):
             return self.xp.zeros(shape, dtype=kind, device=self.device(like))
@@ -140,12 +140,12 @@ class Backend:
         x, number = self.zeros(like, dtype, shape), self.scalar(value, dtype, like)
         if not self.mutable:
             return x + number
-        # A sum may lie in another order in memory.
+        # A sum may lie in another memory order.
         self.store(x, number)
         return x
 
     def steps(self, x: Array) -> Any:
-        """Return the array's strides; None where nobody is told."""
+        """Return the array's strides; None where the library does not expose them."""
         return None
 
     def spread(self, function: Callable[..., Any], like: Any) -> Callable[..., Any]:
@@ -153,7 +153,7 @@ class Backend:
         return function
 
     def ordered(self, x: Array, like: Array) -> Array:
-        """Return the array in the order in memory of another one of its shape and type."""
+        """Return the array in the memory order of another of equal shape and dtype."""
         steps, wanted = self.steps(x), self.steps(like)
         if steps == wanted or not prod(x.shape):
             return x
@@ -237,7 +237,7 @@ class Backend:
         return x
 
     def store(self, target: Array, value: Array) -> None:
-        """Write values into an array, rounded to its data type."""
+        """Write values into an array, rounded to its dtype."""
         target[...] = value
 
     def copy(self, x: Array) -> Array:
@@ -249,7 +249,7 @@ class Backend:
         return np.array(x)
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as a new array in type, order in memory and device like another one."""
+        """Return the values as a new array; dtype, memory order and device follow `like`."""
         wanted = value.astype(self.dtype(like))
         return self.xp.asarray(wanted, device=self.device(like), copy=True)
 
@@ -262,7 +262,7 @@ class Backend:
         return None
 
     def span(self, x: Array) -> np.ndarray | None:
-        """Return a NumPy array over the same addresses, never to be read; None where unknown."""
+        """Return a NumPy array over the same addresses, not to be read; None where unknown."""
         return None
 
     def as_real(self, x: Array) -> Array:
@@ -274,7 +274,7 @@ class Backend:
         return x[..., 0] + x[..., 1] * 1j
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        """Return what one of two functions gives, and carry out no other.
+        """Call one of two functions and return its result; the other is not run.
 
         The condition is a truth value or a 0-d array of one. Where a step is compiled both give
         arrays, or tuples of them, of the same shapes and types.
@@ -298,7 +298,7 @@ class _Addresses:
 def addresses(
     pointer: int, shape: Sequence[int], strides: Sequence[int], itemsize: int
 ) -> np.ndarray:
-    """Return an array over memory that is never to be read."""
+    """Return an array over memory that must never be read."""
     interface = {
         "version": 3,
         "data": (pointer or 1, True),

@@ -29,13 +29,13 @@ class Jax(Backend):
         return None if self.traced(x) else frozenset(x.devices())
 
     def traced(self, x: Array) -> bool:
-        """Whether the array is a compiler's stand-in."""
+        """Whether the array is a tracer."""
         import jax
 
         return isinstance(x, jax.core.Tracer)
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the tensor in another data type."""
+        """Return the tensor in another dtype."""
         return x.astype(dtype)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
@@ -43,19 +43,19 @@ class Jax(Backend):
         return self.xp.asarray(value, dtype=dtype)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Return zeros of some type in some shape, or in that of another tensor."""
+        """Return zeros with the given dtype; device and default shape follow `like`."""
         # Made from the array itself, zeros take its sharding; traced ones only where no shape is
         # asked for.
         same = shape is None or tuple(shape) == tuple(like.shape)
         return self.xp.zeros_like(like, dtype=dtype, shape=None if same else shape)
 
     def copy(self, x: Array) -> Array:
-        """Return a tensor with memory of its own."""
+        """Return a copy with memory of its own."""
         # What is donated to a compiled function must be in one place only.
         return self.xp.array(x, copy=True)
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as a tensor like another one."""
+        """Return the values as an array with the dtype and device of another."""
         import jax
 
         # A copy first: on the CPU, JAX may keep the memory it is given.
@@ -95,7 +95,7 @@ class Jax(Backend):
         return jax.lax.complex(x[..., 0], x[..., 1])
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        """Return what one of two functions gives."""
+        """Call one of two functions and return its result."""
         import jax
 
         return jax.lax.cond(condition, then, otherwise)

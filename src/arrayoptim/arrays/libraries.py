@@ -236,7 +236,7 @@ def _masks(kind: type) -> bool:
 
 
 def is_masked(x: Any) -> bool:
-    """Whether this is an array whose mask says which entries count, which no step knows of."""
+    """Whether this is a masked array; no step honours the mask."""
     return _masks(type(x))
 
 
@@ -266,7 +266,7 @@ def backend_of(x: Array) -> Backend:
 
 
 def way_in(kind: type) -> str:
-    """Return how arrays of this type could be served, for a message; nothing if they are none."""
+    """Return how to make arrays of this type usable, for a message; empty for other types."""
     if not hasattr(kind, "__array_namespace__"):
         return ""
     return "; arrayoptim.register_backend makes other libraries of the array API standard known"

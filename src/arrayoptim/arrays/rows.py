@@ -84,7 +84,7 @@ class Rows:
 
     @property
     def dtype(self) -> Any:
-        """The data type of the rows."""
+        """The dtype of the rows."""
         return self.rows.dtype
 
     @property

@@ -49,7 +49,7 @@ class TensorFlow(Backend):
         return not tf.executing_eagerly()
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the values in another data type."""
+        """Return the values in another dtype."""
         import tensorflow as tf
 
         return tf.cast(x, dtype)
@@ -59,7 +59,7 @@ class TensorFlow(Backend):
         return self.xp.asarray(value, dtype=dtype)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Return zeros of some type in some shape, or in that of another array."""
+        """Return zeros with the given dtype; the default shape follows `like`."""
         import tensorflow as tf
 
         return tf.zeros(like.shape if shape is None else shape, dtype)
@@ -79,7 +79,7 @@ class TensorFlow(Backend):
         return np.array(x.numpy())
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as a tensor of the type of another one."""
+        """Return the values as a tensor with the dtype of another."""
         import tensorflow as tf
 
         return tf.constant(value.astype(like.dtype.as_numpy_dtype))
@@ -124,7 +124,7 @@ class TensorFlow(Backend):
         return tf.complex(x[..., 0], x[..., 1])
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        """Return what one of two functions gives, in a graph too."""
+        """Call one of two functions and return its result, in a graph too."""
         import tensorflow as tf
 
         return tf.cond(condition, then, otherwise)
@@ -163,7 +163,7 @@ def functions() -> Namespace:
         return lambda x, **axes: function(asarray(x), **axes)
 
     def alike(*pair: Any) -> list[Any]:
-        # TensorFlow gives a number the type of a tensor only if that comes first.
+        # TensorFlow gives a number the dtype of a tensor only where the tensor comes first.
         kind = next((x.dtype for x in pair if tf.is_tensor(x)), tf.float64)
         return [asarray(x, None if tf.is_tensor(x) else kind) for x in pair]
 

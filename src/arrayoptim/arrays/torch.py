@@ -110,7 +110,7 @@ class Torch(Backend):
         return False
 
     def dtype_name(self, kind: Any) -> str:
-        """Name of a data type."""
+        """Name of a dtype."""
         return str(kind)[6:]
 
     def dense(self, x: Array) -> bool:
@@ -118,7 +118,7 @@ class Torch(Backend):
         return bool(x.layout == self.xp.strided) and not x.is_nested
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the tensor in another data type."""
+        """Return the tensor in another dtype."""
         return x.to(getattr(self.xp, dtype))
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
@@ -152,13 +152,13 @@ class Torch(Backend):
         return np.array(x.numpy())
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Return zeros of some type in some shape, or in that of another tensor."""
+        """Return zeros with the given dtype; layout, device and default shape follow `like`."""
         if shape is not None and shape != tuple(like.shape):
             return like.new_zeros(shape, dtype=getattr(self.xp, dtype))
         return self.xp.zeros_like(like.detach(), dtype=getattr(self.xp, dtype))
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as a tensor like another one."""
+        """Return the values as a tensor with the dtype and device of another."""
         new = self.xp.empty_like(like)
         wide = "bfloat16" in (value.dtype.name, self.dtype(like))
         new.copy_(self.xp.asarray(np.array(value, np.float32 if wide else None)))

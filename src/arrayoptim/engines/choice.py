@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from .._locks import lock
 from .._typing import Array, Scalar
@@ -19,11 +17,13 @@ from ..arrays.rows import Rows, stored
 from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
-from .array.engine import InPlace, Slots, measure
+from .array.engine import InPlace, measure
+from .array.one import Slots
 from .host import gpu_library
 from .mode import FUSED, forced, mode
 from .rowwise import Rowwise
-from .steps import Act, Once, Step
+from .shares import Launching, Looking, Share
+from .steps import Act, Step
 
 _IMPORTING = lock(awaited=True)
 """A child that was forked in the midst of an import could never finish it."""
@@ -33,7 +33,7 @@ _SERVING = ("gpu", "offload", "cpu")
 
 
 class Engines:
-    """Which engine serves each parameter of a tree, and what it has made ready for the next step.
+    """Which engine serves each parameter of a tree, and what it has prepared for the next step.
 
     Parameters
     ----------
@@ -105,14 +105,14 @@ class Engines:
             name, layout = self.served[i], layouts[i]
             if name is not None and layout is not None and i not in rowwise:
                 shares.setdefault((name, layout), []).append(i)
-        self._shares: dict[tuple[str, Layout], _Share] = {}
+        self._shares: dict[tuple[str, Layout], Share] = {}
         for (name, layout), places in sorted(shares.items(), key=_turn):
             take = _taker(places, len(leaves))
             arrays = layout.rule, take(leaves), take(slots)
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
             known |= {"graph": graph} if name == "gpu" else {"places": places, "threads": threads}
             plan = _engine(name).Plan(*arrays, **known)
-            made = {"cpu": _Looking, "gpu": _Launching}.get(name, _Share)
+            made = {"cpu": Looking, "gpu": Launching}.get(name, Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
 
     def look(
@@ -121,7 +121,7 @@ class Engines:
         grads: Sequence[Array | None] = (),
         sparse: bool = False,
     ) -> bool:
-        """Look at parameters, which may have moved, and take up their gradients.
+        """Check the parameters, which may have moved, and take their gradients.
 
         Parameters
         ----------
@@ -154,7 +154,7 @@ class Engines:
         return found | self.rows.squares()
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
-        """Leave the norm of all gradients on the one device where they are; None otherwise."""
+        """Return the norm of all gradients where it stays on their one device; None otherwise."""
         if (
             len(self._shares) != 1
             or self.rows.given
@@ -172,7 +172,7 @@ class Engines:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> dict[int, list[Scalar]]:
-        """Return what a step has to know of every parameter that has a gradient, by its place."""
+        """Return what a step must measure of every parameter that has a gradient, by its place."""
         rest = set(self.others)
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
         for name in FUSED:
@@ -188,7 +188,7 @@ class Engines:
         leaves: Sequence[Array | None],
         grads: Sequence[Array | None],
     ) -> list[Act]:
-        """Make ready the step of the parameters that fused engines serve.
+        """Prepare the step of the parameters that fused engines serve.
 
         Raises
         ------
@@ -217,7 +217,7 @@ class Engines:
         return [*acts, sweep]
 
     def renew(self, steps: Sequence[Step]) -> None:
-        """Put the numbers of another step where the kernels of a CUDA graph read them.
+        """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Raises
         ------
@@ -235,7 +235,7 @@ class Engines:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> InPlace:
-        """Make ready the step of all other parameters, which comes after that of the fused engines.
+        """Prepare the step of all other parameters, which follows that of the fused engines.
 
         Those of their gradients are copied whose memory the step writes.
         """
@@ -252,92 +252,6 @@ class Engines:
                 whole, copy = chosen[asked[k]], backend_of(grads[asked[k]]).copy
                 chosen[asked[k]] = whole.mapped(copy) if type(whole) is Rows else copy(whole)
         return InPlace(steps, leaves, chosen, slots)
-
-
-class _Share:
-    """What an engine has made ready, with its part of the tree."""
-
-    resumes = False
-    """Whether what carries out a step goes on where it was interrupted."""
-
-    def __init__(
-        self,
-        plan: Any,
-        places: list[int],
-        take: Callable[[Sequence[Any]], Sequence[Any]],
-        whole: bool,
-    ) -> None:
-        self.plan, self.places, self.take, self.whole = plan, places, take, whole
-        self.grads: Sequence[Array | None] = ()
-        self._of: Sequence[Array | None] = ()
-
-    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
-        self._of, self.grads = grads, self.take(grads) if grads else ()
-        return bool(self.plan.fits(self.take(leaves)))
-
-    def squares(self) -> list[float]:
-        sums, _ = self.plan.sums_of_squares(self.grads)
-        found: list[float] = sums
-        return found
-
-    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
-        found: list[list[float]] = self.plan.totals(self.take(grads), self.numbers(step))
-        return found
-
-    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
-        run = self.plan.prepare(self.take(grads), self.numbers(step), step.seed)
-        self._of = self.grads = ()
-        return run if self.resumes else Once(run)
-
-    def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
-        """Return this part of the numbers of a step."""
-        return {kind: self._own(row) for kind, row in step.values.items()}
-
-    def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        if list not in set(map(type, row.values())):
-            return row
-        return {
-            name: np.asarray(self.take(value)) if isinstance(value, list) else value
-            for name, value in row.items()
-        }
-
-
-class _Launching(_Share):
-    """That of the GPU engine."""
-
-    resumes = True
-
-
-class _Looking(_Share):
-    """That of the CPU engine, which looks at all arrays of a step in one call."""
-
-    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
-        self._of = grads
-        if not grads:
-            return bool(self.plan.fits(self.take(leaves)))
-        if self.whole:
-            return bool(self.plan.look(leaves, grads))
-        return bool(self.plan.look(self.take(leaves), self.take(grads)))
-
-    def _follow(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> None:
-        if grads is not self._of:
-            self.look(leaves, grads)
-
-    def squares(self) -> list[float]:
-        found: list[float] = self.plan.squares()
-        return found
-
-    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
-        self._follow(leaves, grads)
-        found: list[list[float]] = self.plan.measure(self.numbers(step))
-        return found
-
-    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
-        self._follow(leaves, grads)
-        self.plan.load(step.values if self.whole else self.numbers(step), step.seed)
-        self._of = ()
-        act: Act = self.plan.run
-        return act
 
 
 def _turn(share: tuple[tuple[str, Layout], Any]) -> int:
@@ -376,7 +290,7 @@ def _server(
 
 
 def _apart(p: Array, slots: Slots) -> bool:
-    """Whether the state of a parameter on a GPU lies in host memory."""
+    """Whether a parameter on a GPU has its state in host memory."""
     return gpu_library(p) is not None and any(gpu_library(s) is None for s in slots.values())
 
 
@@ -417,7 +331,7 @@ def _refuse_outside(
 @cache
 def _engine(name: str) -> Any:
     """Return the module of a fused engine; None where the package is not there."""
-    # The compiler behind the CPU engine takes longer to import than all the rest.
+    # Importing the CPU engine's compiler takes longer than everything else.
     with _IMPORTING, suppress(ModuleNotFoundError):
         return import_module(f".{name}.engine", __package__)
     return None

@@ -31,7 +31,7 @@ def row_major(shape: Sequence[int], steps: Sequence[int], unit: int = 1) -> bool
 
 
 def by_rows(x: Array, dtype: str) -> Array:
-    """Return a copy in some data type whose elements are side by side, those of a row first."""
+    """Return a copy in some dtype whose elements are side by side, those of a row first."""
     backend, shape = backend_of(x), tuple(x.shape)
     with backend.guard(x):
         copy = backend.xp.reshape(backend.zeros(x, dtype, (prod(shape),)), shape)

@@ -1,4 +1,4 @@
-"""The sum of an array, or of its squares, in an order of additions that every engine can keep.
+"""The sum of an array, or of its squares, in an order of additions that every engine can follow.
 
 A sum of floating-point numbers depends on the order in which they are added. The order
 here is fixed and parallel in three ways: over blocks, over the lanes of a vector register
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 BLOCK = 32768
-"""Elements that are summed together; the sums of blocks are added one after another."""
+"""Elements of a block; the sums of blocks are added one after another."""
 
 LANES = 16
 """Partial sums of a block: lane k adds up the elements k, k + 16, k + 32, ... in order."""

@@ -175,7 +175,7 @@ class Muon(MatrixOptimizer):
         p = p - lr * scale * x
 
     The iteration ends with singular values between 0.7 and 1.2 and is not meant to converge. It is
-    computed in the type of the arithmetic; torch rounds it to bfloat16. optax corrects the bias of
+    computed in the compute dtype; torch rounds it to bfloat16. optax corrects the bias of
     the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the authors;
     ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters, other
     than those that `adam_weight_decay` is said for.

@@ -23,7 +23,7 @@ class Leaf:
     shape : tuple of int
         Its shape; that of the whole, where this process has a part of it.
     dtype : str
-        Its data type.
+        Its dtype.
     share : callable or None
         Returns the shape of what is here of an array that is distributed as the parameter is;
         None where all of it is.
@@ -39,12 +39,12 @@ class Leaf:
         return shape if self.share is None else self.share(shape)
 
     def __str__(self) -> str:
-        """Path, data type and shape."""
+        """Path, dtype and shape."""
         return f"{self.path or 'the parameter'} {self.dtype}{list(self.shape)}"
 
 
 def concrete(arrays: Sequence[Array | None], name: str) -> None:
-    """Refuse to keep what a compiler has in place of values.
+    """Refuse to keep tracers as state.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def concrete(arrays: Sequence[Array | None], name: str) -> None:
 
 
 def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf | None, ...]:
-    """Return what is known of each leaf, None for None.
+    """Return the description of each leaf; None for None.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> Non
     Raises
     ------
     ValueError
-        With the paths that are new, missing, or of another shape or data type.
+        With the paths that are new, missing, or of another shape or dtype.
     """
     old = {leaf.path: leaf for leaf in known if leaf}
     new = {leaf.path: leaf for leaf in found if leaf}

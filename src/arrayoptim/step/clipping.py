@@ -1,4 +1,4 @@
-"""Clipping: what a step has to know of its gradients, and the numbers that follow from it."""
+"""Clipping: what a step must know about its gradients, and the numbers that follow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Measured:
 
     @property
     def true_norm(self) -> Scalar | None:
-        """The norm of all gradients in their true size."""
+        """The norm of all gradients at their true scale."""
         return self.norm if self.norm is None or self.unscale == 1.0 else self.norm * self.unscale
 
 
@@ -110,7 +110,7 @@ def norms_together(
 def fitted(
     gradients: Sequence[Array | None], params: Sequence[Array | None], size: Measured
 ) -> tuple[Sequence[Array | None], Measured]:
-    """Return gradients of which none is too large for the arithmetic, before they are clipped.
+    """Return gradients none of which overflows the compute dtype before it is clipped.
 
     One in float64 may be, for a parameter in fewer bits: it is brought down by a power of two,
     which the scale of the step makes good.
@@ -134,7 +134,7 @@ def fitted(
 
 
 def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> dict[int, float]:
-    """Return the sums of squares that are not known, where the host adds them up."""
+    """Return the sums of squares that are still unknown, where the host adds them up."""
     return {
         i: square_sum(g)
         for i, g in enumerate(gradients)
@@ -145,7 +145,7 @@ def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> d
 def clipping(
     h: Mapping[str, Any], size: Measured, xp: Namespace
 ) -> dict[str, Scalar | list[Scalar]]:
-    """Return the numbers of the stage that clips; none where nothing is to be clipped.
+    """Return the numbers of the clipping stage; empty where nothing is to be clipped.
 
     The order is: to the true size, by the norm of all gradients, by the norm of each, by that of
     each unit, by value. A norm is that of what the stages before leave.
@@ -189,7 +189,7 @@ def _scale(bound: Scalar | None, size: Measured) -> Scalar:
     if bound is None:
         return size.unscale
     factor = clip_factor(size.true_norm, bound)
-    # A factor that only a device knows cannot be multiplied.
+    # A factor that is known only on a device cannot be multiplied here.
     return factor if size.unscale == 1.0 else factor * size.unscale
 
 

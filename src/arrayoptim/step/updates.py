@@ -1,4 +1,4 @@
-"""Keras's graph-style surface: gradients of a loss, and updates as pairs to be carried out."""
+"""Keras's graph-style methods: gradients of a loss, and updates as pairs to be applied."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._typing import Array, Tree
-from ..arrays.differentiation import gradients_of
+from ..arrays.derivatives import gradients_of
 from ..arrays.libraries import backend_of, is_array
 from ..arrays.rows import Rows, stored
 from ..arrays.trees import Structure
@@ -26,7 +26,7 @@ from .take import Leaves, take
 
 @dataclass(frozen=True)
 class StateTarget:
-    """A place in an optimizer's state that an update fills.
+    """A place in an optimizer's state that an update writes.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Updating:
             """Put a value into the state."""
 
     def apply_updates(self, updates: Iterable[tuple[Any, Any]]) -> list[Array]:
-        """Carry out what `get_updates` gave.
+        """Carry out the updates that `get_updates` returned.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class Updating:
 def clipped(
     session: Session, grads: Leaves, leaves: Leaves, structure: Structure
 ) -> list[Array | None]:
-    """Clip gradients as a step would, before there is a state too."""
+    """Clip gradients as a step would, even before a state exists."""
     settings = session.settings
     if (rows := in_rows(grads, leaves)) is not None:
         checks.gradients(rows, leaves, structure)

@@ -1,4 +1,4 @@
-"""Gradients gathered over several calls."""
+"""Gradients accumulated over several calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._base import Keeper, Wrapper
 
 @rule(slots=("gathered",))
 def gather(p: Any, g: Any, a: Any, share: Any, more: Any, zero: Any, xp: Any) -> Any:
-    """Add a gradient to the sum, or begin a new one."""
+    """Add a gradient to the sum, or start a new sum."""
     return p, xp.where(more > zero, a, zero) + share * g
 
 
@@ -83,7 +83,7 @@ class GradientAccumulation(Wrapper):
                 f"gradients of the same parameters in all {self.every} calls; give zeros"
             )
         last = calls + 1 >= journal.once(lambda: self.every)
-        # What the optimizer inside may refuse, as a gradient that is not finite, is the sum.
+        # It is the sum that the optimizer inside may refuse, as where it is not finite.
         counts, put_back = (
             journal.once(lambda: (self._counts(), self._copied())) if last else ([], None)
         )

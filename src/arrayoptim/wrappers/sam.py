@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._typing import Array, Scalar, Tree
-from ..arrays.differentiation import gradients_of
+from ..arrays.derivatives import gradients_of
 from ..arrays.libraries import backend_of
 from ..arrays.rows import as_rows, dense
 from ..arrays.trees import flatten
@@ -25,7 +25,7 @@ from ._base import Keeper, Wrapper
 
 @rule(slots=("start",))
 def climb(p: Any, g: Any, e: Any, c: Any, xp: Any) -> Any:
-    """Go up the gradient, and keep where that began."""
+    """Move up the gradient, and keep the starting point."""
     return p + c * g, p
 
 

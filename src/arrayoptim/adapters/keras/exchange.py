@@ -1,4 +1,4 @@
-"""Between the variables of Keras's own optimizers and an optimizer of this library."""
+"""Exchange of state between Keras's own optimizers and those of this library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .optimizer import KerasOptimizer
 
 
 class _Held:
-    """A variable in the form that files have theirs."""
+    """A variable of Keras, with the interface of a dataset in a file."""
 
     def __init__(self, variable: Any) -> None:
         self.variable, self.name = variable, str(getattr(variable, "path", variable.name))
@@ -40,7 +40,7 @@ def load_state(
     hyperparameters: bool = True,
     strict: bool = True,
 ) -> LoadReport:
-    """Take up the state of one of Keras 3's own optimizers.
+    """Adopt the state of one of Keras 3's own optimizers.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def load_state(
 
 
 def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> None:
-    """Put the state into the variables of one of Keras 3's own optimizers.
+    """Write the state into the variables of one of Keras 3's own optimizers.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def _record(optimizer: Any, native: Any, what: str) -> tuple[Record, list[_Held]
 
 
 def _say(optimizer: Optimizer) -> None:
-    # SGD under the preset differs by the slot that it leaves out, and by no number.
+    # SGD under the preset differs only by the slot that it leaves out, not by a number.
     theirs = optimizer.presets.get("keras3", optimizer.form)
     if theirs not in {optimizer.form, "plain"}:
         warnings.warn(

@@ -1,10 +1,9 @@
-"""The base of the Keras classes: Keras's part of the work and this library's."""
+"""The base of the Keras classes, which divides the work between Keras and this library."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
-import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import keras
 import numpy as np
 
-from ...config.hyper import keeps_numbers
-from ...config.keras import MARK, OURS, PACKAGE, dialect_of, translate
-from ...config.registry import describe, mistyped, revivable, revive
+from ...config.keras import MARK, OURS, dialect_of, translate
+from ...config.registry import mistyped
 from ...gradients import clip_factor, global_norm
 from ...optimizer import Optimizer
 from ...optimizers import SGD
-from ...schedules import Schedule
 from ...step.session import session_of
 from ..carry import twin
 from .overriding import refuse_never_called, refuse_together
+from .rates import as_schedule, without_rate
 from .state import KerasState
 from .variables import outside_of_graphs, paths_of, tensor
 from .words import RefusedError, in_our_words, in_words_of_keras
@@ -39,41 +37,6 @@ KERAS_OPTIONS = {
 """Options that Keras's base class carries out, with their defaults."""
 
 _DECAYS = ("weight_decay", "adam_weight_decay")
-
-
-@keras.saving.register_keras_serializable(PACKAGE)
-class FunctionSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A function of the step number as a schedule of Keras.
-
-    Parameters
-    ----------
-    function : callable
-        Gives the learning rate of a step, counted from 0. It gets a number on the torch backend,
-        elsewhere a tensor of ``keras.config.floatx()``. A model can be saved if Keras can
-        serialize it.
-    """
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-
-    def __call__(self, step: Any) -> Any:
-        """Return the learning rate of a step."""
-        if keras.backend.backend() == "torch":
-            return self.function(int(step))
-        return self.function(keras.ops.cast(step, keras.config.floatx()))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the function as Keras serializes it."""
-        if isinstance(self.function, Schedule):
-            return {"function": describe(self.function)}
-        return {"function": keras.saving.serialize_keras_object(self.function)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> FunctionSchedule:
-        """Undo `get_config`."""
-        if revivable(config["function"]):
-            return cls(revive(config["function"], cls.__name__))
-        return cls(keras.saving.deserialize_keras_object(config["function"]))
 
 
 class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
@@ -112,12 +75,12 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
         try:
-            words, rate = _rate_apart(in_our_words(self.optimizer_class, args, kwargs))
+            words, rate = without_rate(in_our_words(self.optimizer_class, args, kwargs))
             inner = self.optimizer_class(**words)
         except TypeError as error:
             raise RefusedError(*error.args) from None
         whole = session_of(inner).settings.whole
-        rate = _schedule(whole["lr"]) if rate is None else rate
+        rate = as_schedule(whole["lr"]) if rate is None else rate
         for key, value in whole.items():
             if key != "lr" and callable(value):
                 raise RefusedError(
@@ -137,7 +100,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse a misspelt hyperparameter; Keras and subclasses set names of their own."""
-        # Until there is an optimizer inside, Keras's constructor is at work.
+        # Until there is an optimizer inside, Keras's constructor is still running.
         free = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
         if not free and "_inner" in self.__dict__:
             known = [*self.optimizer_class.hyperparameters, "learning_rate", *KERAS_OPTIONS]
@@ -157,7 +120,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def learning_rate(self, value: Any) -> None:
         if isinstance(value, int | float | np.number | str | None):
             value = self.optimizer_class.hyperparameters["lr"].checked(value, type(self))
-        keras.optimizers.Optimizer.learning_rate.fset(self, _schedule(value))
+        keras.optimizers.Optimizer.learning_rate.fset(self, as_schedule(value))
 
     @property
     def lr(self) -> Any:
@@ -180,14 +143,14 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @property
     def skipped(self) -> int:
-        """Steps left out because of a gradient that was not finite, with ``nonfinite="skip"``."""
+        """Steps skipped because a gradient was not finite, with ``nonfinite="skip"``."""
         variable = self._held and self._held.skipped
         return 0 if variable is None else int(keras.ops.convert_to_numpy(variable))
 
     def exclude_from_weight_decay(
         self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
     ) -> None:
-        """Leave variables out of weight decay and `l2`, before the optimizer is built.
+        """Exclude variables from weight decay and `l2`, before the optimizer is built.
 
         Parameters
         ----------
@@ -229,7 +192,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self._exclude(variables)
         with outside_of_graphs():
             super().build(variables)
-            self.built = False  # until all has gone well
+            self.built = False  # until everything has succeeded
             without = [bool(self._overwrite_variable_with_gradient(v)) for v in variables]
             held = KerasState(self, self._inner, variables, without, self._source)
             self.__dict__.update(_held=held, _source=None)
@@ -238,7 +201,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 self.set_weights(self._pending)
 
     def _carry(self, optimizer: Optimizer) -> None:
-        """Take over the state of one of this library's, when this one is built."""
+        """Adopt the state of one of this library's optimizers, when this one is built."""
         self.__dict__.update(_source=twin(optimizer))
         self._iterations.assign(optimizer.iterations)
 
@@ -258,12 +221,12 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self.__dict__["_stepping"] = before
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
-        """Clip gradients; within `apply` that is left to the step."""
+        """Clip gradients; within `apply` the step does that."""
         names = ("clipnorm", "clipnorm_per_tensor", "clipvalue")
         bounds = {name: getattr(self._inner, name) for name in names}
         if self._stepping or not any(bounds.values()):
             return grads
-        # A step of gradient descent from zero takes off what is left of the gradient.
+        # A step of gradient descent from zero subtracts the clipped gradient.
         descent, given = SGD(lr=1.0, **bounds), [None if g is None else tensor(g) for g in grads]
         start = [None if g is None else keras.ops.zeros_like(g) for g in given]
         taken, _ = descent.stateless_apply(descent.init_state(start), given, start)
@@ -352,7 +315,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self._iterations.assign_sub(left_out * (self.gradient_accumulation_steps or 1))
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Take up the values of all variables, now or when the optimizer is built.
+        """Set the values of all variables, now or when the optimizer is built.
 
         Parameters
         ----------
@@ -370,7 +333,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             return
         found, wanted = [tuple(w.shape) for w in weights], [tuple(v.shape) for v in self.variables]
         first = 1 + isinstance(self._learning_rate, keras.Variable)
-        # With a count it could be any optimizer without slots, which has stepped.
+        # With a count alone, this could be any optimizer without slots that has stepped.
         if self.built and found == wanted[:first] != wanted and int(weights[0]) == 0:
             self._held.restart(self)
         elif found != wanted:
@@ -386,7 +349,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.__dict__.update(_pending=None, _source=None)
 
     def save_own_variables(self, store: Any) -> None:
-        """Put the state into a file, that which was loaded and waits for variables too.
+        """Write the state into a file, including state that was loaded and waits for variables.
 
         Raises
         ------
@@ -405,13 +368,13 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             store[str(k)] = value
 
     def load_own_variables(self, store: Any) -> None:
-        """Take up the state of a file, now or when the optimizer is built."""
+        """Adopt the state of a file, now or when the optimizer is built."""
         self.set_weights([np.asarray(store[str(k)]) for k in range(len(store.keys()))])
 
     # ---- configuration
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor that are not defaults, and all of the class."""
+        """Return the constructor's arguments: all of the class's own, others if not defaults."""
         base = super().get_config()
         own = self._inner.get_config()
         del own["lr"]
@@ -422,7 +385,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def from_config(
         cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> KerasOptimizer:
-        """Make an optimizer from a configuration, which stays as it is.
+        """Make an optimizer from a configuration, which is not changed.
 
         Parameters
         ----------
@@ -437,7 +400,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             config["learning_rate"] = keras.saving.deserialize_keras_object(
                 rate, custom_objects=custom_objects
             )
-        # Ours names its options always, and no global norm besides.
+        # Ours always names its options, and never a global norm as well.
         ours = set(KERAS_OPTIONS) & set(config) and "global_clipnorm" not in config
         dialect = OURS if ours else dialect_of(config)
         options = {key: config.pop(key) for key in KERAS_OPTIONS if key in config}
@@ -449,39 +412,6 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 f"{cls.__name__} leaves out of this configuration: {'; '.join(lost)}", stacklevel=2
             )
         return cls(**in_words_of_keras(config), **options)
-
-
-def _takes_nothing(rate: Any) -> bool:
-    """Whether a learning rate is of Keras's own kind of function, which is told no step."""
-    if not inspect.isroutine(rate):
-        return False
-    try:
-        wanted = inspect.signature(rate).parameters.values()
-    except ValueError:
-        return False  # some functions in C do not tell
-    return all(each.kind is each.KEYWORD_ONLY for each in wanted)
-
-
-def _rate_apart(words: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Take out a learning rate that only Keras knows to ask; None where there is none."""
-    rate = words.get("lr")
-    return ({**words, "lr": 0.0}, rate) if _takes_nothing(rate) else (words, None)
-
-
-def _schedule(rate: Any) -> Any:
-    """Return a function of the step number as a schedule; anything else as it is."""
-    if not callable(rate) or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return rate
-    if keeps_numbers(rate):
-        raise TypeError(
-            f"learning_rate: found {rate!r}, which keeps numbers of its own; Keras has "
-            "callbacks for that, such as ReduceLROnPlateau"
-        )
-    if isinstance(rate, Schedule):  # the signature of which is that of its constructor
-        return FunctionSchedule(rate)
-    if _takes_nothing(rate):
-        return rate
-    return FunctionSchedule(rate)
 
 
 def _refuse_replicas(strategy: Any) -> None:

@@ -1,4 +1,4 @@
-"""The arguments of the Keras classes: this library's, and under ``preset="keras3"`` Keras 3's.
+"""Arguments of the Keras classes: this library's, or Keras 3's under ``preset="keras3"``.
 
 There ``clipnorm`` bounds the norm of each gradient and ``global_clipnorm`` that of all together;
 without the preset ``clipnorm`` is that of all, as in Keras 2.
@@ -58,7 +58,7 @@ def in_our_words(cls: type[Optimizer], args: Sequence[Any], kwargs: Mapping[str,
     for name, ours in _SPELT.get(cls.__name__, {}).items():
         if name in words:
             words[ours] = words.pop(name)
-    if "rms_rate" in words and words["rms_rate"] is None:  # Keras's word for no scale
+    if "rms_rate" in words and words["rms_rate"] is None:  # how Keras says that there is no scale
         del words["rms_rate"]
         words["scaling"] = "none"
     if cls.__name__ == "Muon" and like_keras:
@@ -81,7 +81,7 @@ def in_words_of_keras(config: Mapping[str, Any]) -> Words:
 
 
 def ours_of(word: str, preset: str | None) -> str:
-    """Return the hyperparameter of this library that a word stands for."""
+    """Return the hyperparameter of this library that an argument stands for."""
     return _KERAS_3.get(word, word) if preset == "keras3" else word
 
 
@@ -106,8 +106,9 @@ def _bounds(cls: type[Optimizer], words: Words, like_keras: bool) -> Words:
         ]
         if len(given) > 1:
             raise ValueError(
-                f"{cls.__name__}: found {' and '.join(given)}, wanted one of them, as in Keras 3; "
-                "without preset='keras3' they may be combined"
+                f"{cls.__name__}: found {' and '.join(given)}. Only one of `clipnorm`, `clipvalue` "
+                "and `global_clipnorm` can be given, as in Keras 3; without preset='keras3' they "
+                "may be combined"
             )
         names = {**_KERAS_3, "clipnorm_per_tensor": "clipnorm_per_tensor"}
         kept = {name: v for name, v in words.items() if name not in names}

@@ -1,4 +1,4 @@
-"""One parameter group: the optimizer that steps it, and its state as torch keeps it."""
+"""One parameter group: its optimizer, and its state as torch keeps it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .shards import (
 )
 
 DENSIFYING = {"SGD", "Adagrad"}
-"""Classes whose step leaves an entry without gradient alone, or takes it for 0, as torch's does."""
+"""Classes that skip entries without a gradient, or take these as 0, as torch's do."""
 
 
 def _there(g: Tensor | None) -> bool:
@@ -85,7 +85,7 @@ class Part:
         self.sparse = False
 
     def check(self) -> None:
-        """Take over what was written into the group, and look at the gradients.
+        """Read what was written into the group, and check the gradients.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class Part:
                 refuse_misplaced(g, p, self.paths()[id(p)])
 
     def _require_layout(self, g: Tensor, p: Tensor) -> None:
-        """Refuse a gradient that is sparse where zeros do not stand for what it lacks."""
+        """Refuse a sparse gradient where its missing entries cannot count as zeros."""
         if g.layout is torch.strided:
             return
         name = self.spelling.name
@@ -127,19 +127,19 @@ class Part:
             )
 
     def _given(self, found: list[Tensor | None]) -> list[Tensor | None]:
-        """Return gradients as the optimizer takes them."""
+        """Return gradients in the form that the optimizer takes."""
         self.sparse = not {*map(_layout, filter(_there, found))} <= {torch.strided}
         return list(map(as_rows, found)) if self.sparse else found
 
     def prepare(self, grads: Sequence[Tensor | None]) -> None:
-        """Let engines look at parameters and gradients, before anything changes."""
+        """Have engines check parameters and gradients, before anything changes."""
         if self.sparse:
             return  # which rows there are is new with each step
         session_of(self.core).engines(self.leaves, self.structure, grads)
 
     @property
     def turns(self) -> int:
-        """How often the parameter is given that is given most often."""
+        """The largest number of times that one parameter occurs in the group."""
         params = self.group["params"]
         if len(params) == len(self.params) and all(map(operator.is_, params, self.params)):
             return 1
@@ -148,7 +148,7 @@ class Part:
     def gathered(
         self, state: MutableMapping[Tensor, Entry], same: bool, turn: int = 0
     ) -> list[Tensor | None] | None:
-        """Make ready for a step, and return the gradients; None where the group has none.
+        """Prepare a step, and return the gradients; None where the group has none.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class Part:
         self._take_up(params, list(map(local, params)), state)
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
-        """Return the sums of squares of those gradients for which an engine has them."""
+        """Return the sums of squares of those gradients that an engine has taken."""
         if self.sparse:
             return {}
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
@@ -209,13 +209,13 @@ class Part:
         norm: Scalar | None,
         state: MutableMapping[Tensor, Entry],
     ) -> GroupStep:
-        """Return the step of the group, which is taken when it is called."""
+        """Return the step of the group as an act, which takes it when called."""
         return PartStep(self, grads, norm, state)
 
     def follow(
         self, held: Sequence[Mapping[str, Tensor]], state: MutableMapping[Tensor, Entry]
     ) -> bool:
-        """Let the state of torch follow a step, given the slots before; whether it has others."""
+        """Update torch's state after a step, given the slots before; return whether it changed."""
         slots, counts = self._state().slots, self._counts
         assert counts is not None
         changed = slots is not held
@@ -240,7 +240,7 @@ class Part:
     def fit(
         self, params: Sequence[Tensor], leaves: Sequence[Tensor], state: Mapping[Tensor, Entry]
     ) -> tuple[Structure, list[dict[str, Tensor]], list[Numbers]]:
-        """Check what a state holds for some parameters of the group.
+        """Check the entries of a state for some parameters of the group.
 
         Returns
         -------
@@ -308,13 +308,13 @@ class Part:
         return {id(p): str(name) for p, name in zip(params, names, strict=True)}
 
     def _entry(self, entry: Entry, names: Iterable[str]) -> Entry:
-        """Return what a state holds of a parameter by our names; nothing where it has not begun."""
+        """Return the state of a parameter under our names; empty before its first step."""
         words = {self._word(name): name for name in names}
         if not begun(entry, words):
             return {}
         found = {words.get(word, word): x for word, x in entry.items()}
         if "step" not in found and "momentum_buffer" in words:
-            found["step"] = 1.0  # torch's SGD does not count, but the buffer tells of a step
+            found["step"] = 1.0  # torch's SGD does not count, but a buffer shows a step
         return found
 
     def _word(self, name: str) -> str:
@@ -394,7 +394,7 @@ class Part:
     # ---- hyperparameters and refusals
 
     def _follow(self) -> None:
-        """Take over what a scheduler or the user wrote into the group."""
+        """Read what a scheduler or the user wrote into the group."""
         group, seen = self.group, self._seen
         found = list(group.values())
         if len(found) == len(seen):
@@ -404,7 +404,7 @@ class Part:
                 return
         self._require_spelled()
         values = self.spelling.plain(group)
-        # What is written into may have another value next time, without being another object.
+        # An object that is written into may have another value next time.
         written = [k for k, v in group.items() if k not in _LISTS and _may_be_written(v)]
         self._seen = [] if written else found
         for name, value in values.items():
@@ -412,7 +412,7 @@ class Part:
                 self._set(name, value)
 
     def _took(self, key: str) -> bool:
-        """Take over one value, if it is a plain number of a hyperparameter of its own."""
+        """Adopt one value, if it is a plain number that stands for a single hyperparameter."""
         names, value = self.spelling.keys.get(key, ()), self.group[key]
         if len(names) != 1 or type(value) is not float or key == "momentum":
             return False
@@ -423,7 +423,7 @@ class Part:
         setattr(self.core, name, value)
         self._values[name] = value
         if not self.core.hyperparameters[name].numeric or name == "momentum":
-            self.params = []  # what the state holds may be different now
+            self.params = []  # the entries of the state may differ now
             self._names = self.spelling.state_names(self.core.preset)
 
     def _require_spelled(self) -> None:
@@ -462,7 +462,7 @@ class GroupStep(Protocol):
     changed: bool
 
     def __call__(self) -> None:
-        """Take it, or what is left of it."""
+        """Take the step, or what is left of it."""
 
 
 class PartStep:
@@ -491,7 +491,7 @@ class PartStep:
         self._before, self._taken, self.changed = part.slots, False, False
 
     def __call__(self) -> None:
-        """Step the parameters, and let the state of torch follow."""
+        """Step the parameters, and update torch's state."""
         part, session = self._part, session_of(self._part.core)
         if not self._taken:
             with session.lock:

@@ -30,14 +30,14 @@ Values = Mapping[str, Any]
 
 
 class Batch:
-    """Some leaves of a tree, with the tables that kernels walk.
+    """Some leaves of a tree, with the tables that kernels traverse.
 
     Parameters
     ----------
     rule : Rule
         The update rule.
     reader : Reader
-        Knows the parameters' shapes and order in memory.
+        Knows the parameters' shapes and memory order.
     dtypes : mapping of str to str
         The dtype of each slot, and that of the parameters as ``p``.
     columns : mapping of str to tuple of array
@@ -112,7 +112,7 @@ class Batch:
         occupied: Stretches,
         count: int | None,
     ) -> bool:
-        """Look whether the parameters are where they were, and note where the gradients are.
+        """Check that the parameters have not moved, and record where the gradients are.
 
         Parameters
         ----------
@@ -132,20 +132,20 @@ class Batch:
         """
         if self.arrays.quick(params, grads, occupied, self._jobs[0].rouses(count)):
             return True
-        # Gradients may be of another dtype now, for which there is another kernel.
+        # Gradients may have another dtype now, which needs another kernel.
         self._ready = None
         return self.arrays.closer(params, grads, occupied, paths)
 
     def load(self, values: Mapping[str, Values], seed: int | None, count: int | None) -> None:
-        """Make all ready for a step on the arrays that were looked at.
+        """Prepare a step on the arrays that were checked.
 
         Parameters
         ----------
         values : mapping of str to mapping
-            By the type of the arithmetic, coefficients of the rule and the stages by name: numbers,
+            By the compute dtype, coefficients of the rule and the stages by name: numbers,
             or one for each leaf.
         seed : int or None
-            That of the step where slots are rounded by chance.
+            That of the step where slots are rounded stochastically.
         count : int or None
             Number of threads, if it is not to be the usual one.
         """
@@ -175,7 +175,7 @@ class Batch:
             self._ready = loader(self._names, recipe.names, recipe.row, first.record)
 
     def run(self, count: int | None) -> None:
-        """Carry out the step that was loaded, as far as it has not been.
+        """Carry out the loaded step, or what is left of it.
 
         Parameters
         ----------
@@ -187,7 +187,7 @@ class Batch:
         self.reader.wrote(self._columns["p"])
 
     def _own(self, numbers: Values) -> Values:
-        """Return the numbers, arrays of the batch's own where each leaf has one."""
+        """Return the numbers; where each leaf has one, the entries of this batch."""
         if self._all:
             return numbers
         arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
@@ -221,7 +221,7 @@ class Batch:
         return np.stack(self._totals(self._own(values[self._compute]), count), axis=1)
 
     def _totals(self, numbers: Values, count: int | None) -> list[Any]:
-        """Return the totals of all tensors, one after another, from a pass of their own."""
+        """Return the totals of all tensors, in order, from a separate pass."""
         recipe = self._recipes.measure(tuple(numbers), self.arrays.kind)
         norms = len(self._rule.norms)
         sums = np.zeros((len(self._summed), norms + len(self._rule.sums)))
@@ -231,7 +231,7 @@ class Batch:
         self._chance = False
         self._reading.again()
         self._reading.run(count)
-        # bincount adds one after another, as the specification does.
+        # bincount adds in order, as the specification does.
         columns = [np.bincount(self._summed, column, len(self._rows)) for column in sums.T]
         return [*map(np.sqrt, columns[:norms]), *columns[norms:]]
 
@@ -251,11 +251,11 @@ class Batch:
         self._reading.run(count)
         if self._whole:
             return self._sums
-        # bincount adds one after another, as the specification does.
+        # bincount adds in order, as the specification does.
         return np.bincount(self._summed, self._sums, len(self._rows))
 
     def nonfinite(self) -> int:
-        """Return how many entries of the gradients were infinite or NaN when they were squared."""
+        """Return the number of infinite or NaN gradient entries found while squaring them."""
         return int(self._counts.sum())
 
 

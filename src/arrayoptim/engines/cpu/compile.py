@@ -48,7 +48,7 @@ def compiled(program: Program) -> tuple[str, str]:
     try:
         result = types.int64 if program.answers else types.void
         kernel = njit(result(types.int64, types.int64), **_BARE)(names["kernel"])
-    except Exception as error:  # not always one of Numba's own: a missing function is none
+    except Exception as error:  # not always one of Numba's own: an unknown function raises another
         named = ", ".join(f.__name__ for name, f in program.functions if name in _OF_RULES)
         reason = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
         raise TypeError(

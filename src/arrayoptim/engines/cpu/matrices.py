@@ -39,7 +39,7 @@ def matrix_programs(
     streams : sequence of (str, str)
         As for `arrayoptim.engines.cpu.sweep.sweep_program`.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Returns
     -------

@@ -111,7 +111,7 @@ def _futex(
 
 
 def _pause(builder: Any, _: Any) -> None:
-    """Tell the processor that the thread waits, where it has a word for that."""
+    """Tell the processor that the thread is spinning, where it has an instruction for that."""
     machine = platform.machine()
     if machine in ("x86_64", "AMD64"):
         kind = ir.FunctionType(ir.VoidType(), ())
@@ -156,7 +156,7 @@ JOB_ACCESS = {
 
 
 class Stream:
-    """Loads and stores of one of a kernel's arrays, in the dtype of the arithmetic."""
+    """Loads and stores of one of a kernel's arrays, in the compute dtype."""
 
     def __init__(self, position: int, total: int, storage: str, compute: str) -> None:
         self.position, self.total, self.storage = position, total, storage
@@ -192,7 +192,7 @@ class Stream:
         return define(self.number, (self.number,), generate)
 
     def bits(self) -> Any:
-        """Make the function that gives the upper or lower random bits of an element."""
+        """Make the function that returns the upper or lower random bits of an element."""
 
         def generate(builder: Any, address: Any, index: Any, group: Any, half: Any) -> Any:
             word = self.tagged(builder, builder.load(at(builder, address, index, I32)))
@@ -209,7 +209,7 @@ class Stream:
         return define(types.float64, (types.int64, types.int64, types.int64), generate)
 
     def add(self, squares: bool = False) -> Any:
-        """Make the function that adds a stretch, or its squares, to sums of its kernel's own."""
+        """Make the function that adds a stretch, or its squares, to sums of the kernel."""
 
         def generate(builder: Any, lanes: Any, address: Any, count: Any) -> None:
             lanes = builder.inttoptr(lanes, _LANES.as_pointer())
@@ -280,7 +280,7 @@ def _add(
     squares: bool,
     join: Callable[..., Any] = _sum,
 ) -> None:
-    """Add up in the order that `numerics.sums` specifies, lanes side by side in registers."""
+    """Add up in the order that `numerics.sums` specifies, with the lanes in registers."""
     memory = MEMORY[storage]
 
     def term(value: Any) -> Any:

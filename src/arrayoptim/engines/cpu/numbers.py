@@ -17,7 +17,7 @@ _STRIDE = 0x9E3779B97F4A7C15
 
 
 def like(kind: Any, value: Any) -> Any:
-    """Return the scalar or vector type of that kind, as wide as the value."""
+    """Return the scalar or vector type with as many elements as the value."""
     return ir.VectorType(kind, value.type.count) if isinstance(value.type, ir.VectorType) else kind
 
 
@@ -119,7 +119,7 @@ def random_key(builder: Any, seed: Any, leaf: Any, pair: Any) -> Any:
 
 
 def random_group(builder: Any, key: Any, place: Any) -> Any:
-    """Return the random number at a place of a sequence, that of a group of elements.
+    """Return the random number of a group of elements, by its place in the sequence.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which kernel a step wants, and in which order it takes its numbers."""
+"""Which kernel a step needs, and the order in which it takes its numbers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .passes import passes
 from .sweep import measure_program, measuring, sweep_program
 
 EXPONENTS = "_exponents"
-"""What is added to the name of a slot for the exponents of its 8-bit codes."""
+"""Suffix of a slot's name for the exponents of its 8-bit codes."""
 
 BY_CHANCE = ("bfloat16", "uint8")
-"""Storage of slots that may be rounded by chance."""
+"""Storage of slots that may be rounded stochastically."""
 
 
 @dataclass
 class Recipe:
-    """How a step is carried out.
+    """A kernel, and how its numbers are passed.
 
     Attributes
     ----------
@@ -49,14 +49,14 @@ class Recipe:
     chance: bool
 
     def __post_init__(self) -> None:
-        """Make room for the numbers, and what writes them there."""
+        """Allocate room for the numbers, and make the function that writes them."""
         count = len(self.names)
         self.row = (ctypes.c_double * (count + 1))()
         self.address = ctypes.addressof(self.row)
         self.pack = Struct(f"={count}d").pack_into
 
     def pick(self, numbers: Mapping[str, Any]) -> list[Any]:
-        """Return the numbers that it takes, in order."""
+        """Return the numbers that the kernel takes, in order."""
         return [numbers[name] for name in self.names]
 
 
@@ -76,7 +76,7 @@ class Recipes:
         self._known: dict[tuple[tuple[str, ...], str, bool | None], Recipe] = {}
 
     def find(self, given: tuple[str, ...], kind: str, chance: bool) -> Recipe:
-        """Return the recipe of a step; a kernel is compiled where it is the first of its sort.
+        """Return the recipe of a step; the kernel is compiled where it is new.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Recipes:
         kind : str
             Dtype of the gradients.
         chance : bool
-            Whether slots of less than 32 bits are rounded by chance.
+            Whether slots of less than 32 bits are rounded stochastically.
 
         Returns
         -------

@@ -43,7 +43,7 @@ class RowPlan:
     Attributes
     ----------
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the CPU engine serves, and why not the rest."""
+"""What the CPU engine serves, and why it refuses the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .torch import TorchReader
 
 
 def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
-    """Say why the engine does not serve a parameter.
+    """Return why the engine does not serve a parameter; None where it does.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ class Program:
     streams : tuple of (str, str)
         The arrays of a tensor, in the order of the pointer table: name and dtype in memory.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
     answers : bool
         Whether it is a function of Python, see `calls`: of the address of an object and of those
         of its arguments, with an object as its result.

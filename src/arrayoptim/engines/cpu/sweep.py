@@ -13,13 +13,13 @@ from ...rules.stages import SWEPT
 from .source import Program, framed
 
 CODES = {"int8": LARGEST[True], "uint8": LARGEST[False]}
-"""Storage in codes, with and without a sign, and the largest code before rounding."""
+"""The dtypes of codes, with and without sign, and the largest code before rounding."""
 
 FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
 
 
 def _line(stage: _stages.Stage) -> str:
-    """Return the line of a stage that is no more than a function."""
+    """Return the line of a stage that is simply a function."""
     assert stage.function is not None
     arguments = ", ".join((*stage.operands, *stage.numbers, "xp"))
     return f"{stage.operands[0]} = {stage.function.__name__}({arguments})"
@@ -58,9 +58,9 @@ def sweep_program(
         are, then the exponents of a coded slot ``s0`` as ``x_s0``; with the dtype of each in
         memory. All but ``g`` have a column of the pointer table.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
     stochastic : collection of str
-        The slots that are rounded by chance.
+        The slots that are rounded stochastically.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def measure_program(
     streams : sequence of (str, str)
         As for `sweep_program`.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def measuring(rule: Rule) -> tuple[str, ...]:
 
 
 def _carry_out(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
-    """Return the lines that carry out the rule; the parameter as it was is kept for a mask."""
+    """Return the lines that apply the rule; a mask needs the parameter as it was."""
     results = ", ".join(["p", *slots]) + ("" if slots else ",")
     arguments = ["p", "g", *slots, *(constants[name] for name in rule.function_names), "xp"]
     return [*(["q = p"] * rule.masked), f"{results} = rule({', '.join(arguments)})"]
@@ -179,7 +179,7 @@ def _carry_out(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -
 def _measure(
     rule: Rule, slots: Sequence[str], constants: Mapping[str, str], what: Sequence[str]
 ) -> list[str]:
-    """Return the lines that put what is totalled into variables."""
+    """Return the lines that assign the totalled quantities to variables."""
     if rule.masked:
         return [*_carry_out(rule, slots, constants), f"{what[0]} = agreement(q, p, g, xp)"]
     if rule.measure is None:
@@ -189,7 +189,7 @@ def _measure(
 
 
 def _turn(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
-    """Return the line that puts the direction in the gradient's place, where there is one."""
+    """Return the line that replaces the gradient by the direction, where there is one."""
     if rule.direction is None:
         return []
     results = ", ".join(["g", *slots]) + ("" if slots else ",")
@@ -223,7 +223,7 @@ def _grouped(
     slots: Sequence[str],
     stochastic: Collection[str],
 ) -> list[str]:
-    """Go through groups; codes need the largest value of their group before any can be stored."""
+    """Loop over groups; the largest value of a group must be known before its codes are stored."""
     lines = [f"end = min(group + {GROUP}, stop)", f"block = group // {GROUP}"]
     for k in range((len(slots) + 1) // 2) if stochastic else ():
         lines += [f"group{k} = random_group(key{k}, block)", f"noise{k} = piece(noise, group{k})"]

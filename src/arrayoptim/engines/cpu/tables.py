@@ -1,4 +1,4 @@
-"""Tables that kernels walk: which elements of which tensor, cut into chunks and tasks."""
+"""Tables that kernels traverse: the elements of tensors, cut into chunks and tasks."""
 
 from __future__ import annotations
 
