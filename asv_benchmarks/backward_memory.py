@@ -45,7 +45,7 @@ def measure(way: str) -> None:
         optimizer.step()
         optimizer.zero_grad()
     count = sum(p.numel() for p in model.parameters())
-    print(f"{way}: {count / 1e6:.0f} M parameters, {most() - before:.0f} MiB")
+    sys.stdout.write(f"{way}: {count / 1e6:.0f} M parameters, {most() - before:.0f} MiB\n")
 
 
 if __name__ == "__main__":
