@@ -100,7 +100,7 @@ NAMES = (
     Word("MomentumSGD", "Chainer", "arrayoptim.SGD(momentum=0.9)"),
     Word("NesterovAG", "Chainer", "arrayoptim.SGD(momentum=0.9, nesterov=True)"),
     Word("RMSpropGraves", "Chainer", "arrayoptim.RMSprop(centered=True)"),
-    Word("SparseAdam", "torch", "arrayoptim.Adam, with dense gradients"),
+    Word("SparseAdam", "torch", 'Adam(sparse="lazy"); arrayoptim.torch.SparseAdam is torch\'s'),
     Word("LBFGS", "torch", 'not here: scipy.optimize.minimize has method="L-BFGS-B"'),
     Word("SignSGD", "optax", "arrayoptim.Signum(momentum=0.0)"),
     Word("MultiSteps", "optax", "arrayoptim.GradientAccumulation(optimizer, every=k)"),
