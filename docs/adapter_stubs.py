@@ -41,6 +41,7 @@ TORCH = {
 # For each module: what a class is or a function returns, further imports, further options.
 MODULES = {
     "keras": ("class", "KerasOptimizer", "", KERAS),
+    "mpi": ("def", "DataParallel", "", LEARNING_RATE),
     "optax": ("def", "GradientTransformationExtraArgs", "optax", LEARNING_RATE),
     "scipy": ("def", "Method", "", LEARNING_RATE),
     "torch": ("class", "TorchOptimizer", "", LEARNING_RATE),

@@ -18,6 +18,7 @@ from gpu_on_host import compiler
 NEEDS = {
     "adapters/foreign.rst": ("torch",),
     "adapters/keras.rst": ("keras", "torch"),
+    "adapters/mpi.rst": ("mpi4py",),
     "adapters/optax.rst": ("jax", "optax"),
     "adapters/scipy.rst": ("scipy",),
     "adapters/torch.rst": ("torch",),

@@ -92,8 +92,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Adam": {"lr": 0.02, "clipnorm": 0.05},
     "SGD": {"lr": 0.1, "momentum": 0.9, "nonfinite": "skip", "clipnorm": 1e9},
     "Nadam": {"lr": 0.02, "weight_decay": 0.1},
+    "LAMB": {"lr": 0.02, "clipnorm": 0.05},
+    "Prodigy": {"d0": 0.01},
+    "Muon": {"lr": 0.02},
+    "Adafactor": {"lr": 0.02, "ema_momentum": 0.9},
 }
-"""A norm that is always clipped, one that is only looked at, and scalar state."""
+"""A norm that is always clipped, one that is only looked at, scalar state; sums over tensors, and
+matrices."""
 
 
 def batch(step: int, rank: int, world: int) -> torch.Tensor:
@@ -107,7 +112,63 @@ def course(net: Any, optimizer: Any, steps: range, rank: int = 0, world: int = 1
     for step in steps:
         optimizer.zero_grad()
         loss = (net(batch(step, rank, world)) - 1.0).square().mean()
-        if step == 1 and "momentum" in optimizer.param_groups[0]:
+        if step == 1 and optimizer.param_groups[0].get("nonfinite") == "skip":
             loss = loss * float("inf" if rank == 0 else "1")
         loss.backward()
         optimizer.step()
+
+
+# ---- parameters of which several processes hold parts
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "rows": (5, 3),
+    "columns": (3, 7),
+    "both": (6, 4),
+    "twice": (9, 2),
+    "kernel": (3, 2, 2, 2),
+    "vector": (7,),
+    "short": (1,),
+    "empty": (0, 3),
+    "left out": (2, 2),
+}
+"""Uneven parts, ones that are empty, and a parameter that lacks its gradient at first."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "clipnorm": {"clipnorm": 0.5, "weight_decay": 0.1},
+    "each": {"clipnorm_per_tensor": 0.3, "ema_momentum": 0.9},
+    "agc first": {"agc": 0.05, "agc_units": "first"},
+    "agc tensor": {"agc": 0.05, "agc_units": "tensor"},
+    "constraint": {"constraint": ao.constraints.MaxNorm(0.8, axis=0)},
+    "cautious": {"cautious": True},
+    "small": {"state_dtype": "bfloat16"},
+}
+CHOICES = [
+    *ao.names(),
+    *(f"{name} {option}" for name in ("Adam", "LAMB", "Muon") for option in OPTIONS),
+]
+CHOICES = [c for c in CHOICES if c not in {"LAMB cautious", "Muon cautious"}]
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    """Return parameters of many shapes."""
+    rng = np.random.default_rng(0)
+    return {name: torch.from_numpy(rng.standard_normal(s)) for name, s in SHAPES.items()}
+
+
+def slopes(step: int) -> dict[str, torch.Tensor | None]:
+    """Return a gradient for each of them."""
+    rng = np.random.default_rng(1 + step)
+    found: dict[str, torch.Tensor | None] = {
+        name: torch.from_numpy(rng.standard_normal(s)) for name, s in SHAPES.items()
+    }
+    return found | ({"left out": None} if step < 2 else {})
+
+
+def chosen(case: str, params: dict[str, Any]) -> Any:
+    """Return one of `CHOICES` over some parameters, of which two have another learning rate."""
+    name, _, option = case.partition(" ")
+    # These two count the steps of all parameters together.
+    apart = {"columns", "vector", *(["left out"] if name in {"DoG", "Prodigy"} else [])}
+    rest = [p for key, p in params.items() if key not in apart]
+    groups = [{"params": rest}, {"params": [params["columns"], params["vector"]], "lr": 0.02}]
+    return getattr(ao.torch, name)(groups, **OPTIONS.get(option, {}))

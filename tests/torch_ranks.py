@@ -14,11 +14,12 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import arrayoptim as ao
 from arrayoptim.step.session import session_of
-from torch_models import SETTINGS, course, halves, model
+from torch_models import CHOICES, SETTINGS, chosen, course, halves, model, slopes, tensors
 
 
 def whole(net: Any) -> list[torch.Tensor]:
@@ -52,11 +53,12 @@ def fully_sharded(rank: int, world: int, folder: Path, replicas: int = 1) -> dic
         assert all(
             not session_of(part.core).engines(part.leaves, part.structure).others
             for part in optimizer._parts
+            if name not in {"Muon", "Adafactor"}
         )
         for p in net.parameters():
             slots = [x for x in optimizer.state[p].values() if x.ndim]
             assert {type(x) for x in slots} == {type(p.data)}
-            assert {x.placements for x in slots} == {p.placements}
+            assert {x.placements for x in slots} == {p.placements}, name
         found[name] = whole(net)
     return found
 
@@ -127,17 +129,59 @@ def resume(rank: int, world: int, folder: Path) -> dict[str, Any]:
     return found
 
 
+def laid_out(world: int) -> tuple[Any, dict[str, list[Any]]]:
+    """Return a mesh, and how each parameter lies over it: by rows, by columns, or by both."""
+    if world < 4:
+        mesh = init_device_mesh("cpu", (world,))
+        rows, columns, both = [Shard(0)], [Shard(1)], [Shard(0)]
+        return mesh, {"columns": columns, "both": both, "": rows}
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("one", "other"))
+    places = {
+        "columns": [Replicate(), Shard(1)],
+        "both": [Shard(0), Shard(1)],
+        "twice": [Shard(0), Shard(0)],
+        "": [Replicate(), Shard(0)],
+    }
+    return mesh, places
+
+
+def spread(mesh: Any, places: dict[str, list[Any]], name: str, x: torch.Tensor) -> Any:
+    """Return a tensor of which each process has a part."""
+    return distribute_tensor(x, mesh, places.get(name, places[""]))
+
+
+def each_rule(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    """Step the same parameters in parts, by every optimizer and with every option."""
+    mesh, places = laid_out(world)
+    found = {}
+    for case in CHOICES:
+        params = {
+            name: torch.nn.Parameter(spread(mesh, places, name, x)) for name, x in tensors().items()
+        }
+        optimizer = chosen(case, params)
+        for step in range(4):
+            for name, g in slopes(step).items():
+                params[name].grad = None if g is None else spread(mesh, places, name, g)
+            optimizer.step()
+        found[case] = [p.full_tensor() for p in params.values()]
+        slots = [x for entry in optimizer.state.values() for x in entry.values() if x.ndim]
+        assert all(type(x) is DTensor for x in slots)
+        # Each of them in parts: more processes hold less each.
+        assert all(x.to_local().numel() < x.numel() for x in slots if min(x.shape) > 1)
+    return found
+
+
 @ao.rule(slots=("momentum",), kind="matrix")
-def as_a_whole(p, g, m, lr, xp):  # type: ignore[no-untyped-def]
-    """Step an array that must not be in parts."""
-    return p - lr * g, m
+def fails(p, g, m, lr, xp):  # type: ignore[no-untyped-def]
+    """Step nothing that has five rows."""
+    return p - lr * xp.reshape(g, (2, -1)), m
 
 
-class AsAWhole(ao.Optimizer):
-    """Step by a rule that needs whole arrays."""
+class Fails(ao.Optimizer):
+    """Step by a rule that fails for one matrix, in the process that steps it."""
 
     lr: Any = ao.hyper(default=0.1, interval="[0, inf)")
-    rule = as_a_whole
+    rule = fails
 
     def coefficients(self, h: Any, it: Any, scalars: Any, xp: Any) -> dict[str, Any]:
         """Compute the coefficients of one step."""
@@ -155,18 +199,22 @@ def refusals(rank: int, world: int, folder: Path) -> dict[str, Any]:
     for optimizer in (
         ao.torch.Adam(net.parameters(), state_dtype="int8"),
         plain,
-        ao.torch.wrap(AsAWhole(), net.parameters()),
+        ao.torch.DoG(net.parameters(), agc=0.1),
+        ao.torch.wrap(Fails(), net.parameters()),
     ):
         try:
             optimizer.step()
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             words.append(str(error))
     return {"words": words}
 
 
 CASES: dict[str, Callable[[int, int, Path], dict[str, Any]]] = {
     each.__name__: each
-    for each in (fully_sharded, hybrid, replicated, redundancy_free, save, resume, refusals)
+    for each in (
+        *(fully_sharded, hybrid, replicated, redundancy_free),
+        *(save, resume, refusals, each_rule),
+    )
 }
 
 

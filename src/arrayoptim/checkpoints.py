@@ -11,13 +11,13 @@ import numpy as np
 
 from ._typing import Array, Tree
 from .arrays.libraries import backend_of, is_array
-from .arrays.trees import flatten
+from .arrays.trees import flatten, named, plain
 from .foreign import put_back
 from .loading import made
 from .optimizer import Optimizer
 from .step.fingerprint import fingerprint as fingerprint_of
 from .step.persistent import load_into
-from .step.restore import blaming
+from .step.restore import LoadReport, blaming, by_name
 from .step.session import session_of
 from .step.surface import Surface
 
@@ -26,10 +26,16 @@ if TYPE_CHECKING:
     from .persistence import Record
 
 GROUP = "checkpoint"
-"""Where a file has parameters and the rest, beside the optimizer's state."""
+"""The group of a file that holds parameters and extras, beside the optimizer's state."""
 
 
-class Checkpoint(NamedTuple):
+class _Fields(NamedTuple):
+    params: Tree
+    optimizer: Any
+    extra: dict[str, Any]
+
+
+class Checkpoint(_Fields):
     """What `load_checkpoint` found.
 
     Attributes
@@ -40,11 +46,12 @@ class Checkpoint(NamedTuple):
         The optimizer with its state.
     extra : dict
         What else was saved, by name.
+    report : LoadReport
+        Which parameters were found, missing, unexpected and of another shape; and the same of the
+        optimizer's state. It is no part of the tuple.
     """
 
-    params: Tree
-    optimizer: Any
-    extra: dict[str, Any]
+    report: LoadReport = LoadReport("arrayoptim")
 
     def __repr__(self) -> str:
         """Name the optimizer, how many arrays there are, and what else."""
@@ -140,22 +147,27 @@ def load_checkpoint(
     params: Tree = None,
     optimizer: Any = None,
     *,
+    strict: bool = True,
     fingerprint: bool = True,
 ) -> Checkpoint:
-    """Read what `save_checkpoint` wrote; nothing has changed where it does not fit.
+    """Read what `save_checkpoint` wrote; nothing changes if it does not fit.
 
     Parameters
     ----------
     path : str, bytes, Path or binary file
         The file.
     params : tree of arrays, optional
-        Parameters of the same paths, shapes and data types, of any library, that say which arrays
+        Parameters of the same paths, shapes and dtypes, of any library, that say which arrays
         are wanted. Those that can be written get the file's values; others come back new. Without
         them the file's parameters come as NumPy arrays, in the dicts, lists and tuples that they
         were saved in.
     optimizer : Optimizer, wrapper or native optimizer of this library, optional
         Which one is to go on; its class must be that of the file, and its hyperparameters become
         those of the file. One is made from the file if it is left out.
+    strict : bool
+        Whether parameters of other paths, shapes or dtypes than the file's are an error.
+        Otherwise those that the file has are matched by their paths, the others stay as they were
+        given and their state begins anew, and the checkpoint's `report` lists them.
     fingerprint : bool
         Whether to refuse parameters that are not, bit by bit, those that the optimizer was saved
         beside: the file's here, and later on those that `optimizer` first sees where `params` was
@@ -200,32 +212,33 @@ def load_checkpoint(
             optimizer._load(own, strict=True, hyperparameters=True)
         return Checkpoint(found.params, loaded, found.extra)
     leaves, structure = flatten(params)
-    values = found.fitting(leaves, structure.paths)
+    report = LoadReport(own.source)
+    values = found.fitting(leaves, structure.paths, strict, report)
     own.fingerprint = None  # these will be the parameters
-    # What does not fit is found out before the first parameter changes.
-    loaded = _restored(own, params, optimizer)
+    # Mismatches are found before the first parameter changes.
+    loaded = made(own, strict) if optimizer is None else optimizer
+    of_state = _restored(own, params, loaded, strict)
+    for name in ("restored", "missing", "unexpected", "misshapen", "notes", "changed"):
+        getattr(report, name).extend(getattr(of_state, name))
     new = [
-        None if value is None else put_back(value, x)
-        for x, value in zip(leaves, values, strict=True)
+        x if value is None else put_back(value, x) for x, value in zip(leaves, values, strict=True)
     ]
-    return Checkpoint(structure.build(new), loaded, found.extra)
+    checkpoint = Checkpoint(structure.build(new), loaded, found.extra)
+    checkpoint.report = report
+    return checkpoint
 
 
-def _restored(own: Record, params: Tree, optimizer: Any) -> Any:
-    """Return the optimizer with its state; a given one stays as it is where that does not fit."""
-    if optimizer is None:
-        optimizer = made(own)
-        optimizer.init(params)
-    elif isinstance(optimizer, Optimizer):
-        load_into(session_of(optimizer), params, own, hyperparameters=True)
-    else:
-        optimizer.init(params)
-        optimizer._load(own, strict=True, hyperparameters=True)
-    return optimizer
+def _restored(own: Record, params: Tree, optimizer: Any, strict: bool) -> LoadReport:
+    """Give the optimizer its state; it stays as it is where that does not fit."""
+    if isinstance(optimizer, Optimizer):
+        return load_into(session_of(optimizer), params, own, strict=strict, hyperparameters=True)
+    optimizer.init(params)
+    report: LoadReport = optimizer._load(own, strict=strict, hyperparameters=True)
+    return report
 
 
 def described_extra(record: Record) -> dict[str, Any]:
-    """Return what a checkpoint holds besides optimizer and parameters, arrays in words.
+    """Return the extras of a checkpoint, with descriptions in place of arrays.
 
     Parameters
     ----------
@@ -252,7 +265,7 @@ def _to_host(x: Array) -> np.ndarray:
 
 @dataclass
 class _Packed:
-    """Values as JSON, with their arrays apart."""
+    """Values as JSON, with their arrays kept separately."""
 
     arrays: dict[str, Array] = field(default_factory=dict)
 
@@ -283,7 +296,7 @@ class _Packed:
         )
 
     def outline(self, params: Tree) -> Any:
-        """Return the containers of parameters for JSON; None where they are of other kinds."""
+        """Return the containers of parameters as JSON; None where JSON cannot hold them."""
         try:
             return _Packed().put(params, "")
         except TypeError:
@@ -295,7 +308,7 @@ def _part(key: Any) -> str:
 
 
 class _Found:
-    """What a checkpoint holds beside the optimizer."""
+    """The parameters and extras of a checkpoint."""
 
     def __init__(self, record: Record) -> None:
         config, paths = record.config or {}, record.paths or {}
@@ -315,14 +328,18 @@ class _Found:
         return fingerprint_of(list(self._named.values()), list(self._named))
 
     def fitting(
-        self, leaves: list[Array | None], paths: tuple[str, ...]
+        self,
+        leaves: list[Array | None],
+        paths: tuple[str, ...],
+        strict: bool,
+        report: LoadReport,
     ) -> list[np.ndarray | None]:
-        """Return the parameters in the order of those that there are.
+        """Return the parameters in the order of those that there are; None for others.
 
         Raises
         ------
         ValueError
-            If a path, a shape or a data type differs.
+            With ``strict``, if a path, a shape or a dtype differs.
         """
         wanted = {
             path: f"{backend_of(x).dtype(x)}{list(x.shape)}"
@@ -330,18 +347,29 @@ class _Found:
             if x is not None
         }
         found = {path: f"{x.dtype.name}{list(x.shape)}" for path, x in self._named.items()}
-        if found != wanted:
+        if strict and found != wanted:
             path = next(p for p in {**wanted, **found} if wanted.get(p) != found.get(p))
             raise ValueError(
                 f"{self._origin}: {repr(path) if path else 'the parameter'}: found "
                 f"{found.get(path, 'none')}, wanted {wanted.get(path, 'none')}; give the "
-                "parameters that the checkpoint is of, or another file"
+                "parameters that the checkpoint is of, or another file; strict=False loads what "
+                "fits"
             )
-        return [self._named.get(path) for path in paths]
+        pairs, missing, unexpected = by_name(list(found), list(wanted), self._origin)
+        fitting = {path for path in pairs if found[path] == wanted[path]}
+        report.restored += [plain(path) for path in pairs if path in fitting]
+        report.missing += map(plain, missing)
+        report.unexpected += map(plain, unexpected)
+        report.misshapen += [
+            f"{named(path)}: found {found[path]}, wanted {wanted[path]}"
+            for path in pairs
+            if path not in fitting
+        ]
+        return [self._named[path] if path in fitting else None for path in paths]
 
 
 def _value(packed: Any, arrays: Mapping[str, Any]) -> Any:
-    """Return what `_Packed.put` was given."""
+    """Undo `_Packed.put`."""
     if not isinstance(packed, dict):
         return packed
     ((kind, content),) = packed.items()
@@ -354,7 +382,7 @@ def _value(packed: Any, arrays: Mapping[str, Any]) -> Any:
 
 
 def _nested(named: Mapping[str, Any]) -> Any:
-    """Return parameters by their paths alone, as nested dicts."""
+    """Return parameters as nested dicts, made from their paths alone."""
     tree: dict[str, Any] = {}
     for path, x in named.items():
         *outer, last = (part.replace("~1", "/").replace("~0", "~") for part in path.split("/"))

@@ -54,13 +54,15 @@ def load(filepath: persistence.Place, *, fingerprint: bool = True) -> Optimizer:
     return made(record)
 
 
-def made(record: persistence.Record) -> Optimizer:
+def made(record: persistence.Record, strict: bool = True) -> Optimizer:
     """Return the optimizer that a record describes, with its state.
 
     Parameters
     ----------
     record : Record
         What a file says.
+    strict : bool
+        Whether parameters that differ from those of the record are refused when they are seen.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def made(record: persistence.Record) -> Optimizer:
         if record.dialect is not None:
             config, left_out = translate(record.class_name, config, record.dialect)
         optimizer = deserialize({"class_name": record.class_name, "config": config})
-    optimizer._load(record, strict=True, hyperparameters=False)
+    optimizer._load(record, strict=strict, hyperparameters=False)
     left_out += [*record.unkept, *_count_that_lacks(record, optimizer)]
     if left_out:
         words = readable("; ".join(left_out))
@@ -94,7 +96,7 @@ def made(record: persistence.Record) -> Optimizer:
 
 
 def _count_that_lacks(record: persistence.Record, optimizer: Optimizer) -> list[str]:
-    """Say that the file holds no step count, where the steps to come depend on it."""
+    """Warn that the file holds no step count, where later steps depend on it."""
     if record.iterations is not None or not depends_on_count(optimizer):
         return []
     return [
@@ -104,7 +106,7 @@ def _count_that_lacks(record: persistence.Record, optimizer: Optimizer) -> list[
 
 
 def depends_on_count(optimizer: Optimizer) -> bool:
-    """Whether the next step would be another one had more steps been taken.
+    """Whether the next step depends on the number of steps taken before.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import torch
 
 import arrayoptim as ao
 from places import TESTS
-from torch_models import SETTINGS, course, halves, model
+from torch_models import SETTINGS, chosen, course, halves, model, slopes, tensors
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,21 @@ def test_fully_sharded(world: int, tmp_path: Path) -> None:
     agree(together("fully_sharded", world, tmp_path))
 
 
+@pytest.mark.parametrize("world", [2, 4])
+def test_each_rule(world: int, tmp_path: Path) -> None:
+    """Of parameters in parts, by rows and columns, some of them uneven or empty."""
+    found = together("each_rule", world, tmp_path)
+    for case, params in found.items():
+        whole = {name: torch.nn.Parameter(x) for name, x in tensors().items()}
+        optimizer = chosen(case, whole)
+        for step in range(4):
+            for name, g in slopes(step).items():
+                whole[name].grad = g
+            optimizer.step()
+        for name, p, q in zip(whole, params, whole.values(), strict=True):
+            torch.testing.assert_close(p, q.detach(), rtol=1e-12, atol=1e-13, msg=f"{case} {name}")
+
+
 def test_hybrid(tmp_path: Path) -> None:
     """A copy of a part counts once in the norm."""
     agree(together("hybrid", 4, tmp_path))
@@ -82,15 +97,17 @@ def test_redundancy_free(world: int, tmp_path: Path) -> None:
     agree(together("redundancy_free", world, tmp_path), lr=0.02, eps=1e-7)
 
 
-def test_checkpoint_of_four_on_two(tmp_path: Path) -> None:
-    """What four processes saved, two go on from."""
+def test_checkpoint_of_four(tmp_path: Path) -> None:
+    """What four processes saved, two go on from, and one."""
     assert together("save", 4, tmp_path) == {}
-    agree(together("resume", 2, tmp_path))
+    for world in (2, 1):
+        agree(together("resume", world, tmp_path))
 
 
 def test_refusals(tmp_path: Path) -> None:
     """What cannot be shared out is said."""
-    codes, tensor, matrix = together("refusals", 2, tmp_path)["words"]
+    codes, tensor, measured, failed = together("refusals", 2, tmp_path)["words"]
     assert 'state_dtype="int8" keeps blocks' in codes and "Shard(dim=0)" in codes
     assert "found a Tensor, and the parameter is a DTensor" in tensor
-    assert "AsAWhole steps each array as a whole" in matrix
+    assert "DoG with agc measures gradients that were clipped as wholes" in measured
+    assert "the process that steps parameter number 0 of its group could not" in failed

@@ -260,3 +260,56 @@ def test_in_memory(tmp_path: Path) -> None:
     found = ao.load_checkpoint(memory, trained(steps=1)[0])
     assert found.extra == {"epoch": 2} and found.optimizer.iterations == 3
     assert np.array_equal(found.params["scale"], params["scale"])
+
+
+def test_other_parameters_are_matched_by_their_paths(tmp_path: Path) -> None:
+    """What is in both goes on exactly; what is not is listed and stays as it was given."""
+    params, optimizer = trained()
+    ao.save_checkpoint(tmp_path / "c.h5", params, optimizer)
+    new = {"layers": [{"kernel": np.zeros((2, 3))}], "head": np.full(2, 7.0), "scale": np.ones(4)}
+    with pytest.raises(ValueError, match="strict=False loads what fits"):
+        ao.load_checkpoint(tmp_path / "c.h5", new)
+    for given in (None, ao.Nadam(lr=3.0)):
+        found = ao.load_checkpoint(tmp_path / "c.h5", new, given, strict=False)
+        assert given is None or found.optimizer is given
+        assert found.report.restored[:2] == ["layers/0/kernel", "momentum of layers/0/kernel"]
+        assert found.report.missing[0] == "head" and "momentum of head" in found.report.missing[1]
+        assert found.report.unexpected[0] == "layers/0/bias"
+        assert found.report.misshapen[0].startswith("parameter 'scale': found float64[], wanted")
+        assert any("at the count 3" in note for note in found.report.notes)
+        same([found.params["head"], found.params["scale"]], [np.full(2, 7.0), np.ones(4)])
+        kernel = params["layers"][0]["kernel"].copy()
+        same([found.params["layers"][0]["kernel"]], [kernel])
+        slopes = gradients({"layers": [{"kernel": kernel, "bias": np.zeros(3)}], "scale": kernel})
+        tree = {"layers": [{"kernel": slopes["layers"][0]["kernel"]}], "head": None, "scale": None}
+        found.optimizer.apply(tree, found.params)
+        own, alone = ao.load_checkpoint(tmp_path / "c.h5")[1::-1]
+        slopes["layers"][0]["bias"], slopes["scale"] = np.zeros(3), np.zeros(())
+        wanted = own.apply(slopes, alone)["layers"][0]["kernel"]
+        same([found.params["layers"][0]["kernel"]], [wanted])
+
+
+def test_a_strict_load_has_a_report_too(tmp_path: Path) -> None:
+    params, optimizer = trained()
+    ao.save_checkpoint(tmp_path / "c.h5", params, optimizer)
+    report = ao.load_checkpoint(tmp_path / "c.h5", trained(1)[0]).report
+    assert len(report.restored) > 6 and not report.faults
+    assert not ao.load_checkpoint(tmp_path / "c.h5").report.restored
+
+
+def test_arrays_without_names_meet_the_same_parameters_only(tmp_path: Path) -> None:
+    """Even unless strict: by their order nothing else could be meant."""
+    from arrayoptim.persistence import Record, write
+
+    slots = {"momentum": [np.ones(2), np.ones(3)], "velocity": [np.ones(2), np.ones(3)]}
+    write(tmp_path / "w.h5", Record("arrayoptim", "Adam", {}, 4, {}, slots, None))
+    optimizer = ao.Adam()
+    optimizer.init({"a": np.zeros(2), "b": np.zeros(3)})
+    assert optimizer.load_weights(tmp_path / "w.h5").restored[0] == "momentum of a"
+    said = r"found 2 arrays of momentum without names of parameters: \[2\], \[3\]; wanted {}: "
+    for others, count in (([3, 2], 2), ([2], 1), ([2, 3, 4], 3)):
+        optimizer = ao.Adam()
+        optimizer.init([np.zeros(n) for n in others])
+        with pytest.raises(ValueError, match=said.format(count)):
+            optimizer.load_weights(tmp_path / "w.h5", strict=False)
+        assert optimizer.iterations == 0

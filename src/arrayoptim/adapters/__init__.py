@@ -1,4 +1,4 @@
-"""The optimizers in the words of other frameworks, one module for each; see `MODULES`.
+"""The optimizers for other frameworks, under their names, one module each; see `MODULES`.
 
 A framework is imported when its module is first asked for, as ``arrayoptim.torch`` and the like.
 """
@@ -9,7 +9,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-MODULES: dict[str, str] = {"keras": "keras", "optax": "jax", "scipy": "scipy", "torch": "torch"}
+MODULES: dict[str, str] = {
+    "keras": "keras",
+    "mpi": "mpi4py",
+    "optax": "jax",
+    "scipy": "scipy",
+    "torch": "torch",
+}
 """Modules of this package, which are modules of the package above too, and what they need."""
 
 
@@ -30,7 +36,7 @@ def adapter(name: str) -> ModuleType:
         return import_module(f".{name}", __name__)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in {name, MODULES[name]}:
+        if missing not in _packages(name):
             raise
         raise ModuleNotFoundError(
             f"arrayoptim.{name} needs {missing}, which is not installed "
@@ -41,7 +47,12 @@ def adapter(name: str) -> ModuleType:
 
 def installed() -> list[str]:
     """Return the names of the modules whose frameworks can be imported here; imports none."""
-    return [name for name, needed in MODULES.items() if _found(name) and _found(needed)]
+    return [name for name in MODULES if all(map(_found, _packages(name)))]
+
+
+def _packages(name: str) -> set[str]:
+    """Return what has to be installed: mostly a package of that name, and what it needs itself."""
+    return {MODULES[name]} if name == "mpi" else {name, MODULES[name]}
 
 
 def _found(name: str) -> bool:

@@ -109,8 +109,8 @@ class Adafactor(MatrixOptimizer):
     beta_2_decay : float in (-inf, 0] or schedule
         Power of the step number in the weight of the newest square.
     epsilon_1 : float in [0, inf), optional
-        Added to the squared gradient. None is the machine epsilon of the arithmetic, which is the
-        default of ``preset="torch"``.
+        Added to the squared gradient. None is the machine epsilon of the compute dtype, the
+        default with ``preset="torch"``.
     epsilon_2 : float in [0, inf)
         The least root mean square that a parameter is taken to have.
     clip_threshold : float in (0, inf] or schedule
@@ -150,7 +150,7 @@ class Adafactor(MatrixOptimizer):
 
     There is no first moment, which the paper leaves to the user too. Names and defaults are
     Keras 3's; optax adds epsilon elsewhere, and factors only matrices of 128 rows and columns or
-    more. Squares are taken in the type of the arithmetic: in float32 an entry of
+    more. Squares are taken in the compute dtype: in float32 an entry of
     a gradient beyond about 1e19 makes its matrix infinite or NaN, which `clipnorm` prevents.
 
     References

@@ -19,12 +19,14 @@ from .keras3 import interpret as interpret_keras3
 from .places import Place, describe, describe_with, path_of, read, read_with, write
 from .reading import read_group
 from .record import Record
+from .together import Together
 from .writing import write_group
 
 __all__ = [
     "COUNT_LITTLE",
     "Place",
     "Record",
+    "Together",
     "path_of",
     "read",
     "read_with",

@@ -1,4 +1,4 @@
-"""What stands for a file: a path, an open file, or a file or group that h5py has open."""
+"""What can be given as a file: a path, an open file, or an open h5py file or group."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from . import reading, writing
 from .own import GROUP
 from .record import Record
+from .together import written
 
 __all__ = ["Place", "describe", "describe_with", "path_of", "read", "read_with", "write"]
 
@@ -24,7 +25,7 @@ OTHERS = frozenset(
     {".ckpt", ".csv", ".json", ".keras", ".msgpack", ".npy", ".npz", ".onnx", ".pickle", ".pkl"}
     | {".pt", ".pth", ".safetensors", ".zip"}
 )
-"""How names of files of other formats end."""
+"""Suffixes of files of other formats."""
 
 WANTED = "a path, a file open in binary mode, or an open file or group of h5py"
 
@@ -47,6 +48,15 @@ def write(
     TypeError
         If `place` stands for no file, or for one that is not open for bytes.
     """
+    if record.together is not None:
+        whole = {"": record, **(beside or {})}
+
+        def put(asked: Mapping[str, Record]) -> None:
+            more = {name: each for name, each in asked.items() if name}
+            write(place, asked[""], overwrite, more or None)
+
+        written(record.together, whole, put)
+        return
     if _is_group(place) and beside:
         raise TypeError(f"found {place!r}, wanted a path or a file open in binary mode")
     if _is_group(place):
@@ -89,7 +99,7 @@ def describe_with(place: Place, name: str) -> tuple[Record, Record | None]:
 
 
 def refuse_name(path: Path) -> None:
-    """Refuse a file's name that says that it is of another format.
+    """Refuse a file name with the suffix of another format.
 
     Raises
     ------
@@ -104,7 +114,7 @@ def refuse_name(path: Path) -> None:
 
 
 def path_of(place: Place) -> Path:
-    """Return a path that came as text, bytes or an object.
+    """Return a path that was given as text, bytes or an object.
 
     Raises
     ------

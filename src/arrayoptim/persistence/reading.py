@@ -1,4 +1,4 @@
-"""Reading: finding out what kind of file it is, and what is wrong with it."""
+"""Reading: recognising the kind of a file, and naming what is wrong with it."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def read_group(group: Any) -> Record:
 
 @contextmanager
 def _blaming(where: str) -> Iterator[None]:
-    """Say in every error which file it was."""
+    """Name the file in every error."""
     where = readable(where, None)
     try:
         yield
@@ -181,7 +181,7 @@ def _blaming(where: str) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Group, Any]]:
-    """Open a file; give its root, and Keras 3's description of the optimizer if beside it."""
+    """Open a file; return its root, and Keras 3's description of the optimizer if beside it."""
     if fault := refusal(path):
         raise ValueError(f"{readable(str(path), None)}: {fault}")
     with open_file(path) as raw, _blaming(str(path)), ExitStack() as stack:
@@ -289,7 +289,7 @@ def _model_variables(root: Group) -> Iterator[Dataset]:
 
 
 def _nothing(root: Group) -> str:
-    """Say what a file without optimizer state is."""
+    """Return a message about a file without optimizer state."""
     if "training_config" in root.attrs:
         return (
             "found a Keras model that was compiled but never trained, so that its optimizer has no "

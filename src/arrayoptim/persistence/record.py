@@ -1,4 +1,4 @@
-"""What a file says of one optimizer's state."""
+"""The record of one optimizer's state in a file."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ class Record:
         In whose words the hyperparameters are, see `config.keras`; None where they tell themselves.
     fingerprint : str or None
         That of the parameters beside which it was saved; None where the file has none.
+    together : Together or None
+        In a record to be written, the processes that hold it in parts; None where one holds all.
     """
 
     source: str
@@ -62,6 +64,7 @@ class Record:
     unkept: list[str] = field(default_factory=list)
     dialect: str | None = None
     fingerprint: str | None = None
+    together: Any = None
 
     def loaded(self) -> Record:
         """Return the same record with every array read into memory.

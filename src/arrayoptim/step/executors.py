@@ -1,17 +1,22 @@
-"""What carries out a step: in place, with engines made ready; or as a pure function."""
+"""What carries out a step: in place, with prepared engines; or as a pure function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import Backend
-from ..engines import Engines, Step, carry_out, hosted, measure, sweep
-from .clipping import Measured, measured
+from ..arrays.rows import stored
+from ..engines import Engines, Once, Step, carry_out, hosted, measure, sweep
+from .clipping import Measured, measured, measured_in_parts
+from .plan import limited_where_wanted
 from .settings import Settings, Values
+from .spread import Spread, rated, totals_of
 from .state import State
 from .take import Executor, Leaves, Taken
 
@@ -19,7 +24,7 @@ _UNMEASURED = Measured()
 
 
 def not_finite(taken: Taken) -> bool:
-    """Whether a step is left out because a gradient is not finite; see `Executor.refuses`."""
+    """Whether a step is skipped because a gradient is not finite; see `Executor.refuses`."""
     norm, whole = taken.size.norm, taken.settings.whole
     if norm is None or whole["nonfinite"] == "ignore" or np.isfinite(float(norm)):
         return False
@@ -38,8 +43,9 @@ def measured_where_wanted(
     engines: Engines | None = None,
     unscale: float = 1.0,
     norm: Scalar | None = None,
+    spread: Spread | None = None,
 ) -> Measured:
-    """Measure the gradients as far as a stage of the step needs it.
+    """Measure the gradients as far as the stages of the step need it.
 
     Parameters
     ----------
@@ -55,19 +61,24 @@ def measured_where_wanted(
         What brings them to their true size.
     norm : scalar, optional
         The norm of more gradients than these, where a caller knows it.
+    spread : Spread, optional
+        Who has other parts of them.
     """
     whole = values[0]
     stays = whole["nonfinite"] == "ignore"
     if stays and whole["clipnorm"] is None and norm is None and not settings.each:
         return _UNMEASURED if unscale == 1.0 else Measured(unscale=unscale)
+    if spread is not None:
+        known = engines.squares() if engines is not None else {}
+        return measured_in_parts(gradients, known, spread, settings.each, unscale, norm)
     if engines is not None and norm is None:
-        # Whether to go on, and the true size of scaled gradients, are for the host to say.
+        # The host decides whether to go on, and unscales the norm, so it needs the norm now.
         waits = settings.each or settings.adaptive or unscale != 1.0 or not stays
         pending = None if waits else engines.norm(gradients)
         if pending is not None:
             return Measured(pending)
     squares = engines.squares() if engines and (norm is None or settings.each) else None
-    return measured(gradients, squares, settings.each, unscale, norm)
+    return measured(stored(gradients), squares, settings.each, unscale, norm)
 
 
 class InPlace(Executor[Leaves]):
@@ -87,6 +98,8 @@ class InPlace(Executor[Leaves]):
         What brings the gradients to their true size.
     norm : scalar, optional
         The norm of more gradients than these, where a caller knows it.
+    spread : Spread, optional
+        Who has other parts of the arrays.
     """
 
     xp: Namespace = np
@@ -99,9 +112,15 @@ class InPlace(Executor[Leaves]):
         commit: Callable[[Taken, Leaves], None],
         unscale: float = 1.0,
         norm: Scalar | None = None,
+        spread: Spread | None = None,
     ) -> None:
         self.engines, self.leaves, self.state = engines, leaves, state
-        self.commit, self.unscale, self.norm = commit, unscale, norm
+        self.commit, self.unscale, self.norm, self.spread = commit, unscale, norm, spread
+
+    @property
+    def in_parts(self) -> Leaves:
+        """The parameters that engines step; see `Executor`."""
+        return self.leaves if self.spread is None else self.spread.in_parts(self.leaves)
 
     def values(self, settings: Settings, state: State) -> Values:
         """Return the hyperparameters of the step; see `Executor`."""
@@ -110,19 +129,25 @@ class InPlace(Executor[Leaves]):
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
         """Measure the gradients; see `Executor`."""
         return measured_where_wanted(
-            settings, values, gradients, self.engines, self.unscale, self.norm
+            *(settings, values, gradients, self.engines, self.unscale, self.norm, self.spread)
         )
 
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
         """Measure each parameter; see `Executor`."""
-        return self.engines.totals(step, self.leaves, gradients, self.state.slots)
+        found = self.engines.totals(step, self.leaves, gradients, self.state.slots)
+        if self.spread is None:
+            return found
+        if wholes := self.spread.wholes:
+            apart = [g if i in wholes else None for i, g in enumerate(gradients)]
+            found |= measure(step, self.leaves, apart, self.state.slots)
+        return totals_of(self.spread, step.layout.rule, dict(sorted(found.items())))
 
     def refuses(self, taken: Taken) -> bool:
-        """Whether the step is left out; see `Executor`."""
+        """Whether the step is skipped; see `Executor`."""
         return not_finite(taken)
 
     def skipped(self, taken: Taken) -> Leaves:
-        """Leave the step out, and count that."""
+        """Skip the step, and count that."""
         skipped = self.state.skipped + 1
 
         def commit() -> None:
@@ -137,12 +162,18 @@ class InPlace(Executor[Leaves]):
     ) -> Leaves:
         """Step, all of it or nothing, and return the parameters after it."""
         engines, state = self.engines, self.state
+        given, plain = gradients, steps
+        if self.spread is not None:
+            steps = [self._rated(step, gradients) for step in steps]
+            gradients = self.spread.in_parts(gradients)
         acts = [state.interrupt, *engines.ready(steps, self.leaves, gradients)]
         rest = None
         if engines.others:
             rest = engines.rest(steps, self.leaves, gradients, state.slots)
             acts.append(rest)
-        clocks = state.ticked(gradients, taken.clocks) if taken.clocks else None
+        if self.spread is not None and self.spread.wholes:
+            acts.append(Once(partial(self._step_wholes, taken.settings, plain, given)))
+        clocks = state.ticked(given, taken.clocks) if taken.clocks else None
 
         def commit() -> None:
             if rest is not None:
@@ -157,9 +188,36 @@ class InPlace(Executor[Leaves]):
         carry_out(acts, state.interrupt)
         return self.leaves if rest is None else rest.params
 
+    def _rated(self, step: Step, gradients: Leaves) -> Step:
+        """Return a step with the coefficients that parts of arrays have from the totals of all."""
+        rule = step.layout.rule
+        if rule.ratio is None or self.spread is None:
+            return step
+        found = self.engines.totals(step, self.leaves, gradients, self.state.slots)
+        parts = {i: row for i, row in found.items() if i not in self.spread.wholes}
+        return rated(step, self.state.leaves, totals_of(self.spread, rule, parts))
+
+    def _step_wholes(self, settings: Settings, steps: Sequence[Step], gradients: Leaves) -> None:
+        step_of = {i: step for step in steps for i in step.places}
+        count = len(self.leaves)
+
+        def whole(
+            i: int, p: Array, g: Array, slots: dict[str, Array]
+        ) -> tuple[Array, dict[str, Array]]:
+            def alone(x: Any, others: Any = None) -> list[Any]:
+                return [x if k == i else others for k in range(count)]
+
+            step = replace(step_of[i], places=(i,))
+            given = limited_where_wanted(settings, [step], alone(p), alone(g))
+            new, held = sweep(step, alone(p), given, alone(slots, {}))
+            return new[i], held[i]
+
+        assert self.spread is not None
+        self.spread.step_wholes(self.leaves, gradients, self.state.slots, whole)
+
 
 class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | None"]):
-    """Computes what a step would make, and changes nothing; None where it is left out.
+    """Computes the outcome of a step and changes nothing; None where the step is skipped.
 
     Parameters
     ----------
@@ -199,7 +257,7 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
 
     @property
     def traced(self) -> bool:
-        """Whether the norm of the gradients is a compiler's stand-in."""
+        """Whether the norm of the gradients is a tracer."""
         norm, compiler = self.size.norm, self._compiler
         return compiler is not None and norm is not None and compiler.traced(norm)
 
@@ -208,7 +266,7 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
         return measure(step, self.beside, beside_state(gradients, self._offload), self._slots)
 
     def refuses(self, taken: Taken) -> bool:
-        """Whether the step is left out; see `Executor`. A traced one never is."""
+        """Whether the step is skipped; see `Executor`. A traced one never is."""
         if not self.traced:
             return not_finite(taken)
         if taken.settings.whole["nonfinite"] == "raise":

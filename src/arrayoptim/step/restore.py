@@ -1,7 +1,8 @@
-"""Putting saved state back: every check before the first change."""
+"""Restoring saved state: every check comes before the first change."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from .._typing import Array
 from ..arrays.libraries import backend_of
 from ..arrays.trees import listed
-from ..config.hyper import counter, finite
+from ..config.given import counter, finite
 from ..config.readable import readable
 from ..config.registry import OPTIMIZERS, WRAPPERS, revivable
 from .state import State
@@ -26,7 +27,7 @@ Counted = Callable[[int], Mapping[str, float]]
 
 @contextmanager
 def blaming(record: Record) -> Iterator[None]:
-    """Say in every error which file it was; what is wrong in a file is a ValueError."""
+    """Name the file in every error; faults of a file become ValueErrors."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -34,7 +35,7 @@ def blaming(record: Record) -> Iterator[None]:
 
 
 def lost(value: Any) -> bool:
-    """Whether it stands for what no file can hold; wrappers hold the optimizer that they wrap."""
+    """Whether a value stands for something that no file can hold, inside wrappers too."""
     if not isinstance(value, dict) or revivable(value):
         return False
     if value.keys().isdisjoint({"class_name", "unserializable"}):
@@ -61,7 +62,7 @@ def refuse_lost(found: Mapping[str, Any]) -> None:
 
 @dataclass
 class LoadReport:
-    """What came of loading a file.
+    """The outcome of loading a file.
 
     Attributes
     ----------
@@ -88,10 +89,44 @@ class LoadReport:
 
     @property
     def faults(self) -> str:
-        """The differences in one line, of many the first; empty where there are none."""
+        """The differences in one line, the first few of many; empty where there are none."""
         kinds = ("missing", "unexpected", "misshapen")
         found = {kind: getattr(self, kind) for kind in kinds}
         return "; ".join(f"{kind}: {listed(names)}" for kind, names in found.items() if names)
+
+
+def by_name(
+    saved: Sequence[str], wanted: Sequence[str], what: str = "the file"
+) -> tuple[dict[str, int], list[str], list[str]]:
+    """Match what was saved with what there is, in whatever order the two are.
+
+    Parameters
+    ----------
+    saved, wanted : sequence of str
+        The names on either side.
+    what : str
+        What messages call that which was saved.
+
+    Returns
+    -------
+    found : dict of str to int
+        The place among those saved of each that is wanted and there, in the order wanted.
+    missing, unexpected : list of str
+        Those that are only wanted, and only saved.
+
+    Raises
+    ------
+    ValueError
+        If a name stands for two things.
+    """
+    for names, owner in ((saved, what), (wanted, "the parameters")):
+        if len(set(names)) < len(names):
+            twice = listed([name for name, n in Counter(names).items() if n > 1])
+            raise ValueError(f"{owner}: found {twice} more than once, wanted names that differ")
+    places = {name: k for k, name in enumerate(saved)}
+    found = {name: places[name] for name in wanted if name in places}
+    missing = [name for name in wanted if name not in places]
+    return found, missing, [name for name in saved if name not in found]
 
 
 def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
@@ -133,7 +168,7 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
         new.iterations = counter(head.pop(0), f"{class_name} weights[0], iterations")
     for name, value in zip(list(new.scalars)[: layout[1]], head, strict=True):
         new.scalars[name] = finite(value, f"{class_name} scalar {name}")
-    # A list without them: zero masters give way to the parameters at the next step.
+    # A list without masters: zero masters are replaced by the parameters at the next step.
     chosen = entries if len(arrays) == n_slots else keras
     values = []
     for place, ((name, leaf, held), value) in enumerate(
@@ -143,7 +178,7 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
         if fault:
             raise ValueError(f"{class_name} weights[{place}], {name} of {_of(leaf.path)}: {fault}")
         values.append(np.asarray(value))
-    zeros = [np.zeros(leaf.shape, np.float32) for _, leaf, _ in entries[len(values) :]]
+    zeros = [np.zeros(leaf.part(leaf.shape), np.float32) for _, leaf, _ in entries[len(values) :]]
     new.put([*values, *zeros])
     return new
 
@@ -202,6 +237,11 @@ def from_record(
             f"the state in it does not fit these parameters. {report.faults}. "
             "strict=False loads what fits and returns a report"
         )
+    if report.missing and record.iterations:
+        report.notes.append(
+            f"what is missing begins as before the first step, at the count {record.iterations} of "
+            "all others"
+        )
     if record.iterations is not None:
         new.iterations, new.skipped = record.iterations, record.skipped
         report.restored.append("iterations")
@@ -227,10 +267,31 @@ def _match_scalars(new: State, record: Record, report: LoadReport) -> None:
     report.unexpected += [name for name in record.scalars if name not in new.scalars]
 
 
+def _require_alike(
+    slot: str, arrays: Sequence[Any], present: Sequence[tuple[Any, Any]], wanted: Sequence[Any]
+) -> None:
+    """Refuse arrays without names where their order cannot be that of the parameters.
+
+    Raises
+    ------
+    ValueError
+        If their number or a shape differs.
+    """
+    found = [tuple(np.asarray(x).shape) for x in arrays]
+    if found != [tuple(old.shape) for _, old in present]:
+        raise ValueError(
+            f"found {len(found)} arrays of {slot} without names of parameters: "
+            f"{listed([str(list(shape)) for shape in found])}; wanted {len(wanted)}: "
+            f"{listed([str(leaf) for leaf in wanted])}. Others than these cannot be matched by "
+            "their order; load it beside the parameters that it was saved with, and save it again "
+            "by names"
+        )
+
+
 def _match_slot(
     slot: str, state: State, record: Record, report: LoadReport
 ) -> list[np.ndarray | None]:
-    """Return the slot's array for each parameter that has it, None where there is none to put."""
+    """Return the slot's array for each parameter that has it; None where the file has none."""
     present = [(leaf, held[slot]) for name, leaf, held in state.entries() if name == slot]
     wanted = [leaf for leaf, _ in present]
     arrays = record.slots.get(slot)
@@ -240,12 +301,12 @@ def _match_slot(
             report.missing += [f"{slot} of {leaf}" for leaf in wanted]
         return [None] * len(wanted)
     if record.paths is not None:
-        named = dict(zip(record.paths[slot], arrays, strict=True))
-        found = [named.pop(leaf.path, None) for leaf in wanted]
-        report.unexpected += [f"{slot} of {path}" for path in named]
+        places, _, others = by_name(record.paths[slot], [leaf.path for leaf in wanted])
+        found = [arrays[places[leaf.path]] if leaf.path in places else None for leaf in wanted]
+        report.unexpected += [f"{slot} of {path}" for path in others]
     else:
-        found = [*arrays[: len(wanted)], *[None] * (len(wanted) - len(arrays))]
-        report.unexpected += [f"{slot} number {i}" for i in range(len(wanted), len(arrays))]
+        _require_alike(slot, arrays, present, wanted)
+        found = list(arrays)
     for place, ((leaf, old), value) in enumerate(zip(present, found, strict=True)):
         fault = _fault(value, old) if value is not None else None
         if value is None:

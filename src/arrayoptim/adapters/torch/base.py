@@ -1,9 +1,9 @@
-"""The base of the optimizers that are torch's in form and this library's in substance."""
+"""The base of the optimizers that have torch's interface and this library's rules."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import is_
 from typing import Any, ClassVar
@@ -11,11 +11,19 @@ from typing import Any, ClassVar
 import torch
 
 from ..._typing import Scalar
+from ...arrays.rows import magnitudes
 from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
+<<<<<<< HEAD
 from .entries import COUNTERS, Entry
+=======
+from ...step.restore import LoadReport
+from .entries import Entry
+>>>>>>> main
 from .keys import CLASS, Spelling
+from .loaded import Loaded, checked, wrapped
+from .matching import BY_PLACE, Names, fitted
 from .param_group import Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import SparsePart
@@ -47,7 +55,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     core: ClassVar[type[Optimizer]]
     spelling: ClassVar[Spelling]
     _aside: ClassVar[Callable[[TorchOptimizer], None]]
-    """What takes a step, and is left alone by torch.compile."""
+    """Functions that take steps, which torch.compile must not trace."""
 
     def __init__(self, params: Any, *further: Any, **settings: Any) -> None:
         for key, value in self.spelling.by_position(further).items():
@@ -60,17 +68,17 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         super().__init__(params, self.spelling.defaults(settings))
 
     def _forget(self) -> None:
-        """Forget what the next step makes again."""
+        """Forget what the next step recomputes."""
         self._parts: list[Part] = []
         self._entries: list[Entry] = []
         self._held: list[Any] = []
         if not hasattr(TorchOptimizer, "_aside"):
-            # Not where the module is read: the import takes seconds, which torch's base spends too.
+            # Not at import: that takes seconds, which torch's base class spends as well.
             TorchOptimizer._aside = staticmethod(torch.compiler.disable(TorchOptimizer._advance))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse hyperparameters, misspelt ones too: parameter groups hold what counts."""
-        # Users name optimizers; torch itself sets only attributes that there are, and private ones.
+        """Refuse hyperparameters, misspelt ones too: those of the parameter groups count."""
+        # Users set names; torch itself sets only attributes that exist, and private ones.
         free = name.startswith("_") or name == "name" or name in self.__dict__
         if not free and not hasattr(type(self), name):
             cls = type(self).__name__
@@ -110,7 +118,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         super().add_param_group(param_group)
 
     def _accepted(self, params: Any) -> Any:
-        """Return parameters that torch's own class takes, where it does not take all."""
+        """Return the parameters that torch's own class would accept."""
         row, native = self.spelling.row, self.spelling.native
         if row is None or not row.particular or isinstance(params, torch.Tensor | set):
             return params
@@ -150,7 +158,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return loss
 
     def reset(self) -> None:
-        """Forget all state; the settings stay, and the next step is the first one."""
+        """Forget all state; the settings stay, and the next step counts as the first."""
         self.state.clear()
         self._forget()
 
@@ -163,36 +171,88 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 if isinstance(x, torch.Tensor):
                     x.share_memory_()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Replace settings and state by copies of what `state_dict` gave.
+    def load_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        strict: bool = True,
+        hyperparameters: bool = True,
+        names: Names | None = None,
+    ) -> LoadReport:
+        """Replace settings and state by copies of what `state_dict` returned.
 
         Parameters
         ----------
         state_dict : dict
-            Of an optimizer of the same class, over parameters of the same shapes in the same order.
+            Of an optimizer of the same class, this library's or torch's. Where it and this
+            optimizer were made from named parameters, these are matched by name, whatever their
+            order and groups are; otherwise by place, over parameters of the same shapes in the same
+            order.
+        strict : bool
+            Whether every difference is an error. Otherwise parameters that the state lacks, or has
+            in another shape, begin anew, and what it has of others is left out.
+        hyperparameters : bool
+            Whether to take over the settings too. A group gets those with which its parameters were
+            saved; one of new parameters keeps its own.
+        names : list of str, dict or callable, optional
+            The names of the state's parameters in its order, where it has none; or a dict or
+            function that gives for a name of the state the one here.
+
+        Returns
+        -------
+        LoadReport
+            Which parameters were matched, missing, unexpected and of another shape, and which
+            settings have changed.
 
         Raises
         ------
         TypeError, ValueError
             If it does not fit. Nothing has changed then.
+
+        Warns
+        -----
+        UserWarning
+            If only one of both has names, so that parameters are matched by place.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import arrayoptim as ao
+        >>> old, new = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1, bias=False)
+        >>> saved = ao.torch.Adam(old.named_parameters(), lr=0.1).state_dict()
+        >>> optimizer = ao.torch.Adam(new.named_parameters())
+        >>> report = optimizer.load_state_dict(saved, strict=False)
+        >>> report.restored, report.unexpected, optimizer.param_groups[0]["lr"]
+        (['weight'], ['bias'], 0.1)
         """
-        # After the hooks of users, and before torch casts the state to the parameters' data type.
-        hook = self.register_load_state_dict_pre_hook(_wrapped)
+        report = LoadReport("torch")
+
+        def prepared(optimizer: TorchOptimizer, given: dict[str, Any]) -> dict[str, Any]:
+            nonlocal report
+            given = checked(optimizer.spelling, given)
+            given, report = fitted(optimizer, given, strict, hyperparameters, names)
+            return wrapped(given)
+
+        # After the hooks of users, and before torch casts the state to the parameters' dtype.
+        hook = self.register_load_state_dict_pre_hook(prepared)
         try:
             super().load_state_dict(state_dict)
         finally:
             hook.remove()
+        for note in report.notes:
+            if note.startswith(BY_PLACE):
+                warnings.warn(f"{self.spelling.name}: {note}", stacklevel=2)
+        return report
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what the next step makes again."""
+        """Leave out what the next step recomputes."""
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up settings and state, after loading too."""
+        """Restore settings and state, also after loading."""
         self._forget()
         state = dict(state)
         for p, entry in state["state"].items():
-            if isinstance(entry, _Loaded):
+            if isinstance(entry, Loaded):
                 state["state"][p] = entry.on(p) if isinstance(p, torch.Tensor) else entry.entry
         defaults = {**(state.get("defaults") or self.defaults), CLASS: self.spelling.name}
         for group in state["param_groups"]:
@@ -205,7 +265,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     @property
     def last_step(self) -> list[StepReport | None]:
-        """What the last step has done for each parameter group; see `Optimizer.last_step`."""
+        """What the last step did for each parameter group; see `Optimizer.last_step`."""
         return [part.core.last_step for part in self._parts]
 
     # ---- one step
@@ -222,7 +282,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         parts = [self._part(i) for i in range(len(self.param_groups))]
         for part in parts:
             part.check()
-        # A parameter that is given twice is stepped twice, of which torch warns.
+        # A parameter that is given twice is stepped twice; torch warns about it.
         for turn in range(max(part.turns for part in parts)):
             self._take_turn(parts, turn)
 
@@ -241,7 +301,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             self._held = list(chain.from_iterable(map(dict.values, self._entries)))
 
     def _same_state(self) -> bool:
-        """Whether all that the state holds is what it held after the last step."""
+        """Whether the state still holds exactly what it held after the last step."""
         entries = self.state.values()
         if len(entries) != len(self._entries) or not all(map(is_, entries, self._entries)):
             return False
@@ -249,7 +309,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return len(held) == len(self._held) and all(map(is_, held, self._held))
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
-        """Return the norm over all groups and processes where a step needs it."""
+        """Return the norm over all groups and processes, where a step needs it."""
         wanted = {(part.core.clipnorm, part.core.nonfinite) for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
@@ -264,11 +324,12 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for part, grads in ready:
             squares |= {len(every) + i: x for i, x in part.squares(grads).items()}
             params += part.params
-            every += grads
+            every += magnitudes(grads) if part.sparse else grads
         return norm_over_all(params, every, squares)
 
 
 def _stuck() -> None:
+<<<<<<< HEAD
     """Do nothing: each group's own state tells that it stopped half-way."""
 
 
@@ -301,3 +362,6 @@ def _wrapped(optimizer: TorchOptimizer, state_dict: dict[str, Any]) -> dict[str,
         for k, entry in state_dict["state"].items()
     }
     return {**state_dict, "state": state}
+=======
+    """Do nothing: each group's own state tells that it stopped halfway."""
+>>>>>>> main

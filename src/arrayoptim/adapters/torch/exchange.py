@@ -1,4 +1,4 @@
-"""State dicts of torch's own optimizers, and optimizers in this library's own form."""
+"""Exchange of state dicts between torch's own optimizers and those of this library."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 
 from ..._typing import Array, Tree
 from ...arrays.libraries import backend_of
-from ...arrays.trees import listed
+from ...arrays.trees import listed, plain
 from ...config.torch import SCALARS, TABLE, Native, Settings, native_of, natives_of
 from ...optimizer import Optimizer
 from ...persistence import Record
 from ...step.persistent import load_into, record_of
-from ...step.restore import LoadReport
+from ...step.restore import LoadReport, by_name
 from ...step.session import session_of
 from ..order import in_order
 from .keys import Spelling
@@ -30,7 +30,7 @@ def load_state(
     hyperparameters: bool = True,
     strict: bool = True,
 ) -> LoadReport:
-    """Take up the state of one of torch's own optimizers.
+    """Adopt the state of one of torch's own optimizers.
 
     Parameters
     ----------
@@ -40,8 +40,9 @@ def load_state(
     state_dict : dict
         What that optimizer's ``state_dict`` gave.
     params : tree of arrays
-        The parameters, of any array library, in the order in which torch had them; or a dict by
-        the names that torch had for them.
+        The parameters, of any array library, in the order in which torch had them; or a dict, maybe
+        nested, by the names that torch had for them. Where the state has these names too, as that
+        of an optimizer made from ``model.named_parameters()`` has, they are matched by name.
     hyperparameters : bool
         Whether to take over the settings of the parameter groups, where these agree.
     strict : bool
@@ -91,7 +92,7 @@ def load_state(
     for group in groups:
         for i in group["params"]:
             theirs = state_dict["state"].get(i) or {}
-            _enter(record, pair, theirs, group, paths[i], held[paths[i]], optimizer)
+            _enter(record, pair, theirs, group, paths[i], held.get(paths[i]), optimizer)
     report = load_into(
         session_of(optimizer), params, record, strict=strict, hyperparameters=hyperparameters
     )
@@ -183,17 +184,23 @@ def _groups_of(state_dict: Any) -> list[dict[str, Any]]:
 def _paths(
     groups: Sequence[Mapping[str, Any]], params: Tree, held: Mapping[str, Array]
 ) -> dict[int, str]:
-    """Return the path of each of torch's numbers of parameters."""
+    """Return the path of each of torch's numbers of parameters; its name where there is none."""
     numbers = [i for group in groups for i in group["params"]]
+    names = [str(name) for group in groups for name in group.get("param_names", ())]
+    if isinstance(params, Mapping) and len(names) == len(numbers):
+        # Torch puts dots between the names of modules.
+        paths = {plain(path).replace("/", "."): path for path in held}
+        found, _, _ = by_name(names, list(paths), "load_state: the state")
+        return dict(zip(numbers, names, strict=True)) | {
+            numbers[k]: paths[name] for name, k in found.items()
+        }
     if len(held) != len(numbers):
         raise ValueError(
             f"load_state: found the state of {len(numbers)} parameters, wanted {len(held)}: "
-            f"{listed([*held])}"
+            f"{listed([*held])}; those of the state are {listed(names) or 'without names'}. By "
+            "name others can be matched too: give the parameters as a dict, and the state of an "
+            "optimizer that was made from model.named_parameters()"
         )
-    names = [str(name) for group in groups for name in group.get("param_names", ())]
-    if isinstance(params, Mapping) and len(names) == len(numbers) and set(names) == set(params):
-        paths = {id(x): path for path, x in held.items()}
-        return {i: paths[id(params[name])] for i, name in zip(numbers, names, strict=True)}
     return dict(zip(numbers, held, strict=True))
 
 
@@ -214,12 +221,12 @@ def _steps(state_dict: Mapping[str, Any]) -> int | None:
 
 
 def _settings(pair: Native, groups: Sequence[Mapping[str, Any]]) -> Settings:
-    """Return the settings that all groups have alike, by our names."""
+    """Return the settings that all groups share, under our names."""
     rows = []
     for group in groups:
         if group.get("maximize"):
             raise ValueError("load_state: found maximize=True, which nothing here does")
-        late = {"dampening", "initial_accumulator_value"}  # younger than some state dicts
+        late = {"dampening", "initial_accumulator_value"}  # newer than some state dicts
         if missing := [key for key in pair.keys if key not in group and key not in late]:
             raise ValueError(
                 f"load_state: found parameter groups without {', '.join(missing)}, which torch's "
@@ -247,10 +254,13 @@ def _enter(
     theirs: Mapping[str, Any],
     group: Mapping[str, Any],
     path: str,
-    p: Array,
+    p: Array | None,
     optimizer: Optimizer,
 ) -> None:
-    """Add the state of a parameter; what torch has not made yet is as before the first step."""
+    """Add the state of a parameter; what torch has not made yet gets its initial value.
+
+    Of one that there is not any more only what torch has made is added.
+    """
     named = pair.named(optimizer.preset)
     strange = set(theirs) - {"step", *pair.derived, *named}
     if strange:
@@ -277,6 +287,8 @@ def _enter(
         start = starts.get(slot, 0.0)
         if x is not None:
             array = _host(x) * pair.factor(slot, float(group["lr"]))
+        elif p is None:
+            continue
         elif start == "parameter":
             array = backend_of(p).to_host(p)
         else:
@@ -303,7 +315,7 @@ def _given(
     group: Settings,
     numbers: Mapping[str, float],
 ) -> Settings:
-    """Return what torch keeps of a parameter."""
+    """Return torch's state of a parameter."""
     found: Settings = {}
     for name, slot in pair.named(group["preset"]).items():
         if slot in SCALARS:
@@ -313,7 +325,7 @@ def _given(
         elif slot in columns:
             array = columns[slot][path]() / pair.factor(slot, float(group["lr"]))
             found[name] = torch.from_numpy(np.array(array))
-    # Each parameter has tensors of its own, into which torch writes.
+    # Each parameter gets tensors of its own, into which torch writes.
     found |= {name: torch.tensor(x) for name, x in numbers.items()}
     if pair.ours != "SGD":
         found["step"] = torch.tensor(float(record.iterations or 0))

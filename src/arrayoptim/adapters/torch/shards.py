@@ -1,4 +1,4 @@
-"""Tensors of which each process holds a part: what is here of them, and norms over all of them."""
+"""Tensors that are sharded over processes: their local parts, and norms over all parts."""
 
 from __future__ import annotations
 
@@ -19,44 +19,89 @@ _PLAIN = {torch.nn.Parameter, torch.Tensor, type(None)}
 
 
 def all_plain(tensors: Sequence[Tensor | None]) -> bool:
-    """Return whether all tensors are of torch's own types, of which none is shared out."""
+    """Return whether all tensors are of torch's own types, which are never sharded."""
     return {*map(type, tensors)} <= _PLAIN
 
 
 def is_shared_out(x: Tensor) -> bool:
     """Whether a tensor is a DTensor."""
-    # Only who has imported that package has such tensors, and its import takes long.
+    # Such tensors exist only where that package is imported already; its import is slow.
     package = sys.modules.get("torch.distributed.tensor")
     return package is not None and isinstance(x, package.DTensor)
 
 
 def local(x: Tensor) -> Tensor:
-    """Return the part of a tensor that this process holds, in the same memory."""
+    """Return the local part of a tensor, in the same memory."""
     if not is_shared_out(x):
         return x
     part = x.to_local()
     return part.wait() if hasattr(part, "wait") else part
 
 
-def shared_out(part: Tensor, like: Tensor) -> Tensor:
-    """Return a part as a tensor that is distributed as another one is, in the same memory."""
+def shared_out(part: Tensor, like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a local part as a tensor sharded like another one, in the same memory.
+
+    Parameters
+    ----------
+    part : torch.Tensor
+        What this process holds.
+    like : torch.Tensor
+        A parameter.
+    shape : sequence of int
+        The shape of the whole: that of the parameter, or another, see `placements_of`.
+    """
     if not is_shared_out(like):
         return part
     package: Any = sys.modules["torch.distributed.tensor"]
-    if part.shape != local(like).shape:  # of a whole parameter: parts of one have no such slots
-        return package.DTensor.from_local(part, like.device_mesh, like.placements, run_check=False)
+    stride = torch.empty(tuple(shape), device="meta").stride()
     return package.DTensor.from_local(
         part,
         like.device_mesh,
-        like.placements,
+        placements_of(like, shape),
         run_check=False,
-        shape=like.shape,
-        stride=like.stride(),
+        shape=torch.Size(shape),
+        stride=like.stride() if tuple(shape) == tuple(like.shape) else stride,
     )
 
 
+def placements_of(p: Tensor, shape: Sequence[int]) -> tuple[Any, ...]:
+    """Return how an array of some shape is distributed beside a parameter that is in parts.
+
+    As the parameter is where the shapes are equal; else along the first axis over the same
+    processes.
+    """
+    if tuple(shape) == tuple(p.shape):
+        return tuple(p.placements)
+    package: Any = sys.modules["torch.distributed.tensor"]
+    return tuple(x if x.is_replicate() else package.Shard(0) for x in p.placements)
+
+
+def in_parts(p: Tensor) -> bool:
+    """Return whether this process holds less than the whole of a parameter, or might."""
+    return is_shared_out(p) and not all(x.is_replicate() for x in p.placements)
+
+
+def pieces(size: int, count: int) -> list[int]:
+    """Return how many of the rows of an axis each of some processes holds."""
+    each = -(-size // count)
+    return [max(0, min(each, size - k * each)) for k in range(count)]
+
+
+def part_of(p: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of what is here of an array of some shape beside a parameter."""
+    if tuple(shape) == tuple(p.shape):
+        return tuple(local(p).shape)
+    here = list(shape)
+    for dimension, placement in enumerate(placements_of(p, shape)):
+        if not placement.is_replicate():
+            mesh = p.device_mesh
+            rank, count = mesh.get_local_rank(dimension), mesh.size(dimension)
+            here[placement.dim] = pieces(here[placement.dim], count)[rank]
+    return tuple(here)
+
+
 def refuse_misplaced(gradient: Tensor, param: Tensor, path: str) -> None:
-    """Refuse a gradient that is distributed otherwise than its parameter.
+    """Refuse a gradient that is not sharded like its parameter.
 
     Raises
     ------
@@ -75,7 +120,7 @@ def refuse_misplaced(gradient: Tensor, param: Tensor, path: str) -> None:
 
 
 def norm_over_all(params: Sequence[Tensor], grads: Sequence[Any], squares: Any) -> Scalar:
-    """Return the norm of gradients, those parts included that other processes hold.
+    """Return the norm of gradients, including the parts that other processes hold.
 
     Parameters
     ----------
@@ -101,14 +146,15 @@ def norm_over_all(params: Sequence[Tensor], grads: Sequence[Any], squares: Any) 
     for key, places in rows.items():
         known = {k: squares[i] for k, i in enumerate(places) if i in squares}
         norm = float(global_norm([grads[i] for i in places], known))
-        total += norm * norm if key is None else _summed(norm * norm, *key)
+        total += norm * norm if key is None else added([norm * norm], *key)[0]
     return math.sqrt(total)
 
 
-def _summed(value: float, mesh: Any, placements: Sequence[Any]) -> float:
+def added(values: Sequence[float], mesh: Any, placements: Sequence[Any]) -> list[float]:
     """Add up numbers of all processes of a mesh that hold different parts."""
-    held = torch.tensor(value, dtype=torch.float64, device=mesh.device_type)
+    held = torch.tensor(values, dtype=torch.float64, device=mesh.device_type)
     for dimension, placement in enumerate(placements):
         if not placement.is_replicate():
             torch.distributed.all_reduce(held, group=mesh.get_group(dimension))
-    return float(held)
+    found: list[float] = held.tolist()
+    return found

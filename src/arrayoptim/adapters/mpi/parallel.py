@@ -1,0 +1,336 @@
+"""Data-parallel steps whose state the processes share out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._typing import Array, Tree
+from ...arrays.libraries import backend_of
+from ...arrays.trees import Structure, flatten
+from ...config.registry import made
+from ...optimizer import Optimizer
+from ...step import checks
+from ...step.session import Session, session_of
+from ...step.sparse import made_dense
+from ...step.spread import takes_wholes
+from ...step.surface import Surface
+from ...wrappers import Wrapper
+from .files import cut_up, joined
+from .flat import Flat
+from .links import links_of
+from .pieces import pieces_of
+from .spread import PieceSpread
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from ...persistence import Record
+    from ...step.restore import LoadReport
+
+__all__ = ["DataParallel"]
+
+
+class DataParallel(Surface):
+    """Step NumPy or CuPy arrays of which every process has a copy, each of them a share.
+
+    A step adds up the gradients of all processes, divides them by their number, and hands each
+    process its share. It steps that and keeps the state of it, 1 / N of all; then the parameters
+    are brought together again. Norms and totals are those of all gradients, so that all come to
+    what a single process would with the mean of the gradients.
+
+    Parameters
+    ----------
+    optimizer : Optimizer, Wrapper, str or dict
+        The optimizer, its name, or its configuration; the same in all processes.
+    comm : mpi4py.MPI.Comm, optional
+        The processes; all of them by default.
+    mean : bool
+        Whether gradients are divided by the number of processes. Without it they are added up.
+    nccl : cupyx.distributed.NCCLBackend, optional
+        What carries CuPy arrays; MPI does without it, which has to know GPUs then.
+
+    Raises
+    ------
+    TypeError
+        If it is no optimizer, or no communicator.
+
+    Notes
+    -----
+    Every process calls the same methods in the same order, with gradients of its own and with equal
+    parameters. Hyperparameters are set on `optimizer`, alike in all processes.
+
+    A parameter is cut anywhere in its memory where its rule allows that. Matrices of rules that
+    need the whole of them, such as Muon's, are stepped by one process each, as are arrays that are
+    not in one piece of memory.
+
+    Examples
+    --------
+    Of a program that ``mpiexec -n 4 python -m mpi4py train.py`` starts:
+
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> params = {"w": np.ones(4)}
+    >>> optimizer = ao.mpi.DataParallel(ao.SGD(lr=0.5))
+    >>> optimizer.apply({"w": np.array([1.0, 0.0, -1.0, 0.0])}, params)["w"]
+    array([0.5, 1. , 1.5, 1. ])
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        comm: MPI.Comm | None = None,
+        *,
+        mean: bool = True,
+        nccl: Any = None,
+    ) -> None:
+        optimizer = made(optimizer)
+        if not isinstance(optimizer, Optimizer | Wrapper):
+            raise TypeError(f"found {optimizer!r}, wanted an optimizer such as arrayoptim.Adam()")
+        self.optimizer = optimizer
+        self._links, self._mean = links_of(comm, nccl), mean
+        self._flat: Flat | None = None
+        self._key: Any = None
+        self._paths: dict[str, int] = {}
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0."""
+        return self._links.rank
+
+    @property
+    def world(self) -> int:
+        """The number of processes."""
+        return self._links.world
+
+    @property
+    def iterations(self) -> int:
+        """Number of steps taken."""
+        return int(self.optimizer.iterations)
+
+    @property
+    def last_step(self) -> Any:
+        """What the last step has done; see `Optimizer.last_step`."""
+        return self.optimizer.last_step
+
+    @property
+    def state_bytes(self) -> int:
+        """Size in bytes of the slots that this process keeps."""
+        held = (
+            x for s in self._sessions() if s.state for own in s.state.slots for x in own.values()
+        )
+        return sum(int(x.nbytes) for x in held)
+
+    def __repr__(self) -> str:
+        """Show the optimizer and the processes."""
+        return f"DataParallel({self.optimizer!r}, rank {self.rank} of {self.world})"
+
+    # ---- stepping
+
+    def init(self, params: Tree) -> None:
+        """Make the state of this process's share.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array is of another library, or the processes have other parameters.
+        """
+        with self._lock:
+            leaves, structure = self._together(partial(self._looked, params))
+            flat = self._planned(leaves, structure)
+            self._together(partial(self.optimizer.init, structure.build(flat.parts(leaves))))
+
+    build = init
+
+    def apply(self, grads: Tree, params: Tree) -> Tree:
+        """Take one step with the mean of the gradients of all processes.
+
+        Parameters
+        ----------
+        grads : tree of arrays
+            This process's gradients, structured like `params`. One that is None in some processes
+            counts as zero there; None in all of them leaves its parameter alone.
+        params : tree of arrays
+            The parameters, equal in all processes; they are updated in place.
+
+        Returns
+        -------
+        tree of arrays
+            `params` itself.
+
+        Raises
+        ------
+        RuntimeError
+            If another process could not take the step; it says why.
+        TypeError, ValueError
+            As `Optimizer.apply`, before anything has changed in any process.
+        """
+        return self._through(self.optimizer.apply, grads, params)
+
+    def ascend(self, grads: Tree, params: Tree) -> Tree:
+        """Move the parameters uphill, where the optimizer is a `SAM`; see `SAM.ascend`."""
+        return self._through(self.optimizer.ascend, grads, params)
+
+    def averages(self, params: Tree) -> Tree:
+        """Return the averages of the parameters, the whole of them; see `Optimizer.averages`."""
+        with self._lock:
+            leaves, structure = self._together(partial(self._looked, params))
+            flat = self._planned(leaves, structure)
+            parts = structure.build(flat.parts(leaves))
+            found = flatten(self._together(partial(self.optimizer.averages, parts)))[0]
+            new = [None if p is None else p.copy(order="K") for p in leaves]
+            for x, part in zip(flat.parts(new), found, strict=True):
+                if x is not None:
+                    x[...] = part
+            flat.share(new)
+            return structure.build(new)
+
+    def _through(self, step: Callable[[Tree, Tree], Tree], grads: Tree, params: Tree) -> Tree:
+        with self._lock:
+            leaves, structure, found = self._together(partial(self._looked, params, grads))
+            flat = self._planned(leaves, structure)
+            present = self._links.greatest(np.array([g is not None for g in found], np.int64))
+            mine = flat.reduced(leaves, found, present.tolist(), self._mean)
+            parts = structure.build(flat.parts(leaves))
+            self._together(partial(step, structure.build(mine), parts))
+            flat.share(leaves)
+            return params
+
+    def _looked(self, params: Tree, grads: Tree = None) -> tuple[Any, ...]:
+        """Check what this process was given."""
+        leaves, structure = flatten(params)
+        for path, x in zip(structure.paths, leaves, strict=True):
+            if x is not None and backend_of(x).name not in {"numpy", "cupy"}:
+                raise TypeError(
+                    f"parameter {path!r}: found an array of {backend_of(x).name}, wanted NumPy or "
+                    "CuPy; torch and JAX have collectives of their own"
+                )
+            if x is not None and not backend_of(x).writable(x):
+                raise ValueError(f"parameter {path!r} cannot be written; pass a copy of it")
+        if grads is None:
+            return leaves, structure
+        given, other = flatten(grads, "gradients")
+        checks.same_structure(other, structure)
+        why = "gradients of all processes are added up as dense arrays"
+        found = made_dense(self.optimizer, given, leaves, why)
+        checks.gradients(found, leaves, structure)
+        return leaves, structure, found
+
+    def _together(self, act: Callable[[], Any]) -> Any:
+        """Do something in all processes; where one fails, raise in all of them."""
+        found, error = None, None
+        try:
+            found = act()
+        except Exception as raised:
+            error = raised
+        failed = int(self._links.greatest(np.array([error is not None], np.int64))[0])
+        if not failed:
+            return found
+        words = self._links.comm.allgather(None if error is None else str(error))
+        if error is not None:
+            raise error
+        first = next(k for k, each in enumerate(words) if each is not None)
+        raise RuntimeError(f"process {first} could not take part: {words[first]}")
+
+    def _planned(self, leaves: Sequence[Array | None], structure: Structure) -> Flat:
+        """Return who has which piece, once the processes have found that they agree."""
+        key = _key(leaves, structure)
+        number = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7], "big")
+        low, high = self._links.greatest(np.array([-number, number], np.int64))
+        if -low != high:
+            raise ValueError(
+                "the processes have parameters of different paths, shapes, data types or order in "
+                "memory; wanted the same in all of them"
+            )
+        if self._flat is None or self._key != key:
+            self._flat, self._key = self._together(partial(self._dealt, leaves, structure)), key
+        return self._flat
+
+    def _dealt(self, leaves: Sequence[Array | None], structure: Structure) -> Flat:
+        sessions = self._sessions()
+        for session in sessions:
+            if session.state is not None or isinstance(session.pending, list):
+                raise ValueError(
+                    f"{session.formula!r} has a state already, of other parameters or of the whole "
+                    "of these; hand it over before its first step, and use load_weights"
+                )
+        described = checks.describe(leaves, structure)
+        needs = [False] * len(leaves)
+        for session in sessions:
+            h, layouts = session.settings.whole, session.assign(described).layouts
+            for i, layout in enumerate(layouts):
+                coded = h["state_dtype"] == "int8"
+                needs[i] |= layout is not None and (coded or takes_wholes(layout, h))
+        shapes = [None if x is None else tuple(x.shape) for x in leaves]
+        cut = [
+            x is not None and not need and (x.flags.c_contiguous or x.flags.f_contiguous)
+            for x, need in zip(leaves, needs, strict=True)
+        ]
+        dealt = pieces_of(shapes, cut, self.world)
+        flat = Flat(self._links, dealt, leaves)
+        mine = {piece.place for piece in dealt if piece.owner == self.rank and piece.whole}
+        owned = [i in mine for i in range(len(leaves))]
+        paths = {path: i for i, path in enumerate(structure.paths)}
+        for session in sessions:
+            session.spread = PieceSpread(self._links, shapes, owned)
+            if session.pending is not None:
+                assert not isinstance(session.pending, list)
+                session.pending = cut_up(session.pending, flat, paths)
+        self._paths = paths
+        return flat
+
+    def _sessions(self) -> list[Session]:
+        if isinstance(self.optimizer, Wrapper):
+            return list(self.optimizer._sessions())
+        return [session_of(self.optimizer)]
+
+    # ---- the state
+
+    @property
+    def _lock(self) -> Any:
+        return self.optimizer._lock
+
+    def _record(self) -> Record:
+        from ...persistence import Together
+
+        record: Record = self.optimizer._record()
+        if self._flat is None:
+            return record
+        slots = {
+            slot: [
+                partial(joined, self._links, self._flat, self._paths[path], array)
+                for path, array in zip((record.paths or {})[slot], arrays, strict=True)
+            ]
+            for slot, arrays in record.slots.items()
+        }
+        return replace(record, slots=slots, together=Together(self.rank == 0, self._links.told))
+
+    def _load(self, record: Record, strict: bool, hyperparameters: bool) -> LoadReport:
+        def load() -> LoadReport:
+            mine = record
+            if self._flat is not None:
+                mine = cut_up(record, self._flat, self._paths)
+            return self.optimizer._load(mine, strict, hyperparameters)
+
+        found: LoadReport = self._together(load)
+        return found
+
+
+def _key(leaves: Sequence[Array | None], structure: Structure) -> Any:
+    kinds = [
+        None
+        if x is None
+        else (tuple(x.shape), str(x.dtype), x.flags.c_contiguous, x.flags.f_contiguous)
+        for x in leaves
+    ]
+    return structure.paths, kinds

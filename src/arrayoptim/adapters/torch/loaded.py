@@ -1,0 +1,50 @@
+"""What torch loads: state dicts whose tensors keep their dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from .entries import Entry
+from .keys import Spelling
+from .shards import Tensor
+
+
+class Loaded:
+    """An entry of a state that torch is not to cast."""
+
+    def __init__(self, entry: Mapping[str, Any]) -> None:
+        self.entry = entry
+
+    def on(self, p: Tensor) -> Entry:
+        """Return it as copies, slots on the device of their parameter."""
+        return {
+            name: x.detach().clone().to("cpu" if x.ndim == 0 and p.ndim else p.device)
+            if isinstance(x, torch.Tensor)
+            else x
+            for name, x in self.entry.items()
+        }
+
+
+def checked(spelling: Spelling, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict, which another class may have given.
+
+    Raises
+    ------
+    ValueError
+        If one has.
+    """
+    for group in state_dict["param_groups"]:
+        spelling.require_saved(group)
+    return state_dict
+
+
+def wrapped(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict with entries that torch leaves as they are."""
+    state = {
+        k: Loaded(entry) if isinstance(entry, Mapping) else entry
+        for k, entry in state_dict["state"].items()
+    }
+    return {**state_dict, "state": state}

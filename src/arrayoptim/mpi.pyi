@@ -1,0 +1,442 @@
+"""Data-parallel training of NumPy and CuPy arrays over MPI, with the state shared out.
+
+Made by docs/made.py from the declarations.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, SupportsFloat, SupportsInt, TypedDict
+
+from typing_extensions import Unpack
+
+from ._typing import Schedule
+
+from .adapters.mpi import DataParallel as DataParallel
+from .adapters.mpi import wrap as wrap
+
+
+class _Rest(TypedDict, total=False):
+    clipnorm: float | SupportsFloat | Schedule | None
+    clipvalue: float | SupportsFloat | Schedule | None
+    clipnorm_per_tensor: float | SupportsFloat | Schedule | None
+    agc: float | SupportsFloat | Schedule | None
+    agc_units: str
+    weight_decay: float | SupportsFloat | Schedule | None
+    peak_lr: float | SupportsFloat | Schedule | None
+    l2: float | SupportsFloat | Schedule | None
+    exclude: str | Sequence[str]
+    constraint: Any
+    groups: Any
+    ema_momentum: float | SupportsFloat | Schedule | None
+    cautious: bool
+    preset: str | None
+    name: Any
+    nonfinite: str
+    master: bool
+    kahan: bool
+    state_dtype: str | None
+    stochastic_rounding: bool
+    seed: int | SupportsInt
+    offload: bool
+    sparse: str | None
+    threads: int | SupportsInt | None
+    learning_rate: float | SupportsFloat | Schedule
+
+
+class _Options(_Rest, total=False):
+    pass
+
+
+def ADOPT(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.9999,
+    epsilon: float | SupportsFloat | Schedule = 1e-06,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Average gradients that are divided by the root mean square of those before them."""
+
+
+def ASGD(
+    lr: float | SupportsFloat | Schedule = 0.01,
+    lambd: float | SupportsFloat | Schedule = 0.0001,
+    alpha: float | SupportsFloat | Schedule = 0.75,
+    t0: float | SupportsFloat | Schedule = 1000000.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step down the gradient by ever smaller steps, and average the parameters on the way."""
+
+
+def AdEMAMix(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    beta_3: float | SupportsFloat | Schedule = 0.9999,
+    alpha: float | SupportsFloat | Schedule = 5.0,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    alpha_warmup: int | SupportsInt | None = None,
+    beta_3_warmup: int | SupportsInt | None = None,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adam with a second running mean of the gradient, which remembers thousands of steps."""
+
+
+def AdaBelief(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-16,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step along the running mean of the gradient, over how far gradients lie from it."""
+
+
+def Adadelta(
+    lr: float | SupportsFloat | Schedule = 1.0,
+    rho: float | SupportsFloat | Schedule = 0.95,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Scale each step by the root mean square of the steps before it."""
+
+
+def Adafactor(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_2_decay: float | SupportsFloat | Schedule = -0.8,
+    epsilon_1: float | SupportsFloat | Schedule = 1e-30,
+    epsilon_2: float | SupportsFloat | Schedule = 0.001,
+    clip_threshold: float | SupportsFloat | Schedule = 1.0,
+    relative_step: bool = True,
+    scale_parameter: bool = True,
+    *,
+    outputs: str = 'first',
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Divide the gradient by a root mean square that is kept by rows and columns only."""
+
+
+def Adagrad(
+    lr: float | SupportsFloat | Schedule = 0.01,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    initial_accumulator_value: float | SupportsFloat | Schedule = 0.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Divide the gradient by the root of the sum of its squares so far."""
+
+
+def Adam(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    amsgrad: bool = False,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step along the running mean of the gradient, over its running root mean square."""
+
+
+def AdamW(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    amsgrad: bool = False,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adam that also shrinks the parameters a little at each step."""
+
+
+def Adamax(
+    lr: float | SupportsFloat | Schedule = 0.002,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step along the running mean of the gradient, over a decaying maximum of its magnitude."""
+
+
+def Adan(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.98,
+    beta_2: float | SupportsFloat | Schedule = 0.92,
+    beta_3: float | SupportsFloat | Schedule = 0.99,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adam with Nesterov's look-ahead, made from the change between two gradients."""
+
+
+def DoG(
+    lr: float | SupportsFloat | Schedule = 1.0,
+    reps_rel: float | SupportsFloat | Schedule = 1e-06,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step down the gradient at a rate that the way so far and the gradients so far say."""
+
+
+def Ftrl(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    learning_rate_power: float | SupportsFloat = -0.5,
+    initial_accumulator_value: float | SupportsFloat | Schedule = 0.1,
+    l1_regularization_strength: float | SupportsFloat | Schedule = 0.0,
+    l2_regularization_strength: float | SupportsFloat | Schedule = 0.0,
+    l2_shrinkage_regularization_strength: float | SupportsFloat | Schedule = 0.0,
+    beta: float | SupportsFloat | Schedule = 0.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Follow the regularized leader: the parameter that suits all gradients so far, made sparse."""
+
+
+def LAMB(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-06,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adam whose steps are in proportion to the size of each parameter."""
+
+
+def LARS(
+    lr: float | SupportsFloat | Schedule = 0.1,
+    momentum: float | SupportsFloat | Schedule = 0.9,
+    trust_coefficient: float | SupportsFloat | Schedule = 0.001,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """SGD with momentum whose steps are in proportion to the size of each parameter."""
+
+
+def Lion(
+    lr: float | SupportsFloat | Schedule = 0.0001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.99,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step by the sign of a running mean of the gradient, in which the last one counts more."""
+
+
+def Muon(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    momentum: float | SupportsFloat | Schedule = 0.95,
+    nesterov: bool = True,
+    ns_steps: int | SupportsInt = 5,
+    scaling: str = 'rms',
+    rms_rate: float | SupportsFloat | Schedule = 0.2,
+    adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+    adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+    adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-07,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    outputs: str = 'first',
+    adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+    exclude_layers: str | Sequence[str] = (),
+    exclude_embeddings: bool = False,
+    ns_a: float | SupportsFloat | Schedule = 3.4445,
+    ns_b: float | SupportsFloat | Schedule = -4.775,
+    ns_c: float | SupportsFloat | Schedule = 2.0315,
+    ns_schedule: Any = None,
+    leading_axes: str = 'auto',
+    split: Any = (),
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
+
+
+def Nadam(
+    lr: float | SupportsFloat | Schedule = 0.002,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adam with Nesterov's look-ahead, and a momentum that warms up."""
+
+
+def NadamW(
+    lr: float | SupportsFloat | Schedule = 0.002,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Nadam that also shrinks the parameters a little at each step."""
+
+
+def Prodigy(
+    lr: float | SupportsFloat | Schedule = 1.0,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    d0: float | SupportsFloat | Schedule = 1e-06,
+    d_coef: float | SupportsFloat | Schedule = 1.0,
+    growth_rate: float | SupportsFloat | Schedule | None = None,
+    bias_correction: bool = False,
+    safeguard_warmup: bool = False,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adam whose step size grows until it is that of the distance to the solution."""
+
+
+def RAdam(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    threshold: float | SupportsFloat | Schedule = 5.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it."""
+
+
+def RMSprop(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    rho: float | SupportsFloat | Schedule = 0.9,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    centered: bool = False,
+    momentum: float | SupportsFloat | Schedule = 0.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Divide the gradient by a running root mean square of itself."""
+
+
+def Rprop(
+    lr: float | SupportsFloat | Schedule = 0.01,
+    eta_minus: float | SupportsFloat | Schedule = 0.5,
+    eta_plus: float | SupportsFloat | Schedule = 1.2,
+    step_min: float | SupportsFloat | Schedule = 1e-06,
+    step_max: float | SupportsFloat | Schedule = 50.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step by the sign of the gradient, each entry by a size that grows while the sign stays."""
+
+
+def SGD(
+    lr: float | SupportsFloat | Schedule = 0.01,
+    momentum: float | SupportsFloat | Schedule = 0.0,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    nesterov: bool = False,
+    schedule_decay: float | SupportsFloat | Schedule | None = None,
+    mom_iter_max: int | SupportsInt | None = None,
+    *,
+    dampening: float | SupportsFloat | Schedule = 0.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step down the gradient, with momentum if wanted."""
+
+
+def SM3(
+    lr: float | SupportsFloat | Schedule = 0.1,
+    momentum: float | SupportsFloat | Schedule = 0.9,
+    rho: float | SupportsFloat | Schedule = 1.0,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    outputs: str = 'first',
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adagrad whose sums of squares are kept as bounds for each row and each column."""
+
+
+def SOAP(
+    lr: float | SupportsFloat | Schedule = 0.003,
+    beta_1: float | SupportsFloat | Schedule = 0.95,
+    beta_2: float | SupportsFloat | Schedule = 0.95,
+    shampoo_beta: float | SupportsFloat | Schedule | None = None,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    precondition_frequency: int | SupportsInt = 10,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    outputs: str = 'first',
+    max_precondition_dim: int | SupportsInt = 10000,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps."""
+
+
+def ScheduleFreeAdamW(
+    lr: float | SupportsFloat | Schedule = 0.0025,
+    momentum: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    warmup_steps: int | SupportsInt = 0,
+    r: float | SupportsFloat | Schedule = 0.0,
+    weight_lr_power: float | SupportsFloat | Schedule = 2.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Divide the gradient by its running root mean square, and average in place of a schedule."""
+
+
+def ScheduleFreeSGD(
+    lr: float | SupportsFloat | Schedule = 1.0,
+    momentum: float | SupportsFloat | Schedule = 0.9,
+    warmup_steps: int | SupportsInt = 0,
+    r: float | SupportsFloat | Schedule = 0.0,
+    weight_lr_power: float | SupportsFloat | Schedule = 2.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step down the gradient without a schedule of the step size, by averaging in its place."""
+
+
+def Shampoo(
+    lr: float | SupportsFloat | Schedule = 0.1,
+    momentum: float | SupportsFloat | Schedule = 0.0,
+    rho: float | SupportsFloat | Schedule = 1.0,
+    epsilon: float | SupportsFloat | Schedule = 0.0001,
+    precondition_frequency: int | SupportsInt = 1,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    outputs: str = 'first',
+    max_precondition_dim: int | SupportsInt = 10000,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g."""
+
+
+def Signum(
+    lr: float | SupportsFloat | Schedule = 0.0001,
+    momentum: float | SupportsFloat | Schedule = 0.9,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Step by the sign of a running mean of the gradient."""
+
+
+def StableAdamW(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.99,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown."""
+
+
+def Yogi(
+    lr: float | SupportsFloat | Schedule = 0.01,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 0.001,
+    initial_accumulator_value: float | SupportsFloat | Schedule = 1e-06,
+    **options: Unpack[_Options],
+) -> DataParallel:
+    """Adam whose mean of squares moves by a share of the new square, up or down."""
+
+
+def __getattr__(name: str) -> Any: ...

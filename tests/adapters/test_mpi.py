@@ -1,0 +1,81 @@
+"""Processes that MPI starts come to what one process does that has the gradients of all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from places import TESTS
+
+pytest.importorskip("mpi4py")
+
+BESIDE = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
+MPIEXEC = BESIDE or shutil.which("mpiexec")
+pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec")
+
+
+def run(case: str, world: int, folder: Path, timeout: float = 240) -> tuple[int, str]:
+    """Start the processes, and return how they ended, and what they said."""
+    paths = [str(Path(ao.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NUMBA_NUM_THREADS": "1"}
+    program = [sys.executable, "-m", "mpi4py", str(TESTS / "mpi_ranks.py"), case, str(folder)]
+    done = subprocess.run(
+        [str(MPIEXEC), "-n", str(world), *program],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def fine(case: str, world: int, folder: Path) -> None:
+    """Assert that all processes ended well."""
+    code, said = run(case, world, folder)
+    assert code == 0, said
+
+
+def test_smoke(tmp_path: Path) -> None:
+    """Two processes, a few steps."""
+    fine("smoke", 2, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [2, 4])
+def test_every(world: int, tmp_path: Path) -> None:
+    """By every rule, with clipping, groups, constraints, codes, averages and wrappers."""
+    fine("every", world, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["types", "ascent", "faults", "carried", "slow"])
+def test_four(case: str, tmp_path: Path) -> None:
+    """Narrow and mixed types, SAM, faults of one process, NCCL's interface, a late process."""
+    fine(case, 4, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_file_of_four(tmp_path: Path) -> None:
+    """It is read by one process, by two, and by three."""
+    fine("save", 4, tmp_path)
+    for world in (1, 2, 3):
+        fine("resume", world, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_killed_process(tmp_path: Path) -> None:
+    """All others end too, soon and with an error, and the last checkpoint is whole."""
+    code, _ = run("killed", 4, tmp_path, timeout=60)
+    assert code != 0
+    params, optimizer, extra = ao.load_checkpoint(tmp_path / "run.h5")
+    assert extra["step"] == optimizer.iterations - 1 >= 3
+    assert all(np.isfinite(x).all() for x in params.values())
