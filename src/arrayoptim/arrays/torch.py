@@ -213,7 +213,9 @@ class Torch(Backend):
 
     def host_view(self, x: Array) -> np.ndarray | None:
         """Return a NumPy view of the memory where the host can read it."""
-        if _RECORDING.on or x.device.type != "cpu" or self.dtype(x) == "bfloat16" or x.is_conj():
+        if _RECORDING.on or x.device.type != "cpu" or not self.valued(x):
+            return None
+        if self.dtype(x) == "bfloat16" or x.is_conj():
             return None
         view: np.ndarray = x.detach().numpy()
         return view

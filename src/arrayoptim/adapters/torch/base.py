@@ -15,12 +15,8 @@ from ...arrays.rows import magnitudes
 from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
-<<<<<<< HEAD
-from .entries import COUNTERS, Entry
-=======
 from ...step.restore import LoadReport
 from .entries import Entry
->>>>>>> main
 from .keys import CLASS, Spelling
 from .loaded import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
@@ -329,39 +325,4 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
 
 def _stuck() -> None:
-<<<<<<< HEAD
-    """Do nothing: each group's own state tells that it stopped half-way."""
-
-
-class _Loaded:
-    """An entry of a state that torch is not to cast."""
-
-    def __init__(self, entry: Mapping[str, Any]) -> None:
-        self.entry = entry
-
-    def on(self, p: Tensor) -> Entry:
-        """Return it as copies, slots on the device of their parameter."""
-        return {
-            name: x.detach().clone().to("cpu" if _counts(name, x, p) else p.device)
-            if isinstance(x, torch.Tensor)
-            else x
-            for name, x in self.entry.items()
-        }
-
-
-def _counts(name: str, x: Tensor, p: Tensor) -> bool:
-    """Whether a tensor of a state is a number of the host's; slots of a number are 0-d too."""
-    return x.ndim == 0 and (p.ndim > 0 or name in COUNTERS)
-
-
-def _wrapped(optimizer: TorchOptimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    for group in state_dict["param_groups"]:
-        optimizer.spelling.require_saved(group)
-    state = {
-        k: _Loaded(entry) if isinstance(entry, Mapping) else entry
-        for k, entry in state_dict["state"].items()
-    }
-    return {**state_dict, "state": state}
-=======
     """Do nothing: each group's own state tells that it stopped halfway."""
->>>>>>> main
