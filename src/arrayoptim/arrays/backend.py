@@ -253,6 +253,19 @@ class Backend:
         wanted = value.astype(self.dtype(like))
         return self.xp.asarray(wanted, device=self.device(like), copy=True)
 
+    def company(self, x: Array) -> tuple[bool, Callable[[int], int]] | None:
+        """Return how the processes act together of which each holds a part of an array.
+
+        Returns
+        -------
+        writes : bool
+            Whether this is the process that writes files.
+        tell : callable
+            Called by all at once, gives the number that the one that writes was given.
+            None in place of both where this process holds all of it.
+        """
+        return None
+
     def wrap(self, value: np.ndarray) -> Array:
         """Return a NumPy array as one of this library in the same memory; see `host_view`."""
         raise NotImplementedError

@@ -51,7 +51,7 @@ class Share:
         return run if self.resumes else Once(run)
 
     def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
-        """Return this part of the numbers of a step."""
+        """Return the numbers of a step that concern this part."""
         return {kind: self._own(row) for kind, row in step.values.items()}
 
     def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -252,8 +252,9 @@ def from_record(
             report.restored.append(f"{name}, from the count")
     found = iter(values)
     present = [next(found) for _ in new.entries()]
-    kept = new.weights()[1 + len(new.scalars) :]
-    new.put([k if v is None else v for k, v in zip(kept, present, strict=True)])
+    for (name, _, slots), value in zip(list(new.entries()), present, strict=True):
+        if value is not None:
+            slots[name] = backend_of(slots[name]).from_host(np.asarray(value), slots[name])
     return new, report
 
 
