@@ -171,7 +171,7 @@ class Adafactor(TorchOptimizer):
         params: Iterable[Any],
         lr: float | SupportsFloat | Schedule = 0.01,
         beta2_decay: float | SupportsFloat | Schedule = -0.8,
-        eps: Sequence[float] = (None, 0.001),
+        eps: Sequence[float | None] = (None, 0.001),
         d: float | SupportsFloat | Schedule = 1.0,
         weight_decay: float | SupportsFloat | Schedule = 0.0,
         *,

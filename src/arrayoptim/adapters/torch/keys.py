@@ -416,7 +416,7 @@ def _machine_epsilon(params: Any) -> float:
     """Return that of the first parameter's data type, which torch takes for all of a group."""
     first = params[0] if isinstance(params, list | tuple) and params else None
     kind = first.dtype if isinstance(first, torch.Tensor) else torch.get_default_dtype()
-    return torch.finfo(kind).eps
+    return float(torch.finfo(kind).eps)
 
 
 def _number(value: Any) -> Any:
