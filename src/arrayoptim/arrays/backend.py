@@ -274,6 +274,10 @@ class Backend:
         """Return a NumPy view of the array's memory where the host can read it."""
         return None
 
+    def valued(self, x: Array) -> bool:
+        """Whether the array has values, and is no stand-in for its shape and type."""
+        return True
+
     def span(self, x: Array) -> np.ndarray | None:
         """Return a NumPy array over the same addresses, not to be read; None where unknown."""
         return None

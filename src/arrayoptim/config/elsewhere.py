@@ -100,7 +100,7 @@ NAMES = (
     Word("MomentumSGD", "Chainer", "arrayoptim.SGD(momentum=0.9)"),
     Word("NesterovAG", "Chainer", "arrayoptim.SGD(momentum=0.9, nesterov=True)"),
     Word("RMSpropGraves", "Chainer", "arrayoptim.RMSprop(centered=True)"),
-    Word("SparseAdam", "torch", "arrayoptim.Adam, with dense gradients"),
+    Word("SparseAdam", "torch", 'arrayoptim.Adam(sparse="lazy")'),
     Word("fmin_l_bfgs_b", "SciPy", "arrayoptim.LBFGS(lower=..., upper=...)"),
     Word("SignSGD", "optax", "arrayoptim.Signum(momentum=0.0)"),
     Word("MultiSteps", "optax", "arrayoptim.GradientAccumulation(optimizer, every=k)"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import torch
 
+from ...arrays.libraries import backend_of
 from ...step.state import Clock, State
 from .shards import Tensor
 
@@ -71,22 +73,24 @@ class Counts:
             return
         state = self.state
         for k, row in enumerate(self.rows):
-            own = {name: float(row[self._word(name)]) for name in (*state.scalars, "step")}
+            known = self._present()[k]
+            before = {**known.scalars, "step": known.iterations}
+            own = {name: _number(row[self._word(name)], x) for name, x in before.items()}
             clock = self._clock(own)
             if state.clocks:
                 state.clocks[k] = clock
             else:
                 state.iterations, state.scalars = clock.iterations, {**clock.scalars}
             if self._skips:
-                state.skipped = int(row["skipped"])
+                state.skipped = int(_number(row["skipped"], state.skipped))
 
     def write(self) -> bool:
         """Update the tensors after a step; return whether parameters have other tensors now."""
         state = self.state
         if (state.clocks or len(self.rows) > 1) and state.clock_of is not self.places:
+            self.places = state.clock_of
             self._settle()
             self.rows = self._made()
-            self.places = state.clock_of
             return True
         if len(self._tensors) == 1:
             self._tensors[0].fill_(state.iterations)
@@ -115,10 +119,9 @@ class Counts:
         return found | ({"skipped": self.state.skipped} if self._skips else {})
 
     def _made(self) -> list[dict[str, Tensor]]:
-        rows = [
-            {k: torch.tensor(float(v), dtype=torch.float64) for k, v in self._numbers(c).items()}
-            for c in self._present()
-        ]
+        # On the host, whatever torch's default device is.
+        made = partial(torch.tensor, dtype=torch.float64, device="cpu")
+        rows = [{k: made(float(v)) for k, v in self._numbers(c).items()} for c in self._present()]
         self._tensors = [x for row in rows for x in row.values()]
         self._versions = list(map(_version, self._tensors))
         return rows
@@ -131,7 +134,14 @@ def numbers_of(
     if not entry:
         return start or {"step": 0.0, "skipped": 0.0, **scalars}
     names = ("step", "skipped", *scalars)
-    return {name: float(entry.get(name, 0.0)) for name in names}
+    return {name: _number(entry.get(name, 0.0), scalars.get(name, 0.0)) for name in names}
+
+
+def _number(value: Any, unknown: float) -> float:
+    """Return what a tensor holds; another number where it has a shape and no value."""
+    if isinstance(value, torch.Tensor) and not backend_of(value).valued(value):
+        return unknown
+    return float(value)
 
 
 def put(state: MutableMapping[Tensor, Any], params: Sequence[Tensor], counts: Counts) -> None:

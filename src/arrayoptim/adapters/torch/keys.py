@@ -289,6 +289,8 @@ class Spelling:
                 raise ValueError(f"{self.name}.{key}: found {row!r}, wanted {len(names)} numbers")
             found |= {name: _number(value) for name, value in zip(names, row, strict=True)}
         found |= self._decay(group)
+        if self.row is not None and self.row.machine and found[self.row.machine] is None:
+            found[self.row.machine] = _machine_epsilon(group.get("params"))
         self._refuse(group, found)
         return found
 
@@ -408,6 +410,13 @@ class Spelling:
                 f"{self.name}: found settings or state of {found!r}, wanted those of "
                 f"{self.name!r}; an optimizer of that class takes them"
             )
+
+
+def _machine_epsilon(params: Any) -> float:
+    """Return that of the first parameter's data type, which torch takes for all of a group."""
+    first = params[0] if isinstance(params, list | tuple) and params else None
+    kind = first.dtype if isinstance(first, torch.Tensor) else torch.get_default_dtype()
+    return float(torch.finfo(kind).eps)
 
 
 def _number(value: Any) -> Any:
