@@ -15,7 +15,7 @@ from .config.elsewhere import argument, method
 from .config.hyper import counter, finite, hyper
 from .config.keras import translate
 from .config.readable import readable
-from .config.registry import nearest
+from .config.registry import nearest, refuse_nested
 from .rules.cautious import cautious
 from .step import checks, graphs, persistent, pure, updates
 from .step.averages import averages_of
@@ -603,6 +603,7 @@ class Optimizer(Formula, Updating, Surface):
         """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}.from_config: found {config!r}, wanted a dict")
+        refuse_nested(config, f"{cls.__name__}.from_config")
         known, lost = translate(cls.__name__, config)
         if lost:
             warnings.warn(

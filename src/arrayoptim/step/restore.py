@@ -188,10 +188,12 @@ def _of(path: str) -> str:
 
 
 def _fault(value: Any, old: Array) -> str | None:
-    array, wanted = np.asarray(value), backend_of(old).dtype(old)
-    if array.shape != tuple(old.shape):
-        return f"found shape {array.shape}, wanted {tuple(old.shape)}"
-    if _kind(array.dtype.name) != _kind(wanted):
+    # What is still in a file is not read for that.
+    array = value if hasattr(value, "read") else np.asarray(value)
+    wanted = backend_of(old).dtype(old)
+    if tuple(array.shape) != tuple(old.shape):
+        return f"found shape {tuple(array.shape)}, wanted {tuple(old.shape)}"
+    if _kind(np.dtype(array.dtype).name) != _kind(wanted):
         return f"found data type {array.dtype}, wanted {wanted} or another of that kind"
     return None
 
@@ -253,7 +255,7 @@ def from_record(
     found = iter(values)
     present = [next(found) for _ in new.entries()]
     kept = new.weights()[1 + len(new.scalars) :]
-    new.put([k if v is None else v for k, v in zip(kept, present, strict=True)])
+    new.put([k if v is None else np.asarray(v) for k, v in zip(kept, present, strict=True)])
     return new, report
 
 
