@@ -10,6 +10,7 @@ import pytest
 from arrayoptim.engines.gpu.batches import program_of
 from arrayoptim.engines.gpu.measure import quantities
 from arrayoptim.engines.gpu.prelude import CHUNK
+from arrayoptim.engines.gpu.rows import row_program
 from arrayoptim.numerics.slots import Layout
 from arrayoptim.rules.cautious import cautious
 from engine_cases import (
@@ -73,6 +74,7 @@ def programs(rule: Any) -> list[Any]:
     for dtype, grad, form, stages in cases():
         slots = layout_of(rule, form, stages).slots(dtype)
         given = rule, {"p": dtype, **slots}, tuple(numbers(rule, stages)), grad
+        found += [row_program(*given)[0]] if rule.kind == "elementwise" and not form else []
         found += [
             program_of(*given, measures=measures) for measures in {False, bool(quantities(rule))}
         ]

@@ -90,13 +90,21 @@ def check(name: str, mesh: Any) -> None:
 
 def check_types(name: str, mesh: Any) -> None:
     """With a mesh whose axes are part of types, init and update agree on the state's."""
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    shapes = {"a": ((8, 4), PartitionSpec("data")), "b": ((2, 8, 4), PartitionSpec(None, "data"))}
     with jax.set_mesh(mesh):
-        params = jax.numpy.zeros((8, 4), dtype="float16", out_sharding=sharding)
+        params = {
+            key: jax.numpy.ones(shape, "float16", out_sharding=NamedSharding(mesh, spec))
+            for key, (shape, spec) in shapes.items()
+        }
         tx = getattr(ao.optax, name)(clipnorm=1.0)
         state = tx.init(params)
-        _, after = jax.jit(tx.update)(params, state, params)
-        assert jax.tree.map(jax.typeof, state) == jax.tree.map(jax.typeof, after), name
+        compiled = jax.jit(tx.init)(params)
+        updates, after = jax.jit(tx.update)(params, state, params)
+        for tree in (compiled, after):
+            assert jax.tree.map(jax.typeof, state) == jax.tree.map(jax.typeof, tree), name
+        assert jax.tree.map(jax.typeof, updates) == jax.tree.map(jax.typeof, params), name
+        for slot, tree in after["slots"].items():
+            placed(tree, params, slot)
 
 
 def main(names: list[str]) -> None:
@@ -108,8 +116,7 @@ def main(names: list[str]) -> None:
     }
     for name in names:
         check(name, made[AxisType.Auto])
-        if ao.get(name).rule.kind != "matrix":
-            check_types(name, made[AxisType.Explicit])
+        check_types(name, made[AxisType.Explicit])
     params = drawn(1, made[AxisType.Auto])
     stepped = ao.Adam(clipnorm=1.0).apply(drawn(2, made[AxisType.Auto]), params)
     placed(stepped, params, "apply")

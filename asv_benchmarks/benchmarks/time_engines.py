@@ -79,3 +79,21 @@ class Threads(Adam):
 
     def time_step(self, threads: int, shapes: str) -> None:
         self.step()
+
+
+class Matrices:
+    """Steps of optimizers that see a matrix as a whole."""
+
+    params = (["array", "cpu"], ["Adafactor", "SM3"])
+    param_names = ("engine", "optimizer")
+
+    def setup(self, engine: str, name: str) -> None:
+        random, shapes = np.random.default_rng(0), [(768, 768), (768, 3072), (3072, 768), (64, 576)]
+        self.arrays = [random.standard_normal(s).astype(np.float32) for s in shapes]
+        self.grads = [random.standard_normal(s).astype(np.float32) for s in shapes]
+        self.optimizer = ao.get(name)
+        self.time_step(engine, name)
+
+    def time_step(self, engine: str, name: str) -> None:
+        with ao.engine(engine):
+            self.optimizer.apply(self.grads, self.arrays)

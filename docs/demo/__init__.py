@@ -1,4 +1,4 @@
-"""A demonstration: train on handwritten digits, stop half-way, go on in another library."""
+"""A demonstration: train on handwritten digits, stop halfway, go on in another library."""
 
 from __future__ import annotations
 

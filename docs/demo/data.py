@@ -71,7 +71,7 @@ def load(epochs: int, batch_size: int, seed: int) -> Problem:
     Raises
     ------
     CommandError
-        If there would be fewer than two steps, so that no run could stop half-way.
+        If there would be fewer than two steps, so that no run could stop halfway.
     """
     from sklearn.datasets import load_digits
 

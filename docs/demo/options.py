@@ -12,7 +12,7 @@ from arrayoptim.config.registry import names
 
 ABOUT = """\
 Train a two-layer classifier of handwritten digits with each optimizer, write a checkpoint
-half-way, resume it on the same array library and on another one, and check that the resumed
+halfway, resume it on the same array library and on another one, and check that the resumed
 runs agree with the one that was never stopped.
 """
 

@@ -51,7 +51,7 @@ class Plan:
 
 
 def run(name: str, plan: Plan) -> Course:
-    """Train with one optimizer, write its checkpoint half-way, and resume it.
+    """Train with one optimizer, write its checkpoint halfway, and resume it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Train a model of Keras, save it half-way, and go on from the file exactly.
+"""Train a model of Keras, save it halfway, and go on from the file exactly.
 
 Runs on whichever backend KERAS_BACKEND names.
 """

@@ -29,7 +29,7 @@ def start() -> dict[str, Any]:
 
 
 def tired(so_far: ao.Minimization) -> None:
-    """Stop half-way, as a crash might."""
+    """Stop halfway, as a crash might."""
     if so_far.steps == 400:
         raise StopIteration
 

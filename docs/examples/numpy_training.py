@@ -1,4 +1,4 @@
-"""Train a small network in NumPy, stop half-way, and go on from the file to the same end.
+"""Train a small network in NumPy, stop halfway, and go on from the file to the same end.
 
 Biases have a learning rate of their own, and the weights shrink.
 """

@@ -1,4 +1,4 @@
-"""Train a small network with torch, stop half-way, and go on from the checkpoint to the same end.
+"""Train a small network with torch, stop halfway, and go on from the checkpoint to the same end.
 
 Two groups of parameters, a scheduler and a loss scaler, as with an optimizer of torch itself.
 """

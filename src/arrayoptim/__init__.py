@@ -25,6 +25,7 @@ from . import schedules as schedules
 from ._version import __version__ as __version__
 from .arrays.libraries import Backend as Backend
 from .arrays.libraries import register_backend as register_backend
+from .arrays.rows import Rows as Rows
 from .checkpoints import Checkpoint as Checkpoint
 from .checkpoints import load_checkpoint as load_checkpoint
 from .checkpoints import save_checkpoint as save_checkpoint
@@ -44,6 +45,7 @@ from .foreign import TFOptimizer as TFOptimizer
 from .foreign import TorchOptimizer as TorchOptimizer
 from .gradients import clip_norm as clip_norm
 from .loading import load as load
+from .matrix_groups import muon_groups as muon_groups
 from .minimization import Minimization as Minimization
 from .minimizing import minimize as minimize
 from .norms import global_norm as global_norm

@@ -1,4 +1,4 @@
-"""Locks that a forked child finds free.
+"""Locks that are free in a forked child.
 
 A child has one thread, that which forked. What another thread held at that moment nobody in the
 child would ever release.
@@ -18,7 +18,7 @@ Lock: TypeAlias = Any
 """What `lock` returns."""
 
 PATIENCE = 10.0
-"""Seconds that a fork waits for what must not be cut in two."""
+"""Seconds that a fork waits for work that must not be interrupted."""
 
 _KNOWN: WeakSet[Lock] = WeakSet()
 _AWAITED: list[Lock] = []
@@ -26,7 +26,7 @@ _HELD: list[Lock] = []
 
 
 def lock(*, awaited: bool = False) -> Lock:
-    """Return a lock that its owner may take more than once.
+    """Return a reentrant lock.
 
     Parameters
     ----------

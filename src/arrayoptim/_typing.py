@@ -1,4 +1,4 @@
-"""Names for what passes between modules. Arrays of several libraries share no base class."""
+"""Type aliases shared by modules. Arrays of several libraries share no base class."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .persistence import Record
 
 GROUP = "checkpoint"
-"""Where a file has parameters and the rest, beside the optimizer's state."""
+"""The group of a file that holds parameters and extras, beside the optimizer's state."""
 
 
 class _Fields(NamedTuple):
@@ -150,14 +150,14 @@ def load_checkpoint(
     strict: bool = True,
     fingerprint: bool = True,
 ) -> Checkpoint:
-    """Read what `save_checkpoint` wrote; nothing has changed where it does not fit.
+    """Read what `save_checkpoint` wrote; nothing changes if it does not fit.
 
     Parameters
     ----------
     path : str, bytes, Path or binary file
         The file.
     params : tree of arrays, optional
-        Parameters of the same paths, shapes and data types, of any library, that say which arrays
+        Parameters of the same paths, shapes and dtypes, of any library, that say which arrays
         are wanted. Those that can be written get the file's values; others come back new. Without
         them the file's parameters come as NumPy arrays, in the dicts, lists and tuples that they
         were saved in.
@@ -165,7 +165,7 @@ def load_checkpoint(
         Which one is to go on; its class must be that of the file, and its hyperparameters become
         those of the file. One is made from the file if it is left out.
     strict : bool
-        Whether parameters of other paths, shapes or data types than the file's are an error.
+        Whether parameters of other paths, shapes or dtypes than the file's are an error.
         Otherwise those that the file has are matched by their paths, the others stay as they were
         given and their state begins anew, and the checkpoint's `report` lists them.
     fingerprint : bool
@@ -215,7 +215,7 @@ def load_checkpoint(
     report = LoadReport(own.source)
     values = found.fitting(leaves, structure.paths, strict, report)
     own.fingerprint = None  # these will be the parameters
-    # What does not fit is found out before the first parameter changes.
+    # Mismatches are found before the first parameter changes.
     loaded = made(own, strict) if optimizer is None else optimizer
     of_state = _restored(own, params, loaded, strict)
     for name in ("restored", "missing", "unexpected", "misshapen", "notes", "changed"):
@@ -238,7 +238,7 @@ def _restored(own: Record, params: Tree, optimizer: Any, strict: bool) -> LoadRe
 
 
 def described_extra(record: Record) -> dict[str, Any]:
-    """Return what a checkpoint holds besides optimizer and parameters, arrays in words.
+    """Return the extras of a checkpoint, with descriptions in place of arrays.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ def _to_host(x: Array) -> np.ndarray:
 
 @dataclass
 class _Packed:
-    """Values as JSON, with their arrays apart."""
+    """Values as JSON, with their arrays kept separately."""
 
     arrays: dict[str, Array] = field(default_factory=dict)
 
@@ -296,7 +296,7 @@ class _Packed:
         )
 
     def outline(self, params: Tree) -> Any:
-        """Return the containers of parameters for JSON; None where they are of other kinds."""
+        """Return the containers of parameters as JSON; None where JSON cannot hold them."""
         try:
             return _Packed().put(params, "")
         except TypeError:
@@ -308,7 +308,7 @@ def _part(key: Any) -> str:
 
 
 class _Found:
-    """What a checkpoint holds beside the optimizer."""
+    """The parameters and extras of a checkpoint."""
 
     def __init__(self, record: Record) -> None:
         config, paths = record.config or {}, record.paths or {}
@@ -339,7 +339,7 @@ class _Found:
         Raises
         ------
         ValueError
-            With ``strict``, if a path, a shape or a data type differs.
+            With ``strict``, if a path, a shape or a dtype differs.
         """
         wanted = {
             path: f"{backend_of(x).dtype(x)}{list(x.shape)}"
@@ -369,7 +369,7 @@ class _Found:
 
 
 def _value(packed: Any, arrays: Mapping[str, Any]) -> Any:
-    """Return what `_Packed.put` was given."""
+    """Undo `_Packed.put`."""
     if not isinstance(packed, dict):
         return packed
     ((kind, content),) = packed.items()
@@ -382,7 +382,7 @@ def _value(packed: Any, arrays: Mapping[str, Any]) -> Any:
 
 
 def _nested(named: Mapping[str, Any]) -> Any:
-    """Return parameters by their paths alone, as nested dicts."""
+    """Return parameters as nested dicts, made from their paths alone."""
     tree: dict[str, Any] = {}
     for path, x in named.items():
         *outer, last = (part.replace("~1", "/").replace("~0", "~") for part in path.split("/"))

@@ -89,7 +89,7 @@ class Constraint(Declared, ABC):
         Parameters
         ----------
         p : array
-            The parameter, in the type of the arithmetic; it may be a compiler's stand-in.
+            The parameter, in the compute dtype; it may be a tracer.
         xp : module
             Array functions of its library.
         """

@@ -1,4 +1,4 @@
-"""Saying which engine serves which arrays, and why."""
+"""Explaining which engine serves which arrays, and why."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FUSED = {
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that one engine serves alike.
+    """Parameters that one engine serves for the same reason.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Group:
     reason : str
         Why this one.
     library, dtype : str
-        Whose arrays they are, and their data type.
+        Whose arrays they are, and their dtype.
     arrays, elements : int
         How many.
     bytes : int
@@ -84,7 +84,7 @@ class Explanation:
 
 
 def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Explanation:
-    """Say for each group of parameters which engine steps it and why, and what a step moves.
+    """Explain for each group of parameters which engine steps it and why, and the bytes moved.
 
     Parameters
     ----------

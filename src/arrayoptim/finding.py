@@ -73,7 +73,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
 def deserialize(
     config: Mapping[str, Any], custom_objects: CustomObjects | None = None
 ) -> Optimizer:
-    """Make an optimizer from what `serialize` or that of Keras 2 or 3 gave, which stays as it is.
+    """Make an optimizer from a configuration of `serialize`, or of Keras 2 or 3.
 
     Parameters
     ----------

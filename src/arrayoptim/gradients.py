@@ -21,16 +21,16 @@ _TINY = 2.0**-900
 
 @dataclass(frozen=True, eq=False)
 class Pending:
-    """A norm that only a device knows, or the clip factor that follows from it.
+    """A norm that is known only on a device, or the clip factor that follows from it.
 
     Attributes
     ----------
     norm : object
         Where on the device the norm will be.
     bound : float
-        Its bound; 0 is no bound.
+        Its bound; 0 means no bound.
     read : callable, optional
-        Waits for the device, and gives the norm.
+        Waits for the device and returns the norm.
     """
 
     norm: Any
@@ -68,7 +68,7 @@ def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array
     g : array
         The gradient.
     like : array
-        One of the data type that is wanted.
+        An array with the wanted dtype.
     numbers : mapping of str to scalar
         ``scale`` and ``bound``, see `arrayoptim.rules.stages.clip`; nothing is done without them.
     """
@@ -85,11 +85,11 @@ def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array
 
 
 def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
-    """Return what gradients of that norm are multiplied with to respect a bound; 0 is no bound."""
+    """Return the factor that brings gradients of that norm within a bound; 0 means no bound."""
     if isinstance(norm, Pending):
         return replace(norm, bound=float(bound))
     if is_array(norm) and backend_of(norm).compiles:
-        # Not divided by 0 where the other branch is taken: its derivative would be NaN.
+        # Never divide by 0 in the branch that is not taken: the derivative would be NaN.
         xp = backend_of(norm).xp
         over = (bound > 0) & (norm >= bound) & (norm > 0)
         return xp.where(over, bound / xp.where(over, norm, 1.0), 1.0)
@@ -192,12 +192,12 @@ def scaled_norm(x: Array, xp: Any, add: Callable[..., Array] | None = None, **ax
     usable = (top > 0) & xp.isfinite(top)
     unit = xp.where(usable, top, xp.ones_like(top))
     norm = unit * xp.sqrt((add or xp.sum)(xp.square(x / unit), **axes))
-    # Finite entries have a finite norm, if need be the largest number there is.
+    # Finite entries have a finite norm, at most the largest number of the dtype.
     return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)
 
 
 def folded(x: Array, axis: Sequence[int], keepdims: bool = True) -> Array:
-    """Return sums along axes that are the same in every library, to the last bit.
+    """Return sums along axes, identical to the last bit in every library.
 
     As long as there are two, the second half of the numbers is added to the first; one that is left
     over is added at the end.
@@ -228,7 +228,7 @@ def folded(x: Array, axis: Sequence[int], keepdims: bool = True) -> Array:
 
 
 def widened(x: Array, backend: Backend) -> Array:
-    """Return an array in the type in which its norm is summed."""
+    """Return an array in the dtype in which its norm is summed."""
     return backend.cast(x, backend.sums or COMPUTE[backend.dtype(x)])
 
 
@@ -238,7 +238,7 @@ def _real(g: Array) -> Array:
 
 
 def square_sum(g: Array, scale: float = 1.0) -> float:
-    """Return the sum of the squares of all entries, each multiplied with a scale."""
+    """Return the sum of squares of all entries, each first multiplied by a scale."""
     backend = backend_of(g)
     if backend.compiles:
         return (float(_compiled_norm(backend)([g])) * scale) ** 2
@@ -256,7 +256,7 @@ def square_sum(g: Array, scale: float = 1.0) -> float:
 
 
 def value_sum(x: Array) -> float:
-    """Return the sum of all entries of a real array that is on no compiler's hands."""
+    """Return the sum of all entries of a real array that is not traced."""
     backend = backend_of(x)
     with backend.guard(x):
         view = backend.host_view(x)

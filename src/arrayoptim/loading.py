@@ -96,7 +96,7 @@ def made(record: persistence.Record, strict: bool = True) -> Optimizer:
 
 
 def _count_that_lacks(record: persistence.Record, optimizer: Optimizer) -> list[str]:
-    """Say that the file holds no step count, where the steps to come depend on it."""
+    """Warn that the file holds no step count, where later steps depend on it."""
     if record.iterations is not None or not depends_on_count(optimizer):
         return []
     return [
@@ -106,7 +106,7 @@ def _count_that_lacks(record: persistence.Record, optimizer: Optimizer) -> list[
 
 
 def depends_on_count(optimizer: Optimizer) -> bool:
-    """Whether the next step would be another one had more steps been taken.
+    """Whether the next step depends on the number of steps taken before.
 
     Parameters
     ----------

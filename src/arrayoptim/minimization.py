@@ -1,4 +1,4 @@
-"""What came of a minimization, and how it shows itself."""
+"""The result of a minimization, and how it is displayed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .arrays.libraries import backend_of
 from .arrays.trees import flatten
 
 MOST = 400
-"""Most points of the small curve in a notebook."""
+"""Largest number of points of the small curve in a notebook."""
 
 WIDTH, HEIGHT = 320, 80
 
 
 @dataclass(repr=False)
 class Minimization:
-    """What came of `minimize`, or has come of it so far.
+    """The result of `minimize`, or its progress so far.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Minimization:
         return f"Minimization({self.steps} steps{self._losses()}{why}, {self._arrays()})"
 
     def _repr_html_(self) -> str:
-        """Return the same with the curve of the loss, for notebooks."""
+        """Return the summary with the curve of the loss, for notebooks."""
         rows = {
             "steps": f"{self.steps:,}",
             "loss": self._losses().removeprefix(", loss ") or "none yet",

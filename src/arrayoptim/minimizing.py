@@ -17,7 +17,7 @@ import numpy as np
 
 from ._typing import Scalar, Tree
 from .arrays.calls import mismatch
-from .arrays.differentiation import value_and_gradients
+from .arrays.derivatives import value_and_gradients
 from .checkpoints import load_checkpoint, save_checkpoint
 from .finding import get
 from .minimization import Minimization
@@ -36,7 +36,7 @@ def minimize(
     checkpoint: str | bytes | os.PathLike[str] | None = None,
     every: int = 100,
 ) -> Minimization:
-    """Step down a loss until it is enough.
+    """Minimize a loss until a stopping criterion holds.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def minimize(
         from . import persistence
 
         checkpoint = persistence.path_of(checkpoint)
-        # What is noticed after the last step only would cost all of them.
+        # An error noticed only after the last step would waste all of them.
         persistence.require_target(checkpoint)
     limits = _Limits(int(steps), patience, tolerance)
     run = _Run(loss, Minimization(params), get(optimizer), limits)
@@ -133,7 +133,7 @@ def minimize(
 
 
 def _require_callback(callback: Any, params: Tree) -> None:
-    """Refuse what cannot be called with how far a run has come."""
+    """Refuse a callback that cannot be called with the progress of a run."""
     fault = "it is no function" if callback is not None and not callable(callback) else ""
     if callable(callback):
         fault = mismatch(callback, Minimization(params))
@@ -145,7 +145,7 @@ def _require_callback(callback: Any, params: Tree) -> None:
 
 @dataclass
 class _Limits:
-    """When enough is enough."""
+    """The stopping criteria."""
 
     steps: int
     patience: int | None
@@ -171,7 +171,7 @@ class _Limits:
 
 
 class _Run:
-    """A loss, an optimizer and how far they have come."""
+    """A loss, an optimizer and their progress."""
 
     def __init__(
         self, loss: Callable[[Tree], Any], so_far: Minimization, optimizer: Any, limits: _Limits
@@ -232,7 +232,7 @@ class _Run:
         save_checkpoint(path, self.so_far.params, self.optimizer, history=history)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a checkpoint; all is compared before anything changes."""
+        """Continue from a checkpoint; everything is compared before anything changes."""
         found = load_checkpoint(path, self.so_far.params, self.optimizer)
         history = found.extra.get("history")
         if history is None:
@@ -264,7 +264,7 @@ def _number(value: Scalar) -> float:
 
 @contextlib.contextmanager
 def _whole() -> Iterator[None]:
-    """Hold an interrupt back, so that it does not cut a step in two."""
+    """Defer an interrupt, so that it does not cut a step in two."""
     usual = signal.default_int_handler
     here = threading.current_thread() is threading.main_thread()
     if not here or signal.getsignal(signal.SIGINT) is not usual:
@@ -282,7 +282,7 @@ def _whole() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bar(progress: bool, first: int, total: int) -> Iterator[Callable[[float], Any]]:
-    """Yield what shows the loss of one more step."""
+    """Yield a function that shows the loss of one more step."""
     if not progress:
         yield lambda loss: None
         return

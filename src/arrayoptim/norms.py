@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._typing import Scalar, Tree
+from .arrays.rows import magnitudes
 from .arrays.trees import flatten
 from .gradients import global_norm as _norm
 
@@ -13,7 +14,7 @@ def global_norm(tree: Tree) -> Scalar:
     Parameters
     ----------
     tree : tree of arrays
-        Gradients or parameters, of any library; None counts as zero.
+        Gradients, sparse ones too, or parameters, of any library; None counts as zero.
 
     Returns
     -------
@@ -38,4 +39,4 @@ def global_norm(tree: Tree) -> Scalar:
     >>> ao.global_norm({"kernel": np.array([3.0]), "bias": np.array([4.0])})
     5.0
     """
-    return _norm(flatten(tree, "gradients")[0])
+    return _norm(magnitudes(flatten(tree, "gradients")[0]))

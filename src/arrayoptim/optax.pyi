@@ -39,6 +39,7 @@ class _Rest(TypedDict, total=False):
     stochastic_rounding: bool
     seed: int | SupportsInt
     offload: bool
+    sparse: str | None
     threads: int | SupportsInt | None
     learning_rate: float | SupportsFloat | Schedule
 
@@ -242,11 +243,15 @@ def Muon(
     decay: float | SupportsFloat | Schedule = 0.0,
     *,
     outputs: str = 'first',
+    adam_weight_decay: float | SupportsFloat | Schedule | None = None,
     exclude_layers: str | Sequence[str] = (),
     exclude_embeddings: bool = False,
     ns_a: float | SupportsFloat | Schedule = 3.4445,
     ns_b: float | SupportsFloat | Schedule = -4.775,
     ns_c: float | SupportsFloat | Schedule = 2.0315,
+    ns_schedule: Any = None,
+    leading_axes: str = 'auto',
+    split: Any = (),
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step along the momentum with all its singular values brought near 1; Adam for the rest."""

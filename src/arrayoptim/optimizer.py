@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._typing import Scalar, Tree
-from .arrays.differentiation import gradients_of
+from .arrays.derivatives import gradients_of
 from .arrays.trees import flatten
 from .config.elsewhere import argument, method
-from .config.hyper import counter, finite, hyper
+from .config.given import counter, finite
+from .config.hyper import hyper
 from .config.keras import translate
 from .config.readable import readable
 from .config.registry import nearest, refuse_nested
 from .rules.cautious import cautious
-from .step import checks, graphs, persistent, pure, updates
+from .step import checks, graphs, metrics, persistent, updates
 from .step.averages import averages_of
 from .step.formula import Formula
 from .step.report import StepReport, report
@@ -25,6 +26,7 @@ from .step.restore import LoadReport
 from .step.session import Session
 from .step.surface import Surface
 from .step.updates import StateTarget, Updating
+from .step.valued import Valued
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Optimizer"]
 
 
-class Optimizer(Formula, Updating, Surface):
+class Optimizer(Formula, Valued, Updating, Surface):
     """Base of every optimizer.
 
     A subclass declares its hyperparameters with `hyper`, names its `rule` and computes its
@@ -92,13 +94,17 @@ class Optimizer(Formula, Updating, Surface):
         Form in which the rule's slots are stored: 2 bytes, or 1 byte in blocks that share an
         exponent, in place of 4. Slots of other shapes than the parameter's stay in 4.
     stochastic_rounding : bool
-        Whether slots in that form are rounded up or down by chance, so that they are right in the
+        Whether slots in that form are rounded up or down at random, so that they are right in the
         mean. Small changes of a slot are lost otherwise. For arrays in host memory.
     seed : int
         Seed of stochastic rounding; the random bits follow from it, the step and the place.
     offload : bool
         Whether parameters on a GPU have their state in host memory, where the CPU engine steps
         them; see the page on engines.
+    sparse : {"exact", "lazy"}, optional
+        What a sparse gradient steps: all of the parameter, as the same gradient in dense form does,
+        or only those rows that it has, with their slots. None is ``"exact"``, except that torch's
+        classes refuse what torch's own refuse; see the page on sparse gradients.
     threads : int in [1, inf), optional
         Threads of the CPU engine; by default as many as Numba uses. Results do not depend on it.
     """
@@ -110,15 +116,15 @@ class Optimizer(Formula, Updating, Surface):
         return self
 
     def _begin(self) -> None:
-        # Annotated here and not in the class, where type checkers take it for a hyperparameter.
+        # Annotated here, not in the class: type checkers would take it for a hyperparameter there.
         self._session: Session = Session(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return all but what cannot be pickled, such as the lock."""
+        """Return everything but what cannot be pickled, such as the lock."""
         return dict(vars(self))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up the state, with a lock of its own."""
+        """Restore the state, with a new lock."""
         vars(self).update(state)
         self._session = state["_session"].copy(self)
 
@@ -185,10 +191,10 @@ class Optimizer(Formula, Updating, Surface):
         ValueError
             If no hyperparameter is such a schedule, or there is no state yet.
         """
-        self._session.observe(metric)
+        metrics.observe(self._session, metric)
 
     def capture(self, params: Tree) -> graphs.CapturedStep:
-        """Make ready a step for a CUDA graph.
+        """Prepare a step for a CUDA graph.
 
         State, kernels and tables on the device are made here, outside of the graph: while it is
         captured no memory can be taken.
@@ -227,7 +233,7 @@ class Optimizer(Formula, Updating, Surface):
         Returns
         -------
         tree of arrays
-            New arrays, structured like `params` and of their data types. A parameter in a group
+            New arrays, structured like `params` and of their dtypes. A parameter in a group
             whose optimizer keeps no average is its own.
 
         Raises
@@ -296,150 +302,6 @@ class Optimizer(Formula, Updating, Surface):
     def _put(self, target: StateTarget, value: Any) -> None:
         updates.put(self._session, target, value)
 
-    # ---- the pure form
-
-    def init_state(self, params: Tree) -> dict[str, Any]:
-        """Make the state before the first step, as a value.
-
-        Parameters
-        ----------
-        params : tree of arrays
-            The parameters, which may be a compiler's stand-ins.
-
-        Returns
-        -------
-        dict
-            A tree of numbers and arrays: ``iterations``, ``skipped``, ``hyper`` (every
-            hyperparameter that is a number and counts in a step), ``scalars`` and ``slots``, each
-            slot a tree like `params`. For JAX parameters all of them are JAX arrays.
-        """
-        return pure.initial(self._session, params)
-
-    def stateless_apply(
-        self, state: dict[str, Any], grads: Tree, params: Tree
-    ) -> tuple[Tree, dict[str, Any]]:
-        """Take one step as a pure function.
-
-        Parameters
-        ----------
-        state : dict
-            What `init_state` or an earlier step gave. The hyperparameters that count are those in
-            ``state["hyper"]``, so that a compiled step serves all their values.
-        grads, params : tree of arrays
-            Gradients, None where there is none, and parameters.
-
-        Returns
-        -------
-        params : tree of arrays
-            New parameters.
-        state : dict
-            New state.
-
-        Raises
-        ------
-        ValueError
-            If gradients, parameters and state do not fit each other, ``state["hyper"]`` names what
-            is no number of this optimizer, or with ``nonfinite="raise"`` where a compiler traces
-            the step or it is differentiated.
-
-        Notes
-        -----
-        JAX, TensorFlow and torch differentiate through a step, by all that it is given: gradients,
-        parameters, slots and the numbers in ``state["hyper"]``. torch does under ``torch.func``, or
-        where gradients are recorded and one of these requires them, other than a parameter that is
-        no result itself; ``torch.no_grad()`` keeps it from that.
-        """
-        return pure.step(self._session.settings, state, grads, params)
-
-    def stateless_observe(self, state: dict[str, Any], metric: Any) -> dict[str, Any]:
-        """Feed a metric to every schedule that takes one, as a pure function; see `observe`.
-
-        Parameters
-        ----------
-        state : dict
-            What `init_state` or an earlier step gave.
-        metric : float or 0-d array
-            What `schedules.Plateau` watches; it may be a compiler's stand-in.
-
-        Returns
-        -------
-        dict
-            New state.
-
-        Raises
-        ------
-        ValueError
-            If no hyperparameter is such a schedule.
-        """
-        return {**state, "scalars": self._session.settings.observed(state["scalars"], metric)}
-
-    def stateless_averages(self, state: dict[str, Any], params: Tree) -> Tree:
-        """Return the averages of the parameters as a pure function; see `averages`.
-
-        Parameters
-        ----------
-        state : dict
-            What `init_state` or an earlier step gave.
-        params : tree of arrays
-            The parameters.
-
-        Returns
-        -------
-        tree of arrays
-            New arrays.
-
-        Raises
-        ------
-        ValueError
-            If there are no averages, or parameters and state do not fit each other.
-        """
-        return pure.averages(self._session.settings, state, params)
-
-    def load_state(self, state: Any, params: Tree, strict: bool = True) -> LoadReport:
-        """Take over a state of the pure form, to save it or to go on with `apply`.
-
-        Parameters
-        ----------
-        state : dict
-            What `init_state` or `stateless_apply` gave, with arrays of any library.
-        params : tree of arrays
-            The parameters.
-        strict : bool
-            Whether every difference between the state and the parameters is an error.
-
-        Returns
-        -------
-        LoadReport
-            What was restored, and what not.
-
-        Raises
-        ------
-        ValueError
-            If the state does not fit the parameters, or a group has another number in it. Nothing
-            has changed then.
-        """
-        return pure.load(self._session, state, params, strict)
-
-    def export_state(self, params: Tree) -> dict[str, Any]:
-        """Return the state as a value, to go on with `stateless_apply`.
-
-        Parameters
-        ----------
-        params : tree of arrays
-            The parameters.
-
-        Returns
-        -------
-        dict
-            As from `init_state`, with copies of the slots.
-
-        Raises
-        ------
-        ValueError
-            If there is no state yet, or it is of other parameters.
-        """
-        return pure.export(self._session, params)
-
     # ---- the state
 
     @property
@@ -462,13 +324,13 @@ class Optimizer(Formula, Updating, Surface):
 
     @property
     def skipped(self) -> int:
-        """Number of steps left out because a gradient was not finite."""
+        """Number of steps skipped because a gradient was not finite."""
         state = self._session.state
         return int(state.skipped) if state else 0
 
     @property
     def last_step(self) -> StepReport | None:
-        """What the last call of `apply` has done; None before the first.
+        """What the last call of `apply` did; None before the first.
 
         It is put together when it is read, which is when a norm is fetched from a GPU.
         """
@@ -476,7 +338,7 @@ class Optimizer(Formula, Updating, Surface):
         return None if last is None else report(last)
 
     def reset(self) -> None:
-        """Forget all state, loaded and not yet used state too; the hyperparameters stay."""
+        """Forget all state, including loaded state not yet used; the hyperparameters stay."""
         self._session.reset()
 
     @property
@@ -501,7 +363,7 @@ class Optimizer(Formula, Updating, Surface):
             return persistent.weights_of(self._session)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace the state by what `get_weights` gave, here or in Keras 2.0.
+        """Replace the state by what `get_weights` returned, here or in Keras 2.0.
 
         Parameters
         ----------
@@ -528,7 +390,7 @@ class Optimizer(Formula, Updating, Surface):
     def _load(self, record: persistence.Record, strict: bool, hyperparameters: bool) -> LoadReport:
         return persistent.load(self._session, record, strict, hyperparameters)
 
-    # ---- numbers by their names
+    # ---- numbers by name
 
     def _moment(self) -> tuple[int, Mapping[str, Scalar]]:
         return self._session.iterations, self._session.scalars
@@ -560,7 +422,7 @@ class Optimizer(Formula, Updating, Surface):
         if name.startswith("_") or hasattr(type(self), name):
             super().__setattr__(name, value)
             if name in self.hyperparameters:
-                self._session.begin_schedule(name)
+                metrics.begin_schedule(self._session, name)
             return
         state, scalars = self._session.state, self._named_scalars()
         if name not in scalars:
@@ -581,7 +443,7 @@ class Optimizer(Formula, Updating, Surface):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make an optimizer from a configuration, which stays as it is.
+        """Make an optimizer from a configuration, which is not changed.
 
         Parameters
         ----------

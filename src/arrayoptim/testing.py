@@ -34,7 +34,7 @@ __all__ = ["CHECKS", "check_optimizer"]
 Make = Callable[[], Optimizer]
 
 _MANY = 60
-"""Steps after which a slot that is renewed now and then has been."""
+"""Steps after which even a slot that is renewed only now and then has changed."""
 
 _SHAPES: dict[str, tuple[int, ...]] = {
     "kernel": (3, 4),
@@ -98,7 +98,7 @@ def coefficients_are_complete(make: Make) -> None:
 
 
 def coefficients_are_taken(make: Make) -> None:
-    """No coefficient is computed that no rule of the class takes, nor the number of a stage."""
+    """Every coefficient is taken by a rule of the class; none is named like a stage's number."""
     optimizer = make()
     found = _coefficients(optimizer, 0, 0.0)
     surplus = sorted(set(found) - _taken(optimizer) - set(optimizer.initial_scalars()))
@@ -120,7 +120,7 @@ def config_survives(make: Make) -> None:
 
 
 def steps_keep_shape_and_dtype(make: Make) -> None:
-    """Two steps change parameters in place and keep their shape and data type."""
+    """Two steps change parameters in place and keep their shape and dtype."""
     for dtype in ("float16", "float32", "float64", "complex64", "complex128"):
         optimizer, params = make(), _tree(0, dtype)
         before = copy.deepcopy(params)
@@ -157,7 +157,7 @@ def zero_gradients_change_nothing(make: Make) -> None:
 
 
 def slots_are_updated(make: Make) -> None:
-    """Each slot is another one after some steps, unless it keeps the parameter's first value."""
+    """Each slot changes within some steps, unless it keeps the parameter's first value."""
     optimizer, params = _bare(make), _tree(0)
     starts, state = optimizer.initial_slots(), optimizer.init_state(params)
     first = state["slots"]
@@ -176,9 +176,9 @@ def slots_are_updated(make: Make) -> None:
 
 
 def loss_goes_down(make: Make) -> None:
-    """Ten steps lower the distance to a point, for parameters of each shape."""
+    """Ten steps reduce the distance to a point, for parameters of each shape."""
     optimizer, params, goal = _bare(make), _tree(0), _tree(1)
-    # From zero, as some rules begin there; far and flat, so that few step sizes are too large.
+    # From zero, where some rules begin; far and flat, so that few step sizes are too large.
     params = {path: np.zeros_like(p) for path, p in params.items()}
     for _ in range(10):
         grads = {path: 0.01 * p - goal[path] for path, p in params.items()}
@@ -190,7 +190,7 @@ def loss_goes_down(make: Make) -> None:
 
 
 def resume_is_exact(make: Make) -> None:
-    """A run resumed at any step, by list and by file, is the uninterrupted one to the last bit."""
+    """A run resumed at any step, from list or file, equals the uninterrupted one bit for bit."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.h5"
         for stop in range(1, 5):
@@ -213,7 +213,7 @@ def resume_is_exact(make: Make) -> None:
 
 
 def copies_are_independent(make: Make) -> None:
-    """`pickle` and `copy.deepcopy` give optimizers that go on alike and apart."""
+    """`pickle` and `copy.deepcopy` make independent optimizers that continue alike."""
     optimizer, params = make(), _tree(0)
     optimizer.apply(_tree(1), params)
     for other in (pickle.loads(pickle.dumps(optimizer)), copy.deepcopy(optimizer)):
@@ -223,7 +223,7 @@ def copies_are_independent(make: Make) -> None:
 
 
 def pure_form_agrees(make: Make) -> None:
-    """`stateless_apply` computes what `apply` computes, and changes nothing it is given."""
+    """`stateless_apply` computes what `apply` computes, and changes none of its arguments."""
     optimizer, params = make(), _tree(0)
     pure, state = copy.deepcopy(params), make().init_state(params)
     for step in range(1, 4):
@@ -266,7 +266,7 @@ def _rules(optimizer: Optimizer) -> list[Rule]:
 
 
 def _bare(make: Make) -> Optimizer:
-    """Make the optimizer without what moves parameters besides their gradients."""
+    """Make the optimizer without options that move parameters besides their gradients."""
     optimizer = make()
     off = {"weight_decay": 0.0, "l2": None, "constraint": None, "groups": ()}
     for name, nothing in off.items():
@@ -276,14 +276,14 @@ def _bare(make: Make) -> Optimizer:
 
 
 def _coefficients(optimizer: Optimizer, it: int, total: float) -> dict[str, Any]:
-    """Compute the coefficients of a step, with one value for all totals."""
+    """Compute the coefficients of a step, with the same value for all totals."""
     values = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
     scalars = optimizer.initial_scalars() | dict.fromkeys(optimizer.rule.totals, total)
     return optimizer.coefficients(SimpleNamespace(**values), it, scalars, np)
 
 
 def _taken(optimizer: Optimizer) -> set[str]:
-    """Name what the rules of a class take; one that chooses has all that its functions can see."""
+    """Return the names that a class's rules take, for all rules between which it can choose."""
     rules = set(_rules(optimizer))
     for base in type(optimizer).__mro__:
         own = vars(base)
@@ -296,7 +296,7 @@ def _taken(optimizer: Optimizer) -> set[str]:
 
 
 def _seen(function: Any) -> list[Rule]:
-    """Return the rules among what a function sees around it."""
+    """Return the rules among a function's globals and closure."""
     if function is None:
         return []
     cells = [cell.cell_contents for cell in function.__closure__ or ()]

@@ -38,6 +38,7 @@ class _Rest(TypedDict, total=False):
     stochastic_rounding: bool
     seed: int | SupportsInt
     offload: bool
+    sparse: str | None
     threads: int | SupportsInt | None
     learning_rate: float | SupportsFloat | Schedule
 
@@ -442,8 +443,12 @@ class Muon(TorchOptimizer):
         adam_beta_2: float | SupportsFloat | Schedule = 0.999,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
+        adam_weight_decay: float | SupportsFloat | Schedule | None = None,
         exclude_layers: str | Sequence[str] = (),
         exclude_embeddings: bool = False,
+        ns_schedule: Any = None,
+        leading_axes: str = 'auto',
+        split: Any = (),
         maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,

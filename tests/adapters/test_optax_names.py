@@ -182,6 +182,28 @@ def test_complex_parameters() -> None:
         assert np.allclose(*both, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_16_bit_parameters(dtype: str) -> None:
+    """A name of optax has optax's numbers, and its state takes no more memory than there."""
+    import jax
+    import jax.numpy as jnp
+
+    params = {"w": jnp.ones(3, dtype), "b": jnp.ones(2)}
+    for name in ("adamw", "sgd", "lion"):
+        rows = []
+        for module in modules():
+            words = {"momentum": 0.9} if name == "sgd" else {}
+            tx = found(module, name)(0.1, **words)
+            state = tx.init(params)
+            for _ in range(3):
+                updates, state = tx.update(params, state, params)
+            rows.append((updates, jax.tree.map(lambda x: x.dtype, state)))
+        assert jax.tree.leaves(rows[0][1]) == jax.tree.leaves(rows[1][1])
+        assert np.array_equal(rows[0][0]["w"], rows[1][0]["w"])
+    held = modules()[1].Adam(0.1).init(params)
+    assert held["slots"]["momentum"]["w"].dtype == "float32"
+
+
 def test_names_of_fields() -> None:
     """A count and moments are found under optax's names, in chains too."""
     import jax.numpy as jnp

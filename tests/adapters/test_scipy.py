@@ -131,7 +131,8 @@ def test_callbacks() -> None:
 
 def test_divergence_gives_the_best_point(capsys: pytest.CaptureFixture[str]) -> None:
     """A step size that is too large ends with a message, not with NaN."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    warned = pytest.warns(optimize.OptimizeWarning, match="not finite")
+    with np.errstate(over="ignore", invalid="ignore"), warned:
         result = optimize.minimize(
             bowl, [2.0], jac=bowl_der, method=ao.scipy.SGD(lr=1e3), options={"disp": True}
         )
@@ -181,7 +182,7 @@ def test_bad_input() -> None:
         optimize.minimize(bowl, [1.0], method=method, constraints={"type": "eq", "fun": bowl})
     with pytest.raises(ValueError, match=r"2 pairs \(low, high\)"):
         optimize.minimize(bowl, [1.0, 2.0], method=method, bounds=[(0, 1)])
-    with pytest.raises(ValueError, match="above the upper"):
+    with pytest.raises(ValueError, match=r"low=2 and high=1 for x0\[0\]"):
         optimize.minimize(bowl, [1.0], method=method, bounds=[(2, 1)])
     with pytest.raises(ValueError, match=r"jac gave an array of \(2,\), wanted \(1,\)"):
         optimize.minimize(bowl, [1.0], method=method, jac=lambda x: np.ones(2))
@@ -233,5 +234,28 @@ def test_options_as_scipy_takes_them() -> None:
     assert found.njev == found.nit + 1
     assert found.nfev == 3 * found.njev
     for bounds in (optimize.Bounds([0, 0, 0], 1), optimize.Bounds(0, [1, 1, 1])):
-        with pytest.raises(ValueError, match="not compatible with the length of x0"):
+        with pytest.raises(ValueError, match="not compatible with the length of `x0`"):
             optimize.minimize(optimize.rosen, [0.5, 0.5], method=method, bounds=bounds)
+
+
+def test_what_has_no_value() -> None:
+    """A result that says where the function was NaN, and no number where it is an array."""
+    method = ao.scipy.SGD(lr=0.1)
+    found = optimize.minimize(
+        lambda x: 0.0 if x[0] == 0 else np.nan, [0.0], jac=np.ones_like, method=method
+    )
+    assert (found.status, found.success) == (2, False)
+    assert np.isnan(found.fun) and found.x == [-0.1]
+    with pytest.raises(ValueError, match=r"found an array of \(2,\), wanted a number"):
+        optimize.minimize(lambda x: x, [1.0, 1.0], method=method)
+
+
+def test_displayed(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a warning where it was left off, and only if that is wanted."""
+    words = {"jac": rosen_der, "method": ao.scipy.SGD(lr=1e-4)}
+    with pytest.warns(optimize.OptimizeWarning, match="Maximum number of iterations"):
+        optimize.minimize(rosen, START, options={"disp": True, "maxiter": 3}, **words)
+    assert "after 3 iterations" in capsys.readouterr().out
+    optimize.minimize(rosen, START, options={"maxiter": 3}, **words)
+    optimize.minimize(bowl, [0.5], jac=bowl_der, method=words["method"], options={"disp": True})
+    assert capsys.readouterr().out.endswith("after 0 iterations\n")

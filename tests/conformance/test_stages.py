@@ -274,6 +274,18 @@ def test_explain_looks_inside_wrappers() -> None:
     assert ao.explain(params, wrapper).groups[0].bandwidth > 0
 
 
+@pytest.mark.parametrize("peak", [None, 0.5])
+def test_decay_of_what_adam_steps(peak: float | None) -> None:
+    """Muon's other rule has weight decay of its own, exclusions and groups as usual."""
+    shares = {"matrix": 0.5, "vector": 0.25, "kept": 0.0, "grouped": 0.125}
+    options = {"exclude": "kept", "groups": [ao.group("grouped", adam_weight_decay=0.125)]}
+    optimizer = ao.Muon(lr=0.1, weight_decay=0.5, adam_weight_decay=0.25, peak_lr=peak, **options)
+    params = {name: np.ones((2, 2) if name == "matrix" else 2) for name in shares}
+    optimizer.apply({name: np.zeros_like(p) for name, p in params.items()}, params)
+    for name, share in shares.items():
+        np.testing.assert_allclose(params[name], 1.0 - 0.1 * share / (peak or 1.0), rtol=1e-12)
+
+
 def test_half_a_step_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an error inside a step neither a step nor a file goes on from it."""
     params = [np.ones(2), np.ones((3, 2))[:, 0]]

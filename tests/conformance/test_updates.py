@@ -197,7 +197,7 @@ def test_jax_by_the_traced_program() -> None:
 
 def test_one_evaluation(backend: TestBackend) -> None:
     """Value and gradient come of one; a NumPy loss is tried once more, the first time."""
-    from arrayoptim.arrays.differentiation import value_and_gradients
+    from arrayoptim.arrays.derivatives import value_and_gradients
 
     if backend.name not in CONVERTED:
         return

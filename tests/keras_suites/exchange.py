@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from golden_peers.parity import KERAS3
+from golden_peers.parity import KERAS3, SINGLE
 from keras_helpers import BACKEND, SHAPES, draw, host, tensors
 
 if BACKEND == "jax":
@@ -21,9 +21,13 @@ if BACKEND == "jax":
 PATHS = ["z/kernel", "z/bias", "a/scale", "a/gain"]
 """Keras's order, which is not that of the alphabet."""
 
-BY_FILE = ("Adafactor", "Muon", "ScheduleFreeAdamW")
 CASES = [row for row in KERAS3 if row[0] != "SGD" or "momentum" in row[1]]
-CASES = [row for row in CASES if row[0] not in BY_FILE]
+if BACKEND != "jax":  # where variables have memory Keras reads that slot after it has written it
+    CASES = [row for row in CASES if row[0] != "ScheduleFreeAdamW"]
+CASES += [
+    ("Adafactor", {"learning_rate": 0.1, "relative_step": False}, "Adafactor", {}),
+    ("Muon", {"learning_rate": 0.1, "weight_decay": 0.5, "exclude_layers": ["x"]}, "Muon", {}),
+]
 
 
 def native(name: str, values: list[np.ndarray], **given: Any) -> tuple[list[Any], Any]:
@@ -78,19 +82,21 @@ def test_there_and_back(theirs: str, given: Any, ours: str, words: Any) -> None:
         ao.keras.load_state(opt, optimizer, tree([np.array(x) for x in moved]))
     assert opt.iterations == 5
     moved = by_ours(opt, tree([np.array(x) for x in moved]), range(5, 10))
-    close(moved, by_keras(held, optimizer, range(5, 10)))
+    single = (theirs, "keras3") in SINGLE  # Keras computes a factor in float32
+    close(moved, by_keras(held, optimizer, range(5, 10)), 1e-6 if single else 1e-12)
     back, again = native(theirs, moved, **{**given, "learning_rate": 0.5})
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         ao.keras.export_state(opt, again, tree(moved))
     assert int(again.iterations) == 10
-    close(by_keras(back, again, range(10, 15)), by_keras(held, optimizer, range(10, 15)))
+    wanted = by_keras(held, optimizer, range(10, 15))
+    close(by_keras(back, again, range(10, 15)), wanted, 1e-6 if single else 1e-12)
 
 
-def close(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+def close(found: list[np.ndarray], wanted: list[np.ndarray], bound: float) -> None:
     """Assert that they are the same course."""
     for a, b in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(a, b, rtol=bound, atol=bound)
 
 
 def test_another_formula_is_said() -> None:
@@ -146,14 +152,16 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"found shape \(3, 2\), wanted \(\)"):
         ao.keras.export_state(opt, other, params)
     _, other = native("Adam", draw(99, "float64"), amsgrad=True)
-    with pytest.raises(ValueError, match="found velocity_hat of 4 variables, wanted momentum, "):
+    with pytest.raises(ValueError, match="found velocity_hat of 4 variables, wanted momentum"):
         ao.keras.export_state(opt, other, params)
     assert len(SHAPES) == 4
 
 
-@pytest.mark.parametrize("name", BY_FILE)
-def test_what_only_files_exchange(name: str) -> None:
-    held, optimizer = native(name, draw(0), learning_rate=0.1)
-    for way in (ao.keras.load_state, ao.keras.export_state):
-        with pytest.raises(ValueError, match=rf"Keras's {name}, .* files only"):
-            way(getattr(ao, name)(), optimizer, tree(host(held)))
+def test_a_mean_of_unequal_weights() -> None:
+    """Keras's follow from the count of steps alone."""
+    params = tree(draw(99, "float64"))
+    opt = ao.ScheduleFreeAdamW(lr=0.1)
+    by_ours(opt, params, range(2))
+    _, optimizer = native("ScheduleFreeAdamW", draw(99, "float64"))
+    with pytest.raises(ValueError, match=r"sum of weights .* after 2 steps, wanted 2"):
+        ao.keras.export_state(opt, optimizer, params)

@@ -316,6 +316,7 @@ print(len(seen))
 """
 
 
+@pytest.mark.slow
 def test_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed at any moment, a save leaves the old file or the new one, whole."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*sys.path]))

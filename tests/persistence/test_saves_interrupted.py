@@ -54,6 +54,19 @@ def test_a_save_under_way_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_save_about_to_be_renamed_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second save that comes just before the first one's rename does not remove its file."""
+    path, replace = tmp_path / "w.h5", os.replace
+
+    def later(source: Any, target: Any) -> None:
+        temporary.remove_left_over(path)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", later)
+    write(path, record())
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_two_saves_at_once(tmp_path: Path) -> None:
     """Each takes its turn at the name; the file is one of them, whole."""
     path = tmp_path / "w.h5"
@@ -195,6 +208,7 @@ assert found == {"KeyboardInterrupt": 200}, found
 """
 
 
+@pytest.mark.slow
 def test_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt comes out as itself, once, and the file is whole."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*sys.path]))

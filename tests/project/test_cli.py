@@ -209,6 +209,7 @@ PAGE = (ROOT / "docs" / "command_line.rst").read_text(encoding="utf-8")
 SHOWN = re.findall(r"^   \$ python -m arrayoptim (.*)\n((?:   .*\n|\n)*)", PAGE, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_what_the_documentation_shows(capsys: Captured, tmp_path: Path, monkeypatch: Patch) -> None:
     """Each command prints what stands there, one after the other in the same directory."""
     for package in ("matplotlib", "sklearn", "tqdm"):

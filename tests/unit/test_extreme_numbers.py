@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.config.hyper import Interval, _nearest
+from arrayoptim.config.interval import Interval, nearest_in
 
 NUMBERS = [5e-324, 1e-310, 1e-46, 1e-40, 1e-30, 0.0, 0.5, 1.0, 2.0, 2.0**40, 1e39, 1e200, 1.7e308]
 
@@ -43,10 +43,10 @@ def test_steps(name: str) -> None:
 def test_rounding_stays_inside() -> None:
     """A number is rounded to the nearest of a type that the interval allows."""
     with np.errstate(all="raise"):
-        assert _nearest(1e-46, "float32", Interval("(0, inf)")) == 2.0**-149
-        assert _nearest(1e-46, "float32", Interval("[0, inf)")) == 0
-        assert _nearest(1e200, "float32", Interval("(0, inf)")) == float(np.finfo("f4").max)
-        assert _nearest(1 - 1e-12, "float32", Interval("[0, 1)")) == 1 - 2.0**-24
+        assert nearest_in(1e-46, "float32", Interval("(0, inf)")) == 2.0**-149
+        assert nearest_in(1e-46, "float32", Interval("[0, inf)")) == 0
+        assert nearest_in(1e200, "float32", Interval("(0, inf)")) == float(np.finfo("f4").max)
+        assert nearest_in(1 - 1e-12, "float32", Interval("[0, 1)")) == 1 - 2.0**-24
 
 
 def test_words() -> None:

@@ -16,6 +16,15 @@ import pytest
 import arrayoptim as ao
 
 
+@pytest.fixture(autouse=True, scope="module")
+def frozen() -> Iterator[None]:
+    """Keep what other tests have made out of the collector's way, so that it is quick."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
     """Switch the garbage collector off."""

@@ -16,7 +16,7 @@ NO_DEVICE = ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "libcuda")
 
 @dataclass(frozen=True)
 class Probe:
-    """What became of the attempt to use something.
+    """The outcome of an attempt to use something.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def probe(name: str) -> Probe:
 
 
 def _device(array: Any) -> str:
-    """Name the device of an array in the library's own words."""
+    """Return the device of an array in the library's own words."""
     device = array.device
     return str(device() if callable(device) else device)
 

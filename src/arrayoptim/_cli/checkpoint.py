@@ -15,10 +15,10 @@ from .errors import CommandError, one_line
 from .table import table
 
 WIDEST = 120
-"""Most characters shown of what a file says in one place; JSON has all."""
+"""Largest number of characters shown of one entry of a file; JSON has all."""
 
 ROWS = 60
-"""Most arrays listed in a terminal; JSON lists all."""
+"""Largest number of arrays listed in a terminal; JSON lists all."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _described(file: Path) -> tuple[Record, Record | None]:
-    """Read the file, or say in one line why that cannot be done."""
+    """Read the file, or raise a one-line error."""
     name = readable(str(file), None)
     if not file.exists():
         raise CommandError(f"no such file: {name}")
@@ -57,7 +57,7 @@ def _described(file: Path) -> tuple[Record, Record | None]:
 
 
 def summary(record: Record, beside: Record | None = None) -> dict[str, Any]:
-    """Reduce what a file says to what a reader wants to know.
+    """Reduce the record of a file to what a reader wants to know.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def _rest(beside: Record) -> dict[str, Any]:
 
 
 def _arrays(record: Record, slots: Iterable[str]) -> list[dict[str, Any]]:
-    """Return slot, parameter, shape, data type and size of each array."""
+    """Return slot, parameter, shape, dtype and size of each array."""
     rows = []
     for slot in slots:
         arrays = record.slots[slot]
@@ -155,7 +155,7 @@ def printed(file: Path, found: dict[str, Any]) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return what a file says in a cell of a table."""
+    """Return an entry of a file as a cell of a table."""
     return readable(text, WIDEST)
 
 

@@ -1,4 +1,4 @@
-"""``demo``: finds the demonstration, which comes with the source and not with the package."""
+"""``demo``: finds the demonstration, which comes with the source, not with the package."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from .errors import CommandError
 
 FOLDER = Path(__file__).parents[3] / "docs"
-"""Where it is in a clone, from which the package may be imported as it stands."""
+"""Its place in a clone, from which the package may be imported uninstalled."""
 
 WORDS = """\
-Train on handwritten digits with each optimizer, stop half-way, go on elsewhere and compare.
+Train on handwritten digits with each optimizer, stop halfway, go on elsewhere and compare.
 """
 
 

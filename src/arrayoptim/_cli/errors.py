@@ -1,4 +1,4 @@
-"""The one exception by which a command says that it cannot go on."""
+"""The exception with which a command stops."""
 
 
 class CommandError(Exception):

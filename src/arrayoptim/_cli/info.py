@@ -15,7 +15,7 @@ from .backends import Probe, installed, probe
 from .table import table
 
 LIBRARIES = (*NAMES, "tensorflow", "mlx", "dpnp")
-"""The array libraries that are served; the demo has no part for the last."""
+"""The array libraries that are supported; the demo leaves out the last."""
 
 PACKAGES = ("numpy", "numba", "h5py", "optree", "array-api-compat")
 
@@ -67,7 +67,7 @@ def versions() -> dict[str, str | None]:
 
 def _version(name: str) -> str | None:
     """Return the version of a distribution."""
-    # CuPy's wheels carry the version of CUDA in their names, TensorFlow's that they have no GPU.
+    # CuPy's wheels have the CUDA version in their names, TensorFlow's that they are for CPUs.
     candidates = [name, f"{name}-cpu", *(f"{name}-cuda{major}x" for major in (11, 12, 13))]
     found = [d for c in candidates for d in importlib.metadata.distributions(name=c)]
     return found[0].version if found else None
@@ -88,7 +88,7 @@ def _array() -> Probe:
 
 
 def _cpu() -> Probe:
-    """Say whether Numba works."""
+    """Return whether Numba works."""
     if not installed("numba"):
         return Probe("cpu", False, "needs Numba: not installed")
     try:
@@ -101,7 +101,7 @@ def _cpu() -> Probe:
 
 
 def _gpu() -> Probe:
-    """Say whether kernels can be launched on a GPU, or what is missing."""
+    """Return whether kernels can be launched on a GPU, or what is missing."""
     reason = obstacle()
     if reason is None:
         return Probe("gpu", True, "CuPy arrays, torch tensors on GPUs")

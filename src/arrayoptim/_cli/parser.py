@@ -74,7 +74,7 @@ def build() -> argparse.ArgumentParser:
     inspect = _command(commands, "inspect", "what a checkpoint holds", texts, "checkpoint")
     inspect.add_argument("file", type=Path, metavar="FILE", help="an HDF5 or .keras file")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    # `main` hands all that follows to the demonstration.
+    # `main` passes all that follows on to the demonstration.
     commands.add_parser("demo", help="train, stop, resume, compare; in a clone", add_help=False)
     texts = PLOT, PLOT_MORE
     _plot_options(_command(commands, "plot-schedule", "draw a schedule", texts, "schedule"))
@@ -110,7 +110,7 @@ def _plot_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``plot-schedule``."""
     add = parser.add_argument
     add("name", metavar="SCHEDULE", help=", ".join(SCHEDULES.names()))
-    # Without a default argparse calls them required.
+    # Without a default, argparse treats them as required.
     texts: dict[str, Any] = {"metavar": "KEY=VALUE", "help": "arguments of the schedule"}
     add("arguments", nargs="*", default=[], **texts)
     add("--steps", type=count, default=1000, metavar="N", help="default: %(default)s")
@@ -124,7 +124,7 @@ def _plot_options(parser: argparse.ArgumentParser) -> None:
 
 
 def count(text: str) -> int:
-    """Read a number of things: 1 at least."""
+    """Parse a count of at least 1."""
     value = whole(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"wanted a whole number of 1 or more, got {text!r}")
@@ -132,7 +132,7 @@ def count(text: str) -> int:
 
 
 def whole(text: str) -> int:
-    """Read a whole number of 0 or more."""
+    """Parse a whole number of at least 0."""
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"wanted a whole number of 0 or more, got {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""The optimizers in the words of other frameworks, one module for each; see `MODULES`.
+"""The optimizers for other frameworks, under their names, one module each; see `MODULES`.
 
 A framework is imported when its module is first asked for, as ``arrayoptim.torch`` and the like.
 """

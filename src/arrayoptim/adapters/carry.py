@@ -1,4 +1,4 @@
-"""State that one optimizer has, or has loaded, and another one is to go on with."""
+"""State of one optimizer, or loaded by it, with which another one continues."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..step.state import State
 
 
 def has_state(optimizer: Optimizer) -> bool:
-    """Whether there is more to carry over than hyperparameters."""
+    """Whether there is state to carry over besides hyperparameters."""
     return optimizer.built or optimizer.iterations > 0 or session_of(optimizer).pending is not None
 
 
 def twin(optimizer: Optimizer) -> Optimizer:
-    """Return an optimizer of its own, which takes up the state once parameters are seen."""
+    """Return a new optimizer, which adopts the state once parameters are seen."""
     made = type(optimizer).from_config(optimizer.get_config())
     made.iterations = optimizer.iterations
     theirs, own = session_of(optimizer), session_of(made)
@@ -37,7 +37,7 @@ def twin(optimizer: Optimizer) -> Optimizer:
 def begun(
     optimizer: Optimizer, params: Sequence[Array | None], leaves: tuple[Leaf | None, ...]
 ) -> State:
-    """Return the first state for parameters, or the one that waits for them.
+    """Return the initial state for parameters, or the loaded one that waits for them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The order that a tree's containers give its arrays, which other libraries go by."""
+"""The order of a tree's arrays in its containers, which other libraries follow."""
 
 from __future__ import annotations
 

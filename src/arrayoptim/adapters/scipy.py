@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
-from ..config.hyper import finite
+from ..config.given import finite
 from ..config.registry import lookup, names
 from ..optimizer import Optimizer
 
@@ -25,16 +25,19 @@ __all__ = ["Method", "wrap"]
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 STEP = float(np.finfo(np.float64).eps) ** 0.5
-"""Of finite differences, as in `scipy.optimize.approx_fprime`."""
+"""Relative step of finite differences, as in `scipy.optimize.approx_fprime`."""
 
 GTOL, MAXITER = 1e-5, 10_000
 
 MESSAGES = {
     0: "The largest entry of the gradient is at most gtol.",
-    1: "The maximum number of iterations has been reached.",
+    1: "Maximum number of iterations has been reached.",
     2: "The function or its gradient is not finite.",
     99: "`callback` raised `StopIteration`.",
 }
+
+LENGTHS = "The number of bounds is not compatible with the length of `x0`."
+"""SciPy's words, which programs may look for; so are those of other messages below."""
 
 
 class Method:
@@ -61,7 +64,7 @@ class Method:
         self.optimizer = optimizer
 
     def __repr__(self) -> str:
-        """Name the optimizer."""
+        """Return the call that names the optimizer."""
         return f"arrayoptim.scipy.wrap({self.optimizer!r})"
 
     def __call__(
@@ -100,7 +103,7 @@ class Method:
         found, seen = best, [x.copy()]
         while True:
             if not np.isfinite(found.fun) or not np.all(np.isfinite(found.jac)):
-                status = 2
+                status, best = 2, found if np.isnan(found.fun) else best
                 break
             if np.max(np.abs(x - np.clip(x - found.jac, low, high)), initial=0.0) <= limit:
                 status, best = 0, found
@@ -126,19 +129,26 @@ class Method:
         if return_all:
             result.allvecs = seen
         if disp:
-            print(f"{result.message} f = {result.fun:g} after {nit} iterations")  # noqa: T201
+            _display(result)
         return result
 
 
+def _display(result: OptimizeResult) -> None:
+    """Print what was found; warn of what went wrong, as SciPy's own methods do."""
+    if not result.success:
+        warnings.warn(result.message, OptimizeWarning, stacklevel=4)
+    print(f"{result.message} f = {result.fun:g} after {result.nit} iterations")  # noqa: T201
+
+
 def _most(maxiter: Any) -> float:
-    """Return the most iterations, a number that need not be whole, as SciPy takes it."""
+    """Return the largest number of iterations, which need not be a whole number, as in SciPy."""
     if isinstance(maxiter, bool) or not maxiter >= 0:
         raise ValueError(f"maxiter: found {maxiter!r}, wanted a number of at least 0")
     return float(maxiter)
 
 
 class _Search:
-    """A function with its gradient, and how often they were asked for."""
+    """A function with its gradient, and how often each was evaluated."""
 
     def __init__(
         self,
@@ -154,7 +164,13 @@ class _Search:
 
     def _value(self, x: Vector) -> float:
         self.nfev += 1
-        return float(np.asarray(self._fun(x.copy(), *self._args)).item())
+        value = np.asarray(self._fun(x.copy(), *self._args))
+        if value.size != 1:
+            raise ValueError(
+                f"fun: found an array of {value.shape}, wanted a number. The user-provided "
+                "objective function must return a scalar value."
+            )
+        return float(value.item())
 
     def at(self, x: Vector) -> OptimizeResult:
         """Return a point with value and gradient."""
@@ -169,7 +185,7 @@ class _Search:
         return OptimizeResult(x=x.copy(), fun=value, jac=gradient)
 
     def _differences(self, x: Vector, value: float) -> Vector:
-        """Return the gradient from differences, taken inwards where bounds are near."""
+        """Return the gradient by finite differences, which point inwards where bounds are near."""
         step = np.where(x + STEP == x, STEP * x, STEP)
         ends = x + step
         ends = np.where(self._inside(ends), ends, x - step)
@@ -196,18 +212,23 @@ def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
         if any(x.shape not in ((), (1,), (size,)) for x in ends):
             found = " and ".join(str(x.size) for x in ends)
             raise ValueError(
-                f"bounds: found {found} numbers, wanted one or {size} of each: the number of "
-                "bounds is not compatible with the length of x0"
+                f"bounds: found {found} numbers, wanted one or {size} of each. {LENGTHS}"
             )
         low, high = (np.broadcast_to(x, (size,)) for x in ends)
     else:
         pairs = [tuple(pair) for pair in bounds]
         if len(pairs) != size or any(len(pair) != 2 for pair in pairs):
-            raise ValueError(f"bounds: found {bounds!r}, wanted {size} pairs (low, high)")
+            raise ValueError(
+                f"bounds: found {bounds!r}, wanted {size} pairs (low, high). {LENGTHS}"
+            )
         low = np.array([-np.inf if a is None else a for a, _ in pairs], np.float64)
         high = np.array([np.inf if b is None else b for _, b in pairs], np.float64)
     if np.any(low > high):
-        raise ValueError("bounds: a lower bound lies above the upper one")
+        k = int(np.argmax(low > high))
+        raise ValueError(
+            f"bounds: found low={low[k]:g} and high={high[k]:g} for x0[{k}]. An upper bound is "
+            "less than the corresponding lower bound."
+        )
     return low, high
 
 
@@ -247,12 +268,12 @@ def wrap(optimizer: Optimizer) -> Method:
 
 
 def __getattr__(name: str) -> Callable[..., Method]:
-    """Return what makes a method with the optimizer of that name."""
+    """Return a factory of methods for the optimizer of that name."""
     if name in names():
         return _maker(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
 
 
 def __dir__() -> Sequence[str]:
-    """Name the optimizers too."""
+    """Return the optimizers too."""
     return sorted({*globals(), *names()})

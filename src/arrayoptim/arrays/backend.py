@@ -48,7 +48,7 @@ def itemsize(dtype: str) -> int:
 
 
 def numpy_dtype(name: str) -> Any:
-    """Return NumPy's data type of that name, bfloat16 included."""
+    """Return NumPy's dtype of that name, bfloat16 included."""
     if name != "bfloat16":
         return name
     try:
@@ -93,15 +93,15 @@ class Backend:
         self._dtypes: dict[Any, str] = {}
 
     def dtype(self, x: Array) -> str:
-        """Name of the array's data type, such as ``"float32"``."""
-        # NumPy takes microseconds to make up a data type's name.
+        """Name of the array's dtype, such as ``"float32"``."""
+        # NumPy takes microseconds to build a dtype's name.
         kind = x.dtype
         if kind not in self._dtypes:
             self._dtypes[kind] = self.dtype_name(kind)
         return self._dtypes[kind]
 
     def dtype_name(self, kind: Any) -> str:
-        """Name of a data type."""
+        """Name of a dtype."""
         return str(kind.name)
 
     def device(self, x: Array) -> Any:
@@ -113,11 +113,11 @@ class Backend:
         return True
 
     def traced(self, x: Array) -> bool:
-        """Whether the array is a compiler's stand-in, without values."""
+        """Whether the array is a tracer, which has no values."""
         return False
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the array in another data type; the array itself where it has that type."""
+        """Return the array in another dtype; the array itself where it has that type."""
         return x.astype(dtype, copy=False)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
@@ -125,7 +125,7 @@ class Backend:
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype), device=self.device(like))
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Return zeros of some type; order in memory, device and shape are another array's."""
+        """Return zeros with the given dtype; layout, device and default shape follow `like`."""
         kind = getattr(self.xp, dtype)
         if shape is not None and shape != tuple(like.shape):
             return self.xp.zeros(shape, dtype=kind, device=self.device(like))
@@ -140,16 +140,20 @@ class Backend:
         x, number = self.zeros(like, dtype, shape), self.scalar(value, dtype, like)
         if not self.mutable:
             return x + number
-        # A sum may lie in another order in memory.
+        # A sum may lie in another memory order.
         self.store(x, number)
         return x
 
     def steps(self, x: Array) -> Any:
-        """Return the array's strides; None where nobody is told."""
+        """Return the array's strides; None where the library does not expose them."""
         return None
 
+    def spread(self, function: Callable[..., Any], like: Any) -> Callable[..., Any]:
+        """Return a function whose results are distributed over devices as some arrays are."""
+        return function
+
     def ordered(self, x: Array, like: Array) -> Array:
-        """Return the array in the order in memory of another one of its shape and type."""
+        """Return the array in the memory order of another of equal shape and dtype."""
         steps, wanted = self.steps(x), self.steps(like)
         if steps == wanted or not prod(x.shape):
             return x
@@ -159,12 +163,81 @@ class Backend:
         self.store(new, x)
         return new
 
+    def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
+        """Return indices, rows and shape of a sparse array, as `Rows` takes them.
+
+        It is one that is not `dense`. There are none of some layouts; and no shape where nobody
+        knows it.
+        """
+        return None
+
+    def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
+        """Return each row once, in order; several of one number are added up.
+
+        They are added one pair after another at distances that double, in the same order always.
+        What is left over where nothing has a value yet gets the number `count`.
+        """
+        xp, traced = self.xp, self.traced(indices) or self.compiles
+        order = xp.argsort(indices, stable=True)
+        indices, rows = xp.take(indices, order, axis=0), xp.take(rows, order, axis=0)
+        rows = self.cast(rows, "float32") if self.dtype(rows) in HALF else rows
+        column, step = (-1, *[1] * (len(rows.shape) - 1)), 1
+        while step < indices.shape[0]:
+            same = indices[step:] == indices[:-step]
+            if not traced and not bool(xp.any(same)):
+                break
+            earlier = xp.where(xp.reshape(same, column), rows[:-step, ...], 0 * rows[:-step, ...])
+            rows = xp.concat([rows[:step, ...], rows[step:, ...] + earlier])
+            step *= 2
+        if not indices.shape[0]:
+            return indices, rows
+        last = xp.concat([indices[1:] != indices[:-1], indices[:1] == indices[:1]])
+        if traced:
+            zero = xp.zeros_like(rows)
+            rows = xp.where(xp.reshape(last, column), rows, zero)
+            return xp.where(last, indices, xp.full_like(indices, count)), rows
+        (kept,) = xp.nonzero(last)
+        return xp.take(indices, kept, axis=0), xp.take(rows, kept, axis=0)
+
+    def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
+        """Return rows of an array, which places along its first axes name."""
+        xp, lead = self.xp, len(places)
+        flat, at = xp.reshape(x, (prod(x.shape[:lead]), *x.shape[lead:])), places[0]
+        for length, more in zip(x.shape[1:lead], places[1:], strict=True):
+            at = at * length + more
+        return xp.take(flat, at, axis=0)
+
+    def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
+        """Put rows, each of them once, into an array; it is a new one where it cannot be written.
+
+        Numbers that no row has are passed over where the library compiles.
+        """
+        # Not every library of the standard writes at an array of indices.
+        xp, lead = self.xp, len(places)
+        count, at = prod(x.shape[:lead]), self.to_host(places[0])
+        for length, more in zip(x.shape[1:lead], places[1:], strict=True):
+            at = at * length + self.to_host(more)
+        source = np.full(count, -1, np.int64)
+        source[at] = np.arange(len(at))
+        found = self.from_host(source, places[0])
+        column = (count, *[1] * (len(rows.shape) - 1))
+        flat = xp.reshape(x, (count, *x.shape[lead:]))
+        if not len(at):
+            return x
+        new = xp.take(rows, xp.where(found < 0, 0 * found, found), axis=0)
+        new = self.cast(new, self.dtype(x))
+        new = xp.reshape(xp.where(xp.reshape(found < 0, column), flat, new), x.shape)
+        if not self.writable(x):
+            return new
+        self.store(x, new)
+        return x
+
     def array(self, x: Array) -> Array:
         """Return an array where an operation has left a scalar."""
         return x
 
     def store(self, target: Array, value: Array) -> None:
-        """Write values into an array, rounded to its data type."""
+        """Write values into an array, rounded to its dtype."""
         target[...] = value
 
     def copy(self, x: Array) -> Array:
@@ -176,9 +249,22 @@ class Backend:
         return np.array(x)
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as a new array in type, order in memory and device like another one."""
+        """Return the values as a new array; dtype, memory order and device follow `like`."""
         wanted = value.astype(self.dtype(like))
         return self.xp.asarray(wanted, device=self.device(like), copy=True)
+
+    def company(self, x: Array) -> tuple[bool, Callable[[int], int]] | None:
+        """Return how the processes act together of which each holds a part of an array.
+
+        Returns
+        -------
+        writes : bool
+            Whether this is the process that writes files.
+        tell : callable
+            Called by all at once, gives the number that the one that writes was given.
+            None in place of both where this process holds all of it.
+        """
+        return None
 
     def wrap(self, value: np.ndarray) -> Array:
         """Return a NumPy array as one of this library in the same memory; see `host_view`."""
@@ -189,7 +275,7 @@ class Backend:
         return None
 
     def span(self, x: Array) -> np.ndarray | None:
-        """Return a NumPy array over the same addresses, never to be read; None where unknown."""
+        """Return a NumPy array over the same addresses, not to be read; None where unknown."""
         return None
 
     def as_real(self, x: Array) -> Array:
@@ -201,7 +287,7 @@ class Backend:
         return x[..., 0] + x[..., 1] * 1j
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        """Return what one of two functions gives, and carry out no other.
+        """Call one of two functions and return its result; the other is not run.
 
         The condition is a truth value or a 0-d array of one. Where a step is compiled both give
         arrays, or tuples of them, of the same shapes and types.
@@ -225,7 +311,7 @@ class _Addresses:
 def addresses(
     pointer: int, shape: Sequence[int], strides: Sequence[int], itemsize: int
 ) -> np.ndarray:
-    """Return an array over memory that is never to be read."""
+    """Return an array over memory that must never be read."""
     interface = {
         "version": 3,
         "data": (pointer or 1, True),

@@ -1,4 +1,4 @@
-"""What functions that a caller gives can be called with."""
+"""Whether a caller's function accepts the arguments it will be given."""
 
 from __future__ import annotations
 

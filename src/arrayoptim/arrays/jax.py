@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -29,13 +29,13 @@ class Jax(Backend):
         return None if self.traced(x) else frozenset(x.devices())
 
     def traced(self, x: Array) -> bool:
-        """Whether the array is a compiler's stand-in."""
+        """Whether the array is a tracer."""
         import jax
 
         return isinstance(x, jax.core.Tracer)
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the tensor in another data type."""
+        """Return the tensor in another dtype."""
         return x.astype(dtype)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
@@ -43,21 +43,73 @@ class Jax(Backend):
         return self.xp.asarray(value, dtype=dtype)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Return zeros of some type in some shape, or in that of another tensor."""
-        # Made from the array itself, zeros take its sharding, traced or not.
-        return self.xp.zeros_like(like, dtype=dtype, shape=shape)
+        """Return zeros with the given dtype; device and default shape follow `like`."""
+        # Made from the array itself, zeros take its sharding; traced ones only where no shape is
+        # asked for.
+        same = shape is None or tuple(shape) == tuple(like.shape)
+        return self.xp.zeros_like(like, dtype=dtype, shape=None if same else shape)
 
     def copy(self, x: Array) -> Array:
-        """Return a tensor with memory of its own."""
+        """Return a copy with memory of its own."""
         # What is donated to a compiled function must be in one place only.
         return self.xp.array(x, copy=True)
 
+    def to_host(self, x: Array) -> np.ndarray:
+        """Return the values as a new NumPy array; all processes that hold parts call it at once."""
+        if x.is_fully_addressable:
+            return np.array(x)
+        from jax.experimental import multihost_utils
+
+        return np.array(multihost_utils.process_allgather(x, tiled=True))
+
+    def company(self, x: Array) -> tuple[bool, Callable[[int], int]] | None:
+        """Return how the processes act together; see `Backend`."""
+        if self.traced(x) or x.is_fully_addressable:
+            return None
+        import jax
+        from jax.experimental import multihost_utils
+
+        def tell(number: int) -> int:
+            return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+        return jax.process_index() == 0, tell
+
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as a tensor like another one."""
+        """Return the values as an array like another, of which this process makes its part."""
         import jax
 
+        if not like.is_fully_addressable:
+            typed = np.asarray(value, like.dtype)
+            return jax.make_array_from_callback(like.shape, like.sharding, lambda at: typed[at])
         # A copy first: on the CPU, JAX may keep the memory it is given.
         return jax.device_put(np.array(value, like.dtype), like.sharding)
+
+    def dense(self, x: Array) -> bool:
+        """Whether the array holds all its entries."""
+        return not type(x).__module__.startswith("jax.experimental.sparse")
+
+    def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
+        """Return indices, rows and shape of an array in JAX's coordinate layout; see `Backend`."""
+        from jax.experimental.sparse import BCOO
+
+        if not isinstance(x, BCOO) or x.n_batch or not x.n_sparse:
+            return None
+        lead = x.shape[: x.n_sparse]
+        # What pads it is out of range along any of the axes.
+        within = self.xp.all(x.indices < self.xp.asarray(lead, dtype=x.indices.dtype), axis=1)
+        at, count = x.indices[:, 0], 1
+        for k, length in enumerate(lead):
+            at = at if k == 0 else at * length + x.indices[:, k]
+            count *= length
+        return self.xp.where(within, at, count), x.data, x.shape
+
+    def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
+        """Return rows of an array, zeros for numbers that no row has; see `Backend`."""
+        return x.at[tuple(places)].get(mode="fill", fill_value=0)
+
+    def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
+        """Return an array with other rows; see `Backend`."""
+        return x.at[tuple(places)].set(rows.astype(x.dtype), mode="drop")
 
     def as_complex(self, x: Array) -> Array:
         """Undo `as_real`."""
@@ -66,10 +118,28 @@ class Jax(Backend):
         return jax.lax.complex(x[..., 0], x[..., 1])
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        """Return what one of two functions gives."""
+        """Call one of two functions and return its result."""
         import jax
 
         return jax.lax.cond(condition, then, otherwise)
+
+    def spread(self, function: Callable[..., Any], like: Any) -> Callable[..., Any]:
+        """Return a function whose results are distributed over devices as some arrays are.
+
+        Where the axes of a mesh are part of the arrays' types JAX refuses reshapes and products of
+        matrices for which it would have to choose: within the function the compiler may.
+        """
+        import jax
+
+        shardings = jax.tree.map(lambda x: getattr(jax.typeof(x), "sharding", None), like)
+        meshes = [s.mesh for s in jax.tree.leaves(shardings) if s is not None]
+        axes = next((m.explicit_axes for m in meshes if getattr(m, "explicit_axes", ())), ())
+        if not axes:
+            return function
+        spread: Callable[..., Any] = jax.sharding.auto_axes(
+            function, axes=axes, out_sharding=shardings
+        )
+        return spread
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function compiled."""

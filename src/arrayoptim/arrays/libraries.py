@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,30 @@ class _NumPy(Backend):
 
     def steps(self, x: Array) -> Any:
         return x.strides
+
+    def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
+        indices, rows = np.asarray(indices), np.asarray(rows)
+        rows = rows.astype(np.float32) if self.dtype(rows) in HALF else rows
+        if bool((indices[1:] > indices[:-1]).all()):
+            return indices, rows
+        order = np.argsort(indices, kind="stable")
+        indices = indices[order]
+        first = np.concatenate([[True], indices[1:] != indices[:-1]])
+        starts = np.flatnonzero(first)
+        if 2 * len(starts) < len(indices):
+            return indices[starts], np.add.reduceat(rows[order], starts, axis=0)
+        again = np.flatnonzero(~first)
+        new = rows[order[starts]]
+        np.add.at(new, np.cumsum(first)[again] - 1, rows[order[again]])
+        return indices[starts], new
+
+    def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
+        return x[tuple(places)]
+
+    def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
+        x = x if self.writable(x) else self.copy(x)
+        x[tuple(places)] = rows
+        return x
 
     def wrap(self, value: np.ndarray) -> Array:
         return value
@@ -132,6 +156,9 @@ class _CuPy(_NumPy):
         with target.device:
             target[...] = value
 
+    def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
+        return Backend.summed(self, indices, rows, count)
+
     def host_view(self, x: Array) -> np.ndarray | None:
         return None
 
@@ -191,11 +218,17 @@ _KINDS: dict[type, Backend | None] = {}
 def _find(kind: type) -> Backend | None:
     """Return the library of an array type by the module of the class or one it derives from."""
     found = None
-    if hasattr(kind, "dtype") and hasattr(kind, "shape") and not _masks(kind):
+    # JAX's sparse arrays have their shape from the constructor.
+    shaped = any("shape" in vars(base) or "shape" in _declared(base) for base in kind.__mro__)
+    if hasattr(kind, "dtype") and shaped and not _masks(kind):
         roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
         found = next((_BACKENDS[root] for root in roots if root in _BACKENDS), None)
     _KINDS[kind] = found
     return found
+
+
+def _declared(kind: type) -> Any:
+    return getattr(kind, "__annotations__", ())
 
 
 def _masks(kind: type) -> bool:
@@ -203,7 +236,7 @@ def _masks(kind: type) -> bool:
 
 
 def is_masked(x: Any) -> bool:
-    """Whether this is an array whose mask says which entries count, which no step knows of."""
+    """Whether this is a masked array; no step honours the mask."""
     return _masks(type(x))
 
 
@@ -233,7 +266,7 @@ def backend_of(x: Array) -> Backend:
 
 
 def way_in(kind: type) -> str:
-    """Return how arrays of this type could be served, for a message; nothing if they are none."""
+    """Return how to make arrays of this type usable, for a message; empty for other types."""
     if not hasattr(kind, "__array_namespace__"):
         return ""
     return "; arrayoptim.register_backend makes other libraries of the array API standard known"

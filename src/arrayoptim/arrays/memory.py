@@ -42,7 +42,7 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
 
 
 def folded(span: np.ndarray[Any, Any]) -> bool:
-    """Whether entries of an array share memory with one another, as those of windows do."""
+    """Whether entries of an array share memory with one another, as sliding windows do."""
     axes = sorted((abs(s), n) for s, n in zip(span.strides, span.shape, strict=True) if n > 1)
     reach = span.itemsize
     apart = True
@@ -53,7 +53,7 @@ def folded(span: np.ndarray[Any, Any]) -> bool:
         return False
     if reach < span.size * span.itemsize:
         return True
-    # Each axis steps into the reach of others, as no library lays arrays out: mark every byte.
+    # Strides that interleave, as no library lays arrays out: mark every byte.
     taken = np.zeros(reach, bool)
     places = np.zeros(1, np.int64)
     for stride, count in axes:

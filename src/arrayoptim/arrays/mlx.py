@@ -49,7 +49,7 @@ class MLX(Backend):
     def store(self, target: Array, value: Array) -> None:
         """Write values into an array, rounded to its dtype, and have them computed."""
         target[...] = self.cast(value, self.dtype(target))
-        # An array that is never looked at, such as a slot, would hold the graph of all steps.
+        # An array that is never evaluated, such as a slot, would keep the graph of all steps alive.
         self.xp.async_eval(target)
 
     def to_host(self, x: Array) -> np.ndarray:
@@ -72,11 +72,11 @@ class MLX(Backend):
 
 @cache
 def functions() -> Namespace:
-    """Return MLX's functions, those that it lacks or that need the CPU among them."""
+    """Return MLX's functions, together with those that it lacks or that need the CPU."""
     import mlx.core as mx
 
     def copysign(size: Array, sign: Array) -> Array:
-        # A division tells the sign of zero.
+        # Division tells the sign of zero.
         negative = mx.where(sign == 0, 1 / sign < 0, sign < 0)
         return mx.where(negative, -mx.abs(size), mx.abs(size))
 

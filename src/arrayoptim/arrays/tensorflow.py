@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
-from .backend import Backend
+from .backend import HALF, Backend
 
 
 class TensorFlow(Backend):
@@ -49,7 +49,7 @@ class TensorFlow(Backend):
         return not tf.executing_eagerly()
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the values in another data type."""
+        """Return the values in another dtype."""
         import tensorflow as tf
 
         return tf.cast(x, dtype)
@@ -59,7 +59,7 @@ class TensorFlow(Backend):
         return self.xp.asarray(value, dtype=dtype)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Return zeros of some type in some shape, or in that of another array."""
+        """Return zeros with the given dtype; the default shape follows `like`."""
         import tensorflow as tf
 
         return tf.zeros(like.shape if shape is None else shape, dtype)
@@ -79,10 +79,43 @@ class TensorFlow(Backend):
         return np.array(x.numpy())
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as a tensor of the type of another one."""
+        """Return the values as a tensor with the dtype of another."""
         import tensorflow as tf
 
         return tf.constant(value.astype(like.dtype.as_numpy_dtype))
+
+    def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
+        """Return indices, rows and shape of an ``IndexedSlices``; see `Backend`."""
+        import tensorflow as tf
+
+        if not isinstance(x, tf.IndexedSlices):
+            return None
+        known = x.dense_shape is not None
+        shape = tf.get_static_value(tf.convert_to_tensor(x.dense_shape)) if known else None
+        return x.indices, x.values, None if shape is None else tuple(shape.tolist())
+
+    def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
+        """Return each row once; see `Backend`."""
+        import tensorflow as tf
+
+        rows = tf.cast(rows, "float32") if self.dtype(rows) in HALF else rows
+        found, which = tf.unique(indices)
+        return found, tf.math.unsorted_segment_sum(rows, which, tf.shape(found)[0])
+
+    def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
+        """Return rows of an array; see `Backend`."""
+        import tensorflow as tf
+
+        return tf.gather_nd(x, tf.stack(places, axis=1))
+
+    def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
+        """Put rows into a variable, or return a new array; see `Backend`."""
+        import tensorflow as tf
+
+        at, rows = tf.stack(places, axis=1), tf.cast(rows, x.dtype)
+        if self.writable(x):
+            return x.scatter_nd_update(at, rows)
+        return tf.tensor_scatter_nd_update(x, at, rows)
 
     def as_complex(self, x: Array) -> Array:
         """Undo `as_real`."""
@@ -91,7 +124,7 @@ class TensorFlow(Backend):
         return tf.complex(x[..., 0], x[..., 1])
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        """Return what one of two functions gives, in a graph too."""
+        """Call one of two functions and return its result, in a graph too."""
         import tensorflow as tf
 
         return tf.cond(condition, then, otherwise)
@@ -130,7 +163,7 @@ def functions() -> Namespace:
         return lambda x, **axes: function(asarray(x), **axes)
 
     def alike(*pair: Any) -> list[Any]:
-        # TensorFlow gives a number the type of a tensor only if that comes first.
+        # TensorFlow gives a number the dtype of a tensor only where the tensor comes first.
         kind = next((x.dtype for x in pair if tf.is_tensor(x)), tf.float64)
         return [asarray(x, None if tf.is_tensor(x) else kind) for x in pair]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar, Tree
-from .backend import Backend, Functions, addresses, numpy_dtype
+from .backend import HALF, Backend, Functions, addresses, numpy_dtype
 
 __all__ = ["Torch", "functions", "recording"]
 
@@ -110,7 +110,7 @@ class Torch(Backend):
         return False
 
     def dtype_name(self, kind: Any) -> str:
-        """Name of a data type."""
+        """Name of a dtype."""
         return str(kind)[6:]
 
     def dense(self, x: Array) -> bool:
@@ -118,7 +118,7 @@ class Torch(Backend):
         return bool(x.layout == self.xp.strided) and not x.is_nested
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the tensor in another data type."""
+        """Return the tensor in another dtype."""
         return x.to(getattr(self.xp, dtype))
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
@@ -152,13 +152,13 @@ class Torch(Backend):
         return np.array(x.numpy())
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Return zeros of some type in some shape, or in that of another tensor."""
+        """Return zeros with the given dtype; layout, device and default shape follow `like`."""
         if shape is not None and shape != tuple(like.shape):
             return like.new_zeros(shape, dtype=getattr(self.xp, dtype))
         return self.xp.zeros_like(like.detach(), dtype=getattr(self.xp, dtype))
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as a tensor like another one."""
+        """Return the values as a tensor with the dtype and device of another."""
         new = self.xp.empty_like(like)
         wide = "bfloat16" in (value.dtype.name, self.dtype(like))
         new.copy_(self.xp.asarray(np.array(value, np.float32 if wide else None)))
@@ -171,6 +171,47 @@ class Torch(Backend):
     def wrap(self, value: np.ndarray) -> Array:
         """Return a NumPy array as a tensor in the same memory."""
         return self.xp.asarray(value)
+
+    def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
+        """Return indices, rows and shape of a tensor in coordinate layout; see `Backend`."""
+        if x.layout is not self.xp.sparse_coo:
+            return None
+        x = x.detach().coalesce()
+        indices, at = x.indices(), x.indices()[0] if x.sparse_dim() else None
+        if at is None:
+            return None
+        for length, more in zip(x.shape[1 : x.sparse_dim()], indices[1:], strict=True):
+            at = at * length + more
+        return at, x.values(), tuple(x.shape)
+
+    def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
+        """Return each row once, in order; see `Backend`."""
+        import torch
+
+        rows = rows.float() if self.dtype(rows) in HALF else rows
+        if indices.shape[0] < 2 or bool((indices[1:] > indices[:-1]).all()):
+            return indices, rows
+        # What is out of range is told later.
+        size = max(count, int(indices.max()) + 1)
+        if int(indices.min()) < 0:
+            order = torch.argsort(indices, stable=True)
+            return indices[order], rows[order]
+        whole = torch.sparse_coo_tensor(
+            indices[None], rows, (size, *rows.shape[1:]), check_invariants=False
+        ).coalesce()
+        return whole.indices()[0], whole.values()
+
+    def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
+        """Return rows of a tensor; see `Backend`."""
+        return x[tuple(place.long() for place in places)]
+
+    def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
+        """Put rows into a tensor, or into a copy while a step is differentiated; see `Backend`."""
+        places = tuple(place.long() for place in places)
+        if _RECORDING.on:
+            return x.index_put(places, rows.to(x.dtype))
+        x[places] = rows.to(x.dtype)
+        return x
 
     def host_view(self, x: Array) -> np.ndarray | None:
         """Return a NumPy view of the memory where the host can read it."""

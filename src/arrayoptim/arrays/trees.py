@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .._typing import Array, Tree
 from .libraries import is_array, is_array_type, is_masked, way_in
+from .rows import Rows
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Structure:
     parts: Callable[[Tree], list[Any]] | None = None
 
     def ordered(self, leaves: list[Any]) -> list[Any]:
-        """Return leaves in this order that come in the container's own."""
+        """Return leaves that come in the container's own order in the order of this structure."""
         return [leaves[k] for k in self.order] if self.order else leaves
 
 
@@ -56,18 +57,18 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
     ValueError
         If two leaves have the same path.
     """
-    if is_array(tree):
+    if is_array(tree) or type(tree) is Rows:
         return [tree], _BARE
     leaves, structure = _optree_flatten(tree)
     strange = _first_strange(leaves)
-    # Of an iterator JAX warns, and takes it for a leaf too.
+    # JAX warns about an iterator, and then treats it as a leaf too.
     unknown = strange is not None and not hasattr(leaves[strange], "__next__")
     if strange is not None and unknown and "jax" in sys.modules:
         jax_leaves, jax_structure = _jax_flatten(tree)
         jax_strange = _first_strange(jax_leaves)
         if jax_strange is None:
             return jax_leaves, jax_structure
-        # A container that only JAX knows is no leaf: what is inside of it is at fault.
+        # A container that only JAX knows is not a leaf: something inside it is at fault.
         if jax_leaves[jax_strange] is not leaves[strange]:
             leaves, structure, strange = jax_leaves, jax_structure, jax_strange
     if strange is not None:
@@ -106,7 +107,8 @@ def _hint(leaf: Any) -> str:
 
 
 def _first_strange(leaves: list[Any]) -> int | None:
-    strange = {kind for kind in set(map(type, leaves)) if not is_array_type(kind)} - {type(None)}
+    strange = {kind for kind in set(map(type, leaves)) if not is_array_type(kind)}
+    strange -= {type(None), Rows}
     if not strange:
         return None
     return next(i for i, leaf in enumerate(leaves) if type(leaf) in strange)
@@ -118,7 +120,7 @@ def _optree_flatten(tree: Tree) -> tuple[list[Any], Structure]:
     leaves, spec = optree.tree_flatten(tree, none_is_leaf=True)
     structure = _CACHE.get(spec)
     if structure is None:
-        # In its paths optree has the places of named fields, and in its accessors their types too.
+        # optree's paths hold the positions of named fields; its accessors hold their types too.
         keyed = zip(spec.paths(), spec.accessors(), strict=True)
         ways = [
             tuple(
@@ -174,7 +176,7 @@ def _structure(ways: list[tuple[Key, ...]], unflatten: Callable[[Any], Tree]) ->
 
 
 def _sorted(ways: list[tuple[Key, ...]], among: list[int], depth: int) -> Iterator[int]:
-    """Yield the places of those leaves, which have the same way as far as that depth."""
+    """Yield the places of those leaves, whose paths agree up to that depth."""
     inner: dict[Any, list[int]] = {}
     for i in among:
         if len(ways[i]) == depth:
@@ -211,7 +213,7 @@ def _remember(spec: Any, structure: Structure) -> None:
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Return names for a message: of many the first, and how many more there are."""
+    """Return names for a message: the first few, and how many more there are."""
     more = [f"and {len(names) - most:,} more"] if len(names) > most else []
     return ", ".join([*names[:most], *more])
 

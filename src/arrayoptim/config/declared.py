@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_: Any) -> Any:
-        """Tell type checkers that declarations make the constructor; nothing at run time."""
+        """Tell type checkers that declarations make the constructor; no effect at run time."""
         return lambda cls: cls
 
 
@@ -54,7 +54,7 @@ class Declared:
         )
 
     def _set(self, values: dict[str, Any]) -> None:
-        # Annotated here and not in the class, where type checkers take it for a hyperparameter.
+        # Annotated here, not in the class: type checkers would take it for a hyperparameter there.
         self._hyper: dict[str, Any] = {}
         preset = values.get("preset")
         for name, declared in self.hyperparameters.items():
@@ -108,7 +108,7 @@ class Declared:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make an instance from a configuration, which stays as it is.
+        """Make an instance from a configuration, which is not changed.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What other libraries call it: the one table for error messages, and for the cheat sheet."""
+"""Names that other libraries use: the one table for error messages and the cheat sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .registry import CONSTRAINTS, OPTIMIZERS, SCHEDULES, Registry, mistyped
 
 @dataclass(frozen=True)
 class Word:
-    """A word of another library, and what stands for it here.
+    """A name of another library, and its counterpart here.
 
     Attributes
     ----------
@@ -114,21 +114,21 @@ NAMES = (
     Word("apply_updates", "optax", "not needed: apply(grads, params) returns the parameters"),
     Word("chain", "optax", "not needed: clipping, decay and averages are arguments"),
 )
-"""Names of modules, besides those of classes in other capitals."""
+"""Names of module attributes, besides class names in other capitalisation."""
 
 
 def argument(word: str, cls: str) -> str:
-    """Return what another library's argument is here, for a message; nothing if unknown."""
+    """Return what another library's argument is called here, for a message; empty if unknown."""
     return _told(ARGUMENTS, word, cls)
 
 
 def method(word: str, cls: str) -> str:
-    """Return what another library's attribute is here, for a message; nothing if unknown."""
+    """Return what another library's attribute is called here, for a message; empty if unknown."""
     return _told(METHODS, word, cls)
 
 
 def named(word: str, public: list[str]) -> str:
-    """Return what a name in other capitals, of another library or misspelt is among public ones."""
+    """Return the public name for a misspelt one, or for another library's, for a message."""
     places: list[tuple[Registry, str]] = [
         (OPTIMIZERS, ""), (SCHEDULES, "schedules."), (CONSTRAINTS, "constraints.")
     ]  # fmt: skip
@@ -144,7 +144,7 @@ def _told(rows: Iterable[Word], word: str, cls: str) -> str:
 
 
 def refuse_parameters(value: Any, owner: type[Any]) -> None:
-    """Refuse parameters in the place of hyperparameters, as torch's constructors want them.
+    """Refuse parameters passed in place of hyperparameters, where torch's constructors expect them.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What schedules are declared with: numbers, words and other schedules, none of them varying."""
+"""Declarations for schedules: constant numbers, words and other schedules."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from .hyper import REQUIRED, Hyper, is_function, keeps_numbers, with_step
+from .hyper import REQUIRED, Hyper
 from .registry import describe, revive
+from .scheduled import is_function, keeps_numbers, with_step
 
 ANY = "(-inf, inf)"
 
 
 class Field(Hyper):
-    """An argument of a schedule, which stays what it is."""
+    """An argument of a schedule, which never changes."""
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Return the value itself."""
         return self if instance is None else instance._hyper[self.name]
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Return the value in its own type."""
+        """Return the value converted to its declared type."""
         if callable(value) or isinstance(value, Mapping):
             raise TypeError(f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}")
         return super().checked(value, owner)
@@ -44,7 +45,7 @@ class Numbers(Field):
         return f"a list of {kind} in {self.interval.text}{rising}"
 
     def checked(self, value: Any, owner: type[Any]) -> list[float]:
-        """Return the numbers in a list of their own."""
+        """Return the numbers in a new list."""
         fault = f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}"
         if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
             raise TypeError(fault)
@@ -84,7 +85,7 @@ class Parts(Part):
         return "a list of schedules and finite numbers"
 
     def checked(self, value: Any, owner: type[Any]) -> list[Any]:
-        """Return the parts in a list of their own."""
+        """Return the parts in a new list."""
         fault = f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}"
         if not isinstance(value, list | tuple):
             raise TypeError(fault)
@@ -93,7 +94,7 @@ class Parts(Part):
         return [super(Parts, self).checked(each, owner) for each in value]
 
     def to_config(self, value: list[Any]) -> list[Any]:
-        """Return each part as it stands in a configuration."""
+        """Return each part as a configuration holds it."""
         return [describe(each) for each in value]
 
 
@@ -115,7 +116,7 @@ def number(doc: str, interval: str = ANY, *, default: Any = REQUIRED, integer: b
 
 
 def flag(doc: str, *, default: bool) -> Any:
-    """Declare what is true or false."""
+    """Declare a boolean."""
     return Field(default, doc=doc)
 
 
@@ -125,14 +126,14 @@ def choice(doc: str, *words: str, default: str) -> Any:
 
 
 def label(doc: str, *, default: None, kw_only: bool) -> Any:
-    """Declare a text that need not be given."""
+    """Declare an optional text."""
     return Field(default, doc=doc, keyword=kw_only)
 
 
 def numbers(
     doc: str, interval: str = ANY, *, increasing: bool = False, integer: bool = False
 ) -> Any:
-    """Declare a list of numbers that must be given."""
+    """Declare a required list of numbers."""
     return Numbers(interval, doc, increasing=increasing, integer=integer)
 
 

@@ -12,20 +12,20 @@ from .hyper import Hyper
 from .registry import ALIASES, describe, described, made, nearest
 
 STARTING = frozenset({"initial_accumulator_value", "d0"})
-"""Numbers on which the state before the first step depends, and which stay what they were."""
+"""Numbers on which the initial state depends, so that they cannot change later."""
 
 WHOLE = STARTING | {"clipnorm", "ema_momentum", "seed", "threads"}
-"""Numbers that belong to a whole step, or to the start, and have one value for all parameters."""
+"""Numbers of a whole step, or of the start, which have one value for all parameters."""
 
 OWN = frozenset({"weight_decay", "peak_lr", "l2", "constraint", "preset", "name"})
-"""What an optimizer of a group has to say besides its class's own hyperparameters."""
+"""What a group's optimizer sets besides its class's own hyperparameters."""
 
 Pattern = str | Callable[[str], bool]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that match a pattern, and what is different for them; see `group`.
+    """Parameters that match a pattern, and their own settings; see `group`.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ def group(
     allow_unmatched: bool = False,
     **settings: Any,
 ) -> Group:
-    """Describe parameters that are treated differently; for the argument `groups` of optimizers.
+    """Describe parameters with settings of their own, for an optimizer's argument `groups`.
 
     Parameters
     ----------
@@ -132,10 +132,10 @@ def group(
 
 
 def matches(path: str, pattern: Pattern) -> bool:
-    """Whether a path matches; with a slash in front, ``*/bias`` finds a bias at the top too."""
+    """Whether a path matches; a slash is put in front, so ``*/bias`` finds a top-level bias too."""
     if callable(pattern):
         return bool(pattern(path))
-    # A key that has a slash in it may be written as it is.
+    # A key that contains a slash may be written unescaped.
     ways = {path, plain(path)}
     return any(fnmatchcase(way, pattern) or fnmatchcase(f"/{way}", pattern) for way in ways)
 
@@ -195,7 +195,7 @@ class Groups(Hyper):
         return "a list of arrayoptim.group(...)"
 
     def checked(self, value: Any, owner: type[Any]) -> tuple[Group, ...]:
-        """Return groups whose settings a class has, and that are in their intervals."""
+        """Return checked groups: a class must have their settings, each in its interval."""
         rows = [value] if isinstance(value, Group | Mapping) else value
         if not isinstance(rows, list | tuple):
             raise TypeError(f"{owner.__name__}.groups must be {self.wanted}, got {value!r}")

@@ -1,23 +1,23 @@
-"""Hyperparameters: declared once, they validate, document and configure themselves."""
+"""Hyperparameters: one declaration validates, documents and configures each."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Mapping
-from functools import cache, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
 from .._typing import Namespace, Scalar
-from ..arrays.calls import mismatch
 from ..arrays.libraries import backend_of, is_array
+from .interval import Interval, largest_in, nearest_in, smallest_in
 from .registry import describe, revive
+from .scheduled import is_function, value_at, with_step
 
 
 class _Owner(Protocol):
-    """What has hyperparameters."""
+    """An object with hyperparameters."""
 
     _hyper: dict[str, Any]
 
@@ -25,48 +25,8 @@ class _Owner(Protocol):
         """Return the number of the next step, and the scalar state."""
 
 
-MOST_STEPS = 2**63 - 1
-"""The last step that a counter of 64 bits holds."""
-
 REQUIRED: Any = inspect.Parameter.empty
-"""The default of what a constructor must be given."""
-
-
-class Interval:
-    """A real interval such as ``[0, 1)``; its text is its definition."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        low, high = text[1:-1].split(",")
-        self.low, self.high = float(low), float(high)
-
-    def __contains__(self, value: float) -> bool:
-        """Whether the value lies in the interval; NaN lies in none."""
-        above = value >= self.low if self.text[0] == "[" else value > self.low
-        below = value <= self.high if self.text[-1] == "]" else value < self.high
-        return above and below
-
-
-@cache
-def _largest(dtype: str, interval: Interval) -> float:
-    """Return the largest number of a data type in an interval."""
-    high = np.dtype(dtype).type(interval.high)
-    return float(high if interval.high in interval else np.nextafter(high, 0))
-
-
-@cache
-def _smallest(dtype: str, interval: Interval) -> float:
-    """Return the smallest number of a data type in an interval."""
-    low = np.dtype(dtype).type(interval.low)
-    with np.errstate(under="ignore"):
-        return float(low if interval.low in interval else np.nextafter(low, np.inf))
-
-
-@lru_cache(maxsize=4096)
-def _nearest(value: float, dtype: str, interval: Interval) -> float:
-    with np.errstate(over="ignore", under="ignore"):
-        near = float(np.dtype(dtype).type(value))
-    return max(min(near, _largest(dtype, interval)), _smallest(dtype, interval))
+"""The default of a required argument."""
 
 
 class Hyper:
@@ -101,7 +61,7 @@ class Hyper:
     name: str
     owner: str
     per_group = False
-    """Whether a group of parameters may have one of its own, though it is no number."""
+    """Whether a group of parameters may have a value of its own, though it is not a number."""
 
     def __init__(
         self,
@@ -141,7 +101,7 @@ class Hyper:
 
     def __set__(self, instance: _Owner, value: Any) -> None:
         """Check and set the value."""
-        # Replaced, not changed: who holds the old dict can tell that it is out of date.
+        # Replaced, not changed: a holder of the old dict can tell that it is out of date.
         new = self.checked(value, type(instance))
         instance._hyper = {**instance._hyper, self.name: new}
 
@@ -151,12 +111,12 @@ class Hyper:
         return self.interval is not None and not self.static
 
     def default_under(self, preset: Any) -> Any:
-        """Return the default where that preset is chosen; None for none."""
+        """Return the default under a preset, or under None for no preset."""
         return self.elsewhere.get(preset, self.default) if isinstance(preset, str) else self.default
 
     @property
     def required_in_config(self) -> bool:
-        """Whether a configuration names it even when it has its default value."""
+        """Whether a configuration must hold it even where it has its default value."""
         return not self.keyword and self.default is not None
 
     @property
@@ -173,7 +133,7 @@ class Hyper:
         return text + (" or None" if self.default is None else "")
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Return the value in its own type.
+        """Return the value converted to its declared type.
 
         Parameters
         ----------
@@ -203,7 +163,7 @@ class Hyper:
         return self._number(value, owner.__name__)
 
     def to_config(self, value: Any) -> Any:
-        """Return the value as it stands in a configuration."""
+        """Return the value as a configuration holds it."""
         return describe(value)
 
     def at(
@@ -216,24 +176,24 @@ class Hyper:
         return self._number(found, f"at step {iterations}: schedule of {self.owner}")
 
     def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
-        """Return a number as the nearest of a data type that the interval allows.
+        """Return the nearest number of a dtype that lies in the interval.
 
         Parameters
         ----------
         value : number, 0-d array or anything else
             A value; what is no real number comes back as it is.
         dtype : {"float32", "float64"}
-            The data type.
+            The dtype.
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
         """
         if not self.numeric or self.integer or value is None:
             return value
         if xp is np:
-            return _nearest(value, dtype, self.interval)
-        top = _largest(dtype, self.interval)
+            return nearest_in(value, dtype, self.interval)
+        top = largest_in(dtype, self.interval)
         near = xp.minimum(xp.asarray(xp.asarray(value), dtype=getattr(xp, dtype)), top)
-        near = xp.maximum(near, _smallest(dtype, self.interval))
+        near = xp.maximum(near, smallest_in(dtype, self.interval))
         return xp.asarray(near, dtype=xp.asarray(0.0).dtype)
 
     def _several(self, value: Any, owner: str) -> tuple[str, ...]:
@@ -297,58 +257,8 @@ def hyper(
     )
 
 
-def is_function(value: Any) -> bool:
-    """Whether a value may be a schedule: a function, and neither a number nor a class."""
-    return callable(value) and not isinstance(value, type) and not hasattr(value, "__float__")
-
-
-def keeps_numbers(schedule: Any) -> bool:
-    """Whether a value is a schedule that depends on more than the step, and keeps scalar state."""
-    return callable(schedule) and hasattr(schedule, "initial_scalars")
-
-
-def with_step(schedule: Any, what: str) -> Any:
-    """Return a schedule that can be called with what `value_at` gives it.
-
-    Raises
-    ------
-    TypeError
-        If it takes other arguments.
-    """
-    wanted = ("the step number", "its numbers")[: 1 + keeps_numbers(schedule)]
-    fault = mismatch(schedule, *wanted)
-    if fault:
-        raise TypeError(
-            f"{what}: found the schedule {schedule!r}, wanted a function of "
-            f"{' and '.join(wanted)}, such as lambda step: 0.1 ({fault})"
-        )
-    return schedule
-
-
-def value_at(
-    schedule: Any, iterations: Scalar, scalars: Mapping[str, Scalar], prefix: str
-) -> Scalar:
-    """Return the value of a schedule at a step.
-
-    Parameters
-    ----------
-    schedule : callable
-        A function of the step number; with ``initial_scalars``, of its own numbers too.
-    iterations : int
-        The step number, counted from 0.
-    scalars : mapping of str to float
-        Scalar state of the optimizer.
-    prefix : str
-        What stands before the names of the schedule's own.
-    """
-    if not keeps_numbers(schedule):
-        return schedule(iterations)
-    start = schedule.initial_scalars()
-    return schedule(iterations, {k: scalars.get(prefix + k, v) for k, v in start.items()})
-
-
 def square_root(value: Scalar, xp: Namespace) -> Scalar:
-    """Return the root of a number that is not negative, a plain float on the host.
+    """Return the square root of a number that is not negative; a plain float on the host.
 
     Parameters
     ----------
@@ -378,40 +288,6 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
         The weight that the average has gathered, by which it is divided.
     """
     if xp is np and beta > 0.0 and t > 0:
-        # A tenth of the time that NumPy takes for a number.
+        # This takes a tenth of the time of NumPy's function.
         return -math.expm1(t * math.log(beta))
     return -xp.expm1(t * xp.log(beta))
-
-
-def finite(value: Any, what: str) -> float:
-    """Return a finite number that came as a number or as an array that holds one.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
-    array = np.asarray(value)
-    if array.shape != () or array.dtype.kind not in "iuf" or not np.isfinite(array):
-        raise ValueError(f"{what}: found {value!r}, wanted a finite number")
-    return float(array)
-
-
-def counter(value: Any, what: str) -> int:
-    """Return a step counter that came as an integer, or as a float or array that holds one.
-
-    Raises
-    ------
-    ValueError
-        If it is no whole number from 0 to `MOST_STEPS`.
-    """
-    array = np.asarray(value)
-    fault = f"{what}: found {value!r}, wanted a whole number of at least 0"
-    if array.shape != () or array.dtype.kind not in "iuf":
-        raise ValueError(fault)
-    number = array.item()
-    if not number >= 0 or number == float("inf") or number != int(number):
-        raise ValueError(fault)
-    if number > MOST_STEPS:
-        raise ValueError(f"{what}: found {value!r}, wanted at most {MOST_STEPS}, as int64 holds")
-    return int(number)

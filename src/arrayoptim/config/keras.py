@@ -1,4 +1,4 @@
-"""Configurations of Keras optimizers, those of `arrayoptim.keras` too, in this library's words.
+"""Configurations of Keras's optimizers and of `arrayoptim.keras`, in this library's words.
 
 The same word has not the same meaning everywhere. What ``clipnorm`` bounds is the norm of all
 gradients together up to Keras 2.3, and here; in ``tf.keras`` and in Keras 3 it is that of each one.
@@ -14,7 +14,7 @@ from typing import Any
 from .registry import lookup, revivable
 
 PACKAGE = "arrayoptim"
-"""What stands before a class's name in the names that Keras knows."""
+"""The prefix of a class's name among the names that Keras knows."""
 
 MARK = {"preset": None}
 """What `arrayoptim.keras` always names and Keras 3 never does: it has options of Keras 3 as well,
@@ -30,9 +30,9 @@ OURS, KERAS_2, TF_KERAS, TF_KERAS_NEW, KERAS_3 = (
 """The dialects; Keras 1 speaks that of Keras 2."""
 
 SCALED = frozenset({"LossScaleOptimizer", "LossScaleOptimizerV1", "LossScaleOptimizerV3"})
-"""Classes around an optimizer, whose part is the loss."""
+"""Wrappers around an optimizer that scale the loss."""
 
-# Whose optimizers of the same names are others.
+# Packages whose optimizers of the same names differ.
 _OTHERS = frozenset({"Addons"})
 
 _OPTIONS = frozenset(
@@ -50,8 +50,10 @@ _RENAMED = {
     "global_clipnorm": "clipnorm",
 }
 
-# Whose formula is another one from tf.keras 2.11 on.
-_PRESET = frozenset({"adafactor", "adagrad", "lamb", "muon", "nadam", "rmsprop"})
+# Classes whose formula changed with tf.keras 2.11.
+_PRESET = frozenset(
+    {"adafactor", "adagrad", "lamb", "muon", "nadam", "rmsprop", "schedulefreeadamw"}
+)
 
 # Of tf.keras from 2.11; they change no number.
 _SILENT = frozenset({"jit_compile", "is_legacy_optimizer"})
@@ -89,7 +91,7 @@ def identified(found: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def inside(found: Mapping[str, Any]) -> Any:
-    """Return what was serialized of the optimizer that a loss scale is around; None without one."""
+    """Return the configuration of the optimizer inside a loss scale; None without one."""
     name, config = identified(found)
     if name not in SCALED or not isinstance(config, Mapping):
         return None
@@ -124,7 +126,7 @@ def dialect_of(config: Mapping[str, Any], version: str | None = None) -> str:
 
 
 def _by_tensorflow(version: str | None) -> bool:
-    """Whether the Keras of that version is TensorFlow's, from where on it clips each gradient."""
+    """Whether that version of Keras is TensorFlow's, which clips each gradient by itself."""
     numbers = tuple(map(int, re.findall(r"\d+", version or "")[:3]))
     if not numbers or numbers >= (2, 11):
         return False
@@ -172,7 +174,7 @@ def _from_tf_keras(class_name: str, config: Words, lost: list[str]) -> Words:
     known = {_RENAMED.get(name, name): value for name, value in config.items()}
     decay, declared = known.get("decay"), _declared(class_name)
     if class_name.lower() == "nadam" and "schedule_decay" not in known and decay is not None:
-        # Under the name of the learning rate's decay, which Nadam has not.
+        # Under the name of the learning rate's decay, which Nadam lacks.
         known["schedule_decay"] = known.pop("decay")
     elif decay is not None and "decay" not in declared:
         del known["decay"]
@@ -222,37 +224,23 @@ def _options(config: Words, averages: bool, lost: list[str]) -> Words:
 
 
 def _first_bound(config: Words) -> Words:
-    """Return it with the bound that counts there, which is one and not all."""
+    """Return the options with the one bound that counts there."""
     bounds = [n for n in ("clipnorm_per_tensor", "clipnorm", "clipvalue") if config.get(n)]
     return {name: value for name, value in config.items() if name not in bounds[1:]}
 
 
 def _muon(config: Words) -> Words:
-    """Return Muon's words; it has the polynomial's factors and the scale of steps fixed here."""
-    fixed = {"muon_a": 3.4445, "muon_b": -4.7750, "muon_c": 2.0315}
-    fixed["adam_weight_decay"] = config.get("weight_decay") or 0.0
-    kept = dict(config)
+    """Return Muon's words; where decay or a scale is absent there it is None or not named."""
+    factors = {"muon_a": "ns_a", "muon_b": "ns_b", "muon_c": "ns_c"}
+    kept = {factors.get(name, name): value for name, value in config.items()}
     if kept.get("rms_rate", 0.0) is None:
         kept |= {"scaling": "none"}
         del kept["rms_rate"]
-    for name, value in fixed.items():
-        found = kept.pop(name, value)
-        if found != value:
-            raise ValueError(
-                f"found {name}={found!r} in a configuration of Keras 3's Muon, wanted {value!r}; "
-                "construct Muon with a group, whose optimizer and weight_decay are its own"
-            )
-    return kept
+    return {"adam_weight_decay": 0.0, "weight_decay": 0.0, **kept}
 
 
 def _schedule_free(config: Words) -> Words:
-    """Return the words of ScheduleFreeAdamW, of which all steps weigh the same."""
-    if config.get("weight_decay"):
-        raise ValueError(
-            f"found weight_decay={config['weight_decay']!r} in a configuration of Keras 3's "
-            "ScheduleFreeAdamW, which decays the parameter alone; here its base is decayed too, as "
-            "in the paper. Construct the optimizer that is wanted"
-        )
+    """Return the words of ScheduleFreeAdamW, which weighs all steps alike."""
     kept = {"momentum" if name == "beta_1" else name: value for name, value in config.items()}
     return {"weight_lr_power": 0.0, **kept}
 
@@ -261,7 +249,7 @@ _ADAPTED: dict[str, Callable[[Words], Words]] = {
     "muon": _muon,
     "schedulefreeadamw": _schedule_free,
 }
-"""By class, what is left to do where a word of Keras 3 says something else here."""
+"""By class, what remains to be done where a word of Keras 3 means something else here."""
 
 
 def _declared(class_name: str) -> Mapping[str, Any]:
@@ -273,7 +261,7 @@ def _declared(class_name: str) -> Mapping[str, Any]:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Return a schedule of this library that Keras has in the form of its own."""
+    """Return Keras's own form of a schedule that this library has too."""
     if isinstance(value, Mapping) and value.get("registered_name") == f"{PACKAGE}>FunctionSchedule":
         inner = (value.get("config") or {}).get("function")
         return inner if revivable(inner) else value

@@ -7,11 +7,11 @@ from typing import Any
 from .hyper import Hyper
 
 PRESETS = ("keras2", "keras3", "optax", "paper", "torch")
-"""Whose formulas there are; the paper's is that of the references in an optimizer's docstring."""
+"""Whose formulas can be chosen; the paper's are those of the references in each docstring."""
 
 
 class Preset(Hyper):
-    """The hyperparameter that says whose formula is computed."""
+    """The hyperparameter that chooses whose formula is computed."""
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
         """Return the word, or say which ones the class has."""

@@ -19,7 +19,7 @@ class Registry:
         self._classes: dict[str, type[Any]] = {}
 
     def register(self, cls: Class) -> Class:
-        """Add a class and give it back; one from the same place replaces itself."""
+        """Add a class and return it; one defined in the same place replaces itself."""
         key = cls.__name__.lower()
         known = self._classes.get(key)
         place = (cls.__module__, cls.__qualname__)
@@ -36,7 +36,7 @@ class Registry:
         return sorted(cls.__name__ for cls in self._classes.values())
 
     def lookup(self, name: str) -> type[Any]:
-        """Return the class of that name; a ValueError names the nearest."""
+        """Return the class of that name; otherwise a ValueError suggests the nearest."""
         if not isinstance(name, str):
             raise ValueError(f"found {name!r}, wanted the name of {self.kind}")
         try:
@@ -64,7 +64,7 @@ WRAPPERS = Registry("an optimizer")
 
 
 DEEPEST = 100
-"""Most dicts and lists inside of one another in a configuration."""
+"""Deepest nesting of dicts and lists that a configuration may have."""
 
 
 def refuse_nested(found: Any, what: str) -> None:
@@ -112,12 +112,12 @@ def register(cls: Class) -> Class:
 
 
 def register_wrapper(cls: Class) -> Class:
-    """Make a class known to `get` and to files that takes an optimizer: it is not in `names`."""
+    """Make a class that wraps an optimizer known to `get` and to files; `names` leaves it out."""
     return WRAPPERS.register(cls)
 
 
 def names() -> list[str]:
-    """Names of all registered optimizers, in alphabetical order."""
+    """Return the names of all registered optimizers, in alphabetical order."""
     return OPTIMIZERS.names()
 
 
@@ -138,7 +138,7 @@ def described(value: Any) -> dict[str, Any]:
 
 
 def made(found: Any) -> Any:
-    """Make the optimizer or wrapper of that name or configuration; give anything else as it is."""
+    """Make the optimizer of that name or configuration; return anything else unchanged."""
     if isinstance(found, str):
         return lookup(found).from_config({})
     if isinstance(found, Mapping) and {"class_name", "config"} <= set(found):
@@ -148,13 +148,13 @@ def made(found: Any) -> Any:
 
 
 def describe(value: Any) -> Any:
-    """Return a registered schedule or constraint as class name and configuration."""
+    """Return the class name and configuration of a registered schedule or constraint."""
     known = SCHEDULES.holds(type(value)) or CONSTRAINTS.holds(type(value))
     return described(value) if known else value
 
 
 def revive(found: Any, what: str, registry: Registry = SCHEDULES) -> Any:
-    """Make the schedule that `describe` or Keras described; give anything else as it is.
+    """Make the schedule that `describe` or Keras described; return anything else unchanged.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def revive(found: Any, what: str, registry: Registry = SCHEDULES) -> Any:
 
 
 def revivable(found: Any) -> bool:
-    """Whether what stands for a schedule or constraint in a file names registered classes only."""
+    """Whether a file's description of a schedule or constraint names registered classes only."""
     if isinstance(found, Mapping):
         if not isinstance(found.get("config"), Mapping):
             return False
@@ -186,7 +186,7 @@ def revivable(found: Any) -> bool:
 
 
 def mistyped(word: str, words: list[str]) -> str:
-    """Return what `nearest` does where no more than a letter or two of the word are wrong."""
+    """Return what `nearest` does, if only a letter or two of the word are wrong."""
     return nearest(word, words, most=max(1, len(word) // 4))
 
 
@@ -197,7 +197,7 @@ def nearest(word: str, words: list[str], most: int | None = None) -> str:
     lower = {w.lower(): w for w in words}
     found = difflib.get_close_matches(word.lower(), list(lower), n=5)
     edits = {near: _edits(word.lower(), near) for near in found}
-    # Who leaves the end out has made no mistake.
+    # An abbreviation is not a mistake.
     best = min(
         edits, key=lambda near: (not near.startswith(word.lower()), edits[near]), default=None
     )
@@ -207,7 +207,7 @@ def nearest(word: str, words: list[str], most: int | None = None) -> str:
 
 
 def _edits(a: str, b: str) -> int:
-    """Count the letters to put in, take out, replace, or swap with the next one."""
+    """Return the edit distance: letters inserted, removed, replaced, or swapped with the next."""
     last, before, row = [0], [0], list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         last, before, row = before, row, [i]

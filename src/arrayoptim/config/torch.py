@@ -1,4 +1,4 @@
-"""How torch's optimizers and those of this library say the same: the one table of names.
+"""How the names of torch's optimizers correspond to those of this library: the one table.
 
 ``arrayoptim.torch`` spells its settings and its state by it, states are exchanged by it, and an
 unknown word is explained by it.
@@ -15,7 +15,7 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Native:
-    """How an optimizer of torch and one of this library say the same.
+    """How the names of an optimizer of torch correspond to those of one of this library.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class Native:
         return found
 
     def keyed(self, values: Mapping[str, Any]) -> Settings:
-        """Return hyperparameters of ours by torch's words."""
+        """Return this library's hyperparameters under torch's names."""
         found: Settings = {}
         for theirs, ours in self.keys.items():
             value = tuple(values[name] for name in ours) if _several(ours) else values[ours]
@@ -104,7 +104,7 @@ class Native:
         return found
 
     def said(self, values: Mapping[str, Any]) -> str:
-        """Return the warning of what is different, for hyperparameters of ours."""
+        """Return the warning about differences, given this library's hyperparameters."""
         same = values["preset"] == self.formula or (self.idle and not values[self.idle])
         if not self.differs or same:
             return ""
@@ -180,14 +180,14 @@ TABLE = (
     Native("Adam", "SparseAdam", _BETAS, _MOMENTS, formula="keras2", particular=True,
            sparse=True),
 )  # fmt: skip
-"""The classes of torch that this library has; of several rows for one of ours the first counts."""
+"""The classes of torch that this library has; where several rows are for one of ours, the first."""
 
 SCALARS = ("m_schedule", "next_eta")
-"""State of ours that is one number."""
+"""Scalar state of this library's optimizers."""
 
 
 def natives_of(ours: str) -> list[Native]:
-    """Return how torch says a class of this library, by the latter's name in any case."""
+    """Return torch's counterparts of a class of this library, by its name in any case."""
     return [row for row in TABLE if row.ours.lower() == ours.lower()]
 
 

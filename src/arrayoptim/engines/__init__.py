@@ -1,4 +1,4 @@
-"""Engines: ways to carry out one step over many arrays.
+"""Engines: the ways to carry out one step over many arrays.
 
 The array engine serves every array; the fused ones, each a package of its own that may be left out,
 serve some of them faster. What engines share lies outside of these packages.

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from .._locks import lock
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
+from ..arrays.rows import Rows, stored
 from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
-from .array.engine import InPlace, Slots, measure
+from .array.engine import InPlace, measure
+from .array.one import Slots
 from .host import gpu_library
 from .mode import FUSED, forced, mode
-from .steps import Act, Once, Step
+from .rowwise import Rowwise
+from .shares import Launching, Looking, Share
+from .steps import Act, Step
 
 _IMPORTING = lock(awaited=True)
 """A child that was forked in the midst of an import could never finish it."""
@@ -31,7 +33,7 @@ _SERVING = ("gpu", "offload", "cpu")
 
 
 class Engines:
-    """Which engine serves each parameter of a tree, and what it has made ready for the next step.
+    """Which engine serves each parameter of a tree, and what it has prepared for the next step.
 
     Parameters
     ----------
@@ -47,6 +49,8 @@ class Engines:
         Threads of the CPU engine.
     graph : bool
         Whether steps are for a CUDA graph, which the GPU engine alone can fill.
+    rowwise : frozenset of int
+        Places of the parameters whose gradients are sparse.
     rated : bool
         Whether steps bring the coefficients that each parameter has for itself from totals, as
         those of parts of arrays do.
@@ -61,6 +65,8 @@ class Engines:
         For each parameter why none does; None where one does.
     others : list of int
         Places of the parameters that the array engine serves.
+    rows : Rowwise
+        What steps the rows of sparse gradients.
     seconds : float or None
         How long the last sweep of the CPU engine took.
     """
@@ -73,6 +79,7 @@ class Engines:
         paths: Sequence[str],
         threads: int | None,
         graph: bool = False,
+        rowwise: frozenset[int] = frozenset(),
         rated: bool = False,
     ) -> None:
         asked, self.forced = mode(), forced()
@@ -80,6 +87,10 @@ class Engines:
         found = [_server(*row, rated) for row in rows]
         self.served, self.reasons = [list(column) for column in zip(*found)] or [[], []]
         present = [i for i, p in enumerate(leaves) if p is not None]
+        occupied = Stretches()
+        self.rows = Rowwise(rowwise, self.served, threads)
+        for i, reason in self.rows.make(leaves, slots, layouts, occupied).items():
+            self.served[i], self.reasons[i] = None, reason
         self.others = [i for i in present if self.served[i] is None]
         self.seconds: float | None = None
         for i in self.others:
@@ -92,21 +103,25 @@ class Engines:
         shares: dict[tuple[str, Layout], list[int]] = {}
         for i in present:
             name, layout = self.served[i], layouts[i]
-            if name is not None and layout is not None:
+            if name is not None and layout is not None and i not in rowwise:
                 shares.setdefault((name, layout), []).append(i)
-        self._shares: dict[tuple[str, Layout], _Share] = {}
-        occupied = Stretches()
+        self._shares: dict[tuple[str, Layout], Share] = {}
         for (name, layout), places in sorted(shares.items(), key=_turn):
             take = _taker(places, len(leaves))
             arrays = layout.rule, take(leaves), take(slots)
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
             known |= {"graph": graph} if name == "gpu" else {"places": places, "threads": threads}
             plan = _engine(name).Plan(*arrays, **known)
-            made = {"cpu": _Looking, "gpu": _Launching}.get(name, _Share)
+            made = {"cpu": Looking, "gpu": Launching}.get(name, Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
 
-    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None] = ()) -> bool:
-        """Look at parameters, which may have moved, and take up their gradients.
+    def look(
+        self,
+        leaves: Sequence[Array | None],
+        grads: Sequence[Array | None] = (),
+        sparse: bool = False,
+    ) -> bool:
+        """Check the parameters, which may have moved, and take their gradients.
 
         Parameters
         ----------
@@ -114,12 +129,21 @@ class Engines:
             The parameters.
         grads : sequence of array or None
             The gradients of the coming step; none yet where it is empty.
+        sparse : bool
+            Whether some of them may be `Rows`.
 
         Returns
         -------
         bool
             Whether this still holds for the parameters.
         """
+        self.rows.given = {}
+        if grads and self.rows.places and not self.rows.fits(leaves, grads):
+            return False
+        if sparse:
+            grads = self.rows.parted(grads)
+            if not self.rows.given.keys() <= self.rows.places:
+                return False
         return False not in [share.look(leaves, grads) for share in self._shares.values()]
 
     def squares(self) -> dict[int, float]:
@@ -127,11 +151,15 @@ class Engines:
         found: dict[int, float] = {}
         for share in self._shares.values():
             found |= zip(share.places, share.squares(), strict=True)
-        return found
+        return found | self.rows.squares()
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
-        """Leave the norm of all gradients on the one device where they are; None otherwise."""
-        if len(self._shares) != 1 or any(grads[i] is not None for i in self.others):
+        """Return the norm of all gradients where it stays on their one device; None otherwise."""
+        if (
+            len(self._shares) != 1
+            or self.rows.given
+            or any(grads[i] is not None for i in self.others)
+        ):
             return None
         (((name, _), share),) = self._shares.items()
         table = share.plan.norm(share.grads) if name == "gpu" else None
@@ -144,7 +172,7 @@ class Engines:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> dict[int, list[Scalar]]:
-        """Return what a step has to know of every parameter that has a gradient, by its place."""
+        """Return what a step must measure of every parameter that has a gradient, by its place."""
         rest = set(self.others)
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
         for name in FUSED:
@@ -160,7 +188,7 @@ class Engines:
         leaves: Sequence[Array | None],
         grads: Sequence[Array | None],
     ) -> list[Act]:
-        """Make ready the step of the parameters that fused engines serve.
+        """Prepare the step of the parameters that fused engines serve.
 
         Raises
         ------
@@ -169,6 +197,10 @@ class Engines:
         """
         acts: list[Act] = []
         timed: list[Act] = []
+        if self.rows.given:
+            grads = self.rows.parted(grads)
+            for name, act in self.rows.ready(steps):
+                (timed if name == "cpu" else acts).append(act)
         for (name, layout), share in self._shares.items():
             for step in steps:
                 if step.layout is layout or step.layout == layout:
@@ -185,7 +217,7 @@ class Engines:
         return [*acts, sweep]
 
     def renew(self, steps: Sequence[Step]) -> None:
-        """Put the numbers of another step where the kernels of a CUDA graph read them.
+        """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Raises
         ------
@@ -203,107 +235,23 @@ class Engines:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> InPlace:
-        """Make ready the step of all other parameters, which comes after that of the fused engines.
+        """Prepare the step of all other parameters, which follows that of the fused engines.
 
         Those of their gradients are copied whose memory the step writes.
         """
         chosen: list[Array | None] = [None] * len(leaves)
         for i in self.others:
             chosen[i] = grads[i]
+        grads = stored(grads)
         asked = [i for i in self.others if grads[i] is not None and backend_of(grads[i]).mutable]
         if asked:
             stretches = Stretches()
             written = [p for p in leaves if p is not None and backend_of(p).writable(p)]
             stretches.add(*bounds(written))
             for k in stretches.touched(*bounds([grads[i] for i in asked])):
-                chosen[asked[k]] = backend_of(grads[asked[k]]).copy(grads[asked[k]])
+                whole, copy = chosen[asked[k]], backend_of(grads[asked[k]]).copy
+                chosen[asked[k]] = whole.mapped(copy) if type(whole) is Rows else copy(whole)
         return InPlace(steps, leaves, chosen, slots)
-
-
-class _Share:
-    """What an engine has made ready, with its part of the tree."""
-
-    resumes = False
-    """Whether what carries out a step goes on where it was interrupted."""
-
-    def __init__(
-        self,
-        plan: Any,
-        places: list[int],
-        take: Callable[[Sequence[Any]], Sequence[Any]],
-        whole: bool,
-    ) -> None:
-        self.plan, self.places, self.take, self.whole = plan, places, take, whole
-        self.grads: Sequence[Array | None] = ()
-        self._of: Sequence[Array | None] = ()
-
-    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
-        self._of, self.grads = grads, self.take(grads) if grads else ()
-        return bool(self.plan.fits(self.take(leaves)))
-
-    def squares(self) -> list[float]:
-        sums, _ = self.plan.sums_of_squares(self.grads)
-        found: list[float] = sums
-        return found
-
-    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
-        found: list[list[float]] = self.plan.totals(self.take(grads), self.numbers(step))
-        return found
-
-    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
-        run = self.plan.prepare(self.take(grads), self.numbers(step), step.seed)
-        self._of = self.grads = ()
-        return run if self.resumes else Once(run)
-
-    def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
-        """Return this part of the numbers of a step."""
-        return {kind: self._own(row) for kind, row in step.values.items()}
-
-    def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        if list not in set(map(type, row.values())):
-            return row
-        return {
-            name: np.asarray(self.take(value)) if isinstance(value, list) else value
-            for name, value in row.items()
-        }
-
-
-class _Launching(_Share):
-    """That of the GPU engine."""
-
-    resumes = True
-
-
-class _Looking(_Share):
-    """That of the CPU engine, which looks at all arrays of a step in one call."""
-
-    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
-        self._of = grads
-        if not grads:
-            return bool(self.plan.fits(self.take(leaves)))
-        if self.whole:
-            return bool(self.plan.look(leaves, grads))
-        return bool(self.plan.look(self.take(leaves), self.take(grads)))
-
-    def _follow(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> None:
-        if grads is not self._of:
-            self.look(leaves, grads)
-
-    def squares(self) -> list[float]:
-        found: list[float] = self.plan.squares()
-        return found
-
-    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
-        self._follow(leaves, grads)
-        found: list[list[float]] = self.plan.measure(self.numbers(step))
-        return found
-
-    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
-        self._follow(leaves, grads)
-        self.plan.load(step.values if self.whole else self.numbers(step), step.seed)
-        self._of = ()
-        act: Act = self.plan.run
-        return act
 
 
 def _turn(share: tuple[tuple[str, Layout], Any]) -> int:
@@ -342,7 +290,7 @@ def _server(
 
 
 def _apart(p: Array, slots: Slots) -> bool:
-    """Whether the state of a parameter on a GPU lies in host memory."""
+    """Whether a parameter on a GPU has its state in host memory."""
     return gpu_library(p) is not None and any(gpu_library(s) is None for s in slots.values())
 
 
@@ -383,7 +331,7 @@ def _refuse_outside(
 @cache
 def _engine(name: str) -> Any:
     """Return the module of a fused engine; None where the package is not there."""
-    # The compiler behind the CPU engine takes longer to import than all the rest.
+    # Importing the CPU engine's compiler takes longer than everything else.
     with _IMPORTING, suppress(ModuleNotFoundError):
         return import_module(f".{name}.engine", __package__)
     return None

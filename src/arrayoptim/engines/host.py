@@ -1,4 +1,4 @@
-"""Arrays of a GPU in host memory."""
+"""Arrays of a GPU, kept in host memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["back", "gpu_library", "hosted"]
 
 @cache
 def _gpu() -> Any:
-    """Return what knows the arrays of GPUs; None where that engine is not there."""
+    """Return the GPU engine's module for arrays; None where that engine is left out."""
     with suppress(ModuleNotFoundError):
         from .gpu import arrays
 
@@ -54,7 +54,7 @@ def hosted(array: Array) -> Array:
     if library is None:
         return array
     if library.refusal(array) is not None:
-        # That is said where the whole parameter is known.
+        # The error is raised where the whole parameter is known.
         return library.fetched(array)
     array = (
         array
@@ -62,7 +62,7 @@ def hosted(array: Array) -> Array:
         else backend_of(array).copy(array)
     )
     number, count, dtype = library.number(array), prod(array.shape), backend_of(array).dtype(array)
-    # Room for one element at least, as no library makes an array of no memory.
+    # At least one element, as no library makes an array without memory.
     room = np.zeros(max(count, 1) * itemsize(dtype), np.uint8)
     device = library.device(number)
     flat = library.on_host(room, dtype, count)
@@ -80,7 +80,7 @@ def back(array: Array, like: Array) -> Array:
     Parameters
     ----------
     array : array
-        An array that `hosted` gave, or one with its data type.
+        An array that `hosted` gave, or one with its dtype.
     like : array
         What it was given.
 

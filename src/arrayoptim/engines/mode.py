@@ -1,4 +1,4 @@
-"""Which engine is asked for: the fastest, or a certain one."""
+"""Which engine is asked for: the fastest, or one by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextvars import ContextVar
 __all__ = ["FUSED", "MODES", "engine", "forced", "mode"]
 
 FUSED = ("cpu", "gpu")
-"""The engines that do a whole step in one loop."""
+"""The engines that do a whole step in one pass."""
 
 MODES = ("auto", "array", *FUSED)
 """Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""

@@ -1,4 +1,4 @@
-"""One step as engines are given it, and how its parts are carried out whatever is raised."""
+"""A step as engines receive it, and how its parts are completed whatever is raised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..numerics.slots import Layout
 __all__ = ["Act", "HalfwayError", "Once", "Step", "carry_out"]
 
 Act = Callable[[], object]
-"""A part of a step: called again after an exception it does what is left, and then nothing."""
+"""A part of a step. Called again after an exception it does what is left; after that, nothing."""
 
 _TRIES = 100
 
@@ -25,11 +25,11 @@ class Step:
     layout : Layout
         The update rule, and the slots of the parameters.
     values : dict of str to dict
-        For each type of arithmetic the rule's coefficients by name, and the numbers of the stages
+        For each compute dtype the rule's coefficients by name, and the numbers of the stages
         that the step has, see `arrayoptim.rules.stages.STAGES`. A list holds one number for each
         parameter of the tree.
     seed : int or None
-        The seed of the step where slots are rounded by chance.
+        The seed of the step where slots are rounded stochastically.
     places : sequence of int
         Places of the parameters among those of the tree.
     """
@@ -40,11 +40,11 @@ class Step:
     places: Sequence[int]
 
     def shared(self, compute: str) -> dict[str, Scalar]:
-        """Return the numbers that arrays of one type of arithmetic have in common."""
+        """Return the numbers that all arrays with one compute dtype share."""
         return {k: v for k, v in self.values[compute].items() if not isinstance(v, list)}
 
     def own(self, compute: str, i: int) -> dict[str, Scalar]:
-        """Return the numbers that the array at one place has for itself."""
+        """Return the numbers that belong to the array at one place alone."""
         return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, list)}
 
     def numbers(self, compute: str, i: int) -> dict[str, Scalar]:
@@ -53,11 +53,11 @@ class Step:
 
 
 class HalfwayError(RuntimeError):
-    """An act stopped where it can neither go on nor begin anew."""
+    """An act stopped where it can neither continue nor start over."""
 
 
 class Once:
-    """An act made of a function that cannot go on where it was interrupted.
+    """An act made from a function that cannot be resumed after an interrupt.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Once:
         self._function, self._begun, self._done = function, False, False
 
     def __call__(self) -> None:
-        """Carry it out, unless that has been done."""
+        """Call the function, unless that has been done."""
         if self._done:
             return
         if self._begun:
@@ -80,7 +80,7 @@ class Once:
 
 
 def carry_out(acts: Sequence[Act], stuck: Callable[[], object]) -> None:
-    """Carry out acts, all of them: what is raised on the way is raised at the end.
+    """Carry out all acts; an exception raised on the way is raised again at the end.
 
     An interrupt of the program, which may come between any two instructions, so finds either
     nothing done or all of it.

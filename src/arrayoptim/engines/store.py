@@ -1,4 +1,4 @@
-"""A folder of the user's where the kernels of every engine outlive the process.
+"""The user's folder in which compiled kernels of all engines outlive the process.
 
 What is read here is executed. So the folder and each file in it must be this user's, or root's, and
 no one else may be able to write to them; the digest in a file covers its name too. Nothing here may
@@ -21,15 +21,15 @@ VARIABLE = "ARRAYOPTIM_CACHE_DIR"
 """Environment variable that names another folder; empty for none."""
 
 LARGEST = 2**26
-"""Bytes of a file that is read; kernels have some ten thousand."""
+"""Largest file that is read, in bytes; kernels have some ten thousand."""
 
 MOST = 2**28
-"""Bytes that the folder may have; the files that were used least lately go first."""
+"""Largest size of the folder, in bytes; the least recently used files are removed first."""
 
 _SUFFIX = ".kernel"
 _PART = ".part"
 _ABANDONED = 3600.0
-"""Seconds after which a file that is still being written no longer is."""
+"""Seconds after which an unfinished file counts as abandoned."""
 
 _told: set[str] = set()
 
@@ -114,12 +114,12 @@ def write(key: str, content: bytes) -> None:
 
 
 def _digest(key: str, content: bytes) -> bytes:
-    """Return what tells a kernel from another one, and from one under a false name."""
+    """Return a digest that covers both a kernel and its name."""
     return hashlib.sha256(len(key).to_bytes(8, "little") + key.encode() + content).digest()
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file of this user's own; an OSError where it is not."""
+    """Return the bytes of a file that is this user's own; raise OSError otherwise."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
@@ -131,14 +131,14 @@ def _content(path: Path) -> bytes:
 
 
 def _ours(found: os.stat_result) -> bool:
-    """Whether nobody but this user and root can have written there."""
+    """Whether only this user and root can have written there."""
     if not hasattr(os, "getuid"):
         return True
     return found.st_uid in (0, os.getuid()) and not found.st_mode & 0o022
 
 
 def _trusted(place: Path) -> bool:
-    """Whether nobody else can have put a file there, or the folder itself; said where not."""
+    """Whether nobody else can have put a file or the folder itself there; warns otherwise."""
     try:
         status, itself = place.stat(), place.lstat()
         above = [parent.stat() for parent in place.resolve().parents]
@@ -165,7 +165,7 @@ def _trusted(place: Path) -> bool:
 
 
 def _tidy(place: Path) -> None:
-    """Remove what was used least lately where there is too much, and what was never finished."""
+    """Remove the least recently used files where there are too many, and unfinished ones."""
     files: list[tuple[float, int, str]] = []
     with os.scandir(place) as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""Totals over the elements of tensors, and the coefficients that each tensor has from its own."""
+"""Totals over the elements of tensors, and the coefficients that follow for each tensor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["part", "ratio", "totals"]
 
 
 def part(numbers: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
-    """Take some tensors' part of numbers of which each tensor has its own.
+    """Return the numbers of some tensors, where each tensor has its own.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def part(numbers: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
 
 
 def totals(rule: Rule, backend: Backend, values: Sequence[Array]) -> list[Scalar]:
-    """Total what was measured of one tensor.
+    """Add up what was measured of one tensor.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def ratio(
     found : sequence of float or array
         The totals.
     numbers : mapping of str to float or array
-        The rule's other coefficients, before they were rounded to the type of the arithmetic.
+        The rule's other coefficients, before they were rounded to the compute dtype.
     xp : module
         Array functions.
     """

@@ -30,7 +30,7 @@ _NATIVE: tuple[tuple[str, str, type[Foreign]], ...] = (
 
 
 def wrapped(native: Any) -> Foreign | None:
-    """Put a native optimizer, or a class of torch's, behind the surface; None for all else."""
+    """Wrap a native optimizer, or a class of torch's; None for anything else."""
     kind = next((kind for module, name, kind in _NATIVE if _is_of(native, module, name)), None)
     if kind is None:
         return None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from .._locks import lock
 from .._typing import Array, Tree
-from ..arrays.differentiation import gradients_of
+from ..arrays.derivatives import gradients_of
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.registry import nearest
@@ -21,13 +21,13 @@ from .records import Kept
 
 
 class Foreign(Kept, Updating, Surface):
-    """Base of what drives an optimizer of another library, which does all the arithmetic.
+    """Base of the classes that drive an optimizer of another library, which does the arithmetic.
 
     ``native`` is that optimizer. Its hyperparameters are read and set there.
     """
 
     wanted: ClassVar[str]
-    """What the constructor takes, in words."""
+    """The argument of the constructor, in words."""
 
     pure: ClassVar[bool] = False
     """Whether an error of the native optimizer leaves everything as it was."""
@@ -40,11 +40,11 @@ class Foreign(Kept, Updating, Surface):
         self._pending: tuple[Any, bool] | None = None
         self._interrupted = False
 
-    # ---- what a library says for itself
+    # ---- what depends on the library
 
     @abstractmethod
     def _build(self, leaves: Sequence[Array | None], structure: Structure) -> None:
-        """Make the native state; what the native optimizer refuses is its own error."""
+        """Make the native state; errors of the native optimizer pass through."""
 
     @abstractmethod
     def _advance(
@@ -54,7 +54,7 @@ class Foreign(Kept, Updating, Surface):
         structure: Structure,
         **extra: Any,
     ) -> list[Array | None]:
-        """Step natively, write what can be written, and give the parameters."""
+        """Step natively, write what can be written, and return the parameters."""
 
     # ---- stepping
 
@@ -100,7 +100,7 @@ class Foreign(Kept, Updating, Surface):
         return new
 
     def _ready(self, leaves: Sequence[Array | None], structure: Structure) -> None:
-        """Check the parameters, and make the state where there is none."""
+        """Check the parameters, and make the state if there is none."""
         if self._interrupted:
             raise RuntimeError(
                 "a step of this optimizer failed or was interrupted half-way; load a checkpoint of "
@@ -192,13 +192,13 @@ class Foreign(Kept, Updating, Surface):
             raise ValueError("these updates are of a state that was reset")
         self._replace(value)
 
-    # ---- as an object
+    # ---- object protocol
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._described()[0]})"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse what belongs to the native optimizer, or to nothing."""
+        """Refuse attributes of the native optimizer, and unknown ones."""
         if not name.startswith("_") and not hasattr(type(self), name):
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {name!r} to set"
@@ -212,5 +212,5 @@ class Foreign(Kept, Updating, Surface):
         return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up the state, with a lock of its own."""
+        """Restore the state, with a new lock."""
         vars(self).update(state, _lock=lock())

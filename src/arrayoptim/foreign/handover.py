@@ -13,7 +13,7 @@ from ..arrays.libraries import backend_of
 
 
 def native_class(module: str, name: str) -> type[Any] | None:
-    """Return a class of a library if that is imported: what is made of it cannot exist before."""
+    """Return a class of a library if that is imported: no instance can exist before."""
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -28,13 +28,13 @@ def host(x: Array) -> np.ndarray:
 
 
 def fresh(x: Array) -> np.ndarray:
-    """Return the values on the host in memory of their own, in this machine's order of bytes."""
+    """Return a copy of the values on the host, in native byte order."""
     values = host(x)
     return np.array(values, values.dtype if values.dtype.isnative else values.dtype.name, order="C")
 
 
 def put_back(value: np.ndarray, like: Array) -> Array:
-    """Write values into an array where it can be written; otherwise give a new one of its kind."""
+    """Write values into an array if it can be written; otherwise return a new one of its kind."""
     backend = backend_of(like)
     with backend.guard(like):
         view = backend.host_view(like) if backend.writable(like) else None

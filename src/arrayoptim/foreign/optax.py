@@ -115,7 +115,7 @@ class OptaxOptimizer(Foreign):
         self._step_of = self._compiled()
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Switch float64 on where a parameter has it."""
+        """Enable float64 in JAX where a parameter has it."""
         import jax
 
         if not self._wide or jax.config.jax_enable_x64:
@@ -179,11 +179,11 @@ class OptaxOptimizer(Foreign):
 
         entries = []
         for keys, array in tree_util.tree_flatten_with_path(self._held)[0]:
-            # The longest end of the way to it that is the way to a parameter.
+            # The longest suffix of its path that is the path of a parameter.
             cut = next((i for i in range(len(keys)) if keys[i:] in self._places), len(keys))
             path = self._places.get(keys[cut:], WHOLE.path)
             way = "/".join(_key(key) for key in keys[:cut])
-            # Files have that name for the count of this class.
+            # In files that is the name of this class's own count.
             entries.append(Entry("0/iterations" if way == "iterations" else way, path, array))
         return entries
 
@@ -211,7 +211,7 @@ def _all_to_jax(arrays: Sequence[Array | None]) -> list[Array | None]:
 
 
 def _to_jax(x: Any) -> Any:
-    """Return an array of JAX; of another library a copy, as JAX may keep the memory."""
+    """Return a JAX array; another library's is copied, as JAX may keep the memory."""
     import jax
 
     if not is_array(x):
@@ -224,7 +224,7 @@ def _from_jax(new: Any, p: Array) -> Array:
 
 
 def _key(key: Any) -> str:
-    """Return a part of the way to an array in optax's state as text."""
+    """Return one key of a path in optax's state as text."""
     for attribute in ("name", "key", "idx"):
         if hasattr(key, attribute):
             return str(getattr(key, attribute))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._typing import Array
-from ..config.hyper import counter
+from ..config.given import counter
 from ..step.checks import Leaf
 from ..step.restore import LoadReport, blaming, from_list, from_record
 from ..step.state import State
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Whole(Leaf):
-    """What state belongs to that is of no single parameter."""
+    """The owner of state that belongs to no single parameter."""
 
     def __str__(self) -> str:
         return "the whole"
@@ -61,11 +61,11 @@ class Kept(ABC):
     _iterations: int
     _interrupted: bool
 
-    # ---- what a library says for itself
+    # ---- what depends on the library
 
     @abstractmethod
     def _renew(self) -> None:
-        """Put a native optimizer without state, but with the same numbers, in place."""
+        """Replace the native optimizer by one without state, with the same numbers."""
 
     @abstractmethod
     def _entries(self) -> list[Entry]:
@@ -89,11 +89,11 @@ class Kept(ABC):
         """Undo `_described`."""
 
     def _expected(self, first: Any) -> State:
-        """Return a state of the form of that to be restored, of which this is the first array."""
+        """Return a state with the structure of the one to be restored, given its first array."""
         return self._state(self._entries())
 
     def _take_over(self, arguments: Mapping[str, Any]) -> None:
-        """Set the numbers that a file records, where they are no part of the native state."""
+        """Set the numbers that a file records and the native state does not hold."""
         return
 
     # ---- state
@@ -114,11 +114,11 @@ class Kept(ABC):
 
     @property
     def skipped(self) -> int:
-        """Steps left out, which a native optimizer does not tell: 0."""
+        """Always 0: a native optimizer does not report skipped steps."""
         return 0
 
     def reset(self) -> None:
-        """Forget all state, loaded and not yet used state too; the hyperparameters stay."""
+        """Forget all state, including loaded state not yet used; the hyperparameters stay."""
         with self._lock:
             self._iterations, self._leaves, self._pending = 0, None, None
             self._interrupted = False
@@ -132,7 +132,7 @@ class Kept(ABC):
         return [self._iterations, *(entry.array for entry in self._entries())]
 
     def _state(self, entries: Sequence[Entry]) -> State:
-        """Return arrays of a native state in the form of this library, on the host."""
+        """Return the arrays of a native state on the host, in this library's form."""
         assert self._leaves is not None
         leaves = (WHOLE, *self._leaves)
         places = {leaf.path: place for place, leaf in enumerate(leaves) if leaf is not None}
@@ -152,7 +152,7 @@ class Kept(ABC):
             return [] if self._leaves is None else self._state(self._entries()).weights()
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace the state by what `get_weights` gave; see `Optimizer.set_weights`.
+        """Replace the state by what `get_weights` returned; see `Optimizer.set_weights`.
 
         Parameters
         ----------
@@ -173,7 +173,7 @@ class Kept(ABC):
                 self._restore(held)
 
     def _restore(self, found: Any, strict: bool = True) -> LoadReport:
-        """Take up a list of weights or a record, after all checks."""
+        """Restore a list of weights or a record, after all checks."""
         report = LoadReport("a list")
         if isinstance(found, list):
             expected = self._expected(found[1] if len(found) > 1 else None)
@@ -255,7 +255,7 @@ class Kept(ABC):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make an optimizer from what `get_config` gave.
+        """Make an optimizer from what `get_config` returned.
 
         Parameters
         ----------

@@ -88,7 +88,7 @@ class TFOptimizer(Foreign):
         if self._keras:
             self._native = type(self._native).from_config(self._native.get_config())
         else:
-            # One of v1 tells nothing of its arguments, so all but the state is taken over.
+            # A v1 optimizer does not expose its arguments, so only its state is replaced.
             self._native = copy.copy(self._native)
             vars(self._native).update(_slots={}, _non_slot_dict={})
 
@@ -109,7 +109,7 @@ class TFOptimizer(Foreign):
             self._native._create_slots(present)
 
     def _build_keras(self, variables: list[Any]) -> None:
-        """Let Keras make its variables, and note which belongs to which parameter."""
+        """Have Keras make its variables, and note which belongs to which parameter."""
         native = self._native
         make = native.add_variable_from_reference
         places = {id(v): place for place, v in enumerate(self._variables) if v is not None}
@@ -171,7 +171,7 @@ class TFOptimizer(Foreign):
 
     def _entries(self) -> list[Entry]:
         entries = self._keras_entries() if self._keras else self._v1_entries()
-        # Two of one name, as a class may have them, are told apart by their order.
+        # Variables of one name, which a class may have, are distinguished by their order.
         seen: dict[tuple[str, str], int] = {}
         distinct = []
         for e in entries:
@@ -237,7 +237,7 @@ def _require_tensorflow(optimizer: Any) -> None:
 
 
 def _require_modules_of_keras(found: Any) -> None:
-    """Refuse a configuration that would have Keras import a module, as a file's might."""
+    """Refuse a configuration that would make Keras import a module, as one in a file might."""
     if isinstance(found, Mapping):
         module = found.get("module")
         if module is not None and str(module).partition(".")[0] != "keras":
@@ -264,7 +264,7 @@ def _is_variable(p: Any) -> bool:
 
 
 def _name(path: str) -> str:
-    """Return a name that TensorFlow allows, by which Keras may leave a parameter out of decay."""
+    """Return a name that TensorFlow allows, by which Keras can exclude a parameter from decay."""
     return re.sub(r"[^A-Za-z0-9_./-]", "_", path).lstrip("_./-") or "parameter"
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 BEGUN = "begun"
-"""Slot of which parameters have native state: torch makes it at the first gradient."""
+"""Slot that says which parameters have native state: torch makes it at the first gradient."""
 
 
 class TorchOptimizer(Foreign):
@@ -150,7 +150,7 @@ class TorchOptimizer(Foreign):
         return named("torch").to_host(array) if hasattr(array, "detach") else np.array(array)
 
     def _rehearsed(self, begun: np.ndarray) -> Any:
-        """Return an optimizer that has native state for some parameters, of no meaning."""
+        """Return an optimizer with native state for some parameters, with arbitrary values."""
         import torch
 
         twins = [None if t is None else t.detach().clone() for t in self._tensors]
@@ -229,7 +229,7 @@ def _shares(p: Array) -> bool:
 
 
 def _tensor(x: Array) -> Any:
-    """Return a tensor in the array's own memory where torch can, otherwise with a copy of it."""
+    """Return a tensor that shares the array's memory where torch can, otherwise a copy."""
     import torch
 
     if backend_of(x).name == "torch":
@@ -250,7 +250,7 @@ def _checked(value: Any, name: str) -> Any:
 
 
 def _like(value: np.ndarray, old: Any) -> Any:
-    """Return a value of a file as what torch keeps in its place."""
+    """Return a value of a file in the form in which torch keeps it."""
     if hasattr(old, "detach"):
         return named("torch").from_host(value, old)
     return type(old)(value.item())
@@ -261,5 +261,5 @@ def _plain(value: Any) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """Undo what JSON makes of tuples."""
+    """Turn JSON's lists back into tuples."""
     return tuple(value) if isinstance(value, list) else value

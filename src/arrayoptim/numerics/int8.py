@@ -41,14 +41,14 @@ def encode(x: Numbers, signed: bool, bits: Numbers | None = None) -> tuple[Numbe
     signed : bool
         Whether there may be negative numbers.
     bits : numpy.ndarray, optional
-        16 random bits for each number in the order of memory; otherwise to the nearest.
+        16 random bits for each number in memory order; otherwise to the nearest.
 
     Returns
     -------
     codes : numpy.ndarray
         uint8, shaped like `x`.
     exponents : numpy.ndarray
-        int16, one for each 256 numbers in the order of memory.
+        int16, one for each 256 numbers in memory order.
     """
     flat = x.ravel(order="K")
     words = flat.view(np.uint32)
@@ -78,7 +78,7 @@ def _spread(exponents: Numbers, size: int) -> Numbers:
 
 
 def _offset(base: Numbers) -> Numbers:
-    """Return the constant that makes steps next to zero even."""
+    """Return the constant that makes codes evenly spaced next to zero."""
     offset: Numbers = (base << 20).view(np.float32)
     return offset
 
@@ -109,6 +109,6 @@ def decode(codes: Numbers, exponents: Numbers, signed: bool) -> Numbers:
 
 
 def _shaped(flat: Numbers, like: Numbers) -> Numbers:
-    """Return numbers in the order of an array's memory in its shape, and in that order."""
+    """Return numbers, given in the memory order of an array, with that array's shape and layout."""
     axes = sorted(range(like.ndim), key=lambda axis: -abs(like.strides[axis]))
     return flat.reshape([like.shape[axis] for axis in axes]).transpose(np.argsort(axes))

@@ -20,7 +20,7 @@ GROUP = 256
 """Elements that are rounded with one piece of the table."""
 
 OFFSETS = 1024
-"""Places where a piece may begin, a power of two."""
+"""Number of places where a piece may begin, a power of two."""
 
 _WORD = (1 << 64) - 1
 _STRIDE = 0x9E3779B97F4A7C15
@@ -30,7 +30,7 @@ Bits = np.ndarray[Any, np.dtype[np.uint32]]
 
 
 def _mixed(x: Numbers) -> Numbers:
-    """Return 64 bits that all depend on all of those given (the finaliser of splitmix64)."""
+    """Return 64 bits, each of which depends on all bits given (the finaliser of splitmix64)."""
     x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     mixed: Numbers = x ^ x >> np.uint64(31)
@@ -83,7 +83,7 @@ def random_bits(seed: int, leaf: int, slot: int, size: int) -> Bits:
     Returns
     -------
     numpy.ndarray
-        Numbers from 0 to 65535, in the order of memory. Two slots share the halves of one
+        Numbers from 0 to 65535, in memory order. Two slots share the halves of one
         32-bit number.
     """
     key = int(_drawn(seed + _STRIDE * (8 * leaf + slot // 2 + 1), 1)[0])
@@ -95,7 +95,7 @@ def random_bits(seed: int, leaf: int, slot: int, size: int) -> Bits:
 
 
 def stochastic_bfloat16(x: Numbers, bits: Bits) -> Numbers:
-    """Round float32 to one of the two bfloat16 next to it, the nearer one more often.
+    """Round float32 to one of its two bfloat16 neighbours, to the nearer one more often.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""How slots lie in memory: in the type of the arithmetic, in bfloat16, or in 8-bit codes.
+"""How slots are stored: in the compute dtype, in bfloat16, or in 8-bit codes.
 
-Codes and rounding by chance are defined on arrays that the host can read, see `_codes` and
+Codes and stochastic rounding are defined on arrays that the host can read, see `_codes` and
 `_rounding`; the CPU engine computes the same.
 """
 
@@ -21,15 +21,15 @@ from .int8 import GROUP, decode, encode
 from .rounding import random_bits, stochastic_bfloat16
 
 Start = float | Literal["parameter"] | None
-"""With what a slot begins: a number, the parameter, or zero."""
+"""The initial value of a slot: a number, the parameter, or zero."""
 
 EXPONENTS = "_exponents"
-"""What follows a slot's name where its codes' exponents are kept."""
+"""Suffix of a slot's name under which the exponents of its codes are kept."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which slots parameters have, and in which form.
+    """Which slots parameters have, and how they are stored.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Layout:
     extras : tuple of str
         Slots of stages: ``master`` or ``compensation`` (16-bit parameters only), ``average``.
     storage : {"bfloat16", "int8"} or None
-        How the rule's slots are stored; None for the type of the arithmetic. Slots of other shapes
+        How the rule's slots are stored; None for the compute dtype. Slots of other shapes
         than the parameter's, and those the rule wants exact, are always stored in that.
     constraint : Constraint or None
         What the parameters are brought back to, where that takes more than their single entries.
@@ -50,7 +50,7 @@ class Layout:
     constraint: Any = None
 
     def slots(self, dtype: str) -> dict[str, str]:
-        """Return the data type of each slot of a parameter of some data type."""
+        """Return the dtype of each slot of a parameter of some dtype."""
         kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
         small = self.storage if dtype not in COMPLEX else None
         stored = {"int8": "uint8", None: kind}.get(small, small)
@@ -64,7 +64,7 @@ class Layout:
         return found | {name: kind for name in self.extras if name == "average"}
 
     def shapes(self, shape: tuple[int, ...], dtype: str) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each slot of a parameter of some shape and data type."""
+        """Return the shape of each slot of a parameter of some shape and dtype."""
         own, groups = self.rule.slot_shapes(shape), (-(-prod(shape) // GROUP),)
         return {
             name: own.get(name, groups if name.endswith(EXPONENTS) else shape)
@@ -100,7 +100,7 @@ class Layout:
         shape : tuple of int
             The parameter's shape.
         dtype : str
-            Its data type.
+            Its dtype.
         starts : mapping of str to float or "parameter"
             With what slots of the rule begin; zero where nothing is said. The average begins with
             the parameter.
@@ -137,7 +137,7 @@ class Layout:
         shape: tuple[int, ...],
         start: Start,
     ) -> Array:
-        """Make a slot, without more memory than it keeps where it begins with one number."""
+        """Make a slot; where it begins with one number, no temporary memory is used."""
         coded, wide = kind in {"uint8", "int16"}, kind
         if kind not in {"float64", *COMPLEX}:
             wide = "float32"
@@ -168,7 +168,7 @@ class Layout:
         shape: tuple[int, ...],
         number: float,
     ) -> Array:
-        """Return the codes, or the exponents, of an array of one number."""
+        """Return the codes, or the exponents, of an array filled with one number."""
         block = np.full(GROUP, number, np.float32)
         codes, exponents = encode(block, self._signed(name.removesuffix(EXPONENTS)))
         if kind == "int16":
@@ -181,7 +181,7 @@ class Layout:
         return not nonnegative_slots(self.rule)[self.rule.slots.index(name)]
 
     def load(self, slots: Mapping[str, Array], name: str) -> Array:
-        """Return a slot of the rule as before it was stored, narrow types not yet widened."""
+        """Return a slot of the rule, decoded; narrow dtypes are not yet widened."""
         x = slots[name]
         if name + EXPONENTS not in slots:
             return x
@@ -201,16 +201,16 @@ class Layout:
         name : str
             The slot.
         x : array
-            Its new value in the type of the arithmetic.
+            Its new value in the compute dtype.
         seed : int or None
-            The seed of the step where rounding is by chance.
+            The seed of the step where rounding is stochastic.
         leaf : int
             Place of the parameter among all.
 
         Raises
         ------
         ValueError
-            If rounding is to be by chance and the host cannot read the memory.
+            If rounding is to be stochastic and the host cannot read the memory.
         """
         backend = backend_of(old[name])
         kind = backend.dtype(old[name])
@@ -221,7 +221,7 @@ class Layout:
             raise ValueError(
                 f"stochastic rounding serves arrays in host memory, found a {backend.name} array"
             )
-        # Random bits and codes go by the order of the slot's memory, which x may not have.
+        # Random bits and codes follow the memory order of the slot, from which x may differ.
         values = _view(backend, backend.zeros(old[name], "float32"))
         values[...] = _view(backend, backend.array(backend.cast(x, "float32")))
         place = self.rule.slots.index(name)

@@ -5,7 +5,7 @@ The functions take arrays ``[..., rows, columns]`` of any library.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from ..rules.rule import Rule, Shape, Side
 __all__ = [
     "MatrixOptimizer",
     "PreconditionedOptimizer",
+    "by_blocks",
     "due",
     "eigenvectors",
     "gathered",
@@ -135,21 +136,48 @@ def root_mean_square(x: Array, xp: Namespace, axes: int = 2) -> Array:
     return xp.sqrt(xp.mean(x * x, axis=tuple(range(-axes, 0)), keepdims=True))
 
 
-def orthogonalized(
-    x: Array, steps: int, eps: Scalar, factors: tuple[Any, Any, Any], xp: Namespace
+def by_blocks(
+    function: Callable[[Array], Array], x: Array, sizes: tuple[int, ...], axis: int, xp: Namespace
 ) -> Array:
-    """Bring all singular values near 1, by a polynomial of degree five that is iterated.
+    """Apply a function to blocks of matrices, each of which it sees as a matrix of its own.
+
+    Parameters
+    ----------
+    function : callable
+        Makes of matrices others of the same shape.
+    x : array
+        Matrices.
+    sizes : tuple of int
+        The sizes of the blocks along the axis; without any there is one.
+    axis : {-2, -1}
+        The axis that is cut.
+    xp : module
+        Array functions.
+    """
+    if not sizes:
+        return function(x)
+    first, blocks = 0, []
+    for size in sizes:
+        place = slice(first, first := first + size)
+        block = x[..., place, :] if axis == -2 else x[..., place]
+        # In memory of its own sums have the order that they have for a matrix alone.
+        blocks.append(function(backend_of(x).copy(block)))
+    return xp.concat(blocks, axis=axis)
+
+
+def orthogonalized(
+    x: Array, eps: Scalar, factors: Sequence[tuple[Any, Any, Any]], xp: Namespace
+) -> Array:
+    """Bring all singular values near 1, by polynomials of degree five one after the other.
 
     Parameters
     ----------
     x : array
         Matrices.
-    steps : int
-        Number of iterations.
     eps : scalar
         Added to the Euclidean norm, which brings the singular values to 1 at most first.
-    factors : tuple of scalar
-        The polynomial's factors of ``x``, ``x**3`` and ``x**5``.
+    factors : sequence of tuple of scalar
+        For each iteration the polynomial's factors of ``x``, ``x**3`` and ``x**5``.
     xp : module
         Array functions.
 
@@ -158,11 +186,13 @@ def orthogonalized(
     array
         With ``x = U S V'``, what is near ``U V'``.
     """
-    a, b, c = factors
-    tall = x.shape[-2] > x.shape[-1]
+    shape = x.shape
+    # Libraries may multiply a matrix and a stack of matrices in other ways, with other last bits.
+    x = xp.reshape(x, (1, *shape)) if len(shape) == 2 else x
+    tall = shape[-2] > shape[-1]
     x = transposed(x, xp) if tall else x
     x = x / (xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True)) + eps)
-    for _ in range(steps):
+    for a, b, c in factors:
         s = xp.matmul(x, transposed(x, xp))
         x = a * x + xp.matmul(b * s + c * xp.matmul(s, s), x)
-    return transposed(x, xp) if tall else x
+    return xp.reshape(transposed(x, xp) if tall else x, shape)

@@ -110,7 +110,7 @@ class Adafactor(MatrixOptimizer):
     There is no first moment, which the paper leaves to the user too. Names and defaults are
     Keras 3's; torch and optax add epsilon elsewhere, and optax factors only matrices of 128 rows
     and columns or more. `weight_decay` takes ``lr`` times its share first; torch takes it after
-    measuring the parameter. Squares are taken in the type of the arithmetic: in float32 an entry of
+    measuring the parameter. Squares are taken in the compute dtype: in float32 an entry of
     a gradient beyond about 1e19 makes its matrix infinite or NaN, which `clipnorm` prevents.
 
     References

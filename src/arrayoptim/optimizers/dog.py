@@ -38,7 +38,7 @@ class DoG(Optimizer):
     Parameters
     ----------
     lr : float in [0, inf) or schedule
-        What the rate is multiplied with; best left at 1. ``learning_rate`` is accepted.
+        What the rate is multiplied by; best left at 1. ``learning_rate`` is accepted.
     reps_rel : float in (0, inf)
         First distance, in units of ``1 + |p|``; 1e-4 is advised for batch normalisation.
     epsilon : float in (0, inf)
@@ -78,7 +78,7 @@ class DoG(Optimizer):
     True
     """
 
-    lr: Number = hyper(default=1.0, interval="[0, inf)", doc="What the rate is multiplied with.")
+    lr: Number = hyper(default=1.0, interval="[0, inf)", doc="What the rate is multiplied by.")
     reps_rel: Number = hyper(default=1e-6, interval="(0, inf)", doc="First distance, relative.")
     epsilon: Number = hyper(default=1e-08, interval="(0, inf)", doc="Added to the sum of squares.")
 

@@ -7,14 +7,16 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
+from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
+from ..config.matrices import ScheduleHyper, SplitHyper, Splits, Triple, Triples, sizes_of
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import MaybeNumber, Number, Whole, Words
 from ..rules.rule import Rule, Side, rule
-from ._matrices import MatrixOptimizer, oriented, orthogonalized
+from ._matrices import MatrixOptimizer, by_blocks, oriented, orthogonalized
 from .adam import adam
 
 
@@ -33,18 +35,69 @@ def none(rows: int, columns: int, outputs: Side) -> float:
 SCALES = {"rms": larger, "shape": widening, "none": none}
 
 
+POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845749493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+    (1.875, -1.25, 0.375),
+)
+"""Amsel et al. (2025), algorithm 1 for singular values in [0.001, 1]; the last goes on."""
+
+SAFETY = 1.01
+"""What they divide by in all iterations but the last, so that rounded values do not run away."""
+
+
+def polar_express() -> tuple[Triple, ...]:
+    """Return the factors with the authors' margin."""
+    *first, last = POLAR_EXPRESS
+    return (*((a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in first), last)
+
+
 @cache
-def muon_rule(steps: int, scaling: str, outputs: Side) -> Rule:
-    """Return the rule with a number of iterations and a way to scale steps."""
-    scale = SCALES[scaling]
+def muon_rule(
+    steps: int,
+    scaling: str,
+    outputs: Side,
+    triples: tuple[Triple, ...] = (),
+    stacked: bool = False,
+    sizes: tuple[int, ...] = (),
+) -> Rule:
+    """Return the rule of one kind of matrices.
+
+    Parameters
+    ----------
+    steps : int
+        Number of iterations.
+    scaling : str
+        How steps depend on the shape.
+    outputs : {"first", "last"}
+        Which axis of a matrix counts the outputs.
+    triples : tuple of tuple of float
+        Fixed factors of the iterations, of which the last goes on; without any they are
+        coefficients.
+    stacked : bool
+        Whether parameters are stacks of matrices; otherwise axes beyond two make one matrix.
+    sizes : tuple of int
+        How many outputs the blocks have into which matrices are cut.
+    """
+    scale, axis = SCALES[scaling], -2 if outputs == "first" else -1
+    fixed = [triples[min(k, len(triples) - 1)] for k in range(steps)] if triples else None
 
     @rule(slots=("momentum",), kind="matrix")
     def muon(p, g, m, rate, mu, nu, ahead, now, a, b, c, tiny, xp):
-        m = mu * m + nu * g
-        u = orthogonalized(ahead * m + now * g, steps, tiny, (a, b, c), xp)
-        return p - rate * scale(p.shape[-2], p.shape[-1], outputs) * u, m
+        def direction(u):
+            factors = fixed or [(a, b, c)] * steps
+            return scale(u.shape[-2], u.shape[-1], outputs) * orthogonalized(u, tiny, factors, xp)
 
-    return oriented(muon, outputs)
+        m = mu * m + nu * g
+        u = by_blocks(direction, ahead * m + now * g, sizes, axis, xp)
+        return p - rate * u, m
+
+    return oriented(muon, "stack" if stacked else outputs)
 
 
 @register
@@ -85,8 +138,24 @@ class Muon(MatrixOptimizer):
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     outputs : {"first", "last"}
-        Which axis counts the outputs of a layer. Of an array with more than two axes it stays, and
-        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+        Which axis of a matrix counts the outputs of a layer. ``"first"`` is right for torch's
+        kernels, ``"last"`` for Keras's.
+    leading_axes : {"auto", "batch", "flatten"}
+        What an array with more than two axes is: ``"batch"``, a stack of matrices of its last two,
+        such as the experts of a layer, each stepped as it would be alone; ``"flatten"``, one
+        matrix of the axis of the outputs and all others. ``"auto"`` takes three axes for a stack
+        and more for the kernel of a convolution, which is one matrix.
+    split : dict of str to int or tuple of int
+        Patterns of paths, as of `group`, of matrices that are several ones side by side along the
+        axis of the outputs, and into how many equal blocks they are cut or how many outputs each
+        block has: ``{"*qkv*": 3}``, or ``{"*qkv*": (512, 128, 128)}`` where heads share keys and
+        values. Each block is stepped as it would be alone.
+    ns_schedule : {"polar_express", None} or sequence of triples
+        Factors of ``x``, ``x**3`` and ``x**5`` for each iteration, in place of the constant `ns_a`,
+        `ns_b` and `ns_c`; the last triple goes on. Those of Polar Express bring singular values
+        from 0.001 of the norm on to between 0.99 and 1.01 with ``ns_steps=8``.
+    adam_weight_decay : float in [0, inf) or schedule, optional
+        Decoupled weight decay of all that Adam steps; that of matrices, `weight_decay`, if None.
     exclude_layers : str or sequence of str
         Regular expressions of the paths of matrices that Adam steps.
     exclude_embeddings : bool
@@ -106,9 +175,10 @@ class Muon(MatrixOptimizer):
         p = p - lr * scale * x
 
     The iteration ends with singular values between 0.7 and 1.2 and is not meant to converge. It is
-    computed in the type of the arithmetic; torch rounds it to bfloat16. optax corrects the bias of
+    computed in the compute dtype; torch rounds it to bfloat16. optax corrects the bias of
     the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the authors;
-    ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters.
+    ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters, other
+    than those that `adam_weight_decay` is said for.
 
     With ``preset="keras3"`` the momentum is the sum ``momentum * m + g``, arrays of more than two
     axes are left to Adam, and the number added to norms is 1e-7.
@@ -116,7 +186,8 @@ class Muon(MatrixOptimizer):
     References
     ----------
     Jordan et al. (2024), Muon: An optimizer for hidden layers in neural networks; for the scaling
-    by `rms_rate` Liu et al. (2025), Muon is Scalable for LLM Training, equation 4.
+    by `rms_rate` Liu et al. (2025), Muon is Scalable for LLM Training, equation 4; for
+    ``"polar_express"`` Amsel et al. (2025), The Polar Express, algorithm 1.
 
     Examples
     --------
@@ -157,6 +228,13 @@ class Muon(MatrixOptimizer):
         elsewhere={"keras3": 0.004},
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
     )
+    adam_weight_decay: MaybeNumber = hyper(
+        default=None,
+        interval="[0, inf)",
+        kw_only=True,
+        elsewhere={"keras3": 0.004},
+        doc="Decoupled weight decay of all that Adam steps; weight_decay if None.",
+    )
     exclude_layers: Words = hyper(
         default=(),
         words=True,
@@ -180,12 +258,36 @@ class Muon(MatrixOptimizer):
         default=2.0315, interval="(-inf, inf)", kw_only=True, doc="Its factor of x**5."
     )
 
+    ns_schedule: Triples = hyper(
+        default=None,
+        kw_only=True,
+        kind=ScheduleHyper,
+        doc="The factors of each iteration, in place of ns_a, ns_b and ns_c.",
+    )
+    leading_axes: str = hyper(
+        default="auto",
+        choices=("auto", "batch", "flatten"),
+        kw_only=True,
+        doc="What the axes of an array with more than two are: stacks of matrices, or one matrix.",
+    )
+    split: Splits = hyper(
+        default=(),
+        kw_only=True,
+        kind=SplitHyper,
+        doc="Patterns of paths of matrices that are several ones, with the number of these.",
+    )
+
     rest = adam
 
     @property
     def rule(self) -> Rule:
-        """The rule of matrices."""
-        return muon_rule(self.ns_steps, self.scaling, self.outputs)
+        """The rule of matrices that are not cut."""
+        return self._rule(False, ())
+
+    def _rule(self, stacked: bool, sizes: tuple[int, ...]) -> Rule:
+        found: Any = self.ns_schedule
+        triples = polar_express() if found == "polar_express" else found or ()
+        return muon_rule(self.ns_steps, self.scaling, self.outputs, triples, stacked, sizes)
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
         """Return the rule of one parameter: Adam's where it is no matrix, or left out."""
@@ -195,7 +297,19 @@ class Muon(MatrixOptimizer):
             return self.rest
         if any(re.search(pattern, path) for pattern in self.exclude_layers):
             return self.rest
-        return super().rule_for(path, shape)
+        if super().rule_for(path, shape) is self.rest:
+            return self.rest
+        axes = len(shape)
+        stacked = axes > 2 and (
+            self.leading_axes == "batch" or (self.leading_axes == "auto" and axes == 3)
+        )
+        place = (-2 if stacked else 0) if self.outputs == "first" else -1
+        return self._rule(stacked, sizes_of(self.split, path, shape[place]))
+
+    def words_for(self, rule: Rule) -> Mapping[str, str]:
+        """Return the weight decay that Adam's part has of its own."""
+        own = rule is self.rest and self.adam_weight_decay is not None
+        return {"weight_decay": "adam_weight_decay"} if own else {}
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import bias_correction, hyper, keeps_numbers
+from ..config.hyper import bias_correction, hyper
 from ..config.presets import forms
 from ..config.registry import register
+from ..config.scheduled import keeps_numbers
 from ..config.typed import Number
 from ..optimizer import Optimizer
 from ..rules.rule import rule

@@ -43,7 +43,7 @@ class Prodigy(Optimizer):
     Parameters
     ----------
     lr : float in [0, inf) or schedule
-        What the step size is multiplied with; 1 or a schedule from 1. ``learning_rate`` is
+        What the step size is multiplied by; 1 or a schedule from 1. ``learning_rate`` is
         accepted.
     beta_1 : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
@@ -54,7 +54,7 @@ class Prodigy(Optimizer):
     d0 : float in (0, inf)
         First estimate of the distance, which should be too small.
     d_coef : float in (0, inf) or schedule
-        What the estimate is multiplied with; larger for larger steps.
+        What the estimate is multiplied by; larger for larger steps.
     growth_rate : float in (1, inf) or schedule, optional
         Most by which the distance is multiplied in one step, after it first grew; None for any.
     bias_correction : bool
@@ -67,7 +67,7 @@ class Prodigy(Optimizer):
     Notes
     -----
     Slots ``momentum``, ``velocity``, ``slope_sum`` and ``initial`` (shape of the parameter);
-    ``initial`` is the parameter before the first step, always in the type of the arithmetic.
+    ``initial`` is the parameter before the first step, always in the compute dtype.
     Numbers ``d``, ``first`` (`d0`), ``farthest`` and ``numerator``. Sums are over all entries of
     all parameters that have a gradient; ``b3`` is ``sqrt(beta_2)``, ``w`` is ``d`` with
     `safeguard_warmup` and ``d * lr * k`` without. With `bias_correction` ``k`` is
@@ -105,9 +105,7 @@ class Prodigy(Optimizer):
     True
     """
 
-    lr: Number = hyper(
-        default=1.0, interval="[0, inf)", doc="What the step size is multiplied with."
-    )
+    lr: Number = hyper(default=1.0, interval="[0, inf)", doc="What the step size is multiplied by.")
     beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Number = hyper(
         default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
@@ -171,7 +169,7 @@ class Prodigy(Optimizer):
         slopes = scalars["slopes"]
         estimate = h.d_coef * numerator / xp.where(slopes > 0, slopes, 1.0)
         d, farthest = scalars["d"], xp.maximum(scalars["farthest"], estimate)
-        # Not h.d0: rounded to the type of the arithmetic it is not what the state began with.
+        # Not h.d0: rounded to the compute dtype it is not what the state began with.
         d = xp.where(d == scalars["first"], xp.maximum(d, estimate), d)
         bound = farthest if h.growth_rate is None else d * h.growth_rate
         return xp.minimum(farthest, bound), farthest, numerator

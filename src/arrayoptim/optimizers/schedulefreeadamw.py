@@ -10,7 +10,7 @@ from ..config.hyper import bias_correction, hyper
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number, Whole
-from ..rules.rule import rule
+from ..rules.rule import Rule, rule
 from .schedulefreesgd import ScheduleFree, weights
 
 
@@ -18,6 +18,13 @@ from .schedulefreesgd import ScheduleFree, weights
 def schedule_free_adamw(p, g, z, v, lr, c, step, b2, c2, k, eps, wd, xp):
     v = b2 * v + c2 * (g * g)
     d = g / (xp.sqrt(v * k) + eps) + wd * p
+    return p + c * (z - p) - step * d, z - lr * d, v
+
+
+@rule(slots=("base", "velocity"))
+def schedule_free_adam(p, g, z, v, lr, c, step, b2, c2, k, eps, xp):
+    v = b2 * v + c2 * (g * g)
+    d = g / (xp.sqrt(v * k) + eps)
     return p + c * (z - p) - step * d, z - lr * d, v
 
 
@@ -66,8 +73,8 @@ class ScheduleFreeAdamW(ScheduleFree):
     `ema_momentum`, `averages` gives that average in place of x. The bias correction stands under
     the root, as in the authors' code. Scalar state: ``weight_sum`` and ``lr_max``.
 
-    Keras 3 weighs all steps alike, as ``weight_lr_power=0`` does, and lets `weight_decay` act on p
-    alone.
+    With ``preset="keras3"`` all steps weigh the same, ``weight_lr_power=0``, and `weight_decay` is
+    the stage that other optimizers have, which acts on p alone.
 
     References
     ----------
@@ -85,7 +92,7 @@ class ScheduleFreeAdamW(ScheduleFree):
     (array([ 0.845, -1.845]), array([ 0.85, -1.85]))
     """
 
-    presets = forms("keras3")
+    presets = forms(apart="keras3")
 
     lr: Number = hyper(default=0.0025, interval="[0, inf)", doc="Step size.")
     momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
@@ -104,7 +111,10 @@ class ScheduleFreeAdamW(ScheduleFree):
         doc="Power of the step size in weights.",
     )
 
-    rule = schedule_free_adamw
+    @property
+    def rule(self) -> Rule:
+        """The rule, with decay of both points or of none."""
+        return schedule_free_adam if self.form == "apart" else schedule_free_adamw
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

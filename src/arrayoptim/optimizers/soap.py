@@ -153,7 +153,7 @@ class SOAP(PreconditionedOptimizer):
     by their eigenvalues before they are decomposed, and ``v`` with them, as in that program and not
     in the paper.
 
-    The decompositions are computed in the type of the arithmetic; the program and its copy in
+    The decompositions are computed in the compute dtype; the program and its copy in
     pytorch_optimizer round to float32 for the QR decomposition. They give each axis of an array of
     more than two axes a basis, leave out a vector's first step too, and decay the weights after the
     step. Signs of eigenvectors make no difference. Where the first gradient has not full rank, its

@@ -1,4 +1,4 @@
-"""Work in a thread of its own, where no signal's handler runs.
+"""Work in a separate thread, where no signal handler runs.
 
 Python runs handlers in the main thread, between any two bytecodes. Those that HDF5 has called are
 the wrong place for an exception: it is lost, or becomes another one.
@@ -15,7 +15,7 @@ Ask = Callable[[Callable[[], Any]], Any]
 
 
 class Stopped(BaseException):
-    """The caller does not want the work any more."""
+    """The caller no longer wants the work."""
 
 
 def carry_out(work: Callable[[Ask, Callable[[], None]], None]) -> None:
@@ -37,7 +37,7 @@ def carry_out(work: Callable[[Ask, Callable[[], None]], None]) -> None:
     try:
         try:
             _thread.start_new_thread(task.run, ())
-        except RuntimeError:  # no thread is to be had, at the end of the process for one
+        except RuntimeError:  # no thread can be started, as at the end of the process
             if task.claim():
                 work(_called, _nothing)
                 return
@@ -49,7 +49,7 @@ def carry_out(work: Callable[[Ask, Callable[[], None]], None]) -> None:
         if task.error is not None:
             raise task.error
     finally:
-        del task  # else the error's traceback would hold the error
+        del task  # otherwise the error's traceback would refer to the error
 
 
 def _called(function: Callable[[], Any]) -> Any:
@@ -74,7 +74,7 @@ class _Task:
         self.error: BaseException | None = None
 
     def claim(self) -> bool:
-        """Whether the work is the caller's to do: nobody has begun, and nobody else will."""
+        """Whether the caller must do the work: nobody has started it, and nobody else will."""
         return self._begun.acquire(blocking=False)
 
     # ---- the worker
@@ -110,7 +110,7 @@ class _Task:
             self._answers.put(wish())
 
     def stop(self) -> None:
-        """Have the worker end, and wait until it has."""
+        """Stop the worker, and wait until it has ended."""
         self._stopped = True
         if self.claim():
             return

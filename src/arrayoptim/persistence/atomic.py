@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from .apart import Ask, carry_out
-from .temporary import copy_attributes, create, name_for, remove_left_over
+from .temporary import UNLINKED_OPEN, copy_attributes, create, name_for, remove_left_over
 
 PIECE = 2**24
 """Bytes written before an interrupt is noticed."""
 
 
 class Sink(io.FileIO):
-    """An unbuffered file that keeps its first failure to write to itself.
+    """An unbuffered file that remembers its first failed write instead of raising.
 
     HDF5 1.14 crashes the process when a file that it cannot write is closed. It never hears of a
     full disk: what follows the failure is dropped, and `check` raises it.
@@ -45,7 +45,7 @@ class Sink(io.FileIO):
         self._go_on()
 
     def write(self, data: Any, /) -> int:
-        """Write all bytes, or seem to.
+        """Write all bytes; after a failure, only pretend to.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Sink(io.FileIO):
         return size
 
     def truncate(self, size: int | None = None, /) -> int:
-        """Set the size, or seem to.
+        """Set the size; after a failure, only pretend to.
 
         Parameters
         ----------
@@ -114,8 +114,7 @@ def replace_file(path: str | os.PathLike[str], fill: Fill, overwrite: bool = Tru
     def work(ask: Ask, go_on: Callable[[], None]) -> None:
         remove_left_over(target)
         try:
-            _write(temporary, fill, (target, found), (ask, go_on))
-            _move(temporary, target, overwrite)
+            _write(temporary, fill, (target, found), (ask, go_on), overwrite)
         except OSError as error:
             if isinstance(error, FileExistsError):
                 raise
@@ -130,7 +129,7 @@ def replace_file(path: str | os.PathLike[str], fill: Fill, overwrite: bool = Tru
 
 
 def require_target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """Refuse a path at which no file can appear.
+    """Refuse a path at which no file can be made.
 
     Parameters
     ----------
@@ -156,7 +155,7 @@ def require_target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
 
 
 def _target(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
-    """Return the file that is meant, and what is known of it where it exists."""
+    """Return the file that a path refers to, and its status if it exists."""
     target = Path(os.path.realpath(path))
     try:
         found = target.stat()
@@ -178,7 +177,9 @@ def _write(
     fill: Fill,
     old: tuple[Path, os.stat_result | None],
     caller: tuple[Ask, Callable[[], None]],
+    overwrite: bool,
 ) -> None:
+    """Write a temporary file, and move it to its target while it is still locked."""
     ask, go_on = caller
     target, found = old
     with Sink(temporary, found, go_on) as sink:
@@ -187,9 +188,14 @@ def _write(
         try:
             fill(sink, ask)
         finally:
-            # Whatever HDF5 says of a failure that it did not see is of no use.
+            # HDF5's own message about a failure that it did not see is useless.
             sink.check()
         os.fsync(sink.fileno())
+        if UNLINKED_OPEN:
+            # Without its lock it would be taken for left over by a save to the same target.
+            _move(temporary, target, overwrite)
+    if not UNLINKED_OPEN:
+        _move(temporary, target, overwrite)
 
 
 def _move(temporary: Path, target: Path, overwrite: bool) -> None:
@@ -212,17 +218,17 @@ def _move(temporary: Path, target: Path, overwrite: bool) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Bring the new name to the disk, where there is a way."""
+    """Sync the directory with the new name, where that is possible."""
     if os.name != "posix":
         return
     try:
         handle = os.open(directory, os.O_RDONLY)
     except PermissionError:
-        return  # one may write to it, but not look into it
+        return  # writable, but not readable
     try:
         os.fsync(handle)
     except OSError as error:
-        # Some network file systems refuse this; that is no failure of the disk.
+        # Some network file systems refuse this; that is not a disk failure.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
             raise type(error)(
                 error.errno,

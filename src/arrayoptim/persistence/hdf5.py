@@ -36,7 +36,7 @@ def put_array(group: Any, link: str, array: np.ndarray, texts: Mapping[str, str]
     Raises
     ------
     ValueError
-        If the data type is none that HDF5 and NumPy share.
+        If the dtype is none that HDF5 and NumPy share.
     """
     from h5py import h5d, h5p, h5s, h5t
 

@@ -77,7 +77,7 @@ def late(record: Record) -> Record:
 
 @contextmanager
 def blaming(where: str) -> Iterator[None]:
-    """Say in every error which file it was."""
+    """Name the file in every error."""
     try:
         yield
     except BROKEN as error:

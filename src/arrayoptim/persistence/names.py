@@ -14,7 +14,7 @@ UNFIT = re.compile("[\0\ud800-\udfff]|~(?=[xed])")
 
 
 def encode(text: str) -> bytes:
-    """Return UTF-8 without NUL, which HDF5 strings end at, and without lone surrogates.
+    """Return UTF-8 without NUL, which ends HDF5 strings, and without lone surrogates.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From a path, or an open file of h5py, to the root of what is in it."""
+"""Opening a path, or an open h5py file, and finding the root of its content."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def open_root(raw: Any, name: str, stack: ExitStack) -> tuple[Group, Any]:
 
 
 def open_file(path: Path) -> Any:
-    """Open a file for reading, without waiting for who would write to a pipe.
+    """Open a file for reading, without waiting for the writer of a pipe.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ def fill(
 
 
 def written_in(record: Record) -> int:
-    """Give the format in which a record is written.
+    """Return the format in which a record is written.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _texts(slot: str, parameter: str | None) -> dict[str, str]:
 
 
 def _pack(group: Any, record: Record, ask: Ask, after_each: Callable[[], None]) -> list[str]:
-    """Write many arrays, and give the names of those with datasets of their own."""
+    """Write many arrays, and return the names of those with datasets of their own."""
     root = _names.segment(record.class_name or "optimizer")
     large: list[str] = []
 
@@ -131,7 +131,7 @@ def _link(root: str, slot: str, path: str) -> str:
 
 
 def _arrays(record: Record, slots: list[str]) -> Iterator[Named]:
-    """Yield slot, parameter and a function that gives the array, of each."""
+    """Yield slot, parameter and a function that returns the array, for each array."""
     for slot in slots:
         arrays = record.slots[slot]
         count = [str(number) for number in range(len(arrays))]
@@ -248,7 +248,7 @@ def _read_config(record: Record, text: str | None) -> None:
 
 
 def _place(record: Record, stored: Stored) -> None:
-    """Put a dataset where its attributes say."""
+    """Store a dataset where its attributes say."""
     slot, parameter = stored.text("slot"), stored.text("parameter")
     found = f"{stored.name}: found slot {slot!r} and parameter {parameter!r}"
     if slot is None:

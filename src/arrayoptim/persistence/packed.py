@@ -2,7 +2,7 @@
 
 HDF5 takes hundreds of bytes and some hundred microseconds for each dataset. Where an optimizer has
 thousands of arrays the small ones are put one behind the other: the group ``packed`` has datasets
-of one data type each, and ``index``, which says in JSON what they are made of.
+of one dtype each, and ``index``, which says in JSON what they are made of.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .stored import Stored
 GROUP = "packed"
 INDEX = "index"
 MANY = 4096
-"""How many arrays a file may have each in a dataset of its own, as Keras reads them."""
+"""Largest number of arrays that get a dataset each, as Keras reads them."""
 
 SMALL = 2**16
-"""Bytes of the largest array that is packed."""
+"""Size of the largest array that is packed, in bytes."""
 
 FULL = 2**26
-"""Bytes from which on a dataset of packed arrays is full."""
+"""Size from which a dataset of packed arrays is full, in bytes."""
 
 FETCHED = 2**22
 """Bytes of arrays that are fetched before any is written."""
@@ -43,7 +43,7 @@ Named = tuple[str, str, Callable[[], np.ndarray]]
 
 @dataclass
 class _Part:
-    """Arrays of one slot and one data type, until they are written."""
+    """Arrays of one slot and one dtype, until they are written."""
 
     slot: str
     dtype: str
@@ -158,7 +158,7 @@ class Packed:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The data type."""
+        """The dtype."""
         return self._column.stored.dtype
 
     @property

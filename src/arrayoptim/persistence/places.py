@@ -1,4 +1,4 @@
-"""What stands for a file: a path, an open file, or a file or group that h5py has open."""
+"""What can be given as a file: a path, an open file, or an open h5py file or group."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OTHERS = frozenset(
     {".ckpt", ".csv", ".json", ".keras", ".msgpack", ".npy", ".npz", ".onnx", ".pickle", ".pkl"}
     | {".pt", ".pth", ".safetensors", ".zip"}
 )
-"""How names of files of other formats end."""
+"""Suffixes of files of other formats."""
 
 WANTED = "a path, a file open in binary mode, or an open file or group of h5py"
 
@@ -108,7 +108,7 @@ def describe_with(place: Place, name: str) -> tuple[Record, Record | None]:
 
 
 def refuse_name(path: Path) -> None:
-    """Refuse a file's name that says that it is of another format.
+    """Refuse a file name with the suffix of another format.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def refuse_name(path: Path) -> None:
 
 
 def path_of(place: Place) -> Path:
-    """Return a path that came as text, bytes or an object.
+    """Return a path that was given as text, bytes or an object.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reading: finding out what kind of file it is, and what is wrong with it."""
+"""Reading: recognising the kind of a file, and naming what is wrong with it."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def opened_group(group: Any) -> Iterator[Record]:
 
 @contextmanager
 def _opened(path: Path, stack: ExitStack | None = None) -> Iterator[tuple[Group, Any]]:
-    """Open a file; give its root, and Keras 3's description of the optimizer if beside it.
+    """Open a file; return its root, and Keras 3's description of the optimizer if beside it.
 
     It is closed at the end, or with the stack.
     """
@@ -283,7 +283,7 @@ def _model_variables(root: Group) -> Iterator[Dataset]:
 
 
 def _nothing(root: Group) -> str:
-    """Say what a file without optimizer state is."""
+    """Return a message about a file without optimizer state."""
     if "training_config" in root.attrs:
         return (
             "found a Keras model that was compiled but never trained, so that its optimizer has no "

@@ -1,4 +1,4 @@
-"""What a file says of one optimizer's state."""
+"""The record of one optimizer's state in a file."""
 
 from __future__ import annotations
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..config.hyper import MOST_STEPS
+from ..config.given import MOST_STEPS
 from .hdf5 import get_text
 from .reader import Dataset, Group
 
 
 class Stored:
-    """A dataset: shape and data type now, the content when asked.
+    """A dataset: shape and dtype now, the content when asked.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def counter(stored: Stored) -> int:
 
 
 def number(stored: Stored) -> Any:
-    """Return a 0-d dataset as Python number.
+    """Return a 0-d dataset as a Python number.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Files that live beside a target until they take its place, and those that a crash has left."""
+"""Temporary files beside a target, which replace it, and those that a crash left behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 UNLINKED_OPEN = os.name == "posix"
-"""Whether an open file can lose its name."""
+"""Whether an open file can be unlinked."""
 
 if sys.platform == "win32":
     # Windows deletes no file that is open.
@@ -22,12 +22,12 @@ else:
     import fcntl
 
     def _lock(handle: int, *, wait: bool) -> None:
-        """Hold a file until it is closed, or the process ends."""
+        """Lock a file until it is closed, or the process ends."""
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _prefix(target: Path) -> str:
-    """Return how names of temporary files for a target begin; the target's own may be too long."""
+    """Return the prefix of temporary files for a target, whose own name may be too long."""
     return f".arrayoptim-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
 
 
@@ -43,7 +43,7 @@ def name_for(target: Path) -> Path:
 
 
 def remove_left_over(target: Path) -> None:
-    """Remove the temporary files of saves to a target that were killed.
+    """Remove the temporary files of killed saves to a target.
 
     Those of saves under way are locked, and stay.
 
@@ -97,7 +97,7 @@ def create(path: Path, like: os.stat_result | None) -> int:
             with contextlib.suppress(OSError):  # where a file system has no locks
                 _lock(handle, wait=True)
             if os.fstat(handle).st_nlink == 0:
-                # Another save to this target took it for left over before it was locked.
+                # Another save to this target removed it as left over before it was locked.
                 os.close(handle)
                 continue
             if like is not None:
@@ -110,7 +110,7 @@ def create(path: Path, like: os.stat_result | None) -> int:
 
 
 def _take_after(handle: int, like: os.stat_result) -> None:
-    """Have a file take owner, group and permissions of another one, as far as allowed."""
+    """Give a file the owner, group and permissions of another one, as far as allowed."""
     mode = stat.S_IMODE(like.st_mode)
     if not hasattr(os, "fchown"):
         return
@@ -122,13 +122,13 @@ def _take_after(handle: int, like: os.stat_result) -> None:
         try:
             os.fchown(handle, -1, like.st_gid)
         except OSError:
-            # What one group was allowed is not another one's: it may do what all may.
+            # Permissions of one group are not another group's: it gets those of everyone.
             mode = mode & ~0o070 | (mode & 0o007) << 3
     os.fchmod(handle, mode)
 
 
 def copy_attributes(handle: int, like: Path) -> None:
-    """Have a file take the extended attributes of another one, access lists among them.
+    """Give a file the extended attributes of another one, including access lists.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Lists of Keras 3's optimizers that keep other slots for matrices than for the rest."""
+"""Lists of Keras 3's optimizers that keep different slots for matrices."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def fill_file(
     ask: Ask = lambda function: function(),
     after_each: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write a record, and those beside it, into an empty file that is open; see `write`."""
+    """Write a record, and those beside it, into an empty open file; see `write`."""
     import h5py
 
     # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
@@ -116,7 +116,7 @@ def write_group(group: Any, record: Record) -> None:
 
 
 def _move_content(source: Any, target: Any) -> None:
-    """Replace all that a group has by what another has."""
+    """Replace the content of a group by that of another."""
     for name in list(target.attrs):
         del target.attrs[name]
     for name in list(target):

@@ -1,4 +1,4 @@
-"""Caution as a rule made from a rule: only that part of a step which agrees with the gradient."""
+"""Caution, a rule made from a rule: only the part of a step that agrees with the gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .rule import Rule
 __all__ = ["cautious"]
 
 LEAST = 1e-3
-"""The authors' bound on the share that agrees, by which the rest of the step is divided."""
+"""The authors' lower bound on the share that agrees, by which the step is divided."""
 
 
 @cache
@@ -51,13 +51,13 @@ def cautious(rule: Rule) -> Rule:
 
 
 def boost(size: Any, agreeing: Scalar, xp: Namespace) -> dict[str, Scalar]:
-    """Return half of what the agreeing part is multiplied with, from twice the elements."""
+    """Return half of the factor of the agreeing part, from twice the number of elements."""
     mean = agreeing / (2.0 * xp.maximum(size, 1.0))
     return {"boost": 0.5 / xp.maximum(mean, LEAST)}
 
 
 def _adds(rule: Rule) -> bool:
-    """Whether the rule gives the parameter plus or minus terms without it."""
+    """Whether the rule returns the parameter plus or minus terms that do not contain it."""
     body = definition(rule.function)
     value = next(node for node in ast.walk(body) if isinstance(node, ast.Return)).value
     first = value.elts[0] if isinstance(value, ast.Tuple) else value

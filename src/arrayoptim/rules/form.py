@@ -1,4 +1,4 @@
-"""What a rule is: its functions, with the names of its slots and coefficients."""
+"""The form of a rule: its functions, with the names of its slots and coefficients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Rule:
         then plain sums. A ratio gets them of each tensor; without one they are taken over all
         tensors of a group, and `Optimizer.coefficients` gets them among the scalars.
     exact : tuple of str
-        Slots that are stored in the type of the arithmetic, whatever is asked for.
+        Slots that are stored in the compute dtype, whatever is asked for.
     masked : bool
         Whether the step is taken only where it agrees with the gradient; see `cautious`.
     shapes : callable or None
@@ -93,7 +93,7 @@ class Rule:
 
     @cached_property
     def coefficients(self) -> tuple[str, ...]:
-        """Names of all scalars that an element's step takes."""
+        """Names of all scalars that the step of one element takes."""
         return tuple(dict.fromkeys((*self.function_names, *self.direction_names)))
 
     @cached_property
@@ -123,7 +123,7 @@ class Rule:
         return frozenset(self.shapes(1, 1)) if self.shapes else frozenset()
 
     def matrix(self, shape: Shape) -> Shape:
-        """Return the rows and columns as which a ``matrix`` rule steps a parameter of some shape.
+        """Return the rows and columns of the matrix that a ``matrix`` rule makes of a parameter.
 
         Before them come the axes that count matrices, where the rule takes a stack of them.
         """
@@ -141,7 +141,7 @@ class Rule:
     def stepped(
         self, operands: Sequence[Any], scalars: Mapping[str, Any], shape: Shape, xp: Any
     ) -> list[Any]:
-        """Carry out the function on parameter, gradient and slots; matrices if it is for these.
+        """Call the function on parameter, gradient and slots, as matrices if the rule is for these.
 
         The arrays may have more axes than `shape` in front, over as many parameters.
         """

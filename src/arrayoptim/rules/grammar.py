@@ -20,7 +20,7 @@ _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.expr_context, a
 
 
 def grammar_errors(rule: Rule) -> list[str]:
-    """Say where a rule leaves the grammar that all engines share.
+    """Return where a rule leaves the grammar that all engines share.
 
     The body is straight-line: assignments and one ``return`` of the parameter and the slots, with
     no literal, number of the module, branch, loop or in-place write, only functions of
@@ -45,7 +45,7 @@ def grammar_errors(rule: Rule) -> list[str]:
 
 
 def mistakes(rule: Rule) -> list[str]:
-    """Say what no engine could carry out: too few values returned, names that nothing defines.
+    """Return what no engine could run: too few values returned, undefined names.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
 
 
 def _parts(rule: Rule) -> Iterator[tuple[str, Callable[..., Any], int]]:
-    """Yield a rule's functions, what messages call them, and how many values each gives."""
+    """Yield a rule's functions, what messages call them, and how many values each returns."""
     yield "", rule.function, 1 + len(rule.slots)
     if rule.direction is not None:
         yield "direction: ", rule.direction, 1 + len(rule.slots)
@@ -109,7 +109,7 @@ def _parts(rule: Rule) -> Iterator[tuple[str, Callable[..., Any], int]]:
 
 
 def _count_errors(function: Callable[..., Any], wanted: int, kind: Kind) -> Iterator[str]:
-    """Find another number of returned values; a helper of a matrix rule may give them all."""
+    """Yield wrong numbers of returned values; a helper of a matrix rule may return them all."""
     last = _body(function)[-1]
     if not isinstance(last, ast.Return):
         return
@@ -134,7 +134,7 @@ def _strangers(function: Callable[..., Any]) -> list[ast.Name]:
 
 
 def _defined(name: str, function: Callable[..., Any]) -> bool:
-    """Whether a name of another place has a meaning in a function."""
+    """Whether a name from outside is defined inside a function."""
     own: Any = function
     around = own.__code__.co_freevars
     return name in around or name in own.__globals__ or hasattr(builtins, name)
@@ -188,7 +188,7 @@ def _statement_errors(statement: ast.stmt, kind: Kind) -> Iterator[str]:
 
 
 def _constant_errors(function: Callable[..., Any]) -> Iterator[str]:
-    """Find names of the module, which are as little a part of a kernel as literals."""
+    """Yield uses of module-level names: like literals, they cannot be part of a kernel."""
     nodes = ast.walk(definition(function))
     called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
     for name in _strangers(function):
@@ -197,7 +197,7 @@ def _constant_errors(function: Callable[..., Any]) -> Iterator[str]:
 
 
 def _scalar_errors(statement: ast.stmt, rule: Rule) -> Iterator[str]:
-    """Find arithmetic on coefficients alone, which a float32 parameter would round to float32."""
+    """Yield arithmetic on coefficients alone: a float32 parameter would round it to float32."""
     for node in ast.walk(statement):
         if rule.kind != "matrix" and isinstance(node, ast.BinOp):
             names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} - {"xp"}
@@ -209,7 +209,7 @@ def _scalar_errors(statement: ast.stmt, rule: Rule) -> Iterator[str]:
 
 
 def _is_function(found: ast.expr) -> bool:
-    """Whether this is a name, or found in ``xp``; methods of arrays differ between libraries."""
+    """Whether a call is of a name or of ``xp``; methods of arrays differ between libraries."""
     if isinstance(found, ast.Name):
         return True
     while isinstance(found, ast.Attribute):

@@ -1,4 +1,4 @@
-"""Which slots of a rule can never be negative, found by carrying out the rule on signs."""
+"""Which slots of a rule can never be negative, found by running the rule on signs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["nonnegative_slots"]
 
 @dataclass(frozen=True, eq=False)
 class _Sign:
-    """A number of which only this is known, and of which two it is a part of the difference."""
+    """A number of which only the sign is known, and the two numbers whose difference it scales."""
 
     nonnegative: bool = False
     difference: tuple[_Sign, _Sign] | None = None

@@ -48,7 +48,7 @@ def rule(
     norms, sums : tuple of str
         Names of the totals; see `Rule`.
     exact : tuple of str
-        Slots that are stored in the type of the arithmetic, whatever is asked for.
+        Slots that are stored in the compute dtype, whatever is asked for.
     shapes : callable, optional
         Gives the shapes of slots of a ``"matrix"`` rule; see `Rule`.
     outputs : {"first", "last", "stack"}
@@ -133,8 +133,8 @@ def rule(
 
 
 def _require_sound(made: Rule) -> None:
-    """Refuse a rule that no engine could carry out, where its text is at hand."""
-    # Tests read the library's own; here that would be a seventh of the time of its import.
+    """Refuse a rule that no engine could run, where its source is available."""
+    # Tests check the library's own rules; here that would take a seventh of the import time.
     if str(made.function.__module__).startswith("arrayoptim."):
         return
     found: list[str] = []

@@ -164,7 +164,7 @@ def decay(p: Any, amount: Any, xp: Any) -> Any:
 
 
 def agreement(q: Any, p: Any, g: Any, xp: Any) -> Any:
-    """Return where a step goes down its own gradient.
+    """Return where a step descends its own gradient.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def agreement(q: Any, p: Any, g: Any, xp: Any) -> Any:
 
 
 def caution(q: Any, p: Any, g: Any, boost: Any, xp: Any) -> Any:
-    """Return the parameter after that part of a step which goes down its own gradient.
+    """Return the parameter after only that part of a step which descends its own gradient.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def caution(q: Any, p: Any, g: Any, boost: Any, xp: Any) -> Any:
     g : array
         The gradient, clipped and coupled.
     boost : scalar
-        Half of what this part is multiplied with, to make up for what is left out.
+        Half of what this part is multiplied by, to make up for what is left out.
     xp : namespace
         The array library.
 
@@ -249,7 +249,7 @@ def average(e: Any, p: Any, keep: Any, new: Any, xp: Any) -> Any:
 
 @dataclass(frozen=True)
 class Stage:
-    """What an engine has to know of a stage besides its functions.
+    """What an engine must know about a stage besides its functions.
 
     Attributes
     ----------
@@ -289,13 +289,13 @@ STAGES = (
     Stage("box", "after", {"floor": -inf, "ceiling": inf}, box, "p"),
     Stage("average", "stored", {"keep": None, "new": None}, slot="average"),
 )
-"""All stages, in the order in which each phase has them."""
+"""All stages, in the order in which each phase applies them."""
 
 NUMBERS = tuple(name for stage in STAGES for name in stage.numbers)
-"""Names of the numbers of stages, which no coefficient of a rule may have."""
+"""Names of the stages' numbers, which no coefficient of a rule may use."""
 
 NEUTRAL = {k: v for stage in STAGES for k, v in stage.numbers.items() if v is not None}
-"""The numbers of stages that do nothing."""
+"""The numbers with which stages do nothing."""
 
 SWEPT = {stage.name: tuple(stage.numbers) for stage in STAGES if stage.phase != "gradients"}
 """Stages of a sweep, each compiled in only where used, and their numbers."""
@@ -305,5 +305,5 @@ SLOTS = {stage.name: stage.slot for stage in STAGES if stage.slot}
 
 
 def applied(phase: str) -> tuple[Stage, ...]:
-    """Return the stages of a phase that are no more than a function of parameter and gradient."""
+    """Return the stages of a phase that are simply functions of parameter and gradient."""
     return tuple(stage for stage in STAGES if stage.phase == phase and stage.function)

@@ -80,14 +80,14 @@ class Schedule(Declared, ABC):
         Parameters
         ----------
         t : float or array of float
-            The step number, counted from 0; it may be a compiler's stand-in, so that there is no
+            The step number, counted from 0; it may be a tracer, so that there is no
             branch on it.
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` for arrays of JAX.
         """
 
     def _agree(self) -> None:
-        """Refuse arguments that do not fit each other."""
+        """Refuse arguments that contradict each other."""
 
     def _set(self, values: dict[str, Any]) -> None:
         super()._set(values)
@@ -95,17 +95,17 @@ class Schedule(Declared, ABC):
         self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to change: an optimizer may be compiled with what the schedule was."""
+        """Refuse to change: a compiled step may depend on the schedule as it was."""
         if "_made" in vars(self):
             raise AttributeError(f"{type(self).__name__} cannot be changed; make another one")
         super().__setattr__(name, value)
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other is the same function by its configuration."""
+        """Whether the other is a schedule of the same class and configuration."""
         return type(other) is type(self) and vars(other) == vars(self)
 
     def __hash__(self) -> int:
-        """Return one number for each class: compilers keep what they compile by the function."""
+        """Return the hash of the class: compilers cache what they compile by the function."""
         return hash(type(self))
 
 
@@ -119,7 +119,7 @@ def namespace(step: Any) -> Namespace | None:
 
 
 def value_of(part: Any, step: Any) -> Any:
-    """Return the value of a part: a schedule, or a number that stands for one."""
+    """Return the value of a part: a schedule, or a number in place of one."""
     return part(step) if callable(part) else part
 
 
@@ -152,7 +152,7 @@ def register(cls: Class) -> Class:
 
 
 def names() -> list[str]:
-    """Names of all registered schedules, in alphabetical order."""
+    """Return the names of all registered schedules, in alphabetical order."""
     return SCHEDULES.names()
 
 
@@ -170,7 +170,7 @@ def serialize(schedule: Any) -> dict[str, Any]:
 
 
 def deserialize(config: Mapping[str, Any]) -> Any:
-    """Make a schedule from what `serialize` or Keras 3 gave, which stays as it is.
+    """Make a schedule from a configuration of `serialize` or Keras 3, which is not changed.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class Joined(Schedule):
         found = None
         starts = [0.0, *self.boundaries]
         for i, (start, schedule) in enumerate(zip(starts, self.schedules, strict=True)):
-            # No part sees steps that are not its own: it might be a table.
+            # No part is evaluated outside its own steps: it might be a table.
             own = xp.maximum(t, start)
             if i + 1 < len(starts):
                 own = xp.minimum(own, starts[i + 1] - 1.0)

@@ -179,7 +179,7 @@ class PolynomialDecay(Schedule):
         period = self.decay_steps
         if self.cycle:
             period = period * xp.maximum(xp.ceil(t / period), 1.0)
-        # Rounding must not make a negative number, which has no powers.
+        # Rounding must not make the base negative, which has no fractional powers.
         left = xp.maximum(1.0 - xp.minimum(t, period) / period, 0.0)
         span = self.initial_learning_rate - self.end_learning_rate
         return span * left**self.power + self.end_learning_rate
@@ -307,7 +307,7 @@ class CosineDecayRestarts(Schedule):
 
 
 def half_cosine(x: Scalar, xp: Namespace) -> Scalar:
-    """Return what falls from 1 to 0 along half a cosine while `x` goes from 0 to 1."""
+    """Return a value that falls from 1 to 0 along half a cosine as `x` goes from 0 to 1."""
     return 0.5 * (1.0 + xp.cos(math.pi * x))
 
 

@@ -12,7 +12,7 @@ from ..config.fields import choice, number, part
 from ._base import Schedule, namespace, register, value_of
 
 WORST = float(np.finfo(np.float32).max)
-"""What stands for the best metric before there is one: finite, in single precision too."""
+"""The best metric before there is one: finite, in single precision too."""
 
 
 @register
@@ -28,7 +28,7 @@ class Plateau(Schedule):
     schedule : schedule or float
         What is reduced: a number, or a function of the step.
     factor : float in (0, 1)
-        What it is multiplied with at each reduction.
+        What it is multiplied by at each reduction.
     patience : int in [0, inf)
         Metrics in a row without improvement before a reduction.
     mode : {"min", "max"}
@@ -82,7 +82,7 @@ class Plateau(Schedule):
         return {"scale": 1.0, "best": best, "waited": 0.0, "rest": 0.0}
 
     def __call__(self, step: Any, scalars: Mapping[str, Scalar] | None = None) -> Any:
-        """Return the value at a step; without a state, that before the first metric.
+        """Return the value at a step; without a state, the value before the first metric.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class Plateau(Schedule):
         scalars : mapping
             The state before.
         metric : float or 0-d array
-            The metric; it may be a compiler's stand-in.
+            The metric; it may be a tracer.
 
         Returns
         -------

@@ -171,7 +171,7 @@ class WarmupStableDecay(Schedule):
         shapes = {"cosine": lambda: 1.0 - half_cosine(x, xp), "sqrt": lambda: xp.sqrt(x)}
         fallen = shapes.get(self.decay, lambda: x)()
         if self.decay_steps == 0:
-            # TensorFlow would take two plain numbers for another type than that of the step.
+            # TensorFlow would give two plain numbers another dtype than that of the step.
             fallen = xp.minimum(xp.maximum(t - start + 1.0, 0.0), 1.0)
         fall = between(self.max_learning_rate, self.end_learning_rate, fallen)
         rise = between(self.initial_learning_rate, self.max_learning_rate, risen)

@@ -30,7 +30,7 @@ class Part:
     places : tuple of int
         Their places among all parameters.
     kinds : tuple of (str, tuple of int)
-        Each type of arithmetic that occurs, and the groups in which it does.
+        Each compute dtype that occurs, and the groups in which it does.
     """
 
     layout: Layout
@@ -66,7 +66,7 @@ class Assignment:
     totals: tuple[str, ...]
 
     def merged(self, tables: dict[int, Numbers]) -> Numbers:
-        """Return one table for the parameters of several groups, with a list where they differ.
+        """Return one table for the parameters of several groups, with a list where values differ.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class Assignment:
 
 
 def columns(tables: Sequence[Numbers], owners: Sequence[int]) -> Numbers:
-    """Return one table for parameters that have one of several each, with lists where these differ.
+    """Return one table for parameters that each have one of several, with lists where these differ.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _column(values: Mapping[int, Any], owners: Sequence[int]) -> Scalar | list[S
 def assign(
     settings: Settings, leaves: Sequence[Leaf | None], known: Assignment | None = None
 ) -> Assignment:
-    """Find settings and slots of each parameter; what is known already where it still holds.
+    """Return the settings and slots of each parameter; the known assignment where it still holds.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def _kinds(
 
 
 def _rule_of(formula: Formula, leaf: Leaf) -> Rule:
-    """Return the rule of a parameter: one of numbers by themselves where they are complex."""
+    """Return the rule of a parameter; a complex one gets the rule for single numbers."""
     rule = formula.rule_for(leaf.path, leaf.shape)
     if rule.kind == "matrix" and leaf.dtype in COMPLEX:
         rule = formula.rule_for(leaf.path, ())

@@ -1,4 +1,4 @@
-"""Averages of the parameters: those that a stage keeps, and those that belong to a rule."""
+"""Averages of the parameters: those kept by a stage, and those that a rule defines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .take import Leaves
 def averages_of(
     plan: Plan, state: State, values: Values, leaves: Leaves, structure: Structure
 ) -> Tree:
-    """Return the averages of parameters, out of any state and under any hyperparameters.
+    """Return the averages of parameters, given a state and hyperparameters.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def _average(
 
 
 def copy_as(x: Array, like: Array) -> Array:
-    """Return a copy of an array in the data type of another, where that one is."""
+    """Return a copy of an array with the dtype and device of another."""
     backend = backend_of(x)
     with backend.guard(x):
         return back(backend.copy(backend.cast(x, backend.dtype(like))), like)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .._typing import Array
 from ..arrays.libraries import COMPLEX, COMPUTE, backend_of, is_array
 from ..arrays.memory import overlapping
+from ..arrays.rows import Rows
 from ..arrays.trees import Structure, listed, named
 
 
@@ -22,7 +23,7 @@ class Leaf:
     shape : tuple of int
         Its shape; that of the whole, where this process has a part of it.
     dtype : str
-        Its data type.
+        Its dtype.
     share : callable or None
         Returns the shape of what is here of an array that is distributed as the parameter is;
         None where all of it is.
@@ -38,12 +39,12 @@ class Leaf:
         return shape if self.share is None else self.share(shape)
 
     def __str__(self) -> str:
-        """Path, data type and shape."""
+        """Path, dtype and shape."""
         return f"{self.path or 'the parameter'} {self.dtype}{list(self.shape)}"
 
 
 def concrete(arrays: Sequence[Array | None], name: str) -> None:
-    """Refuse to keep what a compiler has in place of values.
+    """Refuse to keep tracers as state.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def concrete(arrays: Sequence[Array | None], name: str) -> None:
 
 
 def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf | None, ...]:
-    """Return what is known of each leaf, None for None.
+    """Return the description of each leaf; None for None.
 
     Raises
     ------
@@ -129,7 +130,7 @@ def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> Non
     Raises
     ------
     ValueError
-        With the paths that are new, missing, or of another shape or data type.
+        With the paths that are new, missing, or of another shape or dtype.
     """
     old = {leaf.path: leaf for leaf in known if leaf}
     new = {leaf.path: leaf for leaf in found if leaf}
@@ -207,6 +208,7 @@ def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
         return ValueError("there is no such parameter (None); apply takes the gradients first")
     if tuple(g.shape) != tuple(p.shape):
         return ValueError(f"found shape {tuple(g.shape)}, wanted {tuple(p.shape)}")
+    g = g.rows if type(g) is Rows else g
     backend, other = backend_of(p), backend_of(g)
     if backend is not other:
         return ValueError(f"found an array of {other.name}, wanted {backend.name}")
@@ -214,7 +216,9 @@ def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
     if device != place and device is not None and place is not None:
         return ValueError(f"found it on device {place}, wanted {device}")
     if not backend.dense(g):
-        return ValueError("found a sparse or nested array; pass a dense one")
+        return ValueError(
+            "found a sparse or nested array; pass a dense one, or a sparse one in coordinate layout"
+        )
     dtype, kind = backend.dtype(p), backend.dtype(g)
     if kind not in COMPUTE:
         return TypeError(f"found data type {kind}, wanted a floating-point type")

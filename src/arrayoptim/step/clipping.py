@@ -1,4 +1,4 @@
-"""Clipping: what a step has to know of its gradients, and the numbers that follow from it."""
+"""Clipping: what a step must know about its gradients, and the numbers that follow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
+from ..arrays.rows import Rows, stored
 from ..gradients import clip_factor, count_nonfinite, global_norm, square_sum, tensor_norms
 from .spread import Spread, norms_of
 
@@ -43,7 +44,7 @@ class Measured:
 
     @property
     def true_norm(self) -> Scalar | None:
-        """The norm of all gradients in their true size."""
+        """The norm of all gradients at their true scale."""
         return self.norm if self.norm is None or self.unscale == 1.0 else self.norm * self.unscale
 
 
@@ -109,7 +110,7 @@ def norms_together(
 def fitted(
     gradients: Sequence[Array | None], params: Sequence[Array | None], size: Measured
 ) -> tuple[Sequence[Array | None], Measured]:
-    """Return gradients of which none is too large for the arithmetic, before they are clipped.
+    """Return gradients none of which overflows the compute dtype before it is clipped.
 
     One in float64 may be, for a parameter in fewer bits: it is brought down by a power of two,
     which the scale of the step makes good.
@@ -118,7 +119,7 @@ def fitted(
     if not isinstance(norm, float) or not _LARGEST < norm * size.unscale < math.inf:
         return gradients, size
     new, factors = list(gradients), [1.0] * len(gradients)
-    for i, (g, p) in enumerate(zip(gradients, params, strict=True)):
+    for i, (g, p) in enumerate(zip(stored(gradients), params, strict=True)):
         if g is None or p is None or COMPUTE[backend_of(p).dtype(p)] != "float32":
             continue
         own = global_norm([g])
@@ -126,12 +127,14 @@ def fitted(
             backend = backend_of(g)
             factors[i] = math.ldexp(1.0, math.frexp(own)[1] - 1)
             with backend.guard(g):
-                new[i] = backend.array(g * backend.scalar(1.0 / factors[i], "float64", g))
+                small = backend.array(g * backend.scalar(1.0 / factors[i], "float64", g))
+            whole = gradients[i]
+            new[i] = Rows(whole.indices, small, whole.shape) if type(whole) is Rows else small
     return new, replace(size, factors=factors)
 
 
 def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> dict[int, float]:
-    """Return the sums of squares that are not known, where the host adds them up."""
+    """Return the sums of squares that are still unknown, where the host adds them up."""
     return {
         i: square_sum(g)
         for i, g in enumerate(gradients)
@@ -142,7 +145,7 @@ def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> d
 def clipping(
     h: Mapping[str, Any], size: Measured, xp: Namespace
 ) -> dict[str, Scalar | list[Scalar]]:
-    """Return the numbers of the stage that clips; none where nothing is to be clipped.
+    """Return the numbers of the clipping stage; empty where nothing is to be clipped.
 
     The order is: to the true size, by the norm of all gradients, by the norm of each, by that of
     each unit, by value. A norm is that of what the stages before leave.
@@ -186,7 +189,7 @@ def _scale(bound: Scalar | None, size: Measured) -> Scalar:
     if bound is None:
         return size.unscale
     factor = clip_factor(size.true_norm, bound)
-    # A factor that only a device knows cannot be multiplied.
+    # A factor that is known only on a device cannot be multiplied here.
     return factor if size.unscale == 1.0 else factor * size.unscale
 
 

@@ -1,4 +1,4 @@
-"""Results that nobody keeps, and gradients that come in the place of parameters."""
+"""Warnings about results that nobody keeps, and gradients passed in place of parameters."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .._typing import Array
 from ..arrays.libraries import backend_of
 
 Reference: TypeAlias = Callable[[], Any] | None
-"""Gives an array, or None where that is gone."""
+"""Returns an array, or None where that has been freed."""
 
 _Seen = tuple[Reference, Reference, bool]
-"""The first parameter that a step could not write, what came in its place, whether it is told."""
+"""The first parameter that could not be written, what replaced it, whether a warning was given."""
 
 _SEEN: weakref.WeakKeyDictionary[Any, _Seen] = weakref.WeakKeyDictionary()
 
 
 def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | None]) -> None:
-    """Warn, once, where parameters that were replaced come back and what replaced them is gone.
+    """Warn, once, where replaced parameters are passed again and their replacements are gone.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | N
 
 
 def forget(optimizer: Any) -> None:
-    """Forget what the last step gave, as an interrupt kept the caller from seeing it."""
+    """Forget the results of the last step, which an interrupt kept from the caller."""
     _SEEN.pop(optimizer, None)
 
 
@@ -67,7 +67,7 @@ def _alive(reference: Reference) -> Any:
 
 
 def _outside() -> int:
-    """Return the level of the first caller that is not of this library."""
+    """Return the stack level of the first caller outside this library."""
     frame, level = sys._getframe(2), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("arrayoptim"):
         frame, level = frame.f_back, level + 1
@@ -75,7 +75,7 @@ def _outside() -> int:
 
 
 def first_of(arrays: Sequence[Array | None]) -> Reference:
-    """Return a reference to the first array, which does not keep it."""
+    """Return a weak reference to the first array."""
     first = next((x for x in arrays if x is not None), None)
     return None if first is None else _reference(first)
 
@@ -83,7 +83,7 @@ def first_of(arrays: Sequence[Array | None]) -> Reference:
 def refuse_swapped(
     gradients: Sequence[Array | None], leaves: Sequence[Array | None], known: Reference
 ) -> None:
-    """Refuse parameters in the place of gradients, where it can be seen.
+    """Refuse parameters passed in place of gradients, where that can be detected.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What carries out a step: in place, with engines made ready; or as a pure function."""
+"""What carries out a step: in place, with prepared engines; or as a pure function."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import Backend
+from ..arrays.rows import stored
 from ..engines import Engines, Once, Step, carry_out, hosted, measure, sweep
 from .clipping import Measured, measured, measured_in_parts
 from .plan import limited_where_wanted
@@ -23,7 +24,7 @@ _UNMEASURED = Measured()
 
 
 def not_finite(taken: Taken) -> bool:
-    """Whether a step is left out because a gradient is not finite; see `Executor.refuses`."""
+    """Whether a step is skipped because a gradient is not finite; see `Executor.refuses`."""
     norm, whole = taken.size.norm, taken.settings.whole
     if norm is None or whole["nonfinite"] == "ignore" or np.isfinite(float(norm)):
         return False
@@ -44,7 +45,7 @@ def measured_where_wanted(
     norm: Scalar | None = None,
     spread: Spread | None = None,
 ) -> Measured:
-    """Measure the gradients as far as a stage of the step needs it.
+    """Measure the gradients as far as the stages of the step need it.
 
     Parameters
     ----------
@@ -71,13 +72,13 @@ def measured_where_wanted(
         known = engines.squares() if engines is not None else {}
         return measured_in_parts(gradients, known, spread, settings.each, unscale, norm)
     if engines is not None and norm is None:
-        # Whether to go on, and the true size of scaled gradients, are for the host to say.
+        # The host decides whether to go on, and unscales the norm, so it needs the norm now.
         waits = settings.each or settings.adaptive or unscale != 1.0 or not stays
         pending = None if waits else engines.norm(gradients)
         if pending is not None:
             return Measured(pending)
     squares = engines.squares() if engines and (norm is None or settings.each) else None
-    return measured(gradients, squares, settings.each, unscale, norm)
+    return measured(stored(gradients), squares, settings.each, unscale, norm)
 
 
 class InPlace(Executor[Leaves]):
@@ -142,11 +143,11 @@ class InPlace(Executor[Leaves]):
         return totals_of(self.spread, step.layout.rule, dict(sorted(found.items())))
 
     def refuses(self, taken: Taken) -> bool:
-        """Whether the step is left out; see `Executor`."""
+        """Whether the step is skipped; see `Executor`."""
         return not_finite(taken)
 
     def skipped(self, taken: Taken) -> Leaves:
-        """Leave the step out, and count that."""
+        """Skip the step, and count that."""
         skipped = self.state.skipped + 1
 
         def commit() -> None:
@@ -216,7 +217,7 @@ class InPlace(Executor[Leaves]):
 
 
 class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | None"]):
-    """Computes what a step would make, and changes nothing; None where it is left out.
+    """Computes the outcome of a step and changes nothing; None where the step is skipped.
 
     Parameters
     ----------
@@ -256,7 +257,7 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
 
     @property
     def traced(self) -> bool:
-        """Whether the norm of the gradients is a compiler's stand-in."""
+        """Whether the norm of the gradients is a tracer."""
         norm, compiler = self.size.norm, self._compiler
         return compiler is not None and norm is not None and compiler.traced(norm)
 
@@ -265,7 +266,7 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
         return measure(step, self.beside, beside_state(gradients, self._offload), self._slots)
 
     def refuses(self, taken: Taken) -> bool:
-        """Whether the step is left out; see `Executor`. A traced one never is."""
+        """Whether the step is skipped; see `Executor`. A traced one never is."""
         if not self.traced:
             return not_finite(taken)
         if taken.settings.whole["nonfinite"] == "raise":

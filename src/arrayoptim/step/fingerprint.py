@@ -1,4 +1,4 @@
-"""A fingerprint of parameters: whether these are the ones, to the last bit, of any library."""
+"""A fingerprint of parameters, of any library, which tells whether they are bit-identical."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BYTES = 16
 
 
 def fingerprint(leaves: Sequence[Array | None], paths: Sequence[str]) -> str:
-    """Return what tells parameters from others: of their paths, data types, shapes and bits.
+    """Return a digest of the paths, dtypes, shapes and bits of parameters.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def fingerprint(leaves: Sequence[Array | None], paths: Sequence[str]) -> str:
 
 
 def require_same(wanted: str, leaves: Sequence[Array | None], paths: Sequence[str]) -> None:
-    """Refuse parameters of another fingerprint.
+    """Refuse parameters with another fingerprint.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def require_same(wanted: str, leaves: Sequence[Array | None], paths: Sequence[st
         If they have another.
     """
     if any(x is not None and backend_of(x).traced(x) for x in leaves):
-        return  # a compiler's stand-ins have no values yet
+        return  # tracers have no values yet
     if fingerprint(leaves, paths) != wanted:
         raise ValueError(
             "these are not the parameters that this state was saved beside: their values differ. "

@@ -1,4 +1,4 @@
-"""What an author writes: the rule, its coefficients, and what the state begins with."""
+"""What an author writes: the rule, its coefficients, and the initial state."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .options import Options
 class Formula(Options, ABC):
     """The part of `arrayoptim.Optimizer` that a subclass completes."""
 
-    # Whether a result that nobody keeps is a mistake. Without an annotation, which type checkers
-    # take for a hyperparameter.
+    # Whether to warn where nobody keeps a result. Without an annotation, which type checkers
+    # would take for a hyperparameter.
     results_count = True
 
     @property
     def rests(self) -> bool:
-        """Whether a parameter stays as it is while its gradients have been zero from the start."""
+        """Whether a parameter stays unchanged as long as all its gradients so far were zero."""
         return True
 
     @property
@@ -30,7 +30,7 @@ class Formula(Options, ABC):
         """The update rule."""
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Return the rule of one parameter, where it depends on that.
+        """Return the rule of one parameter, where parameters have different rules.
 
         Parameters
         ----------
@@ -41,6 +41,22 @@ class Formula(Options, ABC):
             rule is asked for again with ``()``, as for a number by itself.
         """
         return self.rule
+
+    def words_for(self, rule: Rule) -> Mapping[str, str]:
+        """Return which hyperparameters stand for those of the stages around one of its rules.
+
+        Parameters
+        ----------
+        rule : Rule
+            What `rule_for` has given for some parameters.
+
+        Returns
+        -------
+        mapping of str to str
+            By the name of an option that every optimizer takes the hyperparameter that counts in
+            its place.
+        """
+        return {}
 
     @abstractmethod
     def coefficients(
@@ -66,11 +82,11 @@ class Formula(Options, ABC):
         """
 
     def initial_scalars(self) -> dict[str, float]:
-        """Return the state that is one number, by name, as it is before the first step."""
+        """Return the initial scalar state, by name."""
         return {}
 
     def scalars_after(self, iterations: int) -> dict[str, float]:
-        """Return the scalar state that follows from the count alone, where a file lacks it.
+        """Return the scalar state that follows from the step count alone, where a file lacks it.
 
         Parameters
         ----------
@@ -80,18 +96,18 @@ class Formula(Options, ABC):
         return {}
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what slots begin with: a number or ``"parameter"``; the others begin with 0."""
+        """Return the initial values of slots, a number or ``"parameter"``; others begin with 0."""
         return {}
 
     def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array | None:
-        """Return the point to evaluate, where the rule keeps one; `averages` asks for it.
+        """Return the point at which to evaluate, where the rule keeps one; for `averages`.
 
         Parameters
         ----------
         h : namespace
             The hyperparameters of the next step.
         p : array
-            A parameter, in the type of the arithmetic.
+            A parameter, in the compute dtype.
         slots : mapping of str to array
             The rule's slots of that parameter, in that type.
         """

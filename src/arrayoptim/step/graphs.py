@@ -1,4 +1,4 @@
-"""Steps in CUDA graphs: recorded once, then repeated, each with its own numbers."""
+"""Steps in CUDA graphs: recorded once, then replayed, each with its own numbers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .state import State
 from .take import Executor, Leaves, Taken, take
 
 Issued = tuple[Measured, list[Act]]
-"""The size of the gradients, and what launches the step."""
+"""The size of the gradients, and the function that launches the step."""
 
 
 class _Recorded(Executor[Any]):
-    """A step that a graph holds or is to hold: nothing of it waits for the host."""
+    """A step that a graph holds or will hold: no part of it waits for the host."""
 
     xp: Namespace = np
 
@@ -44,26 +44,26 @@ class _Recorded(Executor[Any]):
         return False
 
     def skipped(self, taken: Taken) -> Any:
-        """Do nothing, as no step is left out."""
+        """Do nothing, as no step is skipped."""
 
 
 class _Issue(_Recorded):
-    """Makes ready the launches of a step, and changes nothing."""
+    """Prepares the launches of a step and changes nothing."""
 
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
-        """Leave the norm on the device; see `Executor`."""
+        """Return the norm, left on the device; see `Executor`."""
         self.engines.look(self.leaves, gradients)
         return measured_where_wanted(settings, values, gradients, self.engines)
 
     def carried_out(
         self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
     ) -> Issued:
-        """Return what launches it."""
+        """Return the function that launches the step."""
         return taken.size, self.engines.ready(steps, self.leaves, gradients)
 
 
 class _Replay(_Recorded):
-    """Takes a step that a graph holds, with the numbers of today."""
+    """Takes a step that a graph holds, with the present numbers."""
 
     def __init__(
         self,
@@ -96,17 +96,17 @@ class _Replay(_Recorded):
 
 
 def capture(session: Session, params: Tree) -> CapturedStep:
-    """Make ready a step for a CUDA graph; see `Optimizer.capture`."""
+    """Prepare a step for a CUDA graph; see `Optimizer.capture`."""
     leaves, structure = flatten(params)
     if captures(leaves):
         raise RuntimeError("a CUDA graph is being captured: call capture before")
     with session.lock:
         state, plan = session.ready(leaves, structure), session.plan
         _refuse_host(plan, state)
-        # The graph has tables of its own, as it reads them as long as it lives.
+        # The graph has tables of its own, which it reads as long as it lives.
         layouts, threads = plan.assignment.layouts, plan.settings.whole["threads"]
         engines = Engines(leaves, state.slots, layouts, structure.paths, threads, graph=True)
-        # Without gradients a step changes nothing, and loads each kernel that it needs.
+        # Without gradients a step changes nothing, but loads each kernel that it needs.
         _, launches = take(plan, state, [None] * len(leaves), _Issue(engines, leaves))
         for launch in launches:
             launch()
@@ -114,7 +114,7 @@ def capture(session: Session, params: Tree) -> CapturedStep:
 
 
 def _refuse_host(plan: Plan, state: State) -> None:
-    """Refuse what the host has to know or do between the kernels of a step."""
+    """Refuse anything that the host must know or do between the kernels of a step."""
     settings, h = plan.settings, plan.settings.whole
     several = len({member.formula.rule for member in settings.members}) > 1
     for found, what in (
@@ -133,7 +133,7 @@ def _refuse_host(plan: Plan, state: State) -> None:
 
 
 def _fixed(plan: Plan) -> tuple[Any, ...]:
-    """Return what a graph holds for good: rules and slots, who is frozen, whose norm is found."""
+    """Return what a graph fixes: rules and slots, frozen parameters, and which norms are taken."""
     members, assignment = plan.settings.members, plan.assignment
     frozen = [members[k].frozen for k in assignment.members]
     bounded = [member.values.get("clipnorm") is not None for member in members]
@@ -159,7 +159,7 @@ class CapturedStep:
         self._issued: Issued | None = None
 
     def _require_same(self) -> Plan:
-        """Refuse hyperparameters that ask for more than other numbers."""
+        """Refuse hyperparameters that change more than numbers."""
         plan = self._session.plan
         if plan is self._seen:
             return plan
@@ -205,11 +205,11 @@ class CapturedStep:
             issued: Issued = take(plan, state, found, _Issue(self._engines, self._leaves))
             for launch in issued[1]:
                 launch()
-        # What it holds, such as copies of gradients, is the graph's to read.
+        # The graph reads what this holds, such as copies of gradients.
         self._issued = issued
 
     def replay(self, graph: Any) -> None:
-        """Take a step, and whatever else the graph holds.
+        """Replay the graph: take the step, and whatever else the graph holds.
 
         Parameters
         ----------

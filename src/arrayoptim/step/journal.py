@@ -1,4 +1,4 @@
-"""Several steps as one: all of them are taken, or none, whatever interrupts the program."""
+"""Several steps as one: all or none are taken, whatever interrupts the program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRIES = 100
 
 
 class Journal:
-    """What has been done of some steps that belong together, so that the rest can follow.
+    """The progress of several steps that belong together, so that the rest can follow.
 
     A function that is interrupted is called again, from its beginning. What it asked for with
     `once` and the steps that it took with `step` are not done a second time: they give what they
@@ -42,7 +42,7 @@ class Journal:
         self._place = 0
 
     def once(self, ask: Callable[..., Found], *args: Any) -> Found:
-        """Return what a function gives, which changes nothing; the same when called again."""
+        """Return the result of a function without side effects; the same one when called again."""
         place = self._next()
         if place not in self._done:
             self._done[place] = ask(*args)
@@ -69,7 +69,7 @@ class Journal:
 def carried_through(
     function: Callable[[Journal], Found], sessions: Iterable[Session], params: Tree
 ) -> Found:
-    """Call a function that takes steps; where it was interrupted after one, to its end.
+    """Call a function that takes steps; where it is interrupted between them, call it to its end.
 
     Where no parameter can be written the caller never sees those that it makes then, and the state
     is brought back to what it was.
@@ -110,5 +110,5 @@ def carried_through(
             raise raised
         return found
     finally:
-        # Its traceback knows this frame: a circle, which would keep the optimizer.
+        # Its traceback refers to this frame: a cycle, which would keep the optimizer alive.
         del raised

@@ -16,7 +16,7 @@ class Options(Declared):
     """The hyperparameters that every optimizer takes, by keyword."""
 
     presets: ClassVar[dict[str, str]] = {}
-    """The form of the update for each preset that the class has; empty for the one without."""
+    """The form of the update for each preset of the class; empty for the default form."""
 
     clipnorm: MaybeNumber = hyper(
         default=None,
@@ -123,12 +123,12 @@ class Options(Declared):
         default=None,
         choices=("bfloat16", "int8"),
         kw_only=True,
-        doc="How the rule's slots are stored; in the type of the arithmetic if None.",
+        doc="How the rule's slots are stored; in the compute dtype if None.",
     )
     stochastic_rounding: bool = hyper(
         default=False,
         kw_only=True,
-        doc="Whether slots in fewer bits are rounded up or down by chance, without bias.",
+        doc="Whether slots in fewer bits are rounded up or down at random, without bias.",
     )
     seed: Whole = hyper(
         default=0,
@@ -142,6 +142,12 @@ class Options(Declared):
         kw_only=True,
         doc="Whether parameters on a GPU have their state in host memory, where they are stepped.",
     )
+    sparse: str | None = hyper(
+        default=None,
+        choices=("exact", "lazy"),
+        kw_only=True,
+        doc="What a sparse gradient steps: all rows, as a dense one does, or only its own.",
+    )
     threads: MaybeWhole = hyper(
         default=None,
         interval="[1, inf)",
@@ -152,6 +158,6 @@ class Options(Declared):
 
     @property
     def form(self) -> str:
-        """The form of the update that the preset asks for; empty for the one without a preset."""
+        """The form of the update that the preset asks for; empty for the default form."""
         preset = self._hyper["preset"]
         return self.presets[preset] if preset else ""

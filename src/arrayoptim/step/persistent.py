@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def put_weights(session: Session, weights: list[Any]) -> None:
-    """Replace the state by a list in Keras's order, or keep that for the first parameters."""
+    """Replace the state by a list in Keras's order, or keep the list until parameters are seen."""
     with session.lock:
         if session.state is None:
             session.pending = [np.array(value) for value in weights]
@@ -33,7 +33,7 @@ def put_weights(session: Session, weights: list[Any]) -> None:
 
 
 def weights_of(session: Session) -> list[np.ndarray]:
-    """Return the state as host arrays, in Keras's order; what was loaded where there is none."""
+    """Return the state as host arrays, in Keras's order; before a state exists, what was loaded."""
     if session.state is not None:
         return session.state.weights()
     if session.pending is None:
@@ -47,12 +47,12 @@ def weights_of(session: Session) -> list[np.ndarray]:
 
 
 def record_of(session: Session) -> persistence.Record:
-    """Return what files hold of an optimizer.
+    """Return the record of an optimizer that files hold.
 
     Raises
     ------
     RuntimeError
-        If a step stopped half-way.
+        If a step stopped halfway.
     ValueError
         If there is no state yet.
     """
@@ -80,11 +80,20 @@ def record_of(session: Session) -> persistence.Record:
         paths=paths,
         notes=[],
         skipped=int(state.skipped),
+        together=next(filter(None, map(_company, state.slots)), None),
     )
 
 
+def _company(slots: Mapping[str, Array]) -> persistence.Together | None:
+    """Return the processes that save slots together; None where this one has all of them."""
+    from .. import persistence
+
+    found = filter(None, (backend_of(x).company(x) for x in slots.values()))
+    return next((persistence.Together(*each) for each in found), None)
+
+
 def _record_of_pending(session: Session, pending: persistence.Record) -> persistence.Record:
-    """Return what was loaded and has not met its parameters yet, in the form that is asked for."""
+    """Return a loaded record that waits for its parameters, in the storage that is asked for."""
     formula, settings = session.formula, session.settings
     kinds = {
         name: kind
@@ -112,7 +121,7 @@ def _record_of_pending(session: Session, pending: persistence.Record) -> persist
 
 
 def _in_form(array: Any, slot: str, kind: str | None) -> np.ndarray:
-    """Return an array with as many bits as the slot is to have.
+    """Return an array in the dtype in which the slot is to be stored.
 
     Raises
     ------
@@ -185,7 +194,7 @@ def load_into(
     hyperparameters: bool = False,
     numbers: Mapping[str, float] | None = None,
 ) -> LoadReport:
-    """Restore a record for these parameters, and set numbers; all of it or nothing."""
+    """Restore a record for these parameters and set the hyperparameters; all or nothing."""
 
     def change() -> LoadReport:
         if session.state is not None and session.state.interrupted:
@@ -203,7 +212,7 @@ def load_into(
 
 
 def _reshaped(session: Session, state: State) -> State:
-    """Return a zero state over the same parameters where the present rule has other slots."""
+    """Return a zero state over the same parameters, where the present rule has other slots."""
     layouts = session.assign(state.leaves).layouts
     rows = zip(state.leaves, layouts, state.slots, strict=True)
     same = all(
@@ -221,7 +230,7 @@ def _reshaped(session: Session, state: State) -> State:
 def _recorded_hyper(
     session: Session, record: persistence.Record
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the file's hyperparameters, checked, over the present ones, and what is lost."""
+    """Return the present hyperparameters updated by the file's, checked, and what is lost."""
     cls, values = type(session.formula), dict(session.formula._hyper)
     own = record.source.startswith("arrayoptim")
     found, left_out = translate(cls.__name__, record.config or {}, record.dialect)

@@ -1,4 +1,4 @@
-"""What steps have in common, and the numbers of each: coefficients and numbers of stages."""
+"""What steps have in common, and the numbers of each: coefficients and stages' numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLOAT = frozenset({float})
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What steps have in common as long as no hyperparameter is set: settings, and who has which.
+    """What steps share until a hyperparameter is set: settings, and which parameter has which.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Plan:
         return [None if settings.members[k].frozen else g for g, k in pairs]
 
     def check(self, state: State) -> None:
-        """Refuse a state whose slots and numbers are others than the hyperparameters ask for.
+        """Refuse a state whose slots and numbers differ from what the hyperparameters ask for.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Plan:
     def numbers(
         self, values: Values, state: State, size: Measured, xp: Namespace, measure: Measure
     ) -> tuple[list[Step], dict[str, Scalar]]:
-        """Compute everything of a step that does not depend on the single array.
+        """Compute everything in a step that does not depend on single arrays.
 
         Where the numbers depend on totals over all arrays, these are measured first.
 
@@ -122,7 +122,7 @@ class Plan:
     def numbers_by_clock(
         self, values: Values, state: State, size: Measured, xp: Namespace
     ) -> tuple[list[Step], list[Clock]]:
-        """Compute the numbers of a step whose parameters have stepped unequally often.
+        """Compute the numbers of a step whose parameters have different step counts.
 
         Returns
         -------
@@ -156,7 +156,7 @@ class Plan:
         leaves: Sequence[Array | None],
         gradients: Sequence[Array | None],
     ) -> Sequence[Array | None]:
-        """Clip gradients adaptively, where that is wanted."""
+        """Clip gradients adaptively, where `agc` is set."""
         return limited_where_wanted(self.settings, steps, leaves, gradients)
 
 
@@ -187,15 +187,15 @@ def _numbered(
     xp: Namespace,
     totals: Totals,
 ) -> tuple[list[Step], dict[str, Scalar]]:
-    """Compute the numbers of a step, given the totals that each formula wants.
+    """Compute the numbers of a step, given the totals that each formula needs.
 
-    For each type of arithmetic the hyperparameters are rounded to it first, and only then
+    For each compute dtype the hyperparameters are rounded to it first, and only then
     combined, in double precision: so 1 - beta is the complement of the beta that an array is
-    multiplied with, and the weights of a moving average add up to 1 in float32 too.
+    multiplied by, and the weights of a moving average add up to 1 in float32 too.
     """
     it = _number(state.iterations, xp)
     exact, members = settings.effective(values, it), settings.members
-    # Those of schedules stay: they change when a metric comes, see `Settings.observed`.
+    # Schedules' scalars stay: they change when a metric is fed, see `Settings.observed`.
     scalars = dict(state.scalars)
     held: list[dict[str, Scalar]] = [{}] * len(members)
     if scalars:
@@ -219,6 +219,8 @@ def _numbered(
                 table: Any = _computed(member.formula, h, it, held[k], xp)
                 if not rule.given_names <= table.keys():
                     _require_all(table, rule.given, member.formula, f"the rule {rule.name}")
+                words = member.formula.words_for(rule)
+                h = {**h, **{name: h[word] for name, word in words.items()}} if words else h
                 tables[k] = table | stage_numbers(member.decays, h, size, xp)
             values_of[compute] = assignment.merged(tables)
         steps.append(Step(part.layout, values_of, seed, part.places))
@@ -244,7 +246,7 @@ def stage_numbers(decays: bool, h: Mapping[str, Any], size: Measured, xp: Namesp
 
 
 def seed_of(settings: Settings, iterations: Scalar, xp: Namespace) -> int | None:
-    """Return the seed of a step whose slots are rounded by chance; None for others.
+    """Return the seed of a step whose slots are rounded stochastically; None for others.
 
     Raises
     ------
@@ -267,7 +269,7 @@ def _computed(
     xp: Namespace,
 ) -> dict[str, Scalar]:
     """Return the coefficients of a formula and its next scalar state."""
-    # A namespace of its own, so that a class may change it.
+    # A new namespace, so that a class may modify it.
     try:
         found: Any = quietly(formula.coefficients, SimpleNamespace(**h), it, held, xp)
     except (OverflowError, ZeroDivisionError) as error:
@@ -290,7 +292,7 @@ def _computed(
 def _require_all(
     found: Mapping[str, Any], wanted: Iterable[str], formula: Formula, what: str
 ) -> None:
-    """Name the first coefficient that is not there."""
+    """Raise an error that names the first missing coefficient."""
     for name in wanted:
         if name not in found:
             raise ValueError(
@@ -305,7 +307,7 @@ def _own(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:
 
 
 def _number(iterations: Scalar, xp: Namespace) -> Scalar:
-    """Return the count in the type of traced numbers, as TensorFlow does not mix types."""
+    """Return the count in the dtype of traced numbers, as TensorFlow does not mix dtypes."""
     return iterations if xp is np else xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)
 
 

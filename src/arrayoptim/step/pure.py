@@ -14,8 +14,8 @@ from ..arrays.libraries import Backend, backend_of, is_array
 from ..arrays.torch import recording
 from ..arrays.trees import Structure, flatten, named
 from ..config.groups import STARTING
-from ..config.hyper import value_at
 from ..config.registry import nearest
+from ..config.scheduled import value_at
 from ..numerics.slots import Layout
 from . import checks
 from .assignment import assign
@@ -26,6 +26,7 @@ from .plan import Plan
 from .restore import LoadReport
 from .session import Session
 from .settings import Settings, Values
+from .sparse import in_rows, settled
 from .state import State, from_tree
 from .take import Leaves, take
 
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 
 TABLES = ("hyper", "scalars", "slots")
 KEYS = {"iterations", "skipped", *TABLES}
-"""What a state consists of."""
+"""The entries of a state."""
 
 
 def initial(session: Session, params: Tree) -> dict[str, Any]:
     """Return the state before the first step, as a value; see `Optimizer.init_state`."""
-    # What begins as a parameter depends on it, whatever the parameter itself depends on.
+    # A slot that begins as the parameter depends on it, whatever that itself depends on.
     with recording(params, ()):
         leaves, structure = flatten(params)
         refuse_offload(session.settings, leaves)
@@ -62,10 +63,12 @@ def _step(
     described = checks.describe(leaves, structure)
     gradients, other = flatten(grads, "gradients")
     checks.same_structure(other, structure)
-    checks.gradients(gradients, leaves, structure)
+    rows = in_rows(gradients, leaves)
+    checks.gradients(gradients if rows is None else rows, leaves, structure)
     compiler, hyper = _compiler(leaves), state["hyper"]
     state = state if compiler else _on_host(state)
     old, plan = _held_in(settings, state, structure, described)
+    gradients = gradients if rows is None else settled(plan, rows, leaves, structure)
     values = _traced_values(settings, state, leaves)
     executor = Pure(leaves, old.slots, values, compiler)
     found = take(plan, old, gradients, executor)
@@ -102,7 +105,7 @@ def export(session: Session, params: Tree) -> dict[str, Any]:
 
 
 def load(session: Session, state: Any, params: Tree, strict: bool) -> LoadReport:
-    """Take over a state that is a value; see `Optimizer.load_state`."""
+    """Adopt a state that is a value; see `Optimizer.load_state`."""
     from .. import persistence
 
     parts = set(state) if isinstance(state, Mapping) else set()
@@ -131,7 +134,7 @@ def load(session: Session, state: Any, params: Tree, strict: bool) -> LoadReport
 
 
 def refuse_offload(settings: Settings, leaves: Leaves) -> None:
-    """Refuse a state that would be in host memory, while its parameters are not."""
+    """Refuse `offload`: its state would be in host memory while the parameters are not."""
     if any(map(operator.is_not, leaves, beside_state(leaves, settings.whole["offload"]))):
         raise ValueError(
             "offload=True keeps the state of apply() in host memory; that of the pure form is "
@@ -140,7 +143,7 @@ def refuse_offload(settings: Settings, leaves: Leaves) -> None:
 
 
 def numbers_in(settings: Settings) -> dict[str, Any]:
-    """Return every hyperparameter that is a number; those of group k with ``k.`` in front."""
+    """Return every numeric hyperparameter; those of group k have the prefix ``k.``."""
     return {
         member.prefix + name: value
         for member in settings.members
@@ -152,7 +155,7 @@ def numbers_in(settings: Settings) -> dict[str, Any]:
 
 
 def require_known(settings: Settings, names: Iterable[str]) -> None:
-    """Refuse numbers that no step reads; values may be a compiler's stand-ins."""
+    """Refuse numbers that no step reads; values may be tracers."""
     known = {
         member.prefix + name: None
         for member in settings.members
@@ -170,7 +173,7 @@ def require_known(settings: Settings, names: Iterable[str]) -> None:
 def _as_tree(
     settings: Settings, state: State, structure: Structure, leaves: Leaves
 ) -> dict[str, Any]:
-    """Return a state as a value, its numbers as arrays where a compiler may trace them."""
+    """Return a state as a value; numbers become arrays where a compiler may trace them."""
     tree = state.to_tree(structure, numbers_in(settings))
     compiler = _compiler(leaves)
     return tree if compiler is None else with_arrays(tree, compiler.xp)
@@ -182,7 +185,7 @@ def _held_in(
     structure: Structure,
     described: tuple[checks.Leaf | None, ...],
 ) -> tuple[State, Plan]:
-    """Return a state that is a value in the form that steps have, checked."""
+    """Return a state that was given as a value in the form that steps use, checked."""
     plan = Plan(settings, assign(settings, described))
     flat = _slot_leaves(state, structure, described, plan.assignment.layouts)
     found = from_tree(state, described, flat)
@@ -191,7 +194,7 @@ def _held_in(
 
 
 def _traced_values(settings: Settings, state: dict[str, Any], leaves: Leaves) -> Values:
-    """Return the hyperparameters of a step, which are those of the state where it has them."""
+    """Return the hyperparameters of a step; those that the state holds take precedence."""
     require_known(settings, state["hyper"])
     found, it, compiler = [], state["iterations"], _compiler(leaves)
     for member in settings.members:
@@ -234,7 +237,7 @@ def _slot_leaves(
                     f"wanted {wanted[name]}"
                 )
         rows = zip(leaves, described, strict=True)
-        # Arrays of no entries stand for slots that a parameter lacks, as optax wants it.
+        # Empty arrays stand for slots that a parameter lacks, as in optax.
         found = [
             None if x is not None and leaf and _lacks(x, leaf, wanted.get(name)) else x
             for (x, leaf), wanted in zip(rows, shapes, strict=True)
@@ -245,12 +248,12 @@ def _slot_leaves(
 
 
 def _lacks(x: Array, leaf: checks.Leaf, wanted: tuple[int, ...] | None) -> bool:
-    # Rows of a matrix without rows are such an array too.
+    # The row slot of a matrix without rows is such an array too.
     return tuple(x.shape) == (0,) and leaf.shape != (0,) and wanted != (0,)
 
 
 def _changed(settings: Settings, key: str, value: Any) -> bool:
-    """Whether a number of a state is another than the optimizer's, to the state's precision."""
+    """Whether a number in a state differs from the optimizer's, in the state's precision."""
     group, _, name = key.rpartition(".")
     ours = settings.members[int(group or 0)].values.get(name)
     same = not callable(ours) and np.asarray(ours, np.asarray(value).dtype) == np.asarray(value)
@@ -272,7 +275,7 @@ def _by_path(name: str, tree: Tree) -> dict[str, Any]:
 
 
 def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
-    """Return a state whose numbers are arrays of a compiler's library."""
+    """Return a state whose numbers are arrays of the compiler's library."""
     kind, real = xp.asarray(0).dtype, xp.asarray(0.0).dtype
     tree = {**tree, **{k: xp.asarray(tree[k], dtype=kind) for k in ("iterations", "skipped")}}
     for group in ("hyper", "scalars"):
@@ -281,7 +284,7 @@ def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
 
 
 def _selected(norm: Array, old: Any, new: Any) -> Any:
-    """Keep the old parameters and state where a gradient was not finite."""
+    """Select the old parameters and state where a gradient was not finite."""
     xp = backend_of(norm).xp
     params, state = old
     state = with_arrays(state, xp)
@@ -295,7 +298,7 @@ def _selected(norm: Array, old: Any, new: Any) -> Any:
 
 
 def _on_host(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state whose numbers are those of Python, where arrays of no compiler are stepped."""
+    """Return a state whose numbers are Python's, where no array's library compiles."""
 
     def number(x: Any) -> Any:
         return x.item() if is_array(x) else x
@@ -306,7 +309,7 @@ def _on_host(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def counted(count: Scalar) -> Scalar:
-    """Return the next number of a counter; the largest of its type stays, and does not wrap."""
+    """Return a counter plus one; the largest number of its dtype stays and does not wrap."""
     if not is_array(count):
         return count + 1
     backend = backend_of(count)

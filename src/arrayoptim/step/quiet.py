@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class _Thread(threading.local):
-    """A context of each thread in which NumPy warns of nothing."""
+    """A context per thread in which NumPy gives no warnings."""
 
     def __init__(self) -> None:
         self.busy = False
@@ -27,7 +27,7 @@ _THREAD = _Thread()
 
 
 def quietly(function: Callable[..., Result], *args: Any) -> Result:
-    """Call a function of numbers as in ``with numpy.errstate(all="ignore")``, which takes longer.
+    """Call a function of numbers as under ``numpy.errstate(all="ignore")``, but faster.
 
     Parameters
     ----------

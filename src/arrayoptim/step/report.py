@@ -1,4 +1,4 @@
-"""What a step has done, put together when somebody asks."""
+"""What a step did, put together when it is asked for."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..gradients import Pending, clip_factor
 from .take import Taken
 
 _NO_PART = STARTING | {"seed", "threads"}
-"""Numbers that say nothing of a step."""
+"""Numbers that a report leaves out."""
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What the last step has done.
+    """What the last step did.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class StepReport:
         of the step needed it: `clipnorm`, `clipnorm_per_tensor` and `nonfinite` do. To have it
         without clipping, give ``clipnorm=float("inf")``.
     clip_factor : float or None
-        What the gradients were multiplied with for `clipnorm`; None without it.
+        What the gradients were multiplied by for `clipnorm`; None without it.
     tensor_norms : tuple of float or None
         The norm of each gradient, for `clipnorm_per_tensor`; None for None.
     nonfinite : int or None
@@ -50,7 +50,7 @@ class StepReport:
 
 
 def report(taken: Taken) -> StepReport:
-    """Put a report together; norms are fetched from the devices where they are."""
+    """Make a report; norms are fetched from their devices."""
     values, size = taken.values, taken.size
     norm = _true(size.norm, size.unscale)
     bound, nonfinite = values[0]["clipnorm"], size.nonfinite

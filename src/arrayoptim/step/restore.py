@@ -1,4 +1,4 @@
-"""Putting saved state back: every check before the first change."""
+"""Restoring saved state: every check comes before the first change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from .._typing import Array
 from ..arrays.libraries import backend_of
 from ..arrays.trees import listed
-from ..config.hyper import counter, finite
+from ..config.given import counter, finite
 from ..config.readable import readable
 from ..config.registry import OPTIMIZERS, WRAPPERS, revivable
 from .state import State
@@ -27,7 +27,7 @@ Counted = Callable[[int], Mapping[str, float]]
 
 @contextmanager
 def blaming(record: Record) -> Iterator[None]:
-    """Say in every error which file it was; what is wrong in a file is a ValueError."""
+    """Name the file in every error; faults of a file become ValueErrors."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -35,7 +35,7 @@ def blaming(record: Record) -> Iterator[None]:
 
 
 def lost(value: Any) -> bool:
-    """Whether it stands for what no file can hold; wrappers hold the optimizer that they wrap."""
+    """Whether a value stands for something that no file can hold, inside wrappers too."""
     if not isinstance(value, dict) or revivable(value):
         return False
     if value.keys().isdisjoint({"class_name", "unserializable"}):
@@ -62,7 +62,7 @@ def refuse_lost(found: Mapping[str, Any]) -> None:
 
 @dataclass
 class LoadReport:
-    """What came of loading a file.
+    """The outcome of loading a file.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class LoadReport:
 
     @property
     def faults(self) -> str:
-        """The differences in one line, of many the first; empty where there are none."""
+        """The differences in one line, the first few of many; empty where there are none."""
         kinds = ("missing", "unexpected", "misshapen")
         found = {kind: getattr(self, kind) for kind in kinds}
         return "; ".join(f"{kind}: {listed(names)}" for kind, names in found.items() if names)
@@ -168,7 +168,7 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
         new.iterations = counter(head.pop(0), f"{class_name} weights[0], iterations")
     for name, value in zip(list(new.scalars)[: layout[1]], head, strict=True):
         new.scalars[name] = finite(value, f"{class_name} scalar {name}")
-    # A list without them: zero masters give way to the parameters at the next step.
+    # A list without masters: zero masters are replaced by the parameters at the next step.
     chosen = entries if len(arrays) == n_slots else keras
     values = []
     for place, ((name, leaf, held), value) in enumerate(
@@ -254,8 +254,9 @@ def from_record(
             report.restored.append(f"{name}, from the count")
     found = iter(values)
     present = [next(found) for _ in new.entries()]
-    kept = new.weights()[1 + len(new.scalars) :]
-    new.put([k if v is None else np.asarray(v) for k, v in zip(kept, present, strict=True)])
+    for (name, _, slots), value in zip(list(new.entries()), present, strict=True):
+        if value is not None:
+            slots[name] = backend_of(slots[name]).from_host(np.asarray(value), slots[name])
     return new, report
 
 
@@ -293,7 +294,7 @@ def _require_alike(
 def _match_slot(
     slot: str, state: State, record: Record, report: LoadReport
 ) -> list[np.ndarray | None]:
-    """Return the slot's array for each parameter that has it, None where there is none to put."""
+    """Return the slot's array for each parameter that has it; None where the file has none."""
     present = [(leaf, held[slot]) for name, leaf, held in state.entries() if name == slot]
     wanted = [leaf for leaf, _ in present]
     arrays = record.slots.get(slot)

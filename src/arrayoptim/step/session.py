@@ -1,19 +1,19 @@
-"""A session: what an optimizer remembers between steps, and what it has made ready for the next."""
+"""A session: what an optimizer remembers between steps, and what it prepared for the next."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
 from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
+from ..arrays.rows import places_of_rows, stored
 from ..arrays.trees import Structure, flatten
-from ..config.hyper import keeps_numbers
-from ..engines import Engines, forced, refuse_capturing
+from ..engines import Engines, refuse_capturing
 from ..gradients import global_norm
 from . import checks, dropped
 from .assignment import Assignment, assign
@@ -22,8 +22,10 @@ from .executors import InPlace, beside_state
 from .fingerprint import require_same
 from .formula import Formula
 from .plan import Plan
+from .prepared import Prepared
 from .restore import blaming, from_list, from_record
 from .settings import Settings, referred, settings_of
+from .sparse import in_rows, settled
 from .spread import Spread
 from .state import State
 from .take import Leaves, Taken, take
@@ -36,42 +38,8 @@ Done = TypeVar("Done")
 _LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made", "spread")
 
 
-@dataclass(frozen=True)
-class _Made:
-    """Engines, with what they were made ready for."""
-
-    engines: Engines
-    assignment: Assignment
-    structure: Structure
-    threads: int | None
-    kinds: frozenset[type]
-    first: dropped.Reference
-
-    def holds(self, plan: Plan, structure: Structure) -> bool:
-        known = self.structure
-        return (
-            plan.assignment is self.assignment
-            and (structure is known or structure.paths == known.paths)
-            and plan.settings.whole["threads"] == self.threads
-            and forced() == self.engines.forced
-        )
-
-    def leaves(self, tree: Tree) -> Leaves | None:
-        """Return the leaves of a tree like that of the last step; None where it is another."""
-        parts = self.structure.parts
-        if parts is None or self.engines.others:
-            return None
-        try:
-            leaves = parts(tree)
-        except ValueError:
-            return None
-        if not self.kinds.issuperset(map(type, leaves)):
-            return None
-        return self.structure.ordered(leaves) if self.structure.order else leaves
-
-
 class Session:
-    """State, lock and plan of one optimizer, and the step that it takes with them.
+    """State, lock and plan of one optimizer, and its step.
 
     Wrappers and adapters use it through `session_of`.
 
@@ -111,10 +79,10 @@ class Session:
         self.spread: Spread | None = None
         self._settings: Settings | None = None
         self._plan: Plan | None = None
-        self._made: _Made | None = None
+        self._made: Prepared | None = None
 
     def belong_to(self, formula: Formula) -> None:
-        """Take up an optimizer, which holds the session; the session does not hold it."""
+        """Attach to an optimizer, which owns the session; the session refers to it weakly."""
         self._formula = ref(formula)
 
     @property
@@ -123,7 +91,7 @@ class Session:
         return referred(self._formula)
 
     def reset(self) -> None:
-        """Forget all state, loaded and not yet used state too."""
+        """Forget all state, including state that was loaded and not yet used."""
         self.state: State | None = None
         self.pending: persistence.Record | list[Any] | None = None
         self.strict = True
@@ -140,11 +108,11 @@ class Session:
         return new
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the lock, the engines and what devices know, which cannot be pickled."""
+        """Leave out the lock, the engines and device data, which cannot be pickled."""
         return {k: v for k, v in vars(self).items() if k not in _LEFT_OUT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up the state, with a lock of its own."""
+        """Restore the state, with a new lock."""
         vars(self).update(state)
         self._prepare_to_serve()
 
@@ -197,7 +165,7 @@ class Session:
         grads, params : tree of arrays
             Gradients and parameters.
         unscale : float
-            What brings the gradients to their true size.
+            Factor that brings the gradients to their true scale.
         done : callable, optional
             Called with the parameters after the step, as a part of it.
         """
@@ -209,7 +177,7 @@ class Session:
         if other is not structure:
             checks.same_structure(other, structure)
         with self.lock:
-            # Where all parameters are new arrays, an interrupt means that nobody ever sees them.
+            # Where all parameters are new arrays, after an interrupt nobody ever sees them.
             restore = None if done or any_writable(leaves) else self.snapshot()
             try:
                 new = self.take(found, leaves, structure, unscale, done=done)
@@ -223,7 +191,7 @@ class Session:
                 raise
 
     def snapshot(self) -> Callable[[], None]:
-        """Return what brings back the present state, none of whose arrays is written till then."""
+        """Return a function that restores the present state, whose arrays nothing may write."""
         before, state = dict(vars(self)), self.state
         kept = None if state is None else replace(state, scalars=dict(state.scalars))
 
@@ -237,7 +205,7 @@ class Session:
 
     def _again(
         self,
-        made: _Made,
+        made: Prepared,
         grads: Tree,
         params: Tree,
         unscale: float,
@@ -276,14 +244,23 @@ class Session:
         unscale: float = 1.0,
         norm: Scalar | None = None,
         done: Callable[[Leaves], object] | None = None,
+        sparse: bool = True,
     ) -> Leaves:
-        """Check and step, with a norm that a caller knows of more gradients than these."""
+        """Check and step, with a norm that the caller has taken over more gradients than these.
+
+        No gradient is looked at for being sparse where the caller knows that none is.
+        """
         if self._made is None or self._made.engines.others:
             checks.concrete([*leaves, *gradients], type(self.formula).__name__)
-            # What a first step makes, such as the state, would belong to the graph.
+            # What a first step allocates, such as the state, would belong to the graph.
             refuse_capturing(leaves)
+        rows = in_rows(gradients, leaves) if sparse else None
+        if rows is not None:
+            checks.gradients(rows, leaves, structure)
+            self.ready(leaves, structure)
+            gradients = settled(self.plan, rows, leaves, structure, self.spread is None)
         try:
-            engines = self.engines(leaves, structure, gradients)
+            engines = self.engines(leaves, structure, gradients, rows is not None)
             state, plan = self.state, self.plan
             assert state is not None
             checks.gradients(gradients, leaves, structure, engines.others)
@@ -292,7 +269,7 @@ class Session:
             )
             return take(plan, state, gradients, executor)
         except (TypeError, ValueError):
-            # What a fused engine refuses is said in the words that all engines share.
+            # The checks that all engines share give the message for what a fused engine refuses.
             checks.gradients(gradients, leaves, structure)
             raise
 
@@ -303,7 +280,7 @@ class Session:
         return float(norms_together(gradients, {}, self.spread)[1])
 
     def note(self, taken: Taken, leaves: Leaves = ()) -> None:
-        """Note what was taken, for the report of the last step."""
+        """Remember the step that was taken, for its report."""
         self.last = taken
 
     def _noting(self, done: Callable[[Leaves], object] | None) -> Callable[[Taken, Leaves], None]:
@@ -316,7 +293,13 @@ class Session:
 
         return note
 
-    def engines(self, leaves: Leaves, structure: Structure, gradients: Leaves = ()) -> Engines:
+    def engines(
+        self,
+        leaves: Leaves,
+        structure: Structure,
+        gradients: Leaves = (),
+        sparse: bool = False,
+    ) -> Engines:
         """Check the parameters, and return the engines that are ready to step them.
 
         Parameters
@@ -327,38 +310,42 @@ class Session:
             Their structure.
         gradients : sequence of array or None
             The gradients that the engines are to look at; none yet where it is empty.
+        sparse : bool
+            Whether some of them may be `Rows`.
         """
         made, state = self._made, self.state
         if made is not None and state is not None and not state.interrupted:
             plan = self.plan
             if made.holds(plan, structure):
                 given = plan.thawed(gradients) if gradients else gradients
-                # An engine knows address, shape and type of every parameter that it serves.
-                if made.engines.look(leaves, given):
+                # An engine knows address, shape and dtype of every parameter that it serves.
+                if made.engines.look(leaves, given, sparse):
                     if made.engines.others:
                         self.ready(leaves, structure)
                     return made.engines
         refuse_capturing(leaves)
         if gradients:
             checks.gradients(gradients, leaves, structure, _missing(leaves))
-            dropped.refuse_swapped(gradients, leaves, made.first if made else None)
+            dropped.refuse_swapped(stored(gradients), leaves, made.first if made else None)
         state, plan = self.ready(leaves, structure), self.plan
         threads, assignment = plan.settings.whole["threads"], plan.assignment
+        rowwise = places_of_rows(gradients) if sparse else frozenset()
         spread = self.spread
         in_parts = leaves if spread is None else spread.in_parts(leaves)
         engines = Engines(
             *(in_parts, state.slots, assignment.layouts, structure.paths, threads),
             rated=spread is not None,
+            rowwise=rowwise,
         )
         kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
-        self._made = _Made(engines, assignment, structure, threads, kinds, first)
-        engines.look(leaves, plan.thawed(gradients) if gradients else gradients)
+        self._made = Prepared(engines, assignment, structure, threads, kinds, first)
+        engines.look(leaves, plan.thawed(gradients) if gradients else gradients, sparse)
         return engines
 
     # ---- the state
 
     def require_state(self) -> None:
-        """Refuse to go on without state, be it only loaded.
+        """Refuse to go on where there is neither state nor a loaded record.
 
         Raises
         ------
@@ -371,12 +358,12 @@ class Session:
             )
 
     def ready(self, leaves: Leaves, structure: Structure) -> State:
-        """Return the state for some parameters, made where there is none yet.
+        """Return the state for some parameters, made if there is none yet.
 
         Raises
         ------
         RuntimeError
-            If a step stopped half-way.
+            If a step stopped halfway.
         TypeError, ValueError
             If the parameters cannot be stepped, or the state is of others.
         """
@@ -404,7 +391,7 @@ class Session:
         return found if self.spread is None else self.spread.described(found)
 
     def replace(self, state: State) -> None:
-        """Take up another state; what was prepared for the old one is void."""
+        """Adopt another state; what was prepared for the old one is discarded."""
         state.interrupted = False
         plan = Plan(self.settings, assign(self.settings, state.leaves))
         self.state, self._made, self._plan, self.pending = state, None, plan, None
@@ -415,7 +402,7 @@ class Session:
         leaves: tuple[checks.Leaf | None, ...],
         held: Sequence[dict[str, Array]] = (),
     ) -> State:
-        """Return the state before the first step, with what was loaded and the slots held already.
+        """Return the initial state, with what was loaded and the slots held already.
 
         Parameters
         ----------
@@ -444,34 +431,8 @@ class Session:
         return state
 
     def forget_engines(self) -> None:
-        """Let the next step choose engines anew, as slots have been replaced."""
+        """Have the next step choose engines again, as slots have been replaced."""
         self._made = None
-
-    def observe(self, metric: Any) -> None:
-        """Feed a metric to every schedule that takes one; see `Optimizer.observe`."""
-        if isinstance(metric, str | bytes) or not hasattr(metric, "__float__"):
-            name = type(self.formula).__name__
-            raise TypeError(f"{name}.observe: found {metric!r}, wanted a number")
-        with self.lock:
-            if self.state is None and self.settings.keeping:
-                raise ValueError("a metric changes the state; call init(params) first")
-            new = self.settings.observed(self.scalars, float(metric))
-            assert self.state is not None
-            self.state.scalars = new
-
-    def begin_schedule(self, name: str) -> None:
-        """Let a schedule that was set keep its numbers in the state, and the one before not."""
-        if self.state is None:
-            return
-        with self.lock:
-            prefix, value = f"{name}.", self.settings.whole[name]
-            old = self.state.scalars
-            new = {k: v for k, v in old.items() if not k.startswith(prefix)}
-            if keeps_numbers(value):
-                new |= {prefix + k: v for k, v in value.initial_scalars().items()}
-            if new != old:
-                order = [*self.settings.initial_scalars(), *new]
-                self.state.scalars = {k: new[k] for k in order if k in new}
 
 
 def any_writable(leaves: Leaves) -> bool:
@@ -490,14 +451,14 @@ def session_of(optimizer: Any) -> Session:
 
 
 def with_values(optimizer: Any, values: Mapping[str, Any]) -> Any:
-    """Return an optimizer without state that has other hyperparameters, which are not checked."""
+    """Return an optimizer without state with other hyperparameters, which are not checked."""
     made = type(optimizer).from_config(optimizer.get_config())
     made._hyper = {**optimizer._hyper, **values}
     return made
 
 
 def whole_or_nothing(session: Session, change: Callable[[], Done]) -> Done:
-    """Carry out what changes state and hyperparameters; where it fails, nothing has changed."""
+    """Call a function that changes state and hyperparameters; if it fails, nothing has changed."""
     before, hyper = dict(vars(session)), session.formula._hyper
     try:
         return change()

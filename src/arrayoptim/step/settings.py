@@ -1,4 +1,4 @@
-"""What a step depends on besides arrays: a snapshot of the hyperparameters, schedules evaluated."""
+"""What a step depends on besides arrays: a snapshot of the hyperparameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..config.groups import OWN, matches, members_of, require_matches
-from ..config.hyper import keeps_numbers
+from ..config.scheduled import keeps_numbers
 from ..constraints import Constraint
 from ..numerics.slots import Layout
 from ..rules.cautious import cautious
@@ -25,7 +25,7 @@ Values = list[dict[str, Any]]
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """What holds for the parameters of one group; member 0 are those in no group.
+    """The settings of the parameters of one group; member 0 is for those in no group.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Member:
 
     @property
     def formula(self) -> Formula:
-        """The optimizer whose rule and coefficients hold."""
+        """The optimizer whose rule and coefficients are used."""
         return referred(self.reference)
 
     def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Settings:
         return self.members[0].formula
 
     def holds(self, formula: Formula) -> bool:
-        """Whether no hyperparameter of an optimizer or its groups was set since."""
+        """Whether no hyperparameter of an optimizer or its groups has been set since."""
         if self.sources[0] is not formula._hyper:
             return False
         if len(self.members) == 1:
@@ -125,7 +125,7 @@ class Settings:
     # ---- what belongs to parameters
 
     def members_of(self, paths: Sequence[str]) -> list[int]:
-        """Return the number of each path's member; patterns are matched once for the same paths."""
+        """Return the member number of each path; patterns are matched once for the same paths."""
         key = tuple(paths)
         if key not in self._paths:
             self._paths.clear()
@@ -133,7 +133,7 @@ class Settings:
         return self._paths[key]
 
     def excluded(self, paths: Sequence[str]) -> list[bool]:
-        """Return which parameters neither decay touches; empty where both touch all.
+        """Return the parameters that are excluded from both decays; empty where there are none.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class Settings:
         return [any(matches(path, pattern) for pattern in patterns) for path in paths]
 
     def layout(self, rule: Rule, constraint: Constraint | None = None) -> Layout:
-        """Return the slots that parameters with some rule have, those of stages included."""
+        """Return the slots of parameters with a rule, those of stages included."""
         h = self.whole
         extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
         if h["ema_momentum"] is not None:
@@ -191,7 +191,7 @@ class Settings:
     def rounded(
         self, member: int, exact: dict[str, Any], compute: str, xp: Namespace
     ) -> dict[str, Any]:
-        """Return hyperparameters rounded to a type of arithmetic; anew where they are others."""
+        """Return hyperparameters rounded to a compute dtype, cached until they change."""
         known = self._rounded.get((member, compute)) if xp is np else None
         if known is not None and known[0] is exact:
             return known[1]
@@ -223,14 +223,14 @@ class Settings:
 
 
 def referred(reference: ReferenceType[Formula]) -> Formula:
-    """Return the optimizer of a reference, which lives as long as who uses its settings."""
+    """Return the optimizer of a reference, which outlives whoever uses its settings."""
     formula = reference()
     assert formula is not None
     return formula
 
 
 def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
-    """Return the snapshot of an optimizer; the one that is known where it still holds."""
+    """Return the snapshot of an optimizer; the known one where it is still valid."""
     if known is not None and known.holds(formula):
         return known
     groups = formula._hyper["groups"]
@@ -290,14 +290,15 @@ def _decay(values: dict[str, Any]) -> Scalar:
 
 
 def effective(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -> dict[str, Any]:
-    """Return the hyperparameters of a group: lr decayed, weight decay by what lr multiplies."""
+    """Return the hyperparameters of a group, with lr decayed and weight decay relative to lr."""
     values = values if own is values else values | own
     decay = _decay(values)
     if decay is not None:
         values = values | {"lr": values["lr"] / (1.0 + decay * iterations)}
-    if values["peak_lr"] is None or values["weight_decay"] is None:
+    if values["peak_lr"] is None:
         return values
-    return values | {"weight_decay": values["weight_decay"] / values["peak_lr"]}
+    decays = {k: v for k, v in values.items() if k.endswith("weight_decay") and v is not None}
+    return values | {name: value / values["peak_lr"] for name, value in decays.items()}
 
 
 _layout = cache(Layout)

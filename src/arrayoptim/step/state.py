@@ -17,7 +17,7 @@ from .checks import Leaf
 
 @dataclass
 class Clock:
-    """How many steps some parameters have taken, and the scalar state that they share."""
+    """The step count of some parameters, and the scalar state that they share."""
 
     iterations: Any
     scalars: dict[str, Any]
@@ -40,7 +40,7 @@ class State:
     iterations, skipped : int
         Steps taken, and steps left out because of non-finite gradients.
     interrupted : bool
-        Whether a step stopped half-way, so that slots belong to different steps.
+        Whether a step stopped halfway, so that slots belong to different steps.
     clocks : list of Clock
         Counts of parameters that have not stepped equally often; empty where one serves all.
     clock_of : list of int
@@ -66,7 +66,7 @@ class State:
         starts: Sequence[Mapping[str, Start]],
         held: Sequence[dict[str, Array]] = (),
     ) -> State:
-        """Make the state before the first step, with the slots held already; see `Layout.initial`.
+        """Make the initial state, with the slots held already; see `Layout.initial`.
 
         What is held has an entry for each parameter, which is empty where its slots are to be made.
         """
@@ -85,13 +85,13 @@ class State:
 
     @property
     def mark(self) -> tuple[Any, ...]:
-        """What is another after a step, whether it was taken, left out or stopped half-way."""
+        """A value that differs after each step, whether taken, skipped or stopped halfway."""
         return self.iterations, self.skipped, self.interrupted
 
     def ticked(
         self, gradients: Sequence[Array | None], after: Sequence[Clock]
     ) -> tuple[list[Clock], list[int]]:
-        """Return the clocks when those parameters have stepped that have a gradient.
+        """Return the clocks after a step of those parameters that have a gradient.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class State:
         return clocks, places
 
     def interrupt(self) -> None:
-        """Note that a step stopped half-way."""
+        """Note that a step stopped halfway."""
         self.interrupted = True
 
     @property

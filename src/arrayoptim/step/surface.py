@@ -1,4 +1,4 @@
-"""What can be done with every optimizer, and with every wrapper around one."""
+"""The methods that optimizers and wrappers share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Array, Scalar, Tree
-from ..arrays.differentiation import value_and_gradients
+from ..arrays.derivatives import value_and_gradients
 from .restore import LoadReport
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Surface:
         ) -> LoadReport: ...
 
     def __copy__(self) -> Self:
-        """Return an optimizer with state of its own: two that share one would both count."""
+        """Return an optimizer with state of its own: two that shared one would both count."""
         return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -44,7 +44,7 @@ class Surface:
         new = type(self).__new__(type(self))
         memo[id(self)] = new
         with self._lock:
-            # Python 3.10 has no such method of every object.
+            # In Python 3.10 not every object has this method.
             state: Any = getattr(self, "__getstate__", partial(dict, vars(self)))()
             kept = copy.deepcopy(state, memo)
         take_up = getattr(new, "__setstate__", vars(new).update)
@@ -89,7 +89,7 @@ class Surface:
         return self._descend(loss, value, structure.build(gradients), params)
 
     def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
-        """Take one step down a loss of which value and gradients at the parameters are known."""
+        """Take one step down a loss, given its value and gradients at the parameters."""
         return self.apply(gradients, params)
 
     def save_weights(self, filepath: persistence.Place, overwrite: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""One step: its order, whatever carries it out."""
+"""The order of one step, whatever carries it out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 
 @dataclass(slots=True)
 class Taken:
-    """What a step was, for the report of it.
+    """A step that was taken, for its report.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Taken:
 
 
 class Executor(ABC, Generic[Found]):
-    """What carries out a step over some parameters, and what comes of it."""
+    """What carries out a step over some parameters and returns the outcome."""
 
     xp: Namespace
     leaves: Leaves
@@ -63,15 +63,15 @@ class Executor(ABC, Generic[Found]):
 
     @abstractmethod
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
-        """Measure the gradients as far as a stage of the step needs it."""
+        """Measure the gradients as far as the stages of the step need it."""
 
     @abstractmethod
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
-        """Measure what the rule of a step has to know of each parameter, by its place."""
+        """Measure what the rule needs to know of each parameter, by its place."""
 
     @abstractmethod
     def refuses(self, taken: Taken) -> bool:
-        """Whether the step is left out because a gradient is not finite.
+        """Whether the step is skipped because a gradient is not finite.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Executor(ABC, Generic[Found]):
 
     @abstractmethod
     def skipped(self, taken: Taken) -> Found:
-        """Leave the step out."""
+        """Skip the step."""
 
     @abstractmethod
     def carried_out(
@@ -91,7 +91,7 @@ class Executor(ABC, Generic[Found]):
 
 
 def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found]) -> Found:
-    """Take one step, in the one order that all ways to carry it out share.
+    """Take one step, in the one order that all executors share.
 
     Schedules are evaluated, gradients of frozen parameters left out, the others measured; the
     step is refused where they are not finite; its numbers are computed; gradients are clipped

@@ -1,4 +1,4 @@
-"""What a step has to know of all parameters together before its numbers can be computed."""
+"""What a step must know of all parameters together before its numbers can be computed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..gradients import scaled_norm
 __all__ = ["Measure", "Totals", "totals"]
 
 Measure = Callable[[Step], Mapping[int, Sequence[Scalar]]]
-"""Gives the totals of each parameter of a step that has a gradient, by its place."""
+"""Returns the totals of each parameter in a step that has a gradient, by its place."""
 
 Totals = Mapping[int, Mapping[str, Scalar]]
 """Totals by name, of each group of parameters by its number."""

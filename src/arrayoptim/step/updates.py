@@ -1,4 +1,4 @@
-"""Keras's graph-style surface: gradients of a loss, and updates as pairs to be carried out."""
+"""Keras's graph-style methods: gradients of a loss, and updates as pairs to be applied."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._typing import Array, Tree
-from ..arrays.differentiation import gradients_of
+from ..arrays.derivatives import gradients_of
 from ..arrays.libraries import backend_of, is_array
+from ..arrays.rows import Rows, stored
 from ..arrays.trees import Structure
 from ..engines import back, limited
 from ..gradients import clip_gradient
 from . import checks
 from .clipping import clipping
 from .executors import Pure, measured_where_wanted
+from .plan import Plan
 from .session import Session
+from .sparse import in_rows, settled
 from .take import Leaves, take
 
 
 @dataclass(frozen=True)
 class StateTarget:
-    """A place in an optimizer's state that an update fills.
+    """A place in an optimizer's state that an update writes.
 
     Attributes
     ----------
@@ -52,7 +55,7 @@ class Updating:
             """Put a value into the state."""
 
     def apply_updates(self, updates: Iterable[tuple[Any, Any]]) -> list[Array]:
-        """Carry out what `get_updates` gave.
+        """Carry out the updates that `get_updates` returned.
 
         Parameters
         ----------
@@ -83,7 +86,23 @@ class Updating:
 def clipped(
     session: Session, grads: Leaves, leaves: Leaves, structure: Structure
 ) -> list[Array | None]:
-    """Clip gradients as a step would, before there is a state too."""
+    """Clip gradients as a step would, even before a state exists."""
+    settings = session.settings
+    if (rows := in_rows(grads, leaves)) is not None:
+        checks.gradients(rows, leaves, structure)
+        plan = Plan(settings, session.assign(checks.describe(leaves, structure)))
+        whole = settled(plan, rows, leaves, structure)
+        found = _clipped(session, stored(whole), leaves, structure)
+        return [
+            Rows(g.indices, new, g.shape) if type(g) is Rows else new
+            for g, new in zip(whole, found, strict=True)
+        ]
+    return _clipped(session, grads, leaves, structure)
+
+
+def _clipped(
+    session: Session, grads: Leaves, leaves: Leaves, structure: Structure
+) -> list[Array | None]:
     settings = session.settings
     values = settings.at(session.iterations, session.scalars)
     members = settings.members_of(structure.paths)
@@ -104,17 +123,19 @@ def clipped(
 
 def updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
     """Compute a whole step and change nothing; see `Optimizer.get_updates`."""
-    gradients, leaves, structure = gradients_of(loss, params)
-    checks.gradients(gradients, leaves, structure)
+    found, leaves, structure = gradients_of(loss, params)
+    rows = in_rows(found, leaves)
+    checks.gradients(found if rows is None else rows, leaves, structure)
     with session.lock:
         state, plan, owner = session.ready(leaves, structure), session.plan, session.formula
+        grads = found if rows is None else settled(plan, rows, leaves, structure)
         values = plan.settings.at(state.iterations, state.scalars)
         offload = plan.settings.whole["offload"]
         executor = Pure(leaves, state.slots, values, offload=offload)
-        found = take(plan, state, gradients, executor)
-    if found is None:
+        taken = take(plan, state, grads, executor)
+    if taken is None:
         return [(StateTarget(owner, "skipped"), state.skipped + 1)]
-    new_leaves, new_slots, scalars = found
+    new_leaves, new_slots, scalars = taken
     updates: list[tuple[Any, Any]] = [
         (StateTarget(owner, "iterations"), state.iterations + 1),
         *((StateTarget(owner, name), value) for name, value in scalars.items()),

@@ -1,4 +1,4 @@
-"""Optimizers around optimizers: gradients gathered, scaled, or taken elsewhere.
+"""Wrappers around optimizers: gradients accumulated, scaled, or taken at another point.
 
 A wrapper has two parts, each with rule, state, checks and engines of its own: the optimizer inside,
 and a small one that keeps the wrapper's slots and numbers. It says in which order they step; lists

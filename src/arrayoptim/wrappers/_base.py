@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..persistence import Record
 
 INNER = "inner."
-"""What stands in front of the names of the inner optimizer's state."""
+"""Prefix of the names of the inner optimizer's state."""
 
 
 class _Inner(Hyper):
@@ -53,7 +53,7 @@ class _Inner(Hyper):
 
 
 class Keeper(Optimizer):
-    """The part of a wrapper that has its rule, its slots and its numbers."""
+    """The part of a wrapper that holds its own rule, slots and numbers."""
 
     rule: ClassVar[Rule]
 
@@ -66,18 +66,18 @@ class Keeper(Optimizer):
         return dict(self.scalars)
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what the wrapper's slots begin with."""
+        """Return the initial values of the wrapper's slots."""
         return dict(self.starts)
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
-        """Return what the wrapper has set."""
+        """Return the coefficients that the wrapper has set."""
         return {**scalars, **self._given}
 
 
 class Wrapper(Surface, Declared):
-    """Base of what is put around an optimizer, and is used as one.
+    """Base of the wrappers around an optimizer, which are used like one.
 
     Hyperparameters and numbers of the optimizer inside are read and set here too: ``lr``,
     ``iterations``, ``skipped``. The pure form, `init_state` and `stateless_apply`, and
@@ -115,7 +115,7 @@ class Wrapper(Surface, Declared):
             return carried_through(step, self._sessions(), params)
 
     def _sessions(self) -> Iterator[Session]:
-        """Yield the sessions of the wrapper's own part and of what is inside."""
+        """Yield the sessions of the wrapper's own part and of the optimizer inside."""
         yield session_of(self._keeper)
         if isinstance(self.inner, Wrapper):
             yield from self.inner._sessions()
@@ -123,7 +123,7 @@ class Wrapper(Surface, Declared):
             yield session_of(self.inner)
 
     def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
-        """Do what the wrapper is for.
+        """Do the work of the wrapper.
 
         It is called again, from its beginning, where it was interrupted; see `Journal`.
         """
@@ -135,7 +135,7 @@ class Wrapper(Surface, Declared):
             return self.inner._advance(grads, params, unscale, journal)
         if isinstance(self.inner, Optimizer):
             return journal.step(session_of(self.inner), grads, params, unscale)
-        # What another library does in between is known to that library alone.
+        # Only the other library knows how far it has come.
         new = journal.once(self.inner._apply, grads, params, unscale)
         journal.begun = True
         return new
@@ -146,7 +146,7 @@ class Wrapper(Surface, Declared):
         return journal.step(session_of(self._keeper), grads, params)
 
     def _copied(self) -> Callable[[], None]:
-        """Return what brings back the wrapper's own part, whose arrays are written meanwhile."""
+        """Return a function that restores the wrapper's own part, whose arrays may be written."""
         restore, state = session_of(self._keeper).snapshot(), self._kept()
         copies = [{k: backend_of(x).copy(x) for k, x in own.items()} for own in state.slots]
 
@@ -160,12 +160,12 @@ class Wrapper(Surface, Declared):
         return put_back
 
     def _counts(self) -> list[tuple[int, int]]:
-        """Return the steps that were taken inside, and those left out."""
+        """Return the number of steps taken inside, and of those skipped."""
         states = [s.state for s in self._sessions()][1:]
         return [(int(s.iterations), int(s.skipped)) for s in states if s is not None]
 
     def _at(self, name: str, iterations: int) -> Any:
-        """Return the value of a hyperparameter at a step to come.
+        """Return the value of a hyperparameter at a future step.
 
         A schedule that fails has to do so before anything has changed.
         """
@@ -244,12 +244,12 @@ class Wrapper(Surface, Declared):
         return [*self._keeper.weights, *self.inner.weights]
 
     def get_weights(self) -> list[np.ndarray]:
-        """Return the state as host arrays: the wrapper's, then that of the optimizer inside."""
+        """Return the state as host arrays: the wrapper's, then the inner optimizer's."""
         with self._lock:
             return [*self._keeper.get_weights(), *self.inner.get_weights()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace the state by what `get_weights` gave.
+        """Replace the state by what `get_weights` returned.
 
         Parameters
         ----------
@@ -271,7 +271,7 @@ class Wrapper(Surface, Declared):
 
     @contextmanager
     def _unless_it_fails(self) -> Iterator[None]:
-        """Take back what has become of the wrapper and all inside where an error follows."""
+        """Undo changes of the wrapper and everything inside if an error follows."""
         before = [(s, dict(vars(s)), s.formula._hyper) for s in self._sessions()]
         own = self._hyper
         try:
@@ -341,7 +341,7 @@ class Wrapper(Surface, Declared):
 
 
 def _prefixed(named: Mapping[str, Any], back: bool = False) -> dict[str, Any]:
-    """Put the inner optimizer's prefix before names; or take those that have it, without it."""
+    """Add the inner optimizer's prefix to names; or select those that have it, and remove it."""
     if back:
         return {k.removeprefix(INNER): v for k, v in named.items() if k.startswith(INNER)}
     return {INNER + k: v for k, v in named.items()}

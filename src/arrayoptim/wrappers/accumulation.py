@@ -1,7 +1,8 @@
-"""Gradients gathered over several calls."""
+"""Gradients accumulated over several calls."""
 
 from __future__ import annotations
 
+import operator
 from typing import Any, ClassVar
 
 from .._typing import Tree
@@ -10,14 +11,16 @@ from ..config.hyper import hyper
 from ..config.registry import register_wrapper
 from ..config.typed import Whole
 from ..rules.rule import rule
+from ..step import checks
 from ..step.journal import Journal
 from ..step.session import session_of
+from ..step.sparse import made_dense
 from ._base import Keeper, Wrapper
 
 
 @rule(slots=("gathered",))
 def gather(p: Any, g: Any, a: Any, share: Any, more: Any, zero: Any, xp: Any) -> Any:
-    """Add a gradient to the sum, or begin a new one."""
+    """Add a gradient to the sum, or start a new sum."""
     return p, xp.where(more > zero, a, zero) + share * g
 
 
@@ -65,8 +68,13 @@ class GradientAccumulation(Wrapper):
         if not self.built:
             self.init(params)
         calls = journal.once(self._number, "calls")
-        found, _ = flatten(grads, "gradients")
+        given, other = flatten(grads, "gradients")
         leaves, structure = flatten(params)
+        checks.same_structure(other, structure)
+        why = "what is gathered is dense"
+        found = journal.once(made_dense, self.inner, given, leaves, why)
+        if not all(map(operator.is_, found, given)):
+            grads = structure.build(found)
         present = session_of(self._keeper).state, [g is not None for g in found]
         known = self.__dict__.get("_present", present)
         if calls and known[0] is present[0] and known[1] != present[1]:
@@ -75,7 +83,7 @@ class GradientAccumulation(Wrapper):
                 f"gradients of the same parameters in all {self.every} calls; give zeros"
             )
         last = calls + 1 >= journal.once(lambda: self.every)
-        # What the optimizer inside may refuse, as a gradient that is not finite, is the sum.
+        # It is the sum that the optimizer inside may refuse, as where it is not finite.
         counts, put_back = (
             journal.once(lambda: (self._counts(), self._copied())) if last else ([], None)
         )

@@ -1,4 +1,4 @@
-"""Fast steps and slow ones."""
+"""Fast weights that step, and slow ones that follow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Follower(Keeper):
 
 @register_wrapper
 class Lookahead(Wrapper):
-    """Step ahead some times, then go back to a point on the way.
+    """Take some steps ahead, then return to a point on the way.
 
     Makes an optimizer steadier with large steps. 4 bytes of state per float32 parameter, for the
     slow weights.

@@ -13,7 +13,7 @@ from ..step.journal import Journal
 from ._base import Keeper, Wrapper
 
 SMALLEST = 2.0**-100
-"""The factor of a scale that no number of overflows goes below."""
+"""Lower bound of the scale, whatever the number of overflows."""
 
 
 @rule(slots=())
@@ -29,7 +29,7 @@ class _Counter(Keeper):
 
 @register_wrapper
 class LossScale(Wrapper):
-    """Divide gradients of a scaled loss by the scale, and leave out steps where they overflow.
+    """Divide gradients of a scaled loss by the scale, and skip steps where they overflow.
 
     For gradients in float16, of which small ones would be lost without. The division is a part of
     the inner optimizer's step, in its arithmetic; it comes before clipping.

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._typing import Array, Scalar, Tree
-from ..arrays.differentiation import gradients_of
+from ..arrays.derivatives import gradients_of
 from ..arrays.libraries import backend_of
+from ..arrays.rows import as_rows, dense
 from ..arrays.trees import flatten
 from ..config.hyper import hyper
 from ..config.registry import register_wrapper
@@ -24,7 +25,7 @@ from ._base import Keeper, Wrapper
 
 @rule(slots=("start",))
 def climb(p: Any, g: Any, e: Any, c: Any, xp: Any) -> Any:
-    """Go up the gradient, and keep where that began."""
+    """Move up the gradient, and keep the starting point."""
     return p + c * g, p
 
 
@@ -100,9 +101,10 @@ class SAM(Wrapper):
         if journal.once(self._number, "climbed"):
             raise ValueError("the parameters are uphill already; wanted a call of apply")
         leaves, structure = flatten(params)
-        found, other = flatten(grads, "gradients")
+        given, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
-        checks.gradients(found, leaves, structure)
+        checks.gradients(list(map(as_rows, given, leaves)), leaves, structure)
+        found = journal.once(dense, given, leaves)
         norm = journal.once(session_of(self._keeper).norm, found)
         moves = 0.0 < norm < np.inf
         filled = [
@@ -125,7 +127,7 @@ class SAM(Wrapper):
         leaves, structure = flatten(params)
         found, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
-        checks.gradients(found, leaves, structure)
+        checks.gradients(list(map(as_rows, found, leaves)), leaves, structure)
         state = session_of(self._keeper).ready(leaves, structure)
         pairs = [
             (p, copy_as(held["start"], p))

@@ -22,7 +22,8 @@ from ...config.registry import lookup, names
 from ...optimizer import Optimizer
 from ..carry import has_state
 from .exchange import export_state, load_state
-from .optimizer import KERAS_OPTIONS, FunctionSchedule, KerasOptimizer
+from .optimizer import KERAS_OPTIONS, KerasOptimizer
+from .rates import FunctionSchedule
 from .words import in_words_of_keras, ours_of
 
 __all__ = ["FunctionSchedule", "KerasOptimizer", "export_state", "get", "load_state", "wrap"]
@@ -47,7 +48,7 @@ def _forwarded(key: str) -> property:
         return getattr(self._inner, ours_of(key, self._inner.preset))
 
     def write(self: KerasOptimizer, value: Any) -> None:
-        # Keras's constructor sets options of its own before there is an optimizer.
+        # Keras's constructor sets its own options before there is an optimizer.
         if "_inner" in self.__dict__:
             if callable(value):
                 raise TypeError(f"{type(self).__name__}.{key}: found a schedule, wanted a number")
@@ -64,7 +65,7 @@ def __getattr__(name: str) -> type[KerasOptimizer]:
 
 
 def __dir__() -> list[str]:
-    """Name the optimizers too."""
+    """Return the optimizers too."""
     return sorted({*globals(), *names()})
 
 
@@ -132,6 +133,6 @@ def get(identifier: Any) -> KerasOptimizer:
     return _class_of(lookup(str(name))).from_config(config)
 
 
-# Keras finds a class by its registered name only once it has been made.
+# Keras finds a class by its registered name only after it has been made.
 for _name in names():
     _class_of(lookup(_name))

@@ -1,8 +1,9 @@
-"""Between the variables of Keras's own optimizers and an optimizer of this library."""
+"""Exchange of state between Keras's own optimizers and those of this library."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -18,11 +19,9 @@ from ...step.session import session_of
 from ..order import in_order
 from .optimizer import KerasOptimizer
 
-_BY_FILE = frozenset({"Adafactor", "Muon", "ScheduleFreeAdamW"})
-
 
 class _Held:
-    """A variable in the form that files have theirs."""
+    """A variable of Keras, with the interface of a dataset in a file."""
 
     def __init__(self, variable: Any) -> None:
         self.variable, self.name = variable, str(getattr(variable, "path", variable.name))
@@ -41,7 +40,7 @@ def load_state(
     hyperparameters: bool = True,
     strict: bool = True,
 ) -> LoadReport:
-    """Take up the state of one of Keras 3's own optimizers.
+    """Adopt the state of one of Keras 3's own optimizers.
 
     Parameters
     ----------
@@ -75,16 +74,9 @@ def load_state(
     UserWarning
         If the two formulas differ.
     """
-    record = _record(optimizer, keras_optimizer, "load_state")
-    paths = list(in_order(params))
-    record.slots = {slot: [held.read() for held in column] for slot, column in record.slots.items()}
-    for slot, arrays in record.slots.items():
-        if len(arrays) != len(paths):
-            raise ValueError(
-                f"load_state: found {slot} of {len(arrays)} variables, wanted {len(paths)}: "
-                f"{listed(paths)}"
-            )
-    record.paths = dict.fromkeys(record.slots, paths)
+    record, held = _record(optimizer, keras_optimizer, "load_state")
+    record.paths = _paths(record, held, in_order(params), "load_state")
+    record.slots = {slot: [each.read() for each in column] for slot, column in record.slots.items()}
     report = load_into(
         session_of(optimizer), params, record, strict=strict, hyperparameters=hyperparameters
     )
@@ -93,7 +85,7 @@ def load_state(
 
 
 def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> None:
-    """Put the state into the variables of one of Keras 3's own optimizers.
+    """Write the state into the variables of one of Keras 3's own optimizers.
 
     Parameters
     ----------
@@ -117,17 +109,19 @@ def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> No
     UserWarning
         If the two formulas differ.
     """
-    theirs = _record(optimizer, keras_optimizer, "export_state")
-    ours, order = record_of(session_of(optimizer)), list(in_order(params))
+    theirs, variables = _record(optimizer, keras_optimizer, "export_state")
+    ours = record_of(session_of(optimizer))
+    _require_equal_weights(ours)
+    paths = _paths(theirs, variables, in_order(params), "export_state")
     pairs = []
     for slot, column in theirs.slots.items():
-        if slot not in ours.slots or len(column) != len(order):
+        held = dict(zip((ours.paths or {}).get(slot, ()), ours.slots.get(slot, ()), strict=True))
+        lacking = [path for path in paths[slot] if path not in held]
+        if lacking or len(column) != len(held):
             raise ValueError(
-                f"export_state: found {slot} of {len(column)} variables, wanted "
-                f"{', '.join(ours.slots)} of {len(order)}"
+                f"export_state: found {slot} of {len(column)} variables, wanted {_counted(ours)}"
             )
-        held = dict(zip((ours.paths or {})[slot], ours.slots[slot], strict=True))
-        pairs += [(stored, held[path]()) for path, stored in zip(order, column, strict=True)]
+        pairs += [(stored, held[path]()) for path, stored in zip(paths[slot], column, strict=True)]
     for stored, array in pairs:
         if stored.shape != array.shape:
             raise ValueError(
@@ -145,8 +139,48 @@ def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> No
     _say(optimizer)
 
 
-def _record(optimizer: Any, native: Any, what: str) -> Record:
-    """Return what Keras's variables hold, by the names of this library."""
+def _counted(record: Record) -> str:
+    """Say of how many parameters there is which slot."""
+    return ", ".join(f"{slot} of {len(column)}" for slot, column in record.slots.items())
+
+
+def _require_equal_weights(ours: Record) -> None:
+    """Refuse a mean of unequal weights: Keras's follow from the count of steps."""
+    total, count = ours.scalars.get("weight_sum"), ours.iterations
+    if total is not None and total != count:
+        raise ValueError(
+            f"export_state: found the sum of weights {total!r} after {count} steps, wanted "
+            f"{count}: in Keras all steps weigh alike, as with weight_lr_power=0"
+        )
+
+
+def _paths(
+    record: Record, held: list[_Held], params: Mapping[str, Any], what: str
+) -> dict[str, list[str]]:
+    """Return by slot the paths of the parameters that have it in Keras, in its order."""
+    order, found = list(params), dict[str, list[str]]()
+    places = {id(each): k for k, each in enumerate(held)}
+    firsts = [places[id(each)] for each in record.slots.get("momentum", ())]
+    for slot, column in record.slots.items():
+        chosen = order
+        if record.class_name == "Adafactor":
+            # Rows and columns are of matrices, and a mean of squares is of all else.
+            matrix = slot != "velocity"
+            chosen = [path for path in order if (len(params[path].shape) > 1) == matrix]
+        elif record.class_name == "Muon" and slot == "velocity" and len(firsts) == len(order):
+            # The velocity of a variable that Adam steps comes right after its momentum.
+            chosen = [order[firsts.index(places[id(each)] - 1)] for each in column]
+        if len(column) != len(chosen):
+            raise ValueError(
+                f"{what}: found {slot} of {len(column)} variables, wanted {len(chosen)}: "
+                f"{listed(chosen)}"
+            )
+        found[slot] = chosen
+    return found
+
+
+def _record(optimizer: Any, native: Any, what: str) -> tuple[Record, list[_Held]]:
+    """Return what Keras's variables hold, by the names of this library, and these variables."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{what}: found {optimizer!r}, wanted an optimizer of this library")
     if not isinstance(native, keras.optimizers.Optimizer) or isinstance(native, KerasOptimizer):
@@ -157,11 +191,6 @@ def _record(optimizer: Any, native: Any, what: str) -> Record:
     name = type(native).__name__
     if name.lower() != type(optimizer).__name__.lower():
         raise ValueError(f"{what}: found Keras's {name}, wanted {type(optimizer).__name__}")
-    if name in _BY_FILE:
-        raise ValueError(
-            f"{what}: found Keras's {name}, whose state is exchanged by files only; save the model "
-            "and use arrayoptim.load"
-        )
     if not native.built:
         raise ValueError(
             f"{what}: Keras's {name} has no state yet; call its build(variables) first"
@@ -169,11 +198,11 @@ def _record(optimizer: Any, native: Any, what: str) -> Record:
     held: list[Any] = list(map(_Held, native.variables))
     found = interpret_keras3(held, name, native.get_config(), named=True)
     found.origin = f"Keras's {name}"
-    return found
+    return found, held
 
 
 def _say(optimizer: Optimizer) -> None:
-    # SGD under the preset differs by the slot that it leaves out, and by no number.
+    # SGD under the preset differs only by the slot that it leaves out, not by a number.
     theirs = optimizer.presets.get("keras3", optimizer.form)
     if theirs not in {optimizer.form, "plain"}:
         warnings.warn(

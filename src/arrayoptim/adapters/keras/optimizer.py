@@ -1,29 +1,31 @@
-"""The base of the Keras classes: Keras's part of the work and this library's."""
+"""The base of the Keras classes, which divides the work between Keras and this library."""
 
 from __future__ import annotations
 
+import contextlib
 import glob
-import inspect
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
 
-from ...config.hyper import keeps_numbers
-from ...config.keras import MARK, OURS, PACKAGE, dialect_of, translate
-from ...config.registry import describe, mistyped, revivable, revive
+from ...config.keras import MARK, OURS, dialect_of, translate
+from ...config.registry import mistyped
 from ...gradients import clip_factor, global_norm
 from ...optimizer import Optimizer
 from ...optimizers import SGD
-from ...schedules import Schedule
 from ...step.session import session_of
 from ..carry import twin
 from .overriding import refuse_never_called, refuse_together
+from .rates import as_schedule, without_rate
 from .state import KerasState
 from .variables import outside_of_graphs, paths_of, tensor
 from .words import RefusedError, in_our_words, in_words_of_keras
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 KERAS_OPTIONS = {
     "use_ema": False,
@@ -34,40 +36,7 @@ KERAS_OPTIONS = {
 }
 """Options that Keras's base class carries out, with their defaults."""
 
-
-@keras.saving.register_keras_serializable(PACKAGE)
-class FunctionSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A function of the step number as a schedule of Keras.
-
-    Parameters
-    ----------
-    function : callable
-        Gives the learning rate of a step, counted from 0. It gets a number on the torch backend,
-        elsewhere a tensor of ``keras.config.floatx()``. A model can be saved if Keras can
-        serialize it.
-    """
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-
-    def __call__(self, step: Any) -> Any:
-        """Return the learning rate of a step."""
-        if keras.backend.backend() == "torch":
-            return self.function(int(step))
-        return self.function(keras.ops.cast(step, keras.config.floatx()))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the function as Keras serializes it."""
-        if isinstance(self.function, Schedule):
-            return {"function": describe(self.function)}
-        return {"function": keras.saving.serialize_keras_object(self.function)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> FunctionSchedule:
-        """Undo `get_config`."""
-        if revivable(config["function"]):
-            return cls(revive(config["function"], cls.__name__))
-        return cls(keras.saving.deserialize_keras_object(config["function"]))
+_DECAYS = ("weight_decay", "adam_weight_decay")
 
 
 class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
@@ -95,15 +64,23 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     optimizer_class: ClassVar[type[Optimizer]]
     built: bool
 
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make an instance of this very class."""
+        if keras.backend.backend() == "torch":
+            # Keras makes its own where one of its names has been given to a class of ours.
+            return object.__new__(cls)
+        made: Self = super().__new__(cls)
+        return made
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
         try:
-            words, rate = _rate_apart(in_our_words(self.optimizer_class, args, kwargs))
+            words, rate = without_rate(in_our_words(self.optimizer_class, args, kwargs))
             inner = self.optimizer_class(**words)
         except TypeError as error:
             raise RefusedError(*error.args) from None
         whole = session_of(inner).settings.whole
-        rate = _schedule(whole["lr"]) if rate is None else rate
+        rate = as_schedule(whole["lr"]) if rate is None else rate
         for key, value in whole.items():
             if key != "lr" and callable(value):
                 raise RefusedError(
@@ -123,7 +100,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse a misspelt hyperparameter; Keras and subclasses set names of their own."""
-        # Until there is an optimizer inside, Keras's constructor is at work.
+        # Until there is an optimizer inside, Keras's constructor is still running.
         free = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
         if not free and "_inner" in self.__dict__:
             known = [*self.optimizer_class.hyperparameters, "learning_rate", *KERAS_OPTIONS]
@@ -143,7 +120,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def learning_rate(self, value: Any) -> None:
         if isinstance(value, int | float | np.number | str | None):
             value = self.optimizer_class.hyperparameters["lr"].checked(value, type(self))
-        keras.optimizers.Optimizer.learning_rate.fset(self, _schedule(value))
+        keras.optimizers.Optimizer.learning_rate.fset(self, as_schedule(value))
 
     @property
     def lr(self) -> Any:
@@ -166,14 +143,14 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @property
     def skipped(self) -> int:
-        """Steps left out because of a gradient that was not finite, with ``nonfinite="skip"``."""
+        """Steps skipped because a gradient was not finite, with ``nonfinite="skip"``."""
         variable = self._held and self._held.skipped
         return 0 if variable is None else int(keras.ops.convert_to_numpy(variable))
 
     def exclude_from_weight_decay(
         self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
     ) -> None:
-        """Leave variables out of weight decay and `l2`, before the optimizer is built.
+        """Exclude variables from weight decay and `l2`, before the optimizer is built.
 
         Parameters
         ----------
@@ -215,7 +192,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self._exclude(variables)
         with outside_of_graphs():
             super().build(variables)
-            self.built = False  # until all has gone well
+            self.built = False  # until everything has succeeded
             without = [bool(self._overwrite_variable_with_gradient(v)) for v in variables]
             held = KerasState(self, self._inner, variables, without, self._source)
             self.__dict__.update(_held=held, _source=None)
@@ -224,7 +201,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 self.set_weights(self._pending)
 
     def _carry(self, optimizer: Optimizer) -> None:
-        """Take over the state of one of this library's, when this one is built."""
+        """Adopt the state of one of this library's optimizers, when this one is built."""
         self.__dict__.update(_source=twin(optimizer))
         self._iterations.assign(optimizer.iterations)
 
@@ -244,19 +221,30 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self.__dict__["_stepping"] = before
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
-        """Clip gradients; within `apply` that is left to the step."""
+        """Clip gradients; within `apply` the step does that."""
         names = ("clipnorm", "clipnorm_per_tensor", "clipvalue")
         bounds = {name: getattr(self._inner, name) for name in names}
         if self._stepping or not any(bounds.values()):
             return grads
-        # A step of gradient descent from zero takes off what is left of the gradient.
+        # A step of gradient descent from zero subtracts the clipped gradient.
         descent, given = SGD(lr=1.0, **bounds), [None if g is None else tensor(g) for g in grads]
         start = [None if g is None else keras.ops.zeros_like(g) for g in given]
         taken, _ = descent.stateless_apply(descent.init_state(start), given, start)
         return [None if p is None else -p for p in taken]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Leave decay to the step."""
+        """Take its share of variables; within `apply` that is left to the step."""
+        if self._stepping:
+            return
+        inner = self._inner
+        for variable in variables:
+            rule = inner.rule_for(*paths_of([variable]), tuple(variable.shape))
+            word = inner.words_for(rule).get("weight_decay")
+            share = getattr(inner, word or "weight_decay")
+            if share and self._use_weight_decay(variable):
+                value = tensor(variable)
+                left = 1.0 - keras.ops.cast(self.learning_rate, value.dtype) * share
+                variable.assign(value * keras.ops.cast(left, value.dtype))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass that overrides what is never called."""
@@ -285,7 +273,21 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             The learning rate.
         """
         place = self._get_variable_index(variable)
-        self._held.step([gradient], [variable], [place], self, learning_rate)
+        with contextlib.nullcontext() if self._stepping else self._without_decay():
+            self._held.step([gradient], [variable], [place], self, learning_rate)
+
+    @contextlib.contextmanager
+    def _without_decay(self) -> Iterator[None]:
+        """Leave decay out, which Keras takes before it calls `update_step`."""
+        names = [n for n in _DECAYS if getattr(self._inner, n, None)]
+        values = [getattr(self._inner, name) for name in names]
+        try:
+            for name in names:
+                setattr(self._inner, name, 0.0)
+            yield
+        finally:
+            for name, value in zip(names, values, strict=True):
+                setattr(self._inner, name, value)
 
     def _update_each(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
@@ -313,7 +315,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self._iterations.assign_sub(left_out * (self.gradient_accumulation_steps or 1))
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Take up the values of all variables, now or when the optimizer is built.
+        """Set the values of all variables, now or when the optimizer is built.
 
         Parameters
         ----------
@@ -331,7 +333,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             return
         found, wanted = [tuple(w.shape) for w in weights], [tuple(v.shape) for v in self.variables]
         first = 1 + isinstance(self._learning_rate, keras.Variable)
-        # With a count it could be any optimizer without slots, which has stepped.
+        # With a count alone, this could be any optimizer without slots that has stepped.
         if self.built and found == wanted[:first] != wanted and int(weights[0]) == 0:
             self._held.restart(self)
         elif found != wanted:
@@ -347,7 +349,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.__dict__.update(_pending=None, _source=None)
 
     def save_own_variables(self, store: Any) -> None:
-        """Put the state into a file, that which was loaded and waits for variables too.
+        """Write the state into a file, including state that was loaded and waits for variables.
 
         Raises
         ------
@@ -366,13 +368,13 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             store[str(k)] = value
 
     def load_own_variables(self, store: Any) -> None:
-        """Take up the state of a file, now or when the optimizer is built."""
+        """Adopt the state of a file, now or when the optimizer is built."""
         self.set_weights([np.asarray(store[str(k)]) for k in range(len(store.keys()))])
 
     # ---- configuration
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor that are not defaults, and all of the class."""
+        """Return the constructor's arguments: all of the class's own, others if not defaults."""
         base = super().get_config()
         own = self._inner.get_config()
         del own["lr"]
@@ -383,7 +385,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def from_config(
         cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> KerasOptimizer:
-        """Make an optimizer from a configuration, which stays as it is.
+        """Make an optimizer from a configuration, which is not changed.
 
         Parameters
         ----------
@@ -398,7 +400,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             config["learning_rate"] = keras.saving.deserialize_keras_object(
                 rate, custom_objects=custom_objects
             )
-        # Ours names its options always, and no global norm besides.
+        # Ours always names its options, and never a global norm as well.
         ours = set(KERAS_OPTIONS) & set(config) and "global_clipnorm" not in config
         dialect = OURS if ours else dialect_of(config)
         options = {key: config.pop(key) for key in KERAS_OPTIONS if key in config}
@@ -410,39 +412,6 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 f"{cls.__name__} leaves out of this configuration: {'; '.join(lost)}", stacklevel=2
             )
         return cls(**in_words_of_keras(config), **options)
-
-
-def _takes_nothing(rate: Any) -> bool:
-    """Whether a learning rate is of Keras's own kind of function, which is told no step."""
-    if not inspect.isroutine(rate):
-        return False
-    try:
-        wanted = inspect.signature(rate).parameters.values()
-    except ValueError:
-        return False  # some functions in C do not tell
-    return all(each.kind is each.KEYWORD_ONLY for each in wanted)
-
-
-def _rate_apart(words: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Take out a learning rate that only Keras knows to ask; None where there is none."""
-    rate = words.get("lr")
-    return ({**words, "lr": 0.0}, rate) if _takes_nothing(rate) else (words, None)
-
-
-def _schedule(rate: Any) -> Any:
-    """Return a function of the step number as a schedule; anything else as it is."""
-    if not callable(rate) or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return rate
-    if keeps_numbers(rate):
-        raise TypeError(
-            f"learning_rate: found {rate!r}, which keeps numbers of its own; Keras has "
-            "callbacks for that, such as ReduceLROnPlateau"
-        )
-    if isinstance(rate, Schedule):  # the signature of which is that of its constructor
-        return FunctionSchedule(rate)
-    if _takes_nothing(rate):
-        return rate
-    return FunctionSchedule(rate)
 
 
 def _refuse_replicas(strategy: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a subclass of a Keras class may override, and what would never be called."""
+"""What a subclass of a Keras class may override, and which overrides would never be called."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def refuse_never_called(cls: type[Any], base: type[Any]) -> None:
 
 
 def refuse_together(owner: Any, inner: Optimizer) -> None:
-    """Refuse options that are of all variables together where each is stepped by itself.
+    """Refuse options that concern all variables together where each is stepped by itself.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The state of an optimizer in variables of Keras, and its steps on them."""
+"""The state of an optimizer in Keras's variables, and its steps on them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from .variables import (
     apart,
     escaped,
     has_values,
+    is_dense,
     nested,
     number_like,
     paths_of,
@@ -91,7 +92,7 @@ class KerasState:
             self._average(state, owner, values)
 
     def restart(self, owner: Any) -> None:
-        """Begin anew with the variables as they are."""
+        """Start over from the present values of the variables."""
         state = self._begun(self._inner, self._values())
         for name, variable in self.scalars.items():
             variable.assign(state.scalars[name])
@@ -105,12 +106,12 @@ class KerasState:
             total.assign(keras.ops.zeros_like(tensor(total)))
 
     def _begun(self, source: Optimizer, values: Sequence[Any]) -> State:
-        """Return the first state, in the order of the variables."""
+        """Return the initial state, in the order of the variables."""
         refuse_offload(session_of(source).settings, values)
         return begun(source, values, tuple(self._unordered(self._leaves)))
 
     def _instead(self, value: float) -> list[Any]:
-        """Return what stands for values that cannot be read yet."""
+        """Return placeholders for values that cannot be read yet."""
         pairs = zip(self._variables, self._without, strict=True)
         return [
             None
@@ -120,13 +121,13 @@ class KerasState:
         ]
 
     def _that_begin_late(self, source: Optimizer, zeros: State) -> list[tuple[int, str]]:
-        """Return which slots begin with the parameter: those that are as it is, 0 or 1."""
+        """Return which slots begin with the parameter: those that equal it, be it 0 or 1."""
         ones = self._begun(source, self._instead(1.0))
         rows = enumerate(zip(zeros.slots, ones.slots, strict=True))
         return [(k, name) for k, (a, b) in rows for name in a if not same(a[name], b[name])]
 
     def _average(self, state: State, owner: Any, values: Sequence[Any]) -> None:
-        """Give Keras's averages what the state has, or begin them with the variables."""
+        """Set Keras's averages from the state, or start them from the variables."""
         if not owner.use_ema:
             return
         rows = zip(owner._model_variables_moving_average, values, state.slots, strict=True)
@@ -136,7 +137,7 @@ class KerasState:
 
     @contextlib.contextmanager
     def one_step(self) -> Iterator[None]:
-        """Let several calls of `step` be parts of one, which start from the same scalar state."""
+        """Treat several calls of `step` as parts of one, which start from the same scalar state."""
         self._started = {name: tensor(v) + 0 for name, v in self.scalars.items()}
         try:
             yield
@@ -168,8 +169,9 @@ class KerasState:
             1, or 0 where the step was left out.
         """
         row: list[Any] = [None] * len(self._variables)
+        lazy = self._inner.sparse == "lazy"
         for k, g in zip(places, gradients, strict=True):
-            row[k] = tensor(g)
+            row[k] = g if lazy and not is_dense(g) else tensor(g)
         for name, start in self._started.items():
             self.scalars[name].assign(start)
         rate = owner.learning_rate if rate is None else rate
@@ -189,7 +191,7 @@ class KerasState:
         inner.iterations = before
         state = session_of(inner).state
         assert state is not None
-        # Not by their names, which refuse what is not finite: training that diverges goes on.
+        # Not by name, which would refuse non-finite values: training that diverges goes on.
         state.scalars.update({name: float(v) for name, v in self.scalars.items()})
         inner.apply(gradients, params)
         for held, own in zip(state.slots, self._tensors, strict=True):
@@ -205,7 +207,7 @@ class KerasState:
         return taken
 
     def _adopt(self) -> None:
-        """Make the variables' own tensors the optimizer's slots."""
+        """Use the variables' own tensors as the optimizer's slots."""
         rows = [{name: v.value for name, v in slots.items()} for slots in self.slots]
         self._tensors = [rows[k] for k in self._order]
         names = tuple(dict.fromkeys(name for row in rows for name in row))
@@ -214,7 +216,7 @@ class KerasState:
         session_of(self._inner).replace(State(self._leaves, names, slots, scalars))
 
     def _step_as_value(self, gradients: Tree, owner: Any, rate: Any) -> Any:
-        """Compute the step, which a compiler may trace, and assign what it gives."""
+        """Compute the step, which a compiler may trace, and assign the results."""
         params = self._tree(values := self._values())
         self._begin(owner)
         backend = backend_of(next(v for v in values if v is not None))
@@ -249,7 +251,7 @@ class KerasState:
         return after["iterations"] - state["iterations"]
 
     def _begin(self, owner: Any) -> None:
-        """Let the first step read what slots begin with, where nothing could before."""
+        """Have the first step read initial values of slots that could not be read before."""
         first = keras.ops.equal(owner.iterations, 0)
         for k, name in self._late:
             slot = self.slots[k][name]

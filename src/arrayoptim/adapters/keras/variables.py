@@ -1,4 +1,4 @@
-"""Variables of Keras: their paths, their values, and new ones like them."""
+"""Keras's variables: their paths, their values, and new ones like them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...arrays.libraries import backend_of
 
 
 def paths_of(variables: Sequence[Any]) -> list[str]:
-    """Return each variable's path, made different where several have it or one contains it."""
+    """Return each variable's path, made unique where several share it or one contains another."""
     found = [str(getattr(v, "path", v.name)).strip("/") for v in variables]
     count = Counter(found)
     above = {path[:i] for path in count for i, letter in enumerate(path) if letter == "/"}
@@ -37,23 +37,28 @@ def nested(paths: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
 
 
 def escaped(path: str) -> str:
-    """Return a path as the paths of trees are written."""
+    """Return a path, escaped as the paths of trees are."""
     return path.replace("~", "~0")
 
 
 def tensor(x: Any) -> Any:
     """Return a variable's value, or a gradient, as a tensor of the backend."""
     if keras.backend.backend() != "tensorflow":
-        # JAX has gradients of embeddings as rows (BCOO); they are added up.
+        # JAX's gradients of embeddings are rows (BCOO); they are added up.
         return x.todense() if hasattr(x, "todense") else keras.ops.convert_to_tensor(x)
     import tensorflow as tf
 
-    # Keras gives variables back as they are, and leaves gradients of embeddings sparse.
+    # Keras returns variables unchanged, and leaves gradients of embeddings sparse.
     return tf.convert_to_tensor(x.value if isinstance(x, keras.Variable) else x)
 
 
+def is_dense(g: Any) -> bool:
+    """Whether a gradient is a tensor, and not some of the rows of one."""
+    return not hasattr(g, "todense") and type(g).__name__ != "IndexedSlices"
+
+
 def has_values(variables: Sequence[Any]) -> bool:
-    """Whether variables can be read: not those that a function of TensorFlow makes in its graph."""
+    """Whether variables can be read: those made inside a ``tf.function`` cannot."""
     if keras.backend.backend() != "tensorflow":
         return True
     import tensorflow as tf
@@ -68,7 +73,7 @@ def same(a: Array, b: Array) -> bool:
 
 
 def number_like(owner: Any, name: str, value: float, dtype: str) -> Any:
-    """Add a variable of one number."""
+    """Add a scalar variable."""
     return owner.add_variable(
         shape=(),
         initializer=lambda *_, **__: keras.ops.convert_to_tensor(value, dtype=dtype),
@@ -78,7 +83,7 @@ def number_like(owner: Any, name: str, value: float, dtype: str) -> Any:
 
 
 def variable_like(owner: Any, name: str, value: Array, like: Any) -> Any:
-    """Add a variable that begins with a value, and is laid out like another of its shape."""
+    """Add a variable with an initial value, laid out like another of its shape."""
     shape, value = tuple(value.shape), apart(value)
     return owner.add_variable(
         shape=shape,
@@ -91,12 +96,12 @@ def variable_like(owner: Any, name: str, value: Array, like: Any) -> Any:
 
 def apart(value: Array) -> Array:
     """Return a value that a variable may begin with."""
-    # A slot that begins with the parameter must not be its buffer, which JAX's steps give away.
+    # A slot that begins with the parameter must not share its buffer, which JAX's steps donate.
     return keras.ops.copy(value) if keras.backend.backend() == "jax" else value
 
 
 def widest() -> str:
-    """Return the widest floating-point type of the backend, which JAX has to be asked for."""
+    """Return the widest floating-point dtype of the backend; for JAX that is a setting."""
     if keras.backend.backend() != "jax":
         return "float64"
     import jax

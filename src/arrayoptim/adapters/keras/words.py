@@ -1,4 +1,4 @@
-"""The arguments of the Keras classes: this library's, and under ``preset="keras3"`` Keras 3's.
+"""Arguments of the Keras classes: this library's, or Keras 3's under ``preset="keras3"``.
 
 There ``clipnorm`` bounds the norm of each gradient and ``global_clipnorm`` that of all together;
 without the preset ``clipnorm`` is that of all, as in Keras 2.
@@ -18,7 +18,10 @@ Words = dict[str, Any]
 
 _KERAS_3 = {"clipnorm": "clipnorm_per_tensor", "global_clipnorm": "clipnorm"}
 _BACK = {"clipnorm": "global_clipnorm"}
-_SPELT = {"ScheduleFreeAdamW": {"beta_1": "momentum"}}
+_SPELT = {
+    "ScheduleFreeAdamW": {"beta_1": "momentum"},
+    "Muon": {"muon_a": "ns_a", "muon_b": "ns_b", "muon_c": "ns_c"},
+}
 _THEIRS = {"LAMB": "Lamb"}
 
 
@@ -55,19 +58,20 @@ def in_our_words(cls: type[Optimizer], args: Sequence[Any], kwargs: Mapping[str,
     for name, ours in _SPELT.get(cls.__name__, {}).items():
         if name in words:
             words[ours] = words.pop(name)
-    if "rms_rate" in words and words["rms_rate"] is None:  # Keras's word for no scale
+    if "rms_rate" in words and words["rms_rate"] is None:  # how Keras says that there is no scale
         del words["rms_rate"]
         words["scaling"] = "none"
-    decay = words.pop("adam_weight_decay", None) if cls.__name__ == "Muon" else None
-    if decay is not None and decay != words.setdefault("weight_decay", decay):
-        raise ValueError(
-            f"Muon: found weight_decay={words['weight_decay']!r} and adam_weight_decay={decay!r}; "
-            "another decay of what Adam steps is that of a group, such as "
-            'group("*bias", weight_decay=0.1)'
-        )
+    if cls.__name__ == "Muon" and like_keras:
+        words = _as_muon(words)
     if "outputs" in cls.hyperparameters:
         words.setdefault("outputs", "last")  # the kernels of Keras are (inputs, outputs)
     return _bounds(cls, words, like_keras)
+
+
+def _as_muon(words: Words) -> Words:
+    """Return Muon's words with what None says in Keras: no layers, and no decay."""
+    nothing = {"exclude_layers": (), "adam_weight_decay": 0.0}
+    return words | {k: v for k, v in nothing.items() if k in words and words[k] is None}
 
 
 def in_words_of_keras(config: Mapping[str, Any]) -> Words:
@@ -77,7 +81,7 @@ def in_words_of_keras(config: Mapping[str, Any]) -> Words:
 
 
 def ours_of(word: str, preset: str | None) -> str:
-    """Return the hyperparameter of this library that a word stands for."""
+    """Return the hyperparameter of this library that an argument stands for."""
     return _KERAS_3.get(word, word) if preset == "keras3" else word
 
 
@@ -102,8 +106,9 @@ def _bounds(cls: type[Optimizer], words: Words, like_keras: bool) -> Words:
         ]
         if len(given) > 1:
             raise ValueError(
-                f"{cls.__name__}: found {' and '.join(given)}, wanted one of them, as in Keras 3; "
-                "without preset='keras3' they may be combined"
+                f"{cls.__name__}: found {' and '.join(given)}. Only one of `clipnorm`, `clipvalue` "
+                "and `global_clipnorm` can be given, as in Keras 3; without preset='keras3' they "
+                "may be combined"
             )
         names = {**_KERAS_3, "clipnorm_per_tensor": "clipnorm_per_tensor"}
         kept = {name: v for name, v in words.items() if name not in names}

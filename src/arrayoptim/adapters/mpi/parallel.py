@@ -17,6 +17,7 @@ from ...config.registry import made
 from ...optimizer import Optimizer
 from ...step import checks
 from ...step.session import Session, session_of
+from ...step.sparse import made_dense
 from ...step.spread import takes_wholes
 from ...step.surface import Surface
 from ...wrappers import Wrapper
@@ -218,8 +219,10 @@ class DataParallel(Surface):
                 raise ValueError(f"parameter {path!r} cannot be written; pass a copy of it")
         if grads is None:
             return leaves, structure
-        found, other = flatten(grads, "gradients")
+        given, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
+        why = "gradients of all processes are added up as dense arrays"
+        found = made_dense(self.optimizer, given, leaves, why)
         checks.gradients(found, leaves, structure)
         return leaves, structure, found
 

@@ -38,7 +38,7 @@ from .trees import filled, renamed, slot_names, without_decay
 __all__ = ["export_state", "load_state", "wrap"]
 
 STAND_INS = (0.5, 0.25, 1.5, 5.0)
-"""Numbers in place of those that a compiler traces: each interval has one, and none is off."""
+"""Stand-ins for traced numbers: every interval contains one, and none switches anything off."""
 
 
 def wrap(optimizer: Optimizer) -> optax.GradientTransformationExtraArgs:
@@ -101,7 +101,8 @@ def _transformation(
     alias : Alias, optional
         The function of optax that it stands for.
     theirs : GradientTransformation, optional
-        That of optax, for complex parameters: it takes magnitudes where we take both parts.
+        That of optax, for complex parameters, of which it takes magnitudes where we take both
+        parts, and those of 16 bits, whose moments it keeps in 16 bits.
     """
     fields = dict(alias.fields) if alias else {}
 
@@ -110,7 +111,7 @@ def _transformation(
         return {**state, "hyper": old | {k: live[k].astype(old[k].dtype) for k in live if k in old}}
 
     def init(params: Tree) -> Any:
-        if theirs is not None and _any_complex(params):
+        if theirs is not None and _otherwise_in_optax(params):
             return theirs.init(params)
         params = _of_jax(params)
         chosen = without_decay(optimizer, mask, params)
@@ -133,22 +134,30 @@ def _transformation(
             state = {**state, "iterations": counted(state["iterations"])}
             return updates, renamed(state, fields)
         chosen = without_decay(optimizer, mask, params)
-        new, state = chosen.stateless_apply(given(state), updates, params)
+        new, after = chosen.stateless_apply(given(state), updates, params)
         moved = jax.tree.map(jnp.subtract, new, params)
-        return moved, renamed(filled(chosen, state, params), fields)
+        # A state of `init_state` keeps its form.
+        if jax.tree.structure(after) != jax.tree.structure(state):
+            after = filled(chosen, after, params)
+        return moved, renamed(after, fields)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _any_complex(params: Tree) -> bool:
-    return any(map(jnp.iscomplexobj, jax.tree.leaves(params)))
+def _otherwise_in_optax(params: Tree) -> bool:
+    kinds = (jnp.result_type(x) for x in jax.tree.leaves(params))
+    return any(
+        jnp.issubdtype(kind, jnp.complexfloating)
+        or (jnp.issubdtype(kind, jnp.floating) and kind.itemsize < 4)
+        for kind in kinds
+    )
 
 
 def _of_jax(tree: Tree) -> Tree:
-    """Return a tree with JAX arrays in place of those of NumPy, and numbers, which optax takes."""
+    """Return a tree with JAX arrays in place of NumPy arrays and numbers, which optax accepts."""
 
     def taken(x: Any) -> Any:
-        # A copy first: JAX may read the memory that it is given later on, or keep it.
+        # Copied first: JAX may read the memory later, or keep it.
         if isinstance(x, np.ndarray | np.generic):
             return jnp.asarray(np.array(x))
         if isinstance(x, int | float | complex) and not isinstance(x, bool):
@@ -163,7 +172,7 @@ def _has_arrays(params: Tree) -> bool:
 
 
 def _blank(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
-    """Make the state for a tree without arrays: all masked, or what stands for parameters.
+    """Make the state for a tree without arrays: all masked, or placeholders for parameters.
 
     Its slots are that tree, so that ``optax.tree.map_params`` finds them.
     """
@@ -176,13 +185,13 @@ def _blank(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
 def _begun(
     optimizer: Optimizer, state: dict[str, Any], live: dict[str, jax.Array]
 ) -> dict[str, Any]:
-    """Begin the slots and numbers that depend on hyperparameters that are arrays."""
+    """Initialise the slots and numbers that depend on hyperparameters that are arrays."""
     probe = with_values(optimizer, live)
     slots, scalars = dict(state["slots"]), dict(state["scalars"])
     for name, start in probe.initial_slots().items():
         if isinstance(start, jax.Array) and name + EXPONENTS not in slots:
             slots[name] = jax.tree.map(lambda x, start=start: _full(x, start), slots[name])
-    # Not those of settings: a rule may depend on whether a number is 0, which is not known yet.
+    # Not static numbers: a rule may depend on whether one is 0, which is not known yet.
     for name, value in probe.initial_scalars().items():
         scalars[name] = jnp.asarray(value, scalars[name].dtype)
     return {**state, "slots": slots, "scalars": scalars}
@@ -197,7 +206,7 @@ def _full(x: jax.Array, start: jax.Array) -> jax.Array:
 # ---- factories
 
 WORDS = {"b1": "beta_1", "b2": "beta_2", "b3": "beta_3", "eps": "epsilon"}
-"""optax's words, which our classes take here too."""
+"""optax's argument names, which our classes accept here too."""
 
 
 def _maker(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
@@ -236,7 +245,7 @@ def _made(
 
 
 def _alias(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
-    """Return what stands for a function of optax: that one itself for what it has alone."""
+    """Return the counterpart of a function of optax; the function itself where there is none."""
     alias, signature = TABLE[name], signature_of(name)
     theirs = alias.theirs(name)
 
@@ -275,8 +284,8 @@ def _signature(cls: type[Optimizer], usual: dict[str, Any]) -> inspect.Signature
 
 
 def _checked(value: jax.Array, declared: Hyper, cls: type[Optimizer]) -> jax.Array:
-    """Return a hyperparameter that is an array, and whose value may not be known yet."""
-    # inject_hyperparams gives numbers the data type of the parameters, complex ones too.
+    """Return a hyperparameter given as an array, whose value may not be known yet."""
+    # inject_hyperparams casts numbers to the dtype of the parameters, even a complex one.
     value = value.real if jnp.iscomplexobj(value) else value
     name, kind = f"{cls.__name__}.{declared.name}", value.dtype
     if value.shape != ():
@@ -308,7 +317,7 @@ class _Contrib:
 
 
 def _evaluated(state: Any, params: Tree) -> Tree:
-    """Return the parameters to evaluate of a schedule-free state, ours or optax's."""
+    """Return the parameters at which to evaluate, for a schedule-free state, ours or optax's."""
     if not is_own(state):
         return optax.contrib.schedule_free_eval_params(state, params)
     b = state["hyper"]["momentum"]
@@ -321,7 +330,7 @@ contrib = _Contrib()
 
 
 def __getattr__(name: str) -> Any:
-    """Return what makes a transformation with the optimizer of that name, or what optax has."""
+    """Return a factory of transformations for the optimizer of that name, or optax's attribute."""
     if name in names():
         return _maker(name)
     if name in TABLE and not TABLE[name].home:
@@ -332,5 +341,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> Sequence[str]:
-    """Name the optimizers too, and what optax has."""
+    """Return the optimizers too, and optax's own names."""
     return sorted({*globals(), *names(), *TABLE, *dir(optax)})

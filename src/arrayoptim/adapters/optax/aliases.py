@@ -20,7 +20,7 @@ MOMENTS = {"momentum": "mu", "velocity": "nu"}
 
 @dataclass(frozen=True)
 class Alias:
-    """What stands for one function of optax.
+    """The counterpart of one function of optax.
 
     Attributes
     ----------
@@ -131,11 +131,11 @@ TABLE = {
 }
 
 _OFF = {"momentum": 0.0}
-"""What stands for None."""
+"""Replacements for None."""
 
 
 class Shown:
-    """A default in a signature that is no number, so `optax.inject_hyperparams` leaves it alone."""
+    """A default in a signature that is not a number, so `optax.inject_hyperparams` ignores it."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -165,7 +165,7 @@ def signature_of(name: str) -> inspect.Signature:
 
 
 def translated(name: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what optax's function was given in our words; None where we have no word for it.
+    """Return the arguments of optax's function under our names; None where we have no name.
 
     Parameters
     ----------

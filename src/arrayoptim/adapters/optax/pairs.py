@@ -1,4 +1,4 @@
-"""Which states of optax and which slots here say the same."""
+"""Which of optax's states correspond to which slots here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...step.session import session_of
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """How a node of an optax state and slots of ours say the same.
+    """A node of an optax state and the slots of ours that correspond to it.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ COUNTS = {"count", "count_m2", "gradient_step"}
 """Names of fields of optax's states that count steps."""
 
 OWN = {"iterations", "skipped", "hyper", "scalars", "slots"}
-"""What a state of `Optimizer.init_state` holds."""
+"""The entries of a state of `Optimizer.init_state`."""
 
 
 def pairs_of(optimizer: Optimizer) -> list[Pair]:
@@ -115,7 +115,7 @@ def pairs_of(optimizer: Optimizer) -> list[Pair]:
 
 
 def needed_by(optimizer: Optimizer) -> list[str]:
-    """Return the slots whose values count."""
+    """Return the slots whose values matter."""
     idle = (
         "momentum" in optimizer.hyperparameters
         and session_of(optimizer).settings.whole["momentum"] == 0.0
@@ -124,7 +124,7 @@ def needed_by(optimizer: Optimizer) -> list[str]:
 
 
 def factor_of(optimizer: Optimizer, pair: Pair) -> float:
-    """Return what moments of optax are multiplied by to be the optimizer's."""
+    """Return the factor that turns optax's moments into the optimizer's."""
     if pair.factor != "lr":
         return float(pair.factor)
     lr = float(optimizer.lr)
@@ -137,12 +137,12 @@ def factor_of(optimizer: Optimizer, pair: Pair) -> float:
 
 
 def wanted(pairs: Iterable[Pair]) -> str:
-    """Name nodes and their fields."""
+    """Return the names of nodes and their fields, for a message."""
     return " and ".join(f"{row.node} with {', '.join(row.fields)}" for row in pairs)
 
 
 def say(optimizer: Optimizer, used: Iterable[Pair], stacklevel: int) -> list[str]:
-    """Warn of what is different on the two sides, and give it."""
+    """Warn about what differs between the two sides, and return it."""
     eps = getattr(optimizer, "epsilon", 0.0)
     notes = [f"{row.eps}; with epsilon 0 they agree" for row in used if row.eps and eps]
     notes += [row.other for row in used if row.other]
@@ -152,17 +152,17 @@ def say(optimizer: Optimizer, used: Iterable[Pair], stacklevel: int) -> list[str
 
 
 def nodes_of(state: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield what a state consists of: nodes that are known, and otherwise leaves."""
+    """Yield the parts of a state: known nodes, and otherwise leaves."""
     yield from jax.tree_util.tree_flatten_with_path(state, is_leaf=is_node)[0]
 
 
 def is_node(node: Any) -> bool:
-    """Whether it is a node of the table, or a state of this library."""
+    """Whether this is a node of the table, or a state of this library."""
     return is_own(node) or type(node).__name__ in {row.node for row in TABLE}
 
 
 def is_own(node: Any) -> bool:
-    """Whether it is a state of this library."""
+    """Whether this is a state of this library."""
     return isinstance(node, dict) and set(node) == OWN
 
 
@@ -172,12 +172,12 @@ def last_name(path: Any) -> str:
 
 
 def matters(node: Any) -> bool:
-    """Whether what optimizers of optax keep besides moments and counts is not as at the start."""
+    """Whether something besides moments and counts in an optax state has left its initial value."""
     leaves = jax.tree.leaves(node)
     return any(is_array(x) and np.ndim(x) > 0 and bool(np.any(np.asarray(x) != 0)) for x in leaves)
 
 
 def kinds(state: Any) -> str:
-    """Name what of the table a state holds."""
+    """Return which nodes of the table a state holds."""
     nodes = [type(node).__name__ for _, node in nodes_of(state) if is_node(node)]
     return ", ".join(dict.fromkeys(nodes)) or "none that is known"

@@ -1,4 +1,4 @@
-"""Changing between optax's own optimizers and these in the middle of a training."""
+"""Changing between optax's own optimizers and these in the middle of training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from .pairs import (
 
 
 def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = True) -> LoadReport:
-    """Return an optimizer the moments and the step count of a state of optax.
+    """Return an optimizer with the moments and the step count of a state of optax.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def _counted(record: Record, like: Any) -> Any:
 def _filled(
     tree: Tree, held: Mapping[str, Any], factor: float, narrow: list[Any]
 ) -> tuple[Tree, tuple[str, ...]]:
-    """Return a tree of moments with the optimizer's, and their paths; note narrower types."""
+    """Return a tree filled with the optimizer's moments, and their paths; note narrowed dtypes."""
     leaves, structure = flatten(tree, "moments")
     pairs = list(zip(structure.paths, leaves, strict=True))
     for path, x in pairs:
@@ -219,7 +219,7 @@ def _refuse_complex(path: str, x: Any) -> None:
 
 
 def _foreign_record(optimizer: Optimizer, state: Any, strict: bool) -> Record:
-    """Read a state of optax as what a file would say."""
+    """Read a state of optax as the record that a file would hold."""
     pairs, used = pairs_of(optimizer), list[Pair]()
     slots: dict[str, dict[str, Any]] = {}
     own_counts, other_counts, strange = set(), set(), []
@@ -282,7 +282,7 @@ def _moments(tree: Tree, factor: float) -> dict[str, Any]:
 
 
 def _scalars(optimizer: Optimizer, count: int) -> dict[str, float]:
-    """Return scalar state as it is after so many steps, which optax has no need of."""
+    """Return the scalar state, which optax does not keep, as it is after a number of steps."""
     scalars, h = (
         optimizer.initial_scalars(),
         SimpleNamespace(**session_of(optimizer).settings.whole),

@@ -1,4 +1,4 @@
-"""States as optax wants them: a leaf of every slot for each parameter, under optax's names."""
+"""States as optax expects them: every slot has a leaf for each parameter, under optax's names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def slot_names(optimizer: Optimizer) -> list[str]:
 
 
 def filled(optimizer: Optimizer, state: dict[str, Any], params: Tree) -> dict[str, Any]:
-    """Return a state with an array without entries where a parameter lacks a slot.
+    """Return a state with an empty array where a parameter lacks a slot.
 
     So every slot is a tree like the parameters, as ``optax.tree.map_params`` wants it.
     """
@@ -57,7 +57,7 @@ def _kinds(optimizer: Optimizer) -> set[str]:
 
 
 def renamed(state: Any, fields: Mapping[str, str], back: bool = False) -> Any:
-    """Return a state whose slots and count have optax's names, or have them no more."""
+    """Return a state with its slots and count renamed to optax's names, or back."""
     if not fields and not back:
         return state
     if not isinstance(state, dict) or not isinstance(state.get("slots"), Mapping):
@@ -69,7 +69,7 @@ def renamed(state: Any, fields: Mapping[str, str], back: bool = False) -> Any:
 
 
 def without_decay(optimizer: Optimizer, mask: Any, params: Tree) -> Optimizer:
-    """Return the optimizer that leaves alone what a mask of optax leaves out of decay.
+    """Return an optimizer that does not decay what a mask of optax excludes from decay.
 
     Parameters
     ----------
@@ -101,5 +101,5 @@ def _excluding(optimizer: Optimizer, patterns: tuple[str, ...]) -> Optimizer:
 
 
 def _escaped(path: str) -> str:
-    """Return a pattern for that very path."""
+    """Return a pattern that matches exactly one path."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)

@@ -1,4 +1,4 @@
-"""The base of the optimizers that are torch's in form and this library's in substance."""
+"""The base of the optimizers that have torch's interface and this library's rules."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..._typing import Scalar
+from ...arrays.rows import magnitudes
 from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
@@ -51,7 +52,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     core: ClassVar[type[Optimizer]]
     spelling: ClassVar[Spelling]
     _aside: ClassVar[Callable[[TorchOptimizer], None]]
-    """What takes a step, and is left alone by torch.compile."""
+    """Functions that take steps, which torch.compile must not trace."""
 
     def __init__(self, params: Any, *further: Any, **settings: Any) -> None:
         for key, value in self.spelling.by_position(further).items():
@@ -64,17 +65,17 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         super().__init__(params, self.spelling.defaults(settings))
 
     def _forget(self) -> None:
-        """Forget what the next step makes again."""
+        """Forget what the next step recomputes."""
         self._parts: list[Part] = []
         self._entries: list[Entry] = []
         self._held: list[Any] = []
         if not hasattr(TorchOptimizer, "_aside"):
-            # Not where the module is read: the import takes seconds, which torch's base spends too.
+            # Not at import: that takes seconds, which torch's base class spends as well.
             TorchOptimizer._aside = staticmethod(torch.compiler.disable(TorchOptimizer._advance))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse hyperparameters, misspelt ones too: parameter groups hold what counts."""
-        # Users name optimizers; torch itself sets only attributes that there are, and private ones.
+        """Refuse hyperparameters, misspelt ones too: those of the parameter groups count."""
+        # Users set names; torch itself sets only attributes that exist, and private ones.
         free = name.startswith("_") or name == "name" or name in self.__dict__
         if not free and not hasattr(type(self), name):
             cls = type(self).__name__
@@ -114,7 +115,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         super().add_param_group(param_group)
 
     def _accepted(self, params: Any) -> Any:
-        """Return parameters that torch's own class takes, where it does not take all."""
+        """Return the parameters that torch's own class would accept."""
         row, native = self.spelling.row, self.spelling.native
         if row is None or not row.particular or isinstance(params, torch.Tensor | set):
             return params
@@ -154,7 +155,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return loss
 
     def reset(self) -> None:
-        """Forget all state; the settings stay, and the next step is the first one."""
+        """Forget all state; the settings stay, and the next step counts as the first."""
         self.state.clear()
         self._forget()
 
@@ -179,7 +180,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         hyperparameters: bool = True,
         names: Names | None = None,
     ) -> LoadReport:
-        """Replace settings and state by copies of what `state_dict` gave.
+        """Replace settings and state by copies of what `state_dict` returned.
 
         Parameters
         ----------
@@ -233,7 +234,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             given, report = fitted(optimizer, given, strict, hyperparameters, names)
             return wrapped(given)
 
-        # After the hooks of users, and before torch casts the state to the parameters' data type.
+        # After the hooks of users, and before torch casts the state to the parameters' dtype.
         hook = self.register_load_state_dict_pre_hook(prepared)
         try:
             super().load_state_dict(state_dict)
@@ -245,11 +246,11 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return report
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what the next step makes again."""
+        """Leave out what the next step recomputes."""
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up settings and state, after loading too."""
+        """Restore settings and state, also after loading."""
         self._forget()
         state = dict(state)
         for p, entry in state["state"].items():
@@ -266,7 +267,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     @property
     def last_step(self) -> list[StepReport | None]:
-        """What the last step has done for each parameter group; see `Optimizer.last_step`."""
+        """What the last step did for each parameter group; see `Optimizer.last_step`."""
         return [part.core.last_step for part in self._parts]
 
     # ---- one step
@@ -283,7 +284,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         parts = [self._part(i) for i in range(len(self.param_groups))]
         for part in parts:
             part.check()
-        # A parameter that is given twice is stepped twice, of which torch warns.
+        # A parameter that is given twice is stepped twice; torch warns about it.
         for turn in range(max(part.turns for part in parts)):
             self._take_turn(parts, turn)
 
@@ -302,7 +303,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             self._held = list(chain.from_iterable(map(dict.values, self._entries)))
 
     def _same_state(self) -> bool:
-        """Whether all that the state holds is what it held after the last step."""
+        """Whether the state still holds exactly what it held after the last step."""
         entries = self.state.values()
         if len(entries) != len(self._entries) or not all(map(is_, entries, self._entries)):
             return False
@@ -310,7 +311,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return len(held) == len(self._held) and all(map(is_, held, self._held))
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
-        """Return the norm over all groups and processes where a step needs it."""
+        """Return the norm over all groups and processes, where a step needs it."""
         wanted = {(part.core.clipnorm, part.core.nonfinite) for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
@@ -325,9 +326,9 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for part, grads in ready:
             squares |= {len(every) + i: x for i, x in part.squares(grads).items()}
             params += part.params
-            every += grads
+            every += magnitudes(grads) if part.sparse else grads
         return norm_over_all(params, every, squares)
 
 
 def _stuck() -> None:
-    """Do nothing: each group's own state tells that it stopped half-way."""
+    """Do nothing: each group's own state tells that it stopped halfway."""

@@ -1,4 +1,4 @@
-"""A class for torch from each class of this library."""
+"""The class for torch of each class of this library."""
 
 from __future__ import annotations
 

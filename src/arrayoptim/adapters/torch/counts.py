@@ -1,4 +1,4 @@
-"""How often parameters have stepped, and scalar state, as tensors in a state of torch."""
+"""Step counts of parameters, and scalar state, as tensors in torch's state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _version = attrgetter("_version")
 
 
 class Counts:
-    """The 0-d tensors that parameters of equal counts share, and what the optimizer knows of them.
+    """The 0-d tensors shared by parameters with equal counts, and their values in the optimizer.
 
     Parameters
     ----------
@@ -62,14 +62,14 @@ class Counts:
         return self.rows[self.places[i]]
 
     def part(self) -> None:
-        """Let parameters count for themselves from the next step on."""
+        """Let parameters have step counts of their own from the next step on."""
         state = self.state
         if not state.clocks:
             state.clocks = [Clock(state.iterations, dict(state.scalars))]
             state.clock_of = self.places
 
     def read(self) -> None:
-        """Take over what was written into the tensors."""
+        """Read the values that others wrote into the tensors."""
         if list(map(_version, self._tensors)) == self._versions:
             return
         state = self.state
@@ -84,7 +84,7 @@ class Counts:
                 state.skipped = int(row["skipped"])
 
     def write(self) -> bool:
-        """Let the tensors follow a step; whether parameters have others now."""
+        """Update the tensors after a step; return whether parameters have other tensors now."""
         state = self.state
         if (state.clocks or len(self.rows) > 1) and state.clock_of is not self.places:
             self._settle()
@@ -101,7 +101,7 @@ class Counts:
         return False
 
     def _settle(self) -> None:
-        """Go back to one count where one serves all."""
+        """Return to a single count where all counts are equal."""
         state = self.state
         if len(state.clocks) == 1:
             (clock,) = state.clocks
@@ -130,7 +130,7 @@ class Counts:
 def numbers_of(
     entry: Mapping[str, Any], scalars: Mapping[str, float], start: Numbers | None = None
 ) -> Numbers:
-    """Return the numbers of an entry by our names; those of the start where it has not begun."""
+    """Return the numbers of an entry under our names; the initial ones before its first step."""
     if not entry:
         return start or {"step": 0.0, "skipped": 0.0, **scalars}
     names = ("step", "skipped", *scalars)
@@ -138,7 +138,7 @@ def numbers_of(
 
 
 def put(state: MutableMapping[Tensor, Any], params: Sequence[Tensor], counts: Counts) -> None:
-    """Give each parameter the tensors of its counts."""
+    """Store in each parameter's state the tensors of its count."""
     for i, p in enumerate(params):
         state[p].update(counts.of(i))
 

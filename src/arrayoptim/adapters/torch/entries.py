@@ -1,4 +1,4 @@
-"""What torch keeps for one parameter: slots, and counters and scalar state as 0-d tensors."""
+"""Torch's state of one parameter: slots, and counters and scalar state as 0-d tensors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .shards import Tensor, is_shared_out, local
 Entry = dict[str, Any]
 
 COUNTERS = ("step", "skipped")
-"""What an entry of the state holds besides slots and scalar state."""
+"""The keys of a state's entry besides slots and scalar state."""
 
 
 def begun(entry: Entry, wanted: Iterable[str]) -> bool:
-    """Return whether an entry holds state of the optimizer, and not only what others put there."""
+    """Return whether an entry holds state of the optimizer, not only what others put there."""
     return any(entry.get(name) is not None for name in ("step", *wanted))
 
 
@@ -28,7 +28,7 @@ def faults_of(
     scalars: Iterable[str],
     word: Callable[[str], str],
 ) -> str:
-    """Say what of an entry does not fit; nothing where it fits.
+    """Return what does not fit in an entry; empty where all fits.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def faults_of(
     shapes : mapping of str to tuple of int
         The shapes of the slots, of what this process holds of them.
     wanted : mapping of str to str
-        The slots by name, with their data types.
+        The slots by name, with their dtypes.
     scalars : iterable of str
         Names of scalar state.
     word : callable
@@ -63,7 +63,7 @@ def faults_of(
 
 
 def refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) -> None:
-    """Refuse slots that are whole where the parameter is in parts, and the reverse.
+    """Refuse whole slots of a sharded parameter, and sharded slots of a whole one.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) 
 
 
 def slots_of(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the slots in their order, each as what this process holds of it, in its data type."""
+    """Return the slots in their order, each as what this process holds of it, in its dtype."""
     slots = {}
     for name, kind in wanted.items() if found else ():
         here, dtype = local(found[name]), getattr(torch, kind)

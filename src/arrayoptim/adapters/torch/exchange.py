@@ -1,4 +1,4 @@
-"""State dicts of torch's own optimizers, and optimizers in this library's own form."""
+"""Exchange of state dicts between torch's own optimizers and those of this library."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_state(
     hyperparameters: bool = True,
     strict: bool = True,
 ) -> LoadReport:
-    """Take up the state of one of torch's own optimizers.
+    """Adopt the state of one of torch's own optimizers.
 
     Parameters
     ----------
@@ -221,12 +221,12 @@ def _steps(state_dict: Mapping[str, Any]) -> int | None:
 
 
 def _settings(pair: Native, groups: Sequence[Mapping[str, Any]]) -> Settings:
-    """Return the settings that all groups have alike, by our names."""
+    """Return the settings that all groups share, under our names."""
     rows = []
     for group in groups:
         if group.get("maximize"):
             raise ValueError("load_state: found maximize=True, which nothing here does")
-        late = {"dampening", "initial_accumulator_value"}  # younger than some state dicts
+        late = {"dampening", "initial_accumulator_value"}  # newer than some state dicts
         if missing := [key for key in pair.keys if key not in group and key not in late]:
             raise ValueError(
                 f"load_state: found parameter groups without {', '.join(missing)}, which torch's "
@@ -257,7 +257,7 @@ def _enter(
     p: Array | None,
     optimizer: Optimizer,
 ) -> None:
-    """Add the state of a parameter; what torch has not made yet is as before the first step.
+    """Add the state of a parameter; what torch has not made yet gets its initial value.
 
     Of one that there is not any more only what torch has made is added.
     """
@@ -315,7 +315,7 @@ def _given(
     group: Settings,
     numbers: Mapping[str, float],
 ) -> Settings:
-    """Return what torch keeps of a parameter."""
+    """Return torch's state of a parameter."""
     found: Settings = {}
     for name, slot in pair.named(group["preset"]).items():
         if slot in SCALARS:
@@ -325,7 +325,7 @@ def _given(
         elif slot in columns:
             array = columns[slot][path]() / pair.factor(slot, float(group["lr"]))
             found[name] = torch.from_numpy(np.array(array))
-    # Each parameter has tensors of its own, into which torch writes.
+    # Each parameter gets tensors of its own, into which torch writes.
     found |= {name: torch.tensor(x) for name, x in numbers.items()}
     if pair.ours != "SGD":
         found["step"] = torch.tensor(float(record.iterations or 0))

@@ -25,20 +25,20 @@ FLAGS = {
     "differentiable": False,
     "fused": None,
 }
-"""Torch's words that belong to no rule, with their values if nothing is said."""
+"""Torch's options that belong to no rule, with their defaults."""
 
 DECAYS = ("weight_decay", "l2")
-"""Hyperparameters of this library whose keys mean what they do in torch."""
+"""Hyperparameters of this library that have the same name and meaning in torch."""
 
 BETAS = {"ScheduleFreeAdamW": ("momentum", "beta_2")}
-"""What ``betas`` are that have other names here."""
+"""The hyperparameters in ``betas``, where they are not named beta here."""
 
 COUPLED = frozenset({"DoG", "Ftrl", "SM3", "Shampoo", "Yogi"})
 """Classes that torch lacks, and whose papers know no decoupled decay."""
 
 
 class Spelling:
-    """Under which keys of a parameter group an optimizer's hyperparameters stand.
+    """The keys of a parameter group under which an optimizer's hyperparameters stand.
 
     Each has one key. Where torch has a name of its own that is the key: ``betas`` for `beta_1`,
     `beta_2`, ..., ``eps`` for `epsilon`, and what the table of torch's classes has besides. The key
@@ -115,9 +115,11 @@ class Spelling:
         ]
 
     def start(self, preset: Any) -> Settings:
-        """Return the settings of a group to which nothing was given but perhaps a preset."""
+        """Return the settings of a group that was given nothing, except perhaps a preset."""
         declared = self.core.hyperparameters
         values = {name: hyper.default_under(preset) for name, hyper in declared.items()}
+        if self.row is not None and self.row.sparse:
+            values["sparse"] = "lazy"
         found = self.keyed({**values, "preset": preset})
         if self.native is None or preset != self.preset:
             return found
@@ -128,7 +130,7 @@ class Spelling:
         return {**{k: found[k] for k in theirs if k in found}, **found, **known}
 
     def by_position(self, values: Sequence[Any]) -> Settings:
-        """Return the settings that came by position after the parameters.
+        """Return the settings that were passed by position after the parameters.
 
         Raises
         ------
@@ -170,7 +172,7 @@ class Spelling:
         return {**start, **given}
 
     def _check(self, settings: Settings, given: Settings) -> None:
-        """Refuse what this library's class refuses, and what torch's does, in the words of both."""
+        """Refuse what this library's class or torch's refuses, with the messages of each."""
         if settings["differentiable"]:
             raise ValueError(
                 f"{self.name}: differentiable=True is not available, as a step is taken in place; "
@@ -193,7 +195,7 @@ class Spelling:
         known = {k: v for k, v in given.items() if k in inspect.signature(self.native).parameters}
         try:
             self.native([torch.nn.Parameter(torch.empty(1, 1))], **known)
-        except Exception as error:  # of whatever kind it has
+        except Exception as error:  # whichever kind of decay it has
             return error
         return None
 
@@ -203,16 +205,16 @@ class Spelling:
         return {*self.keys, *self._home, *ALIASES, *FLAGS, *DECAYS, "decoupled_weight_decay"}
 
     def key_of(self, word: str) -> str:
-        """Return the key of a hyperparameter in whichever spelling; nothing where it is none."""
+        """Return the key of a hyperparameter in either spelling; empty for other words."""
         name = ALIASES.get(word, word)
         key = self._home.get(name, (name, 0))[0]
         return key if key in self._words() and key not in self._home else ""
 
     def misspelt(self, word: str) -> str:
-        """Say which hyperparameter an unknown word must mean; nothing where it means none."""
+        """Return which hyperparameter an unknown word must mean; empty where it means none."""
         if self.key_of(word):
             return ""
-        return meant(word, self._words() - {"name"})  # users have such words
+        return meant(word, self._words() - {"name"})  # users may keep such words there
 
     def require_spelled(self, words: Iterable[str]) -> None:
         """Refuse keys of a group that must be misspelt.
@@ -230,7 +232,7 @@ class Spelling:
                 )
 
     def spelled(self, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Settings:
-        """Return settings under the keys of a group, whichever way they were spelt.
+        """Return settings under the keys of a group, given in either spelling.
 
         Parameters
         ----------
@@ -259,13 +261,13 @@ class Spelling:
                 row = list(found.get(key, defaults[key]))
                 row[place] = value
                 value = tuple(row)
-            # What stands in a group is pickled, and loaded where only plain values are.
+            # A group is pickled, and loaded where only plain values are allowed.
             listed = isinstance(value, list) and key not in ("params", "param_names")
             found[key] = tuple(value) if listed else _plain(value)
         return found
 
     def plain(self, group: Mapping[str, Any]) -> Settings:
-        """Return what the keys of a group say, as arguments of the optimizer's class.
+        """Return the settings of a group as arguments of the optimizer's class.
 
         Raises
         ------
@@ -297,7 +299,7 @@ class Spelling:
         return _number(value)
 
     def _decay(self, group: Mapping[str, Any]) -> Settings:
-        """Return how much decay there is, of the kind that the group says."""
+        """Return the decay of a group, as the kind that the group chooses."""
         amount, coupled = _number(group["weight_decay"]) or 0.0, _number(group["l2"]) or None
         if not isinstance(group["decoupled_weight_decay"], bool | None):
             raise TypeError(
@@ -336,7 +338,7 @@ class Spelling:
                 )
 
     def keyed(self, values: Mapping[str, Any]) -> Settings:
-        """Return hyperparameters by name under the keys of a group, with torch's other words."""
+        """Return hyperparameters under the keys of a group, with torch's other options."""
         values = {name: describe(value) for name, value in values.items()}
         found: Settings = {}
         for key, names in self.keys.items():
@@ -356,13 +358,13 @@ class Spelling:
     # ---- what is loaded
 
     def state_names(self, preset: Any) -> dict[str, str]:
-        """Return torch's names of slots and scalar state by ours, where they are others."""
+        """Return torch's names of slots and scalar state by ours, where they differ."""
         if self.row is None or preset != self.preset:
             return {}
         return {ours: theirs for theirs, ours in self.row.slots.items()}
 
     def require_saved(self, group: Mapping[str, Any]) -> None:
-        """Refuse a group of a state dict that another class gave.
+        """Refuse a group of a state dict that is another class's.
 
         Torch's own do not tell the class; then they have the settings that only few classes have.
 

@@ -1,4 +1,4 @@
-"""What torch loads: state dicts whose tensors keep their data types."""
+"""What torch loads: state dicts whose tensors keep their dtypes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that a user must have meant for a hyperparameter, though none has that name."""
+"""Words with which a user must have meant a hyperparameter, though none has that name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEDULERS = {"initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_
 
 
 def meant(word: str, known: Collection[str]) -> str:
-    """Say what a word must mean that is none of those known; nothing where it may be a user's own.
+    """Return what an unknown word must mean; empty where it may be the user's own.
 
     Parameters
     ----------
@@ -33,6 +33,6 @@ def meant(word: str, known: Collection[str]) -> str:
     if word in {*LOST, *SCHEDULERS}:
         return LOST.get(word, "")
     bare = word.lower().strip("_")
-    # Longer ones, such as lr_scale and no_weight_decay, are a user's own.
+    # Longer words, such as lr_scale and no_weight_decay, are the user's own.
     parts = {name for name in (*known, "momentum") if f"_{name}_" in f"_{bare}_"} - {bare}
     return mistyped(bare, sorted({*known} - parts))

@@ -1,4 +1,4 @@
-"""Changing between torch's own optimizers and these in the middle of a training."""
+"""Changing between torch's own optimizers and these in the middle of training."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .keys import CLASS, Spelling
 from .param_group import Part
 
 NEEDLESS = {"preset", "name", "master", "threads", "seed", "outputs"}
-"""Settings that torch's optimizers can do without."""
+"""Settings that torch's optimizers do not need."""
 
 
 def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> TorchOptimizer:
-    """Go on with an optimizer of this library where one of torch's stands.
+    """Continue with an optimizer of this library where one of torch's stopped.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> T
 
 
 def to_torch(optimizer: TorchOptimizer) -> torch.optim.Optimizer:
-    """Go on with an optimizer of torch where one of this library stands.
+    """Continue with an optimizer of torch where one of this library stopped.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def their_group(spelling: Spelling, group: Mapping[str, Any]) -> Settings:
     if lost:
         settings = ", ".join(f"{k}={v!r}" for k, v in lost.items())
         raise ValueError(f"to_torch: torch's {name} has nothing for {settings}")
-    # A scheduler's own words, such as initial_lr, and those of the user go along.
+    # A scheduler's own keys, such as initial_lr, and the user's are carried over.
     own = {*start, "params", "param_names", CLASS} - {*theirs}
     return {k: v for k, v in group.items() if k not in own} | {"params": _parameters(group)}
 
@@ -168,7 +168,7 @@ def _parameters(group: Mapping[str, Any]) -> list[Any]:
 
 
 def _our_entry(row: Native, theirs: Mapping[str, Any], group: Settings, p: Any) -> Settings:
-    """Return what torch holds of a parameter by our names."""
+    """Return torch's state of a parameter under our names."""
     named = row.named(group["preset"])
     found: Settings = {}
     for word, x in theirs.items():
@@ -190,7 +190,7 @@ def _our_entry(row: Native, theirs: Mapping[str, Any], group: Settings, p: Any) 
 def _their_entry(
     row: Native, ours: Mapping[str, Any], group: Settings, p: Any, core: Optimizer
 ) -> Settings:
-    """Return what this library holds of a parameter by torch's names."""
+    """Return this library's state of a parameter under torch's names."""
     found: Settings = {}
     named = row.named(group["preset"])
     scalars = {name: float(ours[name]) for name in SCALARS if name in ours}
@@ -214,7 +214,7 @@ def _their_entry(
 
 
 def derived(row: Native, core: Optimizer, it: int, scalars: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of the next step that torch keeps in its state, and we compute."""
+    """Return the numbers of the next step that torch keeps as state, and this library computes."""
     if not row.derived:
         return {}
     h = SimpleNamespace(**{name: getattr(core, name) for name in core.hyperparameters})
@@ -223,7 +223,7 @@ def derived(row: Native, core: Optimizer, it: int, scalars: Mapping[str, Any]) -
 
 
 def _say(ours: TorchOptimizer) -> None:
-    """Warn of what is different on the two sides."""
+    """Warn about what differs between the two sides."""
     row = ours.spelling.row
     assert row is not None
     for said in dict.fromkeys(row.said(ours.spelling.plain(group)) for group in ours.param_groups):

@@ -1,4 +1,4 @@
-"""One parameter group: the optimizer that steps it, and its state as torch keeps it."""
+"""One parameter group: its optimizer, and its state as torch keeps it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from ..._typing import Scalar
+from ...arrays.rows import Rows, as_rows, stored
 from ...arrays.trees import Structure
 from ...numerics.slots import Layout
 from ...step import checks
@@ -37,7 +38,7 @@ from .shards import (
 )
 
 DENSIFYING = {"SGD", "Adagrad"}
-"""Classes whose step leaves an entry without gradient alone, or takes it for 0, as torch's does."""
+"""Classes that skip entries without a gradient, or take these as 0, as torch's do."""
 
 
 def _there(g: Tensor | None) -> bool:
@@ -81,9 +82,10 @@ class Part:
         self.structure = Structure((), list)
         self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
         self._counts: Counts | None = None
+        self.sparse = False
 
     def check(self) -> None:
-        """Take over what was written into the group, and look at the gradients.
+        """Read what was written into the group, and check the gradients.
 
         Raises
         ------
@@ -106,15 +108,17 @@ class Part:
                 refuse_misplaced(g, p, self.paths()[id(p)])
 
     def _require_layout(self, g: Tensor, p: Tensor) -> None:
-        """Refuse a gradient that is sparse where zeros do not stand for what it lacks."""
+        """Refuse a sparse gradient where its missing entries cannot count as zeros."""
         if g.layout is torch.strided:
             return
         name = self.spelling.name
+        if self.group["sparse"] is not None and g.layout is torch.sparse_coo:
+            return
         if name not in DENSIFYING or g.layout is not torch.sparse_coo:
             raise RuntimeError(
                 f"{name} does not support sparse gradients; found one of parameter "
-                f"{self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, and embeddings "
-                "give dense ones with sparse=False"
+                f"{self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, {name} with "
+                'sparse="exact" or "lazy", and embeddings give dense ones with sparse=False'
             )
         if name == "Adagrad" and self.group["weight_decay"]:
             raise RuntimeError(
@@ -123,18 +127,19 @@ class Part:
             )
 
     def _given(self, found: list[Tensor | None]) -> list[Tensor | None]:
-        """Return gradients as the optimizer takes them."""
-        if {*map(_layout, filter(_there, found))} <= {torch.strided}:
-            return found
-        return [g.to_dense() if g is not None and g.is_sparse else g for g in found]
+        """Return gradients in the form that the optimizer takes."""
+        self.sparse = not {*map(_layout, filter(_there, found))} <= {torch.strided}
+        return list(map(as_rows, found)) if self.sparse else found
 
     def prepare(self, grads: Sequence[Tensor | None]) -> None:
-        """Let engines look at parameters and gradients, before anything changes."""
+        """Have engines check parameters and gradients, before anything changes."""
+        if self.sparse:
+            return  # which rows there are is new with each step
         session_of(self.core).engines(self.leaves, self.structure, grads)
 
     @property
     def turns(self) -> int:
-        """How often the parameter is given that is given most often."""
+        """The largest number of times that one parameter occurs in the group."""
         params = self.group["params"]
         if len(params) == len(self.params) and all(map(operator.is_, params, self.params)):
             return 1
@@ -143,7 +148,7 @@ class Part:
     def gathered(
         self, state: MutableMapping[Tensor, Entry], same: bool, turn: int = 0
     ) -> list[Tensor | None] | None:
-        """Make ready for a step, and return the gradients; None where the group has none.
+        """Prepare a step, and return the gradients; None where the group has none.
 
         Parameters
         ----------
@@ -181,8 +186,10 @@ class Part:
             counts.part()
         found = self._given(found)
         if self.group.get("maximize"):
-            negated = iter(torch._foreach_neg([g for g in found if g is not None]))
-            found = [g if g is None else next(negated) for g in found]
+            negated = iter(torch._foreach_neg([g for g in stored(found) if g is not None]))
+            new = [g if g is None else next(negated) for g in found]
+            pairs = zip(found, new, strict=True)
+            found = [Rows(g.indices, x, g.shape) if type(g) is Rows else x for g, x in pairs]
         return found
 
     def begin(self, state: MutableMapping[Tensor, Entry]) -> None:
@@ -191,7 +198,9 @@ class Part:
         self._take_up(params, list(map(local, params)), state)
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
-        """Return the sums of squares of those gradients for which an engine has them."""
+        """Return the sums of squares of those gradients that an engine has taken."""
+        if self.sparse:
+            return {}
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
 
     def act(
@@ -200,13 +209,13 @@ class Part:
         norm: Scalar | None,
         state: MutableMapping[Tensor, Entry],
     ) -> GroupStep:
-        """Return the step of the group, which is taken when it is called."""
+        """Return the step of the group as an act, which takes it when called."""
         return PartStep(self, grads, norm, state)
 
     def follow(
         self, held: Sequence[Mapping[str, Tensor]], state: MutableMapping[Tensor, Entry]
     ) -> bool:
-        """Let the state of torch follow a step, given the slots before; whether it has others."""
+        """Update torch's state after a step, given the slots before; return whether it changed."""
         slots, counts = self._state().slots, self._counts
         assert counts is not None
         changed = slots is not held
@@ -231,7 +240,7 @@ class Part:
     def fit(
         self, params: Sequence[Tensor], leaves: Sequence[Tensor], state: Mapping[Tensor, Entry]
     ) -> tuple[Structure, list[dict[str, Tensor]], list[Numbers]]:
-        """Check what a state holds for some parameters of the group.
+        """Check the entries of a state for some parameters of the group.
 
         Returns
         -------
@@ -299,13 +308,13 @@ class Part:
         return {id(p): str(name) for p, name in zip(params, names, strict=True)}
 
     def _entry(self, entry: Entry, names: Iterable[str]) -> Entry:
-        """Return what a state holds of a parameter by our names; nothing where it has not begun."""
+        """Return the state of a parameter under our names; empty before its first step."""
         words = {self._word(name): name for name in names}
         if not begun(entry, words):
             return {}
         found = {words.get(word, word): x for word, x in entry.items()}
         if "step" not in found and "momentum_buffer" in words:
-            found["step"] = 1.0  # torch's SGD does not count, but the buffer tells of a step
+            found["step"] = 1.0  # torch's SGD does not count, but a buffer shows a step
         return found
 
     def _word(self, name: str) -> str:
@@ -385,7 +394,7 @@ class Part:
     # ---- hyperparameters and refusals
 
     def _follow(self) -> None:
-        """Take over what a scheduler or the user wrote into the group."""
+        """Read what a scheduler or the user wrote into the group."""
         group, seen = self.group, self._seen
         found = list(group.values())
         if len(found) == len(seen):
@@ -395,7 +404,7 @@ class Part:
                 return
         self._require_spelled()
         values = self.spelling.plain(group)
-        # What is written into may have another value next time, without being another object.
+        # An object that is written into may have another value next time.
         written = [k for k, v in group.items() if k not in _LISTS and _may_be_written(v)]
         self._seen = [] if written else found
         for name, value in values.items():
@@ -403,7 +412,7 @@ class Part:
                 self._set(name, value)
 
     def _took(self, key: str) -> bool:
-        """Take over one value, if it is a plain number of a hyperparameter of its own."""
+        """Adopt one value, if it is a plain number that stands for a single hyperparameter."""
         names, value = self.spelling.keys.get(key, ()), self.group[key]
         if len(names) != 1 or type(value) is not float or key == "momentum":
             return False
@@ -414,7 +423,7 @@ class Part:
         setattr(self.core, name, value)
         self._values[name] = value
         if not self.core.hyperparameters[name].numeric or name == "momentum":
-            self.params = []  # what the state holds may be different now
+            self.params = []  # the entries of the state may differ now
             self._names = self.spelling.state_names(self.core.preset)
 
     def _require_spelled(self) -> None:
@@ -453,7 +462,7 @@ class GroupStep(Protocol):
     changed: bool
 
     def __call__(self) -> None:
-        """Take it, or what is left of it."""
+        """Take the step, or what is left of it."""
 
 
 class PartStep:
@@ -482,12 +491,17 @@ class PartStep:
         self._before, self._taken, self.changed = part.slots, False, False
 
     def __call__(self) -> None:
-        """Step the parameters, and let the state of torch follow."""
+        """Step the parameters, and update torch's state."""
         part, session = self._part, session_of(self._part.core)
         if not self._taken:
             with session.lock:
                 session.take(
-                    self._grads, part.leaves, part.structure, norm=self._norm, done=self._note
+                    self._grads,
+                    part.leaves,
+                    part.structure,
+                    norm=self._norm,
+                    done=self._note,
+                    sparse=part.sparse,
                 )
         self.changed = part.follow(self._before, self._state) or self.changed
 

@@ -1,4 +1,4 @@
-"""Tensors of which each process holds a part: what is here of them, and norms over all of them."""
+"""Tensors that are sharded over processes: their local parts, and norms over all parts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _PLAIN = {torch.nn.Parameter, torch.Tensor, type(None)}
 
 
 def all_plain(tensors: Sequence[Tensor | None]) -> bool:
-    """Return whether all tensors are of torch's own types, of which none is shared out."""
+    """Return whether all tensors are of torch's own types, which are never sharded."""
     return {*map(type, tensors)} <= _PLAIN
 
 
 def is_shared_out(x: Tensor) -> bool:
     """Whether a tensor is a DTensor."""
-    # Only who has imported that package has such tensors, and its import takes long.
+    # Such tensors exist only where that package is imported already; its import is slow.
     package = sys.modules.get("torch.distributed.tensor")
     return package is not None and isinstance(x, package.DTensor)
 
 
 def local(x: Tensor) -> Tensor:
-    """Return the part of a tensor that this process holds, in the same memory."""
+    """Return the local part of a tensor, in the same memory."""
     if not is_shared_out(x):
         return x
     part = x.to_local()
@@ -39,7 +39,7 @@ def local(x: Tensor) -> Tensor:
 
 
 def shared_out(part: Tensor, like: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a part as a tensor that is distributed as another one is, in the same memory.
+    """Return a local part as a tensor sharded like another one, in the same memory.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def part_of(p: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def refuse_misplaced(gradient: Tensor, param: Tensor, path: str) -> None:
-    """Refuse a gradient that is distributed otherwise than its parameter.
+    """Refuse a gradient that is not sharded like its parameter.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def refuse_misplaced(gradient: Tensor, param: Tensor, path: str) -> None:
 
 
 def norm_over_all(params: Sequence[Tensor], grads: Sequence[Any], squares: Any) -> Scalar:
-    """Return the norm of gradients, those parts included that other processes hold.
+    """Return the norm of gradients, including the parts that other processes hold.
 
     Parameters
     ----------

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from math import inf, prod
 from typing import Any
 
-import numpy as np
-
-from ..._typing import Array, Namespace, Scalar
-from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
+from ..._typing import Array, Scalar
+from ...arrays.libraries import COMPUTE, Backend, backend_of
+from ...arrays.rows import Rows
 from ...numerics.slots import Layout
-from ...rules import stages
-from ...rules.rule import Rule
 from ..steps import Step
-from ..totals import ratio, totals
+from .one import Slots, as_operands, clipped_wide, totals_of, updated
+from .rows import put_rows, rows_of
 from .stacks import stacks
 
-Slots = dict[str, Array]
 Result = tuple[Array, Slots]
 Do = Callable[..., Any]
+Trees = tuple[Any, Any, Any]
+"""Parameters, gradients and slots, each to be had by the place of a parameter."""
 Job = Callable[[], list[tuple[int, Any]]]
-"""Makes something of each of some parameters, by their places; nothing is written."""
+"""Computes something for each of some parameters, by their places; nothing is written."""
 
 
 def sweep(
@@ -34,7 +32,7 @@ def sweep(
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
 ) -> tuple[list[Array | None], list[Slots]]:
-    """Return what a step makes of every parameter that has a gradient, and write nothing.
+    """Return the outcome of a step for every parameter that has a gradient, writing nothing.
 
     Parameters
     ----------
@@ -53,16 +51,23 @@ def sweep(
         New slots.
     """
     new_params, new_slots = list(params), list(slots)
-    for job in _jobs(step, params, grads, slots, _update):
+    for job in _jobs(step, params, grads, slots, updated):
         for i, (p, state) in job():
-            backend = backend_of(params[i])
+            backend, g = backend_of(params[i]), grads[i]
             with backend.guard(params[i]):
+                if type(g) is Rows:
+                    # What cannot be written comes back new anyway.
+                    own = backend.copy if backend.writable(params[i]) else lambda x: x
+                    new_params[i] = g.put(own(params[i]), p)
+                    held = {k: own(x) for k, x in slots[i].items()}
+                    new_slots[i] = put_rows(g, held, state)
+                    continue
                 new_params[i], new_slots[i] = p, _ordered(backend, state, slots[i])
     return new_params, new_slots
 
 
 def _ordered(backend: Backend, new: Slots, old: Slots) -> Slots:
-    """Return slots in the order of memory that fused engines go through them in."""
+    """Return slots in the memory order that fused engines go through them in."""
     return {name: backend.ordered(x, old[name]) for name, x in new.items()}
 
 
@@ -95,8 +100,8 @@ class InPlace:
         slots: Sequence[Slots],
     ) -> None:
         self.params, self.slots = list(params), list(slots)
-        self._targets, self._kept = params, slots
-        self._jobs = [j for step in steps for j in _jobs(step, params, grads, slots, _update)]
+        self._targets, self._kept, self._grads = params, slots, grads
+        self._jobs = [j for step in steps for j in _jobs(step, params, grads, slots, updated)]
         self._place = 0
         self._found: tuple[int, list[tuple[int, Result]]] | None = None
 
@@ -104,13 +109,17 @@ class InPlace:
         """Do what is left of it."""
         while self._place < len(self._jobs):
             if self._found is None or self._found[0] != self._place:
-                # Not both at a time: they may be large.
+                # Results of one job at a time: they may be large.
                 self._found = None
                 self._found = self._place, self._jobs[self._place]()
             for i, (p, state) in self._found[1]:
-                target = self._targets[i]
+                target, g = self._targets[i], self._grads[i]
                 backend = backend_of(target)
                 with backend.guard(target):
+                    if type(g) is Rows:
+                        self.params[i] = g.put(target, p)
+                        self.slots[i] = put_rows(g, self._kept[i], state)
+                        continue
                     if backend.writable(target):
                         backend.store(target, p)
                     else:
@@ -126,7 +135,7 @@ def measure(
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
 ) -> dict[int, list[Scalar]]:
-    """Return what a step has to know of every parameter that has a gradient, by its place.
+    """Return what a step must measure of every parameter that has a gradient, by its place.
 
     Parameters
     ----------
@@ -140,7 +149,7 @@ def measure(
     dict of int to list of scalar
         The totals of each: floats, or 0-d arrays where a library compiles.
     """
-    return dict(row for job in _jobs(step, params, grads, slots, _totals) for row in job())
+    return dict(row for job in _jobs(step, params, grads, slots, totals_of) for row in job())
 
 
 def _jobs(
@@ -150,20 +159,22 @@ def _jobs(
     slots: Sequence[Slots],
     do: Do,
 ) -> Iterator[Job]:
-    """Return what makes something of the parameters that have gradients, some at a time."""
+    """Yield the work on the parameters that have gradients, in groups that are done at once."""
     compiled: dict[Any, list[int]] = {}
     eager: list[int] = []
+    tree = params, grads, slots
     matrices = step.layout.rule.kind == "matrix"
     for i in step.places:
         p = params[i]
         if p is None or grads[i] is None or (matrices and 0 in p.shape):
             continue
         backend = backend_of(p)
-        if backend.compiles:
+        if type(grads[i]) is Rows:
+            yield partial(_by_rows, step, tree, i, do)
+        elif backend.compiles:
             compiled.setdefault((backend, backend.device(p)), []).append(i)
         else:
             eager.append(i)
-    tree = params, grads, slots
     operands: dict[Any, dict[str, Scalar]] = {}
     for alike in stacks(step, params, grads, eager):
         yield partial(_eager, step, tree, alike, operands, do)
@@ -173,14 +184,32 @@ def _jobs(
         yield partial(_together, step, tree, places, backend, do)
 
 
+def _by_rows(
+    step: Step,
+    tree: Trees,
+    i: int,
+    do: Do,
+) -> list[tuple[int, Any]]:
+    """Do it for the rows of one array that a sparse gradient has, as an array of their own."""
+    params, grads, slots = tree
+    p, g = params[i], grads[i]
+    assert p is not None
+    backend = backend_of(p)
+    with backend.guard(p):
+        rows = {i: g.of(p)}, {i: g.rows}, {i: rows_of(g, slots[i])}
+    if backend.compiles:
+        return _together(step, rows, (i,), backend, do)
+    return _eager(step, rows, (i,), {}, do)
+
+
 def _together(
     step: Step,
-    tree: tuple[Sequence[Array | None], Sequence[Array | None], Sequence[Slots]],
+    tree: Trees,
     places: Sequence[int],
     backend: Backend,
     do: Do,
 ) -> list[tuple[int, Any]]:
-    """Do it for all arrays of a library that compiles in one compiled call."""
+    """Do the work on all arrays of a library that compiles, in one compiled call."""
     params, *_ = given = [[sequence[i] for i in places] for sequence in tree]
     shared = {compute: step.shared(compute) for compute in step.values}
     pairs = zip(places, params, strict=True)
@@ -191,12 +220,12 @@ def _together(
 
 def _eager(
     step: Step,
-    tree: tuple[Sequence[Array | None], Sequence[Array | None], Sequence[Slots]],
+    tree: Trees,
     alike: Sequence[int],
     operands: dict[Any, dict[str, Scalar]],
     do: Do,
 ) -> list[tuple[int, Any]]:
-    """Do it for one array, or for a stack of equal ones."""
+    """Do the work on one array, or on a stack of equal ones."""
     params, grads, slots = tree
     i = alike[0]
     p, g, held = params[i], grads[i], slots[i]
@@ -206,9 +235,9 @@ def _eager(
         compute = COMPUTE[backend.dtype(p)]
         key = backend, compute, backend.device(p)
         if key not in operands:
-            operands[key] = _operands(step.shared(compute), backend, p)
+            operands[key] = as_operands(step.shared(compute), backend, p)
         own = step.own(compute, i)
-        scalars = operands[key] | _operands(own, backend, p)
+        scalars = operands[key] | as_operands(own, backend, p)
         numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
         if len(alike) > 1:
             p, g = (backend.xp.stack([row[k] for k in alike]) for row in (params, grads))
@@ -218,7 +247,7 @@ def _eager(
         if len(alike) == 1:
             return [(i, result)]
         new, state = result
-        # Not views: what is saved or handed on would hold on to the whole stack.
+        # Copies, not views: a saved view would keep the whole stack alive.
         return [
             (one, (new[k, ...], {n: backend.copy(x[k, ...]) for n, x in state.items()}))
             for k, one in enumerate(alike)
@@ -227,7 +256,7 @@ def _eager(
 
 @cache
 def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[Any]]:
-    """Return what is made of many arrays as one compiled function."""
+    """Return the work on many arrays as one compiled function."""
 
     def all_of(
         shared: dict[str, dict[str, Scalar]],
@@ -236,172 +265,17 @@ def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[An
         grads: list[Array],
         slots: list[Slots],
     ) -> list[Any]:
-        def done(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
-            numbers = shared[COMPUTE[backend.dtype(p)]] | own
-            g, numbers = _clipped_wide(backend, p, g, numbers)
-            scalars = _operands(numbers, backend, p)
+        def done(numbers: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
+            g, numbers = clipped_wide(backend, p, g, numbers)
+            scalars = as_operands(numbers, backend, p)
             shape = tuple(p.shape)
             return do(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
 
-        return list(map(done, each, params, grads, slots))
+        def spread(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
+            numbers = shared[COMPUTE[backend.dtype(p)]] | own
+            function = backend.spread(done, (p, held)) if do is updated else done
+            return function(numbers, p, g, held)
+
+        return list(map(spread, each, params, grads, slots))
 
     return backend.compile(all_of)
-
-
-def _clipped_wide(
-    backend: Backend, p: Array, g: Array, numbers: dict[str, Scalar]
-) -> tuple[Array, dict[str, Scalar]]:
-    """Clip a gradient of more bits than the arithmetic before it is rounded, which may overflow."""
-    kind, compute = backend.dtype(g), COMPUTE[backend.dtype(p)]
-    if "scale" not in numbers or COMPUTE[kind] == compute or compute == "float64":
-        return g, numbers
-    parts = backend.as_real(g) if kind in COMPLEX else g
-    scale, bound = (backend.scalar(numbers[k], COMPUTE[kind], g) for k in ("scale", "bound"))
-    y = backend.cast(stages.clip(parts, scale, bound, backend.xp), compute)
-    return backend.as_complex(y) if kind in COMPLEX else y, numbers | {"scale": 1.0, "bound": inf}
-
-
-def _operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str, Scalar]:
-    """Return the numbers of a step as operands of the type in which a parameter is computed."""
-    compute = COMPUTE[backend.dtype(p)]
-    return {name: backend.scalar(value, compute, p) for name, value in values.items()}
-
-
-def _begun(
-    layout: Layout, backend: Backend, scalars: dict[str, Scalar], p: Array, g: Array, slots: Slots
-) -> tuple[Array, ...]:
-    """Return parameter, gradient and the rule's slots, widened and through the stages before it."""
-    xp, stored = backend.xp, backend.dtype(p)
-
-    def widen(x: Array) -> Array:
-        return _widened(backend, x, COMPUTE[stored])
-
-    # complex64 gradients of a complex128 parameter widen as complex numbers first.
-    x, y = widen(p), widen(backend.cast(g, stored) if stored in COMPLEX else g)
-    if "master" in slots:
-        master = slots["master"]
-        x = stages.heal(x, master, widen(backend.cast(master, stored)), xp)
-    if "compensation" in slots:
-        x = stages.compensate(x, widen(slots["compensation"]), xp)
-    x, y = _staged("before", x, y, scalars, xp)
-    return x, y, *(widen(layout.load(slots, name)) for name in layout.rule.slots)
-
-
-def _totals(
-    layout: Layout,
-    backend: Backend,
-    scalars: dict[str, Scalar],
-    numbers: dict[str, Scalar],
-    place: tuple[int, int | None],
-    p: Array,
-    g: Array,
-    slots: Slots,
-    shape: tuple[int, ...],
-) -> list[Scalar]:
-    """Return the totals of one array."""
-    begun, rule, xp = _begun(layout, backend, scalars, p, g, slots), layout.rule, backend.xp
-    operands = rule.turned(begun, scalars, xp)
-    if rule.masked:
-        x, y, *_ = operands
-        new, *_ = rule.stepped(operands, scalars, shape, xp)
-        return totals(rule, backend, [stages.agreement(x, new, y, xp)])
-    return totals(rule, backend, rule.quantities(operands, scalars, xp))
-
-
-def _update(
-    layout: Layout,
-    backend: Backend,
-    scalars: dict[str, Scalar],
-    numbers: dict[str, Scalar],
-    place: tuple[int, int | None],
-    p: Array,
-    g: Array,
-    slots: Slots,
-    shape: tuple[int, ...],
-) -> tuple[Array, Slots]:
-    """Update one array, or a stack of equal shapes: widen, go through stages and rule, narrow.
-
-    The numbers are the scalars before they were rounded to the type of the arithmetic.
-    """
-    rule, xp, stored = layout.rule, backend.xp, backend.dtype(p)
-
-    def widen(x: Array) -> Array:
-        return _widened(backend, x, COMPUTE[stored])
-
-    def narrow(x: Array, dtype: str) -> Array:
-        return backend.array(backend.as_complex(x) if dtype in COMPLEX else backend.cast(x, dtype))
-
-    begun = _begun(layout, backend, scalars, p, g, slots)
-    x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
-    x, _ = _staged("after", x, begun[1], scalars, xp)
-    x = x if layout.constraint is None else layout.constraint.applied(x, xp)
-    # A slot that is the parameter or the gradient itself wants memory of its own.
-    state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
-    result = narrow(x, stored)
-    new: Slots = {}
-    for name, value in zip(rule.slots, state, strict=True):
-        real = narrow(value, stored) if stored in COMPLEX else value
-        new |= layout.save(slots, name, real, place[1], place[0])
-    if "master" in slots:
-        new["master"] = backend.array(x)
-    if "compensation" in slots:
-        new["compensation"] = narrow(stages.remainder(x, widen(result), xp), stored)
-    if "average" in slots:
-        average = stages.average(widen(slots["average"]), x, scalars["keep"], scalars["new"], xp)
-        new["average"] = narrow(average, backend.dtype(slots["average"]))
-    return result, new
-
-
-def _carried_out(
-    rule: Rule,
-    backend: Backend,
-    begun: Sequence[Array],
-    scalars: dict[str, Scalar],
-    numbers: dict[str, Scalar],
-    p: Array,
-    shape: tuple[int, ...],
-) -> tuple[Array, ...]:
-    """Return the new parameter and the new slots, with what the tensor has to measure before.
-
-    Nothing is measured where the scalars hold what comes of it, as for a part of a tensor.
-    """
-    xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
-    x, y, *held = operands = rule.turned(begun, scalars, xp)
-
-    def own(values: Sequence[Array]) -> dict[str, Scalar]:
-        found = totals(rule, backend, values)
-        size: Any = float(prod(x.shape))
-        if not backend.compiles:
-            made = ratio(rule, size, found, numbers, np)
-            return {k: backend.scalar(float(v), compute, p) for k, v in made.items()}
-        # TensorFlow mixes no types.
-        size = xp.asarray(size, dtype=found[0].dtype)
-        return {
-            k: backend.scalar(v, compute, p)
-            for k, v in ratio(rule, size, found, numbers, xp).items()
-        }
-
-    known = not rule.measured or rule.measured[0] in scalars
-    if not known and not rule.masked:
-        scalars = scalars | own(rule.quantities(operands, scalars, xp))
-    new, *state = rule.stepped((x, y, *held), scalars, shape, xp)
-    if rule.masked:
-        made = scalars if known else own([stages.agreement(x, new, y, xp)])
-        new = stages.caution(x, new, y, made["boost"], xp)
-    return new, *state
-
-
-def _staged(phase: str, x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> Any:
-    """Take parameter and gradient through the stages of a phase that a step has."""
-    values = {"p": x, "g": y}
-    for stage in stages.applied(phase):
-        assert stage.function is not None
-        if all(name in scalars for name in stage.numbers):
-            operands = (values[letter] for letter in stage.operands)
-            named = (scalars[name] for name in stage.numbers)
-            values[stage.operands[0]] = stage.function(*operands, *named, xp)
-    return values["p"], values["g"]
-
-
-def _widened(backend: Backend, x: Array, compute: str) -> Array:
-    return backend.as_real(x) if backend.dtype(x) in COMPLEX else backend.cast(x, compute)

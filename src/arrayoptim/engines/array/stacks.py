@@ -13,7 +13,7 @@ from ..steps import Step
 __all__ = ["stacks"]
 
 LARGEST = 1 << 13
-"""Elements of a matrix up to which the calls saved are worth more than the copies made."""
+"""Largest matrix, in elements, for which stacking saves more in calls than it costs in copies."""
 
 
 def stacks(
@@ -22,7 +22,7 @@ def stacks(
     grads: Sequence[Array | None],
     places: Sequence[int],
 ) -> list[list[int]]:
-    """Part the places of a step into those whose arrays are stepped as one stack.
+    """Split the places of a step into groups whose arrays are stepped as one stack.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Adaptive clipping: gradients of units, limited in proportion to the units' own norms."""
+"""Adaptive clipping: the gradient of each unit, limited in proportion to the unit's own norm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...gradients import folded, scaled_norm
 __all__ = ["SMALLEST", "limited"]
 
 SMALLEST = 1e-3
-"""The norm that a unit has at least, so that one that starts at zero can move."""
+"""Lower bound of a unit's norm, so that a unit that starts at zero can move."""
 
 
 def limited(
@@ -22,7 +22,7 @@ def limited(
     params: Sequence[Array | None],
     grads: Sequence[Array | None],
 ) -> Sequence[Array | None]:
-    """Return the gradients, those of too large units scaled down.
+    """Return the gradients, scaled down where a unit's is too large.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def limited(
     Returns
     -------
     sequence of array or None
-        New arrays in the type of the arithmetic in place of those that are clipped adaptively.
+        New arrays in the compute dtype in place of those that are clipped adaptively.
     """
     rows: dict[Backend, list[tuple[int, Scalar, Scalar]]] = {}
     for i, own in numbers.items():

@@ -1,4 +1,4 @@
-"""What is known of the arrays of each library, and whether kernels can work on them."""
+"""How kernels find the arrays of each library, and whether they can work on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Reader(ABC):
-    """Reads the addresses of arrays of known shapes and orders in memory.
+    """Reads the addresses of arrays of known shape and memory order.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Reader(ABC):
         return self._address(array) if good else None
 
     def check(self, grad: Any, k: int, dtype: str, path: str) -> None:
-        """Raise where an array cannot be the gradient of a parameter, not even as a copy.
+        """Raise if an array cannot be the gradient of a parameter, not even as a copy.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class Reader(ABC):
 
     @abstractmethod
     def marks(self, dtype: str, writes: bool) -> tuple[int, int] | None:
-        """Return what kernels compare arrays with.
+        """Return the facts with which kernels compare arrays.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class Reader(ABC):
     @staticmethod
     @abstractmethod
     def foreign(array: Any) -> str | None:
-        """Say why an array cannot even be copied.
+        """Return why an array cannot even be copied; None where it can.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class Reader(ABC):
     @classmethod
     @abstractmethod
     def refusal(cls, array: Any, writes: bool) -> str | None:
-        """Say why an array's memory cannot be used as it is, its order apart.
+        """Return why an array's memory cannot be used directly, apart from its order.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ class Reader(ABC):
     @staticmethod
     @abstractmethod
     def dense(array: Any, like: Any) -> bool:
-        """Whether an array has no gaps and the order of another one.
+        """Whether an array is dense and has the memory order of another one.
 
         Parameters
         ----------
@@ -173,6 +173,22 @@ class Reader(ABC):
         -------
         bool
             False where one loop cannot go through both.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def rowwise(array: Any) -> bool:
+        """Whether an array's elements are in order of its axes, without gaps.
+
+        Parameters
+        ----------
+        array : array
+            The array.
+
+        Returns
+        -------
+        bool
+            False where an array of the same elements with axes put together is no view.
         """
 
     @staticmethod
@@ -193,7 +209,7 @@ class Reader(ABC):
 
     @abstractmethod
     def _ordered(self, array: Any, k: int) -> bool:
-        """Whether an array has the order in memory of parameter `k`."""
+        """Whether an array has the memory order of parameter `k`."""
 
     @abstractmethod
     def _address(self, array: Any) -> int:
@@ -219,7 +235,7 @@ class Reader(ABC):
         """
 
     def wrote(self, params: Sequence[Any]) -> None:  # noqa: B027  nothing, where nobody counts
-        """Tell the library that parameters have changed behind its back.
+        """Tell the library that parameters were changed from outside.
 
         Parameters
         ----------

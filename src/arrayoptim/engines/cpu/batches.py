@@ -30,14 +30,14 @@ Values = Mapping[str, Any]
 
 
 class Batch:
-    """Some leaves of a tree, with the tables that kernels walk.
+    """Some leaves of a tree, with the tables that kernels traverse.
 
     Parameters
     ----------
     rule : Rule
         The update rule.
     reader : Reader
-        Knows the parameters' shapes and order in memory.
+        Knows the parameters' shapes and memory order.
     dtypes : mapping of str to str
         The dtype of each slot, and that of the parameters as ``p``.
     columns : mapping of str to tuple of array
@@ -70,13 +70,14 @@ class Batch:
         self._pointers = np.zeros((count, len(columns)), np.int64)
         found = np.zeros((count, 1), np.int64)
         for k, (name, arrays) in enumerate(columns.items()):
-            own = type(reader)(arrays) if name.endswith(EXPONENTS) else reader
+            other = name.endswith(EXPONENTS) or name in rule.apart
+            own = type(reader)(arrays) if other else reader
             if Column(own, dtypes[name], self._pointers, k, True, found).read(arrays):
                 raise ValueError(f"an array of {name} is not one that `refusal` accepts")
         self.arrays = Look(reader, self.dtype, self.places, take, self._sizes, self._pointers)
         self._rows, self._row = np.arange(count), np.zeros(count, np.int64)
         self._each, self._one = address(self._rows), address(self._row)
-        self._job, self._reading = self._new_job(CHUNK), self._new_job(BLOCK)
+        self._jobs, self._reading = self._new_jobs(), self._new_job(BLOCK)
         self._summed = self._reading.chunks.table[:, 0]
         chunks = len(self._summed)
         self._sums, self._counts = np.zeros(chunks), np.zeros(chunks, np.int64)
@@ -86,15 +87,22 @@ class Batch:
         self._chance = False
         self._ready: Any = None
 
+    def _new_jobs(self) -> list[Job]:
+        """Return the jobs of a step, one after another."""
+        return [self._new_job(CHUNK)]
+
     def _new_job(self, length: int) -> Job:
-        known = {
+        return Job(self.elements, cut(self._sizes.tolist(), length), self._known())
+
+    def _known(self) -> dict[str, int]:
+        """Return what all jobs have in common."""
+        return {
             "gradients": address(self.arrays.gradients),
             "pointers": address(self._pointers),
             "rows": self._one,
             "leaves": address(self._among_all),
             "noise": address(NOISE),
         }
-        return Job(self.elements, cut(self._sizes.tolist(), length), known)
 
     def look(
         self,
@@ -104,7 +112,7 @@ class Batch:
         occupied: Stretches,
         count: int | None,
     ) -> bool:
-        """Look whether the parameters are where they were, and note where the gradients are.
+        """Check that the parameters have not moved, and record where the gradients are.
 
         Parameters
         ----------
@@ -122,29 +130,32 @@ class Batch:
         bool
             False where a parameter is not where or what it was, or was locked.
         """
-        if self.arrays.quick(params, grads, occupied, self._job.rouses(count)):
+        if self.arrays.quick(params, grads, occupied, self._jobs[0].rouses(count)):
             return True
-        # Gradients may be of another dtype now, for which there is another kernel.
+        # Gradients may have another dtype now, which needs another kernel.
         self._ready = None
         return self.arrays.closer(params, grads, occupied, paths)
 
     def load(self, values: Mapping[str, Values], seed: int | None, count: int | None) -> None:
-        """Make all ready for a step on the arrays that were looked at.
+        """Prepare a step on the arrays that were checked.
 
         Parameters
         ----------
         values : mapping of str to mapping
-            By the type of the arithmetic, coefficients of the rule and the stages by name: numbers,
+            By the compute dtype, coefficients of the rule and the stages by name: numbers,
             or one for each leaf.
         seed : int or None
-            That of the step where slots are rounded by chance.
+            That of the step where slots are rounded stochastically.
         count : int or None
             Number of threads, if it is not to be the usual one.
         """
-        given, job, ready = values[self._compute], self._job, self._ready
+        given, ready = values[self._compute], self._ready
+        first, *others = self._jobs
         if ready is not None and self._chance == (seed is not None) and ready(given):
             if seed is not None:
-                job["seed"] = seed
+                first["seed"] = seed
+            for job in others:
+                job.again()
             return
         self._ready, numbers = None, self._own(given)
         if self._rule.ratio is not None and self._rule.measured[0] not in numbers:
@@ -152,35 +163,37 @@ class Batch:
             found = ratio(self._rule, self._sizes, self._totals(numbers, count), numbers, np)
             numbers = {**numbers, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
         recipe = self._recipes.find(tuple(numbers), self.arrays.kind, seed is not None)
-        shared = self._write(numbers, recipe, job)
-        job["kernel"] = recipe.kernel
-        job.again()
+        for job, kernel in zip(self._jobs, recipe.kernels, strict=True):
+            job["kernel"] = kernel
+            job.again()
+        shared = self._write(numbers, recipe, self._jobs)
         if seed is not None:
-            job["seed"] = seed
+            first["seed"] = seed
         if shared and self._rule.ratio is None:
             self._chance = seed is not None
             self._names = tuple(given)
-            self._ready = loader(self._names, recipe.names, recipe.row, job.record)
+            self._ready = loader(self._names, recipe.names, recipe.row, first.record)
 
     def run(self, count: int | None) -> None:
-        """Carry out the step that was loaded, as far as it has not been.
+        """Carry out the loaded step, or what is left of it.
 
         Parameters
         ----------
         count : int or None
             Number of threads, if it is not to be the usual one.
         """
-        self._job.run(count)
+        for job in self._jobs:
+            job.run(count)
         self.reader.wrote(self._columns["p"])
 
     def _own(self, numbers: Values) -> Values:
-        """Return the numbers, arrays of the batch's own where each leaf has one."""
+        """Return the numbers; where each leaf has one, the entries of this batch."""
         if self._all:
             return numbers
         arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
         return part(arrays, self.places)
 
-    def _write(self, numbers: Values, recipe: Recipe, job: Job) -> bool:
+    def _write(self, numbers: Values, recipe: Recipe, jobs: Sequence[Job]) -> bool:
         """Write the table of coefficients, and return whether one row serves all tensors."""
         row = recipe.pick(numbers)
         try:
@@ -188,10 +201,12 @@ class Batch:
         except (error, TypeError):
             full = [np.broadcast_to(np.asarray(v, np.float64), self._rows.shape) for v in row]
             self._table = np.stack(full, axis=1)
-            job["coefficients"], job["rows"] = address(self._table), self._each
-            return False
-        job["coefficients"], job["rows"] = recipe.address, self._one
-        return True
+            place, rows, shared = address(self._table), self._each, False
+        else:
+            place, rows, shared = recipe.address, self._one, True
+        for job in jobs:
+            job["coefficients"], job["rows"] = place, rows
+        return shared
 
     def totals(self, values: Mapping[str, Values], count: int | None) -> Any:
         """Return the totals of each tensor, as a table with a row for each.
@@ -206,17 +221,17 @@ class Batch:
         return np.stack(self._totals(self._own(values[self._compute]), count), axis=1)
 
     def _totals(self, numbers: Values, count: int | None) -> list[Any]:
-        """Return the totals of all tensors, one after another, from a pass of their own."""
+        """Return the totals of all tensors, in order, from a separate pass."""
         recipe = self._recipes.measure(tuple(numbers), self.arrays.kind)
         norms = len(self._rule.norms)
         sums = np.zeros((len(self._summed), norms + len(self._rule.sums)))
-        self._write(numbers, recipe, self._reading)
-        self._reading["sums"], self._reading["kernel"] = address(sums), recipe.kernel
+        self._write(numbers, recipe, [self._reading])
+        self._reading["sums"], self._reading["kernel"] = address(sums), recipe.kernels[0]
         self._read = ""
         self._chance = False
         self._reading.again()
         self._reading.run(count)
-        # bincount adds one after another, as the specification does.
+        # bincount adds in order, as the specification does.
         columns = [np.bincount(self._summed, column, len(self._rows)) for column in sums.T]
         return [*map(np.sqrt, columns[:norms]), *columns[norms:]]
 
@@ -236,11 +251,11 @@ class Batch:
         self._reading.run(count)
         if self._whole:
             return self._sums
-        # bincount adds one after another, as the specification does.
+        # bincount adds in order, as the specification does.
         return np.bincount(self._summed, self._sums, len(self._rows))
 
     def nonfinite(self) -> int:
-        """Return how many entries of the gradients were infinite or NaN when they were squared."""
+        """Return the number of infinite or NaN gradient entries found while squaring them."""
         return int(self._counts.sum())
 
 

@@ -1,4 +1,4 @@
-"""Functions of Python that are machine code, and what that code calls in turn.
+"""Python functions made of machine code, and the C functions that this code calls.
 
 A call through `ctypes` takes a microsecond. A built-in function takes a twentieth: it gets its
 arguments as objects, and is bound to a *record*, an array of int64 from `tables.cells` that tells
@@ -30,10 +30,10 @@ _PYTHON = {
 }
 _NAMES = (*_PYTHON, "void", "float", "dict", "none", "yield_", "syscall", "futex")
 CALLS = {name: k for k, name in enumerate(_NAMES)}
-"""Cells of the record of what machine code calls and knows."""
+"""Cells of the record of the functions and constants that machine code uses."""
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}
-"""Number of Linux's call that puts a thread to sleep, by processor."""
+"""Number of Linux's futex system call, by processor."""
 
 _VOID = ctypes.create_string_buffer(64)
 _FASTCALL = 0x80
@@ -49,7 +49,7 @@ class _Method(ctypes.Structure):
 
 
 def bound(program: Program, record: Any) -> Callable[..., int]:
-    """Return a function of Python that runs a program on a record.
+    """Return a Python function that runs a program on a record.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ _METHODS: dict[Program, _Method] = {}
 
 
 def _method(program: Program) -> _Method:
-    # Functions of Python refer to it: of two threads that come at once both get the same one.
+    # Python functions refer to it: two threads that come at once must get the same one.
     known = _METHODS.get(program)
     new = known or _Method(b"arrayoptim", code_address(program), _FASTCALL, None)
     return _METHODS.setdefault(program, new)
@@ -113,7 +113,7 @@ _KEPT: list[Any] = []
 
 
 def sleeping() -> tuple[int, int]:
-    """Return the address of the C function that makes a call of Linux, and the call's number.
+    """Return the address of the C function ``syscall``, and the number of the futex call.
 
     Returns
     -------

@@ -116,7 +116,7 @@ def _half(builder: Any, words: Any, more: Any, half: int) -> Any:
 
 
 def _spread(builder: Any, number: Any, over: Any) -> Any:
-    """Return a vector all of whose elements are a number."""
+    """Return a vector filled with a number."""
     first = builder.insert_element(ir.Constant(over.type, ir.Undefined), number, I32(0))
     return builder.shuffle_vector(first, first, constant(over, 0))
 

@@ -1,4 +1,4 @@
-"""Pointer tables and how they are filled.
+"""Pointer tables, and how they are filled.
 
 A thousand arrays are looked at in some microseconds, where asking each through Python
 takes one microsecond or more. Those that are not exactly as expected are asked.
@@ -14,7 +14,7 @@ from .tables import IntTable, address, cells
 
 
 class Column:
-    """One column of a pointer table, with the job of filling it.
+    """One column of a pointer table, with the job that fills it.
 
     Parameters
     ----------

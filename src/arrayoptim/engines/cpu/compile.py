@@ -48,7 +48,7 @@ def compiled(program: Program) -> tuple[str, str]:
     try:
         result = types.int64 if program.answers else types.void
         kernel = njit(result(types.int64, types.int64), **_BARE)(names["kernel"])
-    except Exception as error:  # not always one of Numba's own: a missing function is none
+    except Exception as error:  # not always one of Numba's own: an unknown function raises another
         named = ", ".join(f.__name__ for name, f in program.functions if name in _OF_RULES)
         reason = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
         raise TypeError(
@@ -100,6 +100,8 @@ def _namespace(program: Program) -> dict[str, Any]:
         names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()
         names[f"squares_{name}"], names[f"bits_{name}"] = stream.squares(), stream.bits()
         names[f"add_squares_{name}"], names[f"add_values_{name}"] = stream.add(True), stream.add()
+        names[f"raise_{name}"] = stream.raised()
+        names[f"sum_{name}"], names[f"max_{name}"] = stream.joined(False), stream.joined(True)
     for name, function in program.functions:
         names[name] = njit(**_INLINED)(function)
     return names

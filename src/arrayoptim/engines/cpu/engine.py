@@ -21,6 +21,7 @@ from ...rules.rule import Rule
 from ...rules.stages import SLOTS
 from .addresses import Reader
 from .batches import Batch, Values
+from .grids import MatrixBatch
 from .looking import Take
 from .recipes import EXPONENTS
 from .serving import reader_of, refusal
@@ -30,7 +31,7 @@ __all__ = ["Plan", "refusal"]
 
 
 class Plan:
-    """Steps for one list of arrays, of which it knows the addresses.
+    """Steps for one list of arrays, whose addresses it knows.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class Plan:
     paths : sequence of str, optional
         What messages call the parameters.
     places : sequence of int, optional
-        Their places among all parameters of the optimizer, for rounding by chance.
+        Their places among all parameters of the optimizer, for stochastic rounding.
     threads : int, optional
         Number of threads; by default Numba's, or that of the processors.
     occupied : Stretches, optional
@@ -88,10 +89,10 @@ class Plan:
         for batch in self._batches:
             self._occupied.add(*batch.arrays.stretches())
 
-    # ---- a step, for a caller who takes one at a time
+    # ---- a step, for a caller that takes one at a time
 
     def look(self, params: Sequence[Array], grads: Sequence[Array | None]) -> bool:
-        """Look at the arrays of a step; what follows is about these gradients.
+        """Check the arrays of a step; later calls refer to these gradients.
 
         Parameters
         ----------
@@ -103,7 +104,7 @@ class Plan:
         Returns
         -------
         bool
-            False where a parameter has another address, shape, dtype or order in memory
+            False where a parameter has another address, shape, dtype or memory order
             than when the plan was made, or can no longer be written: make another plan.
 
         Raises
@@ -115,13 +116,13 @@ class Plan:
             return False
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
-        # A tuple of one's own keeps the gradients alive until they have been used.
+        # A new tuple keeps the gradients alive until they have been used.
         params, self._grads = tuple(params), tuple(grads)
         known = params, self._grads, self._paths, self._occupied, self._threads
         return all([batch.look(*known) for batch in self._batches])  # noqa: C419  faster
 
     def squares(self) -> list[float]:
-        """Return the sum of squares of each gradient that was looked at; 0 for None.
+        """Return the sum of squares of each gradient that was checked; 0 for None.
 
         Each is what `arrayoptim.numerics.sums.sum_of_squares` gives.
         """
@@ -136,11 +137,11 @@ class Plan:
 
     @property
     def nonfinite(self) -> int:
-        """How many entries of the gradients were infinite or NaN when their squares were asked."""
+        """The number of infinite or NaN gradient entries found while squaring them."""
         return sum(batch.nonfinite() for batch in self._batches)
 
     def measure(self, values: Mapping[str, Values]) -> list[list[float]]:
-        """Return what a step of the rule has to know of each parameter, before it is loaded.
+        """Return what a step of the rule must measure of each parameter, before it is loaded.
 
         Parameters
         ----------
@@ -161,18 +162,18 @@ class Plan:
         return rows
 
     def load(self, values: Mapping[str, Values], seed: int | None = None) -> None:
-        """Make all ready for the step; what can fail, fails here, and nothing has changed.
+        """Prepare the step; whatever can fail fails here, before anything changes.
 
         Parameters
         ----------
         values : mapping of str to mapping
-            For each type of arithmetic (``"float32"``, ``"float64"``) the rule's coefficients by
+            For each compute dtype (``"float32"``, ``"float64"``) the rule's coefficients by
             name: numbers, or a list or one-dimensional array with one number for each parameter.
             Also, where that stage is wanted: ``scale`` and ``bound``, ``l2``, ``amount`` of decay,
             ``floor`` and ``ceiling``, ``keep`` and ``new`` of the average.
         seed : int, optional
             From `arrayoptim.numerics.rounding.step_seed`, where slots of less than 32 bits are
-            rounded by chance.
+            rounded stochastically.
 
         Raises
         ------
@@ -183,13 +184,13 @@ class Plan:
             batch.load(values, seed, self._threads)
 
     def run(self) -> None:
-        """Carry out the step that was loaded; where that was interrupted, what is left of it."""
+        """Carry out the loaded step, or what is left of it after an interrupt."""
         for batch in self._batches:
             batch.run(self._threads)
         self.drop()
 
     def drop(self) -> None:
-        """Forget the gradients that were looked at."""
+        """Forget the gradients that were checked."""
         self._grads = ()
         for batch in self._batches:
             batch.arrays.drop()
@@ -197,7 +198,7 @@ class Plan:
     # ---- the same, for callers in several threads
 
     def fits(self, params: Sequence[Array]) -> bool:
-        """Whether the plan is for these arrays, where they are now; see `look`."""
+        """Whether the plan is for these arrays at their present addresses; see `look`."""
         if len(params) != self._count:
             return False
         with self._lock:
@@ -209,7 +210,7 @@ class Plan:
         values: Mapping[str, Values],
         seed: int | None = None,
     ) -> Callable[[], None]:
-        """Look and load, and return what carries out the step.
+        """Check and load, and return the function that carries out the step.
 
         Parameters
         ----------
@@ -246,7 +247,7 @@ class Plan:
         values: Mapping[str, Values],
         seed: int | None = None,
     ) -> None:
-        """Carry out a step in place, or raise as `prepare` does when nothing has changed."""
+        """Carry out a step in place, or raise as `prepare` does before anything changes."""
         with self._lock:
             self.prepare(grads, values, seed)()
 
@@ -264,7 +265,8 @@ def _batch(
     columns |= {name: tuple(slots[k][name] for k in places) for name, _ in kinds}
     take = _taker(places, len(params))
     dtypes = {"p": dtype, **dict(kinds)}
-    return Batch(rule, make_reader(columns["p"]), dtypes, columns, (places, among_all), take)
+    make = Batch if rule.kind != "matrix" else MatrixBatch
+    return make(rule, make_reader(columns["p"]), dtypes, columns, (places, among_all), take)
 
 
 def _taker(places: list[int], count: int) -> Take:

@@ -1,4 +1,4 @@
-"""Jobs: the records that kernels work through, and how they are begun and carried out."""
+"""Jobs: the records that kernels process, and how these are started and carried out."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .tables import Chunks, address, cells
 _OPEN = Struct("=2q").pack_into
 
 _SHORTEST, _LONGEST, _TRIAL = 16, 512, 3
-"""Jobs that are done in the one way before the other is tried, and how many are for a trial."""
+"""Number of jobs done one way before the other is tried, and number of jobs of a trial."""
 
 PARALLEL = 100_000
-"""Elements from which on more threads than one are faster."""
+"""Number of elements from which several threads are faster than one."""
 
 _BRIEF = 8192
-"""Elements up to which letting in another thread of Python would take longer than the job."""
+"""Number of elements up to which releasing the GIL would take longer than the job."""
 
 
 class Job:
-    """What is to be done with the arrays of a batch, again and again.
+    """The work on the arrays of a batch, which is repeated at each step.
 
     Parameters
     ----------
@@ -59,11 +59,11 @@ class Job:
         self.record[CELLS[name]] = value
 
     def again(self) -> None:
-        """Let all tasks be done anew."""
+        """Mark all tasks as not done."""
         _OPEN(self.record, 0, 0, 0)
 
     def rouses(self, count: int | None) -> int:
-        """Return the address of threads that are to hear of the job before it begins, or 0."""
+        """Return the address of the pool to be woken before the job begins, or 0."""
         wanted = self._wide and count != 1 and self._help.wanted
         return threads.pool().address if wanted else 0
 
@@ -87,7 +87,7 @@ class Job:
 
 
 class _Help:
-    """Whether help is worth asking for.
+    """Whether helping threads make a job faster.
 
     On a busy machine a thread that helps may have to wait for a processor, or lose it to another
     program in the middle of a task, and then all wait for milliseconds. So what jobs take with help
@@ -101,9 +101,9 @@ class _Help:
         self._seconds = {True: 0.0, False: 0.0}
 
     def noted(self, seconds: float) -> None:
-        """Take note of how long a job took, with help where it was wanted."""
+        """Record how long a job took, with help if it was wanted."""
         known = self._seconds[self.wanted]
-        # One that was cut short by another program says little of those to come.
+        # A job delayed by another program says little about later ones.
         self._seconds[self.wanted] = known + (min(seconds, 3 * known) - known) / 4 or seconds
         self._left -= 1
         if self._left:

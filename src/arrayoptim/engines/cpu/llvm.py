@@ -38,7 +38,7 @@ def object_file(program: Program) -> tuple[str, bytes]:
 
 
 def load(content: bytes, name: str) -> int:
-    """Put an object file into memory, for as long as the process lives.
+    """Load an object file into memory, for as long as the process lives.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ def load(content: bytes, name: str) -> int:
     engine.add_object_file(llvm.ObjectFileRef.from_data(content))
     engine.finalize_object()
     place = int(engine.get_function_address(name))
-    # Threads may be in the code until the process has ended: LLVM must not free it before.
+    # Threads may run the code until the process ends: LLVM must not free it before.
     engine.detach()
     return place
 
 
 def processor() -> tuple[str, str]:
-    """Return the name of the processor and its features, as LLVM has them."""
+    """Return LLVM's name of the processor and its features."""
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
@@ -73,7 +73,7 @@ def has_half() -> bool:
 
 
 def _check_symbols(module: Any) -> None:
-    """Refuse what this process lacks: the loader would end it, not raise."""
+    """Refuse symbols that this process lacks: the loader would abort, not raise."""
     for function in module.functions:
         name = function.name
         known = not function.is_declaration or name.startswith("llvm.")
@@ -93,7 +93,7 @@ def _machine(level: int) -> Any:
 
 @cache
 def _initialize() -> None:
-    # Needed once, an error since llvmlite 0.45.
+    # Required by older releases, an error since llvmlite 0.45.
     with contextlib.suppress(RuntimeError):
         llvm.initialize()
     llvm.initialize_native_target()

@@ -39,7 +39,7 @@ def kernel(self, arguments):
 
 
 def loader(names: tuple[str, ...], wanted: tuple[str, ...], row: Any, job: Any) -> Any:
-    """Return a function of Python that writes numbers into the row of a job, and opens the job.
+    """Return a Python function that writes numbers into the row of a job, and opens the job.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def loader(names: tuple[str, ...], wanted: tuple[str, ...], row: Any, job: Any) 
     """
     if not _floats_as_expected():
         return None
-    # What is not wanted goes behind the row.
+    # Unused numbers go behind the row.
     places = [wanted.index(name) if name in wanted else len(wanted) for name in names]
     addresses = ctypes.addressof(job), ctypes.addressof(row)
     record = cells(calls(), *addresses, len(names), id(names), *places)
@@ -73,7 +73,7 @@ def _program() -> Program:
 
 @cache
 def _floats_as_expected() -> bool:
-    """Whether a float's value, a dict's kind and a tuple's items are where machine code looks."""
+    """Whether float values, dict types and tuple items lie where machine code expects them."""
     if (object.__basicsize__, tuple.__basicsize__, float.__basicsize__) != (16, 24, 24):
         return False
     number, pair = 0.1, ("a", "b")

@@ -1,4 +1,4 @@
-"""Looking at the arrays of a step: in one call of machine code, or more closely."""
+"""Checking the arrays of a step: in one call of machine code, or one by one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _CELLS = {name: k for k, name in enumerate(LOOK)}
 
 
 class Look:
-    """Where the parameters of a batch are, and where its gradients are found.
+    """Where the parameters and the gradients of a batch are.
 
     Parameters
     ----------
     reader : Reader
-        Knows the parameters' shapes and order in memory.
+        Knows the parameters' shapes and memory order.
     dtype : str
         The dtype of the parameters.
     places : sequence of int
@@ -94,7 +94,7 @@ class Look:
         return starts, starts + self._sizes * ITEMSIZE[reals(self._dtype)]
 
     def fits(self, params: Sequence[Any]) -> bool:
-        """Whether the parameters are where they were, and as they were.
+        """Whether the parameters have the same addresses and layouts as before.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Look:
         occupied: Stretches,
         pool: int,
     ) -> bool:
-        """Note where the gradients are, if machine code finds all arrays to be as expected.
+        """Record where the gradients are, if machine code finds all arrays as expected.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class Look:
         occupied: Stretches,
         paths: Sequence[str],
     ) -> bool:
-        """Note where the gradients are, after copying those that kernels cannot take as they are.
+        """Record where the gradients are, after copying those that kernels cannot read directly.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class Look:
         self._copies = ()
 
     def _use(self, kind: str) -> None:
-        """Take gradients of that dtype from now on."""
+        """Expect gradients of that dtype from now on."""
         if kind not in self._kinds:
             column = Column(self._reader, kind, self.gradients, 0, False, self._pointers)
             self._kinds[kind] = column
@@ -184,7 +184,7 @@ class Look:
         self._record[_CELLS["item"]] = ITEMSIZE[reals(kind)]
 
     def _conformed(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Take the dtype that all gradients have; copy those that are not as kernels need them."""
+        """Use the dtype that all gradients share; copy those that kernels cannot read directly."""
         kinds = {self._reader.dtype(g) for g in grads if g is not None}
         if reals(self._dtype) != self._dtype:
             self._use(self._dtype)
@@ -202,5 +202,5 @@ class Look:
 
 
 def _unknown(*arrays: Any) -> int:
-    """Take the place of machine code that does not know such arrays."""
+    """Stand in for machine code where that does not know such arrays."""
     return 1

@@ -7,6 +7,7 @@ touches, and that streams do not overlap: loops vectorise whatever the number of
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ from .numbers import (
     I64,
     MEMORY,
     by_chance,
+    larger,
     narrowed,
     piece,
     random_group,
@@ -109,7 +111,7 @@ def _futex(
 
 
 def _pause(builder: Any, _: Any) -> None:
-    """Tell the processor that the thread waits, where it has a word for that."""
+    """Tell the processor that the thread is spinning, where it has an instruction for that."""
     machine = platform.machine()
     if machine in ("x86_64", "AMD64"):
         kind = ir.FunctionType(ir.VoidType(), ())
@@ -154,7 +156,7 @@ JOB_ACCESS = {
 
 
 class Stream:
-    """Loads and stores of one of a kernel's arrays, in the dtype of the arithmetic."""
+    """Loads and stores of one of a kernel's arrays, in the compute dtype."""
 
     def __init__(self, position: int, total: int, storage: str, compute: str) -> None:
         self.position, self.total, self.storage = position, total, storage
@@ -190,7 +192,7 @@ class Stream:
         return define(self.number, (self.number,), generate)
 
     def bits(self) -> Any:
-        """Make the function that gives the upper or lower random bits of an element."""
+        """Make the function that returns the upper or lower random bits of an element."""
 
         def generate(builder: Any, address: Any, index: Any, group: Any, half: Any) -> Any:
             word = self.tagged(builder, builder.load(at(builder, address, index, I32)))
@@ -207,13 +209,33 @@ class Stream:
         return define(types.float64, (types.int64, types.int64, types.int64), generate)
 
     def add(self, squares: bool = False) -> Any:
-        """Make the function that adds a stretch, or its squares, to sums of its kernel's own."""
+        """Make the function that adds a stretch, or its squares, to sums of the kernel."""
 
         def generate(builder: Any, lanes: Any, address: Any, count: Any) -> None:
             lanes = builder.inttoptr(lanes, _LANES.as_pointer())
             _add(builder, lanes, address, I64(0), count, self.storage, squares)
 
         return define(types.void, (types.int64,) * 3, generate)
+
+    def raised(self) -> Any:
+        """Make the function that keeps the largest numbers of a stretch, in lanes."""
+
+        def generate(builder: Any, lanes: Any, address: Any, count: Any) -> None:
+            lanes = builder.inttoptr(lanes, _LANES.as_pointer())
+            _add(builder, lanes, address, I64(0), count, self.storage, False, larger)
+
+        return define(types.void, (types.int64,) * 3, generate)
+
+    def joined(self, largest: bool) -> Any:
+        """Make the function that adds a double to one in memory, or keeps the larger one."""
+        join = larger if largest else _sum
+
+        def generate(builder: Any, address: Any, index: Any, value: Any) -> None:
+            place = at(builder, address, index, DOUBLE)
+            before = self.tagged(builder, builder.load(place))
+            self.tagged(builder, builder.store(join(builder, before, value), place))
+
+        return define(types.void, (types.int64, types.int64, types.float64), generate)
 
     def tagged(self, builder: Any, access: Any) -> Any:
         module = builder.module
@@ -237,17 +259,28 @@ def _squares(builder: Any, address: Any, start: Any, stop: Any, storage: str) ->
     return _total(builder, lanes)
 
 
-def _new_lanes(builder: Any) -> Any:
+def _sum(builder: Any, x: Any, y: Any) -> Any:
+    return builder.fadd(x, y)
+
+
+def _new_lanes(builder: Any, first: float = 0.0) -> Any:
     with builder.goto_entry_block():
         lanes = builder.alloca(_LANES)
-    builder.store(ir.Constant(_LANES, [0.0] * LANES), lanes)
+    builder.store(ir.Constant(_LANES, [first] * LANES), lanes)
     return lanes
 
 
 def _add(
-    builder: Any, lanes: Any, address: Any, start: Any, stop: Any, storage: str, squares: bool
+    builder: Any,
+    lanes: Any,
+    address: Any,
+    start: Any,
+    stop: Any,
+    storage: str,
+    squares: bool,
+    join: Callable[..., Any] = _sum,
 ) -> None:
-    """Add up in the order that `numerics.sums` specifies, lanes side by side in registers."""
+    """Add up in the order that `numerics.sums` specifies, with the lanes in registers."""
     memory = MEMORY[storage]
 
     def term(value: Any) -> Any:
@@ -261,16 +294,16 @@ def _add(
         place = builder.bitcast(place, ir.VectorType(memory, LANES).as_pointer())
         row = builder.load(place)
         row.align = 1
-        builder.store(builder.fadd(builder.load(lanes), term(row)), lanes)
+        builder.store(join(builder, builder.load(lanes), term(row)), lanes)
     with cgutils.for_range_slice(builder, whole, stop, I64(1), I64) as (index, _):
         value = builder.load(at(builder, address, index, memory))
         lane = builder.trunc(builder.sub(index, whole), I32)
         sums = builder.load(lanes)
-        total = builder.fadd(builder.extract_element(sums, lane), term(value))
+        total = join(builder, builder.extract_element(sums, lane), term(value))
         builder.store(builder.insert_element(sums, total, lane), lanes)
 
 
-def _total(builder: Any, lanes: Any) -> Any:
+def _total(builder: Any, lanes: Any, join: Callable[..., Any] = _sum) -> Any:
     sums, width = builder.load(lanes), LANES
     while width > 1:
         width //= 2
@@ -278,7 +311,7 @@ def _total(builder: Any, lanes: Any) -> Any:
             ir.Constant(ir.VectorType(I32, width), list(range(k, k + width))) for k in (0, width)
         ]
         low, high = (builder.shuffle_vector(sums, sums, half) for half in halves)
-        sums = builder.fadd(low, high)
+        sums = join(builder, low, high)
     return builder.extract_element(sums, I32(0))
 
 
@@ -290,6 +323,14 @@ def _lanes_total(builder: Any, lanes: Any) -> Any:
     return _total(builder, builder.inttoptr(lanes, _LANES.as_pointer()))
 
 
+def _least_lanes(builder: Any, place: Any) -> Any:
+    return builder.ptrtoint(_new_lanes(builder, -math.inf), I64)
+
+
+def _lanes_largest(builder: Any, lanes: Any) -> Any:
+    return _total(builder, builder.inttoptr(lanes, _LANES.as_pointer()), larger)
+
+
 def _scratch(builder: Any, place: Any) -> Any:
     with builder.goto_entry_block():
         room = builder.alloca(ir.ArrayType(DOUBLE, GROUP))
@@ -299,5 +340,9 @@ def _scratch(builder: Any, place: Any) -> Any:
 JOB_ACCESS |= {
     "lanes": define(types.int64, (types.int64,), _lanes),
     "lanes_total": define(types.float64, (types.int64,), _lanes_total),
+    "least_lanes": define(types.int64, (types.int64,), _least_lanes),
+    "lanes_largest": define(types.float64, (types.int64,), _lanes_largest),
+    "double": types.float64,
+    "infinity": math.inf,
     "scratch": define(types.int64, (types.int64,), _scratch),
 }

@@ -68,7 +68,7 @@ def _address(program: Program) -> int:
 
 
 def refusal(dtypes: Iterable[str]) -> str | None:
-    """Say why kernels cannot be used on this machine.
+    """Return why kernels cannot be used on this machine; None where they can.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def refusal(dtypes: Iterable[str]) -> str | None:
 
 @cache
 def _processor() -> object:
-    """Return what tells one processor from another."""
+    """Return what identifies the processor."""
     try:
         with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
             lines = [*itertools.takewhile(str.strip, file)]
@@ -107,7 +107,7 @@ def _processor() -> object:
 
 
 def _key(program: Program) -> str | None:
-    """Name what the machine code depends on; None where a function depends on more than itself."""
+    """Return a key of all that the machine code depends on; None where that cannot be told."""
     digest = hashlib.sha256(repr(_surroundings()).encode())
     digest.update(
         repr((program.source, program.streams, program.compute, program.answers)).encode()
@@ -136,13 +136,13 @@ def _surroundings() -> tuple[Any, ...]:
 
 
 def _release(name: str) -> bytes:
-    """Return what tells one version of a package from another, without importing it."""
+    """Return what identifies the version of a package, without importing it."""
     spec = find_spec(name)
     place = spec.origin if spec else None
     try:
         return Path(place or "").with_name("_version.py").read_bytes()
     except (OSError, ValueError):
-        # It takes longer to load than a kernel.
+        # Loading it takes longer than loading a kernel.
         from importlib.metadata import version
 
         return version(name).encode()

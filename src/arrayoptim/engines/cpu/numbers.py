@@ -17,7 +17,7 @@ _STRIDE = 0x9E3779B97F4A7C15
 
 
 def like(kind: Any, value: Any) -> Any:
-    """Return the scalar or vector type of that kind, as wide as the value."""
+    """Return the scalar or vector type with as many elements as the value."""
     return ir.VectorType(kind, value.type.count) if isinstance(value.type, ir.VectorType) else kind
 
 
@@ -81,6 +81,18 @@ def by_chance(builder: Any, value: Any, bits: Any) -> Any:
     return builder.trunc(builder.lshr(words, I32(16)), I16)
 
 
+def larger(builder: Any, x: Any, y: Any) -> Any:
+    """Return the larger one of two floats, of vectors entry by entry; NaN propagates."""
+    return extreme(builder, ">", x, y)
+
+
+def extreme(builder: Any, relation: str, x: Any, y: Any) -> Any:
+    """Return that one of two floats which is in a relation to the other one; NaN propagates."""
+    # Of zeros of either sign the second, as NumPy's vector code has it.
+    first = builder.select(builder.fcmp_ordered(relation, x, y), x, y)
+    return builder.select(builder.fcmp_unordered("uno", x, x), x, first)
+
+
 def _mixed(builder: Any, x: Any) -> Any:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = builder.mul(builder.xor(x, builder.lshr(x, I64(shift))), I64(factor))
@@ -107,7 +119,7 @@ def random_key(builder: Any, seed: Any, leaf: Any, pair: Any) -> Any:
 
 
 def random_group(builder: Any, key: Any, place: Any) -> Any:
-    """Return the random number at a place of a sequence, that of a group of elements.
+    """Return the random number of a group of elements, by its place in the sequence.
 
     Parameters
     ----------

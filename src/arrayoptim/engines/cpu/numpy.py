@@ -1,4 +1,4 @@
-"""Where the elements of NumPy arrays are."""
+"""Reading NumPy arrays."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class NumPyReader(Reader):
         self._places = {writes: address(table) for writes, table in self._flags.items()}
 
     def readers(self) -> tuple[Readers | None, tuple[int, ...]]:
-        """Return the kernels that read; see `Reader`."""
+        """Return the kernels that read such arrays; see `Reader`."""
         return numpy_readers(), (id(np.ndarray),)
 
     def marks(self, dtype: str, writes: bool) -> tuple[int, int] | None:
-        """Return what kernels compare with; see `Reader`."""
+        """Return the facts with which kernels compare arrays; see `Reader`."""
         kind = _numpy_dtype(dtype)
         return None if kind is None else (id(kind), self._places[writes])
 
     @staticmethod
     def foreign(array: Any) -> str | None:
-        """Say why an array cannot be copied; see `Reader`."""
+        """Return why an array cannot be copied; see `Reader`."""
         if isinstance(array, np.ndarray | np.generic):
             return None
         return f"found a {type(array).__qualname__}, wanted a NumPy array"
 
     @classmethod
     def refusal(cls, array: Any, writes: bool) -> str | None:
-        """Say why an array's memory cannot be used; see `Reader`."""
+        """Return why an array's memory cannot be used; see `Reader`."""
         if not isinstance(array, np.ndarray):
             return cls.foreign(array) or "a NumPy scalar has no memory to point at"
         if writes and not array.flags.writeable:
@@ -54,9 +54,14 @@ class NumPyReader(Reader):
 
     @staticmethod
     def dense(array: Any, like: Any) -> bool:
-        """Whether an array has no gaps and the order of another one; see `Reader`."""
+        """Whether an array is dense and has the memory order of another one; see `Reader`."""
         order = "C_CONTIGUOUS" if like.flags.c_contiguous else "F_CONTIGUOUS"
         return bool(like.flags[order] and array.flags[order])
+
+    @staticmethod
+    def rowwise(array: Any) -> bool:
+        """Whether elements are in order of the axes; see `Reader`."""
+        return bool(array.flags.c_contiguous)
 
     @staticmethod
     def dtype(array: Any) -> str:
@@ -72,14 +77,14 @@ class NumPyReader(Reader):
     def conform(self, array: Any, k: int, dtype: str) -> Any:
         """Return a copy of an array; see `Reader`."""
         order: Any = self._orders[k]
-        # What is too large for the type may yet be clipped, before it is looked at again.
+        # What overflows the dtype may still be clipped, before it is checked again.
         with np.errstate(over="ignore"):
             return np.array(array, dtype=_numpy_dtype(dtype), order=order)
 
 
 @cache
 def _name(dtype: np.dtype[Any]) -> str:
-    # NumPy makes the name anew each time it is asked.
+    # NumPy builds the name each time it is asked for.
     return str(dtype.name)
 
 

@@ -1,4 +1,4 @@
-"""Object files put into memory: what LLVM's loader does, without the time that LLVM takes to load.
+"""Loading object files into memory, as LLVM's loader does, without the time to import LLVM.
 
 It knows the files that LLVM writes for kernels on Linux and x86-64, and leaves all others to LLVM.
 """
@@ -22,7 +22,7 @@ _READ, _WRITE, _EXECUTE, _PRIVATE, _ANONYMOUS = 1, 2, 4, 0x02, 0x20
 
 
 class _UnknownError(Exception):
-    """The file has something that this loader does not know."""
+    """The file has a feature that this loader does not support."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Section:
 
 
 def load(content: bytes, function: str) -> int | None:
-    """Put an object file into memory that can be executed, for as long as the process lives.
+    """Load an object file into executable memory, for as long as the process lives.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _sections(content: bytes) -> Iterator[_Section]:
 def _symbols(
     content: bytes, sections: list[_Section], table: _Section, starts: dict[int, int]
 ) -> Iterator[tuple[str, int | None]]:
-    """Go through a table of symbols: the name of each, and its address where it has one."""
+    """Yield the symbols of a table: the name of each, and its address where it has one."""
     text = sections[table.link].start
     for at in range(table.start, table.start + table.size, 24):
         offset, _, _, section, value, _ = struct.unpack_from("<IBBHQQ", content, at)

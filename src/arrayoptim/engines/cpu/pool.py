@@ -1,4 +1,4 @@
-"""The text of the machine code through which threads wait for work, and are given it.
+"""The source of the machine code in which threads wait for work and receive it.
 
 All of it goes through one record of int64 cells, at the address of the pool. A thread that helps
 first counts itself in, then looks whether work is still open; the one that leads first closes the
@@ -15,10 +15,10 @@ from .source import CELLS, Program
 _GROUPS = (("wake",), ("open", "kernel", "job"), ("inside",), ("asleep",), ("busy",), ("calls",))
 POOL = {name: 8 * k + i for k, group in enumerate(_GROUPS) for i, name in enumerate(group)}
 POOL["cells"] = 8 * len(_GROUPS)
-"""Cells of the record; those that several threads write are in lines of the cache of their own."""
+"""Cells of the record; those that several threads write have cache lines of their own."""
 
 _SPINS = 2000
-"""How often a thread looks before it sleeps: some tens of microseconds."""
+"""How often a thread polls before it sleeps: some tens of microseconds."""
 
 _WAIT, _WAKE = 128, 129
 
@@ -28,7 +28,7 @@ if fetch_add(pool, {POOL["asleep"]}, 0) > 0:
     system = peek(pool, {POOL["calls"]})
     futex(peek(system, {CALLS["syscall"]}), peek(system, {CALLS["futex"]}), pool, {_WAKE}, 1024)
 """
-"""Lines that let all threads of a pool look for work, and go on looking for a while."""
+"""Lines that wake all threads of a pool, which then poll for work for a while."""
 
 _SERVE = f"""
 def kernel(self, arguments):
@@ -109,7 +109,7 @@ def serve_program() -> Program:
 
 @cache
 def run_program() -> Program:
-    """Write what the thread does that wants a job done: all tasks that have not been claimed.
+    """Write what the leading thread does: all tasks that nobody has claimed.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Which kernel a step wants, and in which order it takes its numbers."""
+"""Which kernel a step needs, and the order in which it takes its numbers."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from ...arrays.backend import COMPUTE, reals
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS, SWEPT
+from .matrices import matrix_programs
 from .native import code_address
+from .passes import passes
 from .sweep import measure_program, measuring, sweep_program
 
 EXPONENTS = "_exponents"
-"""What is added to the name of a slot for the exponents of its 8-bit codes."""
+"""Suffix of a slot's name for the exponents of its 8-bit codes."""
 
-_BY_CHANCE = ("bfloat16", "uint8")
+BY_CHANCE = ("bfloat16", "uint8")
+"""Storage of slots that may be rounded stochastically."""
 
 
 @dataclass
 class Recipe:
-    """How a step is carried out.
+    """A kernel, and how its numbers are passed.
 
     Attributes
     ----------
-    kernel : int
-        Address of the machine code.
+    kernels : tuple of int
+        Addresses of the machine code of its passes.
     names : tuple of str
         The numbers it takes, in order.
     chance : bool
@@ -41,19 +44,19 @@ class Recipe:
         Writes them there.
     """
 
-    kernel: int
+    kernels: tuple[int, ...]
     names: tuple[str, ...]
     chance: bool
 
     def __post_init__(self) -> None:
-        """Make room for the numbers, and what writes them there."""
+        """Allocate room for the numbers, and make the function that writes them."""
         count = len(self.names)
         self.row = (ctypes.c_double * (count + 1))()
         self.address = ctypes.addressof(self.row)
         self.pack = Struct(f"={count}d").pack_into
 
     def pick(self, numbers: Mapping[str, Any]) -> list[Any]:
-        """Return the numbers that it takes, in order."""
+        """Return the numbers that the kernel takes, in order."""
         return [numbers[name] for name in self.names]
 
 
@@ -73,7 +76,7 @@ class Recipes:
         self._known: dict[tuple[tuple[str, ...], str, bool | None], Recipe] = {}
 
     def find(self, given: tuple[str, ...], kind: str, chance: bool) -> Recipe:
-        """Return the recipe of a step; a kernel is compiled where it is the first of its sort.
+        """Return the recipe of a step; the kernel is compiled where it is new.
 
         Parameters
         ----------
@@ -82,7 +85,7 @@ class Recipes:
         kind : str
             Dtype of the gradients.
         chance : bool
-            Whether slots of less than 32 bits are rounded by chance.
+            Whether slots of less than 32 bits are rounded stochastically.
 
         Returns
         -------
@@ -96,8 +99,13 @@ class Recipes:
             slots = self._by_chance() if chance else ()
             names = (*self._rule.coefficients, *(name for s in stages for name in SWEPT[s]))
             streams, compute = self._streams(kind)
-            program = sweep_program(self._rule, stages, streams, compute, slots)
-            recipe = self._known[key] = Recipe(code_address(program), names, bool(slots))
+            plan = passes(self._rule)
+            if plan is None:
+                programs = [sweep_program(self._rule, stages, streams, compute, slots)]
+            else:
+                programs = matrix_programs(plan, stages, streams, compute)
+            kernels = tuple(map(code_address, programs))
+            recipe = self._known[key] = Recipe(kernels, names, bool(slots))
         return recipe
 
     def measure(self, given: tuple[str, ...], kind: str) -> Recipe:
@@ -121,7 +129,7 @@ class Recipes:
             stages = self._stages(given)
             names = (*measuring(self._rule), *(name for s in stages for name in SWEPT[s]))
             program = measure_program(self._rule, stages, *self._streams(kind))
-            recipe = self._known[key] = Recipe(code_address(program), names, False)
+            recipe = self._known[key] = Recipe((code_address(program),), names, False)
         return recipe
 
     def _stages(self, given: Collection[str]) -> tuple[str, ...]:
@@ -133,7 +141,7 @@ class Recipes:
 
     def _by_chance(self) -> tuple[str, ...]:
         slots = enumerate(self._rule.slots)
-        return tuple(f"s{k}" for k, name in slots if self._dtypes[name] in _BY_CHANCE)
+        return tuple(f"s{k}" for k, name in slots if self._dtypes[name] in BY_CHANCE)
 
     def _streams(self, kind: str) -> tuple[list[tuple[str, str]], str]:
         labels = {name: f"s{k}" for k, name in enumerate(self._rule.slots)}

@@ -1,4 +1,4 @@
-"""What the CPU engine serves, and why not the rest."""
+"""What the CPU engine serves, and why it refuses the rest."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from importlib.util import find_spec
 import numpy as np
 
 from ..._typing import Array
-from ...arrays.backend import COMPUTE, FLOATS
+from ...arrays.backend import COMPUTE, FLOATS, reals
 from ...numerics.rounding import GROUP
 from ...rules.rule import Rule
 from .addresses import Reader
 from .native import refusal as machine_refusal
 from .numpy import NumPyReader
-from .recipes import EXPONENTS
+from .passes import passes
+from .recipes import BY_CHANCE, EXPONENTS
 from .torch import TorchReader
 
 
 def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
-    """Say why the engine does not serve a parameter.
+    """Return why the engine does not serve a parameter; None where it does.
 
     Parameters
     ----------
@@ -38,7 +39,8 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     str or None
         The reason; None where the engine serves it.
     """
-    if rule.kind == "matrix":
+    plan = passes(rule)
+    if rule.kind == "matrix" and plan is None:
         return f"the rule {rule.name} is no loop over elements"
     if not _has_numba():
         return "Numba is not installed"
@@ -48,8 +50,10 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     reason = reader.refusal(param, True) or _order_refusal(reader, param, param)
     if reason is None and reader.dtype(param) not in COMPUTE:
         reason = f"there is no arithmetic for {reader.dtype(param)}"
+    if reason is None and plan is not None:
+        reason = _matrix_refusal(reader, rule, param, slots)
     for name, array in slots.items():
-        if reason is None:
+        if reason is None and name not in rule.apart:
             reason = _slot_refusal(reader, name, array, param, slots)
     return reason or machine_refusal(map(reader.dtype, (param, *slots.values())))
 
@@ -58,6 +62,28 @@ def _order_refusal(reader: type[Reader], array: Array, param: Array) -> str | No
     if array.shape == param.shape and reader.dense(array, param):
         return None
     return "its elements are not side by side in the order of the parameter's"
+
+
+def _matrix_refusal(
+    reader: type[Reader], rule: Rule, param: Array, slots: Mapping[str, Array]
+) -> str | None:
+    """Say why a parameter is not one that is stepped in rows and columns."""
+    dtype = reader.dtype(param)
+    if reals(dtype) != dtype:
+        return "a matrix of complex numbers has no rows and columns of numbers"
+    if not reader.rowwise(param):
+        return "its rows are not one after another"
+    wanted = rule.slot_shapes(tuple(param.shape))
+    for name, array in slots.items():
+        if name in rule.apart:
+            reason = reader.refusal(array, True)
+            good = not reason and reader.rowwise(array) and tuple(array.shape) == wanted[name]
+            if not good or reader.dtype(array) != COMPUTE[dtype]:
+                reason = reason or f"it is not an array of {COMPUTE[dtype]} of shape {wanted[name]}"
+                return f"slot {name!r}: {reason}"
+        elif name in rule.slots and reader.dtype(array) in BY_CHANCE:
+            return f"slot {name!r}: totals along rows and columns want all of its bits"
+    return None
 
 
 def _slot_refusal(

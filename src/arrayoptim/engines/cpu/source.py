@@ -32,10 +32,11 @@ JOB = (
     "brief",
     "pool",
     "helpers",
+    "lines",
 )
 """Cells of a job: how many tasks are claimed, how many of them by helpers; their number, the
-addresses of tables; and for the thread that leads its own calls, the kernel, whether it is done
-before another thread of Python could be let in, and who helps."""
+addresses of tables; for the thread that leads its own calls, the kernel, whether it is done before
+another thread of Python could be let in, and who helps; and a table of rows and columns."""
 
 CELLS = {name: k for k, name in enumerate(JOB)}
 
@@ -53,7 +54,7 @@ class Program:
     streams : tuple of (str, str)
         The arrays of a tensor, in the order of the pointer table: name and dtype in memory.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
     answers : bool
         Whether it is a function of Python, see `calls`: of the address of an object and of those
         of its arguments, with an object as its result.
@@ -95,13 +96,15 @@ poke(counts, c, count)
     return Program(framed(body.strip().splitlines()), (), (("g", storage),), "float64")
 
 
-def framed(each_chunk: Sequence[str]) -> str:
+def framed(each_chunk: Sequence[str], columns: Sequence[str] = ("t", "start", "stop")) -> str:
     """Wrap the work on one chunk in the loops over tasks and chunks.
 
     Parameters
     ----------
     each_chunk : sequence of str
-        Lines that use the tensor ``t``, the chunk ``c``, its ``start`` and ``stop``.
+        Lines that use the chunk ``c``, and what the table tells of it.
+    columns : sequence of str
+        What that is; by default the tensor ``t`` and the first element and the end.
 
     Returns
     -------
@@ -109,7 +112,8 @@ def framed(each_chunk: Sequence[str]) -> str:
         The source of a kernel.
     """
     loads = "\n".join(f"    {name} = peek(job, {k})" for k, name in enumerate(JOB) if k > 1)
-    body = "\n".join(f"            {line}" for line in each_chunk)
+    told = [f"{name} = peek(chunks, {len(columns)} * c + {k})" for k, name in enumerate(columns)]
+    body = "\n".join(f"            {line}" for line in (*told, *each_chunk))
     return f"""
 def kernel(job, leader):
 {loads}
@@ -121,8 +125,5 @@ def kernel(job, leader):
         else:
             task = tasks - 1 - claim(job, {CELLS["behind"]})
         for c in range(peek(bounds, task), peek(bounds, task + 1)):
-            t = peek(chunks, 3 * c)
-            start = peek(chunks, 3 * c + 1)
-            stop = peek(chunks, 3 * c + 2)
 {body}
 """

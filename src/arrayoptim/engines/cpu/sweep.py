@@ -13,25 +13,25 @@ from ...rules.stages import SWEPT
 from .source import Program, framed
 
 CODES = {"int8": LARGEST[True], "uint8": LARGEST[False]}
-"""Storage in codes, with and without a sign, and the largest code before rounding."""
+"""The dtypes of codes, with and without sign, and the largest code before rounding."""
 
-_FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
+FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
 
 
 def _line(stage: _stages.Stage) -> str:
-    """Return the line of a stage that is no more than a function."""
+    """Return the line of a stage that is simply a function."""
     assert stage.function is not None
     arguments = ", ".join((*stage.operands, *stage.numbers, "xp"))
     return f"{stage.operands[0]} = {stage.function.__name__}({arguments})"
 
 
-_BEFORE = {
+BEFORE = {
     "master": "p = heal(p, load_master(a_master, i), stored_p(load_master(a_master, i)), xp)",
     "kahan": "p = compensate(p, load_compensation(a_compensation, i), xp)",
     **{stage.name: _line(stage) for stage in _stages.applied("before")},
 }
-_CONSTRAIN = {stage.name: _line(stage) for stage in _stages.applied("after")}
-_AFTER = {
+CONSTRAIN = {stage.name: _line(stage) for stage in _stages.applied("after")}
+AFTER = {
     "master": "store_master(a_master, i, p)",
     "kahan": "store_compensation(a_compensation, i, remainder(p, stored_p(p), xp))",
     "average": "store_average(a_average, i, average(load_average(a_average, i), p, keep, new, xp))",
@@ -58,9 +58,9 @@ def sweep_program(
         are, then the exponents of a coded slot ``s0`` as ``x_s0``; with the dtype of each in
         memory. All but ``g`` have a column of the pointer table.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
     stochastic : collection of str
-        The slots that are rounded by chance.
+        The slots that are rounded stochastically.
 
     Returns
     -------
@@ -73,22 +73,22 @@ def sweep_program(
     used = [stage for stage in SWEPT if stage in stages]
     named = dict(zip(rule.coefficients, constants, strict=True))
     loop = [
-        *(_load(name, coded) for name in ("p", "g", *slots)),
-        *(_BEFORE[stage] for stage in used if stage in _BEFORE),
+        *(load_line(name, coded) for name in ("p", "g", *slots)),
+        *(BEFORE[stage] for stage in used if stage in BEFORE),
         *_turn(rule, slots, named),
         *_carry_out(rule, slots, named),
         *(["p = caution(q, p, g, boost, xp)"] if rule.masked else []),
-        *(_CONSTRAIN[stage] for stage in used if stage in _CONSTRAIN),
+        *(CONSTRAIN[stage] for stage in used if stage in CONSTRAIN),
         "store_p(a_p, i, p)",
         *(line for name in slots for line in _store(name, coded, stochastic)),
-        *(_AFTER[stage] for stage in used if stage in _AFTER),
+        *(AFTER[stage] for stage in used if stage in AFTER),
     ]
     scalars = [*constants, *(name for stage in used for name in SWEPT[stage])]
     grouped = bool(coded or stochastic)
     lines = _grouped(loop, streams, slots, stochastic) if grouped else _over("start", "stop", loop)
     pairs = (len(slots) + 1) // 2 if stochastic else 0
-    body = [*_head(streams, scalars, pairs), "if a_g:", *(f"    {line}" for line in lines)]
-    names = [name for stage in used for name in _FUNCTIONS.get(stage, (stage,))]
+    body = [*head(streams, scalars, pairs), "if a_g:", *(f"    {line}" for line in lines)]
+    names = [name for stage in used for name in FUNCTIONS.get(stage, (stage,))]
     functions = [
         ("rule", rule.function),
         *_directions(rule),
@@ -113,7 +113,7 @@ def measure_program(
     streams : sequence of (str, str)
         As for `sweep_program`.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Returns
     -------
@@ -127,8 +127,8 @@ def measure_program(
     scalars = [*named.values(), *(name for stage in used for name in SWEPT[stage])]
     what = [f"u{k}" for k in range(len(rule.norms) + len(rule.sums))]
     loop = [
-        *(_load(name, coded) for name in ("p", "g", *slots)),
-        *(_BEFORE[stage] for stage in used if stage in _BEFORE),
+        *(load_line(name, coded) for name in ("p", "g", *slots)),
+        *(BEFORE[stage] for stage in used if stage in BEFORE),
         *_turn(rule, slots, named),
         *_measure(rule, slots, named, what),
         *(f"store_w_{u}(w_{u}, i - group, {u})" for u in what),
@@ -143,7 +143,7 @@ def measure_program(
         ),
     ]
     body = [
-        *_head(streams, scalars, 0),
+        *head(streams, scalars),
         *(f"w_{u}, l_{u} = scratch(0), lanes(0)" for u in what),
         "if a_g:",
         f"    for group in range(start, stop, {GROUP}):",
@@ -153,7 +153,7 @@ def measure_program(
             for k, u in enumerate(what)
         ),
     ]
-    names = [name for stage in used for name in _FUNCTIONS.get(stage, (stage,))]
+    names = [name for stage in used for name in FUNCTIONS.get(stage, (stage,))]
     functions = [*_directions(rule), *((n, getattr(_stages, n)) for n in names)]
     functions += [("measure", rule.measure)] if rule.measure else []
     if rule.masked:
@@ -170,7 +170,7 @@ def measuring(rule: Rule) -> tuple[str, ...]:
 
 
 def _carry_out(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
-    """Return the lines that carry out the rule; the parameter as it was is kept for a mask."""
+    """Return the lines that apply the rule; a mask needs the parameter as it was."""
     results = ", ".join(["p", *slots]) + ("" if slots else ",")
     arguments = ["p", "g", *slots, *(constants[name] for name in rule.function_names), "xp"]
     return [*(["q = p"] * rule.masked), f"{results} = rule({', '.join(arguments)})"]
@@ -179,7 +179,7 @@ def _carry_out(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -
 def _measure(
     rule: Rule, slots: Sequence[str], constants: Mapping[str, str], what: Sequence[str]
 ) -> list[str]:
-    """Return the lines that put what is totalled into variables."""
+    """Return the lines that assign the totalled quantities to variables."""
     if rule.masked:
         return [*_carry_out(rule, slots, constants), f"{what[0]} = agreement(q, p, g, xp)"]
     if rule.measure is None:
@@ -189,7 +189,7 @@ def _measure(
 
 
 def _turn(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
-    """Return the line that puts the direction in the gradient's place, where there is one."""
+    """Return the line that replaces the gradient by the direction, where there is one."""
     if rule.direction is None:
         return []
     results = ", ".join(["g", *slots]) + ("" if slots else ",")
@@ -201,8 +201,8 @@ def _directions(rule: Rule) -> list[tuple[str, Callable[..., Any]]]:
     return [] if rule.direction is None else [("direction", rule.direction)]
 
 
-def _head(streams: Sequence[tuple[str, str]], scalars: Sequence[str], pairs: int) -> list[str]:
-    """Return the lines that fetch a chunk's addresses and numbers."""
+def head(streams: Sequence[tuple[str, str]], scalars: Sequence[str], pairs: int = 0) -> list[str]:
+    """Return the lines that fetch a chunk's addresses and numbers, and keys for pairs of slots."""
     columns = [name for name, _ in streams[1:]]
     return [
         "a_g = peek(gradients, t)",
@@ -223,7 +223,7 @@ def _grouped(
     slots: Sequence[str],
     stochastic: Collection[str],
 ) -> list[str]:
-    """Go through groups; codes need the largest value of their group before any can be stored."""
+    """Loop over groups; the largest value of a group must be known before its codes are stored."""
     lines = [f"end = min(group + {GROUP}, stop)", f"block = group // {GROUP}"]
     for k in range((len(slots) + 1) // 2) if stochastic else ():
         lines += [f"group{k} = random_group(key{k}, block)", f"noise{k} = piece(noise, group{k})"]
@@ -244,7 +244,8 @@ def _grouped(
     ]
 
 
-def _load(name: str, coded: Sequence[str]) -> str:
+def load_line(name: str, coded: Sequence[str] = ()) -> str:
+    """Return the line that loads an element; that of a code with its group's exponent."""
     return f"{name} = load_{name}(a_{name}, i{', e_' + name if name in coded else ''})"
 
 

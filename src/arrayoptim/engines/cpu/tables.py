@@ -1,4 +1,4 @@
-"""Tables that kernels walk: which elements of which tensor, cut into chunks and tasks."""
+"""Tables that kernels traverse: the elements of tensors, cut into chunks and tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Chunks:
     Attributes
     ----------
     table : numpy.ndarray
-        One row for each chunk: tensor, first element, end.
+        One row for each chunk: of a tensor's elements the tensor, the first one and the end.
     bounds : numpy.ndarray
         The first chunk of each task, and the number of chunks.
     """
@@ -37,7 +37,7 @@ class Chunks:
         return len(self.bounds) - 1
 
 
-def cut(sizes: Sequence[int], length: int) -> Chunks:
+def cut(sizes: Sequence[int] | IntTable, length: int) -> Chunks:
     """Cut tensors into chunks, and gather chunks into tasks.
 
     Parameters
@@ -58,13 +58,31 @@ def cut(sizes: Sequence[int], length: int) -> Chunks:
     within = np.arange(len(tensor)) - np.repeat(np.cumsum(counts) - counts, counts)
     start = within * length
     stop = np.minimum(start + length, lengths[tensor])
-    ends = np.cumsum(stop - start)
+    return gathered([tensor, start, stop], stop - start)
+
+
+def gathered(columns: Sequence[Any], sizes: Any) -> Chunks:
+    """Gather chunks into tasks.
+
+    Parameters
+    ----------
+    columns : sequence of numpy.ndarray
+        The columns of their table.
+    sizes : numpy.ndarray
+        Number of elements of each.
+
+    Returns
+    -------
+    Chunks
+        The tables.
+    """
+    ends = np.cumsum(sizes)
     total = int(ends[-1]) if len(ends) else 0
     inner = np.searchsorted(ends, np.arange(TASK, total, TASK)) + 1
-    bounds = np.concatenate([[0], inner, [len(tensor)]])
+    bounds = np.concatenate([[0], inner, [len(ends)]])
     # NumPy's `unique` loads masked arrays, which takes longer than a first step.
     bounds = bounds[np.diff(bounds, prepend=-1) > 0]
-    table = np.stack([tensor, start, stop], axis=1).astype(np.int64)
+    table = np.stack(columns, axis=1).astype(np.int64)
     return Chunks(np.ascontiguousarray(table), bounds.astype(np.int64))
 
 

@@ -25,7 +25,7 @@ from .tables import cells
 
 
 class Pool:
-    """The threads of this process, and the record through which they hear of work.
+    """The threads of this process, and the record that gives them work.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._room = cells(*[0] * (POOL["cells"] + 7))
-        # A line of the cache for each group of cells, so that threads disturb each other little.
+        # One cache line for each group of cells, against false sharing.
         self.address = -(-ctypes.addressof(self._room) // 64) * 64
         self._record = (ctypes.c_int64 * POOL["cells"]).from_address(self.address)
         self._record[POOL["calls"]] = calls()
@@ -47,7 +47,7 @@ class Pool:
         self._lock = threading.Lock()
 
     def start(self, count: int) -> int:
-        """Start threads until there are so many, and return how many there are to help.
+        """Start threads until there are that many, and return how many can help.
 
         Parameters
         ----------
@@ -67,19 +67,19 @@ class Pool:
                     try:
                         thread.start()
                     except RuntimeError:
-                        # A limit of the system, or the interpreter is about to end.
+                        # The system's limit is reached, or the interpreter is about to end.
                         break
                     self._threads.append(thread)
         return min(count, len(self._threads))
 
     def wake(self, count: int) -> None:
-        """Wake threads where they sleep in Python, as the system has no other way."""
+        """Wake threads that sleep in Python, where the system has no other way."""
         if self._asleep is not None:
             for _ in range(count):
                 self._asleep.put(None)
 
     def _help(self) -> None:
-        """Help until the process ends: machine code returns only where it cannot sleep."""
+        """Help until the process ends; machine code returns only where it cannot sleep."""
         while True:
             self._serve()
             if self._asleep is not None:
@@ -91,12 +91,12 @@ _POOL: dict[str, Pool] = {}
 
 def pool() -> Pool:
     """Return the threads of this process."""
-    # Of two threads that come at once both get the same one.
+    # Two threads that come at once must get the same pool.
     return _POOL.get("") or _POOL.setdefault("", Pool())
 
 
 if hasattr(os, "register_at_fork"):
-    # Threads are not inherited, and what they were at is not finished in a child.
+    # A child inherits no threads, and nobody finishes their work there.
     os.register_at_fork(after_in_child=_POOL.clear)
 
 
@@ -110,7 +110,7 @@ def available() -> int:
         ``NUMBA_NUM_THREADS``, else the number of processors this process may run on.
     """
     parallel = sys.modules.get("numba.np.ufunc.parallel")
-    # Asking Numba starts its threads; unless they run already, nobody has set their number.
+    # Asking Numba starts its threads; if none run yet, nobody has set their number.
     if parallel is not None and getattr(parallel, "_is_initialized", False):
         return int(parallel.get_num_threads())
     named = os.environ.get("NUMBA_NUM_THREADS", "")
@@ -127,7 +127,7 @@ def _processors(process: int) -> int:
 
 
 def summon(job: Any, count: int) -> None:
-    """Let threads help with a job, if they are at leisure when it begins.
+    """Have threads help with a job, if they are idle when it begins.
 
     Parameters
     ----------

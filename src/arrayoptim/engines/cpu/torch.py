@@ -1,4 +1,4 @@
-"""Where the elements of torch tensors are."""
+"""Reading torch tensors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .addresses import Reader
 from .readers import Readers, torch_call, torch_readers
 from .tables import address, cells
 
-# Code and number of bits of DLPack's data types; complex ones may be lazily conjugated.
+# Code and number of bits of DLPack's dtypes; complex ones may be lazily conjugated.
 _DLPACK = {"float16": (2, 16), "bfloat16": (4, 16), "float32": (2, 32), "float64": (2, 64)}
 _DLPACK |= {"int16": (0, 16), "uint8": (1, 8)}
 
 
 class TorchReader(Reader):
-    """Reads torch tensors without gaps, in whatever order of their dimensions."""
+    """Reads dense torch tensors, in any order of their dimensions."""
 
     def __init__(self, params: Sequence[Any]) -> None:
         super().__init__(params)
@@ -32,12 +32,12 @@ class TorchReader(Reader):
         self._places = address(self._kinds), address(self._steps), ctypes.addressof(self._room)
 
     def readers(self) -> tuple[Readers | None, tuple[int, ...]]:
-        """Return the kernels that read; see `Reader`."""
+        """Return the kernels that read such tensors; see `Reader`."""
         kinds, steps, room = self._places
         return torch_readers(), (kinds, steps, torch_call(), room)
 
     def marks(self, dtype: str, writes: bool) -> tuple[int, int] | None:
-        """Return what kernels compare with; see `Reader`."""
+        """Return the facts with which kernels compare tensors; see `Reader`."""
         if dtype not in _DLPACK:
             return None
         code, bits = _DLPACK[dtype]
@@ -45,7 +45,7 @@ class TorchReader(Reader):
 
     @staticmethod
     def foreign(array: Any) -> str | None:
-        """Say why a tensor cannot be copied; see `Reader`."""
+        """Return why a tensor cannot be copied; see `Reader`."""
         torch: Any = sys.modules["torch"]
         if not isinstance(array, torch.Tensor):
             return f"found a {type(array).__qualname__}, wanted a torch tensor"
@@ -55,7 +55,7 @@ class TorchReader(Reader):
 
     @classmethod
     def refusal(cls, array: Any, writes: bool) -> str | None:
-        """Say why a tensor's memory cannot be used; see `Reader`."""
+        """Return why a tensor's memory cannot be used; see `Reader`."""
         torch: Any = sys.modules["torch"]
         if cls.foreign(array):
             return cls.foreign(array)
@@ -67,7 +67,7 @@ class TorchReader(Reader):
 
     @staticmethod
     def dense(array: Any, like: Any) -> bool:
-        """Whether a tensor has no gaps and the order of another one; see `Reader`."""
+        """Whether a tensor is dense and has the memory order of another one; see `Reader`."""
         steps = sorted(
             (step, n) for step, n in zip(like.stride(), like.shape, strict=True) if n > 1
         )
@@ -77,6 +77,11 @@ class TorchReader(Reader):
                 return False
             reached *= length
         return _same_order(array, like.stride())
+
+    @staticmethod
+    def rowwise(array: Any) -> bool:
+        """Whether elements are in order of the axes; see `Reader`."""
+        return bool(array.is_contiguous())
 
     @staticmethod
     def dtype(array: Any) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
+from .numbers import extreme, larger
+
 _APPROXIMATE = ("exp", "expm1", "log", "log1p", "tanh", "power")
 
 
@@ -75,17 +77,11 @@ def _sign(builder: Any, x: Any) -> Any:
 
 
 def _maximum(builder: Any, x: Any, y: Any) -> Any:
-    return _extreme(builder, ">", x, y)
+    return larger(builder, x, y)
 
 
 def _minimum(builder: Any, x: Any, y: Any) -> Any:
-    return _extreme(builder, "<", x, y)
-
-
-def _extreme(builder: Any, relation: str, x: Any, y: Any) -> Any:
-    # A NaN wins; of zeros of either sign the second, as NumPy's vector code has it.
-    first = builder.select(builder.fcmp_ordered(relation, x, y), x, y)
-    return builder.select(builder.fcmp_unordered("uno", x, x), x, first)
+    return extreme(builder, "<", x, y)
 
 
 def _copysign(builder: Any, x: Any, y: Any) -> Any:

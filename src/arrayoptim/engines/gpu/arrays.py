@@ -1,4 +1,4 @@
-"""What the GPU engine knows of the arrays of each library."""
+"""What the GPU engine knows about the arrays of each library."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CAPTURING = (
     "a CUDA graph is being captured, which would repeat the numbers of this one step: put steps "
     "into a graph with the optimizer's capture()"
 )
-"""What is said where a step cannot be taken."""
+"""The message where a step cannot be taken."""
 
 
 class Library(ABC):
-    """A library whose arrays lie on GPUs."""
+    """A library with arrays on GPUs."""
 
     fixed = False
     """Whether an array keeps its memory as long as it lives."""
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return of each array all that says whether kernels can read it, but its address.
+        """Return for each array what decides whether kernels can read it, except its address.
 
         Returns
         -------
@@ -46,11 +46,11 @@ class Library(ABC):
         return [0 if array is None else self.address(array) for array in arrays]
 
     def holds(self, array: Array) -> bool:
-        """Whether an array of this library lies on a GPU."""
+        """Whether an array of this library is on a GPU."""
         return True
 
     def refusal(self, array: Array) -> str | None:
-        """Say why the memory of an array cannot be used as it is, its order apart."""
+        """Return why the memory of an array cannot be used directly, apart from its order."""
         return obstacle()
 
     def device(self, number: int) -> Device:
@@ -67,23 +67,23 @@ class Library(ABC):
 
     @abstractmethod
     def strides(self, array: Array) -> Strides:
-        """Return the distances between neighbours along each dimension, counted in elements."""
+        """Return the strides, in elements."""
 
     def stream(self, number: int) -> int | None:
-        """Return the address of the stream on which the library works now; None for CuPy's."""
+        """Return the address of the library's current stream; None for CuPy's."""
         return None
 
     @abstractmethod
     def captures(self, number: int) -> bool:
-        """Whether the stream on which the library works now on a device records a CUDA graph."""
+        """Whether the library's current stream on a device records a CUDA graph."""
 
     @abstractmethod
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
-        """Return a copy in the order of another array, in some data type."""
+        """Return a copy in the order of another array, in some dtype."""
 
     @abstractmethod
     def fetched(self, array: Array) -> Array:
-        """Return a copy in host memory, in the same order, without help of this engine."""
+        """Return a copy in host memory, in the same order, made by the library itself."""
 
     @abstractmethod
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
@@ -94,7 +94,7 @@ class Library(ABC):
         room : numpy.ndarray of uint8
             The memory.
         dtype : str
-            A data type.
+            A dtype.
         count : int
             Number of elements.
         """
@@ -108,7 +108,7 @@ class Library(ABC):
         """Undo `flat`, in shape and order of another array of the library's."""
 
     def wrote(self, params: Sequence[Array]) -> None:  # noqa: B027  nothing, where nobody counts
-        """Tell the library that parameters have changed behind its back."""
+        """Tell the library that parameters were changed from outside."""
 
 
 class CuPyLibrary(Library):
@@ -117,7 +117,7 @@ class CuPyLibrary(Library):
     fixed = True
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return what there is to know of arrays; see `Library`."""
+        """Return the facts about arrays; see `Library`."""
         try:
             return [
                 x if x is None else (type(x), x.data.device_id, x.shape, x.strides, x.dtype)
@@ -139,7 +139,7 @@ class CuPyLibrary(Library):
         return int(array.data.ptr)
 
     def strides(self, array: Array) -> Strides:
-        """Return the distances between neighbours; see `Library`."""
+        """Return the strides; see `Library`."""
         size = array.itemsize
         return tuple(step // size for step in array.strides)
 
@@ -152,7 +152,7 @@ class CuPyLibrary(Library):
         try:
             return bool(cuda.get_current_stream(number).is_capturing())
         except RuntimeError:
-            # The default stream waits for another one, which records a graph.
+            # The default stream waits for another stream, which records a graph.
             return True
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
@@ -187,7 +187,7 @@ class TorchLibrary(Library):
         return [0 if x is None else x.data_ptr() for x in arrays]
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return what there is to know of tensors; see `Library`."""
+        """Return the facts about tensors; see `Library`."""
         try:
             return [
                 x
@@ -204,15 +204,15 @@ class TorchLibrary(Library):
                 for x in arrays
             ]
         except (AttributeError, RuntimeError):
-            # No tensor, or a sparse one, which has no strides.
+            # Not a tensor, or a sparse one, which has no strides.
             return None
 
     def holds(self, array: Array) -> bool:
-        """Whether a tensor lies on a GPU; see `Library`."""
+        """Whether a tensor is on a GPU; see `Library`."""
         return bool(array.is_cuda)
 
     def refusal(self, array: Array) -> str | None:
-        """Say why the memory of a tensor cannot be used; see `Library`."""
+        """Return why the memory of a tensor cannot be used; see `Library`."""
         torch: Any = sys.modules["torch"]
         if type(array) not in (torch.Tensor, torch.nn.Parameter):
             return f"a {type(array).__qualname__} may keep its numbers elsewhere"
@@ -233,7 +233,7 @@ class TorchLibrary(Library):
         return int(array.data_ptr())
 
     def strides(self, array: Array) -> Strides:
-        """Return the distances between neighbours; see `Library`."""
+        """Return the strides; see `Library`."""
         return tuple(array.stride())
 
     def stream(self, number: int) -> int | None:
@@ -261,7 +261,7 @@ class TorchLibrary(Library):
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
         """Return host memory as a tensor of the CPU; see `Library`."""
         torch: Any = sys.modules["torch"]
-        # Torch makes no tensor of nothing.
+        # Torch cannot make a tensor over empty memory.
         return torch.frombuffer(room, dtype=getattr(torch, dtype), count=max(count, 1))[:count]
 
     def flat(self, array: Array) -> Array:
@@ -283,7 +283,7 @@ LIBRARIES: dict[str, Library] = {"cupy": CuPyLibrary(), "torch": TorchLibrary()}
 
 
 def library_of(array: Array) -> Library | None:
-    """Return the library of an array that lies on a GPU.
+    """Return the library of an array that is on a GPU.
 
     Parameters
     ----------

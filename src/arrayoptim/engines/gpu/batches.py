@@ -94,7 +94,7 @@ class Batch:
         self._library, self._device = where
         self._orders = [(tuple(p.shape), self._library.strides(p)) for p in params]
         self.kind, self.compute = dtypes["p"], COMPUTE[dtypes["p"]]
-        # The slots stay where they are as long as somebody holds them.
+        # The slots stay in place as long as somebody holds them.
         self._held = [{name: held[name] for name in dtypes if name != "p"} for held in slots]
         columns = [params, *([held[n] for held in self._held] for n in dtypes if n != "p")]
         table = np.stack([addresses(self._library, column) for column in columns], axis=1)
@@ -111,7 +111,7 @@ class Batch:
         self._totals: Totals | None = None
 
     def settle(self, grads: list[Array | None]) -> None:
-        """Copy those gradients of the batch that a kernel cannot read as they are.
+        """Copy those gradients of the batch that a kernel cannot read directly.
 
         Parameters
         ----------
@@ -121,14 +121,14 @@ class Batch:
         found = [backend_of(g).dtype(g) for k in self.places if (g := grads[k]) is not None]
         kinds, own = set(found), self._dtypes["p"]
         real = own not in COMPLEX
-        # All gradients that a launch reads are of one data type.
+        # All gradients that a launch reads are of one dtype.
         kind = own if not (real and kinds) else kinds.pop() if len(kinds) == 1 else COMPUTE[own]
         self.kind = kind
         for k, p, order in zip(self.places, self._params, self._orders, strict=True):
             g = grads[k]
             if g is None:
                 continue
-            # Most gradients have the very strides of their parameter, which has no gaps.
+            # Most gradients have the strides of their parameter, which is dense.
             ordered = (tuple(g.shape), self._library.strides(g)) == order
             good = backend_of(g).dtype(g) == kind and self._library.refusal(g) is None
             if not (good and (ordered or same_order(self._library, g, p))):
@@ -137,7 +137,7 @@ class Batch:
     def prepare(
         self, values: Mapping[str, Any], gradients: int, *, later: bool = False
     ) -> Callable[[], None]:
-        """Make all ready for a step.
+        """Prepare a step.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class Batch:
         return run
 
     def renew(self, values: Mapping[str, Any]) -> None:
-        """Put the numbers of another step where the kernel of the last one reads them.
+        """Write the numbers of the next step where the kernel of the last one reads them.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class Batch:
     def _columns(
         self, program: Program, values: Mapping[str, Any]
     ) -> tuple[Pending | None, dict[str, Any]]:
-        """Return what clips, if only the device knows it, and the numbers of a kernel."""
+        """Return the pending clip factor, if there is one, and the numbers of a kernel."""
         values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
         return _clipping(part({name: values[name] for name in program.numbers}, self.places))
 
@@ -227,12 +227,12 @@ class Batch:
         return own or self._rule.ratio is not None
 
     def _send(self, columns: Mapping[str, Any], later: bool = False) -> int:
-        """Put numbers where a kernel reads them: one row for all tensors, or one for each."""
+        """Write numbers where a kernel reads them: one row for all tensors, or one for each."""
         each, count = self._each(columns), len(self.places)
         full = [np.broadcast_to(column, count if each else 1) for column in columns.values()]
         head = np.array([len(columns) if each else 0.0])
         rows = np.concatenate([head, np.stack(full, axis=1).reshape(-1)]).astype(np.float64)
-        # Groups may part later, and a graph reads the table that it has.
+        # Groups may diverge later, and a graph reads the table that it has.
         room = 1 + count * len(columns) if self._graph else 0
         return self._row.address(rows, later=later, room=room)
 
@@ -262,7 +262,7 @@ class Batch:
         return rows
 
     def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Launches:
-        """Make ready the pass that takes totals, and fills in what each tensor has for itself."""
+        """Prepare the pass that takes totals and fills in the numbers of each tensor."""
         _, launch = self._measuring(key)
         if self._totals is None:
             self._totals = Totals(self._device, self._elements, quantities(self._rule))
@@ -279,7 +279,7 @@ class Batch:
 
 
 def _clipping(columns: dict[str, Any]) -> tuple[Pending | None, dict[str, Any]]:
-    """Replace clip factors that only the device knows by their bounds; 0 is no bound."""
+    """Replace pending clip factors by their bounds; 0 means no bound."""
     scale = columns.get("scale")
     own = isinstance(scale, np.ndarray)
     each = list(np.atleast_1d(np.asarray(scale, object)))

@@ -12,7 +12,7 @@ Stretch = tuple[int, int, int]
 
 
 class Copies:
-    """Copies between host and device that run beside each other and beside the host's own work.
+    """Copies between host and device that overlap with each other and with the host's work.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Copies:
         self._down, self._up = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
 
     def begin(self) -> None:
-        """Let what follows come after all that the current stream has been given to do."""
+        """Order what follows after all work that was given to the current stream."""
         self._down.wait_event(self._cuda.get_current_stream().record())
 
     def fetch(self, stretches: Sequence[Stretch], after: Any = None) -> Any:

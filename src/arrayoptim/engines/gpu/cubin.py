@@ -60,7 +60,7 @@ def _function(cupy: Any, program: Program, code: bytes) -> Any:
 
 
 def _key(cupy: Any, program: Program) -> str:
-    """Name all that the machine code depends on."""
+    """Return a key of all that the machine code depends on."""
     cuda = cupy.cuda
     surroundings = cupy.__version__, cuda.nvrtc.getVersion(), cuda.Device().compute_capability
     text = repr((OPTIONS, surroundings, program.source))

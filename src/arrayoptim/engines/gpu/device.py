@@ -29,15 +29,15 @@ __all__ = [
 ]
 
 Launch = Callable[[tuple[int], tuple[int], tuple[Any, ...]], object]
-"""Starts a kernel, given the numbers of blocks and of threads, and integers and floats."""
+"""Starts a kernel, given the numbers of blocks and threads, and integers and floats."""
 
 Launches = Iterator[object]
-"""Starts a kernel once, when it is gone through."""
+"""Starts a kernel once, when it is iterated over."""
 
 
 @cache
 def obstacle() -> str | None:
-    """Say why no kernel can be compiled and launched here.
+    """Return why no kernel can be compiled and launched here; None where one can.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def obstacle() -> str | None:
 
 
 def launches(launch: Launch, blocks: int, arguments: tuple[Any, ...]) -> Launches:
-    """Return what starts a kernel when it is gone through.
+    """Return an iterable that starts a kernel when it is iterated over.
 
     CuPy's function is called in one go with the note that it has been: an interrupt of the program
     comes before or after. Where there are no blocks nothing is started.
@@ -70,7 +70,7 @@ def launches(launch: Launch, blocks: int, arguments: tuple[Any, ...]) -> Launche
 
 
 def start(each: Launches) -> None:
-    """Go through launches that have not been started."""
+    """Start the launches that have not been started."""
     deque(each, maxlen=0)
 
 
@@ -122,7 +122,7 @@ class Device:
 
     @contextlib.contextmanager
     def active(self, stream: int | None) -> Iterator[None]:
-        """Let what follows happen on this device.
+        """Make this device the current one.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class Device:
     def _foreign(self, stream: int) -> Any:
         """Return another library's stream as one of CuPy's."""
         cuda = self._cupy.cuda
-        if hasattr(cuda.Stream, "from_external"):  # CuPy 14 warns of the other way
+        if hasattr(cuda.Stream, "from_external"):  # CuPy 14 warns about the other way
             return cuda.Stream.from_external(_Stream(stream))
         return cuda.ExternalStream(stream, self._number)
 
@@ -166,7 +166,7 @@ class Device:
         return Table(int(memory.data.ptr), memory)
 
     def write(self, table: Table, values: np.ndarray[Any, Any]) -> None:
-        """Replace the numbers of a table, in the order of the stream and without waiting for it.
+        """Replace the numbers of a table, in stream order and without waiting.
 
         Parameters
         ----------
@@ -178,7 +178,7 @@ class Device:
         from cupyx import empty_pinned
 
         stream = self._cupy.cuda.get_current_stream()
-        # A buffer may be written again once the copy out of it is over.
+        # A buffer may be written again once the copy from it is complete.
         fitting = (pair for pair in table.staging if pair[0].size == values.size)
         free = next((pair for pair in fitting if pair[1].done), None)
         if free is None:
@@ -207,7 +207,7 @@ class Device:
         return values
 
     def pinned(self, size: int) -> np.ndarray[Any, Any]:
-        """Return host memory that a device copies to and from without help of the processor.
+        """Return pinned host memory.
 
         Parameters
         ----------
@@ -225,13 +225,13 @@ class Device:
         return room
 
     def copies(self) -> Copies:
-        """Return two streams of their own, one for copies to the host and one for those back."""
+        """Return two separate streams, one for copies to the host and one for copies back."""
         if self._copies is None:
             self._copies = Copies(self._cupy)
         return self._copies
 
     def kernel(self, program: Program) -> Launch:
-        """Load a kernel, compiled before or now.
+        """Load a kernel, compiling it if needed.
 
         Parameters
         ----------
@@ -244,7 +244,7 @@ class Device:
             Launches it on the current stream.
         """
         if program.name not in self._kernels:
-            # A fault of the compiler shows here, before anything has changed.
+            # A compiler error shows here, before anything has changed.
             with self._cupy.cuda.Device(self._number):
                 function = loaded(self._cupy, program)
             self._kernels[program.name] = function

@@ -32,7 +32,7 @@ __all__ = ["Plan", "refusal", "unprintable"]
 
 
 def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
-    """Say why the engine does not serve a parameter.
+    """Return why the engine does not serve a parameter; None where it does.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
 
 @cache
 def unprintable(rule: Rule) -> str | None:
-    """Say why there is no kernel of a rule; None where there is one."""
+    """Return why a rule has no kernel; None where it has one."""
     if rule.kind == "matrix":
         return f"the rule {rule.name} is no loop over elements"
     if quantities(rule) > MOST:
@@ -93,7 +93,7 @@ def _slot_refusal(library: Library, name: str, array: Array, param: Array) -> st
 
 
 class Plan(DevicePlan[Portion]):
-    """Steps for one list of arrays, of which devices know the addresses.
+    """Steps for one list of arrays, whose addresses are on the devices.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class Plan(DevicePlan[Portion]):
         super().__init__(params, made, fault)
 
     def norm(self, grads: Sequence[Array | None]) -> Table | None:
-        """Find the Euclidean norm of all gradients, and leave it on the device.
+        """Compute the Euclidean norm of all gradients, and leave it on the device.
 
         Parameters
         ----------
@@ -177,7 +177,7 @@ class Plan(DevicePlan[Portion]):
         return found
 
     def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Put the numbers of another step where the kernels of a CUDA graph read them.
+        """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
@@ -193,5 +193,5 @@ class Plan(DevicePlan[Portion]):
             each.renew(own(values, each))
 
     def read(self, norm: Table) -> float:
-        """Wait for the device, and give the norm that `norm` left there last."""
+        """Wait for the device, and return the norm that `norm` left there last."""
         return self._parts[0].read(norm)

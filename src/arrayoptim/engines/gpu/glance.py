@@ -1,4 +1,4 @@
-"""What was seen of arrays at the last step, so that it need not be asked again one by one."""
+"""Facts about the arrays of the last step, so that they need not be queried one by one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["KEPT", "Glance"]
 
 KEPT = 1 << 23
-"""Bytes of gradients up to which they are held until the next step, to be known by identity."""
+"""Bytes of gradients up to which they are kept until the next step, to compare identities."""
 
 
 class Glance:
-    """Arrays of the last step, and what there was to know of them.
+    """The arrays of the last step, and the facts about them.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ class Glance:
         self.forget()
 
     def forget(self) -> None:
-        """Know nothing."""
+        """Forget everything."""
         self._facts: list[Any] | None = None
         self._kept: Sequence[Array | None] = ()
         self._at: list[int] = []
         self._holds = False
 
     def keep(self, arrays: Sequence[Array | None], size: int) -> None:
-        """Take up arrays that need no further look.
+        """Remember arrays that need no further check.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Glance:
             self._kept, self._at = arrays, self.now
 
     def same(self, arrays: Sequence[Array | None]) -> bool:
-        """Whether arrays are like those taken up in all but where they are; see `now`.
+        """Whether arrays equal the remembered ones in all but their addresses; see `now`.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The text of the pass before a tensorwise sweep: totals of each tensor, and what they lead to.
+"""The source of the pass before a tensorwise sweep: totals of each tensor, and their ratios.
 
 The coefficients that each tensor has for itself are written into its row of the table of numbers,
 from which the sweep takes them: the host need not wait for them.
@@ -50,7 +50,7 @@ def measure_program(
     streams : sequence of (str, str)
         As for the sweep.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Numbers of the host that kernels read."""
+"""Host numbers that kernels read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Mirror"]
 
 
 class Mirror:
-    """Numbers of the host that a kernel reads; they are copied where they have changed.
+    """Host numbers that a kernel reads; they are copied when they have changed.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Mirror:
         return self._table.address
 
     def flush(self) -> None:
-        """Copy the numbers that were given for later."""
+        """Copy the deferred numbers."""
         if self._due is not None:
             self.address(self._due)
             self._due = None

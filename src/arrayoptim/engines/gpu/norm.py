@@ -1,4 +1,4 @@
-"""The text of the pass over the gradients: their norm, in the order of additions of `_norms`.
+"""The source of the pass that takes the gradients' norm, in the order of `numerics.sums`.
 
 Each block sums a block of `_norms`; the last one to finish adds up the sums, so that one launch
 does all. Squares of float64 may overflow or vanish: they are also summed after a shift of the
@@ -13,7 +13,7 @@ from .sweep import Program
 __all__ = ["KINDS", "NORM"]
 
 KINDS = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3}
-"""How the table of gradients says which data type each has."""
+"""How the table of gradients says which dtype each has."""
 
 _BODY = (
     "namespace of_norm {\n"

@@ -24,7 +24,7 @@ from .tables import Numbers, Totals, element_count, same_order
 __all__ = ["Place"]
 
 Taken = tuple[int, bool, list[Any]]
-"""Address of the table of gradients, whether one is of float64, and what must live."""
+"""Address of the table of gradients, whether one is float64, and what must be kept alive."""
 
 
 class Place(ABC):
@@ -82,7 +82,7 @@ class Place(ABC):
         return tuple(p.shape), self._library.strides(p), backend_of(p).dtype(p)
 
     def fits(self, params: Sequence[Array]) -> bool:
-        """Whether these are the parameters, where they were in memory.
+        """Whether these are the parameters, at the same addresses.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Place(ABC):
         return self._library.places(params) == self._places
 
     def _recorded(self) -> bool:
-        """Whether what is launched now goes into the graph that these steps are for."""
+        """Whether launches now go into the graph that these steps are for."""
         return self._graph and self._library.captures(self._number)
 
     def check(self, grads: Sequence[Array | None]) -> None:
@@ -126,7 +126,7 @@ class Place(ABC):
         """
         if not self._graph and self._library.captures(self._number):
             raise RuntimeError(CAPTURING)
-        # What has not changed since the last step is not asked again.
+        # What has not changed since the last step is not checked again.
         self._alike = self._glance.same(grads)
         if self._alike:
             return
@@ -134,6 +134,8 @@ class Place(ABC):
         for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
             if g is None:
                 continue
+            if not backend_of(g).dense(g):
+                raise TypeError("found a sparse gradient, wanted a dense one")
             if library_of(g) is not self._library or self._library.number(g) != self._number:
                 raise ValueError(f"found a gradient elsewhere, wanted it on device {self._number}")
             if tuple(g.shape) != tuple(p.shape):
@@ -149,16 +151,16 @@ class Place(ABC):
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
     ) -> Callable[[], None]:
-        """Make all ready for a step.
+        """Prepare a step.
 
         Parameters
         ----------
         grads : sequence of array or None
             The gradients, which `check` has accepted.
         values : mapping of str to mapping
-            The numbers of the step, by the type of the arithmetic.
+            The numbers of the step, by the compute dtype.
         seed : int or None
-            Where slots are rounded by chance.
+            Where slots are rounded stochastically.
 
         Returns
         -------
@@ -167,7 +169,7 @@ class Place(ABC):
         """
 
     def _settled(self, grads: list[Array | None]) -> list[str]:
-        """Copy those gradients that cannot be read as they are; give the data type of each."""
+        """Copy those gradients that cannot be read directly; return the dtype of each."""
         kinds = list(self._dtypes)
         for k, (g, p) in enumerate(zip(grads, self._params, strict=True)):
             if g is None:
@@ -178,7 +180,7 @@ class Place(ABC):
         return kinds
 
     def _apart(self, grads: Sequence[Array | None]) -> tuple[list[Array | None], Numbers]:
-        """Return gradients that can be read while the parameters are written."""
+        """Return gradients that can be read while the parameters are being written."""
         taken = list(grads)
         if self._alike:
             found = np.array(self._glance.now, np.int64)
@@ -198,7 +200,7 @@ class Place(ABC):
         return taken, found
 
     def _taken_up(self, grads: Sequence[Array | None]) -> Taken:
-        """Put the gradients' addresses on the device."""
+        """Copy the gradients' addresses to the device."""
         taken, found = self._apart(grads)
         table = np.concatenate([found, self._codes])
         at = self._gradients.address(table, later=self._recorded())
@@ -221,12 +223,12 @@ class Place(ABC):
             return self._passed(grads).result
 
     def read(self, norm: Table) -> float:
-        """Wait for the device, and give a norm that was left on it."""
+        """Wait for the device, and return a norm that was left on it."""
         with self._active():
             return float(self._device.read(norm)[0])
 
     def sums(self, grads: Sequence[Array | None]) -> Numbers:
-        """Return the sum of squares of each gradient, which waits for the device.
+        """Wait for the device, and return the sum of squares of each gradient.
 
         Parameters
         ----------
@@ -261,7 +263,7 @@ class _Norms:
         self._launch = device.kernel(NORM)
 
     def launch(self, gradients: int, shifted: bool) -> None:
-        """Find the sum of squares of each gradient, and the norm of all."""
+        """Launch the sum of squares of each gradient, and the norm of all."""
         totals = self._totals
         partial, sums, arrived = totals.outputs
         addresses = (*totals.inputs, gradients, partial, sums, self.result.address, arrived)

@@ -1,4 +1,4 @@
-"""What plans for parameters on GPUs have in common: each device has its part of a step."""
+"""What plans for parameters on GPUs share: each device does its part of a step."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _Part = TypeVar("_Part", bound=Place)
 
 
 def own(values: Mapping[str, Mapping[str, Any]], each: Place) -> dict[str, dict[str, Any]]:
-    """Take one device's part of the numbers of a step."""
+    """Return one device's part of the numbers of a step."""
     return {kind: part(row, each.places) for kind, row in values.items()}
 
 
 class DevicePlan(Generic[_Part]):
-    """Steps for one list of arrays that lie on GPUs.
+    """Steps for one list of arrays on GPUs.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class DevicePlan(Generic[_Part]):
         self._parts = [made(where, places) for where, places in devices.items()]
 
     def fits(self, params: Sequence[Array]) -> bool:
-        """Whether the plan is for these arrays, where they are now.
+        """Whether the plan is for these arrays at their present addresses.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class DevicePlan(Generic[_Part]):
         Returns
         -------
         bool
-            False where a parameter has another address, shape, dtype or order in memory than when
+            False where a parameter has another address, shape, dtype or memory order than when
             the plan was made: make another plan.
         """
         return len(params) == self._count and all(
@@ -79,7 +79,7 @@ class DevicePlan(Generic[_Part]):
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None = None,
     ) -> Callable[[], None]:
-        """Make all ready for a step; what can fail, fails here, and nothing has changed.
+        """Prepare a step; whatever can fail fails here, before anything changes.
 
         Parameters
         ----------
@@ -87,11 +87,11 @@ class DevicePlan(Generic[_Part]):
             The gradients, on the devices of their parameters; a parameter whose gradient is None
             stays as it is.
         values : mapping of str to mapping
-            For each type of arithmetic the numbers of the step by name: numbers, or
+            For each compute dtype the numbers of the step by name: numbers, or
             one-dimensional arrays with one for each parameter. ``scale`` may be a
             `arrayoptim.gradients.Pending` of this plan's own.
         seed : int, optional
-            Where slots are to be rounded by chance.
+            Where slots are to be rounded stochastically.
 
         Returns
         -------
@@ -134,7 +134,7 @@ class DevicePlan(Generic[_Part]):
         return sums.tolist(), None
 
     def _shared(self, grads: Sequence[Array | None]) -> list[tuple[_Part, list[Array | None]]]:
-        """Return each device its gradients; all are looked at before anything is done."""
+        """Return the gradients of each device; all are checked before anything is done."""
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
         shares = [(each, self._of(each, grads)) for each in self._parts]

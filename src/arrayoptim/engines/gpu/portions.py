@@ -73,7 +73,7 @@ class Portion(Place):
             ]
 
     def _settled(self, grads: list[Array | None]) -> list[str]:
-        """Copy what a kernel cannot read, so that a launch reads one data type; see `Place`."""
+        """Copy what a kernel cannot read, so that a launch reads one dtype; see `Place`."""
         kinds = list(self._dtypes)
         for batch in self._batches:
             batch.settle(grads)
@@ -87,18 +87,18 @@ class Portion(Place):
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
     ) -> Callable[[], None]:
-        """Make the launches of a step ready; see `Place`.
+        """Prepare the launches of a step; see `Place`.
 
         Raises
         ------
         ValueError
-            If slots are to be rounded by chance.
+            If slots are to be rounded stochastically.
         """
         if seed is not None:
             raise ValueError("stochastic rounding serves arrays in host memory, not on a GPU")
         taken, self._taken = self._taken, None
         with self._active():
-            # The pass that has found the norm for this step has just looked at the gradients.
+            # The pass that took the norm for this step has just checked the gradients.
             if not (taken and _waits(values) and all(map(operator.is_, taken[0], grads))):
                 taken = list(grads), self._taken_up(grads)
             gradients, _, keep = taken[1]
@@ -125,7 +125,7 @@ class Portion(Place):
         grads : sequence of array or None
             The gradients, which `check` has accepted.
         values : mapping of str to mapping
-            The numbers of the step, by the type of the arithmetic.
+            The numbers of the step, by the compute dtype.
 
         Returns
         -------
@@ -134,7 +134,7 @@ class Portion(Place):
         """
         found: list[list[float]] = [[]] * len(self._params)
         with self._active():
-            # The pass may read copies, which live until it is over.
+            # The pass may read copies, which must live until it is complete.
             taken = self._taken_up(grads)
             gradients = taken[0]
             for batch in self._batches:
@@ -144,7 +144,7 @@ class Portion(Place):
         return found
 
     def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Put the numbers of another step where the kernels of a CUDA graph read them.
+        """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class Portion(Place):
 
 
 def _waits(values: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a step takes its clip factor from the device."""
+    """Whether a step reads its clip factor on the device."""
     scales = (numbers.get("scale") for numbers in values.values())
     return any(
         isinstance(x, Pending) or getattr(x, "dtype", None) == np.dtype(object) for x in scales

@@ -1,4 +1,4 @@
-"""What every kernel begins with: numbers in memory and in registers, and the vocabulary of rules.
+"""The start of every kernel: conversions between memory and registers, and the rules' vocabulary.
 
 The text names nothing that only one compiler has, but for what the first lines define: a host
 compiler takes it behind a few lines of its own, and gives the same bits. A kernel is a sequence of

@@ -1,4 +1,4 @@
-"""From a rule or a stage to a function of CUDA C++, through its syntax tree."""
+"""Translating a rule or a stage to CUDA C++, through its syntax tree."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def keys_of(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 class _Scalars(ast.NodeTransformer):
-    """Put into names of their own what only the numbers of one tensor may have."""
+    """Rename what only the numbers of one tensor may use."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._globals = function.__globals__
@@ -124,7 +124,7 @@ class _Scalars(ast.NodeTransformer):
 
 
 class _Printed(ast.expr):
-    """An expression that is text already."""
+    """An expression that has been printed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ def _assignment(statement: ast.Assign, known: set[str]) -> str:
     target = statement.targets[0]
     if not isinstance(target, ast.Name) or len(statement.targets) > 1:
         raise UnprintableError(f"{ast.unparse(statement)}: only one plain name may be assigned")
-    # A comparison is no real.
+    # A comparison is not a real number.
     declared = "" if target.id in known else "auto "
     known.add(target.id)
     return f"{declared}{target.id}_ = {_expression(statement.value)};"

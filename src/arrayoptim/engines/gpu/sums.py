@@ -1,4 +1,4 @@
-"""The text with which kernels add up, in the order of additions of `_norms`.
+"""The source with which kernels add up, in the order of `numerics.sums`.
 
 Each block sums a block of `_norms`; the last one to finish adds up the sums, so that one launch
 does all.

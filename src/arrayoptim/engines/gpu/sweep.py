@@ -19,6 +19,7 @@ __all__ = [
     "before",
     "called",
     "carried_out",
+    "element",
     "fetched",
     "named",
     "numbers_of",
@@ -34,7 +35,7 @@ _FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
 
 
 def _line(stage: _stages.Stage) -> str:
-    """Return the statement of a stage that is no more than a function."""
+    """Return the statement of a stage that is simply a function."""
     assert stage.function is not None
     target, numbers = stage.operands[0], (f"c.{name}_" for name in stage.numbers)
     arguments = ", ".join((*stage.operands, *numbers, target))
@@ -79,7 +80,7 @@ class Program:
 
 
 def stages_of(given: Sequence[str], slots: Sequence[str]) -> tuple[str, ...]:
-    """Say which stages a step has.
+    """Return the stages of a step.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ def sweep_program(
         ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then the slots of stages; with the
         dtype of each in memory. All but ``g`` have a column of the pointer table.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
 
     Returns
     -------
@@ -129,11 +130,11 @@ def sweep_program(
         If the rule leaves the grammar.
     """
     names = numbers_of(rule, stages)
-    # Twice as many elements of 16 bits go into a load of 16 bytes.
+    # Twice as many 16-bit elements fit into a load of 16 bytes.
     width = 16 // min(ITEMSIZE[dtype] for _, dtype in streams)
     parts = [
         *opening(rule, stages, compute),
-        _element(rule, stages, streams),
+        element(rule, stages, streams),
         _kernel(names, streams, width),
     ]
     return named(rule.name, parts, names)
@@ -163,7 +164,7 @@ def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
     stages : sequence of str
         The stages to compile in.
     compute : str
-        The dtype of the arithmetic.
+        The compute dtype.
     """
     functions = [printed(rule.function, "rule")]
     functions += [printed(rule.direction, "direction")] if rule.direction else []
@@ -175,7 +176,7 @@ def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
 
 
 def named(name: str, parts: Sequence[str], numbers: tuple[str, ...] = ()) -> Program:
-    """Return the parts of a kernel a name that no other kernel has."""
+    """Return the parts of a kernel as a program with a unique name."""
     text = "\n".join(parts)
     whole = f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     body = f"namespace of_{whole} {{\n{text.replace('@NAME@', whole)}\n}}\n"
@@ -183,12 +184,12 @@ def named(name: str, parts: Sequence[str], numbers: tuple[str, ...] = ()) -> Pro
 
 
 def _cpp(name: str) -> str:
-    # Names of Python that are words of C++, or of macros, are none with an underscore.
+    # An underscore keeps Python's names from clashing with C++ keywords and macros.
     return f"{name}_"
 
 
 def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> list[str]:
-    """Write what is done to an element before the rule: stages, and the direction.
+    """Write what precedes the rule: stages, and the direction.
 
     Parameters
     ----------
@@ -208,7 +209,7 @@ def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
 
 
 def carried_out(rule: Rule) -> list[str]:
-    """Write the rule itself; the parameter as it was is kept for a mask."""
+    """Write the rule itself; a mask needs the parameter as it was."""
     own = [f"s{k}" for k in range(len(rule.slots))]
     return [
         *(["const real q = p;"] * rule.masked),
@@ -224,8 +225,18 @@ def called(
     return f"{function}({', '.join(arguments)});"
 
 
-def _element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
-    """Write the step of some elements side by side."""
+def element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
+    """Write the step of some elements side by side.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages of the step.
+    streams : sequence of (str, str)
+        As for `sweep_program`.
+    """
     inner = [
         *before(rule, stages, streams),
         *carried_out(rule),
@@ -265,7 +276,7 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: i
         "const int t = chunks[2 * blockIdx.x];",
         *fetched(streams),
         "if (!a_g) return;",
-        # Before the rows stands how many numbers a tensor has for itself: none where all share one.
+        # Before the rows stands the length of a tensor's own row: 0 where all share one.
         "const double *own = table ? table + 1 + (whole)table[0] * t : 0;",
         "Numbers c;",
         *(scalar(k, name, f"(own ? own[{k}] : n_{name})") for k, name in enumerate(numbers)),
@@ -292,7 +303,7 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: i
 
 
 def fetched(streams: Sequence[tuple[str, str]]) -> list[str]:
-    """Write how the addresses of tensor ``t`` are found; that of its gradient may be none."""
+    """Write how the addresses of tensor ``t`` are found; its gradient may be missing."""
     kinds = [(name, TYPES[dtype]) for name, dtype in streams]
     lines = [f"{kinds[0][1]} *a_g = ({kinds[0][1]} *)gradients[leaves[t]];"]
     return lines + [
@@ -302,7 +313,7 @@ def fetched(streams: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def scalar(k: int, name: str, value: str) -> str:
-    """Write how a number is taken; there may be a norm to it.
+    """Write how a number is read; a norm may scale it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What stands in the tables that kernels read: sizes, chunks, addresses and totals."""
+"""The tables that kernels read: sizes, chunks, addresses and totals."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def chunks(sizes: Sequence[int], length: int) -> Numbers:
 
 
 def same_order(library: Library, array: Array, like: Array) -> bool:
-    """Whether an array has no gaps, and the shape and the order of another one."""
+    """Whether an array is dense, with the shape and memory order of another one."""
     steps, wanted = library.strides(array), library.strides(like)
     shape = tuple(array.shape)
     if shape != tuple(like.shape):
         return False
-    # Strides of nothing mean nothing: torch takes NumPy's zeros, and makes others itself.
+    # Strides of empty arrays mean nothing, and torch and NumPy set different ones.
     same = all(a == b for n, a, b in zip(shape, steps, wanted, strict=True) if n > 1)
     return prod(shape) == 0 or (same and dense(shape, steps))
 

@@ -1,4 +1,4 @@
-"""The parameters of one device that are stepped on the host, and how they go there and back."""
+"""The parameters of one device that are stepped on the host, and their way there and back."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .pieces import Piece, cut, pieces_of, widest
 __all__ = ["Shuttle"]
 
 ROOMS = 3
-"""Buckets in host memory at once: one comes, one is stepped, one goes back."""
+"""Number of buckets in host memory: one arrives, one is stepped, one returns."""
 
 
 @dataclass(frozen=True)
 class _Trip:
-    """What one step does with a bucket.
+    """The way of one bucket in a step.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Shuttle(Place):
         ]
 
     def _settled(self, grads: list[Array | None]) -> list[str]:
-        """Narrow those gradients that find no room on the host; see `Place`."""
+        """Narrow those gradients for which there is no room on the host; see `Place`."""
         for k, (g, dtype) in enumerate(zip(grads, self._dtypes, strict=True)):
             if g is not None and itemsize(backend_of(g).dtype(g)) > widest(dtype):
                 wanted = dtype if dtype in COMPLEX else COMPUTE[dtype]
@@ -101,7 +101,7 @@ class Shuttle(Place):
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
     ) -> Callable[[], None]:
-        """Make the trips of all buckets ready; see `Place`."""
+        """Prepare the trips of all buckets; see `Place`."""
         with self._active():
             taken, found = self._apart(grads)
         trips = [bucket.prepare(taken, found, values, seed) for bucket in self._buckets]
@@ -115,7 +115,7 @@ class Shuttle(Place):
         return sweep
 
     def _go(self, trips: Sequence[_Trip]) -> None:
-        """Let one bucket come and one go while the host works on the one between."""
+        """Fetch one bucket and return another while the host works on the one between."""
         arrivals = [self._copies.fetch(trip.there) for trip in trips[:ROOMS]]
         returns: list[Any] = []
         for k, trip in enumerate(trips):
@@ -123,7 +123,7 @@ class Shuttle(Place):
             trip.run()
             returns.append(self._copies.put(trip.back))
             if k + ROOMS < len(trips):
-                # All copies back are on one stream, so the last one's end is the end of them all.
+                # All copies back are on one stream, so the end of the last is the end of all.
                 arrivals.append(self._copies.fetch(trips[k + ROOMS].there, returns[-1]))
         if returns:
             returns[-1].synchronize()
@@ -190,7 +190,7 @@ class _Bucket:
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
     ) -> _Trip:
-        """Make all ready for a step.
+        """Prepare a step.
 
         Parameters
         ----------
@@ -199,9 +199,9 @@ class _Bucket:
         found : numpy.ndarray
             Where these are on the device.
         values : mapping of str to mapping
-            The numbers of the step, by the type of the arithmetic.
+            The numbers of the step, by the compute dtype.
         seed : int or None
-            Where slots are rounded by chance.
+            Where slots are rounded stochastically.
         """
         there: list[Stretch] = []
         back: list[Stretch] = []

@@ -25,7 +25,7 @@ __all__ = ["Plan", "refusal"]
 
 
 def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
-    """Say why a parameter on a GPU cannot have its state in host memory.
+    """Return why a parameter on a GPU cannot have its state in host memory.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Plan(DevicePlan[Shuttle]):
     paths : sequence of str
         What messages call the parameters.
     places : sequence of int
-        Their places among all parameters of the optimizer, for rounding by chance.
+        Their places among all parameters of the optimizer, for stochastic rounding.
     threads : int or None
         Number of threads of the CPU engine.
     occupied : Stretches

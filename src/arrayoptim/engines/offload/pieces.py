@@ -1,4 +1,4 @@
-"""How parameters are cut for their way from a device to the host and back."""
+"""How parameters are cut for transfers between device and host."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Piece:
     place : int
         Which parameter.
     dtype : str
-        Its data type.
+        Its dtype.
     start, stop : int
         The first element, and the one after the last.
     """
@@ -58,7 +58,7 @@ class Piece:
 def pieces_of(
     rule: Rule, place: int, param: Array, dtype: str, slots: Mapping[str, Array]
 ) -> list[Piece]:
-    """Cut a parameter, where its rule and the storage of its slots go by single elements.
+    """Cut a parameter, if its rule and the storage of its slots are elementwise.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def pieces_of(
     param : array
         The parameter.
     dtype : str
-        Its data type.
+        Its dtype.
     slots : mapping of str to array
         Its slots.
 
@@ -117,5 +117,5 @@ def _rounded(size: int) -> int:
 
 
 def widest(dtype: str) -> int:
-    """Return the bytes of an element of the widest gradient that there is room for."""
+    """Return the itemsize of the widest gradient for which there is room."""
     return itemsize(dtype if dtype in COMPLEX else COMPUTE[dtype])

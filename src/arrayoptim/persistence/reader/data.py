@@ -143,7 +143,7 @@ class Storage:
 
 def _undone(filter_id: int, raw: bytes, whole: int, size: int) -> bytes:
     if filter_id == DEFLATE:
-        # Never more than there is room for, and what a checksum behind it takes.
+        # Never more than there is room for, plus a checksum behind it.
         unpacker = zlib.decompressobj()
         found = unpacker.decompress(raw, whole + 5)
         if not unpacker.eof:

@@ -97,7 +97,7 @@ def _second(source: Source, address: int, head: bytes) -> Parsed:
 
 
 def _parse(body: Cursor, order: int | None) -> list[Message]:
-    """Return the messages in a block; `order` is what each has more in version 2 of headers."""
+    """Return the messages in a block; `order` is the extra field of each in version 2 headers."""
     found, data = [], body.data
     head = 8 if order is None else 4 + order
     while body.at + head <= len(data):

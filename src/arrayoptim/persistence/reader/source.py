@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 UNDEFINED = 2**64 - 1
-"""The address of what does not exist."""
+"""The address that means "does not exist"."""
 
 
 class DamagedError(ValueError):
-    """What is in the file contradicts itself, or the form that it claims to have."""
+    """The file contradicts itself, or the format that it claims to have."""
 
 
 class Source:
@@ -138,7 +138,7 @@ class Cursor:
         return self.data[at : self.at]
 
     def expect(self, signature: bytes) -> None:
-        """Refuse what does not begin as it should.
+        """Refuse bytes that do not begin with a signature.
 
         Parameters
         ----------

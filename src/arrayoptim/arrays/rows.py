@@ -1,0 +1,222 @@
+"""Gradients of which only some rows are there, as those of embeddings are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+from .._typing import Array
+from .libraries import Backend, backend_of, is_array
+
+__all__ = ["Rows", "as_rows", "dense", "magnitudes", "places_of_rows", "stored"]
+
+
+class Rows:
+    """A gradient that is zero outside of some rows.
+
+    A leaf of a tree of gradients, in the place of an array of its shape. Rows that are there
+    several times are added up.
+
+    Parameters
+    ----------
+    indices : array of int
+        The number of each row, from 0 on. They count the axes of `shape` that `rows` lacks: where
+        these are several, as in C order.
+    rows : array
+        The rows, along its first axis; of the same library and on the same device.
+    shape : sequence of int
+        The shape of the parameter.
+
+    Attributes
+    ----------
+    indices, rows : array
+        As they were given.
+    shape : tuple of int
+        The shape of the whole.
+
+    Raises
+    ------
+    TypeError
+        If either is no array of a supported library, or the indices are no integers.
+    ValueError
+        If they do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> table = np.ones((4, 2))
+    >>> gradient = ao.Rows(np.array([2, 0, 2]), np.ones((3, 2)), table.shape)
+    >>> ao.SGD(lr=0.25).apply(gradient, table)
+    array([[0.75, 0.75],
+           [1.  , 1.  ],
+           [0.5 , 0.5 ],
+           [1.  , 1.  ]])
+    """
+
+    __slots__ = ("indices", "rows", "shape")
+
+    def __init__(self, indices: Array, rows: Array, shape: Sequence[int]) -> None:
+        for name, x in (("indices", indices), ("rows", rows)):
+            if not is_array(x) or not backend_of(x).dense(x):
+                raise TypeError(
+                    f"Rows: found {type(x).__module__}.{type(x).__qualname__} for {name}, wanted "
+                    "an array"
+                )
+        self.indices, self.rows, self.shape = indices, rows, tuple(int(n) for n in shape)
+        backend, kind = backend_of(rows), backend_of(indices).dtype(indices)
+        if "int" not in kind:
+            raise TypeError(f"Rows: found indices of {kind}, wanted integers")
+        if backend_of(indices) is not backend:
+            raise ValueError(
+                f"Rows: found indices of {backend_of(indices).name} and rows of {backend.name}; "
+                "wanted arrays of one library"
+            )
+        lead = len(self.shape) - len(rows.shape) + 1
+        fits = tuple(rows.shape[1:]) == self.shape[lead:] if lead > 0 else False
+        if not fits or tuple(indices.shape) != tuple(rows.shape[:1]):
+            raise ValueError(
+                f"Rows: found indices of shape {tuple(indices.shape)} and rows of shape "
+                f"{tuple(rows.shape)} for a parameter of shape {self.shape}; wanted one index for "
+                "each row, and rows of its last axes"
+            )
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the rows."""
+        return self.rows.dtype
+
+    @property
+    def count(self) -> int:
+        """The number of rows of the whole."""
+        return prod(self.shape[: self.lead])
+
+    @property
+    def lead(self) -> int:
+        """The number of axes that indices count."""
+        return len(self.shape) - len(self.rows.shape) + 1
+
+    @property
+    def width(self) -> int:
+        """The number of entries in a row."""
+        return prod(self.shape[self.lead :])
+
+    @property
+    def backend(self) -> Backend:
+        """The library of the rows."""
+        return backend_of(self.rows)
+
+    def __repr__(self) -> str:
+        """Return how many there are, of how many."""
+        return f"<Rows: {self.rows.shape[0]} of shape {self.shape}, {self.backend.name}>"
+
+    def mapped(self, function: Callable[[Array], Array]) -> Rows:
+        """Return the same rows with other values."""
+        return Rows(self.indices, function(self.rows), self.shape)
+
+    def summed(self) -> Rows:
+        """Return each row once, in the order of their numbers.
+
+        A library that compiles may keep as many rows as there were; what is left over has a number
+        that no row has.
+
+        Raises
+        ------
+        ValueError
+            If an index is out of range.
+        """
+        backend, rows = self.backend, self.rows
+        with backend.guard(rows):
+            indices, rows = backend.summed(self.indices, rows, self.count)
+            new = Rows(indices, rows, self.shape)
+            if not backend.compiles and rows.shape[0]:
+                first, last = int(indices[0]), int(indices[-1])
+                _require_range(first, last, self.count)
+        return new
+
+    def places(self) -> tuple[Array, ...]:
+        """Return the indices along each of the axes that they count."""
+        if self.lead == 1:
+            return (self.indices,)
+        found, rest = [], self.indices
+        for length in reversed(self.shape[1 : self.lead]):
+            found.append(rest % length)
+            rest = rest // length
+        return (rest, *reversed(found))
+
+    def of(self, x: Array) -> Array:
+        """Return these rows of an array of this shape, with memory of their own."""
+        return backend_of(x).rows_at(x, self.places())
+
+    def put(self, x: Array, rows: Array) -> Array:
+        """Put rows into an array of this shape.
+
+        Returns
+        -------
+        array
+            The array itself where it can be written; otherwise a new one.
+        """
+        return backend_of(x).put_rows(x, self.places(), rows)
+
+    def dense(self) -> Array:
+        """Return the whole as an array.
+
+        Raises
+        ------
+        ValueError
+            If an index is out of range.
+        """
+        new, backend = self.summed(), self.backend
+        with backend.guard(self.rows):
+            return new.put(backend.zeros(new.rows, backend.dtype(new.rows), self.shape), new.rows)
+
+
+def _require_range(first: int, last: int, count: int) -> None:
+    if first < 0 or last >= count:
+        wrong = first if first < 0 else last
+        raise ValueError(f"found row {wrong} of {count}; wanted indices in [0, {count})")
+
+
+def as_rows(g: Any, like: Array | None = None) -> Any:
+    """Return a library's own sparse array as `Rows`; any other gradient as it is.
+
+    Also one of a layout that has no rows, which is refused later. Its shape is that of the
+    parameter where nothing else says it.
+    """
+    if g is None or type(g) is Rows:
+        return g
+    backend = backend_of(g)
+    parts = None if backend.dense(g) else backend.sparse(g)
+    if parts is None:
+        return g
+    indices, rows, shape = parts
+    if shape is None:
+        if like is None:
+            raise ValueError("found a sparse gradient without a shape; give it its dense_shape")
+        shape = tuple(like.shape)
+    return Rows(indices, rows, shape)
+
+
+def dense(gradients: Sequence[Any], leaves: Sequence[Array | None]) -> list[Any]:
+    """Return gradients of parameters as arrays."""
+    found = map(as_rows, gradients, leaves)
+    return [g.dense() if type(g) is Rows else g for g in found]
+
+
+def magnitudes(gradients: Sequence[Any]) -> list[Any]:
+    """Return arrays of the same norms as any gradients, those that sparse ones store."""
+    found = map(as_rows, gradients)
+    return [g.summed().rows if type(g) is Rows else g for g in found]
+
+
+def places_of_rows(gradients: Sequence[Any]) -> frozenset[int]:
+    """Return the places of those that are `Rows`."""
+    return frozenset(i for i, g in enumerate(gradients) if type(g) is Rows)
+
+
+def stored(gradients: Sequence[Any]) -> Sequence[Any]:
+    """Return arrays of the same norms as gradients whose rows are summed."""
+    if Rows not in set(map(type, gradients)):
+        return gradients
+    return [g.rows if type(g) is Rows else g for g in gradients]

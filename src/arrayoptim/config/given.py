@@ -1,0 +1,44 @@
+"""Numbers that a caller or a file gives, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+MOST_STEPS = 2**63 - 1
+"""The last step that a 64-bit counter holds."""
+
+
+def finite(value: Any, what: str) -> float:
+    """Return a finite number, given as a number or as an array that holds one.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    array = np.asarray(value)
+    if array.shape != () or array.dtype.kind not in "iuf" or not np.isfinite(array):
+        raise ValueError(f"{what}: found {value!r}, wanted a finite number")
+    return float(array)
+
+
+def counter(value: Any, what: str) -> int:
+    """Return a step counter, given as an integer, or as a float or array that holds one.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number from 0 to `MOST_STEPS`.
+    """
+    array = np.asarray(value)
+    fault = f"{what}: found {value!r}, wanted a whole number of at least 0"
+    if array.shape != () or array.dtype.kind not in "iuf":
+        raise ValueError(fault)
+    number = array.item()
+    if not number >= 0 or number == float("inf") or number != int(number):
+        raise ValueError(fault)
+    if number > MOST_STEPS:
+        raise ValueError(f"{what}: found {value!r}, wanted at most {MOST_STEPS}, as int64 holds")
+    return int(number)

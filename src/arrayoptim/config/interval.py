@@ -1,0 +1,45 @@
+"""Intervals of real numbers."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+
+import numpy as np
+
+
+class Interval:
+    """A real interval, written such as ``[0, 1)``."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        low, high = text[1:-1].split(",")
+        self.low, self.high = float(low), float(high)
+
+    def __contains__(self, value: float) -> bool:
+        """Whether the value lies in the interval; NaN lies in none."""
+        above = value >= self.low if self.text[0] == "[" else value > self.low
+        below = value <= self.high if self.text[-1] == "]" else value < self.high
+        return above and below
+
+
+@cache
+def largest_in(dtype: str, interval: Interval) -> float:
+    """Return the largest number of a dtype in an interval."""
+    high = np.dtype(dtype).type(interval.high)
+    return float(high if interval.high in interval else np.nextafter(high, 0))
+
+
+@cache
+def smallest_in(dtype: str, interval: Interval) -> float:
+    """Return the smallest number of a dtype in an interval."""
+    low = np.dtype(dtype).type(interval.low)
+    with np.errstate(under="ignore"):
+        return float(low if interval.low in interval else np.nextafter(low, np.inf))
+
+
+@lru_cache(maxsize=4096)
+def nearest_in(value: float, dtype: str, interval: Interval) -> float:
+    """Return the number of a dtype in an interval that is nearest to a value."""
+    with np.errstate(over="ignore", under="ignore"):
+        near = float(np.dtype(dtype).type(value))
+    return max(min(near, largest_in(dtype, interval)), smallest_in(dtype, interval))

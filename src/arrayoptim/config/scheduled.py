@@ -1,0 +1,59 @@
+"""Schedules as values of hyperparameters: functions of the step, some with scalar state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._typing import Scalar
+from ..arrays.calls import mismatch
+
+
+def is_function(value: Any) -> bool:
+    """Whether a value may be a schedule: callable, and neither a number nor a class."""
+    return callable(value) and not isinstance(value, type) and not hasattr(value, "__float__")
+
+
+def keeps_numbers(schedule: Any) -> bool:
+    """Whether a value is a schedule that keeps scalar state besides the step count."""
+    return callable(schedule) and hasattr(schedule, "initial_scalars")
+
+
+def with_step(schedule: Any, what: str) -> Any:
+    """Return a schedule that can be called with what `value_at` gives it.
+
+    Raises
+    ------
+    TypeError
+        If it takes other arguments.
+    """
+    wanted = ("the step number", "its numbers")[: 1 + keeps_numbers(schedule)]
+    fault = mismatch(schedule, *wanted)
+    if fault:
+        raise TypeError(
+            f"{what}: found the schedule {schedule!r}, wanted a function of "
+            f"{' and '.join(wanted)}, such as lambda step: 0.1 ({fault})"
+        )
+    return schedule
+
+
+def value_at(
+    schedule: Any, iterations: Scalar, scalars: Mapping[str, Scalar], prefix: str
+) -> Scalar:
+    """Return the value of a schedule at a step.
+
+    Parameters
+    ----------
+    schedule : callable
+        A function of the step number; with ``initial_scalars``, of its own numbers too.
+    iterations : int
+        The step number, counted from 0.
+    scalars : mapping of str to float
+        Scalar state of the optimizer.
+    prefix : str
+        What stands before the names of the schedule's own.
+    """
+    if not keeps_numbers(schedule):
+        return schedule(iterations)
+    start = schedule.initial_scalars()
+    return schedule(iterations, {k: scalars.get(prefix + k, v) for k, v in start.items()})

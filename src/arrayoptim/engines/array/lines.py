@@ -1,0 +1,57 @@
+"""Sums along rows and columns, in the order that the CPU engine keeps too."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array, Namespace
+from ...arrays.backend import Functions
+from ...arrays.libraries import Backend
+from ...numerics.sums import sums_along
+from ...rules.rule import Rule
+from ...rules.symbols import traced
+
+__all__ = ["functions"]
+
+
+def functions(rule: Rule, backend: Backend, like: Array) -> Namespace:
+    """Return the ``xp`` of a rule, with sums of a specified order where it has such.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+    backend : Backend
+        The library of the arrays.
+    like : array
+        One of them.
+
+    Returns
+    -------
+    namespace
+        The library's own where the host cannot read the arrays, or the rule does more than loops
+        can; no fused engine serves these.
+    """
+    xp = backend.xp
+    if rule.kind != "matrix" or backend.compiles or backend.host_view(like) is None:
+        return xp
+    if traced(rule) is None:
+        return xp
+
+    def total(x: Array, axis: Any, keepdims: bool, share: bool) -> Array:
+        axes = tuple(sorted(axis)) if isinstance(axis, tuple) else (axis,)
+        found = sums_along(np.asarray(backend.host_view(x)), axes)
+        found = found / prod(x.shape[k] for k in axes) if share else found
+        found = np.expand_dims(found, axes) if keepdims else found
+        return backend.scalar(found, backend.dtype(x), x)
+
+    return Functions(
+        {
+            "mean": lambda x, axis, keepdims=False: total(x, axis, keepdims, True),
+            "sum": lambda x, axis, keepdims=False: total(x, axis, keepdims, False),
+        },
+        xp,
+    )

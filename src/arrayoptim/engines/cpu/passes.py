@@ -1,0 +1,158 @@
+"""In how many passes a rule with totals along rows and columns can be carried out.
+
+A total has to be complete before anything that depends on it: each pass over all elements goes as
+far as those totals that are known, and what has one entry for each row or column is computed in
+between. Elements are computed anew in each pass, which is cheaper than keeping them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from ...rules.rule import Rule
+from ...rules.symbols import REDUCTIONS, Traced, Value, traced
+
+__all__ = ["Passes", "passes"]
+
+
+class Passes:
+    """The order in which what a rule computes can be computed.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+    found : Traced
+        What it computes.
+
+    Attributes
+    ----------
+    slots, results : tuple of Value
+        The rule's slots, and the new parameter and slots.
+    totals : list of Value
+        Totals of elements, which passes over them add up part by part.
+    kept : list of Value
+        What is kept for each tensor until the step is done: totals, and what has an entry for each
+        row or column and is wanted by a later pass.
+    turns : list of (int, bool)
+        The passes in order: their number, the first one being 1, and whether they go over all
+        elements; others go over the rows and columns of each tensor, behind those of the same
+        number. The last one over elements stores them.
+    """
+
+    def __init__(self, rule: Rule, found: Traced) -> None:
+        self.rule, self.slots, self.results = rule, found.slots, found.results
+        order = list(_ordered(self.results))
+        self._levels: dict[Value, int] = {}
+        self._users: dict[Value, list[Value]] = {value: [] for value in (*order, *self.slots)}
+        for value in order:
+            self._levels[value] = self._level(value)
+            for each in value.args:
+                self._users[each].append(value)
+        self.totals = [v for v in order if _is_total(v)]
+        stored = [self._levels[v] for v in self.results if v.space == "full"]
+        self.count = max([1 + max(stored), *(self._levels[v] for v in self.totals)])
+        self.kept = [v for v in order if self._is_kept(v)]
+        pairs = list(zip(self.slots, self.results[1:], strict=True))
+        self._written = {s: self._end(s, v) for s, v in pairs if v.space != "full" and v is not s}
+        turns = [(turn, whole) for turn in range(1, self.count + 1) for whole in (True, False)]
+        self.turns = [(t, whole) for t, whole in turns if whole or self._between(t)]
+
+    def totals_of(self, turn: int) -> list[Value]:
+        """Return the totals that a pass over elements adds up."""
+        return [v for v in self.totals if self._levels[v] == turn]
+
+    def kept_of(self, turn: int) -> list[Value]:
+        """Return what a pass over rows and columns computes, in order."""
+        return [v for v in self.kept if max(self._levels[v], 1) == turn]
+
+    def written_of(self, turn: int) -> list[tuple[Value, Value]]:
+        """Return the slots that a pass over rows and columns writes, and what it writes."""
+        pairs = zip(self.slots, self.results[1:], strict=True)
+        return [(slot, value) for slot, value in pairs if self._written.get(slot) == turn]
+
+    def _between(self, turn: int) -> bool:
+        return bool(self.totals_of(turn) or self.kept_of(turn) or self.written_of(turn))
+
+    def _level(self, value: Value) -> int:
+        """Return after how many passes a value can be known."""
+        level = max((self._levels[v] for v in value.args), default=0)
+        if _is_total(value):
+            return level + 1
+        return max(level, 1) if value.op in REDUCTIONS else level
+
+    def _is_kept(self, value: Value) -> bool:
+        if value.space == "full" or value.op in _SHORT:
+            return False
+        if value.op in REDUCTIONS or value in self.results or self._is_summed(value):
+            return True
+        return self._levels[value] > 0 and self._is_wanted(value, self._levels[value])
+
+    def _is_summed(self, value: Value) -> bool:
+        """Whether one number is made of a value's entries, which must lie in memory for that."""
+        users = self._users[value]
+        return any(u.op in REDUCTIONS or (u.op == "view" and self._is_summed(u)) for u in users)
+
+    def _is_wanted(self, value: Value, level: int) -> bool:
+        """Whether a later pass, or one over elements, makes use of a value."""
+        return any(
+            user.space == "full"
+            or self._levels[user] > level
+            or (user.op in _SHORT and self._is_wanted(user, level))
+            for user in self._users[value]
+        )
+
+    def _end(self, slot: Value, value: Value) -> int:
+        """Return the pass in which a slot can be written, as none reads it any more."""
+        return max(self._levels[value], 1, *(self._used(user) for user in self._users[slot]))
+
+    def _used(self, value: Value) -> int:
+        """Return the last pass that computes a value."""
+        if value.space == "full" or _is_total(value):
+            return self.count
+        if value in self.kept:
+            return max(self._levels[value], 1)
+        return max((self._used(user) for user in self._users[value]), default=1)
+
+
+_SHORT = ("view", "input", "number", ">", ">=", "<", "<=")
+"""What is not worth keeping, or no number."""
+
+
+def _is_total(value: Value) -> bool:
+    return value.op in REDUCTIONS and value.args[0].space == "full"
+
+
+def _ordered(values: Iterable[Value]) -> Iterator[Value]:
+    """Yield values, each after what it is made of."""
+    seen: set[Value] = set()
+
+    def visit(value: Value) -> Iterator[Value]:
+        if value in seen:
+            return
+        seen.add(value)
+        for each in value.args:
+            yield from visit(each)
+        yield value
+
+    for value in values:
+        yield from visit(value)
+
+
+@cache
+def passes(rule: Rule) -> Passes | None:
+    """Return the passes of a rule for matrices.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+
+    Returns
+    -------
+    Passes or None
+        None where it is no loop over elements.
+    """
+    found = traced(rule)
+    return None if found is None else Passes(rule, found)

@@ -1,0 +1,164 @@
+"""Steps of some rows of an array: each row is a tensor of its own to the kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array
+from ...arrays.backend import COMPUTE, ITEMSIZE, reals
+from ...arrays.memory import Stretches
+from ...arrays.rows import Rows
+from ...numerics.rounding import GROUP, NOISE
+from ...rules.rule import Rule
+from ...rules.stages import SLOTS
+from ..rowmajor import by_rows, row_major
+from .jobs import Job
+from .recipes import EXPONENTS, Recipe, Recipes
+from .serving import reader_of
+from .tables import CHUNK, Chunks, IntTable, address, cut
+
+__all__ = ["RowPlan"]
+
+
+class RowPlan:
+    """Steps of rows of one array.
+
+    Parameters
+    ----------
+    rule : Rule
+        An elementwise rule.
+    param : array
+        A parameter that `refusal` accepts.
+    slots : mapping of str to array
+        Its slots.
+    occupied : Stretches
+        The memory that the whole step writes. Rows that lie in it are copied.
+    threads : int, optional
+        Number of threads.
+
+    Attributes
+    ----------
+    compute : str
+        The compute dtype.
+
+    Raises
+    ------
+    ValueError
+        If rows are not side by side in memory.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        param: Array,
+        slots: Mapping[str, Array],
+        occupied: Stretches,
+        threads: int | None,
+    ) -> None:
+        kind = reader_of(param)
+        assert kind is not None
+        if not _row_major(param):
+            raise ValueError("its rows are not side by side in memory")
+        more = (*SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
+        names = ("p", *rule.slots, *(name for name in more if name in slots))
+        arrays = {"p": param, **slots}
+        self._arrays, self._shape = [arrays[name] for name in names], tuple(param.shape)
+        self._dtypes = {name: kind.dtype(arrays[name]) for name in names}
+        self._reader, self._occupied, self._threads = kind, occupied, threads
+        self._recipes = Recipes(rule, self._dtypes)
+        self.compute, self._parts = COMPUTE[self._dtypes["p"]], 1 + _complex(self._dtypes["p"])
+        found = [kind((x,)).ask(x, 0, d, True) for x, d in zip(self._arrays, self._dtypes.values())]
+        if None in found:
+            raise ValueError("an array of its state cannot be written where it is")
+        self._bases = np.array(found, np.int64)
+        # Bytes from one entry of the parameter to the next; exponents have one for a group.
+        self._steps = np.array([self._parts * ITEMSIZE[reals(d)] for d in self._dtypes.values()])
+        self._shares = np.array([GROUP if n.endswith(EXPONENTS) else 1 for n in self._dtypes])
+        self._job: Job | None = None
+        self._cut: tuple[Any, Chunks] | None = None
+        self._held: tuple[Any, ...] = ()
+
+        size = self._parts * math.prod(param.shape) * ITEMSIZE[reals(self._dtypes["p"])]
+        occupied.add(self._bases[:1], self._bases[:1] + size)
+
+    def fits(self, param: Array) -> bool:
+        """Whether this is the parameter, where it was."""
+        same = reader_of(param) is self._reader and tuple(param.shape) == self._shape
+        if not same or not _row_major(param):
+            return False
+        found = self._reader((param,)).ask(param, 0, self._dtypes["p"], True)
+        return found == int(self._bases[0])
+
+    def prepare(self, gradient: Rows, numbers: Mapping[str, float]) -> Any:
+        """Make all ready for a step, and return what carries it out, or what is left of it.
+
+        Parameters
+        ----------
+        gradient : Rows
+            Rows, each of them once.
+        numbers : mapping of str to float
+            The numbers of the step.
+        """
+        count, width = int(gradient.rows.shape[0]), gradient.width
+        if not count * width:
+            return lambda: None
+        rows, at, kind = self._readable(gradient)
+        numbers_at = np.asarray(gradient.backend.host_view(gradient.indices), np.int64)
+        pointers = self._bases + numbers_at[:, None] * (width * self._steps // self._shares)
+        step = self._parts * width * ITEMSIZE[reals(kind)]
+        gradients = at + step * np.arange(count, dtype=np.int64)
+        recipe = self._recipes.find(tuple(numbers), kind, False)
+        recipe.pack(recipe.row, 0, *recipe.pick(numbers))
+        job = self._opened(count, self._parts * width, recipe, pointers, gradients)
+        self._held = rows, numbers_at, pointers, gradients, recipe, gradient
+
+        def run() -> None:
+            job.run(self._threads)
+            self._reader((self._arrays[0],)).wrote((self._arrays[0],))
+
+        return run
+
+    def _readable(self, gradient: Rows) -> tuple[Array, int, str]:
+        """Return rows that a kernel can read, where they are, and their dtype."""
+        rows, own = gradient.rows, self._dtypes["p"]
+        reader = self._reader((rows,))
+        kind = own if self._parts == 2 else reader.dtype(rows)
+        at = reader.ask(rows, 0, kind, False) if _row_major(rows) else None
+        size = math.prod(rows.shape) * self._parts * ITEMSIZE[reals(kind)]
+        ends = np.array([(at or 0) + size])
+        if at is None or len(self._occupied.touched(np.array([at]), ends)):
+            rows = by_rows(rows, kind)
+            at = self._reader((rows,)).ask(rows, 0, kind, False)
+        assert at is not None
+        return rows, at, kind
+
+    def _opened(
+        self, count: int, width: int, recipe: Recipe, pointers: IntTable, gradients: IntTable
+    ) -> Job:
+        """Return the job of a step."""
+        if self._cut is None or self._cut[0] != (count, width):
+            self._one = np.zeros(count, np.int64)
+            chunks = cut(np.full(count, width), CHUNK)
+            self._cut, self._job = ((count, width), chunks), None
+        if self._job is None:
+            known = {"rows": address(self._one), "leaves": address(self._one)}
+            known["noise"] = address(NOISE)
+            self._job = Job(count * width, self._cut[1], known)
+        job = self._job
+        job["pointers"], job["gradients"] = address(pointers), address(gradients)
+        job["coefficients"], job["kernel"] = recipe.address, recipe.kernels[0]
+        job.again()
+        return job
+
+
+def _complex(dtype: str) -> bool:
+    return reals(dtype) != dtype
+
+
+def _row_major(x: Any) -> bool:
+    numpy = isinstance(x, np.ndarray)
+    return row_major(x.shape, x.strides if numpy else x.stride(), x.itemsize if numpy else 1)

@@ -1,0 +1,105 @@
+"""What fused engines have prepared for their parts of a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array
+from .steps import Act, Once, Step
+
+
+class Share:
+    """What an engine has made ready, with its part of the tree."""
+
+    resumes = False
+    """Whether what carries out a step goes on where it was interrupted."""
+
+    def __init__(
+        self,
+        plan: Any,
+        places: list[int],
+        take: Callable[[Sequence[Any]], Sequence[Any]],
+        whole: bool,
+    ) -> None:
+        self.plan, self.places, self.take, self.whole = plan, places, take, whole
+        self.grads: Sequence[Array | None] = ()
+        self._of: Sequence[Array | None] = ()
+
+    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
+        """Check the arrays of a step; return whether the plan is for these parameters."""
+        self._of, self.grads = grads, self.take(grads) if grads else ()
+        return bool(self.plan.fits(self.take(leaves)))
+
+    def squares(self) -> list[float]:
+        """Return the sum of squares of each gradient that was checked."""
+        sums, _ = self.plan.sums_of_squares(self.grads)
+        found: list[float] = sums
+        return found
+
+    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
+        """Return the totals of each parameter that a step of the rule measures."""
+        found: list[list[float]] = self.plan.totals(self.take(grads), self.numbers(step))
+        return found
+
+    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
+        """Return the step as an act; what can fail, has failed by then."""
+        run = self.plan.prepare(self.take(grads), self.numbers(step), step.seed)
+        self._of = self.grads = ()
+        return run if self.resumes else Once(run)
+
+    def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
+        """Return the numbers of a step that concern this part."""
+        return {kind: self._own(row) for kind, row in step.values.items()}
+
+    def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        if list not in set(map(type, row.values())):
+            return row
+        return {
+            name: np.asarray(self.take(value)) if isinstance(value, list) else value
+            for name, value in row.items()
+        }
+
+
+class Launching(Share):
+    """That of the GPU engine."""
+
+    resumes = True
+
+
+class Looking(Share):
+    """That of the CPU engine, which looks at all arrays of a step in one call."""
+
+    def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
+        """Check the arrays of a step; return whether the plan is for these parameters."""
+        self._of = grads
+        if not grads:
+            return bool(self.plan.fits(self.take(leaves)))
+        if self.whole:
+            return bool(self.plan.look(leaves, grads))
+        return bool(self.plan.look(self.take(leaves), self.take(grads)))
+
+    def _follow(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> None:
+        if grads is not self._of:
+            self.look(leaves, grads)
+
+    def squares(self) -> list[float]:
+        """Return the sum of squares of each gradient that was checked."""
+        found: list[float] = self.plan.squares()
+        return found
+
+    def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
+        """Return the totals of each parameter that a step of the rule measures."""
+        self._follow(leaves, grads)
+        found: list[list[float]] = self.plan.measure(self.numbers(step))
+        return found
+
+    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
+        """Return the step as an act; what can fail, has failed by then."""
+        self._follow(leaves, grads)
+        self.plan.load(step.values if self.whole else self.numbers(step), step.seed)
+        self._of = ()
+        act: Act = self.plan.run
+        return act

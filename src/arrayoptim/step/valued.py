@@ -1,0 +1,160 @@
+"""The pure form of an optimizer: its state is a value, and a step a function of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._typing import Tree
+from . import pure
+from .restore import LoadReport
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class Valued:
+    """The part of `arrayoptim.Optimizer` whose state is a value."""
+
+    _session: Session
+
+    def init_state(self, params: Tree) -> dict[str, Any]:
+        """Make the state before the first step, as a value.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters, which may be tracers.
+
+        Returns
+        -------
+        dict
+            A tree of numbers and arrays: ``iterations``, ``skipped``, ``hyper`` (every
+            hyperparameter that is a number and counts in a step), ``scalars`` and ``slots``, each
+            slot a tree like `params`. For JAX parameters all of them are JAX arrays.
+        """
+        return pure.initial(self._session, params)
+
+    def stateless_apply(
+        self, state: dict[str, Any], grads: Tree, params: Tree
+    ) -> tuple[Tree, dict[str, Any]]:
+        """Take one step as a pure function.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier step gave. The hyperparameters that count are those in
+            ``state["hyper"]``, so that a compiled step serves all their values.
+        grads, params : tree of arrays
+            Gradients, None where there is none, and parameters.
+
+        Returns
+        -------
+        params : tree of arrays
+            New parameters.
+        state : dict
+            New state.
+
+        Raises
+        ------
+        ValueError
+            If gradients, parameters and state do not fit each other, ``state["hyper"]`` names what
+            is no number of this optimizer, or with ``nonfinite="raise"`` where a compiler traces
+            the step or it is differentiated.
+
+        Notes
+        -----
+        JAX, TensorFlow and torch differentiate through a step, by all that it is given: gradients,
+        parameters, slots and the numbers in ``state["hyper"]``. torch does under ``torch.func``, or
+        where gradients are recorded and one of these requires them, other than a parameter that is
+        no result itself; ``torch.no_grad()`` keeps it from that.
+        """
+        return pure.step(self._session.settings, state, grads, params)
+
+    def stateless_observe(self, state: dict[str, Any], metric: Any) -> dict[str, Any]:
+        """Feed a metric to every schedule that takes one, as a pure function; see `observe`.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier step gave.
+        metric : float or 0-d array
+            What `schedules.Plateau` watches; it may be a tracer.
+
+        Returns
+        -------
+        dict
+            New state.
+
+        Raises
+        ------
+        ValueError
+            If no hyperparameter is such a schedule.
+        """
+        return {**state, "scalars": self._session.settings.observed(state["scalars"], metric)}
+
+    def stateless_averages(self, state: dict[str, Any], params: Tree) -> Tree:
+        """Return the averages of the parameters as a pure function; see `averages`.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier step gave.
+        params : tree of arrays
+            The parameters.
+
+        Returns
+        -------
+        tree of arrays
+            New arrays.
+
+        Raises
+        ------
+        ValueError
+            If there are no averages, or parameters and state do not fit each other.
+        """
+        return pure.averages(self._session.settings, state, params)
+
+    def load_state(self, state: Any, params: Tree, strict: bool = True) -> LoadReport:
+        """Adopt a state of the pure form, to save it or to continue with `apply`.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or `stateless_apply` gave, with arrays of any library.
+        params : tree of arrays
+            The parameters.
+        strict : bool
+            Whether every difference between the state and the parameters is an error.
+
+        Returns
+        -------
+        LoadReport
+            What was restored, and what not.
+
+        Raises
+        ------
+        ValueError
+            If the state does not fit the parameters, or a group has another number in it. Nothing
+            has changed then.
+        """
+        return pure.load(self._session, state, params, strict)
+
+    def export_state(self, params: Tree) -> dict[str, Any]:
+        """Return the state as a value, to continue with `stateless_apply`.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters.
+
+        Returns
+        -------
+        dict
+            As from `init_state`, with copies of the slots.
+
+        Raises
+        ------
+        ValueError
+            If there is no state yet, or it is of other parameters.
+        """
+        return pure.export(self._session, params)
