@@ -97,11 +97,10 @@ class Jax(Backend):
         lead = x.shape[: x.n_sparse]
         # What pads it is out of range along any of the axes.
         within = self.xp.all(x.indices < self.xp.asarray(lead, dtype=x.indices.dtype), axis=1)
-        at, count = x.indices[:, 0], 1
-        for k, length in enumerate(lead):
-            at = at if k == 0 else at * length + x.indices[:, k]
-            count *= length
-        return self.xp.where(within, at, count), x.data, x.shape
+        at = x.indices[:, 0]
+        for k, length in enumerate(lead[1:], 1):
+            at = at * length + x.indices[:, k]
+        return self.xp.where(within, at, np.iinfo(at.dtype).max), x.data, x.shape
 
     def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
         """Return rows of an array, zeros for numbers that no row has; see `Backend`."""

@@ -153,7 +153,7 @@ def refuse_parameters(value: Any, owner: type[Any]) -> None:
     """
     if not hasattr(owner, "apply") or isinstance(value, str):
         return
-    inside = [value, *_some(value)]
+    inside = [value, *_contained(value)]
     if hasattr(value, "__next__") or any(getattr(x, "shape", ()) != () for x in inside):
         name = owner.__name__
         raise TypeError(
@@ -163,7 +163,7 @@ def refuse_parameters(value: Any, owner: type[Any]) -> None:
         )
 
 
-def _some(value: Any) -> list[Any]:
+def _contained(value: Any) -> list[Any]:
     """Return the entries of a container, and those below them."""
     found: list[Any] = []
     level = [value]

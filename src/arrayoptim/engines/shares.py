@@ -52,9 +52,9 @@ class Share:
 
     def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
         """Return the numbers of a step that concern this part."""
-        return {kind: self._own(row) for kind, row in step.values.items()}
+        return {kind: self._of_this_share(row) for kind, row in step.values.items()}
 
-    def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _of_this_share(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if list not in set(map(type, row.values())):
             return row
         return {

@@ -168,10 +168,10 @@ class Foreign(Kept, Updating, Surface):
         checks.gradients(gradients, leaves, structure)
         with self._lock:
             self._ready(leaves, structure)
-            before = self._state(self._entries())
+            before = self._state(self._native_state())
             try:
                 new = self._rehearse(gradients, leaves, structure)
-                after = self._state(self._entries())
+                after = self._state(self._native_state())
             finally:
                 self._replace(before)
                 self._interrupted = False

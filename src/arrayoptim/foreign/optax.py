@@ -174,7 +174,7 @@ class OptaxOptimizer(Foreign):
 
     # ---- state
 
-    def _entries(self) -> list[Entry]:
+    def _native_state(self) -> list[Entry]:
         from jax import tree_util
 
         entries = []
@@ -195,7 +195,7 @@ class OptaxOptimizer(Foreign):
 
         structure = tree_util.tree_structure(self._held)
         with self._precision():
-            new = [_restored(values[e.slot, e.path], e.array) for e in self._entries()]
+            new = [_restored(values[e.slot, e.path], e.array) for e in self._native_state()]
         self._held = tree_util.tree_unflatten(structure, new)
 
     def _described(self) -> tuple[str, dict[str, Any] | None]:

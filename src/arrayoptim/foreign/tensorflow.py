@@ -169,7 +169,7 @@ class TFOptimizer(Foreign):
 
     # ---- state
 
-    def _entries(self) -> list[Entry]:
+    def _native_state(self) -> list[Entry]:
         entries = self._keras_entries() if self._keras else self._v1_entries()
         # Variables of one name, which a class may have, are distinguished by their order.
         seen: dict[tuple[str, str], int] = {}
@@ -202,7 +202,7 @@ class TFOptimizer(Foreign):
         return np.array(array.numpy())
 
     def _fill(self, values: Mapping[tuple[str, str], np.ndarray]) -> None:
-        for entry in self._entries():
+        for entry in self._native_state():
             entry.array.assign(values[entry.slot, entry.path])
 
     def _described(self) -> tuple[str, dict[str, Any] | None]:

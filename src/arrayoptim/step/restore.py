@@ -176,14 +176,16 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     ):
         fault = _fault(value, held[name])
         if fault:
-            raise ValueError(f"{class_name} weights[{place}], {name} of {_of(leaf.path)}: {fault}")
+            raise ValueError(
+                f"{class_name} weights[{place}], {name} of {_said(leaf.path)}: {fault}"
+            )
         values.append(np.asarray(value))
     zeros = [np.zeros(leaf.part(leaf.shape), np.float32) for _, leaf, _ in entries[len(values) :]]
     new.put([*values, *zeros])
     return new
 
 
-def _of(path: str) -> str:
+def _said(path: str) -> str:
     return repr(path) if path else "the parameter"
 
 
@@ -315,7 +317,7 @@ def _match_slot(
         if value is None:
             report.missing.append(f"{slot} of {leaf}")
         elif fault:
-            report.misshapen.append(f"{slot} of {_of(leaf.path)}: {fault}")
+            report.misshapen.append(f"{slot} of {_said(leaf.path)}: {fault}")
             found[place] = None
         else:
             report.restored.append(f"{slot} of {leaf.path}" if leaf.path else slot)
