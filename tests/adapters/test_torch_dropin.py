@@ -449,3 +449,49 @@ def test_muon(settings: dict[str, Any]) -> None:
     torch.testing.assert_close(*pair, rtol=0.02, atol=0.02)
     with pytest.raises(ValueError, match="Adjust learning rate function arbitrary"):
         ao.torch.Muon(params, adjust_lr_fn="arbitrary")
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop"])
+def test_flags_that_are_none(name: str) -> None:
+    """Torch asks of a flag only whether it is true; None in a group is as good as False."""
+    theirs = getattr(torch.optim, name)
+    some = theirs([torch.ones(2, requires_grad=True)]).param_groups[0]
+    flags = [k for k, v in some.items() if v is False]
+    assert "maximize" in flags
+    found = []
+    for made in (theirs, getattr(ao.torch, name)):
+        p = torch.ones(2, dtype=DOUBLE, requires_grad=True)
+        optimizer = made([{"params": [p], **dict.fromkeys(flags)}], lr=0.1)
+        for step in range(3):
+            p.grad = torch.full_like(p, 0.5 + step)
+            optimizer.step()
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Rprop"])
+def test_state_dict_into_torch(name: str) -> None:
+    """What is saved here goes on in torch's own class: no parameter counts for another one too."""
+    held = []
+    for own in (True, False):
+        params = [torch.ones(n, dtype=DOUBLE, requires_grad=True) for n in (2, 3, 4)]
+        optimizer = getattr(ao.torch if own else torch.optim, name)(params, lr=0.1)
+        for step in range(3):
+            stepped(params, optimizer, step)
+        held.append((params, optimizer))
+    (params, ours), (reference, native) = held
+    again = getattr(torch.optim, name)(params, lr=0.1)
+    again.load_state_dict(ours.state_dict())
+    tensors = [x for entry in ours.state_dict()["state"].values() for x in entry.values()]
+    assert len({id(x) for x in tensors}) == len(tensors)
+    for step in range(3, 6):
+        stepped(params, again, step)
+        stepped(reference, native, step)
+    torch.testing.assert_close(params, reference, rtol=1e-8, atol=0)
+
+
+def stepped(params: list[torch.Tensor], optimizer: Any, step: int) -> None:
+    """Take a step with gradients that depend on its number only."""
+    for p in params:
+        p.grad = torch.linspace(-1.0, 1.0, len(p), dtype=DOUBLE) + 0.1 * step
+    optimizer.step()

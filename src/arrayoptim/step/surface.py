@@ -182,14 +182,14 @@ class Surface:
         Notes
         -----
         Before `init` the file is read and kept, and compared with the parameters when they are
-        first seen.
+        first seen. After it only the arrays are read that fit.
         """
         from .. import persistence
 
-        record = persistence.read(filepath)
-        if not fingerprint:
-            record.fingerprint = None
-        return self._load(record, strict, hyperparameters)
+        with persistence.opened(filepath) as record:
+            if not fingerprint:
+                record.fingerprint = None
+            return self._load(record, strict, hyperparameters)
 
     def load_weights_from_hdf5_group(
         self, f: h5py.Group, strict: bool = True, hyperparameters: bool = True
@@ -197,4 +197,5 @@ class Surface:
         """Restore from an open HDF5 file or group; see `load_weights`."""
         from .. import persistence
 
-        return self._load(persistence.read_group(f), strict, hyperparameters)
+        with persistence.opened(f) as record:
+            return self._load(record, strict, hyperparameters)

@@ -17,6 +17,7 @@ from ...optimizer import Optimizer
 from ...step.report import StepReport
 from ...step.restore import LoadReport
 from .backward import BackwardSteps
+from .counts import apart
 from .entries import Entry
 from .keys import CLASS, Spelling
 from .loaded import Loaded, checked, wrapped
@@ -216,6 +217,11 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             for x in entry.values():
                 if isinstance(x, torch.Tensor):
                     x.share_memory_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return settings and state; no two parameters have a tensor together."""
+        found: dict[str, Any] = super().state_dict()
+        return {**found, "state": apart(found["state"])}
 
     def load_state_dict(
         self,

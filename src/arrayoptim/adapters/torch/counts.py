@@ -27,8 +27,8 @@ class Counts:
         The optimizer's state, which takes up the numbers.
     numbers : sequence of dict
         For each parameter its numbers by our names, ``step`` and ``skipped`` among them.
-    word : callable
-        Returns the name in torch's state.
+    words : mapping of str to str
+        Names in torch's state by ours, where they are others.
     skips : bool
         Whether steps that were left out are counted.
     """
@@ -37,12 +37,12 @@ class Counts:
         self,
         state: State,
         numbers: Sequence[Numbers],
-        word: Callable[[str], str],
+        words: Mapping[str, str],
         skips: bool,
     ) -> None:
         self._tensors: list[Tensor] = []
         self._versions: list[int] = []
-        self.state, self._word, self._skips = state, word, skips
+        self.state, self._words, self._skips = state, words, skips
         rows: dict[tuple[float, ...], int] = {}
         self.places = [rows.setdefault(tuple(own.values()), len(rows)) for own in numbers]
         first = {place: own for own, place in zip(numbers, self.places, strict=True)}
@@ -52,6 +52,9 @@ class Counts:
         state.clocks, state.clock_of = clocks, self.places
         self._settle()
         self.rows = self._made()
+
+    def _word(self, name: str) -> str:
+        return self._words.get(name, name)
 
     def _clock(self, own: Numbers) -> Clock:
         return Clock(int(own["step"]), {name: own[name] for name in self.state.scalars})
@@ -148,3 +151,23 @@ def put(state: MutableMapping[Tensor, Any], params: Sequence[Tensor], counts: Co
     """Store in each parameter's state the tensors of its count."""
     for i, p in enumerate(params):
         state[p].update(counts.of(i))
+
+
+def apart(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return what a state dict holds of each parameter, with no tensor in two places.
+
+    Here parameters share the tensors of their counts. Torch's own classes, and others who read a
+    state dict, step each parameter's own: one that is shared would count several times.
+    """
+    seen: set[int] = set()
+
+    def own(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor) or id(x) not in seen:
+            seen.add(id(x))
+            return x
+        return x.clone()
+
+    return {
+        key: {name: own(x) for name, x in entry.items()} if isinstance(entry, Mapping) else entry
+        for key, entry in state.items()
+    }

@@ -342,7 +342,7 @@ class Part:
         new = session.fresh(leaves, described, held)
         session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
-        self._counts = Counts(new, numbers, self._word, self.core.nonfinite == "skip")
+        self._counts = Counts(new, numbers, self._names, self.core.nonfinite == "skip")
         for p, slots in zip(params, new.slots, strict=True):
             entry = state.setdefault(p, {})
             for name, x in slots.items():
