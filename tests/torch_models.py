@@ -146,6 +146,7 @@ CHOICES = [
     *ao.names(),
     *(f"{name} {option}" for name in ("Adam", "LAMB", "Muon") for option in OPTIONS),
 ]
+CHOICES += ["Adam late"]
 CHOICES += [f"{name} mixed" for name in ("Adam", "LAMB", "Muon", "Adafactor")]
 CHOICES = [c for c in CHOICES if c not in {"LAMB cautious", "Muon cautious"}]
 
@@ -176,3 +177,10 @@ def chosen(case: str, params: dict[str, Any]) -> Any:
     rest = [p for key, p in params.items() if key not in apart]
     groups = [{"params": rest}, {"params": [params["columns"], params["vector"]], "lr": 0.02}]
     return getattr(ao.torch, name)(groups, **OPTIONS.get(option, {}))
+
+
+def before(case: str, optimizer: Any, step: int) -> None:
+    """Set, in the midst of a training, what brings parts together from then on."""
+    if case.endswith("late") and step == 2:
+        for group in optimizer.param_groups:
+            group["agc"] = 0.05

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import arrayoptim as ao
 from arrayoptim.step.session import session_of
-from torch_models import CHOICES, SETTINGS, chosen, course, halves, model, slopes, tensors
+from torch_models import CHOICES, SETTINGS, before, chosen, course, halves, model, slopes, tensors
 
 
 def whole(net: Any) -> list[torch.Tensor]:
@@ -162,6 +162,7 @@ def each_rule(rank: int, world: int, folder: Path) -> dict[str, Any]:
         }
         optimizer = chosen(case, params)
         for step in range(4):
+            before(case, optimizer, step)
             for name, g in slopes(case, step).items():
                 params[name].grad = None if g is None else spread(mesh, places, name, g)
             optimizer.step()

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 import arrayoptim as ao
 from places import TESTS
-from torch_models import SETTINGS, chosen, course, halves, model, slopes, tensors
+from torch_models import SETTINGS, before, chosen, course, halves, model, slopes, tensors
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +79,7 @@ def test_each_rule(world: int, tmp_path: Path) -> None:
         whole = {name: torch.nn.Parameter(x) for name, x in tensors(case).items()}
         optimizer = chosen(case, whole)
         for step in range(4):
+            before(case, optimizer, step)
             for name, g in slopes(case, step).items():
                 whole[name].grad = g
             optimizer.step()

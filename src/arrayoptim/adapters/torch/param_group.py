@@ -414,7 +414,7 @@ class Part:
     def _took(self, key: str) -> bool:
         """Adopt one value, if it is a plain number that stands for a single hyperparameter."""
         names, value = self.spelling.keys.get(key, ()), self.group[key]
-        if len(names) != 1 or type(value) is not float or key == "momentum":
+        if len(names) != 1 or type(value) is not float or key in _DECIDING:
             return False
         self._set(names[0], value)
         return True
@@ -422,7 +422,7 @@ class Part:
     def _set(self, name: str, value: Any) -> None:
         setattr(self.core, name, value)
         self._values[name] = value
-        if not self.core.hyperparameters[name].numeric or name == "momentum":
+        if not self.core.hyperparameters[name].numeric or name in _DECIDING:
             self.params = []  # the entries of the state may differ now
             self._names = self.spelling.state_names(self.core.preset)
 
@@ -449,6 +449,9 @@ class Part:
 
 
 _LISTS = ("params", "param_names")
+
+_DECIDING = frozenset({"momentum", "agc"})
+"""Numbers that decide what the state holds, or whether parts are brought together."""
 
 
 def _may_be_written(value: Any) -> bool:
