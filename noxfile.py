@@ -41,7 +41,11 @@ FRAMEWORKS = [
 ADAPTERS = {
     "keras": ([TORCH, "jax", "keras", "tensorflow"], ["test_keras.py"], "numpy"),
     "mpi": (["mpi4py", "mpich"], ["test_mpi.py"], "numpy"),
-    "optax": (["jax", "optax", "equinox", "flax"], ["test_optax*.py", "test_jax_*.py"], "jax"),
+    "optax": (
+        ["jax", "optax", "equinox", "flax", "orbax-checkpoint"],
+        ["test_optax*.py", "test_jax_*.py"],
+        "jax",
+    ),
     "scipy": (["scipy"], ["test_scipy.py"], "numpy"),
     "torch": ([TORCH], ["test_torch_*.py"], "torch"),
 }

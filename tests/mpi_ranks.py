@@ -231,6 +231,9 @@ def faults(folder: Path) -> None:
     raises(kind, "" if RANK == 0 else "could not", lambda: optimizer.save_weights(missing))
     same(params, before, 0.0)
     optimizer.apply(gradients(1), params)
+    # What was cut cannot be clipped by its rows any more.
+    optimizer.optimizer.agc = 0.1
+    raises(ValueError, "set agc and constraints", lambda: optimizer.apply(gradients(2), params))
     taken = ao.Adam(0.01)
     taken.apply(gradients(0, 0), parameters())
     raises(ValueError, "a state already", lambda: ao.mpi.DataParallel(taken).init(params))

@@ -146,22 +146,27 @@ CHOICES = [
     *ao.names(),
     *(f"{name} {option}" for name in ("Adam", "LAMB", "Muon") for option in OPTIONS),
 ]
+CHOICES += ["Adam late"]
+CHOICES += [f"{name} mixed" for name in ("Adam", "LAMB", "Muon", "Adafactor")]
 CHOICES = [c for c in CHOICES if c not in {"LAMB cautious", "Muon cautious"}]
 
 
-def tensors() -> dict[str, torch.Tensor]:
-    """Return parameters of many shapes."""
-    rng = np.random.default_rng(0)
-    return {name: torch.from_numpy(rng.standard_normal(s)) for name, s in SHAPES.items()}
-
-
-def slopes(step: int) -> dict[str, torch.Tensor | None]:
-    """Return a gradient for each of them."""
-    rng = np.random.default_rng(1 + step)
-    found: dict[str, torch.Tensor | None] = {
-        name: torch.from_numpy(rng.standard_normal(s)) for name, s in SHAPES.items()
+def tensors(case: str, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Return tensors of many shapes, and of several data types where the case says so."""
+    rng = np.random.default_rng(seed)
+    kinds = {"rows": torch.bfloat16, "columns": torch.float16, "vector": torch.bfloat16}
+    mixed = case.endswith("mixed")
+    return {
+        name: torch.from_numpy(rng.standard_normal(s)).to(
+            kinds.get(name, torch.float32) if mixed else torch.float64
+        )
+        for name, s in SHAPES.items()
     }
-    return found | ({"left out": None} if step < 2 else {})
+
+
+def slopes(case: str, step: int) -> dict[str, torch.Tensor | None]:
+    """Return a gradient for each of them."""
+    return {**tensors(case, 1 + step), **({"left out": None} if step < 2 else {})}
 
 
 def chosen(case: str, params: dict[str, Any]) -> Any:
@@ -172,3 +177,10 @@ def chosen(case: str, params: dict[str, Any]) -> Any:
     rest = [p for key, p in params.items() if key not in apart]
     groups = [{"params": rest}, {"params": [params["columns"], params["vector"]], "lr": 0.02}]
     return getattr(ao.torch, name)(groups, **OPTIONS.get(option, {}))
+
+
+def before(case: str, optimizer: Any, step: int) -> None:
+    """Set, in the midst of a training, what brings parts together from then on."""
+    if case.endswith("late") and step == 2:
+        for group in optimizer.param_groups:
+            group["agc"] = 0.05

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import arrayoptim as ao
 from arrayoptim.step.session import session_of
-from torch_models import CHOICES, SETTINGS, chosen, course, halves, model, slopes, tensors
+from torch_models import CHOICES, SETTINGS, before, chosen, course, halves, model, slopes, tensors
 
 
 def whole(net: Any) -> list[torch.Tensor]:
@@ -156,11 +157,13 @@ def each_rule(rank: int, world: int, folder: Path) -> dict[str, Any]:
     found = {}
     for case in CHOICES:
         params = {
-            name: torch.nn.Parameter(spread(mesh, places, name, x)) for name, x in tensors().items()
+            name: torch.nn.Parameter(spread(mesh, places, name, x))
+            for name, x in tensors(case).items()
         }
         optimizer = chosen(case, params)
         for step in range(4):
-            for name, g in slopes(step).items():
+            before(case, optimizer, step)
+            for name, g in slopes(case, step).items():
                 params[name].grad = None if g is None else spread(mesh, places, name, g)
             optimizer.step()
         found[case] = [p.full_tensor() for p in params.values()]
@@ -209,11 +212,24 @@ def refusals(rank: int, world: int, folder: Path) -> dict[str, Any]:
     return {"words": words}
 
 
+def killed(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    """Lose one process in the midst of a training that saves at every step."""
+    net = sharded(model(torch.float64), world)
+    optimizer = ao.torch.Muon(net.parameters(), lr=0.02)
+    for step in range(100):
+        course(net, optimizer, range(step, step + 1), rank, world)
+        weights, state = get_state_dict(net, optimizer)
+        dcp.save({"model": weights, "optimizer": state}, checkpoint_id=folder / f"run {step}")
+        if step == 2 and rank == world - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
 CASES: dict[str, Callable[[int, int, Path], dict[str, Any]]] = {
     each.__name__: each
     for each in (
         *(fully_sharded, hybrid, replicated, redundancy_free),
-        *(save, resume, refusals, each_rule),
+        *(save, resume, refusals, each_rule, killed),
     )
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .peer import Contest, Peer
-from .shapes import SHAPES
+from .shapes import ROWS, SHAPES
 
 OURS = Peer("ours", "this library, NumPy arrays", "ours")
 LIMIT = Peer("limit", "limit", "limit")
@@ -85,9 +85,17 @@ STATE = (
     LIMIT,
 )
 
+SPARSE = (
+    OURS,
+    TENSORS,
+    Peer("torch-sparse", "torch, SparseAdam", "torch_forms", "sparse", ("torch",)),
+    Peer("ours-exact", "this library, all rows stepped", "ours", "exact", memory=1.4),
+)
+SHARE = ROWS / SHAPES["S7"][1][0][0]
+
 # Bytes per element: parameters and slots are read and written, gradients read.
 CONTESTS: dict[str, list[Contest]] = {
-    "adam": [Contest("Adam", "adam", name, ADAM, 28, 16) for name in SHAPES],
+    "adam": [Contest("Adam", "adam", name, ADAM, 28, 16) for name in SHAPES if name != "S7"],
     "others": [
         Contest("SGD with momentum", "sgd", "S3", SOME, 20, 12),
         Contest("SGD with Nesterov's momentum", "nesterov", "S3", SOME, 20, 12),
@@ -121,6 +129,8 @@ CONTESTS: dict[str, list[Contest]] = {
     "composite": [
         Contest("Adam, clipped, decayed and averaged", "composite", "S5", COMPOSITE, 40, 20)
     ],
+    # What a step of the rows has to move, spread over all of the table.
+    "sparse": [Contest("Adam, sparse gradients", "sparse-adam", "S7", SPARSE, 28 * SHARE, 12)],
     "state": [Contest("Adam, state in fewer bits", "adam", "S5", STATE, 28, 16)],
 }
 

@@ -37,8 +37,22 @@ SHAPES: dict[str, tuple[str, Shapes]] = {
     "S4": ("3,000 of 3,500", [(3_500,)] * 3000),
     "S5": ("GPT-2 small", gpt2()),
     "S6": ("the matrices of 2 layers of GPT-2, half as wide", block_of_matrices(384) * 2),
+    "S7": ("a table of 1,000,000 x 64, of which a gradient has 4,096 rows", [(1_000_000, 64)]),
 }
 """By short name: what it is, and the list."""
+
+
+ROWS = 4096
+"""How many rows a sparse gradient has, some of them several times."""
+
+
+def sparse(name: str, count: int = 8) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Make sparse gradients of the table in a list of shapes: the numbers of rows, and rows."""
+    ((length, width),) = SHAPES[name][1]
+    random = np.random.default_rng(2)
+    for _ in range(count):
+        rows = (0.01 * random.standard_normal((ROWS, width))).astype(np.float32)
+        yield random.integers(0, length, ROWS), rows
 
 
 def elements(name: str) -> int:

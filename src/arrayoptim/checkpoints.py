@@ -198,7 +198,7 @@ def load_checkpoint(
         _require(optimizer)
     own, record = read_with(path, GROUP)
     with blaming(record):
-        found = _Found(record)
+        found = _Contents(record)
     if not fingerprint:
         own.fingerprint = None
     if own.fingerprint is not None and found.fingerprint != own.fingerprint:
@@ -285,7 +285,7 @@ class _Packed:
             self.arrays[path] = value
             return {"array": path}
         if isinstance(value, Mapping) and all(isinstance(k, str | int) for k in value):
-            rows = [[k, self.put(v, f"{path}/{_part(k)}")] for k, v in value.items()]
+            rows = [[k, self.put(v, f"{path}/{_escaped(k)}")] for k, v in value.items()]
             return {"dict": rows}
         if type(value) in (list, tuple):
             kind = type(value).__name__
@@ -303,11 +303,11 @@ class _Packed:
             return None
 
 
-def _part(key: Any) -> str:
+def _escaped(key: Any) -> str:
     return str(key).replace("~", "~0").replace("/", "~1")
 
 
-class _Found:
+class _Contents:
     """The parameters and extras of a checkpoint."""
 
     def __init__(self, record: Record) -> None:

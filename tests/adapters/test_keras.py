@@ -19,7 +19,7 @@ HERE = TESTS
 SUITES = ("settings.py", "steps.py", "training.py", "exchange.py", "subclasses.py", "files.py")
 LIBRARIES = ("torch", "jax", "tensorflow")
 ROWS = [(library, suite) for library in LIBRARIES for suite in SUITES]
-ROWS += [("tensorflow", "tensors.py"), ("tensorflow", "foreign.py")]
+ROWS += [("tensorflow", suite) for suite in ("tensors.py", "foreign.py", "sparse.py")]
 
 
 @pytest.mark.slow

@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 import arrayoptim as ao
 from places import TESTS
-from torch_models import SETTINGS, chosen, course, halves, model, slopes, tensors
+from torch_models import SETTINGS, before, chosen, course, halves, model, slopes, tensors
 
 pytestmark = pytest.mark.slow
 
 PROGRAM = TESTS / "torch_ranks.py"
 
 
-def together(case: str, world: int, folder: Path) -> dict[str, Any]:
-    """Start the processes, and return what the first one found."""
+def run(case: str, world: int, folder: Path, timeout: float = 300) -> list[tuple[int, str]]:
+    """Start the processes, and return how each of them ended, and what it said."""
     meeting = folder / f"{case}.meeting"
     paths = [str(Path(ao.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NUMBA_NUM_THREADS": "1"}
@@ -36,12 +37,17 @@ def together(case: str, world: int, folder: Path) -> dict[str, Any]:
         for rank in range(world)
     ]
     try:
-        said = [process.communicate(timeout=300)[0] for process in running]
+        said = [process.communicate(timeout=timeout)[0] for process in running]
     finally:
         for process in running:
             process.kill()
-    for process, words in zip(running, said, strict=True):
-        assert process.returncode == 0, words
+    return [(p.returncode, words) for p, words in zip(running, said, strict=True)]
+
+
+def together(case: str, world: int, folder: Path) -> dict[str, Any]:
+    """Start the processes, and return what the first one found."""
+    for code, words in run(case, world, folder):
+        assert code == 0, words
     found: dict[str, Any] = torch.load(folder / f"{case}.pt", weights_only=True)
     return found
 
@@ -70,14 +76,19 @@ def test_each_rule(world: int, tmp_path: Path) -> None:
     """Of parameters in parts, by rows and columns, some of them uneven or empty."""
     found = together("each_rule", world, tmp_path)
     for case, params in found.items():
-        whole = {name: torch.nn.Parameter(x) for name, x in tensors().items()}
+        whole = {name: torch.nn.Parameter(x) for name, x in tensors(case).items()}
         optimizer = chosen(case, whole)
         for step in range(4):
-            for name, g in slopes(step).items():
+            before(case, optimizer, step)
+            for name, g in slopes(case, step).items():
                 whole[name].grad = g
             optimizer.step()
         for name, p, q in zip(whole, params, whole.values(), strict=True):
-            torch.testing.assert_close(p, q.detach(), rtol=1e-12, atol=1e-13, msg=f"{case} {name}")
+            close = 1e-12 if p.dtype == torch.float64 else 1e-6
+            close = 1e-2 if p.element_size() == 2 else close
+            torch.testing.assert_close(
+                p, q.detach(), rtol=close, atol=0.1 * close, msg=f"{case} {name}"
+            )
 
 
 def test_hybrid(tmp_path: Path) -> None:
@@ -102,6 +113,17 @@ def test_checkpoint_of_four(tmp_path: Path) -> None:
     assert together("save", 4, tmp_path) == {}
     for world in (2, 1):
         agree(together("resume", world, tmp_path))
+
+
+def test_a_killed_process(tmp_path: Path) -> None:
+    """The others end with an error, and soon; the last checkpoint is whole."""
+    ends = run("killed", 4, tmp_path, timeout=120)
+    assert [code for code, _ in ends][-1] < 0
+    assert all(code != 0 for code, _ in ends)
+    assert not (tmp_path / "run 3" / ".metadata").exists()
+    dcp_to_torch_save(tmp_path / "run 2", tmp_path / "whole.pt")
+    whole = torch.load(tmp_path / "whole.pt", weights_only=True)
+    assert float(whole["optimizer"]["state"]["0.weight"]["step"]) == 3.0
 
 
 def test_refusals(tmp_path: Path) -> None:

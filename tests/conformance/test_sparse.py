@@ -428,6 +428,13 @@ def test_gradients_that_do_not_fit(mode: str) -> None:
         make("Adam", sparse="sometimes")
 
 
+def test_matrices_of_scipy() -> None:
+    """They are no arrays; the message names what is."""
+    matrices = pytest.importorskip("scipy.sparse")
+    with pytest.raises(TypeError, match=r"as arrayoptim\.Rows"):
+        make("Adam").apply(matrices.eye(3).tocsr(), np.ones((3, 3)))
+
+
 # ---- the sparse arrays of libraries
 
 

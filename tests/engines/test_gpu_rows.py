@@ -77,8 +77,19 @@ def test_what_a_row_costs(host: NumPyOnHost) -> None:
         assert device.tables == tables
 
 
-def test_other_orders_and_graphs(host: NumPyOnHost) -> None:
-    """The array engine steps rows that are not side by side; no graph holds any."""
+def test_graphs(host: NumPyOnHost) -> None:
+    """None holds rows, which are others each time."""
+    p, optimizer = np.ones((6, 2), np.float32), make("Adam", sparse="lazy")
+    g = ao.Rows(np.array([1]), np.ones((1, 2), np.float32), p.shape)
+    step = optimizer.capture(p)
+    with host.captured(), pytest.raises(ValueError, match="cannot hold a step of sparse"):
+        step.apply(g)
+    with host.captured(), pytest.raises(RuntimeError, match="graph is being captured"):
+        optimizer.apply(g, p)
+
+
+def test_other_orders(host: NumPyOnHost) -> None:
+    """The array engine steps rows that are not side by side."""
     optimizer = make("Adam", sparse="lazy")
     found = trained("auto", optimizer, "float32", 8, "F")
     same(found, trained("array", make("Adam", sparse="lazy"), "float32", 8, "F"))

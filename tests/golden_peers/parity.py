@@ -92,6 +92,14 @@ TORCH = [
     ),
     ("RAdam", {"lr": 0.1, "eps": 1e-3}, "RAdam", {"lr": 0.1, "epsilon": 1e-3}),
     (
+        *("Adafactor", {"lr": 0.1, "eps": (1e-3, 1e-2), "d": 2.0, "weight_decay": 0.1}),
+        "Adafactor",
+        {
+            **{"lr": 0.1, "epsilon_1": 1e-3, "epsilon_2": 1e-2, "clip_threshold": 2.0},
+            "weight_decay": 0.1,
+        },
+    ),
+    (
         *("ASGD", {"lr": 0.1, "lambd": 0.2, "alpha": 0.6, "t0": 4.0}),
         *("ASGD", {"lr": 0.1, "lambd": 0.2, "alpha": 0.6, "t0": 4.0}),
     ),

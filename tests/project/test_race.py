@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from race import gpu, report, running, shapes
-from race.contests import CONTESTS, NUMPY, OURS
+from race.contests import CONTESTS, NUMPY, OURS, SHARE
 from race.peer import Contest, Peer, Task
 from race.peers import limit, numpy_forms, ours
 from race.worker import Worker
@@ -41,7 +41,9 @@ def test_bytes_are_what_the_library_says() -> None:
         for contest in contests:
             groups = ao.explain(params, ours.optimizer(contest.optimizer)).groups
             once_more = 4 if contest.optimizer == "composite" else 0  # the norm of the gradients
-            assert sum(group.bytes for group in groups) / 1000 + once_more == contest.moved
+            share = SHARE if contest.optimizer == "sparse-adam" else 1  # of the rows
+            moved = sum(group.bytes for group in groups) / 1000 + once_more
+            assert moved * share == contest.moved
 
 
 @pytest.mark.parametrize("module", [ours, numpy_forms])
@@ -54,6 +56,28 @@ def test_peers_take_steps_of_adam(module: Any, monkeypatch: pytest.MonkeyPatch) 
     # The first steps of a constant gradient are of the size of lr, whatever the gradient's.
     np.testing.assert_allclose(params[0], -0.01, rtol=1e-5)
     np.testing.assert_allclose(params[1], 1.01, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["", "exact", "torch", "sparse"])
+def test_peers_take_steps_of_rows(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a small table, nearly all of whose rows are drawn."""
+    monkeypatch.setitem(shapes.SHAPES, "S7", ("a table", [(4096, 4)]))
+    module = ours
+    if form in ("torch", "sparse"):
+        torch = pytest.importorskip("torch")
+        from race.peers import torch_forms
+
+        monkeypatch.setattr(torch.Tensor, "clone", lambda x: x)
+        module = torch_forms if form == "sparse" else ours
+        monkeypatch.setattr(torch_forms, "arrays", lambda *_: iter([table]))
+    table = next(shapes.arrays("S7", 0, 0.02))
+    before = table.copy()
+    monkeypatch.setattr(module, "arrays", lambda *_: iter([table]))
+    stepper = module.make(Task("sparse-adam", form, "S7", 28, 12))
+    for _ in range(3):
+        stepper.before()
+        stepper.step()
+    assert 0.8 < (table != before).any(axis=1).mean() < 1.0
 
 
 def test_limit_streams_as_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

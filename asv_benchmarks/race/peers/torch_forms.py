@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..peer import Stepper, Task, nothing
-from ..shapes import arrays
+from ..shapes import arrays, sparse
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {"lr": 1e-3}),
@@ -54,8 +55,27 @@ def optimizer(name: str, form: str, params: list[torch.nn.Parameter]) -> torch.o
     return made
 
 
+def table_with_rows(shape: str) -> tuple[torch.nn.Parameter, list[torch.Tensor]]:
+    """Make a table, and sparse gradients of it in coordinate layout."""
+    (table,) = arrays(shape, 0, 0.02)
+    found = [
+        torch.sparse_coo_tensor(
+            torch.from_numpy(indices)[None],
+            torch.from_numpy(rows),
+            table.shape,
+            check_invariants=True,
+        )
+        for indices, rows in sparse(shape)
+    ]
+    return torch.nn.Parameter(torch.from_numpy(table).clone()), found
+
+
 def make(task: Task) -> Stepper:
     """Step parameters by their ``.grad``."""
+    if task.form == "sparse":
+        table, grads = table_with_rows(task.shape)
+        opt, turn = torch.optim.SparseAdam([table]), cycle(grads)
+        return Stepper(opt.step, lambda: setattr(table, "grad", next(turn)))
     params = parameters(task.shape)
     if task.optimizer == "composite":
         return Stepper(composite(task.form, params))

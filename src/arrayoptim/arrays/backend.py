@@ -253,6 +253,19 @@ class Backend:
         wanted = value.astype(self.dtype(like))
         return self.xp.asarray(wanted, device=self.device(like), copy=True)
 
+    def company(self, x: Array) -> tuple[bool, Callable[[int], int]] | None:
+        """Return how the processes act together of which each holds a part of an array.
+
+        Returns
+        -------
+        writes : bool
+            Whether this is the process that writes files.
+        tell : callable
+            Called by all at once, gives the number that the one that writes was given.
+            None in place of both where this process holds all of it.
+        """
+        return None
+
     def wrap(self, value: np.ndarray) -> Array:
         """Return a NumPy array as one of this library in the same memory; see `host_view`."""
         raise NotImplementedError
@@ -260,6 +273,10 @@ class Backend:
     def host_view(self, x: Array) -> np.ndarray | None:
         """Return a NumPy view of the array's memory where the host can read it."""
         return None
+
+    def valued(self, x: Array) -> bool:
+        """Whether the array has values, and is no stand-in for its shape and type."""
+        return True
 
     def span(self, x: Array) -> np.ndarray | None:
         """Return a NumPy array over the same addresses, not to be read; None where unknown."""
@@ -288,6 +305,24 @@ class Backend:
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function compiled where the library has a compiler for array code."""
         return function
+
+
+def summed(indices: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row once, in order; several of one number are added up one after another."""
+    rows = rows.astype(np.float32) if rows.dtype.name in HALF else rows
+    if bool((indices[1:] > indices[:-1]).all()):
+        return indices, rows
+    order = np.argsort(indices, kind="stable")
+    indices = indices[order]
+    first = np.concatenate([[True], indices[1:] != indices[:-1]])
+    starts = np.flatnonzero(first)
+    # One way is quick where few come again, the other where many do.
+    if 2 * len(starts) < len(indices):
+        return indices[starts], np.add.reduceat(rows[order], starts, axis=0)
+    again = np.flatnonzero(~first)
+    new = rows[order[starts]]
+    np.add.at(new, np.cumsum(first)[again] - 1, rows[order[again]])
+    return indices[starts], new
 
 
 class _Addresses:

@@ -54,10 +54,33 @@ class Jax(Backend):
         # What is donated to a compiled function must be in one place only.
         return self.xp.array(x, copy=True)
 
+    def to_host(self, x: Array) -> np.ndarray:
+        """Return the values as a new NumPy array; all processes that hold parts call it at once."""
+        if x.is_fully_addressable:
+            return np.array(x)
+        from jax.experimental import multihost_utils
+
+        return np.array(multihost_utils.process_allgather(x, tiled=True))
+
+    def company(self, x: Array) -> tuple[bool, Callable[[int], int]] | None:
+        """Return how the processes act together; see `Backend`."""
+        if self.traced(x) or x.is_fully_addressable:
+            return None
+        import jax
+        from jax.experimental import multihost_utils
+
+        def tell(number: int) -> int:
+            return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+        return jax.process_index() == 0, tell
+
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as an array with the dtype and device of another."""
+        """Return the values as an array like another, of which this process makes its part."""
         import jax
 
+        if not like.is_fully_addressable:
+            typed = np.asarray(value, like.dtype)
+            return jax.make_array_from_callback(like.shape, like.sharding, lambda at: typed[at])
         # A copy first: on the CPU, JAX may keep the memory it is given.
         return jax.device_put(np.array(value, like.dtype), like.sharding)
 
@@ -74,11 +97,10 @@ class Jax(Backend):
         lead = x.shape[: x.n_sparse]
         # What pads it is out of range along any of the axes.
         within = self.xp.all(x.indices < self.xp.asarray(lead, dtype=x.indices.dtype), axis=1)
-        at, count = x.indices[:, 0], 1
-        for k, length in enumerate(lead):
-            at = at if k == 0 else at * length + x.indices[:, k]
-            count *= length
-        return self.xp.where(within, at, count), x.data, x.shape
+        at = x.indices[:, 0]
+        for k, length in enumerate(lead[1:], 1):
+            at = at * length + x.indices[:, k]
+        return self.xp.where(within, at, np.iinfo(at.dtype).max), x.data, x.shape
 
     def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
         """Return rows of an array, zeros for numbers that no row has; see `Backend`."""

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from .._typing import Array
 from .libraries import Backend, backend_of, is_array
 
-__all__ = ["Rows", "as_rows", "dense", "magnitudes", "places_of_rows", "stored"]
+__all__ = ["Rows", "as_rows", "dense", "is_sparse", "magnitudes", "places_of_rows", "stored"]
 
 
 class Rows:
@@ -128,12 +130,22 @@ class Rows:
         """
         backend, rows = self.backend, self.rows
         with backend.guard(rows):
+            if backend.compiles:
+                self._require_readable_range()
             indices, rows = backend.summed(self.indices, rows, self.count)
             new = Rows(indices, rows, self.shape)
             if not backend.compiles and rows.shape[0]:
-                first, last = int(indices[0]), int(indices[-1])
-                _require_range(first, last, self.count)
+                _require_range(int(indices[0]), int(indices[-1]), self.count)
         return new
+
+    def _require_readable_range(self) -> None:
+        """Refuse indices out of range where a library that compiles has values."""
+        backend = self.backend
+        if not backend.traced(self.indices) and self.indices.shape[0]:
+            found = backend.to_host(self.indices)
+            # What pads an array of JAX has the largest number that there is.
+            found = found[found != np.iinfo(found.dtype).max]
+            _require_range(found.min(initial=0), found.max(initial=0), self.count)
 
     def places(self) -> tuple[Array, ...]:
         """Return the indices along each of the axes that they count."""
@@ -173,7 +185,7 @@ class Rows:
 
 
 def _require_range(first: int, last: int, count: int) -> None:
-    if first < 0 or last >= count:
+    if first < 0 or last >= max(count, 1):
         wrong = first if first < 0 else last
         raise ValueError(f"found row {wrong} of {count}; wanted indices in [0, {count})")
 
@@ -196,6 +208,11 @@ def as_rows(g: Any, like: Array | None = None) -> Any:
             raise ValueError("found a sparse gradient without a shape; give it its dense_shape")
         shape = tuple(like.shape)
     return Rows(indices, rows, shape)
+
+
+def is_sparse(g: Any) -> bool:
+    """Whether a gradient is `Rows`, or a library's own sparse array."""
+    return type(g) is Rows or (g is not None and not backend_of(g).dense(g))
 
 
 def dense(gradients: Sequence[Any], leaves: Sequence[Array | None]) -> list[Any]:

@@ -114,7 +114,8 @@ class TensorFlow(Backend):
 
         at, rows = tf.stack(places, axis=1), tf.cast(rows, x.dtype)
         if self.writable(x):
-            return x.scatter_nd_update(at, rows)
+            x.scatter_nd_update(at, rows)
+            return x
         return tf.tensor_scatter_nd_update(x, at, rows)
 
     def as_complex(self, x: Array) -> Array:

@@ -95,6 +95,8 @@ def _hint(leaf: Any) -> str:
             ". Masks are not taken: fill them, as by grads.filled(0.0), and leave parameters that "
             "are not to move out by a gradient of None or a frozen group"
         )
+    if hasattr(leaf, "tocoo"):
+        return "; pass the rows of a sparse one that are not zero as arrayoptim.Rows"
     if hasattr(leaf, "__next__"):
         return "; pass a list of them"
     if hasattr(leaf, "named_parameters"):

@@ -100,8 +100,8 @@ NAMES = (
     Word("MomentumSGD", "Chainer", "arrayoptim.SGD(momentum=0.9)"),
     Word("NesterovAG", "Chainer", "arrayoptim.SGD(momentum=0.9, nesterov=True)"),
     Word("RMSpropGraves", "Chainer", "arrayoptim.RMSprop(centered=True)"),
-    Word("SparseAdam", "torch", "arrayoptim.Adam, with dense gradients"),
-    Word("LBFGS", "torch", 'not here: scipy.optimize.minimize has method="L-BFGS-B"'),
+    Word("SparseAdam", "torch", 'arrayoptim.Adam(sparse="lazy")'),
+    Word("fmin_l_bfgs_b", "SciPy", "arrayoptim.LBFGS(lower=..., upper=...)"),
     Word("SignSGD", "optax", "arrayoptim.Signum(momentum=0.0)"),
     Word("MultiSteps", "optax", "arrayoptim.GradientAccumulation(optimizer, every=k)"),
     Word("lr_scheduler", "torch", "arrayoptim.schedules"),
@@ -153,7 +153,7 @@ def refuse_parameters(value: Any, owner: type[Any]) -> None:
     """
     if not hasattr(owner, "apply") or isinstance(value, str):
         return
-    inside = [value, *_some(value)]
+    inside = [value, *_contained(value)]
     if hasattr(value, "__next__") or any(getattr(x, "shape", ()) != () for x in inside):
         name = owner.__name__
         raise TypeError(
@@ -163,7 +163,7 @@ def refuse_parameters(value: Any, owner: type[Any]) -> None:
         )
 
 
-def _some(value: Any) -> list[Any]:
+def _contained(value: Any) -> list[Any]:
     """Return the entries of a container, and those below them."""
     found: list[Any] = []
     level = [value]

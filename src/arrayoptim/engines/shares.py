@@ -51,10 +51,10 @@ class Share:
         return run if self.resumes else Once(run)
 
     def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
-        """Return this part of the numbers of a step."""
-        return {kind: self._own(row) for kind, row in step.values.items()}
+        """Return the numbers of a step that concern this part."""
+        return {kind: self._of_this_share(row) for kind, row in step.values.items()}
 
-    def _own(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _of_this_share(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if list not in set(map(type, row.values())):
             return row
         return {

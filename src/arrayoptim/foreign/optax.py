@@ -92,15 +92,15 @@ class OptaxOptimizer(Foreign):
         """
         return self._apply(grads, params, **extra)
 
-    def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
+    def _extra(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> dict[str, Any]:
         wanting = native_class("optax", "GradientTransformationExtraArgs")
         if wanting is None or not isinstance(self._native, wanting):
-            return self.apply(gradients, params)
+            return {}
         extra = {"value": value, "grad": gradients}
         leaves, _ = flatten(params)
         if all(p is None or backend_of(p).name == "jax" for p in leaves):
             extra["value_fn"] = loss
-        return self.apply(gradients, params, **extra)
+        return extra
 
     def _build(self, leaves: Sequence[Array | None], structure: Structure) -> None:
         from jax import tree_util
@@ -174,7 +174,7 @@ class OptaxOptimizer(Foreign):
 
     # ---- state
 
-    def _entries(self) -> list[Entry]:
+    def _native_state(self) -> list[Entry]:
         from jax import tree_util
 
         entries = []
@@ -195,7 +195,7 @@ class OptaxOptimizer(Foreign):
 
         structure = tree_util.tree_structure(self._held)
         with self._precision():
-            new = [_restored(values[e.slot, e.path], e.array) for e in self._entries()]
+            new = [_restored(values[e.slot, e.path], e.array) for e in self._native_state()]
         self._held = tree_util.tree_unflatten(structure, new)
 
     def _described(self) -> tuple[str, dict[str, Any] | None]:

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from ..persistence import Record
 
 
-class _Whole(Leaf):
+class _NoParameter(Leaf):
     """The owner of state that belongs to no single parameter."""
 
     def __str__(self) -> str:
         return "the whole"
 
 
-WHOLE = _Whole("~", (), "")
+WHOLE = _NoParameter("~", (), "")
 """No parameter has its path: there a ``~`` is always followed by 0 or 1."""
 
 
@@ -68,7 +68,7 @@ class Kept(ABC):
         """Replace the native optimizer by one without state, with the same numbers."""
 
     @abstractmethod
-    def _entries(self) -> list[Entry]:
+    def _native_state(self) -> list[Entry]:
         """Return the native state."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Kept(ABC):
 
     def _expected(self, first: Any) -> State:
         """Return a state with the structure of the one to be restored, given its first array."""
-        return self._state(self._entries())
+        return self._state(self._native_state())
 
     def _take_over(self, arguments: Mapping[str, Any]) -> None:
         """Set the numbers that a file records and the native state does not hold."""
@@ -129,7 +129,7 @@ class Kept(ABC):
         """The native optimizer's own arrays, after ``iterations``; empty before `init`."""
         if self._leaves is None:
             return []
-        return [self._iterations, *(entry.array for entry in self._entries())]
+        return [self._iterations, *(entry.array for entry in self._native_state())]
 
     def _state(self, entries: Sequence[Entry]) -> State:
         """Return the arrays of a native state on the host, in this library's form."""
@@ -149,7 +149,7 @@ class Kept(ABC):
     def get_weights(self) -> list[np.ndarray]:
         """Return the state as host arrays, ``iterations`` first; empty before `init`."""
         with self._lock:
-            return [] if self._leaves is None else self._state(self._entries()).weights()
+            return [] if self._leaves is None else self._state(self._native_state()).weights()
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Replace the state by what `get_weights` returned; see `Optimizer.set_weights`.
@@ -195,7 +195,7 @@ class Kept(ABC):
             raise RuntimeError("a step was interrupted half-way; this state is not worth saving")
         slots: dict[str, list[Any]] = {}
         paths: dict[str, list[str]] = {}
-        for entry in self._entries():
+        for entry in self._native_state():
             slots.setdefault(entry.slot, []).append(partial(self._read, entry.array))
             paths.setdefault(entry.slot, []).append(entry.path)
         name, arguments = self._described()
@@ -220,7 +220,7 @@ class Kept(ABC):
                     "construct the optimizer that it is of"
                 )
             if self._leaves is None:
-                self._pending = record, strict
+                self._pending = record.loaded(), strict
                 self._iterations = record.iterations or 0
                 report = LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
             else:

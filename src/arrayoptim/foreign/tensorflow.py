@@ -154,13 +154,13 @@ class TFOptimizer(Foreign):
         super()._ready(leaves, structure)
 
     def _rehearse(
-        self, gradients: Sequence[Any], leaves: Sequence[Any], structure: Structure
+        self, gradients: Sequence[Any], leaves: Sequence[Any], structure: Structure, **extra: Any
     ) -> list[Array | None]:
         kept = [p.numpy() if _is_variable(p) else None for p in leaves]
         twins = [p if _is_variable(p) else backend_of(p).copy(p) if p is not None else None
                  for p in leaves]  # fmt: skip
         try:
-            new = self._step(gradients, twins, structure)
+            new = self._step(gradients, twins, structure, **extra)
             return [backend_of(x).copy(x) if _is_variable(x) else x for x in new]
         finally:
             for p, value in zip(leaves, kept, strict=True):
@@ -169,7 +169,7 @@ class TFOptimizer(Foreign):
 
     # ---- state
 
-    def _entries(self) -> list[Entry]:
+    def _native_state(self) -> list[Entry]:
         entries = self._keras_entries() if self._keras else self._v1_entries()
         # Variables of one name, which a class may have, are distinguished by their order.
         seen: dict[tuple[str, str], int] = {}
@@ -202,7 +202,7 @@ class TFOptimizer(Foreign):
         return np.array(array.numpy())
 
     def _fill(self, values: Mapping[tuple[str, str], np.ndarray]) -> None:
-        for entry in self._entries():
+        for entry in self._native_state():
             entry.array.assign(values[entry.slot, entry.path])
 
     def _described(self) -> tuple[str, dict[str, Any] | None]:

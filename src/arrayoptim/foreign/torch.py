@@ -136,7 +136,7 @@ class TorchOptimizer(Foreign):
         }
         return {place: state for place, state in held.items() if state}
 
-    def _entries(self) -> list[Entry]:
+    def _native_state(self) -> list[Entry]:
         begun = np.zeros(len(self._tensors), np.uint8)
         entries = [Entry(BEGUN, WHOLE.path, begun)]
         for place, state in self._held().items():
@@ -166,7 +166,7 @@ class TorchOptimizer(Foreign):
         begun = np.asarray(first)
         if begun.shape != (len(self._tensors),) or begun.dtype.kind not in ("b", "i", "u"):
             return super()._expected(first)
-        before, present = (self._native, self._tensors), self._entries()
+        before, present = (self._native, self._tensors), self._native_state()
         try:
             self._native, self._tensors = self._rehearsed(begun)
             state = super()._expected(first)

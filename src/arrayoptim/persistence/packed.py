@@ -42,7 +42,7 @@ Named = tuple[str, str, Callable[[], np.ndarray]]
 
 
 @dataclass
-class _Part:
+class _Pending:
     """Arrays of one slot and one dtype, until they are written."""
 
     slot: str
@@ -69,7 +69,7 @@ class Packer:
         self, group: Any, ask: Ask, put_large: Callable[[str, str, np.ndarray], None]
     ) -> None:
         self._group, self._ask, self._put_large = group, ask, put_large
-        self._parts: dict[tuple[str, str], _Part] = {}
+        self._parts: dict[tuple[str, str], _Pending] = {}
         self._tables: dict[str, int] = {}
         self._columns: list[dict[str, Any]] = []
 
@@ -82,7 +82,7 @@ class Packer:
             Slot, parameter, and what returns the array.
         """
         left = iter(named)
-        while fetched := self._ask(lambda: _some(left)):
+        while fetched := self._ask(lambda: _next_few(left)):
             for slot, path, array in fetched:
                 if array.nbytes > SMALL:
                     self._put_large(slot, path, array)
@@ -97,14 +97,14 @@ class Packer:
 
     def _pack(self, slot: str, path: str, array: np.ndarray) -> None:
         key = slot, array.dtype.name
-        part = self._parts.setdefault(key, _Part(*key, [], []))
+        part = self._parts.setdefault(key, _Pending(*key, [], []))
         part.arrays.append(array)
         part.paths.append(path)
         part.size += array.nbytes
         if part.size >= FULL:
             self._write(part)
 
-    def _write(self, part: _Part) -> None:
+    def _write(self, part: _Pending) -> None:
         del self._parts[part.slot, part.dtype]
         table = {"paths": part.paths, "shapes": [list(x.shape) for x in part.arrays]}
         text = json.dumps(table)
@@ -114,7 +114,7 @@ class Packer:
         self._columns.append({"slot": part.slot, "table": number})
 
 
-def _some(left: Iterator[Named]) -> list[tuple[str, str, np.ndarray]]:
+def _next_few(left: Iterator[Named]) -> list[tuple[str, str, np.ndarray]]:
     found, size = [], 0
     for slot, path, fetch in islice(left, AT_ONCE):
         array = np.asarray(fetch(), order="C")

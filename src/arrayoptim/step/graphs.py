@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Namespace, Scalar, Tree
+from ..arrays.rows import is_sparse
 from ..arrays.trees import Structure, flatten
 from ..engines import Act, Engines, Once, Step, captures, carry_out
 from . import checks
@@ -198,6 +199,11 @@ class CapturedStep:
             )
         if self._issued is not None:
             raise RuntimeError("this step is in a CUDA graph already: capture another one")
+        if any(map(is_sparse, found)):
+            raise ValueError(
+                "a CUDA graph cannot hold a step of sparse gradients, whose rows are others each "
+                "time; pass dense ones"
+            )
         checks.gradients(found, self._leaves, self._structure)
         with self._session.lock:
             plan, state = self._require_same(), self._session.state

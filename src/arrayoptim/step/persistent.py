@@ -80,7 +80,16 @@ def record_of(session: Session) -> persistence.Record:
         paths=paths,
         notes=[],
         skipped=int(state.skipped),
+        together=next(filter(None, map(_company, state.slots)), None),
     )
+
+
+def _company(slots: Mapping[str, Array]) -> persistence.Together | None:
+    """Return the processes that save slots together; None where this one has all of them."""
+    from .. import persistence
+
+    found = filter(None, (backend_of(x).company(x) for x in slots.values()))
+    return next((persistence.Together(*each) for each in found), None)
 
 
 def _record_of_pending(session: Session, pending: persistence.Record) -> persistence.Record:
@@ -156,7 +165,7 @@ def load(
 
         def keep() -> LoadReport:
             session.expected = expected
-            formula._hyper, session.pending, session.strict = wanted, record, strict
+            formula._hyper, session.pending, session.strict = wanted, record.loaded(), strict
             session.first_iteration = record.iterations or 0
             notes = [*record.notes, "kept until init(params)"]
             return LoadReport(record.source, notes=notes, changed=changed)

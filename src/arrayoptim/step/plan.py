@@ -199,7 +199,7 @@ def _numbered(
     scalars = dict(state.scalars)
     held: list[dict[str, Scalar]] = [{}] * len(members)
     if scalars:
-        held = [_own(scalars, member.owner or "") for member in members]
+        held = [_scalars_of(scalars, member.owner or "") for member in members]
     if totals:
         held = [{**own, **totals[k]} for k, own in enumerate(held)]
     for k, member in enumerate(members) if scalars else ():
@@ -301,7 +301,7 @@ def _require_all(
             )
 
 
-def _own(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:
+def _scalars_of(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:
     """Return the scalar state of one formula, by its own names."""
     return {k.removeprefix(prefix): v for k, v in scalars.items() if k.startswith(prefix)}
 

@@ -176,22 +176,26 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     ):
         fault = _fault(value, held[name])
         if fault:
-            raise ValueError(f"{class_name} weights[{place}], {name} of {_of(leaf.path)}: {fault}")
+            raise ValueError(
+                f"{class_name} weights[{place}], {name} of {_said(leaf.path)}: {fault}"
+            )
         values.append(np.asarray(value))
     zeros = [np.zeros(leaf.part(leaf.shape), np.float32) for _, leaf, _ in entries[len(values) :]]
     new.put([*values, *zeros])
     return new
 
 
-def _of(path: str) -> str:
+def _said(path: str) -> str:
     return repr(path) if path else "the parameter"
 
 
 def _fault(value: Any, old: Array) -> str | None:
-    array, wanted = np.asarray(value), backend_of(old).dtype(old)
-    if array.shape != tuple(old.shape):
-        return f"found shape {array.shape}, wanted {tuple(old.shape)}"
-    if _kind(array.dtype.name) != _kind(wanted):
+    # What is still in a file is not read for that.
+    array = value if hasattr(value, "read") else np.asarray(value)
+    wanted = backend_of(old).dtype(old)
+    if tuple(array.shape) != tuple(old.shape):
+        return f"found shape {tuple(array.shape)}, wanted {tuple(old.shape)}"
+    if _kind(np.dtype(array.dtype).name) != _kind(wanted):
         return f"found data type {array.dtype}, wanted {wanted} or another of that kind"
     return None
 
@@ -252,8 +256,9 @@ def from_record(
             report.restored.append(f"{name}, from the count")
     found = iter(values)
     present = [next(found) for _ in new.entries()]
-    kept = new.weights()[1 + len(new.scalars) :]
-    new.put([k if v is None else v for k, v in zip(kept, present, strict=True)])
+    for (name, _, slots), value in zip(list(new.entries()), present, strict=True):
+        if value is not None:
+            slots[name] = backend_of(slots[name]).from_host(np.asarray(value), slots[name])
     return new, report
 
 
@@ -312,7 +317,7 @@ def _match_slot(
         if value is None:
             report.missing.append(f"{slot} of {leaf}")
         elif fault:
-            report.misshapen.append(f"{slot} of {_of(leaf.path)}: {fault}")
+            report.misshapen.append(f"{slot} of {_said(leaf.path)}: {fault}")
             found[place] = None
         else:
             report.restored.append(f"{slot} of {leaf.path}" if leaf.path else slot)

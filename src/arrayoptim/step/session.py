@@ -256,8 +256,9 @@ class Session:
             refuse_capturing(leaves)
         rows = in_rows(gradients, leaves) if sparse else None
         if rows is not None:
-            checks.gradients(rows, leaves, structure)
-            self.ready(leaves, structure)
+            checks.gradients(rows, leaves, structure, places_of_rows(rows))
+            if self._made is None or not self._made.holds(self.plan, structure):
+                self.ready(leaves, structure)
             gradients = settled(self.plan, rows, leaves, structure, self.spread is None)
         try:
             engines = self.engines(leaves, structure, gradients, rows is not None)

@@ -147,12 +147,12 @@ class Wrapper(Surface, Declared):
 
     def _copied(self) -> Callable[[], None]:
         """Return a function that restores the wrapper's own part, whose arrays may be written."""
-        restore, state = session_of(self._keeper).snapshot(), self._kept()
+        restore, state = session_of(self._keeper).snapshot(), self._own_state()
         copies = [{k: backend_of(x).copy(x) for k, x in own.items()} for own in state.slots]
 
         def put_back() -> None:
             restore()
-            for own, before in zip(self._kept().slots, copies, strict=True):
+            for own, before in zip(self._own_state().slots, copies, strict=True):
                 for name, value in before.items():
                     if backend_of(own[name]).writable(own[name]):
                         backend_of(own[name]).store(own[name], value)
@@ -183,9 +183,9 @@ class Wrapper(Surface, Declared):
         return float(loaded.get(name, self._keeper.initial_scalars()[name]))
 
     def _put_number(self, name: str, value: float) -> None:
-        self._kept().scalars[name] = value
+        self._own_state().scalars[name] = value
 
-    def _kept(self) -> State:
+    def _own_state(self) -> State:
         """Return the state of the wrapper's own part."""
         state = session_of(self._keeper).state
         assert state is not None

@@ -94,7 +94,7 @@ class GradientAccumulation(Wrapper):
             return params
         sums = [
             held["gathered"] if p is not None and g is not None else None
-            for p, g, held in zip(leaves, found, self._kept().slots, strict=True)
+            for p, g, held in zip(leaves, found, self._own_state().slots, strict=True)
         ]
         try:
             new = self._step_inside(journal, structure.build(sums), params, 1.0 / (calls + 1.0))

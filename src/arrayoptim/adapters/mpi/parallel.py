@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,6 +21,7 @@ from ...step.sparse import made_dense
 from ...step.spread import takes_wholes
 from ...step.surface import Surface
 from ...wrappers import Wrapper
+from .agreement import key_of, require_agreed, together
 from .files import cut_up, joined
 from .flat import Flat
 from .links import links_of
@@ -96,6 +97,8 @@ class DataParallel(Surface):
         self._links, self._mean = links_of(comm, nccl), mean
         self._flat: Flat | None = None
         self._key: Any = None
+        self._needs: list[bool] | None = None
+        self._known: list[Any] = []
         self._paths: dict[str, int] = {}
 
     @property
@@ -227,54 +230,42 @@ class DataParallel(Surface):
         return leaves, structure, found
 
     def _together(self, act: Callable[[], Any]) -> Any:
-        """Do something in all processes; where one fails, raise in all of them."""
-        found, error = None, None
-        try:
-            found = act()
-        except Exception as raised:
-            error = raised
-        failed = int(self._links.greatest(np.array([error is not None], np.int64))[0])
-        if not failed:
-            return found
-        words = self._links.comm.allgather(None if error is None else str(error))
-        if error is not None:
-            raise error
-        first = next(k for k, each in enumerate(words) if each is not None)
-        raise RuntimeError(f"process {first} could not take part: {words[first]}")
+        return together(self._links, act)
 
     def _planned(self, leaves: Sequence[Array | None], structure: Structure) -> Flat:
         """Return who has which piece, once the processes have found that they agree."""
-        key = _key(leaves, structure)
-        number = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7], "big")
-        low, high = self._links.greatest(np.array([-number, number], np.int64))
-        if -low != high:
-            raise ValueError(
-                "the processes have parameters of different paths, shapes, data types or order in "
-                "memory; wanted the same in all of them"
-            )
+        known = [session.settings for session in self._sessions()]
+        same = all(map(operator.is_, known, self._known))
+        if self._needs is None or len(self._needs) != len(leaves) or not same:
+            self._needs, self._known = self._needed(leaves, structure), known
+        key = key_of(leaves, structure, self._needs)
+        require_agreed(self._links, key)
         if self._flat is None or self._key != key:
             self._flat, self._key = self._together(partial(self._dealt, leaves, structure)), key
         return self._flat
+
+    def _needed(self, leaves: Sequence[Array | None], structure: Structure) -> list[bool]:
+        """Return which parameters are stepped as wholes."""
+        described, needs = checks.describe(leaves, structure), [False] * len(leaves)
+        for session in self._sessions():
+            h, layouts = session.settings.whole, session.assign(described).layouts
+            for i, layout in enumerate(layouts):
+                coded = h["state_dtype"] == "int8"
+                needs[i] |= layout is not None and (coded or takes_wholes(layout, h))
+        return needs
 
     def _dealt(self, leaves: Sequence[Array | None], structure: Structure) -> Flat:
         sessions = self._sessions()
         for session in sessions:
             if session.state is not None or isinstance(session.pending, list):
                 raise ValueError(
-                    f"{session.formula!r} has a state already, of other parameters or of the whole "
-                    "of these; hand it over before its first step, and use load_weights"
+                    f"{session.formula!r} has a state already, of other parameters or pieces; set "
+                    "agc and constraints, and hand it over, before its first step"
                 )
-        described = checks.describe(leaves, structure)
-        needs = [False] * len(leaves)
-        for session in sessions:
-            h, layouts = session.settings.whole, session.assign(described).layouts
-            for i, layout in enumerate(layouts):
-                coded = h["state_dtype"] == "int8"
-                needs[i] |= layout is not None and (coded or takes_wholes(layout, h))
         shapes = [None if x is None else tuple(x.shape) for x in leaves]
         cut = [
             x is not None and not need and (x.flags.c_contiguous or x.flags.f_contiguous)
-            for x, need in zip(leaves, needs, strict=True)
+            for x, need in zip(leaves, self._needs or [], strict=True)
         ]
         dealt = pieces_of(shapes, cut, self.world)
         flat = Flat(self._links, dealt, leaves)
@@ -324,13 +315,3 @@ class DataParallel(Surface):
 
         found: LoadReport = self._together(load)
         return found
-
-
-def _key(leaves: Sequence[Array | None], structure: Structure) -> Any:
-    kinds = [
-        None
-        if x is None
-        else (tuple(x.shape), str(x.dtype), x.flags.c_contiguous, x.flags.f_contiguous)
-        for x in leaves
-    ]
-    return structure.paths, kinds

@@ -63,6 +63,26 @@ class Reader(ABC):
         )
         return self._address(array) if good else None
 
+    def place(self, array: Any, dtype: str, writes: bool) -> int | None:
+        """Return the address of an array of whatever shape and order.
+
+        Parameters
+        ----------
+        array : array
+            The array.
+        dtype : str
+            The dtype it must have.
+        writes : bool
+            Whether it must be writeable.
+
+        Returns
+        -------
+        int or None
+            The address; None where the array is not as wanted.
+        """
+        good = self.refusal(array, writes) is None and self.dtype(array) == dtype
+        return self._address(array) if good else None
+
     def check(self, grad: Any, k: int, dtype: str, path: str) -> None:
         """Raise if an array cannot be the gradient of a parameter, not even as a copy.
 

@@ -157,7 +157,7 @@ class Batch:
             for job in others:
                 job.again()
             return
-        self._ready, numbers = None, self._own(given)
+        self._ready, numbers = None, self._of_this_batch(given)
         if self._rule.ratio is not None and self._rule.measured[0] not in numbers:
             numbers = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
             found = ratio(self._rule, self._sizes, self._totals(numbers, count), numbers, np)
@@ -186,7 +186,7 @@ class Batch:
             job.run(count)
         self.reader.wrote(self._columns["p"])
 
-    def _own(self, numbers: Values) -> Values:
+    def _of_this_batch(self, numbers: Values) -> Values:
         """Return the numbers; where each leaf has one, the entries of this batch."""
         if self._all:
             return numbers
@@ -218,7 +218,7 @@ class Batch:
         count : int or None
             Number of threads, if it is not to be the usual one.
         """
-        return np.stack(self._totals(self._own(values[self._compute]), count), axis=1)
+        return np.stack(self._totals(self._of_this_batch(values[self._compute]), count), axis=1)
 
     def _totals(self, numbers: Values, count: int | None) -> list[Any]:
         """Return the totals of all tensors, in order, from a separate pass."""

@@ -71,7 +71,9 @@ class RowPlan:
         self._reader, self._occupied, self._threads = kind, occupied, threads
         self._recipes = Recipes(rule, self._dtypes)
         self.compute, self._parts = COMPUTE[self._dtypes["p"]], 1 + _complex(self._dtypes["p"])
-        found = [kind((x,)).ask(x, 0, d, True) for x, d in zip(self._arrays, self._dtypes.values())]
+        self._own = kind((param,))
+        pairs = zip(self._arrays, self._dtypes.values(), strict=True)
+        found = [self._own.place(x, d, True) for x, d in pairs]
         if None in found:
             raise ValueError("an array of its state cannot be written where it is")
         self._bases = np.array(found, np.int64)
@@ -81,17 +83,16 @@ class RowPlan:
         self._job: Job | None = None
         self._cut: tuple[Any, Chunks] | None = None
         self._held: tuple[Any, ...] = ()
-
         size = self._parts * math.prod(param.shape) * ITEMSIZE[reals(self._dtypes["p"])]
         occupied.add(self._bases[:1], self._bases[:1] + size)
+        self._start = int(self._bases[0])
 
     def fits(self, param: Array) -> bool:
         """Whether this is the parameter, where it was."""
-        same = reader_of(param) is self._reader and tuple(param.shape) == self._shape
-        if not same or not _row_major(param):
+        if reader_of(param) is not self._reader or tuple(param.shape) != self._shape:
             return False
-        found = self._reader((param,)).ask(param, 0, self._dtypes["p"], True)
-        return found == int(self._bases[0])
+        found = self._own.place(param, self._dtypes["p"], True)
+        return found == self._start and _row_major(param)
 
     def prepare(self, gradient: Rows, numbers: Mapping[str, float]) -> Any:
         """Make all ready for a step, and return what carries it out, or what is left of it.
@@ -118,21 +119,20 @@ class RowPlan:
 
         def run() -> None:
             job.run(self._threads)
-            self._reader((self._arrays[0],)).wrote((self._arrays[0],))
+            self._own.wrote(self._arrays[:1])
 
         return run
 
     def _readable(self, gradient: Rows) -> tuple[Array, int, str]:
         """Return rows that a kernel can read, where they are, and their dtype."""
         rows, own = gradient.rows, self._dtypes["p"]
-        reader = self._reader((rows,))
-        kind = own if self._parts == 2 else reader.dtype(rows)
-        at = reader.ask(rows, 0, kind, False) if _row_major(rows) else None
+        kind = own if self._parts == 2 else self._reader.dtype(rows)
+        at = self._own.place(rows, kind, False) if _row_major(rows) else None
         size = math.prod(rows.shape) * self._parts * ITEMSIZE[reals(kind)]
         ends = np.array([(at or 0) + size])
         if at is None or len(self._occupied.touched(np.array([at]), ends)):
             rows = by_rows(rows, kind)
-            at = self._reader((rows,)).ask(rows, 0, kind, False)
+            at = self._own.place(rows, kind, False)
         assert at is not None
         return rows, at, kind
 

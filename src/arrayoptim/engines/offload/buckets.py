@@ -177,7 +177,7 @@ class _Bucket:
         self._plan = cpu.Plan(
             rule,
             params,
-            [_part(library, slots[piece.place], piece) for piece in pieces],
+            [_slots_of(library, slots[piece.place], piece) for piece in pieces],
             paths=[known[0][piece.place] for piece in pieces],
             places=[known[1][piece.place] for piece in pieces],
             threads=threads,
@@ -227,7 +227,7 @@ class _Bucket:
         return _Trip(there, back, self._plan.prepare(arrived, own, seed))
 
 
-def _part(library: Library, slots: Mapping[str, Array], piece: Piece) -> dict[str, Array]:
+def _slots_of(library: Library, slots: Mapping[str, Array], piece: Piece) -> dict[str, Array]:
     """Return a piece's slots. Exponents belong to whole parameters, in an order of their own."""
     return {
         name: array if name.endswith(EXPONENTS) else library.flat(array)[piece.start : piece.stop]
