@@ -213,7 +213,15 @@ KERAS3 = [
     ("Nadam", {"learning_rate": 0.1, "epsilon": 1e-3}, "Nadam", {"lr": 0.1, "epsilon": 1e-3}),
     ("Adafactor", {"learning_rate": 0.1}, "Adafactor", {"lr": 0.1}),
     ("Muon", {"learning_rate": 0.1}, "Muon", {"lr": 0.1}),
+    (
+        *("Muon", {"learning_rate": 0.1, "weight_decay": 0.2, "adam_weight_decay": 0.1}),
+        *("Muon", {"lr": 0.1, "weight_decay": 0.2, "adam_weight_decay": 0.1}),
+    ),
     ("ScheduleFreeAdamW", {"learning_rate": 0.1}, "ScheduleFreeAdamW", {"lr": 0.1}),
+    (
+        *("ScheduleFreeAdamW", {"learning_rate": 0.1, "weight_decay": 0.1}),
+        *("ScheduleFreeAdamW", {"lr": 0.1, "weight_decay": 0.1}),
+    ),
     (
         *("Ftrl", {"learning_rate": 0.2, "l1_regularization_strength": 0.1, "beta": 0.5}),
         *("Ftrl", {"lr": 0.2, "l1_regularization_strength": 0.1, "beta": 0.5}),
