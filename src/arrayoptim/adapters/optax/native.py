@@ -1,4 +1,4 @@
-"""The state of one of optax's own functions, with the slots of an optimizer here in it."""
+"""States of optax's own functions, with the slots of an optimizer of this library in them."""
 
 from __future__ import annotations
 
