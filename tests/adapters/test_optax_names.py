@@ -129,6 +129,8 @@ def test_numbers_of_arguments(name: str, words: Any) -> None:
         ("adam", {"nesterov": True}),
         ("adabelief", {"eps": 1e-3}),
         ("lars", {"nesterov": True}),
+        ("sgd", {"momentum": 0.0}),
+        ("rmsprop", {"momentum": 0.0}),
         ("rmsprop", {"initial_scale": 0.5}),
         ("adopt", {"nesterov": True}),
     ],
@@ -216,6 +218,22 @@ def test_16_bit_parameters(dtype: str) -> None:
         assert np.array_equal(rows[0][0]["w"], rows[1][0]["w"])
     held = modules()[1].Adam(0.1).init(params)
     assert held["slots"]["momentum"]["w"].dtype == "float32"
+
+
+def test_numbers_as_leaves() -> None:
+    """Parameters and updates may be numbers of Python, as they are for optax's own ``sgd``."""
+    import jax
+    import jax.numpy as jnp
+
+    optax, ours = modules()
+    params, grads = {"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}
+    rows = []
+    for module, kind in ((optax, jnp.asarray), (ours, float)):
+        tx = module.chain(module.identity(), module.adagrad(1.0))
+        at, g = jax.tree.map(kind, params), jax.tree.map(kind, grads)
+        updates, _ = tx.update(g, tx.init(at), at)
+        rows.append([float(x) for x in updates.values()])
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-6)
 
 
 def test_a_state_goes_on_elsewhere() -> None:

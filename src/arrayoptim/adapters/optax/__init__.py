@@ -113,15 +113,16 @@ def _transformation(
         return {**state, "hyper": old | {k: live[k].astype(old[k].dtype) for k in live if k in old}}
 
     def init(params: Tree) -> Any:
+        params = _of_jax(params)
         if native or (theirs is not None and _otherwise_in_optax(params)):
             return theirs.init(params)
-        params = _of_jax(params)
         chosen = without_decay(optimizer, mask, params)
         state = chosen.init_state(params) if _has_arrays(params) else _blank(chosen, params)
         state = given(_begun(chosen, state, live) if live else state)
         return renamed(filled(chosen, state, params), fields)
 
     def update(updates: Tree, state: Any, params: Tree | None = None, **extra: Any) -> Any:
+        updates, params = _of_jax(updates), None if params is None else _of_jax(params)
         whose = updates if params is None else params
         served = not native or _has_arrays(whose)
         if theirs is not None and (_otherwise_in_optax(whose) or not served):
@@ -131,8 +132,7 @@ def _transformation(
                 f"arrayoptim.optax: {type(optimizer).__name__} steps from the parameters; call "
                 "update(grads, state, params)"
             )
-        updates = _of_jax(updates)
-        params = jax.tree.map(jnp.zeros_like, updates) if params is None else _of_jax(params)
+        params = jax.tree.map(jnp.zeros_like, updates) if params is None else params
         whole = state
         if native:
             state = read(optimizer, whole, fields, params)

@@ -188,6 +188,9 @@ def translated(name: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
             words["lr"] = value
         elif key in alias.words:
             ours = alias.words[key]
+            # optax keeps a trace then, for which our rule without momentum has no slot.
+            if ours in _OFF and isinstance(value, int | float | np.generic) and value == 0:
+                return None
             words[ours] = _OFF.get(ours, value) if value is None else value
         elif key != alias.masks and not _same(value, defaults[key].default):
             return None
