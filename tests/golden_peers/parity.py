@@ -7,6 +7,7 @@ needs this library, torch, jax, optax and keras. A test runs a shorter course of
 from __future__ import annotations
 
 import inspect
+import os
 import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -421,4 +422,7 @@ def main(steps: int = 100) -> None:
 
 
 if __name__ == "__main__":
+    # On other backends of Keras one class reads a slot after it has written it, and without this
+    # JAX computes in float32.
+    os.environ |= {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
     main()
