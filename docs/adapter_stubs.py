@@ -117,6 +117,8 @@ def signature(module: str, name: str) -> dict[str, str]:
             found["*"], keyword = "*", True
         words = made.spelling.keys.get(key, ()) if module == "torch" else (key,)
         kind = annotation(cls.hyperparameters[words[0]]) if len(words) == 1 else "Sequence[float]"
+        if isinstance(parameter.default, tuple) and None in parameter.default:
+            kind = kind.replace("float", "float | None")
         kind = TORCH[key] if own else kind
         if parameter.default is None and not kind.endswith(("None", "Any")):
             kind += " | None"

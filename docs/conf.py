@@ -28,6 +28,7 @@ exclude_patterns = ["_build"]
 autodoc_mock_imports = [
     "jax",
     "keras",
+    "mpi4py",
     "optax",
     "torch",
 ]  # pages build where these are not installed

@@ -53,6 +53,7 @@ from .optimizer import Optimizer as Optimizer
 from .optimizers import *  # noqa: F403 (each has its line there)
 from .rules.rule import Rule as Rule
 from .rules.rule import rule as rule
+from .search import LBFGS as LBFGS
 from .wrappers import SAM as SAM
 from .wrappers import GradientAccumulation as GradientAccumulation
 from .wrappers import Lookahead as Lookahead

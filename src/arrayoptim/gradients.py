@@ -238,8 +238,13 @@ def _real(g: Array) -> Array:
 
 
 def square_sum(g: Array, scale: float = 1.0) -> float:
-    """Return the sum of squares of all entries, each first multiplied by a scale."""
+    """Return the sum of squares of all entries, each first multiplied by a scale.
+
+    It is 1 where an array has a shape and no values: nothing is too large or too small then.
+    """
     backend = backend_of(g)
+    if not backend.valued(g):
+        return 1.0
     if backend.compiles:
         return (float(_compiled_norm(backend)([g])) * scale) ** 2
     with backend.guard(g):
@@ -256,8 +261,13 @@ def square_sum(g: Array, scale: float = 1.0) -> float:
 
 
 def value_sum(x: Array) -> float:
-    """Return the sum of all entries of a real array that is not traced."""
+    """Return the sum of all entries of a real array that is not traced.
+
+    It is 1 where an array has a shape and no values.
+    """
     backend = backend_of(x)
+    if not backend.valued(x):
+        return 1.0
     with backend.guard(x):
         view = backend.host_view(x)
         if view is not None:
@@ -275,7 +285,7 @@ def count_nonfinite(gradients: Sequence[Array | None]) -> int:
     """Count infinite and NaN entries; a complex one counts for each of its parts."""
     total = 0
     for g in gradients:
-        if g is not None:
+        if g is not None and backend_of(g).valued(g):
             backend, xp = backend_of(g), backend_of(g).xp
             with backend.guard(g):
                 x = _real(g)

@@ -30,8 +30,9 @@ class Minimization:
         The loss before each step.
     steps : int
         Steps taken, those of a checkpoint included.
-    reason : {"", "steps", "patience", "callback", "nonfinite", "interrupted"}
-        Why it stopped; empty while it goes on.
+    reason : str
+        Why it stopped: "steps", "patience", "callback", "nonfinite", "interrupted", or with `LBFGS`
+        "converged" or "stuck"; empty while it goes on.
     message : str
         The same in a sentence.
     """

@@ -90,6 +90,9 @@ def minimize(
     A loss of JAX arrays is evaluated as it is given; ``jax.jit(loss)`` compiles it. `LossScale`
     wants a loss that is multiplied by its ``loss_scale`` already.
 
+    With `LBFGS` a step is one evaluation of the loss, and the parameters at the end are the best
+    that it has taken; a checkpoint holds those that were to be tried next.
+
     Examples
     --------
     >>> import numpy as np
@@ -189,7 +192,7 @@ class _Run:
         found, first = self.so_far, self.so_far.steps
         try:
             while not found.reason:
-                found.reason, found.message = self.limits.reached(found.steps)
+                found.reason, found.message = self._reached()
                 if found.reason or not self._step():
                     break
                 show(found.history[-1])
@@ -202,13 +205,21 @@ class _Run:
             found.message = f"It was interrupted after {found.steps} steps."
         if save is not None and found.steps > first and found.reason != "nonfinite":
             save()
+        if found.steps > first:
+            found.params = self.optimizer._best(found.params)
+
+    def _reached(self) -> tuple[str, str]:
+        """Return the reason to stop, and the same in words; empty where there is none."""
+        reason, message = self.optimizer._over()
+        return (reason, message) if reason else self.limits.reached(self.so_far.steps)
 
     def _step(self) -> bool:
         """Take a step, unless the loss is not finite."""
         found = self.so_far
         value, gradients, _, structure = value_and_gradients(self.loss, found.params)
         number = _number(value)
-        if not math.isfinite(number):
+        shortened = self.optimizer._searches and self.optimizer.iterations > 0
+        if not math.isfinite(number) and not shortened:
             found.reason = "nonfinite"
             found.message = (
                 f"The loss is {number} after {found.steps} steps, at the parameters given back; a "

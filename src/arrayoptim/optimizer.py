@@ -16,7 +16,7 @@ from .config.given import counter, finite
 from .config.hyper import hyper
 from .config.keras import translate
 from .config.readable import readable
-from .config.registry import nearest
+from .config.registry import nearest, refuse_nested
 from .rules.cautious import cautious
 from .step import checks, graphs, metrics, persistent, updates
 from .step.averages import averages_of
@@ -465,6 +465,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
         """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}.from_config: found {config!r}, wanted a dict")
+        refuse_nested(config, f"{cls.__name__}.from_config")
         known, lost = translate(cls.__name__, config)
         if lost:
             warnings.warn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -48,14 +49,14 @@ def test_signatures(name: str) -> None:
         assert ours.parameters[key].kind == row.kind
 
 
-def courses(name: str, steps: int = 8, **words: Any) -> tuple[Any, Any, Any]:
-    """Return the parameters that optax and we come to, and our state."""
+def courses(name: str, steps: int = 8, **words: Any) -> list[tuple[Any, Any]]:
+    """Return the parameters and the state that optax and we come to."""
     import jax
     import jax.numpy as jnp
 
     random = np.random.default_rng(0)
     start = {"k": random.normal(size=(3, 4)), "b": random.normal(size=4)}
-    ends, state = [], None
+    ends = []
     with jax.enable_x64(True):
         for module in modules():
             tx = found(module, name)(0.05, **words)
@@ -65,16 +66,29 @@ def courses(name: str, steps: int = 8, **words: Any) -> tuple[Any, Any, Any]:
                 grads = jax.tree.map(lambda x, t=t: 0.1 * x + jnp.cos(x.size * 3.0 + t), params)
                 updates, state = tx.update(grads, state, params)
                 params = jax.tree.map(jnp.add, params, updates)
-            ends.append(jax.tree.map(np.asarray, params))
-    return *ends, state
+            ends.append((jax.tree.map(np.asarray, params), state))
+    return ends
 
 
 def same_courses(name: str, *, ours: bool, **words: Any) -> None:
-    """Compare, and see whose state it is."""
-    wanted, got, state = courses(name, **words)
+    """Compare, state and all where it is optax's own, and see who carried out the steps."""
+    import jax
+
+    import arrayoptim as ao
+    from arrayoptim.adapters.optax.aliases import TABLE
+
+    step = ao.Optimizer.stateless_apply
+    with mock.patch.object(ao.Optimizer, "stateless_apply", autospec=True, side_effect=step) as spy:
+        (wanted, state), (got, held) = courses(name, **words)
+    assert bool(spy.called) == ours
     for key in wanted:
         assert np.allclose(got[key], wanted[key], rtol=1e-12, atol=1e-12)
-    assert (isinstance(state, dict) and "slots" in state) == ours
+    if ours and not TABLE[name].native:
+        assert isinstance(held, dict)
+        return
+    assert jax.tree.structure(held) == jax.tree.structure(state)
+    for a, b in zip(jax.tree.leaves(held), jax.tree.leaves(state), strict=True):
+        assert np.allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.slow
@@ -115,6 +129,8 @@ def test_numbers_of_arguments(name: str, words: Any) -> None:
         ("adam", {"nesterov": True}),
         ("adabelief", {"eps": 1e-3}),
         ("lars", {"nesterov": True}),
+        ("sgd", {"momentum": 0.0}),
+        ("rmsprop", {"momentum": 0.0}),
         ("rmsprop", {"initial_scale": 0.5}),
         ("adopt", {"nesterov": True}),
     ],
@@ -202,6 +218,44 @@ def test_16_bit_parameters(dtype: str) -> None:
         assert np.array_equal(rows[0][0]["w"], rows[1][0]["w"])
     held = modules()[1].Adam(0.1).init(params)
     assert held["slots"]["momentum"]["w"].dtype == "float32"
+
+
+def test_numbers_as_leaves() -> None:
+    """Parameters and updates may be numbers of Python, as they are for optax's own ``sgd``."""
+    import jax
+    import jax.numpy as jnp
+
+    optax, ours = modules()
+    params, grads = {"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}
+    rows = []
+    for module, kind in ((optax, jnp.asarray), (ours, float)):
+        tx = module.chain(module.identity(), module.adagrad(1.0))
+        at, g = jax.tree.map(kind, params), jax.tree.map(kind, grads)
+        updates, _ = tx.update(g, tx.init(at), at)
+        rows.append([float(x) for x in updates.values()])
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-6)
+
+
+def test_a_state_goes_on_elsewhere() -> None:
+    """That of optax's own function goes on here, and ours there, within a compiled step too."""
+    import jax
+    import jax.numpy as jnp
+
+    optax, ours = modules()
+    rate = optax.linear_schedule(0.1, 0.0, 10)
+    params = {"mu": jnp.arange(3.0), "count": jnp.ones((2, 2)), "none": None}
+    pair = optax.rmsprop(rate, momentum=0.9), ours.rmsprop(rate, momentum=0.9)
+    ends = []
+    for order in (0, 0, 0, 0), (1, 0, 1, 0), (1, 1, 0, 1):
+        at, state = params, pair[order[0]].init(params)
+        for which in order:
+            updates, state = jax.jit(pair[which].update)(at, state, at)
+            at = optax.apply_updates(at, updates)
+        ends.append((at, state))
+    for end in ends[1:]:
+        assert jax.tree.structure(end) == jax.tree.structure(ends[0])
+        for a, b in zip(jax.tree.leaves(end), jax.tree.leaves(ends[0]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_names_of_fields() -> None:

@@ -259,3 +259,20 @@ def test_displayed(capsys: pytest.CaptureFixture[str]) -> None:
     optimize.minimize(rosen, START, options={"maxiter": 3}, **words)
     optimize.minimize(bowl, [0.5], jac=bowl_der, method=words["method"], options={"disp": True})
     assert capsys.readouterr().out.endswith("after 0 iterations\n")
+
+
+@pytest.mark.parametrize("bounds", [None, [(-2.0, 0.5)] * 10])
+def test_lbfgs_beside_scipys(bounds: Any) -> None:
+    """To the same minimum in about as many evaluations, with iterations counted as SciPy does."""
+    x, told = np.full(10, -1.2), []
+    theirs = optimize.minimize(rosen, x, jac=rosen_der, method="L-BFGS-B", bounds=bounds)
+    ours = optimize.minimize(
+        rosen, x, jac=rosen_der, method=ao.scipy.LBFGS(), bounds=bounds, callback=told.append
+    )
+    assert ours.success and ours.nit == len(told) < ours.nfev < 2.5 * theirs.nfev
+    np.testing.assert_allclose(ours.x, theirs.x, atol=1e-3)
+    assert ours.fun <= theirs.fun + 1e-9
+    few = optimize.minimize(
+        rosen, x, jac=rosen_der, method=ao.scipy.LBFGS(), options={"maxiter": 5}
+    )
+    assert few.nit == 5 and few.status == 1 and few.fun == rosen(few.x)

@@ -55,8 +55,8 @@ INHERITED: dict[str, dict[str, Any]] = {
 
 
 def test_every_inherited_option_is_tried() -> None:
-    """A new one needs an entry above; constraints, for real parameters, have tests of their own."""
-    assert {*INHERITED, "constraint"} == set(ao.Optimizer.hyperparameters)
+    """A new one needs an entry above; constraints and sparse gradients have tests of their own."""
+    assert {*INHERITED, "constraint", "sparse"} == set(ao.Optimizer.hyperparameters)
 
 
 @pytest.mark.parametrize("option", INHERITED)

@@ -308,7 +308,7 @@ def test_asleep_and_awake() -> None:
     for _ in range(200):
         time.sleep(0.005)
         plan.sweep(grads, typed(values))
-        helped += batch._job.record[CELLS["behind"]]
+        helped += batch._jobs[0].record[CELLS["behind"]]
         if helped:
             break
     assert helped

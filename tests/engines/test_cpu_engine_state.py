@@ -59,6 +59,25 @@ def test_stochastic_bfloat16_slots_bit_for_bit() -> None:
             same([state[leaf][name]], [wanted])
 
 
+@pytest.mark.parametrize("seed", [0, -3, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("iterations", [0, 41, 2**40])
+def test_the_seed_of_a_step(seed: int, iterations: int) -> None:
+    """It is drawn from the run's seed alone, which is all that files hold of it."""
+    stride, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
+
+    def mixed(x: int) -> int:
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+            x ^= (x & mask) >> shift
+            x = x * factor & mask
+        return x
+
+    wanted = mixed((mixed(seed & mask) + stride * (iterations + 1)) & mask)
+    found = step_seed(seed, iterations)
+    assert -(2**63) <= found < 2**63
+    assert found % 2**64 == wanted
+    assert step_seed(-3, 41) == -6214034289779152942
+
+
 def test_stochastic_rounding_has_the_right_mean() -> None:
     """Both neighbours are drawn, by their distance; what fits is left alone; NaN stays NaN."""
     x = np.linspace(1, 2, 4096, dtype=np.float32)

@@ -11,7 +11,7 @@ from places import ROOT
 
 BROKEN = [
     (
-        "engines/array/engine.py",
+        "engines/array/one.py",
         'new["master"] = backend.array(x)',
         'new["master"] = slots["master"]',
     ),

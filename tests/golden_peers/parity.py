@@ -7,6 +7,7 @@ needs this library, torch, jax, optax and keras. A test runs a shorter course of
 from __future__ import annotations
 
 import inspect
+import os
 import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -91,6 +92,14 @@ TORCH = [
         *("NadamW", {"lr": 0.1, "weight_decay": 0.1}),
     ),
     ("RAdam", {"lr": 0.1, "eps": 1e-3}, "RAdam", {"lr": 0.1, "epsilon": 1e-3}),
+    (
+        *("Adafactor", {"lr": 0.1, "eps": (1e-3, 1e-2), "d": 2.0, "weight_decay": 0.1}),
+        "Adafactor",
+        {
+            **{"lr": 0.1, "epsilon_1": 1e-3, "epsilon_2": 1e-2, "clip_threshold": 2.0},
+            "weight_decay": 0.1,
+        },
+    ),
     (
         *("ASGD", {"lr": 0.1, "lambd": 0.2, "alpha": 0.6, "t0": 4.0}),
         *("ASGD", {"lr": 0.1, "lambd": 0.2, "alpha": 0.6, "t0": 4.0}),
@@ -205,7 +214,15 @@ KERAS3 = [
     ("Nadam", {"learning_rate": 0.1, "epsilon": 1e-3}, "Nadam", {"lr": 0.1, "epsilon": 1e-3}),
     ("Adafactor", {"learning_rate": 0.1}, "Adafactor", {"lr": 0.1}),
     ("Muon", {"learning_rate": 0.1}, "Muon", {"lr": 0.1}),
+    (
+        *("Muon", {"learning_rate": 0.1, "weight_decay": 0.2, "adam_weight_decay": 0.1}),
+        *("Muon", {"lr": 0.1, "weight_decay": 0.2, "adam_weight_decay": 0.1}),
+    ),
     ("ScheduleFreeAdamW", {"learning_rate": 0.1}, "ScheduleFreeAdamW", {"lr": 0.1}),
+    (
+        *("ScheduleFreeAdamW", {"learning_rate": 0.1, "weight_decay": 0.1}),
+        *("ScheduleFreeAdamW", {"lr": 0.1, "weight_decay": 0.1}),
+    ),
     (
         *("Ftrl", {"learning_rate": 0.2, "l1_regularization_strength": 0.1, "beta": 0.5}),
         *("Ftrl", {"lr": 0.2, "l1_regularization_strength": 0.1, "beta": 0.5}),
@@ -405,4 +422,7 @@ def main(steps: int = 100) -> None:
 
 
 if __name__ == "__main__":
+    # On other backends of Keras one class reads a slot after it has written it, and without this
+    # JAX computes in float32.
+    os.environ |= {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
     main()

@@ -8,6 +8,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ import arrayoptim as ao
 from arrayoptim.persistence import describe, read
 from arrayoptim.persistence.reader import checksum
 from call_counts import counted
+from optimizers_under_test import same
 from places import TESTS
 
 GOLDEN = TESTS / "golden" / "h5"
@@ -169,6 +171,68 @@ def nested(depth: int) -> dict[str, Any]:
         config = {"initial_learning_rate": schedule, "decay_steps": 10}
         schedule = {"class_name": "CosineDecay", "config": config}
     return {"lr": schedule}
+
+
+def test_lists_in_lists() -> None:
+    """Nor do lists within lists, whichever way they come."""
+    found: Any = 0.1
+    for _ in range(5_000):
+        found = [found]
+    for config in ({"lr": found}, {"lr": {"a": found}}):
+        for way in (
+            ao.SGD.from_config,
+            ao.Lookahead.from_config,
+            ao.schedules.CosineDecay.from_config,
+        ):
+            with pytest.raises(ValueError, match="deep"):
+                way(config)
+
+
+def test_larger_than_the_parameters(tmp_path: Path) -> None:
+    """Where parameters are known, only what fits them is read of a file."""
+    path = tmp_path / "large.h5"
+    other, own = {"a": np.zeros(4_000_000), "b": np.ones(3)}, {"b": np.ones(3)}
+    large = ao.Adam()
+    large.apply({"a": None, "b": np.ones(3)}, other)
+    large.save_weights(path)
+    del large, other
+    for strict in (True, False):
+        optimizer = ao.Adam()
+        optimizer.init(own)
+        tracemalloc.start()
+        try:
+            if strict:
+                with pytest.raises(ValueError, match=r"unexpected: momentum of a"):
+                    optimizer.load_weights(path)
+            else:
+                report = optimizer.load_weights(path, strict=False)
+                assert report.unexpected == ["momentum of a", "velocity of a"]
+                assert report.restored[:2] == ["momentum of b", "velocity of b"]
+                assert optimizer.iterations == 1
+            assert tracemalloc.get_traced_memory()[1] < 4_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def test_damage_that_shows_when_it_is_read(saved: Path) -> None:
+    """An array is read late, and its damage is told as that of the file."""
+    with h5py.File(saved, "a") as f:
+        group = f[GROUP]
+        (name,) = (n for n in group.attrs["weight_names"].astype(str) if "velocity" in n)
+        attributes = dict(group[name].attrs)
+        del group[name]
+        made = group.create_dataset(name, (2,), "f4", chunks=(2,), compression="gzip")
+        made[:] = 0.5
+        made.attrs.update(attributes)
+        at = made.id.get_chunk_info(0).byte_offset
+    raw = bytearray(saved.read_bytes())
+    raw[at : at + 8] = b"\xff" * 8
+    saved.write_bytes(raw)
+    optimizer = ao.Adam()
+    optimizer.init([np.zeros(2, "f4")])
+    before = [x.copy() for x in optimizer.get_weights()]
+    refused(saved, ways=(ao.load, lambda path: optimizer.load_weights(path)))
+    same(before, optimizer.get_weights())
 
 
 @pytest.mark.parametrize("depth", [60, 400, 5_000])

@@ -100,6 +100,18 @@ def test_what_stands_for_no_file(tmp_path: Path) -> None:
             optimizer.save_weights(file, overwrite=False)
 
 
+def test_a_closed_file_of_h5py(tmp_path: Path) -> None:
+    """It is told as that, whether it is to be read or written."""
+    optimizer, _ = trained()
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        optimizer.save_weights(file)
+        inner = file["optimizer_weights"]
+    for place in (file, inner):
+        for way in (optimizer.save_weights, optimizer.load_weights, ao.load):
+            with pytest.raises(ValueError, match=r"Closed HDF5 .*, wanted a file or group that"):
+                way(place)
+
+
 def test_a_checkpoint_by_its_bytes(tmp_path: Path) -> None:
     """A whole minimization takes a path as bytes as well."""
     path = os.fsencode(tmp_path / "run.h5")

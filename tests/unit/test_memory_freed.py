@@ -123,3 +123,21 @@ def test_no_more_memory_than_is_kept(optimizer: str) -> None:
         capture_output=True, text=True, check=True, timeout=100,
     )  # fmt: skip
     assert float(done.stdout) < 1.2
+
+
+@pytest.mark.needs("torch")
+def test_of_torch() -> None:
+    """An optimizer of torch's form goes at once too; the first import leaves circles of its own."""
+    import torch
+
+    def state_of_one() -> weakref.ref[Any]:
+        p = torch.ones(3, requires_grad=True)
+        optimizer = ao.torch.Adam([p])
+        for _ in range(2):
+            p.grad = torch.ones(3)
+            optimizer.step()
+        return weakref.ref(optimizer.state[p]["exp_avg"])
+
+    state_of_one()
+    gc.collect()
+    assert state_of_one()() is None

@@ -19,6 +19,7 @@ from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 from ..config.given import finite
 from ..config.registry import lookup, names
 from ..optimizer import Optimizer
+from ..search import LBFGS as _LBFGS
 
 __all__ = ["Method", "wrap"]
 
@@ -45,7 +46,7 @@ class Method:
 
     Parameters
     ----------
-    optimizer : Optimizer
+    optimizer : Optimizer or LBFGS
         Its hyperparameters are used; each call steps a fresh copy, without state.
 
     Notes
@@ -56,10 +57,13 @@ class Method:
     ``return_all``. It stops when the largest entry of the gradient, projected where bounds hold, is
     at most ``gtol``, and gives the best point that it has seen. ``tol`` stands for ``gtol``.
     Constraints are refused.
+
+    With `LBFGS` an iteration is a step that its line search has taken, bounds are its own, and its
+    ``gtol`` and ``ftol`` hold where no others are given.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer):
+    def __init__(self, optimizer: Optimizer | _LBFGS) -> None:
+        if not isinstance(optimizer, Optimizer | _LBFGS):
             raise TypeError(f"found {optimizer!r}, wanted an arrayoptim optimizer")
         self.optimizer = optimizer
 
@@ -93,44 +97,116 @@ class Method:
         if np.size(constraints):
             raise ValueError(f"{self!r} takes bounds but no constraints; found {constraints!r}")
         last = MAXITER if maxiter is None else _most(maxiter)
-        limit = GTOL if gtol is None else finite(gtol, "gtol")
+        usual = self.optimizer.native.gtol if isinstance(self.optimizer, _LBFGS) else GTOL
+        limit = usual if gtol is None else finite(gtol, "gtol")
         limit = limit if tol is None else finite(tol, "tol")
         low, high = _box(bounds, np.size(x0))
         search = _Search(fun, jac, args, low, high)
-        optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+        descent = _descent(self.optimizer, low, high, limit)
         x = np.clip(np.array(x0, np.float64).ravel(), low, high)
-        status, nit, best, told = 1, 0, search.at(x), _told(callback)
-        found, seen = best, [x.copy()]
-        while True:
-            if not np.isfinite(found.fun) or not np.all(np.isfinite(found.jac)):
-                status, best = 2, found if np.isnan(found.fun) else best
-                break
-            if np.max(np.abs(x - np.clip(x - found.jac, low, high)), initial=0.0) <= limit:
-                status, best = 0, found
-                break
-            if nit >= last:
-                break
-            x = np.clip(optimizer.apply(found.jac.copy(), x), low, high)
-            nit, found = nit + 1, search.at(x)
-            seen.append(x.copy())
-            best = found if found.fun <= best.fun else best
-            if told is not None and told(OptimizeResult(found, nit=nit)):
-                status = 99
-                break
-        result = OptimizeResult(
-            best,
-            nit=nit,
-            nfev=search.nfev,
-            njev=search.njev,
-            status=status,
-            success=status == 0,
-            message=MESSAGES[status],
-        )
+        result, seen = _minimized(search, descent, x, (limit, last), _told(callback))
         if return_all:
             result.allvecs = seen
         if disp:
             _display(result)
         return result
+
+
+def _minimized(
+    search: _Search,
+    descent: _Steps | _Searches,
+    x: Vector,
+    ends: tuple[float, float],
+    told: Callable[[OptimizeResult], bool] | None,
+) -> tuple[OptimizeResult, list[Vector]]:
+    """Return what came of the steps from a point, and the points."""
+    (limit, last), low, high = ends, *search.box
+    status, nit, best, message = 1, 0, search.at(x), ""
+    found, seen = best, [x.copy()]
+    while True:
+        usable = np.isfinite(found.fun) and np.all(np.isfinite(found.jac))
+        if not usable and not (descent.searches and search.njev > 1):
+            status, best = 2, found if np.isnan(found.fun) else best
+            break
+        still = np.abs(x - np.clip(x - found.jac, low, high))
+        if usable and np.max(still, initial=0.0) <= limit:
+            status, best = 0, found
+            break
+        if nit >= last:
+            break
+        x, before = descent.step(found, x), nit
+        nit = descent.taken
+        if descent.ended:
+            status, message = descent.ended
+            break
+        found = search.at(x)
+        best = found if found.fun <= best.fun else best
+        if nit == before:
+            continue
+        seen.append(x.copy())
+        if told is not None and told(OptimizeResult(found, nit=nit)):
+            status = 99
+            break
+    result = OptimizeResult(
+        best,
+        nit=nit,
+        nfev=search.nfev,
+        njev=search.njev,
+        status=status,
+        success=status == 0,
+        message=message or MESSAGES[status],
+    )
+    return result, seen
+
+
+class _Steps:
+    """The steps of an optimizer, each followed by a projection into the box."""
+
+    searches = False
+    ended: tuple[int, str] | None = None
+
+    def __init__(self, optimizer: Optimizer, low: Vector, high: Vector) -> None:
+        self._optimizer, self._low, self._high = optimizer, low, high
+        self.taken = 0
+
+    def step(self, found: OptimizeResult, x: Vector) -> Vector:
+        """Return the next point."""
+        self.taken += 1
+        moved: Vector = self._optimizer.apply(found.jac.copy(), x)
+        return np.clip(moved, self._low, self._high)
+
+
+class _Searches:
+    """The points that a line search asks for, of which it takes some."""
+
+    searches = True
+
+    def __init__(self, optimizer: _LBFGS) -> None:
+        self._optimizer = optimizer
+
+    @property
+    def taken(self) -> int:
+        """Steps taken."""
+        return int(self._optimizer.taken)
+
+    @property
+    def ended(self) -> tuple[int, str] | None:
+        """Status and message, where the search is over."""
+        reason, message = self._optimizer._over()
+        return (2 * (reason == "stuck"), message) if reason else None
+
+    def step(self, found: OptimizeResult, x: Vector) -> Vector:
+        """Return the next point."""
+        moved: Vector = self._optimizer.apply(found.jac, x, value=found.fun)
+        return moved
+
+
+def _descent(optimizer: Any, low: Vector, high: Vector, limit: float) -> _Steps | _Searches:
+    config = optimizer.get_config()
+    if not isinstance(optimizer, _LBFGS):
+        return _Steps(type(optimizer).from_config(config), low, high)
+    ends = {"lower": low, "upper": high} if np.isfinite([low, high]).any() else {}
+    return _Searches(_LBFGS(**{**config, **ends, "gtol": limit}))
 
 
 def _display(result: OptimizeResult) -> None:
@@ -159,7 +235,7 @@ class _Search:
         high: Vector,
     ) -> None:
         self._fun, self._jac, self._args = fun, jac, args
-        self._low, self._high = low, high
+        self.box = self._low, self._high = low, high
         self.nfev = self.njev = 0
 
     def _value(self, x: Vector) -> float:
@@ -262,18 +338,18 @@ def _maker(name: str) -> Callable[..., Method]:
     return make
 
 
-def wrap(optimizer: Optimizer) -> Method:
+def wrap(optimizer: Optimizer | _LBFGS) -> Method:
     """Make a method of `scipy.optimize.minimize` from an optimizer, which is not changed."""
     return Method(optimizer)
 
 
 def __getattr__(name: str) -> Callable[..., Method]:
     """Return a factory of methods for the optimizer of that name."""
-    if name in names():
+    if name in names() or name == "LBFGS":
         return _maker(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
 
 
 def __dir__() -> Sequence[str]:
     """Return the optimizers too."""
-    return sorted({*globals(), *names()})
+    return sorted({*globals(), *names(), "LBFGS"})

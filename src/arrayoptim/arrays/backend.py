@@ -274,6 +274,10 @@ class Backend:
         """Return a NumPy view of the array's memory where the host can read it."""
         return None
 
+    def valued(self, x: Array) -> bool:
+        """Whether the array has values, and is no stand-in for its shape and type."""
+        return True
+
     def span(self, x: Array) -> np.ndarray | None:
         """Return a NumPy array over the same addresses, not to be read; None where unknown."""
         return None
@@ -301,6 +305,24 @@ class Backend:
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function compiled where the library has a compiler for array code."""
         return function
+
+
+def summed(indices: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row once, in order; several of one number are added up one after another."""
+    rows = rows.astype(np.float32) if rows.dtype.name in HALF else rows
+    if bool((indices[1:] > indices[:-1]).all()):
+        return indices, rows
+    order = np.argsort(indices, kind="stable")
+    indices = indices[order]
+    first = np.concatenate([[True], indices[1:] != indices[:-1]])
+    starts = np.flatnonzero(first)
+    # One way is quick where few come again, the other where many do.
+    if 2 * len(starts) < len(indices):
+        return indices[starts], np.add.reduceat(rows[order], starts, axis=0)
+    again = np.flatnonzero(~first)
+    new = rows[order[starts]]
+    np.add.at(new, np.cumsum(first)[again] - 1, rows[order[again]])
+    return indices[starts], new
 
 
 class _Addresses:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
-from .backend import COMPLEX, COMPUTE, HALF, Backend, addresses, numpy_dtype
+from .backend import COMPLEX, COMPUTE, HALF, Backend, addresses, numpy_dtype, summed
 from .dpnp import DPNP
 from .jax import Jax
 from .mlx import MLX
@@ -67,20 +67,7 @@ class _NumPy(Backend):
         return x.strides
 
     def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
-        indices, rows = np.asarray(indices), np.asarray(rows)
-        rows = rows.astype(np.float32) if self.dtype(rows) in HALF else rows
-        if bool((indices[1:] > indices[:-1]).all()):
-            return indices, rows
-        order = np.argsort(indices, kind="stable")
-        indices = indices[order]
-        first = np.concatenate([[True], indices[1:] != indices[:-1]])
-        starts = np.flatnonzero(first)
-        if 2 * len(starts) < len(indices):
-            return indices[starts], np.add.reduceat(rows[order], starts, axis=0)
-        again = np.flatnonzero(~first)
-        new = rows[order[starts]]
-        np.add.at(new, np.cumsum(first)[again] - 1, rows[order[again]])
-        return indices[starts], new
+        return summed(np.asarray(indices), np.asarray(rows))
 
     def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
         return x[tuple(places)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
-from .backend import Backend
+from .backend import HALF, Backend, summed
 
 
 class MLX(Backend):
@@ -51,6 +51,13 @@ class MLX(Backend):
         target[...] = self.cast(value, self.dtype(target))
         # An array that is never evaluated, such as a slot, would keep the graph of all steps alive.
         self.xp.async_eval(target)
+
+    def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
+        """Return each row once, in order; see `Backend`."""
+        # A stable sort is not among its functions.
+        found, total = summed(self.to_host(indices), self.to_host(rows))
+        like = self.cast(rows, "float32") if self.dtype(rows) in HALF else rows
+        return self.from_host(found, indices), self.from_host(total, like)
 
     def to_host(self, x: Array) -> np.ndarray:
         """Return the values as a new NumPy array."""

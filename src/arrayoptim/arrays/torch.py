@@ -84,9 +84,7 @@ class Torch(Backend):
     @property
     def xp(self) -> Namespace:
         """Functions of the array API; on numbers too while a step is differentiated."""
-        import array_api_compat.torch as xp
-
-        return functions() if _RECORDING.on else xp
+        return functions() if _RECORDING.on else _usual()
 
     @property
     def compiles(self) -> bool:  # type: ignore[override]
@@ -215,15 +213,26 @@ class Torch(Backend):
 
     def host_view(self, x: Array) -> np.ndarray | None:
         """Return a NumPy view of the memory where the host can read it."""
-        if _RECORDING.on or x.device.type != "cpu" or self.dtype(x) == "bfloat16" or x.is_conj():
+        if _RECORDING.on or x.device.type != "cpu" or not self.valued(x):
+            return None
+        if self.dtype(x) == "bfloat16" or x.is_conj():
             return None
         view: np.ndarray = x.detach().numpy()
         return view
 
+    def valued(self, x: Array) -> bool:
+        """Whether the tensor has values, which those on the meta device and fake ones lack."""
+        return bool(x.device.type != "meta") and type(x).__name__ != "FakeTensor"
+
+    def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        """Return what one of two functions gives; the first where no value says which."""
+        known = not self.xp.is_tensor(condition) or self.valued(condition)
+        return then() if not known or condition else otherwise()
+
     def span(self, x: Array) -> np.ndarray | None:
         """Return a NumPy array over the same addresses."""
-        # On Apple's GPUs the address is that of an object, and others of a model have no memory.
-        if x.device.type in ("mps", "meta") or type(x).__name__ == "FakeTensor":
+        # On Apple's GPUs the address is that of an object.
+        if x.device.type == "mps" or not self.valued(x):
             return None
         strides = tuple(stride * x.element_size() for stride in x.stride())
         return addresses(x.data_ptr(), tuple(x.shape), strides, x.element_size())
@@ -245,6 +254,21 @@ class Torch(Backend):
 
 _OF_ONE = ("abs", "ceil", "cos", "exp", "expm1", "floor", "log", "log1p", "sign", "square", "tanh")
 _OF_TWO = ("copysign", "maximum", "minimum", "pow")
+
+
+def _sign(x: Any) -> Any:
+    # That of array_api_compat looks for NaN by their places, for which a GPU is waited for.
+    import torch
+
+    return torch.where(torch.isnan(x), x, torch.sign(x))
+
+
+@cache
+def _usual() -> Namespace:
+    """Return the functions of the array API."""
+    import array_api_compat.torch as xp
+
+    return Functions({"sign": _sign}, xp)
 
 
 @cache
@@ -276,6 +300,6 @@ def functions() -> Namespace:
         return torch.where(asarray(condition), asarray(x), asarray(y))
 
     own: dict[str, Any] = {"asarray": asarray, "sqrt": sqrt, "where": where}
-    own |= {name: of_one(getattr(xp, name)) for name in _OF_ONE}
+    own |= {name: of_one(getattr(xp, name)) for name in _OF_ONE} | {"sign": of_one(_sign)}
     own |= {name: of_two(getattr(xp, name)) for name in _OF_TWO}
     return Functions(own, xp)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from . import elsewhere
 from .fields import choice, flag, label, number, numbers, part, parts
 from .hyper import REQUIRED, Hyper, hyper
-from .registry import ALIASES, nearest
+from .registry import ALIASES, nearest, refuse_nested
 
 if TYPE_CHECKING:
     from typing_extensions import Self, dataclass_transform
@@ -124,6 +124,7 @@ class Declared:
         """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}.from_config: found {config!r}, wanted a dict")
+        refuse_nested(config, f"{cls.__name__}.from_config")
         return cls(**config)
 
     def __repr__(self) -> str:

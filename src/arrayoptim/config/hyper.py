@@ -120,6 +120,11 @@ class Hyper:
         return not self.keyword and self.default is not None
 
     @property
+    def optional(self) -> bool:
+        """Whether None is a value, which it is where it is a default."""
+        return None in (self.default, *(self.elsewhere or {}).values())
+
+    @property
     def wanted(self) -> str:
         """The values allowed, in words."""
         if self.words:
@@ -130,7 +135,7 @@ class Hyper:
             text = ("a whole number in " if self.integer else "a number in ") + self.interval.text
         else:
             text = "True or False" if isinstance(self.default, bool) else "a str"
-        return text + (" or None" if self.default is None else "")
+        return text + (" or None" if self.optional else "")
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
         """Return the value converted to its declared type.
@@ -149,7 +154,7 @@ class Hyper:
         ValueError
             If it is outside the interval or not one of the choices.
         """
-        if value is None and self.default is None:
+        if value is None and self.optional:
             return None
         if self.words:
             return self._several(value, owner.__name__)
@@ -187,7 +192,7 @@ class Hyper:
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
         """
-        if not self.numeric or self.integer or value is None:
+        if self.interval is None or not self.numeric or self.integer or value is None:
             return value
         if xp is np:
             return nearest_in(value, dtype, self.interval)
@@ -230,6 +235,14 @@ class Hyper:
         if number not in self.interval or (self.integer and not number.is_integer()):
             raise ValueError(fault)
         return int(number) if self.integer else number
+
+
+class MachineEpsilon(Hyper):
+    """A number for which None is the machine epsilon of the arithmetic."""
+
+    def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
+        """Return a number as the nearest of a data type; see `Hyper.rounded`."""
+        return float(np.finfo(dtype).eps) if value is None else super().rounded(value, dtype, xp)
 
 
 def hyper(

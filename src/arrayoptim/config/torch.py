@@ -46,6 +46,10 @@ class Native:
         Whether torch's class does not take all parameters.
     sparse : bool
         Whether only those entries are stepped that a sparse gradient has.
+    machine : str
+        The hyperparameter, ours, whose None is the machine epsilon of a group's first parameter.
+    averaged : dict of str to int
+        Slots, torch's, that keep an axis of length 1 which ours without the preset lack.
     """
 
     ours: str
@@ -62,6 +66,8 @@ class Native:
     derived: tuple[str, ...] = ()
     particular: bool = False
     sparse: bool = False
+    machine: str = ""
+    averaged: dict[str, int] = field(default_factory=dict)
 
     def named(self, preset: str | None) -> dict[str, str]:
         """Return slots and scalar state: torch's, ours."""
@@ -169,6 +175,13 @@ TABLE = (
            {"step_size": (1.0, -1)},
            differs="a new lr changes the sizes that there are already here and not in torch; while "
            "lr stays they agree"),
+    Native("Adafactor", "Adafactor",
+           {"beta2_decay": "beta_2_decay", "eps": ("epsilon_1", "epsilon_2"),
+            "d": "clip_threshold"},
+           {"row_var": "row_var", "col_var": "col_var", "variance": "variance"},
+           {"row_var": "row_velocity", "col_var": "column_velocity", "variance": "velocity"},
+           decoupled=True, machine="epsilon_1", averaged={"row_var": -1, "col_var": -2},
+           differs="epsilon_1 is added to squares here, and limits what is divided by in torch"),
     # torch rounds the iteration to bfloat16, which nothing here does.
     Native("Muon", "Muon",
            {"momentum": "momentum", "nesterov": "nesterov",

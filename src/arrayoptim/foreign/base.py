@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .._locks import lock
-from .._typing import Array, Tree
-from ..arrays.derivatives import gradients_of
+from .._typing import Array, Scalar, Tree
+from ..arrays.derivatives import gradients_of, value_and_gradients
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.registry import nearest
@@ -73,6 +73,13 @@ class Foreign(Kept, Updating, Surface):
     def apply(self, grads: Tree, params: Tree) -> Tree:
         """Take one step; see `Optimizer.apply`."""
         return self._apply(grads, params)
+
+    def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
+        return self._apply(gradients, params, **self._extra(loss, value, gradients, params))
+
+    def _extra(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> dict[str, Any]:
+        """Return what a step down a loss takes besides gradients."""
+        return {}
 
     def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0, **extra: Any) -> Tree:
         leaves, structure = flatten(params)
@@ -164,13 +171,14 @@ class Foreign(Kept, Updating, Surface):
         """
         if is_loss(params) and not is_loss(loss):
             params, loss = loss, params
-        gradients, leaves, structure = gradients_of(loss, params)
+        value, gradients, leaves, structure = value_and_gradients(loss, params)
         checks.gradients(gradients, leaves, structure)
+        extra = self._extra(loss, value, structure.build(gradients), params)
         with self._lock:
             self._ready(leaves, structure)
             before = self._state(self._native_state())
             try:
-                new = self._rehearse(gradients, leaves, structure)
+                new = self._rehearse(gradients, leaves, structure, **extra)
                 after = self._state(self._native_state())
             finally:
                 self._replace(before)
@@ -181,11 +189,11 @@ class Foreign(Kept, Updating, Surface):
         ]
 
     def _rehearse(
-        self, gradients: Sequence[Any], leaves: Sequence[Any], structure: Structure
+        self, gradients: Sequence[Any], leaves: Sequence[Any], structure: Structure, **extra: Any
     ) -> list[Array | None]:
         """Step on copies."""
         copies = [None if p is None else backend_of(p).copy(p) for p in leaves]
-        return self._step(gradients, copies, structure)
+        return self._step(gradients, copies, structure, **extra)
 
     def _put(self, target: StateTarget, value: Any) -> None:
         if self._leaves is None:

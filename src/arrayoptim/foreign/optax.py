@@ -92,15 +92,15 @@ class OptaxOptimizer(Foreign):
         """
         return self._apply(grads, params, **extra)
 
-    def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
+    def _extra(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> dict[str, Any]:
         wanting = native_class("optax", "GradientTransformationExtraArgs")
         if wanting is None or not isinstance(self._native, wanting):
-            return self.apply(gradients, params)
+            return {}
         extra = {"value": value, "grad": gradients}
         leaves, _ = flatten(params)
         if all(p is None or backend_of(p).name == "jax" for p in leaves):
             extra["value_fn"] = loss
-        return self.apply(gradients, params, **extra)
+        return extra
 
     def _build(self, leaves: Sequence[Array | None], structure: Structure) -> None:
         from jax import tree_util

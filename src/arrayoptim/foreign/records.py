@@ -220,7 +220,7 @@ class Kept(ABC):
                     "construct the optimizer that it is of"
                 )
             if self._leaves is None:
-                self._pending = record, strict
+                self._pending = record.loaded(), strict
                 self._iterations = record.iterations or 0
                 report = LoadReport(record.source, notes=[*record.notes, "kept until init(params)"])
             else:

@@ -154,13 +154,13 @@ class TFOptimizer(Foreign):
         super()._ready(leaves, structure)
 
     def _rehearse(
-        self, gradients: Sequence[Any], leaves: Sequence[Any], structure: Structure
+        self, gradients: Sequence[Any], leaves: Sequence[Any], structure: Structure, **extra: Any
     ) -> list[Array | None]:
         kept = [p.numpy() if _is_variable(p) else None for p in leaves]
         twins = [p if _is_variable(p) else backend_of(p).copy(p) if p is not None else None
                  for p in leaves]  # fmt: skip
         try:
-            new = self._step(gradients, twins, structure)
+            new = self._step(gradients, twins, structure, **extra)
             return [backend_of(x).copy(x) if _is_variable(x) else x for x in new]
         finally:
             for p, value in zip(leaves, kept, strict=True):

@@ -7,10 +7,10 @@ from functools import cache
 from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import hyper
+from ..config.hyper import MachineEpsilon, hyper
 from ..config.presets import forms
 from ..config.registry import register
-from ..config.typed import Number
+from ..config.typed import MaybeNumber, Number
 from ..rules.rule import Rule, Side, rule
 from ._matrices import MatrixOptimizer, root_mean_square
 
@@ -62,6 +62,38 @@ def adafactor_of_vectors(p, g, v, rate, xp):
     return p - rate * g, v
 
 
+def kept_axes(*shape):
+    return {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
+
+
+@cache
+def clamped_rule(axes: int) -> Rule:
+    """Return torch's rule of parameters with a number of axes, whose last two are the matrix."""
+
+    @rule(slots=("row_var", "col_var"), kind="matrix", shapes=kept_axes, outputs="stack")
+    def adafactor_clamped(p, g, r, c, rho, least, share, b2, c2, eps, tiny, top, wd, xp):
+        r = b2 * r + c2 * xp.mean(g * g, axis=-1, keepdims=True)
+        c = b2 * c + c2 * xp.mean(g * g, axis=-2, keepdims=True)
+        v = r * c / xp.maximum(xp.mean(r, axis=-2, keepdims=True), eps)
+        u = g / xp.sqrt(xp.maximum(v, tiny))
+        size = share * root_mean_square(p, xp, axes)
+        excess = root_mean_square(u, xp, axes) / top
+        step = rho * xp.where(size > least, size, least) / xp.where(excess > 1, excess, 1)
+        return p - wd * p - step * u, r, c
+
+    return adafactor_clamped
+
+
+def clamped_direction(p, g, v, b2, c2, tiny, xp):
+    v = b2 * v + c2 * (g * g)
+    return g / xp.sqrt(xp.maximum(v, tiny)), v
+
+
+@rule(slots=("variance",), direction=clamped_direction, ratio=rate, measured=("rate",))
+def clamped_of_vectors(p, g, v, rate, wd, xp):
+    return p - wd * p - rate * g, v
+
+
 @register
 class Adafactor(MatrixOptimizer):
     """Divide the gradient by a root mean square that is kept by rows and columns only.
@@ -76,8 +108,9 @@ class Adafactor(MatrixOptimizer):
         ``learning_rate`` is accepted.
     beta_2_decay : float in (-inf, 0] or schedule
         Power of the step number in the weight of the newest square.
-    epsilon_1 : float in (0, inf)
-        Added to the squared gradient.
+    epsilon_1 : float in [0, inf), optional
+        Added to the squared gradient. None is the machine epsilon of the compute dtype, the
+        default with ``preset="torch"``.
     epsilon_2 : float in [0, inf)
         The least root mean square that a parameter is taken to have.
     clip_threshold : float in (0, inf] or schedule
@@ -107,10 +140,17 @@ class Adafactor(MatrixOptimizer):
     matrices, whatever `outputs` is; and the step size is at most ``1 / sqrt(t)``, whatever
     `relative_step` is.
 
+    With ``preset="torch"`` the matrices are the same, the slots are ``row_var``, ``col_var`` (with
+    the axis that was averaged, of length 1) and ``variance``, and what is divided by is limited::
+
+        r = b2 * r + (1 - b2) * mean over columns(g**2)                     # c and v likewise
+        u = g / sqrt(max(r * c / max(mean(r), epsilon_1), epsilon_1**2))    # max(v, epsilon_1**2)
+
+    There `weight_decay` takes ``lr`` times its share after the parameter is measured; else before.
+
     There is no first moment, which the paper leaves to the user too. Names and defaults are
-    Keras 3's; torch and optax add epsilon elsewhere, and optax factors only matrices of 128 rows
-    and columns or more. `weight_decay` takes ``lr`` times its share first; torch takes it after
-    measuring the parameter. Squares are taken in the compute dtype: in float32 an entry of
+    Keras 3's; optax adds epsilon elsewhere, and factors only matrices of 128 rows and columns or
+    more. Squares are taken in the compute dtype: in float32 an entry of
     a gradient beyond about 1e19 makes its matrix infinite or NaN, which `clipnorm` prevents.
 
     References
@@ -128,13 +168,21 @@ class Adafactor(MatrixOptimizer):
            [ 1.8419,  0.8419]])
     """
 
-    presets = forms(stack="keras3")
+    presets = forms(stack="keras3", clamped="torch")
 
-    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Relative step size.")
+    lr: Number = hyper(
+        default=0.001, elsewhere={"torch": 0.01}, interval="[0, inf)", doc="Relative step size."
+    )
     beta_2_decay: Number = hyper(
         default=-0.8, interval="(-inf, 0]", doc="Power of the step in the weight of a new square."
     )
-    epsilon_1: Number = hyper(default=1e-30, interval="(0, inf)", doc="Added to squared gradients.")
+    epsilon_1: MaybeNumber = hyper(
+        default=1e-30,
+        elsewhere={"torch": None},
+        interval="[0, inf)",
+        kind=MachineEpsilon,
+        doc="Added to squared gradients; None for the machine epsilon.",
+    )
     epsilon_2: Number = hyper(default=0.001, interval="[0, inf)", doc="Least size of a parameter.")
     clip_threshold: Number = hyper(
         default=1.0, interval="(0, inf]", doc="Bound on the root mean square of a step."
@@ -144,17 +192,21 @@ class Adafactor(MatrixOptimizer):
         default=True, doc="Whether steps are in proportion to the parameter."
     )
 
-    rest = adafactor_of_vectors
+    @property
+    def rest(self) -> Rule:  # type: ignore[override]
+        """The rule of all else."""
+        return clamped_of_vectors if self.form == "clamped" else adafactor_of_vectors
 
     @property
     def rule(self) -> Rule:
         """The rule of matrices."""
-        return adafactor_rule(self.outputs, 2)
+        return clamped_rule(2) if self.form == "clamped" else adafactor_rule(self.outputs, 2)
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
         """Return the rule of one parameter: `rest` where it is no matrix."""
-        if self.form == "stack" and len(shape) > 2:
-            return adafactor_rule("stack", len(shape))
+        if self.form and len(shape) > 2:
+            axes = len(shape)
+            return clamped_rule(axes) if self.form == "clamped" else adafactor_rule("stack", axes)
         return super().rule_for(path, shape)
 
     def coefficients(
@@ -170,5 +222,7 @@ class Adafactor(MatrixOptimizer):
             "b2": 1.0 - newest,
             "c2": newest,
             "eps": h.epsilon_1,
+            "tiny": h.epsilon_1 * h.epsilon_1,
+            "wd": 0.0 if h.weight_decay is None else h.lr * h.weight_decay,
             "top": h.clip_threshold,
         }

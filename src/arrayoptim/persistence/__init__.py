@@ -16,7 +16,7 @@ from __future__ import annotations
 from .atomic import require_target
 from .keras2 import COUNT_LITTLE, keras2_saves_iterations
 from .keras3 import interpret as interpret_keras3
-from .places import Place, describe, describe_with, path_of, read, read_with, write
+from .places import Place, describe, describe_with, opened, path_of, read, read_with, write
 from .reading import read_group
 from .record import Record
 from .together import Together
@@ -27,6 +27,7 @@ __all__ = [
     "Place",
     "Record",
     "Together",
+    "opened",
     "path_of",
     "read",
     "read_with",

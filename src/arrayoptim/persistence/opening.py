@@ -152,7 +152,13 @@ def open_group(group: Any) -> Group:
         handle = file.id.get_vfd_handle()
         raw, size = io.BufferedReader(_Handle(handle)), os.fstat(handle).st_size
     else:
-        image = file.id.get_file_image()
+        try:
+            image = file.id.get_file_image()
+        except RuntimeError as error:
+            raise ValueError(
+                f"found a file that h5py has open with driver={file.driver!r}, which keeps no "
+                "single file; copy the group into one of another driver to read it"
+            ) from error
         raw, size = io.BytesIO(image), len(image)
     found: File = opened(raw, size, file.filename, image=image is not None).file
     return Group(found, h5o.get_info(group.id).addr, group.name or "/")

@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +16,16 @@ from .own import GROUP
 from .record import Record
 from .together import written
 
-__all__ = ["Place", "describe", "describe_with", "path_of", "read", "read_with", "write"]
+__all__ = [
+    "Place",
+    "describe",
+    "describe_with",
+    "opened",
+    "path_of",
+    "read",
+    "read_with",
+    "write",
+]
 
 Place: TypeAlias = Any
 """A str, bytes or Path, a file object open in binary mode, or an ``h5py.Group``."""
@@ -128,7 +137,28 @@ def path_of(place: Place) -> Path:
 
 
 def _is_group(place: Place) -> bool:
-    return hasattr(place, "create_group") and hasattr(place, "attrs")
+    if not hasattr(place, "create_group"):
+        return False
+    if not place:
+        raise ValueError(f"found {place!r}, wanted a file or group that h5py has open")
+    return hasattr(place, "attrs")
+
+
+@contextmanager
+def opened(place: Place) -> Iterator[Record]:
+    """Yield what a file says, with arrays that are read when they are asked for.
+
+    Only what is used of them is ever in memory; the file is open until the end.
+    """
+    if _is_group(place):
+        with reading.opened_group(place) as record:
+            yield record
+        return
+    with ExitStack() as stack:
+        path, origin = stack.enter_context(_path(place))
+        with _called(path, origin):
+            record = stack.enter_context(reading.opened(path))
+        yield replace(record, origin=origin)
 
 
 def _read(place: Place, way: Callable[[Path], Record]) -> Record:
@@ -140,15 +170,31 @@ def _read(place: Place, way: Callable[[Path], Record]) -> Record:
 def _from_file(
     place: Place, way: Callable[[Path], tuple[Record, Record | None]]
 ) -> tuple[Record, Record | None]:
-    if not hasattr(place, "read"):
-        return way(path_of(place))
-    with _on_disk(place) as path:
-        origin = str(getattr(place, "name", None) or f"this {type(place).__name__}")
-        try:
-            own, beside = way(path)
-        except ValueError as error:
-            raise ValueError(str(error).replace(str(path), origin)) from error
+    with _path(place) as (path, origin), _called(path, origin):
+        own, beside = way(path)
         return replace(own, origin=origin), beside and replace(beside, origin=origin)
+
+
+@contextmanager
+def _path(place: Place) -> Iterator[tuple[Path, str]]:
+    """Yield the path of a file, and what messages call it."""
+    if not hasattr(place, "read"):
+        path = path_of(place)
+        yield path, str(path)
+        return
+    with _on_disk(place) as path:
+        yield path, str(getattr(place, "name", None) or f"this {type(place).__name__}")
+
+
+@contextmanager
+def _called(path: Path, origin: str) -> Iterator[None]:
+    """Let errors call the file by its name for people."""
+    try:
+        yield
+    except ValueError as error:
+        if origin == str(path):
+            raise
+        raise ValueError(str(error).replace(str(path), origin)) from error
 
 
 @contextmanager

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,26 +21,14 @@ from . import natural_bm as _natural_bm
 from . import own as _own
 from .elsewhere import refusal
 from .hdf5 import get_names, get_text
+from .late import blaming, late
 from .layout import Shapes
 from .limits import check_size
 from .opening import open_file, open_group, open_root
 from .own import GROUP
-from .reader import DamagedError, Dataset, Group
+from .reader import Dataset, Group
 from .record import Record
 from .stored import Stored
-
-# What zipfile and json raise on damaged files, besides ValueError, and what their content leads to.
-BROKEN = (
-    OSError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read(path: str | os.PathLike[str]) -> Record:
@@ -153,39 +139,47 @@ def read_group(group: Any) -> Record:
     ValueError
         As for `read`.
     """
+    with opened_group(group) as record, blaming(record.origin):
+        return record.loaded()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Record]:
+    """Yield what a file says, with arrays that are read when they are asked for.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As from `read`.
+    """
+    with ExitStack() as stack:
+        with _opened(path, stack) as (root, optimizer):
+            record = _interpret(root, optimizer)
+        yield late(replace(record, origin=str(path)))
+
+
+@contextmanager
+def opened_group(group: Any) -> Iterator[Record]:
+    """Yield what an open HDF5 file says, as from `opened`."""
     origin = f"{group.file.filename} {group.name}"
-    with _blaming(origin):
-        return replace(_interpret(open_group(group), None).loaded(), origin=origin)
+    with blaming(origin):
+        record = _interpret(open_group(group), None)
+    yield late(replace(record, origin=origin))
 
 
 @contextmanager
-def _blaming(where: str) -> Iterator[None]:
-    """Name the file in every error."""
-    where = readable(where, None)
-    try:
-        yield
-    except DamagedError as error:
-        raise ValueError(
-            f"{where}: {readable(str(error))}, wanted a whole HDF5 or .keras file: it is "
-            "truncated, damaged or of another kind"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"{where}: {readable(str(error))}") from error
-    except BROKEN as error:
-        raise ValueError(
-            f"{where}: found something that cannot be read ({type(error).__name__}: "
-            f"{readable(str(error))}), wanted a whole HDF5 or .keras file: it is truncated, "
-            "damaged or of another kind"
-        ) from error
+def _opened(path: Path, stack: ExitStack | None = None) -> Iterator[tuple[Group, Any]]:
+    """Open a file; return its root, and Keras 3's description of the optimizer if beside it.
 
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Group, Any]]:
-    """Open a file; return its root, and Keras 3's description of the optimizer if beside it."""
+    It is closed at the end, or with the stack.
+    """
     if fault := refusal(path):
         raise ValueError(f"{readable(str(path), None)}: {fault}")
-    with open_file(path) as raw, _blaming(str(path)), ExitStack() as stack:
-        yield open_root(raw, str(path), stack)
+    with ExitStack() as own:
+        held = stack or own
+        raw = held.enter_context(open_file(path))
+        with blaming(str(path)):
+            yield open_root(raw, str(path), held)
 
 
 def _interpret(root: Group, optimizer: Any) -> Record:

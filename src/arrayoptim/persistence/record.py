@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 LOSS_SCALE = "the loss scale, and the steps left out for it; arrayoptim.LossScale has both"
 
 
@@ -74,5 +76,8 @@ class Record:
         Record
             The record, independent of the file.
         """
-        slots = {name: [stored.read() for stored in arrays] for name, arrays in self.slots.items()}
+        slots = {
+            name: [x if isinstance(x, np.ndarray) else x.read() for x in arrays]
+            for name, arrays in self.slots.items()
+        }
         return replace(self, slots=slots)

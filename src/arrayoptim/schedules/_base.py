@@ -111,6 +111,8 @@ class Schedule(Declared, ABC):
 
 def namespace(step: Any) -> Namespace | None:
     """Return the array functions for a step that is an array of NumPy or of a compiler."""
+    if type(step) in (int, float):
+        return None
     if isinstance(step, np.ndarray | np.generic):
         return np
     if is_array(step) and backend_of(step).compiles:

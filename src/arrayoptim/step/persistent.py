@@ -165,7 +165,7 @@ def load(
 
         def keep() -> LoadReport:
             session.expected = expected
-            formula._hyper, session.pending, session.strict = wanted, record, strict
+            formula._hyper, session.pending, session.strict = wanted, record.loaded(), strict
             session.first_iteration = record.iterations or 0
             notes = [*record.notes, "kept until init(params)"]
             return LoadReport(record.source, notes=notes, changed=changed)

@@ -190,10 +190,12 @@ def _said(path: str) -> str:
 
 
 def _fault(value: Any, old: Array) -> str | None:
-    array, wanted = np.asarray(value), backend_of(old).dtype(old)
-    if array.shape != tuple(old.shape):
-        return f"found shape {array.shape}, wanted {tuple(old.shape)}"
-    if _kind(array.dtype.name) != _kind(wanted):
+    # What is still in a file is not read for that.
+    array = value if hasattr(value, "read") else np.asarray(value)
+    wanted = backend_of(old).dtype(old)
+    if tuple(array.shape) != tuple(old.shape):
+        return f"found shape {tuple(array.shape)}, wanted {tuple(old.shape)}"
+    if _kind(np.dtype(array.dtype).name) != _kind(wanted):
         return f"found data type {array.dtype}, wanted {wanted} or another of that kind"
     return None
 

@@ -196,9 +196,13 @@ class Settings:
         if known is not None and known[0] is exact:
             return known[1]
         old, found = known or ({}, {})
-        declared = {**self.formula.hyperparameters, **self.members[member].formula.hyperparameters}
-        changed = [name for name, v in exact.items() if name not in old or old[name] is not v]
-        found = found | {name: declared[name].rounded(exact[name], compute, xp) for name in changed}
+        changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
+        own, whole = self.members[member].formula.hyperparameters, self.formula.hyperparameters
+        new = {
+            name: (own[name] if name in own else whole[name]).rounded(exact[name], compute, xp)
+            for name in changed
+        }
+        found = found | new
         if xp is np:
             self._rounded[member, compute] = exact, found
         return found
@@ -302,3 +306,5 @@ def effective(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -
 
 
 _layout = cache(Layout)
+
+_NOTHING = object()

@@ -92,6 +92,17 @@ class Surface:
         """Take one step down a loss, given its value and gradients at the parameters."""
         return self.apply(gradients, params)
 
+    _searches = False
+    """Whether a loss that is not finite only shortens a step."""
+
+    def _over(self) -> tuple[str, str]:
+        """Return why no further step is wanted, as one word and as a sentence; empty if one is."""
+        return "", ""
+
+    def _best(self, params: Tree) -> Tree:
+        """Move the parameters to the point that a loop is to end at."""
+        return params
+
     def save_weights(self, filepath: persistence.Place, overwrite: bool = True) -> None:
         """Save the state, with class and hyperparameters, to an HDF5 file.
 
@@ -171,14 +182,14 @@ class Surface:
         Notes
         -----
         Before `init` the file is read and kept, and compared with the parameters when they are
-        first seen.
+        first seen. After it only the arrays are read that fit.
         """
         from .. import persistence
 
-        record = persistence.read(filepath)
-        if not fingerprint:
-            record.fingerprint = None
-        return self._load(record, strict, hyperparameters)
+        with persistence.opened(filepath) as record:
+            if not fingerprint:
+                record.fingerprint = None
+            return self._load(record, strict, hyperparameters)
 
     def load_weights_from_hdf5_group(
         self, f: h5py.Group, strict: bool = True, hyperparameters: bool = True
@@ -186,4 +197,5 @@ class Surface:
         """Restore from an open HDF5 file or group; see `load_weights`."""
         from .. import persistence
 
-        return self._load(persistence.read_group(f), strict, hyperparameters)
+        with persistence.opened(f) as record:
+            return self._load(record, strict, hyperparameters)

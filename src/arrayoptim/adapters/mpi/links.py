@@ -31,7 +31,9 @@ class Links:
     """
 
     def __init__(self, comm: MPI.Comm) -> None:
-        self.comm, self.rank, self.world = comm, comm.Get_rank(), comm.Get_size()
+        self.comm = comm
+        self.rank: int = comm.Get_rank()
+        self.world: int = comm.Get_size()
 
     def reduced(self, flat: Array, counts: Sequence[int]) -> Array:
         """Return this process's part of the sum of what all processes have.

@@ -31,6 +31,7 @@ from ...step.session import session_of, with_values
 from ...step.state import State
 from ..carry import twin
 from .aliases import TABLE, Alias, Shown, signature_of, translated
+from .native import read, written
 from .pairs import is_own
 from .state import export_state, load_state
 from .trees import filled, renamed, slot_names, without_decay
@@ -105,37 +106,46 @@ def _transformation(
         parts, and those of 16 bits, whose moments it keeps in 16 bits.
     """
     fields = dict(alias.fields) if alias else {}
+    native = alias is not None and alias.native
 
     def given(state: dict[str, Any]) -> dict[str, Any]:
         old = state["hyper"]
         return {**state, "hyper": old | {k: live[k].astype(old[k].dtype) for k in live if k in old}}
 
     def init(params: Tree) -> Any:
-        if theirs is not None and _otherwise_in_optax(params):
-            return theirs.init(params)
         params = _of_jax(params)
+        if native or (theirs is not None and _otherwise_in_optax(params)):
+            return theirs.init(params)
         chosen = without_decay(optimizer, mask, params)
         state = chosen.init_state(params) if _has_arrays(params) else _blank(chosen, params)
         state = given(_begun(chosen, state, live) if live else state)
         return renamed(filled(chosen, state, params), fields)
 
     def update(updates: Tree, state: Any, params: Tree | None = None, **extra: Any) -> Any:
-        if theirs is not None and not is_own(renamed(state, fields, back=True)):
+        updates, params = _of_jax(updates), None if params is None else _of_jax(params)
+        whose = updates if params is None else params
+        served = not native or _has_arrays(whose)
+        if theirs is not None and (_otherwise_in_optax(whose) or not served):
             return optax.with_extra_args_support(theirs).update(updates, state, params, **extra)
         if params is None and not (alias and alias.free):
             raise ValueError(
                 f"arrayoptim.optax: {type(optimizer).__name__} steps from the parameters; call "
                 "update(grads, state, params)"
             )
-        updates = _of_jax(updates)
-        params = jax.tree.map(jnp.zeros_like, updates) if params is None else _of_jax(params)
-        state = renamed(state, fields, back=True)
+        params = jax.tree.map(jnp.zeros_like, updates) if params is None else params
+        whole = state
+        if native:
+            state = read(optimizer, whole, fields, params)
+        else:
+            state = renamed(state, fields, back=True)
         if not _has_arrays(params):
             state = {**state, "iterations": counted(state["iterations"])}
             return updates, renamed(state, fields)
         chosen = without_decay(optimizer, mask, params)
         new, after = chosen.stateless_apply(given(state), updates, params)
         moved = jax.tree.map(jnp.subtract, new, params)
+        if native:
+            return moved, written(whole, after, fields)
         # A state of `init_state` keeps its form.
         if jax.tree.structure(after) != jax.tree.structure(state):
             after = filled(chosen, after, params)

@@ -33,11 +33,13 @@ class Alias:
     masks : str
         The argument that says which parameters decay; empty where there is none.
     fields : dict of str to str
-        Names of optax's fields by our slots.
+        Names of optax's fields by our slots, with a minus where the sign is another.
     free : bool
         Whether optax asks for no parameters at a step.
     home : str
         The module of optax: ``""`` or ``"contrib"``.
+    native : bool
+        Whether the state is optax's own, which has a field for each of our slots.
     """
 
     ours: str
@@ -47,6 +49,7 @@ class Alias:
     fields: Mapping[str, str] = field(default_factory=lambda: MOMENTS)
     free: bool = False
     home: str = ""
+    native: bool = True
 
     def theirs(self, name: str) -> Any:
         """Return optax's own function."""
@@ -76,7 +79,9 @@ TABLE = {
         "Adamax", {**_ADAM, **_DECAY}, masks="mask", fields={"momentum": "mu", "norm": "nu"}
     ),
     "adamw": Alias("AdamW", {**_ADAM, **_DECAY}, masks="mask"),
-    "adan": Alias("Adan", {**BETAS, "b3": "beta_3", **_DECAY}, masks="mask", fields={}),
+    "adan": Alias(
+        "Adan", {**BETAS, "b3": "beta_3", **_DECAY}, masks="mask", fields={}, native=False
+    ),
     "amsgrad": Alias(
         "Adam",
         _ADAM,
@@ -88,16 +93,16 @@ TABLE = {
     "lars": Alias(
         "LARS",
         {**EPS, **_DECAY, "trust_coefficient": "trust_coefficient", "momentum": "momentum"},
-        fields={"momentum": "trace"},
+        fields={"momentum": "-trace"},
     ),
     "lion": Alias("Lion", {**BETAS, **_DECAY}, masks="mask"),
-    "nadam": Alias("Nadam", _ADAM, free=True),
-    "nadamw": Alias("NadamW", {**_ADAM, **_DECAY}, masks="mask"),
+    "nadam": Alias("Nadam", _ADAM, free=True, native=False),
+    "nadamw": Alias("NadamW", {**_ADAM, **_DECAY}, masks="mask", native=False),
     "radam": Alias("RAdam", {**_ADAM, "threshold": "threshold"}, free=True),
     "rmsprop": Alias(
         "RMSprop",
         {"decay": "rho", **EPS, "centered": "centered", "momentum": "momentum"},
-        fields={"velocity": "nu", "average_gradient": "mu", "momentum": "trace"},
+        fields={"velocity": "nu", "average_gradient": "mu", "momentum": "-trace"},
         free=True,
     ),
     "rprop": Alias(
@@ -110,6 +115,7 @@ TABLE = {
         },
         fields={},
         free=True,
+        native=False,
     ),
     "sgd": Alias(
         "SGD",
@@ -117,7 +123,7 @@ TABLE = {
         fields={"momentum_buffer": "trace"},
         free=True,
     ),
-    "sign_sgd": Alias("Signum", {}, {"momentum": 0.0}, fields={}, free=True),
+    "sign_sgd": Alias("Signum", {}, {"momentum": 0.0}, fields={}, free=True, native=False),
     "signum": Alias("Signum", {"beta": "momentum"}, fields={"momentum": "ema"}, free=True),
     "yogi": Alias("Yogi", _ADAM, free=True),
     "adopt": Alias("ADOPT", _ADAM, free=True, home="contrib"),
@@ -182,6 +188,9 @@ def translated(name: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
             words["lr"] = value
         elif key in alias.words:
             ours = alias.words[key]
+            # optax keeps a trace then, for which our rule without momentum has no slot.
+            if ours in _OFF and isinstance(value, int | float | np.generic) and value == 0:
+                return None
             words[ours] = _OFF.get(ours, value) if value is None else value
         elif key != alias.masks and not _same(value, defaults[key].default):
             return None

@@ -16,6 +16,8 @@ from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
 from ...step.restore import LoadReport
+from .backward import BackwardSteps
+from .counts import apart
 from .entries import Entry
 from .keys import CLASS, Spelling
 from .loaded import Loaded, checked, wrapped
@@ -52,6 +54,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     spelling: ClassVar[Spelling]
     _aside: ClassVar[Callable[[TorchOptimizer], None]]
     """Functions that take steps, which torch.compile must not trace."""
+    _backward: BackwardSteps | None = None
 
     def __init__(self, params: Any, *further: Any, **settings: Any) -> None:
         for key, value in self.spelling.by_position(further).items():
@@ -112,6 +115,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             param_group[CLASS] = self.spelling.name
             Part(self.spelling, {**self.defaults, **param_group})
         super().add_param_group(param_group)
+        if self._backward is not None:
+            self._backward.cover()
 
     def _accepted(self, params: Any) -> Any:
         """Return the parameters that torch's own class would accept."""
@@ -151,7 +156,53 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 loss = closure()
         with torch.no_grad():
             TorchOptimizer._aside(self)
+        if self._backward is not None:
+            self._backward.end()
         return loss
+
+    def step_in_backward(self, clip_by_last_norm: bool = False) -> BackwardSteps:
+        """Step each parameter while the backward pass runs, and free its gradient at once.
+
+        From now on ``loss.backward()`` steps, and no gradient outlives it. ``step()`` is called
+        after it as before, which closes the step and tells schedulers; it has nothing to do but for
+        gradients that came in another way. Each backward pass is a step: gradients are not
+        accumulated over several, nor unscaled by a ``GradScaler``, nor averaged over processes by
+        ``DistributedDataParallel``.
+
+        Parameters
+        ----------
+        clip_by_last_norm : bool
+            Whether `clipnorm` scales gradients by the norm that all had in the step before. In the
+            first step it is the norm of those that have come so far.
+
+        Returns
+        -------
+        BackwardSteps
+            Its ``remove()`` turns it off.
+
+        Raises
+        ------
+        ValueError
+            If a setting needs all gradients at once: ``clipnorm`` without `clip_by_last_norm`,
+            ``nonfinite``, or a rule that measures all parameters together; or if parameters are
+            sharded over processes, or it is on already.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import arrayoptim as ao
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = ao.torch.AdamW(model.parameters(), clipnorm=1.0)
+        >>> handle = optimizer.step_in_backward(clip_by_last_norm=True)
+        >>> model(torch.ones(3, 2)).square().mean().backward()
+        >>> optimizer.step()
+        >>> model.weight.grad is None, int(optimizer.state[model.weight]["step"])
+        (True, 1)
+        """
+        if self._backward is not None:
+            raise ValueError(f"{type(self).__name__}.step_in_backward is on already")
+        self._backward = BackwardSteps(self, clip_by_last_norm)
+        return self._backward
 
     def reset(self) -> None:
         """Forget all state; the settings stay, and the next step counts as the first."""
@@ -166,6 +217,11 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             for x in entry.values():
                 if isinstance(x, torch.Tensor):
                     x.share_memory_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return settings and state; no two parameters have a tensor together."""
+        found: dict[str, Any] = super().state_dict()
+        return {**found, "state": apart(found["state"])}
 
     def load_state_dict(
         self,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import torch
 
+from ...arrays.libraries import backend_of
 from ...step.state import Clock, State
 from .shards import Tensor
 
@@ -25,8 +27,8 @@ class Counts:
         The optimizer's state, which takes up the numbers.
     numbers : sequence of dict
         For each parameter its numbers by our names, ``step`` and ``skipped`` among them.
-    word : callable
-        Returns the name in torch's state.
+    words : mapping of str to str
+        Names in torch's state by ours, where they are others.
     skips : bool
         Whether steps that were left out are counted.
     """
@@ -35,12 +37,12 @@ class Counts:
         self,
         state: State,
         numbers: Sequence[Numbers],
-        word: Callable[[str], str],
+        words: Mapping[str, str],
         skips: bool,
     ) -> None:
         self._tensors: list[Tensor] = []
         self._versions: list[int] = []
-        self.state, self._word, self._skips = state, word, skips
+        self.state, self._words, self._skips = state, words, skips
         rows: dict[tuple[float, ...], int] = {}
         self.places = [rows.setdefault(tuple(own.values()), len(rows)) for own in numbers]
         first = {place: own for own, place in zip(numbers, self.places, strict=True)}
@@ -50,6 +52,9 @@ class Counts:
         state.clocks, state.clock_of = clocks, self.places
         self._settle()
         self.rows = self._made()
+
+    def _word(self, name: str) -> str:
+        return self._words.get(name, name)
 
     def _clock(self, own: Numbers) -> Clock:
         return Clock(int(own["step"]), {name: own[name] for name in self.state.scalars})
@@ -71,22 +76,24 @@ class Counts:
             return
         state = self.state
         for k, row in enumerate(self.rows):
-            own = {name: float(row[self._word(name)]) for name in (*state.scalars, "step")}
+            known = self._present()[k]
+            before = {**known.scalars, "step": known.iterations}
+            own = {name: _number(row[self._word(name)], x) for name, x in before.items()}
             clock = self._clock(own)
             if state.clocks:
                 state.clocks[k] = clock
             else:
                 state.iterations, state.scalars = clock.iterations, {**clock.scalars}
             if self._skips:
-                state.skipped = int(row["skipped"])
+                state.skipped = int(_number(row["skipped"], state.skipped))
 
     def write(self) -> bool:
         """Update the tensors after a step; return whether parameters have other tensors now."""
         state = self.state
         if (state.clocks or len(self.rows) > 1) and state.clock_of is not self.places:
+            self.places = state.clock_of
             self._settle()
             self.rows = self._made()
-            self.places = state.clock_of
             return True
         if len(self._tensors) == 1:
             self._tensors[0].fill_(state.iterations)
@@ -115,10 +122,9 @@ class Counts:
         return found | ({"skipped": self.state.skipped} if self._skips else {})
 
     def _made(self) -> list[dict[str, Tensor]]:
-        rows = [
-            {k: torch.tensor(float(v), dtype=torch.float64) for k, v in self._numbers(c).items()}
-            for c in self._present()
-        ]
+        # On the host, whatever torch's default device is.
+        made = partial(torch.tensor, dtype=torch.float64, device="cpu")
+        rows = [{k: made(float(v)) for k, v in self._numbers(c).items()} for c in self._present()]
         self._tensors = [x for row in rows for x in row.values()]
         self._versions = list(map(_version, self._tensors))
         return rows
@@ -131,10 +137,37 @@ def numbers_of(
     if not entry:
         return start or {"step": 0.0, "skipped": 0.0, **scalars}
     names = ("step", "skipped", *scalars)
-    return {name: float(entry.get(name, 0.0)) for name in names}
+    return {name: _number(entry.get(name, 0.0), scalars.get(name, 0.0)) for name in names}
+
+
+def _number(value: Any, unknown: float) -> float:
+    """Return what a tensor holds; another number where it has a shape and no value."""
+    if isinstance(value, torch.Tensor) and not backend_of(value).valued(value):
+        return unknown
+    return float(value)
 
 
 def put(state: MutableMapping[Tensor, Any], params: Sequence[Tensor], counts: Counts) -> None:
     """Store in each parameter's state the tensors of its count."""
     for i, p in enumerate(params):
         state[p].update(counts.of(i))
+
+
+def apart(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return what a state dict holds of each parameter, with no tensor in two places.
+
+    Here parameters share the tensors of their counts. Torch's own classes, and others who read a
+    state dict, step each parameter's own: one that is shared would count several times.
+    """
+    seen: set[int] = set()
+
+    def own(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor) or id(x) not in seen:
+            seen.add(id(x))
+            return x
+        return x.clone()
+
+    return {
+        key: {name: own(x) for name, x in entry.items()} if isinstance(entry, Mapping) else entry
+        for key, entry in state.items()
+    }

@@ -287,15 +287,23 @@ class Spelling:
             row = value if len(names) > 1 else (value,)
             if not isinstance(row, tuple | list) or len(row) != len(names):
                 raise ValueError(f"{self.name}.{key}: found {row!r}, wanted {len(names)} numbers")
-            found |= {name: _number(value) for name, value in zip(names, row, strict=True)}
+            found |= {name: self._taken(name, x) for name, x in zip(names, row, strict=True)}
         found |= self._decay(group)
+        if self.row is not None and self.row.machine and found[self.row.machine] is None:
+            found[self.row.machine] = _machine_epsilon(group.get("params"))
         self._refuse(group, found)
         return found
+
+    def _taken(self, name: str, value: Any) -> Any:
+        """Return a value, with False for None where torch asks only whether it is true."""
+        if value is None and isinstance(self.core.hyperparameters[name].default, bool):
+            return False
+        return _number(value)
 
     def _decay(self, group: Mapping[str, Any]) -> Settings:
         """Return the decay of a group, as the kind that the group chooses."""
         amount, coupled = _number(group["weight_decay"]) or 0.0, _number(group["l2"]) or None
-        if not isinstance(group["decoupled_weight_decay"], bool):
+        if not isinstance(group["decoupled_weight_decay"], bool | None):
             raise TypeError(
                 f"{self.name}.decoupled_weight_decay must be True or False, got "
                 f"{group['decoupled_weight_decay']!r}"
@@ -319,7 +327,7 @@ class Spelling:
                     f"{self.name}.{name}: found the schedule {value!r}; give a number and let a "
                     "scheduler of torch.optim.lr_scheduler, such as LambdaLR, change it"
                 )
-        if not isinstance(group.get("maximize", False), bool):
+        if not isinstance(group.get("maximize", False), bool | None):
             raise TypeError(
                 f"{self.name}.maximize must be True or False, got {group['maximize']!r}"
             )
@@ -408,6 +416,13 @@ class Spelling:
                 f"{self.name}: found settings or state of {found!r}, wanted those of "
                 f"{self.name!r}; an optimizer of that class takes them"
             )
+
+
+def _machine_epsilon(params: Any) -> float:
+    """Return that of the first parameter's data type, which torch takes for all of a group."""
+    first = params[0] if isinstance(params, list | tuple) and params else None
+    kind = first.dtype if isinstance(first, torch.Tensor) else torch.get_default_dtype()
+    return float(torch.finfo(kind).eps)
 
 
 def _number(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .entries import Entry
+from .entries import COUNTERS, Entry
 from .keys import Spelling
 from .shards import Tensor
 
@@ -21,11 +21,16 @@ class Loaded:
     def on(self, p: Tensor) -> Entry:
         """Return it as copies, slots on the device of their parameter."""
         return {
-            name: x.detach().clone().to("cpu" if x.ndim == 0 and p.ndim else p.device)
+            name: x.detach().clone().to("cpu" if _counts(name, x, p) else p.device)
             if isinstance(x, torch.Tensor)
             else x
             for name, x in self.entry.items()
         }
+
+
+def _counts(name: str, x: Tensor, p: Tensor) -> bool:
+    """Whether a tensor of a state is a number of the host's; slots of a number are 0-d too."""
+    return x.ndim == 0 and (p.ndim > 0 or name in COUNTERS)
 
 
 def checked(spelling: Spelling, state_dict: dict[str, Any]) -> dict[str, Any]:

@@ -179,6 +179,8 @@ def _our_entry(row: Native, theirs: Mapping[str, Any], group: Settings, p: Any) 
             found[slot] = torch.tensor(float(x), dtype=torch.float64)
         elif slot:
             x = x.detach().clone() if isinstance(x, torch.Tensor) else x
+            if word in row.averaged and group["preset"] != row.formula:
+                x = x.squeeze(row.averaged[word])
             found[slot] = x * row.factor(slot, group["lr"]) if slot in row.scaled else x
     if row.ours == "SGD" and group["preset"] != row.formula:
         found.setdefault("momentum", torch.zeros_like(p))
@@ -200,6 +202,8 @@ def _their_entry(
             numbers[word] = float(ours[slot])
         elif slot in ours and (group["momentum"] if word == "momentum_buffer" else True):
             x = ours[slot]
+            if word in row.averaged and group["preset"] != row.formula:
+                x = x.unsqueeze(row.averaged[word])
             x = x / row.factor(slot, group["lr"]) if slot in row.scaled else x
             found[word] = x.to(p.dtype, copy=True)
     if row.ours != "SGD":

@@ -182,7 +182,7 @@ class Part:
         counts = self._counts
         assert counts is not None
         counts.read()
-        if type(None) in {*map(type, found)} and not self._together():
+        if type(None) in {*map(type, found)} and not self.together():
             counts.part()
         found = self._given(found)
         if self.group.get("maximize"):
@@ -284,7 +284,7 @@ class Part:
         return structure, held, self._numbers(entries, scalars)
 
     def _numbers(self, entries: Sequence[Entry], scalars: Mapping[str, float]) -> list[Numbers]:
-        if not self._together():
+        if not self.together():
             return [numbers_of(entry, scalars) for entry in entries]
         known = [numbers_of(entry, scalars) for entry in entries if entry]
         for own in known:
@@ -296,7 +296,7 @@ class Part:
         start = known[0] if known else None
         return [numbers_of(entry, scalars, start) for entry in entries]
 
-    def _together(self) -> bool:
+    def together(self) -> bool:
         """Whether the rule measures all parameters of the group together."""
         members = session_of(self.core).settings.members
         return any(member.formula.rule.totals for member in members)
@@ -342,7 +342,7 @@ class Part:
         new = session.fresh(leaves, described, held)
         session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
-        self._counts = Counts(new, numbers, self._word, self.core.nonfinite == "skip")
+        self._counts = Counts(new, numbers, self._names, self.core.nonfinite == "skip")
         for p, slots in zip(params, new.slots, strict=True):
             entry = state.setdefault(p, {})
             for name, x in slots.items():

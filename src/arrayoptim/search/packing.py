@@ -1,0 +1,153 @@
+"""Trees of parameters as vectors: one for all of them, or one for each problem of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from .._typing import Array, Tree
+from ..arrays.backend import COMPUTE, Backend
+from ..arrays.libraries import backend_of
+from ..arrays.trees import Structure, flatten, named
+from ..step.checks import Leaf
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How leaves lie in vectors.
+
+    Attributes
+    ----------
+    backend : Backend
+        The library of all leaves.
+    batch : tuple of int
+        The shape of the batch: empty, or the number of problems.
+    dtype : str
+        The data type of the vectors, the widest that the leaves are computed in.
+    shapes : tuple of (shape or None)
+        Those of the leaves.
+    """
+
+    backend: Backend
+    batch: tuple[int, ...]
+    dtype: str
+    shapes: tuple[tuple[int, ...] | None, ...]
+
+    def vector(self, arrays: Sequence[Array | None]) -> Array:
+        """Return leaves as new vectors."""
+        xp = self.backend.xp
+        shape = (*self.batch, -1) if self.size else (*self.batch, 0)
+        parts = [
+            xp.reshape(self.backend.cast(x, self.dtype), shape) for x in arrays if x is not None
+        ]
+        return xp.concat(parts, axis=-1) if len(parts) > 1 else self.backend.copy(parts[0])
+
+    @property
+    def size(self) -> int:
+        """How many entries a vector has."""
+        depth = len(self.batch)
+        return sum(prod(shape[depth:]) for shape in self.shapes if shape is not None)
+
+    def parts(self, vector: Array, like: Sequence[Array | None]) -> list[Array | None]:
+        """Return vectors as leaves, in the data types of others."""
+        found: list[Array | None] = []
+        start, depth = 0, len(self.batch)
+        for x, shape in zip(like, self.shapes, strict=True):
+            if x is None or shape is None:
+                found.append(None)
+                continue
+            stop = start + prod(shape[depth:])
+            part = self.backend.xp.reshape(vector[..., start:stop], shape)
+            found.append(self.backend.cast(part, self.backend.dtype(x)))
+            start = stop
+        return found
+
+    def written(self, vector: Array, leaves: Sequence[Array | None]) -> list[Array | None]:
+        """Write vectors into leaves where they can be written, and give these or new arrays."""
+        new = self.parts(vector, leaves)
+        for place, (x, value) in enumerate(zip(leaves, new, strict=True)):
+            if x is not None and backend_of(x).writable(x):
+                self.backend.store(x, value)
+                new[place] = x
+        return new
+
+    def limits(self, bound: Any, leaves: Sequence[Array | None], structure: Structure) -> Array:
+        """Return a number, or a tree of bounds, as vectors."""
+        if isinstance(bound, int | float):
+            return self.backend.filled(
+                next(x for x in leaves if x is not None),
+                self.dtype,
+                (*self.batch, self.size),
+                float(bound),
+            )
+        found, other = flatten(bound, "bounds")
+        shapes = tuple(None if x is None else tuple(x.shape) for x in found)
+        if other.paths != structure.paths or shapes != self.shapes:
+            raise ValueError(
+                f"bounds: found arrays of {shapes} at {list(other.paths)}, wanted a number, or "
+                f"{self.shapes} at {list(structure.paths)} as the parameters have"
+            )
+        there = [
+            None if x is None else self.backend.from_host(backend_of(x).to_host(x), like)
+            for x, like in zip(found, leaves, strict=True)
+        ]
+        return self.vector(there)
+
+
+def packing(
+    leaves: Sequence[Array | None],
+    found: Sequence[Leaf | None],
+    structure: Structure,
+    batched: bool,
+) -> Packing:
+    """Return how leaves are packed.
+
+    Raises
+    ------
+    TypeError
+        If they are of several libraries, or complex.
+    ValueError
+        If there is none, they lie on several devices, or the batch differs between them.
+    """
+    present = [x for x in leaves if x is not None]
+    if not present:
+        raise ValueError("LBFGS: found no parameter, wanted at least one")
+    backend = backend_of(present[0])
+    libraries = sorted({backend_of(x).name for x in present})
+    if len(libraries) > 1:
+        raise TypeError(f"LBFGS: found arrays of {', '.join(libraries)}, wanted one library")
+    if not backend.traced(present[0]):
+        devices = {str(backend.device(x)) for x in present}
+        if len(devices) > 1:
+            raise ValueError(
+                f"LBFGS: found arrays on {', '.join(sorted(devices))}, wanted one device"
+            )
+    for path, leaf in zip(structure.paths, found, strict=True):
+        if leaf is not None and leaf.dtype.startswith("complex"):
+            raise TypeError(
+                f"LBFGS: {named(path)} is {leaf.dtype}, wanted real parameters; give real and "
+                "imaginary parts as two arrays"
+            )
+    shapes = tuple(None if leaf is None else leaf.shape for leaf in found)
+    counts = {shape[:1] for shape in shapes if shape is not None}
+    if batched and (len(counts) > 1 or () in counts):
+        raise ValueError(
+            f"LBFGS(batched=True): found shapes {[s for s in shapes if s is not None]}, wanted one "
+            "leading axis of problems, of the same length, in all of them"
+        )
+    kinds = {COMPUTE[leaf.dtype] for leaf in found if leaf is not None}
+    wide = "float64" if "float64" in kinds else "float32"
+    return Packing(backend, counts.pop() if batched else (), wide, shapes)
+
+
+def pair_of(loss: Any, params: Tree) -> tuple[Any, list[Array | None]]:
+    """Return the values and gradients that the loss of a batch gives."""
+    given = loss(params)
+    if not (isinstance(given, tuple) and len(given) == 2):
+        raise TypeError(
+            "the loss of a batch gives the pair (values, gradients), with a value for each "
+            f"problem; found {type(given).__qualname__}"
+        )
+    return given[0], flatten(given[1], "gradients")[0]
