@@ -92,12 +92,20 @@ def course(optimizer: Any, params: Any, steps: range, give: Callable[[int], Any]
 
 
 def smoke(folder: Path) -> None:
-    """Take a few steps by three rules."""
+    """Take a few steps by three rules, and go on from a file with parameters that are known."""
     for name in ("Adam", "LAMB", "Muon"):
         params, alone = parameters(), parameters()
-        course(ao.mpi.DataParallel(name), params, range(3), gradients)
+        optimizer, later = ao.mpi.DataParallel(name), ao.mpi.DataParallel(name)
+        course(optimizer, params, range(3), gradients)
         course(ao.get(name), alone, range(3), mean)
         same(params, alone)
+        optimizer.save_weights(folder / f"{name}.h5")
+        later.init(params)
+        later.load_weights(folder / f"{name}.h5")
+        more = {k: x.copy(order="K") for k, x in params.items()}
+        course(optimizer, params, range(3, 5), gradients)
+        course(later, more, range(3, 5), gradients)
+        same(more, params)
 
 
 def every(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,14 +66,14 @@ def cut_up(record: Record, flat: Flat, paths: Mapping[str, int]) -> Record:
             "and save it again"
         )
 
-    def cut(path: str, x: np.ndarray) -> np.ndarray:
+    def cut(path: str, x: Any) -> Any:
         i = paths.get(path)
         if i is None:
             return x  # of no parameter that there is, as will be said
         if tuple(x.shape) == flat.shapes[i]:
-            piece: np.ndarray = flat.part(i, x)
-            return piece
-        return x if flat.owns(i) else x[:0]
+            # It may be in the file yet; of others only what fits is read.
+            return flat.part(i, np.asarray(x))
+        return x if flat.owns(i) else np.empty((0, *x.shape[1:]), x.dtype)
 
     slots = {
         slot: [cut(path, x) for path, x in zip(record.paths[slot], arrays, strict=True)]
