@@ -98,6 +98,10 @@ def functions() -> Namespace:
         q, r = mx.linalg.qr(x, stream=mx.cpu)
         return q, r
 
+    def solve(a: Array, b: Array) -> Array:
+        return mx.linalg.solve(a, b, stream=mx.cpu)
+
     names = {name: getattr(mx, name) for name in dir(mx) if not name.startswith("_")}
-    own = {"copysign": copysign, "sign": sign, "linalg": SimpleNamespace(eigh=eigh, qr=qr)}
+    linalg = SimpleNamespace(eigh=eigh, qr=qr, solve=solve)
+    own = {"copysign": copysign, "sign": sign, "linalg": linalg}
     return SimpleNamespace(**(names | own))
