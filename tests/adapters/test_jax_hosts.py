@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import arrayoptim as ao
 from places import TESTS
+from several_processes import ended
 
 pytest.importorskip("jax")
 pytest.importorskip("orbax.checkpoint")
@@ -30,29 +28,11 @@ def free_port() -> int:
 
 def fine(case: str, world: int, folder: Path) -> None:
     """Start the processes, and assert that all ended well."""
-    meeting = f"127.0.0.1:{free_port()}"
-    paths = [str(Path(ao.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu"}
-    running = [
-        subprocess.Popen(
-            [
-                *(sys.executable, str(TESTS / "jax_hosts.py"), case),
-                *(str(rank), str(world), meeting, str(folder)),
-            ],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    try:
-        said = [process.communicate(timeout=400)[0] for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    for process, words in zip(running, said, strict=True):
-        assert process.returncode == 0 and words.endswith("fine\n"), words
+    program = [sys.executable, str(TESTS / "jax_hosts.py"), case]
+    ends = [str(world), f"127.0.0.1:{free_port()}", str(folder)]
+    commands = [[*program, str(rank), *ends] for rank in range(world)]
+    for code, words in ended(commands, 400, JAX_PLATFORMS="cpu"):
+        assert code == 0 and words.endswith("fine\n"), words
 
 
 def test_files_of_two(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 import arrayoptim as ao
 from places import TESTS
+from several_processes import environment
 
 pytest.importorskip("mpi4py")
 
@@ -23,12 +23,10 @@ pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec")
 
 def run(case: str, world: int, folder: Path, timeout: float = 240) -> tuple[int, str]:
     """Start the processes, and return how they ended, and what they said."""
-    paths = [str(Path(ao.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NUMBA_NUM_THREADS": "1"}
     program = [sys.executable, "-m", "mpi4py", str(TESTS / "mpi_ranks.py"), case, str(folder)]
     done = subprocess.run(
         [str(MPIEXEC), "-n", str(world), *program],
-        env=environment,
+        env=environment(NUMBA_NUM_THREADS="1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 import arrayoptim as ao
 from places import TESTS
+from several_processes import ended
 from torch_models import SETTINGS, before, chosen, course, halves, model, slopes, tensors
 
 pytestmark = pytest.mark.slow
@@ -21,27 +20,13 @@ pytestmark = pytest.mark.slow
 PROGRAM = TESTS / "torch_ranks.py"
 
 
-def run(case: str, world: int, folder: Path, timeout: float = 300) -> list[tuple[int, str]]:
+def run(case: str, world: int, folder: Path, timeout: float = 300) -> list[tuple[int | None, str]]:
     """Start the processes, and return how each of them ended, and what it said."""
     meeting = folder / f"{case}.meeting"
-    paths = [str(Path(ao.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NUMBA_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), case, str(rank), str(world), str(meeting), str(folder)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    try:
-        said = [process.communicate(timeout=timeout)[0] for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    return [(p.returncode, words) for p, words in zip(running, said, strict=True)]
+    program = [sys.executable, str(PROGRAM), case]
+    ends = [str(world), str(meeting), str(folder)]
+    commands = [[*program, str(rank), *ends] for rank in range(world)]
+    return ended(commands, timeout, NUMBA_NUM_THREADS="1")
 
 
 def together(case: str, world: int, folder: Path) -> dict[str, Any]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
 from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
 from ..config.given import finite
-from ..config.registry import lookup, names
+from ..config.registry import names
 from ..optimizer import Optimizer
 from ..search import LBFGS as _LBFGS
+from .factories import factory
 
 __all__ = ["Method", "wrap"]
 
@@ -327,17 +327,6 @@ def _told(callback: Callable[..., Any] | None) -> Callable[[OptimizeResult], boo
     return told
 
 
-def _maker(name: str) -> Callable[..., Method]:
-    cls = lookup(name)
-
-    def make(*args: Any, **kwargs: Any) -> Method:
-        return Method(cls(*args, **kwargs))
-
-    update_wrapper(make, cls, updated=())
-    make.__signature__ = inspect.signature(cls)  # type: ignore[attr-defined]
-    return make
-
-
 def wrap(optimizer: Optimizer | _LBFGS) -> Method:
     """Make a method of `scipy.optimize.minimize` from an optimizer, which is not changed."""
     return Method(optimizer)
@@ -346,7 +335,7 @@ def wrap(optimizer: Optimizer | _LBFGS) -> Method:
 def __getattr__(name: str) -> Callable[..., Method]:
     """Return a factory of methods for the optimizer of that name."""
     if name in names() or name == "LBFGS":
-        return _maker(name)
+        return factory(name, Method)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of, is_array
-from ..arrays.trees import Structure, flatten, named
+from ..arrays.trees import Structure, flatten
+from ..step import checks
 from .base import Foreign
 from .handover import fresh, native_class, put_back
 from .records import WHOLE, Entry
@@ -147,13 +148,11 @@ class OptaxOptimizer(Foreign):
         structure: Structure,
         **extra: Any,
     ) -> list[Array | None]:
-        for path, p, g in zip(structure.paths, leaves, gradients, strict=True):
-            if p is not None and g is None:
-                raise ValueError(
-                    f"the gradient of {named(path)} is None, but optax transforms all "
-                    "gradients together; give zeros, or keep the parameter out by optax.masked or "
-                    "optax.partition"
-                )
+        why = (
+            "but optax transforms all gradients together; give zeros, or keep the parameter out by "
+            "optax.masked or optax.partition"
+        )
+        checks.every_gradient(gradients, leaves, structure, why)
         from jax import tree_util
 
         fixed = tuple((name, x) for name, x in extra.items() if callable(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SCALARS = (*NUMBERS, *ENDS, "parked")
+ALL = "wanted all of them, as one step of LBFGS moves all; leave out the parameter, or give zeros"
 ENDINGS = {
     STATIONARY: "the gradient is small enough",
     LEVEL: "the loss hardly falls any more",
@@ -89,7 +91,6 @@ class LBFGS(Foreign):
 
     pure = True
     _searches = True
-    wanted = "the numbers of a search"
 
     def __init__(
         self,
@@ -207,7 +208,7 @@ class LBFGS(Foreign):
     ) -> list[Array | None]:
         packed = self._packing
         assert packed is not None
-        _require_all(gradients, leaves, structure)
+        checks.every_gradient(gradients, leaves, structure, ALL)
         like = next(x for x in leaves if x is not None)
         with packed.backend.guard(like):
             ns = self._vocabulary(packed, leaves)
@@ -297,7 +298,7 @@ class LBFGS(Foreign):
                 break
             if self._batched:
                 value, gradients = pair_of(loss, params)
-                params = self.apply(flatten(params)[1].build(gradients), params, value=value)
+                params = self.apply(gradients, params, value=value)
             else:
                 params = self.minimize(loss, params)
         return self.best(params)
@@ -374,7 +375,7 @@ class LBFGS(Foreign):
         gradients, other = flatten(grads, "gradients")
         checks.same_structure(other, structure)
         checks.gradients(gradients, leaves, structure)
-        _require_all(gradients, leaves, structure)
+        checks.every_gradient(gradients, leaves, structure, ALL)
         ns = self._compiled(packed, leaves)
         like = next(x for x in leaves if x is not None)
         with ns.quiet():
@@ -417,9 +418,8 @@ class LBFGS(Foreign):
         return [Entry(name, WHOLE.path, x) for name, x in self._state_of.items()]
 
     def _read(self, array: Any) -> np.ndarray:
-        if hasattr(array, "ndim") and not isinstance(array, np.ndarray | np.generic):
-            return backend_of(array).to_host(array)
-        return np.array(array, np.float64 if isinstance(array, int | float) else None)
+        plain = isinstance(array, int | float)
+        return np.array(array, np.float64) if plain else backend_of(array).to_host(array)
 
     def _fill(self, values: Mapping[tuple[str, str], np.ndarray]) -> None:
         new = {}
@@ -448,21 +448,9 @@ class LBFGS(Foreign):
         }
 
     def __repr__(self) -> str:
-        usual = LBFGS._usual
+        usual = _defaults()
         shown = [f"{k}={v!r}" for k, v in self._arguments().items() if not _same(v, usual[k])]
         return f"LBFGS({', '.join(shown)})"
-
-    _usual: Mapping[str, Any] = {
-        "memory": 10,
-        "gtol": 1e-5,
-        "ftol": 0.0,
-        "lower": None,
-        "upper": None,
-        "batched": False,
-        "decrease": 1e-4,
-        "curvature": 0.9,
-        "trials": 25,
-    }
 
     def get_config(self) -> dict[str, Any]:
         """Return the numbers of the search and its bounds, for `from_config`."""
@@ -483,11 +471,10 @@ class LBFGS(Foreign):
             If it holds other names, or a number outside its interval.
         """
         arguments = dict(config.get("arguments", config))
-        strange = sorted(arguments.keys() - cls._usual.keys() - {"optimizer"})
+        known = _defaults()
+        strange = sorted(arguments.keys() - known.keys() - {"optimizer"})
         if strange:
-            raise ValueError(
-                f"LBFGS.from_config: found {strange}, wanted some of {sorted(cls._usual)}"
-            )
+            raise ValueError(f"LBFGS.from_config: found {strange}, wanted some of {sorted(known)}")
         return cls._made("LBFGS", {k: x for k, x in arguments.items() if k != "optimizer"})
 
     @classmethod
@@ -495,19 +482,12 @@ class LBFGS(Foreign):
         return cls(**arguments)
 
 
+def _defaults() -> dict[str, Any]:
+    return {name: row.default for name, row in inspect.signature(LBFGS).parameters.items()}
+
+
 def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
-
-
-def _require_all(
-    gradients: Sequence[Array | None], leaves: Sequence[Array | None], structure: Structure
-) -> None:
-    for path, p, g in zip(structure.paths, leaves, gradients, strict=True):
-        if p is not None and g is None:
-            raise ValueError(
-                f"LBFGS: the gradient of {path or 'the parameter'} is None, wanted all of them, as "
-                "one step moves all; leave out the parameter, or give zeros"
-            )
 
 
 def _values(ns: Plain, packed: Packing, value: Any, like: Array) -> Any:

@@ -47,8 +47,6 @@ class Machine:
     memory: int = 10
     gtol: float = 1e-5
     ftol: float = 0.0
-    lr: float = 1.0
-    search: bool = True
     least_curvature: tuple[float, float] = (0.0, 2.2e-16)
     bounds: Bounds = USUAL
 
@@ -99,7 +97,7 @@ class Machine:
         line, t, taken, ends = advance(ns, line, start, told, largest, self.bounds)
         running = state["stage"] < STATIONARY
         first = state["stage"] == BEGINNING
-        taken = ns.where(first | (not self.search), TRIAL, taken)
+        taken = ns.where(first, TRIAL, taken)
         taken = ns.where(running, taken, AGAIN)
         new = self._further(ns, state, line, t, gradient, ends, running)
         if ns.nowhere(taken != AGAIN):
@@ -162,10 +160,12 @@ class Machine:
         learned = self._learned(ns, xp, old, there, gradient, stepped)
         aimed = self._aimed(ns, xp, learned, there, gradient, first | nowhere, box)
 
-        # It is stuck where the steepest descent led nowhere.
-        steepest = ns.number(xp.sum(xp.abs(old["steps"]), axis=(-2, -1))) == 0
         still = ns.number(xp.max(xp.abs(_inside(xp, there - gradient, box) - there), axis=-1))
-        stage = ns.where(nowhere & steepest, STUCK, BRACKETING)
+        stage = ns.constant(BRACKETING)
+        if not ns.nowhere(nowhere):
+            # It is stuck where the steepest descent led nowhere.
+            steepest = ns.number(xp.sum(xp.abs(old["steps"]), axis=(-2, -1))) == 0
+            stage = ns.where(nowhere & steepest, STUCK, BRACKETING)
         if self.ftol:
             size = ns.maximum(ns.magnitude(old["value"]), ns.magnitude(value))
             fall = self.ftol * ns.maximum(size, ns.constant(1.0))
@@ -256,7 +256,7 @@ class Machine:
             slope = ns.where(forgotten, -ns.number(inner(xp, free, free)), slope)
         length = ns.number(xp.sum(xp.abs(free), axis=-1))
         short = ns.where(length == 0, 1.0, ns.ratio(1.0, length))
-        t = ns.where(forgotten, ns.minimum(short, ns.constant(1.0)), 1.0) * self.lr
+        t = ns.where(forgotten, ns.minimum(short, ns.constant(1.0)), 1.0)
         return {
             "direction": way,
             "slope": slope,

@@ -49,8 +49,7 @@ def direction(xp: Namespace, steps: Array, changes: Array, scale: Any, gradient:
     """
     turned = xp.matrix_transpose(changes)
     mixed = xp.matmul(steps, turned)
-    count = mixed.shape[-1]
-    eye = xp.eye(count, dtype=mixed.dtype, device=getattr(mixed, "device", None))
+    eye = xp.tril(xp.triu(xp.ones_like(mixed)))
     diagonal = xp.sum(mixed * eye, axis=-1)
     missing = xp.astype(diagonal == 0, mixed.dtype)
     upper = xp.triu(mixed) + eye * missing[..., None, :]

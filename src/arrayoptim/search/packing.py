@@ -142,12 +142,12 @@ def packing(
     return Packing(backend, counts.pop() if batched else (), wide, shapes)
 
 
-def pair_of(loss: Any, params: Tree) -> tuple[Any, list[Array | None]]:
-    """Return the values and gradients that the loss of a batch gives."""
+def pair_of(loss: Any, params: Tree) -> tuple[Any, Tree]:
+    """Return the values and the tree of gradients that the loss of a batch gives."""
     given = loss(params)
     if not (isinstance(given, tuple) and len(given) == 2):
         raise TypeError(
             "the loss of a batch gives the pair (values, gradients), with a value for each "
             f"problem; found {type(given).__qualname__}"
         )
-    return given[0], flatten(given[1], "gradients")[0]
+    return given

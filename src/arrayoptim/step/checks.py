@@ -173,6 +173,24 @@ def same_structure(found: Structure, wanted: Structure) -> None:
     )
 
 
+def every_gradient(
+    grads: Sequence[Array | None],
+    leaves: Sequence[Array | None],
+    structure: Structure,
+    why: str,
+) -> None:
+    """Refuse a step in which a parameter has no gradient.
+
+    Raises
+    ------
+    ValueError
+        With the first such parameter, and why all gradients are needed.
+    """
+    for path, p, g in zip(structure.paths, leaves, grads, strict=True):
+        if p is not None and g is None:
+            raise ValueError(f"the gradient of {named(path)} is None, {why}")
+
+
 def gradients(
     grads: Sequence[Array | None],
     leaves: Sequence[Array | None],

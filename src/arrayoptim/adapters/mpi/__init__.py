@@ -7,12 +7,11 @@ processes tell each other.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
-from ...config.registry import lookup, names
+from ...config.registry import names
+from ..factories import factory
 from .parallel import DataParallel
 
 if TYPE_CHECKING:
@@ -45,21 +44,10 @@ def wrap(
     return DataParallel(optimizer, comm, mean=mean, nccl=nccl)
 
 
-def _maker(name: str) -> Callable[..., DataParallel]:
-    cls = lookup(name)
-
-    def make(*args: Any, **kwargs: Any) -> DataParallel:
-        return DataParallel(cls(*args, **kwargs))
-
-    update_wrapper(make, cls, updated=())
-    make.__signature__ = inspect.signature(cls)  # type: ignore[attr-defined]
-    return make
-
-
 def __getattr__(name: str) -> Callable[..., DataParallel]:
     """Return what makes the optimizer of that name over all processes."""
     if name in names():
-        return _maker(name)
+        return factory(name, DataParallel)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
 from typing import Any
 
 import jax
@@ -30,6 +29,7 @@ from ...step.pure import counted, numbers_in, with_arrays
 from ...step.session import session_of, with_values
 from ...step.state import State
 from ..carry import twin
+from ..factories import under
 from .aliases import TABLE, Alias, Shown, signature_of, translated
 from .native import read, written
 from .pairs import is_own
@@ -232,9 +232,7 @@ def _maker(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
         values = cls._bind(args, kwargs)
         return _made(cls, usual | values, mask)
 
-    update_wrapper(make, cls, updated=())
-    make.__signature__ = _signature(cls, usual)  # type: ignore[attr-defined]
-    return make
+    return under(make, cls, _signature(cls, usual))
 
 
 def _made(
@@ -275,9 +273,7 @@ def _alias(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
             theirs(**asked),
         )
 
-    update_wrapper(make, theirs, updated=())
-    make.__signature__ = signature  # type: ignore[attr-defined]
-    return make
+    return under(make, theirs, signature)
 
 
 def _signature(cls: type[Optimizer], usual: dict[str, Any]) -> inspect.Signature:

@@ -12,7 +12,7 @@ from ...engines import carry_out
 from ...gradients import global_norm
 from .param_group import Part
 from .shards import Tensor, is_shared_out
-from .sparse import SparsePart
+from .sparse import part_class
 
 if TYPE_CHECKING:
     from .base import TorchOptimizer
@@ -117,9 +117,8 @@ class BackwardSteps:
                     own = {"params": [p]}
                     if names := group.get("param_names"):
                         own["param_names"] = [names[k]]
-                    row = optimizer.spelling.row
-                    kind = SparsePart if row is not None and row.sparse else Part
                     seen: Any = ChainMap(own, group)  # schedulers write into the group
+                    kind = part_class(optimizer.spelling)
                     self._parts[p] = group, kind(optimizer.spelling, seen)
                     return self._parts[p][1]
         raise RuntimeError("step_in_backward: found a gradient of a parameter that is in no group")

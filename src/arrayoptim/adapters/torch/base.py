@@ -24,7 +24,7 @@ from .loaded import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
 from .param_group import Part
 from .shards import Tensor, local, norm_over_all
-from .sparse import SparsePart
+from .sparse import part_class
 
 
 class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
@@ -325,9 +325,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _part(self, i: int) -> Part:
         group = self.param_groups[i]
         if i >= len(self._parts) or self._parts[i].group is not group:
-            row = self.spelling.row
-            kind = SparsePart if row is not None and row.sparse else Part
-            self._parts[i:] = [kind(self.spelling, group)]
+            self._parts[i:] = [part_class(self.spelling)(self.spelling, group)]
         return self._parts[i]
 
     def _advance(self) -> None:

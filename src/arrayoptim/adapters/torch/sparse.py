@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from .keys import Spelling
 from .param_group import Part
 from .shards import Tensor
+
+
+def part_class(spelling: Spelling) -> type[Part]:
+    """Return the kind of part that steps the groups of a class of optimizers."""
+    return SparsePart if spelling.row is not None and spelling.row.sparse else Part
 
 
 class SparsePart(Part):

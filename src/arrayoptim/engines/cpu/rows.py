@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
-from ...arrays.backend import COMPUTE, ITEMSIZE, reals
+from ...arrays.backend import COMPLEX, COMPUTE, ITEMSIZE, reals
 from ...arrays.memory import Stretches
 from ...arrays.rows import Rows
 from ...numerics.rounding import GROUP, NOISE
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
-from ..rowmajor import by_rows, row_major
+from ..rowmajor import by_rows
 from .jobs import Job
 from .recipes import EXPONENTS, Recipe, Recipes
 from .serving import reader_of
@@ -61,7 +61,7 @@ class RowPlan:
     ) -> None:
         kind = reader_of(param)
         assert kind is not None
-        if not _row_major(param):
+        if not kind.rowwise(param):
             raise ValueError("its rows are not side by side in memory")
         more = (*SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
         names = ("p", *rule.slots, *(name for name in more if name in slots))
@@ -70,7 +70,8 @@ class RowPlan:
         self._dtypes = {name: kind.dtype(arrays[name]) for name in names}
         self._reader, self._occupied, self._threads = kind, occupied, threads
         self._recipes = Recipes(rule, self._dtypes)
-        self.compute, self._parts = COMPUTE[self._dtypes["p"]], 1 + _complex(self._dtypes["p"])
+        self.compute = COMPUTE[self._dtypes["p"]]
+        self._parts = 2 if self._dtypes["p"] in COMPLEX else 1
         self._own = kind((param,))
         pairs = zip(self._arrays, self._dtypes.values(), strict=True)
         found = [self._own.place(x, d, True) for x, d in pairs]
@@ -92,7 +93,7 @@ class RowPlan:
         if reader_of(param) is not self._reader or tuple(param.shape) != self._shape:
             return False
         found = self._own.place(param, self._dtypes["p"], True)
-        return found == self._start and _row_major(param)
+        return found == self._start and self._reader.rowwise(param)
 
     def prepare(self, gradient: Rows, numbers: Mapping[str, float]) -> Any:
         """Make all ready for a step, and return what carries it out, or what is left of it.
@@ -127,7 +128,7 @@ class RowPlan:
         """Return rows that a kernel can read, where they are, and their dtype."""
         rows, own = gradient.rows, self._dtypes["p"]
         kind = own if self._parts == 2 else self._reader.dtype(rows)
-        at = self._own.place(rows, kind, False) if _row_major(rows) else None
+        at = self._own.place(rows, kind, False) if self._reader.rowwise(rows) else None
         size = math.prod(rows.shape) * self._parts * ITEMSIZE[reals(kind)]
         ends = np.array([(at or 0) + size])
         if at is None or len(self._occupied.touched(np.array([at]), ends)):
@@ -153,12 +154,3 @@ class RowPlan:
         job["coefficients"], job["kernel"] = recipe.address, recipe.kernels[0]
         job.again()
         return job
-
-
-def _complex(dtype: str) -> bool:
-    return reals(dtype) != dtype
-
-
-def _row_major(x: Any) -> bool:
-    numpy = isinstance(x, np.ndarray)
-    return row_major(x.shape, x.strides if numpy else x.stride(), x.itemsize if numpy else 1)
