@@ -15,7 +15,7 @@ from .shards import Tensor, is_shared_out
 from .sparse import part_class
 
 if TYPE_CHECKING:
-    from .base import TorchOptimizer
+    from .grouped import Grouped
 
 __all__ = ["BackwardSteps"]
 
@@ -28,13 +28,13 @@ class BackwardSteps:
 
     Parameters
     ----------
-    optimizer : TorchOptimizer
+    optimizer : Grouped
         The optimizer.
     last_norm : bool
         Whether `clipnorm` bounds the norm that the gradients of the step before had.
     """
 
-    def __init__(self, optimizer: TorchOptimizer, last_norm: bool) -> None:
+    def __init__(self, optimizer: Grouped, last_norm: bool) -> None:
         self._optimizer, self._last_norm = optimizer, last_norm
         self._parts: dict[Tensor, tuple[Any, Part]] = {}
         self._handles: dict[Tensor, Any] = {}

@@ -14,7 +14,7 @@ from .param_group import Part
 from .shards import Tensor, local
 
 if TYPE_CHECKING:
-    from .base import TorchOptimizer
+    from .grouped import Grouped
 
 __all__ = ["Names", "fitted"]
 
@@ -28,7 +28,7 @@ _OWN = ("params", "param_names", CLASS)
 
 
 def fitted(
-    optimizer: TorchOptimizer,
+    optimizer: Grouped,
     state_dict: Mapping[str, Any],
     strict: bool,
     hyperparameters: bool,
@@ -38,7 +38,7 @@ def fitted(
 
     Parameters
     ----------
-    optimizer : TorchOptimizer
+    optimizer : Grouped
         Whose parameters there are; it stays as it is.
     state_dict : mapping
         What was saved; it stays as it is.
@@ -101,7 +101,7 @@ def _renames(names: Any) -> bool:
 
 
 def _by_place(
-    optimizer: TorchOptimizer,
+    optimizer: Grouped,
     state_dict: Mapping[str, Any],
     hyperparameters: bool,
     unnamed: bool,
@@ -180,7 +180,7 @@ class _ByName:
 
     Parameters
     ----------
-    optimizer : TorchOptimizer
+    optimizer : Grouped
         The optimizer.
     state_dict : mapping
         What was saved.
@@ -190,7 +190,7 @@ class _ByName:
 
     def __init__(
         self,
-        optimizer: TorchOptimizer,
+        optimizer: Grouped,
         state_dict: Mapping[str, Any],
         there: Sequence[str],
         here: Sequence[str],
