@@ -85,6 +85,15 @@ class Optimizer(Formula, Valued, Updating, Surface):
     nonfinite : {"ignore", "raise", "skip"}
         What happens when a gradient has a NaN or infinite entry: arithmetic takes its course, the
         step raises a ValueError, or the step is left out whole and counted in `skipped`.
+    skip_spikes : float in (0, inf), optional
+        Steps are left out, and counted in ``spikes``, whose global norm of the gradients is this
+        many standard deviations over the mean of recent ones, or not finite where `nonfinite` says
+        nothing else. Four numbers of state.
+    spike_window : int in [2, inf)
+        Steps over which mean and deviation are taken, half of them before the first is left out.
+    measure : sequence of {"gradient", "update", "weight"}
+        Whose norm `last_step` gives for each parameter. ``"gradient"`` costs a pass over the
+        gradients, ``"weight"`` one over the parameters, ``"update"`` a copy of them too.
     master : bool
         Whether a float16 or bfloat16 parameter keeps its float32 value as another slot. Without it
         steps smaller than half the parameter's resolution are lost.

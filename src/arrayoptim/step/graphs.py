@@ -120,6 +120,8 @@ def _refuse_host(plan: Plan, state: State) -> None:
     several = len({member.formula.rule for member in settings.members}) > 1
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
+        (settings.guarded, "skip_spikes"),
+        (bool(settings.measures), "measure"),
         (h["offload"], "offload=True"),
         (settings.each, "clipnorm_per_tensor"),
         (settings.adaptive, "agc"),

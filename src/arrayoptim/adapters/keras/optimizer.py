@@ -310,7 +310,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             return
         places = [self._get_variable_index(v) for v in trainable_variables]
         taken = self._held.step(grads, trainable_variables, places, self)
-        if self._inner.nonfinite == "skip":
+        if self._inner.nonfinite == "skip" or self._inner.skip_spikes is not None:
             # Keras counts every call, and with accumulation several to a step.
             left_out = keras.ops.cast((1 - taken), self._iterations.dtype)
             self._iterations.assign_sub(left_out * (self.gradient_accumulation_steps or 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from itertools import chain
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any, ClassVar
 
 import torch
@@ -362,13 +362,13 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
         """Return the norm over all groups and processes, where a step needs it."""
-        wanted = {(part.core.clipnorm, part.core.nonfinite) for part, _ in ready}
+        wanted = {_together(part.core._hyper) for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
-                f"{type(self).__name__}: clipnorm and nonfinite hold for a step as a whole; the "
+                f"{type(self).__name__}: {', '.join(TOGETHER)} hold for a step as a whole; the "
                 f"parameter groups have {', '.join(map(repr, sorted(wanted, key=repr)))}"
             )
-        if wanted <= {(None, "ignore")}:
+        if wanted <= {(None, "ignore", None, ())}:
             return None
         params: list[Tensor] = []
         every: list[Tensor | None] = []
@@ -378,6 +378,12 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params += part.params
             every += magnitudes(grads) if part.sparse else grads
         return norm_over_all(params, every, squares)
+
+
+TOGETHER = ("clipnorm", "nonfinite", "skip_spikes", "measure")
+"""Settings of a step as a whole, for which the norm over all groups is taken."""
+
+_together = itemgetter(*TOGETHER)
 
 
 def _stuck() -> None:

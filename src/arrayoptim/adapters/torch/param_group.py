@@ -450,7 +450,7 @@ class Part:
 
 _LISTS = ("params", "param_names")
 
-_DECIDING = frozenset({"momentum", "agc"})
+_DECIDING = frozenset({"momentum", "agc", "skip_spikes"})
 """Numbers that decide what the state holds, or whether parts are brought together."""
 
 
