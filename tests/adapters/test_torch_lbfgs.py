@@ -180,9 +180,7 @@ def test_parameters_without_gradients() -> None:
     idle = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
     before = table.weight.detach().clone()
     optimizer = ao.torch.LBFGS([idle, table.weight], line_search_fn="strong_wolfe")
-    optimizer.step(
-        closing(optimizer, lambda: (table(torch.tensor([1, 3])) - 2.0).square().sum())
-    )
+    optimizer.step(closing(optimizer, lambda: (table(torch.tensor([1, 3])) - 2.0).square().sum()))
     assert torch.equal(idle, torch.ones(2, dtype=torch.float64))
     assert torch.equal(table.weight[[0, 2]], before[[0, 2]])
     torch.testing.assert_close(

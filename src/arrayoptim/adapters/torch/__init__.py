@@ -3,9 +3,9 @@
 The classes of ``torch.optim`` are here under their names, with their arguments, defaults and
 formulas, and each other registered class in the same spelling: subclasses of
 ``torch.optim.Optimizer`` that torch's schedulers, scalers, wrappers and checkpoints take for
-torch's own. `LBFGS`, which evaluates the loss itself, is here too. `wrap` does the same for an instance, `from_torch` and `to_torch` change over in the
-middle of a training; `load_state` and `export_state` do so for an optimizer in this library's own
-form.
+torch's own. `LBFGS`, which evaluates the loss itself, is here too. `wrap` makes such an optimizer
+of an instance, `from_torch` and `to_torch` change over in the middle of a training; `load_state`
+and `export_state` do so for an optimizer in this library's own form.
 
 Examples
 --------

@@ -114,8 +114,7 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
             _require({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any]) -> Any:
         """Take up to ``max_iter`` steps along directions of L-BFGS.
 
         Parameters
@@ -145,8 +144,10 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
         state = self.state[group["params"][0]]
         state.setdefault("func_evals", 0)
         state.setdefault("n_iter", 0)
-        first = torch.enable_grad()(closure)()
-        _Steps(group, state, torch.enable_grad()(closure), first).run()
+        with torch.no_grad():
+            differentiated = torch.enable_grad()(closure)
+            first = differentiated()
+            _Steps(group, state, differentiated, first).run()
         return first
 
 
@@ -159,7 +160,7 @@ class _Steps:
         self._group, self._state, self._closure = group, state, closure
         self._params: Sequence[Tensor] = group["params"]
         self._lr = _plain(group["lr"])
-        self._loss = float(first)
+        self._loss = _number(first)
         self._evaluations = 0
         self._count(1)
         self._gradient = _gradient(self._params)
@@ -227,7 +228,7 @@ class _Steps:
         else:
             _move(self._params, state["t"], way)
             if not last:
-                self._loss = float(self._closure())
+                self._loss = _number(self._closure())
                 self._gradient = _gradient(self._params)
                 self._count(1)
         if last or self._evaluations >= group["max_eval"] or self._level():
@@ -242,7 +243,7 @@ class _Steps:
 
         def evaluate(t: Any) -> tuple[float, Tensor, Tensor]:
             _move(self._params, t, way)
-            value = float(self._closure())
+            value = _number(self._closure())
             gradient = _gradient(self._params)
             for p, x in zip(self._params, kept, strict=True):
                 p.copy_(x)
@@ -252,6 +253,11 @@ class _Steps:
         bounds = USUAL._replace(trials=self._group["max_eval"] - self._evaluations)
         largest = way.abs().max()
         return along(evaluate, start, self._gradient, self._state["t"], largest, bounds)
+
+
+def _number(loss: Any) -> float:
+    # Torch warns where a number is read of which it knows the derivative.
+    return float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
 
 
 def _plus(x: Tensor, times: Any, y: Tensor) -> Tensor:
