@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ._typing import Array, Tree
-from .arrays.libraries import backend_of, is_array
+from .arrays.libraries import backend_of
 from .arrays.trees import flatten, named, plain
 from .foreign import put_back
 from .loading import made
@@ -116,10 +114,11 @@ def save_checkpoint(
     (array([0.9, 1.1]), 1, {'epoch': 1})
     """
     from .persistence import Record, write
+    from .persistence.values import Packed
 
     _require(optimizer)
     leaves, structure = flatten(params)
-    packed = _Packed()
+    packed = Packed()
     contents = {name: packed.put(value, f"{name}") for name, value in extra.items()}
     outline = packed.outline(params)
     with optimizer._lock:
@@ -245,9 +244,11 @@ def described_extra(record: Record) -> dict[str, Any]:
     record : Record
         The part beside the optimizer, which may have no arrays in memory.
     """
+    from .persistence.values import unpacked
+
     named = dict(zip((record.paths or {})["extra"], record.slots["extra"], strict=True))
     words = {path: f"{x.dtype}{list(x.shape)}" for path, x in named.items()}
-    return {k: _value(v, words) for k, v in (record.config or {})["extra"].items()}
+    return {k: unpacked(v, words) for k, v in (record.config or {})["extra"].items()}
 
 
 def _require(optimizer: Any) -> None:
@@ -263,64 +264,22 @@ def _to_host(x: Array) -> np.ndarray:
     return backend_of(x).to_host(x)
 
 
-@dataclass
-class _Packed:
-    """Values as JSON, with their arrays kept separately."""
-
-    arrays: dict[str, Array] = field(default_factory=dict)
-
-    def put(self, value: Any, path: str) -> Any:
-        """Return a value for JSON; arrays, under their paths, go to `arrays`.
-
-        Raises
-        ------
-        TypeError
-            If it is something else than the values, containers and arrays that are saved.
-        """
-        if isinstance(value, np.generic) and value.dtype.kind in "biuf":
-            value = value.item()
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
-        if is_array(value):
-            self.arrays[path] = value
-            return {"array": path}
-        if isinstance(value, Mapping) and all(isinstance(k, str | int) for k in value):
-            rows = [[k, self.put(v, f"{path}/{_escaped(k)}")] for k, v in value.items()]
-            return {"dict": rows}
-        if type(value) in (list, tuple):
-            kind = type(value).__name__
-            return {kind: [self.put(v, f"{path}/{i}") for i, v in enumerate(value)]}
-        raise TypeError(
-            f"{path}: found a {type(value).__module__}.{type(value).__qualname__}, wanted None, a "
-            "number, text, an array, or a dict, list or tuple of these, such as its state_dict()"
-        )
-
-    def outline(self, params: Tree) -> Any:
-        """Return the containers of parameters as JSON; None where JSON cannot hold them."""
-        try:
-            return _Packed().put(params, "")
-        except TypeError:
-            return None
-
-
-def _escaped(key: Any) -> str:
-    return str(key).replace("~", "~0").replace("/", "~1")
-
-
 class _Contents:
     """The parameters and extras of a checkpoint."""
 
     def __init__(self, record: Record) -> None:
+        from .persistence.values import nested, unpacked
+
         config, paths = record.config or {}, record.paths or {}
         if not {"parameter", "extra"} <= set(record.slots) or "extra" not in config:
             raise ValueError("found no parameters, wanted a checkpoint of save_checkpoint")
         self._origin = record.origin
         self._named = dict(zip(paths["parameter"], record.slots["parameter"], strict=True))
         self._more = dict(zip(paths["extra"], record.slots["extra"], strict=True))
-        self.extra = {k: _value(v, self._more) for k, v in config["extra"].items()}
+        self.extra = {k: unpacked(v, self._more) for k, v in config["extra"].items()}
         outline = config.get("params")
         named = {f"/{path}" if path else "": x for path, x in self._named.items()}
-        self.params = _nested(self._named) if outline is None else _value(outline, named)
+        self.params = nested(self._named) if outline is None else unpacked(outline, named)
 
     @property
     def fingerprint(self) -> str:
@@ -366,28 +325,3 @@ class _Contents:
             if path not in fitting
         ]
         return [self._named[path] if path in fitting else None for path in paths]
-
-
-def _value(packed: Any, arrays: Mapping[str, Any]) -> Any:
-    """Undo `_Packed.put`."""
-    if not isinstance(packed, dict):
-        return packed
-    ((kind, content),) = packed.items()
-    if kind == "array":
-        return arrays[content]
-    if kind == "dict":
-        return {k: _value(v, arrays) for k, v in content}
-    rows = [_value(v, arrays) for v in content]
-    return tuple(rows) if kind == "tuple" else rows
-
-
-def _nested(named: Mapping[str, Any]) -> Any:
-    """Return parameters as nested dicts, made from their paths alone."""
-    tree: dict[str, Any] = {}
-    for path, x in named.items():
-        *outer, last = (part.replace("~1", "/").replace("~0", "~") for part in path.split("/"))
-        place = tree
-        for part in outer:
-            place = place.setdefault(part, {})
-        place[last] = x
-    return tree

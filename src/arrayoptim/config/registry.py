@@ -57,6 +57,18 @@ class Registry:
         return isinstance(name, str) and name.lower() in self._classes
 
 
+def refuse_base(cls: type[Any], attribute: str, instead: str) -> None:
+    """Refuse to make an instance of a base, which lacks an attribute that its classes have.
+
+    Raises
+    ------
+    TypeError
+        If the class has no such attribute.
+    """
+    if not hasattr(cls, attribute):
+        raise TypeError(f"{cls.__name__} is a base of classes; make one of them, such as {instead}")
+
+
 OPTIMIZERS = Registry("an optimizer")
 SCHEDULES = Registry("a schedule")
 CONSTRAINTS = Registry("a constraint")
@@ -187,7 +199,9 @@ def revivable(found: Any) -> bool:
 
 def mistyped(word: str, words: list[str]) -> str:
     """Return what `nearest` does, if only a letter or two of the word are wrong."""
-    return nearest(word, words, most=max(1, len(word) // 4))
+    # Of a name of one letter no word is a misspelling.
+    longer = [name for name in words if len(name) > 1]
+    return nearest(word, longer, most=max(1, len(word) // 4))
 
 
 def nearest(word: str, words: list[str], most: int | None = None) -> str:

@@ -15,7 +15,7 @@ from .._typing import Namespace, Scalar, Tree
 from ..arrays.libraries import backend_of
 from ..config.declared import Declared
 from ..config.hyper import Hyper
-from ..config.registry import described, made
+from ..config.registry import described, made, refuse_base
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import Rule
@@ -94,6 +94,7 @@ class Wrapper(Surface, Declared):
     inner: Any = _Inner(None, doc="The optimizer inside.")
 
     def _set(self, values: dict[str, Any]) -> None:
+        refuse_base(type(self), "keeper", "arrayoptim.Lookahead")
         super()._set(values)
         self._keeper = self.keeper(master=False)
         self._keeper._given = {}

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from ...config.keras import MARK, OURS, dialect_of, translate
-from ...config.registry import mistyped
+from ...config.registry import mistyped, refuse_base
 from ...gradients import clip_factor, global_norm
 from ...optimizer import Optimizer
 from ...optimizers import SGD
@@ -73,6 +73,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         return made
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        refuse_base(type(self), "optimizer_class", "arrayoptim.keras.Adam")
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
         try:
             words, rate = without_rate(in_our_words(self.optimizer_class, args, kwargs))

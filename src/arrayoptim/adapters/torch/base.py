@@ -12,6 +12,7 @@ import torch
 
 from ..._typing import Scalar
 from ...arrays.rows import magnitudes
+from ...config.registry import refuse_base
 from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
@@ -57,6 +58,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     _backward: BackwardSteps | None = None
 
     def __init__(self, params: Any, *further: Any, **settings: Any) -> None:
+        refuse_base(type(self), "spelling", "arrayoptim.torch.Adam")
         for key, value in self.spelling.by_position(further).items():
             if key in settings:
                 raise TypeError(
