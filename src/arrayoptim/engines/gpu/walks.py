@@ -11,7 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from ..._typing import Array
 
 if TYPE_CHECKING:
     from ..cpu.source import Program
-    from .arrays import Library
 
 __all__ = ["CuPyWalk", "TorchWalk", "Walk", "walk_over"]
 
@@ -66,17 +65,27 @@ if good:
 """
 
 
+class Asking(Protocol):
+    """A library, as far as it asks arrays one by one."""
+
+    def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
+        """Return for each array what decides whether kernels can read it, except its address."""
+
+    def places(self, arrays: Sequence[Array | None]) -> list[int]:
+        """Return the address of each array; 0 for None."""
+
+
 class Walk(ABC):
     """A walk through arrays that are expected to be like some others but for their addresses.
 
     Parameters
     ----------
-    library : Library
+    library : Asking
         Whose arrays they are.
     arrays : sequence of array or None
         Those that they are to be like, all on one device.
     facts : list
-        What the library knows of each, see `Library.facts`.
+        What the library knows of each, see `Asking`.
     number : int
         The number of the device.
 
@@ -94,7 +103,7 @@ class Walk(ABC):
     """
 
     def __init__(
-        self, library: Library, arrays: Sequence[Array | None], facts: list[Any], number: int
+        self, library: Asking, arrays: Sequence[Array | None], facts: list[Any], number: int
     ) -> None:
         from ..cpu.calls import bound, calls
         from ..cpu.tables import address, cells
@@ -126,9 +135,7 @@ class Walk(ABC):
             raise LookupError("these arrays are not laid out as machine code expects")
 
     @abstractmethod
-    def _told(
-        self, arrays: Sequence[Array | None], number: int
-    ) -> tuple[Program, tuple[int, ...]]:
+    def _told(self, arrays: Sequence[Array | None], number: int) -> tuple[Program, tuple[int, ...]]:
         """Return the program, and the last cells of its job."""
 
     @abstractmethod
@@ -171,9 +178,7 @@ class Walk(ABC):
 class CuPyWalk(Walk):
     """A walk through CuPy arrays."""
 
-    def _told(
-        self, arrays: Sequence[Array | None], number: int
-    ) -> tuple[Program, tuple[int, ...]]:
+    def _told(self, arrays: Sequence[Array | None], number: int) -> tuple[Program, tuple[int, ...]]:
         from ..cpu.readers import objects_as_expected, walk_program
 
         kind = getattr(sys.modules.get("cupy"), "ndarray", None)
@@ -204,17 +209,16 @@ class CuPyWalk(Walk):
         return id(array.dtype)
 
 
+_DLPACK = {"float16": (2, 16), "bfloat16": (4, 16), "float32": (2, 32), "float64": (2, 64)}
+
+
 class TorchWalk(Walk):
     """A walk through torch tensors, through DLPack's exchange table."""
 
     kind = 2
     """DLPack's number of the kind of device."""
 
-    _CODES = {"float16": (2, 16), "bfloat16": (4, 16), "float32": (2, 32), "float64": (2, 64)}
-
-    def _told(
-        self, arrays: Sequence[Array | None], number: int
-    ) -> tuple[Program, tuple[int, ...]]:
+    def _told(self, arrays: Sequence[Array | None], number: int) -> tuple[Program, tuple[int, ...]]:
         from ..cpu.readers import objects_as_expected, torch_call, walk_program
         from ..cpu.tables import address, cells
 
@@ -231,7 +235,7 @@ class TorchWalk(Walk):
         return tuple(array.stride())
 
     def _code(self, array: Array) -> int:
-        for name, (code, bits) in self._CODES.items():
+        for name, (code, bits) in _DLPACK.items():
             if array.dtype is self._dtypes[name]:
                 return code | bits << 8 | 1 << 16
         return 0
@@ -250,7 +254,7 @@ def _vector(begin: int, end: int) -> list[int]:
 
 
 def walk_over(
-    kind: type[Walk], library: Library, arrays: Sequence[Array | None], number: int
+    kind: type[Walk], library: Asking, arrays: Sequence[Array | None], number: int
 ) -> Walk | None:
     """Return a walk through arrays like some others; None where machine code knows none.
 
@@ -258,7 +262,7 @@ def walk_over(
     ----------
     kind : type
         The class for arrays of the library.
-    library : Library
+    library : Asking
         The library.
     arrays : sequence of array or None
         The others.
