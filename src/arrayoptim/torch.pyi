@@ -26,6 +26,8 @@ class _Rest(TypedDict, total=False):
     agc: float | SupportsFloat | Schedule | None
     agc_units: str
     peak_lr: float | SupportsFloat | Schedule | None
+    corrected_decay: bool
+    cautious_decay: bool
     exclude: str | Sequence[str]
     constraint: Any
     ema_momentum: float | SupportsFloat | Schedule | None
