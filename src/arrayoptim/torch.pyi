@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 
 from ._typing import Schedule
 
+from .adapters.torch import LBFGS as LBFGS
 from .adapters.torch import TorchOptimizer as TorchOptimizer
 from .adapters.torch import export_state as export_state
 from .adapters.torch import from_torch as from_torch
