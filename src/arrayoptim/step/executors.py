@@ -77,7 +77,7 @@ def measured_where_wanted(
     waits = settings.each or settings.adaptive or unscale != 1.0 or not stays or norm is not None
     unread = each and not waits and any_on_device(stored(gradients))
     norms = gradient_norms(gradients) if unread else None
-    if engines is not None and not waits:
+    if engines is not None and not waits and (unread or not each):
         pending = engines.norm(gradients)
         if pending is not None:
             return Measured(pending, norms)

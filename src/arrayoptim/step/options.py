@@ -125,7 +125,7 @@ class Options(Declared):
         default=None,
         interval="(0, inf)",
         kw_only=True,
-        doc="Standard deviations over the mean of recent gradient norms at which a step is skipped.",
+        doc="Standard deviations over the mean of recent norms from which on a step is skipped.",
     )
     spike_window: Whole = hyper(
         default=128,

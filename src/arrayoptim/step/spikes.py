@@ -40,9 +40,7 @@ class Seen:
     numbers: dict[str, Scalar]
 
 
-def seen(
-    h: Mapping[str, Any], held: Mapping[str, Scalar], norm: Scalar, xp: Namespace
-) -> Seen:
+def seen(h: Mapping[str, Any], held: Mapping[str, Scalar], norm: Scalar, xp: Namespace) -> Seen:
     """Judge the norm of all gradients of a step by those of the steps before.
 
     Up to ``window`` norms have equal weights in mean and variance; from then on each counts

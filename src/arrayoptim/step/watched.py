@@ -85,9 +85,7 @@ def update_and_weight(
     spread : Spread, optional
         Who has other parts of them.
     """
-    now = [
-        None if p is None else _now(p, held) for p, held in zip(leaves, slots, strict=True)
-    ]
+    now = [None if p is None else _now(p, held) for p, held in zip(leaves, slots, strict=True)]
     found: dict[str, Norms] = {}
     if "update" in wanted:
         moved = [
@@ -122,4 +120,3 @@ def _whole(norms: Norms, spread: Spread | None) -> Norms:
         return norms
     whole = norms_of(spread, {i: float(x) for i, x in enumerate(norms) if x is not None})
     return [whole.get(i) for i in range(len(norms))]
-
