@@ -208,8 +208,11 @@ class InPlace(Executor[Leaves]):
         """Return the act that takes norms after a step, given the parameters before it."""
 
         def watch() -> None:
-            held = (self.leaves, self.state.slots) if rest is None else (rest.params, rest.slots)
-            taken.norms = update_and_weight(taken.settings.watched, before, *held, self.spread)
+            leaves, slots = self.leaves, self.state.slots
+            if rest is not None:
+                leaves, slots = rest.params, rest.slots
+            watched = taken.settings.watched
+            taken.norms = update_and_weight(watched, before, leaves, slots, self.spread)
 
         # Where other processes take part, it cannot be begun again.
         return watch if self.spread is None else Once(watch)

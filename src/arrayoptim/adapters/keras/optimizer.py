@@ -158,7 +158,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     @property
     def last_step(self) -> StepReport | None:
         """What the last step did, see `Optimizer.last_step`; None where Keras compiles it."""
-        return self._inner.last_step
+        found: StepReport | None = self._inner.last_step
+        return found
 
     def exclude_from_weight_decay(
         self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None

@@ -17,6 +17,7 @@ from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
 from ...step.restore import LoadReport
+from ...step.summary import Summary, joined
 from .backward import BackwardSteps
 from .counts import apart
 from .entries import Entry
@@ -321,6 +322,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def last_step(self) -> list[StepReport | None]:
         """What the last step did for each parameter group; see `Optimizer.last_step`."""
         return [part.core.last_step for part in self._parts]
+
+    def summary(self) -> Summary:
+        """Return what state there is, or will be, array by array; see `Optimizer.summary`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import arrayoptim as ao
+        >>> model = torch.nn.Linear(3, 2)
+        >>> ao.torch.Adam(model.named_parameters()).summary().bytes
+        64
+        """
+        return joined(
+            self.spelling.name,
+            *(Part(self.spelling, group).summary() for group in self.param_groups),
+        )
 
     # ---- one step
 

@@ -17,6 +17,7 @@ from ...step import checks
 from ...step.session import session_of
 from ...step.spread import takes_wholes
 from ...step.state import State
+from ...step.summary import Summary, summary_of
 from .counts import Counts, Numbers, numbers_of, put
 from .entries import (
     Entry,
@@ -307,6 +308,14 @@ class Part:
                 )
         start = known[0] if known else None
         return [numbers_of(entry, scalars, start) for entry in entries]
+
+    def summary(self) -> Summary:
+        """Return the state of the group, see `Optimizer.summary`."""
+        params = list({id(p): p for p in self.group["params"]}.values())
+        structure = Structure(tuple(self.paths()[id(p)] for p in params), list)
+        described = checks.describe(list(map(local, params)), structure)
+        spread = MeshSpread(params).described(described)
+        return summary_of(session_of(self.core), spread, self.spelling.name)
 
     def together(self) -> bool:
         """Whether the rule measures all parameters of the group together."""
