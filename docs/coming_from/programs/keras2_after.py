@@ -1,9 +1,10 @@
-import arrayoptim as ao
 import numpy as np
 from keras import Input
 from keras.callbacks import LearningRateScheduler
 from keras.layers import Dense
 from keras.models import Sequential
+
+import arrayoptim as ao
 
 rng = np.random.RandomState(0)
 x = rng.normal(size=(512, 8)).astype("float32")

@@ -12,6 +12,6 @@ rate = keras.optimizers.schedules.CosineDecay(0.01, decay_steps=160)
 optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0)
 model.compile(loss="mse", optimizer=optimizer)
 
-model.fit(x, y, batch_size=64, epochs=20, verbose=0)
+model.fit(x, y, batch_size=64, epochs=20, shuffle=False, verbose=0)
 model.save("model.keras")
 print(f"loss {model.evaluate(x, y, verbose=0):.3f}")

@@ -11,9 +11,7 @@ params = {
 }
 
 schedule = ao.schedules.CosineDecay(0.01, 300)
-optimizer = ao.AdamW(
-    schedule, beta_2=0.99, weight_decay=0.01, clipnorm=1.0, preset="optax"
-)
+optimizer = ao.AdamW(schedule, beta_2=0.99, weight_decay=0.01, clipnorm=1.0, preset="optax")
 state = optimizer.init_state(params)
 
 
