@@ -76,7 +76,7 @@ sphinx_gallery_conf = {
     # Those that need NumPy alone run when the pages are built; the tests run the others too.
     "filename_pattern": r"(plot_|numpy_training|minimize_rosenbrock)",
     "ignore_pattern": r"(laprop|fsdp_training|jax_hosts_training|mpi_training)\.py",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "gallery_order.PicturesFirst",
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("arrayoptim",),
     "default_thumb_file": str(Path(__file__).parent / "examples" / "program.svg"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from arrayoptim.config import elsewhere
 from arrayoptim.step.options import Options
 
 FOLDER = Path(__file__).parent / "optimizers" / "generated"
+PROGRAMS = Path(__file__).parent / "coming_from" / "programs"
 
 
 def rules(cls: type[ao.Optimizer]) -> list[Any]:
@@ -197,6 +199,17 @@ def words() -> str:
     return "\n".join(parts)
 
 
+def whole_diff(name: str) -> str:
+    """Return what changes in a program that comes here from another library, and all around it."""
+    before, after = (
+        (PROGRAMS / f"{name}_{when}.py").read_text(encoding="utf-8").splitlines()
+        for when in ("before", "after")
+    )
+    lines = difflib.unified_diff(before, after, n=len(before), lineterm="")
+    shown = [f"   {line}".rstrip() for line in lines if not line.startswith(("---", "+++", "@@"))]
+    return "\n".join([".. code-block:: diff", "", *shown]) + "\n"
+
+
 def write(app: Any = None) -> None:
     """Write every page whose text has changed, and remove those of classes that are gone."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -206,6 +219,9 @@ def write(app: Any = None) -> None:
     whole = table(optimizer_table.HEADERS, optimizer_table.rows(report))
     pages["table.inc"] = f"{whole}\n{optimizer_table.note(report)}"
     pages["words.inc"] = words()
+    for path in PROGRAMS.glob("*_before.py"):
+        name = path.stem.removesuffix("_before")
+        pages[f"program_{name}.inc"] = whole_diff(name)
     for old in FOLDER.iterdir():
         if old.suffix != ".svg" and old.name not in pages:
             old.unlink()
