@@ -128,7 +128,8 @@ def _of_runs(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     while lanes.shape[-1] > 1:
         half = lanes.shape[-1] // 2
         lanes = lanes[..., :half] + lanes[..., half:]
-    return lanes[..., 0]
+    sums: np.ndarray[Any, Any] = lanes[..., 0]
+    return sums
 
 
 def _of_columns(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -57,7 +57,14 @@ def stacks(
         backend = backend_of(p)
         dtype, size, largest = backend.dtype(p), prod(p.shape), LARGEST
         own = tuple(step.own(COMPUTE[dtype], i).items())
-        kind = backend, dtype, backend.dtype(g), tuple(p.shape), backend.device(p), own
+        kind: tuple[Any, ...] = (
+            backend,
+            dtype,
+            backend.dtype(g),
+            tuple(p.shape),
+            backend.device(p),
+            own,
+        )
         if gpu_library(p) is not None:
             largest, full = LARGEST_ON_GPU, counts.get(kind, 0)
             counts[kind] = full + size

@@ -1,6 +1,6 @@
 """The source of the pass that takes the gradients' norm, in the order of `numerics.sums`.
 
-Each block sums a block of `numerics.sums`; the last one to finish adds up the sums, so that one launch
+Each block sums a block of it; the last one to finish adds up the sums, so that one launch
 does all. Squares of float64 may overflow or vanish: they are also summed after a shift of the
 exponent either way, and the sums of the shift that serves are taken, as the array engine does.
 """
