@@ -1,4 +1,4 @@
-"""The wrapper of `step` that torch's optimizers have, without its cost where nothing asks for it."""
+"""The wrapper of `step` that torch's optimizers have, without its cost where nobody asks for it."""
 
 from __future__ import annotations
 

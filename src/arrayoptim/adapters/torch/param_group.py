@@ -391,9 +391,7 @@ class Part:
         if counts is None or counts.state is not session_of(self.core).state:
             return False
         same = self._again and params is self.group["params"]
-        if not same and (
-            len(params) != len(known) or not all(map(operator.is_, params, known))
-        ):
+        if not same and (len(params) != len(known) or not all(map(operator.is_, params, known))):
             return False
         return leaves is params or all(map(operator.is_, leaves, self.leaves))
 
