@@ -1,5 +1,5 @@
 """
-A minimization that stops and resumes
+A minimization with a stop on the way
 =====================================
 
 Down Rosenbrock's valley, with a stop on the way, and on from the checkpoint to the same end.

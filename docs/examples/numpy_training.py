@@ -1,5 +1,5 @@
 """
-A training in NumPy that stops and resumes
+A training in NumPy with a stop on the way
 ==========================================
 
 A small network is trained, stopped halfway and resumed from its file, to the same end. Biases have

@@ -1,6 +1,6 @@
 """
-A resume that is exact
-======================
+Stopped, and the same to the last bit
+=====================================
 
 A run is stopped after 150 of 300 steps, and goes on from its checkpoint in a fresh optimizer. The
 two runs are the same, bit for bit.

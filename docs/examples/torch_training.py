@@ -1,6 +1,6 @@
 """
-torch: groups, a scheduler, a scaler and a resume
-=================================================
+torch: groups, a scheduler and a scaler
+=======================================
 
 A small network is trained, stopped halfway and resumed from a checkpoint, to the same end.
 Two groups of parameters, a scheduler and a loss scaler, as with an optimizer of torch itself.
