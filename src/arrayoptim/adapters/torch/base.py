@@ -19,6 +19,7 @@ from ...step.report import StepReport
 from ...step.restore import LoadReport
 from .backward import BackwardSteps
 from .counts import apart
+from .derived import with_derived
 from .entries import Entry
 from .keys import CLASS, Spelling
 from .loaded import Loaded, checked, wrapped
@@ -156,7 +157,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with torch.no_grad():
+        with torch.set_grad_enabled(bool(self.defaults["differentiable"])):
             TorchOptimizer._aside(self)
         if self._backward is not None:
             self._backward.end()
@@ -223,7 +224,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def state_dict(self) -> dict[str, Any]:
         """Return settings and state; no two parameters have a tensor together."""
         found: dict[str, Any] = super().state_dict()
-        return {**found, "state": apart(found["state"])}
+        return with_derived(self, {**found, "state": apart(found["state"])})
 
     def load_state_dict(
         self,

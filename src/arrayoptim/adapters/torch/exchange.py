@@ -20,7 +20,8 @@ from ...step.restore import LoadReport, by_name
 from ...step.session import session_of
 from ..order import in_order
 from .keys import Spelling
-from .native import derived, their_group
+from .derived import derived
+from .native import their_group
 
 
 def load_state(

@@ -18,6 +18,11 @@ from ...step.session import session_of
 from ...step.spread import takes_wholes
 from ...step.state import State
 from .counts import Counts, Numbers, numbers_of, put
+from .differentiable import (
+    refuse_undifferentiable,
+    refuse_undifferentiable_arrays,
+    step_recorded,
+)
 from .entries import (
     Entry,
     begun,
@@ -222,6 +227,10 @@ class Part:
         state: MutableMapping[Tensor, Entry],
     ) -> GroupStep:
         """Return the step of the group as an act, which takes it when called."""
+        if self.group["differentiable"]:
+            name = self.spelling.name
+            refuse_undifferentiable(self.core, name)
+            refuse_undifferentiable_arrays(name, self.params, grads, self.group)
         return PartStep(self, grads, norm, state)
 
     def follow(
@@ -508,8 +517,12 @@ class PartStep:
     def __call__(self) -> None:
         """Step the parameters, and update torch's state."""
         part, session = self._part, session_of(self._part.core)
-        if not self._taken:
+        if not self._taken and part.group["differentiable"]:
             with session.lock:
+                step_recorded(session, self._grads, part.leaves)
+                self._taken = True
+        elif not self._taken:
+            with session.lock, torch.no_grad():
                 session.take(
                     self._grads,
                     part.leaves,
