@@ -36,11 +36,13 @@ def _double() -> Iterator[None]:
     torch.set_default_dtype(before)
 
 
-def unrolled(module: Any, name: str, steps: int, **settings: Any) -> tuple[Any, Any, Any]:
+def unrolled(
+    module: Any, name: str, steps: int, number: float = 0.7, **settings: Any
+) -> tuple[Any, Any, Any]:
     """Return a loss after some steps whose gradients are functions of the start and a factor."""
     torch.manual_seed(2)
     start = [torch.randn(shape, dtype=DOUBLE, requires_grad=True) for shape in ((2, 3), (3,))]
-    factor = torch.tensor(0.7, dtype=DOUBLE, requires_grad=True)
+    factor = torch.tensor(number, dtype=DOUBLE, requires_grad=True)
     params = [x.clone() for x in start]
     optimizer = getattr(module, name)(params, lr=0.05, differentiable=True, **settings)
     x = torch.randn(5, 2, dtype=DOUBLE)
@@ -55,35 +57,33 @@ def unrolled(module: Any, name: str, steps: int, **settings: Any) -> tuple[Any, 
 
 @pytest.mark.parametrize("name", [name for name in CASES if hasattr(torch.optim, name)])
 def test_the_derivatives_of_torch(name: str) -> None:
-    """Of a loss after several steps, by the start and by a number in the loss."""
+    """Of a loss after a step, by the start and by a number in the loss.
+
+    Over several steps torch's own fail, as they write what their derivatives need.
+    """
     pairs = []
     for module in (ao.torch, torch.optim):
-        # Torch's first momentum has no derivative by the gradient that it is, and what these two
-        # write in place cannot be differentiated over several of torch's steps.
-        settings = {} if name in ("SGD", "RMSprop", "Adam") else CASES[name]
-        loss, inputs, _ = unrolled(module, name, 3, **settings)
-        pairs.append((loss.detach(), *torch.autograd.grad(loss, inputs)))
+        # Torch's first momentum has no derivative by the gradient that it is.
+        settings = {} if name == "SGD" else CASES[name]
+        loss, inputs, _ = unrolled(module, name, 1, **settings)
+        pairs.append((loss.detach(), *torch.autograd.grad(loss, inputs, allow_unused=True)))
     for ours, theirs in zip(*pairs, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["SGD", "Lion", "LAMB"])
-def test_derivatives_of_others(name: str) -> None:
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "ASGD", "Lion", "LAMB"])
+def test_derivatives_of_several_steps(name: str) -> None:
     """They are those of the steps, by differences."""
-    loss, (_, _, factor), _ = unrolled(ao.torch, name, 2, **CASES[name])
+    loss, (_, _, factor), _ = unrolled(ao.torch, name, 3, **CASES[name])
     (found,) = torch.autograd.grad(loss, factor)
     assert torch.isfinite(found)
-    numbers = []
-    for way in (1e-6, -1e-6):
-        before = torch.tensor
-
-        def shifted(value: Any, way: float = way, **kwargs: Any) -> Any:
-            return before(value + way if value == 0.7 else value, **kwargs)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch, "tensor", shifted)
-            numbers.append(float(unrolled(ao.torch, name, 2, **CASES[name])[0].detach()))
-    wanted = (numbers[0] - numbers[1]) / 2e-6
+    more, less = (
+        float(unrolled(ao.torch, name, 3, 0.7 + way, **CASES[name])[0].detach())
+        for way in (1e-6, -1e-6)
+    )
+    wanted = (more - less) / 2e-6
     assert float(found) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_the_numbers_stay(name: str) -> None:
 def test_what_is_refused() -> None:
     """Numbers of the host have no derivative; nothing has changed then."""
     p = torch.ones(2, requires_grad=True)
-    with pytest.raises(ValueError, match="differentiable=True with clipnorm=1.0"):
+    with pytest.raises(ValueError, match=r"differentiable=True with clipnorm=1\.0"):
         ao.torch.SGD([p.clone()], clipnorm=1.0, differentiable=True)
     with pytest.raises(ValueError, match="a rule that measures all parameters"):
         ao.torch.DoG([p.clone()], differentiable=True)
