@@ -23,6 +23,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,7 @@ REPOSITORIES = {
     "simply_pytorch": "gdevos010/simply-pytorch@dad68d0",
     "mars": "AGI-Arena/MARS@4831e28, MARS/optimizers",
     "came_pytorch": "yangluo7/CAME@e77c5c0",
+    "grokfast": "ironjr/grokfast@93b2248",
     "adam_mini": "zyushun/Adam-mini@402aadf",
     "normuon": "zichongli5/NorMuon@d45c9a4",
     "adamuon": "Chongjie-Si/AdaMuon@369f0b3, gpt2/models/optimizers",
@@ -147,7 +149,77 @@ CASES = [
         "weight_decay=0.0, rank=0, world_size=1)",
         arrays=(0, 1),
     ),
+    Case(
+        "Grokfast",
+        {
+            "inner": {
+                "class_name": "AdamW",
+                "config": {"lr": 0.1, "epsilon": 1e-3, "preset": "torch"},
+            }
+        },
+        "Filtered(grokfast.gradfilter_ema, params, torch.optim.AdamW(params, lr=0.1, eps=1e-3))",
+    ),
+    Case(
+        "Grokfast",
+        {
+            "inner": {
+                "class_name": "SGD",
+                "config": {"lr": 0.01, "momentum": 0.9, "preset": "torch"},
+            },
+            **{"alpha": 0.8, "lamb": 5.0},
+        },
+        "Filtered(grokfast.gradfilter_ema, params, torch.optim.SGD(params, lr=0.01, "
+        "momentum=0.9), alpha=0.8, lamb=5.0)",
+        falling=True,
+    ),
+    Case(
+        "ScheduleFree",
+        {
+            "inner": {
+                "class_name": "AdamW",
+                "config": {
+                    **{"lr": 0.1, "beta_1": 0.5, "epsilon": 1e-3, "weight_decay": 0.2},
+                    "preset": "torch",
+                },
+            }
+        },
+        "trained(pytorch_optimizer.ScheduleFreeWrapper(torch.optim.AdamW(params, lr=0.1, "
+        "betas=(0.5, 0.999), eps=1e-3, weight_decay=0.2)))",
+        falling=True,
+    ),
+    Case(
+        "ScheduleFree",
+        {
+            "inner": {"class_name": "Lion", "config": {"lr": 0.05, "weight_decay": 0.5}},
+            **{"momentum": 0.6, "r": 1.0, "weight_lr_power": 1.0},
+        },
+        "trained(pytorch_optimizer.ScheduleFreeWrapper(pytorch_optimizer.Lion(params, lr=0.05, "
+        "weight_decay=0.5), momentum=0.6, r=1.0, weight_lr_power=1.0))",
+    ),
 ]
+
+
+class Filtered:
+    """An optimizer whose gradients a function filters first, that takes a model."""
+
+    def __init__(self, function: Any, params: Any, optimizer: Any, **words: float) -> None:
+        self.filter, self.params, self.inner, self.words = function, params, optimizer, words
+        self.param_groups, self.means = optimizer.param_groups, None
+
+    def named_parameters(self) -> Any:
+        """Yield the parameters, as a model does."""
+        return ((str(i), p) for i, p in enumerate(self.params))
+
+    def step(self) -> None:
+        """Filter, and step."""
+        self.means = self.filter(self, self.means, **self.words)
+        self.inner.step()
+
+
+def trained(made: Any) -> Any:
+    """Return an optimizer that has been told that it trains."""
+    made.train()
+    return made
 
 
 class Alone:
@@ -178,6 +250,9 @@ def alone(module: Any) -> None:
     module.torch = Torch()
 
 
+TOOLS = {"Filtered": Filtered, "trained": trained}
+
+
 def path_of(case: Case) -> list[list[np.ndarray]]:
     """Return the parameters after each step of what a call makes."""
     params = [torch.nn.Parameter(torch.tensor(START[i])) for i in case.arrays]
@@ -185,7 +260,7 @@ def path_of(case: Case) -> list[list[np.ndarray]]:
     named = [("linear.weight", params[0]), ("wq.weight", params[-1])]
     for name in {"normuon", "adamuon"} & set(modules):
         alone(modules[name])
-    made = eval(case.call, {**modules, "torch": torch, "params": params, "named": named})
+    made = eval(case.call, {**modules, "torch": torch, "params": params, "named": named, **TOOLS})
     peak, path = made.param_groups[0]["lr"], []
     for t, row in enumerate(GRADIENTS):
         for p, i in zip(params, case.arrays, strict=True):
@@ -199,7 +274,9 @@ def path_of(case: Case) -> list[list[np.ndarray]]:
 
 def package_of(case: Case) -> str:
     """Return the name of the package or module that a call takes from."""
-    return case.call.partition(".")[0]
+    found = re.search(r"(\w+)\.[A-Za-z]", case.call)
+    assert found is not None
+    return found.group(1)
 
 
 def version_of(package: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
+from itertools import compress
+from operator import is_not
 from typing import Any
 from weakref import ReferenceType, ref
 
@@ -67,10 +69,11 @@ class Member:
         """Return the values of a step, schedules as numbers."""
         if not self.schedules:
             return self.values
-        declared = self.formula.hyperparameters
+        declared, preset = self.formula.hyperparameters, self.values.get("preset")
+        rows = {name: declared[name].under(preset) for name in self.schedules}
         return self.values | {
-            name: declared[name].at(self.values[name], iterations, scalars, self.prefix)
-            for name in self.schedules
+            name: row.at(self.values[name], iterations, scalars, self.prefix)
+            for name, row in rows.items()
         }
 
 
@@ -113,10 +116,15 @@ class Settings:
     _rounded: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
     _same: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def whole(self) -> dict[str, Any]:
         """The hyperparameters of the optimizer itself, schedules as they are."""
         return self.sources[0]
+
+    @cached_property
+    def by_chance(self) -> bool:
+        """Whether slots are rounded stochastically."""
+        return bool(self.whole["stochastic_rounding"]) and self.whole["state_dtype"] is not None
 
     @property
     def formula(self) -> Formula:
@@ -230,11 +238,15 @@ class Settings:
         if known is not None and known[0] is exact:
             return known[1]
         old, found = known or ({}, {})
-        changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
+        if list(old) == list(exact):
+            changed = [*compress(exact, map(is_not, exact.values(), old.values()))]
+        else:
+            changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
         own, whole = self.members[member].formula.hyperparameters, self.formula.hyperparameters
+        rows = {name: own[name] if name in own else whole[name] for name in changed}
+        preset = exact.get("preset")
         new = {
-            name: (own[name] if name in own else whole[name]).rounded(exact[name], compute, xp)
-            for name in changed
+            name: row.under(preset).rounded(exact[name], compute, xp) for name, row in rows.items()
         }
         found = found | new
         if xp is np:
