@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from arrayoptim.engines.gpu import arrays as gpu_arrays
+from arrayoptim.engines.gpu import walks as gpu_walks
 from arrayoptim.engines.gpu.copies import Copies
 from arrayoptim.engines.gpu.device import Launch, Table
 from arrayoptim.engines.gpu.prelude import PRELUDE, THREADS
@@ -298,8 +299,16 @@ class NumPyOnHost(gpu_arrays.CuPyLibrary):
         return copy
 
 
+class WalkOnHost(gpu_walks.TorchWalk):
+    """A walk through tensors of the CPU."""
+
+    kind = 1
+
+
 class TorchOnHost(gpu_arrays.TorchLibrary):
     """Torch tensors of the CPU as if they lay on a GPU."""
+
+    walking = WalkOnHost
 
     def __init__(self) -> None:
         self.only = HostDevice()

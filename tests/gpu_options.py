@@ -18,6 +18,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"state_dtype": "bfloat16"},
     {"kahan": True, "clipnorm": 1.0},
     {"cautious": True, "clipnorm": 0.5, "weight_decay": 0.1},
+    {"weight_decay": 0.1, "cautious_decay": True, "groups": [ao.group("2", cautious_decay=False)]},
     {"clipnorm": 3.0, "clipnorm_per_tensor": 0.5, "agc": 0.1},
     {"constraint": ao.constraints.Box(-0.5, 0.75), "ema_momentum": 0.9},
 ]

@@ -30,9 +30,13 @@ class HostPart:
     params: ClassVar = ([1, 4, 32, 256, 1000], list(OPTIONS))
     param_names = ("tensors", "options")
 
+    @staticmethod
+    def _array() -> Any:
+        return np.ones(4, np.float32)
+
     def setup(self, tensors: int, options: str) -> None:
-        self.arrays = [np.ones(4, np.float32) for _ in range(tensors)]
-        self.grads = [[np.ones(4, np.float32) for _ in range(tensors)] for _ in range(8)]
+        self.arrays = [self._array() for _ in range(tensors)]
+        self.grads = [[self._array() for _ in range(tensors)] for _ in range(8)]
         self.optimizer = ao.Adam(**OPTIONS[options])
         for grads in self.grads:
             self.optimizer.apply(grads, self.arrays)
@@ -66,6 +70,19 @@ class HostPart:
         finally:
             sys.setprofile(None)
         return found
+
+
+class HostPartOnGPU(HostPart):
+    """The same over CuPy's arrays, where there is a GPU; its work is not waited for."""
+
+    @staticmethod
+    def _array() -> Any:
+        try:
+            import cupy
+
+            return cupy.ones(4, np.float32)
+        except Exception as error:  # no package, no driver or no device: errors of their own
+            raise NotImplementedError("there is no GPU for CuPy") from error
 
 
 HostPart.track_microseconds.unit = "us"  # type: ignore[attr-defined]

@@ -24,6 +24,8 @@ class _Rest(TypedDict, total=False):
     agc_units: str
     weight_decay: float | SupportsFloat | Schedule | None
     peak_lr: float | SupportsFloat | Schedule | None
+    corrected_decay: bool
+    cautious_decay: bool
     l2: float | SupportsFloat | Schedule | None
     exclude: str | Sequence[str]
     constraint: Any

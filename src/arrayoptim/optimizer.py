@@ -17,7 +17,6 @@ from .config.hyper import hyper
 from .config.keras import translate
 from .config.readable import readable
 from .config.registry import nearest, refuse_nested
-from .rules.cautious import cautious
 from .step import checks, graphs, metrics, persistent, updates
 from .step.averages import averages_of
 from .step.formula import Formula
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
     from .config.typed import Number
 
 __all__ = ["Optimizer"]
+
+
+_CHECKED = ("cautious", "corrected_decay", "cautious_decay", "groups")
+"""What may not go with a rule, or with other hyperparameters."""
 
 
 class Optimizer(Formula, Valued, Updating, Surface):
@@ -63,6 +66,11 @@ class Optimizer(Formula, Valued, Updating, Surface):
     peak_lr : float in (0, inf), optional
         The learning rate at its peak. Where it is given weight decay is fully decoupled: a step
         takes ``lr / peak_lr`` times `weight_decay`.
+    corrected_decay : bool
+        Whether that is multiplied by ``lr / peak_lr`` once more: a step takes ``lr**2 / peak_lr``
+        times `weight_decay`, as in AdamC; for layers that a normalisation follows.
+    cautious_decay : bool
+        Whether `weight_decay` spares the entries that the step moves away from zero.
     l2 : float in [0, inf) or schedule, optional
         Coupled weight decay: this times the parameter is added to the clipped gradient.
     exclude : str or sequence of str
@@ -130,9 +138,8 @@ class Optimizer(Formula, Valued, Updating, Surface):
 
     def _set(self, values: dict[str, Any]) -> None:
         super()._set(values)
-        if self._hyper["cautious"]:
-            for member in self._session.settings.members:
-                cautious(member.formula.rule)
+        if any(self._hyper[name] for name in _CHECKED):
+            self._session.settings.require_sound()
 
     # ---- stepping
 

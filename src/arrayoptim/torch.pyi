@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 
 from ._typing import Schedule
 
+from .adapters.torch import LBFGS as LBFGS
 from .adapters.torch import TorchOptimizer as TorchOptimizer
 from .adapters.torch import export_state as export_state
 from .adapters.torch import from_torch as from_torch
@@ -25,6 +26,8 @@ class _Rest(TypedDict, total=False):
     agc: float | SupportsFloat | Schedule | None
     agc_units: str
     peak_lr: float | SupportsFloat | Schedule | None
+    corrected_decay: bool
+    cautious_decay: bool
     exclude: str | Sequence[str]
     constraint: Any
     ema_momentum: float | SupportsFloat | Schedule | None

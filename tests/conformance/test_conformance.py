@@ -50,6 +50,8 @@ INHERITED: dict[str, dict[str, Any]] = {
     "seed": {"seed": 3, "stochastic_rounding": True, "state_dtype": "bfloat16"},
     "offload": {"offload": True},
     "threads": {"threads": 1},
+    "corrected_decay": {"corrected_decay": True, "peak_lr": 0.1, "weight_decay": 0.1},
+    "cautious_decay": {"cautious_decay": True, "weight_decay": 0.1},
 }
 """What every class inherits, with values that show."""
 

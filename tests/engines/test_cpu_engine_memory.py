@@ -29,7 +29,7 @@ from optimizers_under_test import same
 def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Read addresses from the objects, or as where their layout is not known."""
     if request.param == "attributes":
-        monkeypatch.setattr(_cpu_readers, "_objects_as_expected", lambda: False)
+        monkeypatch.setattr(_cpu_readers, "objects_as_expected", lambda: False)
     kernels = _cpu_readers.numpy_readers, _cpu_readers.torch_readers
     for kernel in kernels:
         kernel.cache_clear()

@@ -43,7 +43,7 @@ def slots_of(layout: Layout, dtype: str, params: list[Any]) -> list[dict[str, An
         drawn["compensation"] = list(small)
     if "master" in drawn:
         drawn["master"] = [p.astype(np.float32) for p in params]
-    return [dict(zip(drawn, row, strict=True)) for row in zip(*drawn.values(), strict=True)]
+    return [{name: arrays[k] for name, arrays in drawn.items()} for k in range(len(params))]
 
 
 @rules

@@ -26,6 +26,9 @@ from call_counts import counted
 from optimizers_under_test import same
 from places import TESTS
 
+# No file may hang its reader; what takes longer does.
+pytestmark = pytest.mark.timeout(120)
+
 GOLDEN = TESTS / "golden" / "h5"
 GROUP = "optimizer_weights"
 

@@ -16,6 +16,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "agc": {"agc": 0.1},
     "cautious": {"cautious": True},
     "decay": {"weight_decay": 0.1},
+    "cautious decay": {"weight_decay": 0.1, "cautious_decay": True},
     "l2": {"l2": 0.1},
     "average": {"ema_momentum": 0.9},
     "skip": {"nonfinite": "skip"},

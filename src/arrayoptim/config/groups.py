@@ -17,7 +17,9 @@ STARTING = frozenset({"initial_accumulator_value", "d0"})
 WHOLE = STARTING | {"clipnorm", "ema_momentum", "seed", "threads"}
 """Numbers of a whole step, or of the start, which have one value for all parameters."""
 
-OWN = frozenset({"weight_decay", "peak_lr", "l2", "constraint", "preset", "name"})
+DECAY = ("weight_decay", "peak_lr", "corrected_decay", "cautious_decay", "l2")
+
+OWN = frozenset({*DECAY, "constraint", "preset", "name"})
 """What a group's optimizer sets besides its class's own hyperparameters."""
 
 Pattern = str | Callable[[str], bool]
@@ -92,7 +94,7 @@ def group(
         otherwise.
     **settings
         Hyperparameters that are numbers or schedules: ``lr``, ``weight_decay``, ``beta_1``...; and
-        ``constraint``.
+        ``constraint``, ``corrected_decay`` and ``cautious_decay``.
 
     Returns
     -------

@@ -237,6 +237,12 @@ class Hyper:
         return int(number) if self.integer else number
 
 
+class GroupFlag(Hyper):
+    """A yes or no of which a group of parameters may have its own."""
+
+    per_group = True
+
+
 class MachineEpsilon(Hyper):
     """A number for which None is the machine epsilon of the arithmetic."""
 

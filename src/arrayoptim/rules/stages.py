@@ -4,12 +4,12 @@ They obey the grammar of a rule: straight-line, no literals, the exact vocabular
 only. The array engine calls them on whole arrays, the fused engines compile the
 very same functions into their loops, so both give the same bits. The order of a
 step is ``heal`` or ``compensate``, ``clip``, ``couple``, ``decay``, the rule,
-``caution``, ``box``, ``remainder``, ``average``.
+``caution``, ``spare``, ``box``, ``remainder``, ``average``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
@@ -31,7 +31,9 @@ __all__ = [
     "couple",
     "decay",
     "heal",
+    "recalled",
     "remainder",
+    "spare",
 ]
 
 
@@ -207,6 +209,26 @@ def caution(q: Any, p: Any, g: Any, boost: Any, xp: Any) -> Any:
     return q + boost * (s + xp.abs(s)) * (p - q)
 
 
+def spare(p: Any, q: Any, taken: Any, xp: Any) -> Any:
+    """Return the parameter after decay of those entries only that the step brings nearer to zero.
+
+    Parameters
+    ----------
+    p, q : array
+        The parameter after and before the rule.
+    taken : scalar
+        The part of the parameter before the rule that is taken away.
+    xp : namespace
+        The array library.
+
+    Returns
+    -------
+    array
+        ``p - taken * q``, or ``p`` where the step has led away from zero.
+    """
+    return xp.where(xp.sign(p - q) == xp.sign(q), p, p - taken * q)
+
+
 def box(p: Any, floor: Any, ceiling: Any, xp: Any) -> Any:
     """Return the parameter, limited to ``[floor, ceiling]``.
 
@@ -265,7 +287,8 @@ class Stage:
     function : callable or None
         What is done, where that is ``target = function(*operands, *numbers, xp)``.
     operands : str
-        The letters of what it takes, parameter and gradient; the first of them is the target.
+        The letters of what it takes: ``p`` and ``g`` for parameter and gradient, ``q`` for the
+        parameter before the rule; the first of them is the target.
     slot : str or None
         The slot that it keeps.
     """
@@ -286,6 +309,7 @@ STAGES = (
     Stage("couple", "before", {"l2": 0.0}, couple, "gp"),
     Stage("decay", "before", {"amount": 0.0}, decay, "p"),
     Stage("caution", "after", {"boost": None}),
+    Stage("spare", "after", {"taken": 0.0}, spare, "pq"),
     Stage("box", "after", {"floor": -inf, "ceiling": inf}, box, "p"),
     Stage("average", "stored", {"keep": None, "new": None}, slot="average"),
 )
@@ -302,6 +326,11 @@ SWEPT = {stage.name: tuple(stage.numbers) for stage in STAGES if stage.phase != 
 
 SLOTS = {stage.name: stage.slot for stage in STAGES if stage.slot}
 """Slots that belong to stages, in the order of engines' tables."""
+
+
+def recalled(stages: Collection[str]) -> bool:
+    """Whether some of the stages, given by name, take the parameter as it was before the rule."""
+    return any("q" in stage.operands for stage in STAGES if stage.name in stages)
 
 
 def applied(phase: str) -> tuple[Stage, ...]:

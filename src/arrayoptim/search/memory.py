@@ -7,6 +7,7 @@ are the rows of two matrices, the newest last; rows of zeros stand for pairs tha
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._typing import Array, Namespace
@@ -61,3 +62,39 @@ def direction(xp: Namespace, steps: Array, changes: Array, scale: Any, gradient:
     across = product(xp, turned, p)
     along = product(xp, xp.matrix_transpose(steps), w)
     return scale * (across - gradient) - along
+
+
+def two_loops(
+    pairs: Sequence[tuple[Any, Any, Any]],
+    scale: Any,
+    gradient: Any,
+    dot: Callable[[Any, Any], Any],
+    plus: Callable[[Any, Any, Any], Any],
+) -> Any:
+    """Return the same direction by recursion, for one problem.
+
+    The work grows with the memory and not with its square: J. Nocedal, Mathematics of Computation
+    35 (1980), page 779.
+
+    Parameters
+    ----------
+    pairs : sequence of tuple
+        Steps and changes of the gradient, each pair with one over its inner product, the newest
+        last.
+    scale : number
+        The multiple of the identity that the matrix begins with.
+    gradient : array
+        The gradient.
+    dot : callable
+        The inner product of two vectors.
+    plus : callable
+        Returns a vector plus a multiple of another, given as vector, multiple, other.
+    """
+    way, shares = -gradient, []
+    for step, change, curvature in reversed(pairs):
+        shares.append(dot(step, way) * curvature)
+        way = plus(way, -shares[-1], change)
+    way = way * scale
+    for (step, change, curvature), share in zip(pairs, reversed(shares), strict=True):
+        way = plus(way, share - dot(change, way) * curvature, step)
+    return way

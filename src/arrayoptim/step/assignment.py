@@ -83,7 +83,7 @@ class Assignment:
                     self.members,
                 )
         if self.excluded:
-            for name in merged.keys() & {"l2", "amount", "wd"}:
+            for name in merged.keys() & {"l2", "amount", "taken", "wd"}:
                 value = merged[name]
                 row = value if isinstance(value, list) else [value] * len(self.excluded)
                 merged[name] = [
@@ -129,6 +129,7 @@ def assign(
     """
     formulas = [member.formula for member in settings.members]
     kept = [member.constraint for member in settings.members]
+    settings.require_sound()
     own = [settings.layout(f.rule, c) for f, c in zip(formulas, kept, strict=True)]
     h = settings.whole
     key = h["groups"], h["exclude"], kept, own, tuple(settings.initial_scalars())

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ..config.declared import Declared
 from ..config.groups import Groups
-from ..config.hyper import hyper
+from ..config.hyper import GroupFlag, hyper
 from ..config.presets import PRESETS, Preset
 from ..config.typed import MaybeNumber, MaybeWhole, Whole, Words
 from ..constraints import Constrained
@@ -59,6 +59,18 @@ class Options(Declared):
         interval="(0, inf)",
         kw_only=True,
         doc="For fully decoupled decay: lr / peak_lr stands for lr in weight_decay's share.",
+    )
+    corrected_decay: bool = hyper(
+        default=False,
+        kw_only=True,
+        kind=GroupFlag,
+        doc="Whether weight_decay's share is multiplied by lr / peak_lr once more, as in AdamC.",
+    )
+    cautious_decay: bool = hyper(
+        default=False,
+        kw_only=True,
+        kind=GroupFlag,
+        doc="Whether weight_decay spares the entries that the step moves away from zero.",
     )
     l2: MaybeNumber = hyper(
         default=None,

@@ -238,7 +238,7 @@ def stage_numbers(decays: bool, h: Mapping[str, Any], size: Measured, xp: Namesp
     if h["l2"] is not None:
         values["l2"] = h["l2"]
     if h["weight_decay"] is not None and not decays:
-        values["amount"] = h["lr"] * h["weight_decay"]
+        values["taken" if h["cautious_decay"] else "amount"] = h["lr"] * h["weight_decay"]
     constraint = h["constraint"]
     if constraint is not None and constraint.limits:
         values["floor"], values["ceiling"] = constraint.limits

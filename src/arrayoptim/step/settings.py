@@ -146,6 +146,29 @@ class Settings:
         require_matches(patterns, paths, "exclude")
         return [any(matches(path, pattern) for pattern in patterns) for path in paths]
 
+    def require_sound(self) -> None:
+        """Refuse options that do not go with a rule, or with each other.
+
+        Raises
+        ------
+        ValueError
+            If there are any.
+        """
+        for member in self.members:
+            h, rule = self.whole | member.values, member.formula.rule
+            if self.whole["cautious"]:
+                cautious(rule)
+            if h["corrected_decay"] and h["peak_lr"] is None:
+                raise ValueError(
+                    "corrected_decay=True: the decay is multiplied by lr / peak_lr, found "
+                    "peak_lr=None; give the learning rate at its peak as peak_lr"
+                )
+            if h["cautious_decay"] and member.decays:
+                raise ValueError(
+                    f"cautious_decay=True: the rule {rule.name} decays weights by itself, wanted "
+                    "one that leaves it to the stage before; leave it out"
+                )
+
     def layout(self, rule: Rule, constraint: Constraint | None = None) -> Layout:
         """Return the slots of parameters with a rule, those of stages included."""
         h = self.whole
@@ -302,7 +325,8 @@ def effective(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -
     if values["peak_lr"] is None:
         return values
     decays = {k: v for k, v in values.items() if k.endswith("weight_decay") and v is not None}
-    return values | {name: value / values["peak_lr"] for name, value in decays.items()}
+    rate = values["lr"] if values["corrected_decay"] else 1.0
+    return values | {k: rate * v / values["peak_lr"] for k, v in decays.items()}
 
 
 _layout = cache(Layout)

@@ -3,9 +3,9 @@
 The classes of ``torch.optim`` are here under their names, with their arguments, defaults and
 formulas, and each other registered class in the same spelling: subclasses of
 ``torch.optim.Optimizer`` that torch's schedulers, scalers, wrappers and checkpoints take for
-torch's own. `wrap` does the same for an instance, `from_torch` and `to_torch` change over in the
-middle of a training; `load_state` and `export_state` do so for an optimizer in this library's own
-form.
+torch's own. `LBFGS`, which evaluates the loss itself, is here too. `wrap` makes such an optimizer
+of an instance, `from_torch` and `to_torch` change over in the middle of a training; `load_state`
+and `export_state` do so for an optimizer in this library's own form.
 
 Examples
 --------
@@ -30,9 +30,11 @@ from ...config.torch import TABLE
 from .base import TorchOptimizer
 from .classes import class_named, wrap
 from .exchange import export_state, load_state
+from .lbfgs import LBFGS
 from .native import from_torch, to_torch
 
 __all__ = [
+    "LBFGS",
     "TorchOptimizer",
     "export_state",
     "from_torch",
@@ -44,7 +46,10 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """Return the names of all optimizers, torch's and ours, in alphabetical order."""
+    """Return the names of all optimizers that step by a rule, torch's and ours.
+
+    `LBFGS`, whose step takes a closure, is not among them.
+    """
     return sorted({*registry.names(), *(row.theirs for row in TABLE)})
 
 

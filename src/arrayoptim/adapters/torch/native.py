@@ -16,13 +16,14 @@ from ...optimizer import Optimizer
 from .base import TorchOptimizer
 from .classes import class_of
 from .keys import CLASS, Spelling
+from .lbfgs import LBFGS
 from .param_group import Part
 
 NEEDLESS = {"preset", "name", "master", "threads", "seed", "outputs"}
 """Settings that torch's optimizers do not need."""
 
 
-def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> TorchOptimizer:
+def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> Any:
     """Continue with an optimizer of this library where one of torch's stopped.
 
     Parameters
@@ -35,7 +36,7 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> T
 
     Returns
     -------
-    TorchOptimizer
+    TorchOptimizer or LBFGS
         Over the same parameters, with the same settings and copies of its moments and counts.
 
     Raises
@@ -60,9 +61,11 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> T
     >>> ao.torch.from_torch(native).param_groups[0]["lr"]
     0.1
     """
+    if type(native) is torch.optim.LBFGS:
+        return _searching(LBFGS, native)
     row = next((row for row in TABLE if type(native) is getattr(torch.optim, row.theirs)), None)
     if row is None:
-        known = ", ".join(sorted({row.theirs for row in TABLE}))
+        known = ", ".join(sorted({row.theirs for row in TABLE} | {"LBFGS"}))
         raise TypeError(f"from_torch: found a {type(native).__qualname__}, wanted one of {known}")
     if preset not in (None, "torch"):
         raise ValueError(f"from_torch: found preset={preset!r}, wanted 'torch' or None")
@@ -80,12 +83,12 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> T
     return made
 
 
-def to_torch(optimizer: TorchOptimizer) -> torch.optim.Optimizer:
+def to_torch(optimizer: TorchOptimizer | LBFGS) -> torch.optim.Optimizer:
     """Continue with an optimizer of torch where one of this library stopped.
 
     Parameters
     ----------
-    optimizer : TorchOptimizer
+    optimizer : TorchOptimizer or LBFGS
         One of a class that torch has too, or a NadamW. It stays as it is.
 
     Returns
@@ -106,9 +109,11 @@ def to_torch(optimizer: TorchOptimizer) -> torch.optim.Optimizer:
         If the two formulas differ, as for `from_torch`, or float32 state of 16-bit parameters is
         rounded.
     """
+    if isinstance(optimizer, LBFGS):
+        return _searching(torch.optim.LBFGS, optimizer)
     spelling: Spelling | None = getattr(optimizer, "spelling", None)
     if spelling is None or spelling.row is None:
-        known = ", ".join(sorted({row.theirs for row in TABLE} | {"NadamW"}))
+        known = ", ".join(sorted({row.theirs for row in TABLE} | {"LBFGS", "NadamW"}))
         raise TypeError(
             f"to_torch: found a {type(optimizer).__module__}.{type(optimizer).__qualname__}, "
             f"wanted one of arrayoptim.torch: {known}"
@@ -127,6 +132,13 @@ def to_torch(optimizer: TorchOptimizer) -> torch.optim.Optimizer:
             entry = {names.get(k, k): x for k, x in held.items() if x is not None}
             if entry:
                 made.state[p] = _their_entry(row, entry, group, p, core)
+    return made
+
+
+def _searching(cls: Any, optimizer: torch.optim.Optimizer) -> Any:
+    """Return an L-BFGS of the other side, whose settings and state have the same names."""
+    made = cls([{"params": _parameters(optimizer.param_groups[0])}])
+    made.load_state_dict(optimizer.state_dict())
     return made
 
 

@@ -28,6 +28,7 @@ from .entries import (
 from .keys import Spelling
 from .meshes import MeshSpread
 from .shards import (
+    PLAIN,
     Tensor,
     all_plain,
     in_parts,
@@ -46,6 +47,11 @@ def _there(g: Tensor | None) -> bool:
 
 
 _grad, _layout = operator.attrgetter("grad"), operator.attrgetter("layout")
+_NONE = type(None)
+
+
+def _all_strided(grads: Iterable[Tensor | None]) -> bool:
+    return {*map(_layout, filter(_there, grads))} <= {torch.strided}
 
 
 class Part:
@@ -83,6 +89,8 @@ class Part:
         self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
         self._counts: Counts | None = None
         self.sparse = False
+        self._found: list[Tensor | None] = []
+        self._dense = False
 
     def check(self) -> None:
         """Read what was written into the group, and check the gradients.
@@ -96,8 +104,12 @@ class Part:
         """
         self._follow()
         params = self.group["params"]
-        grads = [g for g in map(_grad, params) if g is not None]
-        plain = {*map(_layout, grads)} <= {self._usual} and all_plain(grads)
+        # Each tensor is asked once a step: `gathered` goes on from here.
+        self._found = found = list(map(_grad, params))
+        kinds = {*map(type, found)}
+        layouts = {*map(_layout, filter(_there, found) if _NONE in kinds else found)}
+        self._dense = layouts <= {torch.strided}
+        plain = layouts <= {self._usual} and kinds <= PLAIN
         if plain and (all_plain(params) or not any(map(is_shared_out, params))):
             return
         for p in params:
@@ -125,11 +137,6 @@ class Part:
                 "Adagrad: weight_decay option is not compatible with sparse gradients, as of "
                 f"parameter {self.paths()[id(p)]!r}"
             )
-
-    def _given(self, found: list[Tensor | None]) -> list[Tensor | None]:
-        """Return gradients in the form that the optimizer takes."""
-        self.sparse = not {*map(_layout, filter(_there, found))} <= {torch.strided}
-        return list(map(as_rows, found)) if self.sparse else found
 
     def prepare(self, grads: Sequence[Tensor | None]) -> None:
         """Have engines check parameters and gradients, before anything changes."""
@@ -165,26 +172,31 @@ class Part:
             If the state does not fit. No parameter has changed then.
         """
         params = self.group["params"]
+        found, self._found = self._found, []
         if turn or self.turns > 1:
             times = Counter(map(id, params))
             params = list({id(p): p for p in params if times[id(p)] > turn}.values())
-        found = list(map(_grad, params))
-        if type(None) in {*map(type, found)}:
+            found = list(map(_grad, params))
+        kinds = {*map(type, found)}
+        if _NONE in kinds:
             params = [p for p in params if p.grad is not None or "step" in state.get(p, ())]
             found = list(map(_grad, params))
-            if all(g is None for g in found):
+            kinds = {*map(type, found)}
+            if kinds <= {_NONE}:
                 return None
-        leaves = params
+        leaves, dense = params, self._dense
         if not all_plain(params) and any(map(is_shared_out, params)):
             leaves, found = list(map(local, params)), [g if g is None else local(g) for g in found]
+            dense = False
         if not (self._holds(params, leaves) and (same or self._current(state))):
             self._take_up(list(params), list(leaves), state)
         counts = self._counts
         assert counts is not None
         counts.read()
-        if type(None) in {*map(type, found)} and not self.together():
+        if _NONE in kinds and not self.together():
             counts.part()
-        found = self._given(found)
+        self.sparse = not (dense or _all_strided(found))
+        found = list(map(as_rows, found)) if self.sparse else found
         if self.group.get("maximize"):
             negated = iter(torch._foreach_neg([g for g in stored(found) if g is not None]))
             new = [g if g is None else next(negated) for g in found]

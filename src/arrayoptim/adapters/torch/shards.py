@@ -15,12 +15,13 @@ from ...gradients import global_norm
 Tensor = Any
 
 
-_PLAIN = {torch.nn.Parameter, torch.Tensor, type(None)}
+PLAIN = {torch.nn.Parameter, torch.Tensor, type(None)}
+"""Types of tensors that are never sharded."""
 
 
 def all_plain(tensors: Sequence[Tensor | None]) -> bool:
     """Return whether all tensors are of torch's own types, which are never sharded."""
-    return {*map(type, tensors)} <= _PLAIN
+    return {*map(type, tensors)} <= PLAIN
 
 
 def is_shared_out(x: Tensor) -> bool:

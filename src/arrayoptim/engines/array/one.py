@@ -54,7 +54,7 @@ def _begun(
         x = stages.heal(x, master, widen(backend.cast(master, stored)), xp)
     if "compensation" in slots:
         x = stages.compensate(x, widen(slots["compensation"]), xp)
-    x, y = _staged("before", x, y, scalars, xp)
+    x, y = _staged("before", {"p": x, "g": y}, scalars, xp)
     return x, y, *(widen(layout.load(slots, name)) for name in layout.rule.slots)
 
 
@@ -104,7 +104,7 @@ def updated(
 
     begun = _begun(layout, backend, scalars, p, g, slots)
     x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
-    x, _ = _staged("after", x, begun[1], scalars, xp)
+    x, _ = _staged("after", {"p": x, "g": begun[1], "q": begun[0]}, scalars, xp)
     x = x if layout.constraint is None else layout.constraint.applied(x, xp)
     # A slot that is the parameter or the gradient itself wants memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
@@ -162,9 +162,10 @@ def _carried_out(
     return new, *state
 
 
-def _staged(phase: str, x: Array, y: Array, scalars: dict[str, Scalar], xp: Namespace) -> Any:
+def _staged(
+    phase: str, values: dict[str, Array], scalars: dict[str, Scalar], xp: Namespace
+) -> tuple[Array, Array]:
     """Take parameter and gradient through the stages of a phase that a step has."""
-    values = {"p": x, "g": y}
     for stage in stages.applied(phase):
         assert stage.function is not None
         if all(name in scalars for name in stage.numbers):

@@ -150,6 +150,7 @@ class _Text:
         lines = [f"n_{slot} = {name}" for slot, name in full]
         return [
             *lines,
+            *(["q = p"] * _stages.recalled(self.used)),
             f"p = {writer.name(self._plan.results[0])}",
             *(CONSTRAIN[stage] for stage in self.used if stage in CONSTRAIN),
             "store_p(a_p, i, p)",

@@ -191,16 +191,36 @@ def torch_readers() -> Readers | None:
     Readers or None
         The programs; None where torch has no such table.
     """
-    return _readers(_TORCH, _TORCH_CELLS) if _objects_as_expected() and torch_call() else None
+    return _readers(_TORCH, _TORCH_CELLS) if objects_as_expected() and torch_call() else None
+
+
+def walk_program(look: str, cells: tuple[str, ...]) -> Program:
+    """Write a function of a tuple that fills a column with the addresses of its items.
+
+    Parameters
+    ----------
+    look : str
+        Lines that say of ``array``, the item ``next``, whether it is ``good``, and if so in
+        ``found`` where its elements are. ``rank`` and ``wanted`` are what its shape is to be.
+    cells : tuple of str
+        Names of the cells of its job that these lines use besides those of `WALK`.
+
+    Returns
+    -------
+    Program
+        The function; its answer is the item where it stopped.
+    """
+    look = _indented(look.replace("CLEAR", str(CALLS["clear"])), 3)
+    known = {"entry": entry(), "long": CALLS["long"]}
+    return _program(_WALK.format(loads=_loads(WALK + cells), look=look, **known))
 
 
 def _readers(look: str, cells: tuple[str, ...]) -> Readers:
-    look = look.replace("CLEAR", str(CALLS["clear"]))
+    walk, look = walk_program(look, cells), look.replace("CLEAR", str(CALLS["clear"]))
     known: dict[str, Any] = {"entry": entry(), "long": CALLS["long"]}
-    walk = _WALK.format(loads=_loads(WALK + cells), look=_indented(look, 3), **known)
     known |= {"rouse": _indented(ROUSE, 2)}
     known |= {"param": _indented(look, 2), "grad": _indented(look, 3)}
-    return Readers(*map(_program, (walk, _LOOK.format(loads=_loads(LOOK + cells), **known))))
+    return Readers(walk, _program(_LOOK.format(loads=_loads(LOOK + cells), **known)))
 
 
 def _program(source: str) -> Program:
@@ -215,7 +235,7 @@ def _indented(lines: str, depth: int) -> str:
     return "\n".join(f"{'    ' * depth}{line}" for line in lines.strip().splitlines())
 
 
-def _objects_as_expected() -> bool:
+def objects_as_expected() -> bool:
     """Whether a tuple's items can be read from its address; not without a global lock."""
     header = (object.__basicsize__, ctypes.sizeof(ctypes.c_void_p), tuple.__itemsize__)
     if sys.implementation.name != "cpython" or header != (16, 8, 8):
@@ -227,7 +247,7 @@ def _objects_as_expected() -> bool:
 
 
 def _arrays_as_expected() -> bool:
-    if not _objects_as_expected() or np.ndarray.__basicsize__ < 72:
+    if not objects_as_expected() or np.ndarray.__basicsize__ < 72:
         return False
     return all(
         _is_known(array)

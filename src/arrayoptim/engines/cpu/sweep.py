@@ -76,7 +76,7 @@ def sweep_program(
         *(load_line(name, coded) for name in ("p", "g", *slots)),
         *(BEFORE[stage] for stage in used if stage in BEFORE),
         *_turn(rule, slots, named),
-        *_carry_out(rule, slots, named),
+        *_carry_out(rule, slots, named, rule.masked or _stages.recalled(used)),
         *(["p = caution(q, p, g, boost, xp)"] if rule.masked else []),
         *(CONSTRAIN[stage] for stage in used if stage in CONSTRAIN),
         "store_p(a_p, i, p)",
@@ -169,11 +169,13 @@ def measuring(rule: Rule) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*rule.direction_names, *own)))
 
 
-def _carry_out(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
-    """Return the lines that apply the rule; a mask needs the parameter as it was."""
+def _carry_out(
+    rule: Rule, slots: Sequence[str], constants: Mapping[str, str], recalled: bool
+) -> list[str]:
+    """Return the lines that apply the rule; the parameter as it was is kept where it is needed."""
     results = ", ".join(["p", *slots]) + ("" if slots else ",")
     arguments = ["p", "g", *slots, *(constants[name] for name in rule.function_names), "xp"]
-    return [*(["q = p"] * rule.masked), f"{results} = rule({', '.join(arguments)})"]
+    return [*(["q = p"] * recalled), f"{results} = rule({', '.join(arguments)})"]
 
 
 def _measure(
@@ -181,7 +183,7 @@ def _measure(
 ) -> list[str]:
     """Return the lines that assign the totalled quantities to variables."""
     if rule.masked:
-        return [*_carry_out(rule, slots, constants), f"{what[0]} = agreement(q, p, g, xp)"]
+        return [*_carry_out(rule, slots, constants, True), f"{what[0]} = agreement(q, p, g, xp)"]
     if rule.measure is None:
         return [f"{what[0]}, {what[1]} = p, g"]
     arguments = ["p", "g", *slots, *(constants[name] for name in rule.measure_names), "xp"]

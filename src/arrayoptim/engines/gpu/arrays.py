@@ -13,6 +13,7 @@ import numpy as np
 from ..._typing import Array
 from ...arrays.libraries import backend_of, numpy_dtype
 from .device import Device, device, obstacle
+from .walks import CuPyWalk, TorchWalk, Walk, walk_over
 
 __all__ = ["CAPTURING", "LIBRARIES", "Library", "dense", "library_of"]
 
@@ -39,6 +40,10 @@ class Library(ABC):
         list or None
             Things to be compared; None where an array is of another library.
         """
+        return None
+
+    def walk(self, arrays: Sequence[Array | None], number: int) -> Walk | None:
+        """Return how machine code asks arrays like these on a device; None where it does not."""
         return None
 
     def places(self, arrays: Sequence[Array | None]) -> list[int]:
@@ -126,6 +131,10 @@ class CuPyLibrary(Library):
         except AttributeError:
             return None
 
+    def walk(self, arrays: Sequence[Array | None], number: int) -> Walk | None:
+        """Return how machine code asks arrays; see `Library`."""
+        return walk_over(CuPyWalk, self, arrays, number)
+
     def places(self, arrays: Sequence[Array | None]) -> list[int]:
         """Return the address of each array; see `Library`."""
         return [0 if x is None else x.data.ptr for x in arrays]
@@ -181,6 +190,12 @@ class CuPyLibrary(Library):
 
 class TorchLibrary(Library):
     """Torch tensors on CUDA devices, on torch's current stream and in their own memory."""
+
+    walking: type[TorchWalk] = TorchWalk
+
+    def walk(self, arrays: Sequence[Array | None], number: int) -> Walk | None:
+        """Return how machine code asks tensors; see `Library`."""
+        return walk_over(self.walking, self, arrays, number)
 
     def places(self, arrays: Sequence[Array | None]) -> list[int]:
         """Return the address of each tensor; see `Library`."""

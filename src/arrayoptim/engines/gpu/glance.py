@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..._typing import Array
 
 if TYPE_CHECKING:
     from .arrays import Library
+    from .walks import Walk
 
 __all__ = ["KEPT", "Glance"]
 
@@ -24,20 +27,25 @@ class Glance:
     ----------
     library : Library
         Whose arrays they are.
+    number : int
+        The number of their device.
 
     Attributes
     ----------
-    now : list of int
+    now : numpy.ndarray of int64
         Where the arrays are that `same` was asked about last.
+    moved : bool
+        Whether one of them was elsewhere the time before.
     """
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
-        self.now: list[int] = []
+    def __init__(self, library: Library, number: int) -> None:
+        self._library, self._number = library, number
+        self.now, self.moved = np.zeros(0, np.int64), True
         self.forget()
 
     def forget(self) -> None:
         """Forget everything."""
+        self._walk: Walk | None = None
         self._facts: list[Any] | None = None
         self._kept: Sequence[Array | None] = ()
         self._at: list[int] = []
@@ -53,13 +61,19 @@ class Glance:
         size : int
             Their bytes.
         """
+        self._walk, self.moved = self._library.walk(arrays, self._number), True
+        if self._walk is not None:
+            self.now = self._walk.found
+            return
         self._facts, self._holds = self._library.facts(arrays), size <= KEPT
-        self.now = self._library.places(arrays)
-        self._hold(arrays)
+        self._take(arrays, self._library.places(arrays))
 
-    def _hold(self, arrays: Sequence[Array | None]) -> None:
+    def _take(self, arrays: Sequence[Array | None], places: list[int]) -> None:
+        self.moved = places != self._at
+        if self.moved:
+            self._at, self.now = places, np.array(places, np.int64)
         if self._holds:
-            self._kept, self._at = arrays, self.now
+            self._kept = arrays
 
     def same(self, arrays: Sequence[Array | None]) -> bool:
         """Whether arrays equal the remembered ones in all but their addresses; see `now`.
@@ -69,13 +83,17 @@ class Glance:
         arrays : sequence of array or None
             As many arrays.
         """
-        library = self._library
+        library, walk = self._library, self._walk
+        if walk is not None:
+            alike = walk.read(tuple(arrays))
+            self.moved = walk.moved
+            return alike
         if self._kept and all(map(is_, arrays, self._kept)):
-            self.now = self._at if library.fixed else library.places(arrays)
-            if self.now == self._at:
+            places = self._at if library.fixed else library.places(arrays)
+            if places == self._at:
+                self.moved = False
                 return True
         if self._facts is None or library.facts(arrays) != self._facts:
             return False
-        self.now = library.places(arrays)
-        self._hold(arrays)
+        self._take(arrays, library.places(arrays))
         return True

@@ -81,7 +81,7 @@ def _taken(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
     own = [f"s{k}" for k in range(len(rule.slots))]
     what = [f"u{k}" for k in range(quantities(rule))]
     if rule.masked:
-        lines = [*carried_out(rule), f"agreement(q, p, g, {what[0]});"]
+        lines = [*carried_out(rule, True), f"agreement(q, p, g, {what[0]});"]
     elif rule.measure is None:
         lines = [f"{what[0]} = p;", f"{what[1]} = g;"]
     else:

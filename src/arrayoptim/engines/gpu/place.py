@@ -65,8 +65,11 @@ class Place(ABC):
         occupied.add(self._at, self._at + self._sizes * self._itemsizes(self._dtypes))
         with self._active():
             self._gradients = Mirror(self._device)
-        self._glance, self._alike = Glance(self._library), False
+        self._walk = self._library.walk(params, self._number)
+        self._glance, self._alike = Glance(self._library, self._number), False
         self._kinds: list[str] = []
+        self._wide, self._clear, self._stale = False, False, True
+        self._table = np.zeros(0, np.int64)
         self._bytes = self._codes = self._sizes
         self._norms: _Norms | None = None
         self._taken: tuple[list[Array | None], Taken] | None = None
@@ -94,6 +97,8 @@ class Place(ABC):
         bool
             False where one has another address, shape, dtype or order.
         """
+        if self._walk is not None and self._walk.read(tuple(params)):
+            return bool((self._walk.found == self._at).all())
         if all(map(is_, params, self._params)):
             return self._library.fixed or self._library.places(params) == self._places
         for p, described in zip(params, self._known, strict=True):
@@ -129,6 +134,8 @@ class Place(ABC):
         # What has not changed since the last step is not checked again.
         self._alike = self._glance.same(grads)
         if self._alike:
+            # Until a table has been made of it, whatever is raised between.
+            self._stale = self._stale or self._glance.moved
             return
         self._glance.forget()
         for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
@@ -183,16 +190,19 @@ class Place(ABC):
         """Return gradients that can be read while the parameters are being written."""
         taken = list(grads)
         if self._alike:
-            found = np.array(self._glance.now, np.int64)
+            found = self._glance.now.copy()
         else:
             self._kinds = [reals(kind) for kind in self._settled(taken)]
             self._bytes = self._sizes * self._itemsizes(self._kinds)
             self._codes = np.array([KINDS[kind] for kind in self._kinds], np.int64)
+            self._wide = "float64" in self._kinds
             if all(map(is_, taken, grads)):
                 self._glance.keep(grads, int(self._bytes.sum()))
             found = np.array(self._library.places(taken), np.int64)
         ends = np.where(found, found + self._bytes, 0)
-        for k in self._occupied.touched(found, ends):
+        touched = self._occupied.touched(found, ends)
+        self._clear = not len(touched)
+        for k in touched:
             taken[k] = self._library.conform(
                 taken[k], self._params[k], backend_of(taken[k]).dtype(taken[k])
             )
@@ -201,10 +211,14 @@ class Place(ABC):
 
     def _taken_up(self, grads: Sequence[Array | None]) -> Taken:
         """Copy the gradients' addresses to the device."""
-        taken, found = self._apart(grads)
-        table = np.concatenate([found, self._codes])
-        at = self._gradients.address(table, later=self._recorded())
-        return at, "float64" in self._kinds, taken
+        # Where they are as they were, the table on the device is right.
+        taken = list(grads)
+        if self._stale or not (self._alike and self._clear):
+            taken, found = self._apart(grads)
+            self._table = np.concatenate([found, self._codes])
+            self._stale = False
+        at = self._gradients.address(self._table, later=self._recorded())
+        return at, self._wide, taken
 
     def norm(self, grads: Sequence[Array | None]) -> Table:
         """Launch the pass over the gradients.

@@ -208,11 +208,11 @@ def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
     return lines
 
 
-def carried_out(rule: Rule) -> list[str]:
-    """Write the rule itself; a mask needs the parameter as it was."""
+def carried_out(rule: Rule, recalled: bool) -> list[str]:
+    """Write the rule itself; the parameter as it was is kept where it is needed."""
     own = [f"s{k}" for k in range(len(rule.slots))]
     return [
-        *(["const real q = p;"] * rule.masked),
+        *(["const real q = p;"] * recalled),
         called("rule", own, rule.function_names, ["p", *own]),
     ]
 
@@ -239,7 +239,7 @@ def element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]
     """
     inner = [
         *before(rule, stages, streams),
-        *carried_out(rule),
+        *carried_out(rule, rule.masked or _stages.recalled(stages)),
         *(["stage_caution(q, p, g, c.boost_, p);"] * rule.masked),
         *(_CONSTRAIN[stage] for stage in stages if stage in _CONSTRAIN),
         "narrow(p, q_p.x[k]);",
