@@ -226,18 +226,19 @@ def test_every_derivative_at_small_gradients_is_finite_on_jax(name: str) -> None
     import jax.numpy as jnp
 
     for kwargs in variants(name):
-        optimizer = make(name, **kwargs)
-        for kind, size, start in CORNERS:
+        for kind in ("float32", "float64"):
             with jax.enable_x64(kind == "float64"):
-                *given, state = asked(optimizer, kind, size, start)
-                given = jax.tree.map(jnp.asarray, given)
+                optimizer = make(name, **kwargs)
+                *_, state = asked(optimizer, kind, 1.0, 1.0)
 
                 def total(given: Any, optimizer: Any = optimizer, state: Any = state) -> Any:
                     return sum(map(jnp.sum, course(optimizer, *given, state)))
 
-                slopes = jax.jit(jax.grad(total))(given)
-                for x in jax.tree.leaves(slopes):
-                    assert bool(jnp.all(jnp.isfinite(x))), (kwargs, kind, size, start)
+                slopes = jax.jit(jax.grad(total))
+                for corner in (corner for corner in CORNERS if corner[0] == kind):
+                    *given, _ = asked(optimizer, *corner)
+                    for x in jax.tree.leaves(slopes(jax.tree.map(jnp.asarray, given))):
+                        assert bool(jnp.all(jnp.isfinite(x))), (kwargs, corner)
 
 
 @pytest.mark.needs("jax")

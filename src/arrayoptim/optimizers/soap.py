@@ -158,7 +158,8 @@ class SOAP(PreconditionedOptimizer):
     pytorch_optimizer round to float32 for the QR decomposition. They give each axis of an array of
     more than two axes a basis, leave out a vector's first step too, and decay the weights after the
     step. Signs of eigenvectors make no difference. Where the first gradient has not full rank, its
-    eigenvectors are not unique, and the first steps differ between libraries.
+    eigenvectors are not unique, and the first steps differ between libraries. Derivatives through a
+    step leave out how these would turn, which has none.
 
     References
     ----------
