@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+import modern_references as new
 import preset_references as by
 
 Steps = Iterator[tuple[float, tuple[float, ...]]]
@@ -1100,6 +1101,90 @@ REFERENCES: dict[str, list[Reference]] = {
         Reference(ademamix, _of(*_BETAS, "beta_3", alpha=_within(0.0, 10.0), **_WARMUPS)),
     ],
     "ADOPT": [Reference(adopt, _of(*_BETAS))],
+    "MARS": [
+        Reference(
+            new.mars,
+            _of(
+                *("lr", "decay", "beta_2", "epsilon"),
+                beta_1=_within(0.1, 0.95),
+                gamma=_within(0.0, 0.5),
+                variant=st.just(variant),
+                optimize_1d=_ON,
+            ),
+            whole=True,
+            tame=True,  # a sign is that of a sum, which may be all rounding
+            tolerance=1e-10,
+        )
+        for variant in ("adamw", "lion")
+    ]
+    + [
+        Reference(
+            new.adam_beside,
+            _of("lr", "epsilon", adam_beta_1=_within(0.1, 0.9), adam_beta_2=_within(0.5, 0.999)),
+        )
+    ],
+    "CAME": [
+        Reference(
+            new.came,
+            _of(
+                *("lr", "beta_1", "beta_2", "beta_3"),
+                epsilon_1=_within(1e-30, 1e-8),
+                epsilon_2=_within(1e-16, 1e-8),
+                clip_threshold=_within(0.5, 2.0),
+            ),
+            shape=shape,
+            tame=True,  # a deviation is a difference
+            tolerance=1e-9,
+        )
+        for shape in [(2, 3), (6,)]
+    ],
+    "AdamMini": [
+        Reference(
+            new.adam_mini,
+            _of(
+                *(*_BETAS, "decay"),
+                outputs=st.sampled_from(sides),
+                split=split,
+                whole=whole,
+            ),
+            shape=shape,
+        )
+        for shape, sides, split, whole in [
+            ((2, 3), ["first", "last"], st.just(()), st.just(())),
+            ((6, 1), ["first"], st.just((("*", 3),)), st.just(())),
+            ((1, 6), ["last"], st.just((("*", 3),)), st.just(())),
+            ((2, 3), ["first", "last"], st.just(()), st.just(("*",))),
+            ((6,), ["first"], st.just(()), st.just(("*",))),
+        ]
+    ]
+    + [
+        Reference(
+            by.adam_outside,
+            _of(*_BETAS),
+        )
+    ],
+    **{
+        name: [
+            Reference(
+                steps,
+                _of(
+                    *("lr", "momentum", "epsilon"),
+                    beta_2=_within(0.5, 0.999),
+                    epsilon_2=_within(1e-10, 1e-6),
+                    nesterov=st.booleans(),
+                    ns_steps=st.integers(1, 6),
+                    scaling=st.sampled_from(["rms", "shape"]),
+                    outputs=st.sampled_from(["first", "last"]),
+                ),
+                shape=shape,
+                tame=True,  # signs, and roots of what an iteration leaves
+                tolerance=1e-9,
+            )
+            for shape in [(2, 3), (3, 2)]
+        ]
+        + [Reference(_rest_of_muon, _of("lr", "epsilon", adam_beta_1=_within(0.1, 0.9)))]
+        for name, steps in (("NorMuon", new.normuon), ("AdaMuon", new.adamuon))
+    },
     "Lion": [Reference(lion, _of("lr", "beta_1", "beta_2"))],
     "Signum": [Reference(signum, _of("lr", "momentum"))],
 }

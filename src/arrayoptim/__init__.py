@@ -56,8 +56,10 @@ from .rules.rule import rule as rule
 from .search import LBFGS as LBFGS
 from .wrappers import SAM as SAM
 from .wrappers import GradientAccumulation as GradientAccumulation
+from .wrappers import Grokfast as Grokfast
 from .wrappers import Lookahead as Lookahead
 from .wrappers import LossScale as LossScale
+from .wrappers import ScheduleFree as ScheduleFree
 
 if _t.TYPE_CHECKING:
     from . import keras as keras

@@ -113,6 +113,39 @@ class AdaBelief(KerasOptimizer):
     ) -> None: ...
 
 
+class AdaMuon(KerasOptimizer):
+    """Muon by the signs of the momentum, divided entry by entry by a running root mean square."""
+
+    def __init__(
+        self,
+        lr: float | SupportsFloat | Schedule = 0.001,
+        momentum: float | SupportsFloat | Schedule = 0.95,
+        nesterov: bool = True,
+        ns_steps: int | SupportsInt = 5,
+        scaling: str = 'rms',
+        rms_rate: float | SupportsFloat | Schedule = 0.2,
+        adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+        adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+        adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+        epsilon: float | SupportsFloat | Schedule = 1e-07,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        *,
+        outputs: str = 'first',
+        adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+        exclude_layers: str | Sequence[str] = (),
+        exclude_embeddings: bool = False,
+        ns_a: float | SupportsFloat | Schedule = 3.4445,
+        ns_b: float | SupportsFloat | Schedule = -4.775,
+        ns_c: float | SupportsFloat | Schedule = 2.0315,
+        ns_schedule: Any = None,
+        leading_axes: str = 'auto',
+        split: Any = (),
+        beta_2: float | SupportsFloat | Schedule = 0.95,
+        epsilon_2: float | SupportsFloat | Schedule = 1e-08,
+        **options: Unpack[_Options],
+    ) -> None: ...
+
+
 class Adadelta(KerasOptimizer):
     """Scale each step by the root mean square of the steps before it."""
 
@@ -174,6 +207,24 @@ class Adam(KerasOptimizer):
     ) -> None: ...
 
 
+class AdamMini(KerasOptimizer):
+    """Adam with one mean of squares for all weights of a neuron, a head or a whole tensor."""
+
+    def __init__(
+        self,
+        lr: float | SupportsFloat | Schedule = 0.001,
+        beta_1: float | SupportsFloat | Schedule = 0.9,
+        beta_2: float | SupportsFloat | Schedule = 0.999,
+        epsilon: float | SupportsFloat | Schedule = 1e-08,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        *,
+        outputs: str = 'first',
+        split: Any = (),
+        whole: str | Sequence[str] = (),
+        **options: Unpack[_Options],
+    ) -> None: ...
+
+
 class AdamW(KerasOptimizer):
     """Adam that also shrinks the parameters a little at each step."""
 
@@ -214,6 +265,24 @@ class Adan(KerasOptimizer):
         beta_2: float | SupportsFloat | Schedule = 0.92,
         beta_3: float | SupportsFloat | Schedule = 0.99,
         epsilon: float | SupportsFloat | Schedule = 1e-08,
+        **options: Unpack[_Options],
+    ) -> None: ...
+
+
+class CAME(KerasOptimizer):
+    """Adafactor with momentum, divided by how much its steps waver, by rows and columns too."""
+
+    def __init__(
+        self,
+        lr: float | SupportsFloat | Schedule = 0.0002,
+        beta_1: float | SupportsFloat | Schedule = 0.9,
+        beta_2: float | SupportsFloat | Schedule = 0.999,
+        beta_3: float | SupportsFloat | Schedule = 0.9999,
+        epsilon_1: float | SupportsFloat | Schedule = 1e-30,
+        epsilon_2: float | SupportsFloat | Schedule = 1e-16,
+        clip_threshold: float | SupportsFloat | Schedule = 1.0,
+        *,
+        outputs: str = 'first',
         **options: Unpack[_Options],
     ) -> None: ...
 
@@ -286,6 +355,28 @@ class Lion(KerasOptimizer):
     ) -> None: ...
 
 
+class MARS(KerasOptimizer):
+    """AdamW or Lion by gradients from which the noise is taken that the last one tells."""
+
+    def __init__(
+        self,
+        lr: float | SupportsFloat | Schedule = 0.003,
+        beta_1: float | SupportsFloat | Schedule = 0.95,
+        beta_2: float | SupportsFloat | Schedule = 0.99,
+        gamma: float | SupportsFloat | Schedule = 0.025,
+        epsilon: float | SupportsFloat | Schedule = 1e-08,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        *,
+        variant: str = 'adamw',
+        optimize_1d: bool = False,
+        adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+        adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+        adam_beta_2: float | SupportsFloat | Schedule = 0.95,
+        adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+        **options: Unpack[_Options],
+    ) -> None: ...
+
+
 class Muon(KerasOptimizer):
     """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
 
@@ -341,6 +432,39 @@ class NadamW(KerasOptimizer):
         beta_2: float | SupportsFloat | Schedule = 0.999,
         epsilon: float | SupportsFloat | Schedule = 1e-08,
         schedule_decay: float | SupportsFloat | Schedule = 0.004,
+        **options: Unpack[_Options],
+    ) -> None: ...
+
+
+class NorMuon(KerasOptimizer):
+    """Muon whose steps are as long for each output of a layer, in the long run, as for any other."""
+
+    def __init__(
+        self,
+        lr: float | SupportsFloat | Schedule = 0.001,
+        momentum: float | SupportsFloat | Schedule = 0.95,
+        nesterov: bool = True,
+        ns_steps: int | SupportsInt = 5,
+        scaling: str = 'rms',
+        rms_rate: float | SupportsFloat | Schedule = 0.2,
+        adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+        adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+        adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+        epsilon: float | SupportsFloat | Schedule = 1e-07,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        *,
+        outputs: str = 'first',
+        adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+        exclude_layers: str | Sequence[str] = (),
+        exclude_embeddings: bool = False,
+        ns_a: float | SupportsFloat | Schedule = 3.4445,
+        ns_b: float | SupportsFloat | Schedule = -4.775,
+        ns_c: float | SupportsFloat | Schedule = 2.0315,
+        ns_schedule: Any = None,
+        leading_axes: str = 'auto',
+        split: Any = (),
+        beta_2: float | SupportsFloat | Schedule = 0.95,
+        epsilon_2: float | SupportsFloat | Schedule = 1e-10,
         **options: Unpack[_Options],
     ) -> None: ...
 

@@ -94,6 +94,36 @@ def AdaBelief(
     """Step along the running mean of the gradient, over how far gradients lie from it."""
 
 
+def AdaMuon(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    momentum: float | SupportsFloat | Schedule = 0.95,
+    nesterov: bool = True,
+    ns_steps: int | SupportsInt = 5,
+    scaling: str = 'rms',
+    rms_rate: float | SupportsFloat | Schedule = 0.2,
+    adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+    adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+    adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-07,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    outputs: str = 'first',
+    adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+    exclude_layers: str | Sequence[str] = (),
+    exclude_embeddings: bool = False,
+    ns_a: float | SupportsFloat | Schedule = 3.4445,
+    ns_b: float | SupportsFloat | Schedule = -4.775,
+    ns_c: float | SupportsFloat | Schedule = 2.0315,
+    ns_schedule: Any = None,
+    leading_axes: str = 'auto',
+    split: Any = (),
+    beta_2: float | SupportsFloat | Schedule = 0.95,
+    epsilon_2: float | SupportsFloat | Schedule = 1e-08,
+    **options: Unpack[_Options],
+) -> GradientTransformationExtraArgs:
+    """Muon by the signs of the momentum, divided entry by entry by a running root mean square."""
+
+
 def Adadelta(
     lr: float | SupportsFloat | Schedule = 1.0,
     rho: float | SupportsFloat | Schedule = 0.95,
@@ -143,6 +173,21 @@ def Adam(
     """Step along the running mean of the gradient, over its running root mean square."""
 
 
+def AdamMini(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    outputs: str = 'first',
+    split: Any = (),
+    whole: str | Sequence[str] = (),
+    **options: Unpack[_Options],
+) -> GradientTransformationExtraArgs:
+    """Adam with one mean of squares for all weights of a neuron, a head or a whole tensor."""
+
+
 def AdamW(
     lr: float | SupportsFloat | Schedule = 0.001,
     beta_1: float | SupportsFloat | Schedule = 0.9,
@@ -176,6 +221,21 @@ def Adan(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Adam with Nesterov's look-ahead, made from the change between two gradients."""
+
+
+def CAME(
+    lr: float | SupportsFloat | Schedule = 0.0002,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    beta_3: float | SupportsFloat | Schedule = 0.9999,
+    epsilon_1: float | SupportsFloat | Schedule = 1e-30,
+    epsilon_2: float | SupportsFloat | Schedule = 1e-16,
+    clip_threshold: float | SupportsFloat | Schedule = 1.0,
+    *,
+    outputs: str = 'first',
+    **options: Unpack[_Options],
+) -> GradientTransformationExtraArgs:
+    """Adafactor with momentum, divided by how much its steps waver, by rows and columns too."""
 
 
 def DoG(
@@ -231,6 +291,25 @@ def Lion(
     """Step by the sign of a running mean of the gradient, in which the last one counts more."""
 
 
+def MARS(
+    lr: float | SupportsFloat | Schedule = 0.003,
+    beta_1: float | SupportsFloat | Schedule = 0.95,
+    beta_2: float | SupportsFloat | Schedule = 0.99,
+    gamma: float | SupportsFloat | Schedule = 0.025,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    variant: str = 'adamw',
+    optimize_1d: bool = False,
+    adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+    adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+    adam_beta_2: float | SupportsFloat | Schedule = 0.95,
+    adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+    **options: Unpack[_Options],
+) -> GradientTransformationExtraArgs:
+    """AdamW or Lion by gradients from which the noise is taken that the last one tells."""
+
+
 def Muon(
     lr: float | SupportsFloat | Schedule = 0.001,
     momentum: float | SupportsFloat | Schedule = 0.95,
@@ -279,6 +358,36 @@ def NadamW(
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Nadam that also shrinks the parameters a little at each step."""
+
+
+def NorMuon(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    momentum: float | SupportsFloat | Schedule = 0.95,
+    nesterov: bool = True,
+    ns_steps: int | SupportsInt = 5,
+    scaling: str = 'rms',
+    rms_rate: float | SupportsFloat | Schedule = 0.2,
+    adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+    adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+    adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-07,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    outputs: str = 'first',
+    adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+    exclude_layers: str | Sequence[str] = (),
+    exclude_embeddings: bool = False,
+    ns_a: float | SupportsFloat | Schedule = 3.4445,
+    ns_b: float | SupportsFloat | Schedule = -4.775,
+    ns_c: float | SupportsFloat | Schedule = 2.0315,
+    ns_schedule: Any = None,
+    leading_axes: str = 'auto',
+    split: Any = (),
+    beta_2: float | SupportsFloat | Schedule = 0.95,
+    epsilon_2: float | SupportsFloat | Schedule = 1e-10,
+    **options: Unpack[_Options],
+) -> GradientTransformationExtraArgs:
+    """Muon whose steps are as long for each output of a layer, in the long run, as for any other."""
 
 
 def Prodigy(

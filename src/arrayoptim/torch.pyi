@@ -143,6 +143,48 @@ class AdaBelief(TorchOptimizer):
     ) -> None: ...
 
 
+class AdaMuon(TorchOptimizer):
+    """Muon by the signs of the momentum, divided entry by entry by a running root mean square."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.001,
+        eps: float | SupportsFloat | Schedule = 1e-07,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        *,
+        momentum: float | SupportsFloat | Schedule = 0.95,
+        nesterov: bool = True,
+        ns_steps: int | SupportsInt = 5,
+        scaling: str = 'rms',
+        rms_rate: float | SupportsFloat | Schedule = 0.2,
+        adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+        adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+        adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        outputs: str = 'first',
+        adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+        exclude_layers: str | Sequence[str] = (),
+        exclude_embeddings: bool = False,
+        ns_a: float | SupportsFloat | Schedule = 3.4445,
+        ns_b: float | SupportsFloat | Schedule = -4.775,
+        ns_c: float | SupportsFloat | Schedule = 2.0315,
+        ns_schedule: Any = None,
+        leading_axes: str = 'auto',
+        split: Any = (),
+        beta_2: float | SupportsFloat | Schedule = 0.95,
+        epsilon_2: float | SupportsFloat | Schedule = 1e-08,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
 class Adadelta(TorchOptimizer):
     """Scale each step by the root mean square of the steps before it."""
 
@@ -239,6 +281,32 @@ class Adam(TorchOptimizer):
     ) -> None: ...
 
 
+class AdamMini(TorchOptimizer):
+    """Adam with one mean of squares for all weights of a neuron, a head or a whole tensor."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.001,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        *,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        outputs: str = 'first',
+        split: Any = (),
+        whole: str | Sequence[str] = (),
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
 class AdamW(TorchOptimizer):
     """Adam that also shrinks the parameters a little at each step."""
 
@@ -297,6 +365,31 @@ class Adan(TorchOptimizer):
         eps: float | SupportsFloat | Schedule = 1e-08,
         weight_decay: float | SupportsFloat | Schedule = 0,
         *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
+class CAME(TorchOptimizer):
+    """Adafactor with momentum, divided by how much its steps waver, by rows and columns too."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.0002,
+        betas: Sequence[float] = (0.9, 0.999, 0.9999),
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        *,
+        epsilon_1: float | SupportsFloat | Schedule = 1e-30,
+        epsilon_2: float | SupportsFloat | Schedule = 1e-16,
+        clip_threshold: float | SupportsFloat | Schedule = 1.0,
+        outputs: str = 'first',
         maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
@@ -424,6 +517,36 @@ class Lion(TorchOptimizer):
     ) -> None: ...
 
 
+class MARS(TorchOptimizer):
+    """AdamW or Lion by gradients from which the noise is taken that the last one tells."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.003,
+        betas: Sequence[float] = (0.95, 0.99),
+        eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        *,
+        gamma: float | SupportsFloat | Schedule = 0.025,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        variant: str = 'adamw',
+        optimize_1d: bool = False,
+        adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+        adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+        adam_beta_2: float | SupportsFloat | Schedule = 0.95,
+        adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
 class Muon(TorchOptimizer):
     """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
 
@@ -526,6 +649,48 @@ class NadamW(TorchOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
+class NorMuon(TorchOptimizer):
+    """Muon whose steps are as long for each output of a layer, in the long run, as for any other."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.001,
+        eps: float | SupportsFloat | Schedule = 1e-07,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        *,
+        momentum: float | SupportsFloat | Schedule = 0.95,
+        nesterov: bool = True,
+        ns_steps: int | SupportsInt = 5,
+        scaling: str = 'rms',
+        rms_rate: float | SupportsFloat | Schedule = 0.2,
+        adam_lr_ratio: float | SupportsFloat | Schedule = 1.0,
+        adam_beta_1: float | SupportsFloat | Schedule = 0.9,
+        adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        outputs: str = 'first',
+        adam_weight_decay: float | SupportsFloat | Schedule | None = None,
+        exclude_layers: str | Sequence[str] = (),
+        exclude_embeddings: bool = False,
+        ns_a: float | SupportsFloat | Schedule = 3.4445,
+        ns_b: float | SupportsFloat | Schedule = -4.775,
+        ns_c: float | SupportsFloat | Schedule = 2.0315,
+        ns_schedule: Any = None,
+        leading_axes: str = 'auto',
+        split: Any = (),
+        beta_2: float | SupportsFloat | Schedule = 0.95,
+        epsilon_2: float | SupportsFloat | Schedule = 1e-10,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
         l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...

@@ -21,15 +21,19 @@ CASES = json.loads(INDEX.read_text(encoding="utf-8"))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['path']}-{case['package']}")
 def test_case(case: dict[str, Any], backend: TestBackend, engine: str) -> None:
     """The parameters agree after every step, relative to 1 + |p|."""
-    words, places = dict(case["hyperparameters"]), case["arrays"]
+    words, places = case["hyperparameters"], case["arrays"]
+    if "inner" in words:
+        opt = ao.get({"class_name": case["optimizer"], "config": words})
+    else:
+        opt = make(case["optimizer"], **words)
     if case["falling"]:
-        peak = words["lr"]
-        words["lr"] = lambda t: peak * (1.0 - t / 20)
-    opt = make(case["optimizer"], **words)
+        peak = opt.lr
+        opt.lr = lambda t: peak * (1.0 - t / 20)
     params = [backend.asarray(RECORDED[f"start/{i}"]) for i in places]
     wanted = [RECORDED[f"{case['path']}/{i}"] for i in places]
     assert {len(rows) for rows in wanted} == {20}
-    with ao.engine(engine):
+    # What the CPU engine cannot serve, as products of matrices, the array engine steps.
+    with ao.engine("auto" if engine == "cpu" else engine):
         for step in range(20):
             grads = [backend.asarray(RECORDED[f"gradients/{i}"][step]) for i in places]
             params = opt.apply(grads, params)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.optimizers.muon import POLAR_EXPRESS, polar_express
+from arrayoptim.optimizers._polynomials import POLAR_EXPRESS, polar_express
 from backends import TestBackend
 
 RNG = np.random.default_rng(7)

@@ -29,6 +29,8 @@ WRAPPED: dict[str, Any] = {
     "accumulation": lambda: ao.GradientAccumulation(inner(), every=3),
     "lookahead": lambda: ao.Lookahead(inner(), k=2, alpha=0.25),
     "loss_scale": lambda: ao.LossScale(inner(clipnorm=2.0), scale=8.0, growth_interval=2),
+    "grokfast": lambda: ao.Grokfast(inner(), alpha=0.75, lamb=1.5),
+    "schedule_free": lambda: ao.ScheduleFree(inner(), momentum=0.75),
     "sam": lambda: ao.SAM(inner(), rho=0.3),
     "nested": lambda: ao.Lookahead(
         ao.LossScale(ao.GradientAccumulation(inner(clipnorm=0.5), every=2), scale=4.0), k=2

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,45 +15,9 @@ from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import MaybeNumber, Number, Whole, Words
 from ..rules.rule import Rule, Side, rule
-from ._matrices import MatrixOptimizer, by_blocks, oriented, orthogonalized
+from ._matrices import MatrixOptimizer, oriented
+from ._polynomials import SCALES, direction_of, polar_express
 from .adam import adam
-
-
-def larger(rows: int, columns: int, outputs: Side) -> float:
-    return math.sqrt(max(rows, columns))
-
-
-def widening(rows: int, columns: int, outputs: Side) -> float:
-    return math.sqrt(max(1.0, rows / columns if outputs == "first" else columns / rows))
-
-
-def none(rows: int, columns: int, outputs: Side) -> float:
-    return 1.0
-
-
-SCALES = {"rms": larger, "shape": widening, "none": none}
-
-
-POLAR_EXPRESS = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
-    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
-    (2.300652019954817, -1.6689039845749493, 0.4188073119525673),
-    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
-    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
-    (1.875, -1.25, 0.375),
-)
-"""Amsel et al. (2025), algorithm 1 for singular values in [0.001, 1]; the last goes on."""
-
-SAFETY = 1.01
-"""What they divide by in all iterations but the last, so that rounded values do not run away."""
-
-
-def polar_express() -> tuple[Triple, ...]:
-    """Return the factors with the authors' margin."""
-    *first, last = POLAR_EXPRESS
-    return (*((a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in first), last)
 
 
 @cache
@@ -84,17 +47,13 @@ def muon_rule(
     sizes : tuple of int
         How many outputs the blocks have into which matrices are cut.
     """
-    scale, axis = SCALES[scaling], -2 if outputs == "first" else -1
-    fixed = [triples[min(k, len(triples) - 1)] for k in range(steps)] if triples else None
+    axis = -2 if outputs == "first" else -1
+    direction = direction_of(steps, triples, partial(SCALES[scaling], outputs=outputs))
 
     @rule(slots=("momentum",), kind="matrix")
     def muon(p, g, m, rate, mu, nu, ahead, now, a, b, c, tiny, xp):
-        def direction(u):
-            factors = fixed or [(a, b, c)] * steps
-            return scale(u.shape[-2], u.shape[-1], outputs) * orthogonalized(u, tiny, factors, xp)
-
         m = mu * m + nu * g
-        u = by_blocks(direction, ahead * m + now * g, sizes, axis, xp)
+        u = direction(ahead * m + now * g, a, b, c, tiny, sizes, axis, xp)
         return p - rate * u, m
 
     return oriented(muon, "stack" if stacked else outputs)
@@ -282,12 +241,19 @@ class Muon(MatrixOptimizer):
     @property
     def rule(self) -> Rule:
         """The rule of matrices that are not cut."""
-        return self._rule(False, ())
+        return self.matrix_rule(False, ())
 
-    def _rule(self, stacked: bool, sizes: tuple[int, ...]) -> Rule:
+    @property
+    def polynomial(self) -> tuple[int, str, Side, tuple[Triple, ...]]:
+        """Iterations, scaling, the axis of the outputs, and fixed factors."""
         found: Any = self.ns_schedule
         triples = polar_express() if found == "polar_express" else found or ()
-        return muon_rule(self.ns_steps, self.scaling, self.outputs, triples, stacked, sizes)
+        side: Any = self.outputs
+        return self.ns_steps, self.scaling, side, triples
+
+    def matrix_rule(self, stacked: bool, sizes: tuple[int, ...]) -> Rule:
+        """Return the rule of matrices, in stacks or cut into blocks."""
+        return muon_rule(*self.polynomial, stacked, sizes)
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
         """Return the rule of one parameter: Adam's where it is no matrix, or left out."""
@@ -304,7 +270,7 @@ class Muon(MatrixOptimizer):
             self.leading_axes == "batch" or (self.leading_axes == "auto" and axes == 3)
         )
         place = (-2 if stacked else 0) if self.outputs == "first" else -1
-        return self._rule(stacked, sizes_of(self.split, path, shape[place]))
+        return self.matrix_rule(stacked, sizes_of(self.split, path, shape[place]))
 
     def words_for(self, rule: Rule) -> Mapping[str, str]:
         """Return the weight decay that Adam's part has of its own."""

@@ -1,0 +1,107 @@
+"""What `Muon` and its relatives do to a matrix: the iteration, its factors, and scales by shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from .._typing import Array, Namespace
+from ..config.matrices import Triple
+from ..rules.rule import Side
+from ._matrices import by_blocks, orthogonalized
+
+__all__ = ["SCALES", "Triple", "constants", "direction_of", "lengths", "polar_express"]
+
+
+def larger(rows: int, columns: int, outputs: Side) -> float:
+    return math.sqrt(max(rows, columns))
+
+
+def widening(rows: int, columns: int, outputs: Side) -> float:
+    return math.sqrt(max(1.0, rows / columns if outputs == "first" else columns / rows))
+
+
+def none(rows: int, columns: int, outputs: Side) -> float:
+    return 1.0
+
+
+SCALES = {"rms": larger, "shape": widening, "none": none}
+
+
+POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845749493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+    (1.875, -1.25, 0.375),
+)
+"""Amsel et al. (2025), algorithm 1 for singular values in [0.001, 1]; the last goes on."""
+
+SAFETY = 1.01
+"""What they divide by in all iterations but the last, so that rounded values do not run away."""
+
+
+def polar_express() -> tuple[Triple, ...]:
+    """Return the factors with the authors' margin."""
+    *first, last = POLAR_EXPRESS
+    return (*((a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in first), last)
+
+
+def direction_of(
+    steps: int, triples: tuple[Triple, ...], scale: Callable[[int, int], float] | None = None
+) -> Callable[..., Array]:
+    """Return what orthogonalizes matrices, or each of the blocks into which they are cut.
+
+    Parameters
+    ----------
+    steps, triples
+        As of `muon_rule`.
+    scale : callable, optional
+        Gives of rows and columns what each block is multiplied by afterwards.
+    """
+    fixed = [triples[min(k, len(triples) - 1)] for k in range(steps)] if triples else None
+
+    def direction(u, a, b, c, tiny, sizes, axis, xp):
+        def each(x):
+            found = orthogonalized(x, tiny, fixed or [(a, b, c)] * steps, xp)
+            return scale(x.shape[-2], x.shape[-1]) * found if scale else found
+
+        return by_blocks(each, u, sizes, axis, xp)
+
+    return direction
+
+
+def constants(
+    u: Array,
+    factor: Callable[[int, int, Side], float],
+    outputs: Side,
+    sizes: tuple[int, ...],
+    axis: int,
+    xp: Namespace,
+) -> Array:
+    """Return for each entry a number that depends on rows and columns of its block."""
+
+    def each(x: Array) -> Array:
+        return xp.full_like(x, factor(x.shape[-2], x.shape[-1], outputs))
+
+    return by_blocks(each, u, sizes, axis, xp)
+
+
+def lengths(
+    u: Array,
+    factor: Callable[[int, int, Side], float],
+    outputs: Side,
+    sizes: tuple[int, ...],
+    axis: int,
+    xp: Namespace,
+) -> Array:
+    """Return for each entry the Euclidean norm of its block, times a number of its shape."""
+
+    def each(x: Array) -> Array:
+        norm = xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True))
+        return xp.broadcast_to(factor(x.shape[-2], x.shape[-1], outputs) * norm, x.shape)
+
+    return by_blocks(each, u, sizes, axis, xp)

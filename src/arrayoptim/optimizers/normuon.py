@@ -1,0 +1,164 @@
+"""NorMuon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import SimpleNamespace
+from typing import ClassVar
+
+from .._typing import Namespace, Scalar
+from ..config.hyper import hyper
+from ..config.registry import register
+from ..config.typed import Number
+from ..rules.rule import Rule, Shape, Side, rule
+from ._matrices import oriented
+from ._polynomials import SCALES, Triple, direction_of, lengths
+from .muon import Muon
+
+
+@cache
+def normuon_rule(
+    steps: int,
+    scaling: str,
+    outputs: Side,
+    triples: tuple[Triple, ...] = (),
+    stacked: bool = False,
+    sizes: tuple[int, ...] = (),
+) -> Rule:
+    """Return the rule of one kind of matrices; the parameters are those of `muon_rule`."""
+    axis = -2 if outputs == "first" else -1
+    direction, scaled, plain = direction_of(steps, triples), SCALES[scaling], SCALES["none"]
+
+    def shapes(*shape: int) -> dict[str, Shape]:
+        return {"velocity": shape[:-1] if outputs == "first" else (*shape[:-2], shape[-1])}
+
+    @rule(slots=("momentum", "velocity"), kind="matrix", shapes=shapes)
+    def normuon(p, g, m, v, rate, mu, nu, ahead, now, rho, sigma, a, b, c, tiny, least, xp):
+        m = mu * m + nu * g
+        o = direction(ahead * m + now * g, a, b, c, tiny, sizes, axis, xp)
+        v = rho * v + sigma * xp.mean(o * o, axis=-3 - axis)
+        u = o / (xp.expand_dims(xp.sqrt(v), axis=-3 - axis) + least)
+        kept = lengths(o, scaled, outputs, sizes, axis, xp)
+        u = u * (kept / (lengths(u, plain, outputs, sizes, axis, xp) + least))
+        return p - rate * u, m, v
+
+    return oriented(normuon, "stack" if stacked else outputs)
+
+
+@register
+class NorMuon(Muon):
+    """Muon whose steps are as long for each output of a layer, in the long run, as for any other.
+
+    For the weight matrices of transformers, some of whose neurons get most of Muon's step. 4 bytes
+    of state per float32 parameter of a matrix and 4 for each output, 8 of vectors and numbers,
+    which Adam steps. Which matrices are better left to it is said at `Muon`.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size; with ``scaling="rms"`` in the units of `Adam`. ``learning_rate`` is accepted.
+    momentum : float in [0, 1) or schedule
+        Decay rate of the running mean, per step.
+    nesterov : bool
+        Whether the mean is looked at one step ahead.
+    ns_steps : int in [1, inf)
+        Iterations of the polynomial. It is fixed once the state is compiled.
+    scaling : {"rms", "shape", "none"}
+        What a step is multiplied by: ``rms_rate * sqrt(max(rows, columns))``, or the root of
+        outputs over inputs where that is more than 1, or nothing.
+    rms_rate : float in [0, inf) or schedule
+        Root mean square of a step of a matrix, in units of ``lr``; for ``scaling="rms"``.
+    adam_lr_ratio : float in [0, inf) or schedule
+        Step size for all that are no matrices, in units of ``lr``.
+    adam_beta_1 : float in [0, 1) or schedule
+        Decay rate of their running mean, per step.
+    adam_beta_2 : float in [0, 1) or schedule
+        Decay rate of their running mean of squares, per step.
+    epsilon : float in [0, inf)
+        Added to norms of matrices, and to the root for the rest.
+    ns_a, ns_b, ns_c : float in (-inf, inf) or schedule
+        The polynomial's factors of ``x``, ``x**3`` and ``x**5``; those of Jordan et al. unless said
+        otherwise.
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    outputs : {"first", "last"}
+        Which axis of a matrix counts the outputs of a layer. ``"first"`` is right for torch's
+        kernels, ``"last"`` for Keras's.
+    leading_axes : {"auto", "batch", "flatten"}
+        What an array with more than two axes is: ``"batch"``, a stack of matrices of its last two,
+        such as the experts of a layer, each stepped as it would be alone; ``"flatten"``, one
+        matrix of the axis of the outputs and all others. ``"auto"`` takes three axes for a stack
+        and more for the kernel of a convolution, which is one matrix.
+    split : dict of str to int or tuple of int
+        Patterns of paths, as of `group`, of matrices that are several ones side by side along the
+        axis of the outputs, and into how many equal blocks they are cut or how many outputs each
+        block has: ``{"*qkv*": 3}``, or ``{"*qkv*": (512, 128, 128)}`` where heads share keys and
+        values. Each block is stepped as it would be alone.
+    ns_schedule : {"polar_express", None} or sequence of triples
+        Factors of ``x``, ``x**3`` and ``x**5`` for each iteration, in place of the constant `ns_a`,
+        `ns_b` and `ns_c`; the last triple goes on. Those of Polar Express bring singular values
+        from 0.001 of the norm on to between 0.99 and 1.01 with ``ns_steps=8``.
+    adam_weight_decay : float in [0, inf) or schedule, optional
+        Decoupled weight decay of all that Adam steps; that of matrices, `weight_decay`, if None.
+    exclude_layers : str or sequence of str
+        Regular expressions of the paths of matrices that Adam steps.
+    exclude_embeddings : bool
+        Whether Adam steps matrices in whose path is the word embedding.
+    beta_2 : float in [0, 1) or schedule
+        Decay rate of the running mean of each output's squares, per step.
+    epsilon_2 : float in [0, inf)
+        Added to the root of that mean, and to the norm that divides.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``momentum`` (shape of the parameter) and ``velocity`` (outputs) of matrices; vectors,
+    numbers and complex parameters have those of `Adam`. ``x`` is what `Muon` multiplies by
+    ``scale``::
+
+        v = beta_2 * v + (1 - beta_2) * mean over inputs(x**2)
+        u = x / (sqrt(v) + epsilon_2)
+        p = p - lr * scale * u * |x| / (|u| + epsilon_2)
+
+    With ``scaling="shape"`` this is the authors' program, which rounds to bfloat16 while it
+    iterates; the paper makes the norm of a step ``0.2 * lr * sqrt(rows * columns)``, which
+    ``scaling="rms"`` has but for how far `Muon`'s iteration is from its end.
+
+    References
+    ----------
+    Li, Liu, Wei, Zhang, Zhao (2025), NorMuon: Making Muon more efficient and scalable, algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([[1.0, -2.0], [2.0, 1.0]])
+    >>> ao.NorMuon(lr=0.1).apply(np.array([[3.0, 0.0], [0.0, 1.0]]), w).round(4)
+    array([[ 0.9728, -2.    ],
+           [ 2.    ,  0.9728]])
+    """
+
+    presets: ClassVar[dict[str, str]] = {}
+
+    beta_2: Number = hyper(
+        default=0.95,
+        interval="[0, 1)",
+        kw_only=True,
+        doc="Decay rate of the mean of an output's squares.",
+    )
+    epsilon_2: Number = hyper(
+        default=1e-10, interval="[0, inf)", kw_only=True, doc="Added to its root and to norms."
+    )
+
+    def matrix_rule(self, stacked: bool, sizes: tuple[int, ...]) -> Rule:
+        """Return the rule of matrices, in stacks or cut into blocks."""
+        return normuon_rule(*self.polynomial, stacked, sizes)
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        own = {"rho": h.beta_2, "sigma": 1.0 - h.beta_2, "least": h.epsilon_2}
+        return super().coefficients(h, it, scalars, xp) | own

@@ -1,0 +1,195 @@
+"""References of younger rules, for `references`; written from the papers and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+Steps = Iterator[tuple[float, tuple[float, ...]]]
+WholeSteps = Iterator[tuple[Any, tuple[Any, ...]]]
+
+
+def mars(
+    p: list[float],
+    grads: Sequence[Sequence[float]],
+    *,
+    lr: float,
+    decay: float,
+    beta_1: float,
+    beta_2: float,
+    gamma: float,
+    epsilon: float,
+    variant: str,
+    optimize_1d: bool,
+) -> WholeSteps:
+    """Yuan et al. 2024, algorithms 2 and 3, with the last gradient for that at the last point."""
+    m, v, last = [0.0] * len(p), [0.0] * len(p), [0.0] * len(p)
+    for t, row in enumerate(grads):
+        k, eta = gamma * beta_1 / (1 - beta_1), lr / (1 + decay * t)
+        c = [g + k * (g - o) for g, o in zip(row, last, strict=True)]
+        norm, last = max(1.0, sqrt(sum(x * x for x in c))), list(row)
+        m = [beta_1 * a + (1 - beta_1) * x / norm for a, x in zip(m, c, strict=True)]
+        if variant == "lion":
+            p = [x - eta * ((a > 0) - (a < 0)) for x, a in zip(p, m, strict=True)]
+            yield p, (m, last)
+            continue
+        v = [beta_2 * a + (1 - beta_2) * (x / norm) ** 2 for a, x in zip(v, c, strict=True)]
+        k1, k2 = 1 - beta_1 ** (t + 1), 1 - beta_2 ** (t + 1)
+        p = [x - eta * a / k1 / (sqrt(b / k2) + epsilon) for x, a, b in zip(p, m, v, strict=True)]
+        yield p, (m, v, last)
+
+
+def adam_beside(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    epsilon: float,
+    adam_beta_1: float,
+    adam_beta_2: float,
+) -> Steps:
+    """Kingma and Ba 2015, algorithm 1, for what is no matrix."""
+    m = v = 0.0
+    for t, g in enumerate(grads, 1):
+        m = adam_beta_1 * m + (1 - adam_beta_1) * g
+        v = adam_beta_2 * v + (1 - adam_beta_2) * g * g
+        root = sqrt(v / (1 - adam_beta_2**t))
+        p = p - lr * m / (1 - adam_beta_1**t) / (root + epsilon)
+        yield p, (m, v)
+
+
+def came(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    beta_1: float,
+    beta_2: float,
+    beta_3: float,
+    epsilon_1: float,
+    epsilon_2: float,
+    clip_threshold: float,
+) -> WholeSteps:
+    """Luo et al. 2023, algorithm 2."""
+    m, r, c, a, b, v = (0.0 * p.sum(),) * 6
+    for g in grads:
+        squares = g**2 + epsilon_1
+        if p.ndim == 2:
+            r = beta_2 * r + (1 - beta_2) * squares.mean(1)
+            c = beta_2 * c + (1 - beta_2) * squares.mean(0)
+            v = np.outer(r, c) / r.mean()
+        else:
+            v = beta_2 * v + (1 - beta_2) * squares
+        u = g / np.sqrt(v)
+        u = u / max(1.0, sqrt((u**2).mean()) / clip_threshold)
+        m = beta_1 * m + (1 - beta_1) * u
+        if p.ndim == 1:
+            p = p - lr * m
+            yield p, (m, v)
+            continue
+        d = (u - m) ** 2 + epsilon_2
+        a = beta_3 * a + (1 - beta_3) * d.mean(1)
+        b = beta_3 * b + (1 - beta_3) * d.mean(0)
+        p = p - lr * m / np.sqrt(np.outer(a, b) / a.mean())
+        yield p, (m, r, c, a, b)
+
+
+def adam_mini(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    decay: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    outputs: str,
+    split: Any,
+    whole: Any,
+) -> WholeSteps:
+    """Zhang et al. 2024, algorithms 1 to 3, with blocks of outputs or of all."""
+    m = v = 0.0
+    columns = outputs == "last" and not whole
+    for t, g in enumerate(grads):
+        x = g.T if columns else g
+        count = 1 if whole else split[0][1] if split else x.shape[0]
+        blocks = (x**2).reshape(count, -1).mean(1)
+        m, v = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * blocks
+        root = np.sqrt(v / (1 - beta_2 ** (t + 1)))
+        each = np.repeat(root, x.size // count).reshape(x.shape)
+        mean = m / (1 - beta_1 ** (t + 1))
+        p = p - lr / (1 + decay * t) * mean / ((each.T if columns else each) + epsilon)
+        yield p, (m, v)
+
+
+def orthogonalized(x: Any, epsilon: float, ns_steps: int) -> Any:
+    """Jordan et al. 2024, with their factors."""
+    x = x / (sqrt((x**2).sum()) + epsilon)
+    for _ in range(ns_steps):
+        x = 3.4445 * x - 4.7750 * x @ x.T @ x + 2.0315 * x @ x.T @ x @ x.T @ x
+    return x
+
+
+def scale_of(p: Any, scaling: str, outputs: str) -> float:
+    """Return what a step is multiplied by."""
+    n, k = p.shape
+    if scaling == "rms":
+        return 0.2 * sqrt(max(n, k))
+    return sqrt(max(1, n / k if outputs == "first" else k / n))
+
+
+def normuon(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    momentum: float,
+    beta_2: float,
+    epsilon: float,
+    epsilon_2: float,
+    nesterov: bool,
+    ns_steps: int,
+    scaling: str,
+    outputs: str,
+) -> WholeSteps:
+    """Li et al. 2025, algorithm 1, with the norm of the authors' program."""
+    m, v, axis = 0.0, 0.0, 1 if outputs == "first" else 0
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        x = momentum * m + (1 - momentum) * g if nesterov else m
+        x = orthogonalized(x, epsilon, ns_steps)
+        v = beta_2 * v + (1 - beta_2) * (x**2).mean(axis, keepdims=True)
+        u = x / (np.sqrt(v) + epsilon_2)
+        u = u * sqrt((x**2).sum()) / (sqrt((u**2).sum()) + epsilon_2)
+        p = p - lr * scale_of(p, scaling, outputs) * u
+        yield p, (m, v.ravel())
+
+
+def adamuon(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    momentum: float,
+    beta_2: float,
+    epsilon: float,
+    epsilon_2: float,
+    nesterov: bool,
+    ns_steps: int,
+    scaling: str,
+    outputs: str,
+) -> WholeSteps:
+    """Si et al. 2025, algorithm 1."""
+    m = v = 0.0
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        x = momentum * m + (1 - momentum) * g if nesterov else m
+        x = orthogonalized(np.sign(x), epsilon, ns_steps)
+        v = beta_2 * v + (1 - beta_2) * x**2
+        u = x / (np.sqrt(v) + epsilon_2)
+        size = sqrt(min(p.shape)) * scale_of(p, scaling, outputs)
+        p = p - lr * size * u / (sqrt((u**2).sum()) + epsilon_2)
+        yield p, (m, v)
