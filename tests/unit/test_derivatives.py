@@ -158,8 +158,8 @@ def test_no_derivative_is_nan_where_a_gradient_is_zero(name: str, options: Any) 
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in slopes)
 
 
-SMALL = [0.0, 1e-19, 1e-12]
-"""Sizes of gradients; the squares of the second are at the end of float32's range."""
+SMALL = [0.0, 1e-18, 1e-12]
+"""Sizes of gradients; the squares of the second are near the end of float32's range."""
 
 
 def asked(optimizer: Any, kind: str, size: float, start: float) -> tuple[Any, ...]:
