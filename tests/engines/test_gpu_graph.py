@@ -87,9 +87,10 @@ def test_every_optimizer(name: str, host: NumPyOnHost) -> None:
     if "lr" in ao.get(name).hyperparameters:
         options["lr"] = lr
     rules = rules_of([(name, {})])
-    if any(rule.kind == "matrix" or rule.totals for rule in rules):
+    several = len(rules) > 1  # which clip by a norm that no one kernel knows
+    if several or any(rule.kind == "matrix" or rule.totals for rule in rules):
         with pytest.raises(ValueError, match="a CUDA graph cannot hold a step of"):
-            make(name, **options).capture([np.zeros((2, 3), np.float32)])
+            make(name, **options).capture([np.zeros(s, np.float32) for s in ((2, 3), (3,))])
         return
     dtypes = kinds(["float32"])
     same(Loop(host, make(name, **options), dtypes).run(), eager(make(name, **options), dtypes))

@@ -118,6 +118,7 @@ def _refuse_host(plan: Plan, state: State) -> None:
     """Refuse anything that the host must know or do between the kernels of a step."""
     settings, h = plan.settings, plan.settings.whole
     several = len({member.formula.rule for member in settings.members}) > 1
+    several |= len({part.layout.rule for part in plan.assignment.parts}) > 1
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
         (h["offload"], "offload=True"),
