@@ -150,19 +150,17 @@ class Engines:
         """Return the sum of squares of each gradient that a fused engine serves."""
         found: dict[int, float] = {}
         for share in self._shares.values():
-            found |= zip(share.places, share.squares(), strict=True)
-        return found | self.rows.squares()
+            found.update(zip(share.places, share.squares(), strict=True))
+        return found | self.rows.squares() if self.rows.given else found
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
         """Return the norm of all gradients where it stays on their one device; None otherwise."""
-        if (
-            len(self._shares) != 1
-            or self.rows.given
-            or any(grads[i] is not None for i in self.others)
-        ):
+        if len(self._shares) != 1 or self.rows.given:
             return None
         (((name, _), share),) = self._shares.items()
-        table = share.plan.norm(share.grads) if name == "gpu" else None
+        if name != "gpu" or any(grads[i] is not None for i in self.others):
+            return None
+        table = share.plan.norm(share.grads)
         return None if table is None else Pending(table, read=partial(share.plan.read, table))
 
     def totals(

@@ -81,10 +81,6 @@ class Looking(Share):
             return bool(self.plan.look(leaves, grads))
         return bool(self.plan.look(self.take(leaves), self.take(grads)))
 
-    def _follow(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> None:
-        if grads is not self._of:
-            self.look(leaves, grads)
-
     def squares(self) -> list[float]:
         """Return the sum of squares of each gradient that was checked."""
         found: list[float] = self.plan.squares()
@@ -92,13 +88,15 @@ class Looking(Share):
 
     def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
         """Return the totals of each parameter that a step of the rule measures."""
-        self._follow(leaves, grads)
+        if grads is not self._of:
+            self.look(leaves, grads)
         found: list[list[float]] = self.plan.measure(self.numbers(step))
         return found
 
     def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
         """Return the step as an act; what can fail, has failed by then."""
-        self._follow(leaves, grads)
+        if grads is not self._of:
+            self.look(leaves, grads)
         self.plan.load(step.values if self.whole else self.numbers(step), step.seed)
         self._of = ()
         act: Act = self.plan.run

@@ -221,7 +221,8 @@ def _numbered(
                     _require_all(table, rule.given, member.formula, f"the rule {rule.name}")
                 words = member.formula.words_for(rule)
                 h = {**h, **{name: h[word] for name, word in words.items()}} if words else h
-                tables[k] = table | stage_numbers(member.decays, h, size, xp)
+                stages = stage_numbers(member.decays, h, size, xp)
+                tables[k] = {**table, **stages} if stages else table
             values_of[compute] = assignment.merged(tables)
         steps.append(Step(part.layout, values_of, seed, part.places))
     return steps, scalars
@@ -253,12 +254,11 @@ def seed_of(settings: Settings, iterations: Scalar, xp: Namespace) -> int | None
     ValueError
         If the step is traced.
     """
-    h = settings.whole
-    if not h["stochastic_rounding"] or h["state_dtype"] is None:
+    if not settings.by_chance:
         return None
     if xp is not np:
         raise ValueError("stochastic rounding does not serve a compiled step")
-    return step_seed(h["seed"], iterations)
+    return step_seed(settings.whole["seed"], iterations)
 
 
 def _computed(

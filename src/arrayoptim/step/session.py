@@ -226,9 +226,8 @@ class Session:
         try:
             if not made.engines.look(leaves, plan.thawed(gradients)):
                 return False
-            executor = InPlace(
-                *(made.engines, leaves, state, self._noting(done), unscale), spread=self.spread
-            )
+            commit = self.note if done is None else self._noting(done)
+            executor = InPlace(made.engines, leaves, state, commit, unscale, None, self.spread)
             take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             if state.mark != before:
@@ -264,10 +263,10 @@ class Session:
             engines = self.engines(leaves, structure, gradients, rows is not None)
             state, plan = self.state, self.plan
             assert state is not None
-            checks.gradients(gradients, leaves, structure, engines.others)
-            executor = InPlace(
-                *(engines, leaves, state, self._noting(done), unscale, norm), spread=self.spread
-            )
+            if engines.others:
+                checks.gradients(gradients, leaves, structure, engines.others)
+            commit = self.note if done is None else self._noting(done)
+            executor = InPlace(engines, leaves, state, commit, unscale, norm, self.spread)
             return take(plan, state, gradients, executor)
         except (TypeError, ValueError):
             # The checks that all engines share give the message for what a fused engine refuses.
@@ -284,10 +283,7 @@ class Session:
         """Remember the step that was taken, for its report."""
         self.last = taken
 
-    def _noting(self, done: Callable[[Leaves], object] | None) -> Callable[[Taken, Leaves], None]:
-        if done is None:
-            return self.note
-
+    def _noting(self, done: Callable[[Leaves], object]) -> Callable[[Taken, Leaves], None]:
         def note(taken: Taken, leaves: Leaves) -> None:
             self.last = taken
             done(leaves)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
+from itertools import compress
+from operator import is_not
 from typing import Any
 from weakref import ReferenceType, ref
 
@@ -103,10 +105,15 @@ class Settings:
     _rounded: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
     _same: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def whole(self) -> dict[str, Any]:
         """The hyperparameters of the optimizer itself, schedules as they are."""
         return self.sources[0]
+
+    @cached_property
+    def by_chance(self) -> bool:
+        """Whether slots are rounded stochastically."""
+        return bool(self.whole["stochastic_rounding"]) and self.whole["state_dtype"] is not None
 
     @property
     def formula(self) -> Formula:
@@ -219,7 +226,10 @@ class Settings:
         if known is not None and known[0] is exact:
             return known[1]
         old, found = known or ({}, {})
-        changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
+        if list(old) == list(exact):
+            changed = [*compress(exact, map(is_not, exact.values(), old.values()))]
+        else:
+            changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
         own, whole = self.members[member].formula.hyperparameters, self.formula.hyperparameters
         new = {
             name: (own[name] if name in own else whole[name]).rounded(exact[name], compute, xp)

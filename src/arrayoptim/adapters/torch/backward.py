@@ -86,9 +86,9 @@ class BackwardSteps:
             self.end()
         self._squares[p] = 0.0
         optimizer, part = self._optimizer, self._part(p)
-        part.check()
+        found = part.check()
         self._require(part, [p])
-        grads = part.gathered(optimizer.state, same=False)
+        grads = part.gathered(found, optimizer.state, same=False)
         assert grads is not None
         norm = self._norm(p, grads)
         part.prepare(grads)

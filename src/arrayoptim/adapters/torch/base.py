@@ -20,6 +20,7 @@ from ...step.restore import LoadReport
 from .backward import BackwardSteps
 from .counts import apart
 from .entries import Entry
+from .hooks import hooked
 from .keys import CLASS, Spelling
 from .loaded import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
@@ -156,8 +157,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with torch.no_grad():
-            TorchOptimizer._aside(self)
+        TorchOptimizer._aside(self)
         if self._backward is not None:
             self._backward.end()
         return loss
@@ -324,6 +324,13 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     # ---- one step
 
+    def _patch_step_function(self) -> None:
+        """Wrap the step of the class once, as torch does; see `hooked`."""
+        cls: Any = type(self)
+        if not getattr(cls.step, "hooked", False):
+            cls.step = hooked(cls.step)
+        super()._patch_step_function()
+
     def _part(self, i: int) -> Part:
         group = self.param_groups[i]
         if i >= len(self._parts) or self._parts[i].group is not group:
@@ -331,16 +338,27 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return self._parts[i]
 
     def _advance(self) -> None:
-        parts = [self._part(i) for i in range(len(self.param_groups))]
-        for part in parts:
-            part.check()
-        # A parameter that is given twice is stepped twice; torch warns about it.
-        for turn in range(max(part.turns for part in parts)):
-            self._take_turn(parts, turn)
+        # As torch.no_grad() does, at a seventh of its cost.
+        recording = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
+        try:
+            parts = [self._part(i) for i in range(len(self.param_groups))]
+            found = [part.check() for part in parts]
+            self._take_turn(parts, 0, found)
+            # A parameter that is given twice is stepped twice; torch warns about it.
+            for turn in range(1, max([part.turns for part in parts])):
+                self._take_turn(parts, turn, found)
+        finally:
+            torch._C._set_grad_enabled(recording)
 
-    def _take_turn(self, parts: Sequence[Part], turn: int) -> None:
+    def _take_turn(
+        self, parts: Sequence[Part], turn: int, found: Sequence[list[Tensor | None]]
+    ) -> None:
         same = self._same_state()
-        gathered = [(part, part.gathered(self.state, same, turn)) for part in parts]
+        gathered = [
+            (part, part.gathered(grads, self.state, same, turn))
+            for part, grads in zip(parts, found, strict=True)
+        ]
         ready = [(part, grads) for part, grads in gathered if grads]
         norm = self._norm(ready)
         for part, grads in ready[1:]:
@@ -362,7 +380,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
         """Return the norm over all groups and processes, where a step needs it."""
-        wanted = {(part.core.clipnorm, part.core.nonfinite) for part, _ in ready}
+        wanted = {part.measuring for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
                 f"{type(self).__name__}: clipnorm and nonfinite hold for a step as a whole; the "

@@ -82,6 +82,7 @@ class Part:
         self._require_spelled()
         self._values = spelling.plain(group)
         self.core = spelling.core(**self._values)
+        self.measuring = self.core.clipnorm, self.core.nonfinite
         self._names = spelling.state_names(self.core.preset)
         self.params: list[Tensor] = []
         self.leaves: list[Tensor] = []
@@ -89,11 +90,10 @@ class Part:
         self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
         self._counts: Counts | None = None
         self.sparse = False
-        self._found: list[Tensor | None] = []
-        self._dense = False
+        self._plain = self._again = self._missing = self._dense = False
 
-    def check(self) -> None:
-        """Read what was written into the group, and check the gradients.
+    def check(self) -> list[Tensor | None]:
+        """Read what was written into the group, and return the gradients, which are checked.
 
         Raises
         ------
@@ -103,21 +103,27 @@ class Part:
             If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
         """
         self._follow()
-        params = self.group["params"]
+        params, known = self.group["params"], self.params
+        self._again = len(params) == len(known) and all(map(operator.is_, params, known))
         # Each tensor is asked once a step: `gathered` goes on from here.
-        self._found = found = list(map(_grad, params))
+        found = list(map(_grad, params))
         kinds = {*map(type, found)}
-        layouts = {*map(_layout, filter(_there, found) if _NONE in kinds else found)}
+        self._missing = _NONE in kinds
+        layouts = {*map(_layout, filter(_there, found) if self._missing else found)}
         self._dense = layouts <= {torch.strided}
-        plain = layouts <= {self._usual} and kinds <= PLAIN
-        if plain and (all_plain(params) or not any(map(is_shared_out, params))):
-            return
-        for p in params:
-            g = p.grad
+        if layouts <= {self._usual} and kinds <= PLAIN and self._unsharded(params):
+            return found
+        for p, g in zip(params, found, strict=True):
             if g is not None:
                 self._require_layout(g, p)
-            if g is not None and (is_shared_out(p) or is_shared_out(g)):
-                refuse_misplaced(g, p, self.paths()[id(p)])
+                if is_shared_out(p) or is_shared_out(g):
+                    refuse_misplaced(g, p, self.paths()[id(p)])
+        return found
+
+    def _unsharded(self, params: Sequence[Tensor]) -> bool:
+        if self._again and self._plain:
+            return True
+        return all_plain(params) or not any(map(is_shared_out, params))
 
     def _require_layout(self, g: Tensor, p: Tensor) -> None:
         """Refuse a sparse gradient where its missing entries cannot count as zeros."""
@@ -147,18 +153,23 @@ class Part:
     @property
     def turns(self) -> int:
         """The largest number of times that one parameter occurs in the group."""
-        params = self.group["params"]
-        if len(params) == len(self.params) and all(map(operator.is_, params, self.params)):
+        if self._again:
             return 1
-        return max(Counter(map(id, params)).values(), default=1)
+        return max(Counter(map(id, self.group["params"])).values(), default=1)
 
     def gathered(
-        self, state: MutableMapping[Tensor, Entry], same: bool, turn: int = 0
+        self,
+        found: list[Tensor | None],
+        state: MutableMapping[Tensor, Entry],
+        same: bool,
+        turn: int = 0,
     ) -> list[Tensor | None] | None:
         """Prepare a step, and return the gradients; None where the group has none.
 
         Parameters
         ----------
+        found : list of Tensor or None
+            What `check` has returned.
         state : mapping
             The state of torch.
         same : bool
@@ -172,20 +183,20 @@ class Part:
             If the state does not fit. No parameter has changed then.
         """
         params = self.group["params"]
-        found, self._found = self._found, []
         if turn or self.turns > 1:
             times = Counter(map(id, params))
             params = list({id(p): p for p in params if times[id(p)] > turn}.values())
             found = list(map(_grad, params))
-        kinds = {*map(type, found)}
-        if _NONE in kinds:
+        missing = self._missing
+        if missing:
             params = [p for p in params if p.grad is not None or "step" in state.get(p, ())]
             found = list(map(_grad, params))
             kinds = {*map(type, found)}
             if kinds <= {_NONE}:
                 return None
+            missing = _NONE in kinds
         leaves, dense = params, self._dense
-        if not all_plain(params) and any(map(is_shared_out, params)):
+        if not self._unsharded(params):
             leaves, found = list(map(local, params)), [g if g is None else local(g) for g in found]
             dense = False
         if not (self._holds(params, leaves) and (same or self._current(state))):
@@ -193,7 +204,7 @@ class Part:
         counts = self._counts
         assert counts is not None
         counts.read()
-        if _NONE in kinds and not self.together():
+        if missing and not self.together():
             counts.part()
         self.sparse = not (dense or _all_strided(found))
         found = list(map(as_rows, found)) if self.sparse else found
@@ -354,6 +365,7 @@ class Part:
         new = session.fresh(leaves, described, held)
         session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
+        self._plain = all_plain(params)
         self._counts = Counts(new, numbers, self._names, self.core.nonfinite == "skip")
         for p, slots in zip(params, new.slots, strict=True):
             entry = state.setdefault(p, {})
@@ -375,14 +387,13 @@ class Part:
 
     def _holds(self, params: Sequence[Tensor], leaves: Sequence[Tensor]) -> bool:
         """Whether these are the parameters of the last step."""
-        known = self.params, self.leaves
-        return (
-            len(params) == len(known[0])
-            and self._counts is not None
-            and self._counts.state is session_of(self.core).state
-            and all(map(operator.is_, params, known[0]))
-            and (leaves is params or all(map(operator.is_, leaves, known[1])))
-        )
+        known, counts = self.params, self._counts
+        if counts is None or counts.state is not session_of(self.core).state:
+            return False
+        same = self._again and params is self.group["params"]
+        if not same and (len(params) != len(known) or not all(map(operator.is_, params, known))):
+            return False
+        return leaves is params or all(map(operator.is_, leaves, self.leaves))
 
     def _current(self, state: Mapping[Tensor, Entry]) -> bool:
         """Whether a state holds the tensors of the last step."""
@@ -410,8 +421,10 @@ class Part:
         group, seen = self.group, self._seen
         found = list(group.values())
         if len(found) == len(seen):
+            if all(map(operator.is_, found, seen)):
+                return
             changed = [k for k, a, b in zip(group, found, seen, strict=True) if a is not b]
-            if not changed or all(map(self._took, changed)):
+            if all(map(self._took, changed)):
                 self._seen = found
                 return
         self._require_spelled()
@@ -434,6 +447,8 @@ class Part:
     def _set(self, name: str, value: Any) -> None:
         setattr(self.core, name, value)
         self._values[name] = value
+        if name in ("clipnorm", "nonfinite"):
+            self.measuring = self.core.clipnorm, self.core.nonfinite
         if not self.core.hyperparameters[name].numeric or name in _DECIDING:
             self.params = []  # the entries of the state may differ now
             self._names = self.spelling.state_names(self.core.preset)

@@ -1,0 +1,41 @@
+"""The wrapper of `step` that torch's optimizers have, without its cost where nobody asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch.autograd import profiler
+from torch.optim import optimizer
+
+
+def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a step that calls the hooks of its optimizer, and is recorded by profilers.
+
+    That is what torch's own wrapper does. It takes 7 us, and is called where there is a hook or
+    a profiler.
+
+    Parameters
+    ----------
+    step : callable
+        A method of an optimizer.
+    """
+    whole = torch.optim.Optimizer.profile_hook_step(step)
+
+    @wraps(step)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or optimizer._global_optimizer_pre_hooks
+            or optimizer._global_optimizer_post_hooks
+            or profiler._is_profiler_enabled
+            or torch._C._autograd._profiler_enabled()
+        ):
+            return whole(self, *args, **kwargs)
+        return step(self, *args, **kwargs)
+
+    wrapper.hooked = True  # type: ignore[attr-defined]
+    return wrapper
