@@ -216,6 +216,14 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python=FULL)
+def notebooks(session: nox.Session) -> None:
+    """Run the programs of the gallery as notebooks, those for other libraries too."""
+    needed, variables = backends("all")
+    session.install("-e", ".", *group("notebooks"), *needed)
+    session.run("pytest", "tests/project/test_notebooks.py", *session.posargs, env=variables)
+
+
+@nox.session(python=FULL)
 def race(session: nox.Session) -> None:
     """Time a step of this library and of every peer that installs (options: ``-- --help``)."""
     session.install(".[demo]", TORCH, "ninja", "setuptools")

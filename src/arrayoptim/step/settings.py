@@ -68,10 +68,11 @@ class Member:
         """Return the values of a step, schedules as numbers."""
         if not self.schedules:
             return self.values
-        declared = self.formula.hyperparameters
+        declared, preset = self.formula.hyperparameters, self.values.get("preset")
+        rows = {name: declared[name].under(preset) for name in self.schedules}
         return self.values | {
-            name: declared[name].at(self.values[name], iterations, scalars, self.prefix)
-            for name in self.schedules
+            name: row.at(self.values[name], iterations, scalars, self.prefix)
+            for name, row in rows.items()
         }
 
 
@@ -231,9 +232,10 @@ class Settings:
         else:
             changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
         own, whole = self.members[member].formula.hyperparameters, self.formula.hyperparameters
+        rows = {name: own[name] if name in own else whole[name] for name in changed}
+        preset = exact.get("preset")
         new = {
-            name: (own[name] if name in own else whole[name]).rounded(exact[name], compute, xp)
-            for name in changed
+            name: row.under(preset).rounded(exact[name], compute, xp) for name, row in rows.items()
         }
         found = found | new
         if xp is np:
