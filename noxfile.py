@@ -212,7 +212,9 @@ def demo(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into ``docs/_build``; a warning is an error."""
     session.install("-e", ".", *group("docs"))
-    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build", *session.posargs)
+    # A page that is not read again loses its index entries in what the search looks through.
+    options = ["-W", "--keep-going", "--fresh-env"]
+    session.run("sphinx-build", *options, "docs", "docs/_build", *session.posargs)
 
 
 @nox.session(python=FULL)
