@@ -78,7 +78,9 @@ def measured_where_wanted(
         if pending is not None:
             return Measured(pending)
     squares = engines.squares() if engines and (norm is None or settings.each) else None
-    return measured(stored(gradients), squares, settings.each, unscale, norm)
+    if engines is None or engines.rows.given:
+        gradients = stored(gradients)
+    return measured(gradients, squares, settings.each, unscale, norm)
 
 
 class InPlace(Executor[Leaves]):
@@ -161,17 +163,17 @@ class InPlace(Executor[Leaves]):
         self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
     ) -> Leaves:
         """Step, all of it or nothing, and return the parameters after it."""
-        engines, state = self.engines, self.state
+        engines, state, spread = self.engines, self.state, self.spread
         given, plain = gradients, steps
-        if self.spread is not None:
+        if spread is not None:
             steps = [self._rated(step, gradients) for step in steps]
-            gradients = self.spread.in_parts(gradients)
+            gradients = spread.in_parts(gradients)
         acts = [state.interrupt, *engines.ready(steps, self.leaves, gradients)]
         rest = None
         if engines.others:
             rest = engines.rest(steps, self.leaves, gradients, state.slots)
             acts.append(rest)
-        if self.spread is not None and self.spread.wholes:
+        if spread is not None and spread.wholes:
             acts.append(Once(partial(self._step_wholes, taken.settings, plain, given)))
         clocks = state.ticked(given, taken.clocks) if taken.clocks else None
 

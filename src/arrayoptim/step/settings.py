@@ -14,6 +14,7 @@ import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..config.groups import OWN, matches, members_of, require_matches
+from ..config.hyper import Hyper
 from ..config.scheduled import keeps_numbers
 from ..constraints import Constraint
 from ..numerics.slots import Layout
@@ -114,6 +115,12 @@ class Settings:
     def by_chance(self) -> bool:
         """Whether slots are rounded stochastically."""
         return bool(self.whole["stochastic_rounding"]) and self.whole["state_dtype"] is not None
+
+    @cached_property
+    def _declared(self) -> list[dict[str, Hyper]]:
+        """The declarations of the hyperparameters of each member."""
+        whole = self.formula.hyperparameters
+        return [{**whole, **member.formula.hyperparameters} for member in self.members]
 
     @property
     def formula(self) -> Formula:
@@ -230,11 +237,8 @@ class Settings:
             changed = [*compress(exact, map(is_not, exact.values(), old.values()))]
         else:
             changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
-        own, whole = self.members[member].formula.hyperparameters, self.formula.hyperparameters
-        new = {
-            name: (own[name] if name in own else whole[name]).rounded(exact[name], compute, xp)
-            for name in changed
-        }
+        declared = self._declared[member]
+        new = {name: declared[name].rounded(exact[name], compute, xp) for name in changed}
         found = found | new
         if xp is np:
             self._rounded[member, compute] = exact, found

@@ -115,7 +115,7 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
     """
     settings, leaves = plan.settings, executor.leaves
     values = executor.values(settings, state)
-    given = plan.thawed(gradients)
+    given = plan.thawed(gradients) if settings.frozen else gradients
     size = executor.measured(settings, values, given)
     taken = Taken(settings, values, size, state.iterations)
     if executor.refuses(taken):
@@ -134,4 +134,6 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
         scalars = state.scalars
     else:
         steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
-    return executor.carried_out(taken, steps, plan.limited(steps, limits, given), scalars)
+    if settings.adaptive:
+        given = plan.limited(steps, limits, given)
+    return executor.carried_out(taken, steps, given, scalars)
