@@ -49,7 +49,8 @@ def state_of(rule: Any, shapes: list[Any], dtype: str, *more: str) -> list[dict[
     kind = "float32" if np_dtype(dtype).itemsize == 2 else dtype
     names = (*rule.slots, *more)
     columns = [draw(7 + k, shapes, kind, positive=True) for k in range(len(names))]
-    return [dict(zip(names, arrays, strict=True)) for arrays in zip(*columns, strict=True)]
+    drawn = dict(zip(names, columns, strict=True))
+    return [{name: arrays[k] for name, arrays in drawn.items()} for k in range(len(shapes))]
 
 
 def coefficients(rule: Any, seed: int = 3) -> dict[str, float]:

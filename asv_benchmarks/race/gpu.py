@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from importlib import import_module
 from importlib.util import find_spec
 from math import prod
 from statistics import median
@@ -28,6 +29,11 @@ OTHERS = ("Adam", "Muon", "Adafactor", "SOAP", "Shampoo", "DoG", "Prodigy", "SM3
 """What is timed on matrices alone."""
 MOST_COMPILED = 300
 """Tensors up to which torch's compiler is asked: it took 23 s for as many."""
+FUSED = {
+    "Apex, FusedAdam": "apex.optimizers",
+    "Transformer Engine, FusedAdam": "transformer_engine.pytorch.optimizers",
+}
+"""Other packages with a fused Adam for torch, timed where they are installed."""
 COMPOSITE: dict[str, Any] = {"clipnorm": 1.0, "weight_decay": 0.01, "ema_momentum": 0.999}
 Step = Callable[[], object]
 Contest = tuple[str, Shapes, int, dict[str, Callable[[Shapes], Step]]]
@@ -45,6 +51,24 @@ def ours(library: str, name: str = "Adam", **options: Any) -> Callable[[Shapes],
         with ao.engine("gpu" if name == "Adam" and "offload" not in options else "auto"):
             optimizer.apply(grads, params)
         return lambda: optimizer.apply(grads, params)
+
+    return make
+
+
+def as_torch(shapes: Shapes) -> Step:
+    """Make a step of this library's Adam with torch's interface."""
+    import arrayoptim as ao
+
+    step: Step = ao.torch.Adam(parameters(shapes)).step
+    return step
+
+
+def fused_elsewhere(package: str) -> Callable[[Shapes], Step]:
+    """Return what makes a step of another package's fused Adam for torch."""
+
+    def make(shapes: Shapes) -> Step:
+        step: Step = import_module(package).FusedAdam(parameters(shapes), lr=1e-3).step
+        return step
 
     return make
 
@@ -194,9 +218,13 @@ def contests() -> Iterator[Contest]:
         peers = {"this library, CuPy arrays": ours("cupy"), "plain CuPy": naive}
         if ready["torch"]:
             peers["this library, torch tensors"] = ours("torch")
+            peers["this library, ao.torch"] = as_torch
             peers["this library, torch tensors, in a CUDA graph"] = in_graph
             peers |= {f"torch, {form}": torch_adam(form) for form in ("fused", "foreach")}
             peers["torch, fused, capturable, in a CUDA graph"] = torch_in_graph
+            for label, package in FUSED.items():
+                if find_spec(package.partition(".")[0]):
+                    peers[label] = fused_elsewhere(package)
             if len(shapes) <= MOST_COMPILED:
                 peers["torch, foreach, torch.compile"] = torch_compiled
         if ready["jax"] and ready["optax"]:

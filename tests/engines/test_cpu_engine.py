@@ -14,7 +14,7 @@ from arrayoptim.engines.cpu import native as _cpu_native
 from arrayoptim.engines.cpu import recipes as _cpu_recipes
 from arrayoptim.engines.cpu.engine import Plan
 from arrayoptim.engines.cpu.sweep import sweep_program
-from arrayoptim.numerics.sums import BLOCK, nonfinite, sum_of_squares
+from arrayoptim.numerics.sums import BLOCK, nonfinite, sum_of_squares, sum_of_values
 from arrayoptim.rules import stages
 from backends import np_dtype
 from engine_cases import (
@@ -164,6 +164,32 @@ def test_norm_counts_what_is_not_finite() -> None:
     sums = plan.squares()
     assert plan.nonfinite == sum(nonfinite(g) for g in grads) == 3
     assert math.isnan(sums[3]) and math.isinf(sums[4]) and sums[5] == 0.0
+
+
+def in_order(values: list[float]) -> float:
+    """Add numbers up one by one: lanes of runs, runs of blocks, blocks."""
+    total = 0.0
+    for block in (values[k : k + 32768] for k in range(0, len(values), 32768)):
+        of_block = 0.0
+        for run in (block[k : k + 2048] for k in range(0, len(block), 2048)):
+            lanes = [0.0] * 16
+            for k, x in enumerate(run):
+                lanes[k % 16] += x
+            while len(lanes) > 1:
+                half = len(lanes) // 2
+                lanes = [lanes[k] + lanes[k + half] for k in range(half)]
+            of_block += lanes[0]
+        total += of_block
+    return total
+
+
+@pytest.mark.parametrize("size", [0, 1, 17, 2047, 2049, 32768, 70_001])
+def test_the_order_of_additions(size: int) -> None:
+    """It is the one that the documentation tells."""
+    rng = np.random.default_rng(size)
+    x = rng.normal(size=size) * 10.0 ** rng.uniform(-3, 3, size)
+    assert sum_of_values(x) == in_order(x.tolist())
+    assert sum_of_squares(x) == in_order((x * x).tolist())
 
 
 def test_sum_of_squares_is_accurate() -> None:

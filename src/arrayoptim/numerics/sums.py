@@ -1,9 +1,9 @@
 """The sum of an array, or of its squares, in an order of additions that every engine can follow.
 
 A sum of floating-point numbers depends on the order in which they are added. The order
-here is fixed and parallel in three ways: over blocks, over the lanes of a vector register
-and over threads. A compiled loop on any number of threads gives the very bits of the
-NumPy expressions below.
+here is fixed and parallel in three ways: over blocks, over runs within a block, and over the lanes
+of a vector register. A compiled loop on any number of threads gives the very bits of the NumPy
+expressions below; so does a GPU, on which every lane of every run in a block has a thread.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 __all__ = [
     "BLOCK",
     "LANES",
+    "RUN",
     "TILE",
     "WIDTH",
     "nonfinite",
@@ -28,10 +29,13 @@ __all__ = [
 BLOCK = 32768
 """Elements of a block; the sums of blocks are added one after another."""
 
-LANES = 16
-"""Partial sums of a block: lane k adds up the elements k, k + 16, k + 32, ... in order."""
+RUN = 2048
+"""Elements of a run; the sums of a block's runs are added one after another."""
 
-WIDTH = 2048
+LANES = 16
+"""Partial sums of a run: lane k adds up the elements k, k + 16, k + 32, ... in order."""
+
+WIDTH = RUN
 """Columns of a tile of a matrix: their sums, in double precision, stay in the nearest cache."""
 
 TILE = 65536
@@ -109,17 +113,23 @@ def sums_along(array: np.ndarray[Any, Any], axes: tuple[int, ...]) -> np.ndarray
 def _of_rows(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     total = np.zeros(array.shape[:-1])
     for left in range(0, array.shape[-1], WIDTH):
-        values = array[..., left : left + WIDTH].astype(np.float64)
-        missing = -values.shape[-1] % LANES
-        if missing:
-            values = np.concatenate([values, np.zeros((*values.shape[:-1], missing))], axis=-1)
-        # Along an axis that is not the last one, NumPy adds one after another.
-        lanes = np.add.reduce(values.reshape(*values.shape[:-1], -1, LANES), axis=-2)
-        while lanes.shape[-1] > 1:
-            half = lanes.shape[-1] // 2
-            lanes = lanes[..., :half] + lanes[..., half:]
-        total = total + lanes[..., 0]
+        total = total + _of_runs(array[..., left : left + WIDTH].astype(np.float64))
     return total
+
+
+def _of_runs(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the sums along the last axis, which is no longer than a run."""
+    missing = -values.shape[-1] % LANES
+    if missing:
+        values = np.concatenate([values, np.zeros((*values.shape[:-1], missing))], axis=-1)
+    # Along an axis that is not the last one, NumPy adds one after another.
+    rows = values.reshape(*values.shape[:-1], values.shape[-1] // LANES, LANES)
+    lanes = np.add.reduce(rows, axis=-2)
+    while lanes.shape[-1] > 1:
+        half = lanes.shape[-1] // 2
+        lanes = lanes[..., :half] + lanes[..., half:]
+    sums: np.ndarray[Any, Any] = lanes[..., 0]
+    return sums
 
 
 def _of_columns(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -135,14 +145,10 @@ def _of_columns(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _block(values: np.ndarray[Any, Any]) -> float:
-    missing = -values.size % LANES
-    if missing:
-        values = np.concatenate([values, np.zeros(missing)])
-    lanes = np.add.reduce(values.reshape(-1, LANES), axis=0)
-    while lanes.size > 1:
-        half = lanes.size // 2
-        lanes = lanes[:half] + lanes[half:]
-    return float(lanes[0])
+    whole, total = values.size // RUN * RUN, 0.0
+    for part in _of_runs(values[:whole].reshape(-1, RUN)).tolist():
+        total += part
+    return total + float(_of_runs(values[whole:])) if whole < values.size else total
 
 
 def nonfinite(array: np.ndarray[Any, Any]) -> int:

@@ -8,12 +8,17 @@ from typing import Any
 
 from ..._typing import Array
 from ...arrays.libraries import COMPUTE, backend_of
+from ..host import gpu_library
 from ..steps import Step
 
 __all__ = ["stacks"]
 
 LARGEST = 1 << 13
 """Largest matrix, in elements, for which stacking saves more in calls than it costs in copies."""
+
+LARGEST_ON_GPU, MOST_ON_GPU = 1 << 22, 1 << 24
+"""The same on a GPU, which a small matrix leaves idle and whose launches cost more than copies; and
+the most elements of a stack there, as its copies take memory while the rule is at work."""
 
 
 def stacks(
@@ -45,12 +50,24 @@ def stacks(
     if layout.rule.kind != "matrix" or alone:
         return [[i] for i in places]
     found: dict[Any, list[int]] = {}
+    counts: dict[Any, int] = {}
     for i in places:
         p, g = params[i], grads[i]
         assert p is not None
         backend = backend_of(p)
-        dtype = backend.dtype(p)
+        dtype, size, largest = backend.dtype(p), prod(p.shape), LARGEST
         own = tuple(step.own(COMPUTE[dtype], i).items())
-        kind = backend, dtype, backend.dtype(g), tuple(p.shape), backend.device(p), own
-        found.setdefault(kind if prod(p.shape) <= LARGEST else i, []).append(i)
+        kind: tuple[Any, ...] = (
+            backend,
+            dtype,
+            backend.dtype(g),
+            tuple(p.shape),
+            backend.device(p),
+            own,
+        )
+        if gpu_library(p) is not None:
+            largest, full = LARGEST_ON_GPU, counts.get(kind, 0)
+            counts[kind] = full + size
+            kind = *kind, full // MOST_ON_GPU
+        found.setdefault(kind if size <= largest else i, []).append(i)
     return list(found.values())

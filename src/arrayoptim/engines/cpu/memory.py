@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...numerics.rounding import GROUP
-from ...numerics.sums import LANES
+from ...numerics.sums import LANES, RUN
 from .numbers import (
     DOUBLE,
     FLOAT,
@@ -254,9 +254,16 @@ _LANES = ir.VectorType(DOUBLE, LANES)
 
 
 def _squares(builder: Any, address: Any, start: Any, stop: Any, storage: str) -> Any:
-    lanes = _new_lanes(builder)
-    _add(builder, lanes, address, start, stop, storage, True)
-    return _total(builder, lanes)
+    with builder.goto_entry_block():
+        total = builder.alloca(DOUBLE)
+    builder.store(DOUBLE(0.0), total)
+    with cgutils.for_range_slice(builder, start, stop, I64(RUN), I64) as (first, _):
+        end = builder.add(first, I64(RUN))
+        end = builder.select(builder.icmp_signed("<", end, stop), end, stop)
+        lanes = _new_lanes(builder)
+        _add(builder, lanes, address, first, end, storage, True)
+        builder.store(builder.fadd(builder.load(total), _total(builder, lanes)), total)
+    return builder.load(total)
 
 
 def _sum(builder: Any, x: Any, y: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...numerics.int8 import LARGEST
 from ...numerics.rounding import GROUP
+from ...numerics.sums import RUN
 from ...rules import stages as _stages
 from ...rules.rule import Rule
 from ...rules.stages import SWEPT
@@ -144,14 +145,14 @@ def measure_program(
     ]
     body = [
         *head(streams, scalars),
-        *(f"w_{u}, l_{u} = scratch(0), lanes(0)" for u in what),
+        *(f"w_{u}, total_{u} = scratch(0), 0.0" for u in what),
         "if a_g:",
-        f"    for group in range(start, stop, {GROUP}):",
-        *(f"        {line}" for line in lines),
-        *(
-            f"poke_double(sums, {len(what)} * c + {k}, lanes_total(l_{u}))"
-            for k, u in enumerate(what)
-        ),
+        f"    for run in range(start, stop, {RUN}):",
+        *(f"        l_{u} = lanes(0)" for u in what),
+        f"        for group in range(run, min(run + {RUN}, stop), {GROUP}):",
+        *(f"            {line}" for line in lines),
+        *(f"        total_{u} += lanes_total(l_{u})" for u in what),
+        *(f"poke_double(sums, {len(what)} * c + {k}, total_{u})" for k, u in enumerate(what)),
     ]
     names = [name for stage in used for name in FUNCTIONS.get(stage, (stage,))]
     functions = [*_directions(rule), *((n, getattr(_stages, n)) for n in names)]

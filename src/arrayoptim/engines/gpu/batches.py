@@ -229,9 +229,12 @@ class Batch:
     def _send(self, columns: Mapping[str, Any], later: bool = False) -> int:
         """Write numbers where a kernel reads them: one row for all tensors, or one for each."""
         each, count = self._each(columns), len(self.places)
-        full = [np.broadcast_to(column, count if each else 1) for column in columns.values()]
-        head = np.array([len(columns) if each else 0.0])
-        rows = np.concatenate([head, np.stack(full, axis=1).reshape(-1)]).astype(np.float64)
+        if each:
+            full = [np.broadcast_to(column, count) for column in columns.values()]
+            head = np.array([len(columns)])
+            rows = np.concatenate([head, np.stack(full, axis=1).reshape(-1)]).astype(np.float64)
+        else:
+            rows = np.array([0.0, *map(float, columns.values())])
         # Groups may diverge later, and a graph reads the table that it has.
         room = 1 + count * len(columns) if self._graph else 0
         return self._row.address(rows, later=later, room=room)

@@ -25,10 +25,10 @@ from .sweep import (
     scalar,
 )
 
-__all__ = ["TILE", "measure_program", "quantities"]
+__all__ = ["measure_program", "quantities"]
 
-TILE = 1024
-"""Elements that a block holds at once."""
+_AT_ONCE = 4
+"""Elements whose loads a thread starts before it adds up what was measured of them."""
 
 
 def quantities(rule: Rule) -> int:
@@ -108,8 +108,12 @@ def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]
     count, squared = quantities(rule), len(rule.norms)
     columns = len(names)
     addresses = ", ".join(f"a_{name}" for name, _ in streams)
-    places = ", ".join(f"room.x[{k * TILE} + k]" for k in range(count))
-    zero = " ".join(f"room.x[{k * TILE} + k] = 0.0;" for k in range(count))
+    places, alone = (
+        ", ".join(f"{x}{k}{y}" for k in range(count)) for x, y in (("x", "[k]"), ("y", ""))
+    )
+    square = [f"y{k} * y{k}" if k < squared else f"y{k}" for k in range(count)]
+    adds = " ".join(f"sum{k} += {term};" for k, term in enumerate(square))
+    held = " ".join(f"const double y{k} = x{k}[k];" for k in range(count))
     totals = [
         f"xp_sqrt(sums[{k} * count + j])" if k < squared else f"sums[{k} * count + j]"
         for k in range(count)
@@ -134,30 +138,24 @@ def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]
         "const whole start = (whole)BLOCK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
         "const whole stop = size - start < BLOCK ? size : start + BLOCK;",
         "EACH_THREAD(u) {",
-        "    if (u < LANES) for (int w = 0; w < 3; ++w) room.lanes[w][u] = 0.0;",
-        "}",
-        f"for (whole tile = start; tile < stop && a_g; tile += {TILE}) {{",
-        "    __syncthreads();",
-        "    EACH_THREAD(u) {",
-        f"        for (int k = u; k < {TILE}; k += THREADS) {{",
-        f"            if (tile + k < stop) taken(tile + k, {addresses}, c, {places});",
-        f"            else {{ {zero} }}",
-        "        }",
+        "    const whole begin = start + (whole)RUN * (u / LANES);",
+        "    const whole end = a_g ? stop < begin + RUN ? stop : begin + RUN : 0;",
+        "    whole i = begin + u % LANES;",
+        f"    double {', '.join(f'sum{k} = 0.0' for k in range(count))};",
+        f"    for (; i + {_AT_ONCE - 1} * LANES < end; i += {_AT_ONCE} * LANES) {{",
+        f"        double {', '.join(f'x{k}[{_AT_ONCE}]' for k in range(count))};",
+        f"        for (int k = 0; k < {_AT_ONCE}; ++k)",
+        f"            taken(i + k * LANES, {addresses}, c, {places});",
+        f"        for (int k = 0; k < {_AT_ONCE}; ++k) {{ {held} {adds} }}",
         "    }",
-        "    __syncthreads();",
-        "    EACH_THREAD(u) {",
-        f"        if (u < {count} * LANES) {{",
-        "            const int w = u / LANES, lane = u % LANES;",
-        "            double sum = room.lanes[w][lane];",
-        f"            for (int k = lane; k < {TILE}; k += LANES) {{",
-        f"                const double x = room.x[{TILE} * w + k];",
-        f"                sum += w < {squared} ? x * x : x;",
-        "            }",
-        "            room.lanes[w][lane] = sum;",
-        "        }",
+        "    for (; i < end; i += LANES) {",
+        f"        double {alone};",
+        f"        taken(i, {addresses}, c, {alone});",
+        f"        {adds}",
         "    }",
+        *(f"    room.lanes[{k}][u] = sum{k};" for k in range(count)),
         "}",
-        "fold_lanes(room);",
+        f"fold_lanes(room, {count});",
         f"if (!is_last(room, {count}, partial, arrived, count)) return;",
         f"for (int w = 0; w < {count}; ++w)",
         "    sum_runs(",

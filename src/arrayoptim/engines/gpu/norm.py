@@ -1,6 +1,6 @@
 """The source of the pass that takes the gradients' norm, in the order of `numerics.sums`.
 
-Each block sums a block of `_norms`; the last one to finish adds up the sums, so that one launch
+Each block sums a block of it; the last one to finish adds up the sums, so that one launch
 does all. Squares of float64 may overflow or vanish: they are also summed after a shift of the
 exponent either way, and the sums of the shift that serves are taken, as the array engine does.
 """
@@ -21,36 +21,33 @@ _BODY = (
     + r"""
 const double UP = 0x1p600, DOWN = 0x1p-600, TINY = 0x1p-900, MOST = 0x1.fffffffffffffp1023;
 
-template <typename T>
-FUNCTION void sum_squares(Room &room, const T *g, whole start, whole stop, int shifts) {
+template <int SHIFTS> FUNCTION void add_square(double x, double *sums) {
+    sums[0] += x * x;
+    if (SHIFTS) {
+        const double up = x * UP, down = x * DOWN;
+        sums[1] += up * up;
+        sums[2] += down * down;
+    }
+}
+
+// Each thread has a lane of a run, and asks for several elements before it adds them up.
+template <int SHIFTS, typename T>
+FUNCTION void sum_squares(Room &room, const T *g, whole start, whole stop) {
+    const int most = 8;
     EACH_THREAD(u) {
-        if (u < LANES) room.lanes[0][u] = room.lanes[1][u] = room.lanes[2][u] = 0.0;
-    }
-    for (whole tile = start; tile < stop; tile += 2048) {
-        __syncthreads();
-        EACH_THREAD(u) {
-            for (int k = u; k < 2048; k += THREADS)
-                room.x[k] = tile + k < stop ? (double)widened(g[tile + k]) : 0.0;
+        const whole first = start + (whole)RUN * (u / LANES);
+        const whole end = stop < first + RUN ? stop : first + RUN;
+        double sums[3] = {0.0, 0.0, 0.0};
+        whole i = first + u % LANES;
+        for (; i + (most - 1) * LANES < end; i += most * LANES) {
+            T x[most];
+            for (int k = 0; k < most; ++k) x[k] = g[i + k * LANES];
+            for (int k = 0; k < most; ++k) add_square<SHIFTS>((double)widened(x[k]), sums);
         }
-        __syncthreads();
-        EACH_THREAD(u) {
-            if (u < LANES) {
-                double sum = room.lanes[0][u];
-                for (int k = u; k < 2048; k += LANES) sum += room.x[k] * room.x[k];
-                room.lanes[0][u] = sum;
-            } else if (u >= 32 && u < 32 * (1 + shifts) && u % 32 < LANES) {
-                const int w = u / 32;
-                const double unit = w == 1 ? UP : DOWN;
-                double sum = room.lanes[w][u % 32];
-                for (int k = u % 32; k < 2048; k += LANES) {
-                    const double x = room.x[k] * unit;
-                    sum += x * x;
-                }
-                room.lanes[w][u % 32] = sum;
-            }
-        }
+        for (; i < end; i += LANES) add_square<SHIFTS>((double)widened(g[i]), sums);
+        for (int w = 0; w < 3; ++w) room.lanes[w][u] = sums[w];
     }
-    fold_lanes(room);
+    fold_lanes(room, 1 + SHIFTS);
 }
 
 FUNCTION double norm_of(double total, double up, double down, bool shifted) {
@@ -69,11 +66,11 @@ KERNEL norm_of_gradients(
     const whole start = (whole)BLOCK * chunks[2 * blockIdx.x + 1], size = sizes[t];
     const whole stop = size - start < BLOCK ? size : start + BLOCK;
     const whole at = gradients[t], kind = gradients[count + t];
-    if (!at) sum_squares(room, (const float *)0, 0, 0, 0);
-    else if (kind == 0) sum_squares(room, (const half_bits *)at, start, stop, 0);
-    else if (kind == 1) sum_squares(room, (const bfloat_bits *)at, start, stop, 0);
-    else if (kind == 2) sum_squares(room, (const float *)at, start, stop, 0);
-    else sum_squares(room, (const double *)at, start, stop, 2);
+    if (!at) sum_squares<0>(room, (const float *)0, 0, 0);
+    else if (kind == 0) sum_squares<0>(room, (const half_bits *)at, start, stop);
+    else if (kind == 1) sum_squares<0>(room, (const bfloat_bits *)at, start, stop);
+    else if (kind == 2) sum_squares<0>(room, (const float *)at, start, stop);
+    else sum_squares<2>(room, (const double *)at, start, stop);
     if (!is_last(room, 3, partial, arrived, count)) return;
     for (int w = 0; w < (shifted ? 3 : 1); ++w)
         sum_runs(room, partial + w * blocks, blocks, first, count, sums + w * count);

@@ -8,12 +8,12 @@ loop. Nothing that one phase leaves to another is in a register.
 
 from __future__ import annotations
 
-from ...numerics.sums import BLOCK, LANES
+from ...numerics.sums import BLOCK, LANES, RUN
 
 __all__ = ["CHUNK", "PRELUDE", "THREADS"]
 
-THREADS = 256
-"""Threads of a block."""
+THREADS = BLOCK // RUN * LANES
+"""Threads of a block: where it sums, every lane of every run has one."""
 
 CHUNK = 8192
 """Elements that a block steps."""
@@ -28,6 +28,7 @@ PRELUDE = (
 #define THREADS {THREADS}
 #define CHUNK {CHUNK}
 #define BLOCK {BLOCK}
+#define RUN {RUN}
 #define LANES {LANES}
 """
     + r"""

@@ -1,7 +1,7 @@
 """The source with which kernels add up, in the order of `numerics.sums`.
 
-Each block sums a block of `_norms`; the last one to finish adds up the sums, so that one launch
-does all.
+Each block sums a block of `numerics.sums`, each of its threads a lane of a run; the last block to
+finish adds up the sums, so that one launch does all.
 """
 
 from __future__ import annotations
@@ -13,18 +13,27 @@ MOST = 3
 
 SUMS = r"""
 struct Room {
-    double x[3072];
-    double lanes[3][LANES];
+    double x[2048];
+    double lanes[3][THREADS];
     whole ticket;
     whole ends[2];
 };
 
-FUNCTION void fold_lanes(Room &room) {
+// Folds the lanes of each run, and adds the runs one after another: the sums are in lanes[w][0].
+FUNCTION void fold_lanes(Room &room, int sums) {
+    for (int half = LANES / 2; half; half /= 2) {
+        __syncthreads();
+        EACH_THREAD(u) {
+            if (u % LANES < half)
+                for (int w = 0; w < sums; ++w) room.lanes[w][u] += room.lanes[w][u + half];
+        }
+    }
     __syncthreads();
     EACH_THREAD(u) {
-        if (u < 3) {
-            for (int half = LANES / 2; half; half /= 2)
-                for (int k = 0; k < half; ++k) room.lanes[u][k] += room.lanes[u][k + half];
+        if (u < sums) {
+            double sum = 0.0;
+            for (int run = 0; run < THREADS; run += LANES) sum += room.lanes[u][run];
+            room.lanes[u][0] = sum;
         }
     }
     __syncthreads();
