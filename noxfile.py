@@ -212,7 +212,17 @@ def demo(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into ``docs/_build``; a warning is an error."""
     session.install("-e", ".", *group("docs"))
-    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build", *session.posargs)
+    # A page that is not read again loses its index entries in what the search looks through.
+    options = ["-W", "--keep-going", "--fresh-env"]
+    session.run("sphinx-build", *options, "docs", "docs/_build", *session.posargs)
+
+
+@nox.session(python=FULL)
+def notebooks(session: nox.Session) -> None:
+    """Run the programs of the gallery as notebooks, those for other libraries too."""
+    needed, variables = backends("all")
+    session.install("-e", ".", *group("notebooks"), *needed)
+    session.run("pytest", "tests/project/test_notebooks.py", *session.posargs, env=variables)
 
 
 @nox.session(python=FULL)

@@ -28,7 +28,15 @@ NEEDS = {
     "coming_from/torch.rst": ("torch",),
 }
 collect_ignore = [page for page, modules in NEEDS.items() if not all(map(find_spec, modules))]
-collect_ignore += ["_build", "demo", "examples", "conf.py", "conftest.py", "optimizers/generated"]
+collect_ignore += [
+    "_build",
+    "demo",
+    "examples",
+    "gallery",
+    "conf.py",
+    "conftest.py",
+    "optimizers/generated",
+]
 collect_ignore += ["optimizer_pages.py"]  # needs Sphinx
 collect_ignore += ["cupy.rst"] if obstacle() and compiler() is None else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import sys
 import textwrap
@@ -14,10 +15,12 @@ import numpy as np
 import arrayoptim as ao
 import formulas
 import optimizer_table
+import which_measured
 from arrayoptim.config import elsewhere
 from arrayoptim.step.options import Options
 
 FOLDER = Path(__file__).parent / "optimizers" / "generated"
+PROGRAMS = Path(__file__).parent / "coming_from" / "programs"
 
 
 def rules(cls: type[ao.Optimizer]) -> list[Any]:
@@ -137,13 +140,35 @@ def presets(cls: type[ao.Optimizer]) -> str:
     return table(["preset", "formula", "other defaults"], rows) + "\nSee :doc:`../../parity`.\n"
 
 
-def page(cls: type[ao.Optimizer]) -> str:
+def curve(cls: type[ao.Optimizer], day: str, curves: which_measured.Curves) -> str:
+    """Return the picture of how it trains; nothing where that has not been measured."""
+    name, rates = cls.__name__, len(which_measured.RATES)
+    if not all(name in runs for runs in curves.values()):
+        return ""
+    return heading("Three problems", "-") + (
+        f".. image:: {name}.svg\n"
+        f"   :alt: The loss of {name} on three problems, in front of all others\n\n"
+        f"In colour {name}, in grey all others, each with the best of {rates} rates; above are the "
+        "last loss and its rate. SGD has a momentum of 0.9. Large problems may put them in another "
+        f"order: see :doc:`../../which_optimizer`. Measured on {day}.\n"
+    )
+
+
+def programs(cls: type[ao.Optimizer]) -> str:
+    """Return the programs of the gallery that have it."""
+    options = ["add-heading: Programs", "heading-level: -"]
+    lines = [f".. minigallery:: arrayoptim.{cls.__name__}", *(f"   :{each}" for each in options)]
+    return "\n".join(lines) + "\n"
+
+
+def page(cls: type[ao.Optimizer], day: str, curves: which_measured.Curves) -> str:
     """Return the page of one optimizer."""
     sources = [code(textwrap.dedent(inspect.getsource(rule.function))) for rule in rules(cls)]
     parts = [
         heading(cls.__name__, "="),
         update(cls),
         f".. autoclass:: arrayoptim.{cls.__name__}\n   :no-members:\n",
+        curve(cls, day, curves),
         heading("Hyperparameters of its own", "-"),
         hyperparameters(cls),
         heading("Presets", "-"),
@@ -154,6 +179,7 @@ def page(cls: type[ao.Optimizer]) -> str:
         heading("Update rule", "-"),
         "What every engine runs, with the arrays in place of the letters:\n",
         *sources,
+        programs(cls),
     ]
     return "\n".join(parts)
 
@@ -173,21 +199,40 @@ def words() -> str:
     return "\n".join(parts)
 
 
+def whole_diff(name: str) -> str:
+    """Return what changes in a program that comes here from another library, and all around it."""
+    before, after = (
+        (PROGRAMS / f"{name}_{when}.py").read_text(encoding="utf-8").splitlines()
+        for when in ("before", "after")
+    )
+    lines = difflib.unified_diff(before, after, n=len(before), lineterm="")
+    shown = [f"   {line}".rstrip() for line in lines if not line.startswith(("---", "+++", "@@"))]
+    return "\n".join([".. code-block:: diff", "", *shown]) + "\n"
+
+
 def write(app: Any = None) -> None:
     """Write every page whose text has changed, and remove those of classes that are gone."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    pages = {f"{name}.rst": page(type(ao.get(name))) for name in ao.names()}
+    day, curves = which_measured.recorded()
+    pages = {f"{name}.rst": page(type(ao.get(name)), day, curves) for name in ao.names()}
     report = optimizer_table.read()
     whole = table(optimizer_table.HEADERS, optimizer_table.rows(report))
     pages["table.inc"] = f"{whole}\n{optimizer_table.note(report)}"
     pages["words.inc"] = words()
+    for path in PROGRAMS.glob("*_before.py"):
+        name = path.stem.removesuffix("_before")
+        pages[f"program_{name}.inc"] = whole_diff(name)
     for old in FOLDER.iterdir():
-        if old.name not in pages:
+        if old.suffix != ".svg" and old.name not in pages:
             old.unlink()
     for name, text in pages.items():
         target = FOLDER / name
         if not target.exists() or target.read_text(encoding="utf-8") != text:
             target.write_text(text, encoding="utf-8")
+    for name in next(iter(curves.values())):
+        picture = FOLDER / f"{name}.svg"
+        if not picture.exists() or picture.stat().st_mtime < which_measured.RECORD.stat().st_mtime:
+            which_measured.draw_one(name, curves, picture)
 
 
 def shorten(

@@ -1,13 +1,17 @@
 """Measure the optimizers on three problems that ship with scikit-learn: ``which_optimizer.rst``.
 
-``python docs/which_measured.py`` writes the table and the picture anew.
+``python docs/which_measured.py`` writes anew the table and the picture of that page, and the
+numbers from which the page of each optimizer gets its curve; ``NAME ...`` after it measures these
+alone, and keeps the others.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import platform
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +20,14 @@ import numpy as np
 import arrayoptim as ao
 
 FOLDER = Path(__file__).parent / "which"
-NAMES = ("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "Nadam", "Lion", "LAMB", "Ftrl", "Rprop")
-NAMES += ("Muon", "SOAP", "ScheduleFreeAdamW", "Prodigy", "DoG")
+RECORD = FOLDER / "curves.json"
+DRAWN = ("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "Nadam", "Lion", "LAMB", "Ftrl", "Rprop")
+DRAWN += ("Muon", "SOAP", "ScheduleFreeAdamW", "Prodigy", "DoG")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 OWN_RATE = ("Prodigy", "DoG")
 EPOCHS, BATCH = 15, 64
 
+Curves = dict[str, dict[str, tuple[float | None, list[float]]]]
 Loss = Callable[[dict[str, Any], Any, Any], tuple[float, dict[str, Any]]]
 
 
@@ -94,67 +100,110 @@ def trained(name: str, lr: float | None, problem: tuple[Loss, dict[str, Any], An
     return np.nan_to_num(np.array(losses), nan=np.inf)
 
 
-def measured() -> dict[str, dict[str, tuple[float | None, Any]]]:
+def measured(names: Sequence[str]) -> Curves:
     """Return for each problem and optimizer the best rate, and the losses with it."""
-    found: dict[str, dict[str, tuple[float | None, Any]]] = {}
+    found: Curves = {}
     for title, problem in problems().items():
         found[title] = {}
-        for name in NAMES:
+        for name in names:
             rates = [None] if name in OWN_RATE else list(RATES)
             runs = [(rate, trained(name, rate, problem)) for rate in rates]
-            found[title][name] = min(runs, key=lambda run: float(run[1][-1]))
+            rate, losses = min(runs, key=lambda run: float(run[1][-1]))
+            found[title][name] = rate, [float(f"{loss:.4g}") for loss in losses]
     return found
 
 
-def draw(found: dict[str, dict[str, tuple[float | None, Any]]], file: Path) -> None:
-    """Draw the losses of each problem."""
-    from matplotlib.figure import Figure
+def recorded() -> tuple[str, Curves]:
+    """Return when and where the curves were measured, and the curves."""
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    return record["where"], record["curves"]
 
-    colours = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#222222"]
-    figure = Figure(figsize=(11, 4), dpi=120, layout="constrained")
-    for axes, (title, runs) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
-        for k, (name, (_, losses)) in enumerate(runs.items()):
-            dash = ("-", "--", ":")[k // len(colours)]
-            axes.plot(range(1, EPOCHS + 1), losses, dash, color=colours[k % 7], label=name, lw=1.3)
+
+def axes_for(figure: Any, found: Curves) -> list[tuple[Any, str]]:
+    """Return axes for each problem, side by side, with its title."""
+    made = []
+    for axes, title in zip(figure.subplots(1, len(found)), found, strict=True):
         axes.set_yscale("log")
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("epoch")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    figure.axes[0].set_ylabel("loss over all data")
+        made.append((axes, title))
+    made[0][0].set_ylabel("loss over all data")
+    return made
+
+
+def draw(found: Curves, file: Path) -> None:
+    """Draw the losses of each problem."""
+    from matplotlib.figure import Figure
+
+    colours = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#222222"]
+    figure = Figure(figsize=(11, 4), dpi=80, layout="constrained")
+    for axes, title in axes_for(figure, found):
+        for k, name in enumerate(DRAWN):
+            dash = ("-", "--", ":")[k // len(colours)]
+            losses = found[title][name][1]
+            axes.plot(range(1, EPOCHS + 1), losses, dash, color=colours[k % 7], label=name, lw=1.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right", frameon=False)
     figure.savefig(file)
 
 
-def table(found: dict[str, dict[str, tuple[float | None, Any]]]) -> str:
+def draw_one(name: str, found: Curves, file: Path) -> None:
+    """Draw the losses of one optimizer in front of all others, for light pages and dark ones."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    grey, style = "#808080", {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9}
+    style |= {f"{part}.color": grey for part in ("text", "xtick", "ytick")}
+    style |= {"axes.edgecolor": grey, "axes.labelcolor": grey}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(9, 2.8), layout="constrained")
+        for axes, title in axes_for(figure, found):
+            for each, (_, losses) in found[title].items():
+                ours = each == name
+                colour, width = ("#EE7733", 2.0) if ours else (grey, 0.4)
+                axes.plot(range(1, EPOCHS + 1), losses, color=colour, lw=width, zorder=2 + ours)
+            axes.set_title(f"{title}: {shown(*found[title][name])}", fontsize=9, loc="left")
+        figure.savefig(file, transparent=True, metadata={"Date": None})
+
+
+def where() -> str:
+    """Return the day, the versions and the machine."""
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}"
+    return f"{datetime.date.today()} with {versions} on {platform.machine()}"
+
+
+def table(found: Curves, measured_on: str) -> str:
     """Return the table as reStructuredText."""
-    day, versions = (
-        datetime.date.today(),
-        f"Python {platform.python_version()}, NumPy {np.__version__}",
-    )
     lines = [
-        f"Measured on {day} by ``docs/which_measured.py`` with {versions} on {platform.machine()}:",
+        f"Measured on {measured_on} by ``docs/which_measured.py``:",
         f"loss over all data after {EPOCHS} epochs of batches of {BATCH}, with the best of",
-        f"{len(RATES)} rates from {RATES[0]:g} to {RATES[-1]:g}, which stands beside it.",
+        f"{len(RATES)} rates from {RATES[0]:g} to {RATES[-1]:g}, which stands beside it. SGD has a",
+        "momentum of 0.9.",
         "",
         ".. list-table::",
         "   :header-rows: 1",
         "",
     ]
-    for name in ("optimizer", *NAMES):
+    known = [name for name in ao.names() if all(name in runs for runs in found.values())]
+    for name in ("optimizer", *known):
         cells = [title if name == "optimizer" else shown(*found[title][name]) for title in found]
         lines.append(f"   * - {name if name == 'optimizer' else f'`{name}`'}")
         lines += [f"     - {cell}" for cell in cells]
     return "\n".join(lines) + "\n"
 
 
-def shown(rate: float | None, losses: Any) -> str:
+def shown(rate: float | None, losses: list[float]) -> str:
     """Return the last loss, and the rate it was reached with."""
     return f"{losses[-1]:.3g}, " + ("its own rate" if rate is None else f"lr={rate:g}")
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    results = measured()
-    (FOLDER / "table.inc").write_text(table(results), encoding="utf-8")
-    draw(results, FOLDER / "curves.png")
+    made, day = measured(sys.argv[1:] or ao.names()), where()
+    if sys.argv[1:]:
+        day, before = recorded()
+        made = {title: runs | made[title] for title, runs in before.items()}
+    RECORD.write_text(json.dumps({"where": day, "curves": made}) + "\n", encoding="utf-8")
+    (FOLDER / "table.inc").write_text(table(made, day), encoding="utf-8")
+    draw(made, FOLDER / "curves.png")

@@ -1,6 +1,9 @@
-"""Train a small network in JAX: the whole course in one compiled scan, and several rates at once.
+"""
+JAX: a whole training in one compiled scan
+==========================================
 
-The state is a value. The learning rate is a number in it, over which `jax.vmap` goes.
+The state of the optimizer is a value, and the learning rate a number in it: ``jax.vmap`` trains
+with three rates at once.
 """
 
 from __future__ import annotations
@@ -45,6 +48,9 @@ def train(rate: Any, params: dict[str, Any]) -> Any:
 
     return jax.lax.scan(step, (state, params), jax.random.split(jax.random.key(1), 400))[1]
 
+
+# %%
+# One compilation serves all rates.
 
 if __name__ == "__main__":
     params = start(jax.random.key(0))

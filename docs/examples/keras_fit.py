@@ -1,6 +1,9 @@
-"""Train a model of Keras, save it halfway, and go on from the file exactly.
+"""
+Keras: save in the middle of fit, and go on
+===========================================
 
-Runs on whichever backend KERAS_BACKEND names.
+A model is saved after ten epochs and loaded again, and both go on alike. It runs on whichever
+backend ``KERAS_BACKEND`` names.
 """
 
 import tempfile
@@ -31,6 +34,9 @@ def losses(trained, epochs, **kwargs):
 halve = keras.callbacks.LearningRateScheduler(lambda epoch, lr: lr / 2 if epoch == 5 else lr)
 first = losses(model, 10, callbacks=[halve])
 print(f"loss {first[0]:.4f} after 1 epoch, {first[-1]:.4f} after 10, lr {float(sgd.lr):.4f}")
+
+# %%
+# The file has the state of the optimizer, too.
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "model.keras"

@@ -1,5 +1,8 @@
-"""Go down Rosenbrock's valley, stop on the way, and go on from the checkpoint to the same end.
+"""
+A minimization with a stop on the way
+=====================================
 
+Down Rosenbrock's valley, with a stop on the way, and on from the checkpoint to the same end.
 ``ao.minimize`` takes any optimizer and the arrays of any library; here NumPy's, with the gradient
 written by hand.
 """
@@ -33,6 +36,9 @@ def tired(so_far: ao.Minimization) -> None:
     if so_far.steps == 400:
         raise StopIteration
 
+
+# %%
+# Once without a stop, once with one.
 
 if __name__ == "__main__":
     whole = ao.minimize(rosenbrock, start(), ao.Adam(lr=0.05), steps=1200, patience=100)

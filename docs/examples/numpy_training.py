@@ -1,6 +1,9 @@
-"""Train a small network in NumPy, stop halfway, and go on from the file to the same end.
+"""
+A training in NumPy with a stop on the way
+==========================================
 
-Biases have a learning rate of their own, and the weights shrink.
+A small network is trained, stopped halfway and resumed from its file, to the same end. Biases have
+a learning rate of their own, and the weights shrink.
 """
 
 from __future__ import annotations
@@ -44,6 +47,9 @@ def train(optimizer: ao.Optimizer, params: Params, steps: range) -> float:
         optimizer.apply(grads, params)
     return loss
 
+
+# %%
+# Once without a stop, once with one.
 
 if __name__ == "__main__":
     groups = [ao.group("*/bias", lr=0.02, weight_decay=0.0)]

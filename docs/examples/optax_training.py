@@ -1,4 +1,9 @@
-"""Train a network in a chain of optax, and change over from optax without losing the moments."""
+"""
+optax: in a chain, and over from optax
+======================================
+
+A network is trained in a chain of optax; another training changes over without losing its moments.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +45,9 @@ def train(tx: Any, params: Any, state: Any, steps: int) -> tuple[Any, Any]:
 
     return jax.jit(lambda carry: jax.lax.scan(body, carry, length=steps)[0])((params, state))
 
+
+# %%
+# ``arrayoptim.optax.Adam`` is a gradient transformation like any other.
 
 if __name__ == "__main__":
     ours = optax.inject_hyperparams(ao.optax.Adam)(learning_rate=0.05, epsilon=1e-8)

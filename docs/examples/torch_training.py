@@ -1,5 +1,8 @@
-"""Train a small network with torch, stop halfway, and go on from the checkpoint to the same end.
+"""
+torch: groups, a scheduler and a scaler
+=======================================
 
+A small network is trained, stopped halfway and resumed from a checkpoint, to the same end.
 Two groups of parameters, a scheduler and a loss scaler, as with an optimizer of torch itself.
 """
 
@@ -41,6 +44,9 @@ def train(parts: dict[str, Any], steps: range) -> float:
         scheduler.step()
     return float(loss.detach())
 
+
+# %%
+# ``state_dict`` and ``load_state_dict`` are those of torch.
 
 if __name__ == "__main__":
     whole = train(start(), range(200))

@@ -43,7 +43,11 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: adam(lr=lambda step: 0.1), TypeError, "found the schedule.*LambdaLR"),
     (lambda: adam(lr={"class_name": "x", "config": {}}), TypeError, "found the schedule {"),
     (lambda: adam(groups=[ao.group("a", lr=0.1)]), TypeError, "give torch's parameter groups"),
-    (lambda: adam(differentiable=True), ValueError, "differentiable=True is not available"),
+    (
+        lambda: adam(differentiable=True, nonfinite="skip"),
+        ValueError,
+        "differentiable=True with nonfinite='skip'",
+    ),
     (lambda: adam(maximize=0.9), TypeError, "Adam.maximize must be True or False, got 0.9"),
     (lambda: adam(maximize=1), TypeError, "Adam.maximize must be True or False, got 1"),
     (lambda: adam(eps=-1.0), ValueError, r"Adam.epsilon must be .* \(torch: Invalid epsilon value"),

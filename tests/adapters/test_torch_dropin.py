@@ -495,3 +495,76 @@ def stepped(params: list[torch.Tensor], optimizer: Any, step: int) -> None:
     for p in params:
         p.grad = torch.linspace(-1.0, 1.0, len(p), dtype=DOUBLE) + 0.1 * step
     optimizer.step()
+
+
+@pytest.mark.usefixtures("_double")
+@pytest.mark.parametrize("name", sorted({*CHOICES, "Muon"}))
+@pytest.mark.parametrize("way", ["ours", "theirs"])
+def test_state_dicts_go_both_ways(name: str, way: str) -> None:
+    """Torch's class goes on from a state of ours, and ours from one of torch's."""
+    modules = (ao.torch, torch.optim) if way == "ours" else (torch.optim, ao.torch)
+    settings = {"t0": 1.0} if name == "ASGD" else {}
+    wanted, found = start(DOUBLE)[:1], start(DOUBLE)[:1]
+    optimizer = getattr(torch.optim, name)(wanted, **settings)
+    for row in noise(DOUBLE, 4):
+        wanted[0].grad = row[0]
+        optimizer.step()
+    first = getattr(modules[0], name)(found, **settings)
+    for row in noise(DOUBLE, 4)[:2]:
+        found[0].grad = row[0]
+        first.step()
+    second = getattr(modules[1], name)(found)
+    second.load_state_dict(first.state_dict())
+    for row in noise(DOUBLE, 4)[2:]:
+        found[0].grad = row[0]
+        second.step()
+    near = 1e-3 if name == "Muon" else 1e-12  # where torch rounds to bfloat16
+    torch.testing.assert_close(found, wanted, rtol=0, atol=near)
+
+
+WIDE: list[tuple[str, dict[str, Any]]] = [
+    ("SGD", {"momentum": 1.2}),
+    ("SGD", {"momentum": 1.0, "nesterov": True}),
+    ("SGD", {"momentum": 0.5, "dampening": 1.5}),
+    ("RMSprop", {"momentum": 1.1}),
+    ("RMSprop", {"alpha": 1.0}),
+    ("Adadelta", {"rho": 1.0}),
+    ("ASGD", {"lambd": -0.1, "alpha": -0.5, "t0": -3.0}),
+    ("Rprop", {"step_sizes": (0.0, float("inf"))}),
+]
+
+
+@pytest.mark.usefixtures("_double")
+@pytest.mark.parametrize(("name", "settings"), WIDE)
+def test_all_that_torch_takes(name: str, settings: dict[str, Any]) -> None:
+    """Values that only torch's formula allows are taken, and computed with."""
+    pair = []
+    for module in (torch.optim, ao.torch):
+        params = start(DOUBLE)
+        course(getattr(module, name)(params, **settings), params, 10)
+        pair.append(params)
+    torch.testing.assert_close(*pair, rtol=1e-11, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.usefixtures("_double")
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SGD", "RMSprop"])
+def test_a_scheduler_writes_the_momentum(name: str) -> None:
+    """It may be above 1, which a constructor refuses of betas and a step does not."""
+    pair = []
+    for module in (torch.optim, ao.torch):
+        params = start(DOUBLE)
+        settings = {"momentum": 0.5} if name in ("SGD", "RMSprop") else {}
+        optimizer = getattr(module, name)(params, **settings)
+        scheduler = torch.optim.lr_scheduler.CyclicLR(
+            optimizer, 0.01, 0.02, step_size_up=2, base_momentum=0.8, max_momentum=1.3
+        )
+        for row in noise(DOUBLE, 4):
+            for p, g in zip(params, row, strict=True):
+                p.grad = g
+            optimizer.step()
+            scheduler.step()
+        pair.append(params)
+    torch.testing.assert_close(*pair, rtol=1e-11, atol=1e-12)
+    if name.startswith("A"):
+        with pytest.raises(ValueError, match=r"beta"):
+            getattr(ao.torch, name)(start(DOUBLE), betas=(1.0, 0.9))

@@ -91,7 +91,12 @@ def test_every_optimizer(name: str, host: NumPyOnHost) -> None:
         with pytest.raises(ValueError, match="a CUDA graph cannot hold a step of"):
             make(name, **options).capture([np.zeros((2, 3), np.float32)])
         return
-    dtypes = kinds(["float32"])
+    dtypes, trial = kinds(["float32"]), make(name)
+    trial.init([np.zeros(shape, np.float32) for shape in SHAPES])
+    if len(set(session_of(trial).plan.assignment.layouts)) > 1:
+        with pytest.raises(ValueError, match="clipnorm under several rules"):
+            Loop(host, make(name, **options), dtypes)
+        del options["clipnorm"]
     same(Loop(host, make(name, **options), dtypes).run(), eager(make(name, **options), dtypes))
 
 
@@ -212,7 +217,7 @@ def test_other_stages(name: str, before: Any, after: Any, host: NumPyOnHost) -> 
 def test_what_needs_the_host(options: dict[str, Any], words: str, host: NumPyOnHost) -> None:
     """It is said when the step is made ready."""
     with pytest.raises(ValueError, match=words):
-        make("Adam", **options).capture([np.zeros(3, np.float32)])
+        make("Adam", **options).capture([np.zeros(3, np.float32), np.zeros(2, np.float32)])
 
 
 def test_parameters_elsewhere(host: NumPyOnHost, monkeypatch: pytest.MonkeyPatch) -> None:

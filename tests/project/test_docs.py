@@ -17,7 +17,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     page
     for page in sorted(DOCS.rglob("*.rst"))
-    if not {"_build", "generated"} & set(page.relative_to(DOCS).parts)
+    if not {"_build", "gallery", "generated"} & set(page.relative_to(DOCS).parts)
 ]
 
 

@@ -55,8 +55,9 @@ class Declared:
 
     def _set(self, values: dict[str, Any]) -> None:
         # Annotated here, not in the class: type checkers would take it for a hyperparameter there.
-        self._hyper: dict[str, Any] = {}
         preset = values.get("preset")
+        # Intervals depend on it.
+        self._hyper: dict[str, Any] = {"preset": preset} if isinstance(preset, str) else {}
         for name, declared in self.hyperparameters.items():
             setattr(self, name, values.get(name, declared.default_under(preset)))
 

@@ -32,7 +32,8 @@ class Word:
 
     def told(self, cls: str) -> str:
         """Return the rest of a message."""
-        return f"; what {self.library} calls {self.word!r} is here: {self.here.format(cls=cls)}"
+        call = "call" if " and " in self.library else "calls"
+        return f"; what {self.library} {call} {self.word!r} is here: {self.here.format(cls=cls)}"
 
 
 ENGINES = "nothing to set: arrayoptim.explain(params) says which engine steps what"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,6 +57,8 @@ class Hyper:
         a schedule is not allowed then.
     elsewhere : mapping of str to object, optional
         The default under a preset, where it is another.
+    wider : mapping of str to str, optional
+        The interval under a preset, where more is allowed.
     """
 
     name: str
@@ -75,8 +78,10 @@ class Hyper:
         keyword: bool = False,
         static: bool = False,
         elsewhere: Mapping[str, Any] | None = None,
+        wider: Mapping[str, str] | None = None,
     ) -> None:
         self.default = default
+        self._wider = {preset: Interval(text) for preset, text in (wider or {}).items()}
         self.elsewhere = dict(elsewhere or {})
         self.interval = Interval(interval) if interval else None
         self.doc = doc
@@ -97,18 +102,26 @@ class Hyper:
         value = instance._hyper[self.name]
         if not callable(value):
             return value
-        return self.at(value, *instance._moment())
+        return self.under(instance._hyper.get("preset")).at(value, *instance._moment())
 
     def __set__(self, instance: _Owner, value: Any) -> None:
         """Check and set the value."""
         # Replaced, not changed: a holder of the old dict can tell that it is out of date.
-        new = self.checked(value, type(instance))
+        new = self.under(instance._hyper.get("preset")).checked(value, type(instance))
         instance._hyper = {**instance._hyper, self.name: new}
 
     @property
     def numeric(self) -> bool:
         """Whether the value is a number that a compiled step may take as an input."""
         return self.interval is not None and not self.static
+
+    def under(self, preset: Any) -> Hyper:
+        """Return the declaration under a preset, or under None for no preset."""
+        if preset not in self._wider:
+            return self
+        found = copy(self)
+        found.interval = self._wider[preset]
+        return found
 
     def default_under(self, preset: Any) -> Any:
         """Return the default under a preset, or under None for no preset."""
@@ -263,6 +276,7 @@ def hyper(
     static: bool = False,
     kind: type[Hyper] = Hyper,
     elsewhere: Mapping[str, Any] | None = None,
+    wider: Mapping[str, str] | None = None,
 ) -> Any:
     """Declare a hyperparameter in the body of an optimizer class; see `Hyper`, the usual `kind`."""
     return kind(
@@ -273,6 +287,7 @@ def hyper(
         keyword=kw_only,
         static=static,
         elsewhere=elsewhere,
+        wider=wider,
     )
 
 

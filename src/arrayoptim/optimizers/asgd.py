@@ -81,12 +81,23 @@ class ASGD(Optimizer):
 
     lr: Number = hyper(default=0.01, interval="[0, inf)", doc="First step size.")
     lambd: Number = hyper(
-        default=1e-4, interval="[0, inf)", doc="Share that a step of 1 takes off."
+        default=1e-4,
+        interval="[0, inf)",
+        wider={"torch": "(-inf, inf)"},
+        doc="Share that a step of 1 takes off.",
     )
     alpha: Number = hyper(
-        default=0.75, interval="[0, inf)", doc="Power of the fall of the step size."
+        default=0.75,
+        interval="[0, inf)",
+        wider={"torch": "(-inf, inf)"},
+        doc="Power of the fall of the step size.",
     )
-    t0: Number = hyper(default=1e6, interval="[0, inf)", doc="Steps before averaging begins.")
+    t0: Number = hyper(
+        default=1e6,
+        interval="[0, inf)",
+        wider={"torch": "(-inf, inf)"},
+        doc="Steps before averaging begins.",
+    )
 
     rule = asgd
 

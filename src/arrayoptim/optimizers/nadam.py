@@ -79,7 +79,9 @@ class Nadam(Optimizer):
     lr: Number = hyper(
         default=0.002, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Step size."
     )
-    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_1: Number = hyper(
+        default=0.9, interval="[0, 1)", wider={"torch": "[0, inf)"}, doc="Decay rate of the mean."
+    )
     beta_2: Number = hyper(
         default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
     )

@@ -170,6 +170,7 @@ class RMSprop(Optimizer):
         default=0.9,
         elsewhere={"torch": 0.99},
         interval="[0, 1)",
+        wider={"torch": "[0, inf)"},
         doc="Decay rate of the mean of squares.",
     )
     epsilon: Number = hyper(
@@ -180,7 +181,11 @@ class RMSprop(Optimizer):
         default=False, kw_only=True, doc="Whether the variance replaces the mean square."
     )
     momentum: Number = hyper(
-        default=0.0, interval="[0, 1)", kw_only=True, doc="Share of the last step kept."
+        default=0.0,
+        interval="[0, 1)",
+        wider={"torch": "[0, inf)"},
+        kw_only=True,
+        doc="Share of the last step kept.",
     )
 
     @property

@@ -118,7 +118,12 @@ class Rprop(Optimizer):
     eta_minus: Number = hyper(default=0.5, interval="(0, 1)", doc="Factor where the sign changed.")
     eta_plus: Number = hyper(default=1.2, interval="(1, inf)", doc="Factor where it stayed.")
     step_min: Number = hyper(default=1e-06, interval="[0, inf)", doc="Smallest size of a step.")
-    step_max: Number = hyper(default=50.0, interval="(0, inf)", doc="Largest size of a step.")
+    step_max: Number = hyper(
+        default=50.0,
+        interval="(0, inf)",
+        wider={"torch": "(0, inf]"},
+        doc="Largest size of a step.",
+    )
 
     @property
     def rule(self) -> Rule:

@@ -125,7 +125,12 @@ class SGD(Optimizer):
     lr: Number = hyper(
         default=0.01, elsewhere={"torch": 0.001}, interval="[0, inf)", doc="Step size."
     )
-    momentum: Number = hyper(default=0.0, interval="[0, 1)", doc="Share of the last step kept.")
+    momentum: Number = hyper(
+        default=0.0,
+        interval="[0, 1)",
+        wider={"optax": "[0, inf)", "torch": "[0, inf)"},
+        doc="Share of the last step kept.",
+    )
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     nesterov: bool = hyper(default=False, doc="Whether to look ahead along the momentum.")
     schedule_decay: MaybeNumber = hyper(
@@ -137,6 +142,7 @@ class SGD(Optimizer):
     dampening: Number = hyper(
         default=0.0,
         interval="[0, 1]",
+        wider={"torch": "(-inf, inf)"},
         kw_only=True,
         doc="Share of a gradient that the momentum leaves out, from the second step on.",
     )

@@ -37,6 +37,7 @@ def along(
     t: Any,
     largest: Any,
     bounds: Bounds,
+    ns: Plain,
 ) -> Taken:
     """Search for a step that fulfils the strong Wolfe conditions.
 
@@ -54,8 +55,10 @@ def along(
         The largest magnitude of an entry of the direction.
     bounds : Bounds
         The conditions.
+    ns : Plain
+        The functions of numbers.
     """
-    ns, evaluations, taken = Plain(), 0, AGAIN
+    evaluations, taken = 0, AGAIN
     line = Line(BRACKETING, 0, 0.0, start, start)
     ends: list[Any] = [gradient, gradient]
     told, found = start, gradient

@@ -153,8 +153,9 @@ def cubic(ns: Any, one: Point, other: Point, low: Any, high: Any) -> Any:
     first = one.t <= other.t
     left = Point(*(ns.where(first, x, y) for x, y in zip(one, other, strict=True)))
     right = Point(*(ns.where(first, y, x) for x, y in zip(one, other, strict=True)))
-    chord = ns.ratio(left.value - right.value, left.t - right.t)
-    d1 = left.slope + right.slope - 3 * chord
+    # The product comes first: torch's trajectories are followed to the last bit.
+    chord = ns.ratio(3 * (left.value - right.value), left.t - right.t)
+    d1 = left.slope + right.slope - chord
     square = d1 * d1 - left.slope * right.slope
     d2 = ns.root(square)
     share = ns.ratio(right.slope + d2 - d1, right.slope - left.slope + 2 * d2)

@@ -117,13 +117,14 @@ def capture(session: Session, params: Tree) -> CapturedStep:
 def _refuse_host(plan: Plan, state: State) -> None:
     """Refuse anything that the host must know or do between the kernels of a step."""
     settings, h = plan.settings, plan.settings.whole
-    several = len({member.formula.rule for member in settings.members}) > 1
+    # One formula may have a rule for matrices and another for vectors.
+    several = len({layout for layout in plan.assignment.layouts if layout is not None}) > 1
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
         (h["offload"], "offload=True"),
         (settings.each, "clipnorm_per_tensor"),
         (settings.adaptive, "agc"),
-        (h["clipnorm"] is not None and several, "clipnorm under several rules"),
+        (h["clipnorm"] is not None and several, "clipnorm under several rules or forms of state"),
         (bool(plan.assignment.totals), "a rule that measures all tensors together"),
         (seed_of(settings, state.iterations, np) is not None, "stochastic_rounding=True"),
     ):

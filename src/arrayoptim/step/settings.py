@@ -69,10 +69,11 @@ class Member:
         """Return the values of a step, schedules as numbers."""
         if not self.schedules:
             return self.values
-        declared = self.formula.hyperparameters
+        declared, preset = self.formula.hyperparameters, self.values.get("preset")
+        rows = {name: declared[name].under(preset) for name in self.schedules}
         return self.values | {
-            name: declared[name].at(self.values[name], iterations, scalars, self.prefix)
-            for name in self.schedules
+            name: row.at(self.values[name], iterations, scalars, self.prefix)
+            for name, row in rows.items()
         }
 
 
@@ -237,8 +238,10 @@ class Settings:
             changed = [*compress(exact, map(is_not, exact.values(), old.values()))]
         else:
             changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
-        declared = self._declared[member]
-        new = {name: declared[name].rounded(exact[name], compute, xp) for name in changed}
+        declared, preset = self._declared[member], exact.get("preset")
+        new = {
+            name: declared[name].under(preset).rounded(exact[name], compute, xp) for name in changed
+        }
         found = found | new
         if xp is np:
             self._rounded[member, compute] = exact, found

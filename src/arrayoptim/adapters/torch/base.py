@@ -19,6 +19,7 @@ from ...step.report import StepReport
 from ...step.restore import LoadReport
 from .backward import BackwardSteps
 from .counts import apart
+from .derived import with_derived
 from .entries import Entry
 from .hooks import hooked
 from .keys import CLASS, Spelling
@@ -223,7 +224,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def state_dict(self) -> dict[str, Any]:
         """Return settings and state; no two parameters have a tensor together."""
         found: dict[str, Any] = super().state_dict()
-        return {**found, "state": apart(found["state"])}
+        return with_derived(self, {**found, "state": apart(found["state"])})
 
     def load_state_dict(
         self,
@@ -340,7 +341,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _advance(self) -> None:
         # As torch.no_grad() does, at a seventh of its cost.
         recording = torch.is_grad_enabled()
-        torch._C._set_grad_enabled(False)
+        torch._C._set_grad_enabled(bool(self.defaults["differentiable"]))
         try:
             parts = [self._part(i) for i in range(len(self.param_groups))]
             found = [part.check() for part in parts]

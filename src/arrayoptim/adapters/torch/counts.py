@@ -144,6 +144,11 @@ def _number(value: Any, unknown: float) -> float:
     """Return what a tensor holds; another number where it has a shape and no value."""
     if isinstance(value, torch.Tensor) and not backend_of(value).valued(value):
         return unknown
+    if isinstance(value, torch.Tensor) and value.requires_grad:
+        raise ValueError(
+            "found a number in the state of a parameter, such as its step, that requires grad; "
+            "counts and other numbers of a state have no derivative here"
+        )
     return float(value)
 
 

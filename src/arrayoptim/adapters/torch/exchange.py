@@ -19,8 +19,9 @@ from ...step.persistent import load_into, record_of
 from ...step.restore import LoadReport, by_name
 from ...step.session import session_of
 from ..order import in_order
+from .derived import derived
 from .keys import Spelling
-from .native import derived, their_group
+from .native import their_group
 
 
 def load_state(

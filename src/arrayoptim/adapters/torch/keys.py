@@ -13,6 +13,7 @@ from ...config.registry import ALIASES, OPTIMIZERS, describe
 from ...config.torch import TABLE, Native, Settings, native_of
 from ...optimizer import Optimizer
 from ...step.options import Options
+from .differentiable import refuse_undifferentiable
 from .misspelt import meant
 
 CLASS = "class_name"
@@ -173,15 +174,11 @@ class Spelling:
 
     def _check(self, settings: Settings, given: Settings) -> None:
         """Refuse what this library's class or torch's refuses, with the messages of each."""
-        if settings["differentiable"]:
-            raise ValueError(
-                f"{self.name}: differentiable=True is not available, as a step is taken in place; "
-                f"stateless_apply of arrayoptim.{self.core.__name__} gives steps that can be "
-                "differentiated"
-            )
         theirs = self._refused_by_torch(given)
         try:
-            self.core(**self.plain(settings))
+            core = self.core(**self.plain(settings))
+            if settings["differentiable"]:
+                refuse_undifferentiable(core, self.name)
         except (TypeError, ValueError) as ours:
             if not isinstance(theirs, RuntimeError | ValueError):
                 raise

@@ -10,6 +10,7 @@ import torch
 from ...config.given import finite
 from ...search.line import Taken, along
 from ...search.memory import two_loops
+from ...search.vocabulary import Plain
 from ...search.wolfe import USUAL, Point
 from .shards import Tensor
 
@@ -151,6 +152,14 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
         return first
 
 
+class _Numbers(Plain):
+    """Numbers that are 0-d tensors."""
+
+    def root(self, x: Any) -> Any:
+        """Return the square root, 0 of negative numbers; not always the nearest, as in torch."""
+        return torch.as_tensor(x).clamp(min=0).sqrt()
+
+
 class _Steps:
     """The iterations of one step, on the state as torch keeps it."""
 
@@ -159,7 +168,9 @@ class _Steps:
     ) -> None:
         self._group, self._state, self._closure = group, state, closure
         self._params: Sequence[Tensor] = group["params"]
-        self._lr = _plain(group["lr"])
+        lr = group["lr"]
+        # A tensor stays one: its data type is that of the numbers that come of it, as in torch.
+        self._lr = lr.detach().squeeze() if isinstance(lr, torch.Tensor) else lr
         self._loss = _number(first)
         self._evaluations = 0
         self._count(1)
@@ -252,7 +263,7 @@ class _Steps:
         start = Point(0.0, self._loss, self._slope)
         bounds = USUAL._replace(trials=self._group["max_eval"] - self._evaluations)
         largest = way.abs().max()
-        return along(evaluate, start, self._gradient, self._state["t"], largest, bounds)
+        return along(evaluate, start, self._gradient, self._state["t"], largest, bounds, _Numbers())
 
 
 def _number(loss: Any) -> float:

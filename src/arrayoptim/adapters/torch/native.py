@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 
 from ...config.registry import lookup
@@ -15,6 +13,7 @@ from ...config.torch import SCALARS, TABLE, Native, Settings
 from ...optimizer import Optimizer
 from .base import TorchOptimizer
 from .classes import class_of
+from .derived import derived
 from .keys import CLASS, Spelling
 from .lbfgs import LBFGS
 from .param_group import Part
@@ -227,15 +226,6 @@ def _their_entry(
             stacklevel=3,
         )
     return found | {word: torch.tensor(x) for word, x in numbers.items()}
-
-
-def derived(row: Native, core: Optimizer, it: int, scalars: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of the next step that torch keeps as state, and this library computes."""
-    if not row.derived:
-        return {}
-    h = SimpleNamespace(**{name: getattr(core, name) for name in core.hyperparameters})
-    found = core.coefficients(h, it, scalars, np)
-    return {name: float(found[name]) for name in row.derived}
 
 
 def _say(ours: TorchOptimizer) -> None:

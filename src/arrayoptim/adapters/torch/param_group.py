@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,11 @@ from ...step.session import session_of
 from ...step.spread import takes_wholes
 from ...step.state import State
 from .counts import Counts, Numbers, numbers_of, put
+from .differentiable import (
+    refuse_undifferentiable,
+    refuse_undifferentiable_arrays,
+    step_recorded,
+)
 from .entries import (
     Entry,
     begun,
@@ -233,6 +239,10 @@ class Part:
         state: MutableMapping[Tensor, Entry],
     ) -> GroupStep:
         """Return the step of the group as an act, which takes it when called."""
+        if self.group["differentiable"]:
+            name = self.spelling.name
+            refuse_undifferentiable(self.core, name)
+            refuse_undifferentiable_arrays(name, self.params, grads, self.group)
         return PartStep(self, grads, norm, state)
 
     def follow(
@@ -523,8 +533,14 @@ class PartStep:
     def __call__(self) -> None:
         """Step the parameters, and update torch's state."""
         part, session = self._part, session_of(self._part.core)
-        if not self._taken:
+        if not self._taken and part.group["differentiable"]:
             with session.lock:
+                step_recorded(session, self._grads, part.leaves)
+                self._taken = True
+        elif not self._taken:
+            # Only beside a group that is recorded.
+            quiet = torch.no_grad() if torch.is_grad_enabled() else nullcontext()
+            with session.lock, quiet:
                 session.take(
                     self._grads,
                     part.leaves,
