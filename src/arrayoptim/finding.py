@@ -48,6 +48,7 @@ def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimiz
         return deserialize(identifier, custom_objects)
     if isinstance(identifier, str):
         return deserialize({"class_name": identifier, "config": {}}, custom_objects)
+    refuse_nested(identifier, "get")
     native = wrapped(identifier)
     if native is not None:
         return cast(Optimizer, native)
@@ -90,9 +91,9 @@ def deserialize(
     TypeError
         If the configuration names something that the class lacks.
     """
+    refuse_nested(config, "a configuration")
     if not {"class_name", "config"} <= set(config):
         raise ValueError(f'found {config!r}, wanted a dict with "class_name" and "config"')
-    refuse_nested(config, "a configuration")
     name, settings = identified(config)
     if not isinstance(name, str):
         raise ValueError(f'"class_name": found {name!r}, wanted a str')

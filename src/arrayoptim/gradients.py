@@ -190,7 +190,8 @@ def scaled_norm(x: Array, xp: Any, add: Callable[..., Array] | None = None, **ax
         return xp.zeros((), dtype=x.dtype)
     top = xp.max(xp.abs(x), **axes)
     usable = (top > 0) & xp.isfinite(top)
-    unit = xp.where(usable, top, xp.ones_like(top))
+    # The norm is the same in any unit, and so is its derivative.
+    unit = backend_of(x).fixed(xp.where(usable, top, xp.ones_like(top)))
     norm = unit * xp.sqrt((add or xp.sum)(xp.square(x / unit), **axes))
     # Finite entries have a finite norm, at most the largest number of the dtype.
     return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)

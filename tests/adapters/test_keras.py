@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -36,12 +37,36 @@ def test_example(library: str) -> None:
     assert "SGD went on exactly" in output and "lr 0.0250" in output
 
 
+PROGRAM = """
+import keras
+import numpy as np
+import arrayoptim as ao
+
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+{compile}
+model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
+model.save({path!r})
+"""
+AGAIN = """
+{load}
+import keras
+
+model = keras.models.load_model({path!r})
+assert type(model.optimizer).__module__.startswith("arrayoptim") and model.optimizer.iterations == 1
+"""
+
+
 @pytest.mark.slow
-def test_readme() -> None:
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_readme(library: str, tmp_path: Path) -> None:
+    """The line of the README trains, and what it says to import first loads what was saved."""
     text = (HERE.parent / "README.md").read_text(encoding="utf-8")
-    examples = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    (example,) = (text for text in examples if "import keras" in text)
-    run("torch", "-c", example)
+    (row,) = re.findall(r"^\| Keras 3 \|(.*?)\|", text, flags=re.MULTILINE)
+    compiled, imported, loads = re.findall("`(.*?)`", row)
+    assert loads == "keras.models.load_model"
+    path = str(tmp_path / "model.keras")
+    run(library, "-c", PROGRAM.format(compile=compiled, path=path))
+    run(library, "-c", AGAIN.format(load=imported, path=path))
 
 
 def run(library: str, *command: str) -> str:

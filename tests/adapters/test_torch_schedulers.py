@@ -145,7 +145,7 @@ def test_each_hyperparameter_can_be_written(name: str) -> None:
         if declared.keyword and word == "momentum":
             continue  # RMSprop has another slot with momentum, from the first step on
         optimizer, default = of(name)(net.parameters()), declared.default
-        near = (default + 1,) if declared.integer else (0.75 * default or 0.25, 1.5 * default)
+        near = (default + 1,) if declared.integer else (1.5 * default or 0.25, 0.75 * default)
         made = next(value for value in near if value in declared.interval)
         plain = of(name)(other.parameters(), **{word: made})
         optimizer.param_groups[0].update(plain.spelling.spelled({word: made}, optimizer.defaults))

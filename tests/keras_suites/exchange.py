@@ -34,6 +34,10 @@ def native(name: str, values: list[np.ndarray], **given: Any) -> tuple[list[Any]
     """Return variables and an optimizer of Keras for them."""
     held = [keras.Variable(value, dtype="float64") for value in values]
     optimizer = getattr(keras.optimizers, name)(**given)
+    if BACKEND == "tensorflow":  # where Keras casts Python's numbers by way of float32
+        config = optimizer.get_config().items()
+        single = {k: float(np.float32(v)) if isinstance(v, float) else v for k, v in config}
+        optimizer = type(optimizer).from_config(single)
     optimizer.build(held)
     return held, optimizer
 
@@ -82,7 +86,8 @@ def test_there_and_back(theirs: str, given: Any, ours: str, words: Any) -> None:
         ao.keras.load_state(opt, optimizer, tree([np.array(x) for x in moved]))
     assert opt.iterations == 5
     moved = by_ours(opt, tree([np.array(x) for x in moved]), range(5, 10))
-    single = (theirs, "keras3") in SINGLE  # Keras computes a factor in float32
+    # Keras has a factor in float32, on TensorFlow also the 0.96 that stands in its Nadam.
+    single = (theirs, "keras3") in SINGLE or (theirs, BACKEND) == ("Nadam", "tensorflow")
     close(moved, by_keras(held, optimizer, range(5, 10)), 1e-6 if single else 1e-12)
     back, again = native(theirs, moved, **{**given, "learning_rate": 0.5})
     with warnings.catch_warnings():

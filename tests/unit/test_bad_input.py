@@ -375,3 +375,53 @@ def test_another_form_of_state_is_refused(change: tuple[Any, Any]) -> None:
     opt.state_dtype = before
     opt.apply(np.ones(8, np.float32), p)
     assert opt.iterations == 2
+
+
+def nested(kind: type, depth: int) -> Any:
+    """Return a number within that many lists or dicts."""
+    found: Any = 0.1
+    for _ in range(depth):
+        found = {"a": found} if kind is dict else kind([found])
+    return found
+
+
+def around_itself() -> list[Any]:
+    """Return a list that holds itself."""
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "given", [nested(kind, 5000) for kind in (list, tuple, dict)] + [around_itself()]
+)
+def test_what_is_nested_too_deeply_is_refused(given: Any) -> None:
+    """In one line, wherever it is given, in place of an error of Python's own about recursion."""
+    optimizer = ao.Adam()
+    for attempt in (
+        lambda: ao.Adam(lr=given),
+        lambda: ao.Adam(exclude=given),
+        lambda: ao.Adam(groups=[given]),
+        lambda: ao.Adam(constraint=given),
+        lambda: ao.Adam.from_config({"lr": given}),
+        lambda: ao.get(given),
+        lambda: setattr(optimizer, "lr", given),
+        lambda: ao.schedules.ExponentialDecay(given, 1, 0.5),
+        lambda: ao.schedules.PiecewiseConstantDecay(given, [0.1]),
+        lambda: optimizer.apply(given, given),
+        lambda: optimizer.init(given),
+    ):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            attempt()
+        text = str(caught.value)
+        assert len(text) < 200 and "\n" not in text and not isinstance(caught.value, RecursionError)
+    assert optimizer.lr == 0.001 and not optimizer.built
+
+
+def test_what_stands_in_many_places_is_read_once() -> None:
+    """There are 2**90 ways to the innermost dict."""
+    found: Any = {}
+    for _ in range(90):
+        found = {"a": found, "b": found}
+    with pytest.raises(TypeError, match="no argument 'a'"):
+        ao.SGD.from_config(found)

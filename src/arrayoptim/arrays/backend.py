@@ -298,6 +298,25 @@ class Backend:
         """
         return then() if condition else otherwise()
 
+    def fixed(self, x: Array) -> Array:
+        """Return an array that derivatives take for a constant."""
+        return x
+
+    def sloped(
+        self, function: Callable[..., Any], slope: Callable[[Any, Any, Any], Any]
+    ) -> Callable[..., Any]:
+        """Return a function of arrays that has a derivative of its own where steps have any.
+
+        Parameters
+        ----------
+        function : callable
+            Makes an array, or a tuple of them, of arrays of one type.
+        slope : callable
+            Given the arguments, what the function makes of them, and changes of the arguments,
+            returns the changes of what is made, in which it is linear.
+        """
+        return function
+
     def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which a step runs, on the device of an array."""
         return contextlib.nullcontext()

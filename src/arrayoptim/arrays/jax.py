@@ -122,6 +122,28 @@ class Jax(Backend):
 
         return jax.lax.cond(condition, then, otherwise)
 
+    def fixed(self, x: Array) -> Array:
+        """Return an array that derivatives take for a constant."""
+        import jax
+
+        return jax.lax.stop_gradient(x)
+
+    def sloped(
+        self, function: Callable[..., Any], slope: Callable[[Any, Any, Any], Any]
+    ) -> Callable[..., Any]:
+        """Return a function with a derivative of its own; see `Backend`."""
+        import jax
+
+        made: Any = jax.custom_jvp(function)
+
+        def both(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+            found = made(*primals)
+            return found, slope(primals, found, tangents)
+
+        made.defjvp(both)
+        of_arrays: Callable[..., Any] = made
+        return of_arrays
+
     def spread(self, function: Callable[..., Any], like: Any) -> Callable[..., Any]:
         """Return a function whose results are distributed over devices as some arrays are.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar, Tree
 from .backend import HALF, Backend, Functions, addresses, numpy_dtype
+from .slopes import with_slope
 
 __all__ = ["Torch", "functions", "recording"]
 
@@ -228,6 +229,16 @@ class Torch(Backend):
         """Return what one of two functions gives; the first where no value says which."""
         known = not self.xp.is_tensor(condition) or self.valued(condition)
         return then() if not known or condition else otherwise()
+
+    def fixed(self, x: Array) -> Array:
+        """Return an array that derivatives take for a constant."""
+        return x.detach()
+
+    def sloped(
+        self, function: Callable[..., Any], slope: Callable[[Any, Any, Any], Any]
+    ) -> Callable[..., Any]:
+        """Return a function with a derivative of its own; see `Backend`."""
+        return with_slope(function, slope) if _RECORDING.on else function
 
     def span(self, x: Array) -> np.ndarray | None:
         """Return a NumPy array over the same addresses."""

@@ -55,11 +55,17 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
     TypeError
         If a leaf is neither an array of a supported library nor None.
     ValueError
-        If two leaves have the same path.
+        If two leaves have the same path, or the tree is too deep for Python to walk.
     """
     if is_array(tree) or type(tree) is Rows:
         return [tree], _BARE
-    leaves, structure = _optree_flatten(tree)
+    try:
+        leaves, structure = _optree_flatten(tree)
+    except RecursionError:
+        raise ValueError(
+            f"{what}: found containers nested too deeply, or a container inside itself; wanted a "
+            "tree that Python can walk"
+        ) from None
     strange = _first_strange(leaves)
     # JAX warns about an iterator, and then treats it as a leaf too.
     unknown = strange is not None and not hasattr(leaves[strange], "__next__")

@@ -13,7 +13,7 @@ import numpy as np
 from .._typing import Namespace, Scalar
 from ..arrays.libraries import backend_of, is_array
 from .interval import Interval, largest_in, nearest_in, smallest_in
-from .registry import describe, revive
+from .registry import describe, refuse_nested, revive
 from .scheduled import is_function, value_at, with_step
 
 
@@ -106,6 +106,8 @@ class Hyper:
 
     def __set__(self, instance: _Owner, value: Any) -> None:
         """Check and set the value."""
+        if isinstance(value, list | tuple | dict):
+            refuse_nested(value, f"{type(instance).__name__}.{self.name}")
         # Replaced, not changed: a holder of the old dict can tell that it is out of date.
         new = self.under(instance._hyper.get("preset")).checked(value, type(instance))
         instance._hyper = {**instance._hyper, self.name: new}

@@ -97,7 +97,8 @@ def refuse_nested(found: Any, what: str) -> None:
                 inner += item
         if not inner:
             return
-        level = inner
+        # What stands in many places is looked into once: there may be 2**100 ways to it.
+        level = list({id(item): item for item in inner}.values())
     raise ValueError(f"{what}: found dicts and lists {DEEPEST} deep or more, wanted less")
 
 

@@ -26,9 +26,11 @@ __all__ = [
     "gathered",
     "oriented",
     "orthogonalized",
+    "orthonormal",
     "root_mean_square",
     "sides",
     "transposed",
+    "turned",
     "when",
 ]
 
@@ -109,15 +111,72 @@ def gathered(s: Array, x: Array, keep: Scalar, new: Scalar, xp: Namespace) -> Ar
     return keep * s + new * xp.matmul(x, transposed(x, xp)) if s.shape[-1] else s
 
 
+def turned(s: Array, q: Array, xp: Namespace) -> Array:
+    """Return the symmetric part of matrices, seen along the columns of orthogonal ones."""
+    s = (s + transposed(s, xp)) / 2
+    return xp.matmul(transposed(q, xp), xp.matmul(s, q))
+
+
 def eigenvectors(s: Array, xp: Namespace) -> tuple[Array, Array]:
     """Return eigenvalues and eigenvectors of symmetric matrices.
 
     Those of a matrix with an entry that is not finite are NaN; libraries would raise errors, in
-    the middle of a step.
+    the middle of a step. Vectors whose eigenvalues are equal to within rounding have no derivative:
+    there they are taken to stay in their place among each other.
     """
-    blot = xp.sum(s - s, axis=(-2, -1), keepdims=True)
-    values, vectors = xp.linalg.eigh(xp.where(xp.isfinite(s), s, 0))
-    return values + blot[..., 0], vectors + blot
+
+    def value(s: Array) -> tuple[Array, Array]:
+        blot = xp.sum(s - s, axis=(-2, -1), keepdims=True)
+        values, vectors = xp.linalg.eigh(xp.where(xp.isfinite(s), s, 0))
+        return values + blot[..., 0], vectors + blot
+
+    def slope(given: Any, made: Any, moves: Any) -> tuple[Array, Array]:
+        values, q = made
+        move = turned(moves[0], q, xp)
+        apart = values[..., None, :] - values[..., :, None]
+        much = xp.abs(apart) > least(values, xp)[..., None]
+        return xp.sum(move * xp.eye(move.shape[-1], dtype=move.dtype), axis=-1), xp.matmul(
+            q, xp.where(much, move / xp.where(much, apart, 1), 0)
+        )
+
+    found: tuple[Array, Array] = backend_of(s).sloped(value, slope)(s)
+    return found
+
+
+def orthonormal(x: Array, xp: Namespace) -> Array:
+    """Return the orthogonal factors of the QR decompositions of square matrices.
+
+    A column that depends on those before it to within rounding has no derivative: its own is taken
+    to be what keeps it at right angles to the others.
+    """
+
+    def value(x: Array) -> Array:
+        q: Array = xp.linalg.qr(x)[0]
+        return q
+
+    def slope(given: Any, made: Any, moves: Any) -> Array:
+        r, unit = (
+            xp.matmul(transposed(made, xp), given[0]),
+            xp.eye(made.shape[-1], dtype=made.dtype),
+        )
+        lengths = xp.sum(r * unit, axis=-1)
+        much = (xp.abs(lengths) > least(lengths, xp))[..., None, :]
+        r, move = xp.where(much, xp.triu(r), unit), xp.matmul(transposed(made, xp), moves[0])
+        move = xp.where(much, move, 0)
+        below = xp.tril(
+            transposed(xp.linalg.solve(transposed(r, xp), transposed(move, xp)), xp), k=-1
+        )
+        return xp.matmul(made, below - transposed(below, xp))
+
+    found: Array = backend_of(x).sloped(value, slope)(x)
+    return found
+
+
+def least(x: Array, xp: Namespace) -> Array:
+    """Return below which size numbers along the last axis are 0 but for rounding, one for each."""
+    kind = xp.finfo(x.dtype)
+    top = xp.max(xp.abs(x), axis=-1, keepdims=True)
+    return xp.maximum(x.shape[-1] * kind.eps * top, xp.ones_like(top) * (64 * kind.smallest_normal))
 
 
 @cache

@@ -33,7 +33,8 @@ def adafactor_rule(outputs: Side, axes: int) -> Rule:
         squares = g * g + eps
         r = b2 * r + c2 * xp.mean(squares, axis=-1)
         c = b2 * c + c2 * xp.mean(squares, axis=-2)
-        rows = xp.sqrt(r / xp.mean(r, axis=-1, keepdims=True))
+        # The quotient of numbers as small as eps has a derivative beyond float32's range.
+        rows = xp.sqrt(r) / xp.sqrt(xp.mean(r, axis=-1, keepdims=True))
         u = g / (rows[..., :, None] * xp.sqrt(c)[..., None, :])
         size = share * root_mean_square(p, xp, axes)
         excess = root_mean_square(u, xp, axes) / top

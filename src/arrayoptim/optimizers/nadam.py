@@ -122,7 +122,9 @@ class Nadam(Optimizer):
         """Compute the coefficients of one step."""
         t = it + 1
         mu, after = (self._momentum(h.beta_1, h.schedule_decay, s) for s in (t, t + 1))
-        product = scalars["m_schedule"] * mu
+        # optax keeps no product: that of its momenta, which are all the same, is a power.
+        before = h.beta_1**it if self.form == "optax" else scalars["m_schedule"]
+        product = before * mu
         return {
             "lr": h.lr,
             "b1": h.beta_1,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
+from typing import Any
 
 from .._typing import Array, Namespace, Scalar
+from ..arrays.libraries import backend_of
 from ..config.hyper import hyper
 from ..config.registry import register
 from ..config.typed import Number, Whole
@@ -19,6 +21,7 @@ from ._matrices import (
     oriented,
     sides,
     transposed,
+    turned,
     when,
 )
 
@@ -28,11 +31,30 @@ SQUARE = ("row_statistics", "column_statistics", "row_root", "column_root")
 
 def root(s: Array, eps: Scalar, alone: bool, xp: Namespace) -> Array:
     """Return the inverse fourth root of ``s + eps``, or square root of one side alone."""
-    values, q = eigenvectors(s, xp)
-    # By rounding an eigenvalue that is 0 may be less.
-    x = 1 / xp.sqrt(xp.where(values > 0, values, 0) + eps)
-    x = x if alone else xp.sqrt(x)
-    return xp.matmul(q * x[..., None, :], transposed(q, xp))
+
+    def powers(s: Array, eps: Scalar) -> tuple[Array, Array]:
+        values, q = eigenvectors(s, xp)
+        # By rounding an eigenvalue that is 0 may be less.
+        x = 1 / xp.sqrt(xp.where(values > 0, values, 0) + eps)
+        return (x if alone else xp.sqrt(x)), q
+
+    def value(s: Array, eps: Scalar) -> Array:
+        x, q = powers(s, eps)
+        return xp.matmul(q * x[..., None, :], transposed(q, xp))
+
+    def slope(given: Any, made: Any, moves: Any) -> Array:
+        # Eigenvectors of equal eigenvalues have no derivative, but the root has: by the difference
+        # quotients of the power, here in a form in which nothing is subtracted.
+        x, q = powers(*given)
+        a, b = x[..., :, None], x[..., None, :]
+        quotient = -(a * b) * (a * b) / (a + b)
+        quotient = quotient if alone else quotient * (a * b) * (a * b) / (a * a + b * b)
+        ds, de = moves
+        move = turned(ds, q, xp) + de * turned(xp.eye(ds.shape[-1], dtype=ds.dtype), q, xp)
+        return turned(quotient * move, transposed(q, xp), xp)
+
+    found: Array = backend_of(s).sloped(value, slope)(s, eps)
+    return found
 
 
 def renewed(

@@ -17,6 +17,7 @@ from ._matrices import (
     eigenvectors,
     gathered,
     oriented,
+    orthonormal,
     sides,
     transposed,
     when,
@@ -39,14 +40,14 @@ def rotated(x: Array, a: Array, b: Array, xp: Namespace) -> Array:
     return xp.matmul(x, b) if b.shape[-1] else x
 
 
-def turned(s: Array, q: Array, known: Array, xp: Namespace) -> tuple[Array, Array]:
+def following(s: Array, q: Array, known: Array, xp: Namespace) -> tuple[Array, Array]:
     """Return the next basis, and how the columns of the last one were sorted for it."""
     product = xp.matmul(s, q)
     order = xp.argsort(-xp.sum(q * product, axis=-2), axis=-1)
     product = xp.take_along_axis(product, order[..., None, :], axis=-1)
 
     def followed() -> Array:
-        return xp.linalg.qr(product)[0]
+        return orthonormal(product, xp)
 
     def started() -> Array:
         return xp.where(known > 0, followed(), eigenvectors(s, xp)[1])
@@ -62,10 +63,10 @@ def refreshed(
     def anew() -> tuple[Array, Array, Array]:
         known, x, rows, columns = begun(a, b, xp), v, a, b
         if a.shape[-1]:
-            rows, order = turned(r, a, known, xp)
+            rows, order = following(r, a, known, xp)
             x = xp.take_along_axis(x, order[..., :, None], axis=-2)
         if b.shape[-1]:
-            columns, order = turned(c, b, known, xp)
+            columns, order = following(c, b, known, xp)
             x = xp.take_along_axis(x, order[..., None, :], axis=-1)
         return x, rows, columns
 
@@ -157,7 +158,8 @@ class SOAP(PreconditionedOptimizer):
     pytorch_optimizer round to float32 for the QR decomposition. They give each axis of an array of
     more than two axes a basis, leave out a vector's first step too, and decay the weights after the
     step. Signs of eigenvectors make no difference. Where the first gradient has not full rank, its
-    eigenvectors are not unique, and the first steps differ between libraries.
+    eigenvectors are not unique, and the first steps differ between libraries. Derivatives through a
+    step leave out how these would turn, which has none.
 
     References
     ----------

@@ -114,7 +114,7 @@ def interpret(
     else:
         scalars, slots = _cut(rest, class_name, config, notes, within, dialect, named)
     if named and dialect == KERAS_3 and class_name not in CUTS:
-        _check_names(slots)
+        _check_names(slots, {} if marked(config) else SPELT)
     notes += _lost(class_name, config, slots)
     source = "keras 3" if dialect == KERAS_3 else "keras 2"
     record = Record(source, class_name, kept, iterations, scalars, slots, None, notes)
@@ -238,9 +238,9 @@ def _layouts(class_name: str, config: Mapping[str, Any] | None, dialect: str) ->
     return found
 
 
-def _check_names(slots: Slots) -> None:
+def _check_names(slots: Slots, words: Mapping[str, str]) -> None:
     for slot, arrays in slots.items():
-        spelt = SPELT.get(slot, slot)
+        spelt = words.get(slot, slot)
         for array in arrays:
             if not re.search(rf"(^|[/_]){spelt}(_\d+)?(:\d+)?$", array.name):
                 raise ValueError(

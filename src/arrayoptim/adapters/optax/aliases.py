@@ -80,7 +80,10 @@ TABLE = {
     ),
     "adamw": Alias("AdamW", {**_ADAM, **_DECAY}, masks="mask"),
     "adan": Alias(
-        "Adan", {**BETAS, "b3": "beta_3", **_DECAY}, masks="mask", fields={}, native=False
+        "Adan",
+        {**BETAS, "b3": "beta_3", **_DECAY},
+        masks="mask",
+        fields={"momentum": "m", "difference": "v", "velocity": "n", "previous_grad": "g"},
     ),
     "amsgrad": Alias(
         "Adam",
@@ -96,8 +99,8 @@ TABLE = {
         fields={"momentum": "-trace"},
     ),
     "lion": Alias("Lion", {**BETAS, **_DECAY}, masks="mask"),
-    "nadam": Alias("Nadam", _ADAM, free=True, native=False),
-    "nadamw": Alias("NadamW", {**_ADAM, **_DECAY}, masks="mask", native=False),
+    "nadam": Alias("Nadam", _ADAM, free=True),
+    "nadamw": Alias("NadamW", {**_ADAM, **_DECAY}, masks="mask"),
     "radam": Alias("RAdam", {**_ADAM, "threshold": "threshold"}, free=True),
     "rmsprop": Alias(
         "RMSprop",
@@ -113,9 +116,8 @@ TABLE = {
             "min_step_size": "step_min",
             "max_step_size": "step_max",
         },
-        fields={},
+        fields={"previous_step": "prev_updates", "step_length": "step_sizes"},
         free=True,
-        native=False,
     ),
     "sgd": Alias(
         "SGD",

@@ -15,7 +15,7 @@ from ...step.pure import numbers_in, with_arrays
 from ...step.session import session_of
 from ...step.state import State
 
-COUNTS = frozenset({"count", "count_m2"})
+COUNTS = frozenset({"count", "count_m2", "t"})
 
 
 def read(

@@ -283,6 +283,7 @@ def _enter(
             (name == "max_exp_avg_sq" and not group.get("amsgrad"))
             or (name == "grad_avg" and not centered)
             or (name == "momentum_buffer" and not moved and slot not in optimizer.rule.slots)
+            or (pair.averaged and p is not None and _lacks(optimizer, path, p, slot))
         ):
             continue
         start = starts.get(slot, 0.0)
@@ -297,6 +298,11 @@ def _enter(
         record.slots.setdefault(slot, []).append(array)
         assert record.paths is not None
         record.paths.setdefault(slot, []).append(path)
+
+
+def _lacks(optimizer: Optimizer, path: str, p: Array, slot: str) -> bool:
+    """Whether the rule for a parameter of that shape has no such slot."""
+    return slot not in optimizer.rule_for(path, tuple(p.shape)).slots
 
 
 def _host(x: torch.Tensor) -> np.ndarray:
@@ -323,7 +329,7 @@ def _given(
             found[name] = torch.tensor(record.scalars[slot])
         elif name == "momentum_buffer" and not group["momentum"]:
             found |= {name: None} if pair.ours == "SGD" else {}
-        elif slot in columns:
+        elif path in columns.get(slot, ()):
             array = columns[slot][path]() / pair.factor(slot, float(group["lr"]))
             found[name] = torch.from_numpy(np.array(array))
     # Each parameter gets tensors of its own, into which torch writes.

@@ -34,7 +34,7 @@ def _counts(name: str, x: Tensor, p: Tensor) -> bool:
 
 
 def checked(spelling: Spelling, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return a state dict, which another class may have given.
+    """Return a state dict, which another class may have given, without what is computed here.
 
     Raises
     ------
@@ -43,7 +43,17 @@ def checked(spelling: Spelling, state_dict: dict[str, Any]) -> dict[str, Any]:
     """
     for group in state_dict["param_groups"]:
         spelling.require_saved(group)
-    return state_dict
+    row = spelling.row
+    needless = {*row.derived} - {*row.slots} if row is not None else set[str]()
+    if not needless:
+        return state_dict
+    state = {
+        k: {name: x for name, x in entry.items() if name not in needless}
+        if isinstance(entry, Mapping)
+        else entry
+        for k, entry in state_dict["state"].items()
+    }
+    return {**state_dict, "state": state}
 
 
 def wrapped(state_dict: dict[str, Any]) -> dict[str, Any]:
