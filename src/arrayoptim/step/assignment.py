@@ -78,6 +78,9 @@ class Assignment:
         merged = dict(next(iter(tables.values())))
         if len(tables) > 1:
             for name in {name: None for table in tables.values() for name in table}:
+                if name not in NEUTRAL and not all(name in table for table in tables.values()):
+                    merged.pop(name, None)  # what only the formula of some has, their rule ignores
+                    continue
                 merged[name] = _column(
                     {k: table.get(name, NEUTRAL.get(name)) for k, table in tables.items()},
                     self.members,
