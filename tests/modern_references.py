@@ -22,20 +22,15 @@ def mars(
     beta_2: float,
     gamma: float,
     epsilon: float,
-    variant: str,
     optimize_1d: bool,
 ) -> WholeSteps:
-    """Yuan et al. 2024, algorithms 2 and 3, with the last gradient for that at the last point."""
+    """Yuan et al. 2024, algorithm 2, with the last gradient for that at the last point."""
     m, v, last = [0.0] * len(p), [0.0] * len(p), [0.0] * len(p)
     for t, row in enumerate(grads):
         k, eta = gamma * beta_1 / (1 - beta_1), lr / (1 + decay * t)
         c = [g + k * (g - o) for g, o in zip(row, last, strict=True)]
         norm, last = max(1.0, sqrt(sum(x * x for x in c))), list(row)
         m = [beta_1 * a + (1 - beta_1) * x / norm for a, x in zip(m, c, strict=True)]
-        if variant == "lion":
-            p = [x - eta * ((a > 0) - (a < 0)) for x, a in zip(p, m, strict=True)]
-            yield p, (m, last)
-            continue
         v = [beta_2 * a + (1 - beta_2) * (x / norm) ** 2 for a, x in zip(v, c, strict=True)]
         k1, k2 = 1 - beta_1 ** (t + 1), 1 - beta_2 ** (t + 1)
         p = [x - eta * a / k1 / (sqrt(b / k2) + epsilon) for x, a, b in zip(p, m, v, strict=True)]
@@ -193,3 +188,32 @@ def adamuon(
         size = sqrt(min(p.shape)) * scale_of(p, scaling, outputs)
         p = p - lr * size * u / (sqrt((u**2).sum()) + epsilon_2)
         yield p, (m, v)
+
+
+def galore(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    decay: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    rank: int,
+    update_proj_gap: int,
+    scale: float,
+) -> WholeSteps:
+    """Zhao et al. 2024, algorithm 2, with vectors that keep their side."""
+    m, v, q, tall = 0.0, 0.0, np.zeros(()), p.shape[0] >= p.shape[1]
+    for t, g in enumerate(grads):
+        x = g if tall else g.T
+        if t % update_proj_gap == 0:
+            new = np.linalg.svd(x)[2][:rank].T
+            q = new * np.where((new * q).sum(0) < 0, -1.0, 1.0)
+        u = x @ q
+        m, v = beta_1 * m + (1 - beta_1) * u, beta_2 * v + (1 - beta_2) * u**2
+        k1, k2 = 1 - beta_1 ** (t + 1), 1 - beta_2 ** (t + 1)
+        eta = lr / (1 + decay * t) * scale * sqrt(k2) / k1
+        step = eta * (m / (np.sqrt(v) + epsilon)) @ q.T
+        p = p - (step if tall else step.T)
+        yield p, (None, v if tall else v.T, None)

@@ -1108,20 +1108,16 @@ REFERENCES: dict[str, list[Reference]] = {
                 *("lr", "decay", "beta_2", "epsilon"),
                 beta_1=_within(0.1, 0.95),
                 gamma=_within(0.0, 0.5),
-                variant=st.just(variant),
                 optimize_1d=_ON,
             ),
             whole=True,
-            tame=True,  # a sign is that of a sum, which may be all rounding
+            tame=True,
             tolerance=1e-10,
-        )
-        for variant in ("adamw", "lion")
-    ]
-    + [
+        ),
         Reference(
             new.adam_beside,
             _of("lr", "epsilon", adam_beta_1=_within(0.1, 0.9), adam_beta_2=_within(0.5, 0.999)),
-        )
+        ),
     ],
     "CAME": [
         Reference(
@@ -1163,6 +1159,22 @@ REFERENCES: dict[str, list[Reference]] = {
             _of(*_BETAS),
         )
     ],
+    "GaLore": [
+        Reference(
+            new.galore,
+            _of(
+                *(*_BETAS, "decay"),
+                rank=st.integers(1, 2),
+                update_proj_gap=st.integers(1, 3),
+                scale=_within(0.25, 1.0),
+            ),
+            shape=shape,
+            tame=True,
+            tolerance=1e-7,  # of eigenvectors, by how near their eigenvalues are
+        )
+        for shape in [(2, 3), (3, 2)]
+    ]
+    + [Reference(adam, _of(*_BETAS, "decay"))],
     **{
         name: [
             Reference(

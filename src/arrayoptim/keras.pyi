@@ -315,6 +315,25 @@ class Ftrl(KerasOptimizer):
     ) -> None: ...
 
 
+class GaLore(KerasOptimizer):
+    """Adam along the few directions in which a gradient is largest, renewed now and then."""
+
+    def __init__(
+        self,
+        lr: float | SupportsFloat | Schedule = 0.001,
+        beta_1: float | SupportsFloat | Schedule = 0.9,
+        beta_2: float | SupportsFloat | Schedule = 0.999,
+        epsilon: float | SupportsFloat | Schedule = 1e-06,
+        rank: int | SupportsInt = 128,
+        update_proj_gap: int | SupportsInt = 200,
+        scale: float | SupportsFloat | Schedule = 0.25,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        *,
+        outputs: str = 'first',
+        **options: Unpack[_Options],
+    ) -> None: ...
+
+
 class LAMB(KerasOptimizer):
     """Adam whose steps are in proportion to the size of each parameter."""
 

@@ -449,6 +449,33 @@ class Ftrl(TorchOptimizer):
     ) -> None: ...
 
 
+class GaLore(TorchOptimizer):
+    """Adam along the few directions in which a gradient is largest, renewed now and then."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.001,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float | SupportsFloat | Schedule = 1e-06,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        *,
+        rank: int | SupportsInt = 128,
+        update_proj_gap: int | SupportsInt = 200,
+        scale: float | SupportsFloat | Schedule = 0.25,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        outputs: str = 'first',
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
 class LAMB(TorchOptimizer):
     """Adam whose steps are in proportion to the size of each parameter."""
 

@@ -52,6 +52,8 @@ HYPER = {
     "l2_regularization_strength": 0.3,
     "l2_shrinkage_regularization_strength": 0.4,
     "beta": 0.5,
+    "gamma": 0.3,
+    "optimize_1d": True,
     "step_min": 0.04,
     "step_max": 0.13,
     "warmup_steps": 2,

@@ -11,6 +11,8 @@ hyperparameters make up for it:
 
 - Adam of simply_pytorch adds epsilon to the corrected root: ``preset="torch"``.
 - MARS multiplies the decay of vectors by their own learning rate.
+- GaLore of pytorch_optimizer decomposes in float32, renews its directions a step earlier and leaves
+  their signs to chance: it is made to do as is done here.
 - NorMuon and AdaMuon round to bfloat16, which is made to do nothing here; the latter runs on a CUDA
   device beside others, for which stands one process on the CPU.
 - pytorch_optimizer adds 1e-15 below some roots, which is set to 0.
@@ -150,6 +152,22 @@ CASES = [
         arrays=(0, 1),
     ),
     Case(
+        "GaLore",
+        {"lr": 0.1, "rank": 2, "update_proj_gap": 100},
+        "pytorch_optimizer.GaLore([{'params': params, 'rank': 2, 'update_proj_gap': 100, "
+        "'scale': 0.25, 'projection_type': 'std'}], lr=0.1)",
+        falling=True,
+    ),
+    Case(
+        "GaLore",
+        {
+            **{"lr": 0.1, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3},
+            **{"rank": 1, "update_proj_gap": 3, "scale": 1.0},
+        },
+        "pytorch_optimizer.GaLore([{'params': params, 'rank': 1, 'update_proj_gap': 3, "
+        "'scale': 1.0, 'projection_type': 'std'}], lr=0.1, betas=(0.8, 0.95), eps=1e-3)",
+    ),
+    Case(
         "Grokfast",
         {
             "inner": {
@@ -197,6 +215,36 @@ CASES = [
         "weight_decay=0.5), momentum=0.6, r=1.0, weight_lr_power=1.0))",
     ),
 ]
+
+
+def steady(decomposed: Any) -> Any:
+    """Return a decomposition whose vectors point to the side of those before, like ours."""
+    known: dict[Any, Any] = {}
+
+    def svd(x: Any, **words: Any) -> Any:
+        u, s, vh = decomposed(x, **words)
+        old_u, old_vh = known.get(x.shape, (u, vh))
+        side = torch.where((vh * old_vh).sum(1) < 0, -1.0, 1.0)
+        other = torch.where((u * old_u).sum(0) < 0, -1.0, 1.0)
+        # Each of the two is used for one kind of matrix, and never both.
+        known[x.shape] = (u * other, vh * side[:, None])
+        return known[x.shape][0], s, known[x.shape][1]
+
+    return svd
+
+
+def as_ours(case: Case) -> None:
+    """Have pytorch_optimizer's GaLore decompose in float64, count from 0, and keep signs."""
+    if case.optimizer != "GaLore":
+        return
+    torch.Tensor.float = lambda x: x  # type: ignore[method-assign,assignment]
+    torch.linalg.svd = steady(DECOMPOSED)
+    projector = pytorch_optimizer.optimizer.utils.galore.GaLoreProjector
+    projector.project = lambda self, g, step: PROJECT(self, g, step - 1)
+
+
+DECOMPOSED = torch.linalg.svd
+PROJECT = pytorch_optimizer.optimizer.utils.galore.GaLoreProjector.project
 
 
 class Filtered:
@@ -258,6 +306,7 @@ def path_of(case: Case) -> list[list[np.ndarray]]:
     params = [torch.nn.Parameter(torch.tensor(START[i])) for i in case.arrays]
     modules = {name: importlib.import_module(name) for name in (package_of(case),)}
     named = [("linear.weight", params[0]), ("wq.weight", params[-1])]
+    as_ours(case)
     for name in {"normuon", "adamuon"} & set(modules):
         alone(modules[name])
     made = eval(case.call, {**modules, "torch": torch, "params": params, "named": named, **TOOLS})

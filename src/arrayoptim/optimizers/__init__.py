@@ -18,6 +18,7 @@ from .asgd import ASGD as ASGD
 from .came import CAME as CAME
 from .dog import DoG as DoG
 from .ftrl import Ftrl as Ftrl
+from .galore import GaLore as GaLore
 from .lamb import LAMB as LAMB
 from .lars import LARS as LARS
 from .lion import Lion as Lion

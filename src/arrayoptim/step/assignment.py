@@ -77,10 +77,11 @@ class Assignment:
             return next(iter(tables.values()))
         merged = dict(next(iter(tables.values())))
         if len(tables) > 1:
-            for name in {name: None for table in tables.values() for name in table}:
-                if name not in NEUTRAL and not all(name in table for table in tables.values()):
-                    merged.pop(name, None)  # what only the formula of some has, their rule ignores
-                    continue
+            # What one formula computes beside what their common rule takes, another may not.
+            known = [name for name in merged if all(name in table for table in tables.values())]
+            stages = {name: None for table in tables.values() for name in table if name in NEUTRAL}
+            merged = {}
+            for name in dict.fromkeys([*known, *stages]):
                 merged[name] = _column(
                     {k: table.get(name, NEUTRAL.get(name)) for k, table in tables.items()},
                     self.members,

@@ -1,0 +1,171 @@
+"""GaLore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import SimpleNamespace
+
+from .._typing import Array, Namespace, Scalar
+from ..config.hyper import bias_correction, hyper
+from ..config.registry import register
+from ..config.typed import Number, Whole
+from ..rules.rule import Rule, Shape, Side, rule
+from ._matrices import MatrixOptimizer, due, eigenvectors, oriented, transposed, when
+from .adam import adam
+
+
+def renewed(now: Scalar, q: Array, g: Array, rank: int, xp: Namespace) -> Array:
+    """Return the directions of a gradient in which it is largest, where they are due or missing."""
+    missing = xp.sum(q * q, axis=(-2, -1), keepdims=True) <= 0
+    wanted = xp.where(now > 0, xp.ones_like(missing), missing)
+
+    def anew() -> Array:
+        x = g if g.shape[-2] >= g.shape[-1] else transposed(g, xp)
+        _, vectors = eigenvectors(xp.matmul(transposed(x, xp), x), xp)
+        new = xp.flip(vectors[..., -rank:], axis=-1)
+        # A vector may be turned round, and what was averaged along it would not be.
+        new = xp.where(xp.sum(new * q, axis=-2, keepdims=True) < 0, -new, new)
+        # Nothing tells the directions of a gradient of zeros.
+        some = xp.sum(xp.abs(g), axis=(-2, -1), keepdims=True)
+        return xp.where(wanted, xp.where(some <= 0, xp.zeros_like(new), new), q)
+
+    found: Array = when(xp.any(wanted), anew, lambda: q, g)
+    return found
+
+
+def projected(x: Array, q: Array, tall: bool, xp: Namespace) -> Array:
+    """Return what an array is along some directions of its shorter side."""
+    return xp.matmul(x, q) if tall else xp.matmul(transposed(q, xp), x)
+
+
+def restored(x: Array, q: Array, tall: bool, xp: Namespace) -> Array:
+    """Return an array of both sides from what it is along some directions."""
+    return xp.matmul(x, transposed(q, xp)) if tall else xp.matmul(q, x)
+
+
+@cache
+def galore_rule(rank: int, outputs: Side) -> Rule:
+    """Return the rule with a number of directions."""
+
+    def shapes(rows: int, columns: int) -> dict[str, Shape]:
+        r, tall = min(rank, rows, columns), rows >= columns
+        small = (rows, r) if tall else (r, columns)
+        return {"momentum": small, "velocity": small, "projector": (min(rows, columns), r)}
+
+    @rule(slots=("momentum", "velocity", "projector"), kind="matrix", shapes=shapes)
+    def galore(p, g, m, v, q, rate, b1, c1, b2, c2, eps, now, xp):
+        q = renewed(now, q, g, q.shape[-1], xp)
+        u = projected(g, q, g.shape[-2] >= g.shape[-1], xp)
+        m = b1 * m + c1 * u
+        v = b2 * v + c2 * (u * u)
+        u = m / (xp.sqrt(v) + eps)
+        return p - rate * restored(u, q, g.shape[-2] >= g.shape[-1], xp), m, v, q
+
+    return oriented(galore, outputs)
+
+
+@register
+class GaLore(MatrixOptimizer):
+    """Adam along the few directions in which a gradient is largest, renewed now and then.
+
+    For large models whose state must be small, when all weights are to be trained. For a matrix
+    with sides ``n >= k`` ``4 * rank * (2 * n + k)`` bytes of state in float32, in place of ``8 * n
+    * k``; 8 bytes per parameter of vectors and numbers. A step costs two products with ``rank``
+    directions, and a renewal an eigendecomposition of the shorter side.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in the units of `Adam`. ``learning_rate`` is accepted.
+    beta_1 : float in [0, 1) or schedule
+        Decay rate of the running mean, per step.
+    beta_2 : float in [0, 1) or schedule
+        Decay rate of the running mean of squares, per step.
+    epsilon : float in (0, inf)
+        Added to the root, before the bias correction.
+    rank : int in [1, inf)
+        Number of directions; a matrix whose shorter side is shorter has as many as that. It is
+        fixed once the state is made.
+    update_proj_gap : int in [1, inf) or schedule
+        Number of steps from one renewal of the directions to the next.
+    scale : float in [0, inf) or schedule
+        What the step of a matrix is multiplied by.
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    outputs : {"first", "last"}
+        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
+        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``momentum`` and ``velocity``, of a matrix with at least as many rows as columns (rows,
+    rank), of others (rank, columns), and ``projector`` (shorter side, rank); always in the compute
+    dtype. Vectors, numbers and complex parameters have those of `Adam`. With ``t`` the number of
+    steps before this one, of a matrix with at least as many rows as columns::
+
+        q = the first right singular vectors of g      # where t is a multiple of update_proj_gap u
+        = g q m = beta_1 * m + (1 - beta_1) * u v = beta_2 * v + (1 - beta_2) * u**2 p = p - lr *
+        scale * sqrt(1 - beta_2**(t + 1)) / (1 - beta_1**(t + 1)) * m / (sqrt(v) + eps) q'
+
+    As in the authors' program, with one difference: singular vectors are free to point either way,
+    and here each new one points to the side of the last one in its place, so that the means, which
+    go on along it, do not change their sign by chance. A parameter whose first gradient is zero or
+    missing has its directions from the first one that is not. They are computed as the eigenvectors
+    of g' g, in the compute dtype.
+
+    References
+    ----------
+    Zhao, Zhang, Chen, Wang, Anandkumar, Tian (2024), GaLore: Memory-Efficient LLM Training by
+    Gradient Low-Rank Projection, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([[1.0, -2.0], [2.0, 1.0]])
+    >>> ao.GaLore(lr=0.1, rank=1, scale=1.0).apply(np.array([[3.0, 0.0], [0.0, 1.0]]), w).round(4)
+    array([[ 0.9, -2. ],
+           [ 2. ,  1. ]])
+    """
+
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(default=1e-06, interval="(0, inf)", doc="Added to the root.")
+    rank: Whole = hyper(
+        default=128, interval="[1, inf)", integer=True, static=True, doc="Number of directions."
+    )
+    update_proj_gap: Whole = hyper(
+        default=200, interval="[1, inf)", integer=True, doc="Steps from renewal to renewal."
+    )
+    scale: Number = hyper(default=0.25, interval="[0, inf)", doc="Factor of a matrix's step.")
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+
+    rest = adam
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of matrices."""
+        return galore_rule(self.rank, self.outputs)
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
+        lr = h.lr * xp.sqrt(k2) / k1
+        return {
+            "rate": lr * h.scale,
+            "lr": lr,
+            "b1": h.beta_1,
+            "c1": 1.0 - h.beta_1,
+            "b2": h.beta_2,
+            "c2": 1.0 - h.beta_2,
+            "eps": h.epsilon,
+            "now": due(it, h.update_proj_gap, xp),
+        }
