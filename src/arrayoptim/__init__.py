@@ -20,6 +20,7 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 from . import adapters as _adapters
+from . import callbacks as callbacks
 from . import constraints as constraints
 from . import schedules as schedules
 from ._version import __version__ as __version__
@@ -51,6 +52,8 @@ from .minimizing import minimize as minimize
 from .norms import global_norm as global_norm
 from .optimizer import Optimizer as Optimizer
 from .optimizers import *  # noqa: F403 (each has its line there)
+from .rates import RateSearch as RateSearch
+from .rates import find_lr as find_lr
 from .rules.rule import Rule as Rule
 from .rules.rule import rule as rule
 from .search import LBFGS as LBFGS
@@ -69,7 +72,7 @@ if _t.TYPE_CHECKING:
     from . import testing as testing
     from . import torch as torch
 
-_PUBLIC = ["__version__", "constraints", "schedules"]
+_PUBLIC = ["__version__", "callbacks", "constraints", "schedules"]
 _PUBLIC += [
     name
     for name, value in list(globals().items())

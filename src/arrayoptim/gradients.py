@@ -169,6 +169,22 @@ def tensor_norms(
     return [norm(i, g) for i, g in enumerate(gradients)]
 
 
+def stays_on_device(x: Array) -> bool:
+    """Whether the host waits for a device when it reads a number of an array."""
+    backend = backend_of(x)
+    return not backend.compiles and backend.valued(x) and str(backend.device(x)) != "cpu"
+
+
+def unread_norm(x: Array) -> Scalar:
+    """Return the Euclidean norm of one array, as a 0-d array where the host would have to wait."""
+    if not stays_on_device(x):
+        return global_norm([x])
+    backend = backend_of(x)
+    with backend.guard(x):
+        real = _real(x)
+        return scaled_norm(backend.cast(real, backend.widest(real)), backend.xp)
+
+
 @cache
 def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
     xp = backend.xp

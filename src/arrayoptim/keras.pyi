@@ -37,6 +37,9 @@ class _Rest(TypedDict, total=False):
     preset: str | None
     name: Any
     nonfinite: str
+    skip_spikes: float | SupportsFloat | Schedule | None
+    spike_window: int | SupportsInt
+    measure: str | Sequence[str]
     master: bool
     kahan: bool
     state_dtype: str | None

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ._typing import Tree
 from .arrays.libraries import backend_of
 from .arrays.trees import flatten
-
-MOST = 400
-"""Largest number of points of the small curve in a notebook."""
-
-WIDTH, HEIGHT = 320, 80
+from .curves import curve, pyplot_axes
 
 
 @dataclass(repr=False)
@@ -35,6 +30,8 @@ class Minimization:
         "converged" or "stuck"; empty while it goes on.
     message : str
         The same in a sentence.
+    optimizer : Optimizer, wrapper or native optimizer
+        What steps.
     """
 
     params: Tree
@@ -42,6 +39,7 @@ class Minimization:
     steps: int = 0
     reason: str = ""
     message: str = ""
+    optimizer: Any = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         """Return one line: steps, loss, why it stopped, how many parameters there are."""
@@ -61,7 +59,7 @@ class Minimization:
             f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
             for name, text in rows.items()
         )
-        return f"<div><table>{cells}</table>{_curve(self.history)}</div>"
+        return f"<div><table>{cells}</table>{curve(self.history)}</div>"
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the loss over the steps.
@@ -81,14 +79,7 @@ class Minimization:
         ModuleNotFoundError
             If Matplotlib is not installed.
         """
-        if axes is None:
-            try:
-                from matplotlib import pyplot
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError(
-                    'a plot needs Matplotlib (pip install "arrayoptim[plot]")'
-                ) from error
-            _, axes = pyplot.subplots(layout="constrained")
+        axes = pyplot_axes(axes)
         axes.plot(range(len(self.history)), self.history)
         if self.history and min(self.history) > 0:
             axes.set_yscale("log")
@@ -106,19 +97,3 @@ class Minimization:
         first = f" of {backend_of(leaves[0]).name}" if leaves else ""
         entries = sum(math.prod(x.shape) for x in leaves)
         return f"{len(leaves)} array{'s' * (len(leaves) != 1)}{first}, {entries:,} parameters"
-
-
-def _curve(history: Sequence[float]) -> str:
-    """Return the losses as a small picture, on a logarithmic scale where they are positive."""
-    step = max(1, math.ceil(len(history) / MOST))
-    losses = [x for x in history[::step] if math.isfinite(x)]
-    if len(losses) < 2:
-        return ""
-    values = [math.log(x) for x in losses] if min(losses) > 0 else losses
-    low, high = min(values), max(values)
-    across, down = WIDTH / (len(values) - 1), (HEIGHT - 4) / (high - low or 1)
-    points = " ".join(f"{across * i:.1f},{2 + down * (high - y):.1f}" for i, y in enumerate(values))
-    return (
-        f"<svg width='{WIDTH}' height='{HEIGHT}' role='img' aria-label='loss over the steps'>"
-        f"<polyline points='{points}' fill='none' stroke='#4477AA' stroke-width='1.5'/></svg>"
-    )

@@ -127,7 +127,8 @@ def minimize(
         # An error noticed only after the last step would waste all of them.
         persistence.require_target(checkpoint)
     limits = _Limits(int(steps), patience, tolerance)
-    run = _Run(loss, Minimization(params), get(optimizer), limits)
+    made = get(optimizer)
+    run = _Run(loss, Minimization(params, optimizer=made), made, limits)
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(checkpoint)
     with _bar(progress, run.so_far.steps, max(run.so_far.steps, int(steps))) as show:
@@ -217,7 +218,7 @@ class _Run:
         """Take a step, unless the loss is not finite."""
         found = self.so_far
         value, gradients, _, structure = value_and_gradients(self.loss, found.params)
-        number = _number(value)
+        number = number_of(value)
         shortened = self.optimizer._searches and self.optimizer.iterations > 0
         if not math.isfinite(number) and not shortened:
             found.reason = "nonfinite"
@@ -266,7 +267,8 @@ def _ends(callback: Callable[[Minimization], Any], so_far: Minimization) -> bool
     return False
 
 
-def _number(value: Scalar) -> float:
+def number_of(value: Scalar) -> float:
+    """Return a loss as a float; a TypeError says what else it is."""
     try:
         return float(value)
     except (TypeError, ValueError) as error:

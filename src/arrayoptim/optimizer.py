@@ -23,6 +23,7 @@ from .step.formula import Formula
 from .step.report import StepReport, report
 from .step.restore import LoadReport
 from .step.session import Session
+from .step.summary import Summary, summarized
 from .step.surface import Surface
 from .step.updates import StateTarget, Updating
 from .step.valued import Valued
@@ -93,6 +94,15 @@ class Optimizer(Formula, Valued, Updating, Surface):
     nonfinite : {"ignore", "raise", "skip"}
         What happens when a gradient has a NaN or infinite entry: arithmetic takes its course, the
         step raises a ValueError, or the step is left out whole and counted in `skipped`.
+    skip_spikes : float in (0, inf), optional
+        Steps are left out, and counted in ``spikes``, whose global norm of the gradients is this
+        many standard deviations over the mean of recent ones, or not finite where `nonfinite` says
+        nothing else. Four numbers of state.
+    spike_window : int in [2, inf)
+        Steps over which mean and deviation are taken, half of them before the first is left out.
+    measure : sequence of {"gradient", "update", "weight"}
+        Whose norm `last_step` gives for each parameter. ``"gradient"`` costs a pass over the
+        gradients, ``"weight"`` one over the parameters, ``"update"`` a copy of them too.
     master : bool
         Whether a float16 or bfloat16 parameter keeps its float32 value as another slot. Without it
         steps smaller than half the parameter's resolution are lost.
@@ -343,6 +353,38 @@ class Optimizer(Formula, Valued, Updating, Surface):
         """
         last = self._session.last
         return None if last is None else report(last)
+
+    def summary(self, params: Tree) -> Summary:
+        """Return what state there is, or will be, for some parameters, array by array.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters, of which only paths, shapes and dtypes are read.
+
+        Returns
+        -------
+        Summary
+            Printing it gives a table; ``bytes`` is the memory of all of it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they cannot be stepped, or the optimizer has the state of others.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import arrayoptim as ao
+        >>> print(ao.Adam(state_dtype="bfloat16").summary({"w": np.zeros((2, 3), np.float32)}))
+        Adam(lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-08, decay=0.0, state_dtype='bfloat16')
+        parameter   shape   dtype     bytes of state
+        w           (2, 3)  float32               24
+          momentum  (2, 3)  bfloat16              12
+          velocity  (2, 3)  bfloat16              12
+        1 parameters of 6 entries in 24 bytes; 2 arrays of state in 24 bytes beside the parameters
+        """
+        return summarized(self._session, params, repr(self))
 
     def reset(self) -> None:
         """Forget all state, including loaded state not yet used; the hyperparameters stay."""

@@ -308,3 +308,24 @@ def test_several_replicas_are_refused() -> None:
     with pytest.raises(ValueError, match="strategy of 2 replicas"):
         optimizer.build(variables())
     assert not optimizer.built
+
+
+def test_norms_where_the_step_is_not_compiled() -> None:
+    """They are in `last_step`; where Keras compiles the step, they are refused."""
+    if keras.backend.backend() != "torch":
+        with pytest.raises(ValueError, match="returns no norms"):
+            ao.keras.SGD(measure="gradient")
+        return
+    optimizer, v = ao.keras.SGD(0.5, measure="update"), keras.Variable([3.0, 4.0])
+    optimizer.apply([keras.ops.convert_to_tensor([3.0, 4.0])], [v])
+    (norm,) = optimizer.last_step.norms["update"].values()
+    assert norm == pytest.approx(2.5)
+
+
+def test_spikes_are_skipped() -> None:
+    """Neither variable nor count of steps moves, on every backend of Keras."""
+    optimizer, v = ao.keras.SGD(1.0, skip_spikes=6.0, spike_window=4), keras.Variable([0.0])
+    for g in (1.0, 1.5, 0.5, 90.0, 1.0):
+        optimizer.apply([keras.ops.convert_to_tensor([g])], [v])
+    assert float(v.numpy()[0] if hasattr(v, "numpy") else v[0]) == -4.0
+    assert int(optimizer.iterations) == 4

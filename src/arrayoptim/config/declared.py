@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -20,6 +21,11 @@ else:
 
 
 T = TypeVar("T")
+
+
+def _emphasized(value: Any, default: Any) -> str:
+    shown = html.escape(repr(value))
+    return shown if value is default or value == default else f"<b>{shown}</b>"
 
 
 @dataclass_transform(field_specifiers=(hyper, number, numbers, flag, choice, label, part, parts))
@@ -127,6 +133,17 @@ class Declared:
             raise TypeError(f"{cls.__name__}.from_config: found {config!r}, wanted a dict")
         refuse_nested(config, f"{cls.__name__}.from_config")
         return cls(**config)
+
+    def _repr_html_(self) -> str:
+        """Return the settings as a table, for notebooks; those that are not the defaults bold."""
+        preset = self._hyper.get("preset")
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{name}</td><td style='text-align:left'>"
+            f"{_emphasized(self._hyper[name], h.default_under(preset))}</td></tr>"
+            for name in self.get_config()
+            for h in [self.hyperparameters[name]]
+        )
+        return f"<div><b>{type(self).__name__}</b><table>{rows}</table></div>"
 
     def __repr__(self) -> str:
         """Return the call that makes this object."""

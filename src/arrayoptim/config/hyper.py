@@ -144,6 +144,8 @@ class Hyper:
         """The values allowed, in words."""
         if self.words:
             text = "a str or a sequence of str"
+            if self.choices:
+                text += f", each of them {' or '.join(map(repr, self.choices))}"
         elif self.choices:
             text = " or ".join(repr(choice) for choice in self.choices)
         elif self.interval:
@@ -218,9 +220,14 @@ class Hyper:
 
     def _several(self, value: Any, owner: str) -> tuple[str, ...]:
         words = (value,) if isinstance(value, str) else value
-        if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
+        kinds = (list, tuple, set, frozenset) if self.choices else (list, tuple)
+        if not isinstance(words, kinds) or not all(isinstance(w, str) for w in words):
             raise TypeError(f"{owner}.{self.name} must be {self.wanted}, got {value!r}")
-        return tuple(words)
+        if not self.choices:
+            return tuple(words)
+        if not {*words} <= {*self.choices}:
+            raise ValueError(f"{owner}.{self.name} must be {self.wanted}, got {value!r}")
+        return tuple(word for word in self.choices if word in words)
 
     def _word(self, value: Any, owner: str) -> Any:
         kind = bool if isinstance(self.default, bool) else str

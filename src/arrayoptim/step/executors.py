@@ -12,13 +12,14 @@ import numpy as np
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import Backend
 from ..arrays.rows import stored
-from ..engines import Engines, Once, Step, carry_out, hosted, measure, sweep
+from ..engines import Act, Engines, Once, Step, carry_out, hosted, measure, sweep
 from .clipping import Measured, measured, measured_in_parts
 from .plan import limited_where_wanted
 from .settings import Settings, Values
 from .spread import Spread, rated, totals_of
 from .state import State
 from .take import Executor, Leaves, Taken
+from .watched import any_on_device, gradient_norms, kept, update_and_weight
 
 _UNMEASURED = Measured()
 
@@ -65,22 +66,25 @@ def measured_where_wanted(
         Who has other parts of them.
     """
     whole = values[0]
-    stays = whole["nonfinite"] == "ignore"
-    if stays and whole["clipnorm"] is None and norm is None and not settings.each:
+    stays = whole["nonfinite"] == "ignore" and not settings.guarded
+    each = settings.each or "gradient" in settings.measures
+    if stays and whole["clipnorm"] is None and norm is None and not each:
         return _UNMEASURED if unscale == 1.0 else Measured(unscale=unscale)
     if spread is not None:
         known = engines.squares() if engines is not None else {}
-        return measured_in_parts(gradients, known, spread, settings.each, unscale, norm)
-    if engines is not None and norm is None:
-        # The host decides whether to go on, and unscales the norm, so it needs the norm now.
-        waits = settings.each or settings.adaptive or unscale != 1.0 or not stays
-        pending = None if waits else engines.norm(gradients)
+        return measured_in_parts(gradients, known, spread, each, unscale, norm)
+    # The host decides whether to go on, and unscales the norm, so it needs the norm now.
+    waits = settings.each or settings.adaptive or unscale != 1.0 or not stays or norm is not None
+    unread = each and not waits and any_on_device(stored(gradients))
+    norms = gradient_norms(gradients) if unread else None
+    if engines is not None and not waits and (unread or not each):
+        pending = engines.norm(gradients)
         if pending is not None:
-            return Measured(pending)
-    squares = engines.squares() if engines and (norm is None or settings.each) else None
-    if engines is None or engines.rows.given:
-        gradients = stored(gradients)
-    return measured(gradients, squares, settings.each, unscale, norm)
+            return Measured(pending, norms)
+    if norms is not None and whole["clipnorm"] is None:
+        return Measured(None, norms)
+    squares = engines.squares() if engines and (norm is None or each) else None
+    return measured(stored(gradients), squares, each, unscale, norm)
 
 
 class InPlace(Executor[Leaves]):
@@ -146,14 +150,16 @@ class InPlace(Executor[Leaves]):
 
     def refuses(self, taken: Taken) -> bool:
         """Whether the step is skipped; see `Executor`."""
-        return not_finite(taken)
+        return not_finite(taken) or (taken.seen is not None and bool(taken.seen.spike))
 
     def skipped(self, taken: Taken) -> Leaves:
         """Skip the step, and count that."""
-        skipped = self.state.skipped + 1
+        skipped = self.state.skipped + not_finite(taken)
 
         def commit() -> None:
             self.state.skipped = skipped
+            if taken.seen is not None:
+                self.state.share(taken.numbers)
             self.commit(taken, self.leaves)
 
         carry_out([commit], self.state.interrupt)
@@ -165,6 +171,9 @@ class InPlace(Executor[Leaves]):
         """Step, all of it or nothing, and return the parameters after it."""
         engines, state, spread = self.engines, self.state, self.spread
         given, plain = gradients, steps
+        watched = taken.settings.watched
+        # Copied before anything changes: there may be too little memory for it.
+        before = kept(self.leaves, state.slots, given) if "update" in watched else self.leaves
         if spread is not None:
             steps = [self._rated(step, gradients) for step in steps]
             gradients = spread.in_parts(gradients)
@@ -177,18 +186,36 @@ class InPlace(Executor[Leaves]):
             acts.append(Once(partial(self._step_wholes, taken.settings, plain, given)))
         clocks = state.ticked(given, taken.clocks) if taken.clocks else None
 
+        if watched:
+            acts.append(self._watching(taken, before, rest))
+
         def commit() -> None:
             if rest is not None:
                 state.slots = rest.slots
             state.scalars, state.iterations = scalars, taken.iterations + 1
             if clocks is not None:
                 state.clocks, state.clock_of = clocks
+            if taken.seen is not None:
+                state.share(taken.numbers)
             self.commit(taken, self.leaves if rest is None else rest.params)
             state.interrupted = False
 
         acts.append(commit)
         carry_out(acts, state.interrupt)
         return self.leaves if rest is None else rest.params
+
+    def _watching(self, taken: Taken, before: Leaves, rest: Any) -> Act:
+        """Return the act that takes norms after a step, given the parameters before it."""
+
+        def watch() -> None:
+            leaves, slots = self.leaves, self.state.slots
+            if rest is not None:
+                leaves, slots = rest.params, rest.slots
+            watched = taken.settings.watched
+            taken.norms = update_and_weight(watched, before, leaves, slots, self.spread)
+
+        # Where other processes take part, it cannot be begun again.
+        return watch if self.spread is None else Once(watch)
 
     def _rated(self, step: Step, gradients: Leaves) -> Step:
         """Return a step with the coefficients that parts of arrays have from the totals of all."""
@@ -247,6 +274,7 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
         self.leaves, self.xp = leaves, np if compiler is None else compiler.xp
         self.beside = beside_state(leaves, offload)
         self.size = _UNMEASURED
+        self.taken: Taken | None = None
 
     def values(self, settings: Settings, state: State) -> Values:
         """Return the hyperparameters of the step; see `Executor`."""
@@ -270,7 +298,8 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
     def refuses(self, taken: Taken) -> bool:
         """Whether the step is skipped; see `Executor`. A traced one never is."""
         if not self.traced:
-            return not_finite(taken)
+            spike = taken.seen is not None and bool(taken.seen.spike)
+            return not_finite(taken) or spike
         if taken.settings.whole["nonfinite"] == "raise":
             raise ValueError(
                 'nonfinite="raise" cannot raise from a compiled or differentiated step; use '
@@ -279,16 +308,22 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
         return False
 
     def skipped(self, taken: Taken) -> None:
-        """Do nothing."""
+        """Change nothing; what was seen remains for the caller."""
+        self.taken = taken
 
     def carried_out(
         self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
     ) -> tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]]:
         """Return new parameters, new slots, and the next scalar state."""
+        self.taken = taken
         given = beside_state(gradients, self._offload)
         leaves, slots = self.beside, list(self._slots)
         for step in steps:
             leaves, slots = sweep(step, leaves, given, slots)
+        watched = taken.settings.watched
+        if watched:
+            before = kept(self.beside, self._slots, given) if "update" in watched else leaves
+            taken.norms = update_and_weight(watched, before, leaves, slots)
         return leaves, slots, scalars
 
 

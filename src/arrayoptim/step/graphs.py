@@ -121,6 +121,8 @@ def _refuse_host(plan: Plan, state: State) -> None:
     several = len({layout for layout in plan.assignment.layouts if layout is not None}) > 1
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
+        (settings.guarded, "skip_spikes"),
+        (bool(settings.measures), "measure"),
         (h["offload"], "offload=True"),
         (settings.each, "clipnorm_per_tensor"),
         (settings.adaptive, "agc"),

@@ -121,6 +121,27 @@ class Options(Declared):
         kw_only=True,
         doc="What a NaN or infinite gradient does: take its course, raise, or skip the step.",
     )
+    skip_spikes: MaybeNumber = hyper(
+        default=None,
+        interval="(0, inf)",
+        kw_only=True,
+        doc="Standard deviations over the mean of recent norms from which on a step is skipped.",
+    )
+    spike_window: Whole = hyper(
+        default=128,
+        interval="[2, inf)",
+        integer=True,
+        static=True,
+        kw_only=True,
+        doc="Steps over which skip_spikes takes mean and deviation.",
+    )
+    measure: Words = hyper(
+        default=(),
+        words=True,
+        choices=("gradient", "update", "weight"),
+        kw_only=True,
+        doc="Whose norm last_step gives for each parameter.",
+    )
     master: bool = hyper(
         default=True,
         kw_only=True,

@@ -20,7 +20,7 @@ from ..numerics.slots import Layout
 from . import checks
 from .assignment import assign
 from .averages import averages_of
-from .executors import Pure, beside_state
+from .executors import Pure, beside_state, not_finite
 from .persistent import load_into
 from .plan import Plan
 from .restore import LoadReport
@@ -28,7 +28,7 @@ from .session import Session
 from .settings import Settings, Values
 from .sparse import in_rows, settled
 from .state import State, from_tree
-from .take import Leaves, take
+from .take import Leaves, Taken, take
 
 if TYPE_CHECKING:
     from .. import persistence
@@ -72,15 +72,46 @@ def _step(
     values = _traced_values(settings, state, leaves)
     executor = Pure(leaves, old.slots, values, compiler)
     found = take(plan, old, gradients, executor)
+    taken = executor.taken
+    assert taken is not None
     if found is None:
-        return params, {**state, "hyper": hyper, "skipped": counted(state["skipped"])}
+        skipped = counted(state["skipped"]) if not_finite(taken) else state["skipped"]
+        numbers = {**state["scalars"], **taken.numbers}
+        kept = {**state, "hyper": hyper, "skipped": skipped, "scalars": numbers}
+        return params, _with_norms(kept, state, taken, structure, executor.xp)
     new_leaves, new_slots, scalars = found
     new = State(described, old.names, new_slots, scalars, counted(old.iterations), old.skipped)
-    result = structure.build(new_leaves), new.to_tree(structure, hyper)
-    if not executor.traced or settings.whole["nonfinite"] == "ignore":
+    after = _with_norms(new.to_tree(structure, hyper), state, taken, structure, executor.xp)
+    result = structure.build(new_leaves), after
+    if not executor.traced or (settings.whole["nonfinite"] == "ignore" and not settings.guarded):
         return result
-    chosen: tuple[Tree, dict[str, Any]] = _selected(executor.size.norm, (params, state), result)
+    chosen: tuple[Tree, dict[str, Any]] = _selected(taken, (params, state), result)
     return chosen
+
+
+def _with_norms(
+    tree: dict[str, Any],
+    before: dict[str, Any],
+    taken: Taken,
+    structure: Structure,
+    xp: Namespace,
+) -> dict[str, Any]:
+    """Return a state with the norms of a step; what was not measured stays as it was."""
+    if not taken.settings.measures:
+        return tree
+    found = dict(taken.norms)
+    if "gradient" in taken.settings.measures and taken.size.norms is not None:
+        found["gradient"] = taken.size.norms
+    norms = dict(before.get("norms", {}))
+    for word, row in found.items():
+        old = flatten(norms[word], "norms")[0] if word in norms else [None] * len(row)
+        pairs = zip(row, old, strict=True)
+        norms[word] = structure.build([_as_array(b if a is None else a, xp) for a, b in pairs])
+    return {**tree, "norms": {word: norms[word] for word in taken.settings.measures}}
+
+
+def _as_array(x: Scalar | None, xp: Namespace) -> Any:
+    return None if x is None else xp.asarray(x, dtype=xp.asarray(0.0).dtype)
 
 
 def averages(settings: Settings, state: dict[str, Any], params: Tree) -> Tree:
@@ -176,6 +207,9 @@ def _as_tree(
     """Return a state as a value; numbers become arrays where a compiler may trace them."""
     tree = state.to_tree(structure, numbers_in(settings))
     compiler = _compiler(leaves)
+    if settings.measures:
+        zeros = [None if x is None else np.float64(0.0) for x in leaves]
+        tree["norms"] = {word: structure.build(zeros) for word in settings.measures}
     return tree if compiler is None else with_arrays(tree, compiler.xp)
 
 
@@ -280,21 +314,32 @@ def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
     tree = {**tree, **{k: xp.asarray(tree[k], dtype=kind) for k in ("iterations", "skipped")}}
     for group in ("hyper", "scalars"):
         tree[group] = {k: xp.asarray(v, dtype=real) for k, v in tree[group].items()}
+    if "norms" in tree:
+        leaves, structure = flatten(tree["norms"], "norms")
+        norms = [None if x is None else xp.asarray(x, dtype=real) for x in leaves]
+        tree["norms"] = structure.build(norms)
     return tree
 
 
-def _selected(norm: Array, old: Any, new: Any) -> Any:
-    """Select the old parameters and state where a gradient was not finite."""
+def _selected(taken: Taken, old: Any, new: Any) -> Any:
+    """Select the old parameters and state where a gradient was not finite, or a spike."""
+    norm: Any = taken.size.norm
     xp = backend_of(norm).xp
     params, state = old
-    state = with_arrays(state, xp)
-    kept, _ = flatten((params, {**state, "skipped": counted(state["skipped"])}), "state")
-    taken, structure = flatten((new[0], with_arrays(new[1], xp)), "state")
+    state, after = with_arrays(state, xp), with_arrays(new[1], xp)
     finite = xp.isfinite(norm)
-    chosen = [
-        None if a is None else xp.where(finite, a, b) for a, b in zip(taken, kept, strict=True)
-    ]
-    return structure.build(chosen)
+    skipped = state["skipped"]
+    if taken.settings.whole["nonfinite"] == "skip":
+        skipped = xp.where(finite, skipped, counted(skipped))
+    numbers = {name: after["scalars"][name] for name in taken.numbers}
+    state = {**state, "skipped": skipped, "scalars": {**state["scalars"], **numbers}}
+    if "gradient" in after.get("norms", {}):
+        state["norms"] = {**state["norms"], "gradient": after["norms"]["gradient"]}
+    taking = finite if taken.seen is None else ~taken.seen.spike
+    leaves, structure = flatten((new[0], after), "state")
+    kept, _ = flatten((params, state), "state")
+    pairs = zip(leaves, kept, strict=True)
+    return structure.build([None if a is None else xp.where(taking, a, b) for a, b in pairs])
 
 
 def _on_host(state: dict[str, Any]) -> dict[str, Any]:

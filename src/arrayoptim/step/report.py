@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from ..config.groups import STARTING
 from ..gradients import Pending, clip_factor
 from .take import Taken
 
-_NO_PART = STARTING | {"seed", "threads"}
+_NO_PART = STARTING | {"seed", "spike_window", "threads"}
 """Numbers that a report leaves out."""
 
 
@@ -22,22 +22,31 @@ class StepReport:
     Attributes
     ----------
     applied : bool
-        Whether it was taken; False where a gradient that was not finite made it be left out.
+        Whether it was taken; False where a gradient that was not finite, or a spike, made it be
+        left out.
     step : int
         Its number, counted from 1; that of a step left out comes again.
     global_norm : float or None
         Euclidean norm of all gradients, in their true size, before clipping. None where no stage
-        of the step needed it: `clipnorm`, `clipnorm_per_tensor` and `nonfinite` do. To have it
-        without clipping, give ``clipnorm=float("inf")``.
+        of the step needed it: `clipnorm`, `clipnorm_per_tensor`, `nonfinite`, `skip_spikes` and
+        ``measure="gradient"`` do.
     clip_factor : float or None
         What the gradients were multiplied by for `clipnorm`; None without it.
     tensor_norms : tuple of float or None
-        The norm of each gradient, for `clipnorm_per_tensor`; None for None.
+        The norm of each gradient, for `clipnorm_per_tensor` and ``measure="gradient"``; None for
+        None.
     nonfinite : int or None
         Infinite and NaN entries of the gradients; None where nobody looked, or only a device knows.
     hyperparameters : dict of str to float
         The numbers of the step, schedules evaluated and ``lr`` decayed. What group k has for itself
         stands under ``k.`` and the name.
+    norms : dict of str to dict
+        For each word of `measure`, the norm by the parameter's path: of the gradient, in its true
+        size and before clipping; of the step, as far as it changed the parameter; of the parameter
+        after it. Parameters without a gradient have only the last, a step left out only the first.
+    score : float or None
+        Standard deviations between `global_norm` and the mean of those before, for `skip_spikes`;
+        None without it, and as long as too few are known.
     """
 
     applied: bool
@@ -47,6 +56,8 @@ class StepReport:
     tensor_norms: tuple[float | None, ...] | None = field(repr=False)
     nonfinite: int | None
     hyperparameters: dict[str, float]
+    norms: dict[str, dict[str, float]] = field(default_factory=dict, repr=False)
+    score: float | None = None
 
 
 def report(taken: Taken) -> StepReport:
@@ -56,16 +67,32 @@ def report(taken: Taken) -> StepReport:
     bound, nonfinite = values[0]["clipnorm"], size.nonfinite
     if norm is not None and nonfinite is None and math.isfinite(norm):
         nonfinite = 0
-    norms = size.norms
+    norms = None if size.norms is None else tuple(_true(n, size.unscale) for n in size.norms)
+    if norm is None and norms is not None:
+        norm = math.hypot(*(x for x in norms if x is not None))
+    seen = taken.seen
     return StepReport(
         applied=taken.applied,
         step=taken.iterations + 1,
         global_norm=norm,
         clip_factor=None if bound is None or norm is None else float(clip_factor(norm, bound)),
-        tensor_norms=None if norms is None else tuple(_true(n, size.unscale) for n in norms),
+        tensor_norms=norms,
         nonfinite=nonfinite,
         hyperparameters=dict(_numbers(taken)),
+        norms={k: _by_path(taken.paths, row) for k, row in _norms(taken, norms)},
+        score=None if seen is None or math.isnan(float(seen.score)) else float(seen.score),
     )
+
+
+def _norms(taken: Taken, gradients: Any) -> Iterator[tuple[str, Any]]:
+    if "gradient" in taken.settings.measures and gradients is not None:
+        yield "gradient", gradients
+    yield from taken.norms.items()
+
+
+def _by_path(paths: Sequence[str], norms: Any) -> dict[str, float]:
+    pairs = zip(paths, norms, strict=True)
+    return {path: float(norm) for path, norm in pairs if norm is not None}
 
 
 def _true(norm: Any, unscale: float) -> float | None:

@@ -21,6 +21,7 @@ from ..numerics.slots import Layout
 from ..rules.cautious import cautious
 from ..rules.rule import Rule
 from .formula import Formula
+from .spikes import INITIAL
 
 Values = list[dict[str, Any]]
 """All hyperparameters of an optimizer at a step, then what each of its groups sets."""
@@ -92,6 +93,12 @@ class Settings:
     each, adaptive, frozen : bool
         Whether some gradients are clipped by the norm of each, or by those of their units, and
         whether some parameters stay as they are.
+    guarded : bool
+        Whether steps are skipped whose gradients are much larger than those before.
+    measures : tuple of str
+        Whose norms are reported.
+    watched : tuple of str
+        Those of them that are known only after a step.
     static : bool
         Whether no hyperparameter depends on the step.
     """
@@ -102,6 +109,9 @@ class Settings:
     each: bool
     adaptive: bool
     frozen: bool
+    guarded: bool
+    measures: tuple[str, ...]
+    watched: tuple[str, ...]
     static: bool
     _paths: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
     _rounded: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
@@ -197,11 +207,12 @@ class Settings:
     def initial_scalars(self) -> dict[str, float]:
         """Return the scalar state of the optimizer, of those of its groups, and of schedules."""
         owners = [(m.owner, m.formula) for m in self.members if m.owner is not None]
-        return {
+        found = {
             prefix + name: value
             for prefix, owner in [*owners, *self.keeping]
             for name, value in owner.initial_scalars().items()
         }
+        return {**found, **INITIAL} if self.guarded else found
 
     # ---- what belongs to a step
 
@@ -299,6 +310,9 @@ def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
         each=any(row.get("clipnorm_per_tensor") is not None for row in rows),
         adaptive=any(row.get("agc") is not None for row in rows),
         frozen=any(member.frozen for member in members),
+        guarded=whole["skip_spikes"] is not None,
+        measures=whole["measure"],
+        watched=tuple(word for word in whole["measure"] if word != "gradient"),
         static=not any(member.schedules for member in members),
     )
 

@@ -114,6 +114,16 @@ class State:
             places.append(known[key])
         return clocks, places
 
+    def common(self) -> Mapping[str, Any]:
+        """Return the scalar state, of parameters that differ that of those longest there."""
+        return max(self.clocks, key=_count).scalars if self.clocks else self.scalars
+
+    def share(self, numbers: Mapping[str, Any]) -> None:
+        """Set numbers that all parameters have together, whatever their counts."""
+        self.scalars = {**self.scalars, **numbers}
+        for clock in self.clocks:
+            clock.scalars = {**clock.scalars, **numbers}
+
     def interrupt(self) -> None:
         """Note that a step stopped halfway."""
         self.interrupted = True
@@ -162,6 +172,10 @@ class State:
                 for name in self.names
             },
         }
+
+
+def _count(clock: Clock) -> Any:
+    return clock.iterations
 
 
 def _initial(layout: Layout, p: Array, leaf: Leaf, start: Mapping[str, Start]) -> dict[str, Array]:

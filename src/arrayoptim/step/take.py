@@ -12,6 +12,7 @@ from ..engines import Step
 from .clipping import Measured, fitted
 from .plan import Plan
 from .settings import Settings, Values
+from .spikes import Seen, seen
 from .state import Clock, State
 
 Leaves = Sequence[Array | None]
@@ -36,6 +37,12 @@ class Taken:
         Whether it was taken; False where it was left out.
     clocks : list of Clock
         The state's clocks as they are when their parameters have stepped.
+    paths : sequence of str
+        The paths of the parameters, where norms are reported.
+    norms : dict of str to sequence
+        The norms of updates and weights, where they are; those of gradients are in `size`.
+    seen : Seen or None
+        What the guard against spikes makes of the norm.
     """
 
     settings: Settings
@@ -44,6 +51,14 @@ class Taken:
     iterations: Any
     applied: bool = True
     clocks: list[Clock] = field(default_factory=list)
+    paths: Sequence[str] = ()
+    norms: dict[str, Sequence[Scalar | None]] = field(default_factory=dict)
+    seen: Seen | None = None
+
+    @property
+    def numbers(self) -> dict[str, Scalar]:
+        """The scalar state that changes even where the step is skipped."""
+        return {} if self.seen is None else self.seen.numbers
 
 
 class Executor(ABC, Generic[Found]):
@@ -71,7 +86,7 @@ class Executor(ABC, Generic[Found]):
 
     @abstractmethod
     def refuses(self, taken: Taken) -> bool:
-        """Whether the step is skipped because a gradient is not finite.
+        """Whether the step is skipped because a gradient is not finite, or a spike.
 
         Raises
         ------
@@ -118,6 +133,11 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
     given = plan.thawed(gradients) if settings.frozen else gradients
     size = executor.measured(settings, values, given)
     taken = Taken(settings, values, size, state.iterations)
+    if settings.measures:
+        taken.paths = state.paths
+    if settings.guarded:
+        assert size.true_norm is not None
+        taken.seen = seen(values[0], state.common(), size.true_norm, executor.xp)
     if executor.refuses(taken):
         taken.applied = False
         return executor.skipped(taken)
@@ -134,6 +154,8 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
         scalars = state.scalars
     else:
         steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
+    if taken.seen is not None:
+        scalars = {**scalars, **taken.numbers}
     if settings.adaptive:
         given = plan.limited(steps, limits, given)
     return executor.carried_out(taken, steps, given, scalars)

@@ -17,7 +17,7 @@ from ..engines import back, limited
 from ..gradients import clip_gradient
 from . import checks
 from .clipping import clipping
-from .executors import Pure, measured_where_wanted
+from .executors import Pure, measured_where_wanted, not_finite
 from .plan import Plan
 from .session import Session
 from .sparse import in_rows, settled
@@ -134,7 +134,13 @@ def updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, Any
         executor = Pure(leaves, state.slots, values, offload=offload)
         taken = take(plan, state, grads, executor)
     if taken is None:
-        return [(StateTarget(owner, "skipped"), state.skipped + 1)]
+        assert executor.taken is not None
+        numbers = executor.taken.numbers.items()
+        counted = state.skipped + not_finite(executor.taken)
+        return [
+            (StateTarget(owner, "skipped"), counted),
+            *((StateTarget(owner, name), value) for name, value in numbers),
+        ]
     new_leaves, new_slots, scalars = taken
     updates: list[tuple[Any, Any]] = [
         (StateTarget(owner, "iterations"), state.iterations + 1),

@@ -23,6 +23,7 @@ from ..step.journal import Journal, carried_through
 from ..step.restore import LoadReport, blaming
 from ..step.session import Session, session_of
 from ..step.state import State
+from ..step.summary import Summary, joined
 from ..step.surface import Surface
 
 if TYPE_CHECKING:
@@ -233,6 +234,11 @@ class Wrapper(Surface, Declared):
         super().__setattr__(name, value) if own else setattr(self.inner, name, value)
 
     # ---- state
+
+    def summary(self, params: Tree) -> Summary:
+        """Return the state of the wrapper and of the optimizer inside; see `Optimizer.summary`."""
+        own = self._keeper.summary(params)
+        return joined(repr(self), own, self.inner.summary(params), prefix=INNER)
 
     def reset(self) -> None:
         """Forget all state; the hyperparameters stay."""

@@ -16,6 +16,7 @@ from ...config.registry import mistyped, refuse_base
 from ...gradients import clip_factor, global_norm
 from ...optimizer import Optimizer
 from ...optimizers import SGD
+from ...step.report import StepReport
 from ...step.session import session_of
 from ..carry import twin
 from .overriding import refuse_never_called, refuse_together
@@ -90,6 +91,12 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 )
         if self._steps_each:
             refuse_together(self, inner)
+        if whole["measure"] and keras.backend.backend() != "torch":
+            raise RefusedError(
+                f"{type(self).__name__}.measure: found {whole['measure']!r}; Keras compiles the "
+                f"step of the backend {keras.backend.backend()!r}, which returns no norms. They "
+                "are there with KERAS_BACKEND=torch, and in arrayoptim's own classes"
+            )
         if callable(rate):
             inner.lr = 0.0  # Keras asks the schedule, and each step is given a number
         super().__init__(learning_rate=rate, name=inner.name, **options)
@@ -147,6 +154,12 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         """Steps skipped because a gradient was not finite, with ``nonfinite="skip"``."""
         variable = self._held and self._held.skipped
         return 0 if variable is None else int(keras.ops.convert_to_numpy(variable))
+
+    @property
+    def last_step(self) -> StepReport | None:
+        """What the last step did, see `Optimizer.last_step`; None where Keras compiles it."""
+        found: StepReport | None = self._inner.last_step
+        return found
 
     def exclude_from_weight_decay(
         self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
@@ -310,7 +323,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             return
         places = [self._get_variable_index(v) for v in trainable_variables]
         taken = self._held.step(grads, trainable_variables, places, self)
-        if self._inner.nonfinite == "skip":
+        if self._inner.nonfinite == "skip" or self._inner.skip_spikes is not None:
             # Keras counts every call, and with accumulation several to a step.
             left_out = keras.ops.cast((1 - taken), self._iterations.dtype)
             self._iterations.assign_sub(left_out * (self.gradient_accumulation_steps or 1))

@@ -182,7 +182,7 @@ class KerasState:
     def _step_in_place(self, gradients: Tree, owner: Any, rate: float) -> int:
         """Let the engines write into the memory of the variables."""
         inner = self._inner
-        before = int(owner.iterations)
+        before, skipped = int(owner.iterations), inner.skipped
         if inner.lr != rate:
             inner.lr = rate
         params = self._tree(self._values())
@@ -203,7 +203,7 @@ class KerasState:
             variable.assign(state.scalars[name])
         taken = inner.iterations - before
         if self.skipped is not None:
-            self.skipped.assign_add(1 - taken)
+            self.skipped.assign_add(inner.skipped - skipped)
         return taken
 
     def _adopt(self) -> None:
@@ -245,9 +245,10 @@ class KerasState:
                     owner.assign(slots[name], value)
         for name, variable in self.scalars.items():
             variable.assign(after["scalars"][name])
-        if self.skipped is None:
+        if self.skipped is not None:
+            self.skipped.assign(after["skipped"])
+        elif self._inner.skip_spikes is None:
             return 1
-        self.skipped.assign(after["skipped"])
         return after["iterations"] - state["iterations"]
 
     def _begin(self, owner: Any) -> None:

@@ -152,6 +152,12 @@ class BackwardSteps:
                 f"{what}: nonfinite={core.nonfinite!r} needs to have seen all gradients before "
                 'the first parameter is stepped; give nonfinite="ignore"'
             )
+        for name in ("skip_spikes", "measure"):
+            if value := getattr(core, name):
+                raise ValueError(
+                    f"{what}: {name}={value!r} needs to see all gradients of a step at once; "
+                    f"take its steps by step(), or leave {name} out"
+                )
         if part.together():
             raise ValueError(
                 f"{what}: {self._name} measures all parameters of a group together; take its "

@@ -17,6 +17,7 @@ from ...engines import carry_out
 from ...optimizer import Optimizer
 from ...step.report import StepReport
 from ...step.restore import LoadReport
+from ...step.summary import Summary, joined
 from .backward import BackwardSteps
 from .counts import apart
 from .derived import with_derived
@@ -25,7 +26,7 @@ from .hooks import hooked
 from .keys import CLASS, Spelling
 from .loaded import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
-from .param_group import Part
+from .param_group import TOGETHER, Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import part_class
 
@@ -323,6 +324,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """What the last step did for each parameter group; see `Optimizer.last_step`."""
         return [part.core.last_step for part in self._parts]
 
+    def summary(self) -> Summary:
+        """Return what state there is, or will be, array by array; see `Optimizer.summary`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import arrayoptim as ao
+        >>> model = torch.nn.Linear(3, 2)
+        >>> ao.torch.Adam(model.named_parameters()).summary().bytes
+        64
+        """
+        return joined(
+            self.spelling.name,
+            *(Part(self.spelling, group).summary() for group in self.param_groups),
+        )
+
     # ---- one step
 
     def _patch_step_function(self) -> None:
@@ -384,10 +401,10 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         wanted = {part.measuring for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
-                f"{type(self).__name__}: clipnorm and nonfinite hold for a step as a whole; the "
+                f"{type(self).__name__}: {', '.join(TOGETHER)} hold for a step as a whole; the "
                 f"parameter groups have {', '.join(map(repr, sorted(wanted, key=repr)))}"
             )
-        if wanted <= {(None, "ignore")}:
+        if wanted <= {(None, "ignore", None, ())}:
             return None
         params: list[Tensor] = []
         every: list[Tensor | None] = []

@@ -18,6 +18,7 @@ from ...step import checks
 from ...step.session import session_of
 from ...step.spread import takes_wholes
 from ...step.state import State
+from ...step.summary import Summary, summary_of
 from .counts import Counts, Numbers, numbers_of, put
 from .differentiable import (
     refuse_undifferentiable,
@@ -88,7 +89,7 @@ class Part:
         self._require_spelled()
         self._values = spelling.plain(group)
         self.core = spelling.core(**self._values)
-        self.measuring = self.core.clipnorm, self.core.nonfinite
+        self.measuring = _together(self.core._hyper)
         self._names = spelling.state_names(self.core.preset)
         self.params: list[Tensor] = []
         self.leaves: list[Tensor] = []
@@ -329,6 +330,14 @@ class Part:
         start = known[0] if known else None
         return [numbers_of(entry, scalars, start) for entry in entries]
 
+    def summary(self) -> Summary:
+        """Return the state of the group, see `Optimizer.summary`."""
+        params = list({id(p): p for p in self.group["params"]}.values())
+        structure = Structure(tuple(self.paths()[id(p)] for p in params), list)
+        described = checks.describe(list(map(local, params)), structure)
+        spread = MeshSpread(params).described(described)
+        return summary_of(session_of(self.core), spread, self.spelling.name)
+
     def together(self) -> bool:
         """Whether the rule measures all parameters of the group together."""
         members = session_of(self.core).settings.members
@@ -457,8 +466,8 @@ class Part:
     def _set(self, name: str, value: Any) -> None:
         setattr(self.core, name, value)
         self._values[name] = value
-        if name in ("clipnorm", "nonfinite"):
-            self.measuring = self.core.clipnorm, self.core.nonfinite
+        if name in TOGETHER:
+            self.measuring = _together(self.core._hyper)
         if not self.core.hyperparameters[name].numeric or name in _DECIDING:
             self.params = []  # the entries of the state may differ now
             self._names = self.spelling.state_names(self.core.preset)
@@ -487,7 +496,12 @@ class Part:
 
 _LISTS = ("params", "param_names")
 
-_DECIDING = frozenset({"momentum", "agc"})
+TOGETHER = ("clipnorm", "nonfinite", "skip_spikes", "measure")
+"""Settings of a step as a whole, for which the norm over all groups is taken."""
+
+_together = operator.itemgetter(*TOGETHER)
+
+_DECIDING = frozenset({"momentum", "agc", "skip_spikes"})
 """Numbers that decide what the state holds, or whether parts are brought together."""
 
 

@@ -1,0 +1,181 @@
+"""What state an optimizer keeps, array by array, before there is any or after."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from .._typing import Tree
+from ..arrays.backend import itemsize
+from ..arrays.trees import flatten
+from . import checks
+from .session import Session
+
+__all__ = ["Slot", "Summary", "joined", "summarized", "summary_of"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One array of state.
+
+    Attributes
+    ----------
+    path : str
+        The parameter that it belongs to.
+    name : str
+        The slot.
+    shape : tuple of int
+        The shape of what is here of it.
+    dtype : str
+        How it is stored; ``"uint8"`` for the codes of ``state_dtype="int8"``.
+    """
+
+    path: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        """The memory of its entries."""
+        return prod(self.shape) * itemsize(self.dtype)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The state of an optimizer over some parameters; printing it gives a table.
+
+    Attributes
+    ----------
+    optimizer : str
+        The optimizer.
+    parameters : tuple of Leaf
+        The parameters, with path, shape and dtype.
+    slots : tuple of Slot
+        The arrays of state, parameter by parameter.
+    scalars : tuple of str
+        Names of the state that is single numbers.
+    place : str
+        Where the state is: ``"beside the parameters"``, or ``"in host memory"`` with `offload`.
+    """
+
+    optimizer: str
+    parameters: tuple[checks.Leaf, ...]
+    slots: tuple[Slot, ...]
+    scalars: tuple[str, ...]
+    place: str
+
+    @property
+    def bytes(self) -> int:
+        """The memory of all slots."""
+        return sum(slot.bytes for slot in self.slots)
+
+    @property
+    def parameter_bytes(self) -> int:
+        """The memory of all parameters."""
+        return sum(prod(leaf.shape) * itemsize(leaf.dtype) for leaf in self.parameters)
+
+    def __str__(self) -> str:
+        """Return a table with a line for each parameter and for each of its slots."""
+        rows = [("parameter", "shape", "dtype", "bytes of state"), *self._rows()]
+        widths = [max(len(row[k]) for row in rows) for k in range(3)]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row[:3], widths, strict=True))
+            + f"  {row[3]:>14}"
+            for row in rows
+        ]
+        return "\n".join([self.optimizer, *(line.rstrip() for line in lines), self._total()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return the table for notebooks."""
+        left = "style='text-align:left'"
+
+        def line(kind: str, row: Sequence[str]) -> str:
+            cells = "".join(
+                f"<{kind} {left if k < 3 else ''}>{html.escape(x)}</{kind}>"
+                for k, x in enumerate(row)
+            )
+            return f"<tr>{cells}</tr>"
+
+        head = line("th", ("parameter", "shape", "dtype", "bytes of state"))
+        body = "".join(line("td", row) for row in self._rows())
+        return (
+            f"<div><code>{html.escape(self.optimizer)}</code><table>{head}{body}</table>"
+            f"<p>{html.escape(self._total())}</p></div>"
+        )
+
+    def _rows(self) -> Iterator[tuple[str, str, str, str]]:
+        found: dict[str, list[Slot]] = {leaf.path: [] for leaf in self.parameters}
+        for slot in self.slots:
+            found[slot.path].append(slot)
+        for leaf in self.parameters:
+            own = found[leaf.path]
+            name = leaf.path or "the parameter"
+            yield name, str(leaf.shape), leaf.dtype, f"{sum(x.bytes for x in own):,}"
+            for x in own:
+                yield f"  {x.name}", str(x.shape), x.dtype, f"{x.bytes:,}"
+
+    def _total(self) -> str:
+        entries = sum(prod(leaf.shape) for leaf in self.parameters)
+        numbers = f", and the numbers {', '.join(self.scalars)}" if self.scalars else ""
+        return (
+            f"{len(self.parameters):,} parameters of {entries:,} entries in "
+            f"{self.parameter_bytes:,} bytes; {len(self.slots):,} arrays of state in "
+            f"{self.bytes:,} bytes {self.place}{numbers}"
+        )
+
+
+def summarized(session: Session, params: Tree, optimizer: str) -> Summary:
+    """Return the state that a session has, or would have, for some parameters."""
+    leaves, structure = flatten(params)
+    described = session.described(leaves, structure)
+    if session.state is not None:
+        checks.same_tree(session.state.leaves, described)
+    return summary_of(session, described, optimizer)
+
+
+def summary_of(
+    session: Session, described: Sequence[checks.Leaf | None], optimizer: str
+) -> Summary:
+    """Return the state of a session for parameters of which a description is enough."""
+    slots = []
+    for leaf, layout in zip(described, session.assign(described).layouts, strict=True):
+        if leaf is None or layout is None:
+            continue
+        kinds, shapes = layout.slots(leaf.dtype), layout.shapes(leaf.shape, leaf.dtype)
+        slots += [Slot(leaf.path, k, leaf.part(shapes[k]), kinds[k]) for k in kinds]
+    settings = session.settings
+    return Summary(
+        optimizer,
+        tuple(leaf for leaf in described if leaf is not None),
+        tuple(slots),
+        tuple(settings.initial_scalars()),
+        "in host memory" if settings.whole["offload"] else "beside the parameters",
+    )
+
+
+def joined(optimizer: str, first: Summary, *others: Summary, prefix: str = "") -> Summary:
+    """Return one summary of several; slots of the others have a prefix.
+
+    Parameters
+    ----------
+    optimizer : str
+        What it is of.
+    first, *others : Summary
+        What is joined.
+    prefix : str
+        What stands before the slots of the others, which are then of the same parameters; of
+        other parameters without one.
+    """
+    parameters, slots, scalars = list(first.parameters), list(first.slots), [*first.scalars]
+    for other in others:
+        parameters += [] if prefix else other.parameters
+        slots += [replace(slot, name=prefix + slot.name) for slot in other.slots]
+        scalars += [prefix + name for name in other.scalars if prefix or name not in scalars]
+    return Summary(
+        optimizer, tuple(parameters), tuple(slots), tuple(scalars), [first, *others][-1].place
+    )
