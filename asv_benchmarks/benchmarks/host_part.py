@@ -39,14 +39,17 @@ class HostPart:
         self.grads = [[self._array() for _ in range(tensors)] for _ in range(8)]
         self.optimizer = ao.Adam(**OPTIONS[options])
         for grads in self.grads:
-            self.optimizer.apply(grads, self.arrays)
+            self._step(grads)
+
+    def _step(self, grads: list[Any]) -> None:
+        self.optimizer.apply(grads, self.arrays)
 
     def track_microseconds(self, tensors: int, options: str) -> float:
         found = []
         for _ in range(200):
             start = time.perf_counter()
             for grads in self.grads:
-                self.optimizer.apply(grads, self.arrays)
+                self._step(grads)
             found.append((time.perf_counter() - start) / len(self.grads))
         return 1e6 * median(found)
 
@@ -66,10 +69,32 @@ class HostPart:
 
         sys.setprofile(note)
         try:
-            self.optimizer.apply(self.grads[0], self.arrays)
+            self._step(self.grads[0])
         finally:
             sys.setprofile(None)
         return found
+
+
+class HostPartOfTorch(HostPart):
+    """The same by `arrayoptim.torch.Adam`, whose gradients are put into the parameters."""
+
+    params: ClassVar = ([1, 4, 32, 256, 1000], ["plain"])
+
+    def setup(self, tensors: int, options: str) -> None:
+        try:
+            import torch
+        except ModuleNotFoundError as error:
+            raise NotImplementedError("torch is not installed") from error
+        self.arrays = [torch.nn.Parameter(torch.ones(4)) for _ in range(tensors)]
+        self.grads = [[torch.ones(4) for _ in range(tensors)] for _ in range(8)]
+        self.optimizer = ao.torch.Adam(self.arrays)
+        for grads in self.grads:
+            self._step(grads)
+
+    def _step(self, grads: list[Any]) -> None:
+        for p, g in zip(self.arrays, grads, strict=True):
+            p.grad = g
+        self.optimizer.step()
 
 
 class HostPartOnGPU(HostPart):

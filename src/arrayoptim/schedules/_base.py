@@ -63,7 +63,8 @@ class Schedule(Declared, ABC):
         """
         xp = namespace(step)
         if xp is None:
-            if isinstance(step, str | bytes) or not hasattr(step, "__float__"):
+            plain = type(step) is int or type(step) is float
+            if not plain and (isinstance(step, str | bytes) or not hasattr(step, "__float__")):
                 raise TypeError(f"{type(self).__name__}: found the step {step!r}, wanted a number")
             try:
                 return float(self.value(float(step), np))

@@ -169,20 +169,20 @@ class InPlace(Executor[Leaves]):
         self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
     ) -> Leaves:
         """Step, all of it or nothing, and return the parameters after it."""
-        engines, state = self.engines, self.state
+        engines, state, spread = self.engines, self.state, self.spread
         given, plain = gradients, steps
         watched = taken.settings.watched
         # Copied before anything changes: there may be too little memory for it.
         before = kept(self.leaves, state.slots, given) if "update" in watched else self.leaves
-        if self.spread is not None:
+        if spread is not None:
             steps = [self._rated(step, gradients) for step in steps]
-            gradients = self.spread.in_parts(gradients)
+            gradients = spread.in_parts(gradients)
         acts = [state.interrupt, *engines.ready(steps, self.leaves, gradients)]
         rest = None
         if engines.others:
             rest = engines.rest(steps, self.leaves, gradients, state.slots)
             acts.append(rest)
-        if self.spread is not None and self.spread.wholes:
+        if spread is not None and spread.wholes:
             acts.append(Once(partial(self._step_wholes, taken.settings, plain, given)))
         clocks = state.ticked(given, taken.clocks) if taken.clocks else None
 

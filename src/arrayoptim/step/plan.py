@@ -110,10 +110,10 @@ class Plan:
         scalars : dict of str to scalar
             The next scalar state.
         """
-        known = self.settings, self.assignment, values, state, size, xp
         wanted = self.assignment.totals
         if not wanted:
-            return _numbered(*known, {})
+            return _numbered(self.settings, self.assignment, values, state, size, xp, {})
+        known = self.settings, self.assignment, values, state, size, xp
         nothing = dict.fromkeys(range(len(values)), dict.fromkeys(wanted, 0.0))
         steps, _ = _numbered(*known, nothing)
         found = totals(steps, measure, self.assignment.members, xp)
@@ -193,7 +193,7 @@ def _numbered(
     combined, in double precision: so 1 - beta is the complement of the beta that an array is
     multiplied by, and the weights of a moving average add up to 1 in float32 too.
     """
-    it = _number(state.iterations, xp)
+    it = state.iterations if xp is np else _number(state.iterations, xp)
     exact, members = settings.effective(values, it), settings.members
     # Schedules' scalars stay: they change when a metric is fed, see `Settings.observed`.
     scalars = dict(state.scalars)
@@ -208,7 +208,7 @@ def _numbered(
             found = _computed(member.formula, exact[k], it, held[k], xp)
             _require_all(found, wanted, member.formula, "its scalar state")
             scalars |= {member.owner + name: found[name] for name in wanted}
-    seed = seed_of(settings, state.iterations, xp)
+    seed = seed_of(settings, state.iterations, xp) if settings.by_chance else None
     steps = []
     for part in assignment.parts:
         rule, values_of = part.layout.rule, {}
@@ -216,10 +216,11 @@ def _numbered(
             tables = {}
             for k in mine:
                 h, member = settings.rounded(k, exact[k], compute, xp), members[k]
-                table: Any = _computed(member.formula, h, it, held[k], xp)
+                formula = member.formula
+                table: Any = _computed(formula, h, it, held[k], xp)
                 if not rule.given_names <= table.keys():
-                    _require_all(table, rule.given, member.formula, f"the rule {rule.name}")
-                words = member.formula.words_for(rule)
+                    _require_all(table, rule.given, formula, f"the rule {rule.name}")
+                words = formula.words_for(rule)
                 h = {**h, **{name: h[word] for name, word in words.items()}} if words else h
                 stages = stage_numbers(member.decays, h, size, xp)
                 tables[k] = {**table, **stages} if stages else table
@@ -308,7 +309,7 @@ def _scalars_of(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]
 
 def _number(iterations: Scalar, xp: Namespace) -> Scalar:
     """Return the count in the dtype of traced numbers, as TensorFlow does not mix dtypes."""
-    return iterations if xp is np else xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)
+    return xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)
 
 
 def _listed(slots: Mapping[str, str]) -> str:

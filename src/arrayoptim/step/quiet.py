@@ -18,9 +18,10 @@ class _Thread(threading.local):
     """A context per thread in which NumPy gives no warnings."""
 
     def __init__(self) -> None:
-        self.busy = False
-        self.context = contextvars.copy_context()
-        self.context.run(np.seterr, all="ignore")
+        context = contextvars.copy_context()
+        context.run(np.seterr, all="ignore")
+        # Attributes of a thread take longer than entries of a list.
+        self.busy_and_run: list[Any] = [False, context.run]
 
 
 _THREAD = _Thread()
@@ -36,12 +37,13 @@ def quietly(function: Callable[..., Result], *args: Any) -> Result:
     *args
         Its arguments.
     """
-    thread = _THREAD
-    if thread.busy:
+    thread = _THREAD.busy_and_run
+    if thread[0]:
         with np.errstate(all="ignore"):
             return function(*args)
-    thread.busy = True
+    thread[0] = True
     try:
-        return thread.context.run(function, *args)
+        found: Result = thread[1](function, *args)
+        return found
     finally:
-        thread.busy = False
+        thread[0] = False

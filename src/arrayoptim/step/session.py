@@ -223,8 +223,9 @@ class Session:
         if not made.holds(plan, made.structure):
             return False
         before = state.mark
+        given = plan.thawed(gradients) if plan.settings.frozen else gradients
         try:
-            if not made.engines.look(leaves, plan.thawed(gradients)):
+            if not made.engines.look(leaves, given):
                 return False
             commit = self.note if done is None else self._noting(done)
             executor = InPlace(made.engines, leaves, state, commit, unscale, None, self.spread)

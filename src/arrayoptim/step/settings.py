@@ -14,6 +14,7 @@ import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..config.groups import OWN, matches, members_of, require_matches
+from ..config.hyper import Hyper
 from ..config.scheduled import keeps_numbers
 from ..constraints import Constraint
 from ..numerics.slots import Layout
@@ -125,6 +126,12 @@ class Settings:
     def by_chance(self) -> bool:
         """Whether slots are rounded stochastically."""
         return bool(self.whole["stochastic_rounding"]) and self.whole["state_dtype"] is not None
+
+    @cached_property
+    def _declared(self) -> list[dict[str, Hyper]]:
+        """The declarations of the hyperparameters of each member."""
+        whole = self.formula.hyperparameters
+        return [{**whole, **member.formula.hyperparameters} for member in self.members]
 
     @property
     def formula(self) -> Formula:
@@ -242,11 +249,9 @@ class Settings:
             changed = [*compress(exact, map(is_not, exact.values(), old.values()))]
         else:
             changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
-        own, whole = self.members[member].formula.hyperparameters, self.formula.hyperparameters
-        rows = {name: own[name] if name in own else whole[name] for name in changed}
-        preset = exact.get("preset")
+        declared, preset = self._declared[member], exact.get("preset")
         new = {
-            name: row.under(preset).rounded(exact[name], compute, xp) for name, row in rows.items()
+            name: declared[name].under(preset).rounded(exact[name], compute, xp) for name in changed
         }
         found = found | new
         if xp is np:

@@ -130,7 +130,7 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
     """
     settings, leaves = plan.settings, executor.leaves
     values = executor.values(settings, state)
-    given = plan.thawed(gradients)
+    given = plan.thawed(gradients) if settings.frozen else gradients
     size = executor.measured(settings, values, given)
     taken = Taken(settings, values, size, state.iterations)
     if settings.measures:
@@ -156,4 +156,6 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
         steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
     if taken.seen is not None:
         scalars = {**scalars, **taken.numbers}
-    return executor.carried_out(taken, steps, plan.limited(steps, limits, given), scalars)
+    if settings.adaptive:
+        given = plan.limited(steps, limits, given)
+    return executor.carried_out(taken, steps, given, scalars)

@@ -119,6 +119,8 @@ class Plan:
         # A new tuple keeps the gradients alive until they have been used.
         params, self._grads = tuple(params), tuple(grads)
         known = params, self._grads, self._paths, self._occupied, self._threads
+        if len(self._batches) == 1:
+            return self._batches[0].look(*known)
         return all([batch.look(*known) for batch in self._batches])  # noqa: C419  faster
 
     def squares(self) -> list[float]:
