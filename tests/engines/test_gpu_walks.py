@@ -244,3 +244,8 @@ def test_what_a_walk_through_cupy_arrays_refuses(change: str) -> None:
 def test_arrays_that_only_look_like_cupys() -> None:
     """Machine code looks at no object whose memory is laid out in another way."""
     assert CuPyLibrary().walk([np.zeros(3, np.float32)], 0) is None
+
+
+def test_nothing_is_known_where_there_is_no_array() -> None:
+    """Gradients that are all missing say nothing of the memory of those that come later."""
+    assert CuPyLibrary().walk([None, None], 0) is None

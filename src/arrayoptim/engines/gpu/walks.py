@@ -183,7 +183,9 @@ class CuPyWalk(Walk):
 
         kind = getattr(sys.modules.get("cupy"), "ndarray", None)
         present = [x for x in arrays if x is not None]
-        if not objects_as_expected() or not all(self._as_expected(x, kind) for x in present):
+        # Without an array to look at nothing is known of the memory of those to come.
+        known = present and objects_as_expected()
+        if not known or not all(self._as_expected(x, kind) for x in present):
             raise LookupError("CuPy's arrays are laid out otherwise")
         return walk_program(_CUPY, ("strides", "kind", "number")), (id(kind), number)
 
