@@ -315,7 +315,7 @@ def _tree(seed: int, dtype: str = "float64") -> dict[str, np.ndarray]:
 
 
 def _slots(optimizer: Optimizer) -> list[np.ndarray]:
-    return optimizer.get_weights()[1 + len(optimizer.initial_scalars()) :]
+    return optimizer.get_weights()[1 + len(session_of(optimizer).scalars) :]
 
 
 def _equal(found: Any, wanted: Any) -> None:

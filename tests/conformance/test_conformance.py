@@ -52,6 +52,9 @@ INHERITED: dict[str, dict[str, Any]] = {
     "threads": {"threads": 1},
     "corrected_decay": {"corrected_decay": True, "peak_lr": 0.1, "weight_decay": 0.1},
     "cautious_decay": {"cautious_decay": True, "weight_decay": 0.1},
+    "measure": {"measure": ("gradient", "update", "weight")},
+    "skip_spikes": {"skip_spikes": 6.0},
+    "spike_window": {"skip_spikes": 6.0, "spike_window": 16},
 }
 """What every class inherits, with values that show."""
 

@@ -256,3 +256,13 @@ def test_bad_numbers() -> None:
         ao.Adam(skip_spikes=0.0)
     with pytest.raises(ValueError, match="spike_window must be a whole number"):
         ao.Adam(skip_spikes=3.0, spike_window=1)
+
+
+def test_a_step_without_gradients_teaches_nothing() -> None:
+    """There is no norm where every gradient is missing."""
+    optimizer, params = ao.SGD(lr=0.1, skip_spikes=3.0), [np.ones(3)]
+    optimizer.apply([np.ones(3)], params)
+    before = [optimizer.norm_count, optimizer.norm_mean, optimizer.norm_variance]
+    optimizer.apply([None], params)
+    assert [optimizer.norm_count, optimizer.norm_mean, optimizer.norm_variance] == before
+    assert optimizer.last_step.applied and before[0] == 1.0

@@ -135,7 +135,8 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
     taken = Taken(settings, values, size, state.iterations)
     if settings.measures:
         taken.paths = state.paths
-    if settings.guarded:
+    # Where every gradient is missing there is no norm to judge, or to learn from.
+    if settings.guarded and any(g is not None for g in given):
         assert size.true_norm is not None
         taken.seen = seen(values[0], state.common(), size.true_norm, executor.xp)
     if executor.refuses(taken):
