@@ -88,7 +88,6 @@ def main() -> None:
     axes.lines[1].set_label(f"skip_spikes=6, {guarded.numbers['spikes'][-1][1]:.0f} skipped")
     axes.legend()
     save(axes, "spikes")
-    save(guarded.plot("lr"), "rate")
 
 
 if __name__ == "__main__":
