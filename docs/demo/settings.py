@@ -9,13 +9,16 @@ from arrayoptim.config import registry as _registry
 
 SETTINGS: dict[str, dict[str, float]] = {
     "ASGD": {"lr": 0.1},
+    "AdaMuon": {"lr": 0.01},
     "Adafactor": {"lr": 0.01},
     "Adagrad": {"lr": 0.05},
     "Ftrl": {"lr": 0.1},
+    "GaLore": {"lr": 0.03},
     "LAMB": {"lr": 0.01},
     "LARS": {"lr": 1.0},
     "Lion": {"lr": 0.001},
     "Muon": {"lr": 0.01},
+    "NorMuon": {"lr": 0.01},
     "RAdam": {"lr": 0.003},
     "SGD": {"lr": 0.1, "momentum": 0.9},
     "Signum": {"lr": 0.001},
