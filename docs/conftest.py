@@ -30,6 +30,7 @@ NEEDS = {
 collect_ignore = [page for page, modules in NEEDS.items() if not all(map(find_spec, modules))]
 collect_ignore += [
     "_build",
+    "coming_from/programs",  # whole programs, each run by tests/project/test_programs.py
     "demo",
     "examples",
     "gallery",
