@@ -45,7 +45,8 @@ class _Halving(ao.torch.SGD):  # type: ignore[misc]
 
 
 def test_hooks_of_a_subclass_run_once() -> None:
-    """A subclass with a step of its own has its hooks called once."""
+    """A subclass with a step of its own has its hooks called once, whatever was made before."""
+    ao.torch.SGD([torch.nn.Parameter(torch.ones(3))])  # whose step is wrapped from then on
     p = torch.nn.Parameter(torch.ones(3))
     p.grad = torch.ones(3)
     optimizer, seen = _Halving([p], lr=1.0), []

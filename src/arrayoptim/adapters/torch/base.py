@@ -59,6 +59,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     _aside: ClassVar[Callable[[TorchOptimizer], None]]
     """Functions that take steps, which torch.compile must not trace."""
     _backward: BackwardSteps | None = None
+    _told = False
+    """Whether hooks and profilers have been told of the step under way."""
 
     def __init__(self, params: Any, *further: Any, **settings: Any) -> None:
         refuse_base(type(self), "spelling", "arrayoptim.torch.Adam")

@@ -26,15 +26,21 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(step)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if (
+        asked = (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
             or optimizer._global_optimizer_pre_hooks
             or optimizer._global_optimizer_post_hooks
             or profiler._is_profiler_enabled
             or torch._C._autograd._profiler_enabled()
-        ):
-            return whole(self, *args, **kwargs)
+        )
+        # A step that calls the one of its base is one step.
+        if asked and not self._told:
+            self._told = True
+            try:
+                return whole(self, *args, **kwargs)
+            finally:
+                self._told = False
         return step(self, *args, **kwargs)
 
     wrapper.hooked = True  # type: ignore[attr-defined]
