@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from .config.given import whole
 from .curves import pyplot_axes
 from .minimization import Minimization
 
@@ -74,10 +73,7 @@ class Callback(ABC):
     """
 
     def __init__(self, every: int = 1) -> None:
-        whole: Any = every
-        if not isinstance(whole, int | np.integer) or isinstance(whole, bool) or whole < 1:
-            raise ValueError(f"every: found {every!r}, wanted a whole number of at least 1")
-        self.every, self._calls = int(every), 0
+        self.every, self._calls = whole(every, "every", 1), 0
 
     @abstractmethod
     def write(self, numbers: Mapping[str, float], step: int) -> None:

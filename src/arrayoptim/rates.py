@@ -15,6 +15,7 @@ from ._typing import Tree
 from .arrays.derivatives import value_and_gradients
 from .arrays.libraries import backend_of
 from .arrays.trees import flatten
+from .config.given import whole
 from .curves import curve, pyplot_axes
 from .finding import get
 from .minimizing import number_of
@@ -205,5 +206,4 @@ def _require(loss: Any, low: Any, high: Any, steps: Any, diverged: Any) -> None:
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         if not number or not least < value < math.inf:
             raise ValueError(f"{name}: found {value!r}, wanted a number in ({least!r}, inf)")
-    if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 8:
-        raise ValueError(f"steps: found {steps!r}, wanted a whole number of at least 8")
+    whole(steps, "steps", 8)

@@ -24,6 +24,19 @@ def finite(value: Any, what: str) -> float:
     return float(array)
 
 
+def whole(value: Any, what: str, least: int) -> int:
+    """Return a whole number that a caller gives.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else, or smaller than `least`.
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{what}: found {value!r}, wanted a whole number of at least {least}")
+    return int(value)
+
+
 def counter(value: Any, what: str) -> int:
     """Return a step counter, given as an integer, or as a float or array that holds one.
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import cache
-from types import SimpleNamespace
-from typing import ClassVar
 
-from .._typing import Namespace, Scalar
 from ..config.hyper import hyper
 from ..config.registry import register
 from ..config.typed import Number
 from ..rules.rule import Rule, Side, rule
 from ._matrices import oriented
 from ._polynomials import SCALES, Triple, constants, direction_of, lengths
-from .muon import Muon
+from .muon import ScaledMuon
 
 
 @cache
@@ -47,7 +43,7 @@ def adamuon_rule(
 
 
 @register
-class AdaMuon(Muon):
+class AdaMuon(ScaledMuon):
     """Muon by the signs of the momentum, divided entry by entry by a running root mean square.
 
     For the weight matrices of transformers. 8 bytes of state per float32 parameter. Which matrices
@@ -140,11 +136,6 @@ class AdaMuon(Muon):
            [ 2.    ,  0.9717]])
     """
 
-    presets: ClassVar[dict[str, str]] = {}
-
-    beta_2: Number = hyper(
-        default=0.95, interval="[0, 1)", kw_only=True, doc="Decay rate of the mean of squares."
-    )
     epsilon_2: Number = hyper(
         default=1e-08, interval="[0, inf)", kw_only=True, doc="Added to its root and to norms."
     )
@@ -152,10 +143,3 @@ class AdaMuon(Muon):
     def matrix_rule(self, stacked: bool, sizes: tuple[int, ...]) -> Rule:
         """Return the rule of matrices, in stacks or cut into blocks."""
         return adamuon_rule(*self.polynomial, stacked, sizes)
-
-    def coefficients(
-        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
-    ) -> dict[str, Scalar]:
-        """Compute the coefficients of one step."""
-        own = {"rho": h.beta_2, "sigma": 1.0 - h.beta_2, "least": h.epsilon_2}
-        return super().coefficients(h, it, scalars, xp) | own

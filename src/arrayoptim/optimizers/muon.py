@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import cache, partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
@@ -300,3 +300,23 @@ class Muon(MatrixOptimizer):
             "c2": 1.0 - h.adam_beta_2,
             "eps": h.epsilon,
         }
+
+
+class ScaledMuon(Muon):
+    """Base of Muon's relatives, which divide its direction by a running root mean square."""
+
+    presets: ClassVar[dict[str, str]] = {}
+
+    beta_2: Number = hyper(
+        default=0.95, interval="[0, 1)", kw_only=True, doc="Decay rate of the mean of squares."
+    )
+    epsilon_2: Number = hyper(
+        default=1e-10, interval="[0, inf)", kw_only=True, doc="Added to its root and to norms."
+    )
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        own = {"rho": h.beta_2, "sigma": 1.0 - h.beta_2, "least": h.epsilon_2}
+        return super().coefficients(h, it, scalars, xp) | own

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
-from types import SimpleNamespace
-from typing import ClassVar
 
-from .._typing import Namespace, Scalar
-from ..config.hyper import hyper
 from ..config.registry import register
-from ..config.typed import Number
 from ..rules.rule import Rule, Shape, Side, rule
 from ._matrices import oriented
 from ._polynomials import SCALES, Triple, direction_of, lengths
-from .muon import Muon
+from .muon import ScaledMuon
 
 
 @cache
@@ -47,7 +41,7 @@ def normuon_rule(
 
 
 @register
-class NorMuon(Muon):
+class NorMuon(ScaledMuon):
     """Muon whose steps are as long for each output of a layer, in the long run, as for any other.
 
     For the weight matrices of transformers, some of whose neurons get most of Muon's step. 4 bytes
@@ -140,25 +134,6 @@ class NorMuon(Muon):
            [ 2.    ,  0.9728]])
     """
 
-    presets: ClassVar[dict[str, str]] = {}
-
-    beta_2: Number = hyper(
-        default=0.95,
-        interval="[0, 1)",
-        kw_only=True,
-        doc="Decay rate of the mean of an output's squares.",
-    )
-    epsilon_2: Number = hyper(
-        default=1e-10, interval="[0, inf)", kw_only=True, doc="Added to its root and to norms."
-    )
-
     def matrix_rule(self, stacked: bool, sizes: tuple[int, ...]) -> Rule:
         """Return the rule of matrices, in stacks or cut into blocks."""
         return normuon_rule(*self.polynomial, stacked, sizes)
-
-    def coefficients(
-        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
-    ) -> dict[str, Scalar]:
-        """Compute the coefficients of one step."""
-        own = {"rho": h.beta_2, "sigma": 1.0 - h.beta_2, "least": h.epsilon_2}
-        return super().coefficients(h, it, scalars, xp) | own

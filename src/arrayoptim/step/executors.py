@@ -37,6 +37,11 @@ def not_finite(taken: Taken) -> bool:
     return True
 
 
+def left_out(taken: Taken) -> bool:
+    """Whether a step is skipped, as a gradient is not finite or a spike; see `Executor.refuses`."""
+    return not_finite(taken) or (taken.seen is not None and bool(taken.seen.spike))
+
+
 def measured_where_wanted(
     settings: Settings,
     values: Values,
@@ -150,7 +155,7 @@ class InPlace(Executor[Leaves]):
 
     def refuses(self, taken: Taken) -> bool:
         """Whether the step is skipped; see `Executor`."""
-        return not_finite(taken) or (taken.seen is not None and bool(taken.seen.spike))
+        return left_out(taken)
 
     def skipped(self, taken: Taken) -> Leaves:
         """Skip the step, and count that."""
@@ -298,8 +303,7 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
     def refuses(self, taken: Taken) -> bool:
         """Whether the step is skipped; see `Executor`. A traced one never is."""
         if not self.traced:
-            spike = taken.seen is not None and bool(taken.seen.spike)
-            return not_finite(taken) or spike
+            return left_out(taken)
         if taken.settings.whole["nonfinite"] == "raise":
             raise ValueError(
                 'nonfinite="raise" cannot raise from a compiled or differentiated step; use '

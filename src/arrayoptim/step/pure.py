@@ -316,8 +316,7 @@ def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
         tree[group] = {k: xp.asarray(v, dtype=real) for k, v in tree[group].items()}
     if "norms" in tree:
         leaves, structure = flatten(tree["norms"], "norms")
-        norms = [None if x is None else xp.asarray(x, dtype=real) for x in leaves]
-        tree["norms"] = structure.build(norms)
+        tree["norms"] = structure.build([_as_array(x, xp) for x in leaves])
     return tree
 
 

@@ -44,14 +44,10 @@ def _kept(p: Array, slots: Slots) -> Array:
     backend = backend_of(p)
     with backend.guard(p):
         if (master := _master(p, slots)) is not None:
-            wide, stored = (backend.cast(x, "float32") for x in (p, _stored(p, master)))
-            return backend.array(heal(wide, master, stored, backend.xp))
+            rounded = backend.cast(master, backend.dtype(p))
+            wide, known = (backend.cast(x, "float32") for x in (p, rounded))
+            return backend.array(heal(wide, master, known, backend.xp))
         return backend.copy(p) if backend.writable(p) else p
-
-
-def _stored(p: Array, master: Array) -> Array:
-    backend = backend_of(p)
-    return backend.cast(master, backend.dtype(p))
 
 
 def _master(p: Array, slots: Slots) -> Array | None:

@@ -137,8 +137,8 @@ if good:
     if not good:
         ask0(peek(calls, CLEAR))
 if good:
-    good = peek_int32(room, 2) == 1 and peek_int32(room, 4) == rank
-    good = good and peek_int32(room, 5) == dtype
+    good = {place} and peek_int32(room, 4) == rank
+    good = good and peek_int32(room, 5) == {dtype}
 if good:
     shape = peek(room, 3)
     order = peek(room, 4)
@@ -147,11 +147,23 @@ if good:
     for k in range(rank):
         length = peek(shape, k)
         single = single and length == 1
-        good = good and length == peek(wanted, k)
-        good = good and (length == 1 or peek(order, k) == peek(needed, k))
+        good = good and length == peek(wanted, k) and {stride}
     good = good and not single
     found = peek(room, 0) + peek(room, 5)
 """
+_STRIDE = "peek(order, k) == peek(needed, k)"
+
+
+def torch_look(place: str, dtype: str, stride: str = _STRIDE) -> str:
+    """Return the lines that look at a torch tensor, for `walk_program`.
+
+    Parameters
+    ----------
+    place, dtype, stride : str
+        Conditions and numbers of them: that the tensor is on the device, what its dtype is to be,
+        and that its stride along an axis is right.
+    """
+    return _TORCH.format(place=place, dtype=dtype, stride=stride)
 
 
 @dataclass(frozen=True)
@@ -191,7 +203,10 @@ def torch_readers() -> Readers | None:
     Readers or None
         The programs; None where torch has no such table.
     """
-    return _readers(_TORCH, _TORCH_CELLS) if objects_as_expected() and torch_call() else None
+    if not objects_as_expected() or not torch_call():
+        return None
+    look = torch_look("peek_int32(room, 2) == 1", "dtype", f"(length == 1 or {_STRIDE})")
+    return _readers(look, _TORCH_CELLS)
 
 
 def walk_program(look: str, cells: tuple[str, ...]) -> Program:

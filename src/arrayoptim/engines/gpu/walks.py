@@ -40,30 +40,6 @@ if good:
     found = peek(memory, 3)
 """
 
-# DLTensor: data, device, dimensions and dtype, shape, strides, offset. It does not tell a lazily
-# negated tensor; one without gaps, out of a complex tensor, has one element.
-_TORCH = """
-good = peek(array, 1) == peek(kinds, 0) or peek(array, 1) == peek(kinds, 1)
-if good:
-    good = call2(call, array, room) == 0
-    if not good:
-        ask0(peek(calls, CLEAR))
-if good:
-    good = peek(room, 1) == device and peek_int32(room, 4) == rank
-    good = good and peek_int32(room, 5) == peek(flags, next)
-if good:
-    shape = peek(room, 3)
-    order = peek(room, 4)
-    needed = strides + 8 * peek(firsts, next)
-    single = True
-    for k in range(rank):
-        length = peek(shape, k)
-        single = single and length == 1
-        good = good and length == peek(wanted, k) and peek(order, k) == peek(needed, k)
-    good = good and not single
-    found = peek(room, 0) + peek(room, 5)
-"""
-
 
 class Asking(Protocol):
     """A library, as far as it asks arrays one by one."""
@@ -221,7 +197,7 @@ class TorchWalk(Walk):
     """DLPack's number of the kind of device."""
 
     def _told(self, arrays: Sequence[Array | None], number: int) -> tuple[Program, tuple[int, ...]]:
-        from ..cpu.readers import objects_as_expected, torch_call, walk_program
+        from ..cpu.readers import objects_as_expected, torch_call, torch_look, walk_program
         from ..cpu.tables import address, cells
 
         if not objects_as_expected() or not torch_call():
@@ -231,7 +207,8 @@ class TorchWalk(Walk):
         self._room, self._dtypes = cells(*[0] * 6), vars(torch)
         own = address(self._kinds), torch_call(), ctypes.addressof(self._room)
         names = ("strides", "kinds", "call", "room", "device")
-        return walk_program(_TORCH, names), (*own, self.kind | number << 32)
+        look = torch_look("peek(room, 1) == device", "peek(flags, next)")
+        return walk_program(look, names), (*own, self.kind | number << 32)
 
     def _steps(self, array: Array) -> tuple[int, ...]:
         return tuple(array.stride())
