@@ -9,7 +9,6 @@ from typing import Any
 from ._typing import Tree
 from .arrays.backend import itemsize
 from .arrays.libraries import backend_of
-from .arrays.trees import flatten
 from .finding import get
 from .optimizer import Optimizer
 from .step.session import session_of
@@ -119,9 +118,9 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
         one compiled loop serves all of this kind
     """
     stepping = _stepping(optimizer)
-    leaves, structure = flatten(params)
     session = session_of(stepping)
     with session.lock:
+        leaves, structure = session.flat(params)
         engines = session.engines(leaves, structure)
         assert session.state is not None
         rows = list(zip(leaves, session.state.slots, engines.served, engines.reasons, strict=True))

@@ -93,6 +93,9 @@ def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
         xp = backend_of(norm).xp
         over = (bound > 0) & (norm >= bound) & (norm > 0)
         return xp.where(over, bound / xp.where(over, norm, 1.0), 1.0)
+    if isinstance(norm, np.ndarray) and norm.ndim:
+        over = (bound > 0) & (norm >= bound)
+        return np.where(over, bound / np.where(over, norm, 1.0), 1.0)
     norm = float(norm)
     return bound / norm if bound > 0 and norm >= bound else 1.0
 
@@ -140,6 +143,40 @@ def global_norm(
     for g in given:
         total += square_sum(g, scale)
     return math.sqrt(total) / scale
+
+
+def norms_of_models(
+    gradients: Sequence[Array | None], squares: Mapping[int, float] | None, models: int
+) -> Any:
+    """Return the norms of the gradients of each model, as `global_norm` gives them for it alone.
+
+    Parameters
+    ----------
+    gradients : sequence of array or None
+        The gradients; those of one array follow each other, model by model.
+    squares : mapping of int to float, optional
+        Sums of squares that are known already, by the gradient's place.
+    models : int
+        Number of models.
+
+    Returns
+    -------
+    numpy.ndarray of float64
+        The norms.
+    """
+    known = squares or {}
+    if len(known) == len(gradients):
+        total = np.zeros(models)
+        sums = np.fromiter(map(known.__getitem__, range(len(known))), np.float64, len(known))
+        for row in sums.reshape(-1, models):
+            total = total + row
+        if total.min() > _TINY and total.max() < math.inf:
+            return np.sqrt(total)
+    found = []
+    for m in range(models):
+        own = {k // models: square for k, square in known.items() if k % models == m}
+        found.append(float(global_norm(gradients[m::models], own)))
+    return np.array(found)
 
 
 def tensor_norms(

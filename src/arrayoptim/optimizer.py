@@ -10,7 +10,6 @@ import numpy as np
 
 from ._typing import Scalar, Tree
 from .arrays.derivatives import gradients_of
-from .arrays.trees import flatten
 from .config.elsewhere import argument, method
 from .config.given import counter, finite
 from .config.hyper import hyper
@@ -123,6 +122,10 @@ class Optimizer(Formula, Valued, Updating, Surface):
         What a sparse gradient steps: all of the parameter, as the same gradient in dense form does,
         or only those rows that it has, with their slots. None is ``"exact"``, except that torch's
         classes refuse what torch's own refuse; see the page on sparse gradients.
+    models : int in [1, inf), optional
+        Number of models that are stepped at once: the first axis of every parameter counts them,
+        and hyperparameters may be a list or an array with a number or schedule for each. See the
+        page on many models.
     threads : int in [1, inf), optional
         Threads of the CPU engine; by default as many as Numba uses. Results do not depend on it.
     """
@@ -163,7 +166,8 @@ class Optimizer(Formula, Valued, Updating, Surface):
         ValueError
             If two parameters share memory, or the state was made for another tree.
         """
-        self._session.ready(*flatten(params))
+        with self._lock:
+            self._session.ready(*self._session.flat(params))
 
     build = init
 
@@ -198,8 +202,8 @@ class Optimizer(Formula, Valued, Updating, Surface):
 
         Parameters
         ----------
-        metric : float
-            What `schedules.Plateau` watches.
+        metric : float, or with `models` a sequence of float
+            What `schedules.Plateau` watches: for all, or for each model.
 
         Raises
         ------
@@ -258,9 +262,9 @@ class Optimizer(Formula, Valued, Updating, Surface):
         ValueError
             If `ema_momentum` is None and no rule keeps an average, or there is no state yet.
         """
-        leaves, structure = flatten(params)
         session = self._session
         with session.lock:
+            leaves, structure = session.flat(params)
             session.require_state()
             state = session.ready(leaves, structure)
             values = session.settings.at(state.iterations, state.scalars)
@@ -293,7 +297,9 @@ class Optimizer(Formula, Valued, Updating, Surface):
         """
         grads, leaves, structure = gradients_of(loss, params)
         checks.gradients(grads, leaves, structure)
-        return structure.build(updates.clipped(self._session, grads, leaves, structure))
+        split, _ = self._session.pieces(grads, structure)
+        pieces, stack = self._session.pieces(leaves, structure)
+        return stack.build(updates.clipped(self._session, split, pieces, stack))
 
     def get_updates(self, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
         """Compute a whole step and change nothing.
@@ -335,7 +341,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
     def iterations(self, value: int) -> None:
         number = counter(value, f"{type(self).__name__}.iterations")
         if self._session.state:
-            self._session.state.iterations = number
+            self._session.state.count(number)
         else:
             self._session.first_iteration = number
 
@@ -397,7 +403,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
         if state is None:
             return []
         arrays = [slots[name] for name, _, slots in state.entries()]
-        return [state.iterations, *state.scalars.values(), *arrays]
+        return [state.iterations, *state.numbers.values(), *arrays]
 
     def get_weights(self) -> list[np.ndarray]:
         """Return the state as host arrays, in Keras's order.
@@ -441,8 +447,11 @@ class Optimizer(Formula, Valued, Updating, Surface):
 
     # ---- numbers by name
 
-    def _moment(self) -> tuple[int, Mapping[str, Scalar]]:
-        return self._session.iterations, self._session.scalars
+    def _moment(self) -> tuple[Any, Mapping[str, Scalar]]:
+        state = self._session.state
+        if state is None or state.models is None:
+            return self._session.iterations, self._session.scalars
+        return state.moment.iterations, state.scalars
 
     if TYPE_CHECKING:
         learning_rate: Number = hyper(default=0.0, kw_only=True)  # an argument too
@@ -484,11 +493,18 @@ class Optimizer(Formula, Valued, Updating, Surface):
             )
         if state is None:
             raise ValueError(f"{name} belongs to the state; call init(params) first")
+        if state.models is not None and name in state.models.scalars:
+            raise AttributeError(
+                f"{type(self).__name__}.{name}: each model has its own; set it in the optimizer "
+                "that take_model gives, and put that back"
+            )
         state.scalars[name] = finite(value, f"{type(self).__name__}.{name}")
 
     def _named_scalars(self) -> Mapping[str, Scalar]:
         session = self._session
-        return session.state.scalars if session.state else session.settings.initial_scalars()
+        if session.state is None:
+            return session.settings.initial_scalars() | (session.settings.initial_of_models() or {})
+        return session.state.moment.scalars
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

@@ -244,6 +244,14 @@ class Backend:
         """Return an array with memory of its own, where arrays can be written at all."""
         return self.xp.asarray(x, copy=True)
 
+    def along_first(self, x: Array) -> list[Array]:
+        """Return views of the array's parts along its first axis."""
+        return [x[i, ...] for i in range(x.shape[0])]
+
+    def mapped(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
+        """Return a function over the first axis of all arrays in trees; None where nothing maps."""
+        return None
+
     def to_host(self, x: Array) -> np.ndarray:
         """Return the values as a new NumPy array."""
         return np.array(x)

@@ -162,6 +162,13 @@ class Jax(Backend):
         )
         return spread
 
+    def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function over the first axis of all arrays in trees; see `Backend`."""
+        import jax
+
+        found: Callable[..., Any] = jax.vmap(function)
+        return found
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function compiled."""
         import jax

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._typing import Array
 from .libraries import Backend, backend_of, is_array
+from .pieces import Pieces
 
 __all__ = ["Rows", "as_rows", "dense", "is_sparse", "magnitudes", "places_of_rows", "stored"]
 
@@ -234,6 +235,7 @@ def places_of_rows(gradients: Sequence[Any]) -> frozenset[int]:
 
 def stored(gradients: Sequence[Any]) -> Sequence[Any]:
     """Return arrays of the same norms as gradients whose rows are summed."""
-    if Rows not in set(map(type, gradients)):
+    found = gradients.wholes if type(gradients) is Pieces else gradients
+    if Rows not in set(map(type, found)):
         return gradients
     return [g.rows if type(g) is Rows else g for g in gradients]

@@ -143,6 +143,10 @@ class Torch(Backend):
         """Return a tensor with memory of its own."""
         return x.clone() if _RECORDING.on else x.detach().clone()
 
+    def along_first(self, x: Array) -> list[Array]:
+        """Return views of the tensor's parts along its first axis, which record nothing."""
+        return list(x.detach().unbind(0))
+
     def to_host(self, x: Array) -> np.ndarray:
         """Return the values as a new NumPy array."""
         x = x.detach().cpu().resolve_conj()

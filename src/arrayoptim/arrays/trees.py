@@ -29,14 +29,17 @@ class Structure:
     parts : callable or None
         Takes a tree of this shape apart, in the container's own order, whatever its leaves are; a
         ValueError where it has another shape.
+    names : tuple of str
+        What patterns are compared with, where that is not the paths.
     """
 
     paths: tuple[str, ...]
     build: Callable[[Sequence[Any]], Tree]
     order: tuple[int, ...] = ()
-    parts: Callable[[Tree], list[Any]] | None = None
+    parts: Callable[[Tree], Sequence[Any]] | None = None
+    names: tuple[str, ...] = ()
 
-    def ordered(self, leaves: list[Any]) -> list[Any]:
+    def ordered(self, leaves: Sequence[Any]) -> Sequence[Any]:
         """Return leaves that come in the container's own order in the order of this structure."""
         return [leaves[k] for k in self.order] if self.order else leaves
 
@@ -139,7 +142,7 @@ def _optree_flatten(tree: Tree) -> tuple[list[Any], Structure]:
         ]
         structure = replace(_structure(ways, spec.unflatten), parts=spec.flatten_up_to)
         _remember(spec, structure)
-    return structure.ordered(leaves), structure
+    return list(structure.ordered(leaves)), structure
 
 
 def _jax_flatten(tree: Tree) -> tuple[list[Any], Structure]:
@@ -156,7 +159,7 @@ def _jax_flatten(tree: Tree) -> tuple[list[Any], Structure]:
         ]
         structure = _structure(ways, spec.unflatten)
         _remember(spec, structure)
-    return structure.ordered(leaves), structure
+    return list(structure.ordered(leaves)), structure
 
 
 def _jax_key(key: Any) -> Any:

@@ -7,6 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from . import elsewhere
+from .each import Each
 from .fields import choice, flag, label, number, numbers, part, parts
 from .hyper import REQUIRED, Hyper, hyper
 from .registry import ALIASES, nearest, refuse_nested
@@ -67,9 +68,17 @@ class Declared:
         for name, declared in self.hyperparameters.items():
             setattr(self, name, values.get(name, declared.default_under(preset)))
 
+    def _fitting(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values that fit each other, as they are set; some may be missing still."""
+        for name, value in values.items():
+            if isinstance(value, Each):
+                fault = f"must be {self.hyperparameters[name].wanted}, got {value!r}"
+                raise TypeError(f"{type(self).__name__}.{name} {fault}")
+        return values
+
     @classmethod
     def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        for value in args:
+        for value in args if kwargs.get("models") is None else ():
             elsewhere.refuse_parameters(value, cls)
         positional = [name for name, h in cls.hyperparameters.items() if not h.keyword]
         if len(args) > len(positional):

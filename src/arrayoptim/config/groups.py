@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..arrays.trees import listed, plain
+from .each import Each
 from .hyper import Hyper
 from .registry import ALIASES, describe, described, made, nearest
 
@@ -19,8 +20,11 @@ WHOLE = STARTING | {"clipnorm", "ema_momentum", "seed", "skip_spikes", "threads"
 
 DECAY = ("weight_decay", "peak_lr", "corrected_decay", "cautious_decay", "l2")
 
-OWN = frozenset({*DECAY, "constraint", "preset", "name"})
+OWN = frozenset({*DECAY, "constraint", "preset", "name", "models"})
 """What a group's optimizer sets besides its class's own hyperparameters."""
+
+ALONE = STARTING | {"seed", "threads"}
+"""Numbers that all models of a population have in common."""
 
 Pattern = str | Callable[[str], bool]
 
@@ -186,6 +190,42 @@ def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:
 def _unmatched(pattern: Pattern, paths: Sequence[str], what: str) -> str:
     shown = [plain(path) or "the bare array" for path in paths]
     return f"{what}: the pattern {pattern!r} matches none of {listed(shown)}"
+
+
+def fitting(values: dict[str, Any], owner: str) -> dict[str, Any]:
+    """Return hyperparameters of which each has as many values as there are models, or one.
+
+    Raises
+    ------
+    TypeError
+        If one has several, and there is one model or they have it in common.
+    ValueError
+        If it has more or fewer than there are models, or a group counts other models.
+    """
+    models = values["models"]
+    rows = {name: value for name, value in values.items() if isinstance(value, Each)}
+    for k, each in enumerate(values.get("groups", ()), 1):
+        inside = each.settings if each.optimizer is None else each.optimizer._hyper
+        rows |= {f"groups[{k - 1}].{n}": v for n, v in inside.items() if isinstance(v, Each)}
+        other = inside.get("models")
+        if other not in (None, models):
+            raise ValueError(
+                f"{owner}.groups: found an optimizer of {other} models, wanted one of {models}"
+            )
+    for name, value in rows.items():
+        if name.rpartition(".")[2] in ALONE:
+            raise TypeError(f"{owner}.{name}: found {value!r}, wanted one number for all models")
+        if models is None:
+            raise TypeError(
+                f"{owner}.{name}: found {value!r}, wanted one number; models={len(value)} gives "
+                "each of so many models its own, see the page on many models"
+            )
+        if len(value) != models:
+            raise ValueError(
+                f"{owner}.{name}: found {len(value)} values, wanted {models}, one for each of "
+                f"models={models}"
+            )
+    return values
 
 
 class Groups(Hyper):

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..arrays.libraries import backend_of, is_array
+from .each import Each, Row, one_by_one, row, several
 from .interval import Interval, largest_in, nearest_in, smallest_in
 from .registry import describe, refuse_nested, revive
 from .scheduled import is_function, value_at, with_step
@@ -22,8 +23,11 @@ class _Owner(Protocol):
 
     _hyper: dict[str, Any]
 
-    def _moment(self) -> tuple[int, Mapping[str, Scalar]]:
+    def _moment(self) -> tuple[Any, Mapping[str, Scalar]]:
         """Return the number of the next step, and the scalar state."""
+
+    def _fitting(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values that fit each other."""
 
 
 REQUIRED: Any = inspect.Parameter.empty
@@ -102,7 +106,8 @@ class Hyper:
         value = instance._hyper[self.name]
         if not callable(value):
             return value
-        return self.under(instance._hyper.get("preset")).at(value, *instance._moment())
+        found = self.under(instance._hyper.get("preset")).at(value, *instance._moment())
+        return np.array(found) if several(found) else found
 
     def __set__(self, instance: _Owner, value: Any) -> None:
         """Check and set the value."""
@@ -110,7 +115,7 @@ class Hyper:
             refuse_nested(value, f"{type(instance).__name__}.{self.name}")
         # Replaced, not changed: a holder of the old dict can tell that it is out of date.
         new = self.under(instance._hyper.get("preset")).checked(value, type(instance))
-        instance._hyper = {**instance._hyper, self.name: new}
+        instance._hyper = instance._fitting({**instance._hyper, self.name: new})
 
     @property
     def numeric(self) -> bool:
@@ -179,6 +184,10 @@ class Hyper:
             return self._word(value, owner.__name__)
         if self.static:
             return self._number(value, owner.__name__)
+        if is_array(value) and len(value.shape) == 1 and not backend_of(value).traced(value):
+            value = backend_of(value).to_host(value).tolist()
+        if isinstance(value, list | tuple):
+            return Each([self.checked(one, owner) for one in value])
         value = revive(value, f"{owner.__name__}.{self.name}")
         if is_function(value):
             return with_step(value, f"{owner.__name__}.{self.name}")
@@ -189,13 +198,21 @@ class Hyper:
         return describe(value)
 
     def at(
-        self, schedule: Any, iterations: int, scalars: Mapping[str, Scalar], prefix: str = ""
+        self, schedule: Any, iterations: Any, scalars: Mapping[str, Scalar], prefix: str = ""
     ) -> Any:
-        """Return the checked value of a schedule at a step; see `value_at`."""
+        """Return the checked value of a schedule at a step, or at one for each model."""
+        if several(iterations) and not isinstance(schedule, Each):
+            return row([self.at(schedule, int(t), scalars, prefix) for t in iterations])
         found = value_at(schedule, iterations, scalars, f"{prefix}{self.name}.")
         if type(found) is float and self.interval and not self.integer and found in self.interval:
             return found
-        return self._number(found, f"at step {iterations}: schedule of {self.owner}")
+        where = f"at step {iterations}: schedule of {self.owner}"
+        if isinstance(found, Row):
+            if found.flags.writeable:
+                for number in found.tolist():
+                    self._number(number, where)
+            return found
+        return self._number(found, where)
 
     def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
         """Return the nearest number of a dtype that lies in the interval.
@@ -310,7 +327,8 @@ def square_root(value: Scalar, xp: Namespace) -> Scalar:
     xp : module
         Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
     """
-    return math.sqrt(value) if xp is np and value >= 0.0 else xp.sqrt(value)
+    plain = xp is np and type(value) is not Row
+    return math.sqrt(value) if plain and value >= 0.0 else xp.sqrt(value)
 
 
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
@@ -330,6 +348,8 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
     float in (0, 1]
         The weight that the average has gathered, by which it is divided.
     """
+    if type(beta) is Row or type(t) is Row:
+        return one_by_one(lambda b, k: float(bias_correction(b, k, np)), beta, t)
     if xp is np and beta > 0.0 and t > 0:
         # This takes a tenth of the time of NumPy's function.
         return -math.expm1(t * math.log(beta))

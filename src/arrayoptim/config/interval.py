@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ctypes import c_float
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -38,8 +39,16 @@ def smallest_in(dtype: str, interval: Interval) -> float:
         return float(low if interval.low in interval else np.nextafter(low, np.inf))
 
 
-def nearest_in(value: float, dtype: str, interval: Interval) -> float:
-    """Return the number of a dtype, float32 or float64, in an interval that is nearest to one."""
+def nearest_in(value: Any, dtype: str, interval: Interval) -> Any:
+    """Return the number of a dtype, float32 or float64, in an interval that is nearest to one.
+
+    Of an array, the nearest to each of its numbers.
+    """
+    if isinstance(value, np.ndarray):
+        with np.errstate(over="ignore", under="ignore"):
+            row = value.astype(dtype).astype(np.float64)
+        least, most = smallest_in(dtype, interval), largest_in(dtype, interval)
+        return np.maximum(np.minimum(row, most), least)
     # C rounds as NumPy does, in a tenth of its time; values of schedules are new at each step.
     near = c_float(value).value if dtype == "float32" else float(value)
     return max(min(near, largest_in(dtype, interval)), smallest_in(dtype, interval))

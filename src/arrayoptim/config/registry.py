@@ -162,6 +162,8 @@ def made(found: Any) -> Any:
 
 def describe(value: Any) -> Any:
     """Return the class name and configuration of a registered schedule or constraint."""
+    if isinstance(value, tuple) and hasattr(value, "get_config"):
+        return value.get_config()  # a value for each model
     known = SCHEDULES.holds(type(value)) or CONSTRAINTS.holds(type(value))
     return described(value) if known else value
 

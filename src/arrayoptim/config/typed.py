@@ -25,11 +25,13 @@ class Typed(Generic[Read, Set]):
         def __set__(self, instance: Any, value: Set) -> None: ...
 
 
-Number: TypeAlias = Typed[float, float | SupportsFloat | Schedule]
-"""A number, or a schedule of it."""
+Number: TypeAlias = Typed[float, float | SupportsFloat | Schedule | Sequence[float | Schedule]]
+"""A number, a schedule of it, or one of them for each model."""
 
-MaybeNumber: TypeAlias = Typed[float | None, float | SupportsFloat | Schedule | None]
-"""A number, a schedule of it, or None."""
+MaybeNumber: TypeAlias = Typed[
+    float | None, float | SupportsFloat | Schedule | Sequence[float | Schedule] | None
+]
+"""A number, a schedule of it, one of them for each model, or None."""
 
 Whole: TypeAlias = Typed[int, int | SupportsInt]
 """A whole number."""

@@ -11,11 +11,13 @@ from .array.units import limited
 from .choice import Engines, captures, refuse_capturing
 from .host import back, hosted
 from .mode import MODES, engine, forced
-from .steps import Act, Once, Step, carry_out
+from .steps import OWN, Act, Column, Once, Step, carry_out
 
 __all__ = [
     "MODES",
+    "OWN",
     "Act",
+    "Column",
     "Engines",
     "Once",
     "Step",

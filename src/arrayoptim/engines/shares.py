@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array
-from .steps import Act, Once, Step
+from .steps import OWN, Act, Once, Step
+
+_OWN = frozenset(OWN)
 
 
 class Share:
@@ -55,10 +57,10 @@ class Share:
         return {kind: self._of_this_share(row) for kind, row in step.values.items()}
 
     def _of_this_share(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        if list not in set(map(type, row.values())):
+        if _OWN.isdisjoint(map(type, row.values())):
             return row
         return {
-            name: np.asarray(self.take(value)) if isinstance(value, list) else value
+            name: np.asarray(self.take(value)) if isinstance(value, OWN) else value
             for name, value in row.items()
         }
 

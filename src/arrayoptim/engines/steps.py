@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .._typing import Scalar
 from ..numerics.slots import Layout
 
-__all__ = ["Act", "HalfwayError", "Once", "Step", "carry_out"]
+__all__ = ["Act", "Column", "HalfwayError", "Once", "Step", "carry_out"]
 
 Act = Callable[[], object]
 """A part of a step. Called again after an exception it does what is left; after that, nothing."""
@@ -26,8 +27,8 @@ class Step:
         The update rule, and the slots of the parameters.
     values : dict of str to dict
         For each compute dtype the rule's coefficients by name, and the numbers of the stages
-        that the step has, see `arrayoptim.rules.stages.STAGES`. A list holds one number for each
-        parameter of the tree.
+        that the step has, see `arrayoptim.rules.stages.STAGES`. A list or a `Column` holds one
+        number for each parameter of the tree.
     seed : int or None
         The seed of the step where slots are rounded stochastically.
     places : sequence of int
@@ -35,21 +36,48 @@ class Step:
     """
 
     layout: Layout
-    values: dict[str, dict[str, Scalar | list[Scalar]]]
+    values: dict[str, dict[str, Scalar | Sequence[Scalar]]]
     seed: int | None
     places: Sequence[int]
 
     def shared(self, compute: str) -> dict[str, Scalar]:
         """Return the numbers that all arrays with one compute dtype share."""
-        return {k: v for k, v in self.values[compute].items() if not isinstance(v, list)}
+        return {k: v for k, v in self.values[compute].items() if not isinstance(v, OWN)}
 
     def own(self, compute: str, i: int) -> dict[str, Scalar]:
         """Return the numbers that belong to the array at one place alone."""
-        return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, list)}
+        return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, OWN)}
 
     def numbers(self, compute: str, i: int) -> dict[str, Scalar]:
         """Return all numbers that the array at one place has."""
         return self.shared(compute) | self.own(compute, i)
+
+
+class Column(Sequence[Scalar]):
+    """Numbers, one for each parameter of the tree, held as an array.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        The numbers.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.array.item(place)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        """Return the array."""
+        return self.array
+
+
+OWN = (list, Column)
+"""Types of a value that holds one number for each parameter."""
 
 
 class HalfwayError(RuntimeError):

@@ -9,6 +9,7 @@ from typing import Any
 from .._typing import Scalar
 from ..arrays.backend import COMPLEX, COMPUTE
 from ..constraints import Constraint
+from ..engines import OWN
 from ..numerics.slots import Layout
 from ..rules.rule import Rule
 from ..rules.stages import NEUTRAL
@@ -16,7 +17,7 @@ from .checks import Leaf
 from .formula import Formula
 from .settings import Settings
 
-Numbers = dict[str, Scalar | list[Scalar]]
+Numbers = dict[str, Scalar | Sequence[Scalar]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Assignment:
         if self.excluded:
             for name in merged.keys() & {"l2", "amount", "taken", "wd"}:
                 value = merged[name]
-                row = value if isinstance(value, list) else [value] * len(self.excluded)
+                row = value if isinstance(value, OWN) else [value] * len(self.excluded)
                 merged[name] = [
                     0.0 if out else v for v, out in zip(row, self.excluded, strict=True)
                 ]
@@ -112,12 +113,12 @@ def columns(tables: Sequence[Numbers], owners: Sequence[int]) -> Numbers:
     return {name: _column({k: t[name] for k, t in enumerate(tables)}, owners) for name in first}
 
 
-def _column(values: Mapping[int, Any], owners: Sequence[int]) -> Scalar | list[Scalar]:
+def _column(values: Mapping[int, Any], owners: Sequence[int]) -> Scalar | Sequence[Scalar]:
     usual = next(iter(values.values()))
     if all(isinstance(v, float) and v == usual for v in values.values()):
         return usual
     row = [values.get(k, usual) for k in owners]
-    return [v[i] if isinstance(v, list) else v for i, v in enumerate(row)]
+    return [v[i] if isinstance(v, OWN) else v for i, v in enumerate(row)]
 
 
 def assign(
@@ -139,7 +140,7 @@ def assign(
     key = h["groups"], h["exclude"], kept, own, tuple(settings.initial_scalars())
     if known is not None and known.key == key:
         return known
-    paths = [leaf.path if leaf else "" for leaf in leaves]
+    paths = [leaf.name if leaf else "" for leaf in leaves]
     members, excluded = settings.members_of(paths), settings.excluded(paths)
     layouts: list[Layout | None] = [None] * len(paths)
     found: dict[Layout, list[int]] = {}
@@ -173,9 +174,9 @@ def _kinds(
 
 def _rule_of(formula: Formula, leaf: Leaf) -> Rule:
     """Return the rule of a parameter; a complex one gets the rule for single numbers."""
-    rule = formula.rule_for(leaf.path, leaf.shape)
+    rule = formula.rule_for(leaf.name, leaf.shape)
     if rule.kind == "matrix" and leaf.dtype in COMPLEX:
-        rule = formula.rule_for(leaf.path, ())
+        rule = formula.rule_for(leaf.name, ())
         if rule.kind == "matrix":
             raise TypeError(
                 f"{leaf}: {type(formula).__name__} steps matrices of real numbers; put complex "

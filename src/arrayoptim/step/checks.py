@@ -27,12 +27,20 @@ class Leaf:
     share : callable or None
         Returns the shape of what is here of an array that is distributed as the parameter is;
         None where all of it is.
+    whole : str or None
+        The path of the array that it is a piece of; None where it is none.
     """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
     share: Callable[[tuple[int, ...]], tuple[int, ...]] | None = field(default=None, compare=False)
+    whole: str | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What patterns are compared with: its path, or that of the array that it is a piece of."""
+        return self.path if self.whole is None else self.whole
 
     def part(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of what is here of the parameter, or of one of its slots."""
@@ -69,7 +77,8 @@ def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf
         If one is sparse.
     """
     found: list[Leaf | None] = []
-    for path, x in zip(structure.paths, leaves, strict=True):
+    names = structure.names or [None] * len(leaves)
+    for path, name, x in zip(structure.paths, names, leaves, strict=True):
         if x is None:
             found.append(None)
             continue
@@ -85,7 +94,7 @@ def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf
                 f"{named(path)} is {dtype}; wanted one of {', '.join(COMPUTE)}: "
                 "an optimizer cannot step integers, booleans or other types"
             )
-        found.append(Leaf(path, tuple(x.shape), dtype))
+        found.append(Leaf(path, tuple(x.shape), dtype, whole=name))
     return tuple(found)
 
 

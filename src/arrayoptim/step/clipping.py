@@ -12,7 +12,15 @@ import numpy as np
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
 from ..arrays.rows import Rows, stored
-from ..gradients import clip_factor, count_nonfinite, global_norm, square_sum, tensor_norms
+from ..config.each import several
+from ..gradients import (
+    clip_factor,
+    count_nonfinite,
+    global_norm,
+    norms_of_models,
+    square_sum,
+    tensor_norms,
+)
 from .spread import Spread, norms_of
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -24,8 +32,8 @@ class Measured:
 
     Attributes
     ----------
-    norm : scalar or None
-        Euclidean norm of all of them together, as they were given.
+    norm : scalar, array or None
+        Euclidean norm of all of them together, as they were given; those of each model as an array.
     norms : list of scalar or None, optional
         The norm of each; None for None.
     unscale : float
@@ -54,6 +62,7 @@ def measured(
     each: bool,
     unscale: float = 1.0,
     norm: Scalar | None = None,
+    models: int | None = None,
 ) -> Measured:
     """Measure gradients.
 
@@ -69,10 +78,16 @@ def measured(
         What brings them to their true size.
     norm : scalar, optional
         The norm of all together, where it is known already.
+    models : int, optional
+        Number of models, whose gradients are measured apart.
     """
     if each:
         squares = {**_squares(gradients, squares or {}), **(squares or {})}
     norms = tensor_norms(gradients, squares) if each else None
+    if models is not None:
+        found = norms_of_models(gradients, squares, models)
+        finite = bool(np.isfinite(found).all())
+        return Measured(found, norms, unscale, 0 if finite else count_nonfinite(gradients))
     if norm is None:
         norm = global_norm(gradients, squares)
     if not isinstance(norm, float):
@@ -115,7 +130,11 @@ def fitted(
     One in float64 may be, for a parameter in fewer bits: it is brought down by a power of two,
     which the scale of the step makes good.
     """
-    norm = size.norm
+    norm: Any = size.norm
+    if several(norm):
+        if float(norm.max()) * size.unscale <= _LARGEST:
+            return gradients, size
+        norm = float(np.max(norm, where=np.isfinite(norm), initial=0.0))
     if not isinstance(norm, float) or not _LARGEST < norm * size.unscale < math.inf:
         return gradients, size
     new, factors = list(gradients), [1.0] * len(gradients)
@@ -123,7 +142,7 @@ def fitted(
         if g is None or p is None or COMPUTE[backend_of(p).dtype(p)] != "float32":
             continue
         own = global_norm([g])
-        if isinstance(own, float) and own > _LARGEST:
+        if isinstance(own, float) and math.inf > own > _LARGEST:
             backend = backend_of(g)
             factors[i] = math.ldexp(1.0, math.frexp(own)[1] - 1)
             with backend.guard(g):
@@ -173,11 +192,13 @@ def clipping(
     scale = _scale(h["clipnorm"], size)
     scales = scale if each is None else _scales(scale, each, size)
     if size.factors is not None:
-        row = scales if isinstance(scales, list) else [scales] * len(size.factors)
-        scales = [min(s * f, _LARGEST) for s, f in zip(row, size.factors, strict=True)]
+        row = enumerate(size.factors)
+        scales = [min(_at(scales, i) * f, _LARGEST) for i, f in row]
     values["scale"] = scales
     if value is None:
         values["bound"] = math.inf
+    elif several(value):
+        values["bound"] = np.where(value == 0.0, math.inf, value)
     elif xp is np:
         values["bound"] = value or math.inf
     else:
@@ -196,5 +217,14 @@ def _scale(bound: Scalar | None, size: Measured) -> Scalar:
 def _scales(scale: Scalar, bound: Scalar, size: Measured) -> list[Scalar]:
     assert size.norms is not None
     return [
-        scale if norm is None else scale * clip_factor(norm * scale, bound) for norm in size.norms
+        s if norm is None else s * clip_factor(norm * s, _at(bound, i))
+        for i, norm in enumerate(size.norms)
+        for s in [_at(scale, i)]
     ]
+
+
+def _at(value: Any, i: int) -> Any:
+    """Return what holds for one gradient, of a number for all, for each model, or for each."""
+    if isinstance(value, list) or several(value):
+        return value[i % len(value)]
+    return value

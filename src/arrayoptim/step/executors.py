@@ -12,6 +12,7 @@ import numpy as np
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import Backend
 from ..arrays.rows import stored
+from ..config.each import several
 from ..engines import Act, Engines, Once, Step, carry_out, hosted, measure, sweep
 from .clipping import Measured, measured, measured_in_parts
 from .plan import limited_where_wanted
@@ -27,13 +28,20 @@ _UNMEASURED = Measured()
 def not_finite(taken: Taken) -> bool:
     """Whether a step is skipped because a gradient is not finite; see `Executor.refuses`."""
     norm, whole = taken.size.norm, taken.settings.whole
-    if norm is None or whole["nonfinite"] == "ignore" or np.isfinite(float(norm)):
+    if norm is None or whole["nonfinite"] == "ignore":
+        return False
+    left_out = ~np.isfinite(norm if several(norm) else float(norm))
+    if not left_out.any():
         return False
     if whole["nonfinite"] == "raise":
+        of = f" of models {np.flatnonzero(left_out).tolist()}" if several(norm) else ""
         raise ValueError(
-            f"{whole['name'] or type(taken.settings.formula).__name__}: a gradient has a NaN or "
-            f"infinite entry at step {taken.iterations}; nothing has changed"
+            f"{whole['name'] or type(taken.settings.formula).__name__}: a gradient{of} has a NaN "
+            f"or infinite entry at step {taken.iterations}; nothing has changed"
         )
+    if not left_out.all():
+        taken.left_out = left_out
+        return False
     return True
 
 
@@ -80,6 +88,7 @@ def measured_where_wanted(
         return measured_in_parts(gradients, known, spread, each, unscale, norm)
     # The host decides whether to go on, and unscales the norm, so it needs the norm now.
     waits = settings.each or settings.adaptive or unscale != 1.0 or not stays or norm is not None
+    waits = waits or settings.models is not None
     unread = each and not waits and any_on_device(stored(gradients))
     norms = gradient_norms(gradients) if unread else None
     if engines is not None and not waits and (unread or not each):
@@ -89,7 +98,7 @@ def measured_where_wanted(
     if norms is not None and whole["clipnorm"] is None:
         return Measured(None, norms)
     squares = engines.squares() if engines and (norm is None or each) else None
-    return measured(stored(gradients), squares, each, unscale, norm)
+    return measured(stored(gradients), squares, each, unscale, norm, settings.models)
 
 
 class InPlace(Executor[Leaves]):
@@ -135,7 +144,8 @@ class InPlace(Executor[Leaves]):
 
     def values(self, settings: Settings, state: State) -> Values:
         """Return the hyperparameters of the step; see `Executor`."""
-        return settings.at(state.iterations, state.scalars)
+        at = state.iterations if state.models is None else state.models.iterations
+        return settings.at(at, state.scalars)
 
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
         """Measure the gradients; see `Executor`."""
@@ -159,7 +169,9 @@ class InPlace(Executor[Leaves]):
 
     def skipped(self, taken: Taken) -> Leaves:
         """Skip the step, and count that."""
-        skipped = self.state.skipped + not_finite(taken)
+        norm: Any = taken.size.norm
+        left_out = not_finite(taken) * (len(norm) if several(norm) else 1)
+        skipped = self.state.skipped + left_out
 
         def commit() -> None:
             self.state.skipped = skipped
@@ -197,11 +209,15 @@ class InPlace(Executor[Leaves]):
         def commit() -> None:
             if rest is not None:
                 state.slots = rest.slots
-            state.scalars, state.iterations = scalars, taken.iterations + 1
+            if state.models is None:
+                state.scalars = scalars
+            state.iterations = taken.iterations + 1
             if clocks is not None:
                 state.clocks, state.clock_of = clocks
             if taken.seen is not None:
                 state.share(taken.numbers)
+            if state.models is not None:
+                state.step_models(scalars, taken.left_out)
             self.commit(taken, self.leaves if rest is None else rest.params)
             state.interrupted = False
 

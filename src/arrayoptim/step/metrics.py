@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ..config.each import EachKeeping, row, several
 from ..config.scheduled import keeps_numbers
 from .session import Session
 
 
 def observe(session: Session, metric: Any) -> None:
     """Feed a metric to every schedule that takes one; see `Optimizer.observe`."""
-    if isinstance(metric, str | bytes) or not hasattr(metric, "__float__"):
+    models = session.settings.models
+    if models is not None and np.shape(metric) == (models,):
+        metric = row(metric)
+        shared = [p for p, s in session.settings.keeping if not isinstance(s, EachKeeping)]
+        if shared:
+            raise ValueError(
+                f"{type(session.formula).__name__}.observe: found a metric of each model, and one "
+                f"schedule that all share, {shared[0].rstrip('.')}; give a list with one for each"
+            )
+    elif isinstance(metric, str | bytes) or not hasattr(metric, "__float__"):
         name = type(session.formula).__name__
         raise TypeError(f"{name}.observe: found {metric!r}, wanted a number")
     with session.lock:
         if session.state is None and session.settings.keeping:
             raise ValueError("a metric changes the state; call init(params) first")
-        new = session.settings.observed(session.scalars, float(metric))
+        given = metric if several(metric) else float(metric)
+        new = session.settings.observed(session.scalars, given)
         assert session.state is not None
         session.state.scalars = new
 

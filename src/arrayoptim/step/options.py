@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..config.declared import Declared
-from ..config.groups import Groups
+from ..config.groups import Groups, fitting
 from ..config.hyper import GroupFlag, hyper
 from ..config.presets import PRESETS, Preset
 from ..config.typed import MaybeNumber, MaybeWhole, Whole, Words
@@ -181,6 +181,14 @@ class Options(Declared):
         kw_only=True,
         doc="What a sparse gradient steps: all rows, as a dense one does, or only its own.",
     )
+    models: MaybeWhole = hyper(
+        default=None,
+        interval="[1, inf)",
+        integer=True,
+        static=True,
+        kw_only=True,
+        doc="Number of models that the first axis of every parameter counts; None for one model.",
+    )
     threads: MaybeWhole = hyper(
         default=None,
         interval="[1, inf)",
@@ -188,6 +196,10 @@ class Options(Declared):
         kw_only=True,
         doc="Threads of the CPU engine; as many as Numba uses if None.",
     )
+
+    def _fitting(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return hyperparameters of which each has as many values as there are models, or one."""
+        return fitting(values, type(self).__name__) if "models" in values else values
 
     @property
     def form(self) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 
 from .._typing import Array, Tree
 from ..arrays.libraries import backend_of, numpy_dtype
-from ..arrays.trees import flatten
 from ..config.keras import translate
 from ..config.registry import ALIASES
 from .restore import LoadReport, blaming, from_list, from_record, lost, refuse_lost
@@ -75,7 +74,7 @@ def record_of(session: Session) -> persistence.Record:
         class_name=type(formula).__name__,
         config=formula.get_config(),
         iterations=int(state.iterations),
-        scalars=dict(state.scalars),
+        scalars=state.numbers,
         slots=slots,
         paths=paths,
         notes=[],
@@ -201,7 +200,7 @@ def load_into(
             session.reset()
         if session.state is None and hyperparameters:  # they say which slots there are
             session.formula._hyper, _ = _recorded_hyper(session, record)
-        session.ready(*flatten(params))
+        session.ready(*session.flat(params))
         report = load(session, record, strict=strict, hyperparameters=hyperparameters)
         for name, value in (numbers or {}).items():
             setattr(session.formula, name, value)

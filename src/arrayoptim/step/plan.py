@@ -11,11 +11,13 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
+from ..config.each import several
 from ..engines import Step, limited
 from ..numerics.rounding import step_seed
 from .assignment import Assignment, Numbers, columns
 from .clipping import Measured, clipping
 from .formula import Formula
+from .pieces import spread
 from .quiet import quietly
 from .settings import Settings, Values
 from .state import Clock, State
@@ -110,13 +112,14 @@ class Plan:
         scalars : dict of str to scalar
             The next scalar state.
         """
+        moment = state if state.models is None else state.moment
         wanted = self.assignment.totals
         if not wanted:
-            return _numbered(self.settings, self.assignment, values, state, size, xp, {})
-        known = self.settings, self.assignment, values, state, size, xp
+            return _numbered(self.settings, self.assignment, values, moment, size, xp, {})
+        known = self.settings, self.assignment, values, moment, size, xp
         nothing = dict.fromkeys(range(len(values)), dict.fromkeys(wanted, 0.0))
         steps, _ = _numbered(*known, nothing)
-        found = totals(steps, measure, self.assignment.members, xp)
+        found = totals(steps, measure, self.assignment.members, xp, self.settings.models)
         return _numbered(*known, {k: {**nothing[k], **found.get(k, {})} for k in nothing})
 
     def numbers_by_clock(
@@ -208,7 +211,7 @@ def _numbered(
             found = _computed(member.formula, exact[k], it, held[k], xp)
             _require_all(found, wanted, member.formula, "its scalar state")
             scalars |= {member.owner + name: found[name] for name in wanted}
-    seed = seed_of(settings, state.iterations, xp) if settings.by_chance else None
+    seed = seed_of(settings, max(it) if several(it) else it, xp) if settings.by_chance else None
     steps = []
     for part in assignment.parts:
         rule, values_of = part.layout.rule, {}
@@ -224,6 +227,8 @@ def _numbered(
                 h = {**h, **{name: h[word] for name, word in words.items()}} if words else h
                 stages = stage_numbers(member.decays, h, size, xp)
                 tables[k] = {**table, **stages} if stages else table
+                if settings.models is not None:
+                    tables[k] = spread(tables[k], len(assignment.members))
             values_of[compute] = assignment.merged(tables)
         steps.append(Step(part.layout, values_of, seed, part.places))
     return steps, scalars
@@ -285,7 +290,7 @@ def _computed(
             "coefficients by name"
         )
     if xp is np and not _FLOAT.issuperset(map(type, found.values())):
-        return dict(zip(found, map(float, found.values())))
+        return {name: v if several(v) else float(v) for name, v in found.items()}
     known: dict[str, Scalar] = found if type(found) is dict else dict(found)
     return known
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .._typing import Array, Tree
+from ..arrays.pieces import Pieces
 from ..arrays.trees import Structure
 from ..engines import Engines, forced
 from . import dropped
@@ -45,6 +46,7 @@ class Prepared:
             leaves = parts(tree)
         except ValueError:
             return None
-        if not self.kinds.issuperset(map(type, leaves)):
+        found = leaves.wholes if type(leaves) is Pieces else leaves
+        if not self.kinds.issuperset(map(type, found)):
             return None
         return self.structure.ordered(leaves) if self.structure.order else leaves

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.each import several
 from ..config.groups import STARTING
 from ..gradients import Pending, clip_factor
 from .take import Taken
@@ -26,11 +27,12 @@ class StepReport:
         left out.
     step : int
         Its number, counted from 1; that of a step left out comes again.
-    global_norm : float or None
+    global_norm : float, tuple of float or None
         Euclidean norm of all gradients, in their true size, before clipping. None where no stage
         of the step needed it: `clipnorm`, `clipnorm_per_tensor`, `nonfinite`, `skip_spikes` and
-        ``measure="gradient"`` do.
-    clip_factor : float or None
+        ``measure="gradient"`` do. Of many models the norm of each, as other numbers that differ
+        between models are tuples too.
+    clip_factor : float, tuple of float or None
         What the gradients were multiplied by for `clipnorm`; None without it.
     tensor_norms : tuple of float or None
         The norm of each gradient, for `clipnorm_per_tensor` and ``measure="gradient"``; None for
@@ -51,11 +53,11 @@ class StepReport:
 
     applied: bool
     step: int
-    global_norm: float | None
-    clip_factor: float | None
+    global_norm: float | tuple[float, ...] | None
+    clip_factor: float | tuple[float, ...] | None
     tensor_norms: tuple[float | None, ...] | None = field(repr=False)
     nonfinite: int | None
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, float | tuple[float, ...]]
     norms: dict[str, dict[str, float]] = field(default_factory=dict, repr=False)
     score: float | None = None
 
@@ -65,7 +67,7 @@ def report(taken: Taken) -> StepReport:
     values, size = taken.values, taken.size
     norm = _true(size.norm, size.unscale)
     bound, nonfinite = values[0]["clipnorm"], size.nonfinite
-    if norm is not None and nonfinite is None and math.isfinite(norm):
+    if isinstance(norm, float) and nonfinite is None and math.isfinite(norm):
         nonfinite = 0
     norms = None if size.norms is None else tuple(_true(n, size.unscale) for n in size.norms)
     if norm is None and norms is not None:
@@ -74,8 +76,8 @@ def report(taken: Taken) -> StepReport:
     return StepReport(
         applied=taken.applied,
         step=taken.iterations + 1,
-        global_norm=norm,
-        clip_factor=None if bound is None or norm is None else float(clip_factor(norm, bound)),
+        global_norm=_plain(norm),
+        clip_factor=None if bound is None or norm is None else _plain(clip_factor(norm, bound)),
         tensor_norms=norms,
         nonfinite=nonfinite,
         hyperparameters=dict(_numbers(taken)),
@@ -95,16 +97,23 @@ def _by_path(paths: Sequence[str], norms: Any) -> dict[str, float]:
     return {path: float(norm) for path, norm in pairs if norm is not None}
 
 
-def _true(norm: Any, unscale: float) -> float | None:
+def _plain(value: Any) -> Any:
+    """Return a number as a float, and those of many models as a tuple."""
+    if several(value):
+        return tuple(value.tolist())
+    return None if value is None else float(value)
+
+
+def _true(norm: Any, unscale: float) -> Any:
     if norm is None:
         return None
     if isinstance(norm, Pending):
         assert norm.read is not None
         norm = norm.read()
-    return float(norm) * unscale
+    return norm * unscale if several(norm) else float(norm) * unscale
 
 
-def _numbers(taken: Taken) -> Iterator[tuple[str, float]]:
+def _numbers(taken: Taken) -> Iterator[tuple[str, Any]]:
     settings, values = taken.settings, taken.values
     exact = settings.effective(values, taken.iterations)
     for member, own, whole in zip(settings.members, values, exact, strict=True):
@@ -112,4 +121,4 @@ def _numbers(taken: Taken) -> Iterator[tuple[str, float]]:
             value = whole["lr"] if name == "lr" else own[name]
             counts = member.formula.hyperparameters[name].numeric and name not in _NO_PART
             if counts and value is not None:
-                yield f"{member.prefix}{name}", value
+                yield f"{member.prefix}{name}", tuple(value.tolist()) if several(value) else value

@@ -151,7 +151,7 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
 
     entries = list(state.entries())
     keras = [entry for entry in entries if entry[0] not in {"master", "compensation"}]
-    n_scalars, n_slots, n_keras = len(state.scalars), len(entries), len(keras)
+    n_scalars, n_slots, n_keras = len(state.numbers), len(entries), len(keras)
     layouts = {1 + n_scalars + n_slots: (1, n_scalars), 1 + n_keras: (1, 0)}
     if not keras2_saves_iterations(class_name):
         layouts.setdefault(n_keras, (0, 0))
@@ -165,9 +165,11 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     new = state.copy()
     head, arrays = list(weights[: sum(layout)]), list(weights[sum(layout) :])
     if layout[0]:
-        new.iterations = counter(head.pop(0), f"{class_name} weights[0], iterations")
-    for name, value in zip(list(new.scalars)[: layout[1]], head, strict=True):
-        new.scalars[name] = finite(value, f"{class_name} scalar {name}")
+        new.count(counter(head.pop(0), f"{class_name} weights[0], iterations"))
+    numbers = new.numbers
+    for name, value in zip(list(numbers)[: layout[1]], head, strict=True):
+        numbers[name] = finite(value, f"{class_name} scalar {name}")
+    new.numbers = numbers
     # A list without masters: zero masters are replaced by the parameters at the next step.
     chosen = entries if len(arrays) == n_slots else keras
     values = []
@@ -235,6 +237,9 @@ def from_record(
             report.notes.append("the moving averages of the model are left out")
             continue
         values += _match_slot(slot, state, record, report)
+    if record.iterations is not None:
+        new.count(record.iterations)
+        new.skipped = record.skipped
     _match_scalars(new, record, report)
     if strict and report.faults:
         raise ValueError(
@@ -247,7 +252,6 @@ def from_record(
             "all others"
         )
     if record.iterations is not None:
-        new.iterations, new.skipped = record.iterations, record.skipped
         report.restored.append("iterations")
     if after is not None and not own:
         known = after(new.iterations)
@@ -263,13 +267,15 @@ def from_record(
 
 
 def _match_scalars(new: State, record: Record, report: LoadReport) -> None:
-    for name in new.scalars:
+    numbers = new.numbers
+    for name in numbers:
         if name in record.scalars:
-            new.scalars[name] = record.scalars[name]
+            numbers[name] = record.scalars[name]
             report.restored.append(name)
         elif record.source.startswith("arrayoptim"):
             report.missing.append(name)
-    report.unexpected += [name for name in record.scalars if name not in new.scalars]
+    report.unexpected += [name for name in record.scalars if name not in numbers]
+    new.numbers = numbers
 
 
 def _require_alike(

@@ -11,6 +11,7 @@ from weakref import ref
 from .._locks import lock
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
+from ..arrays.pieces import Pieces
 from ..arrays.rows import places_of_rows, stored
 from ..arrays.trees import Structure, flatten
 from ..engines import Engines, refuse_capturing
@@ -21,13 +22,14 @@ from .clipping import norms_together
 from .executors import InPlace, beside_state
 from .fingerprint import require_same
 from .formula import Formula
+from .pieces import Stack, require_writable, split
 from .plan import Plan
 from .prepared import Prepared
 from .restore import blaming, from_list, from_record
 from .settings import Settings, referred, settings_of
 from .sparse import in_rows, settled
 from .spread import Spread
-from .state import State
+from .state import Clock, State
 from .take import Leaves, Taken, take
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
-_LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made", "spread")
+_LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made", "_stack", "spread")
 
 
 class Session:
@@ -80,6 +82,7 @@ class Session:
         self._settings: Settings | None = None
         self._plan: Plan | None = None
         self._made: Prepared | None = None
+        self._stack: Stack | None = None
 
     def belong_to(self, formula: Formula) -> None:
         """Attach to an optimizer, which owns the session; the session refers to it weakly."""
@@ -151,6 +154,34 @@ class Session:
 
     # ---- one step
 
+    def flat(self, tree: Tree) -> tuple[Leaves, Structure]:
+        """Return the parameters in a tree and its structure, in pieces where it is of many models.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a leaf is no array, or its first axis does not count the models.
+        """
+        leaves, structure = flatten(tree)
+        if self.settings.models is None:
+            return leaves, structure
+        require_writable(leaves, structure)
+        pieces, stack = self.pieces(leaves, structure)
+        if self.expected is not None:
+            require_same(self.expected, leaves, structure.paths)
+            self.expected = None
+        return pieces, stack
+
+    def pieces(self, leaves: Leaves, structure: Structure) -> tuple[Leaves, Structure]:
+        """Return the arrays of each model, and their structure; all as it is of one model."""
+        models = self.settings.models
+        if models is None:
+            return leaves, structure
+        stack = self._stack
+        if stack is None or stack.whole.paths != structure.paths or stack.models != models:
+            self._stack = stack = Stack(structure, models)
+        return split(leaves, models, structure.paths), stack
+
     def step(
         self,
         grads: Tree,
@@ -172,15 +203,21 @@ class Session:
         with self.lock:
             if self._made is not None and self._again(self._made, grads, params, unscale, done):
                 return params
+        leaves: Leaves
+        found: Leaves
         leaves, structure = flatten(params)
         found, other = flatten(grads, "gradients")
         if other is not structure:
             checks.same_structure(other, structure)
+        if self.settings.models is not None:
+            with self.lock:
+                leaves, structure = self.flat(params)
+                found, _ = self.pieces(found, other)
         with self.lock:
             # Where all parameters are new arrays, after an interrupt nobody ever sees them.
             restore = None if done or any_writable(leaves) else self.snapshot()
             try:
-                new = self.take(found, leaves, structure, unscale, done=done)
+                new = self.take(found, leaves, structure, unscale, done=self._telling(done, params))
                 if new is leaves or all(map(operator.is_, new, leaves)):
                     return params
                 dropped.note(self.formula, leaves, new)
@@ -189,6 +226,15 @@ class Session:
                 if restore is not None:
                     restore()
                 raise
+
+    def _telling(
+        self, done: Callable[[Leaves], object] | None, params: Tree
+    ) -> Callable[[Leaves], object] | None:
+        """Return what is called with the parameters after a step, whole where that has pieces."""
+        if done is None or self.settings.models is None:
+            return done
+        whole = flatten(params)[0]
+        return lambda _: done(whole)
 
     def snapshot(self) -> Callable[[], None]:
         """Return a function that restores the present state, whose arrays nothing may write."""
@@ -227,7 +273,8 @@ class Session:
         try:
             if not made.engines.look(leaves, given):
                 return False
-            commit = self.note if done is None else self._noting(done)
+            told = done if done is None else self._telling(done, params)
+            commit = self.note if told is None else self._noting(told)
             executor = InPlace(made.engines, leaves, state, commit, unscale, None, self.spread)
             take(plan, state, gradients, executor)
         except (TypeError, ValueError):
@@ -335,8 +382,9 @@ class Session:
             rated=spread is not None,
             rowwise=rowwise,
         )
-        kinds, first = frozenset(map(type, (*leaves, None))), dropped.first_of(leaves)
-        self._made = Prepared(engines, assignment, structure, threads, kinds, first)
+        arrays = leaves.wholes if type(leaves) is Pieces else leaves
+        types, first = frozenset(map(type, (*arrays, None))), dropped.first_of(leaves)
+        self._made = Prepared(engines, assignment, structure, threads, types, first)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients, sparse)
         return engines
 
@@ -370,7 +418,12 @@ class Session:
                 "a step of this optimizer was interrupted half-way; load a checkpoint of "
                 "parameters and optimizer, or reset() the optimizer"
             )
-        if self.expected is not None:
+        if self.settings.models is not None and not isinstance(structure, Stack):
+            raise ValueError(
+                f"{self.formula!r}: this way of stepping serves one model; call apply() of the "
+                "optimizer itself with arrays whose first axis counts the models"
+            )
+        if self.expected is not None and not structure.names:
             require_same(self.expected, leaves, structure.paths)
         found = self.described(leaves, structure)
         if self.state is not None:
@@ -418,7 +471,10 @@ class Session:
         there = [dict(zip(s, beside_state([*s.values()], offload), strict=True)) for s in held]
         state = State.initial(assignment.layouts, beside, leaves, chosen, there)
         state.scalars = self.settings.initial_scalars()
-        state.iterations = self.first_iteration
+        numbers = self.settings.initial_of_models()
+        if numbers is not None:
+            state.models, state.many = Clock(0, numbers), self.settings.models or 1
+        state.count(self.first_iteration)
         pending = self.pending
         if isinstance(pending, list):
             return from_list(state, pending, type(self.formula).__name__)

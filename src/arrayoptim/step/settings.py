@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import compress
@@ -13,6 +13,7 @@ from weakref import ReferenceType, ref
 import numpy as np
 
 from .._typing import Namespace, Scalar
+from ..config.each import Row, row
 from ..config.groups import OWN, matches, members_of, require_matches
 from ..config.hyper import Hyper
 from ..config.scheduled import keeps_numbers
@@ -183,6 +184,11 @@ class Settings:
             h, rule = self.whole | member.values, member.formula.rule
             if self.whole["cautious"]:
                 cautious(rule)
+            if self.models is not None and self.guarded:
+                raise ValueError(
+                    "skip_spikes: found models=, wanted one model: the norms of all models "
+                    'together say little of one; nonfinite="skip" leaves out single models'
+                )
             if h["corrected_decay"] and h["peak_lr"] is None:
                 raise ValueError(
                     "corrected_decay=True: the decay is multiplied by lr / peak_lr, found "
@@ -204,15 +210,32 @@ class Settings:
         whole = None if constraint is None or constraint.limits else constraint
         return _layout(rule, extras, h["state_dtype"], whole)
 
+    @cached_property
+    def models(self) -> int | None:
+        """Number of models that the first axis of parameters counts."""
+        found: int | None = self.whole["models"]
+        return found
+
     def initial_scalars(self) -> dict[str, float]:
-        """Return the scalar state of the optimizer, of those of its groups, and of schedules."""
-        owners = [(m.owner, m.formula) for m in self.members if m.owner is not None]
-        found = {
-            prefix + name: value
-            for prefix, owner in [*owners, *self.keeping]
-            for name, value in owner.initial_scalars().items()
-        }
+        """Return the scalar state of the optimizer, of those of its groups, and of schedules.
+
+        Of several models it is that of the schedules; see `initial_of_models`.
+        """
+        found = ({} if self.models is not None else self._owned()) | _initial(self.keeping)
         return {**found, **INITIAL} if self.guarded else found
+
+    def initial_of_models(self) -> dict[str, Row] | None:
+        """Return the scalar state that each model has, as rows; None where there is one model."""
+        if self.models is None:
+            return None
+        models = self.models
+        return {
+            name: row(np.broadcast_to(np.asarray(value, np.float64), (models,)))
+            for name, value in self._owned().items()
+        }
+
+    def _owned(self) -> dict[str, float]:
+        return _initial([(m.owner, m.formula) for m in self.members if m.owner is not None])
 
     # ---- what belongs to a step
 
@@ -275,6 +298,14 @@ class Settings:
             own = {name: scalars[prefix + name] for name in schedule.initial_scalars()}
             new |= {prefix + name: v for name, v in schedule.observed(own, metric).items()}
         return new
+
+
+def _initial(owners: Iterable[tuple[str, Any]]) -> dict[str, float]:
+    return {
+        prefix + name: value
+        for prefix, owner in owners
+        for name, value in owner.initial_scalars().items()
+    }
 
 
 def referred(reference: ReferenceType[Formula]) -> Formula:

@@ -11,8 +11,10 @@ import numpy as np
 from .._typing import Array, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure
+from ..config.each import Row, row
 from ..numerics.slots import Layout, Start
 from .checks import Leaf
+from .pieces import piece
 
 
 @dataclass
@@ -21,6 +23,12 @@ class Clock:
 
     iterations: Any
     scalars: dict[str, Any]
+
+
+def one_count(counts: Row) -> Any:
+    """Return step counts as one number where they are equal."""
+    first = int(counts[0])
+    return first if bool((counts == first).all()) else counts
 
 
 @dataclass
@@ -45,6 +53,11 @@ class State:
         Counts of parameters that have not stepped equally often; empty where one serves all.
     clock_of : list of int
         Which of them is that of each parameter.
+    models : Clock or None
+        The step counts of models, one number where they are equal, and the scalar state that each
+        has, as rows; None where all parameters are of one model.
+    many : int
+        Number of models.
     """
 
     leaves: tuple[Leaf | None, ...]
@@ -56,6 +69,8 @@ class State:
     interrupted: bool = False
     clocks: list[Clock] = field(default_factory=list)
     clock_of: list[int] = field(default_factory=list)
+    models: Clock | None = None
+    many: int = 1
 
     @classmethod
     def initial(
@@ -124,6 +139,62 @@ class State:
         for clock in self.clocks:
             clock.scalars = {**clock.scalars, **numbers}
 
+    @property
+    def moment(self) -> Clock:
+        """The count and the scalar state that a step begins with; rows where models differ."""
+        if self.models is None:
+            return Clock(self.iterations, self.scalars)
+        return Clock(self.models.iterations, {**self.scalars, **self.models.scalars})
+
+    def count(self, iterations: int) -> None:
+        """Set the number of steps taken."""
+        self.iterations = iterations
+        if self.models is not None:
+            self.models = replace(self.models, iterations=iterations)
+
+    @property
+    def counts(self) -> Row:
+        """The step count of each model."""
+        assert self.models is not None
+        return row(np.broadcast_to(np.asarray(self.models.iterations, np.float64), (self.many,)))
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All state that is one number, with those of models by the model's number."""
+        found = dict(self.scalars)
+        for name, values in self._of_models().items():
+            found |= {piece(name, m): value for m, value in enumerate(values.tolist())}
+        return found
+
+    @numbers.setter
+    def numbers(self, values: Mapping[str, float]) -> None:
+        self.scalars = {name: values[name] for name in self.scalars}
+        if self.models is not None:
+            rows = {
+                name: row([values[piece(name, m)] for m in range(len(known))])
+                for name, known in self._of_models().items()
+            }
+            self.models = Clock(one_count(rows.pop("iterations")), rows)
+
+    def _of_models(self) -> dict[str, Row]:
+        if self.models is None:
+            return {}
+        return {"iterations": self.counts, **self.models.scalars}
+
+    def step_models(self, scalars: Mapping[str, Any], left_out: Any = None) -> None:
+        """Count a step of each model that was not left out, and take over the numbers of these."""
+        assert self.models is not None
+        old, new = self.models, {name: scalars[name] for name in self.models.scalars}
+        counts = old.iterations + 1
+        if left_out is not None:
+            self.skipped += int(left_out.sum())
+            counts = one_count(row(np.where(left_out, old.iterations, counts)))
+            new = {k: np.where(left_out, old.scalars[k], v) for k, v in new.items()}
+        rows = {
+            k: row(np.broadcast_to(np.asarray(v, np.float64), (self.many,))) for k, v in new.items()
+        }
+        self.models = Clock(counts, rows)
+
     def interrupt(self) -> None:
         """Note that a step stopped halfway."""
         self.interrupted = True
@@ -142,7 +213,7 @@ class State:
 
     def weights(self) -> list[np.ndarray]:
         """Return iterations, scalars and slots as new host arrays."""
-        scalars = [np.asarray(value, np.float64) for value in self.scalars.values()]
+        scalars = [np.asarray(value, np.float64) for value in self.numbers.values()]
         arrays = [backend_of(s[name]).to_host(s[name]) for name, _, s in self.entries()]
         return [np.asarray(self.iterations, np.int64), *scalars, *arrays]
 

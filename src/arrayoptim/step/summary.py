@@ -131,7 +131,8 @@ class Summary:
 
 def summarized(session: Session, params: Tree, optimizer: str) -> Summary:
     """Return the state that a session has, or would have, for some parameters."""
-    leaves, structure = flatten(params)
+    flat, whole = flatten(params)
+    leaves, structure = session.pieces(flat, whole)
     described = session.described(leaves, structure)
     if session.state is not None:
         checks.same_tree(session.state.leaves, described)
@@ -153,7 +154,7 @@ def summary_of(
         optimizer,
         tuple(leaf for leaf in described if leaf is not None),
         tuple(slots),
-        tuple(settings.initial_scalars()),
+        (*settings.initial_scalars(), *(settings.initial_of_models() or {})),
         "in host memory" if settings.whole["offload"] else "beside the parameters",
     )
 

@@ -43,6 +43,8 @@ class Taken:
         The norms of updates and weights, where they are; those of gradients are in `size`.
     seen : Seen or None
         What the guard against spikes makes of the norm.
+    left_out : array of bool, optional
+        Which models were left out; None where all were taken.
     """
 
     settings: Settings
@@ -54,6 +56,7 @@ class Taken:
     paths: Sequence[str] = ()
     norms: dict[str, Sequence[Scalar | None]] = field(default_factory=dict)
     seen: Seen | None = None
+    left_out: Any = None
 
     @property
     def numbers(self) -> dict[str, Scalar]:
@@ -142,6 +145,9 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
     if executor.refuses(taken):
         taken.applied = False
         return executor.skipped(taken)
+    if taken.left_out is not None:
+        out = taken.left_out.tolist() * (len(leaves) // len(taken.left_out))
+        given = [None if k else g for g, k in zip(given, out, strict=True)]
 
     if settings.whole["clipnorm"] is not None or settings.each:
         given, size = fitted(given, leaves, size)

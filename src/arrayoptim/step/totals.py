@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from .._typing import Namespace, Scalar
+from ..config.each import row
 from ..engines import Step
 from ..gradients import scaled_norm
 
@@ -21,7 +23,11 @@ Totals = Mapping[int, Mapping[str, Scalar]]
 
 
 def totals(
-    steps: Sequence[Step], measure: Measure, members: Sequence[int], xp: Namespace
+    steps: Sequence[Step],
+    measure: Measure,
+    members: Sequence[int],
+    xp: Namespace,
+    models: int | None = None,
 ) -> Totals:
     """Take the totals of `Rule.totals` over all parameters of each group.
 
@@ -35,16 +41,23 @@ def totals(
         The number of each parameter's group.
     xp : module
         Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
+    models : int, optional
+        Number of models; there are totals for each of them then, as a row.
     """
-    columns: dict[tuple[int, str, bool], list[Scalar]] = {}
+    columns: dict[tuple[int, str, bool, int], list[Scalar]] = {}
     for step in steps:
         rule = step.layout.rule
-        for place, row in measure(step).items() if rule.totals else ():
-            for name, value in zip(rule.totals, row, strict=True):
-                columns.setdefault((members[place], name, name in rule.norms), []).append(value)
-    found: dict[int, dict[str, Scalar]] = {}
-    for (member, name, norm), column in columns.items():
-        found.setdefault(member, {})[name] = _together(column, norm, xp)
+        for place, values in measure(step).items() if rule.totals else ():
+            for name, value in zip(rule.totals, values, strict=True):
+                key = members[place], name, name in rule.norms, place % (models or 1)
+                columns.setdefault(key, []).append(value)
+    zeros, found = row([0.0] * (models or 1)), dict[int, dict[str, Any]]()
+    for (member, name, norm, model), column in columns.items():
+        whole = _together(column, norm, xp)
+        if models is None:
+            found.setdefault(member, {})[name] = whole
+        else:
+            found.setdefault(member, {}).setdefault(name, zeros.copy())[model] = whole
     return found
 
 

@@ -13,11 +13,12 @@ from ..arrays.derivatives import gradients_of
 from ..arrays.libraries import backend_of, is_array
 from ..arrays.rows import Rows, stored
 from ..arrays.trees import Structure
-from ..engines import back, limited
+from ..engines import OWN, back, limited
 from ..gradients import clip_gradient
 from . import checks
 from .clipping import clipping
 from .executors import Pure, measured_where_wanted, not_finite
+from .pieces import spread
 from .plan import Plan
 from .session import Session
 from .sparse import in_rows, settled
@@ -105,13 +106,13 @@ def _clipped(
 ) -> list[Array | None]:
     settings = session.settings
     values = settings.at(session.iterations, session.scalars)
-    members = settings.members_of(structure.paths)
+    members = settings.members_of(structure.names or structure.paths)
     pairs = zip(grads, members, strict=True)
     counted = [None if settings.members[k].frozen else g for g, k in pairs]
     size = measured_where_wanted(settings, values, counted)
-    tables = [clipping(values[0] | own, size, np) for own in values]
+    tables = [spread(clipping(values[0] | own, size, np), len(leaves)) for own in values]
     numbers = {
-        i: {name: v[i] if isinstance(v, list) else v for name, v in tables[k].items()}
+        i: {name: v[i] if isinstance(v, OWN) else v for name, v in tables[k].items()}
         for i, k in enumerate(members)
     }
     found = limited(numbers, settings.whole["agc_units"], leaves, grads)
@@ -123,6 +124,8 @@ def _clipped(
 
 def updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
     """Compute a whole step and change nothing; see `Optimizer.get_updates`."""
+    if session.settings.models is not None:
+        raise ValueError("get_updates serves one model; step many with apply() or minimize()")
     found, leaves, structure = gradients_of(loss, params)
     rows = in_rows(found, leaves)
     checks.gradients(found if rows is None else rows, leaves, structure)

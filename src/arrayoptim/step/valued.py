@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Tree
-from . import pure
+from . import mapped, population, pure
 from .restore import LoadReport
 
 if TYPE_CHECKING:
@@ -16,6 +16,11 @@ class Valued:
     """The part of `arrayoptim.Optimizer` whose state is a value."""
 
     _session: Session
+
+    @property
+    def _pure(self) -> Any:
+        """What computes it: of one model, or mapped over many."""
+        return pure if self._session.settings.models is None else mapped
 
     def init_state(self, params: Tree) -> dict[str, Any]:
         """Make the state before the first step, as a value.
@@ -32,7 +37,8 @@ class Valued:
             hyperparameter that is a number and counts in a step), ``scalars`` and ``slots``, each
             slot a tree like `params`. For JAX parameters all of them are JAX arrays.
         """
-        return pure.initial(self._session, params)
+        state: dict[str, Any] = self._pure.initial(self._session, params)
+        return state
 
     def stateless_apply(
         self, state: dict[str, Any], grads: Tree, params: Tree
@@ -68,7 +74,10 @@ class Valued:
         where gradients are recorded and one of these requires them, other than a parameter that is
         no result itself; ``torch.no_grad()`` keeps it from that.
         """
-        return pure.step(self._session.settings, state, grads, params)
+        found: tuple[Tree, dict[str, Any]] = self._pure.step(
+            self._session.settings, state, grads, params
+        )
+        return found
 
     def stateless_observe(self, state: dict[str, Any], metric: Any) -> dict[str, Any]:
         """Feed a metric to every schedule that takes one, as a pure function; see `observe`.
@@ -112,7 +121,7 @@ class Valued:
         ValueError
             If there are no averages, or parameters and state do not fit each other.
         """
-        return pure.averages(self._session.settings, state, params)
+        return self._pure.averages(self._session.settings, state, params)
 
     def load_state(self, state: Any, params: Tree, strict: bool = True) -> LoadReport:
         """Adopt a state of the pure form, to save it or to continue with `apply`.
@@ -137,7 +146,8 @@ class Valued:
             If the state does not fit the parameters, or a group has another number in it. Nothing
             has changed then.
         """
-        return pure.load(self._session, state, params, strict)
+        found: LoadReport = self._pure.load(self._session, state, params, strict)
+        return found
 
     def export_state(self, params: Tree) -> dict[str, Any]:
         """Return the state as a value, to continue with `stateless_apply`.
@@ -157,4 +167,49 @@ class Valued:
         ValueError
             If there is no state yet, or it is of other parameters.
         """
-        return pure.export(self._session, params)
+        state: dict[str, Any] = self._pure.export(self._session, params)
+        return state
+
+    # ---- one model of many
+
+    def take_model(self, model: int) -> Any:
+        """Return one of many models' optimizer, with a copy of its state.
+
+        Parameters
+        ----------
+        model : int in [0, models)
+            The number of the model.
+
+        Returns
+        -------
+        Optimizer
+            One of the same class for that model alone: its hyperparameters, its state, its count.
+            It steps arrays like ``w[model]``, and may be saved.
+
+        Raises
+        ------
+        ValueError
+            If this is no optimizer of many models, there is no such one, or no state yet.
+        """
+        with self._session.lock:
+            return population.taken_out(self._session, model)
+
+    def put_model(self, model: int, optimizer: Any) -> None:
+        """Give one of many models the state and the hyperparameters of an optimizer.
+
+        Parameters
+        ----------
+        model : int in [0, models)
+            The number of the model that takes them over.
+        optimizer : Optimizer
+            One of this class for one model, such as `take_model` gives; it stays as it is. The
+            parameters are the caller's to copy.
+
+        Raises
+        ------
+        ValueError
+            If there is no such model, or the optimizer's state is not one of such parameters, or it
+            differs in what all models share. Nothing has changed then.
+        """
+        with self._session.lock:
+            population.put_in(self._session, model, optimizer)

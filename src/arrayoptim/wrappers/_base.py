@@ -46,6 +46,11 @@ class _Inner(Hyper):
         value = made(value)
         if not isinstance(value, Surface):
             raise TypeError(f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}")
+        if not owner.many and getattr(value, "models", None) is not None:
+            raise ValueError(
+                f"{owner.__name__}.{self.name}: found {value!r}, wanted an optimizer of one model; "
+                f"{owner.__name__} takes all arrays for parts of one"
+            )
         return value
 
     def to_config(self, value: Any) -> dict[str, Any]:
@@ -91,6 +96,9 @@ class Wrapper(Surface, Declared):
     """
 
     keeper: ClassVar[type[Keeper]]
+
+    many: ClassVar[bool] = True
+    """Whether the optimizer inside may be one of many models."""
 
     inner: Any = _Inner(None, doc="The optimizer inside.")
 

@@ -71,6 +71,7 @@ class SAM(Wrapper):
     """
 
     keeper = _Climber
+    many = False
 
     rho: Number = hyper(default=0.05, interval="[0, inf)", doc="Distance of the point uphill.")
 

@@ -91,6 +91,7 @@ class ScheduleFree(Wrapper):
     """
 
     keeper = _Mean
+    many = False
 
     momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
     r: Number = hyper(default=0.0, interval="[0, inf)", doc="Power of the step number in weights.")

@@ -15,6 +15,7 @@ from ...arrays.memory import Stretches
 from ...numerics.rounding import NOISE
 from ...numerics.sums import BLOCK
 from ...rules.rule import Rule
+from ..steps import OWN
 from ..totals import part, ratio
 from .addresses import Reader
 from .columns import Column
@@ -130,11 +131,15 @@ class Batch:
         bool
             False where a parameter is not where or what it was, or was locked.
         """
-        if self.arrays.quick(params, grads, occupied, self._jobs[0].rouses(count)):
+        if self.arrays.quick(params, grads, occupied, self.rouses(count)):
             return True
         # Gradients may have another dtype now, which needs another kernel.
         self._ready = None
         return self.arrays.closer(params, grads, occupied, paths)
+
+    def rouses(self, count: int | None) -> int:
+        """Return the address of the pool to be woken before a step begins, or 0."""
+        return self._jobs[0].rouses(count)
 
     def load(self, values: Mapping[str, Values], seed: int | None, count: int | None) -> None:
         """Prepare a step on the arrays that were checked.
@@ -159,7 +164,7 @@ class Batch:
             return
         self._ready, numbers = None, self._of_this_batch(given)
         if self._rule.ratio is not None and self._rule.measured[0] not in numbers:
-            numbers = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
+            numbers = {k: np.asarray(v) if isinstance(v, OWN) else v for k, v in numbers.items()}
             found = ratio(self._rule, self._sizes, self._totals(numbers, count), numbers, np)
             numbers = {**numbers, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
         recipe = self._recipes.find(tuple(numbers), self.arrays.kind, seed is not None)
@@ -190,7 +195,7 @@ class Batch:
         """Return the numbers; where each leaf has one, the entries of this batch."""
         if self._all:
             return numbers
-        arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in numbers.items()}
+        arrays = {k: np.asarray(v) if isinstance(v, OWN) else v for k, v in numbers.items()}
         return part(arrays, self.places)
 
     def _write(self, numbers: Values, recipe: Recipe, jobs: Sequence[Job]) -> bool:
@@ -199,8 +204,9 @@ class Batch:
         try:
             recipe.pack(recipe.row, 0, *row)
         except (error, TypeError):
-            full = [np.broadcast_to(np.asarray(v, np.float64), self._rows.shape) for v in row]
-            self._table = np.stack(full, axis=1)
+            self._table = np.empty((len(self._rows), len(row)))
+            for k, value in enumerate(row):
+                self._table[:, k] = getattr(value, "array", value)
             place, rows, shared = address(self._table), self._each, False
         else:
             place, rows, shared = recipe.address, self._one, True

@@ -16,6 +16,7 @@ import numpy as np
 from ..._locks import lock
 from ..._typing import Array
 from ...arrays.memory import Stretches
+from ...arrays.pieces import Pieces
 from ...arrays.trees import named
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
@@ -26,6 +27,7 @@ from .looking import Take
 from .recipes import EXPONENTS
 from .serving import reader_of, refusal
 from .tables import IntTable
+from .wholes import wholes_of
 
 __all__ = ["Plan", "refusal"]
 
@@ -84,7 +86,8 @@ class Plan:
             _batch(rule, key, mine, among_all[mine], params, slots) for key, mine in groups.items()
         ]
         self._params = tuple(params)
-        self._grads: tuple[Array | None, ...] = ()
+        self._grads: Sequence[Array | None] = ()
+        self._wholes = wholes_of(params, self._batches)
         self._occupied = Stretches() if occupied is None else occupied
         for batch in self._batches:
             self._occupied.add(*batch.arrays.stretches())
@@ -116,9 +119,14 @@ class Plan:
             return False
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
+        wholes = self._wholes
+        if wholes is not None and type(params) is Pieces and type(grads) is Pieces:
+            self._grads = grads
+            if wholes.look(params, grads, self._occupied, self._threads):
+                return True
         # A new tuple keeps the gradients alive until they have been used.
-        params, self._grads = tuple(params), tuple(grads)
-        known = params, self._grads, self._paths, self._occupied, self._threads
+        params, self._grads = tuple(params), (held := tuple(grads))
+        known = params, held, self._paths, self._occupied, self._threads
         if len(self._batches) == 1:
             return self._batches[0].look(*known)
         return all([batch.look(*known) for batch in self._batches])  # noqa: C419  faster
