@@ -112,6 +112,10 @@ class Backend:
         """Whether the array holds all its entries."""
         return True
 
+    def elsewhere(self, x: Array) -> str:
+        """Return who steps an array that only looks like one of this library; empty if it is."""
+        return ""
+
     def traced(self, x: Array) -> bool:
         """Whether the array is a tracer, which has no values."""
         return False

@@ -116,6 +116,16 @@ class Torch(Backend):
         """Whether the tensor holds all its entries."""
         return bool(x.layout == self.xp.strided) and not x.is_nested
 
+    def elsewhere(self, x: Array) -> str:
+        """Return who steps a tensor of which each process has a part."""
+        package = sys.modules.get("torch.distributed.tensor")
+        if package is None or not isinstance(x, package.DTensor):
+            return ""
+        return (
+            "is a DTensor, of which each process may have a part; the optimizers of "
+            "arrayoptim.torch step those"
+        )
+
     def cast(self, x: Array, dtype: str) -> Array:
         """Return the tensor in another dtype."""
         return x.to(getattr(self.xp, dtype))
