@@ -191,6 +191,7 @@ def words() -> str:
         ("Arguments", elsewhere.ARGUMENTS),
         ("Attributes and methods of optimizers", elsewhere.METHODS),
         ("Names of modules", elsewhere.NAMES),
+        ("Schedules", elsewhere.RATES),
     ):
         cells = [
             [f"``{row.word}``", row.library, row.here.format(cls=row.of or "Adam")] for row in rows
