@@ -47,6 +47,16 @@ def test_all_optimizers_are_counted_and_listed() -> None:
     assert re.findall(r"^\| `(\w+)`", table, flags=re.M) == ao.names()
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/getting_started.rst"])
+def test_the_extras_are_those_of_the_package(page: str) -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    declared = project.partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    names = re.findall(r"^(\w+) = ", declared, flags=re.M)
+    text = (ROOT / page).read_text(encoding="utf-8").partition("`autograd`")
+    listed = re.findall(r"`(\w+)`", f"`autograd`{text[2].partition('.')[0]}")
+    assert sorted(listed) == sorted(names)
+
+
 def test_the_example_for_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     """On NumPy, which has what it uses of CuPy."""
     (example,) = re.findall(r"^```py\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
