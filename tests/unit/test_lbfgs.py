@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.arrays.libraries import backend_of
-from arrayoptim.search.machine import Machine
-from arrayoptim.search.vocabulary import Plain
+from arrayoptim.arrays.trees import flatten
+from arrayoptim.search.compiled import Compiled
+from arrayoptim.search.names import Settings
+from arrayoptim.search.packing import packing
+from arrayoptim.search.searches import OnArrays
+from arrayoptim.step.checks import Leaf
 from backends import TestBackend
 
 START = np.full(10, -1.2)
@@ -43,7 +46,8 @@ def test_to_the_minimum() -> None:
     assert optimizer.taken < optimizer.iterations == found.steps < 100
 
 
-def test_the_trajectory_of_torch() -> None:
+@pytest.mark.parametrize("way", [OnArrays, Compiled])
+def test_the_trajectory_of_torch(way: Any) -> None:
     """Every point that is tried, with the same conditions, memory and search."""
     torch = pytest.importorskip("torch")
     tried: list[Any] = []
@@ -60,12 +64,14 @@ def test_the_trajectory_of_torch() -> None:
         return loss
 
     native.step(closure)
-    machine, ns, xp = Machine(5, 1e-9, least_curvature=(1e-10, 0.0)), Plain(), backend_of(START).xp
-    state = machine.begin(ns, xp, START)
+    settings = Settings(1e-9, 0.0, 1e-10, 0.0)
+    x = START.copy()
+    described = packing([x], [Leaf("", (10,), "float64")], flatten(x)[1], False)
+    found = way(described, 5, settings, None, [x])
     for point in tried[:60]:
-        np.testing.assert_allclose(machine.trial(ns, xp, state, None), point, rtol=1e-7)
-        state = machine.tell(ns, xp, state, float(values(point)), slopes(point), None)
-    assert state["taken"] > 40
+        np.testing.assert_allclose(x, point, rtol=1e-7)
+        (x,) = found.tell(float(values(point)), [slopes(point)], [x])
+    assert found.named()["taken"] > 40
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.5), (-2.0, 0.3), (1.2, 3.0), (None, 0.4)])

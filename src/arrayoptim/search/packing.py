@@ -44,6 +44,16 @@ class Packing:
         ]
         return xp.concat(parts, axis=-1) if len(parts) > 1 else self.backend.copy(parts[0])
 
+    def into(self, vector: Array, arrays: Sequence[Array | None]) -> None:
+        """Write leaves into vectors."""
+        backend, start, depth = self.backend, 0, len(self.batch)
+        for x, shape in zip(arrays, self.shapes, strict=True):
+            if x is not None and shape is not None:
+                stop = start + prod(shape[depth:])
+                part = backend.xp.reshape(x, (*self.batch, stop - start))
+                backend.store(vector[..., start:stop], part)
+                start = stop
+
     @property
     def size(self) -> int:
         """How many entries a vector has."""
