@@ -7,26 +7,7 @@ from typing import Any
 
 from .._typing import Array
 from ..engines.mode import mode
-from .names import Settings
-from .packing import Packing
-from .searches import Box, OnArrays, Search
-
-
-def search(
-    packed: Packing,
-    memory: int,
-    settings: Settings,
-    box: Box,
-    leaves: Sequence[Array | None],
-) -> Search:
-    """Return a search that begins at the parameters; see `OnArrays`.
-
-    Raises
-    ------
-    ValueError
-        If the engine ``"cpu"`` is asked for, which cannot serve these arrays.
-    """
-    return way(leaves)(packed, memory, settings, box, leaves)
+from .searches import OnArrays
 
 
 def way(leaves: Sequence[Array | None]) -> type[Any]:

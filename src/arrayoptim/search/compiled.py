@@ -115,7 +115,7 @@ class Compiled(Search):
         one = () if packed.batch else (0,)
         places = (*range(POINT, LOW), GIVEN, NEXT)
         self._shared = {k: backend.wrap(loops.arrays[k][one]) for k in places}
-        self._numbers = loops.numbers[one]
+        self._numbers = np.moveaxis(loops.numbers[one], -1, 0)
         if leaves:
             self._begin(leaves)
 
@@ -152,9 +152,13 @@ class Compiled(Search):
 
     def named(self) -> dict[str, Any]:
         """Return what is to be saved; see `Search`."""
-        numbers = {name: self._numbers[..., k] for k, name in enumerate(NUMBERS)}
+        numbers = dict(zip(NUMBERS, self._numbers, strict=True))
         wide = {name: self._shared[k] for k, name in enumerate(STATE) if name not in numbers}
         return numbers | wide
+
+    def number(self, name: str) -> Any:
+        """Return a number that is saved; see `Search`."""
+        return self._numbers[NUMBERS.index(name)]
 
     def fill(self, values: Mapping[str, np.ndarray]) -> None:
         """Replace what is saved; see `Search`."""

@@ -11,11 +11,12 @@ from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.given import finite
+from ..engines.mode import mode
 from ..foreign.base import Foreign
 from ..foreign.records import WHOLE, Entry
 from ..step import checks
 from .boxes import boxed
-from .choice import search, way
+from .choice import way
 from .described import Described
 from .names import LEVEL, STATIONARY, STUCK, Settings
 from .packing import Packing, packing, pair_of
@@ -125,6 +126,7 @@ class LBFGS(Described, Pure, Foreign):
         self._search: Search | None = None
         self._packing: Packing | None = None
         self._limits: Box = None
+        self._asked = ""
 
     # ---- stepping
 
@@ -166,7 +168,7 @@ class LBFGS(Described, Pure, Foreign):
         with packed.backend.guard(_first(leaves)):
             self._limits = boxed(self._box, packed, leaves, structure)
             made = packed, self._memory, self._settings, self._limits
-            self._search = search(*made, leaves)
+            self._asked, self._search = mode(), way(leaves)(*made, leaves)
 
     def _advance(
         self,
@@ -183,7 +185,9 @@ class LBFGS(Described, Pure, Foreign):
     def _going(self, leaves: Sequence[Array | None]) -> Search:
         """Return the search, after it has gone over to another engine that is asked for now."""
         assert self._search is not None and self._packing is not None
-        wanted = way(leaves)
+        if self._asked == mode():
+            return self._search
+        self._asked, wanted = mode(), way(leaves)
         if type(self._search) is not wanted:
             values = {name: self._read(x) for name, x in self._search.named().items()}
             made = self._packing, self._memory, self._settings, self._limits
@@ -271,10 +275,14 @@ class LBFGS(Described, Pure, Foreign):
     def _number(self, name: str, missing: float) -> np.ndarray:
         if self._search is None:
             return np.asarray(missing)
-        return self._read(self._search.named()[name])
+        return self._read(self._search.number(name))
 
     def _over(self) -> tuple[str, str]:
-        stage = self._number("stage", 0.0)
+        stage = 0.0 if self._search is None else self._search.number("stage")
+        alone = isinstance(stage, float)
+        if alone and stage < STATIONARY:
+            return "", ""
+        stage = self._read(stage)
         if not np.all(stage >= STATIONARY):
             return "", ""
         found = [text for code, text in ENDINGS.items() if np.any(stage == code)]

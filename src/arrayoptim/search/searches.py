@@ -59,6 +59,10 @@ class Search(ABC):
         """Return what is to be saved: arrays by name, of a single problem numbers too."""
 
     @abstractmethod
+    def number(self, name: str) -> Any:
+        """Return a number that is saved, or those of all problems."""
+
+    @abstractmethod
     def fill(self, values: Mapping[str, np.ndarray]) -> None:
         """Replace what is saved."""
 
@@ -118,6 +122,10 @@ class OnArrays(Search):
     def named(self) -> dict[str, Any]:
         """Return what is to be saved; see `Search`."""
         return named(self._state)
+
+    def number(self, name: str) -> Any:
+        """Return a number that is saved; see `Search`."""
+        return self._state[NUMBERS.index(name)]
 
     def fill(self, values: Mapping[str, np.ndarray]) -> None:
         """Replace what is saved; see `Search`."""
