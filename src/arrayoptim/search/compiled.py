@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from .names import (
     NUMBERS,
     PARKED,
     POINT,
+    STAGE,
     STATE,
     STEPS,
     UPPER,
@@ -33,6 +35,9 @@ from .names import (
 )
 from .packing import Packing
 from .searches import Search, number, same_batch
+
+
+_SHOWN = {STAGE, *range(POINT, LOW), GIVEN, NEXT}
 
 
 class Loops:
@@ -61,27 +66,35 @@ class Loops:
 
     def __init__(self, shape: tuple[int, int, int], dtype: str, settings: Settings, box: Any):
         count, memory, size = shape
-        made = dict.fromkeys((*range(POINT, STEPS), *range(GIVEN, WAY + 1)), (count, size))
-        made |= dict.fromkeys((STEPS, CHANGES), (count, memory, size))
-        small = dict.fromkeys((MIXED, CURVED), (count, memory, memory))
-        small |= dict.fromkeys(range(COLUMN, UPPER), (count, memory))
-        self.arrays = {k: np.zeros(shape, dtype) for k, shape in made.items()}
-        self.arrays |= {k: np.zeros(shape) for k, shape in small.items()}
-        self.arrays |= {} if box is None else dict(zip((LOW, HIGH), box, strict=True))
-        self.numbers = np.zeros((count, len(NUMBERS)))
+        made = dict.fromkeys((*range(POINT, STEPS), *range(GIVEN, WAY + 1)), (size,))
+        made |= dict.fromkeys((STEPS, CHANGES), (memory, size))
+        small = dict.fromkeys((MIXED, CURVED), (memory, memory))
+        small |= dict.fromkeys(range(COLUMN, UPPER), (memory,))
+        self.arrays, table = {}, np.zeros((CELLS, count), np.int64)
+        places = np.arange(count)
+        for shapes, kind in ((made, dtype), ({**small, STAGE: (len(NUMBERS),)}, "float64")):
+            each = np.array([prod(own) for own in shapes.values()])
+            starts = count * (np.cumsum(each) - each)
+            room = np.zeros(count * int(each.sum()), kind)
+            bytes_ = room.itemsize * (starts[:, None] + each[:, None] * places)
+            table[list(shapes)] = address(room) + bytes_
+            for (k, own), start, length in zip(shapes.items(), starts, each, strict=True):
+                if k in _SHOWN:
+                    self.arrays[k] = room[start : start + count * length].reshape(count, *own)
+        self.numbers, table[WHERE_NUMBERS] = self.arrays.pop(STAGE), table[STAGE]
+        for k, bound in zip((LOW, HIGH), box or (), strict=False):
+            self.arrays[k] = bound
+            table[k] = address(bound) + bound.strides[0] * places
+        table[SIZE], table[MEMORY], table[BOXED] = size, memory, box is not None
+        table[UPPER] = table[MIXED]
+        self._table = np.ascontiguousarray(table.T)
         self.values = np.zeros(count)
-        *own, bounds = settings
-        self._settings = np.array([*own, *bounds], np.float64)
-        table = np.zeros((count, CELLS), np.int64)
-        for k, array in (*self.arrays.items(), (UPPER, self.arrays[MIXED])):
-            table[:, k] = address(array) + np.arange(count) * array.strides[0]
-        table[:, WHERE_NUMBERS] = address(self.numbers) + np.arange(count) * self.numbers.strides[0]
-        table[:, SIZE], table[:, MEMORY], table[:, BOXED] = size, memory, box is not None
-        self._table = table
+        *alone, bounds = settings
+        self._settings = np.array([*alone, *bounds], np.float64)
         each = size * memory
-        chunks = gathered([np.arange(count)], np.full(count, each))
+        chunks = gathered([places], np.full(count, each))
         known = {
-            "pointers": address(table),
+            "pointers": address(self._table),
             "sums": address(self.values),
             "coefficients": address(self._settings),
             "kernel": code_address(program(dtype)),
@@ -110,7 +123,8 @@ class Compiled(Search):
     ) -> None:
         self._made = packed, memory, settings, box
         backend, shape = packed.backend, (*(packed.batch or (1,)), memory, packed.size)
-        hosted = box and tuple(backend.to_host(x).reshape(shape[0], shape[2]) for x in box)
+        flat = shape[0], shape[2]
+        hosted = box and tuple(np.ascontiguousarray(backend.to_host(x)).reshape(flat) for x in box)
         self._loops = loops = Loops(shape, packed.dtype, settings, hosted)
         one = () if packed.batch else (0,)
         places = (*range(POINT, LOW), GIVEN, NEXT)

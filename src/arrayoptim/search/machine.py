@@ -2,7 +2,7 @@
 
 These functions are all there is of it. ``ns`` has the words that they are written in, and ``s`` is
 what is known: on arrays, all problems of a batch at once (`arrays`), or compiled, one problem after
-another (`loops`). Words that write are told where: of a batch they leave other problems as they are.
+another (`loops`). Words that write are told where: they leave other problems of a batch alone.
 """
 
 from __future__ import annotations
