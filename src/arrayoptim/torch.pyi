@@ -45,7 +45,6 @@ class _Rest(TypedDict, total=False):
     seed: int | SupportsInt
     offload: bool
     sparse: str | None
-    models: int | SupportsInt | None
     threads: int | SupportsInt | None
     learning_rate: float | SupportsFloat | Schedule
 

@@ -502,3 +502,52 @@ def test_optax_under_vmap() -> None:
             many.apply(grads, params)
         for k, x in params.items():
             np.testing.assert_allclose(np.asarray(arrays[k]), x, rtol=1e-11, atol=1e-13)
+
+
+def test_a_transformation_of_many() -> None:
+    """An optax transformation of an optimizer of many, chained and inside of `jax.jit`."""
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    race = Race("Adam", lr=RATES, clipnorm=1.0)
+    with jax.enable_x64(True):
+        arrays = {k: jax.numpy.asarray(x) for k, x in race.params.items()}
+        chained = optax.chain(optax.scale(0.5), ao.optax.wrap(race.many))
+        state, update = chained.init(arrays), jax.jit(chained.update)
+        for _ in range(3):
+            grads = stacked([drawn(race.rng) for _ in range(MODELS)])
+            mapped = {k: jax.numpy.asarray(g) for k, g in grads.items()}
+            updates, state = update(mapped, state, arrays)
+            arrays = optax.apply_updates(arrays, updates)
+            race.many.apply({k: g * 0.5 for k, g in grads.items()}, race.params)
+        for k, x in race.params.items():
+            np.testing.assert_allclose(np.asarray(arrays[k]), x, rtol=1e-11, atol=1e-13)
+
+
+ADAPTERS: dict[str, Callable[[ao.Adam], object]] = {
+    "keras": lambda many: ao.keras.wrap(many),
+    "torch": lambda many: ao.torch.wrap(many, torch_parameters()),
+    "mpi4py": lambda many: ao.mpi.DataParallel(many),
+    "mpi4py, wrapped": lambda many: ao.mpi.DataParallel(ao.Grokfast(many)),
+}
+
+
+def torch_parameters() -> list[Any]:
+    """Return the parameters of a module of torch."""
+    torch = pytest.importorskip("torch")
+    return [torch.nn.Parameter(torch.zeros(2, 3))]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_adapters_of_one_model(adapter: str) -> None:
+    """What an adapter would step as one model is refused where it is made."""
+    pytest.importorskip(adapter.partition(",")[0])
+    with pytest.raises(ValueError, match="wanted an optimizer of one model"):
+        ADAPTERS[adapter](ao.Adam(lr=[0.1, 0.2], models=2))
+
+
+def test_torch_has_no_models() -> None:
+    """Torch's classes have no such argument, and say what steps many."""
+    parameters = torch_parameters()
+    with pytest.raises(TypeError, match="step many with arrayoptim's own classes"):
+        ao.torch.Adam(parameters, models=2)
+    with pytest.raises(TypeError, match="step many with arrayoptim's own classes"):
+        ao.torch.Adam([{"params": parameters, "models": 2}])

@@ -69,6 +69,20 @@ def refuse_base(cls: type[Any], attribute: str, instead: str) -> None:
         raise TypeError(f"{cls.__name__} is a base of classes; make one of them, such as {instead}")
 
 
+def require_one_model(optimizer: Any, where: str, reason: str) -> None:
+    """Refuse an optimizer of many models.
+
+    Raises
+    ------
+    ValueError
+        If it has a number of ``models``.
+    """
+    if getattr(optimizer, "models", None) is not None:
+        raise ValueError(
+            f"{where}: found {optimizer!r}, wanted an optimizer of one model; {reason}"
+        )
+
+
 OPTIMIZERS = Registry("an optimizer")
 SCHEDULES = Registry("a schedule")
 CONSTRAINTS = Registry("a constraint")

@@ -15,7 +15,7 @@ from .._typing import Namespace, Scalar, Tree
 from ..arrays.libraries import backend_of
 from ..config.declared import Declared
 from ..config.hyper import Hyper
-from ..config.registry import described, made, refuse_base
+from ..config.registry import described, made, refuse_base, require_one_model
 from ..numerics.slots import Start
 from ..optimizer import Optimizer
 from ..rules.rule import Rule
@@ -46,11 +46,9 @@ class _Inner(Hyper):
         value = made(value)
         if not isinstance(value, Surface):
             raise TypeError(f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}")
-        if not owner.many and getattr(value, "models", None) is not None:
-            raise ValueError(
-                f"{owner.__name__}.{self.name}: found {value!r}, wanted an optimizer of one model; "
-                f"{owner.__name__} takes all arrays for parts of one"
-            )
+        if not owner.many:
+            reason = f"{owner.__name__} takes all arrays for parts of one"
+            require_one_model(value, f"{owner.__name__}.{self.name}", reason)
         return value
 
     def to_config(self, value: Any) -> dict[str, Any]:

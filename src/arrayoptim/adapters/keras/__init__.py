@@ -90,6 +90,8 @@ def wrap(optimizer: Optimizer) -> KerasOptimizer:
     TypeError
         If it is none of this library's, or a hyperparameter other than the learning rate is a
         schedule.
+    ValueError
+        If it is one of many models.
     """
     if isinstance(optimizer, KerasOptimizer):
         return optimizer

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from ...config.keras import MARK, OURS, dialect_of, translate
-from ...config.registry import mistyped, refuse_base
+from ...config.registry import mistyped, refuse_base, require_one_model
 from ...gradients import clip_factor, global_norm
 from ...optimizer import Optimizer
 from ...optimizers import SGD
@@ -81,6 +81,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             inner = self.optimizer_class(**words)
         except TypeError as error:
             raise RefusedError(*error.args) from None
+        require_one_model(inner, type(self).__name__, "Keras compiles one at a time")
         whole = session_of(inner).settings.whole
         rate = as_schedule(whole["lr"]) if rate is None else rate
         for key, value in whole.items():

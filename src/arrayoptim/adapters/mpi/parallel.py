@@ -13,7 +13,7 @@ import numpy as np
 from ..._typing import Array, Tree
 from ...arrays.libraries import backend_of
 from ...arrays.trees import Structure, flatten
-from ...config.registry import made
+from ...config.registry import made, require_one_model
 from ...optimizer import Optimizer
 from ...step import checks
 from ...step.session import Session, session_of
@@ -93,6 +93,7 @@ class DataParallel(Surface):
         optimizer = made(optimizer)
         if not isinstance(optimizer, Optimizer | Wrapper):
             raise TypeError(f"found {optimizer!r}, wanted an optimizer such as arrayoptim.Adam()")
+        require_one_model(optimizer, "DataParallel", "processes share out the arrays of one")
         self.optimizer = optimizer
         self._links, self._mean = links_of(comm, nccl), mean
         self._flat: Flat | None = None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...arrays.trees import flatten
-from ...config.registry import OPTIMIZERS, lookup, names
+from ...config.registry import OPTIMIZERS, lookup, names, require_one_model
 from ...config.torch import Native, native_of, natives_of
 from ...optimizer import Optimizer
 from ...step.session import session_of
@@ -80,7 +80,7 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
     TypeError
         If it is no optimizer of this library, or a hyperparameter is a schedule.
     ValueError
-        If it has groups, or state of other parameters.
+        If it has groups, state of other parameters, or many models.
 
     Examples
     --------
@@ -100,6 +100,7 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
         raise ValueError(
             f"wrap: {optimizer!r} has groups, for which torch has parameter groups; give those"
         )
+    require_one_model(optimizer, "wrap", "torch steps the parameters of one")
     cls = class_of(type(optimizer))
     made = cls(params, **cls.spelling.keyed(session_of(optimizer).settings.whole))
     if has_state(optimizer):

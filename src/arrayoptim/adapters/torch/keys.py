@@ -70,7 +70,7 @@ class Spelling:
         same = row is not None and native_of(row.theirs) is row
         self.name = row.theirs if row is not None and same else core.__name__
         self.preset = row.formula if row is not None else None
-        names = [n for n in core.hyperparameters if n not in ("groups", *DECAYS)]
+        names = [n for n in core.hyperparameters if n not in ("groups", "models", *DECAYS)]
         self.keys = self._keys(names)
         self._home = {
             name: (key, place)

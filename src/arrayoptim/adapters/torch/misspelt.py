@@ -8,6 +8,7 @@ from ...config.registry import mistyped
 
 LOST = {
     "groups": "; torch has parameter groups for that",
+    "models": "; torch counts no models: step many with arrayoptim's own classes",
 }
 """Words that have no counterpart, and why."""
 
