@@ -36,7 +36,6 @@ from .names import (
 from .packing import Packing
 from .searches import Search, number, same_batch
 
-
 _SHOWN = {STAGE, *range(POINT, LOW), GIVEN, NEXT}
 
 
@@ -66,19 +65,21 @@ class Loops:
 
     def __init__(self, shape: tuple[int, int, int], dtype: str, settings: Settings, box: Any):
         count, memory, size = shape
-        made = dict.fromkeys((*range(POINT, STEPS), *range(GIVEN, WAY + 1)), (size,))
+        made: dict[int, tuple[int, ...]] = {}
+        made |= dict.fromkeys((*range(POINT, STEPS), *range(GIVEN, WAY + 1)), (size,))
         made |= dict.fromkeys((STEPS, CHANGES), (memory, size))
-        small = dict.fromkeys((MIXED, CURVED), (memory, memory))
+        small: dict[int, tuple[int, ...]] = {STAGE: (len(NUMBERS),)}
+        small |= dict.fromkeys((MIXED, CURVED), (memory, memory))
         small |= dict.fromkeys(range(COLUMN, UPPER), (memory,))
         self.arrays, table = {}, np.zeros((CELLS, count), np.int64)
         places = np.arange(count)
-        for shapes, kind in ((made, dtype), ({**small, STAGE: (len(NUMBERS),)}, "float64")):
-            each = np.array([prod(own) for own in shapes.values()])
-            starts = count * (np.cumsum(each) - each)
-            room = np.zeros(count * int(each.sum()), kind)
-            bytes_ = room.itemsize * (starts[:, None] + each[:, None] * places)
-            table[list(shapes)] = address(room) + bytes_
-            for (k, own), start, length in zip(shapes.items(), starts, each, strict=True):
+        for shapes, kind in ((made, dtype), (small, "float64")):
+            lengths = np.array([prod(own) for own in shapes.values()])
+            starts = count * (np.cumsum(lengths) - lengths)
+            room = np.zeros(count * int(lengths.sum()), kind)
+            offsets = starts[:, None] + lengths[:, None] * places
+            table[list(shapes)] = address(room) + room.itemsize * offsets
+            for (k, own), start, length in zip(shapes.items(), starts, lengths, strict=True):
                 if k in _SHOWN:
                     self.arrays[k] = room[start : start + count * length].reshape(count, *own)
         self.numbers, table[WHERE_NUMBERS] = self.arrays.pop(STAGE), table[STAGE]
@@ -122,10 +123,10 @@ class Compiled(Search):
         leaves: Sequence[Array | None],
     ) -> None:
         self._made = packed, memory, settings, box
-        backend, shape = packed.backend, (*(packed.batch or (1,)), memory, packed.size)
-        flat = shape[0], shape[2]
+        backend, count = packed.backend, prod(packed.batch)
+        flat = count, packed.size
         hosted = box and tuple(np.ascontiguousarray(backend.to_host(x)).reshape(flat) for x in box)
-        self._loops = loops = Loops(shape, packed.dtype, settings, hosted)
+        self._loops = loops = Loops((count, memory, packed.size), packed.dtype, settings, hosted)
         one = () if packed.batch else (0,)
         places = (*range(POINT, LOW), GIVEN, NEXT)
         self._shared = {k: backend.wrap(loops.arrays[k][one]) for k in places}

@@ -28,11 +28,9 @@ def words() -> ModuleType:
         A module that jitted functions can hold as a global.
     """
     ns = ModuleType("ns")
-    for function in (_where, _minimum, _maximum, _magnitude, _root, _ratio):
-        setattr(ns, function.__name__.lstrip("_"), _made(function, None))
-    for function in (_negation, _nowhere, _finite):
-        setattr(ns, function.__name__.lstrip("_"), _made(function, types.boolean))
-    ns.constant = _made(_constant, types.float64)  # type: ignore[attr-defined]
+    for kind, functions in _WORDS.items():
+        for function in functions:
+            setattr(ns, function.__name__.lstrip("_"), _made(function, kind))
     return ns
 
 
@@ -111,3 +109,11 @@ def _finite(builder: Any, x: Any) -> Any:
 
 def _constant(builder: Any, x: Any) -> Any:
     return x
+
+
+_WORDS: dict[Any, tuple[Callable[..., Any], ...]] = {
+    None: (_where, _minimum, _maximum, _magnitude, _root, _ratio),
+    types.boolean: (_negation, _nowhere, _finite),
+    types.float64: (_constant,),
+}
+"""What makes the instructions of each word, by the type of its result; None: of its arguments."""
