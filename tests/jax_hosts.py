@@ -137,10 +137,9 @@ MANY = {
 
 
 def each(mesh: Any, folder: Path) -> None:
-    """Step by every rule, and with what goes by the gradients of all."""
-    made = {**{name: lambda name=name: ao.get(name) for name in ao.names()}, **MANY}
-    for name, optimizer in made.items():
-        MADE[name] = optimizer
+    """Step by some rules, and with what goes by the gradients of all."""
+    for name in sys.argv[6:]:
+        MADE[name] = optimizer = MANY.get(name, lambda name=name: ao.get(name))
         opt, params = optimizer(), drawn(0, mesh)
         params, _ = stepped(opt, opt.init_state(params), params, mesh, range(2))
         try:
@@ -208,7 +207,7 @@ def saving(mesh: Any, folder: Path) -> None:
 def main() -> None:
     """Meet the others, and do what was asked for."""
     case, rank, world, meeting, folder = sys.argv[1], *map(int, sys.argv[2:4]), *sys.argv[4:6]
-    faulthandler.dump_traceback_later(240, exit=True)
+    faulthandler.dump_traceback_later(400, exit=True)
     jax.config.update("jax_enable_x64", True)
     # Else computations that wait for other processes may overtake each other, and wait for ever.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
