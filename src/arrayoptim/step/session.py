@@ -22,11 +22,12 @@ from .clipping import norms_together
 from .executors import InPlace, beside_state
 from .fingerprint import require_same
 from .formula import Formula
+from .member import referred
 from .pieces import Stack, require_writable, split
 from .plan import Plan
 from .prepared import Prepared
 from .restore import blaming, from_list, from_record
-from .settings import Settings, referred, settings_of
+from .settings import Settings, settings_of
 from .sparse import in_rows, settled
 from .spread import Spread
 from .state import Clock, State

@@ -8,13 +8,12 @@ from functools import cache, cached_property
 from itertools import compress
 from operator import is_not
 from typing import Any
-from weakref import ReferenceType, ref
 
 import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..config.each import Row, row
-from ..config.groups import OWN, matches, members_of, require_matches
+from ..config.groups import matches, members_of, require_matches
 from ..config.hyper import Hyper
 from ..config.scheduled import keeps_numbers
 from ..constraints import Constraint
@@ -22,61 +21,11 @@ from ..numerics.slots import Layout
 from ..rules.cautious import cautious
 from ..rules.rule import Rule
 from .formula import Formula
+from .member import Member, decay_of, effective, member_of, own_settings
 from .spikes import INITIAL
 
 Values = list[dict[str, Any]]
 """All hyperparameters of an optimizer at a step, then what each of its groups sets."""
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """The settings of the parameters of one group; member 0 is for those in no group.
-
-    Attributes
-    ----------
-    prefix : str
-        What stands before the names of its hyperparameters and schedules.
-    reference : weakref.ref
-        To the optimizer whose rule and coefficients hold; else no optimizer would be free before
-        the garbage collector runs, nor its state.
-    values : dict
-        What the group sets, schedules as they are; all hyperparameters for member 0.
-    schedules : tuple of str
-        Which of these are schedules.
-    constraint : Constraint or None
-        What parameters are brought back to.
-    frozen : bool
-        Whether parameters stay as they are.
-    owner : str or None
-        What stands before the names of its scalar state; None where it has that of the whole.
-    decays : bool
-        Whether its rule decays weights by itself.
-    """
-
-    prefix: str
-    reference: ReferenceType[Formula]
-    values: dict[str, Any]
-    schedules: tuple[str, ...]
-    constraint: Constraint | None
-    frozen: bool
-    owner: str | None
-    decays: bool
-
-    @property
-    def formula(self) -> Formula:
-        """The optimizer whose rule and coefficients are used."""
-        return referred(self.reference)
-
-    def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
-        """Return the values of a step, schedules as numbers."""
-        if not self.schedules:
-            return self.values
-        declared, preset = self.formula.hyperparameters, self.values.get("preset")
-        rows = {name: declared[name].under(preset) for name in self.schedules}
-        return self.values | {
-            name: row.at(self.values[name], iterations, scalars, self.prefix)
-            for name, row in rows.items()
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +205,7 @@ class Settings:
             known: Values = found
             return known
         whole = [effective(values[0], own, iterations) for own in values]
-        if static and not any(_decay(values[0] | own) for own in values):
+        if static and not any(decay_of(values[0] | own) for own in values):
             self._same["effective"] = whole
         return whole
 
@@ -308,26 +257,19 @@ def _initial(owners: Iterable[tuple[str, Any]]) -> dict[str, float]:
     }
 
 
-def referred(reference: ReferenceType[Formula]) -> Formula:
-    """Return the optimizer of a reference, which outlives whoever uses its settings."""
-    formula = reference()
-    assert formula is not None
-    return formula
-
-
 def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
     """Return the snapshot of an optimizer; the known one where it is still valid."""
     if known is not None and known.holds(formula):
         return known
     groups = formula._hyper["groups"]
     whole = formula._hyper
-    members = [_member(0, formula, whole, whole, False, True)]
+    members = [member_of(0, formula, whole, whole, False, True)]
     for k, each in enumerate(groups, 1):
         own = each.optimizer is not None
         values = own_settings(each.optimizer) if own else dict(each.settings)
         scalars = own or bool(each.settings and formula.initial_scalars())
         inner = each.optimizer or formula
-        members.append(_member(k, inner, values, whole, each.freeze, scalars))
+        members.append(member_of(k, inner, values, whole, each.freeze, scalars))
     rows = [member.values for member in members]
     return Settings(
         sources=tuple(member.formula._hyper for member in members),
@@ -346,49 +288,6 @@ def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
         watched=tuple(word for word in whole["measure"] if word != "gradient"),
         static=not any(member.schedules for member in members),
     )
-
-
-def _member(
-    k: int,
-    formula: Formula,
-    values: dict[str, Any],
-    whole: dict[str, Any],
-    frozen: bool,
-    scalars: bool,
-) -> Member:
-    prefix = f"{k}." if k else ""
-    schedules = tuple(name for name, value in values.items() if callable(value))
-    constraint = values.get("constraint", whole["constraint"])
-    owner = prefix if scalars else None
-    decays = "wd" in formula.rule.coefficients
-    return Member(prefix, ref(formula), values, schedules, constraint, frozen, owner, decays)
-
-
-def own_settings(formula: Formula) -> dict[str, Any]:
-    """Return what an optimizer sets for a group of another one."""
-    return {
-        name: formula._hyper[name]
-        for name, declared in formula.hyperparameters.items()
-        if declared.owner != "Options" or name in OWN
-    }
-
-
-def _decay(values: dict[str, Any]) -> Scalar:
-    decay = values.get("decay")
-    return None if decay is None or (isinstance(decay, float) and decay == 0.0) else decay
-
-
-def effective(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -> dict[str, Any]:
-    """Return the hyperparameters of a group, with lr decayed and weight decay relative to lr."""
-    values = values if own is values else values | own
-    decay = _decay(values)
-    if decay is not None:
-        values = values | {"lr": values["lr"] / (1.0 + decay * iterations)}
-    if values["peak_lr"] is None:
-        return values
-    decays = {k: v for k, v in values.items() if k.endswith("weight_decay") and v is not None}
-    rate = values["lr"] if values["corrected_decay"] else 1.0
-    return values | {k: rate * v / values["peak_lr"] for k, v in decays.items()}
 
 
 _layout = cache(Layout)
