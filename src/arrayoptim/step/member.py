@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 from weakref import ReferenceType, ref
 
 from .._typing import Scalar
 from ..config.groups import OWN
+from ..config.hyper import Hyper
 from ..constraints import Constraint
 from .formula import Formula
+
+
+class Scheduled(NamedTuple):
+    """A hyperparameter that depends on the step, with the declaration that holds for it."""
+
+    name: str
+    schedule: Any
+    declared: Hyper
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +62,23 @@ class Member:
         """The optimizer whose rule and coefficients are used."""
         return referred(self.reference)
 
+    @cached_property
+    def scheduled(self) -> tuple[Scheduled, ...]:
+        """The hyperparameters that depend on the step."""
+        declared, preset = self.formula.hyperparameters, self.values.get("preset")
+        return tuple(
+            Scheduled(name, self.values[name], declared[name].under(preset))
+            for name in self.schedules
+        )
+
     def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
         """Return the values of a step, schedules as numbers."""
         if not self.schedules:
             return self.values
-        declared, preset = self.formula.hyperparameters, self.values.get("preset")
-        rows = {name: declared[name].under(preset) for name in self.schedules}
-        return self.values | {
-            name: row.at(self.values[name], iterations, scalars, self.prefix)
-            for name, row in rows.items()
-        }
+        values = self.values.copy()
+        for name, schedule, declared in self.scheduled:
+            values[name] = declared.at(schedule, iterations, scalars, self.prefix)
+        return values
 
 
 def referred(reference: ReferenceType[Formula]) -> Formula:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,8 @@ from .._typing import Namespace, Scalar
 from ..config.each import several
 from ..engines import Step
 from ..numerics.rounding import step_seed
-from .assignment import Assignment, Numbers
+from ..rules.rule import Rule
+from .assignment import Assignment, Numbers, Part
 from .clipping import Measured, clipping
 from .formula import Formula
 from .pieces import spread
@@ -24,57 +25,155 @@ from .totals import Totals
 _FLOAT = frozenset({float})
 
 
-def numbered(
-    settings: Settings,
-    assignment: Assignment,
-    values: Values,
-    state: State | Clock,
-    size: Measured,
-    xp: Namespace,
-    totals: Totals,
-) -> tuple[list[Step], dict[str, Scalar]]:
-    """Compute the numbers of a step, given the totals that each formula needs.
+class Table:
+    """The numbers of the parameters of one group that have one rule and one compute dtype.
 
-    For each compute dtype the hyperparameters are rounded to it first, and only then
-    combined, in double precision: so 1 - beta is the complement of the beta that an array is
-    multiplied by, and the weights of a moving average add up to 1 in float32 too.
+    Parameters
+    ----------
+    settings : Settings
+        All hyperparameters.
+    member : int
+        The number of the group.
+    rule : Rule
+        The rule.
+    compute : str
+        The compute dtype, to which hyperparameters are rounded.
+    count : int
+        Number of parameters of the whole tree, over which the numbers of models are spread.
     """
-    it = state.iterations if xp is np else _number(state.iterations, xp)
-    exact, members = settings.effective(values, it), settings.members
-    # Schedules' scalars stay: they change when a metric is fed, see `Settings.observed`.
-    scalars = dict(state.scalars)
-    held: list[dict[str, Scalar]] = [{}] * len(members)
-    if scalars:
+
+    def __init__(
+        self, settings: Settings, member: int, rule: Rule, compute: str, count: int
+    ) -> None:
+        self._settings, self._member, self._rule = settings, settings.members[member], rule
+        self._place, self._compute, self._count = member, compute, count
+        self._known: tuple[Any, Any, dict[str, Any], Numbers] = None, None, {}, {}
+
+    def numbers(
+        self,
+        exact: list[dict[str, Any]],
+        it: Scalar,
+        held: Sequence[dict[str, Scalar]],
+        size: Measured,
+        xp: Namespace,
+    ) -> Numbers:
+        """Return the coefficients of the rule and the numbers of the stages, by name."""
+        place, rule, formula = self._place, self._rule, self._member.formula
+        given = exact[place]
+        of, measured, h, stages = self._known
+        if of is not given or measured is not size:
+            h = self._settings.rounded(place, given, self._compute, xp)
+            words = formula.words_for(rule)
+            own = {**h, **{name: h[word] for name, word in words.items()}} if words else h
+            stages = stage_numbers(self._member.decays, own, size, xp)
+            # Nothing is kept that is traced, or on a device.
+            if xp is np and size.norm is None and size.norms is None:
+                self._known = given, size, h, stages
+        table: Any = _computed(formula, h, it, held[place], xp)
+        if not rule.given_names <= table.keys():
+            _require_all(table, rule.given, formula, f"the rule {rule.name}")
+        if stages:
+            table = {**table, **stages}
+        return table if self._settings.models is None else spread(table, self._count)
+
+
+class Numbering:
+    """How the numbers of steps follow from hyperparameters, state and gradients' size.
+
+    Parameters
+    ----------
+    settings : Settings
+        The hyperparameters.
+    assignment : Assignment
+        Which of them each parameter has.
+    """
+
+    def __init__(self, settings: Settings, assignment: Assignment) -> None:
+        self._settings, self._merged = settings, assignment.merged
+        self._held: list[dict[str, Scalar]] = [{}] * len(settings.members)
+        self._parts: list[tuple[Part, list[tuple[str, Table | None, dict[int, Table]]]]] = []
+        count = len(assignment.members)
+        for part in assignment.parts:
+            kinds: list[tuple[str, Table | None, dict[int, Table]]] = []
+            for kind, mine in part.kinds:
+                tables = {k: Table(settings, k, part.layout.rule, kind, count) for k in mine}
+                alone = len(mine) == 1 and not assignment.excluded
+                kinds.append((kind, tables[mine[0]] if alone else None, tables))
+            self._parts.append((part, kinds))
+
+    def at(
+        self,
+        values: Values,
+        state: State | Clock,
+        size: Measured,
+        xp: Namespace,
+        totals: Totals | None = None,
+    ) -> tuple[list[Step], dict[str, Scalar]]:
+        """Compute the numbers of a step, given the totals that each formula needs.
+
+        For each compute dtype the hyperparameters are rounded to it first, and only then
+        combined, in double precision: so 1 - beta is the complement of the beta that an array is
+        multiplied by, and the weights of a moving average add up to 1 in float32 too.
+
+        Parameters
+        ----------
+        values : list of dict
+            The hyperparameters of the step, from `Settings.at`.
+        state : State or Clock
+            Its count and scalar state are read.
+        size : Measured
+            The size of the gradients.
+        xp : module
+            Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
+        totals : mapping, optional
+            What formulas need to know of all parameters of a group together.
+
+        Returns
+        -------
+        steps : list of Step
+            One for each part of the assignment.
+        scalars : dict of str to scalar
+            The next scalar state.
+        """
+        settings = self._settings
+        it = state.iterations if xp is np else _number(state.iterations, xp)
+        exact, held, scalars = settings.effective(values, it), self._held, dict(state.scalars)
+        if scalars or totals:
+            held, scalars = self._scalars(exact, it, scalars, totals or {}, xp)
+        seed = seed_of(settings, max(it) if several(it) else it, xp) if settings.by_chance else None
+        steps = []
+        for part, kinds in self._parts:
+            values_of = {}
+            for compute, alone, tables in kinds:
+                if alone is not None:
+                    values_of[compute] = alone.numbers(exact, it, held, size, xp)
+                else:
+                    rows = {k: t.numbers(exact, it, held, size, xp) for k, t in tables.items()}
+                    values_of[compute] = self._merged(rows)
+            steps.append(Step(part.layout, values_of, seed, part.places))
+        return steps, scalars
+
+    def _scalars(
+        self,
+        exact: list[dict[str, Any]],
+        it: Scalar,
+        before: dict[str, Scalar],
+        totals: Totals,
+        xp: Namespace,
+    ) -> tuple[list[dict[str, Scalar]], dict[str, Scalar]]:
+        """Return what each formula is told of scalar state and totals, and the next state."""
+        # Schedules' scalars stay: they change when a metric is fed, see `Settings.observed`.
+        members, scalars = self._settings.members, before
         held = [_scalars_of(scalars, member.owner or "") for member in members]
-    if totals:
-        held = [{**own, **totals[k]} for k, own in enumerate(held)]
-    for k, member in enumerate(members) if scalars else ():
-        if member.owner is not None:
-            wanted = member.formula.initial_scalars()
-            found = _computed(member.formula, exact[k], it, held[k], xp)
-            _require_all(found, wanted, member.formula, "its scalar state")
-            scalars |= {member.owner + name: found[name] for name in wanted}
-    seed = seed_of(settings, max(it) if several(it) else it, xp) if settings.by_chance else None
-    steps = []
-    for part in assignment.parts:
-        rule, values_of = part.layout.rule, {}
-        for compute, mine in part.kinds:
-            tables = {}
-            for k in mine:
-                h, member = settings.rounded(k, exact[k], compute, xp), members[k]
-                formula = member.formula
-                table: Any = _computed(formula, h, it, held[k], xp)
-                if not rule.given_names <= table.keys():
-                    _require_all(table, rule.given, formula, f"the rule {rule.name}")
-                words = formula.words_for(rule)
-                h = {**h, **{name: h[word] for name, word in words.items()}} if words else h
-                stages = stage_numbers(member.decays, h, size, xp)
-                tables[k] = {**table, **stages} if stages else table
-                if settings.models is not None:
-                    tables[k] = spread(tables[k], len(assignment.members))
-            values_of[compute] = assignment.merged(tables)
-        steps.append(Step(part.layout, values_of, seed, part.places))
-    return steps, scalars
+        if totals:
+            held = [{**own, **totals[k]} for k, own in enumerate(held)]
+        for k, member in enumerate(members) if scalars else ():
+            if member.owner is not None:
+                wanted = member.formula.initial_scalars()
+                found = _computed(member.formula, exact[k], it, held[k], xp)
+                _require_all(found, wanted, member.formula, "its scalar state")
+                scalars = scalars | {member.owner + name: found[name] for name in wanted}
+        return held, scalars
 
 
 def stage_numbers(decays: bool, h: Mapping[str, Any], size: Measured, xp: Namespace) -> Numbers:
@@ -118,9 +217,11 @@ def _computed(
     xp: Namespace,
 ) -> dict[str, Scalar]:
     """Return the coefficients of a formula and its next scalar state."""
-    # A new namespace, so that a class may modify it.
+    # A new namespace, so that a class may modify it; as keywords its values take twice the time.
+    space = SimpleNamespace()
+    space.__dict__.update(h)
     try:
-        found: Any = quietly(formula.coefficients, SimpleNamespace(**h), it, held, xp)
+        found: Any = quietly(formula.coefficients, space, it, held, xp)
     except (OverflowError, ZeroDivisionError) as error:
         numbers = ", ".join(f"{k}={v}" for k, v in h.items() if type(v) is float)
         raise ValueError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
 from ..engines import Step, limited
 from .assignment import Assignment, columns
 from .clipping import Measured
-from .numbers import numbered, seed_of
+from .numbers import Numbering, seed_of
 from .settings import Settings, Values
 from .state import Clock, State
 from .totals import Measure, totals
@@ -30,6 +31,17 @@ class Plan:
 
     settings: Settings
     assignment: Assignment
+
+    @property
+    def threads(self) -> int | None:
+        """Number of threads that was asked for."""
+        found: int | None = self.settings.whole["threads"]
+        return found
+
+    @cached_property
+    def numbering(self) -> Numbering:
+        """How the numbers of each step are computed."""
+        return Numbering(self.settings, self.assignment)
 
     def thawed(self, gradients: Sequence[Array | None]) -> Sequence[Array | None]:
         """Return the gradients, None for those of frozen groups."""
@@ -105,12 +117,12 @@ class Plan:
         moment = state if state.models is None else state.moment
         wanted = self.assignment.totals
         if not wanted:
-            return numbered(self.settings, self.assignment, values, moment, size, xp, {})
-        known = self.settings, self.assignment, values, moment, size, xp
+            return self.numbering.at(values, moment, size, xp)
+        known = values, moment, size, xp
         nothing = dict.fromkeys(range(len(values)), dict.fromkeys(wanted, 0.0))
-        steps, _ = numbered(*known, nothing)
+        steps, _ = self.numbering.at(*known, nothing)
         found = totals(steps, measure, self.assignment.members, xp, self.settings.models)
-        return numbered(*known, {k: {**nothing[k], **found.get(k, {})} for k in nothing})
+        return self.numbering.at(*known, {k: {**nothing[k], **found.get(k, {})} for k in nothing})
 
     def numbers_by_clock(
         self, values: Values, state: State, size: Measured, xp: Namespace
@@ -126,7 +138,7 @@ class Plan:
         """
         known, after = [], []
         for clock in state.clocks:
-            steps, scalars = numbered(self.settings, self.assignment, values, clock, size, xp, {})
+            steps, scalars = self.numbering.at(values, clock, size, xp)
             known.append(steps)
             after.append(Clock(clock.iterations + 1, scalars))
         seed = seed_of(self.settings, state.iterations, xp)

@@ -22,7 +22,6 @@ from .clipping import norms_together
 from .executors import InPlace, beside_state
 from .fingerprint import require_same
 from .formula import Formula
-from .member import referred
 from .pieces import Stack, require_writable, split
 from .plan import Plan
 from .prepared import Prepared
@@ -92,7 +91,9 @@ class Session:
     @property
     def formula(self) -> Formula:
         """The optimizer."""
-        return referred(self._formula)
+        formula = self._formula()
+        assert formula is not None
+        return formula
 
     def reset(self) -> None:
         """Forget all state, including state that was loaded and not yet used."""
@@ -374,18 +375,17 @@ class Session:
             checks.gradients(gradients, leaves, structure, _missing(leaves))
             dropped.refuse_swapped(stored(gradients), leaves, made.first if made else None)
         state, plan = self.ready(leaves, structure), self.plan
-        threads, assignment = plan.settings.whole["threads"], plan.assignment
         rowwise = places_of_rows(gradients) if sparse else frozenset()
         spread = self.spread
         in_parts = leaves if spread is None else spread.in_parts(leaves)
         engines = Engines(
-            *(in_parts, state.slots, assignment.layouts, structure.paths, threads),
+            *(in_parts, state.slots, plan.assignment.layouts, structure.paths, plan.threads),
             rated=spread is not None,
             rowwise=rowwise,
         )
         arrays = leaves.wholes if type(leaves) is Pieces else leaves
         types, first = frozenset(map(type, (*arrays, None))), dropped.first_of(leaves)
-        self._made = Prepared(engines, assignment, structure, threads, types, first)
+        self._made = Prepared(engines, plan, structure, types, first)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients, sparse)
         return engines
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from itertools import compress
-from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -64,7 +62,7 @@ class Settings:
     watched: tuple[str, ...]
     static: bool
     _paths: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
-    _rounded: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+    _rounded: dict[Any, tuple[dict[str, Any], dict[str, Any], bool]] = field(default_factory=dict)
     _same: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -76,6 +74,17 @@ class Settings:
     def by_chance(self) -> bool:
         """Whether slots are rounded stochastically."""
         return bool(self.whole["stochastic_rounding"]) and self.whole["state_dtype"] is not None
+
+    @cached_property
+    def fixed(self) -> Values | None:
+        """The hyperparameters of every step, where none depends on the step; None elsewhere."""
+        return [member.values for member in self.members] if self.static else None
+
+    @cached_property
+    def unmeasured(self) -> bool:
+        """Whether neither a stage of a step nor its report needs the size of the gradients."""
+        ignored = self.whole["nonfinite"] == "ignore" and self.whole["clipnorm"] is None
+        return ignored and not (self.guarded or self.each or self.measures)
 
     @cached_property
     def _declared(self) -> list[dict[str, Hyper]]:
@@ -190,17 +199,15 @@ class Settings:
 
     def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> Values:
         """Return the hyperparameters of a step, and what each group sets, schedules as numbers."""
-        if self.static and (found := self._same.get("values")) is not None:
-            known: Values = found
-            return known
+        if self.fixed is not None:
+            return self.fixed
         values = [member.at(iterations, scalars) for member in self.members]
-        if self.static:
-            self._same["values"] = values
+        self._same["values"] = values
         return values
 
     def effective(self, values: Values, iterations: Scalar) -> Values:
         """Return all hyperparameters of each member; see `effective`."""
-        static = self.static and values is self._same.get("values")
+        static = values is self.fixed
         if static and (found := self._same.get("effective")) is not None:
             known: Values = found
             return known
@@ -216,19 +223,30 @@ class Settings:
         known = self._rounded.get((member, compute)) if xp is np else None
         if known is not None and known[0] is exact:
             return known[1]
-        old, found = known or ({}, {})
-        if list(old) == list(exact):
-            changed = [*compress(exact, map(is_not, exact.values(), old.values()))]
+        old, found, scheduled = known or ({}, {}, False)
+        # Of what `at` has made for the one member, nothing but the values of schedules is new.
+        at = self.fixed or self._same.get("values", ({},))
+        if scheduled and exact is at[0]:
+            found = found.copy()
+            for name, _, row in self.members[0].scheduled:
+                found[name] = row.rounded(exact[name], compute, xp)
         else:
-            changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
-        declared, preset = self._declared[member], exact.get("preset")
-        new = {
-            name: declared[name].under(preset).rounded(exact[name], compute, xp) for name in changed
-        }
-        found = found | new
+            scheduled = len(self.members) == 1 and exact is at[0]
+            found = found | self._changed(member, old, exact, compute, xp)
         if xp is np:
-            self._rounded[member, compute] = exact, found
+            self._rounded[member, compute] = exact, found, scheduled
         return found
+
+    def _changed(
+        self, member: int, old: dict[str, Any], exact: dict[str, Any], compute: str, xp: Namespace
+    ) -> dict[str, Any]:
+        """Return those rounded hyperparameters whose exact values are not the old ones."""
+        declared, preset = self._declared[member], exact.get("preset")
+        return {
+            name: declared[name].under(preset).rounded(value, compute, xp)
+            for name, value in exact.items()
+            if old.get(name, _NOTHING) is not value
+        }
 
     def observed(self, scalars: Mapping[str, Scalar], metric: Scalar) -> dict[str, Scalar]:
         """Return the scalar state after a metric was fed to the schedules that take one.

@@ -19,7 +19,7 @@ from ..steps import OWN
 from ..totals import part, ratio
 from .addresses import Reader
 from .columns import Column
-from .jobs import Job
+from .jobs import PARALLEL, Job
 from .loading import loader
 from .looking import Look, Take
 from .native import code_address
@@ -66,6 +66,7 @@ class Batch:
         parts = 1 if reals(self.dtype) == self.dtype else 2
         sizes = [parts * math.prod(shape) for shape in reader.shapes]
         self.elements = sum(sizes)
+        self._wide = self.elements > PARALLEL
         self._sizes = np.asarray(sizes, np.int64)
         count = len(sizes)
         self._pointers = np.zeros((count, len(columns)), np.int64)
@@ -131,7 +132,7 @@ class Batch:
         bool
             False where a parameter is not where or what it was, or was locked.
         """
-        if self.arrays.quick(params, grads, occupied, self.rouses(count)):
+        if self.arrays.quick(params, grads, occupied, self.rouses(count) if self._wide else 0):
             return True
         # Gradients may have another dtype now, which needs another kernel.
         self._ready = None

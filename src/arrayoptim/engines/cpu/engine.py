@@ -126,10 +126,11 @@ class Plan:
                 return True
         # A new tuple keeps the gradients alive until they have been used.
         params, self._grads = tuple(params), (held := tuple(grads))
-        known = params, held, self._paths, self._occupied, self._threads
-        if len(self._batches) == 1:
-            return self._batches[0].look(*known)
-        return all([batch.look(*known) for batch in self._batches])  # noqa: C419  faster
+        fits = True
+        for batch in self._batches:
+            found = batch.look(params, held, self._paths, self._occupied, self._threads)
+            fits = fits and found
+        return fits
 
     def squares(self) -> list[float]:
         """Return the sum of squares of each gradient that was checked; 0 for None.
