@@ -114,6 +114,7 @@ class Engines:
             plan = _engine(name).Plan(*arrays, **known)
             made = {"cpu": Looking, "gpu": Launching}.get(name, Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
+        self._all = bool(leaves) and len(present) == len(leaves)
         launched = [share for (name, _), share in self._shares.items() if name == "gpu"]
         self._alone = launched[0] if len(launched) == len(self._shares) == 1 else None
 
@@ -150,6 +151,27 @@ class Engines:
         for share in self._shares.values():
             fits = share.look(leaves, grads) and fits
         return fits
+
+    def quick(self, leaves: Sequence[Any], grads: Sequence[Any]) -> bool:
+        """Look at the arrays of a step in machine code alone.
+
+        Parameters
+        ----------
+        leaves, grads : sequence of object
+            Parameters and gradients, or whatever lies in their places.
+
+        Returns
+        -------
+        bool
+            False where something is not as it was in the step before, or cannot be looked at so.
+        """
+        if not self._all or self.rows.places:
+            return False
+        self.rows.given = {}
+        quick = True
+        for share in self._shares.values():
+            quick = quick and share.quick(leaves, grads)
+        return quick
 
     def squares(self) -> dict[int, float]:
         """Return the sum of squares of each gradient that a fused engine serves."""

@@ -44,14 +44,24 @@ class Prepared:
             return None
         return (lambda tree: ordered(parts(tree))) if self.structure.order else parts
 
-    def leaves(self, tree: Tree) -> Leaves | None:
-        """Return the leaves of a tree like that of the last step; None where it is another."""
+    def apart(self, params: Tree, grads: Tree) -> tuple[Leaves, Leaves] | None:
+        """Return the leaves of trees like those of the last step, whatever they are.
+
+        It is None where a tree has another shape.
+        """
         parts = self._parts
-        if parts is None:
-            return None
         try:
-            leaves = parts(tree)
+            return None if parts is None else (parts(params), parts(grads))
         except ValueError:
             return None
+
+    def look(self, leaves: Leaves, gradients: Leaves) -> bool:
+        """Whether engines find all arrays where and what they were, or gradients that serve too."""
+        if self.engines.quick(leaves, gradients):
+            return True
+        known = self._knows(leaves) and self._knows(gradients)
+        return known and self.engines.look(leaves, gradients)
+
+    def _knows(self, leaves: Leaves) -> bool:
         found = leaves.wholes if type(leaves) is Pieces else leaves
-        return leaves if self.kinds.issuperset(map(type, found)) else None
+        return self.kinds.issuperset(map(type, found))

@@ -264,19 +264,20 @@ class Session:
         Where anything is another than then, nothing is done: the long way finds out what, and says
         what is wrong.
         """
-        leaves, gradients, state = made.leaves(params), made.leaves(grads), self.state
-        if leaves is None or gradients is None or state is None or state.interrupted:
+        trees, state = made.apart(params, grads), self.state
+        if trees is None or state is None or state.interrupted:
             return False
-        plan = self.plan
+        plan, (leaves, gradients) = self.plan, trees
         if not made.holds(plan, made.structure):
             return False
         before = state.mark
         given = plan.thawed(gradients) if plan.settings.frozen else gradients
         try:
-            if not made.engines.look(leaves, given):
+            if not made.look(leaves, given):
                 return False
-            told = done if done is None else self._telling(done, params)
-            commit = self.note if told is None else self._noting(told)
+            commit = self.note
+            if done is not None and (told := self._telling(done, params)):
+                commit = self._noting(told)
             executor = InPlace(made.engines, leaves, state, commit, unscale, None, self.spread)
             take(plan, state, gradients, executor)
         except (TypeError, ValueError):

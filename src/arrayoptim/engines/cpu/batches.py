@@ -132,11 +132,22 @@ class Batch:
         bool
             False where a parameter is not where or what it was, or was locked.
         """
-        if self.arrays.quick(params, grads, occupied, self.rouses(count) if self._wide else 0):
+        if self.quick(params, grads, occupied, count):
             return True
         # Gradients may have another dtype now, which needs another kernel.
         self._ready = None
         return self.arrays.closer(params, grads, occupied, paths)
+
+    def quick(
+        self,
+        params: tuple[Any, ...],
+        grads: tuple[Any, ...],
+        occupied: Stretches,
+        count: int | None,
+    ) -> bool:
+        """Do the same in machine code; False where that finds another than it expects."""
+        pool = self.rouses(count) if self._wide else 0
+        return self.arrays.quick(params, grads, occupied, pool)
 
     def rouses(self, count: int | None) -> int:
         """Return the address of the pool to be woken before a step begins, or 0."""
