@@ -138,9 +138,8 @@ class Session(Memory):
         try:
             if not made.look(leaves, given):
                 return False
-            commit = self.note
-            if done is not None and (told := self._telling(done, params)):
-                commit = self._noting(told)
+            told = done if done is None else self._telling(done, params)
+            commit = self.note if told is None else self._noting(told)
             executor = InPlace(made.engines, leaves, state, commit, unscale, None, self.spread)
             take(plan, state, gradients, executor)
         except (TypeError, ValueError):
