@@ -334,6 +334,23 @@ def square_root(value: Scalar, xp: Namespace) -> Scalar:
     return math.sqrt(value) if plain else xp.sqrt(value)
 
 
+def either(condition: Any, yes: Scalar, no: Scalar, xp: Namespace) -> Scalar:
+    """Return the first value where a condition holds, and the second elsewhere.
+
+    Parameters
+    ----------
+    condition : bool or array of bool
+        The condition; a plain bool takes no array function, whose call takes a microsecond.
+    yes, no : scalar
+        The values.
+    xp : module
+        Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
+    """
+    if type(condition) is bool:
+        return yes if condition else no
+    return xp.where(condition, yes, no)
+
+
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
     """Return ``1 - beta**t`` without cancellation, in single precision too.
 

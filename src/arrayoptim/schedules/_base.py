@@ -134,13 +134,6 @@ def greater(a: Scalar, b: Scalar, xp: Namespace) -> Scalar:
     return xp.maximum(a, b)
 
 
-def either(condition: Any, yes: Scalar, no: Scalar, xp: Namespace) -> Scalar:
-    """Return the first value where a condition holds, and the second elsewhere."""
-    if type(condition) is bool:
-        return yes if condition else no
-    return xp.where(condition, yes, no)
-
-
 def value_of(part: Any, step: Any) -> Any:
     """Return the value of a part: a schedule, or a number in place of one."""
     return part(step) if callable(part) else part

@@ -7,7 +7,8 @@ from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.fields import flag, number, numbers
-from ._base import Schedule, either, greater, lesser, register
+from ..config.hyper import either
+from ._base import Schedule, greater, lesser, register
 
 POSITIVE, COUNT = "(0, inf)", "[0, inf)"
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.fields import choice, number
-from ._base import Schedule, either, greater, lesser, register
+from ..config.hyper import either
+from ._base import Schedule, greater, lesser, register
 from ._keras import COUNT, POSITIVE, half_cosine
 
 

@@ -47,6 +47,7 @@ class Table:
     ) -> None:
         self._settings, self._member, self._rule = settings, settings.members[member], rule
         self._place, self._compute, self._count = member, compute, count
+        self._of_models = settings.models is not None
         self._known: tuple[Any, Any, dict[str, Any], Numbers] = None, None, {}, {}
 
     def numbers(
@@ -58,7 +59,8 @@ class Table:
         xp: Namespace,
     ) -> Numbers:
         """Return the coefficients of the rule and the numbers of the stages, by name."""
-        place, rule, formula = self._place, self._rule, self._member.formula
+        place, rule, formula = self._place, self._rule, self._member.reference()
+        assert formula is not None
         given = exact[place]
         of, measured, h, stages = self._known
         if of is not given or measured is not size:
@@ -74,7 +76,7 @@ class Table:
             _require_all(table, rule.given, formula, f"the rule {rule.name}")
         if stages:
             table = {**table, **stages}
-        return table if self._settings.models is None else spread(table, self._count)
+        return spread(table, self._count) if self._of_models else table
 
 
 class Numbering:
@@ -137,7 +139,10 @@ class Numbering:
         """
         settings = self._settings
         it = state.iterations if xp is np else _number(state.iterations, xp)
-        exact, held, scalars = settings.effective(values, it), self._held, dict(state.scalars)
+        exact = settings.lasting if values is settings.fixed else None
+        if exact is None:
+            exact = settings.effective(values, it)
+        held, scalars = self._held, dict(state.scalars)
         if scalars or totals:
             held, scalars = self._scalars(exact, it, scalars, totals or {}, xp)
         seed = seed_of(settings, max(it) if several(it) else it, xp) if settings.by_chance else None

@@ -63,7 +63,7 @@ class Settings:
     static: bool
     _paths: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
     _rounded: dict[Any, tuple[dict[str, Any], dict[str, Any], bool]] = field(default_factory=dict)
-    _same: dict[str, Any] = field(default_factory=dict)
+    _last: dict[str, Values] = field(default_factory=dict)
 
     @cached_property
     def whole(self) -> dict[str, Any]:
@@ -79,6 +79,14 @@ class Settings:
     def fixed(self) -> Values | None:
         """The hyperparameters of every step, where none depends on the step; None elsewhere."""
         return [member.values for member in self.members] if self.static else None
+
+    @cached_property
+    def lasting(self) -> Values | None:
+        """All hyperparameters of each member at every step; None where they depend on the step."""
+        values = self.fixed
+        if values is None or any(decay_of(values[0] | own) for own in values):
+            return None
+        return [effective(values[0], own, 0) for own in values]
 
     @cached_property
     def unmeasured(self) -> bool:
@@ -202,19 +210,14 @@ class Settings:
         if self.fixed is not None:
             return self.fixed
         values = [member.at(iterations, scalars) for member in self.members]
-        self._same["values"] = values
+        self._last["values"] = values
         return values
 
     def effective(self, values: Values, iterations: Scalar) -> Values:
         """Return all hyperparameters of each member; see `effective`."""
-        static = values is self.fixed
-        if static and (found := self._same.get("effective")) is not None:
-            known: Values = found
-            return known
-        whole = [effective(values[0], own, iterations) for own in values]
-        if static and not any(decay_of(values[0] | own) for own in values):
-            self._same["effective"] = whole
-        return whole
+        if values is self.fixed and self.lasting is not None:
+            return self.lasting
+        return [effective(values[0], own, iterations) for own in values]
 
     def rounded(
         self, member: int, exact: dict[str, Any], compute: str, xp: Namespace
@@ -225,7 +228,7 @@ class Settings:
             return known[1]
         old, found, scheduled = known or ({}, {}, False)
         # Of what `at` has made for the one member, nothing but the values of schedules is new.
-        at = self.fixed or self._same.get("values", ({},))
+        at = self.fixed or self._last.get("values", [{}])
         if scheduled and exact is at[0]:
             found = found.copy()
             for name, _, row in self.members[0].scheduled:

@@ -152,11 +152,11 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
         steps, taken.clocks = plan.numbers_by_clock(values, state, size, executor.xp)
         scalars = state.scalars
     else:
-        # Rules measure each parameter, of gradients as adaptive clipping leaves them.
-        steps, scalars = plan.numbers(
-            *(values, state, size, executor.xp),
-            lambda s: executor.totals(s, plan.limited([s], executor.in_parts, given)),
-        )
+
+        def measure(step: Step) -> dict[int, list[Scalar]]:
+            return executor.totals(step, plan.limited([step], executor.in_parts, given))
+
+        steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
     if taken.seen is not None:
         scalars = {**scalars, **taken.numbers}
     if settings.adaptive:
