@@ -10,6 +10,7 @@ import numpy as np
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
+from ..config.elsewhere import refuse_parameters
 from ..config.given import finite
 from ..engines.mode import mode
 from ..foreign.base import Foreign
@@ -103,6 +104,7 @@ class LBFGS(Described, Pure, Foreign):
         curvature: float = 0.9,
         trials: int = 25,
     ) -> None:
+        refuse_parameters(memory, type(self), "memory=10")
         counts: dict[str, Any] = {"memory": memory, "trials": trials}
         for name, count in counts.items():
             if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
