@@ -157,12 +157,12 @@ def zero_gradients_change_nothing(make: Make) -> None:
 
 
 def slots_are_updated(make: Make) -> None:
-    """Each slot changes within some steps, unless it keeps the parameter's first value."""
+    """Each slot changes within some steps, but for first values and what the caller supplies."""
     optimizer, params = _bare(make), _tree(0)
     starts, state = optimizer.initial_slots(), optimizer.init_state(params)
     first = state["slots"]
     names = {name for rule in _rules(optimizer) for name in rule.slots}
-    still = {name for name in names if starts.get(name) != "parameter"}
+    still = {name for name in names if starts.get(name) != "parameter"} - {*optimizer.supplied}
     for step in range(_MANY):
         params, state = optimizer.stateless_apply(state, _tree(1 + step), params)
         for name in sorted(still):
