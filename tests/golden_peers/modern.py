@@ -43,6 +43,9 @@ import optax.contrib
 import pytorch_optimizer
 import torch
 
+sys.path.append(str(Path(__file__).parent.parent))
+from modern_references import signs
+
 jax.config.update("jax_enable_x64", True)
 torch.set_default_dtype(torch.float64)
 for _name in ("apply_ams_bound", "apply_ams_bound_foreach"):
@@ -303,22 +306,6 @@ CASES = [
 ]
 
 
-def signs(rows: int, columns: int, key: int) -> torch.Tensor:
-    """Return the random signs that this library draws, one by one."""
-    low = (1 << 15) - 1
-
-    def sign(i: int, j: int) -> int:
-        far = 7 * (i >> 15) + 8191 * (j >> 15) + 4093 * (key >> 15)
-        own, left, right = key & low, i & low, j & low
-        for factor in (20077, 31337, 9973, 27059, 14741):
-            own = (own * 12269 + 6925) & low
-            x = ((right + own + far) & low) * factor & low
-            left, right = right, (left + (x * x >> 7)) & low
-        return 1 if right >> 14 else -1
-
-    return torch.tensor([[float(sign(i, j)) for j in range(columns)] for i in range(rows)])
-
-
 def without_its_init(package: str, module: str) -> None:
     """Import a module of a package whose own file wants what is not needed for it."""
     places = [str(Path(place) / package) for place in sys.path]
@@ -337,7 +324,7 @@ def prepared_apollo() -> None:
 
     def drawn(self: Any, matrix: Any, proj_type: str) -> None:
         side = matrix.shape[0 if proj_type == "left" else 1]
-        found = signs(side, self.rank, self.svd_count) / self.rank**0.5
+        found = torch.tensor(signs(side, self.rank, self.svd_count)) / self.rank**0.5
         self.ortho_matrix = found if proj_type == "left" else found.T
         self.svd_count += 1
 
@@ -504,7 +491,9 @@ def path_of(case: Case) -> list[list[np.ndarray]]:
         made.rng = Sixth()
     peak, path = made.param_groups[0]["lr"], []
     for t, row in enumerate(GRADIENTS):
-        torch.randn_like = lambda x, t=t: signs(len(x), x[0].numel(), t).reshape(x.shape)
+        torch.randn_like = lambda x, t=t: torch.tensor(signs(len(x), x[0].numel(), t)).reshape(
+            x.shape
+        )
         for p, i in zip(params, case.arrays, strict=True):
             p.grad = torch.tensor(row[i])
         if case.falling:
