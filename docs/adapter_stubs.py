@@ -155,6 +155,11 @@ def entry(
     first = ["self", "params: Iterable[Any]"] if result == "TorchOptimizer" else ["self"]
     yield f'\n\nclass {name}({result}):\n    """{doc}"""\n'
     yield f"{called('__init__', [*first, *listed], '    ')} -> None: ..."
+    made = vars(getattr(ao.torch, name)) if result == "TorchOptimizer" else {}
+    for method in filter(inspect.isfunction, made.values()):
+        # Annotations are strings, as in every module of the package.
+        taken = str(inspect.signature(method)).replace("'", "")
+        yield f"\n    def {method.__name__}{taken}: ..."
 
 
 def called(name: str, listed: list[str], indent: str) -> str:

@@ -227,6 +227,7 @@ def sophia(
     beta_1: float,
     epsilon: float,
     clip_threshold: float,
+    weight_decay: float,
     corrected: bool = False,
 ) -> Steps:
     """Liu et al. 2023, algorithm 3, before the first estimate; optax corrects the mean."""
@@ -234,7 +235,8 @@ def sophia(
     for t, g in enumerate(grads, 1):
         m = beta_1 * m + (1 - beta_1) * g
         mean = m / (1 - beta_1**t) if corrected else m
-        p = p - lr * min(max(mean / epsilon, -clip_threshold), clip_threshold)
+        step = min(max(mean / epsilon, -clip_threshold), clip_threshold)
+        p = p - lr * weight_decay * p - lr * step
         yield p, (m, 0.0)
 
 
@@ -336,4 +338,6 @@ def kron(
         u = u * min(1, 1.1 / (sqrt((u**2).mean()) + 1e-12))
         p = p - lr / (1 + decay * t) * u.reshape(p.shape)
         slots = [np.diag(q) if plain else q for q, plain in ((a, row), (b, column))]
-        yield p, (since, fits, m, slots[0], np.zeros(0) if one else slots[1])
+        # The identity is kept as zeros before the first fit.
+        rows, columns = ((q if fits else 0.0 * q) for q in slots)
+        yield p, (since, fits, m, rows, None if one else columns)

@@ -1200,7 +1200,12 @@ REFERENCES: dict[str, list[Reference]] = {
     "Sophia": [
         Reference(
             partial(new.sophia, corrected=preset is not None),
-            _of("lr", "beta_1", epsilon=_within(1e-3, 1.0), clip_threshold=_within(0.1, 10.0)),
+            _of(
+                "beta_1",
+                **_RELATIVE,
+                epsilon=_within(1e-3, 1.0),
+                clip_threshold=_within(0.1, 10.0),
+            ),
             preset=preset,
         )
         for preset in (None, "optax")

@@ -106,9 +106,12 @@ class GaLore(MatrixOptimizer):
     dtype. Vectors, numbers and complex parameters have those of `Adam`. With ``t`` the number of
     steps before this one, of a matrix with at least as many rows as columns::
 
-        q = the first right singular vectors of g      # where t is a multiple of update_proj_gap u
-        = g q m = beta_1 * m + (1 - beta_1) * u v = beta_2 * v + (1 - beta_2) * u**2 p = p - lr *
-        scale * sqrt(1 - beta_2**(t + 1)) / (1 - beta_1**(t + 1)) * m / (sqrt(v) + eps) q'
+        q = the first right singular vectors of g     # where t is a multiple of update_proj_gap
+        u = g q
+        m = beta_1 * m + (1 - beta_1) * u
+        v = beta_2 * v + (1 - beta_2) * u**2
+        u = m / (sqrt(v) + eps)
+        p = p - lr * scale * sqrt(1 - beta_2**(t + 1)) / (1 - beta_1**(t + 1)) * u q'
 
     As in the authors' program, with one difference: singular vectors are free to point either way,
     and here each new one points to the side of the last one in its place, so that the means, which
