@@ -219,6 +219,26 @@ def galore(
         yield p, (None, v if tall else v.T, None)
 
 
+def adam_beside_kron(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    decay: float,
+    beta_1: float,
+    epsilon: float,
+    adam_beta_2: float,
+) -> Steps:
+    """Kingma and Ba 2015, the form before section 2.1, for what is no matrix."""
+    m = v = 0.0
+    for t, g in enumerate(grads):
+        m = beta_1 * m + (1 - beta_1) * g
+        v = adam_beta_2 * v + (1 - adam_beta_2) * g * g
+        k1, k2 = 1 - beta_1 ** (t + 1), 1 - adam_beta_2 ** (t + 1)
+        p = p - lr / (1 + decay * t) * sqrt(k2) / k1 * m / (sqrt(v) + epsilon * sqrt(k2))
+        yield p, (m, v)
+
+
 def sophia(
     p: float,
     grads: Sequence[float],
@@ -273,6 +293,7 @@ def apollo(
 ) -> WholeSteps:
     """Zhu et al. 2024, algorithm 1, on a matrix whose shorter side comes last."""
     m, v, last, tall = 0.0, 0.0, 0.0, p.shape[0] >= p.shape[1]
+    rank = min(rank, *p.shape)
     p = p if tall else p.T
     axis = 1 if scale_type == "channel" else None
     for t, g in enumerate(grads):
@@ -311,9 +332,8 @@ def kron(
     memory_save_mode: str,
 ) -> WholeSteps:
     """Li 2022 in the form of kron_torch, with factors that are matrices throughout."""
-    one = p.ndim < 2
-    n, k = (len(p), 1) if one else p.shape
-    row = one or memory_save_mode == "all_diag" or (memory_save_mode != "none" and n > k)
+    n, k = p.shape
+    row = memory_save_mode == "all_diag" or (memory_save_mode != "none" and n > k)
     column = memory_save_mode == "all_diag" or (memory_save_mode != "none" and n <= k)
     m, a, b, since, fits = 0.0, np.eye(n), np.eye(k), 0, 0
 
@@ -323,21 +343,21 @@ def kron(
         return q - precondition_lr / top * move @ q
 
     for t, g in enumerate(grads):
-        m = beta_1 * m + (1 - beta_1) * g.reshape(n, k)
+        m = beta_1 * m + (1 - beta_1) * g
         x, since = m / (1 - beta_1 ** (t + 1)), since + 1
         if since * update_probability >= 1:
             since, fits, v = 0, fits + 1, signs(n, k, t)
-            if not one and fits % balance_frequency == 0:
+            if fits % balance_frequency == 0:
                 ratio = sqrt(np.abs(b).max() / np.abs(a).max())
                 a, b = a * ratio, b / ratio
             x = x + 2**-11.5 * np.abs(x).mean() * v
             y, z = a @ x @ b.T, np.linalg.inv(a).T @ v @ np.linalg.inv(b)
             a = better(a, y @ y.T, z @ z.T, row)
-            b = b if one else better(b, y.T @ y, z.T @ z, column)
+            b = better(b, y.T @ y, z.T @ z, column)
         u = a.T @ a @ x @ b.T @ b
         u = u * min(1, 1.1 / (sqrt((u**2).mean()) + 1e-12))
-        p = p - lr / (1 + decay * t) * u.reshape(p.shape)
+        p = p - lr / (1 + decay * t) * u
         slots = [np.diag(q) if plain else q for q, plain in ((a, row), (b, column))]
         # The identity is kept as zeros before the first fit.
         rows, columns = ((q if fits else 0.0 * q) for q in slots)
-        yield p, (since, fits, m, rows, None if one else columns)
+        yield p, (since, fits, m, rows, columns)

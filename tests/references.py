@@ -1245,8 +1245,13 @@ REFERENCES: dict[str, list[Reference]] = {
         for shape, modes in [
             ((2, 3), ["none", "one_diag", "smart_one_diag", "all_diag"]),
             ((3, 2), ["none", "one_diag", "smart_one_diag", "all_diag"]),
-            ((6,), ["none"]),
         ]
+    ]
+    + [
+        Reference(
+            new.adam_beside_kron,
+            _of("lr", "decay", "beta_1", "epsilon", adam_beta_2=_within(0.5, 0.999)),
+        )
     ],
     "Lion": [Reference(lion, _of("lr", "beta_1", "beta_2"))],
     "Signum": [Reference(signum, _of("lr", "momentum"))],

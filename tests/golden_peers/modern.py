@@ -281,6 +281,7 @@ CASES = [
         "Kron",
         {"lr": 0.05},
         "kron_torch.kron.Kron(params, lr=0.05, precond_dtype=torch.float64)",
+        arrays=(0, 1),
         falling=True,
     ),
     Case(
@@ -302,6 +303,7 @@ CASES = [
         },
         "kron_torch.kron.Kron(params, lr=0.05, preconditioner_update_probability=1.0, "
         "max_size_triangular=4, memory_save_mode='smart_one_diag', precond_dtype=torch.float64)",
+        arrays=(0, 1),
     ),
 ]
 

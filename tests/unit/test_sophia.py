@@ -115,8 +115,14 @@ def test_in_torch() -> None:
     ("estimates", "message"),
     [
         ({"a": np.ones((2, 3))}, "update_hessian: the estimates' tree differs"),
-        ({"a": np.ones((3, 2)), "b": np.ones(4)}, r"estimate of a: found shape \(3, 2\)"),
-        ({"a": np.ones((2, 3), int), "b": np.ones(4)}, "estimate of a: found data type int64"),
+        (
+            {"a": np.ones((3, 2)), "b": np.ones(4)},
+            r"'a': found shape \(3, 2\)",
+        ),
+        (
+            {"a": np.ones((2, 3), int), "b": np.ones(4)},
+            "'a': found data type int64",
+        ),
     ],
 )
 def test_estimates_that_do_not_fit(estimates: Any, message: str) -> None:

@@ -16,7 +16,7 @@ from ._matrices import MatrixOptimizer, oriented, root_mean_square, transposed, 
 from ._signs import identity, random_signs
 from .adam import adam
 
-Form = Literal["triangular", "diagonal", "none"]
+Form = Literal["triangular", "diagonal"]
 Forms = tuple[Form, Form]
 FACTORS = ("row_factor", "column_factor")
 """Slots of what rows and columns are multiplied by."""
@@ -24,8 +24,6 @@ FACTORS = ("row_factor", "column_factor")
 
 def forms_of(rows: int, columns: int, longest: int, saving: str) -> Forms:
     """Return which form the factors of rows and columns have."""
-    if saving == "vector":
-        return "diagonal", "none"
     size = (rows, columns)
     larger = 0 if rows > columns else 1
     chosen = saving == "one_diag" or (saving == "smart_one_diag" and rows != columns)
@@ -38,20 +36,16 @@ def forms_of(rows: int, columns: int, longest: int, saving: str) -> Forms:
 
 def shape_of(form: Form, n: int) -> Shape:
     """Return the shape of a factor of a side."""
-    return {"triangular": (n, n), "diagonal": (n,), "none": (0,)}[form]
+    return (n, n) if form == "triangular" else (n,)
 
 
 def multiplied(q: Array, x: Array, form: Form, xp: Namespace) -> Array:
     """Multiply the rows of matrices by a factor."""
-    if form == "none":
-        return x
     return xp.matmul(q, x) if form == "triangular" else q[..., :, None] * x
 
 
 def divided(q: Array, x: Array, form: Form, xp: Namespace) -> Array:
     """Multiply the rows of matrices by the inverse of a transposed factor."""
-    if form == "none":
-        return x
     return xp.linalg.solve(transposed(q, xp), x) if form == "triangular" else x / q[..., :, None]
 
 
@@ -68,8 +62,6 @@ def least_norm(s: Array, xp: Namespace) -> Array:
 
 def improved(q: Array, x: Array, y: Array, form: Form, rate: Scalar, xp: Namespace) -> Array:
     """Return a factor of rows after a step towards one that makes two arrays equally long."""
-    if form == "none":
-        return q
     if form == "diagonal":
         more, less = xp.sum(x * x, axis=-1), xp.sum(y * y, axis=-1)
         top = xp.max(more + less, axis=-1, keepdims=True)
@@ -82,8 +74,6 @@ def improved(q: Array, x: Array, y: Array, form: Form, rate: Scalar, xp: Namespa
 
 def begun(q: Array, form: Form, missing: Array, xp: Namespace) -> Array:
     """Return factors that are those of the identity where there are none yet."""
-    if form == "none":
-        return q
     if form == "diagonal":
         return xp.where(missing[..., 0], xp.ones_like(q), q)
     return xp.where(missing, identity(q.shape[-1], q), q)
@@ -91,8 +81,6 @@ def begun(q: Array, form: Form, missing: Array, xp: Namespace) -> Array:
 
 def balanced(a: Array, b: Array, forms: Forms, even: Scalar, xp: Namespace) -> tuple[Array, Array]:
     """Return two factors whose largest entries are equal, where that is due."""
-    if "none" in forms:
-        return a, b
 
     def top(q: Array, form: Form) -> Array:
         axes = (-2, -1) if form == "triangular" else (-1,)
@@ -202,7 +190,7 @@ class Kron(MatrixOptimizer):
     adam_beta_2 : float in [0, 1) or schedule
         Decay rate of Adam's running mean of squares, of what Adam steps.
     epsilon : float in (0, inf)
-        Added to Adam's root, before the bias correction.
+        Added to Adam's root, after the bias correction.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     max_size_triangular : int in [1, inf)
@@ -220,8 +208,8 @@ class Kron(MatrixOptimizer):
     Notes
     -----
     Slots ``momentum`` (shape of the parameter); ``row_factor`` (rows, rows) and ``column_factor``
-    (columns, columns), of diagonal ones (rows) and (columns), in the compute dtype. A vector has
-    one diagonal factor. Numbers and complex parameters are stepped by `Adam`. Scalar states
+    (columns, columns), of diagonal ones (rows) and (columns), in the compute dtype, zeros before
+    the first fit. Vectors, numbers and complex parameters have those of `Adam`. Scalar states
     ``since_fit`` and ``fits`` count. Factors begin as the identity; ``t`` counts steps from 1, and
     ``v`` are random signs::
 
@@ -238,7 +226,7 @@ class Kron(MatrixOptimizer):
     As in kron_torch, whose ``v`` are normally distributed, and which balances in one of a hundred
     fits by chance; the signs here are those of a function of place and ``t``, so that a run resumed
     draws them again, on every library. ``norm`` is its lower bound on the largest eigenvalue, by
-    one column. It fits a number's factor like a vector's, and leaves vectors out of weight decay.
+    one column. It has one diagonal factor for a vector, and leaves vectors out of weight decay.
 
     References
     ----------
@@ -294,12 +282,6 @@ class Kron(MatrixOptimizer):
     def rule(self) -> Rule:
         """The rule of matrices."""
         return kron_rule(self.max_size_triangular, self.memory_save_mode, self.outputs)
-
-    def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Return the rule of one parameter: `rest` where it is a number."""
-        if len(shape) == 1:
-            return kron_rule(self.max_size_triangular, "vector", "first")
-        return super().rule_for(path, shape)
 
     def initial_scalars(self) -> dict[str, float]:
         """Return the counts of steps since the last fit, and of fits."""

@@ -15,9 +15,9 @@ from ._curvature import CurvatureOptimizer
 
 
 @rule(slots=("momentum", "hessian"), exact=("hessian",))
-def sophia(p, g, m, h, lr, b1, c1, gamma, eps, low, top, k1, xp):
+def sophia(p, g, m, h, lr, b1, c1, gamma, eps, low, top, xp):
     m = b1 * m + c1 * g
-    u = (m / k1) / xp.maximum(gamma * h, eps)
+    u = m / xp.maximum(gamma * h, eps)
     return p - lr * xp.minimum(xp.maximum(u, low), top), m, h
 
 
@@ -112,13 +112,13 @@ class Sophia(CurvatureOptimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
+        k1 = bias_correction(h.beta_1, it + 1, xp) if self.form else 1.0
         return {
             "lr": h.lr,
             "b1": h.beta_1,
             "c1": 1.0 - h.beta_1,
-            "gamma": h.gamma,
-            "eps": h.epsilon,
+            "gamma": h.gamma * k1,
+            "eps": h.epsilon * k1,
             "low": -h.clip_threshold,
             "top": h.clip_threshold,
-            "k1": bias_correction(h.beta_1, it + 1, xp) if self.form else 1.0,
         }
