@@ -154,7 +154,7 @@ def libraries(session: nox.Session, library: str) -> None:
 def minimums(session: nox.Session) -> None:
     """Test on the oldest Python with the oldest supported version of every dependency."""
     oldest = [bound.replace(">=", "==") for bound in PROJECT["project"]["dependencies"]]
-    session.install(".[demo]", *oldest, *group("test"))
+    session.install("-e", ".[demo]", *oldest, *group("test"))
     _, variables = backends("numpy")
     session.run("pytest", *PARALLEL, *session.posargs, env=variables)
 

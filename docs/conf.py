@@ -21,6 +21,7 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "optimizer_pages",
+    "shelves",
 ]
 default_role = "autolink"
 autodoc_typehints = "none"

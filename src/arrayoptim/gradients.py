@@ -343,5 +343,7 @@ def count_nonfinite(gradients: Sequence[Array | None]) -> int:
             backend, xp = backend_of(g), backend_of(g).xp
             with backend.guard(g):
                 x = _real(g)
-                total += prod(x.shape) - int(xp.sum(xp.astype(xp.isfinite(x), xp.int32)))
+                # NumPy gives a scalar for an array without axes, which astype of 2.0 refuses.
+                finite = xp.astype(xp.asarray(xp.isfinite(x)), xp.int32)
+                total += prod(x.shape) - int(xp.sum(finite))
     return total

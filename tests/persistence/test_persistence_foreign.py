@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from arrayoptim.persistence import Record, describe, keras2_saves_iterations, read
+from arrayoptim.persistence import Record, describe, keras2_saves_iterations, opening, read
 from persistence_records import bits
 from places import TESTS
 
@@ -123,6 +123,18 @@ def test_keras_3(entry: dict[str, Any], kind: str, tmp_path: Path) -> None:
         assert found.config == entry["get_config"]
     kept = (kind == "weights") + (not slots)
     assert len(found.notes) == kept
+
+
+def test_a_large_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights are unpacked into a file, and read as those in memory."""
+    (path,) = [FOLDER / e["file_keras"] for e in index("keras3") if e["class_name"] == "Adam"][:1]
+    small = read(path)
+    monkeypatch.setattr(opening, "IN_MEMORY", 0)
+    large = read(path)
+    assert small.slots.keys() == large.slots.keys()
+    assert any(small.slots.values())
+    for slot, arrays in small.slots.items():
+        assert list(map(bits, arrays)) == list(map(bits, large.slots[slot]))
 
 
 def natural(path: Path, names: list[str], inside: list[str] | None = None) -> Path:

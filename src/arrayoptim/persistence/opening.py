@@ -21,6 +21,9 @@ MEMBER = "model.weights.h5"
 CONFIG = "config.json"
 PIECE = 2**20
 
+IN_MEMORY = 2**26
+"""Bytes up to which a member of an archive is unpacked into memory, not into a temporary file."""
+
 
 def open_root(raw: Any, name: str, stack: ExitStack) -> tuple[Group, Any]:
     """Return the root of a file, and Keras 3's description of the optimizer if beside it.
@@ -81,7 +84,9 @@ def _archived(raw: Any, size: int, name: str, stack: ExitStack) -> tuple[Group, 
         compiled = config.get("compile_config") or {}
         optimizer = compiled.get("optimizer")
     inside = archive.getinfo(MEMBER)
-    content = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=SMALL))  # noqa: SIM115
+    content: Any = io.BytesIO()
+    if inside.file_size > IN_MEMORY:
+        content = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     _unpack(archive, inside, content)
     return opened(content, inside.file_size, name), optimizer
 
