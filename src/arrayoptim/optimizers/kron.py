@@ -110,7 +110,7 @@ def fitted(
         row = begun(a, rows, missing, xp)
         column = begun(b, columns, missing, xp)
         row, column = balanced(row, column, forms, even, xp)
-        noise = random_signs(*x.shape[-2:], key, x)
+        noise = random_signs(x.shape[-2], x.shape[-1], key, x)
         # The square root of the smallest float32 above 1, less 1.
         y = x + 2.0**-11.5 * xp.mean(xp.abs(x), axis=(-2, -1), keepdims=True) * noise
         noise = xp.ones_like(x) * noise
@@ -157,7 +157,7 @@ def kron_rule(longest: int, saving: str, outputs: Side) -> Rule:
     @rule(slots=("momentum", *FACTORS), kind="matrix", shapes=shapes)
     def kron(p, g, m, a, b, rate, b1, c1, k1, now, even, key, step, xp):
         m = b1 * m + c1 * g
-        forms = forms_of(*g.shape[-2:], longest, saving)
+        forms = forms_of(g.shape[-2], g.shape[-1], longest, saving)
         missing = absent(a, b, forms, xp)
         x, a, b = fitted(m / k1, a, b, forms, missing, (now, even, key, step), xp)
         return p - rate * whitened(x, a, b, forms, xp), m, a, b
