@@ -248,13 +248,13 @@ def sophia(
     epsilon: float,
     clip_threshold: float,
     weight_decay: float,
-    corrected: bool = False,
+    bias_correction: bool,
 ) -> Steps:
     """Liu et al. 2023, algorithm 3, before the first estimate; optax corrects the mean."""
     m = 0.0
     for t, g in enumerate(grads, 1):
         m = beta_1 * m + (1 - beta_1) * g
-        mean = m / (1 - beta_1**t) if corrected else m
+        mean = m / (1 - beta_1**t) if bias_correction else m
         step = min(max(mean / epsilon, -clip_threshold), clip_threshold)
         p = p - lr * weight_decay * p - lr * step
         yield p, (m, 0.0)

@@ -1199,16 +1199,15 @@ REFERENCES: dict[str, list[Reference]] = {
     },
     "Sophia": [
         Reference(
-            partial(new.sophia, corrected=preset is not None),
+            new.sophia,
             _of(
                 "beta_1",
                 **_RELATIVE,
                 epsilon=_within(1e-3, 1.0),
                 clip_threshold=_within(0.1, 10.0),
+                bias_correction=st.booleans(),
             ),
-            preset=preset,
         )
-        for preset in (None, "optax")
     ],
     "APOLLO": [
         Reference(

@@ -718,6 +718,8 @@ class Sophia(KerasOptimizer):
         gamma: float | SupportsFloat | Schedule = 0.05,
         epsilon: float | SupportsFloat | Schedule = 1e-12,
         clip_threshold: float | SupportsFloat | Schedule = 1.0,
+        *,
+        bias_correction: bool = False,
         **options: Unpack[_Options],
     ) -> None: ...
 

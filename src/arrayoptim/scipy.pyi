@@ -591,6 +591,8 @@ def Sophia(
     gamma: float | SupportsFloat | Schedule = 0.05,
     epsilon: float | SupportsFloat | Schedule = 1e-12,
     clip_threshold: float | SupportsFloat | Schedule = 1.0,
+    *,
+    bias_correction: bool = False,
     **options: Unpack[_Options],
 ) -> Method:
     """Step along the mean of the gradient, over a curvature that the caller estimates, clipped."""

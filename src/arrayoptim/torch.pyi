@@ -1070,6 +1070,7 @@ class Sophia(TorchOptimizer):
         *,
         gamma: float | SupportsFloat | Schedule = 0.05,
         clip_threshold: float | SupportsFloat | Schedule = 1.0,
+        bias_correction: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,

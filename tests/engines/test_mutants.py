@@ -63,7 +63,7 @@ HYPER = {
     "weight_decay": 0.3,
 }
 
-OWN = {"Sophia": {"epsilon": 1.0}}
+OWN = {"Sophia": {"epsilon": 0.8}}
 """Where those would hide something, as that every entry is clipped."""
 
 

@@ -245,7 +245,7 @@ CASES = [
         "Sophia",
         {
             **{"lr": 0.05, "beta_1": 0.9, "beta_2": 0.8, "gamma": 0.5, "clip_threshold": 2.0},
-            "preset": "optax",
+            **{"bias_correction": True, "epsilon": 1e-8, "weight_decay": 1e-4},
         },
         "Through(optax.contrib.sophia, params, lr=0.05, b1=0.9, b2=0.8, gamma=0.5, "
         "clip_threshold=2.0, update_interval=3, hessian_diagonal_fn=SQUARES)",

@@ -7,8 +7,6 @@ whole numbers below 2**30, which no library computes in another way.
 
 from __future__ import annotations
 
-import numpy as np
-
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 
@@ -40,13 +38,12 @@ def random_signs(rows: int, columns: int, key: Scalar, like: Array) -> Array:
     backend = backend_of(like)
     dtype = backend.dtype(like)
 
-    def whole(numbers: np.ndarray, more: Scalar = 0.0) -> Array:
-        there = backend.zeros(like, dtype, numbers.shape)
-        return backend.cast(backend.from_host(numbers, there) + more, "int32")
+    def whole(numbers: Array) -> Array:
+        return backend.cast(numbers, "int32")
 
-    i = whole(np.arange(rows, dtype=np.float64)[:, None])
-    j = whole(np.arange(columns, dtype=np.float64)[None, :])
-    k = whole(np.zeros((1, 1)), key)
+    i = whole(backend.counted(rows, like))[:, None]
+    j = whole(backend.counted(columns, like))[None, :]
+    k = whole(backend.zeros(like, dtype, (1, 1)) + key)
     # What a half cannot hold, of a long axis or a large key, goes into the keys of the rounds.
     own, far = k & _LOW, 7 * (i // _HALF) + 8191 * (j // _HALF) + 4093 * (k // _HALF)
     left, right = i & _LOW, j & _LOW
@@ -60,6 +57,5 @@ def random_signs(rows: int, columns: int, key: Scalar, like: Array) -> Array:
 def identity(n: int, like: Array) -> Array:
     """Return the unit matrix of a size, with the library, dtype and device of an array."""
     backend = backend_of(like)
-    there = backend.zeros(like, backend.dtype(like), (n,))
-    place = backend.from_host(np.arange(n, dtype=np.float64), there)
+    place = backend.counted(n, like)
     return backend.cast(place[:, None] == place[None, :], backend.dtype(like))

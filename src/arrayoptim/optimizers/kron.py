@@ -24,14 +24,13 @@ FACTORS = ("row_factor", "column_factor")
 
 def forms_of(rows: int, columns: int, longest: int, saving: str) -> Forms:
     """Return which form the factors of rows and columns have."""
-    size = (rows, columns)
-    larger = 0 if rows > columns else 1
-    chosen = saving == "one_diag" or (saving == "smart_one_diag" and rows != columns)
-    plain = [saving == "all_diag" or n == 1 or n > longest for n in size]
-    if chosen:
-        plain[larger] = True
-    first, second = ("diagonal" if each else "triangular" for each in plain)
-    return first, second
+    one = saving == "one_diag" or (saving == "smart_one_diag" and rows != columns)
+
+    def form(n: int, larger: bool) -> Form:
+        plain = saving == "all_diag" or n == 1 or n > longest or (one and larger)
+        return "diagonal" if plain else "triangular"
+
+    return form(rows, rows > columns), form(columns, rows <= columns)
 
 
 def shape_of(form: Form, n: int) -> Shape:
@@ -111,7 +110,7 @@ def fitted(
         column = begun(b, columns, missing, xp)
         row, column = balanced(row, column, forms, even, xp)
         noise = random_signs(x.shape[-2], x.shape[-1], key, x)
-        # The square root of the smallest float32 above 1, less 1.
+        # The square root of float32's epsilon.
         y = x + 2.0**-11.5 * xp.mean(xp.abs(x), axis=(-2, -1), keepdims=True) * noise
         noise = xp.ones_like(x) * noise
         seen = multiplied(column, transposed(multiplied(row, y, rows, xp), xp), columns, xp)

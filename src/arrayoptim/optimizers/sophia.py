@@ -9,7 +9,7 @@ from .._typing import Namespace, Scalar
 from ..config.hyper import bias_correction, hyper
 from ..config.presets import forms
 from ..config.registry import register
-from ..config.typed import MaybeNumber, Number
+from ..config.typed import Number
 from ..rules.rule import rule
 from ._curvature import CurvatureOptimizer
 
@@ -44,6 +44,9 @@ class Sophia(CurvatureOptimizer):
         Least curvature, which also stands for a negative one.
     clip_threshold : float in (0, inf] or schedule
         Bound on what `lr` is multiplied by.
+    bias_correction : bool
+        Whether ``m`` is divided by ``1 - beta_1**t`` for a step, with ``t`` counting from 1, as in
+        optax.
     **options
         What every optimizer takes by keyword, such as `weight_decay`: see `Optimizer`.
 
@@ -62,9 +65,8 @@ class Sophia(CurvatureOptimizer):
     gives probabilities, is ``B * g**2``, with ``g`` the gradient of the mean loss over a batch of
     ``B`` whose labels are drawn from the model's own probabilities.
 
-    The authors' program divides by ``gamma * h + 1e-15``. With ``preset="optax"`` the mean of
-    gradients is ``m / (1 - beta_1**t)``, with ``t`` counting steps from 1; optax takes an estimate
-    in after the step of the same count.
+    The authors' program divides by ``gamma * h + 1e-15``. optax takes an estimate in after a step,
+    and has other defaults.
 
     References
     ----------
@@ -81,29 +83,20 @@ class Sophia(CurvatureOptimizer):
     array([ 0.95, -2.1 ])
     """
 
-    presets = forms("paper", corrected="optax")
+    presets = forms("paper")
 
     lr: Number = hyper(default=0.0001, interval="[0, inf)", doc="Step size.")
     beta_1: Number = hyper(default=0.965, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Number = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the estimates.")
     gamma: Number = hyper(
-        default=0.05,
-        elsewhere={"optax": 0.01},
-        interval="[0, inf)",
-        doc="What the curvature is multiplied by.",
+        default=0.05, interval="[0, inf)", doc="What the curvature is multiplied by."
     )
-    epsilon: Number = hyper(
-        default=1e-12, elsewhere={"optax": 1e-8}, interval="(0, inf)", doc="Least curvature."
-    )
+    epsilon: Number = hyper(default=1e-12, interval="(0, inf)", doc="Least curvature.")
     clip_threshold: Number = hyper(
         default=1.0, interval="(0, inf]", doc="Bound on what lr is multiplied by."
     )
-    weight_decay: MaybeNumber = hyper(
-        default=None,
-        interval="[0, inf)",
-        kw_only=True,
-        elsewhere={"optax": 0.0001},
-        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+    bias_correction: bool = hyper(
+        default=False, kw_only=True, doc="Whether the mean of gradients is corrected."
     )
 
     rule = sophia
@@ -112,7 +105,7 @@ class Sophia(CurvatureOptimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        k1 = bias_correction(h.beta_1, it + 1, xp) if self.form else 1.0
+        k1 = bias_correction(h.beta_1, it + 1, xp) if self.bias_correction else 1.0
         return {
             "lr": h.lr,
             "b1": h.beta_1,
