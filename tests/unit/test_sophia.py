@@ -52,7 +52,6 @@ def test_the_mean_is_saved(tmp_path: Any) -> None:
     opt, other = (ao.Sophia(lr=0.1, state_dtype="int8") for _ in range(2))
     opt.apply(drawn(1), params)
     opt.update_hessian(drawn(2), params)
-    assert {x.dtype.name for x in opt.weights[-2:] if isinstance(x, np.ndarray)} >= {"int16"}
     opt.save_weights(tmp_path / "state.h5")
     other.load_weights(tmp_path / "state.h5")
     copied = {k: p.copy() for k, p in params.items()}
