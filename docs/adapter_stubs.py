@@ -156,10 +156,12 @@ def entry(
     yield f'\n\nclass {name}({result}):\n    """{doc}"""\n'
     yield f"{called('__init__', [*first, *listed], '    ')} -> None: ..."
     made = vars(getattr(ao.torch, name)) if result == "TorchOptimizer" else {}
-    for method in filter(inspect.isfunction, made.values()):
-        # Annotations are strings, as in every module of the package.
-        taken = str(inspect.signature(method)).replace("'", "")
-        yield f"\n    def {method.__name__}{taken}: ..."
+    for word, method in made.items():
+        # Steps are wrapped in the class when the first optimizer is made.
+        if inspect.isfunction(method) and not hasattr(ao.torch.TorchOptimizer, word):
+            # Annotations are strings, as in every module of the package.
+            taken = str(inspect.signature(method)).replace("'", "")
+            yield f"\n    def {word}{taken}: ..."
 
 
 def called(name: str, listed: list[str], indent: str) -> str:
