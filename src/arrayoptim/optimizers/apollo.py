@@ -7,13 +7,13 @@ from functools import cache
 from types import SimpleNamespace
 
 from .._typing import Array, Namespace, Scalar
-from ..config.hyper import bias_correction, hyper, square_root
+from ..config.hyper import hyper, square_root
 from ..config.registry import register
 from ..config.typed import Number, Whole
 from ..rules.rule import Rule, Shape, Side, rule
 from ._matrices import MatrixOptimizer, due, oriented, when
 from ._signs import random_signs
-from .adam import adam
+from .adam import adam, adam_numbers
 from .galore import projected
 
 
@@ -182,16 +182,10 @@ class APOLLO(MatrixOptimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
-        lr = h.lr * square_root(k2, xp) / k1
+        found, _ = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
         return {
-            "rate": lr * square_root(h.scale, xp),
-            "lr": lr,
-            "b1": h.beta_1,
-            "c1": 1.0 - h.beta_1,
-            "b2": h.beta_2,
-            "c2": 1.0 - h.beta_2,
-            "eps": h.epsilon,
+            **found,
+            "rate": found["lr"] * square_root(h.scale, xp),
             "growth": h.norm_growth,
             "now": due(it, h.update_proj_gap, xp),
             "key": it // h.update_proj_gap % 2.0**24,

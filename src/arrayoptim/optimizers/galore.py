@@ -160,7 +160,7 @@ class GaLore(MatrixOptimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        found = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
+        found, _ = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
         return {
             **found,
             "rate": found["lr"] * h.scale,

@@ -14,7 +14,7 @@ from ..config.typed import MaybeNumber, Number, Whole
 from ..rules.rule import Rule, Shape, Side, rule
 from ._matrices import MatrixOptimizer, oriented, root_mean_square, transposed, when
 from ._signs import identity, random_signs
-from .adam import adam
+from .adam import adam, adam_numbers
 
 Form = Literal["triangular", "diagonal"]
 Forms = tuple[Form, Form]
@@ -290,8 +290,7 @@ class Kron(MatrixOptimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.adam_beta_2))
-        root = square_root(k2, xp)
+        rest, k2 = adam_numbers(h.lr, h.beta_1, h.adam_beta_2, h.epsilon, it, xp)
         often = h.update_probability
         if often is None:
             often = xp.minimum(xp.maximum(xp.exp(0.5 - 0.001 * it), 0.03), 1.0)
@@ -299,18 +298,14 @@ class Kron(MatrixOptimizer):
         now = xp.where(since * often >= 1.0, 1.0, 0.0)
         fits = scalars["fits"] + now
         return {
+            **rest,
             "rate": h.lr,
-            "lr": h.lr * root / k1,
-            "b1": h.beta_1,
-            "c1": 1.0 - h.beta_1,
-            "k1": k1,
+            "eps": h.epsilon * square_root(k2, xp),
+            "k1": bias_correction(h.beta_1, it + 1, xp),
             "now": now,
             "even": xp.where(fits % h.balance_frequency == 0, 1.0, 0.0),
             "key": it % 2.0**24,
             "step": h.precondition_lr,
-            "b2": h.adam_beta_2,
-            "c2": 1.0 - h.adam_beta_2,
-            "eps": h.epsilon * root,
             "since_fit": since * (1.0 - now),
             "fits": fits,
         }
