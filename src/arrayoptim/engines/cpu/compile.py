@@ -106,7 +106,7 @@ def _namespace(program: Program) -> dict[str, Any]:
         names[f"squares_{name}"], names[f"bits_{name}"] = stream.squares(), stream.bits()
         names[f"add_squares_{name}"], names[f"add_values_{name}"] = stream.add(True), stream.add()
         names[f"raise_{name}"] = stream.raised()
-        if storage in MEMORY:
+        if storage in MEMORY:  # all but the exponents of codes
             names[f"inner_{name}"] = inner(storage)
         names[f"sum_{name}"], names[f"max_{name}"] = stream.joined(False), stream.joined(True)
     for name, function in program.functions:
