@@ -172,9 +172,9 @@ def mpi_process() -> list[dict[str, Any]]:
         links = optimizer._links
         reduced, gathered, added = links.reduced, links.gathered, links.added
 
-        def counted(flat: Any, counts: Any, of: Any = reduced) -> Any:
+        def counted(flat: Any, mine: Any, counts: Any, of: Any = reduced) -> None:
             counter.ring(flat.nbytes)
-            return of(flat, counts)
+            of(flat, mine, counts)
 
         def shared(mine: Any, flat: Any, counts: Any, of: Any = gathered) -> None:
             counter.add(mine.nbytes * (world.size - 1))

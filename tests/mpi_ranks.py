@@ -5,6 +5,7 @@ Each case compares with what one process comes to that has the gradients of all.
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -43,6 +45,23 @@ OPTIONS: dict[str, Callable[[], Any]] = {
     "groups": lambda: ao.Muon(0.02, groups=[ao.group("bias", "long", optimizer=ao.AdamW(0.01))]),
     "frozen": lambda: ao.Adam(0.01, groups=[ao.group("kernel", freeze=True)]),
     "codes": lambda: ao.Adam(0.01, state_dtype="int8", stochastic_rounding=True),
+    "measured": lambda: ao.Adam(0.01, measure=("gradient", "update", "weight")),
+    "spikes": lambda: ao.Muon(0.01, skip_spikes=3.0, spike_window=2),
+    "decays": lambda: ao.Adam(
+        0.01, weight_decay=0.1, cautious_decay=True, corrected_decay=True, peak_lr=0.02
+    ),
+    "rounded": lambda: ao.Adam(0.01, state_dtype="bfloat16", stochastic_rounding=True),
+    "families": lambda: ao.MARS(
+        0.01,
+        groups=[
+            ao.group("kernel", optimizer=ao.NorMuon(0.02)),
+            ao.group("second", optimizer=ao.GaLore(0.01, rank=2)),
+            ao.group("turned", optimizer=ao.AdamMini(0.01)),
+            ao.group("filter", optimizer=ao.CAME(0.01)),
+        ],
+    ),
+    "grokfast": lambda: ao.Grokfast(ao.Adam(0.01, clipnorm=0.3), alpha=0.5),
+    "free": lambda: ao.ScheduleFree(ao.SGD(0.1)),
     "lookahead": lambda: ao.Lookahead(ao.Adam(0.01, clipnorm=0.3), k=2),
     "scaled": lambda: ao.LossScale(ao.Adam(0.01, clipnorm=0.3), scale=4.0),
     "gathered": lambda: ao.GradientAccumulation(ao.Adam(0.01, clipnorm=0.3), every=2),
@@ -124,8 +143,16 @@ def every(folder: Path) -> None:
             most = max(WORLD.allgather(optimizer.state_bytes))
             assert sum(WORLD.allgather(optimizer.state_bytes)) == whole
             assert most <= whole / SIZE + 2 * 64 * 8
-        if option == "clipped":
+        report, single = optimizer.last_step, one.last_step
+        assert (optimizer.iterations, report.applied) == (one.iterations, single.applied), option
+        assert report.norms.keys() == single.norms.keys(), option
+        for kind, norms in single.norms.items():
+            assert report.norms[kind] == pytest.approx(norms, rel=1e-12), option
+        if option == "spikes":
+            assert report.score == pytest.approx(single.score, rel=1e-9)
+        if option in {"clipped", "free"}:
             same(optimizer.averages(params), one.averages(alone))
+        if option == "clipped":
             assert optimizer.last_step.global_norm is not None
             np.testing.assert_allclose(
                 optimizer.last_step.global_norm, one.last_step.global_norm, rtol=1e-13
@@ -246,6 +273,48 @@ def faults(folder: Path) -> None:
     taken.apply(gradients(0, 0), parameters())
     raises(ValueError, "a state already", lambda: ao.mpi.DataParallel(taken).init(params))
     raises(TypeError, "wanted a communicator", lambda: ao.mpi.DataParallel("adam", comm=3))
+    many = ao.Adam(0.01, models=2)
+    raises(ValueError, "an optimizer of one model", lambda: ao.mpi.DataParallel(many))
+
+
+def differences(folder: Path) -> None:
+    """What processes have different from each other is an error in all of them."""
+    last, params = RANK == SIZE - 1, parameters()
+    optimizer = ao.mpi.DataParallel(ao.Adam(0.01, groups=[ao.group("bias", lr=0.1)]))
+    optimizer.apply(gradients(0), params)
+    before = {k: x.copy() for k, x in params.items()}
+    optimizer.optimizer.lr = 0.02 if last else 0.03
+    told = f"lr is 0.03 in process 0 and 0.02 in process {SIZE - 1}"
+    raises(ValueError, told, lambda: optimizer.apply(gradients(1), params))
+    optimizer.optimizer.lr = 0.01
+    optimizer.optimizer.iterations = 7 if last else 1
+    raises(ValueError, "'7 steps']", lambda: optimizer.apply(gradients(1), params))
+    optimizer.optimizer.iterations = 1
+    optimizer.optimizer.models = 2
+    raises(ValueError, "of one model", lambda: optimizer.apply(gradients(1), params))
+    optimizer.optimizer.models = None
+    same(params, before, 0.0)
+    wrapped = ao.Grokfast(ao.Adam(0.01), alpha=0.5 if last else 0.6)
+    raises(ValueError, "alpha is 0.6", lambda: ao.mpi.DataParallel(wrapped).init(params))
+    # Threads, names, and where a function is in memory are each process's own.
+    own = ao.Adam(lambda step: 0.01, threads=1 + RANK, name=str(RANK))
+    ao.mpi.DataParallel(own).apply(gradients(1), params)
+
+
+def copies(folder: Path) -> None:
+    """A copy goes on by itself; a group of an open file holds what a file does."""
+    params, optimizer = parameters(), ao.mpi.DataParallel("adam")
+    optimizer.apply(gradients(0), params)
+    other, more = copy.copy(optimizer), {k: x.copy(order="K") for k, x in params.items()}
+    with h5py.File(folder / f"{RANK}.h5", "w") as file:
+        optimizer.save_weights_to_hdf5_group(file)
+    third, again = ao.mpi.DataParallel("adam"), {k: x.copy(order="K") for k, x in params.items()}
+    WORLD.Barrier()
+    third.load_weights(folder / "0.h5")
+    course(optimizer, params, range(1, 3), gradients)
+    for each, own in ((other, more), (third, again)):
+        course(each, own, range(1, 3), gradients)
+        same(own, params, 0.0)
 
 
 class Carrier:
@@ -290,7 +359,10 @@ def killed(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-CASES = (smoke, every, types, ascent, save, resume, faults, carried, slow, killed)
+CASES = (
+    *(smoke, every, types, ascent, save, resume),
+    *(faults, differences, copies, carried, slow, killed),
+)
 
 if __name__ == "__main__":
     {case.__name__: case for case in CASES}[sys.argv[1]](Path(sys.argv[2]))

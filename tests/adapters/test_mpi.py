@@ -55,9 +55,17 @@ def test_every(world: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["types", "ascent", "faults", "carried", "slow"])
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("case", ["types", "ascent", "faults", "differences", "copies"])
+def test_all_agree(case: str, world: int, tmp_path: Path) -> None:
+    """Narrow and mixed types, SAM, faults of one process, what only one has set, copies."""
+    fine(case, world, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["carried", "slow"])
 def test_four(case: str, tmp_path: Path) -> None:
-    """Narrow and mixed types, SAM, faults of one process, NCCL's interface, a late process."""
+    """NCCL's interface, a late process."""
     fine(case, 4, tmp_path)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,12 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.arrays.libraries import backend_of
-from arrayoptim.search.machine import Machine
-from arrayoptim.search.vocabulary import Plain
+from arrayoptim.arrays.trees import flatten
+from arrayoptim.search.compiled import Compiled
+from arrayoptim.search.names import Settings
+from arrayoptim.search.packing import packing
+from arrayoptim.search.searches import OnArrays
+from arrayoptim.step.checks import Leaf
 from backends import TestBackend
 
 START = np.full(10, -1.2)
@@ -43,7 +48,8 @@ def test_to_the_minimum() -> None:
     assert optimizer.taken < optimizer.iterations == found.steps < 100
 
 
-def test_the_trajectory_of_torch() -> None:
+@pytest.mark.parametrize("way", [OnArrays, Compiled])
+def test_the_trajectory_of_torch(way: Any) -> None:
     """Every point that is tried, with the same conditions, memory and search."""
     torch = pytest.importorskip("torch")
     tried: list[Any] = []
@@ -60,12 +66,14 @@ def test_the_trajectory_of_torch() -> None:
         return loss
 
     native.step(closure)
-    machine, ns, xp = Machine(5, 1e-9, least_curvature=(1e-10, 0.0)), Plain(), backend_of(START).xp
-    state = machine.begin(ns, xp, START)
+    settings = Settings(1e-9, 0.0, 1e-10, 0.0)
+    x = START.copy()
+    described = packing([x], [Leaf("", (10,), "float64")], flatten(x)[1], False)
+    found = way(described, 5, settings, None, [x])
     for point in tried[:60]:
-        np.testing.assert_allclose(machine.trial(ns, xp, state, None), point, rtol=1e-7)
-        state = machine.tell(ns, xp, state, float(values(point)), slopes(point), None)
-    assert state["taken"] > 40
+        np.testing.assert_allclose(x, point, rtol=1e-7)
+        (x,) = found.tell(float(values(point)), [slopes(point)], [x])
+    assert found.named()["taken"] > 40
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.5), (-2.0, 0.3), (1.2, 3.0), (None, 0.4)])
@@ -125,6 +133,17 @@ def test_each_of_a_batch_as_if_alone() -> None:
 
 
 def test_every_library(backend: TestBackend) -> None:
+    with ao.engine("array"):
+        search_by(backend)
+
+
+@pytest.mark.slow
+def test_float32_in_machine_code(backend: TestBackend) -> None:
+    """On NumPy and torch; other libraries' arrays are left to themselves."""
+    search_by(backend)
+
+
+def search_by(backend: TestBackend) -> None:
     optimizer = ao.LBFGS()
     params = {"x": backend.asarray(np.full(4, -1.0, np.float32))}
 
@@ -139,6 +158,104 @@ def test_every_library(backend: TestBackend) -> None:
     found = optimizer.best(found)
     assert (found is params) == backend.in_place
     np.testing.assert_allclose(backend.to_numpy(found["x"]), 1.0, atol=2e-2)
+
+
+BOXES: list[dict[str, Any]] = [{}, {"lower": -0.5, "upper": 0.8}, {"memory": 2, "ftol": 1e-6}]
+
+
+@pytest.mark.parametrize("settings", BOXES)
+@pytest.mark.parametrize("batched", [False, True])
+def test_engines_agree(settings: dict[str, Any], batched: bool) -> None:
+    """Points and steps are those of arrays, within rounding, until both have ended."""
+    starts = np.random.default_rng(3).normal(size=(7, 4))
+    start, ways = starts if batched else starts[0], {}
+    for name in ("array", "cpu"):
+        with ao.engine(name):
+            optimizer, seen = ao.LBFGS(batched=batched, **settings), list[np.ndarray]()
+
+            def loss(x: np.ndarray, seen: list[np.ndarray] = seen) -> Any:
+                seen.append(x.copy())
+                return rosenbrock(x)
+
+            found = optimizer.solve(loss, start.copy())
+            ways[name] = np.array(seen), found, optimizer
+    (points, found, one), (others, other, two) = ways["array"], ways["cpu"]
+    assert np.array_equal(one.converged, two.converged) and np.all(two.converged)
+    assert np.array_equal(one.taken, two.taken) and one.iterations == two.iterations
+    np.testing.assert_allclose(other, found, atol=1e-9)
+    np.testing.assert_allclose(others[:20], points[:20], atol=1e-9)
+    for x, y in zip(one.get_weights(), two.get_weights(), strict=True):
+        assert x.shape == y.shape
+
+
+def test_from_engine_to_engine() -> None:
+    """A search goes on where another one is asked for, with the same state."""
+    x, y = START.copy(), START.copy()
+    one, other = ao.LBFGS(), ao.LBFGS()
+    for k in range(40):
+        x = one.minimize(rosenbrock, x)
+        with ao.engine("array" if k % 3 else "auto"):
+            y = other.minimize(rosenbrock, y)
+    np.testing.assert_allclose(y, x, atol=1e-8)
+    assert one.taken == other.taken > 20
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_go_on(again: Any) -> None:
+    one, x = ao.LBFGS(memory=4, upper=2.0), START.copy()
+    for _ in range(20):
+        x = one.minimize(rosenbrock, x)
+    other, y = again(one), x.copy()
+    for _ in range(20):
+        x, y = one.minimize(rosenbrock, x), other.minimize(rosenbrock, y)
+    assert np.array_equal(x, y) and one.values == other.values
+
+
+def test_torch_tensors_share_the_loops() -> None:
+    torch = pytest.importorskip("torch")
+    x = {"a": torch.tensor(START[:4]), "b": torch.tensor(START[4:])}
+    y = START.copy()
+    one, other = ao.LBFGS(), ao.LBFGS()
+    for _ in range(30):
+        flat = np.concatenate([t.numpy() for t in x.values()])
+        value, slope = rosenbrock(flat)
+        slopes = torch.tensor(slope)
+        version = x["a"]._version
+        one.apply({"a": slopes[:4], "b": slopes[4:]}, x, value=torch.tensor(value))
+        assert x["a"]._version > version
+        y = other.minimize(rosenbrock, y)
+    assert np.array_equal(np.concatenate([t.numpy() for t in x.values()]), y)
+    assert all(isinstance(w, torch.Tensor) for w in one.weights if getattr(w, "ndim", 0))
+
+
+def test_read_only_parameters() -> None:
+    """They come back new, and what came back stays as it is."""
+    optimizer, x = ao.LBFGS(), START.copy()
+    seen = []
+    for _ in range(5):
+        x.flags.writeable = False
+        new = optimizer.minimize(rosenbrock, x)
+        assert new is not x
+        seen.append((new, new.copy()))
+        x = new
+    assert all(np.array_equal(a, b) for a, b in seen)
+
+
+def test_an_engine_that_cannot_serve() -> None:
+    xp = pytest.importorskip("array_api_strict")
+    x = xp.asarray([1.0, 2.0])
+    with ao.engine("cpu"), pytest.raises(ValueError, match='engine "cpu" cannot serve LBFGS'):
+        ao.LBFGS().apply(x, x, value=1.0)
+    ao.LBFGS().apply(x, x, value=1.0)
+
+
+def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays serve."""
+    monkeypatch.setattr("arrayoptim.engines.cpu.serving._has_numba", lambda: False)
+    found = ao.minimize(rosenbrock, START.copy(), ao.LBFGS())
+    assert found.reason == "converged"
+    with ao.engine("cpu"), pytest.raises(ValueError, match="Numba is not installed"):
+        ao.LBFGS().init(START.copy())
 
 
 @pytest.mark.slow

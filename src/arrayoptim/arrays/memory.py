@@ -29,6 +29,8 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
             continue
         if folded(span):
             return place, place
+        if len(arrays) == 1:
+            continue
         spans.append((*np.lib.array_utils.byte_bounds(span), place, span))
     spans.sort(key=lambda entry: entry[:3])
     active: list[Any] = []
@@ -43,6 +45,8 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
 
 def folded(span: np.ndarray[Any, Any]) -> bool:
     """Whether entries of an array share memory with one another, as sliding windows do."""
+    if span.flags.c_contiguous:
+        return False
     axes = sorted((abs(s), n) for s, n in zip(span.strides, span.shape, strict=True) if n > 1)
     reach = span.itemsize
     apart = True

@@ -16,11 +16,20 @@ from __future__ import annotations
 from .atomic import require_target
 from .keras2 import COUNT_LITTLE, keras2_saves_iterations
 from .keras3 import interpret as interpret_keras3
-from .places import Place, describe, describe_with, opened, path_of, read, read_with, write
+from .places import (
+    Place,
+    describe,
+    describe_with,
+    opened,
+    path_of,
+    read,
+    read_with,
+    write,
+    write_group,
+)
 from .reading import read_group
 from .record import Record
 from .together import Together
-from .writing import write_group
 
 __all__ = [
     "COUNT_LITTLE",

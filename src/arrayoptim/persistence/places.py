@@ -25,6 +25,7 @@ __all__ = [
     "read",
     "read_with",
     "write",
+    "write_group",
 ]
 
 Place: TypeAlias = Any
@@ -83,6 +84,14 @@ def write(
         path = path_of(place)
         refuse_name(path)
         writing.write(path, record, overwrite, beside)
+
+
+def write_group(group: Any, record: Record) -> None:
+    """Write a record into an open HDF5 file; see `writing.write_group`."""
+    if record.together is None:
+        writing.write_group(group, record)
+        return
+    written(record.together, {"": record}, lambda asked: writing.write_group(group, asked[""]))
 
 
 def read(place: Place) -> Record:

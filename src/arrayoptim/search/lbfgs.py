@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._typing import Array, Scalar, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
+from ..config.elsewhere import refuse_parameters
 from ..config.given import finite
+from ..engines.mode import mode
 from ..foreign.base import Foreign
 from ..foreign.records import WHOLE, Entry
 from ..step import checks
-from .machine import ENDS, LEVEL, NUMBERS, STATIONARY, STUCK, Machine, State
+from .boxes import boxed
+from .choice import way
+from .described import Described
+from .names import LEVEL, STATIONARY, STUCK, Settings
 from .packing import Packing, packing, pair_of
-from .vocabulary import Batch, Plain
+from .pure import ALL, Pure
+from .searches import Box, Search
 from .wolfe import Bounds
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-SCALARS = (*NUMBERS, *ENDS, "parked")
-ALL = "wanted all of them, as one step of LBFGS moves all; leave out the parameter, or give zeros"
 ENDINGS = {
     STATIONARY: "the gradient is small enough",
     LEVEL: "the loss hardly falls any more",
@@ -32,7 +32,7 @@ ENDINGS = {
 }
 
 
-class LBFGS(Foreign):
+class LBFGS(Described, Pure, Foreign):
     """Limited-memory BFGS with a line search for the strong Wolfe conditions.
 
     Each step is one evaluation of the loss: the parameters are moved to the next point to be
@@ -104,6 +104,7 @@ class LBFGS(Foreign):
         curvature: float = 0.9,
         trials: int = 25,
     ) -> None:
+        refuse_parameters(memory, type(self), "memory=10")
         counts: dict[str, Any] = {"memory": memory, "trials": trials}
         for name, count in counts.items():
             if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
@@ -117,14 +118,17 @@ class LBFGS(Foreign):
                 "0 < decrease < curvature < 1"
             )
         bounds = Bounds(float(decrease), float(curvature), int(trials))
-        super().__init__(Machine(int(memory), float(gtol), float(ftol), bounds=bounds))
-        self._box = (lower, upper)
+        self._settings = Settings(float(gtol), float(ftol), bounds=bounds)
+        super().__init__(self._settings)
+        self._memory, self._box = int(memory), (lower, upper)
         self._batched = bool(batched)
         self._renew()
 
     def _renew(self) -> None:
-        self._state_of: State = {}
+        self._search: Search | None = None
         self._packing: Packing | None = None
+        self._limits: Box = None
+        self._asked = ""
 
     # ---- stepping
 
@@ -162,42 +166,11 @@ class LBFGS(Foreign):
 
     def _build(self, leaves: Sequence[Array | None], structure: Structure) -> None:
         described = checks.describe(leaves, structure)
-        self._packing = packing(leaves, described, structure, self._batched)
-        like = next(x for x in leaves if x is not None)
-        with self._packing.backend.guard(like):
-            self._limits = self._boxed(self._packing, leaves, structure)
-            ns = self._vocabulary(self._packing, leaves)
-            self._state_of = self._begun(ns, self._packing, leaves, self._limits)
-
-    def _boxed(
-        self, packed: Packing, leaves: Sequence[Array | None], structure: Structure
-    ) -> tuple[Array, Array] | None:
-        if all(bound is None for bound in self._box):
-            return None
-        ends = zip(self._box, (-np.inf, np.inf), strict=True)
-        low, high = (
-            packed.limits(other if bound is None else bound, leaves, structure)
-            for bound, other in ends
-        )
-        if not packed.backend.traced(low) and bool(packed.backend.xp.any(low > high)):
-            raise ValueError("LBFGS: a lower bound lies above the upper one")
-        return low, high
-
-    def _begun(self, ns: Plain, packed: Packing, leaves: Sequence[Array | None], box: Any) -> State:
-        xp = packed.backend.xp
-        given, parked = packed.vector(leaves), ns.constant(0.0)
-        point = given
-        if box is not None:
-            # Of a point outside of the box the first evaluation tells nothing.
-            point = xp.minimum(xp.maximum(given, box[0]), box[1])
-            parked = ns.number(xp.max(xp.astype(point != given, point.dtype), axis=-1))
-        return {**self._native.begin(ns, xp, point), "parked": parked}
-
-    def _vocabulary(self, packed: Packing, leaves: Sequence[Array | None]) -> Plain:
-        like = next(x for x in leaves if x is not None)
-        if self._batched:
-            return Batch(packed.backend, packed.batch, packed.dtype, like)
-        return Plain()
+        self._packing = packed = packing(leaves, described, structure, self._batched)
+        with packed.backend.guard(_first(leaves)):
+            self._limits = boxed(self._box, packed, leaves, structure)
+            made = packed, self._memory, self._settings, self._limits
+            self._asked, self._search = mode(), way(leaves)(*made, leaves)
 
     def _advance(
         self,
@@ -206,38 +179,23 @@ class LBFGS(Foreign):
         structure: Structure,
         **extra: Any,
     ) -> list[Array | None]:
-        packed = self._packing
-        assert packed is not None
         checks.every_gradient(gradients, leaves, structure, ALL)
-        like = next(x for x in leaves if x is not None)
-        with packed.backend.guard(like):
-            ns = self._vocabulary(packed, leaves)
-            with ns.quiet():
-                value = _values(ns, packed, extra["value"], like)
-                vector = packed.vector(gradients)
-                state = self._told(ns, packed, self._state_of, value, vector, self._limits)
-                trial = self._native.trial(ns, packed.backend.xp, state, self._limits)
-            new = packed.written(trial, leaves)
-        self._state_of = state
-        return new
+        assert self._packing is not None
+        with self._packing.backend.guard(_first(leaves)):
+            return self._going(leaves).tell(extra["value"], gradients, leaves)
 
-    def _told(
-        self, ns: Plain, packed: Packing, state: State, value: Any, vector: Array, box: Any
-    ) -> State:
-        """Return the state after an evaluation, which after `best` tells nothing new."""
-        held, parked = {k: x for k, x in state.items() if k != "parked"}, state["parked"] > 0
-        if isinstance(ns, Batch) or not parked:
-            new = self._native.tell(ns, packed.backend.xp, held, value, vector, box)
-            if not ns.nowhere(parked):
-                new = {
-                    name: ns.choose(parked, held[name], x)
-                    if getattr(x, "ndim", 0) > len(ns.batch)
-                    else ns.where(parked, held[name], x)
-                    for name, x in new.items()
-                }
-        else:
-            new = held
-        return {**new, "parked": ns.constant(0.0)}
+    def _going(self, leaves: Sequence[Array | None]) -> Search:
+        """Return the search, after it has gone over to another engine that is asked for now."""
+        assert self._search is not None and self._packing is not None
+        if self._asked == mode():
+            return self._search
+        self._asked, wanted = mode(), way(leaves)
+        if type(self._search) is not wanted:
+            values = {name: self._read(x) for name, x in self._search.named().items()}
+            made = self._packing, self._memory, self._settings, self._limits
+            self._search = wanted(*made, leaves)
+            self._search.fill(values)
+        return self._search
 
     def best(self, params: Tree) -> Tree:
         """Move the parameters to the best point that has been taken.
@@ -263,12 +221,9 @@ class LBFGS(Foreign):
             if self._leaves is None:
                 raise ValueError("LBFGS has no state yet; take a step first")
             self._ready(leaves, structure)
-            packed = self._packing
-            assert packed is not None
-            with packed.backend.guard(next(x for x in leaves if x is not None)):
-                new = packed.written(self._state_of["point"], leaves)
-                ns = self._vocabulary(packed, leaves)
-                self._state_of = {**self._state_of, "parked": ns.constant(1.0)}
+            assert self._packing is not None
+            with self._packing.backend.guard(_first(leaves)):
+                new = self._going(leaves).best(leaves)
         written = all(a is b for a, b in zip(new, leaves, strict=True))
         return params if written else structure.build(new)
 
@@ -320,192 +275,36 @@ class LBFGS(Foreign):
         return self._number("taken", 0.0).astype(np.int64)
 
     def _number(self, name: str, missing: float) -> np.ndarray:
-        if not self._state_of:
+        if self._search is None:
             return np.asarray(missing)
-        return np.asarray(self._read(self._state_of[name]))
+        return self._read(self._search.number(name))
 
     def _over(self) -> tuple[str, str]:
-        stage = self._number("stage", 0.0)
+        stage = 0.0 if self._search is None else self._search.number("stage")
+        alone = isinstance(stage, float)
+        if alone and stage < STATIONARY:
+            return "", ""
+        stage = self._read(stage)
         if not np.all(stage >= STATIONARY):
             return "", ""
         found = [text for code, text in ENDINGS.items() if np.any(stage == code)]
         reason = "stuck" if np.any(stage == STUCK) else "converged"
         return reason, f"In {int(np.max(self.taken))} steps: {', or '.join(found)}."
 
-    # ---- the pure form
-
-    def init_state(self, params: Tree) -> State:
-        """Make the state before the first evaluation, as a value.
-
-        Parameters
-        ----------
-        params : tree of arrays
-            The parameters, which may be a compiler's stand-ins.
-
-        Returns
-        -------
-        dict
-            Arrays by name. ``state["stage"]`` is 3 or more where a search has ended.
-        """
-        _, leaves, packed, box = self._unpacked(params)
-        return self._begun(self._compiled(packed, leaves), packed, leaves, box)
-
-    def stateless_apply(
-        self, state: State, grads: Tree, params: Tree, value: Any
-    ) -> tuple[Tree, State]:
-        """Take up an evaluation as a pure function, which ``jax.jit`` compiles.
-
-        Parameters
-        ----------
-        state : dict
-            What `init_state` or an earlier call gave.
-        grads, params : tree of arrays
-            Gradients and parameters.
-        value : float or array
-            The loss there.
-
-        Returns
-        -------
-        params : tree of arrays
-            The next point to try.
-        state : dict
-            New state.
-        """
-        structure, leaves, packed, box = self._unpacked(params)
-        gradients, other = flatten(grads, "gradients")
-        checks.same_structure(other, structure)
-        checks.gradients(gradients, leaves, structure)
-        checks.every_gradient(gradients, leaves, structure, ALL)
-        ns = self._compiled(packed, leaves)
-        like = next(x for x in leaves if x is not None)
-        with ns.quiet():
-            number = _values(ns, packed, value, like)
-            new = self._told(ns, packed, state, number, packed.vector(gradients), box)
-            trial = self._native.trial(ns, packed.backend.xp, new, box)
-        return structure.build(packed.parts(trial, leaves)), new
-
-    def stateless_best(self, state: State, params: Tree) -> Tree:
-        """Return the best point that has been taken, as a pure function.
-
-        Parameters
-        ----------
-        state : dict
-            The state.
-        params : tree of arrays
-            The parameters, for their structure.
-
-        Returns
-        -------
-        tree of arrays
-            New arrays.
-        """
-        structure, leaves, packed, _ = self._unpacked(params)
-        return structure.build(packed.parts(state["point"], leaves))
-
-    def _unpacked(self, params: Tree) -> tuple[Structure, list[Array], Packing, Any]:
-        leaves, structure = flatten(params)
-        found = checks.describe(leaves, structure)
-        packed = packing(leaves, found, structure, self._batched)
-        return structure, leaves, packed, self._boxed(packed, leaves, structure)
-
-    def _compiled(self, packed: Packing, leaves: Sequence[Array | None]) -> Batch:
-        like = next(x for x in leaves if x is not None)
-        return Batch(packed.backend, packed.batch, packed.dtype, like)
-
     # ---- state
 
     def _native_state(self) -> list[Entry]:
-        return [Entry(name, WHOLE.path, x) for name, x in self._state_of.items()]
+        assert self._search is not None
+        return [Entry(name, WHOLE.path, x) for name, x in self._search.named().items()]
 
     def _read(self, array: Any) -> np.ndarray:
         plain = isinstance(array, int | float)
         return np.array(array, np.float64) if plain else backend_of(array).to_host(array)
 
     def _fill(self, values: Mapping[tuple[str, str], np.ndarray]) -> None:
-        new = {}
-        for name, old in self._state_of.items():
-            value = values[name, WHOLE.path]
-            plain = isinstance(old, int | float)
-            new[name] = float(value) if plain else backend_of(old).from_host(value, old)
-        self._state_of = new
-
-    def _described(self) -> tuple[str, dict[str, Any] | None]:
-        numbers = all(bound is None or isinstance(bound, int | float) for bound in self._box)
-        return "LBFGS", self._arguments() if numbers else None
-
-    def _arguments(self) -> dict[str, Any]:
-        machine = self._native
-        return {
-            "memory": machine.memory,
-            "gtol": machine.gtol,
-            "ftol": machine.ftol,
-            "lower": self._box[0],
-            "upper": self._box[1],
-            "batched": self._batched,
-            "decrease": machine.bounds.decrease,
-            "curvature": machine.bounds.curvature,
-            "trials": machine.bounds.trials,
-        }
-
-    def __repr__(self) -> str:
-        usual = _defaults()
-        shown = [f"{k}={v!r}" for k, v in self._arguments().items() if not _same(v, usual[k])]
-        return f"LBFGS({', '.join(shown)})"
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the numbers of the search and its bounds, for `from_config`."""
-        return self._arguments()
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make one from what `get_config` gave, or from what a file holds.
-
-        Parameters
-        ----------
-        config : dict
-            It stays as it is.
-
-        Raises
-        ------
-        ValueError
-            If it holds other names, or a number outside its interval.
-        """
-        arguments = dict(config.get("arguments", config))
-        known = _defaults()
-        strange = sorted(arguments.keys() - known.keys() - {"optimizer"})
-        if strange:
-            raise ValueError(f"LBFGS.from_config: found {strange}, wanted some of {sorted(known)}")
-        return cls._made("LBFGS", {k: x for k, x in arguments.items() if k != "optimizer"})
-
-    @classmethod
-    def _made(cls, name: str, arguments: dict[str, Any]) -> Self:
-        return cls(**arguments)
+        assert self._search is not None
+        self._search.fill({name: value for (name, _), value in values.items()})
 
 
-def _defaults() -> dict[str, Any]:
-    return {name: row.default for name, row in inspect.signature(LBFGS).parameters.items()}
-
-
-def _same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and one == other
-
-
-def _values(ns: Plain, packed: Packing, value: Any, like: Array) -> Any:
-    """Return the loss of each problem in the vocabulary of numbers."""
-    if not isinstance(ns, Batch):
-        try:
-            return float(value)
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"LBFGS: found the loss {value!r}, wanted one number ({error})"
-            ) from None
-    if not hasattr(value, "shape"):
-        value = np.asarray(value, np.float64)
-    if isinstance(value, np.ndarray | np.generic) and packed.backend.name != "numpy":
-        value = packed.backend.xp.asarray(np.asarray(value), device=packed.backend.device(like))
-    if tuple(value.shape) != packed.batch:
-        raise ValueError(
-            f"LBFGS: found a loss of shape {tuple(value.shape)}, wanted {packed.batch}, a number "
-            "for each problem"
-        )
-    return ns.number(value)
+def _first(leaves: Sequence[Array | None]) -> Array:
+    return next(x for x in leaves if x is not None)

@@ -3,6 +3,7 @@
 The inverse Hessian is that of limited-memory BFGS in compact form: R. Byrd, J. Nocedal and
 R. Schnabel, Mathematical Programming 63 (1994), equation 3.1. Steps and changes of the gradient
 are the rows of two matrices, the newest last; rows of zeros stand for pairs that are not there.
+The functions but the last are written as those of `machine` are.
 """
 
 from __future__ import annotations
@@ -10,57 +11,143 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .._typing import Array, Namespace
+from .names import (
+    ACROSS,
+    AHEAD,
+    ALONG,
+    BACK,
+    BENT,
+    CHANGE,
+    CHANGES,
+    COLUMN,
+    CURVED,
+    DIAGONAL,
+    DIRECTION,
+    FOUND,
+    FREE,
+    GRADIENT,
+    HIGH,
+    LOW,
+    MIXED,
+    PAIRS,
+    POINT,
+    RIGHT,
+    SCALE,
+    STEP,
+    STEPS,
+    THERE,
+    UPPER,
+    P,
+    Settings,
+    W,
+)
 
 
-def product(xp: Namespace, rows: Array, vector: Array) -> Array:
-    """Return the products of rows with a vector, problem by problem."""
-    return xp.matmul(rows, vector[..., None])[..., 0]
+def learned(ns: Any, s: Any, stepped: Any, settings: Settings) -> None:
+    """Remember a step and what it changed of the gradient, where the loss is convex along it."""
+    if ns.nowhere(stepped):
+        return
+    ns.each2(s, STEP, difference, THERE, POINT, 1.0)
+    ns.each2(s, CHANGE, difference, FOUND, GRADIENT, 1.0)
+    curvature, square = ns.inner(s, STEP, CHANGE), ns.inner(s, CHANGE, CHANGE)
+    kept = curvature > settings.least_share * square
+    kept = stepped & (curvature > settings.least_curvature) & kept
+    ns.write(s, SCALE, ns.ratio(curvature, square), kept)
+    ns.write(s, PAIRS, ns.minimum(ns.get(s, PAIRS) + 1, ns.memory(s)), kept)
+    ns.shift(s, STEPS, STEP, kept)
+    ns.shift(s, CHANGES, CHANGE, kept)
+    # The products of all other pairs are known.
+    ns.product(s, COLUMN, STEPS, CHANGE)
+    ns.border(s, MIXED, COLUMN, kept)
+    ns.product(s, COLUMN, CHANGES, CHANGE)
+    ns.border(s, CURVED, COLUMN, kept)
 
 
-def inner(xp: Namespace, one: Array, other: Array) -> Array:
-    """Return the inner products of vectors, a 0-d array for a single problem."""
-    return xp.matmul(one[..., None, :], other[..., None])[..., 0, 0]
+def difference(xp: Any, x: Any, y: Any, _: Any) -> Any:
+    """Return a difference."""
+    return x - y
 
 
-def remembered(ns: Any, xp: Namespace, rows: Array, new: Array, kept: Any) -> Array:
-    """Return the rows with a new one in place of the oldest, where it is kept."""
-    shifted = xp.concat((rows[..., 1:, :], new[..., None, :]), axis=-2)
-    return ns.choose(kept, shifted, rows)
-
-
-def direction(xp: Namespace, steps: Array, changes: Array, scale: Any, gradient: Array) -> Array:
-    """Return the inverse Hessian's product with a gradient, negated.
+def aimed(ns: Any, s: Any, anew: Any, ended: Any) -> tuple[Any, Any]:
+    """Write the direction from the point, and return the first step along it, and its slope.
 
     Parameters
     ----------
-    xp : namespace
-        The arrays' library.
-    steps, changes : array of shape (..., memory, size)
-        Differences of points and of gradients.
-    scale : number or array of shape (..., 1)
-        The multiple of the identity that the matrix begins with.
-    gradient : array of shape (..., size)
-        The gradient.
-
-    Returns
-    -------
-    array of shape (..., size)
-        The direction.
+    ns : Plain
+        The vocabulary.
+    s : object
+        What is known.
+    anew : condition
+        Where all is to be forgotten but the gradient.
+    ended : condition
+        Where a direction is wanted.
     """
-    turned = xp.matrix_transpose(changes)
-    mixed = xp.matmul(steps, turned)
-    eye = xp.tril(xp.triu(xp.ones_like(mixed)))
-    diagonal = xp.sum(mixed * eye, axis=-1)
-    missing = xp.astype(diagonal == 0, mixed.dtype)
-    upper = xp.triu(mixed) + eye * missing[..., None, :]
-    ahead = product(xp, steps, gradient)
-    p = xp.linalg.solve(upper, ahead[..., None])[..., 0]
-    curved = product(xp, xp.matmul(changes, turned), p) - product(xp, changes, gradient)
-    right = diagonal * p + scale * curved
-    w = xp.linalg.solve(xp.matrix_transpose(upper), right[..., None])[..., 0]
-    across = product(xp, turned, p)
-    along = product(xp, xp.matrix_transpose(steps), w)
+    if ns.boxed(s):
+        ns.each4(s, FREE, freed, GRADIENT, POINT, LOW, HIGH, 1.0)
+        newton(ns, s, ended)
+        ns.each5(s, ACROSS, masked, DIRECTION, GRADIENT, POINT, LOW, HIGH, 1.0)
+        ns.take(s, DIRECTION, ACROSS, ended)
+    else:
+        ns.copy(s, FREE, GRADIENT)
+        newton(ns, s, ended)
+    slope = ns.inner(s, FREE, DIRECTION)
+    # A line that led nowhere, or a direction uphill.
+    forgotten = ended & (anew | ns.negation(slope < 0))
+    if not ns.nowhere(forgotten):
+        ns.forget(s, forgotten)
+        ns.write(s, PAIRS, ns.constant(0.0), forgotten)
+        ns.write(s, SCALE, ns.constant(1.0), forgotten)
+        ns.each2(s, ACROSS, reverse, FREE, FREE, 1.0)
+        ns.take(s, DIRECTION, ACROSS, forgotten)
+        slope = ns.where(forgotten, -ns.inner(s, FREE, FREE), slope)
+    length = ns.total(s, FREE)
+    short = ns.where(length == 0, 1.0, ns.ratio(ns.constant(1.0), length))
+    return ns.where(forgotten, ns.minimum(short, ns.constant(1.0)), 1.0), slope
+
+
+def held(x: Any, gradient: Any, low: Any, high: Any) -> Any:
+    """Return whether a bound is reached that the gradient would have passed."""
+    return ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
+
+
+def freed(xp: Any, gradient: Any, x: Any, low: Any, high: Any, _: Any) -> Any:
+    """Return the gradient of what is not held."""
+    return xp.where(held(x, gradient, low, high), 0.0, gradient)
+
+
+def masked(xp: Any, way: Any, gradient: Any, x: Any, low: Any, high: Any, _: Any) -> Any:
+    """Return the direction of what is not held."""
+    return xp.where(held(x, gradient, low, high), 0.0, way)
+
+
+def reverse(xp: Any, x: Any, _: Any, __: Any) -> Any:
+    """Return the other direction."""
+    return -x
+
+
+def newton(ns: Any, s: Any, ended: Any) -> None:
+    """Write the inverse Hessian's product with the free gradient, negated, as the direction."""
+    scale = ns.get(s, SCALE)
+    ns.triangle(s, UPPER, DIAGONAL, MIXED)
+    ns.product(s, AHEAD, STEPS, FREE)
+    ns.product(s, BACK, CHANGES, FREE)
+    ns.solve(s, P, UPPER, AHEAD)
+    ns.multiply(s, BENT, CURVED, P)
+    ns.few4(s, RIGHT, balanced, DIAGONAL, P, BENT, BACK, scale)
+    ns.solve_turned(s, W, UPPER, RIGHT)
+    ns.combine(s, ACROSS, CHANGES, P)
+    ns.combine(s, ALONG, STEPS, W)
+    ns.each3(s, ACROSS, assembled, ACROSS, FREE, ALONG, scale)
+    ns.take(s, DIRECTION, ACROSS, ended)
+
+
+def balanced(xp: Any, diagonal: Any, p: Any, bent: Any, back: Any, scale: Any) -> Any:
+    """Return the right side for the steps' multiples."""
+    return diagonal * p + scale * (bent - back)
+
+
+def assembled(xp: Any, across: Any, gradient: Any, along: Any, scale: Any) -> Any:
+    """Return the direction, of its three parts."""
     return scale * (across - gradient) - along
 
 

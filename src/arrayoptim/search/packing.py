@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any
 
@@ -44,33 +46,50 @@ class Packing:
         ]
         return xp.concat(parts, axis=-1) if len(parts) > 1 else self.backend.copy(parts[0])
 
+    def into(self, vector: Array, arrays: Sequence[Array | None]) -> None:
+        """Write leaves into vectors."""
+        for (start, stop), x in zip(self._places, arrays, strict=True):
+            if x is not None:
+                part = self.backend.xp.reshape(x, (*self.batch, stop - start))
+                self.backend.store(vector[..., start:stop], part)
+
     @property
     def size(self) -> int:
         """How many entries a vector has."""
         depth = len(self.batch)
         return sum(prod(shape[depth:]) for shape in self.shapes if shape is not None)
 
+    @cached_property
+    def _places(self) -> tuple[tuple[int, int], ...]:
+        """Where the entries of each leaf lie."""
+        counts = (0 if s is None else prod(s[len(self.batch) :]) for s in self.shapes)
+        ends = tuple(accumulate(counts, initial=0))
+        return tuple(pairwise(ends))
+
+    def _part(self, vector: Array, place: int) -> Array:
+        start, stop = self._places[place]
+        return self.backend.xp.reshape(vector[..., start:stop], self.shapes[place])
+
     def parts(self, vector: Array, like: Sequence[Array | None]) -> list[Array | None]:
         """Return vectors as leaves, in the data types of others."""
-        found: list[Array | None] = []
-        start, depth = 0, len(self.batch)
-        for x, shape in zip(like, self.shapes, strict=True):
-            if x is None or shape is None:
-                found.append(None)
-                continue
-            stop = start + prod(shape[depth:])
-            part = self.backend.xp.reshape(vector[..., start:stop], shape)
-            found.append(self.backend.cast(part, self.backend.dtype(x)))
-            start = stop
-        return found
+        backend = self.backend
+        return [
+            None if x is None else backend.cast(self._part(vector, k), backend.dtype(x))
+            for k, x in enumerate(like)
+        ]
 
     def written(self, vector: Array, leaves: Sequence[Array | None]) -> list[Array | None]:
         """Write vectors into leaves where they can be written, and give these or new arrays."""
-        new = self.parts(vector, leaves)
-        for place, (x, value) in enumerate(zip(leaves, new, strict=True)):
-            if x is not None and backend_of(x).writable(x):
-                self.backend.store(x, value)
-                new[place] = x
+        backend, new = self.backend, list(leaves)
+        for k, x in enumerate(leaves):
+            if x is None:
+                continue
+            part = self._part(vector, k)
+            if backend.writable(x):
+                backend.store(x, part)
+            else:
+                part = backend.cast(part, backend.dtype(x))
+                new[k] = backend.copy(part) if backend.mutable else part
         return new
 
     def limits(self, bound: Any, leaves: Sequence[Array | None], structure: Structure) -> Array:

@@ -2,20 +2,21 @@
 
 It is told what came of a trial step and says whether a step is taken, or where to try next. First
 the step grows until a minimum is bracketed, then the bracket shrinks, both by cubic interpolation:
-M. Schmidt, minFunc (2005); J. Nocedal and S. Wright, Numerical Optimization, section 3.5.
+M. Schmidt, minFunc (2005); J. Nocedal and S. Wright, Numerical Optimization, section 3.5. Its
+functions are compiled too.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-BRACKETING, SHRINKING = 1, 2
+BRACKETING, SHRINKING = 1.0, 2.0
 """Stages of a search."""
 
-AGAIN, TRIAL, NEAR, FAR, NOWHERE = range(5)
+AGAIN, TRIAL, NEAR, FAR, NOWHERE = 0, 1, 2, 3, 4
 """What is taken: nothing yet, the trial, an end of the bracket, or no step at all."""
 
-KEEP, TOLD, OTHER = range(3)
+KEEP, TOLD, OTHER = 0, 1, 2
 """What an end of the bracket becomes: what it was, the trial, or the other end."""
 
 
@@ -97,29 +98,28 @@ def advance(
 
     taken = ns.where(enough, TRIAL, AGAIN)
     taken = ns.where(ended, ns.where(told.value < start.value, TRIAL, NOWHERE), taken)
-    line = line._replace(trials=line.trials + 1)
-    if not ns.nowhere(further):
-        line = line._replace(near=_become(ns, ns.where(further, TOLD, KEEP), near, told, far))
+    trials = line.trials + 1
     if ns.nowhere(shrinking | found):
-        return line, t, taken, (ns.where(further, TOLD, KEEP), KEEP)
+        code = ns.where(further, TOLD, KEEP)
+        new_near = near if ns.nowhere(further) else become(ns, code, near, told, far)
+        return Line(line.stage, trials, line.slow, new_near, far), t, taken, (code, KEEP)
 
     # Shrinking.
-    ends, enough = _ends(ns, line, told, (shrinking, further, found), (steep, flat))
-    new_near = _become(ns, ends[0], near, told, far)
-    new_far = _become(ns, ends[1], far, told, near)
-    inner, slow = shrunk(ns, new_near, new_far, line.slow)
+    ends, enough = inner_ends(ns, line, told, (shrinking, further, found), (steep, flat))
+    new_near = become(ns, ends[0], near, told, far)
+    new_far = become(ns, ends[1], far, told, near)
+    within, slowly = shrunk(ns, new_near, new_far, line.slow)
     narrow = ns.magnitude(new_far.t - new_near.t) * largest < bounds.width
     inside = (found | shrinking) & ns.negation(enough)
     best = ns.where(new_near.value <= new_far.value, NEAR, FAR)
     best = ns.where(ns.where(best == NEAR, new_near.t, new_far.t) == 0, NOWHERE, best)
     taken = ns.where(enough, TRIAL, ns.where(inside & (spent | narrow), best, taken))
     stage = ns.where(found | shrinking, SHRINKING, BRACKETING)
-    slow = ns.where(slow & inside, 1.0, 0.0)
-    line = Line(stage, line.trials, slow, new_near, new_far)
-    return line, ns.where(inside, inner, t), taken, ends
+    slow = ns.where(slowly & inside, 1.0, 0.0)
+    return Line(stage, trials, slow, new_near, new_far), ns.where(inside, within, t), taken, ends
 
 
-def _ends(
+def inner_ends(
     ns: Any, line: Line, told: Point, which: tuple[Any, Any, Any], how: tuple[Any, Any]
 ) -> tuple[tuple[Any, Any], Any]:
     """Return what the ends of the bracket become, and where the trial is good enough inside it."""
@@ -139,20 +139,24 @@ def _ends(
     return ends, shrinking & better & flat
 
 
-def _become(ns: Any, code: Any, end: Point, told: Point, other: Point) -> Point:
+def become(ns: Any, code: Any, end: Point, told: Point, other: Point) -> Point:
+    """Return an end of the bracket after what its code says."""
+    return chosen(ns, code == KEEP, end, chosen(ns, code == TOLD, told, other))
+
+
+def chosen(ns: Any, condition: Any, one: Point, other: Point) -> Point:
+    """Return one of two points."""
     return Point(
-        *(
-            ns.where(code == TOLD, y, ns.where(code == OTHER, z, x))
-            for x, y, z in zip(end, told, other, strict=True)
-        )
+        ns.where(condition, one.t, other.t),
+        ns.where(condition, one.value, other.value),
+        ns.where(condition, one.slope, other.slope),
     )
 
 
 def cubic(ns: Any, one: Point, other: Point, low: Any, high: Any) -> Any:
     """Return the minimum of the cubic through two points, in an interval; else its middle."""
     first = one.t <= other.t
-    left = Point(*(ns.where(first, x, y) for x, y in zip(one, other, strict=True)))
-    right = Point(*(ns.where(first, y, x) for x, y in zip(one, other, strict=True)))
+    left, right = chosen(ns, first, one, other), chosen(ns, first, other, one)
     # The product comes first: torch's trajectories are followed to the last bit.
     chord = ns.ratio(3 * (left.value - right.value), left.t - right.t)
     d1 = left.slope + right.slope - chord

@@ -141,6 +141,9 @@ def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> Non
     ValueError
         With the paths that are new, missing, or of another shape or dtype.
     """
+    known, found = tuple(known), tuple(found)
+    if known == found:
+        return
     old = {leaf.path: leaf for leaf in known if leaf}
     new = {leaf.path: leaf for leaf in found if leaf}
     if old == new and list(old) == list(new):

@@ -9,20 +9,39 @@ from typing import Any
 import numpy as np
 
 from ...arrays.trees import Structure
+from ...config.registry import describe
+from ...optimizer import Optimizer
+from ...step.session import Session
+from ...wrappers import Wrapper
 from .links import Links
 
 Array = Any
+_OWN = frozenset({"inner", "groups", "name", "threads"})
+"""Hyperparameters that processes may have for themselves, or that are looked at one by one."""
 
 
-def together(links: Links, act: Callable[[], Any]) -> Any:
-    """Do something in all processes, and return what it gives here.
+def compared(
+    links: Links, act: Callable[[], tuple[Any, Sequence[int]]], count: int
+) -> tuple[Any, list[bool]]:
+    """Do something in all processes, and compare numbers that each of them comes to.
+
+    It takes one message, however many numbers there are.
 
     Parameters
     ----------
     links : Links
         The processes.
     act : callable
-        What is to be done.
+        What is to be done; it returns what it has found, and the numbers.
+    count : int
+        How many numbers.
+
+    Returns
+    -------
+    found : object
+        What was found here.
+    same : list of bool
+        Which of the numbers are the same in all processes.
 
     Raises
     ------
@@ -31,18 +50,31 @@ def together(links: Links, act: Callable[[], Any]) -> Any:
     RuntimeError
         If something was raised in another process.
     """
-    found, error = None, None
+    found, error, row = None, None, np.zeros(1 + 2 * count, np.int64)
     try:
-        found = act()
+        found, numbers = act()
+        row[1:] = [*numbers, *(-x for x in numbers)]
     except Exception as raised:
         error = raised
-    if not int(links.greatest(np.array([error is not None], np.int64))[0]):
-        return found
+        row[0] = 1
+    failed, *most = links.greatest(row).tolist()
+    if not failed:
+        return found, [a == -b for a, b in zip(most[:count], most[count:], strict=True)]
     words = links.comm.allgather(None if error is None else str(error))
     if error is not None:
         raise error
     first = next(k for k, each in enumerate(words) if each is not None)
     raise RuntimeError(f"process {first} could not take part: {words[first]}")
+
+
+def together(links: Links, act: Callable[[], Any]) -> Any:
+    """Do something in all processes, and return what it gives here; see `compared`."""
+    return compared(links, lambda: (act(), ()), 0)[0]
+
+
+def number_of(key: object) -> int:
+    """Return a number that is another one for everything that is written in another way."""
+    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7], "big")
 
 
 def key_of(leaves: Sequence[Array | None], structure: Structure, needs: Sequence[bool]) -> Any:
@@ -64,18 +96,86 @@ def key_of(leaves: Sequence[Array | None], structure: Structure, needs: Sequence
     return structure.paths, [None if x is None else kind(x) for x in leaves], list(needs)
 
 
-def require_agreed(links: Links, key: Any) -> None:
+def settings_of(optimizer: Any) -> list[Any]:
+    """Return objects that are others once a hyperparameter has been set."""
+    if isinstance(optimizer, Wrapper):
+        return [optimizer._hyper, *settings_of(optimizer.inner)]
+    return [optimizer._session.settings] if isinstance(optimizer, Optimizer) else []
+
+
+def words_of(optimizer: Any, prefix: str = "") -> dict[str, str]:
+    """Return the hyperparameters that all processes must have alike, as text."""
+    found = {f"{prefix}class": type(optimizer).__name__}
+    if isinstance(optimizer, Wrapper):
+        found |= _texts(prefix, optimizer._hyper)
+        return found | words_of(optimizer.inner, f"{prefix}inner.")
+    if isinstance(optimizer, Optimizer):
+        for member in optimizer._session.settings.members:
+            rule = {"rule": member.formula.rule.name, "freeze": member.frozen}
+            found |= _texts(prefix + member.prefix, {**member.values, **rule})
+    return found
+
+
+def _texts(prefix: str, values: Any) -> dict[str, str]:
+    kept = {name: describe(value) for name, value in values.items() if name not in _OWN}
+    # Where a function is in memory says nothing of what it does.
+    return {
+        prefix + name: type(value).__name__ if callable(value) else repr(value)
+        for name, value in kept.items()
+    }
+
+
+def refuse_different(links: Links, same: Sequence[bool], optimizer: Any, session: Session) -> None:
     """Refuse to go on with processes that have something else.
+
+    Parameters
+    ----------
+    links : Links
+        The processes.
+    same : sequence of bool
+        Whether parameters, hyperparameters and counts are the same in all processes.
+    optimizer : Optimizer or Wrapper
+        The optimizer.
+    session : Session
+        Which counts its steps.
 
     Raises
     ------
     ValueError
         If one has, in all of them.
     """
-    number = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7], "big")
-    low, high = links.greatest(np.array([-number, number], np.int64))
-    if -low != high:
+    parameters, settings, counts = same
+    if not parameters:
         raise ValueError(
             "the processes have parameters of different paths, shapes, data types or order in "
             "memory, or step them by different rules; wanted the same in all of them"
         )
+    if not settings:
+        rows: list[dict[str, str]] = links.comm.allgather(words_of(optimizer))
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        name = next(n for n in names if len({row.get(n) for row in rows}) > 1)
+        first, other = (
+            rows[0].get(name),
+            next(
+                (k, row.get(name))
+                for k, row in enumerate(rows)
+                if row.get(name) != rows[0].get(name)
+            ),
+        )
+        raise ValueError(
+            f"the processes have different hyperparameters: {name} is {first} in process 0 and "
+            f"{other[1]} in process {other[0]}; wanted the same in all of them"
+        )
+    if not counts:
+        steps = links.comm.allgather(
+            f"{session.iterations} steps" + ", and a file to go on from" * bool(session.pending)
+        )
+        raise ValueError(
+            f"the processes have taken different numbers of steps: {steps}; load the same file in "
+            "all of them"
+        )
+
+
+def count_of(session: Session) -> int:
+    """Return a number that says how far an optimizer has come, and where it goes on from."""
+    return 4 * session.iterations + 2 * bool(session.pending) + (session.state is not None)

@@ -33,7 +33,7 @@ def joined(
     array : callable
         Returns what is here of it.
     """
-    owners = [piece.owner for piece in flat.of(place)] or [0]
+    owners = [piece.owner for piece in flat.of(place)]
     if links.rank:
         if links.rank in owners:
             links.comm.send(array(), dest=0)

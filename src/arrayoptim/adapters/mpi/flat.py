@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ...arrays.libraries import HALF, Backend, backend_of
 from .links import Links
 from .pieces import Piece
+from .travel import Gathering, Sum, gatherings, sums
 
 __all__ = ["Flat"]
 
 Array = Any
-_ALIGNED = 16
-"""Bytes at whose multiples each piece begins that travels with others."""
 
 
 class Flat:
@@ -40,7 +38,10 @@ class Flat:
         self._cut = {piece.place for piece in pieces if not piece.whole}
         self.shapes = [None if x is None else tuple(x.shape) for x in leaves]
         self._turned = [x is not None and not x.flags.c_contiguous for x in leaves]
-        self._rooms: dict[Any, Array] = {}
+        self._present: list[bool] = []
+        self._sums: list[Sum] = []
+        self._leaves: list[Array | None] = []
+        self._gatherings: list[Gathering] = []
 
     def of(self, place: int) -> list[Piece]:
         """Return the pieces of one parameter, in order."""
@@ -89,6 +90,8 @@ class Flat:
     ) -> list[Array | None]:
         """Return this process's parts of the gradients of all processes together.
 
+        They are written anew with the next call.
+
         Parameters
         ----------
         leaves, grads : sequence of array or None
@@ -98,110 +101,31 @@ class Flat:
         mean : bool
             Whether the sum is divided by the number of processes.
         """
-        kinds: dict[tuple[Backend, str], list[Piece]] = {}
-        for piece in self._pieces:
-            if present[piece.place]:
-                p = leaves[piece.place]
-                backend = backend_of(p)
-                dtype = backend.dtype(p)
-                wide = "float32" if dtype in HALF else dtype
-                kinds.setdefault((backend, wide), []).append(piece)
+        rank, world = self._links.rank, self._links.world
+        if self._present != present:
+            pieces = [piece for piece in self._pieces if present[piece.place]]
+            self._sums = sums(rank, world, pieces, leaves)
+            self._present = list(present)
         found: list[Array | None] = [None] * len(leaves)
-        for (backend, dtype), pieces in kinds.items():
-            sizes = [piece.stop - piece.start for piece in pieces]
-            pieces, sizes = _by_owner(pieces, sizes)
-            flat = self._room(backend, "grads", dtype, sum(sizes), leaves[pieces[0].place])
-            lines: dict[int, Array] = {}
-            for piece, stop in zip(pieces, accumulate(sizes), strict=True):
-                g = grads[piece.place]
-                into = flat[stop - (piece.stop - piece.start) : stop]
-                if g is None:
-                    into[...] = 0
-                    continue
-                if piece.place not in lines:
-                    lines = {piece.place: self._line(piece.place, g)}
-                into[...] = lines[piece.place][piece.start : piece.stop]
-            mine = self._links.reduced(flat, self._counts(pieces, sizes))
+        for each in self._sums:
+            each.fill(grads, self._line)
+            self._links.reduced(each.flat, each.mine, each.counts)
             if mean:
-                mine *= 1.0 / self._links.world
-            start = 0
-            for i in dict.fromkeys(piece.place for piece in pieces):
-                found[i] = self._empty(i, mine)
-            for piece, size in zip(pieces, sizes, strict=True):
-                if piece.owner == self._links.rank:
-                    part = mine[start : start + size]
-                    shape = self.shapes[piece.place]
-                    found[piece.place] = part.reshape(shape) if piece.whole else part
-                    start += size
+                each.mine *= 1.0 / world
+            for i, part in each.found.items():
+                found[i] = part
         return found
 
     def share(self, leaves: Sequence[Array | None]) -> None:
         """Bring together the parameters, each process's parts of which are new."""
-        kinds: dict[Backend, list[Piece]] = {}
-        for piece in self._pieces:
-            kinds.setdefault(backend_of(leaves[piece.place]), []).append(piece)
-        for backend, pieces in kinds.items():
-            sizes = [self._bytes(piece, leaves[piece.place]) for piece in pieces]
-            pieces, sizes = _by_owner(pieces, sizes)
-            counts, like = self._counts(pieces, sizes), leaves[pieces[0].place]
-            flat = self._room(backend, "all", "uint8", sum(sizes), like)
-            mine = self._room(backend, "mine", "uint8", counts[self._links.rank], like)
-            for piece, part, x in self._views(pieces, sizes, mine, leaves, True):
-                part[...] = self._line(piece.place, x)[piece.start : piece.stop]
-            self._links.gathered(mine, flat, counts)
-            for piece, part, x in self._views(pieces, sizes, flat, leaves, False):
-                if piece.owner == self._links.rank:
-                    continue
-                if piece.whole:
-                    x[...] = part.reshape(x.shape)
-                else:
-                    self._line(piece.place, x)[piece.start : piece.stop] = part
-
-    def _views(
-        self,
-        pieces: Sequence[Piece],
-        sizes: Sequence[int],
-        data: Array,
-        leaves: Sequence[Array | None],
-        own: bool,
-    ) -> Iterator[tuple[Piece, Array, Array]]:
-        """Yield pieces, or this process's own only, with views of their bytes as numbers."""
-        start = 0
-        for piece, size in zip(pieces, sizes, strict=True):
-            if own and piece.owner != self._links.rank:
-                continue
-            x = leaves[piece.place]
-            assert x is not None
-            used = (piece.stop - piece.start) * x.dtype.itemsize
-            yield piece, data[start : start + used].view(x.dtype), x
-            start += size
-
-    def _counts(self, pieces: Sequence[Piece], sizes: Sequence[int]) -> list[int]:
-        counts = [0] * self._links.world
-        for piece, size in zip(pieces, sizes, strict=True):
-            counts[piece.owner] += size
-        return counts
-
-    def _bytes(self, piece: Piece, x: Array) -> int:
-        size = (piece.stop - piece.start) * int(x.dtype.itemsize)
-        return -(-size // _ALIGNED) * _ALIGNED
-
-    def _empty(self, i: int, like: Array) -> Array:
-        shape = self.shapes[i]
-        assert shape is not None
-        return like[:0] if i in self._cut else like[:0].reshape((0, *shape[1:]))
-
-    def _room(self, backend: Backend, use: str, dtype: str, size: int, like: Array) -> Array:
-        """Return memory that is used again at the next step."""
-        key = backend, use, dtype
-        room = self._rooms.get(key)
-        if room is None or len(room) < size:
-            with backend.guard(like):
-                self._rooms[key] = room = backend.zeros(like, dtype, (size,))
-        return room[:size]
-
-
-def _by_owner(pieces: Sequence[Piece], sizes: Sequence[int]) -> tuple[list[Piece], list[int]]:
-    """Return pieces and sizes in the order of owners, and of places for each."""
-    rows = sorted(zip(pieces, sizes, strict=True), key=lambda row: (row[0].owner, row[0].place))
-    return [piece for piece, _ in rows], [size for _, size in rows]
+        known = self._leaves
+        if len(known) != len(leaves) or not all(map(operator.is_, known, leaves)):
+            rank, world = self._links.rank, self._links.world
+            self._gatherings = gatherings(rank, world, self._pieces, leaves, self._line)
+            self._leaves = list(leaves)
+        for each in self._gatherings:
+            for into, part in each.sent:
+                into[...] = part
+            self._links.gathered(each.mine, each.flat, each.counts)
+            for into, part in each.got:
+                into[...] = part

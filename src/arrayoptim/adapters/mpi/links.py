@@ -35,20 +35,20 @@ class Links:
         self.rank: int = comm.Get_rank()
         self.world: int = comm.Get_size()
 
-    def reduced(self, flat: Array, counts: Sequence[int]) -> Array:
-        """Return this process's part of the sum of what all processes have.
+    def reduced(self, flat: Array, mine: Array, counts: Sequence[int]) -> None:
+        """Add up what all processes have, and deal out the sums.
 
         Parameters
         ----------
         flat : array
             As many elements as the counts together.
+        mine : array
+            Where this process's part of the sums goes.
         counts : sequence of int
             How many of them are for each process, in order.
         """
-        mine = flat[: counts[self.rank]].copy()
         _settle(flat)
         self.comm.Reduce_scatter(flat, mine, list(counts), MPI.SUM)
-        return mine
 
     def gathered(self, mine: Array, flat: Array, counts: Sequence[int]) -> None:
         """Bring together the bytes of all processes, in order.
@@ -95,8 +95,8 @@ class Nccl(Links):
         super().__init__(comm)
         self._backend = backend
 
-    def reduced(self, flat: Array, counts: Sequence[int]) -> Array:
-        """Return this process's part of the sum; see `Links`."""
+    def reduced(self, flat: Array, mine: Array, counts: Sequence[int]) -> None:
+        """Add up, and deal out; see `Links`."""
         # NCCL deals out equal parts only.
         most, start = max(counts), 0
         even = type(flat)((self.world * most,), dtype=flat.dtype)
@@ -104,9 +104,9 @@ class Nccl(Links):
             even[k * most : k * most + count] = flat[start : start + count]
             even[k * most + count : (k + 1) * most] = 0
             start += count
-        mine = type(flat)((most,), dtype=flat.dtype)
-        self._backend.reduce_scatter(even, mine, most, "sum")
-        return mine[: counts[self.rank]]
+        room = type(flat)((most,), dtype=flat.dtype)
+        self._backend.reduce_scatter(even, room, most, "sum")
+        mine[...] = room[: counts[self.rank]]
 
     def gathered(self, mine: Array, flat: Array, counts: Sequence[int]) -> None:
         """Bring together the bytes of all processes; see `Links`."""

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..._typing import Array, Tree
-from ...arrays.libraries import backend_of
-from ...arrays.trees import Structure, flatten
+from ..._typing import Tree
+from ...arrays.trees import flatten
 from ...config.registry import made, require_one_model
 from ...optimizer import Optimizer
-from ...step import checks
-from ...step.session import Session, session_of
-from ...step.sparse import made_dense
-from ...step.spread import takes_wholes
+from ...step.session import Session
 from ...step.surface import Surface
 from ...wrappers import Wrapper
-from .agreement import key_of, require_agreed, together
+from .agreement import together
+from .asking import WHY_ONE, Asked, Asking, sessions_of
 from .files import cut_up, joined
 from .flat import Flat
 from .links import links_of
@@ -93,14 +88,24 @@ class DataParallel(Surface):
         optimizer = made(optimizer)
         if not isinstance(optimizer, Optimizer | Wrapper):
             raise TypeError(f"found {optimizer!r}, wanted an optimizer such as arrayoptim.Adam()")
-        require_one_model(optimizer, "DataParallel", "processes share out the arrays of one")
+        require_one_model(optimizer, "DataParallel", WHY_ONE)
         self.optimizer = optimizer
         self._links, self._mean = links_of(comm, nccl), mean
         self._flat: Flat | None = None
-        self._key: Any = None
-        self._needs: list[bool] | None = None
-        self._known: list[Any] = []
+        self._dealt_for = 0
+        self._asking = Asking(self._links, optimizer)
         self._paths: dict[str, int] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DataParallel:
+        """Return one with a state of its own, of the same pieces over the same processes."""
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        vars(new).update(vars(self))
+        new.optimizer = copy.deepcopy(self.optimizer, memo)
+        new._asking = Asking(self._links, new.optimizer)
+        for own, other in zip(new._sessions(), self._sessions(), strict=True):
+            own.spread = other.spread
+        return new
 
     @property
     def rank(self) -> int:
@@ -150,9 +155,8 @@ class DataParallel(Surface):
             If an array is of another library, or the processes have other parameters.
         """
         with self._lock:
-            leaves, structure = self._together(partial(self._looked, params))
-            flat = self._planned(leaves, structure)
-            self._together(partial(self.optimizer.init, structure.build(flat.parts(leaves))))
+            asked, _, _ = self._agreed(params)
+            self._together(partial(self.optimizer.init, asked.parts))
 
     build = init
 
@@ -188,74 +192,39 @@ class DataParallel(Surface):
     def averages(self, params: Tree) -> Tree:
         """Return the averages of the parameters, the whole of them; see `Optimizer.averages`."""
         with self._lock:
-            leaves, structure = self._together(partial(self._looked, params))
-            flat = self._planned(leaves, structure)
-            parts = structure.build(flat.parts(leaves))
-            found = flatten(self._together(partial(self.optimizer.averages, parts)))[0]
-            new = [None if p is None else p.copy(order="K") for p in leaves]
-            for x, part in zip(flat.parts(new), found, strict=True):
+            asked, _, _ = self._agreed(params)
+            found = flatten(self._together(partial(self.optimizer.averages, asked.parts)))[0]
+            new = [None if p is None else p.copy(order="K") for p in asked.leaves]
+            for x, part in zip(self._split.parts(new), found, strict=True):
                 if x is not None:
                     x[...] = part
-            flat.share(new)
-            return structure.build(new)
+            self._split.share(new)
+            return asked.structure.build(new)
 
     def _through(self, step: Callable[[Tree, Tree], Tree], grads: Tree, params: Tree) -> Tree:
         with self._lock:
-            leaves, structure, found = self._together(partial(self._looked, params, grads))
-            flat = self._planned(leaves, structure)
-            present = self._links.greatest(np.array([g is not None for g in found], np.int64))
-            mine = flat.reduced(leaves, found, present.tolist(), self._mean)
-            parts = structure.build(flat.parts(leaves))
-            self._together(partial(step, structure.build(mine), parts))
-            flat.share(leaves)
+            asked, found, present = self._agreed(params, grads)
+            mine = self._split.reduced(asked.leaves, found, present, self._mean)
+            self._together(partial(step, asked.structure.build(mine), asked.parts))
+            self._split.share(asked.leaves)
             return params
 
-    def _looked(self, params: Tree, grads: Tree = None) -> tuple[Any, ...]:
-        """Check what this process was given."""
-        leaves, structure = flatten(params)
-        for path, x in zip(structure.paths, leaves, strict=True):
-            if x is not None and backend_of(x).name not in {"numpy", "cupy"}:
-                raise TypeError(
-                    f"parameter {path!r}: found an array of {backend_of(x).name}, wanted NumPy or "
-                    "CuPy; torch and JAX have collectives of their own"
-                )
-            if x is not None and not backend_of(x).writable(x):
-                raise ValueError(f"parameter {path!r} cannot be written; pass a copy of it")
-        if grads is None:
-            return leaves, structure
-        given, other = flatten(grads, "gradients")
-        checks.same_structure(other, structure)
-        why = "gradients of all processes are added up as dense arrays"
-        found = made_dense(self.optimizer, given, leaves, why)
-        checks.gradients(found, leaves, structure)
-        return leaves, structure, found
+    def _agreed(self, params: Tree, grads: Tree = None) -> tuple[Asked, list[Any], list[bool]]:
+        """Return parameters, gradients, and which are there in any process; see `Asking`."""
+        asked, found, present = self._asking.agreed(params, grads)
+        if self._flat is None or self._dealt_for != asked.number:
+            self._flat = self._together(partial(self._dealt, asked))
+            self._dealt_for = asked.number
+        if asked.parts is None:
+            asked.parts = asked.structure.build(self._flat.parts(asked.leaves))
+        return asked, found, present
 
     def _together(self, act: Callable[[], Any]) -> Any:
         return together(self._links, act)
 
-    def _planned(self, leaves: Sequence[Array | None], structure: Structure) -> Flat:
-        """Return who has which piece, once the processes have found that they agree."""
-        known = [session.settings for session in self._sessions()]
-        same = all(map(operator.is_, known, self._known))
-        if self._needs is None or len(self._needs) != len(leaves) or not same:
-            self._needs, self._known = self._needed(leaves, structure), known
-        key = key_of(leaves, structure, self._needs)
-        require_agreed(self._links, key)
-        if self._flat is None or self._key != key:
-            self._flat, self._key = self._together(partial(self._dealt, leaves, structure)), key
-        return self._flat
-
-    def _needed(self, leaves: Sequence[Array | None], structure: Structure) -> list[bool]:
-        """Return which parameters are stepped as wholes."""
-        described, needs = checks.describe(leaves, structure), [False] * len(leaves)
-        for session in self._sessions():
-            h, layouts = session.settings.whole, session.assign(described).layouts
-            for i, layout in enumerate(layouts):
-                coded = h["state_dtype"] == "int8"
-                needs[i] |= layout is not None and (coded or takes_wholes(layout, h))
-        return needs
-
-    def _dealt(self, leaves: Sequence[Array | None], structure: Structure) -> Flat:
+    def _dealt(self, asked: Asked) -> Flat:
+        """Return who has which piece."""
+        leaves, structure = asked.leaves, asked.structure
         sessions = self._sessions()
         for session in sessions:
             if session.state is not None or isinstance(session.pending, list):
@@ -266,7 +235,7 @@ class DataParallel(Surface):
         shapes = [None if x is None else tuple(x.shape) for x in leaves]
         cut = [
             x is not None and not need and (x.flags.c_contiguous or x.flags.f_contiguous)
-            for x, need in zip(leaves, self._needs or [], strict=True)
+            for x, need in zip(leaves, asked.needs, strict=True)
         ]
         dealt = pieces_of(shapes, cut, self.world)
         flat = Flat(self._links, dealt, leaves)
@@ -282,15 +251,18 @@ class DataParallel(Surface):
         return flat
 
     def _sessions(self) -> list[Session]:
-        if isinstance(self.optimizer, Wrapper):
-            return list(self.optimizer._sessions())
-        return [session_of(self.optimizer)]
+        return sessions_of(self.optimizer)
 
     # ---- the state
 
     @property
     def _lock(self) -> Any:
         return self.optimizer._lock
+
+    @property
+    def _split(self) -> Flat:
+        assert self._flat is not None
+        return self._flat
 
     def _record(self) -> Record:
         from ...persistence import Together

@@ -52,7 +52,8 @@ def pieces_of(
     Returns
     -------
     list of Piece
-        In the order of places; at most one for each process and parameter.
+        In the order of places; one for each parameter at least, and one at most for each process
+        and parameter.
     """
     sizes = {i: prod(shape) for i, shape in enumerate(shapes) if shape is not None}
     loads, found = [0] * world, list[Piece]()
@@ -64,15 +65,15 @@ def pieces_of(
     room = _rooms(loads, rest)
     owner = 0
     for i in (i for i in sizes if cut[i]):
-        start = 0
-        while start < sizes[i]:
+        start, more = 0, True
+        while more:  # at least one piece, of nothing where there is nothing
             while room[owner] <= 0 and owner < world - 1:
                 owner += 1
             stop = sizes[i] if owner == world - 1 else start + _grained(room[owner])
             stop = min(stop, sizes[i])
             room[owner] -= stop - start
             found.append(Piece(i, owner, start, stop, False))
-            start = stop
+            start, more = stop, stop < sizes[i]
     return sorted(found, key=lambda piece: (piece.place, piece.start))
 
 

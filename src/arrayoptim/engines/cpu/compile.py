@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 from llvmlite import ir
@@ -10,8 +12,11 @@ from numba import njit, types
 from .coded import FUNCTIONS, CodeStream
 from .memory import COMPUTE, JOB_ACCESS, Stream
 from .numbers import I32, I64
+from .parts import joined
 from .source import Program
+from .vectors import inner
 from .vocabulary import vocabulary
+from .words import words
 
 _INLINED: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
 _BARE: dict[str, Any] = {
@@ -100,8 +105,20 @@ def _namespace(program: Program) -> dict[str, Any]:
         names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()
         names[f"squares_{name}"], names[f"bits_{name}"] = stream.squares(), stream.bits()
         names[f"add_squares_{name}"], names[f"add_values_{name}"] = stream.add(True), stream.add()
-        names[f"raise_{name}"] = stream.raised()
+        names[f"raise_{name}"], names[f"inner_{name}"] = stream.raised(), inner(storage)
         names[f"sum_{name}"], names[f"max_{name}"] = stream.joined(False), stream.joined(True)
     for name, function in program.functions:
         names[name] = njit(**_INLINED)(function)
+    names["ns"] = words()
+    names["word"] = partial(_word, names["ns"])
+    # What is compiled by itself is compiled once more in each function around it.
+    inlined = {part.__name__ for part in program.inlined}
+    for name, part in joined((*program.parts, *program.inlined), names).items():
+        names[name] = njit(**_BARE, inline="always" if name in inlined else "never")(part)
     return names
+
+
+def _word(ns: ModuleType, function: Any) -> Any:
+    """Compile a function of the source into the vocabulary that parts are given."""
+    setattr(ns, function.__name__, njit(**_BARE)(function))
+    return getattr(ns, function.__name__)

@@ -16,10 +16,12 @@ from typing import Any
 from ..._locks import lock
 from .. import store
 from . import objects
+from .parts import code, fingerprint
 from .source import Program
 
-_SOURCES = tuple(
-    f"{name}.py" for name in ("coded", "compile", "llvm", "memory", "numbers", "vocabulary")
+_SOURCES = (
+    *("coded.py", "compile.py", "llvm.py", "memory.py", "numbers.py", "parts.py", "vectors.py"),
+    *("vocabulary.py", "words.py"),
 )
 _TELLING = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
 _LOCK = lock(awaited=True)
@@ -50,15 +52,15 @@ def code_address(program: Program) -> int:
 @cache
 def _address(program: Program) -> int:
     key = _key(program)
-    code = store.read(key) if key else None
-    if code is None:
+    kept = store.read(key) if key else None
+    if kept is None:
         from .llvm import object_file
 
         name, content = object_file(program)
-        code = name.encode() + b"\n" + content
+        kept = name.encode() + b"\n" + content
         if key:
-            store.write(key, code)
-    function, _, content = code.partition(b"\n")
+            store.write(key, kept)
+    function, _, content = kept.partition(b"\n")
     place = objects.load(content, function.decode())
     if place is None:
         from . import llvm
@@ -113,20 +115,19 @@ def _key(program: Program) -> str | None:
         repr((program.source, program.streams, program.compute, program.answers)).encode()
     )
     for name, function in program.functions:
-        fingerprint = _fingerprint(function)
-        if fingerprint is None:
+        told = _fingerprint(function)
+        if told is None:
             return None
-        digest.update(f"{name} {fingerprint}".encode())
+        digest.update(f"{name} {told}".encode())
+    if program.parts:
+        digest.update(fingerprint((*program.parts, *program.inlined)).encode())
     return digest.hexdigest()
 
 
 def _fingerprint(function: Callable[..., Any]) -> str | None:
-    code: CodeType = function.__code__
-    names = set(code.co_names) - {"abs"}
-    if code.co_freevars or names & set(function.__globals__):
-        return None
-    parts = (code.co_code, code.co_consts, code.co_names, code.co_varnames, code.co_argcount)
-    return repr(parts)
+    own: CodeType = function.__code__
+    names = set(own.co_names) - {"abs"}
+    return None if own.co_freevars or names & set(function.__globals__) else repr(code(function))
 
 
 @cache

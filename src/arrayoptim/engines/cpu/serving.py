@@ -58,6 +58,27 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     return reason or machine_refusal(map(reader.dtype, (param, *slots.values())))
 
 
+def array_refusal(array: Array) -> str | None:
+    """Return why loops that take what they work on from an array cannot be used; None if they can.
+
+    Parameters
+    ----------
+    array : array
+        The array, in whatever order.
+
+    Returns
+    -------
+    str or None
+        The reason; None where there is none.
+    """
+    if not _has_numba():
+        return "Numba is not installed"
+    reader = reader_of(array)
+    if reader is None:
+        return f"a {type(array).__qualname__} is neither a NumPy array nor a torch tensor"
+    return reader.refusal(array, False) or machine_refusal(())
+
+
 def _order_refusal(reader: type[Reader], array: Array, param: Array) -> str | None:
     if array.shape == param.shape and reader.dense(array, param):
         return None

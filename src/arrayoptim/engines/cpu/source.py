@@ -58,6 +58,11 @@ class Program:
     answers : bool
         Whether it is a function of Python, see `calls`: of the address of an object and of those
         of its arguments, with an object as its result.
+    parts : tuple of callable
+        Functions that are compiled into it under their own names: they may call one another and
+        what else the source defines, and use constants of their modules.
+    inlined : tuple of callable
+        Parts that are large and called in one place.
     """
 
     source: str
@@ -65,6 +70,8 @@ class Program:
     streams: tuple[tuple[str, str], ...]
     compute: str
     answers: bool = False
+    parts: tuple[Callable[..., Any], ...] = ()
+    inlined: tuple[Callable[..., Any], ...] = ()
 
 
 def squares_program(storage: str) -> Program:

@@ -1,0 +1,43 @@
+"""Which way a search goes: in machine code, or on the arrays of any library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._typing import Array
+from ..engines.mode import mode
+from .searches import OnArrays
+
+
+def way(leaves: Sequence[Array | None]) -> type[Any]:
+    """Return the class of the fastest search there is for some arrays, or of that asked for.
+
+    Raises
+    ------
+    ValueError
+        If the engine ``"cpu"`` is asked for, which cannot serve these arrays.
+    """
+    asked = mode()
+    if asked in ("array", "gpu"):
+        return OnArrays
+    reason = _refusal(leaves)
+    if reason is None:
+        from .compiled import Compiled
+
+        return Compiled
+    if asked == "cpu":
+        raise ValueError(f'engine "cpu" cannot serve LBFGS: {reason}')
+    return OnArrays
+
+
+def _refusal(leaves: Sequence[Array | None]) -> str | None:
+    try:
+        from ..engines.cpu import serving
+    except ModuleNotFoundError:
+        return "this installation has no engine 'cpu'"
+    return next(filter(None, map(serving.array_refusal, filter(_there, leaves))), None)
+
+
+def _there(leaf: Array | None) -> bool:
+    return leaf is not None

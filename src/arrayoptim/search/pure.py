@@ -1,0 +1,98 @@
+"""L-BFGS as pure functions, which compilers of arrays can trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._typing import Array, Tree
+from ..arrays.trees import Structure, flatten
+from ..step import checks
+from .boxes import boxed
+from .names import POINT, STATE, Settings
+from .packing import Packing, packing
+from .searches import Box, begun, losses, named, several, told
+
+ALL = "wanted all of them, as one step of LBFGS moves all; leave out the parameter, or give zeros"
+
+
+class Pure:
+    """The part of `LBFGS` whose state is a value."""
+
+    _memory: int
+    _settings: Settings
+    _box: tuple[Any, Any]
+    _batched: bool
+
+    def init_state(self, params: Tree) -> dict[str, Any]:
+        """Make the state before the first evaluation, as a value.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            The parameters, which may be a compiler's stand-ins.
+
+        Returns
+        -------
+        dict
+            Arrays by name. ``state["stage"]`` is 3 or more where a search has ended.
+        """
+        _, leaves, packed, box = self._unpacked(params)
+        words, vector = several(packed, leaves), packed.vector(leaves)
+        return named(begun(words, vector, self._memory, box))
+
+    def stateless_apply(
+        self, state: dict[str, Any], grads: Tree, params: Tree, value: Any
+    ) -> tuple[Tree, dict[str, Any]]:
+        """Take up an evaluation as a pure function, which ``jax.jit`` compiles.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier call gave.
+        grads, params : tree of arrays
+            Gradients and parameters.
+        value : float or array
+            The loss there.
+
+        Returns
+        -------
+        params : tree of arrays
+            The next point to try.
+        state : dict
+            New state.
+        """
+        structure, leaves, packed, box = self._unpacked(params)
+        gradients, other = flatten(grads, "gradients")
+        checks.same_structure(other, structure)
+        checks.gradients(gradients, leaves, structure)
+        checks.every_gradient(gradients, leaves, structure, ALL)
+        words, known = several(packed, leaves), {k: state[name] for k, name in enumerate(STATE)}
+        with words.quiet():
+            number, gradient = losses(words, packed, value, leaves), packed.vector(gradients)
+            new, trial = told(words, known, number, gradient, self._settings, box)
+        return structure.build(packed.parts(trial, leaves)), named(new)
+
+    def stateless_best(self, state: dict[str, Any], params: Tree) -> Tree:
+        """Return the best point that has been taken, as a pure function.
+
+        Parameters
+        ----------
+        state : dict
+            The state.
+        params : tree of arrays
+            The parameters, for their structure.
+
+        Returns
+        -------
+        tree of arrays
+            New arrays.
+        """
+        structure, leaves, packed, _ = self._unpacked(params)
+        return structure.build(packed.parts(state[STATE[POINT]], leaves))
+
+    def _unpacked(self, params: Tree) -> tuple[Structure, Sequence[Array], Packing, Box]:
+        leaves, structure = flatten(params)
+        found = checks.describe(leaves, structure)
+        packed = packing(leaves, found, structure, self._batched)
+        return structure, leaves, packed, boxed(self._box, packed, leaves, structure)
