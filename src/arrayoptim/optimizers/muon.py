@@ -103,10 +103,10 @@ class Muon(MatrixOptimizer):
         Which axis of a matrix counts the outputs of a layer. ``"first"`` is right for torch's
         kernels, ``"last"`` for Keras's.
     ns_dtype : {"compute", "bfloat16"}
-        In which dtype the iterations are computed: the compute dtype, or bfloat16 with products that
-        are added up in float32, which is faster where the hardware multiplies such, and less exact
-        by some thousandths. torch tensors are multiplied in bfloat16; arrays of other libraries have
-        float32 values rounded in the same places.
+        In which dtype the iterations are computed: the compute dtype, or bfloat16 with sums in
+        float32, which is faster where the hardware multiplies such numbers, and less exact by some
+        thousandths. torch tensors are multiplied in bfloat16; for arrays of other libraries float32
+        values are rounded in the same places.
     leading_axes : {"auto", "batch", "flatten"}
         What an array with more than two axes is: ``"batch"``, a stack of matrices of its last two,
         such as the experts of a layer, each stepped as it would be alone; ``"flatten"``, one
@@ -142,14 +142,14 @@ class Muon(MatrixOptimizer):
         p = p - lr * scale * x
 
     The iteration ends with singular values between 0.7 and 1.2 and is not meant to converge. With
-    ``ns_dtype="bfloat16"`` the norm is limited by `epsilon` from below instead. optax corrects the bias of
-    the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the authors;
-    ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters, other
-    than those that `adam_weight_decay` is said for.
+    ``ns_dtype="bfloat16"`` the norm is limited by `epsilon` from below instead. optax corrects the
+    bias of the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the
+    authors; ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters,
+    other than those that `adam_weight_decay` is said for.
 
     With ``preset="torch"`` the iteration is that of ``torch.optim.Muon``, bit for bit for tensors,
-    in bfloat16. With ``preset="keras3"`` the momentum is the sum ``momentum * m + g``, arrays of more than two
-    axes are left to Adam, and the number added to norms is 1e-7.
+    in bfloat16. With ``preset="keras3"`` the momentum is the sum ``momentum * m + g``, arrays of
+    more than two axes are left to Adam, and the number added to norms is 1e-7.
 
     References
     ----------
