@@ -127,6 +127,39 @@ class Backend:
         """Return the array in another dtype; the array itself where it has that type."""
         return x.astype(dtype, copy=False)
 
+    def rounded(self, x: Array) -> Array:
+        """Return real numbers rounded to bfloat16, in whichever dtype `product` takes them."""
+        x = self.cast(x, "float32")
+        # Dekker's splitting: of 24 bits the 16 lower ones cancel.
+        large = x * 65537.0
+        return large - (large - x)
+
+    def product(
+        self, a: Array, b: Array, alpha: Any = None, beta: Any = None, c: Any = None
+    ) -> Array:
+        """Return ``alpha * a @ b + beta * c`` of what `rounded` gave, added up in float32.
+
+        Parameters
+        ----------
+        a, b : array
+            Stacks of matrices.
+        alpha, beta : scalar, optional
+            Factors.
+        c : array, optional
+            What is added; nothing by default.
+
+        Returns
+        -------
+        array
+            The result, rounded once.
+        """
+        found = self.xp.matmul(a, b)
+        found = found if alpha is None else self._single(alpha) * found
+        return self.rounded(found if c is None else self._single(beta) * c + found)
+
+    def _single(self, number: Any) -> Any:
+        return number if isinstance(number, float) else self.cast(number, "float32")
+
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
         """Return a number as a 0-d operand of that type."""
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype), device=self.device(like))

@@ -132,6 +132,20 @@ class Torch(Backend):
         """Return the tensor in another dtype."""
         return x.to(getattr(self.xp, dtype))
 
+    def rounded(self, x: Array) -> Array:
+        """Return the numbers in bfloat16, in which torch multiplies; see `Backend`."""
+        return self.cast(x, "bfloat16")
+
+    def product(
+        self, a: Array, b: Array, alpha: Any = None, beta: Any = None, c: Any = None
+    ) -> Array:
+        """Return products of stacks of matrices, rounded once; see `Backend`."""
+        if c is None or not self.valued(c):
+            return super().product(a, b, alpha, beta, c)
+        import torch
+
+        return torch.baddbmm(c, a, b, beta=float(beta), alpha=1 if alpha is None else float(alpha))
+
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
         """Return a number as a 0-d operand of that type."""
         if _RECORDING.on:
