@@ -59,6 +59,7 @@ def step(
 def _step(
     settings: Settings, state: dict[str, Any], grads: Tree, params: Tree
 ) -> tuple[Tree, dict[str, Any]]:
+    checks.state_of_pure_form(state)
     leaves, structure = flatten(params)
     described = checks.describe(leaves, structure)
     gradients, other = flatten(grads, "gradients")
@@ -99,7 +100,7 @@ def _with_norms(
     """Return a state with the norms of a step; what was not measured stays as it was."""
     if not taken.settings.measures:
         return tree
-    found = dict(taken.norms)
+    found = dict(taken.norms or {})
     if "gradient" in taken.settings.measures and taken.size.norms is not None:
         found["gradient"] = taken.size.norms
     norms = dict(before.get("norms", {}))
