@@ -32,8 +32,8 @@ compared are the parameters, of size 0.1 to 1, at every 50th step.
 """
 SEARCHED = """\
 Whole searches until no entry of the gradient is larger than 1e-8, or 1e-5 of a batch, in turns in
-one process. What is measured is the processor time of the one thread, the function's included, which
-is SciPy's own of a single problem. *Ratio*: the least time of the search in multiples of that of
+one process. What is measured is the processor time of the one thread, with that of the function; of
+a single problem it is SciPy's own. *Ratio*: the least time of the search in multiples of that of
 SciPy, then the same of medians. An evaluation of the batch is one of all its problems.
 
 """
