@@ -16,10 +16,10 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "myst_parser",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "mathml",
     "optimizer_pages",
     "shelves",
 ]
@@ -44,6 +44,8 @@ nitpick_ignore_regex = [
 rst_prolog = ".. currentmodule:: arrayoptim"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
 html_theme = "furo"
 html_title = f"arrayoptim {release}"
 html_theme_options = {"navigation_with_keys": True}

@@ -166,7 +166,6 @@ def page(cls: type[ao.Optimizer], day: str, curves: which_measured.Curves) -> st
     sources = [code(textwrap.dedent(inspect.getsource(rule.function))) for rule in rules(cls)]
     parts = [
         heading(cls.__name__, "="),
-        update(cls),
         f".. autoclass:: arrayoptim.{cls.__name__}\n   :no-members:\n",
         curve(cls, day, curves),
         heading("Hyperparameters of its own", "-"),
@@ -191,6 +190,7 @@ def words() -> str:
         ("Arguments", elsewhere.ARGUMENTS),
         ("Attributes and methods of optimizers", elsewhere.METHODS),
         ("Names of modules", elsewhere.NAMES),
+        ("Schedules", elsewhere.RATES),
     ):
         cells = [
             [f"``{row.word}``", row.library, row.here.format(cls=row.of or "Adam")] for row in rows
@@ -246,8 +246,18 @@ def shorten(
     return f"({', '.join([*own, '**options'])})", result
 
 
+def add_formula(app: Any, what: str, name: str, made: Any, options: Any, lines: list[str]) -> None:
+    """Put the formula of an optimizer below the sentence that says what a step does."""
+    if what != "class" or made.__name__ not in ao.names():
+        return
+    place = lines.index("") + 1 if "" in lines else len(lines)
+    lines[place:place] = [*update(made).splitlines(), ""]
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("autodoc-process-signature", shorten)
+    # After numpydoc, which takes a docstring apart and lets no formula stand there.
+    app.connect("autodoc-process-docstring", add_formula, priority=900)
     app.connect("builder-inited", write)
     return {"parallel_read_safe": True}

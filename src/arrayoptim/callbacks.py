@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Callback", "History", "MLflow", "TensorBoard", "WandB", "numbers_of"]
 
+NAMED = 12
+"""Largest number of curves of a picture that its legend names."""
+
 
 def numbers_of(optimizer: Any) -> dict[str, float]:
     """Return what there is to record of an optimizer's last step.
@@ -172,6 +175,8 @@ class History(Callback):
     def plot(self, *names: str, axes: Any = None) -> Any:
         """Draw numbers over the steps.
 
+        Of more than twelve the highest at the end are named, beside the axes; the others are grey.
+
         Parameters
         ----------
         *names : str
@@ -199,14 +204,18 @@ class History(Callback):
                 raise KeyError(f"found no {name!r}; what was recorded is {known}")
             chosen |= rows
         axes = pyplot_axes(axes)
+        highest = sorted(chosen, key=lambda name: -chosen[name][-1][1])[:NAMED]
         for name, pairs in chosen.items():
-            axes.plot([k for k, _ in pairs], [x for _, x in pairs], label=name)
+            look = {"label": name} if name in highest else {"color": "0.85", "zorder": 1.0}
+            axes.plot([k for k, _ in pairs], [x for _, x in pairs], **look)
         values = [x for pairs in chosen.values() for _, x in pairs if math.isfinite(x)]
         if values and min(values) > 0.0 and max(values) > 10.0 * min(values):
             axes.set_yscale("log")
         axes.set_xlabel("step")
         if len(chosen) > 1:
-            axes.legend()
+            title = f"the highest of {len(chosen)}" if len(chosen) > NAMED else None
+            beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+            axes.legend(title=title, fontsize="small", **beside)
         else:
             axes.set_ylabel(next(iter(chosen)))
         return axes

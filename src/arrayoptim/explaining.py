@@ -72,8 +72,9 @@ class Explanation:
         lines = [self.optimizer]
         for group in self.groups:
             speed = f", {group.bandwidth / 1e9:.1f} GB/s" if group.bandwidth else ""
+            arrays = "array" if group.arrays == 1 else "arrays"
             lines.append(
-                f"  {group.engine}: {group.arrays} {group.library} arrays of {group.dtype}, "
+                f"  {group.engine}: {group.arrays:,} {group.library} {arrays} of {group.dtype}, "
                 f"{group.elements:,} elements, {group.bytes / 1e6:,.3f} MB a step{speed}"
                 f"\n    {group.reason}"
             )
@@ -114,7 +115,7 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
     >>> import arrayoptim as ao
     >>> print(ao.explain([np.zeros(1000, np.float32)], "sgd"))
     SGD(lr=0.01, momentum=0.0, decay=0.0, nesterov=False)
-      cpu: 1 numpy arrays of float32, 1,000 elements, 0.020 MB a step
+      cpu: 1 numpy array of float32, 1,000 elements, 0.020 MB a step
         one compiled loop serves all of this kind
     """
     stepping = _stepping(optimizer)

@@ -86,6 +86,8 @@ def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array
 
 def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
     """Return the factor that brings gradients of that norm within a bound; 0 means no bound."""
+    if type(norm) is float and type(bound) is float:
+        return bound / norm if bound > 0.0 and norm >= bound else 1.0
     if isinstance(norm, Pending):
         return replace(norm, bound=float(bound))
     if is_array(norm) and backend_of(norm).compiles:

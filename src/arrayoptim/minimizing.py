@@ -19,6 +19,7 @@ from ._typing import Scalar, Tree
 from .arrays.calls import mismatch
 from .arrays.derivatives import value_and_gradients
 from .checkpoints import load_checkpoint, save_checkpoint
+from .config.given import whole
 from .finding import get
 from .minimization import Minimization
 
@@ -108,14 +109,8 @@ def minimize(
             f"loss: found {type(loss).__qualname__}, wanted a function of the parameters, which is "
             "called at every step"
         )
-    bounds: dict[str, tuple[Any, int]] = {
-        "steps": (steps, 0),
-        "patience": (patience, 1),
-        "every": (every, 1),
-    }
-    for name, (value, least) in bounds.items():
-        if value is not None and not (isinstance(value, int | np.integer) and value >= least):
-            raise ValueError(f"{name}: found {value!r}, wanted a whole number of at least {least}")
+    steps, every = whole(steps, "steps", 0), whole(every, "every", 1)
+    patience = None if patience is None else whole(patience, "patience", 1)
     margin: Any = tolerance
     if not (isinstance(margin, int | float | np.number) and 0 <= margin < math.inf):
         raise ValueError(f"tolerance: found {tolerance!r}, wanted a number in [0, inf)")
@@ -126,15 +121,13 @@ def minimize(
         checkpoint = persistence.path_of(checkpoint)
         # An error noticed only after the last step would waste all of them.
         persistence.require_target(checkpoint)
-    limits = _Limits(int(steps), patience, tolerance)
+    limits = _Limits(steps, patience, tolerance)
     made = get(optimizer)
     run = _Run(loss, Minimization(params, optimizer=made), made, limits)
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(checkpoint)
-    with (
-        _bar(progress, run.so_far.steps, max(run.so_far.steps, int(steps))) as show,
-        run.whole.told(),
-    ):
+    taken = run.so_far.steps
+    with _bar(progress, taken, max(taken, steps)) as show, run.whole.told():
         run.go(callback, show, None if checkpoint is None else partial(run.save, checkpoint), every)
     return run.so_far
 

@@ -15,7 +15,7 @@ from .config.given import counter, finite
 from .config.hyper import hyper
 from .config.keras import translate
 from .config.readable import readable
-from .config.registry import nearest, refuse_nested
+from .config.registry import mistyped, nearest, refuse_nested
 from .step import checks, graphs, metrics, persistent, updates
 from .step.averages import averages_of
 from .step.formula import Formula
@@ -473,7 +473,9 @@ class Optimizer(Formula, Valued, Updating, Surface):
             if name in scalars:
                 return scalars[name]
         cls = type(self).__name__
-        raise AttributeError(f"{cls!r} object has no attribute {name!r}{method(name, cls)}")
+        public = [] if name.startswith("_") else [x for x in dir(type(self)) if x[0] != "_"]
+        told = method(name, cls) or mistyped(name, public)
+        raise AttributeError(f"{cls!r} object has no attribute {name!r}{told}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a hyperparameter or scalar state; refuse what is neither, such as a misspelt one."""

@@ -133,6 +133,9 @@ def test_the_measured_problems_train(monkeypatch: pytest.MonkeyPatch) -> None:
         ("learning rate schedule", "schedules"),
         ("mixed precision", "small_state"),
         ("gradient accumulation", "wrappers"),
+        ("install", "getting_started"),
+        ("early stopping", "minimize"),
+        ("LBFGS", "lbfgs"),
     ],
 )
 def test_what_people_search_for_is_an_entry_of_one_page(asked: str, page: str) -> None:

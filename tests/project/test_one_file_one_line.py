@@ -97,8 +97,8 @@ def test_it_is_public_and_found_by_name(copy: Path) -> None:
 @pytest.mark.slow
 def test_the_readme_and_the_pages_have_it(copy: Path) -> None:
     run(copy, "-m", "made")
-    readme = (copy / "README.md").read_text(encoding="utf-8")
-    assert "| `Halving` | Divide the gradient by a root mean square that forgets" in readme
+    table = (copy / "docs/optimizers/at_a_glance.md").read_text(encoding="utf-8")
+    assert "| `Halving` | Divide the gradient by a root mean square that forgets" in table
     run(copy, "-c", "import optimizer_pages; optimizer_pages.write()")
     page = copy / "docs" / "optimizers" / "generated" / "Halving.rst"
     assert "``keep``" in page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The README: its examples run, and its table is that of the registry."""
+"""The README: its examples run, and what it counts is that of the registry."""
 
 from __future__ import annotations
 
@@ -35,9 +35,26 @@ def test_example(example: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
 
 
-def test_table() -> None:
-    assert made.readme(TEXT) == TEXT, "run: python docs/made.py"
-    assert TEXT.count("\n| `") == len(ao.names())
+@pytest.mark.parametrize("page", made.PAGES)
+def test_what_is_made(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert made.PAGES[page](text) == text, "run: python docs/made.py"
+
+
+def test_all_optimizers_are_counted_and_listed() -> None:
+    assert f"{len(ao.names())} of them" in TEXT
+    table = (ROOT / "docs/optimizers/at_a_glance.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)`", table, flags=re.M) == ao.names()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/getting_started.rst"])
+def test_the_extras_are_those_of_the_package(page: str) -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    declared = project.partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    names = re.findall(r"^(\w+) = ", declared, flags=re.M)
+    text = (ROOT / page).read_text(encoding="utf-8").partition("`autograd`")
+    listed = re.findall(r"`(\w+)`", f"`autograd`{text[2].partition('.')[0]}")
+    assert sorted(listed) == sorted(names)
 
 
 def test_the_example_for_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,5 +68,6 @@ def test_the_example_for_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_fits_on_a_screen() -> None:
-    """Without the table that is made."""
-    assert len(TEXT.partition("<!-- Made")[0].splitlines()) < 120
+    """What it is, why, how to install and begin, and the table of frameworks."""
+    assert len(TEXT.splitlines()) < 125
+    assert len(TEXT.partition("## What sets it apart")[0].splitlines()) < 80

@@ -73,6 +73,28 @@ def test_a_picture() -> None:
         history.plot("accuracy")
 
 
+@pytest.mark.parametrize("count", [2, 6, 40])
+def test_the_legend_of_a_picture_covers_nothing(count: int) -> None:
+    """It stands beside the axes, which keep most of the picture."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    history = ao.callbacks.History()
+    for step in range(5):
+        norms = {f"update/layer{k}/kernel": 10.0 + k + step for k in range(count)}
+        history.log(ao.SGD(), step=step, **norms)
+    axes = history.plot("update")
+    figure = axes.figure
+    figure.canvas.draw()
+    legend, share = axes.get_legend(), axes.get_position()
+    names = [text.get_text() for text in legend.get_texts()]
+    assert len(names) == min(count, 12)
+    assert f"update/layer{count - 1}/kernel" in names
+    assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+    assert share.width * share.height > 0.45
+    matplotlib.pyplot.close(figure)
+
+
 def test_with_torch() -> None:
     """The groups' numbers have their numbers before them, where there are several."""
     torch = pytest.importorskip("torch")

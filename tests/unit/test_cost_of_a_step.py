@@ -14,14 +14,14 @@ from call_counts import counted
 @pytest.mark.parametrize(
     ("settings", "most"),
     [
-        ({}, 120),
+        ({}, 95),
         (
             {
                 "lr": ao.schedules.CosineDecay(0.1, 1000),
                 "clipnorm": 1.0,
                 "ema_momentum": 0.9,
             },
-            200,
+            155,
         ),
     ],
     ids=["plain", "clipped, averaged and scheduled"],

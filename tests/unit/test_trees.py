@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict, defaultdict
+from collections import ChainMap, OrderedDict, UserDict, defaultdict
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ CONTAINERS = {
     "ordered": OrderedDict,
     "reversed": lambda d: OrderedDict(reversed(list(d.items()))),
     "defaultdict": lambda d: defaultdict(list, d),
+    "own": UserDict,
+    "chain": ChainMap,
+    "proxy": MappingProxyType,
 }
 
 
@@ -44,6 +49,30 @@ def test_mappings_match_by_key(kind: str, other: str) -> None:
     opt.apply(nested(CONTAINERS[kind], 1.0), nested(CONTAINERS[other], 1.0))
     opt.stateless_apply(state, nested(CONTAINERS[kind], 1.0), nested(CONTAINERS[other], 1.0))
     assert opt.iterations == 2
+
+
+class Archive(Mapping[str, Any]):
+    """A mapping that cannot be made from a dict, such as an open file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __getitem__(self, key: str) -> Any:
+        """Return an array."""
+        return np.ones(2)
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the keys."""
+        return iter(["w"])
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return 1
+
+
+def test_a_mapping_that_cannot_be_made_anew() -> None:
+    with pytest.raises(TypeError, match=r"parameters: found .*Archive, .*; pass dict\(...\) of it"):
+        ao.SGD().apply({"w": np.ones(2)}, Archive("x"))
 
 
 def test_a_loss_may_answer_in_another_mapping() -> None:

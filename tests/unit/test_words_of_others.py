@@ -12,7 +12,7 @@ import arrayoptim as ao
 from arrayoptim import adapters
 from arrayoptim.config import elsewhere
 
-ROWS = [*elsewhere.ARGUMENTS, *elsewhere.METHODS, *elsewhere.NAMES]
+ROWS = [*elsewhere.ARGUMENTS, *elsewhere.METHODS, *elsewhere.NAMES, *elsewhere.RATES]
 
 
 @pytest.mark.parametrize("row", elsewhere.ARGUMENTS, ids=lambda row: f"{row.word}-{row.of}")
@@ -36,6 +36,25 @@ def test_methods(row: Any) -> None:
 def test_names(row: Any) -> None:
     with pytest.raises(AttributeError, match=re.escape(row.told(""))):
         getattr(ao, row.word)
+
+
+@pytest.mark.parametrize("row", elsewhere.RATES, ids=lambda row: row.word)
+def test_schedules(row: Any) -> None:
+    for module in (ao, ao.schedules):
+        with pytest.raises(AttributeError, match=re.escape(row.told(""))):
+            getattr(module, row.word)
+
+
+@pytest.mark.parametrize("module", adapters.installed())
+def test_names_in_the_modules_of_frameworks(module: str) -> None:
+    """They have the optimizers by the same names as the package, and say so."""
+    place = adapters.adapter(module)
+    for word in ("RMSProp", "ADAMw"):
+        right = {"RMSProp": "RMSprop", "ADAMw": "AdamW"}[word]
+        with pytest.raises(AttributeError, match=f"it is arrayoptim.{module}.{right}$"):
+            getattr(place, word)
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'.*Adam, .*SGD"):
+        place.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -63,13 +82,39 @@ def test_what_the_table_says_is_there() -> None:
     for row in ROWS:
         for name in re.findall(r"arrayoptim\.([A-Za-z_]+)", row.here):
             assert name in adapters.MODULES or hasattr(ao, name), row
+        for name in re.findall(r"\bschedules\.([A-Za-z_]+)", row.here):
+            assert hasattr(ao.schedules, name), row
         assert row.word not in ao.Adam.hyperparameters
+
+
+def test_misspelt_attributes_and_known_arguments() -> None:
+    with pytest.raises(AttributeError, match="did you mean 'minimize'"):
+        ao.Adam().minimise  # noqa: B018
+    # Where the answer is known, it is not followed by all that there is besides.
+    with pytest.raises(TypeError, match=r"beta_1 and beta_2, one argument each$"):
+        ao.Adam(betas=(0.9, 0.99))
+    with pytest.raises(TypeError, match="it takes lr, beta_1, "):
+        ao.Adam(nothing=1)
+
+
+class Model:
+    """As models of torch and Keras are: callable, so that it would pass for a schedule."""
+
+    def __call__(self, x: Any) -> Any:
+        """Return the same."""
+        return x
+
+    def named_parameters(self) -> Any:
+        """Return none."""
+        return iter(())
 
 
 def test_parameters_in_the_place_of_hyperparameters() -> None:
     w = np.zeros(2)
-    for found in (iter([w]), [w], {"w": w}, [{"params": [w]}], w):
+    for found in (iter([w]), [w], {"w": w}, [{"params": [w]}], w, Model()):
         with pytest.raises(TypeError, match=r"Adam: found parameters .*arrayoptim.torch.Adam\("):
             ao.Adam(found, lr=0.1)
+    with pytest.raises(TypeError, match=r"LBFGS: found parameters .*such as memory=10"):
+        ao.LBFGS(iter([w]))  # type: ignore[arg-type]
     assert ao.Adam(np.float32(0.5)).lr == 0.5
     assert ao.Adam(np.array(0.5)).lr == 0.5

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
 from ..arrays.trees import flatten
+from ..config.elsewhere import spelled
 from ..config.given import finite
 from ..config.registry import names
 from ..optimizer import Optimizer
@@ -344,7 +345,7 @@ def __getattr__(name: str) -> Callable[..., Method]:
     """Return a factory of methods for the optimizer of that name."""
     if name in names() or name == "LBFGS":
         return factory(name, Method)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{spelled(name, 'scipy')}")
 
 
 def __dir__() -> Sequence[str]:

@@ -15,6 +15,9 @@ import numpy as np
 
 from .._typing import Array, Namespace, Scalar
 
+CONTAINERS = "arrayoptim"
+"""The namespace of optree's registry in which this library's own containers are."""
+
 COMPUTE = {
     "float16": "float32",
     "bfloat16": "float32",

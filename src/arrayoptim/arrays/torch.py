@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar, Tree
-from .backend import HALF, Backend, Functions, addresses, numpy_dtype
+from .backend import CONTAINERS, HALF, Backend, Functions, addresses, numpy_dtype
 from .slopes import with_slope
 
 __all__ = ["Torch", "functions", "recording"]
@@ -57,7 +57,9 @@ def _asked(grads: Tree, params: Tree, state: Tree) -> bool:
     from torch.autograd import forward_ad
 
     def tensors(tree: Tree) -> list[Any]:
-        return [x for x in optree.tree_leaves(tree) if isinstance(x, torch.Tensor)]
+        return [
+            x for x in optree.tree_leaves(tree, namespace=CONTAINERS) if isinstance(x, torch.Tensor)
+        ]
 
     given, own = tensors((grads, state)), tensors(params)
     if not (given or own):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from .._typing import Array, Tree
+from .backend import CONTAINERS
 from .libraries import is_array, is_array_type, is_masked, way_in
 from .rows import Rows
 
@@ -45,6 +46,7 @@ class Structure:
 
 
 _CACHE: dict[Any, Structure] = {}
+_TAKEN: set[type[Any]] = set()
 _BARE = Structure(("",), lambda leaves: leaves[0], parts=lambda tree: [tree])
 
 
@@ -80,6 +82,8 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
         # A container that only JAX knows is not a leaf: something inside it is at fault.
         if jax_leaves[jax_strange] is not leaves[strange]:
             leaves, structure, strange = jax_leaves, jax_structure, jax_strange
+    if strange is not None and _take_up(type(leaves[strange])):
+        return flatten(tree, what)
     if strange is not None:
         path, leaf = structure.paths[strange], leaves[strange]
         where = f" at {path!r}" if path else ""
@@ -108,6 +112,10 @@ def _hint(leaf: Any) -> str:
         return "; pass the rows of a sparse one that are not zero as arrayoptim.Rows"
     if hasattr(leaf, "__next__"):
         return "; pass a list of them"
+    if isinstance(leaf, Mapping):
+        return "; pass dict(...) of it"
+    if is_dataclass(leaf):
+        return "; pass vars(...) of it, or register its class with JAX or optree"
     if hasattr(leaf, "named_parameters"):
         return "; pass dict(model.named_parameters())"
     if isinstance(leaf, int | float | complex):
@@ -128,7 +136,7 @@ def _first_strange(leaves: list[Any]) -> int | None:
 def _optree_flatten(tree: Tree) -> tuple[list[Any], Structure]:
     import optree
 
-    leaves, spec = optree.tree_flatten(tree, none_is_leaf=True)
+    leaves, spec = optree.tree_flatten(tree, none_is_leaf=True, namespace=CONTAINERS)
     structure = _CACHE.get(spec)
     if structure is None:
         # optree's paths hold the positions of named fields; its accessors hold their types too.
@@ -143,6 +151,32 @@ def _optree_flatten(tree: Tree) -> tuple[list[Any], Structure]:
         structure = replace(_structure(ways, spec.unflatten), parts=spec.flatten_up_to)
         _remember(spec, structure)
     return list(structure.ordered(leaves)), structure
+
+
+def _take_up(kind: type[Any]) -> bool:
+    """Know a kind of mapping from now on, and return True, if one is made from a dict."""
+    if not issubclass(kind, Mapping) or kind in _TAKEN:
+        return False
+    make: Any = kind
+    try:
+        made = make({"x": 0})
+    except Exception:
+        return False
+    if type(made) is not kind or dict(made) != {"x": 0}:
+        return False
+    import optree
+
+    def taken_apart(tree: Any) -> tuple[tuple[Any, ...], Any, tuple[Any, ...]]:
+        return tuple(tree.values()), tuple(tree), tuple(tree)
+
+    def rebuilt(keys: Any, leaves: Any) -> Any:
+        return make(dict(zip(keys, leaves, strict=True)))
+
+    _TAKEN.add(kind)
+    optree.register_pytree_node(
+        kind, taken_apart, rebuilt, path_entry_type=optree.MappingEntry, namespace=CONTAINERS
+    )
+    return True
 
 
 def _jax_flatten(tree: Tree) -> tuple[list[Any], Structure]:

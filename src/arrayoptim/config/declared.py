@@ -91,11 +91,10 @@ class Declared:
             name = ALIASES.get(key, key)
             if name not in cls.hyperparameters:
                 known = [*cls.hyperparameters, *ALIASES]
-                raise TypeError(
-                    f"{cls.__name__} has no argument {key!r}"
-                    f"{elsewhere.argument(key, cls.__name__) or nearest(key, known)}; "
-                    f"it takes {', '.join(cls.hyperparameters)}"
+                told = elsewhere.argument(key, cls.__name__) or (
+                    f"{nearest(key, known)}; it takes {', '.join(cls.hyperparameters)}"
                 )
+                raise TypeError(f"{cls.__name__} has no argument {key!r}{told}")
             if name in values:
                 raise TypeError(f"{cls.__name__} got {name!r} twice: {values[name]!r}, {value!r}")
             values[name] = value

@@ -92,6 +92,7 @@ METHODS = (
     Word("get_slot", "TensorFlow 1", "get_weights()"),
     Word("train", "schedule-free", "nothing to call: averages(params) gives those to evaluate"),
     Word("eval", "schedule-free", "averages(params), which gives the parameters to evaluate"),
+    Word("use_cleargrads", "Chainer", "nothing to call: gradients are kept nowhere"),
     Word("step_schedules", "Thinc", "nothing to call: schedules count the steps"),
 )
 """Attributes and methods of optimizers."""
@@ -101,11 +102,23 @@ NAMES = (
     Word("MomentumSGD", "Chainer", "arrayoptim.SGD(momentum=0.9)"),
     Word("NesterovAG", "Chainer", "arrayoptim.SGD(momentum=0.9, nesterov=True)"),
     Word("RMSpropGraves", "Chainer", "arrayoptim.RMSprop(centered=True)"),
+    Word("NAG", "MXNet", "arrayoptim.SGD(momentum=0.9, nesterov=True)"),
+    Word("Momentum", "TensorFlow 1", "arrayoptim.SGD(momentum=0.9)"),
+    Word("FusedAdam", "Apex", "arrayoptim.Adam, fused by itself where that is possible"),
+    Word("Adam8bit", "bitsandbytes", 'arrayoptim.Adam(state_dtype="int8")'),
+    Word("AdamW8bit", "bitsandbytes", 'arrayoptim.AdamW(state_dtype="int8")'),
+    Word("PagedAdamW", "bitsandbytes", "arrayoptim.AdamW(offload=True)"),
     Word("SparseAdam", "torch", 'arrayoptim.Adam(sparse="lazy")'),
     Word("fmin_l_bfgs_b", "SciPy", "arrayoptim.LBFGS(lower=..., upper=...)"),
     Word("SignSGD", "optax", "arrayoptim.Signum(momentum=0.0)"),
     Word("MultiSteps", "optax", "arrayoptim.GradientAccumulation(optimizer, every=k)"),
     Word("lr_scheduler", "torch", "arrayoptim.schedules"),
+    Word("AveragedModel", "torch", "the argument ema_momentum, and optimizer.averages(params)"),
+    Word("ema", "optax", "the argument ema_momentum, and optimizer.averages(params)"),
+    Word("value_and_grad", "JAX", "optimizer.get_gradients(loss, params)"),
+    Word("grad", "JAX", "optimizer.get_gradients(loss, params)"),
+    Word("load_weights", "Keras", "arrayoptim.load(path), or optimizer.load_weights(path)"),
+    Word("save", "torch", "arrayoptim.save_checkpoint(path, params, optimizer)"),
     Word("GradScaler", "torch", "arrayoptim.LossScale(optimizer)"),
     Word("clip_grad_norm_", "torch", "the argument clipnorm"),
     Word("clip_grad_value_", "torch", "the argument clipvalue"),
@@ -116,6 +129,37 @@ NAMES = (
     Word("chain", "optax", "not needed: clipping, decay and averages are arguments"),
 )
 """Names of module attributes, besides class names in other capitalisation."""
+
+RATES = (
+    Word(
+        "StepLR",
+        "torch",
+        "schedules.PiecewiseConstantDecay, or schedules.ExponentialDecay(staircase=True)",
+    ),
+    Word("MultiStepLR", "torch", "schedules.PiecewiseConstantDecay"),
+    Word("ExponentialLR", "torch", "schedules.ExponentialDecay"),
+    Word("LinearLR", "torch", "schedules.LinearWarmup"),
+    Word("PolynomialLR", "torch", "schedules.PolynomialDecay"),
+    Word("CosineAnnealingLR", "torch", "schedules.CosineDecay"),
+    Word("CosineAnnealingWarmRestarts", "torch", "schedules.CosineDecayRestarts"),
+    Word("OneCycleLR", "torch", "schedules.OneCycle"),
+    Word("ReduceLROnPlateau", "torch and Keras", "schedules.Plateau"),
+    Word("SequentialLR", "torch", "schedules.join"),
+    Word("LambdaLR", "torch", "any function of the step number"),
+    Word("cosine_decay_schedule", "optax", "schedules.CosineDecay"),
+    Word("warmup_cosine_decay_schedule", "optax", "schedules.CosineDecay(warmup_target=..., ...)"),
+    Word("exponential_decay", "optax", "schedules.ExponentialDecay"),
+    Word("piecewise_constant_schedule", "optax", "schedules.PiecewiseConstantDecay"),
+    Word("polynomial_schedule", "optax", "schedules.PolynomialDecay"),
+    Word(
+        "linear_schedule",
+        "optax",
+        "schedules.PolynomialDecay(power=1.0), or schedules.LinearWarmup",
+    ),
+    Word("join_schedules", "optax", "schedules.join"),
+    Word("constant_schedule", "optax", "the number itself"),
+)
+"""Names of schedules, besides those in other capitalisation."""
 
 
 def argument(word: str, cls: str) -> str:
@@ -136,7 +180,34 @@ def named(word: str, public: list[str]) -> str:
     for registry, place in places:
         if registry.knows(word):
             return f"; it is arrayoptim.{place}{registry.lookup(word).__name__}"
-    return _told(NAMES, word, "") or mistyped(word, public)
+    return _told((*NAMES, *RATES), word, "") or mistyped(word, public)
+
+
+def spelled(word: str, module: str) -> str:
+    """Return what an optimizer is called in a module of the package, for a message.
+
+    Parameters
+    ----------
+    word : str
+        What was asked for.
+    module : str
+        The module, such as ``torch``.
+
+    Returns
+    -------
+    str
+        Its name, or the names that there are.
+    """
+    if OPTIMIZERS.knows(word):
+        return f"; it is arrayoptim.{module}.{OPTIMIZERS.lookup(word).__name__}"
+    return mistyped(word, OPTIMIZERS.names()) or f"; it has {', '.join(OPTIMIZERS.names())}"
+
+
+def rate(word: str) -> str:
+    """Return what another library's schedule is called here, for a message."""
+    if SCHEDULES.knows(word):
+        return f"; it is arrayoptim.schedules.{SCHEDULES.lookup(word).__name__}"
+    return _told(RATES, word, "") or mistyped(word, SCHEDULES.names())
 
 
 def _told(rows: Iterable[Word], word: str, cls: str) -> str:
@@ -144,7 +215,7 @@ def _told(rows: Iterable[Word], word: str, cls: str) -> str:
     return next((row.told(cls) for row in found), "")
 
 
-def refuse_parameters(value: Any, owner: type[Any]) -> None:
+def refuse_parameters(value: Any, owner: type[Any], wanted: str = "lr=0.01") -> None:
     """Refuse parameters passed in place of hyperparameters, where torch's constructors expect them.
 
     Raises
@@ -155,12 +226,16 @@ def refuse_parameters(value: Any, owner: type[Any]) -> None:
     if not hasattr(owner, "apply") or isinstance(value, str):
         return
     inside = [value, *_contained(value)]
-    if hasattr(value, "__next__") or any(getattr(x, "shape", ()) != () for x in inside):
+    # Of a whole model too, which would pass for a schedule: it can be called.
+    held = ("__next__", "named_parameters", "trainable_variables")
+    if any(hasattr(value, each) for each in held) or any(
+        getattr(x, "shape", ()) != () for x in inside
+    ):
         name = owner.__name__
         raise TypeError(
             f"{name}: found parameters ({type(value).__name__}), wanted hyperparameters such as "
-            f"lr=0.01. Parameters come with each step, optimizer.apply(grads, params); "
-            f"arrayoptim.torch.{name}(model.parameters(), lr=...) is {name} in torch's form"
+            f"{wanted}. Parameters come with each step, optimizer.apply(grads, params); "
+            f"arrayoptim.torch.{name}(model.parameters(), ...) is {name} in torch's form"
         )
 
 

@@ -15,7 +15,7 @@ from ..arrays.libraries import backend_of, is_array
 from .each import Each, Row, one_by_one, row, several
 from .interval import Interval, largest_in, nearest_in, smallest_in
 from .registry import describe, refuse_nested, revive
-from .scheduled import is_function, value_at, with_step
+from .scheduled import is_function, keeps_numbers, value_at, with_step
 
 
 class _Owner(Protocol):
@@ -201,9 +201,12 @@ class Hyper:
         self, schedule: Any, iterations: Any, scalars: Mapping[str, Scalar], prefix: str = ""
     ) -> Any:
         """Return the checked value of a schedule at a step, or at one for each model."""
-        if several(iterations) and not isinstance(schedule, Each):
+        if type(iterations) is not int and several(iterations) and not isinstance(schedule, Each):
             return row([self.at(schedule, int(t), scalars, prefix) for t in iterations])
-        found = value_at(schedule, iterations, scalars, f"{prefix}{self.name}.")
+        if keeps_numbers(schedule):
+            found = value_at(schedule, iterations, scalars, f"{prefix}{self.name}.")
+        else:
+            found = schedule(iterations)
         if type(found) is float and self.interval and not self.integer and found in self.interval:
             return found
         where = f"at step {iterations}: schedule of {self.owner}"
@@ -327,8 +330,25 @@ def square_root(value: Scalar, xp: Namespace) -> Scalar:
     xp : module
         Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
     """
-    plain = xp is np and type(value) is not Row
-    return math.sqrt(value) if plain and value >= 0.0 else xp.sqrt(value)
+    plain = xp is np and type(value) is float and value >= 0.0
+    return math.sqrt(value) if plain else xp.sqrt(value)
+
+
+def either(condition: Any, yes: Scalar, no: Scalar, xp: Namespace) -> Scalar:
+    """Return the first value where a condition holds, and the second elsewhere.
+
+    Parameters
+    ----------
+    condition : bool or array of bool
+        The condition; a plain bool takes no array function, whose call takes a microsecond.
+    yes, no : scalar
+        The values.
+    xp : module
+        Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
+    """
+    if type(condition) is bool:
+        return yes if condition else no
+    return xp.where(condition, yes, no)
 
 
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
@@ -348,9 +368,9 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
     float in (0, 1]
         The weight that the average has gathered, by which it is divided.
     """
-    if type(beta) is Row or type(t) is Row:
-        return one_by_one(lambda b, k: float(bias_correction(b, k, np)), beta, t)
-    if xp is np and beta > 0.0 and t > 0:
+    if xp is np and type(beta) is float and type(t) is int and beta > 0.0:
         # This takes a tenth of the time of NumPy's function.
         return -math.expm1(t * math.log(beta))
+    if type(beta) is Row or type(t) is Row:
+        return one_by_one(lambda b, k: float(bias_correction(b, k, np)), beta, t)
     return -xp.expm1(t * xp.log(beta))

@@ -16,12 +16,12 @@ class Interval:
         self.text = text
         low, high = text[1:-1].split(",")
         self.low, self.high = float(low), float(high)
+        self._from, self._to = text[0] == "[", text[-1] == "]"
 
     def __contains__(self, value: float) -> bool:
         """Whether the value lies in the interval; NaN lies in none."""
-        above = value >= self.low if self.text[0] == "[" else value > self.low
-        below = value <= self.high if self.text[-1] == "]" else value < self.high
-        return above and below
+        above = value >= self.low if self._from else value > self.low
+        return above and (value <= self.high if self._to else value < self.high)
 
 
 @cache
@@ -51,4 +51,10 @@ def nearest_in(value: Any, dtype: str, interval: Interval) -> Any:
         return np.maximum(np.minimum(row, most), least)
     # C rounds as NumPy does, in a tenth of its time; values of schedules are new at each step.
     near = c_float(value).value if dtype == "float32" else float(value)
-    return max(min(near, largest_in(dtype, interval)), smallest_in(dtype, interval))
+    low, high = _ends(dtype, interval)
+    return high if near > high else low if near < low else near
+
+
+@cache
+def _ends(dtype: str, interval: Interval) -> tuple[float, float]:
+    return smallest_in(dtype, interval), largest_in(dtype, interval)

@@ -114,6 +114,9 @@ class Engines:
             plan = _engine(name).Plan(*arrays, **known)
             made = {"cpu": Looking, "gpu": Launching}.get(name, Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
+        self._all = bool(leaves) and len(present) == len(leaves)
+        launched = [share for (name, _), share in self._shares.items() if name == "gpu"]
+        self._alone = launched[0] if len(launched) == len(self._shares) == 1 else None
 
     def look(
         self,
@@ -144,7 +147,31 @@ class Engines:
             grads = self.rows.parted(grads)
             if not self.rows.given.keys() <= self.rows.places:
                 return False
-        return False not in [share.look(leaves, grads) for share in self._shares.values()]
+        fits = True
+        for share in self._shares.values():
+            fits = share.look(leaves, grads) and fits
+        return fits
+
+    def quick(self, leaves: Sequence[Any], grads: Sequence[Any]) -> bool:
+        """Look at the arrays of a step in machine code alone.
+
+        Parameters
+        ----------
+        leaves, grads : sequence of object
+            Parameters and gradients, or whatever lies in their places.
+
+        Returns
+        -------
+        bool
+            False where something is not as it was in the step before, or cannot be looked at so.
+        """
+        if not self._all or self.rows.places:
+            return False
+        self.rows.given = {}
+        quick = True
+        for share in self._shares.values():
+            quick = quick and share.quick(leaves, grads)
+        return quick
 
     def squares(self) -> dict[int, float]:
         """Return the sum of squares of each gradient that a fused engine serves."""
@@ -155,10 +182,8 @@ class Engines:
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
         """Return the norm of all gradients where it stays on their one device; None otherwise."""
-        if len(self._shares) != 1 or self.rows.given:
-            return None
-        (((name, _), share),) = self._shares.items()
-        if name != "gpu" or any(grads[i] is not None for i in self.others):
+        share = self._alone
+        if share is None or self.rows.given or any(grads[i] is not None for i in self.others):
             return None
         table = share.plan.norm(share.grads)
         return None if table is None else Pending(table, read=partial(share.plan.read, table))
@@ -212,7 +237,8 @@ class Engines:
                 act()
             self.seconds = perf_counter() - start
 
-        return [*acts, sweep]
+        acts.append(sweep)
+        return acts
 
     def renew(self, steps: Sequence[Step]) -> None:
         """Write the numbers of the next step where the kernels of a CUDA graph read them.

@@ -35,6 +35,10 @@ class Share:
         self._of, self.grads = grads, self.take(grads) if grads else ()
         return bool(self.plan.fits(self.take(leaves)))
 
+    def quick(self, leaves: Sequence[Any], grads: Sequence[Any]) -> bool:
+        """Whether machine code finds all arrays of a step as it expects, types included."""
+        return False
+
     def squares(self) -> list[float]:
         """Return the sum of squares of each gradient that was checked."""
         sums, _ = self.plan.sums_of_squares(self.grads)
@@ -73,6 +77,13 @@ class Launching(Share):
 
 class Looking(Share):
     """That of the CPU engine, which looks at all arrays of a step in one call."""
+
+    def quick(self, leaves: Sequence[Any], grads: Sequence[Any]) -> bool:
+        """Whether machine code finds all arrays of a step as it expects, types included."""
+        self._of = grads
+        if self.whole:
+            return bool(self.plan.quick(leaves, grads))
+        return bool(self.plan.quick(self.take(leaves), self.take(grads)))
 
     def look(self, leaves: Sequence[Array | None], grads: Sequence[Array | None]) -> bool:
         """Check the arrays of a step; return whether the plan is for these parameters."""

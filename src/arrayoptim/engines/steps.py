@@ -124,9 +124,9 @@ def carry_out(acts: Sequence[Act], stuck: Callable[[], object]) -> None:
     raised: BaseException | None = None
     while True:
         try:
-            while place < len(acts):
-                acts[place]()
-                place += 1
+            for k in range(place, len(acts)):
+                place = k
+                acts[k]()
             break
         except BaseException as error:
             raised, failures = raised or error, failures + 1

@@ -37,6 +37,41 @@ def amsgrad_corrected(p, g, m, v, h, lr, b1, c1, b2, c2, k2, eps, xp):
     return p - lr * (m / (xp.sqrt(h) + eps)), m, v, h
 
 
+def adam_numbers(
+    lr: Scalar, beta_1: Scalar, beta_2: Scalar, epsilon: Scalar, it: Scalar, xp: Namespace
+) -> dict[str, Scalar]:
+    """Return the coefficients of Adam's step with both bias corrections in the step size.
+
+    Parameters
+    ----------
+    lr : float in [0, inf)
+        Step size.
+    beta_1, beta_2 : float in [0, 1)
+        Decay rates of the running means.
+    epsilon : float in [0, inf)
+        Added to the root.
+    it : int
+        Steps taken before this one.
+    xp : module
+        Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
+
+    Returns
+    -------
+    dict of str to scalar
+        By the letters of the rule, and the bias correction of the mean of squares as ``k2``.
+    """
+    k1, k2 = bias_correction(beta_1, it + 1, xp), bias_correction(beta_2, it + 1, xp)
+    return {
+        "lr": lr * square_root(k2, xp) / k1,
+        "b1": beta_1,
+        "c1": 1.0 - beta_1,
+        "b2": beta_2,
+        "c2": 1.0 - beta_2,
+        "k2": k2,
+        "eps": epsilon,
+    }
+
+
 @register
 class Adam(Optimizer):
     """Step along the running mean of the gradient, over its running root mean square.
@@ -121,22 +156,12 @@ class Adam(Optimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        t, form = it + 1, self.form
-        k1, k2 = bias_correction(h.beta_1, t, xp), bias_correction(h.beta_2, t, xp)
-        root = square_root(k2, xp)
-        lr, eps = h.lr * root / k1, h.epsilon
+        found = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
+        form = self.form
         if form == "optax" and self.amsgrad:
-            lr = h.lr / k1
+            found["lr"] = h.lr / bias_correction(h.beta_1, it + 1, xp)
         elif form == "paper" and self.amsgrad:
-            lr = h.lr
+            found["lr"] = h.lr
         elif form:
-            eps = eps * root
-        return {
-            "lr": lr,
-            "b1": h.beta_1,
-            "c1": 1.0 - h.beta_1,
-            "b2": h.beta_2,
-            "c2": 1.0 - h.beta_2,
-            "k2": k2,
-            "eps": eps,
-        }
+            found["eps"] = h.epsilon * square_root(found["k2"], xp)
+        return found

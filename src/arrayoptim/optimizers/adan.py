@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import bias_correction, hyper
+from ..config.hyper import bias_correction, either, hyper
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number
@@ -120,7 +120,7 @@ class Adan(Optimizer):
             "c2": 1.0 - h.beta_2,
             "b3": h.beta_3,
             "c3": 1.0 - h.beta_3,
-            "known": xp.where(it > 0, 1.0, 0.0),
+            "known": either(it > 0, 1.0, 0.0, xp),
             "share": (1.0 - h.beta_2 if self.form else h.beta_2) * k1 / k2,
             "inner": h.epsilon * k3,
             "eps": h.epsilon * xp.sqrt(k3),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import hyper
+from ..config.hyper import either, hyper
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number
@@ -90,7 +90,7 @@ class ADOPT(Optimizer):
             "b1": h.beta_1,
             "c1": 1.0 - h.beta_1,
             "b2": h.beta_2,
-            "c2": xp.where(it > 0, 1.0 - h.beta_2, 1.0),
+            "c2": either(it > 0, 1.0 - h.beta_2, 1.0, xp),
             "eps": h.epsilon,
             # 0 in the first step, which so moves nothing.
             "limit": it**0.25,

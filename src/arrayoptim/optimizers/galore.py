@@ -7,12 +7,12 @@ from functools import cache
 from types import SimpleNamespace
 
 from .._typing import Array, Namespace, Scalar
-from ..config.hyper import bias_correction, hyper
+from ..config.hyper import hyper
 from ..config.registry import register
 from ..config.typed import Number, Whole
 from ..rules.rule import Rule, Shape, Side, rule
 from ._matrices import MatrixOptimizer, due, eigenvectors, oriented, transposed, when
-from .adam import adam
+from .adam import adam, adam_numbers
 
 
 def renewed(now: Scalar, q: Array, g: Array, rank: int, xp: Namespace) -> Array:
@@ -157,15 +157,9 @@ class GaLore(MatrixOptimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
-        lr = h.lr * xp.sqrt(k2) / k1
+        found = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
         return {
-            "rate": lr * h.scale,
-            "lr": lr,
-            "b1": h.beta_1,
-            "c1": 1.0 - h.beta_1,
-            "b2": h.beta_2,
-            "c2": 1.0 - h.beta_2,
-            "eps": h.epsilon,
+            **found,
+            "rate": found["lr"] * h.scale,
             "now": due(it, h.update_proj_gap, xp),
         }

@@ -11,7 +11,7 @@ from ..config.registry import register
 from ..config.typed import MaybeNumber, Number
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, rule
-from .adam import adam
+from .adam import adam, adam_numbers
 
 
 def mars_direction(p, g, m, v, o, k, xp):
@@ -175,24 +175,17 @@ class MARS(Optimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        k1, k2, a1, a2 = (
-            bias_correction(beta, it + 1, xp)
-            for beta in (h.beta_1, h.beta_2, h.adam_beta_1, h.adam_beta_2)
-        )
-        root, adam_root = square_root(k2, xp), square_root(a2, xp)
-        signs = self.variant == "lion"
+        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
+        root, signs = square_root(k2, xp), self.variant == "lion"
+        rest = adam_numbers(h.lr * h.adam_lr_ratio, h.adam_beta_1, h.adam_beta_2, h.epsilon, it, xp)
         return {
+            **rest,
             "rate": h.lr if signs else h.lr * root / k1,
             "k": h.gamma * h.beta_1 / (1.0 - h.beta_1),
             "mu": h.beta_1,
             "nu": 1.0 - h.beta_1,
             "tiny": h.epsilon * root,
-            "lr": h.lr * h.adam_lr_ratio * adam_root / a1,
-            "b1": h.adam_beta_1,
-            "c1": 1.0 - h.adam_beta_1,
-            "eps": h.epsilon * adam_root,
-            "b2": h.adam_beta_2,
-            "c2": 1.0 - h.adam_beta_2,
+            "eps": h.epsilon * square_root(rest["k2"], xp),
             "rho": h.beta_2,
             "sigma": 1.0 - h.beta_2,
         }

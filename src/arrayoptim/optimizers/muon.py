@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import bias_correction, hyper
+from ..config.hyper import hyper
 from ..config.matrices import ScheduleHyper, SplitHyper, Splits, Triple, Triples, sizes_of
 from ..config.presets import forms
 from ..config.registry import register
@@ -17,7 +17,7 @@ from ..config.typed import MaybeNumber, Number, Whole, Words
 from ..rules.rule import Rule, Side, rule
 from ._matrices import MatrixOptimizer, oriented
 from ._polynomials import SCALES, direction_of, polar_express
-from .adam import adam
+from .adam import adam, adam_numbers
 
 
 @cache
@@ -281,9 +281,10 @@ class Muon(MatrixOptimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.adam_beta_1, h.adam_beta_2))
+        rest = adam_numbers(h.lr * h.adam_lr_ratio, h.adam_beta_1, h.adam_beta_2, h.epsilon, it, xp)
         new = 1.0 if self.form == "sum" else 1.0 - h.momentum
         return {
+            **rest,
             "rate": h.lr * h.rms_rate if self.scaling == "rms" else h.lr,
             "mu": h.momentum,
             "nu": new,
@@ -293,12 +294,6 @@ class Muon(MatrixOptimizer):
             "a": h.ns_a,
             "b": h.ns_b,
             "c": h.ns_c,
-            "lr": h.lr * h.adam_lr_ratio * xp.sqrt(k2) / k1,
-            "b1": h.adam_beta_1,
-            "c1": 1.0 - h.adam_beta_1,
-            "b2": h.adam_beta_2,
-            "c2": 1.0 - h.adam_beta_2,
-            "eps": h.epsilon,
         }
 
 

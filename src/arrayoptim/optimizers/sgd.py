@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import hyper
+from ..config.hyper import either, hyper
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import MaybeNumber, MaybeWhole, Number
@@ -184,7 +184,7 @@ class SGD(Optimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        share = xp.where(it > 0, 1.0 - h.dampening, 1.0)
+        share = either(it > 0, 1.0 - h.dampening, 1.0, xp)
         found = {"lr": h.lr, "mu": h.momentum, "share": share, "take": h.lr * share}
         if "ramped_momentum" not in scalars:
             return found

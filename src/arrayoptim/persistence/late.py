@@ -76,7 +76,7 @@ def late(record: Record) -> Record:
 
 
 @contextmanager
-def blaming(where: str) -> Iterator[None]:
+def read_from(where: str) -> Iterator[None]:
     """Name the file in every error."""
     try:
         yield

@@ -21,7 +21,7 @@ from . import natural_bm as _natural_bm
 from . import own as _own
 from .elsewhere import refusal
 from .hdf5 import get_names, get_text
-from .late import blaming, late
+from .late import late, read_from
 from .layout import Shapes
 from .limits import check_size
 from .opening import open_file, open_group, open_root
@@ -139,7 +139,7 @@ def read_group(group: Any) -> Record:
     ValueError
         As for `read`.
     """
-    with opened_group(group) as record, blaming(record.origin):
+    with opened_group(group) as record, read_from(record.origin):
         return record.loaded()
 
 
@@ -162,7 +162,7 @@ def opened(path: Path) -> Iterator[Record]:
 def opened_group(group: Any) -> Iterator[Record]:
     """Yield what an open HDF5 file says, as from `opened`."""
     origin = f"{group.file.filename} {group.name}"
-    with blaming(origin):
+    with read_from(origin):
         record = _interpret(open_group(group), None)
     yield late(replace(record, origin=origin))
 
@@ -178,7 +178,7 @@ def _opened(path: Path, stack: ExitStack | None = None) -> Iterator[tuple[Group,
     with ExitStack() as own:
         held = stack or own
         raw = held.enter_context(open_file(path))
-        with blaming(str(path)):
+        with read_from(str(path)):
             yield open_root(raw, str(path), held)
 
 

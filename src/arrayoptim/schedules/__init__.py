@@ -16,6 +16,9 @@ Examples
 
 from __future__ import annotations
 
+from typing import NoReturn as _NoReturn
+
+from ..config.elsewhere import rate as _rate
 from ..config.fields import number
 from ._base import Schedule, deserialize, names, register, serialize
 from ._combined import Joined, Scaled, join, scale
@@ -55,3 +58,9 @@ __all__ = [
     "scale",
     "serialize",
 ]
+
+
+def __getattr__(name: str) -> _NoReturn:
+    """Say what another library's schedule is called here."""
+    told = "" if name.startswith("_") else _rate(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{told}")

@@ -61,9 +61,9 @@ class Schedule(Declared, ABC):
         TypeError
             If it is no number.
         """
-        xp = namespace(step)
+        plain = type(step) is int or type(step) is float
+        xp = None if plain else namespace(step)
         if xp is None:
-            plain = type(step) is int or type(step) is float
             if not plain and (isinstance(step, str | bytes) or not hasattr(step, "__float__")):
                 raise TypeError(f"{type(self).__name__}: found the step {step!r}, wanted a number")
             try:
@@ -112,13 +112,26 @@ class Schedule(Declared, ABC):
 
 def namespace(step: Any) -> Namespace | None:
     """Return the array functions for a step that is an array of NumPy or of a compiler."""
-    if type(step) in (int, float):
-        return None
     if isinstance(step, np.ndarray | np.generic):
         return np
     if is_array(step) and backend_of(step).compiles:
         return backend_of(step).xp
     return None
+
+
+def lesser(a: Scalar, b: Scalar, xp: Namespace) -> Scalar:
+    """Return the smaller of two numbers, a float on the host; NaN propagates from the first."""
+    # NumPy's function takes a microsecond, which is a tenth of a whole step.
+    if xp is np and type(a) is float:
+        return float(b) if b < a else a
+    return xp.minimum(a, b)
+
+
+def greater(a: Scalar, b: Scalar, xp: Namespace) -> Scalar:
+    """Return the larger of two numbers, a float on the host; NaN propagates from the first."""
+    if xp is np and type(a) is float:
+        return float(b) if b > a else a
+    return xp.maximum(a, b)
 
 
 def value_of(part: Any, step: Any) -> Any:

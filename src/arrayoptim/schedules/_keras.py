@@ -7,7 +7,8 @@ from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.fields import flag, number, numbers
-from ._base import Schedule, register
+from ..config.hyper import either
+from ._base import Schedule, greater, lesser, register
 
 POSITIVE, COUNT = "(0, inf)", "[0, inf)"
 
@@ -233,11 +234,13 @@ class CosineDecay(Schedule):
         if target is None:
             return start * self._left(t, xp)
         rise = (target - start) * (t / max(warm, 1)) + start
-        return xp.where(t < warm, rise, target * self._left(xp.maximum(t - warm, 0.0), xp))
+        fall = target * self._left(greater(t - warm, 0.0, xp), xp)
+        return either(t < warm, rise, fall, xp)
 
     def _left(self, t: Scalar, xp: Namespace) -> Scalar:
-        wave = half_cosine(xp.minimum(t, self.decay_steps) / self.decay_steps, xp)
-        return (1.0 - self.alpha) * wave + self.alpha
+        steps, alpha = self.decay_steps, self.alpha
+        wave = half_cosine(lesser(t, steps, xp) / steps, xp)
+        return (1.0 - alpha) * wave + alpha
 
 
 @register

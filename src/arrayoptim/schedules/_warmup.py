@@ -6,7 +6,8 @@ from typing import Any
 
 from .._typing import Namespace, Scalar
 from ..config.fields import choice, number
-from ._base import Schedule, register
+from ..config.hyper import either
+from ._base import Schedule, greater, lesser, register
 from ._keras import COUNT, POSITIVE, half_cosine
 
 
@@ -44,7 +45,7 @@ class LinearWarmup(Schedule):
 
     def value(self, t: Scalar, xp: Namespace) -> Scalar:
         """Compute the value at a step."""
-        x = xp.minimum(t, self.warmup_steps) / self.warmup_steps
+        x = lesser(t, self.warmup_steps, xp) / self.warmup_steps
         return between(self.initial_learning_rate, self.warmup_target, x)
 
 
@@ -105,12 +106,13 @@ class OneCycle(Schedule):
         last = self.total_steps - 1.0
         peak = max(self.pct_start * self.total_steps - 1.0, 0.0)
         first = self.max_learning_rate / self.div_factor
-        fallen = xp.maximum(xp.minimum(t, last) - peak, 0.0) / max(last - peak, 1e-9)
+        fallen = greater(lesser(t, last, xp) - peak, 0.0, xp) / max(last - peak, 1e-9)
         fall = self._along(self.max_learning_rate, first / self.final_div_factor, fallen, xp)
         if peak == 0.0:
             return fall
-        risen = xp.minimum(t, peak) / peak
-        return xp.where(t < peak, self._along(first, self.max_learning_rate, risen, xp), fall)
+        risen = lesser(t, peak, xp) / peak
+        rise = self._along(first, self.max_learning_rate, risen, xp)
+        return either(t < peak, rise, fall, xp)
 
     def _along(self, a: float, b: float, x: Scalar, xp: Namespace) -> Scalar:
         return between(a, b, 1.0 - half_cosine(x, xp) if self.anneal_strategy == "cos" else x)
@@ -166,16 +168,16 @@ class WarmupStableDecay(Schedule):
     def value(self, t: Scalar, xp: Namespace) -> Scalar:
         """Compute the value at a step."""
         warm, start = self.warmup_steps, self.warmup_steps + self.stable_steps
-        risen = xp.minimum(t, warm) / max(warm, 1)
-        x = xp.minimum(xp.maximum(t - start, 0.0) / max(self.decay_steps, 1), 1.0)
+        risen = lesser(t, warm, xp) / max(warm, 1)
+        x = lesser(greater(t - start, 0.0, xp) / max(self.decay_steps, 1), 1.0, xp)
         shapes = {"cosine": lambda: 1.0 - half_cosine(x, xp), "sqrt": lambda: xp.sqrt(x)}
         fallen = shapes.get(self.decay, lambda: x)()
         if self.decay_steps == 0:
             # TensorFlow would give two plain numbers another dtype than that of the step.
-            fallen = xp.minimum(xp.maximum(t - start + 1.0, 0.0), 1.0)
+            fallen = lesser(greater(t - start + 1.0, 0.0, xp), 1.0, xp)
         fall = between(self.max_learning_rate, self.end_learning_rate, fallen)
         rise = between(self.initial_learning_rate, self.max_learning_rate, risen)
-        return xp.where(t < warm, rise, fall)
+        return either(t < warm, rise, fall, xp)
 
 
 @register

@@ -11,6 +11,7 @@ from .._typing import Array, Scalar, Tree
 from ..arrays.derivatives import value_and_gradients
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
+from ..config.elsewhere import refuse_parameters
 from ..config.given import finite
 from ..engines.mode import mode
 from ..foreign.base import Foreign
@@ -104,6 +105,7 @@ class LBFGS(Described, Pure, Foreign):
         curvature: float = 0.9,
         trials: int = 25,
     ) -> None:
+        refuse_parameters(memory, type(self), "memory=10")
         counts: dict[str, Any] = {"memory": memory, "trials": trials}
         for name, count in counts.items():
             if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:

@@ -74,8 +74,6 @@ class Assignment:
         tables : dict of int to dict
             The numbers of each group.
         """
-        if len(tables) == 1 and not self.excluded:
-            return next(iter(tables.values()))
         merged = dict(next(iter(tables.values())))
         if len(tables) > 1:
             # What one formula computes beside what their common rule takes, another may not.

@@ -26,7 +26,7 @@ from .spread import Spread, norms_of
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Measured:
     """The size of the gradients of a step, as far as a stage needs it.
 
@@ -131,6 +131,8 @@ def fitted(
     which the scale of the step makes good.
     """
     norm: Any = size.norm
+    if type(norm) is float and norm * size.unscale <= _LARGEST:
+        return gradients, size
     if several(norm):
         if float(norm.max()) * size.unscale <= _LARGEST:
             return gradients, size

@@ -144,11 +144,15 @@ class InPlace(Executor[Leaves]):
 
     def values(self, settings: Settings, state: State) -> Values:
         """Return the hyperparameters of the step; see `Executor`."""
+        if settings.fixed is not None:
+            return settings.fixed
         at = state.iterations if state.models is None else state.models.iterations
         return settings.at(at, state.scalars)
 
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
         """Measure the gradients; see `Executor`."""
+        if settings.unmeasured and self.unscale == 1.0 and self.norm is None:
+            return _UNMEASURED
         return measured_where_wanted(
             *(settings, values, gradients, self.engines, self.unscale, self.norm, self.spread)
         )
@@ -209,15 +213,15 @@ class InPlace(Executor[Leaves]):
         def commit() -> None:
             if rest is not None:
                 state.slots = rest.slots
-            if state.models is None:
-                state.scalars = scalars
             state.iterations = taken.iterations + 1
             if clocks is not None:
                 state.clocks, state.clock_of = clocks
+            if state.models is None:
+                state.scalars = scalars
+            else:
+                state.step_models(scalars, taken.left_out)
             if taken.seen is not None:
                 state.share(taken.numbers)
-            if state.models is not None:
-                state.step_models(scalars, taken.left_out)
             self.commit(taken, self.leaves if rest is None else rest.params)
             state.interrupted = False
 

@@ -14,7 +14,8 @@ from ..engines import Act, Engines, Once, Step, captures, carry_out
 from . import checks
 from .clipping import Measured
 from .executors import measured_where_wanted
-from .plan import Plan, seed_of
+from .numbers import seed_of
+from .plan import Plan
 from .session import Session
 from .settings import Settings, Values
 from .state import State

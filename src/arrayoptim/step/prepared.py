@@ -2,51 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .._typing import Array, Tree
 from ..arrays.pieces import Pieces
 from ..arrays.trees import Structure
 from ..engines import Engines, forced
 from . import dropped
-from .assignment import Assignment
 from .plan import Plan
 
 Leaves = Sequence[Array | None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prepared:
     """Engines, with what they were made ready for."""
 
     engines: Engines
-    assignment: Assignment
+    plan: Plan
     structure: Structure
-    threads: int | None
     kinds: frozenset[type]
     first: dropped.Reference
 
     def holds(self, plan: Plan, structure: Structure) -> bool:
         """Whether the engines still serve a plan and a structure of parameters."""
+        if plan is not self.plan:
+            if plan.assignment is not self.plan.assignment or plan.threads != self.plan.threads:
+                return False
+            self.plan = plan
         known = self.structure
-        return (
-            plan.assignment is self.assignment
-            and (structure is known or structure.paths == known.paths)
-            and plan.settings.whole["threads"] == self.threads
-            and forced() == self.engines.forced
-        )
+        same = structure is known or structure.paths == known.paths
+        return same and forced() == self.engines.forced
 
-    def leaves(self, tree: Tree) -> Leaves | None:
-        """Return the leaves of a tree like that of the last step; None where it is another."""
-        parts = self.structure.parts
+    @cached_property
+    def _parts(self) -> Callable[[Tree], Leaves] | None:
+        """What takes such a tree apart; None where that does not spare the long way."""
+        parts, ordered = self.structure.parts, self.structure.ordered
         if parts is None or self.engines.others:
             return None
+        return (lambda tree: ordered(parts(tree))) if self.structure.order else parts
+
+    def apart(self, params: Tree, grads: Tree) -> tuple[Leaves, Leaves] | None:
+        """Return the leaves of trees like those of the last step, whatever they are.
+
+        It is None where a tree has another shape.
+        """
+        parts = self._parts
         try:
-            leaves = parts(tree)
+            return None if parts is None else (parts(params), parts(grads))
         except ValueError:
             return None
+
+    def look(self, leaves: Leaves, gradients: Leaves) -> bool:
+        """Whether engines find all arrays where and what they were, or gradients that serve too."""
+        if self.engines.quick(leaves, gradients):
+            return True
+        known = self._knows(leaves) and self._knows(gradients)
+        return known and self.engines.look(leaves, gradients)
+
+    def _knows(self, leaves: Leaves) -> bool:
         found = leaves.wholes if type(leaves) is Pieces else leaves
-        if not self.kinds.issuperset(map(type, found)):
-            return None
-        return self.structure.ordered(leaves) if self.structure.order else leaves
+        return self.kinds.issuperset(map(type, found))

@@ -99,7 +99,7 @@ def _with_norms(
     """Return a state with the norms of a step; what was not measured stays as it was."""
     if not taken.settings.measures:
         return tree
-    found = dict(taken.norms)
+    found = dict(taken.norms or {})
     if "gradient" in taken.settings.measures and taken.size.norms is not None:
         found["gradient"] = taken.size.norms
     norms = dict(before.get("norms", {}))

@@ -89,7 +89,7 @@ def report(taken: Taken) -> StepReport:
 def _norms(taken: Taken, gradients: Any) -> Iterator[tuple[str, Any]]:
     if "gradient" in taken.settings.measures and gradients is not None:
         yield "gradient", gradients
-    yield from taken.norms.items()
+    yield from (taken.norms or {}).items()
 
 
 def _by_path(paths: Sequence[str], norms: Any) -> dict[str, float]:

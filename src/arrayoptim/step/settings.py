@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from itertools import compress
-from operator import is_not
 from typing import Any
-from weakref import ReferenceType, ref
 
 import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..config.each import Row, row
-from ..config.groups import OWN, matches, members_of, require_matches
+from ..config.groups import matches, members_of, require_matches
 from ..config.hyper import Hyper
 from ..config.scheduled import keeps_numbers
 from ..constraints import Constraint
@@ -22,61 +19,11 @@ from ..numerics.slots import Layout
 from ..rules.cautious import cautious
 from ..rules.rule import Rule
 from .formula import Formula
+from .member import Member, decay_of, effective, member_of, own_settings
 from .spikes import INITIAL
 
 Values = list[dict[str, Any]]
 """All hyperparameters of an optimizer at a step, then what each of its groups sets."""
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """The settings of the parameters of one group; member 0 is for those in no group.
-
-    Attributes
-    ----------
-    prefix : str
-        What stands before the names of its hyperparameters and schedules.
-    reference : weakref.ref
-        To the optimizer whose rule and coefficients hold; else no optimizer would be free before
-        the garbage collector runs, nor its state.
-    values : dict
-        What the group sets, schedules as they are; all hyperparameters for member 0.
-    schedules : tuple of str
-        Which of these are schedules.
-    constraint : Constraint or None
-        What parameters are brought back to.
-    frozen : bool
-        Whether parameters stay as they are.
-    owner : str or None
-        What stands before the names of its scalar state; None where it has that of the whole.
-    decays : bool
-        Whether its rule decays weights by itself.
-    """
-
-    prefix: str
-    reference: ReferenceType[Formula]
-    values: dict[str, Any]
-    schedules: tuple[str, ...]
-    constraint: Constraint | None
-    frozen: bool
-    owner: str | None
-    decays: bool
-
-    @property
-    def formula(self) -> Formula:
-        """The optimizer whose rule and coefficients are used."""
-        return referred(self.reference)
-
-    def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
-        """Return the values of a step, schedules as numbers."""
-        if not self.schedules:
-            return self.values
-        declared, preset = self.formula.hyperparameters, self.values.get("preset")
-        rows = {name: declared[name].under(preset) for name in self.schedules}
-        return self.values | {
-            name: row.at(self.values[name], iterations, scalars, self.prefix)
-            for name, row in rows.items()
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +62,8 @@ class Settings:
     watched: tuple[str, ...]
     static: bool
     _paths: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
-    _rounded: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
-    _same: dict[str, Any] = field(default_factory=dict)
+    _rounded: dict[Any, tuple[dict[str, Any], dict[str, Any], bool]] = field(default_factory=dict)
+    _last: dict[str, Values] = field(default_factory=dict)
 
     @cached_property
     def whole(self) -> dict[str, Any]:
@@ -127,6 +74,25 @@ class Settings:
     def by_chance(self) -> bool:
         """Whether slots are rounded stochastically."""
         return bool(self.whole["stochastic_rounding"]) and self.whole["state_dtype"] is not None
+
+    @cached_property
+    def fixed(self) -> Values | None:
+        """The hyperparameters of every step, where none depends on the step; None elsewhere."""
+        return [member.values for member in self.members] if self.static else None
+
+    @cached_property
+    def lasting(self) -> Values | None:
+        """All hyperparameters of each member at every step; None where they depend on the step."""
+        values = self.fixed
+        if values is None or any(decay_of(values[0] | own) for own in values):
+            return None
+        return [effective(values[0], own, 0) for own in values]
+
+    @cached_property
+    def unmeasured(self) -> bool:
+        """Whether neither a stage of a step nor its report needs the size of the gradients."""
+        ignored = self.whole["nonfinite"] == "ignore" and self.whole["clipnorm"] is None
+        return ignored and not (self.guarded or self.each or self.measures)
 
     @cached_property
     def _declared(self) -> list[dict[str, Hyper]]:
@@ -241,24 +207,17 @@ class Settings:
 
     def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> Values:
         """Return the hyperparameters of a step, and what each group sets, schedules as numbers."""
-        if self.static and (found := self._same.get("values")) is not None:
-            known: Values = found
-            return known
+        if self.fixed is not None:
+            return self.fixed
         values = [member.at(iterations, scalars) for member in self.members]
-        if self.static:
-            self._same["values"] = values
+        self._last["values"] = values
         return values
 
     def effective(self, values: Values, iterations: Scalar) -> Values:
         """Return all hyperparameters of each member; see `effective`."""
-        static = self.static and values is self._same.get("values")
-        if static and (found := self._same.get("effective")) is not None:
-            known: Values = found
-            return known
-        whole = [effective(values[0], own, iterations) for own in values]
-        if static and not any(_decay(values[0] | own) for own in values):
-            self._same["effective"] = whole
-        return whole
+        if values is self.fixed and self.lasting is not None:
+            return self.lasting
+        return [effective(values[0], own, iterations) for own in values]
 
     def rounded(
         self, member: int, exact: dict[str, Any], compute: str, xp: Namespace
@@ -267,19 +226,30 @@ class Settings:
         known = self._rounded.get((member, compute)) if xp is np else None
         if known is not None and known[0] is exact:
             return known[1]
-        old, found = known or ({}, {})
-        if list(old) == list(exact):
-            changed = [*compress(exact, map(is_not, exact.values(), old.values()))]
+        old, found, scheduled = known or ({}, {}, False)
+        # Of what `at` has made for the one member, nothing but the values of schedules is new.
+        at = self.fixed or self._last.get("values", [{}])
+        if scheduled and exact is at[0]:
+            found = found.copy()
+            for name, _, row in self.members[0].scheduled:
+                found[name] = row.rounded(exact[name], compute, xp)
         else:
-            changed = [name for name, v in exact.items() if old.get(name, _NOTHING) is not v]
-        declared, preset = self._declared[member], exact.get("preset")
-        new = {
-            name: declared[name].under(preset).rounded(exact[name], compute, xp) for name in changed
-        }
-        found = found | new
+            scheduled = len(self.members) == 1 and exact is at[0]
+            found = found | self._changed(member, old, exact, compute, xp)
         if xp is np:
-            self._rounded[member, compute] = exact, found
+            self._rounded[member, compute] = exact, found, scheduled
         return found
+
+    def _changed(
+        self, member: int, old: dict[str, Any], exact: dict[str, Any], compute: str, xp: Namespace
+    ) -> dict[str, Any]:
+        """Return those rounded hyperparameters whose exact values are not the old ones."""
+        declared, preset = self._declared[member], exact.get("preset")
+        return {
+            name: declared[name].under(preset).rounded(value, compute, xp)
+            for name, value in exact.items()
+            if old.get(name, _NOTHING) is not value
+        }
 
     def observed(self, scalars: Mapping[str, Scalar], metric: Scalar) -> dict[str, Scalar]:
         """Return the scalar state after a metric was fed to the schedules that take one.
@@ -308,26 +278,19 @@ def _initial(owners: Iterable[tuple[str, Any]]) -> dict[str, float]:
     }
 
 
-def referred(reference: ReferenceType[Formula]) -> Formula:
-    """Return the optimizer of a reference, which outlives whoever uses its settings."""
-    formula = reference()
-    assert formula is not None
-    return formula
-
-
 def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
     """Return the snapshot of an optimizer; the known one where it is still valid."""
     if known is not None and known.holds(formula):
         return known
     groups = formula._hyper["groups"]
     whole = formula._hyper
-    members = [_member(0, formula, whole, whole, False, True)]
+    members = [member_of(0, formula, whole, whole, False, True)]
     for k, each in enumerate(groups, 1):
         own = each.optimizer is not None
         values = own_settings(each.optimizer) if own else dict(each.settings)
         scalars = own or bool(each.settings and formula.initial_scalars())
         inner = each.optimizer or formula
-        members.append(_member(k, inner, values, whole, each.freeze, scalars))
+        members.append(member_of(k, inner, values, whole, each.freeze, scalars))
     rows = [member.values for member in members]
     return Settings(
         sources=tuple(member.formula._hyper for member in members),
@@ -346,49 +309,6 @@ def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
         watched=tuple(word for word in whole["measure"] if word != "gradient"),
         static=not any(member.schedules for member in members),
     )
-
-
-def _member(
-    k: int,
-    formula: Formula,
-    values: dict[str, Any],
-    whole: dict[str, Any],
-    frozen: bool,
-    scalars: bool,
-) -> Member:
-    prefix = f"{k}." if k else ""
-    schedules = tuple(name for name, value in values.items() if callable(value))
-    constraint = values.get("constraint", whole["constraint"])
-    owner = prefix if scalars else None
-    decays = "wd" in formula.rule.coefficients
-    return Member(prefix, ref(formula), values, schedules, constraint, frozen, owner, decays)
-
-
-def own_settings(formula: Formula) -> dict[str, Any]:
-    """Return what an optimizer sets for a group of another one."""
-    return {
-        name: formula._hyper[name]
-        for name, declared in formula.hyperparameters.items()
-        if declared.owner != "Options" or name in OWN
-    }
-
-
-def _decay(values: dict[str, Any]) -> Scalar:
-    decay = values.get("decay")
-    return None if decay is None or (isinstance(decay, float) and decay == 0.0) else decay
-
-
-def effective(values: dict[str, Any], own: dict[str, Any], iterations: Scalar) -> dict[str, Any]:
-    """Return the hyperparameters of a group, with lr decayed and weight decay relative to lr."""
-    values = values if own is values else values | own
-    decay = _decay(values)
-    if decay is not None:
-        values = values | {"lr": values["lr"] / (1.0 + decay * iterations)}
-    if values["peak_lr"] is None:
-        return values
-    decays = {k: v for k, v in values.items() if k.endswith("weight_decay") and v is not None}
-    rate = values["lr"] if values["corrected_decay"] else 1.0
-    return values | {k: rate * v / values["peak_lr"] for k, v in decays.items()}
 
 
 _layout = cache(Layout)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from .._typing import Array, Namespace, Scalar
@@ -39,7 +39,7 @@ class Taken:
         The state's clocks as they are when their parameters have stepped.
     paths : sequence of str
         The paths of the parameters, where norms are reported.
-    norms : dict of str to sequence
+    norms : mapping of str to sequence, optional
         The norms of updates and weights, where they are; those of gradients are in `size`.
     seen : Seen or None
         What the guard against spikes makes of the norm.
@@ -52,9 +52,9 @@ class Taken:
     size: Measured
     iterations: Any
     applied: bool = True
-    clocks: list[Clock] = field(default_factory=list)
+    clocks: Sequence[Clock] = ()
     paths: Sequence[str] = ()
-    norms: dict[str, Sequence[Scalar | None]] = field(default_factory=dict)
+    norms: Mapping[str, Sequence[Scalar | None]] | None = None
     seen: Seen | None = None
     left_out: Any = None
 
@@ -131,38 +131,45 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
     object
         What the executor makes of it.
     """
-    settings, leaves = plan.settings, executor.leaves
+    settings = plan.settings
     values = executor.values(settings, state)
     given = plan.thawed(gradients) if settings.frozen else gradients
     size = executor.measured(settings, values, given)
     taken = Taken(settings, values, size, state.iterations)
-    if settings.measures:
-        taken.paths = state.paths
-    # Where every gradient is missing there is no norm to judge, or to learn from.
-    if settings.guarded and any(g is not None for g in given):
-        assert size.true_norm is not None
-        taken.seen = seen(values[0], state.common(), size.true_norm, executor.xp)
-    if executor.refuses(taken):
-        taken.applied = False
-        return executor.skipped(taken)
-    if taken.left_out is not None:
-        out = taken.left_out.tolist() * (len(leaves) // len(taken.left_out))
-        given = [None if k else g for g, k in zip(given, out, strict=True)]
-
-    if settings.whole["clipnorm"] is not None or settings.each:
-        given, size = fitted(given, leaves, size)
-    limits = executor.in_parts
-
-    def measure(step: Step) -> dict[int, list[Scalar]]:
-        return executor.totals(step, plan.limited([step], limits, given))
+    # Where no stage looks at all gradients and nobody has measured them, none of this is to do.
+    if not settings.unmeasured or size.norm is not None:
+        _judge(taken, state, given, executor)
+        if executor.refuses(taken):
+            taken.applied = False
+            return executor.skipped(taken)
+        if taken.left_out is not None:
+            out = taken.left_out.tolist() * (len(given) // len(taken.left_out))
+            given = [None if k else g for g, k in zip(given, out, strict=True)]
+        if settings.whole["clipnorm"] is not None or settings.each:
+            given, size = fitted(given, executor.leaves, size)
 
     if state.clocks:
         steps, taken.clocks = plan.numbers_by_clock(values, state, size, executor.xp)
         scalars = state.scalars
     else:
+
+        def measure(step: Step) -> dict[int, list[Scalar]]:
+            return executor.totals(step, plan.limited([step], executor.in_parts, given))
+
         steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
     if taken.seen is not None:
         scalars = {**scalars, **taken.numbers}
     if settings.adaptive:
-        given = plan.limited(steps, limits, given)
+        given = plan.limited(steps, executor.in_parts, given)
     return executor.carried_out(taken, steps, given, scalars)
+
+
+def _judge(taken: Taken, state: State, given: Leaves, executor: Executor[Found]) -> None:
+    """Note what the report and the guard against spikes make of the size of the gradients."""
+    settings, size = taken.settings, taken.size
+    if settings.measures:
+        taken.paths = state.paths
+    # Where every gradient is missing there is no norm to judge, or to learn from.
+    if settings.guarded and any(g is not None for g in given):
+        assert size.true_norm is not None
+        taken.seen = seen(taken.values[0], state.common(), size.true_norm, executor.xp)

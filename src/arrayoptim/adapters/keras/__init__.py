@@ -17,6 +17,7 @@ from typing import Any
 
 import keras
 
+from ...config.elsewhere import spelled
 from ...config.keras import PACKAGE, identified
 from ...config.registry import lookup, names
 from ...optimizer import Optimizer
@@ -61,7 +62,7 @@ def __getattr__(name: str) -> type[KerasOptimizer]:
     """Return the Keras class of a registered optimizer."""
     if name in names():
         return _class_of(lookup(name))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{spelled(name, 'keras')}")
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...config.elsewhere import spelled
 from ...config.registry import names
 from ..factories import factory
 from .parallel import DataParallel
@@ -48,7 +49,7 @@ def __getattr__(name: str) -> Callable[..., DataParallel]:
     """Return what makes the optimizer of that name over all processes."""
     if name in names():
         return factory(name, DataParallel)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{spelled(name, 'mpi')}")
 
 
 def __dir__() -> Sequence[str]:

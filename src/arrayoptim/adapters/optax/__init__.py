@@ -21,6 +21,7 @@ import optax
 
 from ..._typing import Tree
 from ...arrays.trees import flatten
+from ...config.elsewhere import spelled
 from ...config.hyper import REQUIRED, Hyper
 from ...config.registry import lookup, names
 from ...numerics.slots import EXPONENTS
@@ -343,7 +344,7 @@ def __getattr__(name: str) -> Any:
         return _alias(name)
     if not name.startswith("_") and hasattr(optax, name):
         return getattr(optax, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {names()}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{spelled(name, 'optax')}")
 
 
 def __dir__() -> Sequence[str]:

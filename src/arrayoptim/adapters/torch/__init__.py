@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import registry
+from ...config.elsewhere import spelled
 from ...config.torch import TABLE
 from .base import TorchOptimizer
 from .classes import class_named, wrap
@@ -57,7 +58,7 @@ def __getattr__(name: str) -> Any:
     """Make the class of a registered optimizer when it is first asked for."""
     if (found := class_named(name)) is not None:
         return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{spelled(name, 'torch')}")
 
 
 def __dir__() -> list[str]:

@@ -19,7 +19,7 @@ from ..steps import OWN
 from ..totals import part, ratio
 from .addresses import Reader
 from .columns import Column
-from .jobs import Job
+from .jobs import PARALLEL, Job
 from .loading import loader
 from .looking import Look, Take
 from .native import code_address
@@ -66,6 +66,7 @@ class Batch:
         parts = 1 if reals(self.dtype) == self.dtype else 2
         sizes = [parts * math.prod(shape) for shape in reader.shapes]
         self.elements = sum(sizes)
+        self._wide = self.elements > PARALLEL
         self._sizes = np.asarray(sizes, np.int64)
         count = len(sizes)
         self._pointers = np.zeros((count, len(columns)), np.int64)
@@ -131,11 +132,22 @@ class Batch:
         bool
             False where a parameter is not where or what it was, or was locked.
         """
-        if self.arrays.quick(params, grads, occupied, self.rouses(count)):
+        if self.quick(params, grads, occupied, count):
             return True
         # Gradients may have another dtype now, which needs another kernel.
         self._ready = None
         return self.arrays.closer(params, grads, occupied, paths)
+
+    def quick(
+        self,
+        params: tuple[Any, ...],
+        grads: tuple[Any, ...],
+        occupied: Stretches,
+        count: int | None,
+    ) -> bool:
+        """Do the same in machine code; False where that finds another than it expects."""
+        pool = self.rouses(count) if self._wide else 0
+        return self.arrays.quick(params, grads, occupied, pool)
 
     def rouses(self, count: int | None) -> int:
         """Return the address of the pool to be woken before a step begins, or 0."""

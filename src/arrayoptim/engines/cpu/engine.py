@@ -119,17 +119,40 @@ class Plan:
             return False
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
+        if self.quick(params, grads):
+            return True
+        params, self._grads = tuple(params), (held := tuple(grads))
+        fits = True
+        for batch in self._batches:
+            found = batch.look(params, held, self._paths, self._occupied, self._threads)
+            fits = fits and found
+        return fits
+
+    def quick(self, params: Sequence[Any], grads: Sequence[Any]) -> bool:
+        """Check the arrays of a step in machine code alone, types included; see `look`.
+
+        Parameters
+        ----------
+        params, grads : sequence of object
+            Parameters and gradients, or whatever lies in their places.
+
+        Returns
+        -------
+        bool
+            False where one is not as expected, which may still serve: see what `look` says.
+        """
+        if len(params) != self._count or len(grads) != self._count:
+            return False
         wholes = self._wholes
         if wholes is not None and type(params) is Pieces and type(grads) is Pieces:
             self._grads = grads
-            if wholes.look(params, grads, self._occupied, self._threads):
-                return True
+            return wholes.look(params, grads, self._occupied, self._threads)
         # A new tuple keeps the gradients alive until they have been used.
         params, self._grads = tuple(params), (held := tuple(grads))
-        known = params, held, self._paths, self._occupied, self._threads
-        if len(self._batches) == 1:
-            return self._batches[0].look(*known)
-        return all([batch.look(*known) for batch in self._batches])  # noqa: C419  faster
+        for batch in self._batches:
+            if not batch.quick(params, held, self._occupied, self._threads):
+                return False
+        return True
 
     def squares(self) -> list[float]:
         """Return the sum of squares of each gradient that was checked; 0 for None.

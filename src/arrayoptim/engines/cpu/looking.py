@@ -79,6 +79,7 @@ class Look:
         self._record = cells(*known.values(), *special)
         self._quick = bound(readers.look, self._record) if readers and marks else _unknown
         self._starts: Any = None
+        self._pool = 0
         self._copies: tuple[Any, ...] = ()
         self._use(dtype)
 
@@ -130,7 +131,8 @@ class Look:
             record[_CELLS["furthest"]] = address(self._furthest)
             record[_CELLS["stretches"]] = len(self._starts)
             self._hints[:] = 0
-        record[_CELLS["pool"]] = pool
+        if pool != self._pool:
+            record[_CELLS["pool"]] = self._pool = pool
         return not self._quick(params, grads)
 
     def closer(

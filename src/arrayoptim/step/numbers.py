@@ -1,0 +1,266 @@
+"""The numbers of one step: coefficients of rules, and the numbers of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from .._typing import Namespace, Scalar
+from ..config.each import several
+from ..engines import Step
+from ..numerics.rounding import step_seed
+from ..rules.rule import Rule
+from .assignment import Assignment, Numbers, Part
+from .clipping import Measured, clipping
+from .formula import Formula
+from .pieces import spread
+from .quiet import quietly
+from .settings import Settings, Values
+from .state import Clock, State
+from .totals import Totals
+
+_FLOAT = frozenset({float})
+
+
+class Table:
+    """The numbers of the parameters of one group that have one rule and one compute dtype.
+
+    Parameters
+    ----------
+    settings : Settings
+        All hyperparameters.
+    member : int
+        The number of the group.
+    rule : Rule
+        The rule.
+    compute : str
+        The compute dtype, to which hyperparameters are rounded.
+    count : int
+        Number of parameters of the whole tree, over which the numbers of models are spread.
+    """
+
+    def __init__(
+        self, settings: Settings, member: int, rule: Rule, compute: str, count: int
+    ) -> None:
+        self._settings, self._member, self._rule = settings, settings.members[member], rule
+        self._place, self._compute, self._count = member, compute, count
+        self._of_models = settings.models is not None
+        self._known: tuple[Any, Any, dict[str, Any], Numbers] = None, None, {}, {}
+
+    def numbers(
+        self,
+        exact: list[dict[str, Any]],
+        it: Scalar,
+        held: Sequence[dict[str, Scalar]],
+        size: Measured,
+        xp: Namespace,
+    ) -> Numbers:
+        """Return the coefficients of the rule and the numbers of the stages, by name."""
+        place, rule, formula = self._place, self._rule, self._member.reference()
+        assert formula is not None
+        given = exact[place]
+        of, measured, h, stages = self._known
+        if of is not given or measured is not size:
+            h = self._settings.rounded(place, given, self._compute, xp)
+            words = formula.words_for(rule)
+            own = {**h, **{name: h[word] for name, word in words.items()}} if words else h
+            stages = stage_numbers(self._member.decays, own, size, xp)
+            # Nothing is kept that is traced, or on a device.
+            if xp is np and size.norm is None and size.norms is None:
+                self._known = given, size, h, stages
+        table: Any = _computed(formula, h, it, held[place], xp)
+        if not rule.given_names <= table.keys():
+            _require_all(table, rule.given, formula, f"the rule {rule.name}")
+        if stages:
+            table = {**table, **stages}
+        return spread(table, self._count) if self._of_models else table
+
+
+class Numbering:
+    """How the numbers of steps follow from hyperparameters, state and gradients' size.
+
+    Parameters
+    ----------
+    settings : Settings
+        The hyperparameters.
+    assignment : Assignment
+        Which of them each parameter has.
+    """
+
+    def __init__(self, settings: Settings, assignment: Assignment) -> None:
+        self._settings, self._merged = settings, assignment.merged
+        self._held: list[dict[str, Scalar]] = [{}] * len(settings.members)
+        self._parts: list[tuple[Part, list[tuple[str, Table | None, dict[int, Table]]]]] = []
+        count = len(assignment.members)
+        for part in assignment.parts:
+            kinds: list[tuple[str, Table | None, dict[int, Table]]] = []
+            for kind, mine in part.kinds:
+                tables = {k: Table(settings, k, part.layout.rule, kind, count) for k in mine}
+                alone = len(mine) == 1 and not assignment.excluded
+                kinds.append((kind, tables[mine[0]] if alone else None, tables))
+            self._parts.append((part, kinds))
+
+    def at(
+        self,
+        values: Values,
+        state: State | Clock,
+        size: Measured,
+        xp: Namespace,
+        totals: Totals | None = None,
+    ) -> tuple[list[Step], dict[str, Scalar]]:
+        """Compute the numbers of a step, given the totals that each formula needs.
+
+        For each compute dtype the hyperparameters are rounded to it first, and only then
+        combined, in double precision: so 1 - beta is the complement of the beta that an array is
+        multiplied by, and the weights of a moving average add up to 1 in float32 too.
+
+        Parameters
+        ----------
+        values : list of dict
+            The hyperparameters of the step, from `Settings.at`.
+        state : State or Clock
+            Its count and scalar state are read.
+        size : Measured
+            The size of the gradients.
+        xp : module
+            Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
+        totals : mapping, optional
+            What formulas need to know of all parameters of a group together.
+
+        Returns
+        -------
+        steps : list of Step
+            One for each part of the assignment.
+        scalars : dict of str to scalar
+            The next scalar state.
+        """
+        settings = self._settings
+        it = state.iterations if xp is np else _number(state.iterations, xp)
+        exact = settings.lasting if values is settings.fixed else None
+        if exact is None:
+            exact = settings.effective(values, it)
+        held, scalars = self._held, dict(state.scalars)
+        if scalars or totals:
+            held, scalars = self._scalars(exact, it, scalars, totals or {}, xp)
+        seed = seed_of(settings, max(it) if several(it) else it, xp) if settings.by_chance else None
+        steps = []
+        for part, kinds in self._parts:
+            values_of = {}
+            for compute, alone, tables in kinds:
+                if alone is not None:
+                    values_of[compute] = alone.numbers(exact, it, held, size, xp)
+                else:
+                    rows = {k: t.numbers(exact, it, held, size, xp) for k, t in tables.items()}
+                    values_of[compute] = self._merged(rows)
+            steps.append(Step(part.layout, values_of, seed, part.places))
+        return steps, scalars
+
+    def _scalars(
+        self,
+        exact: list[dict[str, Any]],
+        it: Scalar,
+        before: dict[str, Scalar],
+        totals: Totals,
+        xp: Namespace,
+    ) -> tuple[list[dict[str, Scalar]], dict[str, Scalar]]:
+        """Return what each formula is told of scalar state and totals, and the next state."""
+        # Schedules' scalars stay: they change when a metric is fed, see `Settings.observed`.
+        members, scalars = self._settings.members, before
+        held = [_scalars_of(scalars, member.owner or "") for member in members]
+        if totals:
+            held = [{**own, **totals[k]} for k, own in enumerate(held)]
+        for k, member in enumerate(members) if scalars else ():
+            if member.owner is not None:
+                wanted = member.formula.initial_scalars()
+                found = _computed(member.formula, exact[k], it, held[k], xp)
+                _require_all(found, wanted, member.formula, "its scalar state")
+                scalars = scalars | {member.owner + name: found[name] for name in wanted}
+        return held, scalars
+
+
+def stage_numbers(decays: bool, h: Mapping[str, Any], size: Measured, xp: Namespace) -> Numbers:
+    """Return the numbers that the stages need, by the names of `arrayoptim.rules.stages.STAGES`.
+
+    There are none where a stage is not used, as decay by a rule that decays by itself.
+    """
+    values = clipping(h, size, xp)
+    if h["ema_momentum"] is not None:
+        values |= {"keep": h["ema_momentum"], "new": 1.0 - h["ema_momentum"]}
+    if h["l2"] is not None:
+        values["l2"] = h["l2"]
+    if h["weight_decay"] is not None and not decays:
+        values["taken" if h["cautious_decay"] else "amount"] = h["lr"] * h["weight_decay"]
+    constraint = h["constraint"]
+    if constraint is not None and constraint.limits:
+        values["floor"], values["ceiling"] = constraint.limits
+    return values
+
+
+def seed_of(settings: Settings, iterations: Scalar, xp: Namespace) -> int | None:
+    """Return the seed of a step whose slots are rounded stochastically; None for others.
+
+    Raises
+    ------
+    ValueError
+        If the step is traced.
+    """
+    if not settings.by_chance:
+        return None
+    if xp is not np:
+        raise ValueError("stochastic rounding does not serve a compiled step")
+    return step_seed(settings.whole["seed"], iterations)
+
+
+def _computed(
+    formula: Formula,
+    h: Mapping[str, Any],
+    it: Scalar,
+    held: Mapping[str, Scalar],
+    xp: Namespace,
+) -> dict[str, Scalar]:
+    """Return the coefficients of a formula and its next scalar state."""
+    # A new namespace, so that a class may modify it; as keywords its values take twice the time.
+    space = SimpleNamespace()
+    space.__dict__.update(h)
+    try:
+        found: Any = quietly(formula.coefficients, space, it, held, xp)
+    except (OverflowError, ZeroDivisionError) as error:
+        numbers = ", ".join(f"{k}={v}" for k, v in h.items() if type(v) is float)
+        raise ValueError(
+            f"{type(formula).__name__}: found {numbers}, which have no finite coefficients at step "
+            f"{it} ({error}); wanted numbers that are less extreme"
+        ) from error
+    if type(found) is not dict and not isinstance(found, Mapping):
+        raise TypeError(
+            f"{type(formula).__name__}.coefficients: found {found!r}, wanted a dict of the rule's "
+            "coefficients by name"
+        )
+    if xp is np and not _FLOAT.issuperset(map(type, found.values())):
+        return {name: v if several(v) else float(v) for name, v in found.items()}
+    known: dict[str, Scalar] = found if type(found) is dict else dict(found)
+    return known
+
+
+def _require_all(
+    found: Mapping[str, Any], wanted: Iterable[str], formula: Formula, what: str
+) -> None:
+    """Raise an error that names the first missing coefficient."""
+    for name in wanted:
+        if name not in found:
+            raise ValueError(
+                f"{type(formula).__name__}.coefficients: found {', '.join(found) or 'none'}, "
+                f"wanted {name!r} too, for {what}"
+            )
+
+
+def _scalars_of(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:
+    """Return the scalar state of one formula, by its own names."""
+    return {k.removeprefix(prefix): v for k, v in scalars.items() if k.startswith(prefix)}
+
+
+def _number(iterations: Scalar, xp: Namespace) -> Scalar:
+    """Return the count in the dtype of traced numbers, as TensorFlow does not mix dtypes."""
+    return xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)
