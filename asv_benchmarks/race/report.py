@@ -123,7 +123,7 @@ def searches(rows: Sequence[tuple[str, str, int, float, float, float]] | None) -
     parts = ["## L-BFGS on Rosenbrock's function\n", SEARCHED if rows else "SciPy: left out.\n"]
     for title in dict.fromkeys(row[0] for row in rows or ()):
         cells = [
-            [name, f"{count:,}", f"{1e6 * seconds:.0f}", f"{least:.2f}", f"{middle:.2f}"]
+            [name, f"{count:,}", f"{1e6 * seconds:.0f}", f"{least:.2g}", f"{middle:.2g}"]
             for about, name, count, seconds, least, middle in rows or ()
             if about == title
         ]

@@ -205,9 +205,9 @@ class _Searches:
         # Both arrays are this module's own, and known to fit.
         if not self._optimizer.built:
             self._optimizer.init(x)
-        moved: Vector
+        moved: Any
         (moved,) = self._optimizer._step([found.jac], [x], self._structure, value=found.fun)
-        return moved
+        return np.asarray(moved)
 
 
 def _descent(optimizer: Any, low: Vector, high: Vector, limit: float) -> _Steps | _Searches:
