@@ -118,6 +118,20 @@ def _binary(node: ast.BinOp) -> tuple[str, int]:
     raise NoFormulaError(f"line {node.lineno}: {ast.unparse(node)}")
 
 
+def _cases(arguments: list[ast.expr]) -> Iterator[str]:
+    """Yield the lines of a choice, those of the choice in its last place included."""
+    condition, then, other = arguments
+    yield rf"{_text(then, LOOSE)} & \text{{if }} {_text(condition, LOOSE)}"
+    if (
+        isinstance(other, ast.Call)
+        and isinstance(other.func, ast.Attribute)
+        and other.func.attr == "where"
+    ):
+        yield from _cases(other.args)
+    else:
+        yield rf"{_text(other, LOOSE)} & \text{{otherwise}}"
+
+
 def _called(name: str, arguments: list[ast.expr]) -> tuple[str, int]:
     parts = [_text(each, LOOSE) for each in arguments]
     if name == "sqrt":
@@ -133,6 +147,6 @@ def _called(name: str, arguments: list[ast.expr]) -> tuple[str, int]:
     if name == "copysign":
         return rf"\left|{parts[0]}\right| \operatorname{{sign}}\left({parts[1]}\right)", PRODUCT
     if name == "where":
-        cases = rf"{parts[1]} & \text{{if }} {parts[0]} \\ {parts[2]} & \text{{otherwise}}"
+        cases = r" \\ ".join(_cases(arguments))
         return rf"\begin{{cases}} {cases} \end{{cases}}", ATOM
     raise NoFormulaError(f"xp.{name}")

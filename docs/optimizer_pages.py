@@ -250,8 +250,9 @@ def add_formula(app: Any, what: str, name: str, made: Any, options: Any, lines: 
     """Put the formula of an optimizer below the sentence that says what a step does."""
     if what != "class" or made.__name__ not in ao.names():
         return
-    place = lines.index("") + 1 if "" in lines else len(lines)
-    lines[place:place] = [*update(made).splitlines(), ""]
+    first = next(i for i, line in enumerate(lines) if line)
+    place = next((i for i, line in enumerate(lines) if i > first and not line), len(lines))
+    lines[place:place] = ["", *update(made).splitlines(), ""]
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -388,7 +388,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
         w           (2, 3)  float32               24
           momentum  (2, 3)  bfloat16              12
           velocity  (2, 3)  bfloat16              12
-        1 parameters of 6 entries in 24 bytes; 2 arrays of state in 24 bytes beside the parameters
+        1 parameter of 6 entries in 24 bytes; 2 arrays of state in 24 bytes beside the parameters
         """
         return summarized(self._session, params, repr(self))
 

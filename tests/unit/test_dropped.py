@@ -95,3 +95,20 @@ def test_leaves_of_torch_that_come_as_gradients() -> None:
     with pytest.raises(ValueError, match="are leaves that require a gradient, as parameters do"):
         ao.SGD().apply(params, grads)
     ao.SGD().apply(grads, params)
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])
+def test_arguments_of_the_pure_form_in_another_order(order: tuple[int, ...]) -> None:
+    opt, params = ao.SGD(), {"w": np.ones(2)}
+    given = [opt.init_state(params), {"w": np.ones(2)}, params]
+    with pytest.raises(
+        ValueError, match=r"state: found dict of w, wanted .*\(state, grads, params\)"
+    ):
+        opt.stateless_apply(*[given[i] for i in order])
+    with pytest.raises(ValueError, match="state: found ndarray, wanted "):
+        opt.stateless_apply(np.ones(2), np.ones(2), np.ones(2))  # type: ignore[arg-type]
+
+
+def test_a_bare_array_against_a_tree() -> None:
+    with pytest.raises(ValueError, match=r"1 leaf against 2.*unexpected: an array without a name"):
+        ao.SGD().apply(np.ones(2), {"a": np.ones(2), "b": np.ones(2)})

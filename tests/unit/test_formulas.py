@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 import pytest
 
@@ -32,6 +33,32 @@ def test_differences_keep_their_parentheses() -> None:
         r"\left|a + g\right| \, \eta & \text{otherwise} \end{cases} \\",
         r"p &\leftarrow \left(p + g\right) \, \left(p - a\right)",
     ]
+
+
+def test_a_choice_in_a_choice_is_one_more_case() -> None:
+    def rule(p, g, xp):  # type: ignore[no-untyped-def]
+        return (xp.where(g > p, p, xp.where(g < p, g, p * g)),)
+
+    (line,) = formulas.formula(rule, ()).splitlines()
+    assert line == (
+        r"p &\leftarrow \begin{cases} p & \text{if } g > p \\ g & \text{if } g < p \\ "
+        r"p \, g & \text{otherwise} \end{cases}"
+    )
+
+
+def test_every_formula_is_mathml_that_browsers_show() -> None:
+    """Without a script, and with nothing left that was not understood."""
+    convert = pytest.importorskip("latex2mathml.converter").convert
+    for name in ao.names():
+        rule = ao.get(name).rule
+        try:
+            text = formulas.formula(rule.function, rule.slots)
+        except formulas.NoFormulaError:
+            continue
+        found = convert(rf"\begin{{split}}{text}\end{{split}}", display="block")
+        ElementTree.fromstring(found)
+        assert found.count("&#x02190;") == len(text.splitlines()), name
+        assert "\\" not in found, name
 
 
 def test_every_rule_has_a_formula_or_goes_over_whole_matrices() -> None:

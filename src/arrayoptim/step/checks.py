@@ -166,6 +166,23 @@ def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> Non
     )
 
 
+def state_of_pure_form(state: object) -> None:
+    """Refuse what is no state of the pure form, such as gradients that came first.
+
+    Raises
+    ------
+    ValueError
+        If it lacks what each has.
+    """
+    wanted = ("iterations", "hyper", "scalars", "slots")
+    if not isinstance(state, Mapping) or any(name not in state for name in wanted):
+        held = listed([str(name) for name in state]) if isinstance(state, Mapping) else ""
+        raise ValueError(
+            f"state: found {type(state).__name__}{f' of {held}' if held else ''}, wanted what "
+            "init_state(params) gave; the order is stateless_apply(state, grads, params)"
+        )
+
+
 def same_structure(found: Structure, wanted: Structure) -> None:
     """Refuse gradients whose tree has other leaves than the parameters'.
 
@@ -176,10 +193,16 @@ def same_structure(found: Structure, wanted: Structure) -> None:
     """
     if found.paths == wanted.paths:
         return
-    missing = [path for path in wanted.paths if path not in found.paths]
-    extra = [path for path in found.paths if path not in wanted.paths]
+    missing, extra = (
+        [path or "an array without a name" for path in mine if path not in theirs]
+        for mine, theirs in (
+            (wanted.paths, frozenset(found.paths)),
+            (found.paths, frozenset(wanted.paths)),
+        )
+    )
+    leaves = "leaf" if len(found.paths) == 1 else "leaves"
     raise ValueError(
-        f"the gradients' tree differs from the parameters' ({len(found.paths)} leaves against "
+        f"the gradients' tree differs from the parameters' ({len(found.paths)} {leaves} against "
         f"{len(wanted.paths)}). missing: {listed(missing) or 'none'}; "
         f"unexpected: {listed(extra) or 'none'}"
     )

@@ -59,6 +59,7 @@ def step(
 def _step(
     settings: Settings, state: dict[str, Any], grads: Tree, params: Tree
 ) -> tuple[Tree, dict[str, Any]]:
+    checks.state_of_pure_form(state)
     leaves, structure = flatten(params)
     described = checks.describe(leaves, structure)
     gradients, other = flatten(grads, "gradients")

@@ -123,10 +123,14 @@ class Summary:
         entries = sum(prod(leaf.shape) for leaf in self.parameters)
         numbers = f", and the numbers {', '.join(self.scalars)}" if self.scalars else ""
         return (
-            f"{len(self.parameters):,} parameters of {entries:,} entries in "
-            f"{self.parameter_bytes:,} bytes; {len(self.slots):,} arrays of state in "
+            f"{_counted(self.parameters, 'parameter')} of {entries:,} entries in "
+            f"{self.parameter_bytes:,} bytes; {_counted(self.slots, 'array')} of state in "
             f"{self.bytes:,} bytes {self.place}{numbers}"
         )
+
+
+def _counted(things: Sequence[object], name: str) -> str:
+    return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"
 
 
 def summarized(session: Session, params: Tree, optimizer: str) -> Summary:
