@@ -264,7 +264,10 @@ def _gradient_fault(g: Array, p: Array | None) -> Exception | None:
     g = g.rows if type(g) is Rows else g
     backend, other = backend_of(p), backend_of(g)
     if backend is not other:
-        return ValueError(f"found an array of {other.name}, wanted {backend.name}")
+        return ValueError(
+            f"found an array of {other.name}, wanted {backend.name}; convert it, as a gradient is "
+            "of its parameter's library"
+        )
     device, place = backend.device(p), backend.device(g)
     if device != place and device is not None and place is not None:
         return ValueError(f"found it on device {place}, wanted {device}")
