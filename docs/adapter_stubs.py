@@ -155,6 +155,13 @@ def entry(
     first = ["self", "params: Iterable[Any]"] if result == "TorchOptimizer" else ["self"]
     yield f'\n\nclass {name}({result}):\n    """{doc}"""\n'
     yield f"{called('__init__', [*first, *listed], '    ')} -> None: ..."
+    made = vars(getattr(ao.torch, name)) if result == "TorchOptimizer" else {}
+    for word, method in made.items():
+        # Steps are wrapped in the class when the first optimizer is made.
+        if inspect.isfunction(method) and not hasattr(ao.torch.TorchOptimizer, word):
+            # Annotations are strings, as in every module of the package.
+            taken = str(inspect.signature(method)).replace("'", "")
+            yield f"\n    def {word}{taken}: ..."
 
 
 def called(name: str, listed: list[str], indent: str) -> str:

@@ -95,7 +95,11 @@ def trained(name: str, lr: float | None, problem: tuple[Loss, dict[str, Any], An
             order = rng.permutation(len(x))
             for begin in range(0, len(x), BATCH):
                 rows = order[begin : begin + BATCH]
-                params = optimizer.apply(loss(params, x[rows], y[rows])[1], params)
+                grads = loss(params, x[rows], y[rows])[1]
+                params = optimizer.apply(grads, params)
+                if isinstance(optimizer, ao.Sophia) and begin % (10 * BATCH) == 0:
+                    estimates = {path: BATCH * g * g for path, g in grads.items()}
+                    optimizer.update_hessian(estimates, params)
             losses.append(loss(params, x, y)[0])
     return np.nan_to_num(np.array(losses), nan=np.inf)
 

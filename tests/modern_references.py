@@ -217,3 +217,147 @@ def galore(
         step = eta * (m / (np.sqrt(v) + epsilon)) @ q.T
         p = p - (step if tall else step.T)
         yield p, (None, v if tall else v.T, None)
+
+
+def adam_beside_kron(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    decay: float,
+    beta_1: float,
+    epsilon: float,
+    adam_beta_2: float,
+) -> Steps:
+    """Kingma and Ba 2015, the form before section 2.1, for what is no matrix."""
+    m = v = 0.0
+    for t, g in enumerate(grads):
+        m = beta_1 * m + (1 - beta_1) * g
+        v = adam_beta_2 * v + (1 - adam_beta_2) * g * g
+        k1, k2 = 1 - beta_1 ** (t + 1), 1 - adam_beta_2 ** (t + 1)
+        p = p - lr / (1 + decay * t) * sqrt(k2) / k1 * m / (sqrt(v) + epsilon * sqrt(k2))
+        yield p, (m, v)
+
+
+def sophia(
+    p: float,
+    grads: Sequence[float],
+    *,
+    lr: float,
+    beta_1: float,
+    epsilon: float,
+    clip_threshold: float,
+    weight_decay: float,
+    bias_correction: bool,
+) -> Steps:
+    """Liu et al. 2023, algorithm 3, before the first estimate; optax corrects the mean."""
+    m = 0.0
+    for t, g in enumerate(grads, 1):
+        m = beta_1 * m + (1 - beta_1) * g
+        mean = m / (1 - beta_1**t) if bias_correction else m
+        step = min(max(mean / epsilon, -clip_threshold), clip_threshold)
+        p = p - lr * weight_decay * p - lr * step
+        yield p, (m, 0.0)
+
+
+def signs(rows: int, columns: int, key: int) -> Any:
+    """Return the random signs of a key, one by one."""
+    low = (1 << 15) - 1
+
+    def sign(i: int, j: int) -> float:
+        far = 7 * (i >> 15) + 8191 * (j >> 15) + 4093 * (key >> 15)
+        own, left, right = key & low, i & low, j & low
+        for factor in (20077, 31337, 9973, 27059, 14741):
+            own = (own * 12269 + 6925) & low
+            x = ((right + own + far) & low) * factor & low
+            left, right = right, (left + (x * x >> 7)) & low
+        return 1.0 if right >> 14 else -1.0
+
+    return np.array([[sign(i, j) for j in range(columns)] for i in range(rows)])
+
+
+def apollo(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    decay: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    rank: int,
+    scale_type: str,
+    scale: float,
+    update_proj_gap: int,
+    norm_growth: float,
+) -> WholeSteps:
+    """Zhu et al. 2024, algorithm 1, on a matrix whose shorter side comes last."""
+    m, v, last, tall = 0.0, 0.0, 0.0, p.shape[0] >= p.shape[1]
+    rank = min(rank, *p.shape)
+    p = p if tall else p.T
+    axis = 1 if scale_type == "channel" else None
+    for t, g in enumerate(grads):
+        x = g if tall else g.T
+        q = signs(x.shape[1], rank, t // update_proj_gap) / sqrt(rank)
+        u = x @ q
+        m, v = beta_1 * m + (1 - beta_1) * u, beta_2 * v + (1 - beta_2) * u**2
+        d = m / (np.sqrt(v) + epsilon)
+        s = x * np.sqrt((d**2).sum(axis, keepdims=True))
+        s = s / (np.sqrt((u**2).sum(axis, keepdims=True)) + 1e-8)
+        size, most = sqrt((s**2).sum()), norm_growth * (last + 1e-8)
+        s, last = (s * (most / size), most) if t and size > most else (s, size)
+        k1, k2 = 1 - beta_1 ** (t + 1), 1 - beta_2 ** (t + 1)
+        p = p - lr / (1 + decay * t) * sqrt(scale) * sqrt(k2) / k1 * s
+        rows = (m, v) if tall else (m.T, v.T)
+        yield (p if tall else p.T), (*rows, q, last)
+
+
+def bound(s: Any) -> float:
+    """Return the length of a matrix times its longest column, made a unit vector by it."""
+    x = s @ s[:, (s**2).sum(0).argmax()]
+    x = s @ (x / sqrt((x**2).sum()))
+    return sqrt((x**2).sum())
+
+
+def kron(
+    p: Any,
+    grads: Sequence[Any],
+    *,
+    lr: float,
+    decay: float,
+    beta_1: float,
+    update_probability: float,
+    precondition_lr: float,
+    balance_frequency: int,
+    memory_save_mode: str,
+) -> WholeSteps:
+    """Li 2022 in the form of kron_torch, with factors that are matrices throughout."""
+    n, k = p.shape
+    row = memory_save_mode == "all_diag" or (memory_save_mode != "none" and n > k)
+    column = memory_save_mode == "all_diag" or (memory_save_mode != "none" and n <= k)
+    m, a, b, since, fits = 0.0, np.eye(n), np.eye(k), 0, 0
+
+    def better(q: Any, more: Any, less: Any, plain: bool) -> Any:
+        top = np.diag(more + less).max() if plain else bound(more + less)
+        move = np.diag(np.diag(more - less)) if plain else np.triu(more - less)
+        return q - precondition_lr / top * move @ q
+
+    for t, g in enumerate(grads):
+        m = beta_1 * m + (1 - beta_1) * g
+        x, since = m / (1 - beta_1 ** (t + 1)), since + 1
+        if since * update_probability >= 1:
+            since, fits, v = 0, fits + 1, signs(n, k, t)
+            if fits % balance_frequency == 0:
+                ratio = sqrt(np.abs(b).max() / np.abs(a).max())
+                a, b = a * ratio, b / ratio
+            x = x + 2**-11.5 * np.abs(x).mean() * v
+            y, z = a @ x @ b.T, np.linalg.inv(a).T @ v @ np.linalg.inv(b)
+            a = better(a, y @ y.T, z @ z.T, row)
+            b = better(b, y.T @ y, z.T @ z, column)
+        u = a.T @ a @ x @ b.T @ b
+        u = u * min(1, 1.1 / (sqrt((u**2).mean()) + 1e-12))
+        p = p - lr / (1 + decay * t) * u
+        slots = [np.diag(q) if plain else q for q, plain in ((a, row), (b, column))]
+        # The identity is kept as zeros before the first fit.
+        rows, columns = ((q if fits else 0.0 * q) for q in slots)
+        yield p, (since, fits, m, rows, columns)

@@ -1197,6 +1197,61 @@ REFERENCES: dict[str, list[Reference]] = {
         + [Reference(_rest_of_muon, _of("lr", "epsilon", adam_beta_1=_within(0.1, 0.9)))]
         for name, steps in (("NorMuon", new.normuon), ("AdaMuon", new.adamuon))
     },
+    "Sophia": [
+        Reference(
+            new.sophia,
+            _of(
+                "beta_1",
+                **_RELATIVE,
+                epsilon=_within(1e-3, 1.0),
+                clip_threshold=_within(0.1, 10.0),
+                bias_correction=st.booleans(),
+            ),
+        )
+    ],
+    "APOLLO": [
+        Reference(
+            new.apollo,
+            _of(
+                *(*_BETAS, "decay"),
+                rank=st.integers(1, 2),
+                scale_type=st.sampled_from(["channel", "tensor"]),
+                scale=_within(0.25, 1.0),
+                update_proj_gap=st.integers(1, 3),
+                norm_growth=st.one_of(st.just(inf), _within(1.0, 1.5)),
+            ),
+            shape=shape,
+            tame=True,
+            tolerance=1e-9,  # a row may be nearly at right angles to all directions
+        )
+        for shape in [(2, 3), (3, 2)]
+    ]
+    + [Reference(adam, _of(*_BETAS, "decay"))],
+    "Kron": [
+        Reference(
+            new.kron,
+            _of(
+                *("lr", "decay", "beta_1"),
+                update_probability=st.sampled_from([0.4, 1.0]),
+                precondition_lr=_within(0.01, 0.5),
+                balance_frequency=st.integers(1, 3),
+                memory_save_mode=st.sampled_from(modes),
+            ),
+            shape=shape,
+            tame=True,
+            tolerance=1e-9,
+        )
+        for shape, modes in [
+            ((2, 3), ["none", "one_diag", "smart_one_diag", "all_diag"]),
+            ((3, 2), ["none", "one_diag", "smart_one_diag", "all_diag"]),
+        ]
+    ]
+    + [
+        Reference(
+            new.adam_beside_kron,
+            _of("lr", "decay", "beta_1", "epsilon", adam_beta_2=_within(0.5, 0.999)),
+        )
+    ],
     "Lion": [Reference(lion, _of("lr", "beta_1", "beta_2"))],
     "Signum": [Reference(signum, _of("lr", "momentum"))],
 }

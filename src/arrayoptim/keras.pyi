@@ -74,6 +74,27 @@ class ADOPT(KerasOptimizer):
     ) -> None: ...
 
 
+class APOLLO(KerasOptimizer):
+    """Scale gradients as Adam would, which is found out along a few random directions."""
+
+    def __init__(
+        self,
+        lr: float | SupportsFloat | Schedule = 0.001,
+        beta_1: float | SupportsFloat | Schedule = 0.9,
+        beta_2: float | SupportsFloat | Schedule = 0.999,
+        epsilon: float | SupportsFloat | Schedule = 1e-06,
+        rank: int | SupportsInt = 256,
+        scale_type: str = 'channel',
+        scale: float | SupportsFloat | Schedule = 1.0,
+        update_proj_gap: int | SupportsInt = 200,
+        norm_growth: float | SupportsFloat | Schedule = 1.01,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        *,
+        outputs: str = 'first',
+        **options: Unpack[_Options],
+    ) -> None: ...
+
+
 class ASGD(KerasOptimizer):
     """Step down the gradient by ever smaller steps, and average the parameters on the way."""
 
@@ -334,6 +355,27 @@ class GaLore(KerasOptimizer):
         decay: float | SupportsFloat | Schedule = 0.0,
         *,
         outputs: str = 'first',
+        **options: Unpack[_Options],
+    ) -> None: ...
+
+
+class Kron(KerasOptimizer):
+    """Whiten the mean of gradients by two triangular factors, which are fitted step by step."""
+
+    def __init__(
+        self,
+        lr: float | SupportsFloat | Schedule = 0.0003,
+        beta_1: float | SupportsFloat | Schedule = 0.9,
+        update_probability: float | SupportsFloat | Schedule | None = None,
+        precondition_lr: float | SupportsFloat | Schedule = 0.1,
+        balance_frequency: int | SupportsInt = 100,
+        adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+        epsilon: float | SupportsFloat | Schedule = 1e-08,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        *,
+        outputs: str = 'first',
+        max_size_triangular: int | SupportsInt = 8192,
+        memory_save_mode: str = 'none',
         **options: Unpack[_Options],
     ) -> None: ...
 
@@ -661,6 +703,23 @@ class Signum(KerasOptimizer):
         self,
         lr: float | SupportsFloat | Schedule = 0.0001,
         momentum: float | SupportsFloat | Schedule = 0.9,
+        **options: Unpack[_Options],
+    ) -> None: ...
+
+
+class Sophia(KerasOptimizer):
+    """Step along the mean of the gradient, over a curvature that the caller estimates, clipped."""
+
+    def __init__(
+        self,
+        lr: float | SupportsFloat | Schedule = 0.0001,
+        beta_1: float | SupportsFloat | Schedule = 0.965,
+        beta_2: float | SupportsFloat | Schedule = 0.99,
+        gamma: float | SupportsFloat | Schedule = 0.05,
+        epsilon: float | SupportsFloat | Schedule = 1e-12,
+        clip_threshold: float | SupportsFloat | Schedule = 1.0,
+        *,
+        bias_correction: bool = False,
         **options: Unpack[_Options],
     ) -> None: ...
 

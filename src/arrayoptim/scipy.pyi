@@ -62,6 +62,24 @@ def ADOPT(
     """Average gradients that are divided by the root mean square of those before them."""
 
 
+def APOLLO(
+    lr: float | SupportsFloat | Schedule = 0.001,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-06,
+    rank: int | SupportsInt = 256,
+    scale_type: str = 'channel',
+    scale: float | SupportsFloat | Schedule = 1.0,
+    update_proj_gap: int | SupportsInt = 200,
+    norm_growth: float | SupportsFloat | Schedule = 1.01,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    outputs: str = 'first',
+    **options: Unpack[_Options],
+) -> Method:
+    """Scale gradients as Adam would, which is found out along a few random directions."""
+
+
 def ASGD(
     lr: float | SupportsFloat | Schedule = 0.01,
     lambd: float | SupportsFloat | Schedule = 0.0001,
@@ -276,6 +294,24 @@ def GaLore(
     **options: Unpack[_Options],
 ) -> Method:
     """Adam along the few directions in which a gradient is largest, renewed now and then."""
+
+
+def Kron(
+    lr: float | SupportsFloat | Schedule = 0.0003,
+    beta_1: float | SupportsFloat | Schedule = 0.9,
+    update_probability: float | SupportsFloat | Schedule | None = None,
+    precondition_lr: float | SupportsFloat | Schedule = 0.1,
+    balance_frequency: int | SupportsInt = 100,
+    adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+    epsilon: float | SupportsFloat | Schedule = 1e-08,
+    decay: float | SupportsFloat | Schedule = 0.0,
+    *,
+    outputs: str = 'first',
+    max_size_triangular: int | SupportsInt = 8192,
+    memory_save_mode: str = 'none',
+    **options: Unpack[_Options],
+) -> Method:
+    """Whiten the mean of gradients by two triangular factors, which are fitted step by step."""
 
 
 def LAMB(
@@ -546,6 +582,20 @@ def Signum(
     **options: Unpack[_Options],
 ) -> Method:
     """Step by the sign of a running mean of the gradient."""
+
+
+def Sophia(
+    lr: float | SupportsFloat | Schedule = 0.0001,
+    beta_1: float | SupportsFloat | Schedule = 0.965,
+    beta_2: float | SupportsFloat | Schedule = 0.99,
+    gamma: float | SupportsFloat | Schedule = 0.05,
+    epsilon: float | SupportsFloat | Schedule = 1e-12,
+    clip_threshold: float | SupportsFloat | Schedule = 1.0,
+    *,
+    bias_correction: bool = False,
+    **options: Unpack[_Options],
+) -> Method:
+    """Step along the mean of the gradient, over a curvature that the caller estimates, clipped."""
 
 
 def StableAdamW(

@@ -157,12 +157,12 @@ def zero_gradients_change_nothing(make: Make) -> None:
 
 
 def slots_are_updated(make: Make) -> None:
-    """Each slot changes within some steps, unless it keeps the parameter's first value."""
+    """Each slot changes within some steps, but for first values and what the caller supplies."""
     optimizer, params = _bare(make), _tree(0)
     starts, state = optimizer.initial_slots(), optimizer.init_state(params)
     first = state["slots"]
     names = {name for rule in _rules(optimizer) for name in rule.slots}
-    still = {name for name in names if starts.get(name) != "parameter"}
+    still = {name for name in names if starts.get(name) != "parameter"} - {*optimizer.supplied}
     for step in range(_MANY):
         params, state = optimizer.stateless_apply(state, _tree(1 + step), params)
         for name in sorted(still):
@@ -268,7 +268,9 @@ def _rules(optimizer: Optimizer) -> list[Rule]:
 def _bare(make: Make) -> Optimizer:
     """Make the optimizer without options that move parameters besides their gradients."""
     optimizer = make()
-    off = {"weight_decay": 0.0, "l2": None, "constraint": None, "groups": ()}
+    off: dict[str, Any] = {"l2": None, "constraint": None, "groups": ()}
+    # A part of the parameters may have a decay of its own.
+    off |= {name: 0.0 for name in optimizer.hyperparameters if name.endswith("weight_decay")}
     for name, nothing in off.items():
         if session_of(optimizer).settings.whole[name]:
             setattr(optimizer, name, nothing)
@@ -277,7 +279,10 @@ def _bare(make: Make) -> Optimizer:
 
 def _coefficients(optimizer: Optimizer, it: int, total: float) -> dict[str, Any]:
     """Compute the coefficients of a step, with the same value for all totals."""
-    values = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
+    settings = session_of(optimizer).settings
+    # As in a step: schedules are numbers, and None is what stands for it in the compute dtype.
+    exact = settings.effective(settings.at(it, settings.initial_scalars()), it)[0]
+    values = settings.rounded(0, exact, "float64", np)
     scalars = optimizer.initial_scalars() | dict.fromkeys(optimizer.rule.totals, total)
     return optimizer.coefficients(SimpleNamespace(**values), it, scalars, np)
 

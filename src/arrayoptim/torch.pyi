@@ -76,6 +76,35 @@ class ADOPT(TorchOptimizer):
     ) -> None: ...
 
 
+class APOLLO(TorchOptimizer):
+    """Scale gradients as Adam would, which is found out along a few random directions."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.001,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float | SupportsFloat | Schedule = 1e-06,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        *,
+        rank: int | SupportsInt = 256,
+        scale_type: str = 'channel',
+        scale: float | SupportsFloat | Schedule = 1.0,
+        update_proj_gap: int | SupportsInt = 200,
+        norm_growth: float | SupportsFloat | Schedule = 1.01,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        outputs: str = 'first',
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
 class ASGD(TorchOptimizer):
     """Step down the gradient by ever smaller steps, and average the parameters on the way."""
 
@@ -468,6 +497,36 @@ class GaLore(TorchOptimizer):
         scale: float | SupportsFloat | Schedule = 0.25,
         decay: float | SupportsFloat | Schedule = 0.0,
         outputs: str = 'first',
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+
+class Kron(TorchOptimizer):
+    """Whiten the mean of gradients by two triangular factors, which are fitted step by step."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.0003,
+        eps: float | SupportsFloat | Schedule = 1e-08,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        *,
+        beta_1: float | SupportsFloat | Schedule = 0.9,
+        update_probability: float | SupportsFloat | Schedule | None = None,
+        precondition_lr: float | SupportsFloat | Schedule = 0.1,
+        balance_frequency: int | SupportsInt = 100,
+        adam_beta_2: float | SupportsFloat | Schedule = 0.999,
+        decay: float | SupportsFloat | Schedule = 0.0,
+        outputs: str = 'first',
+        max_size_triangular: int | SupportsInt = 8192,
+        memory_save_mode: str = 'none',
         maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
@@ -996,6 +1055,33 @@ class Signum(TorchOptimizer):
         l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
     ) -> None: ...
+
+
+class Sophia(TorchOptimizer):
+    """Step along the mean of the gradient, over a curvature that the caller estimates, clipped."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | SupportsFloat | Schedule = 0.0001,
+        betas: Sequence[float] = (0.965, 0.99),
+        eps: float | SupportsFloat | Schedule = 1e-12,
+        weight_decay: float | SupportsFloat | Schedule = 0,
+        *,
+        gamma: float | SupportsFloat | Schedule = 0.05,
+        clip_threshold: float | SupportsFloat | Schedule = 1.0,
+        bias_correction: bool = False,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        l2: float | SupportsFloat | Schedule = 0,
+        **options: Unpack[_Rest]
+    ) -> None: ...
+
+    def update_hessian(self: Any, estimates: Sequence[Any]) -> None: ...
 
 
 class SparseAdam(TorchOptimizer):

@@ -274,6 +274,25 @@ def test_one_that_chooses_among_rules_may_have_coefficients_of_all() -> None:
     coefficients_are_taken(type("Mine", (ao.RMSprop,), {"rule": ao.RMSprop().rule}))
 
 
+@pytest.mark.parametrize(
+    ("cls", "hyper"),
+    [
+        (ao.Adafactor, {"preset": "torch"}),
+        (ao.Muon, {"preset": "keras3"}),
+        (ao.Muon, {"adam_weight_decay": 0.5}),
+        (Good, {"lr": lambda t: 0.1 / (1 + t)}),
+    ],
+)
+def test_numbers_of_presets_and_schedules_are_those_of_a_step(
+    cls: type[ao.Optimizer], hyper: dict[str, Any]
+) -> None:
+    """None of a preset stands for a number, a schedule gives one; a second decay is turned off."""
+    for check in CHECKS:
+        if check.__name__ in ("config_survives", "copies_are_independent") and "lr" in hyper:
+            continue  # a function is in no file
+        check(lambda: cls(**hyper))
+
+
 @pytest.mark.parametrize("decay", [{"weight_decay": 0.5}, {"l2": 0.5}, {"constraint": "NonNeg"}])
 def test_what_moves_parameters_without_gradients_is_left_out(decay: dict[str, Any]) -> None:
     """A rule is not to blame for it."""

@@ -1,7 +1,7 @@
 """Record 20 steps of public implementations of younger rules and options.
 
 ``python tests/golden_peers/modern.py`` writes ``modern.json``, which says what was called, and
-``modern.npz``, what came out, beside itself. It needs torch, pytorch_optimizer and, on
+``modern.npz``, what came out, beside itself. It needs torch, optax, pytorch_optimizer and, on
 ``PYTHONPATH``, checkouts of the repositories that `REPOSITORIES` names, and not this library.
 Everything is computed in float64.
 
@@ -16,6 +16,11 @@ hyperparameters make up for it:
 - NorMuon and AdaMuon round to bfloat16, which is made to do nothing here; the latter runs on a CUDA
   device beside others, for which stands one process on the CPU.
 - pytorch_optimizer adds 1e-15 below some roots, which is set to 0.
+- APOLLO draws normally distributed directions, and kron_torch such noise, and balances by chance:
+  they are made to draw the signs that are drawn here, and to balance in every third fit. kron_torch
+  solves its equations in float32, which is made float64. Vectors have no rank in APOLLO.
+- SophiaG adds 1e-15 to what it divides by. It and optax's sophia take in the squares of the
+  gradients of every third step, after the step.
 - Lion of simply_pytorch averages what its sign is taken of: its ``1 - beta_2`` is that here divided
   by ``1 - beta_1``.
 """
@@ -26,13 +31,22 @@ import importlib
 import importlib.metadata
 import json
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+import optax
+import optax.contrib
 import pytorch_optimizer
 import torch
 
+sys.path.append(str(Path(__file__).parent.parent))
+from modern_references import signs
+
+jax.config.update("jax_enable_x64", True)
 torch.set_default_dtype(torch.float64)
 for _name in ("apply_ams_bound", "apply_ams_bound_foreach"):
     getattr(pytorch_optimizer.base.optimizer.BaseOptimizer, _name).__defaults__ = (0.0,)
@@ -53,6 +67,9 @@ REPOSITORIES = {
     "adam_mini": "zyushun/Adam-mini@402aadf",
     "normuon": "zichongli5/NorMuon@d45c9a4",
     "adamuon": "Chongjie-Si/AdaMuon@369f0b3, gpt2/models/optimizers",
+    "sophia": "Liuhong99/Sophia@a7e1572",
+    "apollo_torch": "zhuhanqing/APOLLO@76b3472",
+    "kron_torch": "evanatyourservice/kron_torch@884427c",
 }
 """Where modules come from that are in no package."""
 
@@ -66,6 +83,7 @@ class Case(NamedTuple):
     arrays: tuple[int, ...] = (0, 1, 2)
     falling: bool = False
     tolerance: float = 1e-10
+    estimates: int = 0
 
 
 CASES = [
@@ -214,7 +232,164 @@ CASES = [
         "trained(pytorch_optimizer.ScheduleFreeWrapper(pytorch_optimizer.Lion(params, lr=0.05, "
         "weight_decay=0.5), momentum=0.6, r=1.0, weight_lr_power=1.0))",
     ),
+    Case(
+        "Sophia",
+        {
+            **{"lr": 0.05, "beta_1": 0.9, "beta_2": 0.8, "gamma": 2.0, "weight_decay": 0.2},
+        },
+        "Estimating(sophia.SophiaG(params, lr=0.05, betas=(0.9, 0.8), rho=2.0, weight_decay=0.2))",
+        falling=True,
+        estimates=3,
+    ),
+    Case(
+        "Sophia",
+        {
+            **{"lr": 0.05, "beta_1": 0.9, "beta_2": 0.8, "gamma": 0.5, "clip_threshold": 2.0},
+            **{"bias_correction": True, "epsilon": 1e-8, "weight_decay": 1e-4},
+        },
+        "Through(optax.contrib.sophia, params, lr=0.05, b1=0.9, b2=0.8, gamma=0.5, "
+        "clip_threshold=2.0, update_interval=3, hessian_diagonal_fn=SQUARES)",
+        estimates=3,
+    ),
+    Case(
+        "APOLLO",
+        {"lr": 0.1, "rank": 2},
+        "apollo_torch.apollo.AdamW([{'params': params, 'rank': 2, 'update_proj_gap': 200, "
+        "'scale': 1.0, 'scale_type': 'channel', 'proj': 'random', 'proj_type': 'std'}], lr=0.1)",
+        arrays=(0, 1),
+        falling=True,
+    ),
+    Case(
+        "APOLLO",
+        {
+            **{"lr": 0.01, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3, "rank": 1},
+            **{"scale_type": "tensor", "scale": 128.0, "update_proj_gap": 3},
+        },
+        "apollo_torch.apollo.AdamW([{'params': params[:2], 'rank': 1, 'update_proj_gap': 3, "
+        "'scale': 128.0, 'scale_type': 'tensor', 'proj': 'random', 'proj_type': 'std'}, "
+        "{'params': params[2:]}], lr=0.01, betas=(0.8, 0.95), eps=1e-3)",
+    ),
+    Case(
+        "APOLLO",
+        {"lr": 0.1, "rank": 2, "update_proj_gap": 7, "norm_growth": float("inf")},
+        "apollo_torch.apollo.AdamW([{'params': params, 'rank': 2, 'update_proj_gap': 7, "
+        "'scale': 1.0, 'scale_type': 'channel', 'proj': 'random', 'proj_type': 'std'}], lr=0.1, "
+        "disable_nl=True)",
+        arrays=(0, 1),
+    ),
+    Case(
+        "Kron",
+        {"lr": 0.05},
+        "kron_torch.kron.Kron(params, lr=0.05, precond_dtype=torch.float64)",
+        arrays=(0, 1),
+        falling=True,
+    ),
+    Case(
+        "Kron",
+        {
+            **{"lr": 0.05, "beta_1": 0.8, "weight_decay": 0.2, "update_probability": 0.5},
+            **{"balance_frequency": 3, "precondition_lr": 0.5, "memory_save_mode": "one_diag"},
+        },
+        "kron_torch.kron.Kron(params, lr=0.05, b1=0.8, weight_decay=0.2, precond_lr=0.5, "
+        "preconditioner_update_probability=0.5, memory_save_mode='one_diag', "
+        "precond_dtype=torch.float64)",
+        arrays=(0, 1),
+    ),
+    Case(
+        "Kron",
+        {
+            **{"lr": 0.05, "update_probability": 1.0, "balance_frequency": 6},
+            **{"max_size_triangular": 4, "memory_save_mode": "smart_one_diag"},
+        },
+        "kron_torch.kron.Kron(params, lr=0.05, preconditioner_update_probability=1.0, "
+        "max_size_triangular=4, memory_save_mode='smart_one_diag', precond_dtype=torch.float64)",
+        arrays=(0, 1),
+    ),
 ]
+
+
+def without_its_init(package: str, module: str) -> None:
+    """Import a module of a package whose own file wants what is not needed for it."""
+    places = [str(Path(place) / package) for place in sys.path]
+    made = sys.modules[package] = ModuleType(package)
+    made.__path__ = [place for place in places if Path(place).is_dir()]
+    importlib.import_module(f"{package}.{module}")
+
+
+def prepared_apollo() -> None:
+    """Have APOLLO draw signs, those of the number of drawings before."""
+    versions: Any = ModuleType("transformers.utils.versions")
+    versions.require_version = lambda wanted: None
+    sys.modules |= {name: ModuleType(name) for name in ("transformers", "transformers.utils")}
+    sys.modules["transformers.utils.versions"] = versions
+    without_its_init("apollo_torch", "apollo")
+
+    def drawn(self: Any, matrix: Any, proj_type: str) -> None:
+        side = matrix.shape[0 if proj_type == "left" else 1]
+        found = torch.tensor(signs(side, self.rank, self.svd_count)) / self.rank**0.5
+        self.ortho_matrix = found if proj_type == "left" else found.T
+        self.svd_count += 1
+
+    projector: Any = sys.modules["apollo_torch.apollo"]
+    projector.GradientProjector.update_ortho_matrix = drawn
+
+
+def prepared_kron() -> None:
+    """Have kron_torch solve in float64, without a compiler."""
+    torch.Tensor.float = lambda x: x  # type: ignore[method-assign,assignment]
+    torch.compile = lambda function: function
+    without_its_init("kron_torch", "kron")
+
+
+class Sixth:
+    """Chance that strikes every sixth time."""
+
+    asked = 0
+
+    def random(self) -> float:
+        """Return 0 or 1."""
+        self.asked += 1
+        return float(self.asked % 6 != 0)
+
+
+class Estimating:
+    """SophiaG, which takes in an estimate after every third step, the first included."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.inner, self.param_groups, self.taken = optimizer, optimizer.param_groups, 0
+
+    def step(self) -> None:
+        """Step, and take the squares in."""
+        self.inner.step(bs=1)
+        if self.taken % 3 == 0:
+            self.inner.update_hessian()
+        self.taken += 1
+
+
+class Through:
+    """A transformation of optax that steps tensors."""
+
+    def __init__(self, make: Any, params: Any, lr: float, **words: Any) -> None:
+        self.params, self.param_groups = params, [{"lr": lr}]
+        self.inner = make(lr, **words)
+        self.state = self.inner.init(self.arrays())
+
+    def arrays(self) -> list[Any]:
+        """Return the parameters as arrays of JAX."""
+        return [jax.numpy.asarray(p.detach().numpy()) for p in self.params]
+
+    def step(self) -> None:
+        """Step."""
+        grads = [jax.numpy.asarray(p.grad.numpy()) for p in self.params]
+        updates, self.state = self.inner.update(grads, self.state, self.arrays())
+        for p, u in zip(self.params, updates, strict=True):
+            p.data += torch.tensor(np.asarray(u))
+
+
+SQUARES = optax.GradientTransformation(
+    lambda params: optax.EmptyState(),
+    lambda grads, state, params=None: (jax.tree.map(lambda g: g * g, grads), state),
+)
 
 
 def steady(decomposed: Any) -> Any:
@@ -298,20 +473,29 @@ def alone(module: Any) -> None:
     module.torch = Torch()
 
 
-TOOLS = {"Filtered": Filtered, "trained": trained}
+TOOLS = {"Filtered": Filtered, "trained": trained, "Estimating": Estimating}
+TOOLS |= {"Through": Through, "SQUARES": SQUARES}
+PREPARED = {"apollo_torch": prepared_apollo, "kron_torch": prepared_kron}
 
 
 def path_of(case: Case) -> list[list[np.ndarray]]:
     """Return the parameters after each step of what a call makes."""
     params = [torch.nn.Parameter(torch.tensor(START[i])) for i in case.arrays]
+    if package_of(case) in {*PREPARED} - {*sys.modules}:
+        PREPARED[package_of(case)]()
     modules = {name: importlib.import_module(name) for name in (package_of(case),)}
     named = [("linear.weight", params[0]), ("wq.weight", params[-1])]
     as_ours(case)
     for name in {"normuon", "adamuon"} & set(modules):
         alone(modules[name])
     made = eval(case.call, {**modules, "torch": torch, "params": params, "named": named, **TOOLS})
+    if case.optimizer == "Kron":
+        made.rng = Sixth()
     peak, path = made.param_groups[0]["lr"], []
     for t, row in enumerate(GRADIENTS):
+        torch.randn_like = lambda x, t=t: torch.tensor(signs(len(x), x[0].numel(), t)).reshape(
+            x.shape
+        )
         for p, i in zip(params, case.arrays, strict=True):
             p.grad = torch.tensor(row[i])
         if case.falling:

@@ -139,8 +139,9 @@ def test_gradient_of_another_width(
     assert all(p.dtype == other for p in results[0][0])
     for a, b in zip(results[0][0] + results[0][1], results[1][0] + results[1][1], strict=True):
         assert a.dtype == b.dtype
-        # A norm may be taken before the cast; eigenvectors of near values make much of little.
-        rtol = {"SOAP": 2e-2, "Shampoo": 1e-4}.get(name, 1e-6)
+        # A norm may be taken before the cast. Eigenvectors of near values make much of that last
+        # bit; so do NorMuon's polynomials, whose rows in float32 are off by 1e-6 to 1e-5 anyway.
+        rtol = {"SOAP": 2e-2, "Shampoo": 1e-4, "NorMuon": 2e-5}.get(name, 1e-6)
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol if rtol > 1e-6 else 0.0)
 
 

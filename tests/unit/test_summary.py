@@ -60,6 +60,26 @@ def test_of_a_torch_optimizer() -> None:
     assert not optimizer.state
 
 
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
+def test_of_a_keras_optimizer(state_dtype: str | None) -> None:
+    """Before it is built that of variables that are given; then that of its own."""
+    keras = pytest.importorskip("keras")
+    variables = [
+        keras.Variable(np.zeros(shape, "float32"), name=str(shape[0])) for shape in ((3, 2), (5,))
+    ]
+    optimizer = ao.keras.Adam(state_dtype=state_dtype, nonfinite="skip")
+    with pytest.raises(ValueError, match="found no variables, wanted those that are to be"):
+        optimizer.summary()
+    summary = optimizer.summary(variables)
+    optimizer.build(variables)
+    held = [slot for slots in optimizer._held.slots for slot in slots.values()]
+    sizes = [np.prod(v.shape) * (2 if state_dtype else 4) for v in held]
+    for each in (summary, optimizer.summary()):
+        assert each.bytes == sum(sizes)
+        assert sorted(s.shape for s in each.slots) == sorted(tuple(v.shape) for v in held)
+        assert each.parameter_bytes == 44
+
+
 def test_in_notebooks() -> None:
     """Names are escaped."""
     summary = ao.Adam(name="<i>").summary({"<b>": np.zeros(2)})

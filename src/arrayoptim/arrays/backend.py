@@ -264,6 +264,11 @@ class Backend:
         wanted = value.astype(self.dtype(like))
         return self.xp.asarray(wanted, device=self.device(like), copy=True)
 
+    def counted(self, n: int, like: Array) -> Array:
+        """Return the numbers from 0 to ``n - 1``; dtype and device follow `like`."""
+        there = self.zeros(like, self.dtype(like), (n,))
+        return self.from_host(np.arange(n, dtype=np.float64), there)
+
     def company(self, x: Array) -> tuple[bool, Callable[[int], int]] | None:
         """Return how the processes act together of which each holds a part of an array.
 

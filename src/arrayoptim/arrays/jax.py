@@ -84,6 +84,10 @@ class Jax(Backend):
         # A copy first: on the CPU, JAX may keep the memory it is given.
         return jax.device_put(np.array(value, like.dtype), like.sharding)
 
+    def counted(self, n: int, like: Array) -> Array:
+        """Return the numbers from 0 to ``n - 1``, which a trace may do."""
+        return self.xp.arange(n, dtype=like.dtype)
+
     def dense(self, x: Array) -> bool:
         """Whether the array holds all its entries."""
         return not type(x).__module__.startswith("jax.experimental.sparse")

@@ -29,6 +29,28 @@ def _emphasized(value: Any, default: Any) -> str:
     return shown if value is default or value == default else f"<b>{shown}</b>"
 
 
+def _declared_in(cls: type) -> dict[str, Hyper]:
+    """Return the declarations in the body of a class."""
+    return {k: v for k, v in vars(cls).items() if isinstance(v, Hyper)}
+
+
+class _Signature:
+    """The signature of a class, made when it is asked for: that of all takes a tenth of importing.
+
+    It has the declared hyperparameters, those that are no keywords first.
+    """
+
+    def __get__(self, instance: Any, owner: type[Declared]) -> inspect.Signature:
+        """Return the signature."""
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return inspect.Signature(
+            [
+                inspect.Parameter(name, kinds[declared.keyword], default=declared.default)
+                for name, declared in owner.hyperparameters.items()
+            ]
+        )
+
+
 @dataclass_transform(field_specifiers=(hyper, number, numbers, flag, choice, label, part, parts))
 class Declared:
     """A base whose subclasses declare hyperparameters with `hyper` in their bodies.
@@ -44,21 +66,19 @@ class Declared:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self._set(self._bind(args, kwargs))
 
+    __signature__ = _Signature()
+    _declarations: ClassVar[dict[str, Hyper]] = {}
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Collect the declarations and give the class its signature."""
+        """Collect the declarations."""
         super().__init_subclass__(**kwargs)
         found: dict[str, Hyper] = {}
+        cls._declarations = _declared_in(cls)
         for base in reversed(cls.__mro__):
-            found |= {k: v for k, v in vars(base).items() if isinstance(v, Hyper)}
+            known = vars(base).get("_declarations")
+            found |= _declared_in(base) if known is None else known
         ordered = sorted(found.items(), key=lambda item: item[1].keyword)
         cls.hyperparameters = dict(ordered)
-        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [
-                inspect.Parameter(name, kinds[declared.keyword], default=declared.default)
-                for name, declared in ordered
-            ]
-        )
 
     def _set(self, values: dict[str, Any]) -> None:
         # Annotated here, not in the class: type checkers would take it for a hyperparameter there.

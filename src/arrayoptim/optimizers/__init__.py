@@ -14,11 +14,13 @@ from .adamw import AdamW as AdamW
 from .adan import Adan as Adan
 from .ademamix import AdEMAMix as AdEMAMix
 from .adopt import ADOPT as ADOPT
+from .apollo import APOLLO as APOLLO
 from .asgd import ASGD as ASGD
 from .came import CAME as CAME
 from .dog import DoG as DoG
 from .ftrl import Ftrl as Ftrl
 from .galore import GaLore as GaLore
+from .kron import Kron as Kron
 from .lamb import LAMB as LAMB
 from .lars import LARS as LARS
 from .lion import Lion as Lion
@@ -38,6 +40,7 @@ from .shampoo import Shampoo as Shampoo
 from .signum import Signum as Signum
 from .sm3 import SM3 as SM3
 from .soap import SOAP as SOAP
+from .sophia import Sophia as Sophia
 from .stableadamw import StableAdamW as StableAdamW
 from .yogi import Yogi as Yogi
 

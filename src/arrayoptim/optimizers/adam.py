@@ -39,7 +39,7 @@ def amsgrad_corrected(p, g, m, v, h, lr, b1, c1, b2, c2, k2, eps, xp):
 
 def adam_numbers(
     lr: Scalar, beta_1: Scalar, beta_2: Scalar, epsilon: Scalar, it: Scalar, xp: Namespace
-) -> dict[str, Scalar]:
+) -> tuple[dict[str, Scalar], Scalar]:
     """Return the coefficients of Adam's step with both bias corrections in the step size.
 
     Parameters
@@ -57,19 +57,21 @@ def adam_numbers(
 
     Returns
     -------
-    dict of str to scalar
-        By the letters of the rule, and the bias correction of the mean of squares as ``k2``.
+    numbers : dict of str to scalar
+        The coefficients, by the letters of the rule.
+    k2 : scalar
+        The bias correction of the mean of squares.
     """
     k1, k2 = bias_correction(beta_1, it + 1, xp), bias_correction(beta_2, it + 1, xp)
-    return {
+    numbers = {
         "lr": lr * square_root(k2, xp) / k1,
         "b1": beta_1,
         "c1": 1.0 - beta_1,
         "b2": beta_2,
         "c2": 1.0 - beta_2,
-        "k2": k2,
         "eps": epsilon,
     }
+    return numbers, k2
 
 
 @register
@@ -156,12 +158,12 @@ class Adam(Optimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        found = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
-        form = self.form
+        found, k2 = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
+        found["k2"], form = k2, self.form
         if form == "optax" and self.amsgrad:
             found["lr"] = h.lr / bias_correction(h.beta_1, it + 1, xp)
         elif form == "paper" and self.amsgrad:
             found["lr"] = h.lr
         elif form:
-            found["eps"] = h.epsilon * square_root(found["k2"], xp)
+            found["eps"] = h.epsilon * square_root(k2, xp)
         return found

@@ -106,9 +106,12 @@ class GaLore(MatrixOptimizer):
     dtype. Vectors, numbers and complex parameters have those of `Adam`. With ``t`` the number of
     steps before this one, of a matrix with at least as many rows as columns::
 
-        q = the first right singular vectors of g      # where t is a multiple of update_proj_gap u
-        = g q m = beta_1 * m + (1 - beta_1) * u v = beta_2 * v + (1 - beta_2) * u**2 p = p - lr *
-        scale * sqrt(1 - beta_2**(t + 1)) / (1 - beta_1**(t + 1)) * m / (sqrt(v) + eps) q'
+        q = the first right singular vectors of g     # where t is a multiple of update_proj_gap
+        u = g q
+        m = beta_1 * m + (1 - beta_1) * u
+        v = beta_2 * v + (1 - beta_2) * u**2
+        u = m / (sqrt(v) + eps)
+        p = p - lr * scale * sqrt(1 - beta_2**(t + 1)) / (1 - beta_1**(t + 1)) * u q'
 
     As in the authors' program, with one difference: singular vectors are free to point either way,
     and here each new one points to the side of the last one in its place, so that the means, which
@@ -157,7 +160,7 @@ class GaLore(MatrixOptimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        found = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
+        found, _ = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
         return {
             **found,
             "rate": found["lr"] * h.scale,

@@ -177,7 +177,8 @@ class MARS(Optimizer):
         """Compute the coefficients of one step."""
         k1, k2 = (bias_correction(beta, it + 1, xp) for beta in (h.beta_1, h.beta_2))
         root, signs = square_root(k2, xp), self.variant == "lion"
-        rest = adam_numbers(h.lr * h.adam_lr_ratio, h.adam_beta_1, h.adam_beta_2, h.epsilon, it, xp)
+        betas = h.adam_beta_1, h.adam_beta_2
+        rest, rest_k2 = adam_numbers(h.lr * h.adam_lr_ratio, *betas, h.epsilon, it, xp)
         return {
             **rest,
             "rate": h.lr if signs else h.lr * root / k1,
@@ -185,7 +186,7 @@ class MARS(Optimizer):
             "mu": h.beta_1,
             "nu": 1.0 - h.beta_1,
             "tiny": h.epsilon * root,
-            "eps": h.epsilon * square_root(rest["k2"], xp),
+            "eps": h.epsilon * square_root(rest_k2, xp),
             "rho": h.beta_2,
             "sigma": 1.0 - h.beta_2,
         }

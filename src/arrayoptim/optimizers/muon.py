@@ -281,7 +281,8 @@ class Muon(MatrixOptimizer):
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        rest = adam_numbers(h.lr * h.adam_lr_ratio, h.adam_beta_1, h.adam_beta_2, h.epsilon, it, xp)
+        betas = h.adam_beta_1, h.adam_beta_2
+        rest, _ = adam_numbers(h.lr * h.adam_lr_ratio, *betas, h.epsilon, it, xp)
         new = 1.0 if self.form == "sum" else 1.0 - h.momentum
         return {
             **rest,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .form import Kind, Rule, Shape, Side
+from .form import Kind, Rule, Shape, Side, parameters
 from .grammar import mistakes
 from .stages import NUMBERS
 
@@ -83,14 +82,14 @@ def rule(
                 "rule: found a lambda, wanted a function made by def, whose text engines can read"
             )
         for each in (function, direction, measure):
-            names = tuple(inspect.signature(each).parameters) if each else ()
+            names = parameters(each) if each else ()
             short = len(names) < len(slots) + 3
             if each and (short or names[:2] != ("p", "g") or names[-1] != "xp"):
                 raise TypeError(
                     f"rule {function.__name__} takes ({', '.join(names)}); wanted: p, g, one "
                     f"parameter for each of the slots {slots}, the coefficients, xp"
                 )
-        taken = set(NUMBERS) & set(inspect.signature(function).parameters)
+        taken = set(NUMBERS) & set(parameters(function))
         if taken:
             raise TypeError(
                 f"rule {function.__name__}: {', '.join(sorted(taken))} is the name of a number of "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import ClassVar
 
 from .._typing import Array, Namespace, Scalar
 from ..numerics.slots import Start
@@ -18,6 +19,9 @@ class Formula(Options, ABC):
     # Whether to warn where nobody keeps a result. Without an annotation, which type checkers
     # would take for a hyperparameter.
     results_count = True
+
+    supplied: ClassVar[tuple[str, ...]] = ()
+    """Slots that a step leaves as they are, as the caller brings them up to date."""
 
     @property
     def rests(self) -> bool:

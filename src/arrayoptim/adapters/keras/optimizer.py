@@ -18,11 +18,12 @@ from ...optimizer import Optimizer
 from ...optimizers import SGD
 from ...step.report import StepReport
 from ...step.session import session_of
+from ...step.summary import Summary
 from ..carry import twin
 from .overriding import refuse_never_called, refuse_together
 from .rates import as_schedule, without_rate
 from .state import KerasState
-from .variables import outside_of_graphs, paths_of, tensor
+from .variables import nested, outside_of_graphs, paths_of, tensor
 from .words import RefusedError, in_our_words, in_words_of_keras
 
 if TYPE_CHECKING:
@@ -161,6 +162,41 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         """What the last step did, see `Optimizer.last_step`; None where Keras compiles it."""
         found: StepReport | None = self._inner.last_step
         return found
+
+    def summary(self, variables: Sequence[Any] | None = None) -> Summary:
+        """Return what state there is, or will be, array by array; see `Optimizer.summary`.
+
+        What Keras's base class adds, sums of gradients over several steps, is not in it.
+
+        Parameters
+        ----------
+        variables : sequence of keras.Variable, optional
+            What is to be trained; needed only before the optimizer is built.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer is not built, and none are given.
+
+        Examples
+        --------
+        >>> import keras
+        >>> import arrayoptim as ao
+        >>> optimizer = ao.keras.Adam(state_dtype="bfloat16")
+        >>> optimizer.summary([keras.Variable([[1.0, 2.0]], name="kernel")]).bytes
+        8
+        """
+        if self._held is not None:
+            held: Summary = self._held.summary(type(self).__name__)
+            return held
+        if not variables:
+            raise ValueError(
+                f"{self.name}.summary: found no variables, wanted those that are to be trained, or "
+                "an optimizer that is built"
+            )
+        values = nested(paths_of(variables), [tensor(v) for v in variables])
+        wanted: Summary = self._inner.summary(values)
+        return wanted
 
     def exclude_from_weight_decay(
         self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None

@@ -18,6 +18,7 @@ from ...step import checks
 from ...step.pure import refuse_offload
 from ...step.session import session_of
 from ...step.state import State
+from ...step.summary import Summary, summary_of
 from ..carry import begun
 from .variables import (
     apart,
@@ -90,6 +91,11 @@ class KerasState:
         if source is not None:
             owner._iterations.assign(state.iterations)
             self._average(state, owner, values)
+
+    def summary(self, name: str) -> Summary:
+        """Return what state there is, see `Optimizer.summary`."""
+        described = tuple(self._unordered(self._leaves))
+        return summary_of(session_of(self._inner), described, name)
 
     def restart(self, owner: Any) -> None:
         """Start over from the present values of the variables."""

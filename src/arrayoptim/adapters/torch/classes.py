@@ -11,9 +11,11 @@ from ...arrays.trees import flatten
 from ...config.registry import OPTIMIZERS, lookup, names, require_one_model
 from ...config.torch import Native, native_of, natives_of
 from ...optimizer import Optimizer
+from ...optimizers._curvature import CurvatureOptimizer
 from ...step.session import session_of
 from ..carry import has_state
 from .base import TorchOptimizer
+from .curvature import update_hessian
 from .keys import Spelling
 
 _MADE: dict[tuple[type[Optimizer], str], type[TorchOptimizer]] = {}
@@ -55,6 +57,8 @@ def _made(core: type[Optimizer], row: Native | None) -> type[TorchOptimizer]:
         "__doc__": f"{told}\n\n{core.__doc__ or ''}",
         "__signature__": inspect.Signature(spelling.parameters),
     }
+    if issubclass(core, CurvatureOptimizer):
+        body["update_hessian"] = update_hessian
     return type(spelling.name, (TorchOptimizer,), body)
 
 

@@ -11,7 +11,7 @@ from numba import njit, types
 
 from .coded import FUNCTIONS, CodeStream
 from .memory import COMPUTE, JOB_ACCESS, Stream
-from .numbers import I32, I64
+from .numbers import I32, I64, MEMORY
 from .parts import joined
 from .source import Program
 from .vectors import inner
@@ -105,7 +105,9 @@ def _namespace(program: Program) -> dict[str, Any]:
         names[f"stored_{name}"], names[f"chance_{name}"] = stream.stored(), stream.chance()
         names[f"squares_{name}"], names[f"bits_{name}"] = stream.squares(), stream.bits()
         names[f"add_squares_{name}"], names[f"add_values_{name}"] = stream.add(True), stream.add()
-        names[f"raise_{name}"], names[f"inner_{name}"] = stream.raised(), inner(storage)
+        names[f"raise_{name}"] = stream.raised()
+        if storage in MEMORY:  # all but the exponents of codes
+            names[f"inner_{name}"] = inner(storage)
         names[f"sum_{name}"], names[f"max_{name}"] = stream.joined(False), stream.joined(True)
     for name, function in program.functions:
         names[name] = njit(**_INLINED)(function)

@@ -1,0 +1,61 @@
+"""Random signs that are the same on every library, of any width, and in compiled steps.
+
+A sign is a function of its place and of a key, not of what was drawn before, so a resumed run draws
+those of the uninterrupted one. The bits are those of a Feistel cipher on two halves of 15 bits:
+whole numbers below 2**30, which no library computes in another way.
+"""
+
+from __future__ import annotations
+
+from .._typing import Array, Scalar
+from ..arrays.libraries import backend_of
+
+__all__ = ["random_signs"]
+
+_HALF = 1 << 15
+_LOW = _HALF - 1
+_ROUNDS = (20077, 31337, 9973, 27059, 14741)
+"""Odd factors, one for each round."""
+
+
+def random_signs(rows: int, columns: int, key: Scalar, like: Array) -> Array:
+    """Return a matrix of 1 and -1.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Its sides, of which fewer rows are the same signs.
+    key : scalar
+        A whole number from 0 to 2**24, which may be traced; another number gives other signs.
+    like : array
+        An array of the library, dtype and device wanted.
+
+    Returns
+    -------
+    array
+        Of shape (rows, columns), with the axes of `key` before, if that has any.
+    """
+    backend = backend_of(like)
+    dtype = backend.dtype(like)
+
+    def whole(numbers: Array) -> Array:
+        return backend.cast(numbers, "int32")
+
+    i = whole(backend.counted(rows, like))[:, None]
+    j = whole(backend.counted(columns, like))[None, :]
+    k = whole(backend.zeros(like, dtype, (1, 1)) + key)
+    # What a half cannot hold, of a long axis or a large key, goes into the keys of the rounds.
+    own, far = k & _LOW, 7 * (i // _HALF) + 8191 * (j // _HALF) + 4093 * (k // _HALF)
+    left, right = i & _LOW, j & _LOW
+    for factor in _ROUNDS:
+        own = (own * 12269 + 6925) & _LOW
+        x = (((right + own + far) & _LOW) * factor) & _LOW
+        left, right = right, (left + x * x // 128) & _LOW
+    return backend.cast((right & (_HALF // 2)) // (_HALF // 4) - 1, dtype)
+
+
+def identity(n: int, like: Array) -> Array:
+    """Return the unit matrix of a size, with the library, dtype and device of an array."""
+    backend = backend_of(like)
+    place = backend.counted(n, like)
+    return backend.cast(place[:, None] == place[None, :], backend.dtype(like))

@@ -1,0 +1,192 @@
+"""APOLLO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import SimpleNamespace
+
+from .._typing import Array, Namespace, Scalar
+from ..config.hyper import hyper, square_root
+from ..config.registry import register
+from ..config.typed import Number, Whole
+from ..rules.rule import Rule, Shape, Side, rule
+from ._matrices import MatrixOptimizer, due, oriented, when
+from ._signs import random_signs
+from .adam import adam, adam_numbers
+from .galore import projected
+
+
+def redrawn(now: Scalar, key: Scalar, q: Array, xp: Namespace) -> Array:
+    """Return directions of random signs, where new ones are due or there are none."""
+    missing = xp.sum(xp.abs(q), axis=(-2, -1), keepdims=True) <= 0
+    wanted = xp.where(now > 0, xp.ones_like(missing), missing)
+    side, rank = q.shape[-2:]
+
+    def anew() -> Array:
+        return xp.where(wanted, random_signs(side, rank, key, q) / rank**0.5, q)
+
+    found: Array = when(xp.any(wanted), anew, lambda: q, q)
+    return found
+
+
+def length(x: Array, axes: tuple[int, ...], xp: Namespace) -> Array:
+    """Return Euclidean norms along some axes, which stay with one entry."""
+    return xp.sqrt(xp.sum(x * x, axis=axes, keepdims=True))
+
+
+def limit(size: Array, last: Array, growth: Scalar, xp: Namespace) -> Array:
+    """Return what a step is multiplied by, so that it is not much longer than the last one."""
+    most = growth * (last + 1e-8)
+    return xp.where((last > 0) & (size > most), most / xp.where(size > 0, size, 1), 1)
+
+
+@cache
+def apollo_rule(rank: int, axes: tuple[int, ...], outputs: Side) -> Rule:
+    """Return the rule with a number of directions, and axes of what has one factor.
+
+    The axes are those of a matrix with at least as many rows as columns.
+    """
+
+    def shapes(rows: int, columns: int) -> dict[str, Shape]:
+        r, tall = min(rank, rows, columns), rows >= columns
+        small = (rows, r) if tall else (r, columns)
+        projector = (min(rows, columns), r)
+        return {"momentum": small, "velocity": small, "projector": projector, "length": (1,)}
+
+    @rule(slots=("momentum", "velocity", "projector", "length"), kind="matrix", shapes=shapes)
+    def apollo(p, g, m, v, q, last, rate, b1, c1, b2, c2, eps, growth, now, key, xp):
+        tall = g.shape[-2] >= g.shape[-1]
+        over = axes if tall or len(axes) > 1 else (-2,)
+        q = redrawn(now, key, q, xp)
+        u = projected(g, q, tall, xp)
+        m = b1 * m + c1 * u
+        v = b2 * v + c2 * (u * u)
+        d = m / (xp.sqrt(v) + eps)
+        s = g * (length(d, over, xp) / (length(u, over, xp) + 1e-8))
+        size = length(s, (-2, -1), xp)[..., 0]
+        short = limit(size, last, growth, xp)
+        return p - rate * (s * short[..., None]), m, v, q, size * short
+
+    return oriented(apollo, outputs)
+
+
+@register
+class APOLLO(MatrixOptimizer):
+    """Scale gradients as Adam would, which is found out along a few random directions.
+
+    For the largest models, whose state must hardly take memory while all weights are trained. For a
+    matrix with sides ``n >= k`` ``4 * rank * (2 * n + k)`` bytes of state in float32, in place of
+    ``8 * n * k``; 8 bytes per parameter of vectors and numbers. A step costs one product with
+    ``rank`` directions. APOLLO-Mini is ``rank=1, scale_type="tensor", scale=128``.
+
+    Parameters
+    ----------
+    lr : float in [0, inf) or schedule
+        Step size, in the units of `Adam`. ``learning_rate`` is accepted.
+    beta_1 : float in [0, 1) or schedule
+        Decay rate of the running mean, per step.
+    beta_2 : float in [0, 1) or schedule
+        Decay rate of the running mean of squares, per step.
+    epsilon : float in (0, inf)
+        Added to the root, before the bias correction.
+    rank : int in [1, inf)
+        Number of directions; a matrix whose shorter side is shorter has as many as that. It is
+        fixed once the state is made.
+    scale_type : {"channel", "tensor"}
+        Whether each row of a matrix with at least as many rows as columns has a factor of its own,
+        and of others each column, or a matrix has one.
+    scale : float in [0, inf) or schedule
+        Square of what the step of a matrix is multiplied by.
+    update_proj_gap : int in [1, inf) or schedule
+        Number of steps from one drawing of directions to the next.
+    norm_growth : float in [1, inf] or schedule
+        Most by which the step of a matrix may be longer than its last one; ``inf`` for any.
+    decay : float in [0, inf)
+        ``lr`` is divided by ``1 + decay * iterations``.
+    outputs : {"first", "last"}
+        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
+        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+    **options
+        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+
+    Notes
+    -----
+    Slots ``momentum`` and ``velocity``, of a matrix with at least as many rows as columns (rows,
+    rank), of others (rank, columns), ``projector`` (shorter side, rank) and ``length`` (1); always
+    in the compute dtype. Vectors, numbers and complex parameters have those of `Adam`. With ``t``
+    the number of steps before this one, of a matrix with at least as many rows as columns::
+
+        q = random signs / sqrt(rank)                # where t is a multiple of update_proj_gap
+        u = g q
+        m = beta_1 * m + (1 - beta_1) * u
+        v = beta_2 * v + (1 - beta_2) * u**2
+        s = g * norm(m / (sqrt(v) + eps)) / (norm(u) + 1e-8)     # norms of rows, or of all
+        s = s * min(1, norm_growth * (length + 1e-8) / norm(s))  # but at the first step
+        length = norm(s)
+        p = p - lr * sqrt(scale) * sqrt(1 - beta_2**(t + 1)) / (1 - beta_1**(t + 1)) * s
+
+    As in the authors' program, where directions are normally distributed, and those of each matrix
+    others; the signs here are those of a function of place and ``t``, the same for all matrices, so
+    that a run resumed draws them again, on every library. A step of length 0 limits none after it.
+
+    References
+    ----------
+    Zhu, Zhang, Cong, Liu, Park, Chandra, Long, Pan, Wang, Lee (2024), APOLLO: SGD-like Memory,
+    AdamW-level Performance, algorithm 1; Chen, Feng, Li, Lai, Yue, Yuan, Wang (2024), Fira, for the
+    limit of growth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import arrayoptim as ao
+    >>> w = np.array([[1.0, -2.0], [2.0, 1.0]])
+    >>> mini = ao.APOLLO(lr=0.1, rank=1, scale_type="tensor", scale=1.0)
+    >>> mini.apply(np.array([[3.0, 0.0], [0.0, 4.0]]), w).round(4)
+    array([[ 0.9151, -2.    ],
+           [ 2.    ,  0.8869]])
+    """
+
+    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_2: Number = hyper(
+        default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
+    )
+    epsilon: Number = hyper(default=1e-06, interval="(0, inf)", doc="Added to the root.")
+    rank: Whole = hyper(
+        default=256, interval="[1, inf)", integer=True, static=True, doc="Number of directions."
+    )
+    scale_type: str = hyper(
+        default="channel", choices=("channel", "tensor"), doc="What has a factor of its own."
+    )
+    scale: Number = hyper(
+        default=1.0, interval="[0, inf)", doc="Square of the factor of a matrix's step."
+    )
+    update_proj_gap: Whole = hyper(
+        default=200, interval="[1, inf)", integer=True, doc="Steps from drawing to drawing."
+    )
+    norm_growth: Number = hyper(
+        default=1.01, interval="[1, inf]", doc="Most by which a step may be longer than the last."
+    )
+    decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
+
+    rest = adam
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of matrices."""
+        axes = (-1,) if self.scale_type == "channel" else (-2, -1)
+        return apollo_rule(self.rank, axes, self.outputs)
+
+    def coefficients(
+        self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
+    ) -> dict[str, Scalar]:
+        """Compute the coefficients of one step."""
+        found, _ = adam_numbers(h.lr, h.beta_1, h.beta_2, h.epsilon, it, xp)
+        return {
+            **found,
+            "rate": found["lr"] * square_root(h.scale, xp),
+            "growth": h.norm_growth,
+            "now": due(it, h.update_proj_gap, xp),
+            "key": it // h.update_proj_gap % 2.0**24,
+        }
