@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import arrayoptim as ao
@@ -123,17 +125,97 @@ def resume(mesh: Any, folder: Path) -> None:
         same(params, alone(name, 6))
 
 
+MANY = {
+    "measured": lambda: ao.Adam(0.05, measure=("gradient", "update"), skip_spikes=3.0),
+    "decays": lambda: ao.Adam(
+        0.05, weight_decay=0.1, cautious_decay=True, corrected_decay=True, peak_lr=0.1
+    ),
+    "families": lambda: ao.Adam(
+        0.05, groups=[ao.group("kernel", optimizer=ao.NorMuon(0.05)), ao.group("long", lr=0.1)]
+    ),
+}
+
+
+def each(mesh: Any, folder: Path) -> None:
+    """Step by some rules, and with what goes by the gradients of all."""
+    for name in sys.argv[6:]:
+        MADE[name] = optimizer = MANY.get(name, lambda name=name: ao.get(name))
+        opt, params = optimizer(), drawn(0, mesh)
+        params, _ = stepped(opt, opt.init_state(params), params, mesh, range(2))
+        try:
+            same(params, alone(name, 2))
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error
+
+
+def models(mesh: Any, folder: Path) -> None:
+    """Step many models, of which each device has some."""
+    over, shape = NamedSharding(mesh, PartitionSpec("all")), (2 * jax.device_count(), 3)
+    rng = np.random.default_rng(0)
+    start, slope = (rng.standard_normal(shape) for _ in range(2))
+    rates = [0.01 * (1 + k) for k in range(shape[0])]
+    opt, one = (ao.Adam(lr=rates, models=shape[0]) for _ in range(2))
+    params, grads = (
+        {"w": jax.make_array_from_callback(shape, over, lambda at, x=x: x[at])}
+        for x in (start, slope)
+    )
+    state = opt.init_state(params)
+    for _ in range(2):
+        params, state = jax.jit(opt.stateless_apply)(state, grads, params)
+        start = one.apply({"w": slope}, {"w": start})["w"]
+    for shard in params["w"].addressable_shards:
+        np.testing.assert_allclose(np.asarray(shard.data), start[shard.index], rtol=1e-12)
+
+
+class Kept:
+    """Counts the bytes of state that a process has on the host at a time while it saves."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def watch(self, array: Any) -> Any:
+        """Count an array until it is freed."""
+        self.now += array.nbytes
+        self.most = max(self.most, self.now)
+        weakref.finalize(array, self.free, array.nbytes)
+        return array
+
+    def free(self, size: int) -> None:
+        """Count one less."""
+        self.now -= size
+
+
+def saving(mesh: Any, folder: Path) -> None:
+    """Save without ever having the whole state on one host."""
+    shape, count = (64, 1024), 12
+    over = NamedSharding(mesh, PartitionSpec("all"))
+    params = {
+        f"{k}": jax.make_array_from_callback(shape, over, lambda at: np.ones(shape)[at])
+        for k in range(count)
+    }
+    opt = ao.Adam()
+    opt.init(params)
+    kept, plain = Kept(), multihost_utils.process_allgather
+    multihost_utils.process_allgather = lambda *a, **k: kept.watch(np.array(plain(*a, **k)))
+    opt.save_weights(folder / "whole.h5")
+    each = shape[0] * shape[1] * 8
+    assert kept.most >= each, "nothing was brought together"
+    # Some are on their way to the file while the next comes; 24 are the whole state.
+    assert kept.most <= 10 * each, kept.most / each
+
+
 def main() -> None:
     """Meet the others, and do what was asked for."""
     case, rank, world, meeting, folder = sys.argv[1], *map(int, sys.argv[2:4]), *sys.argv[4:6]
-    faulthandler.dump_traceback_later(240, exit=True)
+    faulthandler.dump_traceback_later(400, exit=True)
     jax.config.update("jax_enable_x64", True)
     # Else computations that wait for other processes may overtake each other, and wait for ever.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.distributed.initialize(meeting, world, rank, initialization_timeout=60)
     assert jax.process_count() == world
     mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
-    {"train": train, "resume": resume}[case](mesh, Path(folder))
+    cases = {case.__name__: case for case in (train, resume, each, models, saving)}
+    cases[case](mesh, Path(folder))
     jax.distributed.shutdown()
     sys.stdout.write("fine\n")
 

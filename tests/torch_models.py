@@ -101,6 +101,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 matrices."""
 
 
+WRAPPED: dict[str, Any] = {
+    "Grokfast": lambda: ao.Grokfast(ao.Adam(0.02, clipnorm=0.05), alpha=0.5),
+    "ScheduleFree": lambda: ao.ScheduleFree(ao.SGD(0.1)),
+    "Lookahead": lambda: ao.Lookahead(ao.Muon(0.02, measure="update"), k=2),
+}
+"""Wrappers, which step whole tensors."""
+
+
 def batch(step: int, rank: int, world: int) -> torch.Tensor:
     """Return the part of a batch that belongs to a process."""
     torch.manual_seed(100 + step)
@@ -141,6 +149,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "constraint": {"constraint": ao.constraints.MaxNorm(0.8, axis=0)},
     "cautious": {"cautious": True},
     "small": {"state_dtype": "bfloat16"},
+    "measured": {"measure": ("gradient", "update", "weight")},
+    "spikes": {"skip_spikes": 3.0, "spike_window": 2},
+    "decays": {
+        **{"weight_decay": 0.1, "cautious_decay": True},
+        **{"corrected_decay": True, "peak_lr": 0.02},
+    },
 }
 CHOICES = [
     *ao.names(),
@@ -148,7 +162,8 @@ CHOICES = [
 ]
 CHOICES += ["Adam late"]
 CHOICES += [f"{name} mixed" for name in ("Adam", "LAMB", "Muon", "Adafactor")]
-CHOICES = [c for c in CHOICES if c not in {"LAMB cautious", "Muon cautious"}]
+CHOICES += ["GaLore measured", "NorMuon spikes"]
+CHOICES = [c for c in CHOICES if c not in {"LAMB cautious", "Muon cautious", "LAMB decays"}]
 
 
 def tensors(case: str, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -165,8 +180,20 @@ def tensors(case: str, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def slopes(case: str, step: int) -> dict[str, torch.Tensor | None]:
-    """Return a gradient for each of them."""
-    return {**tensors(case, 1 + step), **({"left out": None} if step < 2 else {})}
+    """Return a gradient for each of them; a spike in the third step, where spikes are left out."""
+    size = 1e3 if case.endswith("spikes") and step == 2 else 1.0
+    found = {name: size * g for name, g in tensors(case, 1 + step).items()}
+    return {**found, **({"left out": None} if step < 2 else {})}
+
+
+def reported(optimizer: Any) -> torch.Tensor:
+    """Return the numbers that the last step has told of each group."""
+    found = [
+        [float(report.applied), report.score or 0.0]
+        + [norms[path] for _, norms in sorted(report.norms.items()) for path in sorted(norms)]
+        for report in optimizer.last_step
+    ]
+    return torch.tensor([x for row in found for x in row], dtype=torch.float64)
 
 
 def chosen(case: str, params: dict[str, Any]) -> Any:

@@ -20,7 +20,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 import arrayoptim as ao
 from arrayoptim.step.session import session_of
-from torch_models import CHOICES, SETTINGS, before, chosen, course, halves, model, slopes, tensors
+from torch_models import (
+    CHOICES,
+    SETTINGS,
+    WRAPPED,
+    batch,
+    before,
+    chosen,
+    course,
+    halves,
+    model,
+    reported,
+    slopes,
+    tensors,
+)
 
 
 def whole(net: Any) -> list[torch.Tensor]:
@@ -77,6 +90,21 @@ def replicated(rank: int, world: int, folder: Path) -> dict[str, Any]:
         course(DistributedDataParallel(net), optimizer := made(name, net), range(6), rank, world)
         found[name] = whole(net)
         assert optimizer.state[net[0].bias]["step"] == (5 if name == "SGD" else 6)
+    return found
+
+
+def wrapped(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    """Train with DDP and wrappers, which step the tensors by themselves."""
+    found = {}
+    for name, made in WRAPPED.items():
+        net, optimizer = model(torch.float64), made()
+        copy = DistributedDataParallel(net)
+        for step in range(6):
+            copy.zero_grad()
+            (copy(batch(step, rank, world)) - 1.0).square().mean().backward()
+            params = dict(net.named_parameters())
+            optimizer.apply({key: p.grad for key, p in params.items()}, params)
+        found[name] = whole(net)
     return found
 
 
@@ -166,7 +194,7 @@ def each_rule(rank: int, world: int, folder: Path) -> dict[str, Any]:
             for name, g in slopes(case, step).items():
                 params[name].grad = None if g is None else spread(mesh, places, name, g)
             optimizer.step()
-        found[case] = [p.full_tensor() for p in params.values()]
+        found[case] = [*(p.full_tensor() for p in params.values()), reported(optimizer)]
         slots = [x for entry in optimizer.state.values() for x in entry.values() if x.ndim]
         assert all(type(x) is DTensor for x in slots)
         # Each of them in parts: more processes hold less each.
@@ -209,6 +237,19 @@ def refusals(rank: int, world: int, folder: Path) -> dict[str, Any]:
             optimizer.step()
         except (ValueError, RuntimeError) as error:
             words.append(str(error))
+    params = dict(net.named_parameters())
+    grads = {name: p.grad for name, p in params.items()}
+    for act in (
+        lambda: ao.torch.LBFGS(net.parameters()),
+        lambda: ao.torch.Adam(net.parameters(), models=2),
+        lambda: ao.Adam().apply(grads, params),
+        lambda: ao.Grokfast("adam").apply({"a": grads["0.bias"]}, {"a": params["0.bias"]}),
+        lambda: ao.Muon().init_state(params),
+    ):
+        try:
+            act()
+        except (TypeError, ValueError) as error:
+            words.append(str(error))
     return {"words": words}
 
 
@@ -228,7 +269,7 @@ def killed(rank: int, world: int, folder: Path) -> dict[str, Any]:
 CASES: dict[str, Callable[[int, int, Path], dict[str, Any]]] = {
     each.__name__: each
     for each in (
-        *(fully_sharded, hybrid, replicated, redundancy_free),
+        *(fully_sharded, hybrid, replicated, wrapped, redundancy_free),
         *(save, resume, refusals, each_rule, killed),
     )
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import arrayoptim as ao
 from places import TESTS
 from several_processes import ended
 
@@ -26,12 +27,12 @@ def free_port() -> int:
             return port
 
 
-def fine(case: str, world: int, folder: Path) -> None:
+def fine(case: str, world: int, folder: Path, *more: str) -> None:
     """Start the processes, and assert that all ended well."""
     program = [sys.executable, str(TESTS / "jax_hosts.py"), case]
-    ends = [str(world), f"127.0.0.1:{free_port()}", str(folder)]
+    ends = [str(world), f"127.0.0.1:{free_port()}", str(folder), *more]
     commands = [[*program, str(rank), *ends] for rank in range(world)]
-    for code, words in ended(commands, 400, JAX_PLATFORMS="cpu"):
+    for code, words in ended(commands, 450, JAX_PLATFORMS="cpu"):
         assert code == 0 and words.endswith("fine\n"), words
 
 
@@ -40,3 +41,15 @@ def test_files_of_two(tmp_path: Path) -> None:
     fine("train", 2, tmp_path)
     for world in (2, 1):
         fine("resume", world, tmp_path)
+
+
+@pytest.mark.parametrize("case", ["models", "saving"])
+def test_two(case: str, tmp_path: Path) -> None:
+    """Many models; and what a process has in memory while a file is written."""
+    fine(case, 2, tmp_path)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_each_rule(part: int, tmp_path: Path) -> None:
+    """Steps over both processes are those of NumPy."""
+    fine("each", 2, tmp_path, *[*ao.names(), "measured", "decays", "families"][part::4])

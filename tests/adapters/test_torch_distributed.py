@@ -13,7 +13,19 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 import arrayoptim as ao
 from places import TESTS
 from several_processes import ended
-from torch_models import SETTINGS, before, chosen, course, halves, model, slopes, tensors
+from torch_models import (
+    SETTINGS,
+    WRAPPED,
+    batch,
+    before,
+    chosen,
+    course,
+    halves,
+    model,
+    reported,
+    slopes,
+    tensors,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -68,12 +80,11 @@ def test_each_rule(world: int, tmp_path: Path) -> None:
             for name, g in slopes(case, step).items():
                 whole[name].grad = g
             optimizer.step()
-        for name, p, q in zip(whole, params, whole.values(), strict=True):
+        wanted = {**{name: p.detach() for name, p in whole.items()}, "report": reported(optimizer)}
+        for name, p, q in zip(wanted, params, wanted.values(), strict=True):
             close = 1e-12 if p.dtype == torch.float64 else 1e-6
             close = 1e-2 if p.element_size() == 2 else close
-            torch.testing.assert_close(
-                p, q.detach(), rtol=close, atol=0.1 * close, msg=f"{case} {name}"
-            )
+            torch.testing.assert_close(p, q, rtol=close, atol=0.1 * close, msg=f"{case} {name}")
 
 
 def test_hybrid(tmp_path: Path) -> None:
@@ -85,6 +96,21 @@ def test_hybrid(tmp_path: Path) -> None:
 def test_replicated(world: int, tmp_path: Path) -> None:
     """Under DistributedDataParallel."""
     agree(together("replicated", world, tmp_path))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_wrapped(world: int, tmp_path: Path) -> None:
+    """Under DistributedDataParallel, by wrappers."""
+    found = together("wrapped", world, tmp_path)
+    for name, made in WRAPPED.items():
+        net, optimizer = model(torch.float64), made()
+        for step in range(6):
+            net.zero_grad()
+            (net(batch(step, 0, 1)) - 1.0).square().mean().backward()
+            params = dict(net.named_parameters())
+            optimizer.apply({key: p.grad for key, p in params.items()}, params)
+        for a, b in zip(found[name], net.parameters(), strict=True):
+            torch.testing.assert_close(a, b.detach(), rtol=1e-12, atol=1e-13, msg=name)
 
 
 @pytest.mark.parametrize("world", [2, 4])
@@ -113,8 +139,12 @@ def test_a_killed_process(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     """What cannot be shared out is said."""
-    codes, tensor, measured, failed = together("refusals", 2, tmp_path)["words"]
+    words = together("refusals", 2, tmp_path)["words"]
+    codes, tensor, measured, failed, vector, many, *parts = words
     assert 'state_dtype="int8" keeps blocks' in codes and "Shard(dim=0)" in codes
     assert "found a Tensor, and the parameter is a DTensor" in tensor
     assert "DoG with agc measures gradients that were clipped as wholes" in measured
+    assert "LBFGS: found parameters that are sharded" in vector
+    assert "torch counts no models" in many
+    assert len(parts) == 3 and all("is a DTensor, of which each process" in x for x in parts)
     assert "the process that steps parameter number 0 of its group could not" in failed

@@ -195,7 +195,11 @@ def test_what_cannot_be_changed(way: str, given: Any, kind: type[Exception], wor
         quietly(getattr(ao.torch, way), given())
 
 
-@pytest.mark.parametrize("name", sorted({row.theirs for row in TABLE if row.formula == "torch"}))
+# torch's Muon takes no vectors, which this model has.
+WHOLE = sorted({row.theirs for row in TABLE if row.formula == "torch"} - {"Muon"})
+
+
+@pytest.mark.parametrize("name", WHOLE)
 def test_with_the_preset(name: str) -> None:
     """Nothing is different, and so nothing said; a new learning rate goes on alike too."""
     default = torch.get_default_dtype()

@@ -97,9 +97,9 @@ CASES: list[tuple[str, dict[str, Any], str, float]] = [
     ),
     (
         "Muon",
-        {"lr": 0.1, "scaling": "shape", "weight_decay": 0.1},
+        {"lr": 0.1, "preset": "torch"},
         "torch.optim.Muon(params, lr=0.1, weight_decay=0.1)",
-        0.02,
+        1e-10,
     ),
     (
         "Shampoo",

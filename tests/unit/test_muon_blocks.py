@@ -128,6 +128,52 @@ def test_a_triple_for_each_iteration(backend: TestBackend) -> None:
     np.testing.assert_allclose(same, stepped(backend, start, slopes), rtol=1e-6, atol=1e-7)
 
 
+def in_sixteen_bits(x: np.ndarray, factors: tuple[float, float, float], steps: int) -> np.ndarray:
+    """Return what the iteration makes of a wide matrix, each product rounded to bfloat16 once."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+
+    def rounded(y: np.ndarray) -> np.ndarray:
+        return y.astype(ml_dtypes.bfloat16).astype(np.float32)
+
+    (a, b, c), x = factors, rounded(x)
+    x = rounded(x / rounded(np.sqrt(np.sum(x * x))))
+    for _ in range(steps):
+        s = rounded(x @ x.T)
+        x = rounded(a * x + rounded(b * s + c * (s @ s)) @ x)
+    return x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_iterations_in_bfloat16(dtype: str, backend: TestBackend) -> None:
+    """All libraries round in the same places; one of ten thousand numbers may fall elsewhere."""
+    start, slopes = drawn(8, 20, dtype=dtype)
+    settings = {"scaling": "none", "ns_dtype": "bfloat16", "nesterov": False}
+    found = stepped(backend, start, slopes[:1], **settings)
+    wanted = in_sixteen_bits(np.asarray(slopes[0] * 0.05, np.float32), (3.4445, -4.775, 2.0315), 5)
+    np.testing.assert_allclose(found, start * 0.99 - 0.1 * wanted, rtol=0, atol=2e-4)
+    exact = stepped(backend, start, slopes[:1], **settings | {"ns_dtype": "compute"})
+    assert 1e-4 < np.abs(found - exact).max() < 1e-2
+
+
+@pytest.mark.parametrize("cls", [ao.Muon, ao.NorMuon, ao.AdaMuon])
+def test_stacks_in_bfloat16(cls: Any, backend: TestBackend) -> None:
+    """Each matrix of a stack is stepped as it is alone, and one of zeros stays."""
+    start, slopes = drawn(3, 6, 5)
+    for g in slopes:
+        g[1] = 0.0
+    whole, alone = (cls(lr=0.1, ns_dtype="bfloat16") for _ in range(2))
+    p, single = array_of(backend, start), array_of(backend, start[2])
+    for g in slopes:
+        p = whole.apply(array_of(backend, g), p)
+        single = alone.apply(array_of(backend, g[2]), single)
+    found, wanted = backend.read([p])[0], backend.read([single])[0]
+    np.testing.assert_allclose(found[2], wanted, rtol=0, atol=2e-3)
+    np.testing.assert_array_equal(found[1], start[1])
+    assert np.isfinite(found).all()
+    with pytest.raises(ValueError, match="ns_dtype"):
+        cls(ns_dtype="float16")
+
+
 def test_the_table_of_polar_express() -> None:
     """Each polynomial is the best of its degree: its extremes have equal errors around 1."""
     low = 1e-3

@@ -115,6 +115,10 @@ class Backend:
         """Whether the array holds all its entries."""
         return True
 
+    def elsewhere(self, x: Array) -> str:
+        """Return who steps an array that only looks like one of this library; empty if it is."""
+        return ""
+
     def traced(self, x: Array) -> bool:
         """Whether the array is a tracer, which has no values."""
         return False
@@ -122,6 +126,39 @@ class Backend:
     def cast(self, x: Array, dtype: str) -> Array:
         """Return the array in another dtype; the array itself where it has that type."""
         return x.astype(dtype, copy=False)
+
+    def rounded(self, x: Array) -> Array:
+        """Return real numbers rounded to bfloat16, in whichever dtype `product` takes them."""
+        x = self.cast(x, "float32")
+        # Dekker's splitting: of 24 bits the 16 lower ones cancel.
+        large = x * 65537.0
+        return large - (large - x)
+
+    def product(
+        self, a: Array, b: Array, alpha: Any = None, beta: Any = None, c: Any = None
+    ) -> Array:
+        """Return ``alpha * a @ b + beta * c`` of what `rounded` gave, added up in float32.
+
+        Parameters
+        ----------
+        a, b : array
+            Stacks of matrices.
+        alpha, beta : scalar, optional
+            Factors.
+        c : array, optional
+            What is added; nothing by default.
+
+        Returns
+        -------
+        array
+            The result, rounded once.
+        """
+        found = self.xp.matmul(a, b)
+        found = found if alpha is None else self._single(alpha) * found
+        return self.rounded(found if c is None else self._single(beta) * c + found)
+
+    def _single(self, number: Any) -> Any:
+        return number if isinstance(number, float) else self.cast(number, "float32")
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
         """Return a number as a 0-d operand of that type."""

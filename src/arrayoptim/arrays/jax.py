@@ -114,6 +114,12 @@ class Jax(Backend):
         """Return an array with other rows; see `Backend`."""
         return x.at[tuple(places)].set(rows.astype(x.dtype), mode="drop")
 
+    def rounded(self, x: Array) -> Array:
+        """Return numbers rounded to bfloat16, which no compiler takes back; see `Backend`."""
+        import jax
+
+        return jax.lax.reduce_precision(self.cast(x, "float32"), exponent_bits=8, mantissa_bits=7)
+
     def as_complex(self, x: Array) -> Array:
         """Undo `as_real`."""
         import jax

@@ -118,9 +118,33 @@ class Torch(Backend):
         """Whether the tensor holds all its entries."""
         return bool(x.layout == self.xp.strided) and not x.is_nested
 
+    def elsewhere(self, x: Array) -> str:
+        """Return who steps a tensor of which each process has a part."""
+        package = sys.modules.get("torch.distributed.tensor")
+        if package is None or not isinstance(x, package.DTensor):
+            return ""
+        return (
+            "is a DTensor, of which each process may have a part; the optimizers of "
+            "arrayoptim.torch step those"
+        )
+
     def cast(self, x: Array, dtype: str) -> Array:
         """Return the tensor in another dtype."""
         return x.to(getattr(self.xp, dtype))
+
+    def rounded(self, x: Array) -> Array:
+        """Return the numbers in bfloat16, in which torch multiplies; see `Backend`."""
+        return self.cast(x, "bfloat16")
+
+    def product(
+        self, a: Array, b: Array, alpha: Any = None, beta: Any = None, c: Any = None
+    ) -> Array:
+        """Return products of stacks of matrices, rounded once; see `Backend`."""
+        if c is None or not self.valued(c):
+            return super().product(a, b, alpha, beta, c)
+        import torch
+
+        return torch.baddbmm(c, a, b, beta=float(beta), alpha=1 if alpha is None else float(alpha))
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
         """Return a number as a 0-d operand of that type."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 from .._typing import Array, Namespace, Scalar
@@ -225,7 +225,11 @@ def by_blocks(
 
 
 def orthogonalized(
-    x: Array, eps: Scalar, factors: Sequence[tuple[Any, Any, Any]], xp: Namespace
+    x: Array,
+    eps: Scalar,
+    factors: Sequence[tuple[Any, Any, Any]],
+    xp: Namespace,
+    dtype: str = "compute",
 ) -> Array:
     """Bring all singular values near 1, by polynomials of degree five one after the other.
 
@@ -239,6 +243,9 @@ def orthogonalized(
         For each iteration the polynomial's factors of ``x``, ``x**3`` and ``x**5``.
     xp : module
         Array functions.
+    dtype : {"compute", "bfloat16"}
+        In which the iterations are computed. Numbers of 16 bits are too coarse for `eps` to be
+        added; it is the least that is divided by there.
 
     Returns
     -------
@@ -250,8 +257,40 @@ def orthogonalized(
     x = xp.reshape(x, (1, *shape)) if len(shape) == 2 else x
     tall = shape[-2] > shape[-1]
     x = transposed(x, xp) if tall else x
-    x = x / (xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True)) + eps)
-    for a, b, c in factors:
-        s = xp.matmul(x, transposed(x, xp))
-        x = a * x + xp.matmul(b * s + c * xp.matmul(s, s), x)
+    if dtype == "bfloat16":
+        backend = backend_of(x)
+        kind, product = backend.dtype(x), backend.product
+        x = backend.cast(backend.rounded(x), "float32")
+        norm = backend.cast(backend.rounded(euclidean(x, xp)), "float32")
+        least = xp.zeros_like(norm) + backend.cast(eps, "float32")
+        x = backend.rounded(x / xp.maximum(norm, least))
+        x = backend.cast(iterated(x, factors, product, xp), kind)
+    else:
+        x = iterated(x / (euclidean(x, xp) + eps), factors, partial(_product, xp), xp)
     return xp.reshape(transposed(x, xp) if tall else x, shape)
+
+
+def iterated(
+    x: Array,
+    factors: Sequence[tuple[Any, Any, Any]],
+    product: Callable[..., Array],
+    xp: Namespace,
+) -> Array:
+    """Return matrices after the iterations of `orthogonalized`, with one function for products."""
+    for a, b, c in factors:
+        s = product(x, transposed(x, xp))
+        x = product(product(s, s, c, b, s), x, None, a, x)
+    return x
+
+
+def euclidean(x: Array, xp: Namespace) -> Array:
+    """Return the Euclidean norm of each matrix."""
+    return xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True))
+
+
+def _product(
+    xp: Namespace, a: Array, b: Array, alpha: Any = None, beta: Any = None, c: Any = None
+) -> Array:
+    product = xp.matmul(a, b)
+    product = product if alpha is None else alpha * product
+    return product if c is None else beta * c + product

@@ -51,13 +51,16 @@ def polar_express() -> tuple[Triple, ...]:
 
 
 def direction_of(
-    steps: int, triples: tuple[Triple, ...], scale: Callable[[int, int], float] | None = None
+    steps: int,
+    triples: tuple[Triple, ...],
+    dtype: str,
+    scale: Callable[[int, int], float] | None = None,
 ) -> Callable[..., Array]:
     """Return what orthogonalizes matrices, or each of the blocks into which they are cut.
 
     Parameters
     ----------
-    steps, triples
+    steps, triples, dtype
         As of `muon_rule`.
     scale : callable, optional
         Gives of rows and columns what each block is multiplied by afterwards.
@@ -66,7 +69,7 @@ def direction_of(
 
     def direction(u, a, b, c, tiny, sizes, axis, xp):
         def each(x):
-            found = orthogonalized(x, tiny, fixed or [(a, b, c)] * steps, xp)
+            found = orthogonalized(x, tiny, fixed or [(a, b, c)] * steps, xp, dtype)
             return scale(x.shape[-2], x.shape[-1]) * found if scale else found
 
         return by_blocks(each, u, sizes, axis, xp)

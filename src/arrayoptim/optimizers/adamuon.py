@@ -20,12 +20,13 @@ def adamuon_rule(
     scaling: str,
     outputs: Side,
     triples: tuple[Triple, ...] = (),
+    dtype: str = "compute",
     stacked: bool = False,
     sizes: tuple[int, ...] = (),
 ) -> Rule:
     """Return the rule of one kind of matrices; the parameters are those of `muon_rule`."""
     axis = -2 if outputs == "first" else -1
-    direction, plain = direction_of(steps, triples), SCALES["none"]
+    direction, plain = direction_of(steps, triples, dtype), SCALES["none"]
 
     def wanted(rows: int, columns: int, outputs: Side) -> float:
         return math.sqrt(min(rows, columns)) * SCALES[scaling](rows, columns, outputs)

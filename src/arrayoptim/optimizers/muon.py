@@ -26,6 +26,7 @@ def muon_rule(
     scaling: str,
     outputs: Side,
     triples: tuple[Triple, ...] = (),
+    dtype: str = "compute",
     stacked: bool = False,
     sizes: tuple[int, ...] = (),
 ) -> Rule:
@@ -42,13 +43,15 @@ def muon_rule(
     triples : tuple of tuple of float
         Fixed factors of the iterations, of which the last goes on; without any they are
         coefficients.
+    dtype : {"compute", "bfloat16"}
+        In which the iterations are computed.
     stacked : bool
         Whether parameters are stacks of matrices; otherwise axes beyond two make one matrix.
     sizes : tuple of int
         How many outputs the blocks have into which matrices are cut.
     """
     axis = -2 if outputs == "first" else -1
-    direction = direction_of(steps, triples, partial(SCALES[scaling], outputs=outputs))
+    direction = direction_of(steps, triples, dtype, partial(SCALES[scaling], outputs=outputs))
 
     @rule(slots=("momentum",), kind="matrix")
     def muon(p, g, m, rate, mu, nu, ahead, now, a, b, c, tiny, xp):
@@ -99,6 +102,11 @@ class Muon(MatrixOptimizer):
     outputs : {"first", "last"}
         Which axis of a matrix counts the outputs of a layer. ``"first"`` is right for torch's
         kernels, ``"last"`` for Keras's.
+    ns_dtype : {"compute", "bfloat16"}
+        In which dtype the iterations are computed: the compute dtype, or bfloat16 with sums in
+        float32, which is faster where the hardware multiplies such numbers, and less exact by some
+        thousandths. torch tensors are multiplied in bfloat16; for arrays of other libraries float32
+        values are rounded in the same places.
     leading_axes : {"auto", "batch", "flatten"}
         What an array with more than two axes is: ``"batch"``, a stack of matrices of its last two,
         such as the experts of a layer, each stepped as it would be alone; ``"flatten"``, one
@@ -133,14 +141,15 @@ class Muon(MatrixOptimizer):
         x = a * x + b * x x' x + c * x x' x x' x    # ns_steps times, with 3.4445, -4.7750, 2.0315
         p = p - lr * scale * x
 
-    The iteration ends with singular values between 0.7 and 1.2 and is not meant to converge. It is
-    computed in the compute dtype; torch rounds it to bfloat16. optax corrects the bias of
-    the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the authors;
-    ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters, other
-    than those that `adam_weight_decay` is said for.
+    The iteration ends with singular values between 0.7 and 1.2 and is not meant to converge. With
+    ``ns_dtype="bfloat16"`` the norm is limited by `epsilon` from below instead. optax corrects the
+    bias of the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the
+    authors; ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters,
+    other than those that `adam_weight_decay` is said for.
 
-    With ``preset="keras3"`` the momentum is the sum ``momentum * m + g``, arrays of more than two
-    axes are left to Adam, and the number added to norms is 1e-7.
+    With ``preset="torch"`` the iteration is that of ``torch.optim.Muon``, bit for bit for tensors,
+    in bfloat16. With ``preset="keras3"`` the momentum is the sum ``momentum * m + g``, arrays of
+    more than two axes are left to Adam, and the number added to norms is 1e-7.
 
     References
     ----------
@@ -158,7 +167,7 @@ class Muon(MatrixOptimizer):
            [ 2.    ,  0.9687]])
     """
 
-    presets = forms(sum="keras3")
+    presets = forms("torch", sum="keras3")
 
     lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
     momentum: Number = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the mean.")
@@ -169,6 +178,7 @@ class Muon(MatrixOptimizer):
     scaling: str = hyper(
         default="rms",
         choices=("rms", "shape", "none"),
+        elsewhere={"torch": "shape"},
         doc="How steps depend on the shape of a matrix.",
     )
     rms_rate: Number = hyper(default=0.2, interval="[0, inf)", doc="Root mean square of a step.")
@@ -184,7 +194,7 @@ class Muon(MatrixOptimizer):
         default=None,
         interval="[0, inf)",
         kw_only=True,
-        elsewhere={"keras3": 0.004},
+        elsewhere={"keras3": 0.004, "torch": 0.1},
         doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
     )
     adam_weight_decay: MaybeNumber = hyper(
@@ -223,6 +233,13 @@ class Muon(MatrixOptimizer):
         kind=ScheduleHyper,
         doc="The factors of each iteration, in place of ns_a, ns_b and ns_c.",
     )
+    ns_dtype: str = hyper(
+        default="compute",
+        choices=("compute", "bfloat16"),
+        elsewhere={"torch": "bfloat16"},
+        kw_only=True,
+        doc="In which dtype the iterations are computed.",
+    )
     leading_axes: str = hyper(
         default="auto",
         choices=("auto", "batch", "flatten"),
@@ -244,12 +261,12 @@ class Muon(MatrixOptimizer):
         return self.matrix_rule(False, ())
 
     @property
-    def polynomial(self) -> tuple[int, str, Side, tuple[Triple, ...]]:
-        """Iterations, scaling, the axis of the outputs, and fixed factors."""
+    def polynomial(self) -> tuple[int, str, Side, tuple[Triple, ...], str]:
+        """Iterations, scaling, the axis of the outputs, fixed factors, and a dtype."""
         found: Any = self.ns_schedule
         triples = polar_express() if found == "polar_express" else found or ()
         side: Any = self.outputs
-        return self.ns_steps, self.scaling, side, triples
+        return self.ns_steps, self.scaling, side, triples, self.ns_dtype
 
     def matrix_rule(self, stacked: bool, sizes: tuple[int, ...]) -> Rule:
         """Return the rule of matrices, in stacks or cut into blocks."""

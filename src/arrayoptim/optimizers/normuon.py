@@ -17,12 +17,13 @@ def normuon_rule(
     scaling: str,
     outputs: Side,
     triples: tuple[Triple, ...] = (),
+    dtype: str = "compute",
     stacked: bool = False,
     sizes: tuple[int, ...] = (),
 ) -> Rule:
     """Return the rule of one kind of matrices; the parameters are those of `muon_rule`."""
     axis = -2 if outputs == "first" else -1
-    direction, scaled, plain = direction_of(steps, triples), SCALES[scaling], SCALES["none"]
+    direction, scaled, plain = direction_of(steps, triples, dtype), SCALES[scaling], SCALES["none"]
 
     def shapes(*shape: int) -> dict[str, Shape]:
         return {"velocity": shape[:-1] if outputs == "first" else (*shape[:-2], shape[-1])}

@@ -74,7 +74,7 @@ def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf
     TypeError
         If a parameter is not of a floating-point or complex type.
     ValueError
-        If one is sparse.
+        If one is sparse, or shared out over processes.
     """
     found: list[Leaf | None] = []
     names = structure.names or [None] * len(leaves)
@@ -83,6 +83,8 @@ def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf
             found.append(None)
             continue
         backend = backend_of(x)
+        if said := backend.elsewhere(x):
+            raise ValueError(f"{named(path)} {said}")
         if not backend.dense(x):
             raise ValueError(
                 f"{named(path)} is a sparse or nested array; wanted a dense one, as an "

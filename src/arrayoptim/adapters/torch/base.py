@@ -309,16 +309,19 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """Restore settings and state, also after loading."""
         self._forget()
         state = dict(state)
-        for p, entry in state["state"].items():
-            if isinstance(entry, Loaded):
-                state["state"][p] = entry.on(p) if isinstance(p, torch.Tensor) else entry.entry
         defaults = {**(state.get("defaults") or self.defaults), CLASS: self.spelling.name}
         for group in state["param_groups"]:
             for key, value in defaults.items():
                 group.setdefault(key, value)
             part, held = Part(self.spelling, group), state["state"]
+            for p in group["params"]:
+                if isinstance(entry := held.get(p), Loaded):
+                    held[p] = entry.on(p, part.numbers())
             params = [p for p in group["params"] if held.get(p)]
             part.fit(params, list(map(local, params)), held)
+        for key, entry in state["state"].items():
+            if isinstance(entry, Loaded):  # of something that is no parameter
+                state["state"][key] = entry.entry
         super().__setstate__(state)
 
     @property

@@ -98,7 +98,7 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"wrap: found a {type(optimizer).__module__}.{type(optimizer).__qualname__}, wanted an "
-            "optimizer of arrayoptim"
+            "optimizer of arrayoptim; a wrapper steps tensors by its own apply"
         )
     if optimizer.groups:
         raise ValueError(

@@ -12,7 +12,7 @@ from ...search.line import Taken, along
 from ...search.memory import two_loops
 from ...search.vocabulary import Plain
 from ...search.wolfe import USUAL, Point
-from .shards import Tensor
+from .shards import Tensor, in_parts
 
 LEAST_CURVATURE = 1e-10
 """The inner product of a step and the change of the gradient above which a pair is kept."""
@@ -104,7 +104,7 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If there is a group already, or a setting is wrong.
+            If there is a group already, a setting is wrong, or parameters are sharded.
         """
         if self.param_groups:
             raise ValueError(
@@ -114,6 +114,11 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
         if isinstance(param_group, dict):
             _require({**self.defaults, **param_group})
         super().add_param_group(param_group)
+        if any(map(in_parts, self.param_groups[0]["params"])):
+            raise ValueError(
+                "LBFGS: found parameters that are sharded over processes, wanted whole ones, as a "
+                "step is one vector of all of them; replicate them, as DistributedDataParallel does"
+            )
 
     def step(self, closure: Callable[[], Any]) -> Any:
         """Take up to ``max_iter`` steps along directions of L-BFGS.

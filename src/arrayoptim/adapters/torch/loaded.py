@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 
-from .entries import COUNTERS, Entry
+from .entries import Entry
 from .keys import Spelling
 from .shards import Tensor
 
@@ -18,19 +18,14 @@ class Loaded:
     def __init__(self, entry: Mapping[str, Any]) -> None:
         self.entry = entry
 
-    def on(self, p: Tensor) -> Entry:
-        """Return it as copies, slots on the device of their parameter."""
+    def on(self, p: Tensor, numbers: Collection[str]) -> Entry:
+        """Return it as copies, slots on the device of their parameter, numbers on the host."""
         return {
-            name: x.detach().clone().to("cpu" if _counts(name, x, p) else p.device)
+            name: x.detach().clone().to("cpu" if name in numbers else p.device)
             if isinstance(x, torch.Tensor)
             else x
             for name, x in self.entry.items()
         }
-
-
-def _counts(name: str, x: Tensor, p: Tensor) -> bool:
-    """Whether a tensor of a state is a number of the host's; slots of a number are 0-d too."""
-    return x.ndim == 0 and (p.ndim > 0 or name in COUNTERS)
 
 
 def checked(spelling: Spelling, state_dict: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from .differentiable import (
     step_recorded,
 )
 from .entries import (
+    COUNTERS,
     Entry,
     begun,
     faults_of,
@@ -316,6 +317,11 @@ class Part:
             held.append(slots_of(found, wanted))
             self._refuse_unshardable(p, leaf.path, layout)
         return structure, held, self._numbers(entries, scalars)
+
+    def numbers(self) -> set[str]:
+        """Return the names, in torch's state, of the numbers that lie on the host."""
+        scalars = session_of(self.core).settings.initial_scalars()
+        return {*COUNTERS, *map(self._word, scalars)}
 
     def _numbers(self, entries: Sequence[Entry], scalars: Mapping[str, float]) -> list[Numbers]:
         if not self.together():

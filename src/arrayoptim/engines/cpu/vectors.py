@@ -37,7 +37,7 @@ def inner(storage: str) -> Any:
         return widened(builder, value, DOUBLE)
 
     def generate(builder: Any, one: Any, other: Any, count: Any) -> Any:
-        # Asked for here: of codes there is no inner product.
+        # What is no array of numbers, as a table of noise, has no inner products.
         memory = MEMORY[storage]
         row, lanes = ir.VectorType(memory, LANES), ir.VectorType(DOUBLE, LANES)
         with builder.goto_entry_block():
