@@ -116,6 +116,11 @@ class Part:
         # Each tensor is asked once a step: `gathered` goes on from here.
         found = list(map(_grad, params))
         kinds = {*map(type, found)}
+        if self.group["fused"] and any(g.is_meta for g in filter(_there, found)):
+            raise RuntimeError(
+                "`fused=True` requires all the params to be floating point Tensors of supported "
+                f"devices: {self.spelling.name} found some on meta, where they have no values"
+            )
         self._missing = _NONE in kinds
         layouts = {*map(_layout, filter(_there, found) if self._missing else found)}
         self._dense = layouts <= {torch.strided}
