@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from . import accuracy, gpu, memory, report
+from . import accuracy, gpu, memory, report, searches
 from .chart import draw
 from .contests import CONTESTS, peers
 from .machine import processor
@@ -17,7 +17,7 @@ from .peer import Contest
 from .running import Race, Score, say
 from .shapes import SHAPES
 
-GROUPS = (*CONTESTS, "memory", "accuracy")
+GROUPS = (*CONTESTS, "memory", "accuracy", "searches")
 OUTPUT = Path(__file__).parents[2] / "build" / "race"
 Results = list[tuple[Contest, list[Score]]]
 
@@ -66,7 +66,7 @@ def measured(chosen: Namespace) -> Iterator[str]:
         if group in CONTESTS:
             yield from contests(group, chosen)
         else:
-            yield {"memory": of_memory, "accuracy": of_accuracy}[group](chosen)
+            yield _OTHERS[group](chosen)
 
 
 def contests(group: str, chosen: Namespace) -> Iterator[str]:
@@ -103,6 +103,15 @@ def of_accuracy(chosen: Namespace) -> str:
     say("accuracy over 1,000 steps")
     steps = 100 if chosen.quick else accuracy.STEPS
     return report.accuracy(accuracy.compare(steps), steps)
+
+
+def of_searches(chosen: Namespace) -> str:
+    """Return the table of whole searches."""
+    say("searches of L-BFGS")
+    return report.searches(searches.found(chosen.repeats))
+
+
+_OTHERS = {"memory": of_memory, "accuracy": of_accuracy, "searches": of_searches}
 
 
 if __name__ == "__main__":

@@ -30,6 +30,13 @@ while a network of two layers learnt handwritten digits. Torch is fused where it
 compared are the parameters, of size 0.1 to 1, at every 50th step.
 
 """
+SEARCHED = """\
+Whole searches until no entry of the gradient is larger than 1e-8, or 1e-5 of a batch, in turns in
+one process. What is measured is the processor time of the one thread, with that of the function; of
+a single problem it is SciPy's own. *Ratio*: the least time of the search in multiples of that of
+SciPy, then the same of medians. An evaluation of the batch is one of all its problems.
+
+"""
 HELD = """\
 *Asked for*: the most that Python and NumPy held at one time during a step, above what they held
 before it. *Process*: by how much three steps raised the peak of its resident memory.
@@ -109,6 +116,20 @@ def accuracy(rows: Sequence[tuple[str, Errors, Errors | None]], steps: int) -> s
         + STRAYED
         + table(["", "ours, rms", "ours, largest", *others], cells)
     )
+
+
+def searches(rows: Sequence[tuple[str, str, int, float, float, float]] | None) -> str:
+    """Return the tables of whole searches."""
+    parts = ["## L-BFGS on Rosenbrock's function\n", SEARCHED if rows else "SciPy: left out.\n"]
+    for title in dict.fromkeys(row[0] for row in rows or ()):
+        cells = [
+            [name, f"{count:,}", f"{1e6 * seconds:.0f}", f"{least:.2g}", f"{middle:.2g}"]
+            for about, name, count, seconds, least, middle in rows or ()
+            if about == title
+        ]
+        names = [title, "evaluations", "microseconds each", "ratio", "ratio of medians"]
+        parts.append(table(names, cells))
+    return "\n".join(parts)
 
 
 def memory(rows: Sequence[Row]) -> str:

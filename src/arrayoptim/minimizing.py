@@ -126,7 +126,8 @@ def minimize(
     run = _Run(loss, Minimization(params, optimizer=made), made, limits)
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(checkpoint)
-    with _bar(progress, run.so_far.steps, max(run.so_far.steps, steps)) as show:
+    taken = run.so_far.steps
+    with _bar(progress, taken, max(taken, steps)) as show, run.whole.told():
         run.go(callback, show, None if checkpoint is None else partial(run.save, checkpoint), every)
     return run.so_far
 
@@ -176,6 +177,7 @@ class _Run:
         self, loss: Callable[[Tree], Any], so_far: Minimization, optimizer: Any, limits: _Limits
     ) -> None:
         self.loss, self.so_far, self.optimizer, self.limits = loss, so_far, optimizer, limits
+        self.whole = _Whole()
 
     def go(
         self,
@@ -222,7 +224,7 @@ class _Run:
                 "smaller learning rate or clipnorm may help."
             )
             return False
-        with _whole():
+        with self.whole:
             found.params = self.optimizer._descend(
                 self.loss, value, structure.build(gradients), found.params
             )
@@ -270,22 +272,41 @@ def number_of(value: Scalar) -> float:
         raise TypeError(f"the loss gave {value!r}, wanted one real number ({error})") from None
 
 
-@contextlib.contextmanager
-def _whole() -> Iterator[None]:
-    """Defer an interrupt, so that it does not cut a step in two."""
-    usual = signal.default_int_handler
-    here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGINT) is not usual:
-        yield
-        return
-    came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    if came:
-        raise KeyboardInterrupt
+class _Whole:
+    """A context that defers an interrupt, so that it does not cut a step in two."""
+
+    def __init__(self) -> None:
+        self._inside = self._came = False
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Have interrupts told, of all steps: setting a handler takes as long as a small one."""
+        usual = signal.default_int_handler
+        here = threading.current_thread() is threading.main_thread()
+        if not here or signal.getsignal(signal.SIGINT) is not usual:
+            yield
+            return
+        handler = self._interrupted
+        signal.signal(signal.SIGINT, handler)
+        try:
+            yield
+        finally:
+            # A callback may have set another one.
+            if signal.getsignal(signal.SIGINT) == handler:
+                signal.signal(signal.SIGINT, usual)
+
+    def _interrupted(self, number: int, frame: Any) -> None:
+        if not self._inside:
+            signal.default_int_handler(number, frame)
+        self._came = True
+
+    def __enter__(self) -> None:
+        self._inside = True
+
+    def __exit__(self, *_: object) -> None:
+        self._inside, came, self._came = False, self._came, False
+        if came:
+            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -425,8 +425,8 @@ class Optimizer(Formula, Valued, Updating, Surface):
         weights : sequence of array
             As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
             RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; what a list lacks
-            stays as it is. Before `init` the list is kept, and checked when the parameters are
-            first seen.
+            stays as it is. Before `init` the list is kept: that it holds numbers is checked at
+            once, their count and shapes when the parameters are first seen.
 
         Raises
         ------

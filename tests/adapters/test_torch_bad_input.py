@@ -356,3 +356,23 @@ def test_states_that_do_not_fit(given: Callable[[], dict[str, Any]], words: str)
     same([*values(net), *slots(net, optimizer)], [*kept[0], *kept[1]])
     loss(net).backward()
     optimizer.step()
+
+
+@pytest.mark.parametrize("place", ["another group", "the same group"])
+def test_a_parameter_that_is_state(place: str) -> None:
+    """What the optimizer keeps for itself is no parameter; without it the next step works."""
+    p = torch.zeros(4, requires_grad=True)
+    optimizer = ao.torch.Adam([p])
+    p.grad = torch.ones(4)
+    optimizer.step()
+    held = optimizer.state[p]["exp_avg"]
+    held.grad, before = torch.ones(4), [p.detach().clone(), held.clone()]
+    if place == "another group":
+        optimizer.add_param_group({"params": [held]})
+    else:
+        optimizer.param_groups[0]["params"].append(held)
+    with pytest.raises(ValueError, match="shares memory with an array of the optimizer's own"):
+        optimizer.step()
+    same([p.detach().numpy(), held.numpy()], [x.numpy() for x in before])
+    del optimizer.param_groups[1:], optimizer.param_groups[0]["params"][1:]
+    optimizer.step()

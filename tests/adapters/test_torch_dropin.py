@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -471,6 +472,48 @@ def test_flags_that_are_none(name: str) -> None:
             optimizer.step()
         found.append(p.detach())
     torch.testing.assert_close(*found, rtol=1e-8, atol=0)
+
+
+@pytest.mark.usefixtures("_double")
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("SGD", {"maximize": 1}),
+        ("SGD", {"momentum": 0.5, "nesterov": 1}),
+        ("Adam", {"amsgrad": 1, "maximize": np.bool_(True)}),
+        ("RMSprop", {"centered": 1}),
+        ("NAdam", {"decoupled_weight_decay": 1, "weight_decay": 0.1}),
+    ],
+    ids=str,
+)
+def test_flags_that_are_numbers(name: str, settings: dict[str, Any]) -> None:
+    """1 is as good as True; what is neither is refused."""
+    found = []
+    for made in (getattr(torch.optim, name), getattr(ao.torch, name)):
+        p = torch.ones(2, dtype=DOUBLE, requires_grad=True)
+        optimizer = made([p], lr=0.1, **settings)
+        for step in range(3):
+            p.grad = torch.full_like(p, 0.5 + step)
+            optimizer.step()
+        found.append(p.detach())
+        assert settings.items() <= optimizer.param_groups[0].items()
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
+    flag = max(settings, key=lambda key: settings[key] == 1)
+    for wrong in (2, 0.5, "yes"):
+        with pytest.raises(TypeError, match="must be True or False"):
+            getattr(ao.torch, name)([p], **{**settings, flag: wrong})
+
+
+def test_fused_without_values() -> None:
+    """Parameters on meta are stepped, but not where a fused kernel is asked for, as in torch."""
+    for module in (torch.optim, ao.torch):
+        p = torch.nn.Parameter(torch.empty(2, device="meta"))
+        optimizer = module.Adam([p], fused=True)
+        p.grad = torch.empty_like(p)
+        with pytest.raises(RuntimeError, match="`fused=True` requires all the params"):
+            optimizer.step()
+        p.grad = None
+        optimizer.step()
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Rprop"])

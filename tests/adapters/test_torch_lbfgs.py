@@ -229,6 +229,26 @@ def test_settings_that_are_refused(
     assert not optimizer.state
 
 
+@pytest.mark.parametrize("name", ["tolerance_grad", "tolerance_change"])
+@pytest.mark.parametrize("bound", [float("inf"), -float("inf")])
+def test_infinite_tolerances(name: str, bound: float) -> None:
+    """A step may always be the last, or never."""
+    found = []
+    for module in (torch.optim, ao.torch):
+        params, loss = valley()
+        optimizer = module.LBFGS(params, lr=0.1, max_iter=5, **{name: bound})
+
+        def closure(params: Any = params, loss: Any = loss, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            value = loss()
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+        found.append([p.detach() for p in params])
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
+
+
 def test_one_group_and_a_closure() -> None:
     """All parameters are in one group, as in torch, and a step evaluates the loss."""
     params, _ = valley()

@@ -175,6 +175,37 @@ def test_set_weights_that_do_not_fit(name: str, backend: TestBackend, spoil: Any
     opt.apply(backend.tree(draw(4), DTYPE), params)
 
 
+NO_WEIGHTS = [
+    *([{"momentum": 1.0}], ["one"], [None], [np.array([{}], object)], [[[1.0], [1.0, 2.0]]]),
+    *({"iterations": 1}, "one", [True]),
+]
+
+
+@pytest.mark.parametrize("given", NO_WEIGHTS, ids=str)
+@pytest.mark.parametrize("kind", ["Adam", "RMSprop", "SGD"])
+def test_set_weights_before_the_parameters(kind: str, given: Any) -> None:
+    """What no list of weights can be is refused at once; a list that waits goes on waiting."""
+    opt, other = ao.get(kind), ao.get(kind)
+    other.apply([np.ones(3)], [np.ones(3)])
+    opt.set_weights(other.get_weights())
+    with pytest.raises(
+        ValueError, match=rf"{kind} weights\[0\]: found .*wanted an array of numbers"
+    ):
+        opt.set_weights(given)
+    same(opt.get_weights(), other.get_weights())
+    opt.init([np.ones(3)])
+    same(opt.get_weights(), other.get_weights())
+
+
+@pytest.mark.parametrize("count", [-1, 0.5, float("nan"), 1j, [1, 1]])
+def test_no_count_before_the_parameters(count: Any) -> None:
+    """Where every list begins with the step counter it is checked at once."""
+    with pytest.raises(
+        ValueError, match=r"weights\[0\], iterations: found .*wanted a whole number"
+    ):
+        ao.Adam().set_weights([count, np.ones(3), np.ones(3)])
+
+
 def test_weights_are_copies(name: str, backend: TestBackend) -> None:
     """Writing into the lists that went in or came out does not reach the optimizer."""
     opt, _ = trained(name, backend)

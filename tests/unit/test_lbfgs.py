@@ -258,6 +258,19 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         ao.LBFGS().init(START.copy())
 
 
+def test_with_numba_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As programs are that measure what tests cover: neither a search nor a step is compiled."""
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert "NUMBA_DISABLE_JIT is set" in str(ao.explain(START.copy()))
+    x = START.copy()
+    ao.LBFGS().apply(slopes(x), x, value=values(x))
+    with ao.engine("cpu"):
+        with pytest.raises(ValueError, match="NUMBA_DISABLE_JIT is set"):
+            ao.LBFGS().apply(slopes(x), x, value=values(x))
+        with pytest.raises(ValueError, match="NUMBA_DISABLE_JIT is set"):
+            ao.Adam().apply(slopes(x), x)
+
+
 @pytest.mark.slow
 def test_compiled_by_jax() -> None:
     """One program for the whole search, of one problem and of several."""

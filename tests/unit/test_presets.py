@@ -26,6 +26,9 @@ OF_SHAPES = {("Adafactor", "keras3"), ("SGD", "keras3")}
 
 def runs_here(case: Case) -> bool:
     """Whether the peer is installed, and the suite is about its library."""
+    # Keras on TensorFlow, which it takes unless told otherwise, computes in float32.
+    if case.preset == "keras3" and os.environ.get("KERAS_BACKEND") not in NEEDED["keras3"]:
+        return False
     # On torch Keras 3.15 reads the base of this one only after it has written to it.
     if case.theirs == "ScheduleFreeAdamW" and os.environ.get("KERAS_BACKEND") != "jax":
         return False

@@ -72,6 +72,13 @@ def test_classes_in_other_capitals_and_places(word: str, here: str) -> None:
         getattr(ao, word)
 
 
+@pytest.mark.parametrize("library", sorted(elsewhere.PLAIN))
+def test_a_module_for_arrays_that_need_none(library: str) -> None:
+    assert library not in adapters.MODULES
+    with pytest.raises(AttributeError, match=r"need no module of their own: arrayoptim\.Adam"):
+        getattr(ao, library)
+
+
 def test_a_misspelt_name() -> None:
     with pytest.raises(AttributeError, match="did you mean 'Optimizer'"):
         ao.Optimiser  # noqa: B018

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,8 @@ def test_sam_wants_its_two_calls_in_turn() -> None:
 @wrapped
 def test_resume_is_exact(wrap: Any, backend: TestBackend, tmp_path: Path) -> None:
     """In the middle of a wrapper's own cycle too: by list, by file, by `load` and by pickle."""
+    if backend.name == "mlx":  # which pickles float64 as float32
+        backend = replace(backend, dtypes=tuple(d for d in backend.dtypes if d != "float64"))
     opt, params = wrap(), mixed(backend, 1)
     opt.init(params)
     trail = []

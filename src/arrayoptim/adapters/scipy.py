@@ -8,6 +8,7 @@ Every registered optimizer is an attribute of this module, under its name::
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
+from ..arrays.trees import flatten
 from ..config.elsewhere import spelled
 from ..config.given import finite
 from ..config.registry import names
@@ -125,12 +127,13 @@ def _minimized(
     status, nit, best, message = 1, 0, search.at(x), ""
     found, seen = best, [x.copy()]
     while True:
-        usable = np.isfinite(found.fun) and np.all(np.isfinite(found.jac))
+        usable = math.isfinite(found.fun) and np.isfinite(found.jac).all()
         if not usable and not (descent.searches and search.njev > 1):
             status, best = 2, found if np.isnan(found.fun) else best
             break
-        still = np.abs(x - np.clip(x - found.jac, low, high))
-        if usable and np.max(still, initial=0.0) <= limit:
+        # Several times as fast as `clip` for a few entries.
+        still = np.abs(x - np.minimum(np.maximum(x - found.jac, low), high))
+        if usable and still.max(initial=0.0) <= limit:
             status, best = 0, found
             break
         if nit >= last:
@@ -184,6 +187,7 @@ class _Searches:
 
     def __init__(self, optimizer: _LBFGS) -> None:
         self._optimizer = optimizer
+        self._structure = flatten(np.zeros(0))[1]
 
     @property
     def taken(self) -> int:
@@ -198,8 +202,12 @@ class _Searches:
 
     def step(self, found: OptimizeResult, x: Vector) -> Vector:
         """Return the next point."""
-        moved: Vector = self._optimizer.apply(found.jac, x, value=found.fun)
-        return moved
+        # Both arrays are this module's own, and known to fit.
+        if not self._optimizer.built:
+            self._optimizer.init(x)
+        moved: Any
+        (moved,) = self._optimizer._step([found.jac], [x], self._structure, value=found.fun)
+        return np.asarray(moved)
 
 
 def _descent(optimizer: Any, low: Vector, high: Vector, limit: float) -> _Steps | _Searches:

@@ -130,6 +130,9 @@ NAMES = (
 )
 """Names of module attributes, besides class names in other capitalisation."""
 
+PLAIN = {"array_api_strict", "cupy", "dpnp", "jax", "mlx", "numpy", "tensorflow"}
+"""Libraries whose arrays are served without an adapter."""
+
 RATES = (
     Word(
         "StepLR",
@@ -180,6 +183,8 @@ def named(word: str, public: list[str]) -> str:
     for registry, place in places:
         if registry.knows(word):
             return f"; it is arrayoptim.{place}{registry.lookup(word).__name__}"
+    if word.lower() in PLAIN:
+        return "; its arrays need no module of their own: arrayoptim.Adam and the rest step them"
     return _told((*NAMES, *RATES), word, "") or mistyped(word, public)
 
 

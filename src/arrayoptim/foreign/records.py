@@ -13,7 +13,7 @@ import numpy as np
 from .._typing import Array
 from ..config.given import counter
 from ..step.checks import Leaf
-from ..step.restore import LoadReport, blaming, from_list, from_record
+from ..step.restore import LoadReport, blaming, from_list, from_record, waiting
 from ..step.state import State
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Kept(ABC):
             If the count, or an entry's shape or kind is wrong. Nothing has changed then.
         """
         with self._lock:
-            held = [np.array(value) for value in weights]
+            held = waiting(weights, type(self).__name__)
             if self._leaves is None:
                 self._pending = held, True
             else:

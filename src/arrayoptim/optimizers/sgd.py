@@ -85,10 +85,14 @@ class SGD(Optimizer):
 
     Notes
     -----
-    Slot ``momentum`` (shape of the parameter), kept with ``momentum=0`` too, as in Keras 2::
+    Slot ``momentum`` (shape of the parameter)::
 
         m = mu * m - lr * g
         p = p + m                       # nesterov: p + mu * m - lr * g
+
+    It is kept with ``momentum=0`` too: there Keras 2 lists the last step, in its files and in
+    ``get_weights``, and goes on from it where momentum is set later. ``preset="keras3"`` computes
+    the same without that slot.
 
     torch adds gradients to the buffer and multiplies by ``lr`` when stepping, so a change of
     ``lr`` takes hold of its momentum at once, and here only of the steps to come.

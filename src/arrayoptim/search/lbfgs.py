@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Scalar, Tree
+from ..arrays.derivatives import value_and_gradients
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.elsewhere import refuse_parameters
@@ -248,14 +249,19 @@ class LBFGS(Described, Pure, Foreign):
             The best points.
         """
         self.init(params)
+        leaves, structure = flatten(params)
+        differentiate = pair_of if self._batched else value_and_gradients
         for _ in range(evaluations):
             if self._over()[0]:
                 break
-            if self._batched:
-                value, gradients = pair_of(loss, params)
-                params = self.apply(gradients, params, value=value)
-            else:
-                params = self.minimize(loss, params)
+            value, gradients, _, other = differentiate(loss, params)
+            checks.same_structure(other, structure)
+            checks.gradients(gradients, leaves, structure)
+            with self._lock:
+                # The parameters are those that were looked at, or what came of them.
+                new = self._step(gradients, leaves, structure, value=value)
+            if not all(a is b for a, b in zip(new, leaves, strict=True)):
+                leaves, params = new, structure.build(new)
         return self.best(params)
 
     @property
@@ -281,11 +287,9 @@ class LBFGS(Described, Pure, Foreign):
 
     def _over(self) -> tuple[str, str]:
         stage = 0.0 if self._search is None else self._search.number("stage")
-        alone = isinstance(stage, float)
-        if alone and stage < STATIONARY:
-            return "", ""
-        stage = self._read(stage)
-        if not np.all(stage >= STATIONARY):
+        stage = stage if isinstance(stage, float | np.ndarray) else self._read(stage)
+        running = stage < STATIONARY
+        if running if isinstance(running, bool) else running.any():
             return "", ""
         found = [text for code, text in ENDINGS.items() if np.any(stage == code)]
         reason = "stuck" if np.any(stage == STUCK) else "converged"

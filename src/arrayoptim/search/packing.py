@@ -161,12 +161,15 @@ def packing(
     return Packing(backend, counts.pop() if batched else (), wide, shapes)
 
 
-def pair_of(loss: Any, params: Tree) -> tuple[Any, Tree]:
-    """Return the values and the tree of gradients that the loss of a batch gives."""
+def pair_of(
+    loss: Any, params: Tree
+) -> tuple[Any, list[Array | None], Sequence[Array | None], Structure]:
+    """Evaluate the loss of a batch; the results are in the form of `value_and_gradients`."""
     given = loss(params)
     if not (isinstance(given, tuple) and len(given) == 2):
         raise TypeError(
             "the loss of a batch gives the pair (values, gradients), with a value for each "
             f"problem; found {type(given).__qualname__}"
         )
-    return given
+    gradients, structure = flatten(given[1], "gradients")
+    return given[0], gradients, (), structure

@@ -13,7 +13,7 @@ from .._typing import Array, Tree
 from ..arrays.libraries import backend_of, numpy_dtype
 from ..config.keras import translate
 from ..config.registry import ALIASES
-from .restore import LoadReport, blaming, from_list, from_record, lost, refuse_lost
+from .restore import LoadReport, blaming, from_list, from_record, lost, refuse_lost, waiting
 from .session import Session, whole_or_nothing
 from .state import State
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 def put_weights(session: Session, weights: list[Any]) -> None:
     """Replace the state by a list in Keras's order, or keep the list until parameters are seen."""
+    name = type(session.formula).__name__
     with session.lock:
         if session.state is None:
-            session.pending = [np.array(value) for value in weights]
+            session.pending = waiting(weights, name)
         else:
-            name = type(session.formula).__name__
             session.replace(from_list(session.state, weights, name))
 
 

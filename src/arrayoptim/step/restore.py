@@ -129,6 +129,50 @@ def by_name(
     return found, missing, [name for name in saved if name not in found]
 
 
+def waiting(weights: Sequence[Any], class_name: str) -> list[np.ndarray]:
+    """Return copies of a list of weights whose parameters are not known yet.
+
+    Parameters
+    ----------
+    weights : sequence of array
+        As for `from_list`.
+    class_name : str
+        The optimizer's class.
+
+    Raises
+    ------
+    ValueError
+        If an entry is no array of numbers, or the first one no step counter where all lists of
+        the class begin with it. Counts and shapes cannot be checked yet.
+    """
+    from ..persistence import keras2_saves_iterations
+
+    found = [_of_numbers(x, f"{class_name} weights[{place}]") for place, x in enumerate(weights)]
+    if found and keras2_saves_iterations(class_name):
+        counter(found[0], f"{class_name} weights[0], iterations")
+    return found
+
+
+def _of_numbers(value: Any, name: str) -> np.ndarray:
+    try:
+        array = np.array(value)
+        found = array.dtype.name
+    except (ValueError, TypeError) as error:  # rows of several lengths, arrays on a device
+        raise ValueError(
+            f"{name}: found what NumPy makes no array of ({readable(str(error))}); wanted an "
+            "array of numbers, such as get_weights() returns"
+        ) from error
+    if _kind(found) not in _NUMBERS:
+        raise ValueError(
+            f"{name}: found {readable(repr(value))}, wanted an array of numbers, such as "
+            "get_weights() returns"
+        )
+    return array
+
+
+_NUMBERS = frozenset({"float", "int", "uint", "complex"})
+
+
 def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     """Return the state that a list in Keras's order describes.
 

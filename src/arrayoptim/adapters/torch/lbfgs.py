@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -106,14 +107,15 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
         TypeError, ValueError
             If there is a group already, a setting is wrong, or parameters are sharded.
         """
-        if self.param_groups:
+        if isinstance(param_group, dict):
+            _require({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+        if len(self.param_groups) > 1:
+            self.param_groups.pop()
             raise ValueError(
                 "LBFGS doesn't support per-parameter options (parameter groups): found a second "
                 "one, wanted all parameters in one, as one step moves all"
             )
-        if isinstance(param_group, dict):
-            _require({**self.defaults, **param_group})
-        super().add_param_group(param_group)
         if any(map(in_parts, self.param_groups[0]["params"])):
             raise ValueError(
                 "LBFGS: found parameters that are sharded over processes, wanted whole ones, as a "
@@ -325,7 +327,8 @@ def _require(group: dict[str, Any]) -> None:
     if not finite(_plain(lr), "LBFGS.lr") >= 0:
         raise ValueError(f"Invalid learning rate: LBFGS.lr must be in [0, inf), got {lr!r}")
     for name in ("tolerance_grad", "tolerance_change"):
-        finite(_plain(group[name]), f"LBFGS.{name}")
+        if _plain(group[name]) not in (math.inf, -math.inf):
+            finite(_plain(group[name]), f"LBFGS.{name}")
     _require_counts(**{name: group[name] for name in ("max_iter", "max_eval", "history_size")})
     if group["line_search_fn"] not in (None, "strong_wolfe"):
         raise RuntimeError(

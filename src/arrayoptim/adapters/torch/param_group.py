@@ -116,6 +116,11 @@ class Part:
         # Each tensor is asked once a step: `gathered` goes on from here.
         found = list(map(_grad, params))
         kinds = {*map(type, found)}
+        if self.group["fused"] and any(g.is_meta for g in filter(_there, found)):
+            raise RuntimeError(
+                "`fused=True` requires all the params to be floating point Tensors of supported "
+                f"devices: {self.spelling.name} found some on meta, where they have no values"
+            )
         self._missing = _NONE in kinds
         layouts = {*map(_layout, filter(_there, found) if self._missing else found)}
         self._dense = layouts <= {torch.strided}
@@ -378,7 +383,7 @@ class Part:
         structure, held, numbers = self.fit(params, leaves, state)
         session = session_of(self.core)
         described = MeshSpread(params).described(checks.describe(leaves, structure))
-        checks.no_overlap(leaves, structure)
+        checks.no_overlap(leaves, structure, _arrays_of(state))
         session.reset()
         layouts = session.assign(described).layouts
         self._shapes = {
@@ -506,6 +511,15 @@ TOGETHER = ("clipnorm", "nonfinite", "skip_spikes", "measure")
 """Settings of a step as a whole, for which the norm over all groups is taken."""
 
 _together = operator.itemgetter(*TOGETHER)
+
+
+def _arrays_of(state: Mapping[Tensor, Entry]) -> list[Entry]:
+    """Return the state's own arrays, of all groups; counts, which may be shared, are left out."""
+    return [
+        {word: local(x) for word, x in entry.items() if isinstance(x, torch.Tensor) and x.ndim}
+        for entry in state.values()
+    ]
+
 
 _DECIDING = frozenset({"momentum", "agc", "skip_spikes"})
 """Numbers that decide what the state holds, or whether parts are brought together."""

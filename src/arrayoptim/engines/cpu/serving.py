@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -42,11 +43,12 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     plan = passes(rule)
     if rule.kind == "matrix" and plan is None:
         return f"the rule {rule.name} is no loop over elements"
-    if not _has_numba():
-        return "Numba is not installed"
+    reason = _compiler_refusal()
+    if reason is not None:
+        return reason
     reader = reader_of(param)
     if reader is None:
-        return f"a {type(param).__qualname__} is neither a NumPy array nor a torch tensor"
+        return _strange(param)
     reason = reader.refusal(param, True) or _order_refusal(reader, param, param)
     if reason is None and reader.dtype(param) not in COMPUTE:
         reason = f"there is no arithmetic for {reader.dtype(param)}"
@@ -71,12 +73,9 @@ def array_refusal(array: Array) -> str | None:
     str or None
         The reason; None where there is none.
     """
-    if not _has_numba():
-        return "Numba is not installed"
     reader = reader_of(array)
-    if reader is None:
-        return f"a {type(array).__qualname__} is neither a NumPy array nor a torch tensor"
-    return reader.refusal(array, False) or machine_refusal(())
+    reason = _compiler_refusal() or (None if reader else _strange(array))
+    return reason or (reader and reader.refusal(array, False)) or machine_refusal(())
 
 
 def _order_refusal(reader: type[Reader], array: Array, param: Array) -> str | None:
@@ -122,6 +121,18 @@ def _slot_refusal(
             reason = f"there is no arithmetic for {dtype}"
         reason = reason or _order_refusal(reader, array, param)
     return reason and f"slot {name!r}: {reason}"
+
+
+def _strange(array: Array) -> str:
+    return f"a {type(array).__qualname__} is neither a NumPy array nor a torch tensor"
+
+
+def _compiler_refusal() -> str | None:
+    if not _has_numba():
+        return "Numba is not installed"
+    # What is kept on disk would serve, but a program must not depend on what that is.
+    disabled = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    return "NUMBA_DISABLE_JIT is set" if disabled else None
 
 
 @cache

@@ -28,16 +28,18 @@ def inner(storage: str) -> Any:
     object
         A function for kernels, of two addresses and the number of elements.
     """
-    memory = MEMORY[storage]
-    row, lanes = ir.VectorType(memory, LANES), ir.VectorType(DOUBLE, LANES)
 
     def loaded(builder: Any, address: Any, index: Any, kind: Any) -> Any:
-        place = builder.bitcast(at(builder, address, index, memory), kind.as_pointer())
+        place = at(builder, address, index, MEMORY[storage])
+        place = builder.bitcast(place, kind.as_pointer())
         value = builder.load(place)
         value.align = 1
         return widened(builder, value, DOUBLE)
 
     def generate(builder: Any, one: Any, other: Any, count: Any) -> Any:
+        # What is no array of numbers, as a table of noise, has no inner products.
+        memory = MEMORY[storage]
+        row, lanes = ir.VectorType(memory, LANES), ir.VectorType(DOUBLE, LANES)
         with builder.goto_entry_block():
             sums, rest = builder.alloca(lanes), builder.alloca(DOUBLE)
         builder.store(ir.Constant(lanes, [0.0] * LANES), sums)
