@@ -42,6 +42,11 @@ class Case(NamedTuple):
         """The largest difference allowed."""
         return 1e-7 if (self.ours, self.preset) in SINGLE else TARGET
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the parameters; torch's Muon takes no vectors."""
+        return [(3, 4), (5, 2)] if (self.ours, self.preset) == ("Muon", "torch") else SHAPES
+
     def __str__(self) -> str:
         """Return a short name."""
         return f"{self.ours}-{self.preset}-{'-'.join(self.words)}"
@@ -92,6 +97,10 @@ TORCH = [
         *("NadamW", {"lr": 0.1, "weight_decay": 0.1}),
     ),
     ("RAdam", {"lr": 0.1, "eps": 1e-3}, "RAdam", {"lr": 0.1, "epsilon": 1e-3}),
+    (
+        *("Muon", {"lr": 0.1, "weight_decay": 0.2, "adjust_lr_fn": "match_rms_adamw"}),
+        *("Muon", {"lr": 0.1, "weight_decay": 0.2, "scaling": "rms"}),
+    ),
     (
         *("Adafactor", {"lr": 0.1, "eps": (1e-3, 1e-2), "d": 2.0, "weight_decay": 0.1}),
         "Adafactor",
@@ -262,10 +271,12 @@ CASES = [
 """Epsilons are large, so that their place shows; then each with its defaults."""
 
 
-def course(step: Callable[[int, list[np.ndarray]], list[np.ndarray]], steps: int) -> np.ndarray:
+def course(
+    case: Case, step: Callable[[int, list[np.ndarray]], list[np.ndarray]], steps: int
+) -> np.ndarray:
     """Return the parameters after each step; the gradients follow from step and parameters."""
     random = np.random.default_rng(7)
-    params = [random.normal(size=shape) for shape in SHAPES]
+    params = [random.normal(size=shape) for shape in case.shapes]
     path = []
     for t in range(steps):
         grads = [
@@ -293,7 +304,7 @@ def of_ours(case: Case, steps: int, **more: Any) -> np.ndarray:
         params: list[np.ndarray] = opt.apply(arrays[2:], arrays[:2])
         return params
 
-    return course(step, steps)
+    return course(case, step, steps)
 
 
 def of_torch(case: Case, steps: int) -> np.ndarray:
@@ -302,7 +313,7 @@ def of_torch(case: Case, steps: int) -> np.ndarray:
 
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-    held = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
+    held = [torch.nn.Parameter(torch.zeros(shape)) for shape in case.shapes]
     opt = getattr(torch.optim, case.theirs)(held, **case.given)
     rate = halved(opt.defaults["lr"], steps)
 
@@ -314,7 +325,7 @@ def of_torch(case: Case, steps: int) -> np.ndarray:
         return [p.detach().numpy().copy() for p in held]
 
     try:
-        return course(step, steps)
+        return course(case, step, steps)
     finally:
         torch.set_default_dtype(default)
 
@@ -343,7 +354,7 @@ def of_optax(case: Case, steps: int) -> np.ndarray:
             updates, state = update(list(map(jnp.asarray, arrays[2:])), state, params)
             return [np.array(p) for p in optax.apply_updates(params, updates)]
 
-        return course(step, steps)
+        return course(case, step, steps)
 
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
@@ -374,7 +385,7 @@ def of_keras3(case: Case, steps: int) -> np.ndarray:
         return [np.array(keras.ops.convert_to_numpy(p)) for p in held]
 
     try:
-        return course(step, steps)
+        return course(case, step, steps)
     finally:
         keras.config.set_floatx(before)
 
