@@ -140,6 +140,21 @@ def test_the_scale_follows_the_gradients(backend: TestBackend) -> None:
         assert (opt.iterations, opt.skipped) == (5, 1)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_ends_of_the_scale(scale: float) -> None:
+    """Its reciprocal is a number there, however often it was doubled or halved."""
+    for gradient in (0.0, np.inf):
+        opt, p = ao.LossScale(ao.SGD(lr=1.0), scale=scale, growth_interval=1), np.ones(2)
+        for _ in range(300):
+            p = opt.apply(np.full(2, gradient), p)
+        assert 0.0 < opt.loss_scale < np.inf
+        p = opt.apply(np.full(2, opt.loss_scale), p)
+        np.testing.assert_allclose(p, 0.0, atol=1e-12)
+    for beyond in (5e-324, 1e31):
+        with pytest.raises(ValueError, match=r"LossScale\.scale must be"):
+            ao.LossScale("sgd", scale=beyond)
+
+
 def test_no_number_of_overflows_ends_in_zero() -> None:
     """The scale stays a number to divide by."""
     opt, p = ao.LossScale(ao.SGD()), np.ones(2)

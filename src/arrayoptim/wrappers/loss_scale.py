@@ -12,8 +12,8 @@ from ..rules.rule import rule
 from ..step.journal import Journal
 from ._base import Keeper, Wrapper
 
-SMALLEST = 2.0**-100
-"""Lower bound of the scale, whatever the number of overflows."""
+SMALLEST, LARGEST = 2.0**-100, 2.0**100
+"""Bounds of what the scale is multiplied by, whatever the gradients."""
 
 
 @rule(slots=())
@@ -38,7 +38,7 @@ class LossScale(Wrapper):
     ----------
     inner : Optimizer, Wrapper, str or dict
         The optimizer, its name, or its configuration. Its ``nonfinite`` becomes ``"skip"``.
-    scale : float in (0, inf)
+    scale : float in [1e-30, 1e30]
         What the loss is multiplied by at first; `loss_scale` gives it as it is now.
     dynamic : bool
         Whether the scale follows the gradients.
@@ -67,7 +67,9 @@ class LossScale(Wrapper):
 
     keeper = _Counter
 
-    scale: Number = hyper(default=65536.0, interval="(0, inf)", doc="Scale of the loss at first.")
+    scale: Number = hyper(
+        default=65536.0, interval="[1e-30, 1e30]", doc="Scale of the loss at first."
+    )
     dynamic: bool = hyper(default=True, doc="Whether the scale follows the gradients.")
     growth_interval: Whole = hyper(
         default=2000, interval="[1, inf)", integer=True, doc="Good steps until the scale doubles."
@@ -97,7 +99,7 @@ class LossScale(Wrapper):
             self._put_number("factor", max(0.5 * factor, SMALLEST))
             good = 0.0
         elif good >= interval:
-            self._put_number("factor", 2.0 * factor)
+            self._put_number("factor", min(2.0 * factor, LARGEST))
             good = 0.0
         self._put_number("good", good)
         return new
