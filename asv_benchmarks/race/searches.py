@@ -17,6 +17,7 @@ from time import thread_time
 from typing import Any
 
 import numpy as np
+from benchmarks.time_search import rosenbrock
 
 SIZES = (10, 100, 1000)
 PROBLEMS = 100
@@ -58,14 +59,6 @@ def measured(rounds: int) -> list[tuple[str, str, int, float, float, float]]:
             ratios = min(own) / min(theirs), median(own) / median(theirs)
             rows.append((title, name, counts[name], min(own) / counts[name], *ratios))
     return rows
-
-
-def rosenbrock(x: Any) -> Any:
-    """Return the values along the last axis, and their gradients."""
-    away, gradients = x[..., 1:] - x[..., :-1] ** 2, np.zeros_like(x)
-    gradients[..., 1:] += 200 * away
-    gradients[..., :-1] -= 400 * x[..., :-1] * away + 2 * (1 - x[..., :-1])
-    return (100 * away**2 + (1 - x[..., :-1]) ** 2).sum(-1), gradients
 
 
 def _alone(size: int) -> tuple[str, dict[str, Way], int]:
