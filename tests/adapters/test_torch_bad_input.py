@@ -49,10 +49,10 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "differentiable=True with nonfinite='skip'",
     ),
     (lambda: adam(maximize=0.9), TypeError, "Adam.maximize must be True or False, got 0.9"),
-    (lambda: adam(maximize=1), TypeError, "Adam.maximize must be True or False, got 1"),
+    (lambda: adam(maximize=2), TypeError, "Adam.maximize must be True or False, got 2"),
     (lambda: adam(eps=-1.0), ValueError, r"Adam.epsilon must be .* \(torch: Invalid epsilon value"),
     (lambda: adam(l2=0.1, weight_decay=0.1), ValueError, "l2=0.1 is; give one, or decoupled"),
-    (lambda: adam(decoupled_weight_decay=1), TypeError, "must be True or False, got 1"),
+    (lambda: adam(decoupled_weight_decay=2), TypeError, "must be True or False, got 2"),
     (lambda: of("SGD")(one(), nesterov=True), ValueError, "requires a momentum"),
     (
         lambda: of("Adam")(one(), 0.1, (0.9, 0.99), 1e-8, 0.1, False, None),

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import arrayoptim as ao
-from golden_peers.parity import TORCH
+from golden_peers.parity import WITH_VECTORS
 from optimizers_under_test import make
 
 SHAPES = {"weight": (3, 4), "bias": (4,)}
-IDS = [f"{row[0]}-{'-'.join(row[3])}" for row in TORCH]
+IDS = [f"{row[0]}-{'-'.join(row[3])}" for row in WITH_VECTORS]
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def close(found: list[Any], wanted: list[Any]) -> None:
         np.testing.assert_allclose(np.asarray(a), b, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("theirs", "given", "ours", "words"), TORCH, ids=IDS)
+@pytest.mark.parametrize(("theirs", "given", "ours", "words"), WITH_VECTORS, ids=IDS)
 @pytest.mark.parametrize("as_array", [np.array, torch.tensor], ids=["numpy", "torch"])
 def test_there_and_back(
     as_array: Callable[..., Any], theirs: str, given: Any, ours: str, words: Any

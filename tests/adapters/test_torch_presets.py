@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import arrayoptim as ao
-from golden_peers.parity import TORCH
+from golden_peers.parity import WITH_VECTORS
 from torch_models import model, of, train
 
 DOUBLE = torch.float64
@@ -23,7 +23,7 @@ def _double() -> Any:
     torch.set_default_dtype(before)
 
 
-@pytest.mark.parametrize(("theirs", "given", "ours", "words"), TORCH)
+@pytest.mark.parametrize(("theirs", "given", "ours", "words"), WITH_VECTORS)
 def test_as_torch(theirs: str, given: dict[str, Any], ours: str, words: dict[str, Any]) -> None:
     """The same model after the same steps, through the engine that serves it."""
     nets = model(DOUBLE), model(DOUBLE)

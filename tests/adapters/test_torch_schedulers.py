@@ -86,7 +86,7 @@ def test_momentum_is_cycled(name: str) -> None:
         group = optimizer.param_groups[0]
         momentum = group[key][0] if key == "betas" else group[key]
         seen.add(momentum)
-        word = key if key == "momentum" else "beta_1"
+        word = key if key == "momentum" else plain.spelling.keys[key][0]
         values_now = plain.spelling.spelled({"lr": group["lr"], word: momentum}, plain.defaults)
         plain.param_groups[0].update(values_now)
         train(net, optimizer, range(step, step + 1))

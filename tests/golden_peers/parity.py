@@ -97,10 +97,7 @@ TORCH = [
         *("NadamW", {"lr": 0.1, "weight_decay": 0.1}),
     ),
     ("RAdam", {"lr": 0.1, "eps": 1e-3}, "RAdam", {"lr": 0.1, "epsilon": 1e-3}),
-    (
-        *("Muon", {"lr": 0.1, "weight_decay": 0.2, "adjust_lr_fn": "match_rms_adamw"}),
-        *("Muon", {"lr": 0.1, "weight_decay": 0.2, "scaling": "rms"}),
-    ),
+    ("Muon", {"lr": 0.1, "weight_decay": 0.2}, "Muon", {"lr": 0.1, "weight_decay": 0.2}),
     (
         *("Adafactor", {"lr": 0.1, "eps": (1e-3, 1e-2), "d": 2.0, "weight_decay": 0.1}),
         "Adafactor",
@@ -119,6 +116,8 @@ TORCH = [
         {"lr": 0.02, "eta_minus": 0.4, "eta_plus": 1.5, "step_min": 1e-3, "step_max": 0.5},
     ),
 ]
+WITH_VECTORS = [row for row in TORCH if row[0] != "Muon"]
+"""Those that take parameters of any shape."""
 
 OPTAX = [
     (

@@ -184,7 +184,7 @@ def _our_entry(row: Native, theirs: Mapping[str, Any], group: Settings, p: Any) 
     found: Settings = {}
     for word, x in theirs.items():
         slot = named.get(word, word)
-        if word in row.derived:
+        if word in row.derived and not named.get(word):
             continue
         if slot in SCALARS or slot == "step":
             found[slot] = torch.tensor(float(x), dtype=torch.float64)
