@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import backend_of
-from ..config.hyper import hyper
+from ..config.hyper import either, hyper
 from ..config.typed import Whole
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, Shape, Side
@@ -23,7 +23,10 @@ __all__ = [
     "by_blocks",
     "due",
     "eigenvectors",
+    "euclidean",
     "gathered",
+    "identity",
+    "lacking",
     "oriented",
     "orthogonalized",
     "orthonormal",
@@ -81,7 +84,21 @@ def sides(rows: int, columns: int, longest: int) -> tuple[Shape, Shape]:
 
 def due(it: Scalar, frequency: Scalar, xp: Namespace) -> Scalar:
     """Return 1 at every step whose number is a multiple of the frequency, the first included."""
-    return xp.where(it % frequency == 0, 1.0, 0.0)
+    return either(it % frequency == 0, 1.0, 0.0, xp)
+
+
+def lacking(now: Scalar, q: Array, xp: Namespace) -> Array:
+    """Return which matrices are to be made anew: all where that is due, else those of zeros."""
+    missing = xp.sum(xp.abs(q), axis=(-2, -1), keepdims=True) <= 0
+    found: Array = xp.where(now > 0, xp.ones_like(missing), missing)
+    return found
+
+
+def identity(n: int, like: Array) -> Array:
+    """Return the unit matrix of a size, with the library, dtype and device of an array."""
+    backend = backend_of(like)
+    place = backend.counted(n, like)
+    return backend.cast(place[:, None] == place[None, :], backend.dtype(like))
 
 
 def when(
@@ -283,9 +300,9 @@ def iterated(
     return x
 
 
-def euclidean(x: Array, xp: Namespace) -> Array:
-    """Return the Euclidean norm of each matrix."""
-    return xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True))
+def euclidean(x: Array, xp: Namespace, axes: tuple[int, ...] = (-2, -1)) -> Array:
+    """Return Euclidean norms along some axes, by default of matrices; the axes stay."""
+    return xp.sqrt(xp.sum(x * x, axis=axes, keepdims=True))
 
 
 def _product(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .._typing import Array, Namespace
 from ..config.matrices import Triple
 from ..rules.rule import Side
-from ._matrices import by_blocks, orthogonalized
+from ._matrices import by_blocks, euclidean, orthogonalized
 
 __all__ = ["SCALES", "Triple", "constants", "direction_of", "lengths", "polar_express"]
 
@@ -104,7 +104,7 @@ def lengths(
     """Return for each entry the Euclidean norm of its block, times a number of its shape."""
 
     def each(x: Array) -> Array:
-        norm = xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True))
-        return xp.broadcast_to(factor(x.shape[-2], x.shape[-1], outputs) * norm, x.shape)
+        length = factor(x.shape[-2], x.shape[-1], outputs) * euclidean(x, xp)
+        return xp.broadcast_to(length, x.shape)
 
     return by_blocks(each, u, sizes, axis, xp)

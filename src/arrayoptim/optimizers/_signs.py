@@ -52,10 +52,3 @@ def random_signs(rows: int, columns: int, key: Scalar, like: Array) -> Array:
         x = (((right + own + far) & _LOW) * factor) & _LOW
         left, right = right, (left + x * x // 128) & _LOW
     return backend.cast((right & (_HALF // 2)) // (_HALF // 4) - 1, dtype)
-
-
-def identity(n: int, like: Array) -> Array:
-    """Return the unit matrix of a size, with the library, dtype and device of an array."""
-    backend = backend_of(like)
-    place = backend.counted(n, like)
-    return backend.cast(place[:, None] == place[None, :], backend.dtype(like))

@@ -11,7 +11,7 @@ from ..config.hyper import hyper, square_root
 from ..config.registry import register
 from ..config.typed import Number, Whole
 from ..rules.rule import Rule, Shape, Side, rule
-from ._matrices import MatrixOptimizer, due, oriented, when
+from ._matrices import MatrixOptimizer, due, euclidean, lacking, oriented, when
 from ._signs import random_signs
 from .adam import adam, adam_numbers
 from .galore import projected
@@ -19,8 +19,7 @@ from .galore import projected
 
 def redrawn(now: Scalar, key: Scalar, q: Array, xp: Namespace) -> Array:
     """Return directions of random signs, where new ones are due or there are none."""
-    missing = xp.sum(xp.abs(q), axis=(-2, -1), keepdims=True) <= 0
-    wanted = xp.where(now > 0, xp.ones_like(missing), missing)
+    wanted = lacking(now, q, xp)
     side, rank = q.shape[-2:]
 
     def anew() -> Array:
@@ -28,11 +27,6 @@ def redrawn(now: Scalar, key: Scalar, q: Array, xp: Namespace) -> Array:
 
     found: Array = when(xp.any(wanted), anew, lambda: q, q)
     return found
-
-
-def length(x: Array, axes: tuple[int, ...], xp: Namespace) -> Array:
-    """Return Euclidean norms along some axes, which stay with one entry."""
-    return xp.sqrt(xp.sum(x * x, axis=axes, keepdims=True))
 
 
 def limit(size: Array, last: Array, growth: Scalar, xp: Namespace) -> Array:
@@ -63,8 +57,8 @@ def apollo_rule(rank: int, axes: tuple[int, ...], outputs: Side) -> Rule:
         m = b1 * m + c1 * u
         v = b2 * v + c2 * (u * u)
         d = m / (xp.sqrt(v) + eps)
-        s = g * (length(d, over, xp) / (length(u, over, xp) + 1e-8))
-        size = length(s, (-2, -1), xp)[..., 0]
+        s = g * (euclidean(d, xp, over) / (euclidean(u, xp, over) + 1e-8))
+        size = euclidean(s, xp)[..., 0]
         short = limit(size, last, growth, xp)
         return p - rate * (s * short[..., None]), m, v, q, size * short
 

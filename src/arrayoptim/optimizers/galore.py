@@ -11,14 +11,13 @@ from ..config.hyper import hyper
 from ..config.registry import register
 from ..config.typed import Number, Whole
 from ..rules.rule import Rule, Shape, Side, rule
-from ._matrices import MatrixOptimizer, due, eigenvectors, oriented, transposed, when
+from ._matrices import MatrixOptimizer, due, eigenvectors, lacking, oriented, transposed, when
 from .adam import adam, adam_numbers
 
 
 def renewed(now: Scalar, q: Array, g: Array, rank: int, xp: Namespace) -> Array:
     """Return the directions of a gradient in which it is largest, where they are due or missing."""
-    missing = xp.sum(q * q, axis=(-2, -1), keepdims=True) <= 0
-    wanted = xp.where(now > 0, xp.ones_like(missing), missing)
+    wanted = lacking(now, q, xp)
 
     def anew() -> Array:
         x = g if g.shape[-2] >= g.shape[-1] else transposed(g, xp)

@@ -8,12 +8,21 @@ from types import SimpleNamespace
 from typing import Literal
 
 from .._typing import Array, Namespace, Scalar
-from ..config.hyper import bias_correction, hyper, square_root
+from ..config.hyper import bias_correction, either, hyper, square_root
 from ..config.registry import register
 from ..config.typed import MaybeNumber, Number, Whole
 from ..rules.rule import Rule, Shape, Side, rule
-from ._matrices import MatrixOptimizer, oriented, root_mean_square, transposed, when
-from ._signs import identity, random_signs
+from ._matrices import (
+    MatrixOptimizer,
+    due,
+    euclidean,
+    identity,
+    oriented,
+    root_mean_square,
+    transposed,
+    when,
+)
+from ._signs import random_signs
 from .adam import adam, adam_numbers
 
 Form = Literal["triangular", "diagonal"]
@@ -54,9 +63,9 @@ def least_norm(s: Array, xp: Namespace) -> Array:
     s = s / xp.where(top > 0, top, 1)
     which = xp.argmax(xp.sum(s * s, axis=-2), axis=-1)
     x = xp.matmul(s, xp.take_along_axis(s, which[..., None, None], axis=-1))
-    size = xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True))
+    size = euclidean(x, xp)
     x = xp.matmul(s, x / xp.where(size > 0, size, 1))
-    return top * xp.sqrt(xp.sum(x * x, axis=(-2, -1), keepdims=True))
+    return top * euclidean(x, xp)
 
 
 def improved(q: Array, x: Array, y: Array, form: Form, rate: Scalar, xp: Namespace) -> Array:
@@ -295,7 +304,7 @@ class Kron(MatrixOptimizer):
         if often is None:
             often = xp.minimum(xp.maximum(xp.exp(0.5 - 0.001 * it), 0.03), 1.0)
         since = scalars["since_fit"] + 1.0
-        now = xp.where(since * often >= 1.0, 1.0, 0.0)
+        now = either(since * often >= 1.0, 1.0, 0.0, xp)
         fits = scalars["fits"] + now
         return {
             **rest,
@@ -303,7 +312,7 @@ class Kron(MatrixOptimizer):
             "eps": h.epsilon * square_root(k2, xp),
             "k1": bias_correction(h.beta_1, it + 1, xp),
             "now": now,
-            "even": xp.where(fits % h.balance_frequency == 0, 1.0, 0.0),
+            "even": due(fits, h.balance_frequency, xp),
             "key": it % 2.0**24,
             "step": h.precondition_lr,
             "since_fit": since * (1.0 - now),
