@@ -86,19 +86,18 @@ def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array
 
 def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
     """Return the factor that brings gradients of that norm within a bound; 0 means no bound."""
-    if type(norm) is float and type(bound) is float:
-        return bound / norm if bound > 0.0 and norm >= bound else 1.0
-    if isinstance(norm, Pending):
-        return replace(norm, bound=float(bound))
-    if is_array(norm) and backend_of(norm).compiles:
-        # Never divide by 0 in the branch that is not taken: the derivative would be NaN.
-        xp = backend_of(norm).xp
-        over = (bound > 0) & (norm >= bound) & (norm > 0)
-        return xp.where(over, bound / xp.where(over, norm, 1.0), 1.0)
-    if isinstance(norm, np.ndarray) and norm.ndim:
-        over = (bound > 0) & (norm >= bound)
-        return np.where(over, bound / np.where(over, norm, 1.0), 1.0)
-    norm = float(norm)
+    if type(norm) is not float:
+        if isinstance(norm, Pending):
+            return replace(norm, bound=float(bound))
+        if is_array(norm) and backend_of(norm).compiles:
+            # Never divide by 0 in the branch that is not taken: the derivative would be NaN.
+            xp = backend_of(norm).xp
+            over = (bound > 0) & (norm >= bound) & (norm > 0)
+            return xp.where(over, bound / xp.where(over, norm, 1.0), 1.0)
+        if isinstance(norm, np.ndarray) and norm.ndim:
+            over = (bound > 0) & (norm >= bound)
+            return np.where(over, bound / np.where(over, norm, 1.0), 1.0)
+        norm = float(norm)
     return bound / norm if bound > 0 and norm >= bound else 1.0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._typing import Scalar
 from .registry import describe
-from .scheduled import keeps_numbers, value_at
+from .scheduled import after_metric, first_numbers, keeps_numbers, value_at
 
 
 class Row(np.ndarray):
@@ -31,6 +31,11 @@ class Row(np.ndarray):
 def row(values: Any) -> Row:
     """Return numbers as a row."""
     return np.array(values, np.float64).view(Row)
+
+
+def repeated(value: Any, models: int) -> Row:
+    """Return a row as it is, or a number as that of so many models."""
+    return row(np.broadcast_to(np.asarray(value, np.float64), (models,)))
 
 
 def one_by_one(function: Callable[..., float], *values: Any) -> Row:
@@ -97,20 +102,10 @@ class EachKeeping(Each):
 
     def initial_scalars(self) -> dict[str, float]:
         """Return the numbers of all schedules that keep some."""
-        return {
-            f"{i}.{name}": number
-            for i, value in enumerate(self)
-            if keeps_numbers(value)
-            for name, number in value.initial_scalars().items()
-        }
+        return first_numbers((f"{i}.", v) for i, v in enumerate(self) if keeps_numbers(v))
 
     def observed(self, scalars: Mapping[str, Scalar], metric: Any) -> dict[str, Scalar]:
         """Return these numbers after a metric, or one for each model."""
         metrics = metric.tolist() if several(metric) else [metric] * len(self)
-        new = dict(scalars)
-        for i, value in enumerate(self):
-            if keeps_numbers(value):
-                own = {name: scalars[f"{i}.{name}"] for name in value.initial_scalars()}
-                after = value.observed(own, metrics[i])
-                new |= {f"{i}.{name}": number for name, number in after.items()}
-        return new
+        fed = ((f"{i}.", v, metrics[i]) for i, v in enumerate(self) if keeps_numbers(v))
+        return after_metric(fed, scalars)

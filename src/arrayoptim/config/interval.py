@@ -47,7 +47,7 @@ def nearest_in(value: Any, dtype: str, interval: Interval) -> Any:
     if isinstance(value, np.ndarray):
         with np.errstate(over="ignore", under="ignore"):
             row = value.astype(dtype).astype(np.float64)
-        least, most = smallest_in(dtype, interval), largest_in(dtype, interval)
+        least, most = _ends(dtype, interval)
         return np.maximum(np.minimum(row, most), least)
     # C rounds as NumPy does, in a tenth of its time; values of schedules are new at each step.
     near = c_float(value).value if dtype == "float32" else float(value)

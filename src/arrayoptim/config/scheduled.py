@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._typing import Scalar
@@ -17,6 +17,34 @@ def is_function(value: Any) -> bool:
 def keeps_numbers(schedule: Any) -> bool:
     """Whether a value is a schedule that keeps scalar state besides the step count."""
     return callable(schedule) and hasattr(schedule, "initial_scalars")
+
+
+def first_numbers(owners: Iterable[tuple[str, Any]]) -> dict[str, float]:
+    """Return what schedules or optimizers begin with, each with what stands before its names."""
+    return {
+        prefix + name: value
+        for prefix, owner in owners
+        for name, value in owner.initial_scalars().items()
+    }
+
+
+def after_metric(
+    fed: Iterable[tuple[str, Any, Scalar]], scalars: Mapping[str, Scalar]
+) -> dict[str, Scalar]:
+    """Return scalar state after schedules were fed a metric.
+
+    Parameters
+    ----------
+    fed : iterable of (str, callable, scalar)
+        What stands before the names of a schedule's numbers, the schedule, and the metric.
+    scalars : mapping of str to scalar
+        The state before.
+    """
+    new = dict(scalars)
+    for prefix, schedule, metric in fed:
+        own = {name: scalars[prefix + name] for name in schedule.initial_scalars()}
+        new |= {prefix + name: v for name, v in schedule.observed(own, metric).items()}
+    return new
 
 
 def with_step(schedule: Any, what: str) -> Any:

@@ -13,7 +13,7 @@ from ..arrays.trees import flatten
 from ..config.each import Each, EachKeeping
 from ..config.scheduled import value_at
 from . import pure
-from .pieces import require_models
+from .pieces import require_models, stacked
 from .population import alone, put_in, taken_out
 from .restore import LoadReport
 from .session import Session
@@ -31,13 +31,12 @@ def initial(session: Session, params: Tree) -> State:
         return None, pure.initial(one._session, p)
 
     state: State = _over(settings, params, initial_one, params)[1]
-    return {**state, "hyper": _hyper(settings, state["hyper"], params)}
+    return {**state, "hyper": _hyper(settings, state["hyper"])}
 
 
 def step(settings: Settings, state: State, grads: Tree, params: Tree) -> tuple[Tree, State]:
     """Take one step of each model as a pure function."""
-    one = _one(settings)
-    inside = {**state, "hyper": {**state["hyper"], **_scheduled(settings, state, params)}}
+    one, inside = _one(settings), _at_their_steps(settings, state)
 
     def step_one(held: State, g: Tree, p: Tree) -> tuple[Tree, State]:
         return pure.step(one._session.settings, held, g, p)
@@ -48,8 +47,7 @@ def step(settings: Settings, state: State, grads: Tree, params: Tree) -> tuple[T
 
 def averages(settings: Settings, state: State, params: Tree) -> Tree:
     """Return the averages of each model's parameters."""
-    one = _one(settings)
-    inside = {**state, "hyper": {**state["hyper"], **_scheduled(settings, state, params)}}
+    one, inside = _one(settings), _at_their_steps(settings, state)
 
     def averages_one(held: State, p: Tree) -> tuple[Tree, None]:
         return pure.averages(one._session.settings, held, p), None
@@ -64,7 +62,7 @@ def export(session: Session, params: Tree) -> State:
     made = [taken_out(session, m) for m in range(len(parts))]
     states = [pure.export(one._session, p) for one, p in zip(made, parts, strict=True)]
     state = _joined_states(states)
-    return {**state, "hyper": _hyper(session.settings, state["hyper"], params)}
+    return {**state, "hyper": _hyper(session.settings, state["hyper"])}
 
 
 def load(session: Session, state: Any, params: Tree, strict: bool) -> LoadReport:
@@ -96,7 +94,7 @@ def _one(settings: Settings) -> Any:
     return alone(settings.formula, 0)
 
 
-def _hyper(settings: Settings, hyper: dict[str, Any], params: Tree) -> dict[str, Any]:
+def _hyper(settings: Settings, hyper: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of a state, with those that differ between models."""
     like: Any = next(iter(hyper.values()), None)
     found = dict(hyper)
@@ -120,9 +118,9 @@ def _each(settings: Settings) -> dict[str, Each]:
     }
 
 
-def _scheduled(settings: Settings, state: State, params: Tree) -> dict[str, Any]:
-    """Return what schedules of single models give at the steps that these have come to."""
-    found = {}
+def _at_their_steps(settings: Settings, state: State) -> State:
+    """Return a state with what schedules of single models give at the steps of these."""
+    found = dict(state["hyper"])
     for name, values in _each(settings).items():
         if not any(map(callable, values)):
             continue
@@ -133,7 +131,7 @@ def _scheduled(settings: Settings, state: State, params: Tree) -> dict[str, Any]
         made = [x for x in row if is_array(x)]
         xp = backend_of(made[0]).xp if made else np
         found[name] = xp.stack([xp.asarray(x, dtype=xp.asarray(0.0).dtype) for x in row])
-    return found
+    return {**state, "hyper": found}
 
 
 def _over(
@@ -192,6 +190,4 @@ def _nested(values: Sequence[Any]) -> Any:
 def _stacked(values: Sequence[Any]) -> Any:
     if values[0] is None:
         return None
-    if not is_array(values[0]):
-        return np.array(values)
-    return backend_of(values[0]).xp.stack(list(values))
+    return stacked(values) if is_array(values[0]) else np.array(values)

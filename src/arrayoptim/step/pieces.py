@@ -49,7 +49,7 @@ class Stack(Structure):
 
     def _built(self, pieces: Leaves) -> Tree:
         return self.whole.build(
-            [_joined(pieces[k : k + self.models]) for k in range(0, len(pieces), self.models)]
+            [stacked(pieces[k : k + self.models]) for k in range(0, len(pieces), self.models)]
         )
 
 
@@ -109,14 +109,15 @@ def require_writable(leaves: Leaves, structure: Structure) -> None:
             )
 
 
-def _joined(pieces: Leaves) -> Array | None:
+def stacked(pieces: Leaves) -> Array | None:
+    """Return arrays as one, with a new first axis; None for those of None."""
     first = pieces[0]
     if first is None:
         return None
     backend = backend_of(first)
     with backend.guard(first):
-        stacked: Array = backend.xp.stack(list(pieces))
-        return stacked
+        found: Array = backend.xp.stack(list(pieces))
+        return found
 
 
 def spread(numbers: dict[str, Any], count: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,8 @@ def _of(values: Mapping[str, Any], model: int, rest: bool = False) -> dict[str, 
     }
 
 
-def require_model(session: Session, model: Any) -> int:
-    """Return the number of a model, counted from 0.
+def _found(session: Session, model: Any) -> tuple[int, int, State, Clock]:
+    """Return the number of a model, from 0, how many there are, their state, and its rows.
 
     Raises
     ------
@@ -55,39 +55,39 @@ def require_model(session: Session, model: Any) -> int:
     models, name = session.settings.models, type(session.formula).__name__
     if models is None:
         raise ValueError(f"{name}: found one model, wanted an optimizer with models=")
-    if session.state is None:
+    state = session.state
+    if state is None:
         raise ValueError(f"{name} has no state yet; call init(params) or take a step first")
     number = int(np.asarray(model)) if np.ndim(model) == 0 else -1
     if not 0 <= number < models or number != model:
         raise ValueError(f"{name}: found model {model!r}, wanted a whole number in [0, {models})")
-    return number
+    assert state.models is not None
+    return number, models, state, state.models
+
+
+def _of_one(leaves: Sequence[checks.Leaf | None]) -> tuple[checks.Leaf | None, ...]:
+    """Return pieces described as the arrays of which they are pieces."""
+    return tuple(leaf and checks.Leaf(leaf.name, leaf.shape, leaf.dtype) for leaf in leaves)
 
 
 def taken_out(session: Session, model: Any) -> Any:
     """Return an optimizer with a copy of one model's state; see `Optimizer.take_model`."""
-    model = require_model(session, model)
-    state, models = session.state, session.settings.models
-    assert state is not None
-    assert state.models is not None
-    assert models is not None
+    model, models, state, of_models = _found(session, model)
     made = alone(session.formula, model)
     inside: Session = made._session
     slots = [
         {name: backend_of(x).copy(x) for name, x in own.items()}
         for own in state.slots[model::models]
     ]
-    leaves = tuple(
-        None if leaf is None else checks.Leaf(leaf.name, leaf.shape, leaf.dtype)
-        for leaf in state.leaves[model::models]
-    )
+    leaves = _of_one(state.leaves[model::models])
     # Where it has a hyperparameter of 0, a model may need a slot less than the others.
     layouts = inside.assign(leaves).layouts
     for own, leaf, layout in zip(slots, leaves, layouts, strict=True):
         for name in set(own) - set(layout.slots(leaf.dtype) if layout and leaf else own):
             del own[name]
-    held = state.moment.scalars | state.models.scalars
+    held = state.moment.scalars
     scalars = {
-        name: float(held[name][model]) if name in state.models.scalars else held[source]
+        name: float(held[name][model]) if name in of_models.scalars else held[source]
         for name, source in _sources(session.settings, inside.settings, model).items()
     }
     names = tuple(name for name in state.names if any(name in own for own in slots))
@@ -109,12 +109,8 @@ def _sources(settings: Settings, inside: Settings, model: int) -> dict[str, str]
 
 def put_in(session: Session, model: Any, other: Any) -> None:
     """Put the state and the hyperparameters of an optimizer in; see `Optimizer.put_model`."""
-    model = require_model(session, model)
+    model, models, state, of_models = _found(session, model)
     formula: Any = session.formula
-    state, models = session.state, session.settings.models
-    assert state is not None
-    assert state.models is not None
-    assert models is not None
     if type(other) is not type(formula) or other._hyper["models"] is not None:
         raise ValueError(
             f"put_model: found {other!r}, wanted {type(formula).__name__} of one model, such as "
@@ -123,8 +119,7 @@ def put_in(session: Session, model: Any, other: Any) -> None:
     source = other._session.state
     if source is None:
         raise ValueError(f"put_model: {other!r} has no state yet; call its init(params) first")
-    wanted = [checks.Leaf(x.name, x.shape, x.dtype) if x else None for x in state.leaves[::models]]
-    checks.same_tree(wanted, source.leaves)
+    checks.same_tree(_of_one(state.leaves[::models]), source.leaves)
     hyper = _merged(formula, other, model, models)
     before = formula._hyper
     try:
@@ -132,7 +127,7 @@ def put_in(session: Session, model: Any, other: Any) -> None:
         changed = settings_of(formula)
         held = {**changed.initial_scalars(), **state.scalars}
         numbers = {k: held[k] for k in changed.initial_scalars()}
-        rows = {k: row(v) for k, v in state.models.scalars.items()}
+        rows = {k: row(v) for k, v in of_models.scalars.items()}
         for name, target in _sources(changed, other._session.settings, model).items():
             if name in rows:
                 rows[name][model] = source.scalars[name]

@@ -40,7 +40,10 @@ class Session(Memory):
         TypeError, ValueError
             If a leaf is no array, or its first axis does not count the models.
         """
-        leaves, structure = flatten(tree)
+        return self._own(*flatten(tree))
+
+    def _own(self, leaves: Leaves, structure: Structure) -> tuple[Leaves, Structure]:
+        """Return the parameters that are stepped, of a tree that is flat already; see `flat`."""
         if self.settings.models is None:
             return leaves, structure
         require_writable(leaves, structure)
@@ -89,7 +92,7 @@ class Session(Memory):
             checks.same_structure(other, structure)
         if self.settings.models is not None:
             with self.lock:
-                leaves, structure = self.flat(params)
+                leaves, structure = self._own(leaves, structure)
                 found, _ = self.pieces(found, other)
         with self.lock:
             # Where all parameters are new arrays, after an interrupt nobody ever sees them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .._typing import Namespace, Scalar
-from ..config.each import Row, row
+from ..config.each import Row, repeated
 from ..config.groups import matches, members_of, require_matches
 from ..config.hyper import Hyper
-from ..config.scheduled import keeps_numbers
+from ..config.scheduled import after_metric, first_numbers, keeps_numbers
 from ..constraints import Constraint
 from ..numerics.slots import Layout
 from ..rules.cautious import cautious
@@ -187,21 +187,18 @@ class Settings:
 
         Of several models it is that of the schedules; see `initial_of_models`.
         """
-        found = ({} if self.models is not None else self._owned()) | _initial(self.keeping)
+        found = ({} if self.models is not None else self._owned()) | first_numbers(self.keeping)
         return {**found, **INITIAL} if self.guarded else found
 
     def initial_of_models(self) -> dict[str, Row] | None:
         """Return the scalar state that each model has, as rows; None where there is one model."""
         if self.models is None:
             return None
-        models = self.models
-        return {
-            name: row(np.broadcast_to(np.asarray(value, np.float64), (models,)))
-            for name, value in self._owned().items()
-        }
+        return {name: repeated(value, self.models) for name, value in self._owned().items()}
 
     def _owned(self) -> dict[str, float]:
-        return _initial([(m.owner, m.formula) for m in self.members if m.owner is not None])
+        owners = ((m.owner, m.formula) for m in self.members if m.owner is not None)
+        return first_numbers(owners)
 
     # ---- what belongs to a step
 
@@ -263,19 +260,8 @@ class Settings:
             raise ValueError(
                 f"{self.formula!r} has no schedule that is fed a metric, such as schedules.Plateau"
             )
-        new = dict(scalars)
-        for prefix, schedule in self.keeping:
-            own = {name: scalars[prefix + name] for name in schedule.initial_scalars()}
-            new |= {prefix + name: v for name, v in schedule.observed(own, metric).items()}
-        return new
-
-
-def _initial(owners: Iterable[tuple[str, Any]]) -> dict[str, float]:
-    return {
-        prefix + name: value
-        for prefix, owner in owners
-        for name, value in owner.initial_scalars().items()
-    }
+        fed = ((prefix, schedule, metric) for prefix, schedule in self.keeping)
+        return after_metric(fed, scalars)
 
 
 def settings_of(formula: Formula, known: Settings | None = None) -> Settings:

@@ -11,7 +11,7 @@ import numpy as np
 from .._typing import Array, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure
-from ..config.each import Row, row
+from ..config.each import Row, repeated, row
 from ..numerics.slots import Layout, Start
 from .checks import Leaf
 from .pieces import piece
@@ -156,7 +156,7 @@ class State:
     def counts(self) -> Row:
         """The step count of each model."""
         assert self.models is not None
-        return row(np.broadcast_to(np.asarray(self.models.iterations, np.float64), (self.many,)))
+        return repeated(self.models.iterations, self.many)
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -190,10 +190,7 @@ class State:
             self.skipped += int(left_out.sum())
             counts = one_count(row(np.where(left_out, old.iterations, counts)))
             new = {k: np.where(left_out, old.scalars[k], v) for k, v in new.items()}
-        rows = {
-            k: row(np.broadcast_to(np.asarray(v, np.float64), (self.many,))) for k, v in new.items()
-        }
-        self.models = Clock(counts, rows)
+        self.models = Clock(counts, {k: repeated(v, self.many) for k, v in new.items()})
 
     def interrupt(self) -> None:
         """Note that a step stopped halfway."""
