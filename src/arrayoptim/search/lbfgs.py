@@ -12,7 +12,7 @@ from ..arrays.derivatives import value_and_gradients
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.elsewhere import refuse_parameters
-from ..config.given import finite
+from ..config.given import finite, whole
 from ..engines.mode import mode
 from ..foreign.base import Foreign
 from ..foreign.records import WHOLE, Entry
@@ -21,7 +21,7 @@ from .boxes import boxed
 from .choice import way
 from .described import Described
 from .names import LEVEL, STATIONARY, STUCK, Settings
-from .packing import Packing, packing, pair_of
+from .packing import Packing, first, packing, pair_of
 from .pure import ALL, Pure
 from .searches import Box, Search
 from .wolfe import Bounds
@@ -106,10 +106,7 @@ class LBFGS(Described, Pure, Foreign):
         trials: int = 25,
     ) -> None:
         refuse_parameters(memory, type(self), "memory=10")
-        counts: dict[str, Any] = {"memory": memory, "trials": trials}
-        for name, count in counts.items():
-            if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-                raise ValueError(f"LBFGS.{name}: found {count!r}, wanted a whole number above 0")
+        memory, trials = whole(memory, "LBFGS.memory", 1), whole(trials, "LBFGS.trials", 1)
         for name, value in (("gtol", gtol), ("ftol", ftol)):
             if finite(value, f"LBFGS.{name}") < 0:
                 raise ValueError(f"LBFGS.{name}: found {value!r}, wanted a number in [0, inf)")
@@ -118,10 +115,10 @@ class LBFGS(Described, Pure, Foreign):
                 f"LBFGS: found decrease={decrease!r} and curvature={curvature!r}, wanted "
                 "0 < decrease < curvature < 1"
             )
-        bounds = Bounds(float(decrease), float(curvature), int(trials))
+        bounds = Bounds(float(decrease), float(curvature), trials)
         self._settings = Settings(float(gtol), float(ftol), bounds=bounds)
         super().__init__(self._settings)
-        self._memory, self._box = int(memory), (lower, upper)
+        self._memory, self._box = memory, (lower, upper)
         self._batched = bool(batched)
         self._renew()
 
@@ -168,7 +165,7 @@ class LBFGS(Described, Pure, Foreign):
     def _build(self, leaves: Sequence[Array | None], structure: Structure) -> None:
         described = checks.describe(leaves, structure)
         self._packing = packed = packing(leaves, described, structure, self._batched)
-        with packed.backend.guard(_first(leaves)):
+        with packed.backend.guard(first(leaves)):
             self._limits = boxed(self._box, packed, leaves, structure)
             made = packed, self._memory, self._settings, self._limits
             self._asked, self._search = mode(), way(leaves)(*made, leaves)
@@ -182,7 +179,7 @@ class LBFGS(Described, Pure, Foreign):
     ) -> list[Array | None]:
         checks.every_gradient(gradients, leaves, structure, ALL)
         assert self._packing is not None
-        with self._packing.backend.guard(_first(leaves)):
+        with self._packing.backend.guard(first(leaves)):
             return self._going(leaves).tell(extra["value"], gradients, leaves)
 
     def _going(self, leaves: Sequence[Array | None]) -> Search:
@@ -223,7 +220,7 @@ class LBFGS(Described, Pure, Foreign):
                 raise ValueError("LBFGS has no state yet; take a step first")
             self._ready(leaves, structure)
             assert self._packing is not None
-            with self._packing.backend.guard(_first(leaves)):
+            with self._packing.backend.guard(first(leaves)):
                 new = self._going(leaves).best(leaves)
         written = all(a is b for a, b in zip(new, leaves, strict=True))
         return params if written else structure.build(new)
@@ -308,7 +305,3 @@ class LBFGS(Described, Pure, Foreign):
     def _fill(self, values: Mapping[tuple[str, str], np.ndarray]) -> None:
         assert self._search is not None
         self._search.fill({name: value for (name, _), value in values.items()})
-
-
-def _first(leaves: Sequence[Array | None]) -> Array:
-    return next(x for x in leaves if x is not None)

@@ -16,7 +16,7 @@ WHERE_NUMBERS, SIZE, MEMORY, BOXED = range(4)
 
 _PARTS = (
     *(machine.walk, machine.walked, machine.walked_inside, machine.path_slope, machine.unbent),
-    *(machine.further, machine.arrive, machine.stillness, machine.projected),
+    *(machine.further, machine.arrive, machine.back, machine.stillness, machine.projected),
     *(memory.learned, memory.difference, memory.held, memory.freed, memory.masked),
     *(memory.reverse, memory.balanced, memory.assembled),
     *(wolfe.advance, wolfe.inner_ends, wolfe.become, wolfe.chosen, wolfe.cubic, wolfe.shrunk),

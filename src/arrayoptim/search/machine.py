@@ -197,17 +197,18 @@ def arrive(ns: Any, s: Any, taken: Any, value: Any, moved: Any) -> Any:
     """
     ns.copy(s, FOUND, GIVEN)
     value = ns.where(moved, value, ns.get(s, VALUE))
-    if not ns.nowhere(taken == NEAR):
-        walk(ns, s, WAY, ns.get(s, NEAR_T))
-        ns.take(s, THERE, WAY, taken == NEAR)
-        ns.take(s, FOUND, NEAR_GRADIENT, taken == NEAR)
-        value = ns.where(taken == NEAR, ns.get(s, NEAR_VALUE), value)
-    if not ns.nowhere(taken == FAR):
-        walk(ns, s, WAY, ns.get(s, FAR_T))
-        ns.take(s, THERE, WAY, taken == FAR)
-        ns.take(s, FOUND, FAR_GRADIENT, taken == FAR)
-        value = ns.where(taken == FAR, ns.get(s, FAR_VALUE), value)
-    return value
+    value = back(ns, s, taken == NEAR, NEAR_T, NEAR_GRADIENT, NEAR_VALUE, value)
+    return back(ns, s, taken == FAR, FAR_T, FAR_GRADIENT, FAR_VALUE, value)
+
+
+def back(ns: Any, s: Any, where: Any, t: Any, gradient: Any, loss: Any, value: Any) -> Any:
+    """Write an end of the bracket, with its gradient, where it was taken; return the loss."""
+    if ns.nowhere(where):
+        return value
+    walk(ns, s, WAY, ns.get(s, t))
+    ns.take(s, THERE, WAY, where)
+    ns.take(s, FOUND, gradient, where)
+    return ns.where(where, ns.get(s, loss), value)
 
 
 def stillness(ns: Any, s: Any) -> Any:

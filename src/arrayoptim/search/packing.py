@@ -95,12 +95,8 @@ class Packing:
     def limits(self, bound: Any, leaves: Sequence[Array | None], structure: Structure) -> Array:
         """Return a number, or a tree of bounds, as vectors."""
         if isinstance(bound, int | float):
-            return self.backend.filled(
-                next(x for x in leaves if x is not None),
-                self.dtype,
-                (*self.batch, self.size),
-                float(bound),
-            )
+            shape = *self.batch, self.size
+            return self.backend.filled(first(leaves), self.dtype, shape, float(bound))
         found, other = flatten(bound, "bounds")
         shapes = tuple(None if x is None else tuple(x.shape) for x in found)
         if other.paths != structure.paths or shapes != self.shapes:
@@ -113,6 +109,11 @@ class Packing:
             for x, like in zip(found, leaves, strict=True)
         ]
         return self.vector(there)
+
+
+def first(leaves: Sequence[Array | None]) -> Array:
+    """Return the first leaf that is there."""
+    return next(x for x in leaves if x is not None)
 
 
 def packing(

@@ -26,7 +26,7 @@ from .names import (
     VECTORS,
     Settings,
 )
-from .packing import Packing
+from .packing import Packing, first
 from .vocabulary import Plain
 
 Box = tuple[Array, Array] | None
@@ -139,8 +139,7 @@ class OnArrays(Search):
 
 def several(packed: Packing, leaves: Sequence[Array | None]) -> Several:
     """Return the words on arrays whose numbers are arrays too."""
-    like = next(x for x in leaves if x is not None)
-    return Several(packed.backend, packed.batch, packed.dtype, like)
+    return Several(packed.backend, packed.batch, packed.dtype, first(leaves))
 
 
 def named(state: State) -> dict[str, Any]:
@@ -208,11 +207,11 @@ def losses(words: Plain, packed: Packing, value: Any, leaves: Sequence[Array | N
     """
     if not isinstance(words, Several):
         return number(value)
-    like = next(x for x in leaves if x is not None)
     if not hasattr(value, "shape"):
         value = np.asarray(value, np.float64)
     if isinstance(value, np.ndarray | np.generic) and packed.backend.name != "numpy":
-        value = packed.backend.xp.asarray(np.asarray(value), device=packed.backend.device(like))
+        there = packed.backend.device(first(leaves))
+        value = packed.backend.xp.asarray(np.asarray(value), device=there)
     same_batch(tuple(value.shape), packed.batch)
     return words.number(value)
 

@@ -154,17 +154,11 @@ def refuse_different(links: Links, same: Sequence[bool], optimizer: Any, session
         rows: list[dict[str, str]] = links.comm.allgather(words_of(optimizer))
         names = list(dict.fromkeys(name for row in rows for name in row))
         name = next(n for n in names if len({row.get(n) for row in rows}) > 1)
-        first, other = (
-            rows[0].get(name),
-            next(
-                (k, row.get(name))
-                for k, row in enumerate(rows)
-                if row.get(name) != rows[0].get(name)
-            ),
-        )
+        first, *others = (row.get(name) for row in rows)
+        rank, other = next((k, x) for k, x in enumerate(others, 1) if x != first)
         raise ValueError(
             f"the processes have different hyperparameters: {name} is {first} in process 0 and "
-            f"{other[1]} in process {other[0]}; wanted the same in all of them"
+            f"{other} in process {rank}; wanted the same in all of them"
         )
     if not counts:
         steps = links.comm.allgather(

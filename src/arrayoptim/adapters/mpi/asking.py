@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from .agreement import (
     words_of,
 )
 from .links import Links
+from .pieces import alike
 
 __all__ = ["WHY_ONE", "Asked", "Asking", "sessions_of"]
 
@@ -125,12 +125,12 @@ class Asking:
     def _known(self, leaves: list[Any], structure: Structure) -> Asked:
         """Return what is known of some parameters, and find out what is new."""
         settings, asked = settings_of(self._optimizer), self._asked
-        same = _alike(settings, self._settings)
+        same = alike(settings, self._settings)
         if not same:
             require_one_model(self._optimizer, "DataParallel", WHY_ONE)
             self._said = number_of(words_of(self._optimizer))
         if asked is not None and asked.structure.paths == structure.paths:
-            here = _alike(leaves, asked.leaves)
+            here = alike(leaves, asked.leaves)
             if here and (same or self._needed(leaves, structure) == asked.needs):
                 self._settings = settings
                 return asked
@@ -169,8 +169,3 @@ def _fits(g: Array, p: Array | None) -> bool:
     if p is None or type(g) is not np.ndarray or type(p) is not np.ndarray:
         return False
     return bool(g.dtype == p.dtype and g.shape == p.shape)
-
-
-def _alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Return whether two sequences hold the same objects."""
-    return len(one) == len(other) and all(map(operator.is_, one, other))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .links import Links
-from .pieces import Piece
+from .pieces import Piece, alike
 from .travel import Gathering, Sum, gatherings, sums
 
 __all__ = ["Flat"]
@@ -118,8 +117,7 @@ class Flat:
 
     def share(self, leaves: Sequence[Array | None]) -> None:
         """Bring together the parameters, each process's parts of which are new."""
-        known = self._leaves
-        if len(known) != len(leaves) or not all(map(operator.is_, known, leaves)):
+        if not alike(leaves, self._leaves):
             rank, world = self._links.rank, self._links.world
             self._gatherings = gatherings(rank, world, self._pieces, leaves, self._line)
             self._leaves = list(leaves)

@@ -314,9 +314,10 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             for key, value in defaults.items():
                 group.setdefault(key, value)
             part, held = Part(self.spelling, group), state["state"]
+            numbers = part.numbers()
             for p in group["params"]:
                 if isinstance(entry := held.get(p), Loaded):
-                    held[p] = entry.on(p, part.numbers())
+                    held[p] = entry.on(p, numbers)
             params = [p for p in group["params"] if held.get(p)]
             part.fit(params, list(map(local, params)), held)
         for key, entry in state["state"].items():

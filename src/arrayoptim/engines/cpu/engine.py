@@ -119,8 +119,9 @@ class Plan:
             return False
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
-        if self.quick(params, grads):
+        if self._whole(params, grads):
             return True
+        # A new tuple keeps the gradients alive until they have been used.
         params, self._grads = tuple(params), (held := tuple(grads))
         fits = True
         for batch in self._batches:
@@ -143,16 +144,23 @@ class Plan:
         """
         if len(params) != self._count or len(grads) != self._count:
             return False
-        wholes = self._wholes
-        if wholes is not None and type(params) is Pieces and type(grads) is Pieces:
-            self._grads = grads
-            return wholes.look(params, grads, self._occupied, self._threads)
-        # A new tuple keeps the gradients alive until they have been used.
+        # A call more would be felt in each step of a few small arrays.
+        found = None if self._wholes is None else self._whole(params, grads)
+        if found is not None:
+            return found
         params, self._grads = tuple(params), (held := tuple(grads))
         for batch in self._batches:
             if not batch.quick(params, held, self._occupied, self._threads):
                 return False
         return True
+
+    def _whole(self, params: Sequence[Any], grads: Sequence[Any]) -> bool | None:
+        """Look at whole arrays of many models; None where there are none."""
+        wholes = self._wholes
+        if wholes is None or type(params) is not Pieces or type(grads) is not Pieces:
+            return None
+        self._grads = grads
+        return wholes.look(params, grads, self._occupied, self._threads)
 
     def squares(self) -> list[float]:
         """Return the sum of squares of each gradient that was checked; 0 for None.
