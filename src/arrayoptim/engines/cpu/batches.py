@@ -176,7 +176,7 @@ class Batch:
             return
         self._ready, numbers = None, self._of_this_batch(given)
         if self._rule.ratio is not None and self._rule.measured[0] not in numbers:
-            numbers = {k: np.asarray(v) if isinstance(v, OWN) else v for k, v in numbers.items()}
+            numbers = _with_arrays(numbers)
             found = ratio(self._rule, self._sizes, self._totals(numbers, count), numbers, np)
             numbers = {**numbers, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
         recipe = self._recipes.find(tuple(numbers), self.arrays.kind, seed is not None)
@@ -207,8 +207,7 @@ class Batch:
         """Return the numbers; where each leaf has one, the entries of this batch."""
         if self._all:
             return numbers
-        arrays = {k: np.asarray(v) if isinstance(v, OWN) else v for k, v in numbers.items()}
-        return part(arrays, self.places)
+        return part(_with_arrays(numbers), self.places)
 
     def _write(self, numbers: Values, recipe: Recipe, jobs: Sequence[Job]) -> bool:
         """Write the table of coefficients, and return whether one row serves all tensors."""
@@ -280,3 +279,8 @@ class Batch:
 @cache
 def _squares(dtype: str) -> int:
     return code_address(squares_program(dtype))
+
+
+def _with_arrays(numbers: Values) -> dict[str, Any]:
+    """Return numbers of which those of each parameter are arrays."""
+    return {k: np.asarray(v) if isinstance(v, OWN) else v for k, v in numbers.items()}
