@@ -20,16 +20,14 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 from . import adapters as _adapters
-from . import callbacks as callbacks
 from . import constraints as constraints
+from . import optimizers as _optimizers
 from . import schedules as schedules
 from ._version import __version__ as __version__
 from .arrays.libraries import Backend as Backend
 from .arrays.libraries import register_backend as register_backend
 from .arrays.rows import Rows as Rows
-from .checkpoints import Checkpoint as Checkpoint
-from .checkpoints import load_checkpoint as load_checkpoint
-from .checkpoints import save_checkpoint as save_checkpoint
+from .config import registry as _registry
 from .config.elsewhere import named as _named
 from .config.groups import group as group
 from .config.hyper import bias_correction as bias_correction
@@ -37,61 +35,98 @@ from .config.hyper import hyper as hyper
 from .config.registry import names as names
 from .config.registry import register as register
 from .engines import engine as engine
-from .explaining import explain as explain
-from .finding import deserialize as deserialize
-from .finding import get as get
-from .finding import serialize as serialize
-from .foreign import OptaxOptimizer as OptaxOptimizer
-from .foreign import TFOptimizer as TFOptimizer
-from .foreign import TorchOptimizer as TorchOptimizer
 from .gradients import clip_norm as clip_norm
-from .loading import load as load
-from .matrix_groups import muon_groups as muon_groups
-from .minimization import Minimization as Minimization
-from .minimizing import minimize as minimize
 from .norms import global_norm as global_norm
 from .optimizer import Optimizer as Optimizer
-from .optimizers import *  # noqa: F403 (each has its line there)
-from .rates import RateSearch as RateSearch
-from .rates import find_lr as find_lr
 from .rules.rule import Rule as Rule
 from .rules.rule import rule as rule
-from .search import LBFGS as LBFGS
-from .wrappers import SAM as SAM
-from .wrappers import GradientAccumulation as GradientAccumulation
-from .wrappers import Grokfast as Grokfast
-from .wrappers import Lookahead as Lookahead
-from .wrappers import LossScale as LossScale
-from .wrappers import ScheduleFree as ScheduleFree
 
 if _t.TYPE_CHECKING:
+    from . import callbacks as callbacks
     from . import keras as keras
     from . import mpi as mpi
     from . import optax as optax
     from . import scipy as scipy
     from . import testing as testing
     from . import torch as torch
+    from .checkpoints import Checkpoint as Checkpoint
+    from .checkpoints import load_checkpoint as load_checkpoint
+    from .checkpoints import save_checkpoint as save_checkpoint
+    from .explaining import explain as explain
+    from .finding import deserialize as deserialize
+    from .finding import get as get
+    from .finding import serialize as serialize
+    from .foreign import OptaxOptimizer as OptaxOptimizer
+    from .foreign import TFOptimizer as TFOptimizer
+    from .foreign import TorchOptimizer as TorchOptimizer
+    from .loading import load as load
+    from .matrix_groups import muon_groups as muon_groups
+    from .minimization import Minimization as Minimization
+    from .minimizing import minimize as minimize
+    from .optimizers import *  # noqa: F403 (each has its line there)
+    from .rates import RateSearch as RateSearch
+    from .rates import find_lr as find_lr
+    from .search import LBFGS as LBFGS
+    from .wrappers import SAM as SAM
+    from .wrappers import GradientAccumulation as GradientAccumulation
+    from .wrappers import Grokfast as Grokfast
+    from .wrappers import Lookahead as Lookahead
+    from .wrappers import LossScale as LossScale
+    from .wrappers import ScheduleFree as ScheduleFree
 
-_PUBLIC = ["__version__", "callbacks", "constraints", "schedules"]
-_PUBLIC += [
+_WRAPPERS = ("SAM", "GradientAccumulation", "Grokfast", "Lookahead", "LossScale", "ScheduleFree")
+_registry.WRAPPERS.expect({name.lower(): f"{__name__}.wrappers" for name in _WRAPPERS})
+# What a program of a few steps does without is imported when it is first asked for.
+_LATER = {
+    "callbacks": "",
+    "testing": "",
+    "Checkpoint": "checkpoints",
+    "load_checkpoint": "checkpoints",
+    "save_checkpoint": "checkpoints",
+    "explain": "explaining",
+    "load": "loading",
+    "muon_groups": "matrix_groups",
+    "Minimization": "minimization",
+    "minimize": "minimizing",
+    "RateSearch": "rates",
+    "find_lr": "rates",
+    "LBFGS": "search",
+    **dict.fromkeys(("deserialize", "get", "serialize"), "finding"),
+    **dict.fromkeys(("OptaxOptimizer", "TFOptimizer", "TorchOptimizer"), "foreign"),
+    **dict.fromkeys(_WRAPPERS, "wrappers"),
+}
+_HERE = [
     name
     for name, value in list(globals().items())
     if not (name.startswith("_") or isinstance(value, _ModuleType))
 ]
-if not _t.TYPE_CHECKING:
-    # Type checkers read the imports: what is imported as itself is public.
-    __all__ = list(_PUBLIC)
 
 
-def __getattr__(name: str) -> _ModuleType:
-    """Import an adapter, or the checks, when it is first asked for."""
-    if name in _adapters.MODULES or name == "testing":
+def _public() -> list[str]:
+    """Return the public names but for the adapters'."""
+    later = [name for name in _LATER if name != "testing"]
+    return ["__version__", "constraints", "schedules", *_HERE, *later, *_optimizers.__all__]
+
+
+def __getattr__(name: str) -> _t.Any:
+    """Import what is not needed by every program when it is first asked for."""
+    if name == "__all__":
+        return _public()
+    if name in _adapters.MODULES:
         return _import_module(f".{name}", __name__)
-    told = "" if name.startswith("_") else _named(name, _PUBLIC)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{told}")
+    if name in _LATER:
+        module = _import_module(f".{_LATER[name] or name}", __name__)
+        found = getattr(module, name) if _LATER[name] else module
+    else:
+        found = getattr(_optimizers, name, None)
+        if not isinstance(found, type):
+            told = "" if name.startswith("_") else _named(name, _public())
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{told}")
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
     """Return what is public, the adapters that can be used here included."""
     special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
-    return sorted({*_PUBLIC, *special, *_adapters.installed(), "testing"})
+    return sorted({*_public(), *special, *_adapters.installed(), "testing"})

@@ -42,7 +42,7 @@ class Halving(Optimizer):
         """Compute the coefficients of one step."""
         return {"lr": h.lr, "b": h.keep, "c": 1.0 - h.keep, "eps": 1e-8}
 '''
-LINE = "from .halving import Halving as Halving\n"
+LINE = "    from .halving import Halving as Halving\n"
 USAGE = """
 from typing_extensions import assert_type
 import arrayoptim as ao
@@ -77,7 +77,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     room = copy / "src" / "arrayoptim" / "optimizers"
     (room / "halving.py").write_text(FILE.lstrip(), encoding="utf-8")
     lines = (room / "__init__.py").read_text(encoding="utf-8")
-    before = "from .lamb import"
+    before = "    from .lamb import"
     assert before in lines
     (room / "__init__.py").write_text(lines.replace(before, LINE + before), encoding="utf-8")
     return copy

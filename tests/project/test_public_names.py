@@ -106,3 +106,33 @@ def test_a_stub_has_the_order_of_the_constructor():
     assert [key for key in rows if key != "*"][: len(wanted)] == wanted
     assert rows["lr"] == "lr: float | SupportsFloat | Schedule = 0.01"
     assert rows["nesterov"] == "nesterov: bool = False"
+
+
+def test_a_step_imports_no_other_optimizer_and_no_tool():
+    code = (
+        "import sys, numpy, arrayoptim as ao\n"
+        "ao.Adagrad().apply(numpy.ones(2), numpy.ones(2))\n"
+        "print([name for name in sys.modules if name.startswith('arrayoptim.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(eval(done.stdout))
+    rooms = {name.split(".")[1] for name in imported}
+    assert {"optimizers", "step", "engines"} <= rooms
+    later = {"callbacks", "checkpoints", "explaining", "finding", "foreign", "minimizing"}
+    assert not rooms & {*later, "persistence", "rates", "search", "testing", "wrappers"}
+    files = {name for name in imported if name.startswith("arrayoptim.optimizers.")}
+    assert files == {"arrayoptim.optimizers.adagrad"}
+
+
+def test_a_class_of_a_taken_name_is_refused_before_the_other_is_imported():
+    code = (
+        "import arrayoptim as ao\n"
+        "class Lion(ao.Optimizer): pass\n"
+        "try: ao.register(Lion)\n"
+        "except ValueError as error: print(error)\n"
+        "print(ao.get('lion'), ao.get({'class_name': 'sam', 'config': {'inner': ao.Lion()}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    told = done.stdout.splitlines()
+    assert "'Lion' is registered already (arrayoptim.optimizers.lion)" in told[0], done.stderr
+    assert told[1].startswith("Lion(") and "SAM(" in told[1]

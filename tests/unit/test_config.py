@@ -24,7 +24,8 @@ def test_config_survives_json(name: str, kwargs: dict[str, Any]) -> None:
     again = cls_of(name).from_config(config)
     assert again.get_config() == opt.get_config() == config
     assert repr(again) == repr(opt)
-    assert eval(repr(opt), vars(ao)).get_config() == config
+    scope = {public: getattr(ao, public) for public in ao.__all__}
+    assert eval(repr(opt), scope).get_config() == config
 
 
 def test_every_keras_2_config_is_read() -> None:

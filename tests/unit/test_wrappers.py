@@ -293,11 +293,12 @@ def test_config(wrap: Any) -> None:
     opt = wrap()
     config = json.loads(json.dumps(opt.get_config()))
     name = type(opt).__name__
+    scope = {public: getattr(ao, public) for public in ao.__all__}
     for again in (
         type(opt).from_config(config),
         ao.get({"class_name": name.upper(), "config": config}),
         ao.deserialize(json.loads(json.dumps(ao.serialize(opt)))),
-        eval(repr(opt), vars(ao)),
+        eval(repr(opt), scope),
     ):
         assert type(again) is type(opt) and again.get_config() == config
     assert ao.get(opt) is opt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -25,6 +24,8 @@ T = TypeVar("T")
 
 
 def _emphasized(value: Any, default: Any) -> str:
+    import html
+
     shown = html.escape(repr(value))
     return shown if value is default or value == default else f"<b>{shown}</b>"
 

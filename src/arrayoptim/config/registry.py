@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, TypeVar
 
 Class = TypeVar("Class", bound=type[Any])
@@ -17,11 +18,22 @@ class Registry:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._classes: dict[str, type[Any]] = {}
+        self._expected: dict[str, str] = {}
+
+    def expect(self, modules: Mapping[str, str]) -> None:
+        """Note by lower-case names of classes the modules that register them when imported."""
+        self._expected.update(modules)
+
+    def _found(self, key: str) -> type[Any] | None:
+        """Return the class of a lower-case name, its module imported."""
+        if key not in self._classes and key in self._expected:
+            import_module(self._expected[key])
+        return self._classes.get(key)
 
     def register(self, cls: Class) -> Class:
         """Add a class and return it; one defined in the same place replaces itself."""
         key = cls.__name__.lower()
-        known = self._classes.get(key)
+        known = self._found(key)
         place = (cls.__module__, cls.__qualname__)
         if known is not None and (known.__module__, known.__qualname__) != place:
             raise ValueError(
@@ -33,20 +45,22 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return all names in alphabetical order."""
+        for key in self._expected:
+            self._found(key)
         return sorted(cls.__name__ for cls in self._classes.values())
 
     def lookup(self, name: str) -> type[Any]:
         """Return the class of that name; otherwise a ValueError suggests the nearest."""
         if not isinstance(name, str):
             raise ValueError(f"found {name!r}, wanted the name of {self.kind}")
-        try:
-            return self._classes[name.lower()]
-        except KeyError:
+        found = self._found(name.lower())
+        if found is None:
             names = self.names()
             raise ValueError(
                 f"unknown {self.kind.split()[-1]} {name!r}{nearest(name, names)}; "
                 f"known: {', '.join(names)}"
-            ) from None
+            )
+        return found
 
     def holds(self, cls: type[Any]) -> bool:
         """Whether that very class is registered."""
@@ -54,7 +68,9 @@ class Registry:
 
     def knows(self, name: Any) -> bool:
         """Whether a class of that name is registered."""
-        return isinstance(name, str) and name.lower() in self._classes
+        return isinstance(name, str) and (
+            name.lower() in self._classes or name.lower() in self._expected
+        )
 
 
 def refuse_base(cls: type[Any], attribute: str, instead: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +22,8 @@ def fingerprint(leaves: Sequence[Array | None], paths: Sequence[str]) -> str:
     paths : sequence of str
         Their paths; the order does not count.
     """
+    import hashlib
+
     found = hashlib.blake2b(digest_size=BYTES)
     for path, x in sorted(zip(paths, leaves, strict=True), key=lambda row: row[0]):
         if x is None:

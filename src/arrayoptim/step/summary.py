@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -92,6 +91,8 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """Return the table for notebooks."""
+        import html
+
         left = "style='text-align:left'"
 
         def line(kind: str, row: Sequence[str]) -> str:
