@@ -134,7 +134,8 @@ class Plan(DevicePlan[Portion]):
         tree = range(len(params)) if places is None else places
 
         def made(where: tuple[Library, int], here: list[int]) -> Portion:
-            mine, held, ordinals = ([row[k] for k in here] for row in (params, slots, tree))
+            mine, held = [params[k] for k in here], [slots[k] for k in here]
+            ordinals = [tree[k] for k in here]
             return Portion(rule, where, here, mine, held, stretches, ordinals, graph)
 
         def fault(k: int) -> str:
