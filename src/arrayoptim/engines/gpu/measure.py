@@ -13,15 +13,17 @@ from ...rules.rule import Rule
 from .printer import keys_of, printed
 from .sums import SUMS
 from .sweep import (
-    TYPES,
+    SEED,
     Program,
     before,
     called,
     carried_out,
     fetched,
+    loaded,
     named,
     numbers_of,
     opening,
+    parameters,
     scalar,
 )
 
@@ -37,7 +39,11 @@ def quantities(rule: Rule) -> int:
 
 
 def measure_program(
-    rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]], compute: str
+    rule: Rule,
+    stages: Sequence[str],
+    streams: Sequence[tuple[str, str]],
+    compute: str,
+    chance: bool = False,
 ) -> Program:
     """Write the pass before a tensorwise sweep.
 
@@ -51,6 +57,8 @@ def measure_program(
         As for the sweep.
     compute : str
         The compute dtype.
+    chance : bool
+        Whether the sweep rounds slots stochastically.
 
     Returns
     -------
@@ -62,7 +70,7 @@ def measure_program(
     UnprintableError
         If the rule leaves the grammar.
     """
-    names = numbers_of(rule, stages)
+    names = numbers_of(rule, stages, chance)
     functions = [printed(rule.measure, "measure")] if rule.measure else []
     functions += [printed(_stages.agreement, "agreement")] if rule.masked else []
     parts = [
@@ -86,15 +94,11 @@ def _taken(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
         lines = [f"{what[0]} = p;", f"{what[1]} = g;"]
     else:
         lines = [called("measure", own, rule.measure_names, what)]
-    loads = [
-        f"Pack<{TYPES[d]}, 1> q_{n} = *(const Pack<{TYPES[d]}, 1> *)(a_{n} + i);"
-        for n, d in streams
-    ]
+    pointers = parameters(streams)
     results = "".join(f", double &total{k}" for k in range(len(what)))
-    pointers = ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
     body = [
         "const int k = 0;",
-        *loads,
+        *loaded(streams, 1),
         *before(rule, stages, streams),
         f"real {', '.join(what)};",
         *lines,
@@ -134,7 +138,7 @@ def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]
         *fetched(streams),
         "const double *mine = table + 1 + (whole)table[0] * t;",
         "Numbers c;",
-        *(scalar(k, name, f"mine[{k}]") for k, name in enumerate(names)),
+        *(scalar(k, name, f"mine[{k}]") for k, name in enumerate(names) if name not in SEED),
         "const whole start = (whole)BLOCK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
         "const whole stop = size - start < BLOCK ? size : start + BLOCK;",
         "EACH_THREAD(u) {",
