@@ -20,7 +20,7 @@ CHOSEN = {b.name for b in BACKENDS}
 NEEDED = {"torch": {"torch"}, "optax": {"jax"}, "keras3": {"torch", "jax"}}
 FORMS = [(name, preset) for name in NAMES for preset in cls_of(name).presets]
 
-OF_SHAPES = {("Adafactor", "keras3"), ("SGD", "keras3")}
+OF_SHAPES = {("Adafactor", "keras3"), ("SGD", "keras3"), ("Signum", "optax")}
 """What differs only in arrays of more than two axes, or in slots that are kept for nothing."""
 
 
