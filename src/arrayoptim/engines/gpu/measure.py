@@ -13,15 +13,16 @@ from ...rules.rule import Rule
 from .printer import keys_of, printed
 from .sums import SUMS
 from .sweep import (
-    TYPES,
     Program,
     before,
     called,
     carried_out,
     fetched,
+    loaded,
     named,
     numbers_of,
     opening,
+    parameters,
     scalar,
 )
 
@@ -86,15 +87,11 @@ def _taken(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
         lines = [f"{what[0]} = p;", f"{what[1]} = g;"]
     else:
         lines = [called("measure", own, rule.measure_names, what)]
-    loads = [
-        f"Pack<{TYPES[d]}, 1> q_{n} = *(const Pack<{TYPES[d]}, 1> *)(a_{n} + i);"
-        for n, d in streams
-    ]
     results = "".join(f", double &total{k}" for k in range(len(what)))
-    pointers = ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
+    pointers = parameters(streams)
     body = [
         "const int k = 0;",
-        *loads,
+        *loaded(streams, 1),
         *before(rule, stages, streams),
         f"real {', '.join(what)};",
         *lines,

@@ -21,9 +21,11 @@ __all__ = [
     "carried_out",
     "element",
     "fetched",
+    "loaded",
     "named",
     "numbers_of",
     "opening",
+    "parameters",
     "scalar",
     "stages_of",
     "sweep_program",
@@ -166,7 +168,8 @@ def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
     compute : str
         The compute dtype.
     """
-    functions = [printed(rule.function, "rule")]
+    # What a rule for matrices computes is written out in each of its passes.
+    functions = [] if rule.kind == "matrix" else [printed(rule.function, "rule")]
     functions += [printed(rule.direction, "direction")] if rule.direction else []
     for stage in stages:
         names = _FUNCTIONS.get(stage, (stage,))
@@ -225,7 +228,27 @@ def called(
     return f"{function}({', '.join(arguments)});"
 
 
-def element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
+def loaded(streams: Sequence[tuple[str, str]], width: int | str) -> list[str]:
+    """Write how some elements side by side are loaded."""
+    return [
+        f"Pack<{TYPES[dtype]}, {width}> q_{name} = "
+        f"*(const Pack<{TYPES[dtype]}, {width}> *)(a_{name} + i);"
+        for name, dtype in streams
+    ]
+
+
+def parameters(streams: Sequence[tuple[str, str]]) -> str:
+    """Write the addresses that a function of elements takes."""
+    return ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
+
+
+def element(
+    rule: Rule,
+    stages: Sequence[str],
+    streams: Sequence[tuple[str, str]],
+    middle: Sequence[str] | None = None,
+    given: str = "",
+) -> str:
     """Write the step of some elements side by side.
 
     Parameters
@@ -236,27 +259,28 @@ def element(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]
         The stages of the step.
     streams : sequence of (str, str)
         As for `sweep_program`.
+    middle : sequence of str, optional
+        The rule itself; by default the call of its function.
+    given : str
+        Further parameters of the function, for that.
     """
+    if middle is None:
+        middle = carried_out(rule, rule.masked or _stages.recalled(stages))
     inner = [
         *before(rule, stages, streams),
-        *carried_out(rule, rule.masked or _stages.recalled(stages)),
+        *middle,
         *(["stage_caution(q, p, g, c.boost_, p);"] * rule.masked),
         *(_CONSTRAIN[stage] for stage in stages if stage in _CONSTRAIN),
         "narrow(p, q_p.x[k]);",
         *(_AFTER[stage] for stage in stages if stage in _AFTER),
         *(f"narrow({name}, q_{name}.x[k]);" for name, _ in streams[2:]),
     ]
-    loads = [
-        f"Pack<{TYPES[d]}, V> q_{n} = *(const Pack<{TYPES[d]}, V> *)(a_{n} + i);"
-        for n, d in streams
-    ]
     stores = [f"*(Pack<{TYPES[d]}, V> *)(a_{n} + i) = q_{n};" for n, d in streams[1:]]
-    pointers = ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
     return "\n".join(
         [
             "template <int V>",
-            f"FUNCTION void stepped(whole i, {pointers}, const Numbers &c) {{",
-            *(f"    {line}" for line in loads),
+            f"FUNCTION void stepped(whole i, {parameters(streams)}, const Numbers &c{given}) {{",
+            *(f"    {line}" for line in loaded(streams, "V")),
             "#pragma unroll",
             "    for (int k = 0; k < V; ++k) {",
             *(f"        {line}" for line in inner),
