@@ -12,6 +12,7 @@ from arrayoptim.engines.gpu.grids import pass_programs
 from arrayoptim.engines.gpu.measure import quantities
 from arrayoptim.engines.gpu.prelude import CHUNK
 from arrayoptim.engines.gpu.rows import row_program
+from arrayoptim.engines.gpu.sweep import SEED
 from arrayoptim.numerics.slots import Layout
 from arrayoptim.rules.cautious import cautious
 from engine_cases import (
@@ -43,9 +44,13 @@ FORMS: list[tuple[str, str, dict[str, Any]]] = [
     ("bfloat16", "bfloat16", {"extras": ("compensation",)}),
     ("bfloat16", "float16", {}),
     ("complex64", "complex64", {}),
+    ("float32", "float32", {"storage": "int8"}),
+    ("float64", "float32", {"storage": "int8", "seed": 5}),
+    ("bfloat16", "bfloat16", {"extras": ("master",), "storage": "int8", "seed": -7}),
+    ("float32", "float32", {"storage": "bfloat16", "seed": 1 << 62}),
 ]
 
-"""Data types of parameter and gradient, and how slots are stored."""
+"""Data types of parameter and gradient, and how slots are stored and rounded."""
 
 EXTENTS = [(), tuple(PARTS)]
 
@@ -74,7 +79,8 @@ def programs(rule: Any) -> list[Any]:
     found = []
     for dtype, grad, form, stages in cases():
         slots = layout_of(rule, form, stages).slots(dtype)
-        given = rule, {"p": dtype, **slots}, tuple(numbers(rule, stages)), grad
+        seed = SEED if "seed" in form else ()
+        given = rule, {"p": dtype, **slots}, (*numbers(rule, stages), *seed), grad
         found += [row_program(*given)[0]] if rule.kind == "elementwise" and not form else []
         found += [
             program_of(*given, measures=measures) for measures in {False, bool(quantities(rule))}

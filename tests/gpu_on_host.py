@@ -40,6 +40,11 @@ extern "C" void at_block(unsigned block, unsigned blocks) {
 static inline float __uint_as_float(unsigned x) { float y; std::memcpy(&y, &x, 4); return y; }
 static inline unsigned __float_as_uint(float x) { unsigned y; std::memcpy(&y, &x, 4); return y; }
 static inline int atomicAdd(int *at, int more) { int before = *at; *at += more; return before; }
+static inline unsigned atomicMax(unsigned *at, unsigned x) {
+    unsigned before = *at;
+    *at = x > before ? x : before;
+    return before;
+}
 static inline void __threadfence() {}
 #ifdef FLUSH
 // What -ftz=true asks of a GPU.

@@ -112,7 +112,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
         exponent, in place of 4. Slots of other shapes than the parameter's stay in 4.
     stochastic_rounding : bool
         Whether slots in that form are rounded up or down at random, so that they are right in the
-        mean. Small changes of a slot are lost otherwise. For arrays in host memory.
+        mean. Small changes of a slot are lost otherwise. Not for JAX arrays.
     seed : int
         Seed of stochastic rounding; the random bits follow from it, the step and the place.
     offload : bool

@@ -45,6 +45,9 @@ def _function(name: str, module: Any = np) -> Any:
                 *(given(x) if _is_data(x) else x for x in arguments),
                 **{key: given(x) if _is_data(x) else x for key, x in words.items()},
             )
+        source = arguments[0] if arguments else None
+        if name in names.VIEWS and isinstance(source, ndarray):
+            return source.viewed(found)
         return results(found)
 
     function.__name__ = name

@@ -89,6 +89,10 @@ class ndarray:  # noqa: N801  CuPy's name
         own = getattr(module, function.__name__, None)
         return NotImplemented if own is None or own is function else own(*given, **words)
 
+    def viewed(self, host: np.ndarray) -> ndarray:
+        """Return what NumPy has made of the array: a view where that is one."""
+        return self._view(host) if np.shares_memory(host, self._host) else made(host)
+
     def _view(self, host: np.ndarray) -> ndarray:
         return wrapped(host, self._number, self if self.base is None else self.base)
 
@@ -180,11 +184,10 @@ class ndarray:  # noqa: N801  CuPy's name
 
     def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> ndarray:
         host = given(self)
-        new = host.reshape(*shape, order=order)  # type: ignore[call-overload]
-        return self._view(new) if np.shares_memory(new, host) else made(new)
+        return self.viewed(host.reshape(*shape, order=order))  # type: ignore[call-overload]
 
     def ravel(self, order: str = "C") -> ndarray:
-        return made(given(self).ravel(order=order))  # type: ignore[arg-type]
+        return self.viewed(given(self).ravel(order=order))  # type: ignore[arg-type]
 
     def transpose(self, *axes: Any) -> ndarray:
         return self._view(self._host.transpose(*axes))

@@ -51,6 +51,14 @@ FUNCTIONS = _words("""
 """)
 """Functions that CuPy has of its own."""
 
+VIEWS = frozenset(
+    _words("""
+    broadcast_to expand_dims matrix_transpose moveaxis permute_dims ravel reshape rollaxis
+    squeeze swapaxes transpose
+""")
+)
+"""Functions whose results are views where they can be."""
+
 SHARED = _words("""
     bool bool_ broadcast_shapes byte cdouble complex128 complex64 complexfloating csingle
     double dtype e euler_gamma finfo float16 float32 float64 floating generic

@@ -30,12 +30,10 @@ def test_choice(host: NumPyOnHost) -> None:
         ao.SGD().apply([good, good[:3]], [good, strided])
     with ao.engine("cpu"):
         assert ao.explain([good]).groups[0].engine == "cpu"
-    coded = ao.explain([good], ao.Adam(state_dtype="int8")).groups[0]
-    assert coded.engine == "array" and "8-bit codes serve arrays in host memory" in coded.reason
-    by_chance = ao.Adam(state_dtype="bfloat16", stochastic_rounding=True)
-    with pytest.raises(ValueError, match="stochastic rounding serves arrays in host memory"):
-        by_chance.apply(np.ones(8, np.float32), good)
-    assert good.tolist() == [1.0] * 8 and by_chance.iterations == 0
+    assert ao.explain([good], ao.Adam(state_dtype="int8")).groups[0].engine == "gpu"
+    slots = {f"s{k}": np.zeros(8, np.uint8) for k in range(6)}
+    slots |= {f"{name}_exponents": np.zeros(1, np.int16) for name in slots}
+    assert "more than 5 slots in 8-bit codes" in str(refusal(ao.SGD().rule, good, slots))
 
 
 def test_rules_outside_the_grammar(host: NumPyOnHost) -> None:

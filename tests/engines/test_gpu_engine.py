@@ -81,6 +81,18 @@ def test_one_launch_and_no_wait(host: NumPyOnHost) -> None:
     assert device.waits == 1
 
 
+def test_small_state_takes_no_launch_of_its_own(host: NumPyOnHost) -> None:
+    """Codes are made, and random bits drawn, where the step is taken."""
+    options = {"state_dtype": "int8", "stochastic_rounding": True, "clipnorm": 0.1}
+    device, optimizer = host.devices[0], make("Adam", **options)
+    params, grads = draw(1, [(500,)] * 40, "float32"), draw(3, [(500,)] * 40, "float32")
+    optimizer.apply(grads, params)
+    assert [name.split("_")[0] for name in launched([device])] == ["norm", "coded"]
+    tables = device.tables
+    optimizer.apply(grads, params)
+    assert len(launched([device])) == 2 and (device.tables, device.waits) == (tables, 0)
+
+
 def test_several_devices(host: NumPyOnHost) -> None:
     """Each device has a launch of its own, and the host adds up their norms."""
     params, grads = draw(1, [(50,)] * 4, "float32"), draw(2, [(50,)] * 4, "float32")

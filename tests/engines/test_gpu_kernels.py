@@ -13,8 +13,10 @@ from arrayoptim.engines import Step, sweep
 from arrayoptim.engines.gpu.arrays import LIBRARIES
 from arrayoptim.engines.gpu.engine import Plan
 from arrayoptim.gradients import global_norm
-from arrayoptim.numerics.slots import Layout
+from arrayoptim.numerics.int8 import encode
+from arrayoptim.numerics.slots import EXPONENTS, Layout
 from arrayoptim.numerics.sums import BLOCK, sum_of_squares
+from arrayoptim.rules.nonnegative import nonnegative_slots
 from backends import np_dtype
 from engine_cases import (
     column,
@@ -32,12 +34,15 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ comp
 
 def slots_of(layout: Layout, dtype: str, params: list[Any]) -> list[dict[str, Any]]:
     """Return slots that are not zero, in the form in which they are stored."""
-    kinds = layout.slots(dtype)
-    shapes = [p.shape for p in params]
-    drawn = {
-        name: draw(7 + k, shapes, kind, positive=True)
-        for k, (name, kind) in enumerate(kinds.items())
-    }
+    kinds = {name: k for name, k in layout.slots(dtype).items() if not name.endswith(EXPONENTS)}
+    shapes, signs = [p.shape for p in params], nonnegative_slots(layout.rule)
+    drawn = {}
+    for k, (name, kind) in enumerate(kinds.items()):
+        drawn[name] = draw(7 + k, shapes, "float32" if kind == "uint8" else kind, positive=True)
+        if kind == "uint8":
+            signed = not signs[layout.rule.slots.index(name)]
+            pairs = [encode(x, signed) for x in drawn[name]]
+            drawn[name], drawn[name + EXPONENTS] = map(list, zip(*pairs, strict=True))
     if "compensation" in drawn:
         small = (np.asarray(x * x.dtype.type(1e-3)) for x in drawn["compensation"])
         drawn["compensation"] = list(small)
@@ -60,10 +65,11 @@ def test_every_rule_bit_for_bit(rule: Any, host: NumPyOnHost) -> None:
         plan = Plan(rule, mine, state)
         for step in range(2):
             grads, values = draw(20 + step, SHAPES, grad), numbers(rule, stages, step)
-            whole = Step(layout, typed(values), None, range(len(params)))
+            seed = form["seed"] + step if "seed" in form else None
+            whole = Step(layout, typed(values), seed, range(len(params)))
             new, after = sweep(whole, params, grads, slots)
             params, slots = list(new), list(after)
-            plan.prepare(grads, typed(values))()
+            plan.prepare(grads, typed(values), seed)()
             same(mine, params)
             same(column(state), column(slots))
 

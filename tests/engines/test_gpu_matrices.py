@@ -164,7 +164,9 @@ def test_launches(make: Callable[..., Any], passes: list[str], host: NumPyOnHost
 def test_steps_in_a_graph(make: Callable[..., Any], host: NumPyOnHost) -> None:
     """They have the bits of the array engine, with new numbers at each step."""
     rate = ao.schedules.ExponentialDecay(0.1, 2, 0.5)
-    optimizer, other_one = (make(lr=rate, groups=[ao.group("2", weight_decay=0.1)]) for _ in range(2))
+    optimizer, other_one = (
+        make(lr=rate, groups=[ao.group("2", weight_decay=0.1)]) for _ in range(2)
+    )
     params, grads = model(1)
     other = [p.copy() for p in params]
     step = optimizer.capture(params)

@@ -144,6 +144,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"nonfinite": "raise"},
     {"kahan": True},
     {"state_dtype": "bfloat16"},
+    {"state_dtype": "int8"},
+    {"state_dtype": "int8", "stochastic_rounding": True},
     {"cautious": True},
     {"constraint": ao.constraints.MaxNorm(1.0)},
     {"constraint": ao.constraints.NonNeg()},
@@ -166,6 +168,53 @@ def test_every_option(options: dict[str, Any], cupy: Any) -> None:
         two.apply([cupy.asarray(g), cupy.asarray(g[0])], there)
     for a, b in zip(here, there, strict=True):
         np.testing.assert_allclose(b.get(), a, rtol=1e-5, atol=1e-6)
+
+
+LAYOUTS: list[Callable[[Any], Any]] = [
+    lambda x: x,
+    lambda x: x.transpose(2, 1, 0),
+    lambda x: x.transpose(1, 2, 0),
+]
+
+
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["C", "F", "permuted"])
+def test_small_state_in_every_layout(
+    layout: Callable[[Any], Any], state_dtype: str, cupy: Any
+) -> None:
+    """Groups and random bits follow memory, on either engine; the numbers are NumPy's."""
+    whole = np.random.default_rng(6).normal(size=(9, 10, 11)).astype(np.float32)
+    optimizers = [ao.Adam(state_dtype=state_dtype, stochastic_rounding=True) for _ in range(3)]
+    places = [(np, "array"), (cupy, "array"), (cupy, "gpu")]
+    found: list[Any] = []
+    for optimizer, (xp, engine) in zip(optimizers, places, strict=True):
+        p = layout(xp.asarray(whole.copy()))
+        with ao.engine(engine):
+            for step in range(3):
+                g = np.random.default_rng(step).normal(size=p.shape).astype(np.float32)
+                optimizer.apply(xp.asarray(g), p)
+        found.append([p if xp is np else p.get(), *optimizer.get_weights()])
+    for weights in found[1:]:
+        for a, b in zip(found[0], weights, strict=True):
+            np.testing.assert_array_equal(b, a)
+
+
+@pytest.mark.parametrize("sparse", ["exact", "lazy"])
+def test_rows_of_codes(sparse: str, cupy: Any) -> None:
+    """A row that is whole groups of codes is stepped by itself."""
+    found = []
+    for xp in (np, cupy):
+        p, optimizer = (
+            [xp.asarray(np.ones((10, 256), "f4"))],
+            ao.Adam(state_dtype="int8", sparse=sparse),
+        )
+        for step in range(3):
+            rows = np.random.default_rng(step).normal(size=(3, 256)).astype(np.float32)
+            g = ao.Rows(xp.asarray(np.array([1, 3, 3])), xp.asarray(rows), (10, 256))
+            optimizer.apply([g], p)
+        found.append([p[0] if xp is np else p[0].get(), *optimizer.get_weights()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(b, a)
 
 
 WRAPPERS: list[Callable[[], Any]] = [

@@ -75,6 +75,40 @@ def test_numbers_are_those_of_keras(
     close(host(mine), host(their), 1e-5)
 
 
+ENDS: list[tuple[str, dict[str, Any]]] = [
+    ("SGD", {"momentum": 1.0}),
+    ("SGD", {"momentum": 1.0, "nesterov": 1}),
+    ("Lion", {"beta_1": 1.0}),
+    ("Lion", {"beta_2": 1.0}),
+    ("Ftrl", {"initial_accumulator_value": 0.0}),
+    ("Ftrl", {"initial_accumulator_value": 0, "learning_rate_power": -0.6}),
+    ("RMSprop", {"momentum": 1.5, "centered": 1}),
+    ("RMSprop", {"rho": 1.0}),
+    ("Adadelta", {"rho": 1.0}),
+    ("Adam", {"amsgrad": 1}),
+    ("AdamW", {"amsgrad": None}),
+    ("Muon", {"momentum": 1.0, "exclude_embeddings": 0}),
+    ("Adafactor", {"relative_step": 0}),
+]
+"""Values at an end of an interval, and numbers for yes and no, which Keras takes."""
+
+
+@pytest.mark.parametrize(("name", "words"), ENDS)
+def test_values_that_keras_takes(name: str, words: dict[str, Any]) -> None:
+    mine, their = variables(), variables()
+    train(make(name, lr=RATE, preset="keras3", **words), mine, range(10))
+    train(getattr(keras.optimizers, name)(RATE, **words), their, range(10))
+    close(host(mine), host(their), 1e-4 if name == "Muon" else 1e-5)
+
+
+def test_follow_the_leader_from_nothing() -> None:
+    """An entry without a gradient is 0, where Keras divides 0 by 0."""
+    value = keras.Variable([1.0, 1.0])
+    optimizer = ao.keras.Ftrl(lr=0.5, initial_accumulator_value=0.0)
+    optimizer.apply(tensors([np.array([0.0, 2.0], np.float32)]), [value])
+    equal(host([value]), [np.array([0.0, 0.5], np.float32)])
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_small_steps_are_kept_in_16_bits(dtype: str) -> None:
     values = variables(dtype=dtype)

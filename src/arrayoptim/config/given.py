@@ -24,6 +24,18 @@ def finite(value: Any, what: str) -> float:
     return float(array)
 
 
+def flag(value: Any) -> Any:
+    """Return True or False for what stands for them where only the truth of a value is asked.
+
+    Parameters
+    ----------
+    value : object
+        None, or 0 or 1 as a bool or a whole number of Python or NumPy; anything else comes back.
+    """
+    known = value is None or (isinstance(value, int | np.bool_ | np.integer) and value in (0, 1))
+    return bool(value) if known else value
+
+
 def whole(value: Any, what: str, least: int) -> int:
     """Return a whole number that a caller gives.
 

@@ -109,8 +109,8 @@ class Engines:
         for (name, layout), places in sorted(shares.items(), key=_turn):
             take = _taker(places, len(leaves))
             arrays = layout.rule, take(leaves), take(slots)
-            known: dict[str, Any] = {"paths": take(paths), "occupied": occupied}
-            known |= {"graph": graph} if name == "gpu" else {"places": places, "threads": threads}
+            known: dict[str, Any] = {"paths": take(paths), "occupied": occupied, "places": places}
+            known |= {"graph": graph} if name == "gpu" else {"threads": threads}
             plan = _engine(name).Plan(*arrays, **known)
             made = {"cpu": Looking, "gpu": Launching}.get(name, Share)
             self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
@@ -250,7 +250,7 @@ class Engines:
         """
         for step in steps:
             share = self._shares["gpu", step.layout]
-            share.plan.renew(share.numbers(step))
+            share.plan.renew(share.numbers(step), step.seed)
 
     def rest(
         self,

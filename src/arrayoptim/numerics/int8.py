@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .rounding import GROUP
+from .rounding import GROUP, shaped
 
 __all__ = ["GROUP", "LARGEST", "decode", "encode"]
 
@@ -63,7 +63,7 @@ def encode(x: Numbers, signed: bool, bits: Numbers | None = None) -> tuple[Numbe
         codes |= (words >> np.uint32(31) << np.uint32(7)).astype(np.int32)
     else:
         codes = np.maximum(codes, 0)
-    return _shaped(codes.astype(np.uint8), x), exponents
+    return shaped(codes.astype(np.uint8), x), exponents
 
 
 def _exponents(magnitudes: Numbers, largest: int) -> Numbers:
@@ -105,10 +105,4 @@ def decode(codes: Numbers, exponents: Numbers, signed: bool) -> Numbers:
         words = size.view(np.uint32) | (flat >> 7 << 31).view(np.uint32)
     else:
         words = (flat + base << 20).view(np.uint32)
-    return _shaped(words.view(np.float32), codes)
-
-
-def _shaped(flat: Numbers, like: Numbers) -> Numbers:
-    """Return numbers, given in the memory order of an array, with that array's shape and layout."""
-    axes = sorted(range(like.ndim), key=lambda axis: -abs(like.strides[axis]))
-    return flat.reshape([like.shape[axis] for axis in axes]).transpose(np.argsort(axes))
+    return shaped(words.view(np.float32), codes)

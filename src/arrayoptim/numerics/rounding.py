@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GROUP", "NOISE", "OFFSETS", "random_bits", "step_seed", "stochastic_bfloat16"]
+__all__ = ["GROUP", "NOISE", "OFFSETS", "random_bits", "shaped", "step_seed", "stochastic_bfloat16"]
 
 GROUP = 256
 """Elements that are rounded with one piece of the table."""
@@ -108,7 +108,7 @@ def stochastic_bfloat16(x: Numbers, bits: Bits) -> Numbers:
     Parameters
     ----------
     x : numpy.ndarray
-        The numbers, float32, in C or Fortran order.
+        The numbers, float32, without gaps.
     bits : numpy.ndarray
         `random_bits` for each of them.
 
@@ -121,5 +121,10 @@ def stochastic_bfloat16(x: Numbers, bits: Bits) -> Numbers:
     words = flat.view(np.uint32)
     kept = words + bits & np.uint32(0xFFFF0000)
     kept = np.where(np.isnan(flat), np.uint32(0x7FC00000) | words & np.uint32(0xFFFF0000), kept)
-    order: Any = "C" if x.flags.c_contiguous else "F"
-    return kept.view(np.float32).reshape(x.shape, order=order)
+    return shaped(kept.view(np.float32), x)
+
+
+def shaped(flat: Numbers, like: Numbers) -> Numbers:
+    """Return numbers, given in the memory order of an array, with that array's shape and layout."""
+    axes = sorted(range(like.ndim), key=lambda axis: -abs(like.strides[axis]))
+    return flat.reshape([like.shape[axis] for axis in axes]).transpose(np.argsort(axes))

@@ -1,7 +1,7 @@
 """How slots are stored: in the compute dtype, in bfloat16, or in 8-bit codes.
 
-Codes and stochastic rounding are defined on arrays that the host can read, see `_codes` and
-`_rounding`; the CPU engine computes the same.
+Codes and stochastic rounding are defined on arrays of the host, see `int8` and `rounding`; the
+fused engines compute the same, and on a GPU the array engine copies there and back.
 """
 
 from __future__ import annotations
@@ -110,13 +110,11 @@ class Layout:
         Raises
         ------
         ValueError
-            If the slots are to be codes and the host cannot read the parameter's memory.
+            If the slots are to be codes and there are none in this library.
         """
         backend, slots = backend_of(p), self.slots(dtype)
-        if "uint8" in slots.values() and not _on_host(backend, p):
-            raise ValueError(
-                f'state_dtype="int8" serves arrays in host memory, found a {backend.name} array'
-            )
+        if "uint8" in slots.values() and not _has_codes(backend, p):
+            raise ValueError(f'state_dtype="int8" {_SERVES}, found a {backend.name} array')
         starts = {**starts, "average": "parameter"}
         with backend.guard(p):
             own = self.rule.slot_shapes(shape)
@@ -145,8 +143,8 @@ class Layout:
             x = backend.copy(backend.cast(p, wide))
             if not coded:
                 return backend.cast(x, kind)
-            codes = encode(_view(backend, x), self._signed(name.removesuffix(EXPONENTS)))
-            return backend.wrap(codes[kind == "int16"])
+            codes = encode(_host(backend, x), self._signed(name.removesuffix(EXPONENTS)))
+            return _back(backend, codes[kind == "int16"], kind, p)
         number = 0.0 if start is None or start == "parameter" else start
         if coded:
             return self._constant(backend, name, kind, p, shape, number)
@@ -172,9 +170,10 @@ class Layout:
         block = np.full(GROUP, number, np.float32)
         codes, exponents = encode(block, self._signed(name.removesuffix(EXPONENTS)))
         if kind == "int16":
-            return backend.wrap(np.full(-(-prod(shape) // GROUP), exponents[0], np.int16))
+            count = -(-prod(shape) // GROUP)
+            return _back(backend, np.full(count, exponents[0]), kind, p)
         x = backend.zeros(p, kind, shape)
-        _view(backend, x)[...] = codes[0]
+        backend.store(x, backend.from_host(codes[0], backend.zeros(x, kind, ())))
         return x
 
     def _signed(self, name: str) -> bool:
@@ -186,8 +185,9 @@ class Layout:
         if name + EXPONENTS not in slots:
             return x
         backend = backend_of(x)
-        exponents = _view(backend, slots[name + EXPONENTS])
-        return backend.wrap(decode(_view(backend, x), exponents, self._signed(name)))
+        exponents = _host(backend, slots[name + EXPONENTS])
+        values = decode(_host(backend, x), exponents, self._signed(name))
+        return _back(backend, values, "float32", x)
 
     def save(
         self, old: Mapping[str, Array], name: str, x: Array, seed: int | None, leaf: int
@@ -210,35 +210,55 @@ class Layout:
         Raises
         ------
         ValueError
-            If rounding is to be stochastic and the host cannot read the memory.
+            If rounding is to be stochastic and the library is none that is served so.
         """
         backend = backend_of(old[name])
         kind = backend.dtype(old[name])
         coded = name + EXPONENTS in old
         if not coded and (seed is None or kind != "bfloat16"):
             return {name: backend.array(backend.cast(x, kind))}
-        if not _on_host(backend, old[name]):
-            raise ValueError(
-                f"stochastic rounding serves arrays in host memory, found a {backend.name} array"
-            )
+        if not _has_codes(backend, old[name]):
+            raise ValueError(f"stochastic rounding {_SERVES}, found a {backend.name} array")
         # Random bits and codes follow the memory order of the slot, from which x may differ.
-        values = _view(backend, backend.zeros(old[name], "float32"))
-        values[...] = _view(backend, backend.array(backend.cast(x, "float32")))
+        room = backend.zeros(old[name], "float32")
+        backend.store(room, backend.cast(x, "float32"))
+        values = _host(backend, room)
         place = self.rule.slots.index(name)
         bits = None if seed is None else random_bits(seed, leaf, place, values.size)
         if coded or bits is None:
             codes, exponents = encode(values, self._signed(name), bits)
-            stored = {name: codes, name + EXPONENTS: exponents}
-            return {key: backend.wrap(value) for key, value in stored.items()}
-        rounded = backend.wrap(stochastic_bfloat16(values, bits))
+            return {
+                name: _back(backend, codes, "uint8", old[name]),
+                name + EXPONENTS: _back(backend, exponents, "int16", old[name]),
+            }
+        rounded = _back(backend, stochastic_bfloat16(values, bits), "float32", old[name])
         return {name: backend.array(backend.cast(rounded, kind))}
 
 
-def _view(backend: Backend, x: Array) -> np.ndarray[Any, Any]:
+_SERVES = "serves NumPy and CuPy arrays and torch tensors"
+
+
+def _host(backend: Backend, x: Array) -> np.ndarray[Any, Any]:
+    """Return an array in host memory, in the same memory order: a view where there is one."""
     view = backend.host_view(x)
-    assert view is not None
-    return view
+    if view is not None:
+        return view
+    steps = backend.steps(x)
+    axes = sorted(range(len(steps)), key=lambda axis: -abs(steps[axis]))
+    ordered = np.ascontiguousarray(backend.to_host(x).transpose(axes))
+    found: np.ndarray[Any, Any] = ordered.transpose(np.argsort(axes))
+    return found
 
 
-def _on_host(backend: Backend, x: Array) -> bool:
-    return backend.name == "numpy" or (backend.name == "torch" and str(backend.device(x)) == "cpu")
+def _back(backend: Backend, value: np.ndarray[Any, Any], dtype: str, like: Array) -> Array:
+    """Return an array of the host as one of the library, on the device of another."""
+    if backend.host_view(like) is not None:
+        return backend.wrap(value.astype(dtype, copy=False))
+    return backend.from_host(value, backend.zeros(like, dtype, value.shape))
+
+
+def _has_codes(backend: Backend, x: Array) -> bool:
+    """Whether an array's library has codes and stochastic rounding."""
+    if backend.name == "torch":
+        return bool(backend.valued(x))
+    return backend.name in {"numpy", "cupy"}

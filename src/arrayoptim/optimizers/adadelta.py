@@ -72,7 +72,7 @@ class Adadelta(Optimizer):
         default=0.95,
         elsewhere={"optax": 0.9, "torch": 0.9},
         interval="[0, 1)",
-        wider={"torch": "[0, 1]"},
+        wider={"keras3": "[0, 1]", "optax": "[0, 1]", "torch": "[0, 1]"},
         doc="Decay rate of the means of squares.",
     )
     epsilon: Number = hyper(

@@ -20,18 +20,18 @@ TINY = float(np.finfo(np.float32).tiny)
 
 
 @rule(slots=("accumulator", "linear"))
-def ftrl(p, g, n, z, lr, rate, l1, q2, shrink, zero, xp):
+def ftrl(p, g, n, z, lr, rate, l1, q2, shrink, tiny, zero, xp):
     s = n + g * g
     y = z + (g + shrink * p - (xp.sqrt(s) - xp.sqrt(n)) * rate * p)
-    q = (xp.minimum(xp.maximum(y, -l1), l1) - y) / (xp.sqrt(s) * rate + q2)
+    q = (xp.minimum(xp.maximum(y, -l1), l1) - y) / xp.maximum(xp.sqrt(s) * rate + q2, tiny)
     return xp.where(lr > zero, q, p), xp.where(lr > zero, s, n), xp.where(lr > zero, y, z)
 
 
 @rule(slots=("accumulator", "linear"), kind="matrix")
-def ftrl_of_a_power(p, g, n, z, lr, rate, l1, q2, shrink, k, zero, xp):
+def ftrl_of_a_power(p, g, n, z, lr, rate, l1, q2, shrink, tiny, k, zero, xp):
     s = n + g * g
     y = z + (g + shrink * p - (s**k - n**k) * rate * p)
-    q = (xp.minimum(xp.maximum(y, -l1), l1) - y) / (s**k * rate + q2)
+    q = (xp.minimum(xp.maximum(y, -l1), l1) - y) / xp.maximum(s**k * rate + q2, tiny)
     return xp.where(lr > zero, q, p), xp.where(lr > zero, s, n), xp.where(lr > zero, y, z)
 
 
@@ -51,8 +51,9 @@ class Ftrl(Optimizer):
         Power of the accumulator in the step size: -0.5 is the paper's. Any other one is stepped by
         the array engine, as fused loops have roots and no powers. It is fixed once the state is
         compiled.
-    initial_accumulator_value : float in (0, inf)
-        What the accumulator begins with, in units of the gradient squared.
+    initial_accumulator_value : float in [0, inf)
+        What the accumulator begins with, in units of the gradient squared. With 0 an entry is 0
+        until its first gradient that is not.
     l1_regularization_strength, l2_regularization_strength : float in [0, inf) or schedule
         Penalties on the size and on half the square of the parameter, times 1 and 2.
     l2_shrinkage_regularization_strength : float in [0, inf) or schedule
@@ -103,7 +104,7 @@ class Ftrl(Optimizer):
         doc="Power of the accumulator in the step size.",
     )
     initial_accumulator_value: Number = hyper(
-        default=0.1, interval="(0, inf)", doc="What the accumulator begins with."
+        default=0.1, interval="[0, inf)", doc="What the accumulator begins with."
     )
     l1_regularization_strength: Number = hyper(
         default=0.0, interval="[0, inf)", doc="Penalty on the size of the parameter."
@@ -135,6 +136,7 @@ class Ftrl(Optimizer):
             "lr": h.lr,
             "rate": 1.0 / lr,
             "zero": 0.0,
+            "tiny": TINY,
             "l1": h.l1_regularization_strength,
             "q2": times * h.l2_regularization_strength + h.beta / lr,
             "shrink": 2.0 * h.l2_shrinkage_regularization_strength,

@@ -97,7 +97,12 @@ class LARS(Optimizer):
     presets = forms("paper", whole="optax")
 
     lr: Number = hyper(default=0.1, interval="[0, inf)", doc="Step size.")
-    momentum: Number = hyper(default=0.9, interval="[0, 1)", doc="Share of the last step kept.")
+    momentum: Number = hyper(
+        default=0.9,
+        interval="[0, 1]",
+        wider={"optax": "[0, inf)"},
+        doc="Share of the last step kept.",
+    )
     trust_coefficient: Number = hyper(
         default=0.001, interval="[0, inf)", doc="Relative length of a step."
     )

@@ -31,8 +31,8 @@ class Lion(Optimizer):
     ----------
     lr : float in [0, inf) or schedule
         Step size, in units of the parameter. ``learning_rate`` is accepted.
-    beta_1 : float in [0, 1) or schedule
-        Share of the running mean in the step.
+    beta_1 : float in [0, 1] or schedule
+        Share of the running mean in the step; at 1 it leaves the last gradient out.
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     **options
@@ -66,8 +66,13 @@ class Lion(Optimizer):
     lr: Number = hyper(
         default=0.0001, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Step size."
     )
-    beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Share of the mean in the step.")
-    beta_2: Number = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the mean.")
+    beta_1: Number = hyper(default=0.9, interval="[0, 1]", doc="Share of the mean in the step.")
+    beta_2: Number = hyper(
+        default=0.99,
+        interval="[0, 1)",
+        wider={"keras3": "[0, 1]", "optax": "[0, 1]"},
+        doc="Decay rate of the mean.",
+    )
     weight_decay: MaybeNumber = hyper(
         default=None,
         interval="[0, inf)",

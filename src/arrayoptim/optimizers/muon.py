@@ -170,10 +170,20 @@ class Muon(MatrixOptimizer):
     presets = forms("torch", sum="keras3")
 
     lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
-    momentum: Number = hyper(default=0.95, interval="[0, 1)", doc="Decay rate of the mean.")
+    momentum: Number = hyper(
+        default=0.95,
+        interval="[0, 1)",
+        wider={"keras3": "[0, inf)", "torch": "[0, inf)"},
+        doc="Decay rate of the mean.",
+    )
     nesterov: bool = hyper(default=True, doc="Whether the mean is looked at one step ahead.")
     ns_steps: Whole = hyper(
-        default=5, interval="[1, inf)", integer=True, static=True, doc="Iterations of a step."
+        default=5,
+        interval="[1, inf)",
+        wider={"keras3": "[0, inf)", "torch": "[0, inf)"},
+        integer=True,
+        static=True,
+        doc="Iterations of a step.",
     )
     scaling: str = hyper(
         default="rms",

@@ -170,7 +170,7 @@ class RMSprop(Optimizer):
         default=0.9,
         elsewhere={"torch": 0.99},
         interval="[0, 1)",
-        wider={"torch": "[0, inf)"},
+        wider={"keras3": "[0, 1]", "optax": "[0, 1]", "torch": "[0, inf)"},
         doc="Decay rate of the mean of squares.",
     )
     epsilon: Number = hyper(
@@ -182,8 +182,8 @@ class RMSprop(Optimizer):
     )
     momentum: Number = hyper(
         default=0.0,
-        interval="[0, 1)",
-        wider={"torch": "[0, inf)"},
+        interval="[0, 1]",
+        wider={"keras3": "[0, inf)", "optax": "[0, inf)", "torch": "[0, inf)"},
         kw_only=True,
         doc="Share of the last step kept.",
     )

@@ -68,8 +68,8 @@ class SGD(Optimizer):
     ----------
     lr : float in [0, inf) or schedule
         Step size, in units of parameter per gradient. ``learning_rate`` is accepted.
-    momentum : float in [0, 1) or schedule
-        Share of the last step that is kept; with a ramp, its goal.
+    momentum : float in [0, 1] or schedule
+        Share of the last step that is kept; with a ramp, its goal. At 1 nothing of it is lost.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     nesterov : bool
@@ -131,7 +131,7 @@ class SGD(Optimizer):
     )
     momentum: Number = hyper(
         default=0.0,
-        interval="[0, 1)",
+        interval="[0, 1]",
         wider={"optax": "[0, inf)", "torch": "[0, inf)"},
         doc="Share of the last step kept.",
     )

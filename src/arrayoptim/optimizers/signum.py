@@ -11,13 +11,18 @@ from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number
 from ..optimizer import Optimizer
-from ..rules.rule import rule
+from ..rules.rule import Rule, rule
 
 
 @rule(slots=("momentum",))
 def signum(p, g, m, lr, b, c, xp):
     m = b * m + c * g
     return p - lr * xp.sign(m), m
+
+
+@rule(slots=())
+def sign_descent(p, g, lr, xp):
+    return (p - lr * xp.sign(g),)
 
 
 @register
@@ -43,6 +48,9 @@ class Signum(Optimizer):
         m = momentum * m + (1 - momentum) * g
         p = p - lr * sign(m)
 
+    With ``preset="optax"`` there is no slot where `momentum` is the number 0, as in optax's
+    ``sign_sgd``.
+
     References
     ----------
     Bernstein, Wang, Azizzadenesheli, Anandkumar (2018), signSGD: Compressed Optimisation for
@@ -57,12 +65,17 @@ class Signum(Optimizer):
     array([ 0.9, -1.9])
     """
 
-    presets = forms("optax paper")
+    presets = forms("paper", plain="optax")
 
     lr: Number = hyper(default=0.0001, interval="[0, inf)", doc="Step size.")
-    momentum: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
+    momentum: Number = hyper(
+        default=0.9, interval="[0, 1)", wider={"optax": "[0, 1]"}, doc="Decay rate of the mean."
+    )
 
-    rule = signum
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        return sign_descent if self.form and self._hyper["momentum"] == 0 else signum
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

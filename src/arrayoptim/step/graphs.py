@@ -14,7 +14,6 @@ from ..engines import Act, Engines, Once, Step, captures, carry_out
 from . import checks
 from .clipping import Measured
 from .executors import measured_where_wanted
-from .numbers import seed_of
 from .plan import Plan
 from .session import Session
 from .settings import Settings, Values
@@ -129,7 +128,6 @@ def _refuse_host(plan: Plan, state: State) -> None:
         (settings.adaptive, "agc"),
         (h["clipnorm"] is not None and several, "clipnorm under several rules or forms of state"),
         (bool(plan.assignment.totals), "a rule that measures all tensors together"),
-        (seed_of(settings, state.iterations, np) is not None, "stochastic_rounding=True"),
     ):
         if found:
             raise ValueError(

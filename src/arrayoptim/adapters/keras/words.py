@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from ...config.given import flag
 from ...optimizer import Optimizer
 
 Words = dict[str, Any]
@@ -63,6 +64,9 @@ def in_our_words(cls: type[Optimizer], args: Sequence[Any], kwargs: Mapping[str,
         words["scaling"] = "none"
     if cls.__name__ == "Muon" and like_keras:
         words = _as_muon(words)
+    for name in words.keys() & cls.hyperparameters.keys():
+        if isinstance(cls.hyperparameters[name].default, bool):
+            words[name] = flag(words[name])
     if "outputs" in cls.hyperparameters:
         words.setdefault("outputs", "last")  # the kernels of Keras are (inputs, outputs)
     return _bounds(cls, words, like_keras)

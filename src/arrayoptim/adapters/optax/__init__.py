@@ -35,7 +35,7 @@ from .aliases import TABLE, Alias, Shown, signature_of, translated
 from .native import read, written
 from .pairs import is_own
 from .state import export_state, load_state
-from .trees import filled, renamed, slot_names, without_decay
+from .trees import filled, slot_names, without_decay
 
 __all__ = ["export_state", "load_state", "wrap"]
 
@@ -103,11 +103,10 @@ def _transformation(
     alias : Alias, optional
         The function of optax that it stands for.
     theirs : GradientTransformation, optional
-        That of optax, for complex parameters, of which it takes magnitudes where we take both
-        parts, and those of 16 bits, whose moments it keeps in 16 bits.
+        That of optax, which makes the state, and steps complex parameters, of which it takes
+        magnitudes where we take both parts, and those of 16 bits, whose moments it keeps in 16
+        bits.
     """
-    fields = dict(alias.fields) if alias else {}
-    native = alias is not None and alias.native
 
     def given(state: dict[str, Any]) -> dict[str, Any]:
         old = state["hyper"]
@@ -115,18 +114,18 @@ def _transformation(
 
     def init(params: Tree) -> Any:
         params = _of_jax(params)
-        if native or (theirs is not None and _otherwise_in_optax(params)):
+        if theirs is not None:
             return theirs.init(params)
         chosen = without_decay(optimizer, mask, params)
         state = chosen.init_state(params) if _has_arrays(params) else _blank(chosen, params)
         state = given(_begun(chosen, state, live) if live else state)
-        return renamed(filled(chosen, state, params), fields)
+        return filled(chosen, state, params)
 
     def update(updates: Tree, state: Any, params: Tree | None = None, **extra: Any) -> Any:
         updates, params = _of_jax(updates), None if params is None else _of_jax(params)
         whose = updates if params is None else params
-        served = not native or _has_arrays(whose)
-        if theirs is not None and (_otherwise_in_optax(whose) or not served):
+        served = _has_arrays(whose) and not _otherwise_in_optax(whose)
+        if theirs is not None and not served:
             return optax.with_extra_args_support(theirs).update(updates, state, params, **extra)
         if params is None and not (alias and alias.free):
             raise ValueError(
@@ -135,22 +134,19 @@ def _transformation(
             )
         params = jax.tree.map(jnp.zeros_like, updates) if params is None else params
         whole = state
-        if native:
-            state = read(optimizer, whole, fields, params)
-        else:
-            state = renamed(state, fields, back=True)
+        if alias:
+            state = read(optimizer, whole, alias.fields, params)
         if not _has_arrays(params):
-            state = {**state, "iterations": counted(state["iterations"])}
-            return updates, renamed(state, fields)
+            return updates, {**state, "iterations": counted(state["iterations"])}
         chosen = without_decay(optimizer, mask, params)
         new, after = chosen.stateless_apply(given(state), updates, params)
         moved = jax.tree.map(jnp.subtract, new, params)
-        if native:
-            return moved, written(whole, after, fields)
+        if alias:
+            return moved, written(whole, after, alias.fields)
         # A state of `init_state` keeps its form.
         if jax.tree.structure(after) != jax.tree.structure(state):
             after = filled(chosen, after, params)
-        return moved, renamed(after, fields)
+        return moved, after
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import optax
 
+from ...config.given import flag
+
 __all__ = ["TABLE", "Alias", "Shown", "signature_of", "translated"]
 
 BETAS = {"b1": "beta_1", "b2": "beta_2"}
@@ -38,8 +40,6 @@ class Alias:
         Whether optax asks for no parameters at a step.
     home : str
         The module of optax: ``""`` or ``"contrib"``.
-    native : bool
-        Whether the state is optax's own, which has a field for each of our slots.
     """
 
     ours: str
@@ -49,7 +49,6 @@ class Alias:
     fields: Mapping[str, str] = field(default_factory=lambda: MOMENTS)
     free: bool = False
     home: str = ""
-    native: bool = True
 
     def theirs(self, name: str) -> Any:
         """Return optax's own function."""
@@ -125,7 +124,7 @@ TABLE = {
         fields={"momentum_buffer": "trace"},
         free=True,
     ),
-    "sign_sgd": Alias("Signum", {}, {"momentum": 0.0}, fields={}, free=True, native=False),
+    "sign_sgd": Alias("Signum", {}, {"momentum": 0.0}, fields={}, free=True),
     "signum": Alias("Signum", {"beta": "momentum"}, fields={"momentum": "ema"}, free=True),
     "yogi": Alias("Yogi", _ADAM, free=True),
     "adopt": Alias("ADOPT", _ADAM, free=True, home="contrib"),
@@ -194,6 +193,8 @@ def translated(name: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
             if ours in _OFF and isinstance(value, int | float | np.generic) and value == 0:
                 return None
             words[ours] = _OFF.get(ours, value) if value is None else value
+            if isinstance(defaults[key].default, bool):
+                words[ours] = flag(value)
         elif key != alias.masks and not _same(value, defaults[key].default):
             return None
     served = "lr" in words and all(_plain(x) for k, x in words.items() if k in alias.words.values())

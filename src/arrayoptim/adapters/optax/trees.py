@@ -1,8 +1,7 @@
-"""States as optax expects them: every slot has a leaf for each parameter, under optax's names."""
+"""States as optax expects them: every slot has a leaf for each parameter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,8 +11,6 @@ from ..._typing import Tree
 from ...arrays.trees import flatten
 from ...optimizer import Optimizer
 from ...step.session import session_of
-
-COUNT = {"iterations": "count"}
 
 
 def slot_names(optimizer: Optimizer) -> list[str]:
@@ -54,18 +51,6 @@ def filled(optimizer: Optimizer, state: dict[str, Any], params: Tree) -> dict[st
 
 def _kinds(optimizer: Optimizer) -> set[str]:
     return {member.formula.rule.kind for member in session_of(optimizer).settings.members}
-
-
-def renamed(state: Any, fields: Mapping[str, str], back: bool = False) -> Any:
-    """Return a state with its slots and count renamed to optax's names, or back."""
-    if not fields and not back:
-        return state
-    if not isinstance(state, dict) or not isinstance(state.get("slots"), Mapping):
-        return state
-    names = {new: old for old, new in fields.items()} if back else dict(fields)
-    slots = {names.get(name, name): tree for name, tree in state["slots"].items()}
-    counts = {new: old for old, new in COUNT.items()} if back else COUNT
-    return {counts.get(key, key): value for key, value in state.items()} | {"slots": slots}
 
 
 def without_decay(optimizer: Optimizer, mask: Any, params: Tree) -> Optimizer:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
+from ...config.given import flag
 from ...config.registry import ALIASES, OPTIMIZERS, describe
 from ...config.torch import TABLE, Native, Settings, native_of
 from ...optimizer import Optimizer
@@ -295,13 +295,13 @@ class Spelling:
     def _taken(self, name: str, value: Any) -> Any:
         """Return a value, as True or False where torch asks only whether it is true."""
         if isinstance(self.core.hyperparameters[name].default, bool):
-            return _flag(value)
+            return flag(value)
         return _number(value)
 
     def _decay(self, group: Mapping[str, Any]) -> Settings:
         """Return the decay of a group, as the kind that the group chooses."""
         amount, coupled = _number(group["weight_decay"]) or 0.0, _number(group["l2"]) or None
-        if not isinstance(_flag(group["decoupled_weight_decay"]), bool):
+        if not isinstance(flag(group["decoupled_weight_decay"]), bool):
             raise TypeError(
                 f"{self.name}.decoupled_weight_decay must be True or False, got "
                 f"{group['decoupled_weight_decay']!r}"
@@ -325,7 +325,7 @@ class Spelling:
                     f"{self.name}.{name}: found the schedule {value!r}; give a number and let a "
                     "scheduler of torch.optim.lr_scheduler, such as LambdaLR, change it"
                 )
-        if not isinstance(_flag(group.get("maximize")), bool):
+        if not isinstance(flag(group.get("maximize")), bool):
             raise TypeError(
                 f"{self.name}.maximize must be True or False, got {group['maximize']!r}"
             )
@@ -421,12 +421,6 @@ def _machine_epsilon(params: Any) -> float:
     first = params[0] if isinstance(params, list | tuple) and params else None
     kind = first.dtype if isinstance(first, torch.Tensor) else torch.get_default_dtype()
     return float(torch.finfo(kind).eps)
-
-
-def _flag(value: Any) -> Any:
-    """Return True or False for what Python and NumPy write for them; other values stay."""
-    known = value is None or (isinstance(value, bool | int | np.bool_) and value in (0, 1))
-    return bool(value) if known else value
 
 
 def _number(value: Any) -> Any:

@@ -11,14 +11,18 @@ from ..._typing import Array
 from ...arrays.backend import COMPLEX, COMPUTE, reals
 from ...arrays.libraries import backend_of
 from ...gradients import Pending
+from ...numerics.rounding import NOISE
+from ...numerics.slots import EXPONENTS
+from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
 from ..totals import part
 from .arrays import Library
-from .device import Device, Launch, Launches, launches, start
+from .coded import coded_program
+from .device import Device, Launch, Launches, Table, launches, start
 from .measure import measure_program, quantities
 from .mirror import Mirror
 from .prelude import CHUNK
-from .sweep import Program, stages_of, sweep_program
+from .sweep import CODES, SEED, Program, stages_of, sweep_program
 from .tables import Numbers, Totals, addresses, chunks, element_count, same_order
 
 __all__ = ["Batch", "labelled", "program_of"]
@@ -53,8 +57,14 @@ def program_of(
         The kernel.
     """
     stages, streams = labelled(rule, dtypes, given, gradients)
-    write = measure_program if measures else sweep_program
-    return write(rule, stages, streams, COMPUTE[dtypes["p"]])
+    compute, kinds = COMPUTE[dtypes["p"]], dict(streams)
+    small = {kinds[f"s{k}"] for k in range(len(rule.slots))} & {*CODES, "bfloat16"}
+    chance = bool(small) and SEED[0] in given
+    if measures:
+        return measure_program(rule, stages, streams, compute, chance)
+    if chance or small & CODES:
+        return coded_program(rule, stages, streams, compute, chance)
+    return sweep_program(rule, stages, streams, compute)
 
 
 def labelled(
@@ -62,9 +72,14 @@ def labelled(
 ) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
     """Return the stages of a step, and its arrays as `sweep_program` wants them."""
     labels = {name: f"s{k}" for k, name in enumerate(rule.slots)}
-    streams = [(labels.get(name, name), reals(dtype)) for name, dtype in dtypes.items()]
-    stages = stages_of((*given, *rule.measured), tuple(dtypes))
-    return stages, [("g", reals(gradients)), *streams]
+    labels |= {name + EXPONENTS: label + EXPONENTS for name, label in labels.items()}
+    kinds = {name: reals(dtype) for name, dtype in dtypes.items()}
+    for name, plain in zip(rule.slots, nonnegative_slots(rule), strict=True):
+        if kinds[name] == "uint8" and not plain:
+            kinds[name] = "int8"
+    streams = [("g", reals(gradients))]
+    streams += [(labels.get(name, name), kind) for name, kind in kinds.items()]
+    return stages_of((*given, *rule.measured), tuple(dtypes)), streams
 
 
 class Batch:
@@ -84,6 +99,8 @@ class Batch:
         The slots of each.
     where : tuple of Library and Device
         Whose arrays they are, and on which device.
+    ordinals : sequence of int
+        Places of the parameters in the tree, from which their random bits follow.
     graph : bool
         Whether steps are for a CUDA graph, whose kernels read all numbers from memory.
     """
@@ -96,6 +113,7 @@ class Batch:
         params: Sequence[Array],
         slots: Sequence[Mapping[str, Array]],
         where: tuple[Library, Device],
+        ordinals: Sequence[int],
         graph: bool = False,
     ) -> None:
         self._rule, self._dtypes, self.places, self._params = rule, dtypes, places, params
@@ -110,6 +128,8 @@ class Batch:
         tables = *self._cut(sizes), np.array(places, np.int32), table
         self._tables = [self._device.table(each) for each in tables]
         self._row, self._graph = Mirror(self._device), graph
+        self._ordinals = np.array(ordinals, np.int32)
+        self._random: list[Table] = []
         self._key: Any = None
         self._programs: dict[Any, tuple[Program, Any]] = {}
         self._elements = np.array(sizes, np.int64)
@@ -156,7 +176,12 @@ class Batch:
                 grads[k] = self._library.conform(g, p, kind)
 
     def prepare(
-        self, values: Mapping[str, Any], gradients: int, *, later: bool = False
+        self,
+        values: Mapping[str, Any],
+        gradients: int,
+        seed: int | None = None,
+        *,
+        later: bool = False,
     ) -> Callable[[], None]:
         """Prepare a step.
 
@@ -167,6 +192,8 @@ class Batch:
             device. The clip factor may be a `Pending` one.
         gradients : int
             Address of the table of gradients.
+        seed : int, optional
+            Where slots are to be rounded stochastically.
         later : bool
             Whether `renew` puts the numbers in their place.
 
@@ -180,6 +207,7 @@ class Batch:
         RuntimeError
             If the kernel cannot be compiled here, or not now.
         """
+        values = _seeded(values, seed)
         key = self._key = tuple(values), self.kind
         if key not in self._programs:
             if later:
@@ -198,7 +226,8 @@ class Batch:
             table, numbers = 0, [float(column) for column in columns.values()]
         cut, sizes, leaves, pointers = (each.address for each in self._tables)
         norm = 0 if pending is None else int(pending.norm.address)
-        arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *numbers)
+        random = self._chance() if SEED[0] in program.numbers else ()
+        arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *random, *numbers)
         given = leaves, pointers, gradients, norm, table
         calls = [self._measure(key, given)] if self._rule.ratio else []
         calls += self._launched(launch, arguments)
@@ -210,12 +239,18 @@ class Batch:
 
         return run
 
-    def renew(self, values: Mapping[str, Any]) -> None:
+    def _chance(self) -> tuple[int, ...]:
+        """Return the addresses of what random bits follow from, but for the seed."""
+        if not self._random:
+            self._random = [self._device.table(each) for each in (self._ordinals, NOISE)]
+        return tuple(each.address for each in self._random)
+
+    def renew(self, values: Mapping[str, Any], seed: int | None = None) -> None:
         """Write the numbers of the next step where the kernel of the last one reads them.
 
         Parameters
         ----------
-        values : mapping of str to object
+        values, seed
             As for `prepare`.
 
         Raises
@@ -223,7 +258,7 @@ class Batch:
         ValueError
             If they are other numbers than the kernel's.
         """
-        names, _ = self._key
+        values, (names, _) = _seeded(values, seed), self._key
         if tuple(values) != names:
             raise ValueError(
                 f"the CUDA graph has a step with the numbers {', '.join(names)}; the present "
@@ -299,6 +334,13 @@ class Batch:
             program = program_of(self._rule, self._dtypes, *key, measures=True)
             self._measures[key] = program, self._device.kernel(program)
         return self._measures[key]
+
+
+def _seeded(values: Mapping[str, Any], seed: int | None) -> Mapping[str, Any]:
+    """Return the numbers of a step with the halves of its seed, which doubles hold exactly."""
+    if seed is None:
+        return values
+    return {**values, SEED[0]: float(seed >> 32 & 0xFFFFFFFF), SEED[1]: float(seed & 0xFFFFFFFF)}
 
 
 def _clipping(columns: dict[str, Any]) -> tuple[Pending | None, dict[str, Any]]:

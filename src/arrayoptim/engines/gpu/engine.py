@@ -21,6 +21,7 @@ from ...rules.rule import Rule
 from ..passes import passes
 from ..rowmajor import row_major
 from .arrays import Library, dense, library_of
+from .coded import MOST_CODED
 from .device import Table
 from .measure import measure_program, quantities
 from .plan import DevicePlan, own
@@ -63,6 +64,8 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     for name, array in slots.items():
         if reason is None and name not in rule.apart:
             reason = _slot_refusal(library, name, array, param)
+    if reason is None and sum(name.endswith(EXPONENTS) for name in slots) > MOST_CODED:
+        reason = f"the rule {rule.name} has more than {MOST_CODED} slots in 8-bit codes"
     return reason
 
 
@@ -115,14 +118,13 @@ def _matrix_refusal(
 
 
 def _slot_refusal(library: Library, name: str, array: Array, param: Array) -> str | None:
-    if name.endswith(EXPONENTS) or backend_of(array).dtype(array) == "uint8":
-        return f"slot {name!r}: 8-bit codes serve arrays in host memory"
     if library_of(array) is not library or library.number(array) != library.number(param):
         return f"slot {name!r}: it is not on the device of the parameter"
-    if backend_of(array).dtype(array) not in COMPUTE:
-        return f"slot {name!r}: there is no arithmetic for {backend_of(array).dtype(array)}"
+    kind = backend_of(array).dtype(array)
+    if kind not in {*COMPUTE, "uint8", "int16"}:
+        return f"slot {name!r}: there is no arithmetic for {kind}"
     reason = library.refusal(array)
-    if reason is None and not same_order(library, array, param):
+    if reason is None and kind != "int16" and not same_order(library, array, param):
         reason = "its elements are not side by side in the order of the parameter's"
     return reason and f"slot {name!r}: {reason}"
 
@@ -144,6 +146,8 @@ class Plan(DevicePlan[Portion]):
     occupied : Stretches, optional
         The memory that the whole step writes, to which this plan adds its own. Gradients that lie
         in it are copied.
+    places : sequence of int, optional
+        Places of the parameters in the tree, from which random bits follow; all by default.
     graph : bool
         Whether steps are for a CUDA graph, which takes one of the plan; see `renew`.
     """
@@ -156,14 +160,18 @@ class Plan(DevicePlan[Portion]):
         *,
         paths: Sequence[str] | None = None,
         occupied: Stretches | None = None,
+        places: Sequence[int] | None = None,
         graph: bool = False,
     ) -> None:
         names = [str(k) for k in range(len(params))] if paths is None else paths
         stretches = Stretches() if occupied is None else occupied
 
-        def made(where: tuple[Library, int], places: list[int]) -> Portion:
-            mine, held = [params[k] for k in places], [slots[k] for k in places]
-            return Portion(rule, where, places, mine, held, stretches, graph)
+        tree = range(len(params)) if places is None else places
+
+        def made(where: tuple[Library, int], here: list[int]) -> Portion:
+            mine, held = [params[k] for k in here], [slots[k] for k in here]
+            ordinals = [tree[k] for k in here]
+            return Portion(rule, where, here, mine, held, stretches, ordinals, graph)
 
         def fault(k: int) -> str:
             return f"{named(names[k])}: {refusal(rule, params[k], slots[k])}"
@@ -211,12 +219,12 @@ class Plan(DevicePlan[Portion]):
                 found[k] = row
         return found
 
-    def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+    def renew(self, values: Mapping[str, Mapping[str, Any]], seed: int | None = None) -> None:
         """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
-        values : mapping of str to mapping
+        values, seed
             As for `prepare`.
 
         Raises
@@ -225,7 +233,7 @@ class Plan(DevicePlan[Portion]):
             If they are other numbers than those of the step that was captured.
         """
         for each in self._parts:
-            each.renew(own(values, each))
+            each.renew(own(values, each), seed)
 
     def read(self, norm: Table) -> float:
         """Wait for the device, and return the norm that `norm` left there last."""

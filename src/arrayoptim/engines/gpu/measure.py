@@ -13,6 +13,7 @@ from ...rules.rule import Rule
 from .printer import keys_of, printed
 from .sums import SUMS
 from .sweep import (
+    SEED,
     Program,
     before,
     called,
@@ -38,7 +39,11 @@ def quantities(rule: Rule) -> int:
 
 
 def measure_program(
-    rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]], compute: str
+    rule: Rule,
+    stages: Sequence[str],
+    streams: Sequence[tuple[str, str]],
+    compute: str,
+    chance: bool = False,
 ) -> Program:
     """Write the pass before a tensorwise sweep.
 
@@ -52,6 +57,8 @@ def measure_program(
         As for the sweep.
     compute : str
         The compute dtype.
+    chance : bool
+        Whether the sweep rounds slots stochastically.
 
     Returns
     -------
@@ -63,7 +70,7 @@ def measure_program(
     UnprintableError
         If the rule leaves the grammar.
     """
-    names = numbers_of(rule, stages)
+    names = numbers_of(rule, stages, chance)
     functions = [printed(rule.measure, "measure")] if rule.measure else []
     functions += [printed(_stages.agreement, "agreement")] if rule.masked else []
     parts = [
@@ -87,8 +94,8 @@ def _taken(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
         lines = [f"{what[0]} = p;", f"{what[1]} = g;"]
     else:
         lines = [called("measure", own, rule.measure_names, what)]
-    results = "".join(f", double &total{k}" for k in range(len(what)))
     pointers = parameters(streams)
+    results = "".join(f", double &total{k}" for k in range(len(what)))
     body = [
         "const int k = 0;",
         *loaded(streams, 1),
@@ -131,7 +138,7 @@ def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]
         *fetched(streams),
         "const double *mine = table + 1 + (whole)table[0] * t;",
         "Numbers c;",
-        *(scalar(k, name, f"mine[{k}]") for k, name in enumerate(names)),
+        *(scalar(k, name, f"mine[{k}]") for k, name in enumerate(names) if name not in SEED),
         "const whole start = (whole)BLOCK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
         "const whole stop = size - start < BLOCK ? size : start + BLOCK;",
         "EACH_THREAD(u) {",

@@ -12,6 +12,7 @@ from ..._typing import Array
 from ...arrays.libraries import backend_of
 from ...arrays.memory import Stretches
 from ...gradients import Pending
+from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
 from .arrays import Library
@@ -39,6 +40,8 @@ class Portion(Place):
         The slots of each.
     occupied : Stretches
         The memory that the whole step writes, to which this adds its own.
+    ordinals : sequence of int
+        Places of the parameters in the tree.
     graph : bool
         Whether steps are for a CUDA graph.
     """
@@ -51,12 +54,15 @@ class Portion(Place):
         params: list[Array],
         slots: Sequence[Mapping[str, Array]],
         occupied: Stretches,
+        ordinals: Sequence[int],
         graph: bool = False,
     ) -> None:
         super().__init__(where, places, params, occupied, graph)
         groups: dict[Any, list[int]] = {}
         for k, (dtype, held) in enumerate(zip(self._dtypes, slots, strict=True)):
-            names = (*rule.slots, *(name for name in SLOTS.values() if name in held))
+            exponents = (name + EXPONENTS for name in rule.slots)
+            others = (name for name in (*exponents, *SLOTS.values()) if name in held)
+            names = (*rule.slots, *others)
             kinds = {name: backend_of(held[name]).dtype(held[name]) for name in names}
             groups.setdefault((("p", dtype), *kinds.items()), []).append(k)
         make = Batch if rule.kind != "matrix" else MatrixBatch
@@ -69,6 +75,7 @@ class Portion(Place):
                     [params[k] for k in mine],
                     [slots[k] for k in mine],
                     (self._library, self._device),
+                    [ordinals[k] for k in mine],
                     graph,
                 )
                 for kinds, mine in groups.items()
@@ -89,15 +96,7 @@ class Portion(Place):
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
     ) -> Callable[[], None]:
-        """Prepare the launches of a step; see `Place`.
-
-        Raises
-        ------
-        ValueError
-            If slots are to be rounded stochastically.
-        """
-        if seed is not None:
-            raise ValueError("stochastic rounding serves arrays in host memory, not on a GPU")
+        """Prepare the launches of a step; see `Place`."""
         taken, self._taken = self._taken, None
         with self._active():
             # The pass that took the norm for this step has just checked the gradients.
@@ -106,7 +105,7 @@ class Portion(Place):
             gradients, _, keep = taken[1]
             later = self._recorded()
             runs = [
-                batch.prepare(values[batch.compute], gradients, later=later)
+                batch.prepare(values[batch.compute], gradients, seed, later=later)
                 for batch in self._batches
             ]
 
@@ -145,18 +144,18 @@ class Portion(Place):
                     found[k] = row
         return found
 
-    def renew(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+    def renew(self, values: Mapping[str, Mapping[str, Any]], seed: int | None) -> None:
         """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
-        values : mapping of str to mapping
+        values, seed
             As for `prepare`.
         """
         with self._active():
             self._gradients.flush()
             for batch in self._batches:
-                batch.renew(values[batch.compute])
+                batch.renew(values[batch.compute], seed)
 
 
 def _waits(values: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -36,6 +36,8 @@ typedef long long whole;
 
 struct half_bits { unsigned short bits; };
 struct bfloat_bits { unsigned short bits; };
+struct plain_code { unsigned char bits; };
+struct signed_code { unsigned char bits; };
 
 template <typename T, int V> struct alignas(sizeof(T) * V < 16 ? sizeof(T) * V : 16) Pack {
     T x[V];
@@ -76,6 +78,33 @@ FUNCTION void narrow(float x, float &y) { y = x; }
 FUNCTION void narrow(double x, double &y) { y = x; }
 FUNCTION void narrow(double x, float &y) { y = (float)x; }
 FUNCTION void narrow(double x, bfloat_bits &y) { narrow((float)x, y); }
+
+// Codes of 8 bits count from a base that a group shares; see the module that specifies them.
+FUNCTION float decoded(plain_code x, int base) {
+    return __uint_as_float(((unsigned)x.bits + (unsigned)base) << 20);
+}
+FUNCTION float decoded(signed_code x, int base) {
+    const float top = __uint_as_float(((x.bits & 0x7Fu) + (unsigned)base) << 20);
+    const float size = top - __uint_as_float((unsigned)base << 20);
+    return __uint_as_float(__float_as_uint(size) | (x.bits & 0x80u) << 24);
+}
+FUNCTION unsigned magnitude(float x) {
+    const unsigned bits = __float_as_uint(x) & 0x7FFFFFFFu;
+    return bits < 0x7F800000u ? bits : 0x7F800000u;
+}
+FUNCTION int base_of(unsigned largest, int code) {
+    const int base = (int)(largest >> 20) - code;
+    return base > 0 ? base : 0;
+}
+FUNCTION void encode(float x, int base, unsigned chance, plain_code &y) {
+    const int code = (int)((magnitude(x) + (chance << 4)) >> 20) - base;
+    y.bits = (unsigned char)(code > 0 ? code : 0);
+}
+FUNCTION void encode(float x, int base, unsigned chance, signed_code &y) {
+    const float size = __uint_as_float(magnitude(x)) + __uint_as_float((unsigned)base << 20);
+    const unsigned code = ((__float_as_uint(size) + (chance << 4)) >> 20) - (unsigned)base;
+    y.bits = (unsigned char)(code | (__float_as_uint(x) & 0x80000000u) >> 24);
+}
 
 FUNCTION float xp_abs(float x) { return fabsf(x); }
 FUNCTION double xp_abs(double x) { return fabs(x); }

@@ -69,6 +69,8 @@ class RowPlan:
         names = (*rule.slots, *(name for name in SLOTS.values() if name in slots))
         self._arrays = {"p": param, **{name: slots[name] for name in names}}
         self._dtypes = {name: backend_of(x).dtype(x) for name, x in self._arrays.items()}
+        if "uint8" in self._dtypes.values():
+            raise ValueError("its state is in 8-bit codes")
         self.compute = COMPUTE[self._dtypes["p"]]
         self._parts = 2 if self._dtypes["p"] in COMPLEX else 1
         self._programs: dict[Any, tuple[Program, Launch, int]] = {}

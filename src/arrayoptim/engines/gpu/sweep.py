@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...arrays.backend import ITEMSIZE
+from ...numerics.int8 import GROUP
+from ...numerics.slots import EXPONENTS
 from ...rules import stages as _stages
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS, SWEPT
@@ -14,6 +16,10 @@ from .prelude import PRELUDE
 from .printer import printed
 
 __all__ = [
+    "CODES",
+    "EXPONENT",
+    "GROUP",
+    "SEED",
     "TYPES",
     "Program",
     "before",
@@ -23,6 +29,7 @@ __all__ = [
     "fetched",
     "loaded",
     "named",
+    "narrowed",
     "numbers_of",
     "opening",
     "parameters",
@@ -32,7 +39,16 @@ __all__ = [
 ]
 
 TYPES = {"float16": "half_bits", "bfloat16": "bfloat_bits", "float32": "float"}
-TYPES |= {"float64": "double"}
+TYPES |= {"float64": "double", "uint8": "plain_code", "int8": "signed_code", "int16": "short"}
+
+CODES = frozenset({"uint8", "int8"})
+"""Slots in 8-bit codes, without and with a sign, which share an exponent in groups."""
+
+EXPONENT = "int16"
+"""The type of the exponents, of which there is one for a group."""
+
+SEED = ("seed_high", "seed_low")
+"""Numbers of a step that rounds stochastically: the halves of its seed."""
 _FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
 
 
@@ -142,7 +158,7 @@ def sweep_program(
     return named(rule.name, parts, names)
 
 
-def numbers_of(rule: Rule, stages: Sequence[str]) -> tuple[str, ...]:
+def numbers_of(rule: Rule, stages: Sequence[str], chance: bool = False) -> tuple[str, ...]:
     """Return the names of the numbers that the kernels of a step take, in order.
 
     Parameters
@@ -151,9 +167,12 @@ def numbers_of(rule: Rule, stages: Sequence[str]) -> tuple[str, ...]:
         The update rule.
     stages : sequence of str
         The stages of the step.
+    chance : bool
+        Whether slots are rounded stochastically.
     """
     scalars = [name for stage in stages for name in SWEPT[stage]]
-    return tuple(dict.fromkeys((*rule.coefficients, *rule.given, *scalars)))
+    seed = SEED if chance else ()
+    return tuple(dict.fromkeys((*rule.coefficients, *rule.given, *scalars, *seed)))
 
 
 def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
@@ -204,7 +223,7 @@ def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
         As for `sweep_program`; the values stand in ``q_<name>.x[k]``.
     """
     own = [f"s{k}" for k in range(len(rule.slots))]
-    lines = [f"real {name} = (real)widened(q_{name}.x[k]);" for name, _ in streams]
+    lines = [_value(name, dtype) for name, dtype in streams if dtype != EXPONENT]
     lines += [_BEFORE[stage] for stage in stages if stage in _BEFORE]
     if rule.direction is not None:
         lines.append(called("direction", own, rule.direction_names, ["g", *own]))
@@ -228,10 +247,19 @@ def called(
     return f"{function}({', '.join(arguments)});"
 
 
+def _value(name: str, dtype: str) -> str:
+    stored = f"q_{name}.x[k]"
+    if dtype in CODES:
+        return f"real {name} = (real)decoded({stored}, q_{name}{EXPONENTS});"
+    return f"real {name} = (real)widened({stored});"
+
+
 def loaded(streams: Sequence[tuple[str, str]], width: int | str) -> list[str]:
-    """Write how some elements side by side are loaded."""
+    """Write how some elements side by side are loaded, and the exponents of codes."""
     return [
-        f"Pack<{TYPES[dtype]}, {width}> q_{name} = "
+        f"const int q_{name} = a_{name}[i / {GROUP}];"
+        if dtype == EXPONENT
+        else f"Pack<{TYPES[dtype]}, {width}> q_{name} = "
         f"*(const Pack<{TYPES[dtype]}, {width}> *)(a_{name} + i);"
         for name, dtype in streams
     ]
@@ -242,12 +270,18 @@ def parameters(streams: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
 
 
+def narrowed(name: str, dtype: str) -> str:
+    """Write how a new value of a slot becomes what is stored of it."""
+    return f"narrow({name}, q_{name}.x[k]);"
+
+
 def element(
     rule: Rule,
     stages: Sequence[str],
     streams: Sequence[tuple[str, str]],
-    middle: Sequence[str] | None = None,
+    ends: Callable[[str, str], str] = narrowed,
     given: str = "",
+    middle: Sequence[str] | None = None,
 ) -> str:
     """Write the step of some elements side by side.
 
@@ -259,10 +293,12 @@ def element(
         The stages of the step.
     streams : sequence of (str, str)
         As for `sweep_program`.
+    ends : callable
+        Writes what becomes of the new value of a slot, given its stream.
+    given : str
+        Further parameters of the function, for that or for the rule.
     middle : sequence of str, optional
         The rule itself; by default the call of its function.
-    given : str
-        Further parameters of the function, for that.
     """
     if middle is None:
         middle = carried_out(rule, rule.masked or _stages.recalled(stages))
@@ -273,9 +309,13 @@ def element(
         *(_CONSTRAIN[stage] for stage in stages if stage in _CONSTRAIN),
         "narrow(p, q_p.x[k]);",
         *(_AFTER[stage] for stage in stages if stage in _AFTER),
-        *(f"narrow({name}, q_{name}.x[k]);" for name, _ in streams[2:]),
+        *(ends(name, dtype) for name, dtype in streams[2:] if dtype != EXPONENT),
     ]
-    stores = [f"*(Pack<{TYPES[d]}, V> *)(a_{n} + i) = q_{n};" for n, d in streams[1:]]
+    stores = [
+        f"*(Pack<{TYPES[d]}, V> *)(a_{n} + i) = q_{n};"
+        for n, d in streams[1:]
+        if d not in {*CODES, EXPONENT}
+    ]
     return "\n".join(
         [
             "template <int V>",
