@@ -28,7 +28,8 @@ autodoc_typehints = "none"
 autosummary_generate = False
 numpydoc_show_class_members = False
 myst_heading_anchors = 2
-exclude_patterns = ["_build", "examples"]
+# The table of parity is part of a page.
+exclude_patterns = ["_build", "examples", "parity_table.rst"]
 autodoc_mock_imports = [
     "jax",
     "keras",

@@ -98,6 +98,20 @@ def test_there_and_back(row: str) -> None:
     close(in_optax(tx, params, state, GRADS[5:])[0], whole)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("preset", [None, "optax"])
+def test_schedules_of_what_nadam_multiplies(preset: str | None) -> None:
+    """Its product of momenta follows from the count, whether they are numbers or functions."""
+    words: dict[str, Any] = {"beta_1": lambda it: 0.9, "schedule_decay": lambda it: 1e6}
+    whole = in_ours(ao.Nadam(preset=preset, **words), tree(1), GRADS)
+    params, state = in_optax(
+        optax.nadam(0.002), tree(1), optax.nadam(0.002).init(tree(1)), GRADS[:5]
+    )
+    ours = ao.Nadam(preset=preset, **words)
+    assert not ao.optax.load_state(ours, state, params).faults
+    close(in_ours(ours, params, GRADS[5:]), whole)
+
+
 def test_every_moment_goes_over() -> None:
     """What is on the way back is what went there, to the last bit."""
     for ours, tx in (ROWS["ademamix"], ROWS["rmsprop_momentum"], ROWS["adam"]):

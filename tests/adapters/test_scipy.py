@@ -100,7 +100,7 @@ def test_differences_stay_within_bounds(
     assert result.success == (low > -np.inf or slope < 0)
     if result.success:
         np.testing.assert_allclose(result.x, low if slope > 0 else high, atol=1e-5)
-    np.testing.assert_allclose(result.jac, 0.0 if low == high else slope, rtol=1e-6)
+    np.testing.assert_allclose(result.jac, np.nan if low == high else slope, rtol=1e-6)
 
 
 def test_differences_are_those_of_scipy() -> None:
@@ -271,8 +271,67 @@ def test_lbfgs_beside_scipys(bounds: Any) -> None:
     )
     assert ours.success and ours.nit == len(told) < ours.nfev < 2.5 * theirs.nfev
     np.testing.assert_allclose(ours.x, theirs.x, atol=1e-3)
-    assert ours.fun <= theirs.fun + 1e-9
+    assert ours.fun <= theirs.fun + 1e-8
+    same([told[-1]], [ours.x])
     few = optimize.minimize(
         rosen, x, jac=rosen_der, method=ao.scipy.LBFGS(), options={"maxiter": 5}
     )
     assert few.nit == 5 and few.status == 1 and few.fun == rosen(few.x)
+
+
+def test_lbfgs_takes_the_options_of_scipys() -> None:
+    """Each does what it does there, and `tol` is both tolerances."""
+
+    def found(**options: Any) -> Any:
+        words = {"jac": rosen_der, "method": ao.scipy.LBFGS(), "constraints": None}
+        return optimize.minimize(rosen, np.full(10, -1.2), options=options, **words)
+
+    falls = [found(ftol=ftol).fun for ftol in (1e-1, 1e-4, 1e-7, 0.0)]
+    assert falls == sorted(falls, reverse=True) and len({*falls}) == 4
+    assert found(maxcor=2).nfev != found(maxcor=10).nfev == found().nfev
+    few = found(maxfun=7)
+    assert (few.nfev, few.status, few.success) == (7, 1, False) and "evaluations" in few.message
+    words = {"jac": rosen_der, "method": ao.scipy.LBFGS()}
+    loose = optimize.minimize(rosen, np.full(10, -1.2), tol=1e-3, **words)
+    assert loose.success and loose.nit < found().nit
+    with pytest.warns(optimize.OptimizeWarning, match="does not use ftol"):
+        optimize.minimize(bowl, [0.5], jac=bowl_der, method=ao.scipy.SGD(), options={"ftol": 0.1})
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e30, 1e50])
+def test_the_units_of_a_loss_do_not_matter(scale: float) -> None:
+    """However steep it is, the curvature is learned, and no step leads far away."""
+    tried: list[float] = []
+
+    def loss(x: Any) -> float:
+        tried.append(float(x[0]))
+        return float(scale * (x[0] - 1) ** 2)
+
+    found = optimize.minimize(loss, [-1.0], jac=lambda x: scale * (x - 1), method=ao.scipy.LBFGS())
+    assert found.success and found.nit <= 3 and max(np.abs(tried)) < 1.1
+    np.testing.assert_allclose(tried[1], 0.0, atol=1e-12)
+
+
+def test_a_callback_stops_where_maxiter_would() -> None:
+    """With `LBFGS` too, whose next trial is not evaluated then."""
+    told: list[Any] = []
+
+    def callback(intermediate_result: Any) -> None:
+        told.append(intermediate_result)
+        if len(told) == 5:
+            raise StopIteration
+
+    words = {"jac": rosen_der, "method": ao.scipy.LBFGS()}
+    stopped = optimize.minimize(rosen, [1.1] * 5, callback=callback, **words)
+    limited = optimize.minimize(rosen, [1.1] * 5, options={"maxiter": 5}, **words)
+    assert (stopped.fun, stopped.nfev, stopped.nit) == (limited.fun, limited.nfev, limited.nit)
+    assert stopped.fun == told[-1].fun == rosen(told[-1].x)
+
+
+def test_all_fixed_by_bounds() -> None:
+    """There is one evaluation, and the words are SciPy's."""
+    for method in (ao.scipy.LBFGS(), ao.scipy.Adam()):
+        found = optimize.minimize(bowl, (1.0, 3.0), bounds=[(1, 1), (2, 2)], method=method)
+        assert found.success and found.nfev == 1 and found.x.tolist() == [1.0, 2.0]
+        assert np.isnan(found.jac).all()
+        assert found.message == "All independent variables were fixed by bounds."

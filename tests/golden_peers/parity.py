@@ -412,15 +412,15 @@ def rows(steps: int) -> Iterator[list[str]]:
         theirs = f"``{PACKAGES[case.preset]}: {case.theirs}({call})``"
         yield [
             f"`{case.ours}`",
+            *numbers,
             theirs,
             f"``{words}``" if words else "those of the preset",
-            *numbers,
         ]
 
 
 def main(steps: int = 100) -> None:
     """Write the table."""
-    heads = ["here", "there", "hyperparameters here", "with the preset", "without"]
+    heads = ["here", "with the preset", "without", "there", "hyperparameters here"]
     lines = [".. Written by tests/golden_peers/parity.py.", ""]
     versions = ", ".join(f"{name} {version(name).partition('+')[0]}" for name in PACKAGES.values())
     lines += [f"{steps} steps in float64 with {versions}, Python {platform.python_version()}.", ""]

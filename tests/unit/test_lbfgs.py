@@ -66,7 +66,7 @@ def test_the_trajectory_of_torch(way: Any) -> None:
         return loss
 
     native.step(closure)
-    settings = Settings(1e-9, 0.0, 1e-10, 0.0)
+    settings = Settings(1e-9, 0.0, 0.0)
     x = START.copy()
     described = packing([x], [Leaf("", (10,), "float64")], flatten(x)[1], False)
     found = way(described, 5, settings, None, [x])

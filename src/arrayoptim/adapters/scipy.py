@@ -31,7 +31,10 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 STEP = float(np.finfo(np.float64).eps) ** 0.5
 """Relative step of finite differences, as in `scipy.optimize.approx_fprime`."""
 
-GTOL, MAXITER = 1e-5, 10_000
+GTOL, FTOL, MAXITER = 1e-5, 1e7 * float(np.finfo(np.float64).eps), 10_000
+
+WORDS = {"ftol": "ftol", "maxcor": "memory", "maxls": "trials"}
+"""Options of SciPy's L-BFGS-B, and what `LBFGS` calls them."""
 
 MESSAGES = {
     0: "The largest entry of the gradient is at most gtol.",
@@ -39,6 +42,10 @@ MESSAGES = {
     2: "The function or its gradient is not finite.",
     99: "`callback` raised `StopIteration`.",
 }
+
+SPENT = "Maximum number of function evaluations has been exceeded."
+
+FIXED = "All independent variables were fixed by bounds."
 
 LENGTHS = "The number of bounds is not compatible with the length of `x0`."
 """SciPy's words, which programs may look for; so are those of other messages below."""
@@ -56,13 +63,16 @@ class Method:
     -----
     Options of ``minimize`` that it takes: ``jac`` (a function, or True; finite differences without
     it), ``bounds`` (each step is followed by a projection, and differences stay inside),
-    ``callback``, ``tol`` and ``options`` with ``gtol`` (1e-5), ``maxiter`` (10,000), ``disp`` and
-    ``return_all``. It stops when the largest entry of the gradient, projected where bounds hold, is
-    at most ``gtol``, and gives the best point that it has seen. ``tol`` stands for ``gtol``.
-    Constraints are refused.
+    ``callback``, ``tol`` and ``options`` with ``gtol`` (1e-5), ``maxiter`` (10,000), ``maxfun``
+    (any number of evaluations of the function), ``disp`` and ``return_all``. It stops when the
+    largest entry of the gradient, projected where bounds hold, is at most ``gtol``, and gives the
+    best point that it has seen. ``tol`` stands for ``gtol``. Constraints are refused. Where both
+    bounds are the same there is no difference to take, and the gradient is NaN there.
 
-    With `LBFGS` an iteration is a step that its line search has taken, bounds are its own, and its
-    ``gtol`` and ``ftol`` hold where no others are given.
+    With `LBFGS` an iteration is a step that its line search has taken, and bounds are its own. Its
+    options are those of SciPy's L-BFGS-B too: ``maxcor`` is its ``memory``, ``maxls`` its
+    ``trials``, and ``ftol`` is 2.2e-9 where neither the option nor `LBFGS` has another than 0.
+    ``tol`` stands for both ``gtol`` and ``ftol``, as there.
     """
 
     def __init__(self, optimizer: Optimizer | _LBFGS) -> None:
@@ -87,45 +97,64 @@ class Method:
         tol: float | None = None,
         gtol: float | None = None,
         maxiter: float | None = None,
+        maxfun: float | None = None,
         disp: bool = False,
         return_all: bool = False,
         **unknown: Any,
     ) -> OptimizeResult:
         """Minimize a function of one vector; `scipy.optimize.minimize` calls this."""
         unknown = {k: v for k, v in unknown.items() if k not in {"hess", "hessp"} or v is not None}
+        words = self._words(unknown, tol)
         if unknown:
             warnings.warn(
                 f"{self!r} does not use {', '.join(unknown)}", OptimizeWarning, stacklevel=3
             )
-        if np.size(constraints):
+        if constraints is not None and np.size(constraints):
             raise ValueError(f"{self!r} takes bounds but no constraints; found {constraints!r}")
-        last = MAXITER if maxiter is None else _most(maxiter)
+        last = MAXITER if maxiter is None else _most(maxiter, "maxiter")
+        most = math.inf if maxfun is None else _most(maxfun, "maxfun")
         usual = self.optimizer.native.gtol if isinstance(self.optimizer, _LBFGS) else GTOL
         limit = usual if gtol is None else finite(gtol, "gtol")
         limit = limit if tol is None else finite(tol, "tol")
         low, high = _box(bounds, np.size(x0))
         search = _Search(fun, jac, args, low, high)
-        descent = _descent(self.optimizer, low, high, limit)
+        descent = _descent(self.optimizer, low, high, {**words, "gtol": limit})
         x = np.clip(np.array(x0, np.float64).ravel(), low, high)
-        result, seen = _minimized(search, descent, x, (limit, last), _told(callback))
+        result, seen = _minimized(search, descent, x, (limit, last, most), _told(callback))
+        if not callable(jac):
+            result.jac[low == high] = np.nan
         if return_all:
             result.allvecs = seen
         if disp:
             _display(result)
         return result
 
+    def _words(self, options: dict[str, Any], tol: float | None) -> dict[str, Any]:
+        """Take the options of L-BFGS-B out of a call's, and return them as `LBFGS` calls them."""
+        if not isinstance(self.optimizer, _LBFGS):
+            return {}
+        found = {ours: options.pop(word, None) for word, ours in WORDS.items()}
+        given = {name: value for name, value in found.items() if value is not None}
+        usual = FTOL if tol is None else tol
+        return {"ftol": self.optimizer.native.ftol or usual, **given}
+
 
 def _minimized(
     search: _Search,
     descent: _Steps | _Searches,
     x: Vector,
-    ends: tuple[float, float],
+    ends: tuple[float, float, float],
     told: Callable[[OptimizeResult], bool] | None,
 ) -> tuple[OptimizeResult, list[Vector]]:
     """Return what came of the steps from a point, and the points."""
-    (limit, last), low, high = ends, *search.box
-    status, nit, best, message = 1, 0, search.at(x), ""
+    (limit, last, most), low, high = ends, *search.box
+    status, nit, best, message = 1, 0, search.at(x), FIXED if np.all(low == high) else ""
     found, seen = best, [x.copy()]
+
+    def reached(point: OptimizeResult, count: int) -> bool:
+        seen.append(point.x.copy())
+        return told is not None and told(OptimizeResult(point, nit=count))
+
     while True:
         usable = math.isfinite(found.fun) and np.isfinite(found.jac).all()
         if not usable and not (descent.searches and search.njev > 1):
@@ -135,20 +164,29 @@ def _minimized(
         still = np.abs(x - np.minimum(np.maximum(x - found.jac, low), high))
         if usable and still.max(initial=0.0) <= limit:
             status, best = 0, found
+            if descent.searches and search.njev > 1:
+                nit += 1  # which the search itself is not told
+                reached(found, nit)
             break
         if nit >= last:
             break
+        if search.nfev >= most:
+            message = SPENT
+            break
         x, before = descent.step(found, x), nit
         nit = descent.taken
+        # A search takes one of the points behind it, and looks for the next one.
+        over = descent.searches and nit > before and reached(best, nit)
         if descent.ended:
             status, message = descent.ended
             break
-        found = search.at(x)
-        best = found if found.fun <= best.fun else best
-        if nit == before:
-            continue
-        seen.append(x.copy())
-        if told is not None and told(OptimizeResult(found, nit=nit)):
+        if descent.searches and nit >= last and not over:
+            break
+        if not over:
+            found = search.at(x)
+            best = found if found.fun <= best.fun else best
+            over = not descent.searches and reached(found, nit)
+        if over:
             status = 99
             break
     result = OptimizeResult(
@@ -210,12 +248,14 @@ class _Searches:
         return np.asarray(moved)
 
 
-def _descent(optimizer: Any, low: Vector, high: Vector, limit: float) -> _Steps | _Searches:
+def _descent(
+    optimizer: Any, low: Vector, high: Vector, words: dict[str, Any]
+) -> _Steps | _Searches:
     config = optimizer.get_config()
     if not isinstance(optimizer, _LBFGS):
         return _Steps(type(optimizer).from_config(config), low, high)
     ends = {"lower": low, "upper": high} if np.isfinite([low, high]).any() else {}
-    return _Searches(_LBFGS(**{**config, **ends, "gtol": limit}))
+    return _Searches(_LBFGS(**{**config, **ends, **words}))
 
 
 def _display(result: OptimizeResult) -> None:
@@ -225,11 +265,11 @@ def _display(result: OptimizeResult) -> None:
     print(f"{result.message} f = {result.fun:g} after {result.nit} iterations")  # noqa: T201
 
 
-def _most(maxiter: Any) -> float:
-    """Return the largest number of iterations, which need not be a whole number, as in SciPy."""
-    if isinstance(maxiter, bool) or not maxiter >= 0:
-        raise ValueError(f"maxiter: found {maxiter!r}, wanted a number of at least 0")
-    return float(maxiter)
+def _most(count: Any, name: str) -> float:
+    """Return the largest number of something, which need not be a whole number, as in SciPy."""
+    if isinstance(count, bool) or not count >= 0:
+        raise ValueError(f"{name}: found {count!r}, wanted a number of at least 0")
+    return float(count)
 
 
 class _Search:

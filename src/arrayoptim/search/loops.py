@@ -211,12 +211,12 @@ def program(dtype: str) -> Program:
         A chunk is a problem; ``pointers`` is the table of `CELLS`, ``sums`` the losses,
         ``coefficients`` the numbers of `Settings`.
     """
-    numbers = (f"peek_double(coefficients, {k})" for k in range(8))
-    gtol, ftol, least, share, *bounds = numbers
+    numbers = (f"peek_double(coefficients, {k})" for k in range(7))
+    gtol, ftol, share, *bounds = numbers
     lines = f"""
 s = pointers + {8 * CELLS} * problem
 conditions = Bounds({", ".join(bounds)})
-settings = Settings({gtol}, {ftol}, {least}, {share}, conditions)
+settings = Settings({gtol}, {ftol}, {share}, conditions)
 tell(ns, s, peek_double(sums, problem), settings)
 """
     each = "".join(_each(f"each{count}", count) for count in (2, 3, 4, 5))

@@ -50,8 +50,9 @@ def learned(ns: Any, s: Any, stepped: Any, settings: Settings) -> None:
     ns.each2(s, STEP, difference, THERE, POINT, 1.0)
     ns.each2(s, CHANGE, difference, FOUND, GRADIENT, 1.0)
     curvature, square = ns.inner(s, STEP, CHANGE), ns.inner(s, CHANGE, CHANGE)
-    kept = curvature > settings.least_share * square
-    kept = stepped & (curvature > settings.least_curvature) & kept
+    # Both are of the loss along the step, so that its units do not matter.
+    least = settings.least_share * ns.magnitude(ns.inner(s, STEP, GRADIENT))
+    kept = stepped & (curvature > least) & ns.finite(square)
     ns.write(s, SCALE, ns.ratio(curvature, square), kept)
     ns.write(s, PAIRS, ns.minimum(ns.get(s, PAIRS) + 1, ns.memory(s)), kept)
     ns.shift(s, STEPS, STEP, kept)
@@ -91,8 +92,8 @@ def aimed(ns: Any, s: Any, anew: Any, ended: Any) -> tuple[Any, Any]:
         ns.copy(s, FREE, GRADIENT)
         newton(ns, s, ended)
     slope = ns.inner(s, FREE, DIRECTION)
-    # A line that led nowhere, or a direction uphill.
-    forgotten = ended & (anew | ns.negation(slope < 0))
+    # A line that led nowhere, a direction uphill, or nothing known of the curvature.
+    forgotten = ended & (anew | ns.negation(slope < 0) | (ns.get(s, PAIRS) == 0))
     if not ns.nowhere(forgotten):
         ns.forget(s, forgotten)
         ns.write(s, PAIRS, ns.constant(0.0), forgotten)

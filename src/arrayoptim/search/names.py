@@ -57,6 +57,5 @@ class Settings(NamedTuple):
 
     gtol: float = 1e-5
     ftol: float = 0.0
-    least_curvature: float = 0.0
     least_share: float = 2.2e-16
     bounds: Bounds = USUAL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -261,7 +260,7 @@ def _foreign_record(optimizer: Optimizer, state: Any, strict: bool) -> Record:
         class_name=None,
         config=None,
         iterations=count,
-        scalars=_scalars(optimizer, count or 0),
+        scalars={},
         slots={name: list(found.values()) for name, found in slots.items()},
         paths={name: list(found) for name, found in slots.items()},
         notes=notes,
@@ -279,18 +278,3 @@ def _moments(tree: Tree, factor: float) -> dict[str, Any]:
             host = backend_of(x).to_host(x)
             found[path] = host if factor == 1.0 else host * np.asarray(factor, host.dtype)
     return found
-
-
-def _scalars(optimizer: Optimizer, count: int) -> dict[str, float]:
-    """Return the scalar state, which optax does not keep, as it is after a number of steps."""
-    scalars, h = (
-        optimizer.initial_scalars(),
-        SimpleNamespace(**session_of(optimizer).settings.whole),
-    )
-    for it in range(count if scalars else 0):
-        found = optimizer.coefficients(h, it, scalars, np)
-        new = {name: float(found[name]) for name in scalars}
-        if new == scalars:
-            break
-        scalars = new
-    return scalars
