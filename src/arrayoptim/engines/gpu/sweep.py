@@ -187,7 +187,8 @@ def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
     compute : str
         The compute dtype.
     """
-    functions = [printed(rule.function, "rule")]
+    # What a rule for matrices computes is written out in each of its passes.
+    functions = [] if rule.kind == "matrix" else [printed(rule.function, "rule")]
     functions += [printed(rule.direction, "direction")] if rule.direction else []
     for stage in stages:
         names = _FUNCTIONS.get(stage, (stage,))
@@ -280,6 +281,7 @@ def element(
     streams: Sequence[tuple[str, str]],
     ends: Callable[[str, str], str] = narrowed,
     given: str = "",
+    middle: Sequence[str] | None = None,
 ) -> str:
     """Write the step of some elements side by side.
 
@@ -294,11 +296,15 @@ def element(
     ends : callable
         Writes what becomes of the new value of a slot, given its stream.
     given : str
-        Further parameters of the function, for that.
+        Further parameters of the function, for that or for the rule.
+    middle : sequence of str, optional
+        The rule itself; by default the call of its function.
     """
+    if middle is None:
+        middle = carried_out(rule, rule.masked or _stages.recalled(stages))
     inner = [
         *before(rule, stages, streams),
-        *carried_out(rule, rule.masked or _stages.recalled(stages)),
+        *middle,
         *(["stage_caution(q, p, g, c.boost_, p);"] * rule.masked),
         *(_CONSTRAIN[stage] for stage in stages if stage in _CONSTRAIN),
         "narrow(p, q_p.x[k]);",
