@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ._typing import Array, Tree
-from .arrays.libraries import backend_of
+from .arrays.libraries import backend_of, is_array, type_name
 from .arrays.trees import flatten, named, plain
 from .foreign import put_back
 from .loading import made
@@ -116,6 +117,7 @@ def save_checkpoint(
     from .persistence import Record, write
     from .persistence.values import Packed
 
+    _require_place(path)
     _require(optimizer)
     leaves, structure = flatten(params)
     packed = Packed()
@@ -193,6 +195,7 @@ def load_checkpoint(
     """
     from .persistence import read_with
 
+    _require_place(path)
     if optimizer is not None:
         _require(optimizer)
     own, record = read_with(path, GROUP)
@@ -254,9 +257,18 @@ def described_extra(record: Record) -> dict[str, Any]:
 def _require(optimizer: Any) -> None:
     if not isinstance(optimizer, Surface):
         raise TypeError(
-            f"found {type(optimizer).__module__}.{type(optimizer).__qualname__}, wanted an "
+            f"found {type_name(type(optimizer))}, wanted an "
             "optimizer such as arrayoptim.Adam(); one of torch's or Keras's kind is saved by its "
             "framework, with optimizer.state_dict() or model.save()"
+        )
+
+
+def _require_place(path: Any) -> None:
+    """Refuse parameters or an optimizer where the file should be."""
+    if isinstance(path, Mapping | list | tuple | Surface) or is_array(path):
+        raise TypeError(
+            f"found {type_name(type(path))}, wanted the path of a file; the order is "
+            "save_checkpoint(path, params, optimizer) and load_checkpoint(path, params)"
         )
 
 

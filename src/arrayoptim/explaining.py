@@ -8,7 +8,7 @@ from typing import Any
 
 from ._typing import Tree
 from .arrays.backend import itemsize
-from .arrays.libraries import backend_of
+from .arrays.libraries import backend_of, type_name
 from .finding import get
 from .optimizer import Optimizer
 from .step.session import session_of
@@ -152,6 +152,12 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
 
 def _stepping(optimizer: Any) -> Optimizer:
     """Return the optimizer inside of wrappers, or a copy where it has no state yet."""
+    config = isinstance(optimizer, dict) and "class_name" in optimizer
+    if isinstance(optimizer, dict | list | tuple) and not config:
+        raise TypeError(
+            f"explain: found {type_name(type(optimizer))}, wanted an optimizer or its name; the "
+            "order is explain(params, optimizer)"
+        )
     found: Any = get(optimizer)
     while isinstance(found, Wrapper):
         found = found.inner

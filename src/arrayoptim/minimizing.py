@@ -269,7 +269,7 @@ def number_of(value: Scalar) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"the loss gave {value!r}, wanted one real number ({error})") from None
+        raise TypeError(f"the loss returned {value!r}, wanted one real number ({error})") from None
 
 
 class _Whole:

@@ -79,7 +79,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
         TypeError,
         "mean",
     ),
-    (lambda: ao.torch.wrap(3, one()), TypeError, "found a builtins.int, wanted an optimizer"),
+    (lambda: ao.torch.wrap(3, one()), TypeError, "found int, wanted an optimizer"),
     (
         lambda: ao.torch.wrap(ao.Adam(groups=[ao.group("a", lr=0.1)]), one()),
         ValueError,

@@ -221,7 +221,7 @@ def test_gradients_by_hand_have_their_own_form(backend: TestBackend) -> None:
     params = [[backend.asarray([1.0])], [backend.asarray([2.0])]]
     found = ao.SGD().get_gradients(lambda p: (0.0, p), params)
     same(backend.read([found[0][0], found[1][0]]), [np.array([1.0]), np.array([2.0])])
-    with pytest.raises(ValueError, match="gave 3 things"):
+    with pytest.raises(ValueError, match="returned 3 things"):
         ao.SGD().get_gradients(lambda p: (0.0, p, p), params)
     with pytest.raises(ValueError, match=r"gave gradients for \['0', '1'\], wanted"):
         ao.SGD().get_gradients(lambda p: (0.0, [p[0][0], p[1][0]]), params)
@@ -232,7 +232,7 @@ NO_SCALARS: dict[str, tuple[Any, str]] = {
         lambda value: float(value),
         "its value into a float.*return the scalar itself",
     ),
-    "nothing": (lambda value: None, "the loss gave None, wanted a scalar"),
+    "nothing": (lambda value: None, "the loss returned None, wanted a scalar"),
 }
 
 

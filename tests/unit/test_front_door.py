@@ -60,7 +60,7 @@ def test_the_norm_of_a_tree(backend: TestBackend) -> None:
     assert float(ao.global_norm(tree)) == 5.0
     assert float(ao.global_norm(tree[0])) == 3.0
     assert ao.global_norm([None]) == 0.0
-    with pytest.raises(TypeError, match=r"gradients at '0': found builtins\.str"):
+    with pytest.raises(TypeError, match=r"gradients at '0': found str"):
         ao.global_norm(["a"])
 
 
@@ -123,3 +123,21 @@ def test_a_bare_array_is_the_parameter() -> None:
         ao.SGD().apply(np.ones(3), np.ones(2))
     with pytest.raises(ValueError, match="entries of the parameter share memory"):
         ao.SGD().init(np.lib.stride_tricks.as_strided(np.ones(1), (2,), (0,)))
+
+
+def test_arguments_in_another_order_are_answered_with_the_order(tmp_path: Path) -> None:
+    params, optimizer = {"w": np.ones(2)}, ao.Adam()
+    with pytest.raises(TypeError, match=r"found dict, .* save_checkpoint\(path, params, optimizer"):
+        ao.save_checkpoint(params, str(tmp_path / "run.h5"), optimizer)
+    with pytest.raises(TypeError, match=r"found dict, .* load_checkpoint\(path, params\)"):
+        ao.load_checkpoint(params, str(tmp_path / "run.h5"))
+    with pytest.raises(TypeError, match=r"found dict, .* explain\(params, optimizer\)"):
+        ao.explain(optimizer, params)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_slip_of_one_letter_is_likelier_than_an_abbreviation() -> None:
+    with pytest.raises(ValueError, match="did you mean 'Adam'"):
+        ao.get("adamm")
+    with pytest.raises(TypeError, match=r"has no argument 'beta1', did you mean 'beta_1'\?$"):
+        ao.Adam(beta1=0.9)

@@ -248,8 +248,14 @@ def backend_of(x: Array) -> Backend:
     backend = _KINDS[kind] if kind in _KINDS else _find(kind)
     if backend is None:
         hint = "; masks are not taken, fill them" if is_masked(x) else way_in(kind)
-        raise TypeError(f"found {kind.__module__}.{kind.__qualname__}, wanted an array{hint}")
+        raise TypeError(f"found {type_name(kind)}, wanted an array{hint}")
     return backend
+
+
+def type_name(kind: type) -> str:
+    """Return a type's name for a message, with its module unless it is a builtin."""
+    name = kind.__qualname__
+    return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"
 
 
 def way_in(kind: type) -> str:

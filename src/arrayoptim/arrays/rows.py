@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array
-from .libraries import Backend, backend_of, is_array
+from .libraries import Backend, backend_of, is_array, type_name
 from .pieces import Pieces
 
 __all__ = ["Rows", "as_rows", "dense", "is_sparse", "magnitudes", "places_of_rows", "stored"]
@@ -63,10 +63,7 @@ class Rows:
     def __init__(self, indices: Array, rows: Array, shape: Sequence[int]) -> None:
         for name, x in (("indices", indices), ("rows", rows)):
             if not is_array(x) or not backend_of(x).dense(x):
-                raise TypeError(
-                    f"Rows: found {type(x).__module__}.{type(x).__qualname__} for {name}, wanted "
-                    "an array"
-                )
+                raise TypeError(f"Rows: found {type_name(type(x))} for {name}, wanted an array")
         self.indices, self.rows, self.shape = indices, rows, tuple(int(n) for n in shape)
         backend, kind = backend_of(rows), backend_of(indices).dtype(indices)
         if "int" not in kind:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .._typing import Array, Tree
 from .backend import CONTAINERS
-from .libraries import is_array, is_array_type, is_masked, way_in
+from .libraries import is_array, is_array_type, is_masked, type_name, way_in
 from .rows import Rows
 
 
@@ -96,7 +96,7 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
 
 def _named(leaf: Any) -> str:
     """Name what was found in place of an array."""
-    kind = f"{type(leaf).__module__}.{type(leaf).__qualname__}"
+    kind = type_name(type(leaf))
     name = getattr(leaf, "__qualname__", None) or getattr(leaf, "__name__", None)
     return f"{kind} ({name})" if callable(leaf) and isinstance(name, str) else kind
 

@@ -112,8 +112,10 @@ class Declared:
             name = ALIASES.get(key, key)
             if name not in cls.hyperparameters:
                 known = [*cls.hyperparameters, *ALIASES]
-                told = elsewhere.argument(key, cls.__name__) or (
-                    f"{nearest(key, known)}; it takes {', '.join(cls.hyperparameters)}"
+                told = (
+                    elsewhere.argument(key, cls.__name__)
+                    or nearest(key, known)
+                    or f"; it takes {', '.join(cls.hyperparameters)}"
                 )
                 raise TypeError(f"{cls.__name__} has no argument {key!r}{told}")
             if name in values:

@@ -81,6 +81,6 @@ def ratio(
         own = rule.ratio(size, *found, *(numbers[name] for name in rule.ratio_names), xp)
     if set(own) != set(rule.measured):
         raise ValueError(
-            f"ratio of rule {rule.name} gave {sorted(own)}, wanted {sorted(rule.measured)}"
+            f"ratio of rule {rule.name} returned {sorted(own)}, wanted {sorted(rule.measured)}"
         )
     return own

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Tree
-from ..arrays.libraries import is_array
+from ..arrays.libraries import is_array, type_name
 
 __all__ = ["Packed", "nested", "unpacked"]
 
@@ -48,7 +48,7 @@ class Packed:
             kind = type(value).__name__
             return {kind: [self.put(v, f"{path}/{i}") for i, v in enumerate(value)]}
         raise TypeError(
-            f"{path}: found a {type(value).__module__}.{type(value).__qualname__}, wanted None, a "
+            f"{path}: found {type_name(type(value))}, wanted None, a "
             "number, text, an array, or a dict, list or tuple of these, such as its state_dict()"
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from .._typing import Array
-from ..arrays.libraries import backend_of
+from ..arrays.libraries import backend_of, type_name
 
 Reference: TypeAlias = Callable[[], Any] | None
 """Returns an array, or None where that has been freed."""
@@ -37,8 +37,8 @@ def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | N
     if first is not None and _alive(given) is None and any(x is first for x in leaves):
         kind = type(first)
         warnings.warn(
-            f"{type(optimizer).__name__}.apply has been given the same {kind.__module__}."
-            f"{kind.__qualname__} as at the last step, whose result nobody kept: arrays that "
+            f"{type(optimizer).__name__}.apply has been given the same {type_name(kind)} "
+            "as at the last step, whose result nobody kept: arrays that "
             "cannot be written come back new, so use what it returns, "
             "params = optimizer.apply(grads, params)",
             stacklevel=_outside(),

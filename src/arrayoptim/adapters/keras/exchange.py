@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from ..._typing import Tree
+from ...arrays.libraries import type_name
 from ...arrays.trees import listed
 from ...optimizer import Optimizer
 from ...persistence import Record, interpret_keras3
@@ -185,8 +186,7 @@ def _record(optimizer: Any, native: Any, what: str) -> tuple[Record, list[_Held]
         raise TypeError(f"{what}: found {optimizer!r}, wanted an optimizer of this library")
     if not isinstance(native, keras.optimizers.Optimizer) or isinstance(native, KerasOptimizer):
         raise TypeError(
-            f"{what}: found a {type(native).__module__}.{type(native).__qualname__}, wanted one of "
-            "Keras's own optimizers"
+            f"{what}: found {type_name(type(native))}, wanted one of Keras's own optimizers"
         )
     name = type(native).__name__
     if name.lower() != type(optimizer).__name__.lower():

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ...arrays.libraries import type_name
 from ...arrays.trees import flatten
 from ...config.registry import OPTIMIZERS, lookup, names, require_one_model
 from ...config.torch import Native, native_of, natives_of
@@ -97,7 +98,7 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
     """
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
-            f"wrap: found a {type(optimizer).__module__}.{type(optimizer).__qualname__}, wanted an "
+            f"wrap: found {type_name(type(optimizer))}, wanted an "
             "optimizer of arrayoptim; a wrapper steps tensors by its own apply"
         )
     if optimizer.groups:

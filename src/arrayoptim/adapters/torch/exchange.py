@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..._typing import Array, Tree
-from ...arrays.libraries import backend_of
+from ...arrays.libraries import backend_of, type_name
 from ...arrays.trees import listed, plain
 from ...config.torch import SCALARS, TABLE, Native, Settings, native_of, natives_of
 from ...optimizer import Optimizer
@@ -166,7 +166,7 @@ def _pair_of(optimizer: Any, what: str) -> Native:
     if not isinstance(optimizer, Optimizer) or not found:
         known = ", ".join(sorted({row.ours for row in TABLE}))
         raise TypeError(
-            f"{what}: found a {type(optimizer).__module__}.{type(optimizer).__qualname__}, wanted "
+            f"{what}: found {type_name(type(optimizer))}, wanted "
             f"one of arrayoptim: {known}; for those of arrayoptim.torch there are from_torch and "
             "to_torch"
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ...arrays.libraries import type_name
 from ...config.registry import lookup
 from ...config.torch import SCALARS, TABLE, Native, Settings
 from ...optimizer import Optimizer
@@ -114,8 +115,7 @@ def to_torch(optimizer: TorchOptimizer | LBFGS) -> torch.optim.Optimizer:
     if spelling is None or spelling.row is None:
         known = ", ".join(sorted({row.theirs for row in TABLE} | {"LBFGS", "NadamW"}))
         raise TypeError(
-            f"to_torch: found a {type(optimizer).__module__}.{type(optimizer).__qualname__}, "
-            f"wanted one of arrayoptim.torch: {known}"
+            f"to_torch: found {type_name(type(optimizer))}, wanted one of arrayoptim.torch: {known}"
         )
     row, groups = spelling.row, optimizer.param_groups
     native: Any = spelling.native

@@ -19,13 +19,15 @@ _SCALAR: WeakSet[Any] = WeakSet()
 
 
 def by_hand(given: tuple[Any, ...], structure: Structure) -> Any:
-    """Return the value and the gradients that the loss gave itself."""
+    """Return the value and the gradients that the loss returned itself."""
     if len(given) != 2:
-        raise ValueError(f"the loss gave {len(given)} things, wanted the pair (value, gradients)")
+        raise ValueError(
+            f"the loss returned {len(given)} things, wanted the pair (value, gradients)"
+        )
     gradients, found = flatten(given[1], "gradients")
     if found.paths != structure.paths:
         raise ValueError(
-            f"the loss gave gradients for {list(found.paths)}, wanted {list(structure.paths)}"
+            f"the loss returned gradients for {list(found.paths)}, wanted {list(structure.paths)}"
         )
     return given[0], gradients
 
@@ -47,7 +49,7 @@ def no_scalar(value: Any) -> TypeError:
             f"the loss turned its value into a {type(value).__name__}, through which nothing can "
             "be differentiated; return the scalar itself, or (value, gradients)"
         )
-    return TypeError(f"the loss gave {value!r}, wanted a scalar array, or (value, gradients)")
+    return TypeError(f"the loss returned {value!r}, wanted a scalar array, or (value, gradients)")
 
 
 def without_none(arrays: Sequence[Array | None]) -> list[Array]:
