@@ -104,6 +104,8 @@ class ASGD(KerasOptimizer):
         lambd: float | SupportsFloat | Schedule = 0.0001,
         alpha: float | SupportsFloat | Schedule = 0.75,
         t0: float | SupportsFloat | Schedule = 1000000.0,
+        *,
+        scalar_dtype: str | None = None,
         **options: Unpack[_Options],
     ) -> None: ...
 
@@ -485,6 +487,8 @@ class Nadam(KerasOptimizer):
         beta_2: float | SupportsFloat | Schedule = 0.999,
         epsilon: float | SupportsFloat | Schedule = 1e-08,
         schedule_decay: float | SupportsFloat | Schedule = 0.004,
+        *,
+        scalar_dtype: str | None = None,
         **options: Unpack[_Options],
     ) -> None: ...
 
@@ -499,6 +503,8 @@ class NadamW(KerasOptimizer):
         beta_2: float | SupportsFloat | Schedule = 0.999,
         epsilon: float | SupportsFloat | Schedule = 1e-08,
         schedule_decay: float | SupportsFloat | Schedule = 0.004,
+        *,
+        scalar_dtype: str | None = None,
         **options: Unpack[_Options],
     ) -> None: ...
 

@@ -87,6 +87,8 @@ def ASGD(
     lambd: float | SupportsFloat | Schedule = 0.0001,
     alpha: float | SupportsFloat | Schedule = 0.75,
     t0: float | SupportsFloat | Schedule = 1000000.0,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Step down the gradient by ever smaller steps, and average the parameters on the way."""
@@ -402,6 +404,8 @@ def Nadam(
     beta_2: float | SupportsFloat | Schedule = 0.999,
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Adam with Nesterov's look-ahead, and a momentum that warms up."""
@@ -413,6 +417,8 @@ def NadamW(
     beta_2: float | SupportsFloat | Schedule = 0.999,
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Nadam that also shrinks the parameters a little at each step."""

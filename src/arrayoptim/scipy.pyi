@@ -85,6 +85,8 @@ def ASGD(
     lambd: float | SupportsFloat | Schedule = 0.0001,
     alpha: float | SupportsFloat | Schedule = 0.75,
     t0: float | SupportsFloat | Schedule = 1000000.0,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> Method:
     """Step down the gradient by ever smaller steps, and average the parameters on the way."""
@@ -400,6 +402,8 @@ def Nadam(
     beta_2: float | SupportsFloat | Schedule = 0.999,
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> Method:
     """Adam with Nesterov's look-ahead, and a momentum that warms up."""
@@ -411,6 +415,8 @@ def NadamW(
     beta_2: float | SupportsFloat | Schedule = 0.999,
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> Method:
     """Nadam that also shrinks the parameters a little at each step."""

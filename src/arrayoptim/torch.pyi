@@ -121,6 +121,7 @@ class ASGD(TorchOptimizer):
         differentiable: bool = False,
         capturable: bool = False,
         *,
+        scalar_dtype: str | None = None,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
         l2: float | SupportsFloat | Schedule = 0,
@@ -693,6 +694,7 @@ class NAdam(TorchOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        scalar_dtype: str | None = None,
         fused: bool | None = None,
         l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
@@ -716,6 +718,7 @@ class Nadam(TorchOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        scalar_dtype: str | None = None,
         fused: bool | None = None,
         l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
@@ -739,6 +742,7 @@ class NadamW(TorchOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        scalar_dtype: str | None = None,
         fused: bool | None = None,
         l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
