@@ -11,8 +11,8 @@ from arrayoptim.engines.gpu.batches import program_of
 from arrayoptim.engines.gpu.grids import pass_programs
 from arrayoptim.engines.gpu.measure import quantities
 from arrayoptim.engines.gpu.prelude import CHUNK
+from arrayoptim.engines.gpu.program import SEED
 from arrayoptim.engines.gpu.rows import row_program
-from arrayoptim.engines.gpu.sweep import SEED
 from arrayoptim.numerics.slots import Layout
 from arrayoptim.rules.cautious import cautious
 from engine_cases import (

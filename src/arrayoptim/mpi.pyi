@@ -59,7 +59,7 @@ def ADOPT(
     epsilon: float | SupportsFloat | Schedule = 1e-06,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Average gradients that are divided by the root mean square of those before them."""
+    """Average gradients, each normalised by the root mean square of those before it."""
 
 
 def APOLLO(
@@ -77,7 +77,7 @@ def APOLLO(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Scale gradients as Adam would, which is found out along a few random directions."""
+    """Scale gradients as Adam would, as estimated in a random low-rank projection."""
 
 
 def ASGD(
@@ -89,7 +89,7 @@ def ASGD(
     scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step down the gradient by ever smaller steps, and average the parameters on the way."""
+    """SGD with shrinking steps, which averages the parameters along the way."""
 
 
 def AdEMAMix(
@@ -103,7 +103,7 @@ def AdEMAMix(
     beta_3_warmup: int | SupportsInt | None = None,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam with a second running mean of the gradient, which remembers thousands of steps."""
+    """Adam with a second, much slower running mean of the gradient."""
 
 
 def AdaBelief(
@@ -113,7 +113,7 @@ def AdaBelief(
     epsilon: float | SupportsFloat | Schedule = 1e-16,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step along the running mean of the gradient, over how far gradients lie from it."""
+    """Step along the running mean of the gradient, scaled by how far gradients deviate from it."""
 
 
 def AdaMuon(
@@ -144,7 +144,7 @@ def AdaMuon(
     epsilon_2: float | SupportsFloat | Schedule = 1e-08,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Muon by the signs of the momentum, divided entry by entry by a running root mean square."""
+    """Muon on the signs of the momentum, divided elementwise by a running root mean square."""
 
 
 def Adadelta(
@@ -169,7 +169,7 @@ def Adafactor(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Divide the gradient by a root mean square that is kept by rows and columns only."""
+    """Divide the gradient by a running root mean square, factored into rows and columns."""
 
 
 def Adagrad(
@@ -258,7 +258,7 @@ def CAME(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adafactor with momentum, divided by how much its steps waver, by rows and columns too."""
+    """Adafactor with momentum, damped where its steps are unstable (factored as well)."""
 
 
 def DoG(
@@ -267,7 +267,7 @@ def DoG(
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step down the gradient at a rate that the way so far and the gradients so far say."""
+    """SGD whose learning rate follows from the distance travelled and the gradients so far."""
 
 
 def Ftrl(
@@ -280,7 +280,7 @@ def Ftrl(
     beta: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Follow the regularized leader: the parameter that suits all gradients so far, made sparse."""
+    """Follow the regularized leader: the sparse parameters that best fit all gradients so far."""
 
 
 def GaLore(
@@ -296,7 +296,7 @@ def GaLore(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam along the few directions in which a gradient is largest, renewed now and then."""
+    """Adam in a low-rank subspace of the gradient, which is recomputed periodically."""
 
 
 def Kron(
@@ -314,7 +314,7 @@ def Kron(
     memory_save_mode: str = 'none',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Whiten the mean of gradients by two triangular factors, which are fitted step by step."""
+    """Whiten the momentum with two triangular Kronecker factors, fitted during training."""
 
 
 def LAMB(
@@ -325,7 +325,7 @@ def LAMB(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam whose steps are in proportion to the size of each parameter."""
+    """Adam with the step of each tensor scaled to the tensor's norm."""
 
 
 def LARS(
@@ -336,7 +336,7 @@ def LARS(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """SGD with momentum whose steps are in proportion to the size of each parameter."""
+    """SGD with momentum and the step of each tensor scaled to the tensor's norm."""
 
 
 def Lion(
@@ -345,7 +345,7 @@ def Lion(
     beta_2: float | SupportsFloat | Schedule = 0.99,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step by the sign of a running mean of the gradient, in which the last one counts more."""
+    """Step by the sign of the momentum, interpolated with the current gradient."""
 
 
 def MARS(
@@ -364,7 +364,7 @@ def MARS(
     adam_weight_decay: float | SupportsFloat | Schedule | None = None,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """AdamW or Lion by gradients from which the noise is taken that the last one tells."""
+    """AdamW or Lion on variance-reduced gradients, corrected by the previous gradient."""
 
 
 def Muon(
@@ -393,7 +393,7 @@ def Muon(
     split: Any = (),
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
+    """Step along the orthogonalised momentum of each matrix; Adam for all other parameters."""
 
 
 def Nadam(
@@ -450,7 +450,7 @@ def NorMuon(
     epsilon_2: float | SupportsFloat | Schedule = 1e-10,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Muon whose steps are as long for each output of a layer, in the long run, as for any other."""
+    """Muon with its step normalised per neuron by a running mean of squares."""
 
 
 def Prodigy(
@@ -465,7 +465,7 @@ def Prodigy(
     safeguard_warmup: bool = False,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam whose step size grows until it is that of the distance to the solution."""
+    """Adam whose learning rate follows from an estimated distance to the solution."""
 
 
 def RAdam(
@@ -476,7 +476,7 @@ def RAdam(
     threshold: float | SupportsFloat | Schedule = 5.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it."""
+    """Adam with a built-in warm-up, which rectifies the variance of its early steps."""
 
 
 def RMSprop(
@@ -500,7 +500,7 @@ def Rprop(
     step_max: float | SupportsFloat | Schedule = 50.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step by the sign of the gradient, each entry by a size that grows while the sign stays."""
+    """Step by the sign of the gradient, each entry by a size that grows while the sign holds."""
 
 
 def SGD(
@@ -514,7 +514,7 @@ def SGD(
     dampening: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step down the gradient, with momentum if wanted."""
+    """Stochastic gradient descent, with optional momentum."""
 
 
 def SM3(
@@ -543,7 +543,7 @@ def SOAP(
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps."""
+    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps."""
 
 
 def ScheduleFreeAdamW(
@@ -556,7 +556,7 @@ def ScheduleFreeAdamW(
     weight_lr_power: float | SupportsFloat | Schedule = 2.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Divide the gradient by its running root mean square, and average in place of a schedule."""
+    """AdamW that averages its iterates in place of a learning rate schedule."""
 
 
 def ScheduleFreeSGD(
@@ -567,7 +567,7 @@ def ScheduleFreeSGD(
     weight_lr_power: float | SupportsFloat | Schedule = 2.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step down the gradient without a schedule of the step size, by averaging in its place."""
+    """SGD that averages its iterates in place of a learning rate schedule."""
 
 
 def Shampoo(
@@ -582,7 +582,7 @@ def Shampoo(
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g."""
+    """Precondition the gradient on both sides by inverse fourth roots of sums of g g' and g' g."""
 
 
 def Signum(
@@ -604,7 +604,7 @@ def Sophia(
     bias_correction: bool = False,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step along the mean of the gradient, over a curvature that the caller estimates, clipped."""
+    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped."""
 
 
 def StableAdamW(
@@ -615,7 +615,7 @@ def StableAdamW(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown."""
+    """AdamW that shortens the step of any tensor whose gradient has suddenly grown."""
 
 
 def Yogi(
@@ -626,7 +626,7 @@ def Yogi(
     initial_accumulator_value: float | SupportsFloat | Schedule = 1e-06,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam whose mean of squares moves by a share of the new square, up or down."""
+    """Adam whose second moment changes additively, by a share of the new square."""
 
 
 def __getattr__(name: str) -> Any: ...

@@ -23,10 +23,10 @@ def asgd(p, g, a, eta, shrink, mu, xp):
 
 @register
 class ASGD(Optimizer):
-    """Step down the gradient by ever smaller steps, and average the parameters on the way.
+    """SGD with shrinking steps, which averages the parameters along the way.
 
-    For convex losses, of which the average reaches the optimum at the best rate; `averages` gives
-    it. 4 bytes of state per float32 parameter.
+    For convex losses, where the average converges at the optimal rate; `averages` returns it. 4
+    bytes of state per float32 parameter.
 
     Parameters
     ----------

@@ -55,10 +55,10 @@ _RULES = {"": rprop, "torch": rprop_length, "optax": rprop_step}
 
 @register
 class Rprop(Optimizer):
-    """Step by the sign of the gradient, each entry by a size that grows while the sign stays.
+    """Step by the sign of the gradient, each entry by a size that grows while the sign holds.
 
-    For gradients of the whole data set, whose sizes mislead: noise in their signs, as of
-    mini-batches, makes the steps shrink. 8 bytes of state per float32 parameter.
+    For full-batch gradients whose magnitudes mislead: noise in their signs, as in mini-batches,
+    makes the steps shrink. 8 bytes of state per float32 parameter.
 
     Parameters
     ----------

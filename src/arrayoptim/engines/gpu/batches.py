@@ -22,7 +22,8 @@ from .device import Device, Launch, Launches, Table, launches, start
 from .measure import measure_program, quantities
 from .mirror import Mirror
 from .prelude import CHUNK
-from .sweep import CODES, SEED, Program, stages_of, sweep_program
+from .program import CODES, SEED, Program, stages_of
+from .sweep import sweep_program
 from .tables import Numbers, Totals, addresses, chunks, element_count, same_order
 
 __all__ = ["Batch", "labelled", "program_of"]

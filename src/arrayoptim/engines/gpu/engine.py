@@ -27,8 +27,9 @@ from .measure import measure_program, quantities
 from .plan import DevicePlan, own
 from .portions import Portion
 from .printer import UnprintableError
+from .program import stages_of
 from .sums import MOST
-from .sweep import stages_of, sweep_program
+from .sweep import sweep_program
 from .tables import same_order
 
 __all__ = ["Plan", "refusal", "unprintable"]

@@ -15,7 +15,7 @@ from .batches import Batch, labelled
 from .device import Launches, Table, launches
 from .matrices import CELLS, KINDS, Over, matrix_passes
 from .prelude import CHUNK, THREADS
-from .sweep import Program
+from .program import Program
 from .tables import Numbers
 
 __all__ = ["MatrixBatch", "pass_programs"]

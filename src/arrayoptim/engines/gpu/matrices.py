@@ -16,19 +16,9 @@ from ...rules import stages as _stages
 from ...rules.symbols import Value
 from ..passes import Passes
 from .between import FIRST, LINE_SUMS, Between, Labels, all_lines, each_thread, indented, joined
+from .element import before, element, fetched, loaded, parameters, scalar
+from .program import Program, named, numbers_of, opening
 from .sums import SUMS
-from .sweep import (
-    Program,
-    before,
-    element,
-    fetched,
-    loaded,
-    named,
-    numbers_of,
-    opening,
-    parameters,
-    scalar,
-)
 
 __all__ = ["CELLS", "KINDS", "LINES", "Over", "Pass", "matrix_passes"]
 
