@@ -1,3 +1,3 @@
-"""The version, apart so that every shelf may read it."""
+"""The version, in a module of its own so that every layer may import it."""
 
 __version__ = "0.1.0"

@@ -231,7 +231,7 @@ def load_checkpoint(
 
 
 def _restored(own: Record, params: Tree, optimizer: Any, strict: bool) -> LoadReport:
-    """Give the optimizer its state; it stays as it is where that does not fit."""
+    """Load the optimizer's state; it is left unchanged if the state does not fit."""
     if isinstance(optimizer, Optimizer):
         return load_into(session_of(optimizer), params, own, strict=strict, hyperparameters=True)
     optimizer.init(params)

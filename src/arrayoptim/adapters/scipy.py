@@ -219,7 +219,7 @@ class _Steps:
 
 
 class _Searches:
-    """The points that a line search asks for, of which it takes some."""
+    """The points that a line search evaluates, some of which it accepts."""
 
     searches = True
 

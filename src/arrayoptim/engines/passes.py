@@ -1,4 +1,4 @@
-"""In how many passes a rule with totals along rows and columns can be carried out.
+"""In how many passes a rule with sums along rows and columns can be run.
 
 A total has to be complete before anything that depends on it: each pass over all elements goes as
 far as those totals that are known, and what has one entry for each row or column is computed in

@@ -39,7 +39,7 @@ class Layout:
         Slots of stages: ``master`` or ``compensation`` (16-bit parameters only), ``average``.
     storage : {"bfloat16", "int8"} or None
         How the rule's slots are stored; None for the compute dtype. Slots of other shapes
-        than the parameter's, and those the rule wants exact, are always stored in that.
+        than the parameter's, and those the rule needs exact, are always stored in that.
     constraint : Constraint or None
         What the parameters are brought back to, where that takes more than their single entries.
     """

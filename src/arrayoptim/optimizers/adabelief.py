@@ -41,7 +41,7 @@ class AdaBelief(Optimizer):
         Added to the mean of squares at each step, and to its root. With 0 a gradient that stays
         the same makes the steps grow without bound.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -55,7 +55,7 @@ class Adagrad(Optimizer):
     initial_accumulator_value : float in [0, inf)
         What the accumulator begins with, in units of the gradient squared.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

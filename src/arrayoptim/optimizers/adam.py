@@ -95,7 +95,7 @@ class Adam(Optimizer):
     amsgrad : bool
         Whether the largest mean of squares so far stands under the root.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

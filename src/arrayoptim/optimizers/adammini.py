@@ -100,7 +100,7 @@ class AdamMini(MatrixOptimizer):
         Patterns of the paths of parameters with one mean for all of their numbers, as the authors
         have it for the scales of normalisations.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -106,7 +106,7 @@ class AdaMuon(ScaledMuon):
     epsilon_2 : float in [0, inf)
         Added to the root of that mean, and to the norm that divides.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

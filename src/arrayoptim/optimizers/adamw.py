@@ -34,7 +34,7 @@ class AdamW(Adam):
     weight_decay : float in [0, inf) or schedule
         A step first takes ``lr`` times this share of the parameter; 0 for `Adam`.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -54,7 +54,7 @@ class Adan(Optimizer):
     epsilon : float in [0, inf)
         Added to the root, after the bias correction.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -48,7 +48,7 @@ class AdEMAMix(Optimizer):
     beta_3_warmup : int in [1, inf), optional
         Steps in which `beta_3` grows from `beta_1`; none without it.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

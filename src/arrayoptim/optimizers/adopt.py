@@ -39,7 +39,7 @@ class ADOPT(Optimizer):
     epsilon : float in (0, inf)
         The least divisor, in units of the gradient.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -41,7 +41,7 @@ class ASGD(Optimizer):
     scalar_dtype : {"float32", "float64"}, optional
         To which dtype the step size and the share of the mean are rounded; float64 if None.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

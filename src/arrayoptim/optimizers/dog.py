@@ -44,7 +44,7 @@ class DoG(Optimizer):
     epsilon : float in (0, inf)
         Added to the sum of squared gradients.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -61,7 +61,7 @@ class Ftrl(Optimizer):
     beta : float in [0, inf) or schedule
         The paper's beta, added to the root in units of the gradient.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

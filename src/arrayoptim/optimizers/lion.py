@@ -36,7 +36,7 @@ class Lion(Optimizer):
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     **options
-        What every optimizer takes by keyword, such as `weight_decay`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `weight_decay`: see `Optimizer`.
 
     Notes
     -----

@@ -86,7 +86,7 @@ class MARS(Optimizer):
     adam_weight_decay : float in [0, inf) or schedule, optional
         Decoupled weight decay of all that Adam steps; that of matrices, `weight_decay`, if None.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -128,7 +128,7 @@ class Muon(MatrixOptimizer):
     exclude_embeddings : bool
         Whether Adam steps matrices in whose path is the word embedding.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

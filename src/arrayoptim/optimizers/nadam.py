@@ -43,7 +43,7 @@ class Nadam(Optimizer):
     scalar_dtype : {"float32", "float64"}, optional
         To which dtype the product of the momenta is rounded; float64 if None.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -31,7 +31,7 @@ class NadamW(Nadam):
     weight_decay : float in [0, inf) or schedule
         A step first takes ``lr`` times this share of the parameter; 0 for `Nadam`.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -62,7 +62,7 @@ class Prodigy(Optimizer):
     safeguard_warmup : bool
         Whether the step size is left out of the estimate's divisor, for schedules that warm up.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -40,7 +40,7 @@ class RAdam(Optimizer):
     threshold : float in [4, inf)
         Terms that the mean of squares must have before the step is divided by its root.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -130,7 +130,7 @@ class RMSprop(Optimizer):
     momentum : float in [0, 1) or schedule
         Share of the last step that is kept.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

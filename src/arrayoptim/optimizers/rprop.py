@@ -71,7 +71,7 @@ class Rprop(Optimizer):
     step_min, step_max : float in [0, inf) and (0, inf) or schedule
         Bounds of the size, in units of the parameter.
     **options
-        What every optimizer takes by keyword, such as `clipvalue`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipvalue`: see `Optimizer`.
 
     Notes
     -----

@@ -52,7 +52,7 @@ class ScheduleFreeAdamW(ScheduleFree):
     weight_lr_power : float in [0, inf) or schedule
         Power of the largest step size so far in that weight.
     **options
-        What every optimizer takes by keyword, such as `weight_decay`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `weight_decay`: see `Optimizer`.
 
     Notes
     -----

@@ -81,7 +81,7 @@ class SGD(Optimizer):
     dampening : float in [0, 1] or schedule
         Share of a gradient that the momentum leaves out, from the second step on.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

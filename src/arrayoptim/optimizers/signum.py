@@ -39,7 +39,7 @@ class Signum(Optimizer):
     momentum : float in [0, 1) or schedule
         Decay rate of the running mean, per step; 0 for signSGD.
     **options
-        What every optimizer takes by keyword, such as `weight_decay`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `weight_decay`: see `Optimizer`.
 
     Notes
     -----

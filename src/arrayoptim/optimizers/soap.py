@@ -128,7 +128,7 @@ class SOAP(PreconditionedOptimizer):
         How an array of more than two axes is seen as a matrix: its first or its last axis stays,
         the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

@@ -48,7 +48,7 @@ class Sophia(CurvatureOptimizer):
         Whether ``m`` is divided by ``1 - beta_1**t`` for a step, with ``t`` counting from 1, as in
         optax.
     **options
-        What every optimizer takes by keyword, such as `weight_decay`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `weight_decay`: see `Optimizer`.
 
     Notes
     -----

@@ -44,7 +44,7 @@ class Yogi(Optimizer):
     initial_accumulator_value : float in [0, inf)
         With what the mean of squares begins, in units of the squared gradient.
     **options
-        What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
+        Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----

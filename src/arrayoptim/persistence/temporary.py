@@ -110,7 +110,7 @@ def create(path: Path, like: os.stat_result | None) -> int:
 
 
 def _take_after(handle: int, like: os.stat_result) -> None:
-    """Give a file the owner, group and permissions of another one, as far as allowed."""
+    """Copy owner, group and permissions of one file to another, as far as allowed."""
     mode = stat.S_IMODE(like.st_mode)
     if not hasattr(os, "fchown"):
         return
@@ -128,7 +128,7 @@ def _take_after(handle: int, like: os.stat_result) -> None:
 
 
 def copy_attributes(handle: int, like: Path) -> None:
-    """Give a file the extended attributes of another one, including access lists.
+    """Copy the extended attributes of one file to another, including access lists.
 
     Parameters
     ----------

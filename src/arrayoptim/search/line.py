@@ -1,4 +1,4 @@
-"""A line search that asks for losses by itself, along one direction of one problem."""
+"""A line search that evaluates the loss itself, along one direction of one problem."""
 
 from __future__ import annotations
 

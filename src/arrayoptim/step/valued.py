@@ -195,7 +195,7 @@ class Valued:
             return population.taken_out(self._session, model)
 
     def put_model(self, model: int, optimizer: Any) -> None:
-        """Give one of many models the state and the hyperparameters of an optimizer.
+        """Copy the state and hyperparameters of an optimizer into one of many models.
 
         Parameters
         ----------

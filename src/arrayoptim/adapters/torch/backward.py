@@ -51,7 +51,7 @@ class BackwardSteps:
         self._optimizer._backward = None
 
     def cover(self) -> None:
-        """Give a hook to all parameters that have none yet.
+        """Register a hook on all parameters that have none yet.
 
         Raises
         ------

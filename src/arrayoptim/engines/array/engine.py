@@ -21,7 +21,7 @@ from .stacks import stacks
 Result = tuple[Array, Slots]
 Do = Callable[..., Any]
 Trees = tuple[Any, Any, Any]
-"""Parameters, gradients and slots, each to be had by the place of a parameter."""
+"""Parameters, gradients and slots, each indexed by the parameter's position."""
 Job = Callable[[], list[tuple[int, Any]]]
 """Computes something for each of some parameters, by their places; nothing is written."""
 

@@ -106,7 +106,7 @@ def updated(
     x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
     x, _ = _staged("after", {"p": x, "g": begun[1], "q": begun[0]}, scalars, xp)
     x = x if layout.constraint is None else layout.constraint.applied(x, xp)
-    # A slot that is the parameter or the gradient itself wants memory of its own.
+    # A slot that is the parameter or the gradient itself needs memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
     result = narrow(x, stored)
     new: Slots = {}

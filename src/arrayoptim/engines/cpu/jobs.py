@@ -1,4 +1,4 @@
-"""Jobs: the records that kernels process, and how these are started and carried out."""
+"""Jobs: the records that kernels process, and how they are started and run."""
 
 from __future__ import annotations
 
