@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from arrayoptim.engines.gpu.batches import program_of
+from arrayoptim.engines.gpu.grids import pass_programs
 from arrayoptim.engines.gpu.measure import quantities
 from arrayoptim.engines.gpu.prelude import CHUNK
+from arrayoptim.engines.gpu.program import SEED
 from arrayoptim.engines.gpu.rows import row_program
-from arrayoptim.engines.gpu.sweep import SEED
 from arrayoptim.numerics.slots import Layout
 from arrayoptim.rules.cautious import cautious
 from engine_cases import (
@@ -85,6 +86,24 @@ def programs(rule: Any) -> list[Any]:
             program_of(*given, measures=measures) for measures in {False, bool(quantities(rule))}
         ]
     return found
+
+
+def matrix_programs(rule: Any) -> list[Any]:
+    """Return the kernels of all cases of a rule with totals along rows and columns."""
+    found = []
+    for dtype, grad, form, stages in matrix_forms():
+        slots = layout_of(rule, form, stages).slots(dtype)
+        given = rule, {"p": dtype, **slots}, tuple(numbers(rule, stages)), grad
+        found += [program for program, _ in pass_programs(*given)]
+    return found
+
+
+def matrix_forms() -> Iterator[tuple[str, str, dict[str, Any], tuple[str, ...]]]:
+    """Yield those of `cases` in which rows and columns are stepped; most with every stage only."""
+    for dtype, grad, form, stages in cases():
+        served = "storage" not in form and not dtype.startswith("complex")
+        if served and (dtype == "float32" or len(stages) == len(PARTS)):
+            yield dtype, grad, form, stages
 
 
 def adam() -> Any:

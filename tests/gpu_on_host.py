@@ -26,7 +26,7 @@ from arrayoptim.engines.gpu import walks as gpu_walks
 from arrayoptim.engines.gpu.copies import Copies
 from arrayoptim.engines.gpu.device import Launch, Table
 from arrayoptim.engines.gpu.prelude import PRELUDE, THREADS
-from arrayoptim.engines.gpu.sweep import Program
+from arrayoptim.engines.gpu.program import Program
 
 SHIM = r"""
 #include <cmath>

@@ -237,8 +237,11 @@ def contests() -> Iterator[Contest]:
         peers |= {f"torch, {form}": torch_composite(form) for form in ("lerp", "averaged")}
     yield f"Adam, clipped, decayed and averaged, {name}", shapes, 40, peers
     if ready["torch"]:
-        peers = {"this library, state in bfloat16": ours("torch", state_dtype="bfloat16")}
-        yield f"Adam, state in bfloat16, {name}", shapes, 20, peers
+        small, (large, entries) = ("bfloat16", "int8"), list(LISTS.items())[-1]
+        for title, arrays_of in ((name, shapes), (large, entries)):
+            peers = {f"this library, state in {d}": ours("torch", state_dtype=d) for d in small}
+            peers["this library, state in float32"] = ours("torch")
+            yield f"Adam, state in fewer bits, {title}", arrays_of, 0, peers
         peers = {"this library, torch tensors": ours("torch", offload=True)}
         peers["the copies of it alone"] = copied
         yield f"Adam, state in host memory, {name}", shapes, 0, peers

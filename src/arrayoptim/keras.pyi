@@ -63,7 +63,7 @@ class _Options(_Rest, total=False):
 
 
 class ADOPT(KerasOptimizer):
-    """Average gradients that are divided by the root mean square of those before them."""
+    """Average gradients, each normalised by the root mean square of those before it."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class ADOPT(KerasOptimizer):
 
 
 class APOLLO(KerasOptimizer):
-    """Scale gradients as Adam would, which is found out along a few random directions."""
+    """Scale gradients as Adam would, as estimated in a random low-rank projection."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class APOLLO(KerasOptimizer):
 
 
 class ASGD(KerasOptimizer):
-    """Step down the gradient by ever smaller steps, and average the parameters on the way."""
+    """SGD with shrinking steps, which averages the parameters along the way."""
 
     def __init__(
         self,
@@ -105,12 +105,14 @@ class ASGD(KerasOptimizer):
         lambd: float | SupportsFloat | Schedule = 0.0001,
         alpha: float | SupportsFloat | Schedule = 0.75,
         t0: float | SupportsFloat | Schedule = 1000000.0,
+        *,
+        scalar_dtype: str | None = None,
         **options: Unpack[_Options],
     ) -> None: ...
 
 
 class AdEMAMix(KerasOptimizer):
-    """Adam with a second running mean of the gradient, which remembers thousands of steps."""
+    """Adam with a second, much slower running mean of the gradient."""
 
     def __init__(
         self,
@@ -127,7 +129,7 @@ class AdEMAMix(KerasOptimizer):
 
 
 class AdaBelief(KerasOptimizer):
-    """Step along the running mean of the gradient, over how far gradients lie from it."""
+    """Step along the running mean of the gradient, scaled by how far gradients deviate from it."""
 
     def __init__(
         self,
@@ -140,7 +142,7 @@ class AdaBelief(KerasOptimizer):
 
 
 class AdaMuon(KerasOptimizer):
-    """Muon by the signs of the momentum, divided entry by entry by a running root mean square."""
+    """Muon on the signs of the momentum, divided elementwise by a running root mean square."""
 
     def __init__(
         self,
@@ -187,7 +189,7 @@ class Adadelta(KerasOptimizer):
 
 
 class Adafactor(KerasOptimizer):
-    """Divide the gradient by a root mean square that is kept by rows and columns only."""
+    """Divide the gradient by a running root mean square, factored into rows and columns."""
 
     def __init__(
         self,
@@ -297,7 +299,7 @@ class Adan(KerasOptimizer):
 
 
 class CAME(KerasOptimizer):
-    """Adafactor with momentum, divided by how much its steps waver, by rows and columns too."""
+    """Adafactor with momentum, damped where its steps are unstable (factored as well)."""
 
     def __init__(
         self,
@@ -315,7 +317,7 @@ class CAME(KerasOptimizer):
 
 
 class DoG(KerasOptimizer):
-    """Step down the gradient at a rate that the way so far and the gradients so far say."""
+    """SGD whose learning rate follows from the distance travelled and the gradients so far."""
 
     def __init__(
         self,
@@ -327,7 +329,7 @@ class DoG(KerasOptimizer):
 
 
 class Ftrl(KerasOptimizer):
-    """Follow the regularized leader: the parameter that suits all gradients so far, made sparse."""
+    """Follow the regularized leader: the sparse parameters that best fit all gradients so far."""
 
     def __init__(
         self,
@@ -343,7 +345,7 @@ class Ftrl(KerasOptimizer):
 
 
 class GaLore(KerasOptimizer):
-    """Adam along the few directions in which a gradient is largest, renewed now and then."""
+    """Adam in a low-rank subspace of the gradient, which is recomputed periodically."""
 
     def __init__(
         self,
@@ -362,7 +364,7 @@ class GaLore(KerasOptimizer):
 
 
 class Kron(KerasOptimizer):
-    """Whiten the mean of gradients by two triangular factors, which are fitted step by step."""
+    """Whiten the momentum with two triangular Kronecker factors, fitted during training."""
 
     def __init__(
         self,
@@ -383,7 +385,7 @@ class Kron(KerasOptimizer):
 
 
 class LAMB(KerasOptimizer):
-    """Adam whose steps are in proportion to the size of each parameter."""
+    """Adam with the step of each tensor scaled to the tensor's norm."""
 
     def __init__(
         self,
@@ -397,7 +399,7 @@ class LAMB(KerasOptimizer):
 
 
 class LARS(KerasOptimizer):
-    """SGD with momentum whose steps are in proportion to the size of each parameter."""
+    """SGD with momentum and the step of each tensor scaled to the tensor's norm."""
 
     def __init__(
         self,
@@ -411,7 +413,7 @@ class LARS(KerasOptimizer):
 
 
 class Lion(KerasOptimizer):
-    """Step by the sign of a running mean of the gradient, in which the last one counts more."""
+    """Step by the sign of the momentum, interpolated with the current gradient."""
 
     def __init__(
         self,
@@ -423,7 +425,7 @@ class Lion(KerasOptimizer):
 
 
 class MARS(KerasOptimizer):
-    """AdamW or Lion by gradients from which the noise is taken that the last one tells."""
+    """AdamW or Lion on variance-reduced gradients, corrected by the previous gradient."""
 
     def __init__(
         self,
@@ -445,7 +447,7 @@ class MARS(KerasOptimizer):
 
 
 class Muon(KerasOptimizer):
-    """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
+    """Step along the orthogonalised momentum of each matrix; Adam for all other parameters."""
 
     def __init__(
         self,
@@ -486,6 +488,8 @@ class Nadam(KerasOptimizer):
         beta_2: float | SupportsFloat | Schedule = 0.999,
         epsilon: float | SupportsFloat | Schedule = 1e-08,
         schedule_decay: float | SupportsFloat | Schedule = 0.004,
+        *,
+        scalar_dtype: str | None = None,
         **options: Unpack[_Options],
     ) -> None: ...
 
@@ -500,12 +504,14 @@ class NadamW(KerasOptimizer):
         beta_2: float | SupportsFloat | Schedule = 0.999,
         epsilon: float | SupportsFloat | Schedule = 1e-08,
         schedule_decay: float | SupportsFloat | Schedule = 0.004,
+        *,
+        scalar_dtype: str | None = None,
         **options: Unpack[_Options],
     ) -> None: ...
 
 
 class NorMuon(KerasOptimizer):
-    """Muon whose steps are as long for each output of a layer, in the long run, as for any other."""
+    """Muon with its step normalised per neuron by a running mean of squares."""
 
     def __init__(
         self,
@@ -539,7 +545,7 @@ class NorMuon(KerasOptimizer):
 
 
 class Prodigy(KerasOptimizer):
-    """Adam whose step size grows until it is that of the distance to the solution."""
+    """Adam whose learning rate follows from an estimated distance to the solution."""
 
     def __init__(
         self,
@@ -557,7 +563,7 @@ class Prodigy(KerasOptimizer):
 
 
 class RAdam(KerasOptimizer):
-    """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it."""
+    """Adam with a built-in warm-up, which rectifies the variance of its early steps."""
 
     def __init__(
         self,
@@ -587,7 +593,7 @@ class RMSprop(KerasOptimizer):
 
 
 class Rprop(KerasOptimizer):
-    """Step by the sign of the gradient, each entry by a size that grows while the sign stays."""
+    """Step by the sign of the gradient, each entry by a size that grows while the sign holds."""
 
     def __init__(
         self,
@@ -601,7 +607,7 @@ class Rprop(KerasOptimizer):
 
 
 class SGD(KerasOptimizer):
-    """Step down the gradient, with momentum if wanted."""
+    """Stochastic gradient descent, with optional momentum."""
 
     def __init__(
         self,
@@ -634,7 +640,7 @@ class SM3(KerasOptimizer):
 
 
 class SOAP(KerasOptimizer):
-    """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps."""
+    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps."""
 
     def __init__(
         self,
@@ -653,7 +659,7 @@ class SOAP(KerasOptimizer):
 
 
 class ScheduleFreeAdamW(KerasOptimizer):
-    """Divide the gradient by its running root mean square, and average in place of a schedule."""
+    """AdamW that averages its iterates in place of a learning rate schedule."""
 
     def __init__(
         self,
@@ -669,7 +675,7 @@ class ScheduleFreeAdamW(KerasOptimizer):
 
 
 class ScheduleFreeSGD(KerasOptimizer):
-    """Step down the gradient without a schedule of the step size, by averaging in its place."""
+    """SGD that averages its iterates in place of a learning rate schedule."""
 
     def __init__(
         self,
@@ -683,7 +689,7 @@ class ScheduleFreeSGD(KerasOptimizer):
 
 
 class Shampoo(KerasOptimizer):
-    """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g."""
+    """Precondition the gradient on both sides by inverse fourth roots of sums of g g' and g' g."""
 
     def __init__(
         self,
@@ -712,7 +718,7 @@ class Signum(KerasOptimizer):
 
 
 class Sophia(KerasOptimizer):
-    """Step along the mean of the gradient, over a curvature that the caller estimates, clipped."""
+    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped."""
 
     def __init__(
         self,
@@ -729,7 +735,7 @@ class Sophia(KerasOptimizer):
 
 
 class StableAdamW(KerasOptimizer):
-    """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown."""
+    """AdamW that shortens the step of any tensor whose gradient has suddenly grown."""
 
     def __init__(
         self,
@@ -743,7 +749,7 @@ class StableAdamW(KerasOptimizer):
 
 
 class Yogi(KerasOptimizer):
-    """Adam whose mean of squares moves by a share of the new square, up or down."""
+    """Adam whose second moment changes additively, by a share of the new square."""
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ def ADOPT(
     epsilon: float | SupportsFloat | Schedule = 1e-06,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Average gradients that are divided by the root mean square of those before them."""
+    """Average gradients, each normalised by the root mean square of those before it."""
 
 
 def APOLLO(
@@ -78,7 +78,7 @@ def APOLLO(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Scale gradients as Adam would, which is found out along a few random directions."""
+    """Scale gradients as Adam would, as estimated in a random low-rank projection."""
 
 
 def ASGD(
@@ -86,9 +86,11 @@ def ASGD(
     lambd: float | SupportsFloat | Schedule = 0.0001,
     alpha: float | SupportsFloat | Schedule = 0.75,
     t0: float | SupportsFloat | Schedule = 1000000.0,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step down the gradient by ever smaller steps, and average the parameters on the way."""
+    """SGD with shrinking steps, which averages the parameters along the way."""
 
 
 def AdEMAMix(
@@ -102,7 +104,7 @@ def AdEMAMix(
     beta_3_warmup: int | SupportsInt | None = None,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam with a second running mean of the gradient, which remembers thousands of steps."""
+    """Adam with a second, much slower running mean of the gradient."""
 
 
 def AdaBelief(
@@ -112,7 +114,7 @@ def AdaBelief(
     epsilon: float | SupportsFloat | Schedule = 1e-16,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step along the running mean of the gradient, over how far gradients lie from it."""
+    """Step along the running mean of the gradient, scaled by how far gradients deviate from it."""
 
 
 def AdaMuon(
@@ -143,7 +145,7 @@ def AdaMuon(
     epsilon_2: float | SupportsFloat | Schedule = 1e-08,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Muon by the signs of the momentum, divided entry by entry by a running root mean square."""
+    """Muon on the signs of the momentum, divided elementwise by a running root mean square."""
 
 
 def Adadelta(
@@ -168,7 +170,7 @@ def Adafactor(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Divide the gradient by a root mean square that is kept by rows and columns only."""
+    """Divide the gradient by a running root mean square, factored into rows and columns."""
 
 
 def Adagrad(
@@ -257,7 +259,7 @@ def CAME(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adafactor with momentum, divided by how much its steps waver, by rows and columns too."""
+    """Adafactor with momentum, damped where its steps are unstable (factored as well)."""
 
 
 def DoG(
@@ -266,7 +268,7 @@ def DoG(
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step down the gradient at a rate that the way so far and the gradients so far say."""
+    """SGD whose learning rate follows from the distance travelled and the gradients so far."""
 
 
 def Ftrl(
@@ -279,7 +281,7 @@ def Ftrl(
     beta: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Follow the regularized leader: the parameter that suits all gradients so far, made sparse."""
+    """Follow the regularized leader: the sparse parameters that best fit all gradients so far."""
 
 
 def GaLore(
@@ -295,7 +297,7 @@ def GaLore(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam along the few directions in which a gradient is largest, renewed now and then."""
+    """Adam in a low-rank subspace of the gradient, which is recomputed periodically."""
 
 
 def Kron(
@@ -313,7 +315,7 @@ def Kron(
     memory_save_mode: str = 'none',
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Whiten the mean of gradients by two triangular factors, which are fitted step by step."""
+    """Whiten the momentum with two triangular Kronecker factors, fitted during training."""
 
 
 def LAMB(
@@ -324,7 +326,7 @@ def LAMB(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam whose steps are in proportion to the size of each parameter."""
+    """Adam with the step of each tensor scaled to the tensor's norm."""
 
 
 def LARS(
@@ -335,7 +337,7 @@ def LARS(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """SGD with momentum whose steps are in proportion to the size of each parameter."""
+    """SGD with momentum and the step of each tensor scaled to the tensor's norm."""
 
 
 def Lion(
@@ -344,7 +346,7 @@ def Lion(
     beta_2: float | SupportsFloat | Schedule = 0.99,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step by the sign of a running mean of the gradient, in which the last one counts more."""
+    """Step by the sign of the momentum, interpolated with the current gradient."""
 
 
 def MARS(
@@ -363,7 +365,7 @@ def MARS(
     adam_weight_decay: float | SupportsFloat | Schedule | None = None,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """AdamW or Lion by gradients from which the noise is taken that the last one tells."""
+    """AdamW or Lion on variance-reduced gradients, corrected by the previous gradient."""
 
 
 def Muon(
@@ -392,7 +394,7 @@ def Muon(
     split: Any = (),
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
+    """Step along the orthogonalised momentum of each matrix; Adam for all other parameters."""
 
 
 def Nadam(
@@ -401,6 +403,8 @@ def Nadam(
     beta_2: float | SupportsFloat | Schedule = 0.999,
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> DataParallel:
     """Adam with Nesterov's look-ahead, and a momentum that warms up."""
@@ -412,6 +416,8 @@ def NadamW(
     beta_2: float | SupportsFloat | Schedule = 0.999,
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> DataParallel:
     """Nadam that also shrinks the parameters a little at each step."""
@@ -445,7 +451,7 @@ def NorMuon(
     epsilon_2: float | SupportsFloat | Schedule = 1e-10,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Muon whose steps are as long for each output of a layer, in the long run, as for any other."""
+    """Muon with its step normalised per neuron by a running mean of squares."""
 
 
 def Prodigy(
@@ -460,7 +466,7 @@ def Prodigy(
     safeguard_warmup: bool = False,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam whose step size grows until it is that of the distance to the solution."""
+    """Adam whose learning rate follows from an estimated distance to the solution."""
 
 
 def RAdam(
@@ -471,7 +477,7 @@ def RAdam(
     threshold: float | SupportsFloat | Schedule = 5.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it."""
+    """Adam with a built-in warm-up, which rectifies the variance of its early steps."""
 
 
 def RMSprop(
@@ -495,7 +501,7 @@ def Rprop(
     step_max: float | SupportsFloat | Schedule = 50.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step by the sign of the gradient, each entry by a size that grows while the sign stays."""
+    """Step by the sign of the gradient, each entry by a size that grows while the sign holds."""
 
 
 def SGD(
@@ -509,7 +515,7 @@ def SGD(
     dampening: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step down the gradient, with momentum if wanted."""
+    """Stochastic gradient descent, with optional momentum."""
 
 
 def SM3(
@@ -538,7 +544,7 @@ def SOAP(
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps."""
+    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps."""
 
 
 def ScheduleFreeAdamW(
@@ -551,7 +557,7 @@ def ScheduleFreeAdamW(
     weight_lr_power: float | SupportsFloat | Schedule = 2.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Divide the gradient by its running root mean square, and average in place of a schedule."""
+    """AdamW that averages its iterates in place of a learning rate schedule."""
 
 
 def ScheduleFreeSGD(
@@ -562,7 +568,7 @@ def ScheduleFreeSGD(
     weight_lr_power: float | SupportsFloat | Schedule = 2.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step down the gradient without a schedule of the step size, by averaging in its place."""
+    """SGD that averages its iterates in place of a learning rate schedule."""
 
 
 def Shampoo(
@@ -577,7 +583,7 @@ def Shampoo(
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g."""
+    """Precondition the gradient on both sides by inverse fourth roots of sums of g g' and g' g."""
 
 
 def Signum(
@@ -599,7 +605,7 @@ def Sophia(
     bias_correction: bool = False,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Step along the mean of the gradient, over a curvature that the caller estimates, clipped."""
+    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped."""
 
 
 def StableAdamW(
@@ -610,7 +616,7 @@ def StableAdamW(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown."""
+    """AdamW that shortens the step of any tensor whose gradient has suddenly grown."""
 
 
 def Yogi(
@@ -621,7 +627,7 @@ def Yogi(
     initial_accumulator_value: float | SupportsFloat | Schedule = 1e-06,
     **options: Unpack[_Options],
 ) -> DataParallel:
-    """Adam whose mean of squares moves by a share of the new square, up or down."""
+    """Adam whose second moment changes additively, by a share of the new square."""
 
 
 def __getattr__(name: str) -> Any: ...

@@ -62,7 +62,7 @@ def ADOPT(
     epsilon: float | SupportsFloat | Schedule = 1e-06,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Average gradients that are divided by the root mean square of those before them."""
+    """Average gradients, each normalised by the root mean square of those before it."""
 
 
 def APOLLO(
@@ -80,7 +80,7 @@ def APOLLO(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Scale gradients as Adam would, which is found out along a few random directions."""
+    """Scale gradients as Adam would, as estimated in a random low-rank projection."""
 
 
 def ASGD(
@@ -88,9 +88,11 @@ def ASGD(
     lambd: float | SupportsFloat | Schedule = 0.0001,
     alpha: float | SupportsFloat | Schedule = 0.75,
     t0: float | SupportsFloat | Schedule = 1000000.0,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Step down the gradient by ever smaller steps, and average the parameters on the way."""
+    """SGD with shrinking steps, which averages the parameters along the way."""
 
 
 def AdEMAMix(
@@ -104,7 +106,7 @@ def AdEMAMix(
     beta_3_warmup: int | SupportsInt | None = None,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Adam with a second running mean of the gradient, which remembers thousands of steps."""
+    """Adam with a second, much slower running mean of the gradient."""
 
 
 def AdaBelief(
@@ -114,7 +116,7 @@ def AdaBelief(
     epsilon: float | SupportsFloat | Schedule = 1e-16,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Step along the running mean of the gradient, over how far gradients lie from it."""
+    """Step along the running mean of the gradient, scaled by how far gradients deviate from it."""
 
 
 def AdaMuon(
@@ -145,7 +147,7 @@ def AdaMuon(
     epsilon_2: float | SupportsFloat | Schedule = 1e-08,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Muon by the signs of the momentum, divided entry by entry by a running root mean square."""
+    """Muon on the signs of the momentum, divided elementwise by a running root mean square."""
 
 
 def Adadelta(
@@ -170,7 +172,7 @@ def Adafactor(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Divide the gradient by a root mean square that is kept by rows and columns only."""
+    """Divide the gradient by a running root mean square, factored into rows and columns."""
 
 
 def Adagrad(
@@ -259,7 +261,7 @@ def CAME(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Adafactor with momentum, divided by how much its steps waver, by rows and columns too."""
+    """Adafactor with momentum, damped where its steps are unstable (factored as well)."""
 
 
 def DoG(
@@ -268,7 +270,7 @@ def DoG(
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Step down the gradient at a rate that the way so far and the gradients so far say."""
+    """SGD whose learning rate follows from the distance travelled and the gradients so far."""
 
 
 def Ftrl(
@@ -281,7 +283,7 @@ def Ftrl(
     beta: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Follow the regularized leader: the parameter that suits all gradients so far, made sparse."""
+    """Follow the regularized leader: the sparse parameters that best fit all gradients so far."""
 
 
 def GaLore(
@@ -297,7 +299,7 @@ def GaLore(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Adam along the few directions in which a gradient is largest, renewed now and then."""
+    """Adam in a low-rank subspace of the gradient, which is recomputed periodically."""
 
 
 def Kron(
@@ -315,7 +317,7 @@ def Kron(
     memory_save_mode: str = 'none',
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Whiten the mean of gradients by two triangular factors, which are fitted step by step."""
+    """Whiten the momentum with two triangular Kronecker factors, fitted during training."""
 
 
 def LAMB(
@@ -326,7 +328,7 @@ def LAMB(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Adam whose steps are in proportion to the size of each parameter."""
+    """Adam with the step of each tensor scaled to the tensor's norm."""
 
 
 def LARS(
@@ -337,7 +339,7 @@ def LARS(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """SGD with momentum whose steps are in proportion to the size of each parameter."""
+    """SGD with momentum and the step of each tensor scaled to the tensor's norm."""
 
 
 def Lion(
@@ -346,7 +348,7 @@ def Lion(
     beta_2: float | SupportsFloat | Schedule = 0.99,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Step by the sign of a running mean of the gradient, in which the last one counts more."""
+    """Step by the sign of the momentum, interpolated with the current gradient."""
 
 
 def MARS(
@@ -365,7 +367,7 @@ def MARS(
     adam_weight_decay: float | SupportsFloat | Schedule | None = None,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """AdamW or Lion by gradients from which the noise is taken that the last one tells."""
+    """AdamW or Lion on variance-reduced gradients, corrected by the previous gradient."""
 
 
 def Muon(
@@ -394,7 +396,7 @@ def Muon(
     split: Any = (),
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
+    """Step along the orthogonalised momentum of each matrix; Adam for all other parameters."""
 
 
 def Nadam(
@@ -403,6 +405,8 @@ def Nadam(
     beta_2: float | SupportsFloat | Schedule = 0.999,
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Adam with Nesterov's look-ahead, and a momentum that warms up."""
@@ -414,6 +418,8 @@ def NadamW(
     beta_2: float | SupportsFloat | Schedule = 0.999,
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     schedule_decay: float | SupportsFloat | Schedule = 0.004,
+    *,
+    scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
     """Nadam that also shrinks the parameters a little at each step."""
@@ -447,7 +453,7 @@ def NorMuon(
     epsilon_2: float | SupportsFloat | Schedule = 1e-10,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Muon whose steps are as long for each output of a layer, in the long run, as for any other."""
+    """Muon with its step normalised per neuron by a running mean of squares."""
 
 
 def Prodigy(
@@ -462,7 +468,7 @@ def Prodigy(
     safeguard_warmup: bool = False,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Adam whose step size grows until it is that of the distance to the solution."""
+    """Adam whose learning rate follows from an estimated distance to the solution."""
 
 
 def RAdam(
@@ -473,7 +479,7 @@ def RAdam(
     threshold: float | SupportsFloat | Schedule = 5.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it."""
+    """Adam with a built-in warm-up, which rectifies the variance of its early steps."""
 
 
 def RMSprop(
@@ -497,7 +503,7 @@ def Rprop(
     step_max: float | SupportsFloat | Schedule = 50.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Step by the sign of the gradient, each entry by a size that grows while the sign stays."""
+    """Step by the sign of the gradient, each entry by a size that grows while the sign holds."""
 
 
 def SGD(
@@ -511,7 +517,7 @@ def SGD(
     dampening: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Step down the gradient, with momentum if wanted."""
+    """Stochastic gradient descent, with optional momentum."""
 
 
 def SM3(
@@ -540,7 +546,7 @@ def SOAP(
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps."""
+    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps."""
 
 
 def ScheduleFreeAdamW(
@@ -553,7 +559,7 @@ def ScheduleFreeAdamW(
     weight_lr_power: float | SupportsFloat | Schedule = 2.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Divide the gradient by its running root mean square, and average in place of a schedule."""
+    """AdamW that averages its iterates in place of a learning rate schedule."""
 
 
 def ScheduleFreeSGD(
@@ -564,7 +570,7 @@ def ScheduleFreeSGD(
     weight_lr_power: float | SupportsFloat | Schedule = 2.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Step down the gradient without a schedule of the step size, by averaging in its place."""
+    """SGD that averages its iterates in place of a learning rate schedule."""
 
 
 def Shampoo(
@@ -579,7 +585,7 @@ def Shampoo(
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g."""
+    """Precondition the gradient on both sides by inverse fourth roots of sums of g g' and g' g."""
 
 
 def Signum(
@@ -601,7 +607,7 @@ def Sophia(
     bias_correction: bool = False,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Step along the mean of the gradient, over a curvature that the caller estimates, clipped."""
+    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped."""
 
 
 def StableAdamW(
@@ -612,7 +618,7 @@ def StableAdamW(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown."""
+    """AdamW that shortens the step of any tensor whose gradient has suddenly grown."""
 
 
 def Yogi(
@@ -623,7 +629,7 @@ def Yogi(
     initial_accumulator_value: float | SupportsFloat | Schedule = 1e-06,
     **options: Unpack[_Options],
 ) -> GradientTransformationExtraArgs:
-    """Adam whose mean of squares moves by a share of the new square, up or down."""
+    """Adam whose second moment changes additively, by a share of the new square."""
 
 
 def __getattr__(name: str) -> Any: ...

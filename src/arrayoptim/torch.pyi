@@ -56,7 +56,7 @@ class _Options(_Rest, total=False):
 
 
 class ADOPT(TorchOptimizer):
-    """Average gradients that are divided by the root mean square of those before them."""
+    """Average gradients, each normalised by the root mean square of those before it."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class ADOPT(TorchOptimizer):
 
 
 class APOLLO(TorchOptimizer):
-    """Scale gradients as Adam would, which is found out along a few random directions."""
+    """Scale gradients as Adam would, as estimated in a random low-rank projection."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class APOLLO(TorchOptimizer):
 
 
 class ASGD(TorchOptimizer):
-    """Step down the gradient by ever smaller steps, and average the parameters on the way."""
+    """SGD with shrinking steps, which averages the parameters along the way."""
 
     def __init__(
         self,
@@ -122,6 +122,7 @@ class ASGD(TorchOptimizer):
         differentiable: bool = False,
         capturable: bool = False,
         *,
+        scalar_dtype: str | None = None,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
         l2: float | SupportsFloat | Schedule = 0,
@@ -130,7 +131,7 @@ class ASGD(TorchOptimizer):
 
 
 class AdEMAMix(TorchOptimizer):
-    """Adam with a second running mean of the gradient, which remembers thousands of steps."""
+    """Adam with a second, much slower running mean of the gradient."""
 
     def __init__(
         self,
@@ -155,7 +156,7 @@ class AdEMAMix(TorchOptimizer):
 
 
 class AdaBelief(TorchOptimizer):
-    """Step along the running mean of the gradient, over how far gradients lie from it."""
+    """Step along the running mean of the gradient, scaled by how far gradients deviate from it."""
 
     def __init__(
         self,
@@ -177,7 +178,7 @@ class AdaBelief(TorchOptimizer):
 
 
 class AdaMuon(TorchOptimizer):
-    """Muon by the signs of the momentum, divided entry by entry by a running root mean square."""
+    """Muon on the signs of the momentum, divided elementwise by a running root mean square."""
 
     def __init__(
         self,
@@ -243,7 +244,7 @@ class Adadelta(TorchOptimizer):
 
 
 class Adafactor(TorchOptimizer):
-    """Divide the gradient by a root mean square that is kept by rows and columns only."""
+    """Divide the gradient by a running root mean square, factored into rows and columns."""
 
     def __init__(
         self,
@@ -411,7 +412,7 @@ class Adan(TorchOptimizer):
 
 
 class CAME(TorchOptimizer):
-    """Adafactor with momentum, divided by how much its steps waver, by rows and columns too."""
+    """Adafactor with momentum, damped where its steps are unstable (factored as well)."""
 
     def __init__(
         self,
@@ -436,7 +437,7 @@ class CAME(TorchOptimizer):
 
 
 class DoG(TorchOptimizer):
-    """Step down the gradient at a rate that the way so far and the gradients so far say."""
+    """SGD whose learning rate follows from the distance travelled and the gradients so far."""
 
     def __init__(
         self,
@@ -458,7 +459,7 @@ class DoG(TorchOptimizer):
 
 
 class Ftrl(TorchOptimizer):
-    """Follow the regularized leader: the parameter that suits all gradients so far, made sparse."""
+    """Follow the regularized leader: the sparse parameters that best fit all gradients so far."""
 
     def __init__(
         self,
@@ -484,7 +485,7 @@ class Ftrl(TorchOptimizer):
 
 
 class GaLore(TorchOptimizer):
-    """Adam along the few directions in which a gradient is largest, renewed now and then."""
+    """Adam in a low-rank subspace of the gradient, which is recomputed periodically."""
 
     def __init__(
         self,
@@ -511,7 +512,7 @@ class GaLore(TorchOptimizer):
 
 
 class Kron(TorchOptimizer):
-    """Whiten the mean of gradients by two triangular factors, which are fitted step by step."""
+    """Whiten the momentum with two triangular Kronecker factors, fitted during training."""
 
     def __init__(
         self,
@@ -541,7 +542,7 @@ class Kron(TorchOptimizer):
 
 
 class LAMB(TorchOptimizer):
-    """Adam whose steps are in proportion to the size of each parameter."""
+    """Adam with the step of each tensor scaled to the tensor's norm."""
 
     def __init__(
         self,
@@ -564,7 +565,7 @@ class LAMB(TorchOptimizer):
 
 
 class LARS(TorchOptimizer):
-    """SGD with momentum whose steps are in proportion to the size of each parameter."""
+    """SGD with momentum and the step of each tensor scaled to the tensor's norm."""
 
     def __init__(
         self,
@@ -588,7 +589,7 @@ class LARS(TorchOptimizer):
 
 
 class Lion(TorchOptimizer):
-    """Step by the sign of a running mean of the gradient, in which the last one counts more."""
+    """Step by the sign of the momentum, interpolated with the current gradient."""
 
     def __init__(
         self,
@@ -609,7 +610,7 @@ class Lion(TorchOptimizer):
 
 
 class MARS(TorchOptimizer):
-    """AdamW or Lion by gradients from which the noise is taken that the last one tells."""
+    """AdamW or Lion on variance-reduced gradients, corrected by the previous gradient."""
 
     def __init__(
         self,
@@ -639,7 +640,7 @@ class MARS(TorchOptimizer):
 
 
 class Muon(TorchOptimizer):
-    """Step along the momentum with all its singular values brought near 1; Adam for the rest."""
+    """Step along the orthogonalised momentum of each matrix; Adam for all other parameters."""
 
     def __init__(
         self,
@@ -694,6 +695,7 @@ class NAdam(TorchOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        scalar_dtype: str | None = None,
         fused: bool | None = None,
         l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
@@ -717,6 +719,7 @@ class Nadam(TorchOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        scalar_dtype: str | None = None,
         fused: bool | None = None,
         l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
@@ -740,6 +743,7 @@ class NadamW(TorchOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        scalar_dtype: str | None = None,
         fused: bool | None = None,
         l2: float | SupportsFloat | Schedule = 0,
         **options: Unpack[_Rest]
@@ -747,7 +751,7 @@ class NadamW(TorchOptimizer):
 
 
 class NorMuon(TorchOptimizer):
-    """Muon whose steps are as long for each output of a layer, in the long run, as for any other."""
+    """Muon with its step normalised per neuron by a running mean of squares."""
 
     def __init__(
         self,
@@ -790,7 +794,7 @@ class NorMuon(TorchOptimizer):
 
 
 class Prodigy(TorchOptimizer):
-    """Adam whose step size grows until it is that of the distance to the solution."""
+    """Adam whose learning rate follows from an estimated distance to the solution."""
 
     def __init__(
         self,
@@ -817,7 +821,7 @@ class Prodigy(TorchOptimizer):
 
 
 class RAdam(TorchOptimizer):
-    """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it."""
+    """Adam with a built-in warm-up, which rectifies the variance of its early steps."""
 
     def __init__(
         self,
@@ -865,7 +869,7 @@ class RMSprop(TorchOptimizer):
 
 
 class Rprop(TorchOptimizer):
-    """Step by the sign of the gradient, each entry by a size that grows while the sign stays."""
+    """Step by the sign of the gradient, each entry by a size that grows while the sign holds."""
 
     def __init__(
         self,
@@ -887,7 +891,7 @@ class Rprop(TorchOptimizer):
 
 
 class SGD(TorchOptimizer):
-    """Step down the gradient, with momentum if wanted."""
+    """Stochastic gradient descent, with optional momentum."""
 
     def __init__(
         self,
@@ -938,7 +942,7 @@ class SM3(TorchOptimizer):
 
 
 class SOAP(TorchOptimizer):
-    """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps."""
+    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps."""
 
     def __init__(
         self,
@@ -965,7 +969,7 @@ class SOAP(TorchOptimizer):
 
 
 class ScheduleFreeAdamW(TorchOptimizer):
-    """Divide the gradient by its running root mean square, and average in place of a schedule."""
+    """AdamW that averages its iterates in place of a learning rate schedule."""
 
     def __init__(
         self,
@@ -990,7 +994,7 @@ class ScheduleFreeAdamW(TorchOptimizer):
 
 
 class ScheduleFreeSGD(TorchOptimizer):
-    """Step down the gradient without a schedule of the step size, by averaging in its place."""
+    """SGD that averages its iterates in place of a learning rate schedule."""
 
     def __init__(
         self,
@@ -1014,7 +1018,7 @@ class ScheduleFreeSGD(TorchOptimizer):
 
 
 class Shampoo(TorchOptimizer):
-    """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g."""
+    """Precondition the gradient on both sides by inverse fourth roots of sums of g g' and g' g."""
 
     def __init__(
         self,
@@ -1062,7 +1066,7 @@ class Signum(TorchOptimizer):
 
 
 class Sophia(TorchOptimizer):
-    """Step along the mean of the gradient, over a curvature that the caller estimates, clipped."""
+    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped."""
 
     def __init__(
         self,
@@ -1113,7 +1117,7 @@ class SparseAdam(TorchOptimizer):
 
 
 class StableAdamW(TorchOptimizer):
-    """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown."""
+    """AdamW that shortens the step of any tensor whose gradient has suddenly grown."""
 
     def __init__(
         self,
@@ -1136,7 +1140,7 @@ class StableAdamW(TorchOptimizer):
 
 
 class Yogi(TorchOptimizer):
-    """Adam whose mean of squares moves by a share of the new square, up or down."""
+    """Adam whose second moment changes additively, by a share of the new square."""
 
     def __init__(
         self,

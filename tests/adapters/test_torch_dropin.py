@@ -162,6 +162,34 @@ def test_all_options_at_once(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("NAdam", {}),
+        ("NAdam", {"momentum_decay": 0.1, "betas": (0.8, 0.99), "weight_decay": 0.1}),
+        ("ASGD", {}),
+        ("ASGD", {"t0": 5, "lambd": 0.01, "alpha": 0.6}),
+        ("ASGD", {"t0": -5.0}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kept", [torch.float32, DOUBLE], ids=str)
+def test_numbers_that_torch_rounds(name: str, settings: dict[str, Any], kept: Any) -> None:
+    """Those of its state are of its default dtype, whatever the parameters are of."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(kept)
+    pair = []
+    try:
+        for module in (torch.optim, ao.torch):
+            params = start(DOUBLE)
+            course(getattr(module, name)(params, **settings), params, 100)
+            pair.append(params)
+    finally:
+        torch.set_default_dtype(before)
+    for p, q in zip(*pair, strict=True):
+        torch.testing.assert_close(q, p, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
     "words", [{"foreach": True}, {"fused": True}, {"capturable": True}], ids=str
 )
 def test_words_of_how_a_step_is_carried_out(words: dict[str, Any]) -> None:

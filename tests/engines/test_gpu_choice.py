@@ -74,7 +74,7 @@ def test_torch_tensors_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
             return False
 
     monkeypatch.setitem(LIBRARIES, "torch", Alone())
-    monkeypatch.setattr("arrayoptim.engines.gpu.arrays.obstacle", lambda: "CuPy is missing")
+    monkeypatch.setattr("arrayoptim.engines.gpu.device.obstacle", lambda: "CuPy is missing")
     p = torch.ones(3)
     group = ao.explain([p]).groups[0]
     assert (group.engine, group.reason) == ("array", "CuPy is missing")

@@ -13,7 +13,8 @@ import pytest
 from arrayoptim.engines.gpu.cubin import OPTIONS
 from arrayoptim.engines.gpu.norm import NORM
 from arrayoptim.engines.gpu.prelude import PRELUDE
-from gpu_cases import programs, rules
+from gpu_cases import matrix_programs, programs, rules
+from matrix_cases import RULES as MATRIX_RULES
 from optimizers_under_test import make
 
 ARCHITECTURES = ["compute_80", pytest.param("compute_90", marks=pytest.mark.slow)]
@@ -86,6 +87,27 @@ def test_every_rule_compiles(rule: Any, architecture: str) -> None:
         loads = [word for word in entry.split() if word.startswith("ld.") and ".v" in word]
         stores = [word for word in entry.split() if word.startswith("st.") and ".v" in word]
         assert loads and stores
+
+
+@pytest.mark.parametrize("rule", MATRIX_RULES.values(), ids=MATRIX_RULES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_rule_for_matrices_compiles(rule: Any, architecture: str) -> None:
+    """Its passes are exact, in registers alone, add in double, and store 16 bytes at a time."""
+    some = matrix_programs(rule)[:: 3 if architecture == "compute_80" else 1]
+    found = {program.name: program for program in some}
+    ptx = compiled(PRELUDE + "".join(program.body for program in found.values()), architecture)
+    entries = {entry.split("(")[0]: entry for entry in ptx.split(".entry ")[1:]}
+    assert entries.keys() == found.keys()
+    exact(ptx)
+    assert ".local" not in ptx
+    for name, entry in entries.items():
+        words = [word.partition(";")[0] for word in entry.split()]
+        if name.startswith("stored_"):
+            assert any(word.startswith("st.") and ".v" in word for word in words)
+            assert any(word.startswith("ld.") and ".v" in word for word in words)
+        elif name.startswith("totals"):
+            assert "st.global.f64" in words and "bar.sync" in words
+            assert "add.f64" in words or "add.rn.f64" in words or rule.name in ("largest", "sm3")
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -136,6 +136,8 @@ def test_the_measured_problems_train(monkeypatch: pytest.MonkeyPatch) -> None:
         ("install", "getting_started"),
         ("early stopping", "minimize"),
         ("LBFGS", "lbfgs"),
+        ("multi GPU", "one_machine"),
+        ("freeze layers", "options"),
     ],
 )
 def test_what_people_search_for_is_an_entry_of_one_page(asked: str, page: str) -> None:

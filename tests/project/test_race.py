@@ -145,7 +145,7 @@ def test_the_race_on_a_gpu_steps_as_the_others_do(monkeypatch: pytest.MonkeyPatc
         step()
     for p in made[0]:
         np.testing.assert_allclose(p, 0.01, rtol=1e-4)
-    options = {28: {}, 40: gpu.COMPOSITE, 20: {"state_dtype": "bfloat16"}}
+    options = {28: {}, 40: gpu.COMPOSITE}
     for _, _, moved, peers in gpu.contests():
         assert peers
         if not moved:

@@ -334,6 +334,21 @@ def square_root(value: Scalar, xp: Namespace) -> Scalar:
     return math.sqrt(value) if plain else xp.sqrt(value)
 
 
+def in_float32(value: Scalar, xp: Namespace) -> Scalar:
+    """Return the nearest number of float32, of the type that the number has.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    xp : module
+        Array functions: `numpy` on the host, ``jax.numpy`` while a step is traced.
+    """
+    if isinstance(value, float):
+        return float(np.float32(value))
+    return value.astype(xp.float32).astype(value.dtype)
+
+
 def either(condition: Any, yes: Scalar, no: Scalar, xp: Namespace) -> Scalar:
     """Return the first value where a condition holds, and the second elsewhere.
 

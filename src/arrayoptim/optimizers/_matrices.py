@@ -39,7 +39,7 @@ __all__ = [
 
 
 class MatrixOptimizer(Optimizer):
-    """An optimizer with one rule for matrices and another one for vectors and numbers."""
+    """An optimizer with one rule for matrices and another one for vectors and scalars."""
 
     outputs: str = hyper(
         default="first",
@@ -57,7 +57,7 @@ class MatrixOptimizer(Optimizer):
 
 
 class PreconditionedOptimizer(MatrixOptimizer):
-    """An optimizer that multiplies matrices from both sides by what it now and then decomposes."""
+    """An optimizer that preconditions matrices on both sides, by factors renewed periodically."""
 
     max_precondition_dim: Whole = hyper(
         default=10000,

@@ -24,7 +24,7 @@ def adabelief(p, g, m, s, lr, b1, c1, b2, c2, add, eps, xp):
 
 @register
 class AdaBelief(Optimizer):
-    """Step along the running mean of the gradient, over how far gradients lie from it.
+    """Step along the running mean of the gradient, scaled by how far gradients deviate from it.
 
     Longer steps than Adam's where the gradient keeps its size and sign, shorter ones where it
     varies. 8 bytes of state per float32 parameter.

@@ -25,8 +25,8 @@ def adadelta(p, g, a, d, lr, rho, c, eps, xp):
 class Adadelta(Optimizer):
     """Scale each step by the root mean square of the steps before it.
 
-    For problems without a known step size: the step takes its unit from earlier steps. It starts
-    slowly. 8 bytes of state per float32 parameter.
+    For problems without a known learning rate: the step takes its units from earlier steps. It
+    starts slowly. 8 bytes of state per float32 parameter.
 
     Parameters
     ----------

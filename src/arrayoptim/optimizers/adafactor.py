@@ -97,10 +97,10 @@ def clamped_of_vectors(p, g, v, rate, wd, xp):
 
 @register
 class Adafactor(MatrixOptimizer):
-    """Divide the gradient by a root mean square that is kept by rows and columns only.
+    """Divide the gradient by a running root mean square, factored into rows and columns.
 
     For models whose optimizer state must be small. 4 bytes of state for each row and each column of
-    a float32 matrix; 4 bytes per parameter of vectors and numbers.
+    a float32 matrix; 4 bytes per parameter of vectors and scalars.
 
     Parameters
     ----------

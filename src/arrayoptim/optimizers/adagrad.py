@@ -41,8 +41,8 @@ _RULES = {"": adagrad, "inside": adagrad_inside, "guarded": adagrad_guarded}
 class Adagrad(Optimizer):
     """Divide the gradient by the root of the sum of its squares so far.
 
-    For sparse features, each of which keeps a step size of its own; steps shrink for ever. 4 bytes
-    of state per float32 parameter.
+    For sparse features: each keeps a step size of its own. Steps shrink forever. 4 bytes of state
+    per float32 parameter.
 
     Parameters
     ----------

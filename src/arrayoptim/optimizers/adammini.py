@@ -75,7 +75,7 @@ class AdamMini(MatrixOptimizer):
     """Adam with one mean of squares for all weights of a neuron, a head or a whole tensor.
 
     For transformers whose state is to take half the memory of Adam's. 4 bytes of state per float32
-    parameter and 4 for each output of a matrix; 8 bytes per parameter of vectors and numbers.
+    parameter and 4 for each output of a matrix; 8 bytes per parameter of vectors and scalars.
 
     Parameters
     ----------

@@ -45,10 +45,10 @@ def adamuon_rule(
 
 @register
 class AdaMuon(ScaledMuon):
-    """Muon by the signs of the momentum, divided entry by entry by a running root mean square.
+    """Muon on the signs of the momentum, divided elementwise by a running root mean square.
 
-    For the weight matrices of transformers. 8 bytes of state per float32 parameter. Which matrices
-    are better left to Adam is said at `Muon`.
+    For the weight matrices of transformers. 8 bytes of state per float32 parameter. `Muon` says
+    which matrices are better left to Adam.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ class AdamW(Adam):
     """Adam that also shrinks the parameters a little at each step.
 
     The usual choice for transformers. It is `Adam` with another default of `weight_decay`, which
-    every optimizer takes; `exclude` and `groups` say what is not to shrink, mostly biases and the
-    scales of normalisations. 8 bytes of state per float32 parameter, 12 with `amsgrad`.
+    every optimizer takes; `exclude` and `groups` exempt parameters from it, usually biases and the
+    scales of normalisation layers. 8 bytes of state per float32 parameter, 12 with `amsgrad`.
 
     Parameters
     ----------

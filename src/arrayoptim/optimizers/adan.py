@@ -38,8 +38,8 @@ def adan_optax(p, g, m, d, v, last, lr, b1, c1, b2, c2, b3, c3, known, share, in
 class Adan(Optimizer):
     """Adam with Nesterov's look-ahead, made from the change between two gradients.
 
-    Bears step sizes several times as large as Adam's, for vision and language models alike. 16
-    bytes of state per float32 parameter.
+    Tolerates learning rates several times as large as Adam's, in vision and language models alike.
+    16 bytes of state per float32 parameter.
 
     Parameters
     ----------

@@ -24,10 +24,10 @@ def ademamix(p, g, m, s, v, lr, b1, c1, b2, c2, c3, share, eps, xp):
 
 @register
 class AdEMAMix(Optimizer):
-    """Adam with a second running mean of the gradient, which remembers thousands of steps.
+    """Adam with a second, much slower running mean of the gradient.
 
-    For long trainings, where gradients of long ago still help. 12 bytes of state per float32
-    parameter.
+    For long runs, where gradients of thousands of steps ago still help. 12 bytes of state per
+    float32 parameter.
 
     Parameters
     ----------

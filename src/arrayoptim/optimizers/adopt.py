@@ -24,7 +24,7 @@ def adopt(p, g, m, v, lr, b1, c1, b2, c2, eps, limit, xp):
 
 @register
 class ADOPT(Optimizer):
-    """Average gradients that are divided by the root mean square of those before them.
+    """Average gradients, each normalised by the root mean square of those before it.
 
     Converges for every `beta_2`, which Adam does not. 8 bytes of state per float32 parameter.
 

@@ -67,11 +67,11 @@ def apollo_rule(rank: int, axes: tuple[int, ...], outputs: Side) -> Rule:
 
 @register
 class APOLLO(MatrixOptimizer):
-    """Scale gradients as Adam would, which is found out along a few random directions.
+    """Scale gradients as Adam would, as estimated in a random low-rank projection.
 
-    For the largest models, whose state must hardly take memory while all weights are trained. For a
+    For the largest models: all weights are trained, and the state takes hardly any memory. For a
     matrix with sides ``n >= k`` ``4 * rank * (2 * n + k)`` bytes of state in float32, in place of
-    ``8 * n * k``; 8 bytes per parameter of vectors and numbers. A step costs one product with
+    ``8 * n * k``; 8 bytes per parameter of vectors and scalars. A step costs one product with
     ``rank`` directions. APOLLO-Mini is ``rank=1, scale_type="tensor", scale=128``.
 
     Parameters

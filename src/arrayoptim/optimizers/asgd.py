@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 from .._typing import Array, Namespace, Scalar
-from ..config.hyper import hyper
+from ..config.hyper import either, hyper, in_float32
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.typed import Number
@@ -23,10 +23,10 @@ def asgd(p, g, a, eta, shrink, mu, xp):
 
 @register
 class ASGD(Optimizer):
-    """Step down the gradient by ever smaller steps, and average the parameters on the way.
+    """SGD with shrinking steps, which averages the parameters along the way.
 
-    For convex losses, of which the average reaches the optimum at the best rate; `averages` gives
-    it. 4 bytes of state per float32 parameter.
+    For convex losses, where the average converges at the optimal rate; `averages` returns it. 4
+    bytes of state per float32 parameter.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ class ASGD(Optimizer):
         Power with which the step size falls.
     t0 : float in [0, inf) or schedule
         Steps before averaging begins; until then the average is the parameter.
+    scalar_dtype : {"float32", "float64"}, optional
+        To which dtype the step size and the share of the mean are rounded; float64 if None.
     **options
         What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -56,7 +58,8 @@ class ASGD(Optimizer):
     parameter.
 
     With ``preset="torch"`` a step takes the size that the step before computed for it, the scalar
-    state ``next_eta``, so that a new ``lr`` takes hold one step later.
+    state ``next_eta``, so that a new ``lr`` takes hold one step later. ``scalar_dtype="float32"``
+    rounds as torch does unless its default dtype is float64.
 
     References
     ----------
@@ -98,6 +101,12 @@ class ASGD(Optimizer):
         wider={"torch": "(-inf, inf)"},
         doc="Steps before averaging begins.",
     )
+    scalar_dtype: str | None = hyper(
+        default=None,
+        choices=("float32", "float64"),
+        kw_only=True,
+        doc="To which dtype step sizes and shares of the mean are rounded.",
+    )
 
     rule = asgd
 
@@ -118,8 +127,11 @@ class ASGD(Optimizer):
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
         found = {"mu": 1.0 / xp.maximum(1.0, it - h.t0)}
-        eta = h.lr / (1.0 + h.lambd * h.lr * it) ** h.alpha
+        found["eta"] = h.lr / (1.0 + h.lambd * h.lr * it) ** h.alpha
         if "next_eta" in scalars:
-            eta = xp.where(it > 0, scalars["next_eta"], eta)
+            found["mu"] = either(it > 0, found["mu"], 1.0, xp)
+            found["eta"] = either(it > 0, scalars["next_eta"], found["eta"], xp)
             found["next_eta"] = h.lr / (1.0 + h.lambd * h.lr * (it + 1)) ** h.alpha
-        return found | {"eta": eta, "shrink": h.lambd * eta}
+        if self.scalar_dtype == "float32":
+            found = {name: in_float32(value, xp) for name, value in found.items()}
+        return found | {"shrink": h.lambd * found["eta"]}

@@ -72,11 +72,11 @@ def came_rule(outputs: Side) -> Rule:
 
 @register
 class CAME(MatrixOptimizer):
-    """Adafactor with momentum, divided by how much its steps waver, by rows and columns too.
+    """Adafactor with momentum, damped where its steps are unstable (factored as well).
 
     For large models whose state must be small but whose training must be as good as Adam's. 4 bytes
     of state per float32 parameter and 8 more for each row and each column of a matrix; 8 bytes per
-    parameter of vectors and numbers.
+    parameter of vectors and scalars.
 
     Parameters
     ----------

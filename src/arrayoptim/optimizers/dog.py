@@ -30,7 +30,7 @@ def dog(p, g, a, rate, wd, xp):
 
 @register
 class DoG(Optimizer):
-    """Step down the gradient at a rate that the way so far and the gradients so far say.
+    """SGD whose learning rate follows from the distance travelled and the gradients so far.
 
     Needs no tuned learning rate. Its authors evaluate an average of the parameters, such as the one
     of `ema_momentum`. 4 bytes of state per float32 parameter, and two passes over the arrays.

@@ -37,9 +37,9 @@ def ftrl_of_a_power(p, g, n, z, lr, rate, l1, q2, shrink, tiny, k, zero, xp):
 
 @register
 class Ftrl(Optimizer):
-    """Follow the regularized leader: the parameter that suits all gradients so far, made sparse.
+    """Follow the regularized leader: the sparse parameters that best fit all gradients so far.
 
-    For linear models of very many sparse features, whose small weights L1 makes exactly 0. 8 bytes
+    For linear models with very many sparse features; L1 sets small weights to exactly 0. 8 bytes
     of state per float32 parameter.
 
     Parameters

@@ -66,12 +66,12 @@ def galore_rule(rank: int, outputs: Side) -> Rule:
 
 @register
 class GaLore(MatrixOptimizer):
-    """Adam along the few directions in which a gradient is largest, renewed now and then.
+    """Adam in a low-rank subspace of the gradient, which is recomputed periodically.
 
-    For large models whose state must be small, when all weights are to be trained. For a matrix
-    with sides ``n >= k`` ``4 * rank * (2 * n + k)`` bytes of state in float32, in place of ``8 * n
-    * k``; 8 bytes per parameter of vectors and numbers. A step costs two products with ``rank``
-    directions, and a renewal an eigendecomposition of the shorter side.
+    For large models whose state must be small although all weights are trained. For a matrix with
+    sides ``n >= k`` ``4 * rank * (2 * n + k)`` bytes of state in float32, in place of
+    ``8 * n * k``; 8 bytes per parameter of vectors and scalars. A step costs two products with
+    ``rank`` directions, and a renewal an eigendecomposition of the shorter side.
 
     Parameters
     ----------

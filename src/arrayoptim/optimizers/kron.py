@@ -175,7 +175,7 @@ def kron_rule(longest: int, saving: str, outputs: Side) -> Rule:
 
 @register
 class Kron(MatrixOptimizer):
-    """Whiten the mean of gradients by two triangular factors, which are fitted step by step.
+    """Whiten the momentum with two triangular Kronecker factors, fitted during training.
 
     For the weight matrices of transformers and other networks: PSGD with factors of rows and
     columns. 4 bytes of state per float32 parameter, and for a matrix with sides ``n`` and ``k``

@@ -47,7 +47,7 @@ def lamb_apart(p, g, m, v, rate, xp):
 
 @register
 class LAMB(Optimizer):
-    """Adam whose steps are in proportion to the size of each parameter.
+    """Adam with the step of each tensor scaled to the tensor's norm.
 
     For large batches. 8 bytes of state per float32 parameter.
 

@@ -47,7 +47,7 @@ def lars_whole(p, g, m, mu, rate, xp):
 
 @register
 class LARS(Optimizer):
-    """SGD with momentum whose steps are in proportion to the size of each parameter.
+    """SGD with momentum and the step of each tensor scaled to the tensor's norm.
 
     For convolutional networks in large batches. 4 bytes of state per float32 parameter.
 

@@ -21,11 +21,11 @@ def lion(p, g, m, lr, b1, c1, b2, c2, xp):
 
 @register
 class Lion(Optimizer):
-    """Step by the sign of a running mean of the gradient, in which the last one counts more.
+    """Step by the sign of the momentum, interpolated with the current gradient.
 
-    Every entry moves by ``lr`` at each step, whatever the size of its gradient. The paper takes a
-    step size 3 to 10 times smaller than Adam's, and a `weight_decay` larger by as much. 4 bytes of
-    state per float32 parameter.
+    Every entry moves by ``lr`` at each step, whatever the size of its gradient. The paper uses a
+    learning rate 3 to 10 times smaller than Adam's, and a `weight_decay` larger by the same
+    factor. 4 bytes of state per float32 parameter.
 
     Parameters
     ----------

@@ -53,10 +53,10 @@ def mars_lion(p, g, m, o, shrink, rate, mu, nu, xp):
 
 @register
 class MARS(Optimizer):
-    """AdamW or Lion by gradients from which the noise is taken that the last one tells.
+    """AdamW or Lion on variance-reduced gradients, corrected by the previous gradient.
 
     For pretraining of transformers, where one gradient is much like the next. 12 bytes of state per
-    float32 parameter of a matrix, 8 with ``variant="lion"``, 8 of vectors and numbers; two passes
+    float32 parameter of a matrix, 8 with ``variant="lion"``, 8 of vectors and scalars; two passes
     over the arrays.
 
     Parameters

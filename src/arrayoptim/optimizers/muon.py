@@ -64,12 +64,12 @@ def muon_rule(
 
 @register
 class Muon(MatrixOptimizer):
-    """Step along the momentum with all its singular values brought near 1; Adam for the rest.
+    """Step along the orthogonalised momentum of each matrix; Adam for all other parameters.
 
     For the weight matrices of transformers and other networks. 4 bytes of state per float32
-    parameter of a matrix, 8 of vectors and numbers. A step costs 15 products of matrices by
-    default. Embeddings and the last layer are better stepped by another optimizer, and a group
-    says which these are: ``groups=[ao.group("embed*", "head*", optimizer=ao.AdamW(lr=1e-3))]``.
+    parameter of a matrix, 8 of vectors and scalars. A step costs 15 products of matrices by
+    default. Embeddings and the last layer are better left to another optimizer, in a group of
+    their own: ``groups=[ao.group("embed*", "head*", optimizer=ao.AdamW(lr=1e-3))]``.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 from .._typing import Namespace, Scalar
-from ..config.hyper import bias_correction, hyper
+from ..config.hyper import bias_correction, hyper, in_float32
 from ..config.presets import forms
 from ..config.registry import register
 from ..config.scheduled import keeps_numbers
@@ -40,6 +40,8 @@ class Nadam(Optimizer):
         Added to the root.
     schedule_decay : float in [0, inf)
         Rate of the warm-up, per step.
+    scalar_dtype : {"float32", "float64"}, optional
+        To which dtype the product of the momenta is rounded; float64 if None.
     **options
         What every optimizer takes by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -56,6 +58,8 @@ class Nadam(Optimizer):
 
     As Keras 2 has it. Keras 3 computes with ``schedule_decay=1``; torch's ``momentum_decay`` is
     this rate.
+
+    ``scalar_dtype="float32"`` rounds ``P`` as torch does unless its default dtype is float64.
 
     With ``preset="keras3"`` the momentum warms up at a rate of 1, and with ``"optax"`` it does not
     warm up, whatever `schedule_decay` is.
@@ -89,6 +93,12 @@ class Nadam(Optimizer):
         default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the root."
     )
     schedule_decay: Number = hyper(default=0.004, interval="[0, inf)", doc="Rate of the warm-up.")
+    scalar_dtype: str | None = hyper(
+        default=None,
+        choices=("float32", "float64"),
+        kw_only=True,
+        doc="To which dtype the product of the momenta is rounded.",
+    )
 
     rule = nadam
 
@@ -125,6 +135,8 @@ class Nadam(Optimizer):
         # optax keeps no product: that of its momenta, which are all the same, is a power.
         before = h.beta_1**it if self.form == "optax" else scalars["m_schedule"]
         product = before * mu
+        if self.scalar_dtype == "float32":
+            product = in_float32(before * in_float32(mu, xp), xp)
         return {
             "lr": h.lr,
             "b1": h.beta_1,

@@ -43,11 +43,11 @@ def normuon_rule(
 
 @register
 class NorMuon(ScaledMuon):
-    """Muon whose steps are as long for each output of a layer, in the long run, as for any other.
+    """Muon with its step normalised per neuron by a running mean of squares.
 
     For the weight matrices of transformers, some of whose neurons get most of Muon's step. 4 bytes
-    of state per float32 parameter of a matrix and 4 for each output, 8 of vectors and numbers,
-    which Adam steps. Which matrices are better left to it is said at `Muon`.
+    of state per float32 parameter of a matrix and 4 for each output, 8 of vectors and scalars,
+    which Adam steps. `Muon` says which matrices are better left to Adam.
 
     Parameters
     ----------

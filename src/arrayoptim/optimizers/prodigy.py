@@ -35,9 +35,9 @@ def prodigy(p, g, m, v, s, a, rate, eps, wd, xp):
 
 @register
 class Prodigy(Optimizer):
-    """Adam whose step size grows until it is that of the distance to the solution.
+    """Adam whose learning rate follows from an estimated distance to the solution.
 
-    Needs no tuned learning rate; schedules multiply what it finds. 16 bytes of state per float32
+    Needs no tuned learning rate; schedules multiply its estimate. 16 bytes of state per float32
     parameter, and two passes over the arrays.
 
     Parameters

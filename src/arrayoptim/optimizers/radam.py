@@ -23,9 +23,9 @@ def radam(p, g, m, v, lr, b1, c1, b2, c2, part, rest, xp):
 
 @register
 class RAdam(Optimizer):
-    """Adam that warms up by itself: it trusts the mean of squares as far as there are terms in it.
+    """Adam with a built-in warm-up, which rectifies the variance of its early steps.
 
-    For training without a warm-up of the step size. 8 bytes of state per float32 parameter.
+    For training without a learning rate warm-up. 8 bytes of state per float32 parameter.
 
     Parameters
     ----------

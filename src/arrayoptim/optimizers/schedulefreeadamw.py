@@ -30,11 +30,10 @@ def schedule_free_adam(p, g, z, v, lr, c, step, b2, c2, k, eps, xp):
 
 @register
 class ScheduleFreeAdamW(ScheduleFree):
-    """Divide the gradient by its running root mean square, and average in place of a schedule.
+    """AdamW that averages its iterates in place of a learning rate schedule.
 
-    For training whose length is not known in advance. The parameters are the points at which
-    gradients are wanted; the model to evaluate and to keep is what `averages` gives. 8 bytes of
-    state per float32 parameter.
+    For training whose length is not known in advance. Compute gradients at the parameters;
+    evaluate and keep the model that `averages` returns. 8 bytes of state per float32 parameter.
 
     Parameters
     ----------

@@ -62,11 +62,10 @@ class ScheduleFree(Optimizer):
 
 @register
 class ScheduleFreeSGD(ScheduleFree):
-    """Step down the gradient without a schedule of the step size, by averaging in its place.
+    """SGD that averages its iterates in place of a learning rate schedule.
 
-    For training whose length is not known in advance. The parameters are the points at which
-    gradients are wanted; the model to evaluate and to keep is what `averages` gives. 4 bytes of
-    state per float32 parameter.
+    For training whose length is not known in advance. Compute gradients at the parameters;
+    evaluate and keep the model that `averages` returns. 4 bytes of state per float32 parameter.
 
     Parameters
     ----------

@@ -59,9 +59,9 @@ _RULES = {
 
 @register
 class SGD(Optimizer):
-    """Step down the gradient, with momentum if wanted.
+    """Stochastic gradient descent, with optional momentum.
 
-    The first choice where gradients are little noisy or memory is short: 4 bytes of state per
+    The first choice where gradients have little noise or memory is short: 4 bytes of state per
     float32 parameter.
 
     Parameters

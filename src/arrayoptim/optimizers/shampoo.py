@@ -104,13 +104,13 @@ def shampoo_of_vectors(p, g, m, a, lr, b1, c1, b2, c2, eps, xp):
 
 @register
 class Shampoo(PreconditionedOptimizer):
-    """Multiply the gradient from both sides by inverse fourth roots of sums of g g' and g' g.
+    """Precondition the gradient on both sides by inverse fourth roots of sums of g g' and g' g.
 
     For weight matrices of moderate size. 4 bytes of state per float32 parameter for the momentum,
     and for a matrix with sides ``n`` and ``k`` another ``8 * (n**2 + k**2)``; 8 bytes per parameter
-    of vectors and numbers. Each side is decomposed into its eigenvectors every
-    `precondition_frequency` steps; a step costs two products of matrices and two of each side's own
-    size more.
+    of vectors and scalars. Each side is decomposed into its eigenvectors every
+    `precondition_frequency` steps; a step costs two products of matrices and two of each side's
+    own size more.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class SM3(MatrixOptimizer):
 
     For sparse gradients and large embeddings, where the sums would take as much memory as the
     parameters. 4 bytes of state per float32 parameter for the momentum, and 4 for each row and each
-    column of a matrix; 8 bytes per parameter of vectors and numbers.
+    column of a matrix; 8 bytes per parameter of vectors and scalars.
 
     Parameters
     ----------

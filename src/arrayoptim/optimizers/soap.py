@@ -98,7 +98,7 @@ def soap_rule(longest: int, outputs: Side) -> Rule:
 
 @register
 class SOAP(PreconditionedOptimizer):
-    """Adam along the eigenvectors of running means of g g' and g' g, renewed every few steps.
+    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps.
 
     For the weight matrices of transformers and other networks. 8 bytes of state per float32
     parameter, and for a matrix with sides ``n`` and ``k`` another ``8 * (n**2 + k**2)``. A step

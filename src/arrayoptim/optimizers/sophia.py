@@ -23,11 +23,11 @@ def sophia(p, g, m, h, lr, b1, c1, gamma, eps, low, top, xp):
 
 @register
 class Sophia(CurvatureOptimizer):
-    """Step along the mean of the gradient, over a curvature that the caller estimates, clipped.
+    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped.
 
-    For language models, where the curvature of one weight and another differ by much. The Hessian's
-    diagonal is estimated every ten steps or so, which costs a gradient more, and given to
-    `update_hessian`. 8 bytes of state per float32 parameter.
+    For language models, where curvature differs greatly between weights. The Hessian's diagonal is
+    estimated every ten steps or so, which costs a gradient more, and given to `update_hessian`. 8
+    bytes of state per float32 parameter.
 
     Parameters
     ----------

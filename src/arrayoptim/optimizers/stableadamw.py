@@ -37,10 +37,10 @@ def stable_adamw(p, g, m, v, rate, eps, wd, xp):
 
 @register
 class StableAdamW(Optimizer):
-    """AdamW that takes a shorter step with a tensor whose gradient has suddenly grown.
+    """AdamW that shortens the step of any tensor whose gradient has suddenly grown.
 
-    Bears the loss spikes of large transformers without clipping by the norm. 8 bytes of state per
-    float32 parameter, and two passes over the arrays.
+    Withstands the loss spikes of large transformers without clipping by the norm. 8 bytes of state
+    per float32 parameter, and two passes over the arrays.
 
     Parameters
     ----------

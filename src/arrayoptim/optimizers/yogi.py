@@ -26,10 +26,10 @@ def yogi(p, g, m, v, lr, b1, c1, c2, eps, xp):
 
 @register
 class Yogi(Optimizer):
-    """Adam whose mean of squares moves by a share of the new square, up or down.
+    """Adam whose second moment changes additively, by a share of the new square.
 
-    The mean of squares falls as slowly as it rises, so that rare large gradients are not forgotten
-    at once. 8 bytes of state per float32 parameter.
+    The second moment falls as slowly as it rises, so rare large gradients are not forgotten at
+    once. 8 bytes of state per float32 parameter.
 
     Parameters
     ----------

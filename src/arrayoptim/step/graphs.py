@@ -103,7 +103,7 @@ def capture(session: Session, params: Tree) -> CapturedStep:
         raise RuntimeError("a CUDA graph is being captured: call capture before")
     with session.lock:
         state, plan = session.ready(leaves, structure), session.plan
-        _refuse_host(plan, state)
+        _refuse_host(plan)
         # The graph has tables of its own, which it reads as long as it lives.
         layouts, threads = plan.assignment.layouts, plan.settings.whole["threads"]
         engines = Engines(leaves, state.slots, layouts, structure.paths, threads, graph=True)
@@ -114,11 +114,11 @@ def capture(session: Session, params: Tree) -> CapturedStep:
         return CapturedStep(session, engines, leaves, structure)
 
 
-def _refuse_host(plan: Plan, state: State) -> None:
+def _refuse_host(plan: Plan) -> None:
     """Refuse anything that the host must know or do between the kernels of a step."""
     settings, h = plan.settings, plan.settings.whole
     # One formula may have a rule for matrices and another for vectors.
-    several = len({layout for layout in plan.assignment.layouts if layout is not None}) > 1
+    several = len(plan.assignment.parts) > 1
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
         (settings.guarded, "skip_spikes"),
@@ -254,7 +254,7 @@ class CapturedStep:
                     "parameters and optimizer, and capture anew"
                 )
             plan = self._require_same()
-            _refuse_host(plan, state)
+            _refuse_host(plan)
             size, nothing = self._issued[0], [None] * len(self._leaves)
             replayed = _Replay(self._engines, self._leaves, state, size, launch, session.note)
             take(plan, state, nothing, replayed)

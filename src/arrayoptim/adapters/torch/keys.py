@@ -289,6 +289,9 @@ class Spelling:
         found |= self._decay(group)
         if self.row is not None and self.row.machine and found[self.row.machine] is None:
             found[self.row.machine] = _machine_epsilon(group.get("params"))
+        if self.row is not None and found.get("scalar_dtype", "") is None:
+            double = torch.get_default_dtype() is torch.float64
+            found["scalar_dtype"] = "float64" if double else "float32"
         self._refuse(group, found)
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from ...arrays.backend import ITEMSIZE
 from ...numerics.rounding import GROUP
@@ -11,7 +11,8 @@ from ...numerics.sums import WIDTH
 from ...rules import stages as _stages
 from ...rules.stages import SWEPT
 from ...rules.symbols import REDUCTIONS, Value
-from .passes import Passes
+from ..passes import Passes
+from ..written import Words, Writer
 from .source import Program, framed
 from .sweep import AFTER, BEFORE, CONSTRAIN, FUNCTIONS, head, load_line
 
@@ -84,7 +85,7 @@ class _Text:
         totals = self._plan.totals_of(turn)
         down = [v for v in totals if v.space == "columns"]
         across = [v for v in totals if v.space != "columns"]
-        writer = _Writer(self._inputs, self._kept, self._numbers, within=True)
+        writer = Writer(_Words(), self._inputs, self._kept, self._numbers, within=True)
         last = [self._added(v, writer.name(v.args[0])) for v in totals]
         last += self._stored(writer) if turn == self._plan.count else []
         before = [*map(load_line, "pg"), *(BEFORE[s] for s in self.used if s in BEFORE)]
@@ -139,7 +140,7 @@ class _Text:
         room = self._room(value)
         return f"store_{room}({room}, x - strip, {name})"
 
-    def _stored(self, writer: _Writer) -> list[str]:
+    def _stored(self, writer: Writer) -> list[str]:
         """Return the lines that store an element's parameter and slots."""
         full = [
             (self._inputs[slot.name], writer.name(value))
@@ -158,9 +159,9 @@ class _Text:
             *(AFTER[stage] for stage in self.used if stage in AFTER),
         ]
 
-    def _writer(self, defined: Value | None = None) -> _Writer:
+    def _writer(self, defined: Value | None = None) -> Writer:
         kept = {v: k for v, k in self._kept.items() if v is not defined}
-        return _Writer(self._inputs, kept, self._numbers)
+        return Writer(_Words(), self._inputs, kept, self._numbers)
 
     def _gathered(self, value: Value) -> list[str]:
         """Return the lines that bring together what tiles gave to a total, in a fixed order."""
@@ -222,7 +223,7 @@ class _Text:
             f"store_{kept}(a_{kept}, 0, {_share(value, 'total', size)})",
         ]
 
-    def _put(self, target: str, value: Value, writer: _Writer) -> list[str]:
+    def _put(self, target: str, value: Value, writer: Writer) -> list[str]:
         """Return the lines that write what has an entry for each row or column."""
         name = writer.name(value)
         if value.space == "one":
@@ -232,48 +233,24 @@ class _Text:
         return [*writer.lines["one"], *_over(index, length, each)]
 
 
-class _Writer:
-    """Writes the lines that compute values, each once, in the innermost loop that it needs."""
+class _Words(Words):
+    """Python, for Numba's compiler."""
 
-    def __init__(
-        self,
-        inputs: Mapping[str, str],
-        kept: Mapping[Value, str],
-        numbers: Iterator[int],
-        within: bool = False,
-    ) -> None:
-        self.lines: dict[str, list[str]] = {"one": [], "rows": [], "columns": [], "full": []}
-        if within:
-            self.lines["columns"] = self.lines["full"]
-        self._inputs, self._kept, self._numbers = inputs, kept, numbers
-        self._names: dict[Value, str] = {}
+    def loaded(self, label: str, place: str) -> str:
+        """Write how an entry is read; see `Words`."""
+        return f"load_{label}(a_{label}, {place})" if label[0] in "sv" else label
 
-    def name(self, value: Value) -> str:
-        """Return the name of a variable that holds a value."""
-        if value.op == "view":
-            return self.name(value.args[0])
-        if value not in self._names:
-            text = self._text(value)
-            if text.isidentifier():
-                return text
-            name = f"x{next(self._numbers)}"
-            self.lines[value.space].append(f"{name} = {text}")
-            self._names[value] = name
-        return self._names[value]
+    def number(self, text: str) -> str:
+        """Write a number; see `Words`."""
+        return f"compute({text})"
 
-    def _text(self, value: Value) -> str:
-        place = {"one": "0", "rows": "y", "columns": "x", "full": "i"}[value.space]
-        if value in self._kept:
-            return f"load_{self._kept[value]}(a_{self._kept[value]}, {place})"
-        if value.op == "number":
-            return f"compute({value.name})"
-        if value.op == "input":
-            label = self._inputs[value.name]
-            return f"load_{label}(a_{label}, {place})" if label.startswith("s") else label
-        names = [self.name(each) for each in value.args]
-        if value.op.isidentifier():
-            return f"xp.{value.op}({', '.join(names)})"
-        return f" {value.op} ".join(names) if len(names) > 1 else f"{value.op}{names[0]}"
+    def called(self, name: str, arguments: str) -> str:
+        """Write a call; see `Words`."""
+        return f"xp.{name}({arguments})"
+
+    def named(self, name: str, text: str) -> str:
+        """Write an assignment; see `Words`."""
+        return f"{name} = {text}"
 
 
 _LOOPS = {"rows": ("y", "height"), "columns": ("x", "width")}

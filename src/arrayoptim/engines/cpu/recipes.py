@@ -12,9 +12,9 @@ from ...arrays.backend import COMPUTE, reals
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS, SWEPT
+from ..passes import passes
 from .matrices import matrix_programs
 from .native import code_address
-from .passes import passes
 from .sweep import measure_program, measuring, sweep_program
 
 EXPONENTS = "_exponents"

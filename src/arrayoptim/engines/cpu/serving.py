@@ -15,10 +15,10 @@ from ..._typing import Array
 from ...arrays.backend import COMPUTE, FLOATS, reals
 from ...numerics.rounding import GROUP
 from ...rules.rule import Rule
+from ..passes import passes
 from .addresses import Reader
 from .native import refusal as machine_refusal
 from .numpy import NumPyReader
-from .passes import passes
 from .recipes import BY_CHANCE, EXPONENTS
 from .torch import TorchReader
 

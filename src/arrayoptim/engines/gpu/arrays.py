@@ -6,14 +6,16 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..._typing import Array
 from ...arrays.libraries import backend_of, numpy_dtype
-from .device import Device, device, obstacle
 from .walks import CuPyWalk, TorchWalk, Walk, walk_over
+
+if TYPE_CHECKING:
+    from .device import Device
 
 __all__ = ["CAPTURING", "LIBRARIES", "Library", "dense", "library_of"]
 
@@ -24,6 +26,12 @@ CAPTURING = (
     "into a graph with the optimizer's capture()"
 )
 """The message where a step cannot be taken."""
+
+
+def _obstacle() -> str | None:
+    from .device import obstacle
+
+    return obstacle()
 
 
 class Library(ABC):
@@ -56,10 +64,13 @@ class Library(ABC):
 
     def refusal(self, array: Array) -> str | None:
         """Return why the memory of an array cannot be used directly, apart from its order."""
-        return obstacle()
+        return _obstacle()
 
     def device(self, number: int) -> Device:
         """Return a device by its number."""
+        # Arrays of the host are looked at too, and need nothing that compiles kernels.
+        from .device import device
+
         return device(number)
 
     @abstractmethod
@@ -236,7 +247,7 @@ class TorchLibrary(Library):
         if array.is_neg() or array.is_conj():
             return "the tensor is lazily negated or conjugated"
         return (
-            "the kernels are CUDA's, and this torch is ROCm's" if torch.version.hip else obstacle()
+            "the kernels are CUDA's, and this torch is ROCm's" if torch.version.hip else _obstacle()
         )
 
     def number(self, array: Array) -> int:

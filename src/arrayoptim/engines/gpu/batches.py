@@ -22,10 +22,11 @@ from .device import Device, Launch, Launches, Table, launches, start
 from .measure import measure_program, quantities
 from .mirror import Mirror
 from .prelude import CHUNK
-from .sweep import CODES, SEED, Program, stages_of, sweep_program
-from .tables import Totals, addresses, chunks, element_count, same_order
+from .program import CODES, SEED, Program, stages_of
+from .sweep import sweep_program
+from .tables import Numbers, Totals, addresses, chunks, element_count, same_order
 
-__all__ = ["Batch", "program_of"]
+__all__ = ["Batch", "labelled", "program_of"]
 
 
 def program_of(
@@ -56,6 +57,21 @@ def program_of(
     Program
         The kernel.
     """
+    stages, streams = labelled(rule, dtypes, given, gradients)
+    compute, kinds = COMPUTE[dtypes["p"]], dict(streams)
+    small = {kinds[f"s{k}"] for k in range(len(rule.slots))} & {*CODES, "bfloat16"}
+    chance = bool(small) and SEED[0] in given
+    if measures:
+        return measure_program(rule, stages, streams, compute, chance)
+    if chance or small & CODES:
+        return coded_program(rule, stages, streams, compute, chance)
+    return sweep_program(rule, stages, streams, compute)
+
+
+def labelled(
+    rule: Rule, dtypes: Mapping[str, str], given: Sequence[str], gradients: str
+) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """Return the stages of a step, and its arrays as `sweep_program` wants them."""
     labels = {name: f"s{k}" for k, name in enumerate(rule.slots)}
     labels |= {name + EXPONENTS: label + EXPONENTS for name, label in labels.items()}
     kinds = {name: reals(dtype) for name, dtype in dtypes.items()}
@@ -64,14 +80,7 @@ def program_of(
             kinds[name] = "int8"
     streams = [("g", reals(gradients))]
     streams += [(labels.get(name, name), kind) for name, kind in kinds.items()]
-    stages, compute = stages_of((*given, *rule.measured), tuple(dtypes)), COMPUTE[dtypes["p"]]
-    small = {kinds[name] for name in rule.slots} & {*CODES, "bfloat16"}
-    chance = bool(small) and SEED[0] in given
-    if measures:
-        return measure_program(rule, stages, streams, compute, chance)
-    if chance or small & CODES:
-        return coded_program(rule, stages, streams, compute, chance)
-    return sweep_program(rule, stages, streams, compute)
+    return stages_of((*given, *rule.measured), tuple(dtypes)), streams
 
 
 class Batch:
@@ -117,18 +126,31 @@ class Batch:
         columns = [params, *([held[n] for held in self._held] for n in dtypes if n != "p")]
         table = np.stack([addresses(self._library, column) for column in columns], axis=1)
         sizes = [element_count(p) for p in params]
-        cut = chunks(sizes, CHUNK)
-        self._blocks = len(cut)
-        tables = cut, np.array(sizes, np.int64), np.array(places, np.int32), table
+        tables = *self._cut(sizes), np.array(places, np.int32), table
         self._tables = [self._device.table(each) for each in tables]
         self._row, self._graph = Mirror(self._device), graph
         self._ordinals = np.array(ordinals, np.int32)
         self._random: list[Table] = []
         self._key: Any = None
-        self._programs: dict[Any, tuple[Program, Launch]] = {}
+        self._programs: dict[Any, tuple[Program, Any]] = {}
         self._elements = np.array(sizes, np.int64)
         self._measures: dict[Any, tuple[Program, Launch]] = {}
         self._totals: Totals | None = None
+
+    def _cut(self, sizes: Sequence[int]) -> tuple[Numbers, Numbers]:
+        """Return the tables of chunks and of sizes."""
+        cut = chunks(sizes, CHUNK)
+        self._blocks = len(cut)
+        return cut, np.array(sizes, np.int64)
+
+    def _compiled(self, key: tuple[tuple[str, ...], str]) -> tuple[Program, Any]:
+        """Return the program that knows the numbers of a step, and what launches the step."""
+        program = program_of(self._rule, self._dtypes, *key)
+        return program, self._device.kernel(program)
+
+    def _launched(self, kernels: Any, arguments: tuple[Any, ...]) -> list[Launches]:
+        """Return the launches of a step: first the tables of `_cut`, then what all kernels take."""
+        return [launches(kernels, self._blocks, arguments)]
 
     def settle(self, grads: list[Array | None]) -> None:
         """Copy those gradients of the batch that a kernel cannot read directly.
@@ -195,8 +217,7 @@ class Batch:
                     f"{', '.join(values)}: let capture see the hyperparameters that the step will "
                     "have, and gradients be of their parameter's data type"
                 )
-            program = program_of(self._rule, self._dtypes, *key)
-            self._programs[key] = program, self._device.kernel(program)
+            self._programs[key] = self._compiled(key)
         program, launch = self._programs[key]
         pending, columns = self._columns(program, values)
         if self._graph or self._each(columns):
@@ -210,7 +231,7 @@ class Batch:
         arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *random, *numbers)
         given = leaves, pointers, gradients, norm, table
         calls = [self._measure(key, given)] if self._rule.ratio else []
-        calls.append(launches(launch, self._blocks, arguments))
+        calls += self._launched(launch, arguments)
 
         def run() -> None:
             for each in calls:

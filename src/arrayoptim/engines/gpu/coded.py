@@ -12,20 +12,9 @@ from collections.abc import Sequence
 from ...numerics.int8 import LARGEST
 from ...numerics.rounding import GROUP, OFFSETS
 from ...rules.rule import Rule
+from .element import element, fetched, narrowed, scalar
 from .prelude import THREADS
-from .sweep import (
-    CODES,
-    SEED,
-    TYPES,
-    Program,
-    element,
-    fetched,
-    named,
-    narrowed,
-    numbers_of,
-    opening,
-    scalar,
-)
+from .program import CODES, SEED, TYPES, Program, named, numbers_of, opening
 
 __all__ = ["MOST_CODED", "coded_program"]
 

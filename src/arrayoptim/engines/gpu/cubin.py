@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from .. import store
-from .sweep import Program
+from .program import Program
 
 __all__ = ["OPTIONS", "loaded"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from .copies import Copies
 from .cubin import loaded
 from .prelude import THREADS
-from .sweep import Program
+from .program import Program
 
 __all__ = [
     "Device",

@@ -13,11 +13,13 @@ from functools import cache
 from typing import Any
 
 from ..._typing import Array
-from ...arrays.libraries import COMPUTE, backend_of
+from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
 from ...arrays.trees import named
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
+from ..passes import passes
+from ..rowmajor import row_major
 from .arrays import Library, dense, library_of
 from .coded import MOST_CODED
 from .device import Table
@@ -25,8 +27,9 @@ from .measure import measure_program, quantities
 from .plan import DevicePlan, own
 from .portions import Portion
 from .printer import UnprintableError
+from .program import stages_of
 from .sums import MOST
-from .sweep import stages_of, sweep_program
+from .sweep import sweep_program
 from .tables import same_order
 
 __all__ = ["Plan", "refusal", "unprintable"]
@@ -57,8 +60,10 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
         reason = f"there is no arithmetic for {backend_of(param).dtype(param)}"
     if reason is None and not dense(param.shape, library.strides(param)):
         reason = "its elements are not side by side"
+    if reason is None and rule.kind == "matrix":
+        reason = _matrix_refusal(library, rule, param, slots)
     for name, array in slots.items():
-        if reason is None:
+        if reason is None and name not in rule.apart:
             reason = _slot_refusal(library, name, array, param)
     if reason is None and sum(name.endswith(EXPONENTS) for name in slots) > MOST_CODED:
         reason = f"the rule {rule.name} has more than {MOST_CODED} slots in 8-bit codes"
@@ -69,7 +74,8 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
 def unprintable(rule: Rule) -> str | None:
     """Return why a rule has no kernel; None where it has one."""
     if rule.kind == "matrix":
-        return f"the rule {rule.name} is no loop over elements"
+        known = passes(rule) is not None
+        return None if known else f"the rule {rule.name} is no loop over elements"
     if quantities(rule) > MOST:
         return f"the rule {rule.name} measures more than {MOST} quantities"
     try:
@@ -79,6 +85,36 @@ def unprintable(rule: Rule) -> str | None:
             measure_program(rule, stages, streams, "float32")
     except (UnprintableError, OSError) as error:
         return f"the rule {rule.name} cannot be printed as a kernel: {error}"
+    return None
+
+
+def _matrix_refusal(
+    library: Library, rule: Rule, param: Array, slots: Mapping[str, Array]
+) -> str | None:
+    """Say why a parameter is not one that is stepped in rows and columns."""
+    dtype = backend_of(param).dtype(param)
+    if dtype in COMPLEX:
+        return "a matrix of complex numbers has no rows and columns of numbers"
+    if not row_major(param.shape, library.strides(param)):
+        return "its rows are not one after another"
+    wanted, kind = rule.slot_shapes(tuple(param.shape)), COMPUTE[dtype]
+    for name in rule.slots:
+        array, lines = slots[name], name in rule.apart
+        if library_of(array) is not library or library.number(array) != library.number(param):
+            return f"slot {name!r}: it is not on the device of the parameter"
+        found = backend_of(array).dtype(array)
+        if not lines and found in ("bfloat16", "uint8"):
+            return f"slot {name!r}: totals along rows and columns want all of its bits"
+        good = tuple(array.shape) == wanted[name] and found == kind
+        reason = library.refusal(array)
+        if (
+            lines
+            and reason is None
+            and not (good and row_major(array.shape, library.strides(array)))
+        ):
+            reason = f"it is not an array of {kind} of shape {wanted[name]}"
+        if lines and reason is not None:
+            return f"slot {name!r}: {reason}"
     return None
 
 

@@ -10,22 +10,10 @@ from collections.abc import Sequence
 
 from ...rules import stages as _stages
 from ...rules.rule import Rule
+from .element import before, called, carried_out, fetched, loaded, parameters, scalar
 from .printer import keys_of, printed
+from .program import SEED, Program, named, numbers_of, opening
 from .sums import SUMS
-from .sweep import (
-    SEED,
-    Program,
-    before,
-    called,
-    carried_out,
-    fetched,
-    loaded,
-    named,
-    numbers_of,
-    opening,
-    parameters,
-    scalar,
-)
 
 __all__ = ["measure_program", "quantities"]
 

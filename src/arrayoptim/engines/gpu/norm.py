@@ -7,8 +7,8 @@ exponent either way, and the sums of the shift that serves are taken, as the arr
 
 from __future__ import annotations
 
+from .program import Program
 from .sums import SUMS
-from .sweep import Program
 
 __all__ = ["KINDS", "NORM"]
 

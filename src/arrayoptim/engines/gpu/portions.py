@@ -17,6 +17,7 @@ from ...rules.rule import Rule
 from ...rules.stages import SLOTS
 from .arrays import Library
 from .batches import Batch
+from .grids import MatrixBatch
 from .place import Place
 
 __all__ = ["Portion"]
@@ -64,9 +65,10 @@ class Portion(Place):
             names = (*rule.slots, *others)
             kinds = {name: backend_of(held[name]).dtype(held[name]) for name in names}
             groups.setdefault((("p", dtype), *kinds.items()), []).append(k)
+        make = Batch if rule.kind != "matrix" else MatrixBatch
         with self._active():
             self._batches = [
-                Batch(
+                make(
                     rule,
                     dict(kinds),
                     mine,

@@ -18,8 +18,9 @@ from ...rules.stages import SLOTS
 from ..rowmajor import by_rows, row_major
 from .arrays import CAPTURING, library_of
 from .device import Launch, launches, start
+from .element import element, scalar
 from .prelude import THREADS
-from .sweep import TYPES, Program, element, named, numbers_of, opening, scalar, stages_of
+from .program import TYPES, Program, named, numbers_of, opening, stages_of
 
 __all__ = ["RowPlan", "row_program"]
 

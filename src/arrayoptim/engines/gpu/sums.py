@@ -19,8 +19,8 @@ struct Room {
     whole ends[2];
 };
 
-// Folds the lanes of each run, and adds the runs one after another: the sums are in lanes[w][0].
-FUNCTION void fold_lanes(Room &room, int sums) {
+// Folds the lanes of each run: the sums of the runs are in those lanes that begin one.
+FUNCTION void halve_lanes(Room &room, int sums) {
     for (int half = LANES / 2; half; half /= 2) {
         __syncthreads();
         EACH_THREAD(u) {
@@ -29,6 +29,11 @@ FUNCTION void fold_lanes(Room &room, int sums) {
         }
     }
     __syncthreads();
+}
+
+// Folds the lanes of each run, and adds the runs one after another: the sums are in lanes[w][0].
+FUNCTION void fold_lanes(Room &room, int sums) {
+    halve_lanes(room, sums);
     EACH_THREAD(u) {
         if (u < sums) {
             double sum = 0.0;

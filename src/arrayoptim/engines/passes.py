@@ -7,13 +7,17 @@ between. Elements are computed anew in each pass, which is cheaper than keeping 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
-from ...rules.rule import Rule
-from ...rules.symbols import REDUCTIONS, Traced, Value, traced
+from ..numerics.sums import WIDTH, tile_height
+from ..rules.rule import Rule
+from ..rules.symbols import REDUCTIONS, Traced, Value, traced
 
-__all__ = ["Passes", "passes"]
+__all__ = ["Grid", "Passes", "grid_of", "passes", "rooms"]
+
+Grid = tuple[int, int, int, int]
+"""Rows and columns of a matrix, and how many tiles are below and beside each other."""
 
 
 class Passes:
@@ -156,3 +160,44 @@ def passes(rule: Rule) -> Passes | None:
     """
     found = traced(rule)
     return None if found is None else Passes(rule, found)
+
+
+def grid_of(rows: int, columns: int) -> Grid:
+    """Return the tiles of a matrix, in which its totals are added up."""
+    return rows, columns, -(-rows // tile_height(columns)), -(-columns // WIDTH)
+
+
+def rooms(plan: Passes, grids: Sequence[Grid]) -> tuple[int, list[list[int]]]:
+    """Lay out what is kept during a step.
+
+    Parameters
+    ----------
+    plan : Passes
+        The passes.
+    grids : sequence of tuple
+        The tiles of each matrix.
+
+    Returns
+    -------
+    int
+        How many numbers of 8 bytes are to have room.
+    list of list of int
+        For each matrix where in that room `Passes.kept` and what tiles give to `Passes.totals`
+        begin.
+    """
+
+    def lengths(grid: Grid) -> list[int]:
+        rows, columns, down, across = grid
+        of = {"one": 1, "rows": rows, "columns": columns}
+        parts = {"one": rows * across, "rows": rows * across, "columns": columns * down}
+        return [*(of[v.space] for v in plan.kept), *(parts[v.space] for v in plan.totals)]
+
+    place, table = 0, []
+    for grid in grids:
+        row = []
+        for count in lengths(grid):
+            row.append(place)
+            # A multiple of a line of the cache.
+            place += -(-count // 8) * 8
+        table.append(row)
+    return place, table

@@ -1,0 +1,192 @@
+"""The text of a step of single elements: loads, stages, rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ...numerics.int8 import GROUP
+from ...numerics.slots import EXPONENTS
+from ...rules import stages as _stages
+from ...rules.rule import Rule
+from .program import CODES, EXPONENT, TYPES, cpp
+
+__all__ = [
+    "before",
+    "called",
+    "carried_out",
+    "element",
+    "fetched",
+    "loaded",
+    "narrowed",
+    "parameters",
+    "scalar",
+]
+
+
+def _line(stage: _stages.Stage) -> str:
+    """Return the statement of a stage that is simply a function."""
+    assert stage.function is not None
+    target, numbers = stage.operands[0], (f"c.{name}_" for name in stage.numbers)
+    arguments = ", ".join((*stage.operands, *numbers, target))
+    return f"stage_{stage.function.__name__}({arguments});"
+
+
+_BEFORE = {
+    "master": "narrow(master, q_p.x[k]); stage_heal(p, master, (real)widened(q_p.x[k]), p);",
+    "kahan": "stage_compensate(p, compensation, p);",
+    **{stage.name: _line(stage) for stage in _stages.applied("before")},
+}
+_CONSTRAIN = {stage.name: _line(stage) for stage in _stages.applied("after")}
+_AFTER = {
+    "master": "master = p;",
+    "kahan": "stage_remainder(p, (real)widened(q_p.x[k]), compensation);",
+    "average": "stage_average(average, p, c.keep_, c.new_, average);",
+}
+
+
+def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> list[str]:
+    """Write what precedes the rule: stages, and the direction.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages of the step.
+    streams : sequence of (str, str)
+        As for `sweep_program`; the values stand in ``q_<name>.x[k]``.
+    """
+    own = [f"s{k}" for k in range(len(rule.slots))]
+    lines = [_value(name, dtype) for name, dtype in streams if dtype != EXPONENT]
+    lines += [_BEFORE[stage] for stage in stages if stage in _BEFORE]
+    if rule.direction is not None:
+        lines.append(called("direction", own, rule.direction_names, ["g", *own]))
+    return lines
+
+
+def carried_out(rule: Rule, recalled: bool) -> list[str]:
+    """Write the rule itself; the parameter as it was is kept where it is needed."""
+    own = [f"s{k}" for k in range(len(rule.slots))]
+    return [
+        *(["const real q = p;"] * recalled),
+        called("rule", own, rule.function_names, ["p", *own]),
+    ]
+
+
+def called(
+    function: str, slots: Sequence[str], names: Sequence[str], results: Sequence[str]
+) -> str:
+    """Write the call of a function of parameter, gradient, slots and numbers."""
+    arguments = ["p", "g", *slots, *(f"c.{cpp(name)}" for name in names), *results]
+    return f"{function}({', '.join(arguments)});"
+
+
+def _value(name: str, dtype: str) -> str:
+    stored = f"q_{name}.x[k]"
+    if dtype in CODES:
+        return f"real {name} = (real)decoded({stored}, q_{name}{EXPONENTS});"
+    return f"real {name} = (real)widened({stored});"
+
+
+def loaded(streams: Sequence[tuple[str, str]], width: int | str) -> list[str]:
+    """Write how some elements side by side are loaded, and the exponents of codes."""
+    return [
+        f"const int q_{name} = a_{name}[i / {GROUP}];"
+        if dtype == EXPONENT
+        else f"Pack<{TYPES[dtype]}, {width}> q_{name} = "
+        f"*(const Pack<{TYPES[dtype]}, {width}> *)(a_{name} + i);"
+        for name, dtype in streams
+    ]
+
+
+def parameters(streams: Sequence[tuple[str, str]]) -> str:
+    """Write the addresses that a function of elements takes."""
+    return ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
+
+
+def narrowed(name: str, dtype: str) -> str:
+    """Write how a new value of a slot becomes what is stored of it."""
+    return f"narrow({name}, q_{name}.x[k]);"
+
+
+def element(
+    rule: Rule,
+    stages: Sequence[str],
+    streams: Sequence[tuple[str, str]],
+    ends: Callable[[str, str], str] = narrowed,
+    given: str = "",
+    middle: Sequence[str] | None = None,
+) -> str:
+    """Write the step of some elements side by side.
+
+    Parameters
+    ----------
+    rule : Rule
+        The update rule.
+    stages : sequence of str
+        The stages of the step.
+    streams : sequence of (str, str)
+        As for `sweep_program`.
+    ends : callable
+        Writes what becomes of the new value of a slot, given its stream.
+    given : str
+        Further parameters of the function, for that or for the rule.
+    middle : sequence of str, optional
+        The rule itself; by default the call of its function.
+    """
+    if middle is None:
+        middle = carried_out(rule, rule.masked or _stages.recalled(stages))
+    inner = [
+        *before(rule, stages, streams),
+        *middle,
+        *(["stage_caution(q, p, g, c.boost_, p);"] * rule.masked),
+        *(_CONSTRAIN[stage] for stage in stages if stage in _CONSTRAIN),
+        "narrow(p, q_p.x[k]);",
+        *(_AFTER[stage] for stage in stages if stage in _AFTER),
+        *(ends(name, dtype) for name, dtype in streams[2:] if dtype != EXPONENT),
+    ]
+    stores = [
+        f"*(Pack<{TYPES[d]}, V> *)(a_{n} + i) = q_{n};"
+        for n, d in streams[1:]
+        if d not in {*CODES, EXPONENT}
+    ]
+    return "\n".join(
+        [
+            "template <int V>",
+            f"FUNCTION void stepped(whole i, {parameters(streams)}, const Numbers &c{given}) {{",
+            *(f"    {line}" for line in loaded(streams, "V")),
+            "#pragma unroll",
+            "    for (int k = 0; k < V; ++k) {",
+            *(f"        {line}" for line in inner),
+            "    }",
+            *(f"    {line}" for line in stores),
+            "}\n",
+        ]
+    )
+
+
+def fetched(streams: Sequence[tuple[str, str]]) -> list[str]:
+    """Write how the addresses of tensor ``t`` are found; its gradient may be missing."""
+    kinds = [(name, TYPES[dtype]) for name, dtype in streams]
+    lines = [f"{kinds[0][1]} *a_g = ({kinds[0][1]} *)gradients[leaves[t]];"]
+    return lines + [
+        f"{kind} *a_{name} = ({kind} *)pointers[{len(kinds) - 1} * t + {k}];"
+        for k, (name, kind) in enumerate(kinds[1:])
+    ]
+
+
+def scalar(k: int, name: str, value: str) -> str:
+    """Write how a number is read; a norm may scale it.
+
+    Parameters
+    ----------
+    k : int
+        Which it is.
+    name : str
+        What it is called.
+    value : str
+        Where it stands.
+    """
+    if name == "scale":
+        value = f"(norm ? clip_factor(*norm, {value}) : {value})"
+    return f"c.{cpp(name)} = (real){value};"
