@@ -50,6 +50,7 @@ RULES = {
     "sm3-last": ao.SM3(outputs="last").rule,
     "adafactor": ao.Adafactor().rule,
     "adafactor-last": ao.Adafactor(outputs="last").rule,
+    "adafactor-torch": ao.Adafactor(preset="torch").rule,
 }
 
 

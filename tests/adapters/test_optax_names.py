@@ -115,6 +115,8 @@ def test_numbers_by_default(name: str) -> None:
         ("lion", {"b1": 1.0, "b2": 1.0}),
         ("rmsprop", {"decay": 1.0, "centered": 1, "momentum": 1.5}),
         ("adadelta", {"rho": 1.0}),
+        ("adamax", {"b2": 1.0}),
+        ("rprop", {"eta_minus": 1.0, "eta_plus": 1.0}),
         ("ademamix", {"alpha": 2.0, "weight_decay": 0.1}),
     ],
 )

@@ -44,7 +44,7 @@ def stepped(rule: Any, shapes: list[Any]) -> tuple[list[Any], list[Any]]:
 
 
 @rules
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("backwards", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_sums_bit_for_bit(rule: Any, backwards: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In matrices of many forms; and no thread depends on another of its phase."""
     monkeypatch.setitem(LIBRARIES, "numpy", NumPyOnHost(backwards))
@@ -252,6 +252,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_broken_kernel_is_noticed(
     mutant: str, host: NumPyOnHost, monkeypatch: pytest.MonkeyPatch

@@ -30,9 +30,9 @@ def flag(value: Any) -> Any:
     Parameters
     ----------
     value : object
-        None, or 0 or 1 as a bool or a whole number of Python or NumPy; anything else comes back.
+        None, or 0 or 1 as a bool or a number of Python or NumPy; anything else comes back.
     """
-    known = value is None or (isinstance(value, int | np.bool_ | np.integer) and value in (0, 1))
+    known = value is None or (isinstance(value, int | float | np.generic) and value in (0, 1))
     return bool(value) if known else value
 
 

@@ -70,12 +70,15 @@ def kept_axes(*shape):
 @cache
 def clamped_rule(axes: int) -> Rule:
     """Return torch's rule of parameters with a number of axes, whose last two are the matrix."""
+    # A matrix by itself is no stack, and a loop over its rows and columns serves it.
+    seen: Side = "first" if axes == 2 else "stack"
 
-    @rule(slots=("row_var", "col_var"), kind="matrix", shapes=kept_axes, outputs="stack")
+    @rule(slots=("row_var", "col_var"), kind="matrix", shapes=kept_axes, outputs=seen)
     def adafactor_clamped(p, g, r, c, rho, least, share, b2, c2, eps, tiny, top, wd, xp):
         r = b2 * r + c2 * xp.mean(g * g, axis=-1, keepdims=True)
         c = b2 * c + c2 * xp.mean(g * g, axis=-2, keepdims=True)
-        v = r * c / xp.maximum(xp.mean(r, axis=-2, keepdims=True), eps)
+        mean = xp.mean(r[..., 0], axis=-1, keepdims=True)[..., :, None]
+        v = r * c / xp.maximum(mean, eps)
         u = g / xp.sqrt(xp.maximum(v, tiny))
         size = share * root_mean_square(p, xp, axes)
         excess = root_mean_square(u, xp, axes) / top

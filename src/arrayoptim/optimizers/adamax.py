@@ -83,7 +83,12 @@ class Adamax(Optimizer):
     beta_1: Number = hyper(
         default=0.9, interval="[0, 1)", wider={"torch": "[0, inf)"}, doc="Decay rate of the mean."
     )
-    beta_2: Number = hyper(default=0.999, interval="[0, 1)", doc="Decay rate of the maximum.")
+    beta_2: Number = hyper(
+        default=0.999,
+        interval="[0, 1)",
+        wider={"keras3": "[0, 1]", "optax": "[0, 1]"},
+        doc="Decay rate of the maximum.",
+    )
     epsilon: Number = hyper(
         default=1e-08, elsewhere={"keras3": 1e-7}, interval="[0, inf)", doc="Added to the maximum."
     )

@@ -115,8 +115,15 @@ class Rprop(Optimizer):
     presets = forms(optax="optax", torch="torch")
 
     lr: Number = hyper(default=0.01, interval="[0, inf)", doc="Size of the first step.")
-    eta_minus: Number = hyper(default=0.5, interval="(0, 1)", doc="Factor where the sign changed.")
-    eta_plus: Number = hyper(default=1.2, interval="(1, inf)", doc="Factor where it stayed.")
+    eta_minus: Number = hyper(
+        default=0.5,
+        interval="(0, 1)",
+        wider={"optax": "(0, 1]"},
+        doc="Factor where the sign changed.",
+    )
+    eta_plus: Number = hyper(
+        default=1.2, interval="(1, inf)", wider={"optax": "[1, inf)"}, doc="Factor where it stayed."
+    )
     step_min: Number = hyper(default=1e-06, interval="[0, inf)", doc="Smallest size of a step.")
     step_max: Number = hyper(
         default=50.0,

@@ -60,12 +60,14 @@ class Value:
         return _SPACES[tuple(axis for axis in self.axes if axis)]
 
     def __getitem__(self, index: Any) -> Value:
-        """Return a view with one axis more."""
+        """Return a view with one axis more, or without a last axis of one entry."""
+        if index == (Ellipsis, 0) and len(self.axes) == 2 and not self.axes[-1]:
+            return Value("view", (self,), self.axes[:-1])
         if index == (Ellipsis, slice(None), None) and len(self.axes) == 1:
             return Value("view", (self,), (*self.axes, ""))
         if index == (Ellipsis, None, slice(None)) and len(self.axes) == 1:
             return Value("view", (self,), ("", *self.axes))
-        raise UntraceableError("only one axis can be put beside another one")
+        raise UntraceableError("one axis can be put beside another one, or an entry taken")
 
     def __neg__(self) -> Value:
         return Value("-", (self,), self.axes)
