@@ -6,6 +6,7 @@ Each case compares with what one process comes to that has the gradients of all.
 from __future__ import annotations
 
 import copy
+import math
 import os
 import signal
 import sys
@@ -125,6 +126,25 @@ def smoke(folder: Path) -> None:
         course(optimizer, params, range(3, 5), gradients)
         course(later, more, range(3, 5), gradients)
         same(more, params)
+
+
+def losses(folder: Path) -> None:
+    """Judge the mean of the losses of all processes, told or taken down a loss."""
+    params, alone = parameters(), parameters()
+    optimizer, one = (ao.SGD(0.1, skip_loss_spikes=6.0, spike_window=4) for _ in range(2))
+    spread = ao.mpi.DataParallel(optimizer)
+    for step, loss in enumerate((2.0, 1.9, 1.8, 60.0, 1.9, math.inf, 1.8)):
+        spread.tell_loss(loss + RANK - (SIZE - 1) / 2)
+        one.tell_loss(loss)
+        spread.apply(gradients(step), params)
+        one.apply(mean(step), alone)
+    same(params, alone)
+    assert (spread.iterations, optimizer.spikes, one.spikes) == (5, 2.0, 2.0)
+    assert optimizer.loss_mean == pytest.approx(one.loss_mean, rel=1e-12)
+    spread.minimize(lambda _: (1.5 + RANK, gradients(7)), params)
+    assert spread.iterations == 6
+    with pytest.raises((RuntimeError, TypeError), match="wanted one real number"):
+        spread.tell_loss("much" if RANK == 0 else 1.0)
 
 
 def every(folder: Path) -> None:
@@ -360,7 +380,7 @@ def killed(folder: Path) -> None:
 
 
 CASES = (
-    *(smoke, every, types, ascent, save, resume),
+    *(smoke, losses, every, types, ascent, save, resume),
     *(faults, differences, copies, carried, slow, killed),
 )
 

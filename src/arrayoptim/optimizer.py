@@ -97,6 +97,9 @@ class Optimizer(Formula, Valued, Updating, Surface):
         Steps are left out, and counted in ``spikes``, whose global norm of the gradients is this
         many standard deviations over the mean of recent ones, or not finite where `nonfinite` says
         nothing else. Four numbers of state.
+    skip_loss_spikes : float in (0, inf), optional
+        The same of the loss that `tell_loss` tells before each step, and `minimize` by itself. Six
+        numbers of state.
     spike_window : int in [2, inf)
         Steps over which mean and deviation are taken, half of them before the first is left out.
     measure : sequence of {"gradient", "update", "weight"}
@@ -213,6 +216,42 @@ class Optimizer(Formula, Valued, Updating, Surface):
             If no hyperparameter is such a schedule, or there is no state yet.
         """
         metrics.observe(self._session, metric)
+
+    def tell_loss(self, loss: Any) -> None:
+        """Tell the loss of the next step, the one that its gradients are of.
+
+        `skip_loss_spikes` judges it. `minimize` tells it by itself.
+
+        Parameters
+        ----------
+        loss : float or 0-d array
+            The loss, not multiplied by a loss scale. Of several that a step is told the mean
+            counts, as of the gradients of several calls with `GradientAccumulation`. Where several
+            processes take the same step, all have to be told the same.
+
+        Raises
+        ------
+        TypeError
+            If it is no real number.
+        ValueError
+            If `skip_loss_spikes` is None.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import arrayoptim as ao
+        >>> p, optimizer = np.zeros(1), ao.SGD(lr=1.0, skip_loss_spikes=6.0, spike_window=4)
+        >>> for loss in (2.0, 1.9, 1.8, 90.0, 1.7):
+        ...     optimizer.tell_loss(loss)
+        ...     _ = optimizer.apply(np.ones(1), p)
+        >>> optimizer.iterations, optimizer.spikes
+        (4, 1.0)
+        """
+        metrics.tell(self._session, loss)
+
+    def _hear(self, value: Scalar) -> None:
+        if self._session.settings.loss_guarded:
+            metrics.tell(self._session, value)
 
     def capture(self, params: Tree) -> graphs.CapturedStep:
         """Prepare a step for a CUDA graph.

@@ -172,6 +172,7 @@ def find_lr(
             reason = "diverged"
             break
         made.lr = rate
+        made._hear(value)
         trial = made.apply(shape.build(gradients), trial)
     smooth = averaged(losses)
     return RateSearch(tuple(rates), tuple(losses), smooth, _steepest(rates, smooth), reason)

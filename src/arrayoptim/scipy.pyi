@@ -34,6 +34,7 @@ class _Rest(TypedDict, total=False):
     name: Any
     nonfinite: str
     skip_spikes: float | SupportsFloat | Schedule | None
+    skip_loss_spikes: float | SupportsFloat | Schedule | None
     spike_window: int | SupportsInt
     measure: str | Sequence[str]
     master: bool

@@ -44,6 +44,25 @@ def test_in_optax() -> None:
     assert float(params["w"][0]) == -5.0
 
 
+def test_loss_in_optax() -> None:
+    """It comes by optax's own word, through a chain too; without it the error says which."""
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    ours = ao.optax.SGD(1.0, skip_loss_spikes=6.0, spike_window=4)
+    tx, params = optax.chain(optax.clip(1.0), ours), {"w": jax.numpy.zeros(1)}
+    grads, state = {"w": jax.numpy.ones(1)}, tx.init(params)
+
+    @jax.jit
+    def step(state: Any, params: Any, loss: Any) -> Any:
+        updates, state = tx.update(grads, state, params, value=loss)
+        return state, optax.apply_updates(params, updates)
+
+    for x in GRADIENTS:
+        state, params = step(state, params, x)
+    assert float(params["w"][0]) == -5.0
+    with pytest.raises(ValueError, match="value=loss"):
+        tx.update(grads, state, params)
+
+
 def stepped(torch: Any, optimizer: Any, params: list[Any], rows: Any) -> None:
     """Step with the same gradient for all parameters that is given."""
     for x in rows:
@@ -85,7 +104,9 @@ def test_refused_in_torch() -> None:
     torch = pytest.importorskip("torch")
     params = [torch.nn.Parameter(torch.zeros(4)) for _ in range(2)]
     groups = [{"params": [params[0]], "skip_spikes": 6.0}, {"params": [params[1]]}]
-    with pytest.raises(ValueError, match="skip_spikes, measure hold for a step as a whole"):
+    with pytest.raises(
+        ValueError, match="skip_spikes, measure, skip_loss_spikes hold for a step as a whole"
+    ):
         stepped(torch, ao.torch.SGD(groups, lr=0.1), params, [1.0])
     with pytest.raises(ValueError, match="needs to see all gradients"):
         ao.torch.SGD(params, lr=0.1, measure="update").step_in_backward()

@@ -379,6 +379,11 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "wanted one model",
     ),
+    "losses": (
+        lambda: ao.Adam(models=2, skip_loss_spikes=3.0).init(np.ones((2, 3))),
+        ValueError,
+        "skip_loss_spikes: found models=, wanted one model: the losses",
+    ),
     "wrapper": (lambda: ao.Lookahead("sgd", alpha=[0.1, 0.2]), TypeError, "must be a number in"),
     "axis": (
         lambda: ao.Adam(models=3).init({"w": np.ones((2, 2))}),

@@ -322,6 +322,12 @@ def test_norms_where_the_step_is_not_compiled() -> None:
     assert norm == pytest.approx(2.5)
 
 
+def test_no_loss_is_judged() -> None:
+    """Keras hands over none; the error says which way works."""
+    with pytest.raises(ValueError, match=r"no loss\. skip_spikes judges the gradients"):
+        ao.keras.SGD(0.1, skip_loss_spikes=6.0)
+
+
 def test_spikes_are_skipped() -> None:
     """Neither variable nor count of steps moves, on every backend of Keras."""
     optimizer, v = ao.keras.SGD(1.0, skip_spikes=6.0, spike_window=4), keras.Variable([0.0])

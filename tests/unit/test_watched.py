@@ -192,6 +192,14 @@ def test_a_new_level_is_accepted() -> None:
     assert optimizer.last_step.applied and 1 < optimizer.spikes < 50
 
 
+def test_norms_that_were_all_zero() -> None:
+    """They say nothing of how large the others may be: a guard on them would skip for ever."""
+    optimizer, p = ao.SGD(1.0, skip_spikes=5.0, spike_window=8), np.zeros(1)
+    for x in [0.0] * 8 + [1.0] * 4:
+        optimizer.apply(np.array([x]), p)
+    assert p == -4.0 and optimizer.spikes == 0
+
+
 @pytest.mark.parametrize("nonfinite", ["ignore", "skip", "raise"])
 def test_norms_that_are_not_finite(nonfinite: str) -> None:
     """They are spikes, from the first step on, unless `nonfinite` says what else they are."""

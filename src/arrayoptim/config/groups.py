@@ -15,7 +15,14 @@ from .registry import ALIASES, describe, described, made, nearest
 STARTING = frozenset({"initial_accumulator_value", "d0"})
 """Numbers on which the initial state depends, so that they cannot change later."""
 
-WHOLE = STARTING | {"clipnorm", "ema_momentum", "seed", "skip_spikes", "threads"}
+WHOLE = STARTING | {
+    "clipnorm",
+    "ema_momentum",
+    "seed",
+    "skip_loss_spikes",
+    "skip_spikes",
+    "threads",
+}
 """Numbers of a whole step, or of the start, which have one value for all parameters."""
 
 DECAY = ("weight_decay", "peak_lr", "corrected_decay", "cautious_decay", "l2")

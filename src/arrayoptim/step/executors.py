@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
-from ..arrays.libraries import Backend
+from ..arrays.libraries import Backend, is_array
 from ..arrays.rows import stored
 from ..config.each import several
 from ..engines import Act, Engines, Once, Step, carry_out, hosted, measure, sweep
@@ -310,11 +310,14 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
         self.size = measured_where_wanted(settings, values, gradients)
         return self.size
 
-    @property
-    def traced(self) -> bool:
-        """Whether the norm of the gradients is a tracer."""
-        norm, compiler = self.size.norm, self._compiler
-        return compiler is not None and norm is not None and compiler.traced(norm)
+    def traced(self, taken: Taken) -> bool:
+        """Whether what decides on a step is a tracer: the norm of the gradients, or the loss."""
+        deciding = taken.size.norm, None if taken.seen is None else taken.seen.spike
+        return any(map(self._is_traced, deciding))
+
+    def _is_traced(self, x: Any) -> bool:
+        compiler = self._compiler
+        return compiler is not None and is_array(x) and compiler.traced(x)
 
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
         """Measure each parameter; see `Executor`."""
@@ -322,9 +325,9 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
 
     def refuses(self, taken: Taken) -> bool:
         """Whether the step is skipped; see `Executor`. A traced one never is."""
-        if not self.traced:
+        if not self.traced(taken):
             return left_out(taken)
-        if taken.settings.whole["nonfinite"] == "raise":
+        if taken.settings.whole["nonfinite"] == "raise" and self._is_traced(taken.size.norm):
             raise ValueError(
                 'nonfinite="raise" cannot raise from a compiled or differentiated step; use '
                 '"skip" and read state["skipped"]'

@@ -122,6 +122,7 @@ def _refuse_host(plan: Plan) -> None:
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
         (settings.guarded, "skip_spikes"),
+        (settings.loss_guarded, "skip_loss_spikes"),
         (bool(settings.measures), "measure"),
         (h["offload"], "offload=True"),
         (settings.each, "clipnorm_per_tensor"),

@@ -20,6 +20,7 @@ from .plan import Plan
 from .prepared import Prepared
 from .restore import blaming, from_list, from_record
 from .settings import Settings, settings_of
+from .spikes import TOLD, told
 from .spread import Spread
 from .state import Clock, State
 from .take import Leaves, Taken
@@ -54,6 +55,8 @@ class Memory:
         The fingerprint that the parameters must have when they are seen next.
     first_iteration : int
         With what the count of steps begins.
+    told : dict of str to scalar
+        The losses that the first step was told before there was a state.
     last : Taken or None
         What the last step was.
     spread : Spread or None
@@ -92,6 +95,7 @@ class Memory:
         self.strict = True
         self.expected: str | None = None
         self.first_iteration = 0
+        self.told: dict[str, Scalar] = dict(TOLD)
         self.last = self._plan = self._made = None
 
     def copy(self, formula: Formula) -> Self:
@@ -201,6 +205,9 @@ class Memory:
         """Adopt another state; what was prepared for the old one is discarded."""
         state.interrupted = False
         plan = Plan(self.settings, assign(self.settings, state.leaves))
+        if self.told["loss_told"] and self.settings.loss_guarded:
+            state.share(told(state.common(), self.told["loss_sum"], self.told["loss_told"]))
+            self.told = dict(TOLD)
         self.state, self._made, self._plan, self.pending = state, None, plan, None
 
     def fresh(
@@ -239,6 +246,26 @@ class Memory:
             with blaming(pending):
                 state, _ = from_record(state, pending, strict=self.strict, after=after)
         return state
+
+    def tell(self, total: float, count: float = 1.0, anew: bool = False) -> None:
+        """Note losses of the next step, for the guard on the loss.
+
+        Parameters
+        ----------
+        total : float
+            Their sum.
+        count : float
+            How many they are.
+        anew : bool
+            Whether they take the place of those that it was told before.
+        """
+        with self.lock:
+            if self.state is None:
+                self.told = told(TOLD if anew else self.told, total, count)
+            else:
+                if not TOLD.keys() <= self.state.common().keys():
+                    self.plan.check(self.state)
+                self.state.share(told(TOLD if anew else self.state.common(), total, count))
 
     def forget_engines(self) -> None:
         """Have the next step choose engines again, as slots have been replaced."""

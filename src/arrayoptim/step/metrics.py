@@ -9,6 +9,7 @@ import numpy as np
 from ..config.each import EachKeeping, row, several
 from ..config.scheduled import keeps_numbers
 from .session import Session
+from .spikes import told
 
 
 def observe(session: Session, metric: Any) -> None:
@@ -32,6 +33,49 @@ def observe(session: Session, metric: Any) -> None:
         new = session.settings.observed(session.scalars, given)
         assert session.state is not None
         session.state.scalars = new
+
+
+def tell(session: Session, loss: Any) -> None:
+    """Tell a session the loss of its next step; see `Optimizer.tell_loss`."""
+    name = type(session.formula).__name__
+    require_guard(session.settings.loss_guarded, name)
+    session.tell(number_told(loss, name))
+
+
+def number_told(loss: Any, name: str) -> float:
+    """Return a loss that an optimizer of some name is told as a float.
+
+    Raises
+    ------
+    TypeError
+        If it is no real number.
+    """
+    loss = loss.detach() if hasattr(loss, "detach") else loss
+    fault = isinstance(loss, str | bytes | complex) or not hasattr(loss, "__float__")
+    try:
+        if not fault and np.ndim(loss) == 0:
+            return float(loss)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{name}.tell_loss: found {loss!r}, wanted one real number")
+
+
+def told_in_state(session: Session, state: dict[str, Any], loss: Any) -> dict[str, Any]:
+    """Return a state of the pure form that was told a loss; see `Optimizer.stateless_tell_loss`."""
+    require_guard(session.settings.loss_guarded, type(session.formula).__name__)
+    if np.shape(loss) != ():
+        raise TypeError(f"stateless_tell_loss: found {loss!r}, wanted one real number")
+    scalars = state["scalars"]
+    return {**state, "scalars": {**scalars, **told(scalars, loss)}}
+
+
+def require_guard(guarded: bool, name: str) -> None:
+    """Refuse a loss that nothing judges."""
+    if not guarded:
+        raise ValueError(
+            f"{name}.tell_loss: found skip_loss_spikes=None, with which nothing judges a loss; set "
+            "skip_loss_spikes, such as to 6.0, before the first step"
+        )
 
 
 def begin_schedule(session: Session, name: str) -> None:

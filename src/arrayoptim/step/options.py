@@ -127,13 +127,19 @@ class Options(Declared):
         kw_only=True,
         doc="Standard deviations over the mean of recent norms from which on a step is skipped.",
     )
+    skip_loss_spikes: MaybeNumber = hyper(
+        default=None,
+        interval="(0, inf)",
+        kw_only=True,
+        doc="Standard deviations over the mean of recent losses from which on a step is skipped.",
+    )
     spike_window: Whole = hyper(
         default=128,
         interval="[2, inf)",
         integer=True,
         static=True,
         kw_only=True,
-        doc="Steps over which skip_spikes takes mean and deviation.",
+        doc="Steps over which the guards against spikes take mean and deviation.",
     )
     measure: Words = hyper(
         default=(),

@@ -84,9 +84,10 @@ def _step(
     new = State(described, old.names, new_slots, scalars, counted(old.iterations), old.skipped)
     after = _with_norms(new.to_tree(structure, hyper), state, taken, structure, executor.xp)
     result = structure.build(new_leaves), after
-    if not executor.traced or (settings.whole["nonfinite"] == "ignore" and not settings.guarded):
+    decided = settings.whole["nonfinite"] != "ignore" or taken.seen is not None
+    if not executor.traced(taken) or not decided:
         return result
-    chosen: tuple[Tree, dict[str, Any]] = _selected(taken, (params, state), result)
+    chosen: tuple[Tree, dict[str, Any]] = _selected(taken, (params, state), result, executor.xp)
     return chosen
 
 
@@ -321,21 +322,20 @@ def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
     return tree
 
 
-def _selected(taken: Taken, old: Any, new: Any) -> Any:
+def _selected(taken: Taken, old: Any, new: Any, xp: Namespace) -> Any:
     """Select the old parameters and state where a gradient was not finite, or a spike."""
-    norm: Any = taken.size.norm
-    xp = backend_of(norm).xp
     params, state = old
     state, after = with_arrays(state, xp), with_arrays(new[1], xp)
-    finite = xp.isfinite(norm)
-    skipped = state["skipped"]
+    skipped, taking = state["skipped"], xp.asarray(True)
     if taken.settings.whole["nonfinite"] == "skip":
-        skipped = xp.where(finite, skipped, counted(skipped))
+        taking = xp.isfinite(taken.size.norm)
+        skipped = xp.where(taking, skipped, counted(skipped))
     numbers = {name: after["scalars"][name] for name in taken.numbers}
     state = {**state, "skipped": skipped, "scalars": {**state["scalars"], **numbers}}
     if "gradient" in after.get("norms", {}):
         state["norms"] = {**state["norms"], "gradient": after["norms"]["gradient"]}
-    taking = finite if taken.seen is None else ~taken.seen.spike
+    if taken.seen is not None:
+        taking = taking & ~xp.asarray(taken.seen.spike)
     leaves, structure = flatten((new[0], after), "state")
     kept, _ = flatten((params, state), "state")
     pairs = zip(leaves, kept, strict=True)

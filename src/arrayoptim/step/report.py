@@ -49,6 +49,8 @@ class StepReport:
     score : float or None
         Standard deviations between `global_norm` and the mean of those before, for `skip_spikes`;
         None without it, and as long as too few are known.
+    loss_score : float or None
+        The same of the loss, for `skip_loss_spikes`.
     """
 
     applied: bool
@@ -60,6 +62,7 @@ class StepReport:
     hyperparameters: dict[str, float | tuple[float, ...]]
     norms: dict[str, dict[str, float]] = field(default_factory=dict, repr=False)
     score: float | None = None
+    loss_score: float | None = None
 
 
 def report(taken: Taken) -> StepReport:
@@ -82,8 +85,13 @@ def report(taken: Taken) -> StepReport:
         nonfinite=nonfinite,
         hyperparameters=dict(_numbers(taken)),
         norms={k: _by_path(taken.paths, row) for k, row in _norms(taken, norms)},
-        score=None if seen is None or math.isnan(float(seen.score)) else float(seen.score),
+        score=None if seen is None else _known(seen.score),
+        loss_score=None if seen is None else _known(seen.loss_score),
     )
+
+
+def _known(score: Any) -> float | None:
+    return None if score is None or math.isnan(float(score)) else float(score)
 
 
 def _norms(taken: Taken, gradients: Any) -> Iterator[tuple[str, Any]]:

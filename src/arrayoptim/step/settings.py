@@ -20,7 +20,7 @@ from ..rules.cautious import cautious
 from ..rules.rule import Rule
 from .formula import Formula
 from .member import Member, decay_of, effective, member_of, own_settings
-from .spikes import INITIAL
+from .spikes import COUNT, LOSS, NORM
 
 Values = list[dict[str, Any]]
 """All hyperparameters of an optimizer at a step, then what each of its groups sets."""
@@ -41,8 +41,8 @@ class Settings:
     each, adaptive, frozen : bool
         Whether some gradients are clipped by the norm of each, or by those of their units, and
         whether some parameters stay as they are.
-    guarded : bool
-        Whether steps are skipped whose gradients are much larger than those before.
+    guarded, loss_guarded : bool
+        Whether steps are skipped whose gradients, or whose loss, are much larger than those before.
     measures : tuple of str
         Whose norms are reported.
     watched : tuple of str
@@ -58,6 +58,7 @@ class Settings:
     adaptive: bool
     frozen: bool
     guarded: bool
+    loss_guarded: bool
     measures: tuple[str, ...]
     watched: tuple[str, ...]
     static: bool
@@ -92,7 +93,7 @@ class Settings:
     def unmeasured(self) -> bool:
         """Whether neither a stage of a step nor its report needs the size of the gradients."""
         ignored = self.whole["nonfinite"] == "ignore" and self.whole["clipnorm"] is None
-        return ignored and not (self.guarded or self.each or self.measures)
+        return ignored and not (self.guarded or self.loss_guarded or self.each or self.measures)
 
     @cached_property
     def _declared(self) -> list[dict[str, Hyper]]:
@@ -150,9 +151,12 @@ class Settings:
             h, rule = self.whole | member.values, member.formula.rule
             if self.whole["cautious"]:
                 cautious(rule)
-            if self.models is not None and self.guarded:
+            if self.models is not None and (self.guarded or self.loss_guarded):
+                option, of = (
+                    ("skip_spikes", "norms") if self.guarded else ("skip_loss_spikes", "losses")
+                )
                 raise ValueError(
-                    "skip_spikes: found models=, wanted one model: the norms of all models "
+                    f"{option}: found models=, wanted one model: the {of} of all models "
                     'together say little of one; nonfinite="skip" leaves out single models'
                 )
             if h["corrected_decay"] and h["peak_lr"] is None:
@@ -188,7 +192,11 @@ class Settings:
         Of several models it is that of the schedules; see `initial_of_models`.
         """
         found = ({} if self.models is not None else self._owned()) | first_numbers(self.keeping)
-        return {**found, **INITIAL} if self.guarded else found
+        if self.guarded or self.loss_guarded:
+            found = {**found, **COUNT}
+            for guards, numbers in ((self.guarded, NORM), (self.loss_guarded, LOSS)):
+                found |= numbers if guards else {}
+        return found
 
     def initial_of_models(self) -> dict[str, Row] | None:
         """Return the scalar state that each model has, as rows; None where there is one model."""
@@ -291,6 +299,7 @@ def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
         adaptive=any(row.get("agc") is not None for row in rows),
         frozen=any(member.frozen for member in members),
         guarded=whole["skip_spikes"] is not None,
+        loss_guarded=whole["skip_loss_spikes"] is not None,
         measures=whole["measure"],
         watched=tuple(word for word in whole["measure"] if word != "gradient"),
         static=not any(member.schedules for member in members),

@@ -90,7 +90,15 @@ class Surface:
 
     def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
         """Take one step down a loss, given its value and gradients at the parameters."""
+        self._hear(value)
         return self.apply(gradients, params)
+
+    def tell_loss(self, loss: Any) -> None:
+        """Tell the loss that the gradients of the next step are of; see `Optimizer.tell_loss`."""
+        raise ValueError(f"{type(self).__name__}.tell_loss: {self!r} has no guard on the loss")
+
+    def _hear(self, value: Scalar) -> None:
+        """Take the loss of a step where the optimizer does more with it than descend."""
 
     _searches = False
     """Whether a loss that is not finite only shortens a step."""

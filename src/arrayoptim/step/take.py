@@ -42,7 +42,7 @@ class Taken:
     norms : mapping of str to sequence, optional
         The norms of updates and weights, where they are; those of gradients are in `size`.
     seen : Seen or None
-        What the guard against spikes makes of the norm.
+        What the guards against spikes make of the step.
     left_out : array of bool, optional
         Which models were left out; None where all were taken.
     """
@@ -165,11 +165,10 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
 
 
 def _judge(taken: Taken, state: State, given: Leaves, executor: Executor[Found]) -> None:
-    """Note what the report and the guard against spikes make of the size of the gradients."""
+    """Note what the report and the guards against spikes make of the size of the gradients."""
     settings, size = taken.settings, taken.size
     if settings.measures:
         taken.paths = state.paths
-    # Where every gradient is missing there is no norm to judge, or to learn from.
-    if settings.guarded and any(g is not None for g in given):
-        assert size.true_norm is not None
-        taken.seen = seen(taken.values[0], state.common(), size.true_norm, executor.xp)
+    if settings.guarded or settings.loss_guarded:
+        some = any(g is not None for g in given)
+        taken.seen = seen(taken.values[0], state.common(), size.true_norm, some, executor.xp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Tree
-from . import mapped, population, pure
+from . import mapped, metrics, population, pure
 from .restore import LoadReport
 
 if TYPE_CHECKING:
@@ -100,6 +100,32 @@ class Valued:
             If no hyperparameter is such a schedule.
         """
         return {**state, "scalars": self._session.settings.observed(state["scalars"], metric)}
+
+    def stateless_tell_loss(self, state: dict[str, Any], loss: Any) -> dict[str, Any]:
+        """Tell the loss of the next step, as a pure function; see `Optimizer.tell_loss`.
+
+        Parameters
+        ----------
+        state : dict
+            What `init_state` or an earlier step gave.
+        loss : float or 0-d array
+            The loss; it may be a tracer. A step of JAX or TensorFlow arrays that was told
+            none is not judged by it.
+
+        Returns
+        -------
+        dict
+            New state.
+
+        Raises
+        ------
+        TypeError
+            If it is no single number.
+        ValueError
+            If ``skip_loss_spikes`` is None.
+        """
+        found: dict[str, Any] = metrics.told_in_state(self._session, state, loss)
+        return found
 
     def stateless_averages(self, state: dict[str, Any], params: Tree) -> Tree:
         """Return the averages of the parameters as a pure function; see `averages`.

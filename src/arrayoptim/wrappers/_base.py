@@ -202,6 +202,13 @@ class Wrapper(Surface, Declared):
     def _moment(self) -> tuple[int, Mapping[str, Scalar]]:
         return self.iterations, {}
 
+    def tell_loss(self, loss: Any) -> None:
+        """Tell the loss that the gradients of the next call are of; see `Optimizer.tell_loss`."""
+        self.inner.tell_loss(loss)
+
+    def _hear(self, value: Scalar) -> None:
+        self.inner._hear(value)
+
     def averages(self, params: Tree) -> Tree:
         """Return the averages of the optimizer inside; see `Optimizer.averages`."""
         return self.inner.averages(params)

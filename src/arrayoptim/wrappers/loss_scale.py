@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .._typing import Tree
+from .._typing import Scalar, Tree
 from ..config.hyper import hyper
 from ..config.registry import register_wrapper
 from ..config.typed import Number, Whole
@@ -83,6 +83,9 @@ class LossScale(Wrapper):
     def loss_scale(self) -> float:
         """What the next loss is to be multiplied by."""
         return float(self.scale * self._number("factor"))
+
+    def _hear(self, value: Scalar) -> None:
+        self.inner._hear(value / self.loss_scale)
 
     def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
         if not self.built:

@@ -118,6 +118,7 @@ class SAM(Wrapper):
         return new
 
     def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
+        self._hear(value)
         uphill = self.ascend(gradients, params)
         second, _, structure = gradients_of(loss, uphill)
         return self.apply(structure.build(second), uphill)

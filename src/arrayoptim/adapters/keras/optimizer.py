@@ -93,6 +93,12 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 )
         if self._steps_each:
             refuse_together(self, inner)
+        if whole["skip_loss_spikes"] is not None:
+            raise RefusedError(
+                f"{type(self).__name__}.skip_loss_spikes: found {whole['skip_loss_spikes']!r}; "
+                "Keras gives its optimizers gradients and no loss. skip_spikes judges the "
+                "gradients, and arrayoptim's own classes take a loss by tell_loss"
+            )
         if whole["measure"] and keras.backend.backend() != "torch":
             raise RefusedError(
                 f"{type(self).__name__}.measure: found {whole['measure']!r}; Keras compiles the "

@@ -8,10 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..._typing import Tree
+import numpy as np
+
+from ..._typing import Scalar, Tree
 from ...arrays.trees import flatten
 from ...config.registry import made, require_one_model
 from ...optimizer import Optimizer
+from ...step.metrics import number_told
 from ...step.session import Session
 from ...step.surface import Surface
 from ...wrappers import Wrapper
@@ -200,6 +203,24 @@ class DataParallel(Surface):
                     x[...] = part
             self._split.share(new)
             return asked.structure.build(new)
+
+    def tell_loss(self, loss: Any) -> None:
+        """Tell the loss of the next step; see `Optimizer.tell_loss`.
+
+        Every process calls it, with the loss of its own gradients. What is judged is their mean, or
+        their sum where the gradients are added.
+        """
+        self._told(loss, self.optimizer.tell_loss)
+
+    def _hear(self, value: Scalar) -> None:
+        if self._sessions()[-1].settings.loss_guarded:
+            self._told(value, self.optimizer._hear)
+
+    def _told(self, loss: Any, tell: Callable[[float], None]) -> None:
+        with self._lock:
+            number = self._together(partial(number_told, loss, type(self).__name__))
+            whole = float(self._links.added(np.array([number]))[0])
+            self._together(partial(tell, whole / self.world if self._mean else whole))
 
     def _through(self, step: Callable[[Tree, Tree], Tree], grads: Tree, params: Tree) -> Tree:
         with self._lock:

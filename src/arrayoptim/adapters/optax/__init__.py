@@ -139,7 +139,8 @@ def _transformation(
         if not _has_arrays(params):
             return updates, {**state, "iterations": counted(state["iterations"])}
         chosen = without_decay(optimizer, mask, params)
-        new, after = chosen.stateless_apply(given(state), updates, params)
+        state = _told(chosen, given(state), extra)
+        new, after = chosen.stateless_apply(state, updates, params)
         moved = jax.tree.map(jnp.subtract, new, params)
         if alias:
             return moved, written(whole, after, alias.fields)
@@ -149,6 +150,18 @@ def _transformation(
         return moved, after
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _told(optimizer: Optimizer, state: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return a state that was told the loss which optax calls ``value``, where that is judged."""
+    if not session_of(optimizer).settings.loss_guarded:
+        return state
+    if extra.get("value") is None:
+        raise ValueError(
+            f"arrayoptim.optax: {type(optimizer).__name__} has skip_loss_spikes and was given no "
+            "loss; call update(grads, state, params, value=loss)"
+        )
+    return optimizer.stateless_tell_loss(state, extra["value"])
 
 
 def _otherwise_in_optax(params: Tree) -> bool:

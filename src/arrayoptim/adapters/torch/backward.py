@@ -152,7 +152,7 @@ class BackwardSteps:
                 f"{what}: nonfinite={core.nonfinite!r} needs to have seen all gradients before "
                 'the first parameter is stepped; give nonfinite="ignore"'
             )
-        for name in ("skip_spikes", "measure"):
+        for name in ("skip_spikes", "skip_loss_spikes", "measure"):
             if value := getattr(core, name):
                 raise ValueError(
                     f"{what}: {name}={value!r} needs to see all gradients of a step at once; "

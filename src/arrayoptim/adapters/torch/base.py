@@ -15,8 +15,10 @@ from ...arrays.rows import magnitudes
 from ...config.registry import refuse_base
 from ...engines import carry_out
 from ...optimizer import Optimizer
+from ...step.metrics import number_told, require_guard
 from ...step.report import StepReport
 from ...step.restore import LoadReport
+from ...step.session import session_of
 from ...step.summary import Summary, joined
 from .backward import BackwardSteps
 from .counts import apart
@@ -78,6 +80,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._parts: list[Part] = []
         self._entries: list[Entry] = []
         self._held: list[Any] = []
+        self._losses: list[float] = []
         if not hasattr(TorchOptimizer, "_aside"):
             # Not at import: that takes seconds, which torch's base class spends as well.
             TorchOptimizer._aside = staticmethod(torch.compiler.disable(TorchOptimizer._advance))
@@ -161,10 +164,47 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+            if self._guards_loss():
+                self.tell_loss(loss)
         TorchOptimizer._aside(self)
         if self._backward is not None:
             self._backward.end()
         return loss
+
+    def tell_loss(self, loss: Any) -> None:
+        """Tell the loss that the gradients of the next step are of, for ``skip_loss_spikes``.
+
+        A step with a closure takes what that gives. The mean of several counts; what a
+        ``GradScaler`` multiplies by is not a part of it. Reading a tensor on a GPU waits for it.
+
+        Parameters
+        ----------
+        loss : float or Tensor
+            The loss; in all processes that take the same step the same.
+
+        Raises
+        ------
+        TypeError
+            If it is no real number.
+        ValueError
+            If no parameter group has ``skip_loss_spikes``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import arrayoptim as ao
+        >>> w = torch.zeros(1, requires_grad=True)
+        >>> optimizer = ao.torch.SGD([w], lr=1.0, skip_loss_spikes=6.0)
+        >>> loss = (w - 1.0).square().sum()
+        >>> loss.backward()
+        >>> optimizer.tell_loss(loss)
+        >>> optimizer.step()
+        """
+        require_guard(self._guards_loss(), self.spelling.name)
+        self._losses = [*self._losses, number_told(loss, self.spelling.name)]
+
+    def _guards_loss(self) -> bool:
+        return any(group["skip_loss_spikes"] is not None for group in self.param_groups)
 
     def step_in_backward(self, clip_by_last_norm: bool = False) -> BackwardSteps:
         """Step each parameter while the backward pass runs, and free its gradient at once.
@@ -372,6 +412,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             # A parameter that is given twice is stepped twice; torch warns about it.
             for turn in range(1, max([part.turns for part in parts])):
                 self._take_turn(parts, turn, found)
+            self._losses = []
         finally:
             torch._C._set_grad_enabled(recording)
 
@@ -387,6 +428,9 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         norm = self._norm(ready)
         for part, grads in ready[1:]:
             part.prepare(grads)
+        if self._losses and ready:
+            for part, _ in ready:
+                session_of(part.core).tell(sum(self._losses), len(self._losses), anew=True)
         steps = [part.act(grads, norm, self.state) for part, grads in ready]
         # One group after another: an interrupt finds all of them stepped, or none.
         carry_out(steps, _stuck)
@@ -410,7 +454,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 f"{type(self).__name__}: {', '.join(TOGETHER)} hold for a step as a whole; the "
                 f"parameter groups have {', '.join(map(repr, sorted(wanted, key=repr)))}"
             )
-        if wanted <= {(None, "ignore", None, ())}:
+        if {row[:-1] for row in wanted} <= {(None, "ignore", None, ())}:
             return None
         params: list[Tensor] = []
         every: list[Tensor | None] = []

@@ -507,8 +507,8 @@ class Part:
 
 _LISTS = ("params", "param_names")
 
-TOGETHER = ("clipnorm", "nonfinite", "skip_spikes", "measure")
-"""Settings of a step as a whole, for which the norm over all groups is taken."""
+TOGETHER = ("clipnorm", "nonfinite", "skip_spikes", "measure", "skip_loss_spikes")
+"""Settings of a step as a whole; for all but the last the norm over all groups is taken."""
 
 _together = operator.itemgetter(*TOGETHER)
 
@@ -521,7 +521,7 @@ def _arrays_of(state: Mapping[Tensor, Entry]) -> list[Entry]:
     ]
 
 
-_DECIDING = frozenset({"momentum", "agc", "skip_spikes"})
+_DECIDING = frozenset({"momentum", "agc", "skip_spikes", "skip_loss_spikes"})
 """Numbers that decide what the state holds, or whether parts are brought together."""
 
 
