@@ -147,6 +147,23 @@ def losses(folder: Path) -> None:
         spread.tell_loss("much" if RANK == 0 else 1.0)
 
 
+def curvature(folder: Path) -> None:
+    """Take in the mean of all processes' estimates, of which each keeps its pieces."""
+    params, alone = parameters(), parameters()
+    spread, one = ao.mpi.DataParallel(ao.Sophia(0.05)), ao.Sophia(0.05)
+    for step in range(6):
+        if step % 2:
+            spread.update_hessian({k: g * g for k, g in gradients(step).items()}, params)
+            squares = [gradients(step, rank) for rank in range(SIZE)]
+            whole = {k: sum(g[k] ** 2 for g in squares) / SIZE for k in SHAPES}
+            one.update_hessian(whole, alone)
+        spread.apply(gradients(step), params)
+        one.apply(mean(step), alone)
+        same(params, alone)
+    with pytest.raises(ValueError, match="Sophia does"):
+        ao.mpi.DataParallel("adam").update_hessian(gradients(0), params)
+
+
 def every(folder: Path) -> None:
     """Step by every rule and with every option; the state is shared out."""
     for option, made in OPTIONS.items():
@@ -380,7 +397,7 @@ def killed(folder: Path) -> None:
 
 
 CASES = (
-    *(smoke, losses, every, types, ascent, save, resume),
+    *(smoke, losses, curvature, every, types, ascent, save, resume),
     *(faults, differences, copies, carried, slow, killed),
 )
 

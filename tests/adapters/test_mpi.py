@@ -42,6 +42,12 @@ def fine(case: str, world: int, folder: Path) -> None:
     assert code == 0, said
 
 
+@pytest.mark.parametrize("case", ["losses", "curvature"])
+def test_what_the_loop_tells(case: str, tmp_path: Path) -> None:
+    """The loss of a step, and estimates of the Hessian: the mean of all processes counts."""
+    fine(case, 2, tmp_path)
+
+
 def test_smoke(tmp_path: Path) -> None:
     """Two processes, a few steps."""
     fine("smoke", 2, tmp_path)

@@ -67,3 +67,47 @@ def test_the_calls_of_a_step_on_a_gpu(name: str) -> None:
             for seed in range(2):
                 alone.apply([draw(5 + seed, [(100, 90)] * 8, "float32")[k]], [single])
         np.testing.assert_allclose(together[k], single, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("units", ["last", "first", "tensor"])
+def test_clipping_by_units_in_stacks_has_the_bits_of_one_by_one(
+    units: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the shape; bounds of groups and gradients of another type are kept apart."""
+    shapes = [(4, 3), (5,), (4, 3), (), (2, 3, 4), (5,), (0, 2), (2, 3, 4), (4, 3), (0, 2), ()]
+    groups = [ao.group("8", agc=0.02), ao.group("4", agc=None)]
+
+    def moved(kind: str) -> list[Any]:
+        params, grads = draw(1, shapes, kind), draw(2, shapes, kind)
+        grads[2] = grads[2].astype("float64" if kind == "float32" else kind)
+        optimizer = ao.SGD(lr=1.0, agc=0.1, agc_units=units, groups=groups)
+        optimizer.apply(grads, params)
+        return [*params, *grads]
+
+    for kind in ("float32", "float64", "complex64"):
+        together = moved(kind)
+        with monkeypatch.context() as patch:
+            patch.setattr(_stacks, "LARGEST", -1)
+            alone = moved(kind)
+        for x, y in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("options", [{}, {"clipnorm": 0.5}])
+def test_the_calls_of_clipping_by_units_on_a_gpu(options: dict[str, float]) -> None:
+    """A further array takes some calls, those of the emulation included; by itself thousands."""
+
+    def calls(many: int) -> int:
+        optimizer, shapes = ao.SGD(lr=0.1, agc=0.1, **options), [(20, 10)] * many
+        params = [cupy.asarray(x) for x in draw(1, shapes, "float32")]
+        for seed in range(2):
+            grads = [cupy.asarray(g) for g in draw(2 + seed, shapes, "float32")]
+            with counted() as found:
+                optimizer.apply(grads, params)
+        return found.count
+
+    with emulated("cupy_on_host"):
+        import cupy
+
+        each = (calls(40) - calls(20)) / 20
+    assert each < 400

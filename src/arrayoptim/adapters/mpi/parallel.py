@@ -192,6 +192,22 @@ class DataParallel(Surface):
         """Move the parameters uphill, where the optimizer is a `SAM`; see `SAM.ascend`."""
         return self._through(self.optimizer.ascend, grads, params)
 
+    def update_hessian(self, estimates: Tree, params: Tree) -> None:
+        """Take the mean of all processes' estimates of the Hessian's diagonal into its running one.
+
+        Every process calls it, where the optimizer is one that has the method, as `Sophia` does;
+        the sum counts where gradients are added.
+        """
+        if not hasattr(self.optimizer, "update_hessian"):
+            raise ValueError(
+                f"DataParallel.update_hessian: {self.optimizer!r} takes no estimates; Sophia does"
+            )
+        self._through(self._updated_hessian, estimates, params)
+
+    def _updated_hessian(self, estimates: Tree, params: Tree) -> Tree:
+        self.optimizer.update_hessian(estimates, params)
+        return params
+
     def averages(self, params: Tree) -> Tree:
         """Return the averages of the parameters, the whole of them; see `Optimizer.averages`."""
         with self._lock:

@@ -1,8 +1,8 @@
-"""Matrices of equal shape, which a rule for matrices steps together."""
+"""Arrays of equal shape, which array functions treat together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -11,13 +11,13 @@ from ...arrays.libraries import COMPUTE, backend_of
 from ..host import gpu_library
 from ..steps import Step
 
-__all__ = ["stacks"]
+__all__ = ["alike", "stacks"]
 
 LARGEST = 1 << 13
-"""Largest matrix, in elements, for which stacking saves more in calls than it costs in copies."""
+"""Largest array, in elements, for which stacking saves more in calls than it costs in copies."""
 
 LARGEST_ON_GPU, MOST_ON_GPU = 1 << 22, 1 << 24
-"""The same on a GPU, which a small matrix leaves idle and whose launches cost more than copies; and
+"""The same on a GPU, which a small array leaves idle and whose launches cost more than copies; and
 the most elements of a stack there, as its copies take memory while the rule is at work."""
 
 
@@ -49,14 +49,38 @@ def stacks(
     alone = layout.storage == "int8" or step.seed is not None or layout.constraint is not None
     if layout.rule.kind != "matrix" or alone:
         return [[i] for i in places]
+    numbers = {}
+    for i in places:
+        p = params[i]
+        assert p is not None
+        numbers[i] = tuple(step.own(COMPUTE[backend_of(p).dtype(p)], i).items())
+    return alike(params, grads, numbers)
+
+
+def alike(
+    params: Sequence[Array | None], grads: Sequence[Array | None], numbers: Mapping[int, Any]
+) -> list[list[int]]:
+    """Split places into groups whose arrays make one stack, which is worth its copies.
+
+    Parameters
+    ----------
+    params, grads : sequence of array or None
+        Parameters and gradients of the tree.
+    numbers : mapping of int to object
+        The places to part, none of which lacks its gradient, and what else is equal in a group.
+
+    Returns
+    -------
+    list of list of int
+        Places of equal shape, type, device and numbers, in order; large arrays one by one.
+    """
     found: dict[Any, list[int]] = {}
     counts: dict[Any, int] = {}
-    for i in places:
+    for i, own in numbers.items():
         p, g = params[i], grads[i]
         assert p is not None
         backend = backend_of(p)
         dtype, size, largest = backend.dtype(p), prod(p.shape), LARGEST
-        own = tuple(step.own(COMPUTE[dtype], i).items())
         kind: tuple[Any, ...] = (
             backend,
             dtype,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from ..._typing import Array, Scalar
 from ...arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of
 from ...gradients import folded, scaled_norm
+from .stacks import alike
 
 __all__ = ["SMALLEST", "limited"]
 
@@ -40,21 +41,48 @@ def limited(
     sequence of array or None
         New arrays in the compute dtype in place of those that are clipped adaptively.
     """
-    rows: dict[Backend, list[tuple[int, Scalar, Scalar]]] = {}
+    rows: dict[Backend, dict[int, tuple[Scalar, Scalar]]] = {}
     for i, own in numbers.items():
         bound = own.get("units", 0.0)
         limits = not isinstance(bound, float) or bound > 0.0
         if limits and params[i] is not None and grads[i] is not None:
-            row = i, bound, own.get("scale", 1.0)
-            rows.setdefault(backend_of(params[i]), []).append(row)
+            row = bound, own.get("scale", 1.0)
+            rows.setdefault(backend_of(params[i]), {})[i] = row
     new = list(grads)
     for backend, found in rows.items():
-        places, bounds, scales = zip(*found, strict=True)
-        given = [params[i] for i in places], [grads[i] for i in places]
-        clipped = _function(backend, units)(*given, list(bounds), list(scales))
-        for i, g in zip(places, clipped, strict=True):
+        if not backend.compiles:
+            for i, g in _together(backend, units, params, grads, found):
+                new[i] = g
+            continue
+        bounds, scales = map(list, zip(*found.values(), strict=True))
+        given = [params[i] for i in found], [grads[i] for i in found]
+        clipped = _function(backend, units)(*given, bounds, scales)
+        for i, g in zip(found, clipped, strict=True):
             new[i] = g
     return new
+
+
+def _together(
+    backend: Backend,
+    units: str,
+    params: Sequence[Array | None],
+    grads: Sequence[Array | None],
+    numbers: Mapping[int, tuple[Scalar, Scalar]],
+) -> Iterator[tuple[int, Array]]:
+    """Clip arrays of equal shape as one stack, and give each with its place."""
+    # Numbers that are arrays do not tell whether they are equal.
+    known = {i: row if all(isinstance(x, float) for x in row) else i for i, row in numbers.items()}
+    for places in alike(params, grads, known):
+        p, g = params[places[0]], grads[places[0]]
+        row = numbers[places[0]]
+        with backend.guard(p):
+            if len(places) == 1:
+                yield places[0], _limited(backend, units, p, g, *row)
+                continue
+            p, g = (backend.xp.stack([x[i] for i in places]) for x in (params, grads))
+            clipped = _limited(backend, units, p, g, *row, stacked=1)
+            for k, i in enumerate(places):
+                yield i, backend.array(clipped[k, ...])
 
 
 @cache
@@ -71,10 +99,17 @@ def _function(backend: Backend, units: str) -> Callable[..., list[Array]]:
 
 
 def _limited(
-    backend: Backend, units: str, p: Array, g: Array, bound: Scalar, scale: Scalar
+    backend: Backend,
+    units: str,
+    p: Array,
+    g: Array,
+    bound: Scalar,
+    scale: Scalar,
+    stacked: int = 0,
 ) -> Array:
     xp, stored = backend.xp, backend.dtype(p)
-    axes = _reduced(units, len(p.shape), stored in COMPLEX)
+    reduced = _reduced(units, len(p.shape) - stacked, stored in COMPLEX)
+    axes = tuple(k + stacked for k in reduced)
     x, y = (backend.as_real(v) if stored in COMPLEX else v for v in (p, g))
     if backend.compiles:
         kind = backend.sums or COMPUTE[backend.dtype(g)]
