@@ -23,6 +23,7 @@ from . import adapters as _adapters
 from . import constraints as constraints
 from . import optimizers as _optimizers
 from . import schedules as schedules
+from ._locks import IMPORTING as _IMPORTING
 from ._version import __version__ as __version__
 from .arrays.libraries import Backend as Backend
 from .arrays.libraries import register_backend as register_backend
@@ -115,7 +116,8 @@ def __getattr__(name: str) -> _t.Any:
     if name in _adapters.MODULES:
         return _import_module(f".{name}", __name__)
     if name in _LATER:
-        module = _import_module(f".{_LATER[name] or name}", __name__)
+        with _IMPORTING:
+            module = _import_module(f".{_LATER[name] or name}", __name__)
         found = getattr(module, name) if _LATER[name] else module
     else:
         found = getattr(_optimizers, name, None)

@@ -41,6 +41,10 @@ def lock(*, awaited: bool = False) -> Lock:
     return made
 
 
+IMPORTING = lock(awaited=True)
+"""For what is imported late: a child forked in the midst of an import could never finish it."""
+
+
 def _before() -> None:
     _HELD.extend(each for each in _AWAITED if each.acquire(timeout=PATIENCE))
 

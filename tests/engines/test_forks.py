@@ -84,6 +84,23 @@ thread.join()
 print(found)
 """
 
+IMPORTING = """
+names = [*ao.optimizers._FILES, "minimize", "find_lr", "explain", "SAM", "LBFGS", "load"]
+
+def take():
+    for name in names:
+        ao.config.registry.lookup(name) if name in ao.optimizers._FILES else getattr(ao, name)
+
+thread = threading.Thread(target=take)
+thread.start()
+found = []
+for _ in range(6):
+    time.sleep(0.002)
+    found.append(child(take))
+thread.join()
+print(found)
+"""
+
 
 def run(program: str, tmp_path: Path) -> str:
     """Return what a program prints, with no kernel compiled yet."""
@@ -107,6 +124,12 @@ def test_while_a_thread_steps(optimizer: str, tmp_path: Path) -> None:
 def test_while_a_thread_compiles(tmp_path: Path) -> None:
     """The fork waits for the compiler, which would not survive in pieces."""
     assert run(COMPILING, tmp_path) == str([0] * 3)
+
+
+@pytest.mark.slow
+def test_while_a_thread_imports(tmp_path: Path) -> None:
+    """What is imported when it is first asked for is whole in the child, or not there yet."""
+    assert run(IMPORTING, tmp_path) == str([0] * 6)
 
 
 @pytest.mark.filterwarnings("ignore:os.fork")  # JAX warns where another test has imported it

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
+from .._locks import IMPORTING
+
 Class = TypeVar("Class", bound=type[Any])
 
 ALIASES = {"learning_rate": "lr"}
@@ -24,16 +26,18 @@ class Registry:
         """Note by lower-case names of classes the modules that register them when imported."""
         self._expected.update(modules)
 
-    def _found(self, key: str) -> type[Any] | None:
-        """Return the class of a lower-case name, its module imported."""
-        if key not in self._classes and key in self._expected:
-            import_module(self._expected[key])
+    def _found(self, key: str, asking: str = "") -> type[Any] | None:
+        """Return the class of a lower-case name, imported if it is not that module that asks."""
+        module = self._expected.get(key)
+        if key not in self._classes and module and not asking.startswith(module):
+            with IMPORTING:
+                import_module(module)
         return self._classes.get(key)
 
     def register(self, cls: Class) -> Class:
         """Add a class and return it; one defined in the same place replaces itself."""
         key = cls.__name__.lower()
-        known = self._found(key)
+        known = self._found(key, asking=cls.__module__)
         place = (cls.__module__, cls.__qualname__)
         if known is not None and (known.__module__, known.__qualname__) != place:
             raise ValueError(

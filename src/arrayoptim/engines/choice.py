@@ -9,7 +9,7 @@ from importlib import import_module
 from time import perf_counter
 from typing import Any
 
-from .._locks import lock
+from .._locks import IMPORTING
 from .._typing import Array, Scalar
 from ..arrays.libraries import backend_of
 from ..arrays.memory import Stretches, bounds
@@ -24,9 +24,6 @@ from .mode import FUSED, forced, mode
 from .rowwise import Rowwise
 from .shares import Launching, Looking, Share
 from .steps import Act, Step
-
-_IMPORTING = lock(awaited=True)
-"""A child that was forked in the midst of an import could never finish it."""
 
 _SERVING = ("gpu", "offload", "cpu")
 """Engines in the order in which they step: a GPU is still at work when its launches return."""
@@ -356,6 +353,6 @@ def _refuse_outside(
 def _engine(name: str) -> Any:
     """Return the module of a fused engine; None where the package is not there."""
     # Importing the CPU engine's compiler takes longer than everything else.
-    with _IMPORTING, suppress(ModuleNotFoundError):
+    with IMPORTING, suppress(ModuleNotFoundError):
         return import_module(f".{name}.engine", __package__)
     return None
