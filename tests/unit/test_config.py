@@ -107,7 +107,13 @@ def test_the_nearest_name() -> None:
     for name in NAMES:
         with pytest.raises(ValueError, match=f"'{name}'"):
             ao.get(name[0] + name)
-    for word, name in {"adma": "Adam", "adamx": "Adamax", "sdg": "SGD", "lino": "Lion"}.items():
+    for word, name in {
+        "adma": "Adam",
+        "adamm": "Adam",
+        "adamx": "Adamax",
+        "sdg": "SGD",
+        "lino": "Lion",
+    }.items():
         with pytest.raises(ValueError, match=f"did you mean '{name}'"):
             ao.get(word)
 

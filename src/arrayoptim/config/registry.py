@@ -248,10 +248,12 @@ def nearest(word: str, words: list[str], most: int | None = None) -> str:
     lower = {w.lower(): w for w in words}
     found = difflib.get_close_matches(word.lower(), list(lower), n=5)
     edits = {near: _edits(word.lower(), near) for near in found}
-    # An abbreviation is not a mistake.
-    best = min(
-        edits, key=lambda near: (not near.startswith(word.lower()), edits[near]), default=None
-    )
+
+    def rank(near: str) -> tuple[bool, int]:
+        # An abbreviation is not a mistake, unless one letter of another name explains it.
+        return edits[near] > 1 and not near.startswith(word.lower()), edits[near]
+
+    best = min(edits, key=rank, default=None)
     if best is None or (most is not None and edits[best] > most):
         return ""
     return f", did you mean {lower[best]!r}?"
