@@ -196,7 +196,7 @@ def test_bad_input(tmp_path: Path) -> None:
     ao.minimize(bowl, np.ones(2), "adam", steps=2, checkpoint=path)
     for error, message, change in (
         (TypeError, "loss: found float, wanted a function", {"loss": 1.0}),
-        (TypeError, "gave 'low', wanted one real number", {"loss": lambda x: ("low", x)}),
+        (TypeError, "returned 'low', wanted one real number", {"loss": lambda x: ("low", x)}),
         (ValueError, "steps: found -1", {"steps": -1}),
         (ValueError, "patience: found 0", {"patience": 0}),
         (ValueError, "every: found 0.5", {"every": 0.5}),
