@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from ...numerics.int8 import LARGEST
 from ...numerics.rounding import GROUP, OFFSETS
 from ...rules.rule import Rule
-from .element import element, fetched, narrowed, scalar
+from .element import addressed, element, narrowed
 from .prelude import THREADS
 from .program import CODES, SEED, TYPES, Program, named, numbers_of, opening
+from .sweep import swept
 
 __all__ = ["MOST_CODED", "coded_program"]
 
@@ -158,13 +159,9 @@ def _kernel(
     """Write the kernel: a tile is stepped, then encoded."""
     chance = bool(groups)
     tables = ["const int *ordinals", "const unsigned *noise"] if chance else []
-    arguments = "".join(f", {each}" for each in (*tables, *(f"double n_{name}" for name in names)))
-    addresses = " | ".join(f"(whole)a_{name}" for name, _ in streams)
-    pointers = ", ".join(f"a_{name}" for name, _ in streams)
-    value = {name: f"(own ? own[{k}] : n_{name})" for k, name in enumerate(names)}
+    pointers = addressed(streams)
     further = "".join(f", {name}" for name in given)
     rest = "".join(f", {name}" for name in given if not name.startswith("top_"))
-    high, low = SEED
 
     def at_once(what: str, tail: str) -> list[str]:
         """Write a call for a thread's elements, side by side where they are aligned."""
@@ -180,7 +177,8 @@ def _kernel(
 
     seeded = []
     if chance:
-        seeded = [f"const word seed = (word){value[high]} << 32 | (word){value[low]};"]
+        high, low = (f"(word)(own ? own[{names.index(n)}] : n_{n})" for n in SEED)
+        seeded = [f"const word seed = {high} << 32 | {low};"]
     seeded += [
         f"const word key{k} = drawn(seed, 8 * (whole)ordinals[t] + {k} + 1);"
         for k in range(len(groups))
@@ -213,16 +211,7 @@ def _kernel(
         ]
     lines = [
         *(["__shared__ Tile room;"] if coded else []),
-        "const int t = chunks[2 * blockIdx.x];",
-        *fetched(streams),
-        "if (!a_g) return;",
-        "const double *own = table ? table + 1 + (whole)table[0] * t : 0;",
-        "Numbers c;",
-        *(scalar(0, name, value[name]) for name in names if name not in SEED),
         *seeded,
-        "const whole start = (whole)CHUNK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
-        "const whole stop = size - start < CHUNK ? size : start + CHUNK;",
-        f"const bool aligned = (({addresses}) & 15) == 0;",
         "for (whole at = start; at < stop; at += EACH * THREADS) {",
         *(f"    {line}" for line in (clear if coded else [])),
         "    EACH_THREAD(u) {",
@@ -233,12 +222,4 @@ def _kernel(
         *(["    }", "    __syncthreads();"] if coded else []),
         "}",
     ]
-    return "\n".join(
-        [
-            "KERNEL @NAME@(",
-            "    const int *chunks, const whole *sizes, const int *leaves, const whole *pointers,",
-            f"    const whole *gradients, const double *norm, const double *table{arguments}) {{",
-            *(f"    {line}" for line in lines),
-            "}",
-        ]
-    )
+    return swept(names, streams, lines, tables)

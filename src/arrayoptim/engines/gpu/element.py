@@ -8,10 +8,12 @@ from ...numerics.int8 import GROUP
 from ...numerics.slots import EXPONENTS
 from ...rules import stages as _stages
 from ...rules.rule import Rule
-from .program import CODES, EXPONENT, TYPES, cpp
+from .program import CODES, EXPONENT, SEED, TYPES, cpp
 
 __all__ = [
+    "addressed",
     "before",
+    "begun",
     "called",
     "carried_out",
     "element",
@@ -175,13 +177,25 @@ def fetched(streams: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
-def scalar(k: int, name: str, value: str) -> str:
+def addressed(streams: Sequence[tuple[str, str]], joint: str = ", ", kind: str = "") -> str:
+    """Write the addresses of all streams side by side."""
+    return joint.join(f"{kind}a_{name}" for name, _ in streams)
+
+
+def begun(streams: Sequence[tuple[str, str]], names: Sequence[str]) -> list[str]:
+    """Write how a block of tensor ``t`` begins: with addresses and numbers, if it is stepped."""
+    # Before the rows stands the length of a tensor's own row: 0 where all share one.
+    own = "const double *own = table ? table + 1 + (whole)table[0] * t : 0;"
+    columns = [(k, name) for k, name in enumerate(names) if name not in SEED]
+    numbers = [scalar(name, f"(own ? own[{k}] : n_{name})") for k, name in columns]
+    return [*fetched(streams), "if (!a_g) return;", own, "Numbers c;", *numbers]
+
+
+def scalar(name: str, value: str) -> str:
     """Write how a number is read; a norm may scale it.
 
     Parameters
     ----------
-    k : int
-        Which it is.
     name : str
         What it is called.
     value : str

@@ -16,7 +16,7 @@ from ...rules import stages as _stages
 from ...rules.symbols import Value
 from ..passes import Passes
 from .between import FIRST, LINE_SUMS, Between, Labels, all_lines, each_thread, indented, joined
-from .element import before, element, fetched, loaded, parameters, scalar
+from .element import addressed, before, begun, element, loaded, parameters
 from .program import Program, named, numbers_of, opening
 from .sums import SUMS
 
@@ -138,8 +138,8 @@ class _Text:
         given = ", whole y, whole at, const Lines &l"
         function = element(plan.rule, self._stages, self._full, middle=middle, given=given)
         width = 16 // min(ITEMSIZE[dtype] for _, dtype in self._full)
-        addresses = " | ".join(f"(whole)a_{name}" for name, _ in self._full)
-        pointers = ", ".join(f"a_{name}" for name, _ in self._full)
+        addresses = addressed(self._full, " | ", "(whole)")
+        pointers = addressed(self._full)
 
         def each(pack: int) -> list[str]:
             return [
@@ -181,14 +181,7 @@ class _Text:
         lines = [
             f"const whole *chunk = chunks + {len(CELLS)} * blockIdx.x;",
             "const whole t = chunk[1];",
-            *fetched(self._streams),
-            "if (!a_g) return;",
-            "const double *own = table ? table + 1 + (whole)table[0] * t : 0;",
-            "Numbers c;",
-            *(
-                scalar(k, each, f"(own ? own[{k}] : n_{each})")
-                for k, each in enumerate(self._names)
-            ),
+            *begun(self._streams, self._names),
             "Lines l;",
             *(f"l.{each} = {row}{k}];" for k, each in enumerate(LINES)),
             *(
@@ -235,7 +228,7 @@ class _Text:
     def _added(self, over: str, totals: Sequence[Value]) -> list[str]:
         """Write how the numbers of one element are added to the sums of a thread."""
         count = len(totals)
-        pointers = ", ".join(f"a_{name}" for name, _ in self._full)
+        pointers = addressed(self._full)
         numbers = ", ".join(f"x{k}" for k in range(count))
         return [
             f"double {numbers};",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...rules import stages as _stages
 from ...rules.rule import Rule
-from .element import before, called, carried_out, fetched, loaded, parameters, scalar
+from .element import addressed, before, called, carried_out, fetched, loaded, parameters, scalar
 from .printer import keys_of, printed
 from .program import SEED, Program, named, numbers_of, opening
 from .sums import SUMS
@@ -99,7 +99,7 @@ def _taken(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
 def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
     count, squared = quantities(rule), len(rule.norms)
     columns = len(names)
-    addresses = ", ".join(f"a_{name}" for name, _ in streams)
+    addresses = addressed(streams)
     places, alone = (
         ", ".join(f"{x}{k}{y}" for k in range(count)) for x, y in (("x", "[k]"), ("y", ""))
     )
@@ -126,7 +126,7 @@ def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]
         *fetched(streams),
         "const double *mine = table + 1 + (whole)table[0] * t;",
         "Numbers c;",
-        *(scalar(k, name, f"mine[{k}]") for k, name in enumerate(names) if name not in SEED),
+        *(scalar(name, f"mine[{k}]") for k, name in enumerate(names) if name not in SEED),
         "const whole start = (whole)BLOCK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
         "const whole stop = size - start < BLOCK ? size : start + BLOCK;",
         "EACH_THREAD(u) {",

@@ -18,7 +18,7 @@ from ...rules.stages import SLOTS
 from ..rowmajor import by_rows, row_major
 from .arrays import CAPTURING, library_of
 from .device import Launch, launches, start
-from .element import element, scalar
+from .element import addressed, element, scalar
 from .prelude import THREADS
 from .program import TYPES, Program, named, numbers_of, opening, stages_of
 
@@ -192,8 +192,7 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], pack: in
     """Write the kernel: each thread finds its row, and steps a pack of it or element by element."""
     pointers = "".join(f", {TYPES[dtype]} *a_{name}" for name, dtype in streams)
     arguments = "".join(f", double n_{name}" for name in numbers)
-    addresses = " | ".join(f"(whole)a_{name}" for name, _ in streams)
-    others = ", ".join(f"a_{name}" for name, _ in streams[1:])
+    addresses, others = addressed(streams, " | ", "(whole)"), addressed(streams[1:])
 
     def stepped(width: int) -> str:
         return (
@@ -204,7 +203,7 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], pack: in
     lines = [
         "const double *norm = 0;",
         "Numbers c;",
-        *(scalar(k, name, f"n_{name}") for k, name in enumerate(numbers)),
+        *(scalar(name, f"n_{name}") for name in numbers),
         f"const whole begin = (whole){pack} * THREADS * blockIdx.x;",
         f"const whole end = begin + {pack} * THREADS, stop = total < end ? total : end;",
         f"const bool packed = (({addresses}) & 15) == 0 && width % {pack} == 0;",

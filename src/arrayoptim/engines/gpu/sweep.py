@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ...arrays.backend import ITEMSIZE
 from ...rules.rule import Rule
-from .element import element, fetched, scalar
+from .element import addressed, begun, element
 from .program import Program, named, numbers_of, opening
 
-__all__ = ["sweep_program"]
+__all__ = ["sweep_program", "swept"]
 
 
 def sweep_program(
@@ -52,20 +52,8 @@ def sweep_program(
 
 def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: int) -> str:
     """Write the kernel: each block finds its chunk, and steps it in packs where it is aligned."""
-    arguments = "".join(f", double n_{name}" for name in numbers)
-    addresses = " | ".join(f"(whole)a_{name}" for name, _ in streams)
-    called = ", ".join(f"a_{name}" for name, _ in streams)
+    called = addressed(streams)
     lines = [
-        "const int t = chunks[2 * blockIdx.x];",
-        *fetched(streams),
-        "if (!a_g) return;",
-        # Before the rows stands the length of a tensor's own row: 0 where all share one.
-        "const double *own = table ? table + 1 + (whole)table[0] * t : 0;",
-        "Numbers c;",
-        *(scalar(k, name, f"(own ? own[{k}] : n_{name})") for k, name in enumerate(numbers)),
-        "const whole start = (whole)CHUNK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
-        "const whole stop = size - start < CHUNK ? size : start + CHUNK;",
-        f"const bool aligned = (({addresses}) & 15) == 0;",
         f"const whole packed = aligned ? stop - (stop - start) % {width} : start;",
         "EACH_THREAD(u) {",
         f"    for (whole i = start + {width} * u; i < packed; i += {width} * THREADS)",
@@ -73,6 +61,38 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: i
         "    for (whole i = packed + u; i < stop; i += THREADS)",
         f"        stepped<1>(i, {called}, c);",
         "}",
+    ]
+    return swept(numbers, streams, lines)
+
+
+def swept(
+    numbers: Sequence[str],
+    streams: Sequence[tuple[str, str]],
+    body: Sequence[str],
+    tables: Sequence[str] = (),
+) -> str:
+    """Write a kernel whose blocks have chunks.
+
+    Parameters
+    ----------
+    numbers : sequence of str
+        Names of the numbers it takes.
+    streams : sequence of (str, str)
+        As for `sweep_program`.
+    body : sequence of str
+        What a block does with elements ``start`` to ``stop`` of tensor ``t``; they may be
+        ``aligned`` to 16 bytes.
+    tables : sequence of str
+        Parameters that stand before the numbers.
+    """
+    arguments = "".join(f", {each}" for each in (*tables, *(f"double n_{n}" for n in numbers)))
+    lines = [
+        "const int t = chunks[2 * blockIdx.x];",
+        *begun(streams, numbers),
+        "const whole start = (whole)CHUNK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
+        "const whole stop = size - start < CHUNK ? size : start + CHUNK;",
+        f"const bool aligned = (({addressed(streams, ' | ', '(whole)')}) & 15) == 0;",
+        *body,
     ]
     return "\n".join(
         [
