@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import arrayoptim as ao
 from arrayoptim.numerics.slots import Layout
 from engine_cases import draw
@@ -64,3 +66,21 @@ def state_of(rule: Any, shapes: list[Any], dtype: str, *more: str) -> list[dict[
         )
         slots.append(dict(zip(own, drawn, strict=True)))
     return slots
+
+
+UNFIT: list[tuple[str, Any]] = [
+    ("row_accumulator", np.zeros(2, np.float32)),
+    ("column_accumulator", np.zeros(2)),
+    ("column_accumulator", np.zeros(4, np.float32)[::2]),
+    ("momentum", np.zeros((3, 2), np.uint8)),
+]
+"""Slots that do not fit a matrix of three rows and two columns."""
+
+
+def slots_of_sm3() -> dict[str, Any]:
+    """Return the slots of such a matrix for SM3."""
+    return {
+        "momentum": np.zeros((3, 2), np.float32),
+        "row_accumulator": np.zeros(3, np.float32),
+        "column_accumulator": np.zeros(2, np.float32),
+    }

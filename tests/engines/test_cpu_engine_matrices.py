@@ -18,7 +18,7 @@ from arrayoptim.numerics.sums import sums_along
 from arrayoptim.rules import stages
 from arrayoptim.rules.symbols import traced
 from engine_cases import VALUES, by_arrays, coefficients, column, copies, draw, typed
-from matrix_cases import RULES, SHAPES, largest, state_of, summed
+from matrix_cases import RULES, SHAPES, UNFIT, largest, slots_of_sm3, state_of, summed
 from optimizers_under_test import same
 
 
@@ -192,20 +192,11 @@ def test_products_of_matrices_are_no_loops(cls: Any) -> None:
 def test_what_is_left_to_the_array_engine() -> None:
     """Each refusal says which array cannot be stepped in rows and columns."""
     p, rule = np.ones((3, 2), np.float32), ao.SM3().rule
-    good = {
-        "momentum": np.zeros((3, 2), np.float32),
-        "row_accumulator": np.zeros(3, np.float32),
-        "column_accumulator": np.zeros(2, np.float32),
-    }
+    good = slots_of_sm3()
     assert refusal(rule, p, good) is None
     assert refusal(rule, np.asfortranarray(p), good) == "its rows are not one after another"
     assert "complex" in str(refusal(rule, p.astype("complex64"), good))
-    for name, wrong in (
-        ("row_accumulator", np.zeros(2, np.float32)),
-        ("column_accumulator", np.zeros(2)),
-        ("column_accumulator", np.zeros(4, np.float32)[::2]),
-        ("momentum", np.zeros((3, 2), np.uint8)),
-    ):
+    for name, wrong in UNFIT:
         assert f"slot {name!r}" in str(refusal(rule, p, good | {name: wrong}))
     assert traced(ao.Adafactor(preset="keras3").rule_for("", (2, 3, 4))) is None
 

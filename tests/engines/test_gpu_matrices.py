@@ -19,7 +19,7 @@ from arrayoptim.numerics.sums import BLOCK
 from engine_cases import by_arrays, coefficients, column, copies, draw, typed
 from gpu_cases import layout_of, matrix_forms, matrix_programs, numbers
 from gpu_on_host import NumPyOnHost, compiler, launched, off_by_one
-from matrix_cases import RULES, SHAPES, largest, state_of, summed
+from matrix_cases import RULES, SHAPES, UNFIT, largest, slots_of_sm3, state_of, summed
 from optimizers_under_test import same
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
@@ -218,21 +218,11 @@ def test_products_of_matrices_have_no_kernel(cls: Any, host: NumPyOnHost) -> Non
 def test_what_is_left_to_the_array_engine(host: NumPyOnHost) -> None:
     """Each refusal says which array cannot be stepped in rows and columns."""
     p, rule = np.ones((3, 2), np.float32), ao.SM3().rule
-    good = {
-        "momentum": np.zeros((3, 2), np.float32),
-        "row_accumulator": np.zeros(3, np.float32),
-        "column_accumulator": np.zeros(2, np.float32),
-    }
+    good = slots_of_sm3()
     assert refusal(rule, p, good) is None
     assert refusal(rule, np.asfortranarray(p), good) == "its rows are not one after another"
     assert "complex" in str(refusal(rule, p.astype("complex64"), good))
-    for name, wrong in (
-        ("row_accumulator", np.zeros(2, np.float32)),
-        ("column_accumulator", np.zeros(2)),
-        ("column_accumulator", np.zeros(4, np.float32)[::2]),
-        ("momentum", np.zeros((3, 2), np.uint8)),
-        ("momentum", np.zeros((2, 3), np.float32)),
-    ):
+    for name, wrong in (*UNFIT, ("momentum", np.zeros((2, 3), np.float32))):
         assert f"slot {name!r}" in str(refusal(rule, p, good | {name: wrong}))
     host.second = [good["row_accumulator"]]
     assert "on the device of the parameter" in str(refusal(rule, p, good))
