@@ -166,7 +166,7 @@ def test_plateaus_of_single_models() -> None:
     assert race.single[1].lr < 0.5
     shared = ao.SGD(plateau, models=2)
     shared.init(np.ones((2, 3)))
-    with pytest.raises(ValueError, match="a metric of each model, and one schedule that all share"):
+    with pytest.raises(ValueError, match="one metric per model, but a schedule that all"):
         shared.observe([1.0, 2.0])
 
 
@@ -401,7 +401,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
             ao.Rows(np.array([0]), np.ones((1, 3)), (2, 3)), np.ones((2, 3))
         ),
         ValueError,
-        "wanted dense arrays",
+        "wanted dense ones",
     ),
     "one model": (lambda: ao.Adam().take_model(0), ValueError, "wanted an optimizer with models="),
     "no state": (lambda: ao.Adam(models=2).take_model(0), ValueError, "no state yet"),

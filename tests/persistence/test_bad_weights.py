@@ -189,7 +189,7 @@ def test_set_weights_before_the_parameters(kind: str, given: Any) -> None:
     other.apply([np.ones(3)], [np.ones(3)])
     opt.set_weights(other.get_weights())
     with pytest.raises(
-        ValueError, match=rf"{kind} weights\[0\]: found .*wanted an array of numbers"
+        ValueError, match=rf"{kind} weights\[0\]: found .*wanted a numeric array"
     ):
         opt.set_weights(given)
     same(opt.get_weights(), other.get_weights())

@@ -146,7 +146,7 @@ def test_the_fingerprint_finds_other_parameters(backend: TestBackend, tmp_path: 
     other, grads = backend.tree([np.zeros(3, np.float32)]), backend.tree([np.ones(3, np.float32)])
     for use in (lambda o: o.init(other), lambda o: o.apply(grads, other)):
         loaded = ao.load(path)
-        with pytest.raises(ValueError, match="not the parameters that this state was saved beside"):
+        with pytest.raises(ValueError, match="not the parameters that this state was saved with"):
             use(loaded)
         same(backend.read(other), [np.zeros(3, np.float32)])
     ao.load(path).apply(grads, params)

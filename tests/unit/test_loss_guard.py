@@ -174,10 +174,10 @@ def test_bad_input() -> None:
     for bad in ("1.0", None, [1.0], np.ones(2), 1j, object()):
         with pytest.raises(TypeError, match="wanted one real number"):
             optimizer.tell_loss(bad)
-    with pytest.raises(ValueError, match=r"told no loss.*call tell_loss\(loss\)"):
+    with pytest.raises(ValueError, match=r"step without a loss.*call tell_loss\(loss\)"):
         optimizer.apply(np.ones(1), p)
     told(optimizer, [np.float32(1.0)], p)
-    with pytest.raises(ValueError, match="told no loss"):
+    with pytest.raises(ValueError, match="step without a loss"):
         optimizer.apply(np.ones(1), p)
     assert (optimizer.iterations, optimizer.loss_count) == (1, 1.0) and p == -0.01
 
@@ -242,7 +242,7 @@ def test_in_torch() -> None:
         assert not again.last_step[0].applied or TAKEN[-1]
     optimizer, params = made()
     params[0].grad = torch.ones(2)
-    with pytest.raises(ValueError, match="told no loss"):
+    with pytest.raises(ValueError, match="step without a loss"):
         optimizer.step()
     with pytest.raises(TypeError, match="wanted one real number"):
         optimizer.tell_loss(torch.ones(2))
