@@ -91,8 +91,8 @@ def test_differences_are_said() -> None:
     for name, settings, words in (
         ("Adam", {}, "after it in torch; with epsilon=0 they agree"),
         ("Adamax", {}, "magnitude in torch"),
-        ("SGD", {"momentum": 0.9}, "while lr stays they agree"),
-        ("RMSprop", {"momentum": 0.9}, "while lr stays they agree"),
+        ("SGD", {"momentum": 0.9}, "at constant lr they agree"),
+        ("RMSprop", {"momentum": 0.9}, "at constant lr they agree"),
     ):
         native = start(name, settings)[1]
         with pytest.warns(UserWarning, match=words):
