@@ -146,7 +146,7 @@ def test_directions_and_measures_are_read_too() -> None:
 
 
 def test_a_lambda_is_no_rule() -> None:
-    with pytest.raises(TypeError, match="found a lambda, wanted a function made by def"):
+    with pytest.raises(TypeError, match="found a lambda, wanted a function defined by def"):
         ao.rule(slots=())(lambda p, g, lr, xp: (p - lr * g,))
 
 
