@@ -126,8 +126,8 @@ class Memory:
     @property
     def plan(self) -> Plan:
         """Settings and assignment for the parameters of the state."""
-        known = self._plan
-        if known is not None and known.settings.holds(self.formula):
+        known, formula = self._plan, self._formula()
+        if known is not None and formula is not None and known.settings.holds(formula):
             return known
         assert self.state is not None
         settings, kept = self.settings, known.assignment if known else None

@@ -228,13 +228,7 @@ class Plan:
         """Carry out the loaded step, or what is left of it after an interrupt."""
         for batch in self._batches:
             batch.run(self._threads)
-        self.drop()
-
-    def drop(self) -> None:
-        """Forget the gradients that were checked."""
         self._grads = ()
-        for batch in self._batches:
-            batch.arrays.drop()
 
     # ---- the same, for callers in several threads
 

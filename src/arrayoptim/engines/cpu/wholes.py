@@ -63,7 +63,7 @@ class Wholes:
         if not starts.all():
             # The address of None is 0.
             self._targets[starts[:, 0] == 0] = 0
-        arrays.drop()
+        arrays.copies = ()
         return True
 
 
