@@ -18,10 +18,10 @@ from ...rules.rule import Rule
 from ..steps import OWN
 from ..totals import part, ratio
 from .addresses import Reader
+from .array_checks import Look, Take
 from .columns import Column
 from .jobs import PARALLEL, Job
 from .loading import loader
-from .looking import Look, Take
 from .native import code_address
 from .recipes import EXPONENTS, Recipe, Recipes
 from .source import squares_program

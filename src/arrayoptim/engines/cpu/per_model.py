@@ -10,10 +10,10 @@ import numpy as np
 
 from ...arrays.backend import ITEMSIZE, reals
 from ...arrays.memory import Stretches
-from ...arrays.pieces import Pieces
+from ...arrays.per_model import Pieces
+from .array_checks import Look
 from .batches import Batch
 from .columns import Column
-from .looking import Look
 
 
 class Wholes:
