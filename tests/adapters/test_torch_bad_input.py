@@ -25,7 +25,7 @@ def adam(**settings: Any) -> Any:
 
 
 BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
-    (lambda: of("TorchOptimizer")(one()), TypeError, "make one of them, such as arrayoptim.torch"),
+    (lambda: of("TorchOptimizer")(one()), TypeError, "use a subclass, such as arrayoptim.torch"),
     (lambda: of("Adam")(torch.ones(2)), TypeError, "iterable of Tensors"),
     (lambda: of("Adam")([]), ValueError, "empty parameter list"),
     (lambda: of("Adam")([{"params": set(one())}]), TypeError, "ordered collections"),

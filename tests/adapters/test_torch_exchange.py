@@ -93,10 +93,10 @@ def test_there_and_back(
 @pytest.mark.parametrize(
     ("ours", "theirs", "given", "words"),
     [
-        ("SGD", "SGD", {"lr": 0.1, "momentum": 0.9}, "while lr stays they agree; preset="),
-        ("RMSprop", "RMSprop", {"momentum": 0.9}, "while lr stays they agree; preset="),
-        ("Rprop", "Rprop", {"lr": 0.1}, "while lr stays they agree; preset="),
-        ("ASGD", "ASGD", {"lr": 0.1}, "while lr stays they agree; preset="),
+        ("SGD", "SGD", {"lr": 0.1, "momentum": 0.9}, "at constant lr they agree; preset="),
+        ("RMSprop", "RMSprop", {"momentum": 0.9}, "at constant lr they agree; preset="),
+        ("Rprop", "Rprop", {"lr": 0.1}, "at constant lr they agree; preset="),
+        ("ASGD", "ASGD", {"lr": 0.1}, "at constant lr they agree; preset="),
         ("Adam", "Adam", {}, "with epsilon=0 they agree; preset="),
         ("RAdam", "RAdam", {}, "with epsilon=0 they agree; preset="),
         ("Adamax", "Adamax", {}, "with epsilon=0 they agree; preset="),

@@ -145,7 +145,7 @@ def test_lazy_is_a_step_of_the_rows(name: str, kwargs: dict[str, Any], engine: s
             same(alone(optimizer), by_themselves(optimizer))
         return
     p = table()
-    with pytest.raises(ValueError, match=r'sparse="lazy" does not serve.*sparse="exact"'):
+    with pytest.raises(ValueError, match=r'sparse="lazy" does not support.*sparse="exact"'):
         optimizer.apply(ao.Rows(*drawn(0), p.shape), p)
     assert optimizer.iterations == 0 and (p == table()).all()
 

@@ -211,7 +211,7 @@ def test_other_stages(name: str, before: Any, after: Any, host: NumPyOnHost) -> 
     loop = Loop(host, make("SGD", **options), kinds(["float32"]))
     setattr(loop.optimizer, name, after)
     kept = [p.copy() for p in loop.params]
-    with pytest.raises(ValueError, match="capture it anew"):
+    with pytest.raises(ValueError, match="capture it again"):
         loop.run(1)
     assert loop.taken == 0
     same(loop.params, kept)
@@ -260,7 +260,7 @@ def test_what_capture_has_not_seen(host: NumPyOnHost) -> None:
     with host.captured(), pytest.raises(RuntimeError, match="let capture see the hyperparam"):
         step.apply(draw(1, SHAPES, "float32"))
     optimizer.clipvalue, optimizer.clipnorm = None, 0.1
-    with host.captured(), pytest.raises(ValueError, match="capture it anew"):
+    with host.captured(), pytest.raises(ValueError, match="capture it again"):
         step.apply(draw(1, SHAPES, "float32"))
 
 

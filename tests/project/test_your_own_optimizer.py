@@ -175,9 +175,7 @@ def test_a_number_of_the_module_is_no_coefficient() -> None:
     def based(p, g, lr, xp):
         return (p - lr * g / (xp.abs(g) + BASE),)
 
-    assert grammar_errors(based) == [
-        "line 3: BASE is no variable of the rule; make it a coefficient"
-    ]
+    assert grammar_errors(based) == ["line 3: BASE is not a local variable; make it a coefficient"]
 
 
 @ao.rule(slots=())

@@ -71,7 +71,7 @@ def test_parameters_that_come_as_gradients() -> None:
     optimizer, w, b = ao.SGD(lr=0.1), np.ones(2), np.ones(3)
     optimizer.apply([np.ones(2), np.ones(3)], [w, b])
     before = w.copy()
-    with pytest.raises(ValueError, match=r"that have been the parameters so far; wanted apply\("):
+    with pytest.raises(ValueError, match=r"the parameters of the steps before; wanted apply\("):
         optimizer.apply([w, b], [np.ones(2), np.ones(3)])
     assert np.array_equal(w, before) and optimizer.iterations == 1
     with pytest.raises(ValueError, match=r"\(None\); apply takes the gradients first"):

@@ -137,5 +137,5 @@ def test_estimates_that_do_not_fit(estimates: Any, message: str) -> None:
 
 def test_many_models_have_no_estimates() -> None:
     """They are refused, as each model would want its own decay."""
-    with pytest.raises(ValueError, match="serves one model"):
+    with pytest.raises(ValueError, match="supports one model only"):
         ao.Sophia(models=2).update_hessian(np.ones((2, 3)), np.ones((2, 3)))

@@ -41,7 +41,7 @@ class Numbers(Field):
         """Description of the values allowed."""
         assert self.interval is not None
         rising = ", each greater than the one before" if self.increasing else ""
-        kind = "whole numbers" if self.integer else "numbers"
+        kind = "integers" if self.integer else "numbers"
         return f"a list of {kind} in {self.interval.text}{rising}"
 
     def checked(self, value: Any, owner: type[Any]) -> list[float]:

@@ -154,7 +154,7 @@ class Hyper:
         elif self.choices:
             text = " or ".join(repr(choice) for choice in self.choices)
         elif self.interval:
-            text = ("a whole number in " if self.integer else "a number in ") + self.interval.text
+            text = ("an integer in " if self.integer else "a number in ") + self.interval.text
         else:
             text = "True or False" if isinstance(self.default, bool) else "a str"
         return text + (" or None" if self.optional else "")

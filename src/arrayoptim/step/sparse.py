@@ -78,7 +78,7 @@ def settled(
         reason = _refusal(plan, layout, g) if whole else "it is sharded over processes"
         if lazy and reason is not None:
             raise ValueError(
-                f'sparse="lazy" does not serve {named(structure.paths[i])}: {reason}; {INSTEAD}'
+                f'sparse="lazy" does not support {named(structure.paths[i])}: {reason}; {INSTEAD}'
             )
         alone = lazy or (reason is None and _rests(plan, layout))
         new[i] = g.summed() if alone else g.dense()

@@ -71,7 +71,7 @@ def as_schedule(rate: Any) -> Any:
         return rate
     if keeps_numbers(rate):
         raise TypeError(
-            f"learning_rate: found {rate!r}, which keeps numbers of its own; Keras has "
+            f"learning_rate: found {rate!r}, which has state; Keras has "
             "callbacks for that, such as ReduceLROnPlateau"
         )
     if isinstance(rate, Schedule):  # the signature of which is that of its constructor

@@ -314,7 +314,7 @@ def _require_counts(**counts: Any) -> None:
     for name, count in counts.items():
         low = int(name == "history_size")
         if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"LBFGS.{name} must be a whole number, got {count!r}")
+            raise TypeError(f"LBFGS.{name} must be an integer, got {count!r}")
         if count < low:
             raise ValueError(f"LBFGS.{name} must be in [{low}, inf), got {count!r}")
 
