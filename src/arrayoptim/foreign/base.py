@@ -15,7 +15,7 @@ from ..config.registry import nearest
 from ..config.spoken import part_of
 from ..step import checks
 from ..step.checks import Leaf
-from ..step.surface import Surface
+from ..step.shared_methods import Surface
 from ..step.updates import StateTarget, Updating, is_loss
 from .handover import scaled
 from .records import Kept

@@ -17,7 +17,7 @@ from ...rules.rule import Rule
 from ...rules.stages import SLOTS
 from .arrays import Library
 from .batches import Batch
-from .grids import MatrixBatch
+from .matrix_batches import MatrixBatch
 from .place import Place
 
 __all__ = ["Portion"]

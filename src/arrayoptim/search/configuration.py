@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from ..config.spoken import part_of
-from .names import Settings
+from .state_layout import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
