@@ -71,7 +71,8 @@ class Surface:
         TypeError
             If they are no pairs; otherwise as `apply`.
         """
-        pairs = list(grads_and_vars) if isinstance(grads_and_vars, Iterable) else [grads_and_vars]
+        given: Any = grads_and_vars
+        pairs = list(given) if isinstance(given, Iterable) else [given]
         for pair in pairs:
             if not (isinstance(pair, Sequence) and len(pair) == 2):
                 raise TypeError(
