@@ -200,7 +200,11 @@ class Optimizer(Formula, Valued, Updating, Surface):
             If the gradients do not fit the parameters, or the parameters do not fit the state.
             Nothing has changed then.
         """
-        return self._session.step(grads, params)
+        try:
+            return self._session.step(grads, params)
+        except BaseException:
+            self._session.untell()
+            raise
 
     def observe(self, metric: Any) -> None:
         """Pass a metric, such as a validation loss, to every schedule that takes one.
@@ -222,7 +226,8 @@ class Optimizer(Formula, Valued, Updating, Surface):
     def tell_loss(self, loss: Any) -> None:
         """Pass the loss of the next step: the one that was differentiated for its gradients.
 
-        `skip_loss_spikes` decides by it. `minimize` passes it automatically.
+        `skip_loss_spikes` decides by it. `minimize` passes it automatically. If the step raises,
+        the loss is discarded.
 
         Parameters
         ----------

@@ -412,8 +412,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             # A parameter that is given twice is stepped twice; torch warns about it.
             for turn in range(1, max([part.turns for part in parts])):
                 self._take_turn(parts, turn, found)
-            self._losses = []
         finally:
+            self._losses = []
             torch._C._set_grad_enabled(recording)
 
     def _take_turn(
