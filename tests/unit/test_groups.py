@@ -122,7 +122,11 @@ BAD: list[tuple[Any, type[Exception], str]] = [
         TypeError,
         r"found a dict with 'params'; use arrayoptim.group\(pattern, ...\)",
     ),
-    (lambda: ao.group("a", optimizer=ao.SGD(), lr=0.1), TypeError, "own settings.*lr"),
+    (
+        lambda: ao.group("a", optimizer=ao.SGD(), lr=0.1),
+        TypeError,
+        "settings belong to that optimizer.*lr",
+    ),
     (lambda: ao.Adam(groups=[ao.group("a", lr_=0.1)]), TypeError, "'lr_', did you mean 'lr'"),
     (lambda: ao.Adam(groups=[ao.group("a", clipnorm=1.0)]), TypeError, "cannot set 'clipnorm'"),
     (lambda: ao.Adam(groups=[ao.group("a", amsgrad=True)]), TypeError, "cannot set 'amsgrad'"),

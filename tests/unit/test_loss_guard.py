@@ -270,7 +270,7 @@ def test_a_step_that_raises_takes_its_loss_with_it(started: bool) -> None:
             p = told(optimizer, [2.0] * started, np.zeros(1))
             optimizer.tell_loss(50.0)
             refused(lambda w=wrong, o=optimizer, p=p: o.apply(w, p), match)
-            refused(lambda o=optimizer, p=p: o.apply(np.ones(1), p), "told no loss")
+            refused(lambda o=optimizer, p=p: o.apply(np.ones(1), p), "step without a loss")
             told(optimizer, [2.0], p)
             assert optimizer.loss_mean == 2.0 and optimizer.loss_count == 1.0 + started
     optimizer, p = ao.GradientAccumulation(guarded(nonfinite="raise"), every=2), np.zeros(1)
