@@ -248,7 +248,7 @@ def test_in_torch() -> None:
         optimizer.tell_loss(torch.ones(2))
     with pytest.raises(ValueError, match="found skip_loss_spikes=None"):
         ao.torch.SGD(params, lr=1.0).tell_loss(1.0)
-    with pytest.raises(ValueError, match="needs to see all gradients"):
+    with pytest.raises(ValueError, match="needs all gradients"):
         optimizer.step_in_backward()
 
 

@@ -105,7 +105,7 @@ def test_in_torch() -> None:
     assert [x.tolist() for x in means] == [[1.0] * 3, [0.5] * 3]
     with pytest.raises(ValueError, match=r"found 1 estimates, wanted 2"):
         opt.update_hessian([torch.ones(3)])
-    with pytest.raises(ValueError, match=r"estimate 1 has the shape \(2,\), wanted \(3,\)"):
+    with pytest.raises(ValueError, match=r"estimate 1 has shape \(2,\), wanted \(3,\)"):
         opt.update_hessian([torch.ones(3), torch.ones(2)])
     assert [x.tolist() for x in means] == [[1.0] * 3, [0.5] * 3]
 

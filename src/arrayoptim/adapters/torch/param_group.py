@@ -1,4 +1,4 @@
-"""One parameter group: its optimizer, and its state as torch keeps it."""
+"""One parameter group: its optimizer, and its state in torch's form."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from .state_entries import (
 )
 
 DENSIFYING = {"SGD", "Adagrad"}
-"""Classes that skip entries without a gradient, or take these as 0, as torch's do."""
+"""Classes that take sparse gradients, as torch's do: missing entries are skipped or count as 0."""
 
 
 def _there(g: Tensor | None) -> bool:
@@ -65,20 +65,20 @@ def _all_strided(grads: Iterable[Tensor | None]) -> bool:
 class Part:
     """The optimizer of one parameter group.
 
-    The truth is the state that torch keeps. The optimizer's slots are the very tensors in it; where
-    they are others than at the last step, as after loading, the optimizer takes them up.
+    Torch's state is authoritative. The optimizer's slots are the same tensors; if they differ
+    from those of the last step, as after loading, the optimizer adopts them.
 
     Parameters
     ----------
     spelling : Spelling
-        How the group spells the hyperparameters.
+        How the hyperparameters are named in the group.
     group : dict
         The parameter group, which schedulers write into.
 
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter is of another kind or outside its interval.
+        If a hyperparameter has the wrong type or lies outside its interval.
     """
 
     _usual = torch.strided
@@ -101,19 +101,19 @@ class Part:
         self._plain = self._again = self._missing = self._dense = False
 
     def check(self) -> list[Tensor | None]:
-        """Read what was written into the group, and return the gradients, which are checked.
+        """Read the settings in the group, and return the gradients, checked.
 
         Raises
         ------
         RuntimeError
             If a gradient is sparse.
         TypeError, ValueError
-            If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
+            If a hyperparameter is invalid, or a gradient is not sharded like its parameter.
         """
         self._follow()
         params, known = self.group["params"], self.params
         self._again = len(params) == len(known) and all(map(operator.is_, params, known))
-        # Each tensor is asked once a step: `gathered` goes on from here.
+        # Attributes are read once per step; `gathered` continues with these.
         found = list(map(_grad, params))
         kinds = {*map(type, found)}
         if self.group["fused"] and any(g.is_meta for g in filter(_there, found)):
@@ -139,7 +139,7 @@ class Part:
         return all_plain(params) or not any(map(is_shared_out, params))
 
     def _require_layout(self, g: Tensor, p: Tensor) -> None:
-        """Refuse a sparse gradient where its missing entries cannot count as zeros."""
+        """Refuse a sparse gradient if its missing entries cannot count as zeros."""
         if g.layout is torch.strided:
             return
         name = self.spelling.name
@@ -158,9 +158,9 @@ class Part:
             )
 
     def prepare(self, grads: Sequence[Tensor | None]) -> None:
-        """Have engines check parameters and gradients, before anything changes."""
+        """Let engines check parameters and gradients, before anything changes."""
         if self.sparse:
-            return  # which rows there are is new with each step
+            return  # the rows differ in each step
         session_of(self.core).engines(self.leaves, self.structure, grads)
 
     @property
@@ -177,18 +177,18 @@ class Part:
         same: bool,
         turn: int = 0,
     ) -> list[Tensor | None] | None:
-        """Prepare a step, and return the gradients; None where the group has none.
+        """Prepare a step, and return the gradients; None if the group has none.
 
         Parameters
         ----------
         found : list of Tensor or None
             What `check` has returned.
         state : mapping
-            The state of torch.
+            Torch's state.
         same : bool
-            Whether all in it is the same as after the last step.
+            Whether its content is the same as after the last step.
         turn : int
-            Only parameters are stepped that are given more often than that.
+            Only parameters that occur more often than that are stepped.
 
         Raises
         ------
@@ -234,7 +234,7 @@ class Part:
         self._take_up(params, list(map(local, params)), state)
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
-        """Return the sums of squares of those gradients that an engine has taken."""
+        """Return the sums of squares of gradients that an engine has computed already."""
         if self.sparse:
             return {}
         return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
@@ -245,7 +245,7 @@ class Part:
         norm: Scalar | None,
         state: MutableMapping[Tensor, Entry],
     ) -> GroupStep:
-        """Return the step of the group as an act, which takes it when called."""
+        """Return the step of the group as an act, to be called."""
         if self.group["differentiable"]:
             name = self.spelling.name
             refuse_undifferentiable(self.core, name)
@@ -280,16 +280,16 @@ class Part:
     def fit(
         self, params: Sequence[Tensor], leaves: Sequence[Tensor], state: Mapping[Tensor, Entry]
     ) -> tuple[Structure, list[dict[str, Tensor]], list[Numbers]]:
-        """Check the entries of a state for some parameters of the group.
+        """Check a state's entries for some parameters of the group.
 
         Returns
         -------
         structure : Structure
             The paths of the parameters.
         held : list of dict
-            For each parameter its slots, empty where it has none yet.
+            The slots of each parameter, empty if it has none yet.
         numbers : list of dict
-            For each parameter its counters and scalar state.
+            The counters and scalar state of each parameter.
 
         Raises
         ------
@@ -324,7 +324,7 @@ class Part:
         return structure, held, self._numbers(entries, scalars)
 
     def numbers(self) -> set[str]:
-        """Return the names, in torch's state, of the numbers that lie on the host."""
+        """Return the names in torch's state of the scalars that are kept on the host."""
         scalars = session_of(self.core).settings.initial_scalars()
         return {*COUNTERS, *map(self._word, scalars)}
 
@@ -335,8 +335,8 @@ class Part:
         for own in known:
             if own != known[0]:
                 raise ValueError(
-                    f"{self.spelling.name} counts the steps of a group as a whole; its parameters "
-                    f"have {known[0]} and {own}. Give them groups of their own"
+                    f"{self.spelling.name} has one step count per group, but its parameters "
+                    f"have {known[0]} and {own}. Put them into separate groups"
                 )
         start = known[0] if known else None
         return [numbers_of(entry, scalars, start) for entry in entries]
@@ -350,24 +350,24 @@ class Part:
         return summary_of(session_of(self.core), spread, self.spelling.name)
 
     def together(self) -> bool:
-        """Whether the rule measures all parameters of the group together."""
+        """Whether the rule needs totals over all parameters of the group."""
         members = session_of(self.core).settings.members
         return any(member.formula.rule.totals for member in members)
 
     def paths(self) -> dict[int, str]:
-        """Return the name of each parameter by its identity; its number where it has no name."""
+        """Return the name of each parameter by its id(); its index if it has no name."""
         params = self.group["params"]
         names: Iterable[Any] = self.group.get("param_names") or range(len(params))
         return {id(p): str(name) for p, name in zip(params, names, strict=True)}
 
     def _entry(self, entry: Entry, names: Iterable[str]) -> Entry:
-        """Return the state of a parameter under our names; empty before its first step."""
+        """Return the state of a parameter by our names; empty before its first step."""
         words = {self._word(name): name for name in names}
         if not begun(entry, words):
             return {}
         found = {words.get(word, word): x for word, x in entry.items()}
         if "step" not in found and "momentum_buffer" in words:
-            found["step"] = 1.0  # torch's SGD does not count, but a buffer shows a step
+            found["step"] = 1.0  # torch's SGD does not count, but a buffer implies a step
         return found
 
     def _word(self, name: str) -> str:
@@ -408,7 +408,7 @@ class Part:
     def _spread(
         self, params: Sequence[Tensor], layouts: Sequence[Layout | None]
     ) -> MeshSpread | None:
-        """Return how the parameters lie over processes; None where all of them are here."""
+        """Return how the parameters are sharded over processes; None if they are not."""
         spread = [i for i, p in enumerate(params) if in_parts(p)]
         h = session_of(self.core).settings.whole
         wholes = [i for i in spread if (layout := layouts[i]) and takes_wholes(layout, h)]
@@ -447,7 +447,7 @@ class Part:
     # ---- hyperparameters and refusals
 
     def _follow(self) -> None:
-        """Read what a scheduler or the user wrote into the group."""
+        """Read the values that a scheduler or the user has written into the group."""
         group, seen = self.group, self._seen
         found = list(group.values())
         if len(found) == len(seen):
@@ -459,7 +459,7 @@ class Part:
                 return
         self._require_spelled()
         values = self.spelling.plain(group)
-        # An object that is written into may have another value next time.
+        # A mutable object may have another value next time.
         written = [k for k, v in group.items() if k not in _LISTS and _may_be_written(v)]
         self._seen = [] if written else found
         for name, value in values.items():
@@ -467,7 +467,7 @@ class Part:
                 self._set(name, value)
 
     def _took(self, key: str) -> bool:
-        """Adopt one value, if it is a plain number that stands for a single hyperparameter."""
+        """Adopt one value, if it is a plain number for a single hyperparameter."""
         names, value = self.spelling.keys.get(key, ()), self.group[key]
         if len(names) != 1 or type(value) is not float or key in _DECIDING:
             return False
@@ -480,7 +480,7 @@ class Part:
         if name in TOGETHER:
             self.measuring = _together(self.core._hyper)
         if not self.core.hyperparameters[name].numeric or name in _DECIDING:
-            self.params = []  # the entries of the state may differ now
+            self.params = []  # the state's entries may have changed
             self._names = self.spelling.state_names(self.core.preset)
 
     def _require_spelled(self) -> None:
@@ -493,14 +493,14 @@ class Part:
             return
         if self.core.agc is not None and layout.rule.totals:
             raise ValueError(
-                f"{self.spelling.name} with agc measures gradients that were clipped as wholes; of "
-                f"parameter {path!r} a process holds only a part ({p.placements}). Use clipnorm, "
+                f"{self.spelling.name} with agc needs totals over gradients that are clipped whole, "
+                f"but parameter {path!r} is sharded ({p.placements}). Use clipnorm, "
                 "or parameters that are replicated, as under DDP"
             )
         if self.core.state_dtype == "int8":
             raise ValueError(
-                f'{self.spelling.name}: state_dtype="int8" keeps blocks of numbers, which the '
-                f"parts of parameter {path!r} ({p.placements}) cut through; use "
+                f'{self.spelling.name}: state_dtype="int8" uses blocks of numbers, which the '
+                f"shards of parameter {path!r} ({p.placements}) would cut through; use "
                 'state_dtype="bfloat16"'
             )
 
@@ -508,13 +508,13 @@ class Part:
 _LISTS = ("params", "param_names")
 
 TOGETHER = ("clipnorm", "nonfinite", "skip_spikes", "measure", "skip_loss_spikes")
-"""Settings of a step as a whole; for all but the last the norm over all groups is taken."""
+"""Settings that all groups share; all but the last need the norm over all groups."""
 
 _together = operator.itemgetter(*TOGETHER)
 
 
 def _arrays_of(state: Mapping[Tensor, Entry]) -> list[Entry]:
-    """Return the state's own arrays, of all groups; counts, which may be shared, are left out."""
+    """Return the arrays of the state of all groups, without counts, which may be shared."""
     return [
         {word: local(x) for word, x in entry.items() if isinstance(x, torch.Tensor) and x.ndim}
         for entry in state.values()
@@ -522,7 +522,7 @@ def _arrays_of(state: Mapping[Tensor, Entry]) -> list[Entry]:
 
 
 _DECIDING = frozenset({"momentum", "agc", "skip_spikes", "skip_loss_spikes"})
-"""Numbers that decide what the state holds, or whether parts are brought together."""
+"""Hyperparameters that determine which slots exist, or whether shards are gathered."""
 
 
 def _may_be_written(value: Any) -> bool:
@@ -531,12 +531,12 @@ def _may_be_written(value: Any) -> bool:
 
 
 class GroupStep(Protocol):
-    """The step of a group; `changed` tells afterwards whether the state has other tensors."""
+    """The step of a group; afterwards `changed` says whether the state has new tensors."""
 
     changed: bool
 
     def __call__(self) -> None:
-        """Take the step, or what is left of it."""
+        """Take the step, or the rest of it."""
 
 
 class PartStep:
@@ -545,7 +545,7 @@ class PartStep:
     Parameters
     ----------
     part : Part
-        The group, which has looked at the gradients.
+        The group, which has prepared the step.
     grads : sequence of Tensor or None
         The gradients.
     norm : scalar or None
@@ -572,7 +572,7 @@ class PartStep:
                 step_recorded(session, self._grads, part.leaves)
                 self._taken = True
         elif not self._taken:
-            # Only beside a group that is recorded.
+            # Grad mode is on only if another group's step is recorded.
             quiet = torch.no_grad() if torch.is_grad_enabled() else nullcontext()
             with session.lock, quiet:
                 session.take(

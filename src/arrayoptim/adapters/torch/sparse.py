@@ -10,7 +10,7 @@ from .spelling import Spelling
 
 
 def part_class(spelling: Spelling) -> type[Part]:
-    """Return the kind of part that steps the groups of a class of optimizers."""
+    """Return the subclass of `Part` for the groups of a class of optimizers."""
     return SparsePart if spelling.row is not None and spelling.row.sparse else Part
 
 

@@ -1,4 +1,4 @@
-"""Torch's state of one parameter: slots, and counters and scalar state as 0-d tensors."""
+"""Torch's state of one parameter: slots, with counters and scalar state as 0-d tensors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .shards import Tensor, is_shared_out, local
 Entry = dict[str, Any]
 
 COUNTERS = ("step", "skipped")
-"""The keys of a state's entry besides slots and scalar state."""
+"""The keys of a state's entry other than slots and scalar state."""
 
 
 def begun(entry: Entry, wanted: Iterable[str]) -> bool:
-    """Return whether an entry holds state of the optimizer, not only what others put there."""
+    """Return whether an entry holds state of the optimizer, not just foreign keys."""
     return any(entry.get(name) is not None for name in ("step", *wanted))
 
 
@@ -28,7 +28,7 @@ def faults_of(
     scalars: Iterable[str],
     word: Callable[[str], str],
 ) -> str:
-    """Return what does not fit in an entry; empty where all fits.
+    """Return a description of what does not fit in an entry; empty if all fits.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def faults_of(
     found : mapping of str to torch.Tensor
         Its slots.
     shapes : mapping of str to tuple of int
-        The shapes of the slots, of what this process holds of them.
+        The local shapes of the slots.
     wanted : mapping of str to str
         The slots by name, with their dtypes.
     scalars : iterable of str
@@ -46,7 +46,7 @@ def faults_of(
         Returns torch's name of slots and scalar state.
     """
     missing = [name for name in (*wanted, *scalars, "step") if entry.get(name) is None]
-    # Others may keep something of their own in an entry.
+    # Entries may have foreign keys.
     others = [name for name in entry if name not in (*wanted, *scalars, *COUNTERS)]
     faults = {
         "missing": list(map(word, missing)),
@@ -63,24 +63,24 @@ def faults_of(
 
 
 def refuse_otherwise_shared_out(found: Mapping[str, Any], p: Tensor, path: str) -> None:
-    """Refuse whole slots of a sharded parameter, and sharded slots of a whole one.
+    """Refuse plain slots of a sharded parameter, and sharded slots of a plain one.
 
     Raises
     ------
     ValueError
-        If there is one.
+        If there is such a slot.
     """
     for name, x in found.items():
         if isinstance(x, torch.Tensor) and is_shared_out(p) != is_shared_out(x):
             raise ValueError(
-                f"{name} of parameter {path!r}: found a {type(x).__name__}, and the parameter is a "
-                f"{type(p).__name__}; torch.distributed.checkpoint loads it as the parameter is "
-                "distributed"
+                f"{name} of parameter {path!r}: found a {type(x).__name__}, but the parameter is a "
+                f"{type(p).__name__}; torch.distributed.checkpoint loads state sharded like the "
+                "parameters"
             )
 
 
 def slots_of(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the slots in their order, each as what this process holds of it, in its dtype."""
+    """Return the local shards of the slots, in order, each in its dtype."""
     slots = {}
     for name, kind in wanted.items() if found else ():
         here, dtype = local(found[name]), getattr(torch, kind)
