@@ -245,7 +245,7 @@ class Counted:
         return self._written
 
     def _write(self, plan: Plan) -> _Written:
-        formula, state = plan.settings.formula, self._session.state
+        state = self._session.state
         assert state is not None
         reason = needs_host(plan)
         if reason is None and plan.settings.by_chance:
@@ -257,7 +257,7 @@ class Counted:
                 return self._formulas(plan, state)
         except TypeError as error:
             reason = f"its numbers are computed by Python on the host, as {error}"
-        raise ValueError(f"a CUDA graph cannot hold a step of {formula!r} by itself: {reason}")
+        raise ValueError(reason)
 
     def _formulas(self, plan: Plan, state: State) -> _Written:
         settings = plan.settings

@@ -69,5 +69,5 @@ def refuse_unready(name: str, leaves: Sequence[Tensor], reason: str) -> None:
     """
     if captures(leaves):
         raise RuntimeError(
-            f"{name}: a CUDA graph is being captured, which cannot hold this step: {reason}"
+            f"{name}: a CUDA graph is being captured, and this step cannot be put into it: {reason}"
         )

@@ -124,10 +124,10 @@ class Part:
         TypeError, ValueError
             If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
         """
-        params, known = self.group["params"], self.params
-        if self._on_gpu or not known:
+        if self._on_gpu or not self.params:
             self._refuse_unready()
         self._follow()
+        params, known = self.group["params"], self.params
         self._again = len(params) == len(known) and all(map(operator.is_, params, known))
         # Each tensor is asked once a step: `gathered` goes on from here.
         found = list(map(_grad, params))
@@ -559,10 +559,13 @@ class Part:
 
     def _set(self, name: str, value: Any) -> None:
         setattr(self.core, name, value)
+        # Whether the device can compute the numbers depends on which there are.
+        other = self._capturable and None in (value, self._values[name])
+        other = other or not self.core.hyperparameters[name].numeric
         self._values[name] = value
         if name in TOGETHER:
             self.measuring = _together(self.core._hyper)
-        if not self.core.hyperparameters[name].numeric or name in _DECIDING:
+        if name in _DECIDING or other:
             self.params = []  # the entries of the state may differ now
             self._names = self.spelling.state_names(self.core.preset)
 
