@@ -1,8 +1,8 @@
 """CUDA graphs of torch's without a GPU: what was launched is repeated, and nothing else.
 
-Torch's own operations are recorded as they are dispatched, those of a backward pass too, and repeated
-into the tensors that they gave; launches of kernels stand among them in their order. What a device
-refuses while a graph is captured is refused: that the host reads a number.
+Torch's own operations are recorded as they are dispatched, those of a backward pass too, and
+repeated into the tensors that they gave; launches of kernels stand among them in their order. What
+a device refuses while a graph is captured is refused: that the host reads a number.
 """
 
 from __future__ import annotations
