@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -87,7 +86,7 @@ class Loop:
 class Groups(Loop):
     """One whose optimizer has two groups of its parameters."""
 
-    own: Any = {"lr": 0.02}
+    own: ClassVar[dict[str, Any]] = {"lr": 0.02}
 
     def groups(self) -> Any:
         first, *rest = self.model.parameters()

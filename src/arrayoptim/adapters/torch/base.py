@@ -23,15 +23,15 @@ from ...step.summary import Summary, joined
 from .backward import BackwardSteps
 from .capturing import NOT_BEGUN, refuse_unready
 from .counts import apart
-from .derived import with_derived
-from .entries import Entry
+from .derived_numbers import with_derived
 from .hooks import hooked
-from .keys import CLASS, Spelling
-from .loaded import Loaded, checked, wrapped
+from .loading import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
 from .param_group import TOGETHER, Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import part_class
+from .spelling import CLASS, Spelling
+from .state_entries import Entry
 
 
 class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
@@ -422,8 +422,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             # A parameter that is given twice is stepped twice; torch warns about it.
             for turn in range(1, max([part.turns for part in parts])):
                 self._take_turn(parts, turn, found)
-            self._losses = []
         finally:
+            self._losses = []
             torch._C._set_grad_enabled(recording)
 
     def _take_turn(

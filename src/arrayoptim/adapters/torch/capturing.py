@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ...engines import captures, on_gpu
-from .keys import Spelling
 from .shards import Tensor
+from .spelling import Spelling
 
 NOT_ASKED = (
     "it has capturable=False. Make it with capturable=True, and take a step before the capture"

@@ -20,7 +20,7 @@ from ...step import checks
 from ...step.counted import Counted
 from ...step.report import StepReport
 from ...step.session import session_of
-from ...step.spread import takes_wholes
+from ...step.sharding import takes_wholes
 from ...step.state import State
 from ...step.summary import Summary, summary_of
 from .capturing import NOT_ASKED, NOT_BEGUN, live_numbers, refuse_unready, with_known
@@ -31,15 +31,6 @@ from .differentiable import (
     refuse_undifferentiable_arrays,
     step_recorded,
 )
-from .entries import (
-    COUNTERS,
-    Entry,
-    begun,
-    faults_of,
-    refuse_otherwise_shared_out,
-    slots_of,
-)
-from .keys import Spelling
 from .meshes import MeshSpread
 from .shards import (
     PLAIN,
@@ -50,6 +41,15 @@ from .shards import (
     local,
     refuse_misplaced,
     shared_out,
+)
+from .spelling import Spelling
+from .state_entries import (
+    COUNTERS,
+    Entry,
+    begun,
+    faults_of,
+    refuse_otherwise_shared_out,
+    slots_of,
 )
 
 DENSIFYING = {"SGD", "Adagrad"}

@@ -14,9 +14,9 @@ from ..._typing import Array
 from ...arrays.backend import ITEMSIZE, reals
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
+from ..steps import Counting
 from .arrays import CAPTURING, Library, library_of
 from .device import Device, Table, launches, start
-from ..steps import Counting
 from .glance import Glance
 from .mirror import Mirror
 from .norm import KINDS, NORM

@@ -18,7 +18,7 @@ from ...rules.stages import SLOTS
 from ..steps import Counting
 from .arrays import Library
 from .batches import Batch
-from .grids import MatrixBatch
+from .matrix_batches import MatrixBatch
 from .place import Graph, Place
 
 __all__ = ["Portion"]
