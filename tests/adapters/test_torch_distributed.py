@@ -143,7 +143,7 @@ def test_refusals(tmp_path: Path) -> None:
     codes, tensor, measured, failed, vector, many, *parts = words
     assert 'state_dtype="int8" uses blocks' in codes and "Shard(dim=0)" in codes
     assert "found a Tensor, but the parameter is a DTensor" in tensor
-    assert "DoG with agc needs totals over gradients that are clipped whole" in measured
+    assert "DoG with agc needs totals of gradients that are clipped whole" in measured
     assert "LBFGS: found parameters that are sharded" in vector
     assert "torch's interface does not support it" in many
     assert len(parts) == 3 and all("is a DTensor, which may be sharded" in x for x in parts)

@@ -106,7 +106,7 @@ def capture(session: Session, params: Tree) -> CapturedStep:
         _refuse_host(plan)
         # The graph needs its own tables, because it reads them for as long as it lives.
         layouts, threads = plan.assignment.layouts, plan.settings.whole["threads"]
-        engines = Engines(leaves, state.slots, layouts, structure.paths, threads, graph=True)
+        engines = Engines(leaves, state.slots, layouts, structure.paths, threads, graph="sent")
         # A step without gradients changes nothing, but loads every kernel that is needed.
         _, launches = take(plan, state, [None] * len(leaves), _Issue(engines, leaves))
         for launch in launches:
@@ -114,11 +114,10 @@ def capture(session: Session, params: Tree) -> CapturedStep:
         return CapturedStep(session, engines, leaves, structure)
 
 
-def _refuse_host(plan: Plan) -> None:
-    """Refuse settings for which the host must act between the kernels of a step."""
+def needs_host(plan: Plan) -> str | None:
+    """Return why the host must act between the kernels of a step; None if it need not."""
     settings, h = plan.settings, plan.settings.whole
     # One formula may have a rule for matrices and another for vectors.
-    several = len(plan.assignment.parts) > 1
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
         (settings.guarded, "skip_spikes"),
@@ -127,13 +126,20 @@ def _refuse_host(plan: Plan) -> None:
         (h["offload"], "offload=True"),
         (settings.each, "clipnorm_per_tensor"),
         (settings.adaptive, "agc"),
-        (h["clipnorm"] is not None and several, "clipnorm with several rules or storage formats"),
         (bool(plan.assignment.totals), "a rule with totals over all tensors"),
     ):
         if found:
-            raise ValueError(
-                f"a CUDA graph cannot hold a step of {settings.formula!r}: {what} needs the host"
-            )
+            return f"{what} needs the host"
+    return None
+
+
+def _refuse_host(plan: Plan) -> None:
+    """Refuse settings for which the host must act between the kernels of a step."""
+    settings, reason = plan.settings, needs_host(plan)
+    if settings.whole["clipnorm"] is not None and len(plan.assignment.parts) > 1:
+        reason = "clipnorm with several rules or storage formats needs the host"
+    if reason is not None:
+        raise ValueError(f"a CUDA graph cannot hold a step of {settings.formula!r}: {reason}")
 
 
 def _fixed(plan: Plan) -> tuple[Any, ...]:

@@ -196,6 +196,10 @@ class State:
         """Mark the state as interrupted half-way through a step."""
         self.interrupted = True
 
+    def complete(self) -> None:
+        """Note that a step, which `interrupt` began, is complete."""
+        self.interrupted = False
+
     @property
     def paths(self) -> list[str]:
         """The path of each parameter; empty for None."""
