@@ -119,7 +119,7 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
         if any(map(in_parts, self.param_groups[0]["params"])):
             raise ValueError(
                 "LBFGS: found parameters that are sharded over processes, wanted whole ones, as a "
-                "step treats them all as one vector; replicate them, as DistributedDataParallel does"
+                "step treats them as one vector; replicate them, as DistributedDataParallel does"
             )
 
     def step(self, closure: Callable[[], Any]) -> Any:
