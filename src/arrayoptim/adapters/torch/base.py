@@ -18,19 +18,20 @@ from ...optimizer import Optimizer
 from ...step.metrics import number_told, require_guard
 from ...step.report import StepReport
 from ...step.restore import LoadReport
-from ...step.session import session_of
 from ...step.summary import Summary, joined
 from .backward import BackwardSteps
 from .counts import apart
 from .derived_numbers import with_derived
+from .group_settings import TOGETHER, GroupSettings
 from .hooks import hooked
 from .loading import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
-from .param_group import TOGETHER, Part
+from .param_group import Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import part_class
 from .spelling import CLASS, Spelling
-from .state_entries import Entry
+from .state_entries import Entry, numbers_on_host, summarized
+from .state_entries import fitted as fitted_entries
 
 
 class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
@@ -123,7 +124,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             param_group = self.spelling.spelled(param_group, self.defaults)
             param_group["params"] = self._accepted(param_group["params"])
             param_group[CLASS] = self.spelling.name
-            Part(self.spelling, {**self.defaults, **param_group})
+            GroupSettings(self.spelling, {**self.defaults, **param_group})
         super().add_param_group(param_group)
         if self._backward is not None:
             self._backward.cover()
@@ -353,13 +354,13 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for group in state["param_groups"]:
             for key, value in defaults.items():
                 group.setdefault(key, value)
-            part, held = Part(self.spelling, group), state["state"]
-            numbers = part.numbers()
+            settings, held = GroupSettings(self.spelling, group), state["state"]
+            numbers = numbers_on_host(settings)
             for p in group["params"]:
                 if isinstance(entry := held.get(p), Loaded):
                     held[p] = entry.on(p, numbers)
             params = [p for p in group["params"] if held.get(p)]
-            part.fit(params, list(map(local, params)), held)
+            fitted_entries(settings, params, list(map(local, params)), held)
         for key, entry in state["state"].items():
             if isinstance(entry, Loaded):  # of something that is no parameter
                 state["state"][key] = entry.entry
@@ -383,7 +384,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """
         return joined(
             self.spelling.name,
-            *(Part(self.spelling, group).summary() for group in self.param_groups),
+            *(summarized(GroupSettings(self.spelling, group)) for group in self.param_groups),
         )
 
     # ---- one step
@@ -430,7 +431,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             part.prepare(grads)
         if self._losses and ready:
             for part, _ in ready:
-                session_of(part.core).tell(sum(self._losses), len(self._losses), anew=True)
+                part.session.tell(sum(self._losses), len(self._losses), anew=True)
         steps = [part.act(grads, norm, self.state) for part, grads in ready]
         # One group after another: an interrupt finds all of them stepped, or none.
         carry_out(steps, _stuck)
@@ -448,7 +449,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
         """Return the norm over all groups and processes, where a step needs it."""
-        wanted = {part.measuring for part, _ in ready}
+        wanted = {part.settings.measuring for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
                 f"{type(self).__name__}: {', '.join(TOGETHER)} hold for a step as a whole; the "

@@ -6,7 +6,7 @@ import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -18,13 +18,13 @@ from ...step import checks
 from ...step.session import session_of
 from ...step.sharding import takes_wholes
 from ...step.state import State
-from ...step.summary import Summary, summary_of
-from .counts import Counts, Numbers, numbers_of, put
+from .counts import Counts, put
 from .differentiable import (
     refuse_undifferentiable,
     refuse_undifferentiable_arrays,
     step_recorded,
 )
+from .group_settings import GroupSettings
 from .meshes import MeshSpread
 from .shards import (
     PLAIN,
@@ -37,14 +37,7 @@ from .shards import (
     shared_out,
 )
 from .spelling import Spelling
-from .state_entries import (
-    COUNTERS,
-    Entry,
-    begun,
-    faults_of,
-    refuse_otherwise_shared_out,
-    slots_of,
-)
+from .state_entries import Entry, fitted
 
 DENSIFYING = {"SGD", "Adagrad"}
 """Classes that skip entries without a gradient, or take these as 0, as torch's do."""
@@ -84,14 +77,9 @@ class Part:
     _usual = torch.strided
 
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
-        self.spelling, self.group = spelling, group
-        self._words: set[str] = set()
-        self._seen: list[Any] = []
-        self._require_spelled()
-        self._values = spelling.plain(group)
-        self.core = spelling.core(**self._values)
-        self.measuring = _together(self.core._hyper)
-        self._names = spelling.state_names(self.core.preset)
+        self.settings, self.group = GroupSettings(spelling, group), group
+        self.core = self.settings.core
+        self.session = session_of(self.core)
         self.params: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.structure = Structure((), list)
@@ -110,7 +98,8 @@ class Part:
         TypeError, ValueError
             If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
         """
-        self._follow()
+        if self.settings.follow():
+            self.params = []
         params, known = self.group["params"], self.params
         self._again = len(params) == len(known) and all(map(operator.is_, params, known))
         # Each tensor is asked once a step: `gathered` goes on from here.
@@ -119,7 +108,7 @@ class Part:
         if self.group["fused"] and any(g.is_meta for g in filter(_there, found)):
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors of supported "
-                f"devices: {self.spelling.name} found some on meta, where they have no values"
+                f"devices: {self.settings.name} found some on meta, where they have no values"
             )
         self._missing = _NONE in kinds
         layouts = {*map(_layout, filter(_there, found) if self._missing else found)}
@@ -130,7 +119,7 @@ class Part:
             if g is not None:
                 self._require_layout(g, p)
                 if is_shared_out(p) or is_shared_out(g):
-                    refuse_misplaced(g, p, self.paths()[id(p)])
+                    refuse_misplaced(g, p, self.settings.path(p))
         return found
 
     def _unsharded(self, params: Sequence[Tensor]) -> bool:
@@ -142,26 +131,26 @@ class Part:
         """Refuse a sparse gradient where its missing entries cannot count as zeros."""
         if g.layout is torch.strided:
             return
-        name = self.spelling.name
+        name = self.settings.name
         if self.group["sparse"] is not None and g.layout is torch.sparse_coo:
             return
         if name not in DENSIFYING or g.layout is not torch.sparse_coo:
             raise RuntimeError(
                 f"{name} does not support sparse gradients; found one of parameter "
-                f"{self.paths()[id(p)]!r}; SparseAdam, SGD and Adagrad take them, {name} with "
+                f"{self.settings.path(p)!r}; SparseAdam, SGD and Adagrad take them, {name} with "
                 'sparse="exact" or "lazy", and embeddings give dense ones with sparse=False'
             )
         if name == "Adagrad" and self.group["weight_decay"]:
             raise RuntimeError(
                 "Adagrad: weight_decay option is not compatible with sparse gradients, as of "
-                f"parameter {self.paths()[id(p)]!r}"
+                f"parameter {self.settings.path(p)!r}"
             )
 
     def prepare(self, grads: Sequence[Tensor | None]) -> None:
         """Have engines check parameters and gradients, before anything changes."""
         if self.sparse:
             return  # which rows there are is new with each step
-        session_of(self.core).engines(self.leaves, self.structure, grads)
+        self.session.engines(self.leaves, self.structure, grads)
 
     @property
     def turns(self) -> int:
@@ -217,7 +206,7 @@ class Part:
         counts = self._counts
         assert counts is not None
         counts.read()
-        if missing and not self.together():
+        if missing and not self.settings.together():
             counts.part()
         self.sparse = not (dense or _all_strided(found))
         found = list(map(as_rows, found)) if self.sparse else found
@@ -237,7 +226,7 @@ class Part:
         """Return the sums of squares of those gradients that an engine has taken."""
         if self.sparse:
             return {}
-        return session_of(self.core).engines(self.leaves, self.structure, grads).squares()
+        return self.session.engines(self.leaves, self.structure, grads).squares()
 
     def act(
         self,
@@ -247,10 +236,10 @@ class Part:
     ) -> GroupStep:
         """Return the step of the group as an act, which takes it when called."""
         if self.group["differentiable"]:
-            name = self.spelling.name
+            name = self.settings.name
             refuse_undifferentiable(self.core, name)
             refuse_undifferentiable_arrays(name, self.params, grads, self.group)
-        return PartStep(self, grads, norm, state)
+        return GroupStep(self, grads, norm, state)
 
     def follow(
         self, held: Sequence[Mapping[str, Tensor]], state: MutableMapping[Tensor, Entry]
@@ -263,7 +252,7 @@ class Part:
             if new is not old:
                 shapes = self._shapes[id(p)]
                 state[p].update(
-                    {self._word(k): shared_out(x, p, shapes[k]) for k, x in new.items()}
+                    {self.settings.word(k): shared_out(x, p, shapes[k]) for k, x in new.items()}
                 )
         if counts.write():
             put(state, self.params, counts)
@@ -277,115 +266,16 @@ class Part:
 
     # ---- the state
 
-    def fit(
-        self, params: Sequence[Tensor], leaves: Sequence[Tensor], state: Mapping[Tensor, Entry]
-    ) -> tuple[Structure, list[dict[str, Tensor]], list[Numbers]]:
-        """Check the entries of a state for some parameters of the group.
-
-        Returns
-        -------
-        structure : Structure
-            The paths of the parameters.
-        held : list of dict
-            For each parameter its slots, empty where it has none yet.
-        numbers : list of dict
-            For each parameter its counters and scalar state.
-
-        Raises
-        ------
-        ValueError
-            If slots are missing or misshapen, or parameters differ in a counter that their rule has
-            for all together.
-        """
-        paths = self.paths()
-        structure = Structure(tuple(paths[id(p)] for p in params), list)
-        session = session_of(self.core)
-        described = MeshSpread(params).described(checks.describe(leaves, structure))
-        layouts = session.assign(described).layouts
-        scalars = session.settings.initial_scalars()
-        held: list[dict[str, Tensor]] = []
-        entries = []
-        for p, leaf, layout in zip(params, described, layouts, strict=True):
-            assert leaf is not None
-            assert layout is not None
-            wanted = layout.slots(leaf.dtype)
-            entry = self._entry(state.get(p) or {}, (*wanted, *scalars))
-            found = {name: x for name, x in entry.items() if name in wanted and x is not None}
-            if entry:
-                refuse_otherwise_shared_out(found, p, leaf.path)
-                whole = layout.shapes(leaf.shape, leaf.dtype)
-                shapes = {name: leaf.part(shape) for name, shape in whole.items()}
-                faults = faults_of(entry, found, shapes, wanted, scalars, self._word)
-                if faults:
-                    raise ValueError(f"the state of {leaf} does not fit {self.core!r}. {faults}")
-            entries.append(entry)
-            held.append(slots_of(found, wanted))
-            self._refuse_unshardable(p, leaf.path, layout)
-        return structure, held, self._numbers(entries, scalars)
-
-    def numbers(self) -> set[str]:
-        """Return the names, in torch's state, of the numbers that lie on the host."""
-        scalars = session_of(self.core).settings.initial_scalars()
-        return {*COUNTERS, *map(self._word, scalars)}
-
-    def _numbers(self, entries: Sequence[Entry], scalars: Mapping[str, float]) -> list[Numbers]:
-        if not self.together():
-            return [numbers_of(entry, scalars) for entry in entries]
-        known = [numbers_of(entry, scalars) for entry in entries if entry]
-        for own in known:
-            if own != known[0]:
-                raise ValueError(
-                    f"{self.spelling.name} counts the steps of a group as a whole; its parameters "
-                    f"have {known[0]} and {own}. Give them groups of their own"
-                )
-        start = known[0] if known else None
-        return [numbers_of(entry, scalars, start) for entry in entries]
-
-    def summary(self) -> Summary:
-        """Return the state of the group, see `Optimizer.summary`."""
-        params = list({id(p): p for p in self.group["params"]}.values())
-        structure = Structure(tuple(self.paths()[id(p)] for p in params), list)
-        described = checks.describe(list(map(local, params)), structure)
-        spread = MeshSpread(params).described(described)
-        return summary_of(session_of(self.core), spread, self.spelling.name)
-
-    def together(self) -> bool:
-        """Whether the rule measures all parameters of the group together."""
-        members = session_of(self.core).settings.members
-        return any(member.formula.rule.totals for member in members)
-
-    def paths(self) -> dict[int, str]:
-        """Return the name of each parameter by its identity; its number where it has no name."""
-        params = self.group["params"]
-        names: Iterable[Any] = self.group.get("param_names") or range(len(params))
-        return {id(p): str(name) for p, name in zip(params, names, strict=True)}
-
-    def _entry(self, entry: Entry, names: Iterable[str]) -> Entry:
-        """Return the state of a parameter under our names; empty before its first step."""
-        words = {self._word(name): name for name in names}
-        if not begun(entry, words):
-            return {}
-        found = {words.get(word, word): x for word, x in entry.items()}
-        if "step" not in found and "momentum_buffer" in words:
-            found["step"] = 1.0  # torch's SGD does not count, but a buffer shows a step
-        return found
-
-    def _word(self, name: str) -> str:
-        """Return the name in torch's state of a slot or of scalar state."""
-        return self._names.get(name, name)
-
     def _take_up(
         self,
         params: list[Tensor],
         leaves: list[Tensor],
         state: MutableMapping[Tensor, Entry],
     ) -> None:
-        structure, held, numbers = self.fit(params, leaves, state)
-        session = session_of(self.core)
-        described = MeshSpread(params).described(checks.describe(leaves, structure))
+        structure, described, layouts, held, numbers = fitted(self.settings, params, leaves, state)
+        session = self.session
         checks.no_overlap(leaves, structure, _arrays_of(state))
         session.reset()
-        layouts = session.assign(described).layouts
         self._shapes = {
             id(p): layout.shapes(leaf.shape, leaf.dtype)
             for p, leaf, layout in zip(params, described, layouts, strict=True)
@@ -396,11 +286,11 @@ class Part:
         session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
         self._plain = all_plain(params)
-        self._counts = Counts(new, numbers, self._names, self.core.nonfinite == "skip")
+        self._counts = Counts(new, numbers, self.settings.words, self.core.nonfinite == "skip")
         for p, slots in zip(params, new.slots, strict=True):
             entry = state.setdefault(p, {})
             for name, x in slots.items():
-                word = self._word(name)
+                word = self.settings.word(name)
                 if word not in entry or local(entry[word]) is not x:
                     entry[word] = shared_out(x, p, self._shapes[id(p)][name])
         put(state, params, self._counts)
@@ -410,7 +300,7 @@ class Part:
     ) -> MeshSpread | None:
         """Return how the parameters lie over processes; None where all of them are here."""
         spread = [i for i, p in enumerate(params) if in_parts(p)]
-        h = session_of(self.core).settings.whole
+        h = self.session.settings.whole
         wholes = [i for i in spread if (layout := layouts[i]) and takes_wholes(layout, h)]
         shapes = [self._shapes[id(p)] for p in params]
         return MeshSpread(params, shapes, wholes) if spread else None
@@ -418,7 +308,7 @@ class Part:
     def _holds(self, params: Sequence[Tensor], leaves: Sequence[Tensor]) -> bool:
         """Whether these are the parameters of the last step."""
         known, counts = self.params, self._counts
-        if counts is None or counts.state is not session_of(self.core).state:
+        if counts is None or counts.state is not self.session.state:
             return False
         same = self._again and params is self.group["params"]
         if not same and (len(params) != len(known) or not all(map(operator.is_, params, known))):
@@ -432,7 +322,7 @@ class Part:
         for i, (p, slots) in enumerate(zip(self.params, self._state().slots, strict=True)):
             entry = state.get(p, {})
             for name, x in slots.items():
-                held = entry.get(self._word(name))
+                held = entry.get(self.settings.word(name))
                 if held is not x and (not is_shared_out(held) or local(held) is not x):
                     return False
             if any(entry.get(name) is not x for name, x in counts.of(i).items()):
@@ -440,77 +330,9 @@ class Part:
         return True
 
     def _state(self) -> State:
-        state = session_of(self.core).state
+        state = self.session.state
         assert state is not None
         return state
-
-    # ---- hyperparameters and refusals
-
-    def _follow(self) -> None:
-        """Read what a scheduler or the user wrote into the group."""
-        group, seen = self.group, self._seen
-        found = list(group.values())
-        if len(found) == len(seen):
-            if all(map(operator.is_, found, seen)):
-                return
-            changed = [k for k, a, b in zip(group, found, seen, strict=True) if a is not b]
-            if all(map(self._took, changed)):
-                self._seen = found
-                return
-        self._require_spelled()
-        values = self.spelling.plain(group)
-        # An object that is written into may have another value next time.
-        written = [k for k, v in group.items() if k not in _LISTS and _may_be_written(v)]
-        self._seen = [] if written else found
-        for name, value in values.items():
-            if value != self._values[name]:
-                self._set(name, value)
-
-    def _took(self, key: str) -> bool:
-        """Adopt one value, if it is a plain number that stands for a single hyperparameter."""
-        names, value = self.spelling.keys.get(key, ()), self.group[key]
-        if len(names) != 1 or type(value) is not float or key in _DECIDING:
-            return False
-        self._set(names[0], value)
-        return True
-
-    def _set(self, name: str, value: Any) -> None:
-        setattr(self.core, name, value)
-        self._values[name] = value
-        if name in TOGETHER:
-            self.measuring = _together(self.core._hyper)
-        if not self.core.hyperparameters[name].numeric or name in _DECIDING:
-            self.params = []  # the entries of the state may differ now
-            self._names = self.spelling.state_names(self.core.preset)
-
-    def _require_spelled(self) -> None:
-        if self.group.keys() != self._words:
-            self.spelling.require_spelled(self.group)
-            self._words = set(self.group)
-
-    def _refuse_unshardable(self, p: Tensor, path: str, layout: Layout) -> None:
-        if not in_parts(p):
-            return
-        if self.core.agc is not None and layout.rule.totals:
-            raise ValueError(
-                f"{self.spelling.name} with agc measures gradients that were clipped as wholes; of "
-                f"parameter {path!r} a process holds only a part ({p.placements}). Use clipnorm, "
-                "or parameters that are replicated, as under DDP"
-            )
-        if self.core.state_dtype == "int8":
-            raise ValueError(
-                f'{self.spelling.name}: state_dtype="int8" keeps blocks of numbers, which the '
-                f"parts of parameter {path!r} ({p.placements}) cut through; use "
-                'state_dtype="bfloat16"'
-            )
-
-
-_LISTS = ("params", "param_names")
-
-TOGETHER = ("clipnorm", "nonfinite", "skip_spikes", "measure", "skip_loss_spikes")
-"""Settings of a step as a whole; for all but the last the norm over all groups is taken."""
-
-_together = operator.itemgetter(*TOGETHER)
 
 
 def _arrays_of(state: Mapping[Tensor, Entry]) -> list[Entry]:
@@ -521,25 +343,7 @@ def _arrays_of(state: Mapping[Tensor, Entry]) -> list[Entry]:
     ]
 
 
-_DECIDING = frozenset({"momentum", "agc", "skip_spikes", "skip_loss_spikes"})
-"""Numbers that decide what the state holds, or whether parts are brought together."""
-
-
-def _may_be_written(value: Any) -> bool:
-    row = value if isinstance(value, tuple) else (value,)
-    return any(isinstance(x, torch.Tensor | list) for x in row)
-
-
-class GroupStep(Protocol):
-    """The step of a group; `changed` tells afterwards whether the state has other tensors."""
-
-    changed: bool
-
-    def __call__(self) -> None:
-        """Take the step, or what is left of it."""
-
-
-class PartStep:
+class GroupStep:
     """The step of one parameter group, as an act, see `arrayoptim.engines.steps`.
 
     Parameters
@@ -566,7 +370,7 @@ class PartStep:
 
     def __call__(self) -> None:
         """Step the parameters, and update torch's state."""
-        part, session = self._part, session_of(self._part.core)
+        part, session = self._part, self._part.session
         if not self._taken and part.group["differentiable"]:
             with session.lock:
                 step_recorded(session, self._grads, part.leaves)
