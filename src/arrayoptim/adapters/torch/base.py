@@ -462,7 +462,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         squares: dict[int, float] = {}
         for part, grads in ready:
             squares |= {len(every) + i: x for i, x in part.squares(grads).items()}
-            params += part.params
+            params += part.held.params
             every += magnitudes(grads) if part.sparse else grads
         return norm_over_all(params, every, squares)
 

@@ -12,32 +12,23 @@ import torch
 
 from ..._typing import Scalar
 from ...arrays.rows import Rows, as_rows, stored
-from ...arrays.trees import Structure
-from ...numerics.slots import Layout
-from ...step import checks
-from ...step.session import session_of
-from ...step.sharding import takes_wholes
-from ...step.state import State
-from .counts import Counts, put
 from .differentiable import (
     refuse_undifferentiable,
     refuse_undifferentiable_arrays,
     step_recorded,
 )
 from .group_settings import GroupSettings
-from .meshes import MeshSpread
+from .group_state import GroupState
 from .shards import (
     PLAIN,
     Tensor,
     all_plain,
-    in_parts,
     is_shared_out,
     local,
     refuse_misplaced,
-    shared_out,
 )
 from .spelling import Spelling
-from .state_entries import Entry, fitted
+from .state_entries import Entry
 
 DENSIFYING = {"SGD", "Adagrad"}
 """Classes that skip entries without a gradient, or take these as 0, as torch's do."""
@@ -58,9 +49,6 @@ def _all_strided(grads: Iterable[Tensor | None]) -> bool:
 class Part:
     """The optimizer of one parameter group.
 
-    The truth is the state that torch keeps. The optimizer's slots are the very tensors in it; where
-    they are others than at the last step, as after loading, the optimizer takes them up.
-
     Parameters
     ----------
     spelling : Spelling
@@ -79,14 +67,10 @@ class Part:
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
         self.settings, self.group = GroupSettings(spelling, group), group
         self.core = self.settings.core
-        self.session = session_of(self.core)
-        self.params: list[Tensor] = []
-        self.leaves: list[Tensor] = []
-        self.structure = Structure((), list)
-        self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
-        self._counts: Counts | None = None
+        self.held = GroupState(self.settings)
+        self.session = self.held.session
         self.sparse = False
-        self._plain = self._again = self._missing = self._dense = False
+        self._again = self._missing = self._dense = False
 
     def check(self) -> list[Tensor | None]:
         """Read what was written into the group, and return the gradients, which are checked.
@@ -99,9 +83,9 @@ class Part:
             If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
         """
         if self.settings.follow():
-            self.params = []
-        params, known = self.group["params"], self.params
-        self._again = len(params) == len(known) and all(map(operator.is_, params, known))
+            self.held.params = []
+        params = self.group["params"]
+        self._again = self.held.has(params)
         # Each tensor is asked once a step: `gathered` goes on from here.
         found = list(map(_grad, params))
         kinds = {*map(type, found)}
@@ -123,7 +107,7 @@ class Part:
         return found
 
     def _unsharded(self, params: Sequence[Tensor]) -> bool:
-        if self._again and self._plain:
+        if self._again and self.held.plain:
             return True
         return all_plain(params) or not any(map(is_shared_out, params))
 
@@ -150,7 +134,7 @@ class Part:
         """Have engines check parameters and gradients, before anything changes."""
         if self.sparse:
             return  # which rows there are is new with each step
-        self.session.engines(self.leaves, self.structure, grads)
+        self.session.engines(self.held.leaves, self.held.structure, grads)
 
     @property
     def turns(self) -> int:
@@ -201,13 +185,12 @@ class Part:
         if not self._unsharded(params):
             leaves, found = list(map(local, params)), [g if g is None else local(g) for g in found]
             dense = False
-        if not (self._holds(params, leaves) and (same or self._current(state))):
-            self._take_up(list(params), list(leaves), state)
-        counts = self._counts
-        assert counts is not None
-        counts.read()
+        held, known = self.held, self._again and params is self.group["params"]
+        if not (held.holds(params, leaves, known) and (same or held.current(state))):
+            held.take_up(list(params), list(leaves), state)
+        held.counts.read()
         if missing and not self.settings.together():
-            counts.part()
+            held.counts.part()
         self.sparse = not (dense or _all_strided(found))
         found = list(map(as_rows, found)) if self.sparse else found
         if self.group.get("maximize"):
@@ -220,13 +203,13 @@ class Part:
     def begin(self, state: MutableMapping[Tensor, Entry]) -> None:
         """Make the state of all parameters, whether they have gradients or not."""
         params = list({id(p): p for p in self.group["params"]}.values())
-        self._take_up(params, list(map(local, params)), state)
+        self.held.take_up(params, list(map(local, params)), state)
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
         """Return the sums of squares of those gradients that an engine has taken."""
         if self.sparse:
             return {}
-        return self.session.engines(self.leaves, self.structure, grads).squares()
+        return self.session.engines(self.held.leaves, self.held.structure, grads).squares()
 
     def act(
         self,
@@ -238,109 +221,8 @@ class Part:
         if self.group["differentiable"]:
             name = self.settings.name
             refuse_undifferentiable(self.core, name)
-            refuse_undifferentiable_arrays(name, self.params, grads, self.group)
+            refuse_undifferentiable_arrays(name, self.held.params, grads, self.group)
         return GroupStep(self, grads, norm, state)
-
-    def follow(
-        self, held: Sequence[Mapping[str, Tensor]], state: MutableMapping[Tensor, Entry]
-    ) -> bool:
-        """Update torch's state after a step, given the slots before; return whether it changed."""
-        slots, counts = self._state().slots, self._counts
-        assert counts is not None
-        changed = slots is not held
-        for p, old, new in zip(self.params, held, slots, strict=True) if changed else ():
-            if new is not old:
-                shapes = self._shapes[id(p)]
-                state[p].update(
-                    {self.settings.word(k): shared_out(x, p, shapes[k]) for k, x in new.items()}
-                )
-        if counts.write():
-            put(state, self.params, counts)
-            changed = True
-        return changed
-
-    @property
-    def slots(self) -> Sequence[Mapping[str, Tensor]]:
-        """The slots of each parameter."""
-        return self._state().slots
-
-    # ---- the state
-
-    def _take_up(
-        self,
-        params: list[Tensor],
-        leaves: list[Tensor],
-        state: MutableMapping[Tensor, Entry],
-    ) -> None:
-        structure, described, layouts, held, numbers = fitted(self.settings, params, leaves, state)
-        session = self.session
-        checks.no_overlap(leaves, structure, _arrays_of(state))
-        session.reset()
-        self._shapes = {
-            id(p): layout.shapes(leaf.shape, leaf.dtype)
-            for p, leaf, layout in zip(params, described, layouts, strict=True)
-            if leaf is not None and layout is not None
-        }
-        session.spread = self._spread(params, layouts)
-        new = session.fresh(leaves, described, held)
-        session.replace(new)
-        self.params, self.leaves, self.structure = params, leaves, structure
-        self._plain = all_plain(params)
-        self._counts = Counts(new, numbers, self.settings.words, self.core.nonfinite == "skip")
-        for p, slots in zip(params, new.slots, strict=True):
-            entry = state.setdefault(p, {})
-            for name, x in slots.items():
-                word = self.settings.word(name)
-                if word not in entry or local(entry[word]) is not x:
-                    entry[word] = shared_out(x, p, self._shapes[id(p)][name])
-        put(state, params, self._counts)
-
-    def _spread(
-        self, params: Sequence[Tensor], layouts: Sequence[Layout | None]
-    ) -> MeshSpread | None:
-        """Return how the parameters lie over processes; None where all of them are here."""
-        spread = [i for i, p in enumerate(params) if in_parts(p)]
-        h = self.session.settings.whole
-        wholes = [i for i in spread if (layout := layouts[i]) and takes_wholes(layout, h)]
-        shapes = [self._shapes[id(p)] for p in params]
-        return MeshSpread(params, shapes, wholes) if spread else None
-
-    def _holds(self, params: Sequence[Tensor], leaves: Sequence[Tensor]) -> bool:
-        """Whether these are the parameters of the last step."""
-        known, counts = self.params, self._counts
-        if counts is None or counts.state is not self.session.state:
-            return False
-        same = self._again and params is self.group["params"]
-        if not same and (len(params) != len(known) or not all(map(operator.is_, params, known))):
-            return False
-        return leaves is params or all(map(operator.is_, leaves, self.leaves))
-
-    def _current(self, state: Mapping[Tensor, Entry]) -> bool:
-        """Whether a state holds the tensors of the last step."""
-        counts = self._counts
-        assert counts is not None
-        for i, (p, slots) in enumerate(zip(self.params, self._state().slots, strict=True)):
-            entry = state.get(p, {})
-            for name, x in slots.items():
-                held = entry.get(self.settings.word(name))
-                if held is not x and (not is_shared_out(held) or local(held) is not x):
-                    return False
-            if any(entry.get(name) is not x for name, x in counts.of(i).items()):
-                return False
-        return True
-
-    def _state(self) -> State:
-        state = self.session.state
-        assert state is not None
-        return state
-
-
-def _arrays_of(state: Mapping[Tensor, Entry]) -> list[Entry]:
-    """Return the state's own arrays, of all groups; counts, which may be shared, are left out."""
-    return [
-        {word: local(x) for word, x in entry.items() if isinstance(x, torch.Tensor) and x.ndim}
-        for entry in state.values()
-    ]
 
 
 class GroupStep:
@@ -366,14 +248,14 @@ class GroupStep:
         state: MutableMapping[Tensor, Entry],
     ) -> None:
         self._part, self._grads, self._norm, self._state = part, grads, norm, state
-        self._before, self._taken, self.changed = part.slots, False, False
+        self._before, self._taken, self.changed = part.held.slots, False, False
 
     def __call__(self) -> None:
         """Step the parameters, and update torch's state."""
         part, session = self._part, self._part.session
         if not self._taken and part.group["differentiable"]:
             with session.lock:
-                step_recorded(session, self._grads, part.leaves)
+                step_recorded(session, self._grads, part.held.leaves)
                 self._taken = True
         elif not self._taken:
             # Only beside a group that is recorded.
@@ -381,13 +263,13 @@ class GroupStep:
             with session.lock, quiet:
                 session.take(
                     self._grads,
-                    part.leaves,
-                    part.structure,
+                    part.held.leaves,
+                    part.held.structure,
                     norm=self._norm,
                     done=self._note,
                     sparse=part.sparse,
                 )
-        self.changed = part.follow(self._before, self._state) or self.changed
+        self.changed = part.held.follow(self._before, self._state) or self.changed
 
     def _note(self, leaves: Sequence[Tensor | None]) -> None:
         self._taken = True
