@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from ...engines import on_gpu
 from ...step.session import session_of
+from .shards import Tensor
 from .spelling import Spelling
 
 TOGETHER = ("clipnorm", "nonfinite", "skip_spikes", "measure", "skip_loss_spikes")
@@ -41,6 +43,10 @@ class GroupSettings:
         The values of `TOGETHER`.
     words : dict of str to str
         Names in torch's state by ours, where they are others.
+    capturable : bool
+        Whether a CUDA graph is to hold steps of the group.
+    live : dict of str to Tensor
+        Hyperparameters that only kernels read then, by our names.
 
     Raises
     ------
@@ -54,6 +60,8 @@ class GroupSettings:
         self._seen: list[Any] = []
         self._require_spelled()
         self._values = spelling.plain(group)
+        self.capturable, self._anew = bool(group["capturable"]), False
+        self.live = _live_numbers(spelling, group) if self.capturable else {}
         self.core = spelling.core(**self._values)
         self.measuring = _together(self.core)
         self.words = spelling.state_names(self.core.preset)
@@ -90,21 +98,25 @@ class GroupSettings:
         if len(found) == len(seen):
             if all(map(operator.is_, found, seen)):
                 return False
+            self._anew = False
             changed = [k for k, a, b in zip(group, found, seen, strict=True) if a is not b]
             if all(map(self._took, changed)):
                 self._seen = found
-                return False
+                return self._anew
         self._require_spelled()
+        before, self.capturable = self.capturable, bool(group["capturable"])
+        self._anew = self.capturable is not before
+        if self.capturable:
+            self.live = _live_numbers(self.spelling, group)
+            group = _with_known(self.spelling, group, self.live, self._values)
         values = self.spelling.plain(group)
         # An object that is written into may have another value next time.
         written = [k for k, v in group.items() if k not in _LISTS and _may_be_written(v)]
         self._seen = [] if written else found
-        changed = [name for name, value in values.items() if value != self._values[name]]
-        for name in changed:
-            self._set(name, values[name])
-        self.words = self.spelling.state_names(self.core.preset)
-        declared = self.core.hyperparameters
-        return any(name in _DECIDING or not declared[name].numeric for name in changed)
+        for name, value in values.items():
+            if value != self._values[name]:
+                self._set(name, value)
+        return self._anew
 
     def _took(self, key: str) -> bool:
         """Adopt one value, if it is a plain number that stands for a single hyperparameter."""
@@ -116,9 +128,13 @@ class GroupSettings:
 
     def _set(self, name: str, value: Any) -> None:
         setattr(self.core, name, value)
+        # Whether the device can compute the numbers depends on which there are.
+        other = self.capturable and None in (value, self._values[name])
         self._values[name] = value
         if name in TOGETHER:
             self.measuring = _together(self.core)
+        if other or name in _DECIDING or not self.core.hyperparameters[name].numeric:
+            self._anew, self.words = True, self.spelling.state_names(self.core.preset)
 
     def _require_spelled(self) -> None:
         if self.group.keys() != self._spelled:
@@ -129,3 +145,37 @@ class GroupSettings:
 def _may_be_written(value: Any) -> bool:
     row = value if isinstance(value, tuple) else (value,)
     return any(isinstance(x, torch.Tensor | list) for x in row)
+
+
+def _live_numbers(spelling: Spelling, group: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the hyperparameters of a group that are tensors on a GPU, by our names.
+
+    A kernel reads them when a step is carried out; the host does not.
+    """
+    return {
+        name: x
+        for key, names in spelling.keys.items()
+        for name, x in zip(names, _row(group[key], names), strict=False)
+        if isinstance(x, torch.Tensor) and x.numel() == 1 and on_gpu(x)
+    }
+
+
+def _with_known(
+    spelling: Spelling,
+    group: Mapping[str, Any],
+    live: Collection[str],
+    known: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a group with known numbers in the places of those that only the device knows."""
+    found = dict(group)
+    for key, names in spelling.keys.items():
+        if any(name in live for name in names):
+            pairs = zip(names, _row(group[key], names), strict=False)
+            row = tuple(known[name] if name in live else x for name, x in pairs)
+            found[key] = row if len(names) > 1 else row[0]
+    return found
+
+
+def _row(value: Any, names: Sequence[str]) -> Sequence[Any]:
+    """Return what a key holds for each of its names."""
+    return value if len(names) > 1 and isinstance(value, tuple | list) else (value,)

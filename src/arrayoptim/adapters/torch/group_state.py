@@ -12,7 +12,9 @@ from ...numerics.slots import Layout
 from ...step import checks
 from ...step.session import session_of
 from ...step.sharding import takes_wholes
+from .capturing import Capturing
 from .counts import Counts, put
+from .device_counts import DeviceCounts
 from .group_settings import GroupSettings
 from .meshes import MeshSpread
 from .shards import Tensor, all_plain, in_parts, is_shared_out, local, shared_out
@@ -29,6 +31,8 @@ class GroupState:
     ----------
     settings : GroupSettings
         The optimizer.
+    capturing : Capturing
+        Whether kernels count its steps.
 
     Attributes
     ----------
@@ -40,17 +44,18 @@ class GroupState:
         Whether none of them is of a type that may be sharded.
     """
 
-    def __init__(self, settings: GroupSettings) -> None:
+    def __init__(self, settings: GroupSettings, capturing: Capturing) -> None:
         self.settings, self.session = settings, session_of(settings.core)
+        self._capturing = capturing
         self.params: list[Tensor] = []
         self.leaves: list[Tensor] = []
         self.structure = Structure((), list)
         self.plain = False
         self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
-        self._counts: Counts | None = None
+        self._counts: Counts | DeviceCounts | None = None
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> Counts | DeviceCounts:
         """The counts of steps."""
         assert self._counts is not None
         return self._counts
@@ -89,6 +94,7 @@ class GroupState:
         TypeError, ValueError
             If they do not fit. Nothing has changed then.
         """
+        self._capturing.look(leaves)
         structure, described, layouts, held, numbers = fitted(self.settings, params, leaves, state)
         session = self.session
         checks.no_overlap(leaves, structure, _arrays_of(state))
@@ -103,9 +109,10 @@ class GroupState:
         session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
         self.plain = all_plain(params)
-        self._counts = Counts(
-            new, numbers, self.settings.words, self.settings.core.nonfinite == "skip"
-        )
+        self._counts = self._capturing.begun(new, numbers, leaves, structure)
+        if self._counts is None:
+            skips = self.settings.core.nonfinite == "skip"
+            self._counts = Counts(new, numbers, self.settings.words, skips)
         for p, slots in zip(params, new.slots, strict=True):
             entry = state.setdefault(p, {})
             for name, x in slots.items():

@@ -12,6 +12,9 @@ import torch
 
 from ..._typing import Scalar
 from ...arrays.rows import Rows, as_rows, stored
+from ...gradients import Pending
+from ...step.counted import Counted
+from .capturing import Capturing
 from .differentiable import (
     refuse_undifferentiable,
     refuse_undifferentiable_arrays,
@@ -63,11 +66,14 @@ class Part:
     """
 
     _usual = torch.strided
+    _never: str | None = None
+    """Why no CUDA graph holds steps of groups of this kind."""
 
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
         self.settings, self.group = GroupSettings(spelling, group), group
         self.core = self.settings.core
-        self.held = GroupState(self.settings)
+        self.capturing = Capturing(self.settings, self._never)
+        self.held = GroupState(self.settings, self.capturing)
         self.session = self.held.session
         self.sparse = False
         self._again = self._missing = self._dense = False
@@ -82,6 +88,9 @@ class Part:
         TypeError, ValueError
             If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
         """
+        if self.capturing.on_gpu or not self.held.params:
+            leaves = self.held.leaves or list(map(local, self.group["params"][:1]))
+            self.capturing.refuse_unready(leaves)
         if self.settings.follow():
             self.held.params = []
         params = self.group["params"]
@@ -134,6 +143,9 @@ class Part:
         """Have engines check parameters and gradients, before anything changes."""
         if self.sparse:
             return  # which rows there are is new with each step
+        if self.capturing.counted is not None:
+            self.capturing.counted.check(grads)
+            return
         self.session.engines(self.held.leaves, self.held.structure, grads)
 
     @property
@@ -192,6 +204,9 @@ class Part:
         if missing and not self.settings.together():
             held.counts.part()
         self.sparse = not (dense or _all_strided(found))
+        if self.sparse and self.capturing.counted is not None:
+            self.leave_to_host("a gradient is sparse, whose rows are others each time")
+            held.take_up(list(params), list(leaves), state)
         found = list(map(as_rows, found)) if self.sparse else found
         if self.group.get("maximize"):
             negated = iter(torch._foreach_neg([g for g in stored(found) if g is not None]))
@@ -214,15 +229,61 @@ class Part:
     def act(
         self,
         grads: Sequence[Tensor | None],
-        norm: Scalar | None,
+        norm: Scalar | Pending | None,
         state: MutableMapping[Tensor, Entry],
-    ) -> GroupStep:
+    ) -> GroupStep | CountedStep:
         """Return the step of the group as an act, which takes it when called."""
         if self.group["differentiable"]:
             name = self.settings.name
             refuse_undifferentiable(self.core, name)
             refuse_undifferentiable_arrays(name, self.held.params, grads, self.group)
+        if self.capturing.counted is not None:
+            return CountedStep(self, self.capturing.counted, grads, norm)
+        if isinstance(norm, Pending):
+            assert norm.read is not None
+            norm = norm.read()
         return GroupStep(self, grads, norm, state)
+
+    def leave_to_host(self, reason: str) -> None:
+        """Have the host compute the numbers of steps from now on, which no graph can hold then."""
+        self.capturing.leave_to_host(reason)
+        self.held.params = []  # counts are elsewhere now
+
+
+class CountedStep:
+    """The step of a group whose count is on its device, as an act.
+
+    Parameters
+    ----------
+    part : Part
+        The group.
+    counted : Counted
+        Its steps.
+    grads : sequence of Tensor or None
+        The gradients.
+    norm : Pending, optional
+        The norm of the gradients of all groups.
+    """
+
+    changed = False
+
+    def __init__(
+        self,
+        part: Part,
+        counted: Counted,
+        grads: Sequence[Tensor | None],
+        norm: Any,
+    ) -> None:
+        self._part, self._counted, self._grads, self._norm = part, counted, grads, norm
+        self._taken = False
+
+    def __call__(self) -> None:
+        """Launch the step."""
+        if not self._taken:
+            self._counted.step(self._grads, self._part.settings.live, self._norm, self._note)
+
+    def _note(self) -> None:
+        self._taken = True
 
 
 class GroupStep:
