@@ -10,6 +10,7 @@ import torch
 
 from ...engines import carry_out
 from ...gradients import global_norm
+from .group_settings import GroupSettings
 from .param_group import Part
 from .shards import Tensor, is_shared_out
 from .sparse import part_class
@@ -59,7 +60,7 @@ class BackwardSteps:
             If the settings of a group need all gradients at once, or a parameter is sharded.
         """
         for group in self._optimizer.param_groups:
-            self._require(Part(self._optimizer.spelling, group), group["params"])
+            self._require(GroupSettings(self._optimizer.spelling, group), group["params"])
         for group in self._optimizer.param_groups:
             for p in group["params"]:
                 if p not in self._handles and p.requires_grad:
@@ -87,7 +88,7 @@ class BackwardSteps:
         self._squares[p] = 0.0
         optimizer, part = self._optimizer, self._part(p)
         found = part.check()
-        self._require(part, [p])
+        self._require(part.settings, [p])
         grads = part.gathered(found, optimizer.state, same=False)
         assert grads is not None
         norm = self._norm(p, grads)
@@ -140,9 +141,9 @@ class BackwardSteps:
     def _name(self) -> str:
         return self._optimizer.spelling.name
 
-    def _require(self, part: Part, params: list[Tensor]) -> None:
-        """Refuse settings that need all gradients of a step at once."""
-        core, what = part.core, f"{self._name}.step_in_backward"
+    def _require(self, settings: GroupSettings, params: list[Tensor]) -> None:
+        """Refuse what a step knows only when all gradients are there."""
+        core, what = settings.core, f"{self._name}.step_in_backward"
         if core.clipnorm is not None and not self._last_norm:
             raise ValueError(
                 f"{what}: clipnorm={core.clipnorm!r} needs the norm of all gradients, which never "
@@ -160,7 +161,7 @@ class BackwardSteps:
                     f"{what}: {name}={value!r} needs all gradients of a step at once; "
                     f"take its steps with step(), or leave {name} out"
                 )
-        if part.together():
+        if settings.together():
             raise ValueError(
                 f"{what}: {self._name} needs totals over all parameters of a group; take its "
                 "steps with step()"

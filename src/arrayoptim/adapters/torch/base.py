@@ -18,20 +18,21 @@ from ...optimizer import Optimizer
 from ...step.metrics import number_told, require_guard
 from ...step.report import StepReport
 from ...step.restore import LoadReport
-from ...step.session import session_of
 from ...step.summary import Summary, joined
 from .backward import BackwardSteps
 from .capturing import NOT_BEGUN, refuse_unready
 from .counts import apart
 from .derived_numbers import with_derived
+from .group_settings import TOGETHER, GroupSettings
 from .hooks import hooked
 from .loading import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
-from .param_group import TOGETHER, Part
+from .param_group import Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import part_class
 from .spelling import CLASS, Spelling
-from .state_entries import Entry
+from .state_entries import Entry, numbers_on_host, summarized
+from .state_entries import fitted as fitted_entries
 
 
 class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
@@ -128,7 +129,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             param_group = self.spelling.spelled(param_group, self.defaults)
             param_group["params"] = self._accepted(param_group["params"])
             param_group[CLASS] = self.spelling.name
-            Part(self.spelling, {**self.defaults, **param_group})
+            GroupSettings(self.spelling, {**self.defaults, **param_group})
         super().add_param_group(param_group)
         if self._backward is not None:
             self._backward.cover()
@@ -358,13 +359,13 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for group in state["param_groups"]:
             for key, value in defaults.items():
                 group.setdefault(key, value)
-            part, held = Part(self.spelling, group), state["state"]
-            numbers = part.numbers()
+            settings, held = GroupSettings(self.spelling, group), state["state"]
+            numbers = numbers_on_host(settings)
             for p in group["params"]:
                 if isinstance(entry := held.get(p), Loaded):
                     held[p] = entry.on(p, numbers)
             params = [p for p in group["params"] if held.get(p)]
-            part.fit(params, list(map(local, params)), held)
+            fitted_entries(settings, params, list(map(local, params)), held)
         for key, entry in state["state"].items():
             if isinstance(entry, Loaded):  # of something that is no parameter
                 state["state"][key] = entry.entry
@@ -373,7 +374,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     @property
     def last_step(self) -> list[StepReport | None]:
         """What the last step did for each parameter group; see `Optimizer.last_step`."""
-        return [part.report() for part in self._parts]
+        return [part.capturing.report() for part in self._parts]
 
     def summary(self) -> Summary:
         """Return a table of the state, made or not, array by array; see `Optimizer.summary`.
@@ -388,14 +389,18 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """
         return joined(
             self.spelling.name,
-            *(Part(self.spelling, group).summary() for group in self.param_groups),
+            *(summarized(GroupSettings(self.spelling, group)) for group in self.param_groups),
         )
 
     # ---- one step
 
     def _captured(self) -> list[Any]:
         """Return the steps that CUDA graphs hold."""
-        found = [c for part in getattr(self, "_parts", ()) for c in (*part.kept, part.counted)]
+        found = [
+            c
+            for part in getattr(self, "_parts", ())
+            for c in (*part.capturing.kept, part.capturing.counted)
+        ]
         return [counted for counted in found if counted is not None and counted.captured]
 
     def _patch_step_function(self) -> None:
@@ -441,7 +446,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             part.prepare(grads)
         if self._losses and ready:
             for part, _ in ready:
-                session_of(part.core).tell(sum(self._losses), len(self._losses), anew=True)
+                part.session.tell(sum(self._losses), len(self._losses), anew=True)
         steps = [part.act(grads, norm, self.state) for part, grads in ready]
         # All groups are one transaction: after an interrupt, all of them are stepped, or none.
         carry_out(steps, _stuck)
@@ -458,8 +463,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return _same(held, self._held)
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
-        """Return the norm over all groups and processes; None if the step does not need it."""
-        wanted = {part.measuring for part, _ in ready}
+        """Return the norm over all groups and processes, where a step needs it."""
+        wanted = {part.settings.measuring for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
                 f"{type(self).__name__}: {', '.join(TOGETHER)} hold for a step as a whole; the "
@@ -467,14 +472,14 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             )
         if {row[:-1] for row in wanted} <= {(None, "ignore", None, ())}:
             return None
-        if any(part.counted is not None for part, _ in ready):
+        if any(part.capturing.counted is not None for part, _ in ready):
             return self._norm_on_device(ready)
         params: list[Tensor] = []
         every: list[Tensor | None] = []
         squares: dict[int, float] = {}
         for part, grads in ready:
             squares |= {len(every) + i: x for i, x in part.squares(grads).items()}
-            params += part.params
+            params += part.held.params
             every += magnitudes(grads) if part.sparse else grads
         return norm_over_all(params, every, squares)
 
@@ -482,7 +487,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """Return the norm over all groups, which stays on their device; None for one group."""
         if len(ready) == 1:
             return None  # which takes it itself
-        leaves = [leaf for part, _ in ready for leaf in part.leaves]
+        leaves = [leaf for part, _ in ready for leaf in part.held.leaves]
         known, sizes = self._sizes
         if not _same(known, leaves):
             refuse_unready(self.spelling.name, leaves, NOT_BEGUN)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...optimizers._curvature import averaged
-from .param_group import Part
+from .group_settings import GroupSettings
 from .shards import local
 
 
@@ -47,7 +47,7 @@ def update_hessian(self: Any, estimates: Sequence[Any]) -> None:
                 f"{name}.update_hessian: parameter {place} has no state yet; take a step first"
             )
         means.append((place, local(self.state[p]["hessian"]), local(estimate)))
-    betas = [Part(self.spelling, group).core.beta_2 for group, _ in pairs] if means else []
+    betas = [GroupSettings(self.spelling, group).core.beta_2 for group, _ in pairs] if means else []
     with torch.no_grad():
         for place, mean, estimate in means:
             mean.copy_(averaged(mean, estimate.detach(), betas[place]))

@@ -11,8 +11,8 @@ import torch
 
 from ...config.torch import SCALARS, Native
 from ...optimizer import Optimizer
+from .group_settings import GroupSettings
 from .grouped import Grouped
-from .param_group import Part
 
 
 def derived(row: Native, core: Optimizer, it: int, scalars: Mapping[str, Any]) -> dict[str, float]:
@@ -42,7 +42,7 @@ def with_derived(optimizer: Grouped, state_dict: dict[str, Any]) -> dict[str, An
     for group, saved in zip(optimizer.param_groups, state_dict["param_groups"], strict=True):
         if group["preset"] != row.formula:
             continue
-        core = Part(spelling, group).core
+        core = GroupSettings(spelling, group).core
         words = spelling.state_names(group["preset"])
         for i in saved["params"]:
             entry = state.get(i) or {}

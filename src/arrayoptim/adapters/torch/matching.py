@@ -9,9 +9,10 @@ import torch
 
 from ...arrays.trees import listed
 from ...step.restore import LoadReport, by_name
-from .param_group import Part
+from .group_settings import GroupSettings
 from .shards import Tensor, local
 from .spelling import CLASS
+from .state_entries import fitted as entries_fitted
 
 if TYPE_CHECKING:
     from .grouped import Grouped
@@ -269,11 +270,12 @@ class _ByName:
         known = {i: entry for i, entry in entries.items() if entry}
         if strict:  # errors are raised when the state is adopted
             return known
-        part = Part(self.spelling, {**self.defaults, **settings, "params": list(params)})
+        group = {**self.defaults, **settings, "params": list(params)}
+        own = GroupSettings(self.spelling, group)
         for i in list(known):
             p = params[i - first]
             try:
-                part.fit([p], [local(p)], {p: known[i]})
+                entries_fitted(own, [p], [local(p)], {p: known[i]})
             except ValueError as error:
                 del known[i]
                 self.report.restored.remove(self.here[i])

@@ -23,6 +23,6 @@ class SparsePart(Part):
     def _require_layout(self, g: Tensor, p: Tensor) -> None:
         if g.layout is not torch.sparse_coo:
             raise RuntimeError(
-                f"{self.spelling.name} does not support dense gradients, please consider Adam; "
-                f"found one of parameter {self.paths()[id(p)]!r}"
+                f"{self.settings.name} does not support dense gradients, please consider Adam; "
+                f"found one of parameter {self.settings.path(p)!r}"
             )

@@ -15,8 +15,8 @@ from ...optimizer import Optimizer
 from .base import TorchOptimizer
 from .classes import class_of
 from .derived_numbers import derived
+from .group_settings import GroupSettings
 from .lbfgs import LBFGS
-from .param_group import Part
 from .spelling import CLASS, Spelling
 
 NEEDLESS = {"preset", "name", "master", "threads", "seed", "outputs"}
@@ -125,7 +125,7 @@ def to_torch(optimizer: TorchOptimizer | LBFGS) -> torch.optim.Optimizer:
     for group in groups:
         words = spelling.state_names(group["preset"])
         names = {word: name for name, word in words.items()}
-        core = Part(spelling, group).core
+        core = GroupSettings(spelling, group).core
         for p in group["params"]:
             held = optimizer.state.get(p) or {}
             entry = {names.get(k, k): x for k, x in held.items() if x is not None}
