@@ -171,8 +171,6 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             if self._guards_loss():
                 self.tell_loss(loss)
         TorchOptimizer._aside(self)
-        if self._backward is not None:
-            self._backward.end()
         return loss
 
     def tell_loss(self, loss: Any) -> None:
@@ -422,6 +420,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             # A parameter that is given twice is stepped twice; torch warns about it.
             for turn in range(1, max([part.turns for part in parts])):
                 self._take_turn(parts, turn, found)
+            if self._backward is not None:
+                self._backward.end()
         finally:
             self._losses = []
             torch._C._set_grad_enabled(recording)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch.autograd import profiler
+from torch.compiler import is_dynamo_compiling
 from torch.optim import optimizer
 
 
@@ -32,7 +33,8 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
             or optimizer._global_optimizer_pre_hooks
             or optimizer._global_optimizer_post_hooks
             or profiler._is_profiler_enabled
-            or torch._C._autograd._profiler_enabled()
+            # What traces a program need not stop to ask for a profiler of the traced one.
+            or (not is_dynamo_compiling() and torch._C._autograd._profiler_enabled())
         )
         # A step that calls the one of its base is one step.
         if asked and not self._told:
