@@ -24,7 +24,7 @@ from .backward import BackwardSteps
 from .capturing import NOT_BEGUN, refuse_unready
 from .counts import apart
 from .derived_numbers import with_derived
-from .hooks import hooked
+from .hooks import hooked, untraced
 from .loading import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
 from .param_group import TOGETHER, Part
@@ -88,6 +88,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if not hasattr(TorchOptimizer, "_aside"):
             # Not at import: that takes seconds, which torch's base class spends as well.
             TorchOptimizer._aside = staticmethod(torch.compiler.disable(TorchOptimizer._advance))
+            # So that the compiler stops once, where a step is called.
+            untraced(TorchOptimizer.step)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse hyperparameters, misspelt ones too: those of the parameter groups count."""
