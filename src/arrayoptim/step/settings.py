@@ -250,8 +250,9 @@ class Settings:
     ) -> dict[str, Any]:
         """Return those rounded hyperparameters whose exact values are not the old ones."""
         declared, preset = self._declared[member], exact.get("preset")
+        loose = self.members[member].formula._unbounded
         return {
-            name: declared[name].under(preset).rounded(value, compute, xp)
+            name: declared[name].under(preset, loose).rounded(value, compute, xp)
             for name, value in exact.items()
             if old.get(name, _NOTHING) is not value
         }

@@ -24,7 +24,7 @@ from .overriding import refuse_never_called, refuse_together
 from .rates import as_schedule, without_rate
 from .state import KerasState
 from .variables import nested, outside_of_graphs, paths_of, tensor
-from .words import RefusedError, in_our_words, in_words_of_keras
+from .words import RefusedError, in_our_words, in_words_of_keras, made
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -79,7 +79,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
         try:
             words, rate = without_rate(in_our_words(self.optimizer_class, args, kwargs))
-            inner = self.optimizer_class(**words)
+            inner = made(self.optimizer_class, words)
         except TypeError as error:
             raise RefusedError(*error.args) from None
         require_one_model(inner, type(self).__name__, "Keras compiles one at a time")

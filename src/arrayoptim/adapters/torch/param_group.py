@@ -89,7 +89,7 @@ class Part:
         self._seen: list[Any] = []
         self._require_spelled()
         self._values = spelling.plain(group)
-        self.core = spelling.core(**self._values)
+        self.core = spelling.made(self._values, group)
         self.measuring = _together(self.core._hyper)
         self._names = spelling.state_names(self.core.preset)
         self.params: list[Tensor] = []
@@ -475,7 +475,11 @@ class Part:
         return True
 
     def _set(self, name: str, value: Any) -> None:
-        setattr(self.core, name, value)
+        try:
+            setattr(self.core, name, value)
+        except (TypeError, ValueError) as ours:
+            self.core._unbounded = self.spelling.unbounded(self.group, ours)  # type: ignore[misc]
+            setattr(self.core, name, value)
         self._values[name] = value
         if name in TOGETHER:
             self.measuring = _together(self.core._hyper)
