@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from .._locks import IMPORTING
 from .._typing import Array, Scalar
@@ -18,7 +18,7 @@ from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import InPlace, measure
-from .array.one import Slots
+from .array.single import Slots
 from .host import gpu_library
 from .mode import FUSED, forced, mode
 from .rowwise import Rowwise
@@ -44,8 +44,9 @@ class Engines:
         What messages call them.
     threads : int or None
         Threads of the CPU engine.
-    graph : bool
-        Whether steps are for a CUDA graph, which the GPU engine alone can fill.
+    graph : {"", "sent", "alone"}
+        Whether steps are for a CUDA graph, which the GPU engine alone can fill: one before whose
+        replay numbers are sent, or one that is alone, as `Step.counting` says.
     rowwise : frozenset of int
         Places of the parameters whose gradients are sparse.
     rated : bool
@@ -75,7 +76,7 @@ class Engines:
         layouts: Sequence[Layout | None],
         paths: Sequence[str],
         threads: int | None,
-        graph: bool = False,
+        graph: Literal["", "sent", "alone"] = "",
         rowwise: frozenset[int] = frozenset(),
         rated: bool = False,
     ) -> None:
@@ -320,6 +321,19 @@ def captures(leaves: Sequence[Array | None]) -> bool:
     found = ((gpu_library(p), p) for p in leaves if p is not None)
     devices = {(library, library.number(p)) for library, p in found if library is not None}
     return any(library.captures(number) for library, number in devices)
+
+
+def sizes_of(params: Sequence[Array]) -> Any:
+    """Return what takes the norm of the gradients of parameters on one GPU, and leaves it there.
+
+    Raises
+    ------
+    ValueError
+        If they are not on one GPU.
+    """
+    from .gpu.sizes import Sizes
+
+    return Sizes(list(params))
 
 
 def refuse_capturing(leaves: Sequence[Array | None]) -> None:

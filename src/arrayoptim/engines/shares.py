@@ -74,6 +74,13 @@ class Launching(Share):
 
     resumes = True
 
+    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
+        """Return the step as an act; what can fail, has failed by then."""
+        given = self.take(grads), self.numbers(step), step.seed
+        act: Act = self.plan.prepare(*given, counting=step.counting)
+        self._of = self.grads = ()
+        return act
+
 
 class Looking(Share):
     """That of the CPU engine, which looks at all arrays of a step in one call."""

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from .._typing import Namespace, Scalar
-from ..config.each import several
+from ..config.per_model import several
 from ..engines import Step
 from ..numerics.rounding import step_seed
 from ..rules.rule import Rule
 from .assignment import Assignment, Numbers, Part
 from .clipping import Measured, clipping
 from .formula import Formula
-from .pieces import spread
+from .per_model import spread
 from .quiet import quietly
 from .settings import Settings, Values
 from .state import Clock, State

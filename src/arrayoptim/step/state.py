@@ -11,10 +11,10 @@ import numpy as np
 from .._typing import Array, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure
-from ..config.each import Row, repeated, row
+from ..config.per_model import Row, repeated, row
 from ..numerics.slots import Layout, Start
 from .checks import Leaf
-from .pieces import piece
+from .per_model import piece
 
 
 @dataclass
@@ -195,6 +195,10 @@ class State:
     def interrupt(self) -> None:
         """Note that a step stopped halfway."""
         self.interrupted = True
+
+    def complete(self) -> None:
+        """Note that a step, which `interrupt` began, is complete."""
+        self.interrupted = False
 
     @property
     def paths(self) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from .keys import Spelling
 from .param_group import Part
 from .shards import Tensor
+from .spelling import Spelling
 
 
 def part_class(spelling: Spelling) -> type[Part]:
@@ -18,6 +18,7 @@ class SparsePart(Part):
     """The optimizer of one parameter group, for gradients in torch's coordinate layout."""
 
     _usual = torch.sparse_coo
+    _never = "gradients are sparse, whose rows are others each time"
 
     def _require_layout(self, g: Tensor, p: Tensor) -> None:
         if g.layout is not torch.sparse_coo:

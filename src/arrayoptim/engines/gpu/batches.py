@@ -15,12 +15,15 @@ from ...numerics.rounding import NOISE
 from ...numerics.slots import EXPONENTS
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
+from ..steps import Counting
 from ..totals import part
 from .arrays import Library
 from .coded import coded_program
+from .counter import Counter
 from .device import Device, Launch, Launches, Table, launches, start
 from .measure import measure_program, quantities
 from .mirror import Mirror
+from .place import Graph
 from .prelude import CHUNK
 from .program import CODES, SEED, Program, stages_of
 from .sweep import sweep_program
@@ -102,7 +105,7 @@ class Batch:
         Whose arrays they are, and on which device.
     ordinals : sequence of int
         Places of the parameters in the tree, from which their random bits follow.
-    graph : bool
+    graph : {"", "sent", "alone"}
         Whether steps are for a CUDA graph, whose kernels read all numbers from memory.
     """
 
@@ -115,7 +118,7 @@ class Batch:
         slots: Sequence[Mapping[str, Array]],
         where: tuple[Library, Device],
         ordinals: Sequence[int],
-        graph: bool = False,
+        graph: Graph = "",
     ) -> None:
         self._rule, self._dtypes, self.places, self._params = rule, dtypes, places, params
         self._library, self._device = where
@@ -130,6 +133,7 @@ class Batch:
         self._tables = [self._device.table(each) for each in tables]
         self._row, self._graph = Mirror(self._device), graph
         self._ordinals = np.array(ordinals, np.int32)
+        self._counter = Counter(self._library, self._device, ordinals)
         self._random: list[Table] = []
         self._key: Any = None
         self._programs: dict[Any, tuple[Program, Any]] = {}
@@ -181,6 +185,7 @@ class Batch:
         values: Mapping[str, Any],
         gradients: int,
         seed: int | None = None,
+        counting: Counting | None = None,
         *,
         later: bool = False,
     ) -> Callable[[], None]:
@@ -195,8 +200,10 @@ class Batch:
             Address of the table of gradients.
         seed : int, optional
             Where slots are to be rounded stochastically.
+        counting : Counting, optional
+            Where the numbers are formulas that the device computes.
         later : bool
-            Whether `renew` puts the numbers in their place.
+            Whether a graph is being captured, so that nothing can be compiled or sent now.
 
         Returns
         -------
@@ -220,17 +227,23 @@ class Batch:
             self._programs[key] = self._compiled(key)
         program, launch = self._programs[key]
         pending, columns = self._columns(program, values)
-        if self._graph or self._each(columns):
+        cut, sizes, leaves, pointers = (each.address for each in self._tables)
+        first: list[Launches] = []
+        numbers = [0.0] * len(columns)
+        if counting is not None:
+            table, launch_counter = self._counter.launched(
+                columns, counting, (leaves, gradients), later
+            )
+            first.append(launch_counter)
+        elif self._graph or self._each(columns):
             table = self._send(columns, later)
-            numbers = [0.0] * len(columns)
         else:
             table, numbers = 0, [float(column) for column in columns.values()]
-        cut, sizes, leaves, pointers = (each.address for each in self._tables)
         norm = 0 if pending is None else int(pending.norm.address)
         random = self._chance() if SEED[0] in program.numbers else ()
         arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *random, *numbers)
         given = leaves, pointers, gradients, norm, table
-        calls = [self._measure(key, given)] if self._rule.ratio else []
+        calls = [*first, self._measure(key, given)] if self._rule.ratio else first
         calls += self._launched(launch, arguments)
 
         def run() -> None:

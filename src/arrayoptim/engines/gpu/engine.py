@@ -24,6 +24,7 @@ from .arrays import Library, dense, library_of
 from .coded import MOST_CODED
 from .device import Table
 from .measure import measure_program, quantities
+from .place import Graph
 from .plan import DevicePlan, own
 from .portions import Portion
 from .printer import UnprintableError
@@ -149,8 +150,9 @@ class Plan(DevicePlan[Portion]):
         in it are copied.
     places : sequence of int, optional
         Places of the parameters in the tree, from which random bits follow; all by default.
-    graph : bool
-        Whether steps are for a CUDA graph, which takes one of the plan; see `renew`.
+    graph : {"", "sent", "alone"}
+        Whether steps are for a CUDA graph, which takes one of the plan; what its kernels read is
+        sent by `renew`, or the graph is alone.
     """
 
     def __init__(
@@ -162,7 +164,7 @@ class Plan(DevicePlan[Portion]):
         paths: Sequence[str] | None = None,
         occupied: Stretches | None = None,
         places: Sequence[int] | None = None,
-        graph: bool = False,
+        graph: Graph = "",
     ) -> None:
         names = [str(k) for k in range(len(params))] if paths is None else paths
         stretches = Stretches() if occupied is None else occupied

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ..._typing import Array
+from ..steps import Counting
 from ..totals import part
 from .arrays import Library, library_of
 from .place import Place
@@ -78,6 +79,7 @@ class DevicePlan(Generic[_Part]):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None = None,
+        counting: Counting | None = None,
     ) -> Callable[[], None]:
         """Prepare a step; whatever can fail fails here, before anything changes.
 
@@ -92,6 +94,8 @@ class DevicePlan(Generic[_Part]):
             `arrayoptim.gradients.Pending` of this plan's own.
         seed : int, optional
             Where slots are to be rounded stochastically.
+        counting : Counting, optional
+            Where the numbers are formulas that the device computes.
 
         Returns
         -------
@@ -105,7 +109,10 @@ class DevicePlan(Generic[_Part]):
         RuntimeError
             If the kernel cannot be compiled here, or a CUDA graph is being captured.
         """
-        runs = [each.prepare(mine, own(values, each), seed) for each, mine in self._shared(grads)]
+        runs = [
+            each.prepare(mine, own(values, each), seed, counting)
+            for each, mine in self._shared(grads)
+        ]
 
         def sweep() -> None:
             for run in runs:

@@ -15,10 +15,11 @@ from ...gradients import Pending
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
+from ..steps import Counting
 from .arrays import Library
 from .batches import Batch
-from .grids import MatrixBatch
-from .place import Place
+from .matrix_batches import MatrixBatch
+from .place import Graph, Place
 
 __all__ = ["Portion"]
 
@@ -42,8 +43,8 @@ class Portion(Place):
         The memory that the whole step writes, to which this adds its own.
     ordinals : sequence of int
         Places of the parameters in the tree.
-    graph : bool
-        Whether steps are for a CUDA graph.
+    graph : {"", "sent", "alone"}
+        Whether steps are for a CUDA graph; see `Place`.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Portion(Place):
         slots: Sequence[Mapping[str, Array]],
         occupied: Stretches,
         ordinals: Sequence[int],
-        graph: bool = False,
+        graph: Graph = "",
     ) -> None:
         super().__init__(where, places, params, occupied, graph)
         groups: dict[Any, list[int]] = {}
@@ -95,6 +96,7 @@ class Portion(Place):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
+        counting: Counting | None = None,
     ) -> Callable[[], None]:
         """Prepare the launches of a step; see `Place`."""
         taken, self._taken = self._taken, None
@@ -105,7 +107,7 @@ class Portion(Place):
             gradients, _, keep = taken[1]
             later = self._recorded()
             runs = [
-                batch.prepare(values[batch.compute], gradients, seed, later=later)
+                batch.prepare(values[batch.compute], gradients, seed, counting, later=later)
                 for batch in self._batches
             ]
 
