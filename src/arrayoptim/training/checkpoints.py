@@ -21,7 +21,7 @@ from ..step.session import session_of
 from ..step.shared_methods import Surface
 
 if TYPE_CHECKING:
-    from ... import persistence
+    from .. import persistence
     from ..persistence import Record
 
 GROUP = "checkpoint"

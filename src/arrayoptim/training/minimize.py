@@ -116,7 +116,7 @@ def minimize(
         raise ValueError(f"tolerance: found {tolerance!r}, wanted a number in [0, inf)")
     _require_callback(callback, params)
     if checkpoint is not None:
-        from ... import persistence
+        from .. import persistence
 
         checkpoint = persistence.path_of(checkpoint)
         # An error noticed only after the last step would waste all of them.
