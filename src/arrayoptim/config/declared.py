@@ -69,7 +69,7 @@ class Declared:
             self._set(self._bind(args, kwargs))
 
     __signature__ = _Signature()
-    _unbounded: ClassVar[frozenset[str]] = frozenset()
+    _unbounded: frozenset[str] = frozenset()
     _declarations: ClassVar[dict[str, Hyper]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -105,7 +105,7 @@ class Declared:
             The arguments of the class.
         """
         made = cls.__new__(cls)
-        made._unbounded = frozenset(unbounded)  # type: ignore[misc]
+        made._unbounded = frozenset(unbounded)
         made.__init__(**settings)  # type: ignore[misc]
         return made
 

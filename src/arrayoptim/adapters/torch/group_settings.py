@@ -130,7 +130,7 @@ class GroupSettings:
         try:
             setattr(self.core, name, value)
         except (TypeError, ValueError) as ours:
-            self.core._unbounded = self.spelling.unbounded(self.group, ours)  # type: ignore[misc]
+            self.core._unbounded = self.spelling.unbounded(self.group, ours)
             setattr(self.core, name, value)
         # Whether the device can compute the numbers depends on which there are.
         other = self.capturable and None in (value, self._values[name])
