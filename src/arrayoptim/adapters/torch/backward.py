@@ -40,6 +40,8 @@ class BackwardSteps:
         self._parts: dict[Tensor, tuple[Any, Part]] = {}
         self._handles: dict[Tensor, Any] = {}
         self._squares: dict[Tensor, float] = {}
+        # A backward pass may be a part of what is compiled.
+        self._hook = torch.compiler.disable(self._arrived)
         self._refuse_together()
         self.cover()
 
@@ -64,7 +66,7 @@ class BackwardSteps:
         for group in self._optimizer.param_groups:
             for p in group["params"]:
                 if p not in self._handles and p.requires_grad:
-                    self._handles[p] = p.register_post_accumulate_grad_hook(self._arrived)
+                    self._handles[p] = p.register_post_accumulate_grad_hook(self._hook)
 
     def end(self) -> None:
         """End a step: the norm of its gradients is used to clip the next one."""

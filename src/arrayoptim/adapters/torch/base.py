@@ -24,7 +24,7 @@ from .capturing import NOT_BEGUN, refuse_unready
 from .counts import apart
 from .derived_numbers import with_derived
 from .group_settings import TOGETHER, GroupSettings
-from .hooks import hooked
+from .hooks import hooked, untraced
 from .loading import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
 from .param_group import Part
@@ -90,6 +90,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             # Not at import, where importing torch.compiler would take seconds; torch's base needs
             # it too.
             TorchOptimizer._aside = staticmethod(torch.compiler.disable(TorchOptimizer._advance))
+            # So that the compiler stops once, where a step is called.
+            untraced(TorchOptimizer.step)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse hyperparameters, even misspelt ones, as these are set in the parameter groups."""
@@ -173,8 +175,6 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             if self._guards_loss():
                 self.tell_loss(loss)
         TorchOptimizer._aside(self)
-        if self._backward is not None:
-            self._backward.end()
         return loss
 
     def tell_loss(self, loss: Any) -> None:
@@ -428,6 +428,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             # A parameter that occurs twice is stepped twice; torch warns about it.
             for turn in range(1, max([part.turns for part in parts])):
                 self._take_turn(parts, turn, found)
+            if self._backward is not None:
+                self._backward.end()
         finally:
             self._losses = []
             torch._C._set_grad_enabled(recording)

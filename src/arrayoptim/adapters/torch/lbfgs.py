@@ -122,6 +122,13 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
                 "step treats them as one vector; replicate them, as DistributedDataParallel does"
             )
 
+    def _patch_step_function(self) -> None:
+        """Keep torch.compile out of the step, whose iterations go by numbers, as torch does."""
+        cls: Any = type(self)
+        if not getattr(cls.step, "hooked", False):
+            cls.step = torch.compiler.disable(cls.step)
+        super()._patch_step_function()
+
     def step(self, closure: Callable[[], Any]) -> Any:
         """Take up to ``max_iter`` steps along directions of L-BFGS.
 
