@@ -51,11 +51,7 @@ class GroupSettings:
     Raises
     ------
     TypeError, ValueError
-<<<<<<< HEAD
         If a hyperparameter is of another kind, or neither in its interval nor one that torch takes.
-=======
-        If a hyperparameter has the wrong type or is outside its interval.
->>>>>>> main
     """
 
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
@@ -131,17 +127,12 @@ class GroupSettings:
         return True
 
     def _set(self, name: str, value: Any) -> None:
-<<<<<<< HEAD
         try:
             setattr(self.core, name, value)
         except (TypeError, ValueError) as ours:
             self.core._unbounded = self.spelling.unbounded(self.group, ours)
             setattr(self.core, name, value)
-        # Whether the device can compute the numbers depends on which there are.
-=======
-        setattr(self.core, name, value)
         # Which hyperparameters are set decides whether the device can compute the coefficients.
->>>>>>> main
         other = self.capturable and None in (value, self._values[name])
         self._values[name] = value
         if name in TOGETHER:
