@@ -51,7 +51,7 @@ class GroupSettings:
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter is of another kind, or neither in its interval nor one that torch takes.
+        If a hyperparameter has the wrong type or a value that neither class accepts.
     """
 
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
