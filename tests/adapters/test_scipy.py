@@ -221,7 +221,7 @@ def test_a_callback_that_stops(interface: str) -> None:
 
 
 def test_options_as_scipy_takes_them() -> None:
-    """A limit that is no whole number, every point, and how often a gradient was wanted."""
+    """A limit that is no integer, every point, and how often a gradient was wanted."""
     method = ao.scipy.SGD(lr=1e-4)
     found = optimize.minimize(
         optimize.rosen,

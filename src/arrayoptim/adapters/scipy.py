@@ -266,7 +266,7 @@ def _display(result: OptimizeResult) -> None:
 
 
 def _most(count: Any, name: str) -> float:
-    """Return the largest number of something, which need not be a whole number, as in SciPy."""
+    """Return the largest number of something, which need not be an integer, as in SciPy."""
     if isinstance(count, bool) or not count >= 0:
         raise ValueError(f"{name}: found {count!r}, wanted a number of at least 0")
     return float(count)
