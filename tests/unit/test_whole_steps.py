@@ -56,7 +56,7 @@ class AtLine:
 
 
 class Run:
-    """An optimizer with its parameters; each step has gradients of its own, in turn of each dtype."""
+    """An optimizer with its parameters; each step has other gradients, of the dtypes in turn."""
 
     def __init__(
         self, name: str, backend: TestBackend, steps: int, dtypes: tuple[str, ...] = ("float32",)
@@ -137,9 +137,9 @@ RECORDS = {"adam": "array_checks.py", "lookahead": "array_checks.py", "clipped l
 def test_records_that_machine_code_reads(name: str, everywhere: bool) -> None:
     """Whole at each line of the fused engine that writes them: no array is read for another.
 
-    The second step has gradients of another dtype for a while, is the first that writes to slow weights, or
-    takes totals of its own between the gradients' squares of two steps. Those after it have other
-    gradients than the interrupted one.
+    The second step has gradients of another dtype for a while, is the first that writes to slow
+    weights, or takes totals of its own between the gradients' squares of two steps. Those after it
+    have other gradients than the interrupted one.
     """
     room = "engines/cpu/" + ("" if everywhere else RECORDS[name])
     other = "float64" if name == "adam" else "float32"
