@@ -383,7 +383,7 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
     float in (0, 1]
         The weight that the average has gathered, by which it is divided.
     """
-    if xp is np and type(beta) is float and type(t) is int and beta > 0.0:
+    if type(beta) is float and type(t) is int and beta > 0.0:
         # This takes a tenth of the time of NumPy's function.
         return -math.expm1(t * math.log(beta))
     if type(beta) is Row or type(t) is Row:

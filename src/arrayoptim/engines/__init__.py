@@ -11,6 +11,7 @@ from .array.units import limited
 from .choice import Engines, captures, refuse_capturing
 from .host import back, hosted
 from .mode import MODES, engine, forced
+from .resident import Kept, Resident
 from .steps import OWN, Act, Column, Once, Step, carry_out
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "Act",
     "Column",
     "Engines",
+    "Kept",
     "Once",
+    "Resident",
     "Step",
     "back",
     "captures",

@@ -185,6 +185,16 @@ class Engines:
         table = share.plan.norm(share.grads)
         return None if table is None else Pending(table, read=partial(share.plan.read, table))
 
+    def resident(self, grads: Sequence[Array | None]) -> Any:
+        """Return who can keep totals and scalar state on a device; None where the host must know.
+
+        It is the plan of the GPU engine, where that serves everything on one device.
+        """
+        share = self._alone
+        if share is None or self.rows.given or any(grads[i] is not None for i in self.others):
+            return None
+        return share.plan if share.plan.resides else None
+
     def totals(
         self,
         step: Step,
@@ -247,7 +257,7 @@ class Engines:
         """
         for step in steps:
             share = self._shares["gpu", step.layout]
-            share.plan.renew(share.numbers(step), step.seed)
+            share.plan.renew(share.numbers(step), step.seed, step.kept)
 
     def rest(
         self,

@@ -74,6 +74,13 @@ class Launching(Share):
 
     resumes = True
 
+    def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
+        """Return the step as an act; what can fail, has failed by then."""
+        numbers = self.numbers(step)
+        run: Act = self.plan.prepare(self.take(grads), numbers, step.seed, step.kept)
+        self._of = self.grads = ()
+        return run
+
 
 class Looking(Share):
     """That of the CPU engine, which looks at all arrays of a step in one call."""

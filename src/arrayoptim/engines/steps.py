@@ -8,6 +8,7 @@ from typing import Any
 
 from .._typing import Scalar
 from ..numerics.slots import Layout
+from .resident import Kept
 
 __all__ = ["Act", "Column", "HalfwayError", "Once", "Step", "carry_out"]
 
@@ -33,12 +34,15 @@ class Step:
         The seed of the step where slots are rounded stochastically.
     places : sequence of int
         Places of the parameters among those of the tree.
+    kept : Kept or None
+        What the step leaves on a device, where the values hold symbols; None where they hold none.
     """
 
     layout: Layout
     values: dict[str, dict[str, Scalar | Sequence[Scalar]]]
     seed: int | None
     places: Sequence[int]
+    kept: Kept | None = None
 
     def shared(self, compute: str) -> dict[str, Scalar]:
         """Return the numbers that all arrays with one compute dtype share."""

@@ -38,7 +38,14 @@ class _Recorded(Executor[Any]):
 
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
         """Refuse to measure; see `Executor`."""
-        raise AssertionError("no rule that measures all tensors is served by a kernel")
+        raise ValueError(
+            f"a CUDA graph cannot hold a step of the rule {step.layout.rule.name}: what follows "
+            "from its totals over all tensors needs the host"
+        )
+
+    def resident(self, gradients: Leaves) -> Any:
+        """Return who keeps totals and scalar state on a device; see `Executor`."""
+        return self.engines.resident(gradients)
 
     def refuses(self, taken: Taken) -> bool:
         """Return False: the host does not know whether gradients are finite."""
@@ -128,7 +135,7 @@ def _refuse_host(plan: Plan) -> None:
         (settings.each, "clipnorm_per_tensor"),
         (settings.adaptive, "agc"),
         (h["clipnorm"] is not None and several, "clipnorm under several rules or forms of state"),
-        (bool(plan.assignment.totals), "a rule that measures all tensors together"),
+        (bool(plan.assignment.totals) and several, "totals under several rules or forms of state"),
     ):
         if found:
             raise ValueError(

@@ -13,6 +13,7 @@ from ..config.each import several
 from ..engines import Step
 from ..numerics.rounding import step_seed
 from ..rules.rule import Rule
+from ..rules.scalars import SYMBOLS, Symbol, symbolic
 from .assignment import Assignment, Numbers, Part
 from .clipping import Measured, clipping
 from .formula import Formula
@@ -23,6 +24,7 @@ from .state import Clock, State
 from .totals import Totals
 
 _FLOAT = frozenset({float})
+_OF_HOST = np, SYMBOLS
 
 
 class Table:
@@ -88,9 +90,15 @@ class Numbering:
         The hyperparameters.
     assignment : Assignment
         Which of them each parameter has.
+
+    Attributes
+    ----------
+    decides : bool
+        Whether a formula is known to decide on the host by numbers that a device might keep.
     """
 
     def __init__(self, settings: Settings, assignment: Assignment) -> None:
+        self.decides = False
         self._settings, self._merged = settings, assignment.merged
         self._held: list[dict[str, Scalar]] = [{}] * len(settings.members)
         self._parts: list[tuple[Part, list[tuple[str, Table | None, dict[int, Table]]]]] = []
@@ -222,6 +230,8 @@ def _computed(
     xp: Namespace,
 ) -> dict[str, Scalar]:
     """Return the coefficients of a formula and its next scalar state."""
+    if held and symbolic(held.values()):
+        xp = SYMBOLS
     # A new namespace, so that a class may modify it; as keywords its values take twice the time.
     space = SimpleNamespace()
     space.__dict__.update(h)
@@ -238,8 +248,8 @@ def _computed(
             f"{type(formula).__name__}.coefficients: found {found!r}, wanted a dict of the rule's "
             "coefficients by name"
         )
-    if xp is np and not _FLOAT.issuperset(map(type, found.values())):
-        return {name: v if several(v) else float(v) for name, v in found.items()}
+    if xp in _OF_HOST and not _FLOAT.issuperset(map(type, found.values())):
+        return {name: v if several(v) or type(v) is Symbol else float(v) for name, v in found.items()}
     known: dict[str, Scalar] = found if type(found) is dict else dict(found)
     return known
 

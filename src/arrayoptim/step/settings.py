@@ -191,7 +191,7 @@ class Settings:
 
         Of several models it is that of the schedules; see `initial_of_models`.
         """
-        found = ({} if self.models is not None else self._owned()) | first_numbers(self.keeping)
+        found = ({} if self.models is not None else self.owned()) | first_numbers(self.keeping)
         if self.guarded or self.loss_guarded:
             found = {**found, **COUNT}
             for guards, numbers in ((self.guarded, NORM), (self.loss_guarded, LOSS)):
@@ -202,9 +202,10 @@ class Settings:
         """Return the scalar state that each model has, as rows; None where there is one model."""
         if self.models is None:
             return None
-        return {name: repeated(value, self.models) for name, value in self._owned().items()}
+        return {name: repeated(value, self.models) for name, value in self.owned().items()}
 
-    def _owned(self) -> dict[str, float]:
+    def owned(self) -> dict[str, float]:
+        """Return the initial scalar state of the formulas."""
         owners = ((m.owner, m.formula) for m in self.members if m.owner is not None)
         return first_numbers(owners)
 

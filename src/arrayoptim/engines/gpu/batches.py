@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from ...numerics.rounding import NOISE
 from ...numerics.slots import EXPONENTS
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
+from ...rules.scalars import Symbol, symbolic
 from ..totals import part
 from .arrays import Library
 from .coded import coded_program
+from .derived import Target
 from .device import Device, Launch, Launches, Table, launches, start
 from .measure import measure_program, quantities
 from .mirror import Mirror
@@ -183,7 +186,8 @@ class Batch:
         seed: int | None = None,
         *,
         later: bool = False,
-    ) -> Callable[[], None]:
+        measured: bool = False,
+    ) -> Prepared:
         """Prepare a step.
 
         Parameters
@@ -197,11 +201,13 @@ class Batch:
             Where slots are to be rounded stochastically.
         later : bool
             Whether `renew` puts the numbers in their place.
+        measured : bool
+            Whether the totals of each tensor are wanted on the device.
 
         Returns
         -------
-        callable
-            Launches the step; called again after an interrupt, what is left of it.
+        Prepared
+            The launches of the step.
 
         Raises
         ------
@@ -219,8 +225,8 @@ class Batch:
                 )
             self._programs[key] = self._compiled(key)
         program, launch = self._programs[key]
-        pending, columns = self._columns(program, values)
-        if self._graph or self._each(columns):
+        pending, columns, unknown = self._columns(program, values)
+        if self._graph or unknown or self._each(columns):
             table = self._send(columns, later)
             numbers = [0.0] * len(columns)
         else:
@@ -230,15 +236,9 @@ class Batch:
         random = self._chance() if SEED[0] in program.numbers else ()
         arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *random, *numbers)
         given = leaves, pointers, gradients, norm, table
-        calls = [self._measure(key, given)] if self._rule.ratio else []
-        calls += self._launched(launch, arguments)
-
-        def run() -> None:
-            for each in calls:
-                start(each)
-            self._library.wrote(self._params)
-
-        return run
+        measures = [self._measure(key, given)] if self._rule.ratio or measured else []
+        sweeps = self._launched(launch, arguments)
+        return Prepared(measures, sweeps, self._targets(table, columns, unknown))
 
     def _chance(self) -> tuple[int, ...]:
         """Return the addresses of what random bits follow from, but for the seed."""
@@ -246,13 +246,22 @@ class Batch:
             self._random = [self._device.table(each) for each in (self._ordinals, NOISE)]
         return tuple(each.address for each in self._random)
 
-    def renew(self, values: Mapping[str, Any], seed: int | None = None) -> None:
+    def wrote(self) -> None:
+        """Tell the library that the parameters have changed."""
+        self._library.wrote(self._params)
+
+    def renew(self, values: Mapping[str, Any], seed: int | None = None) -> list[Target]:
         """Write the numbers of the next step where the kernel of the last one reads them.
 
         Parameters
         ----------
         values, seed
             As for `prepare`.
+
+        Returns
+        -------
+        list of Target
+            Those numbers that the device computes.
 
         Raises
         ------
@@ -266,16 +275,40 @@ class Batch:
                 f"hyperparameters ask for {', '.join(values)}: capture it anew"
             )
         program, _ = self._programs[self._key]
-        _, columns = self._columns(program, values)
-        self._send(columns)
-        self._library.wrote(self._params)
+        _, columns, unknown = self._columns(program, values)
+        found = self._targets(self._send(columns), columns, unknown)
+        self.wrote()
+        return found
 
     def _columns(
         self, program: Program, values: Mapping[str, Any]
-    ) -> tuple[Pending | None, dict[str, Any]]:
-        """Return the pending clip factor, if there is one, and the numbers of a kernel."""
+    ) -> tuple[Pending | None, dict[str, Any], dict[str, Any]]:
+        """Return the pending clip factor, if there is one, and the numbers of a kernel.
+
+        Last come those of them that only the device knows, in whose place the numbers have 0.
+        """
         values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
-        return _clipping(part({name: values[name] for name in program.numbers}, self.places))
+        named = part({name: values[name] for name in program.numbers}, self.places)
+        unknown = {name: column for name, column in named.items() if _unknown(column)}
+        if unknown:
+            named |= {name: _zeroed(column) for name, column in unknown.items()}
+        return *_clipping(named), unknown
+
+    def _targets(
+        self, table: int, columns: Mapping[str, Any], unknown: Mapping[str, Any]
+    ) -> list[Target]:
+        """Return where in the table of numbers which scalar is to stand."""
+        found: list[Target] = []
+        each, names = self._each(columns), list(columns)
+        for name, column in unknown.items():
+            first = table + 8 * (1 + names.index(name))
+            at = first + 8 * len(names) * np.arange(len(self.places) if each else 1)
+            if not isinstance(column, np.ndarray):
+                found.append((at, column))
+                continue
+            for symbol in dict.fromkeys(x for x in column if type(x) is Symbol):
+                found.append((at[[x is symbol for x in column]], symbol))
+        return found
 
     def _each(self, columns: Mapping[str, Any]) -> bool:
         """Whether a tensor has numbers of its own, given or measured."""
@@ -309,13 +342,12 @@ class Batch:
             For each tensor norms and sums, in the order of `Rule.totals`.
         """
         key, count = (tuple(values), self.kind), len(self.places)
-        pending, columns = self._columns(self._measuring(key)[0], values)
+        pending, columns, _ = self._columns(self._measuring(key)[0], values)
         norm = 0 if pending is None else int(pending.norm.address)
         _, _, leaves, pointers = (each.address for each in self._tables)
         table = self._send(columns)
         start(self._measure(key, (leaves, pointers, gradients, norm, table)))
-        assert self._totals is not None
-        found = self._device.read(self._totals.sums).reshape(-1, count)
+        found = self._device.read(self._measured().sums).reshape(-1, count)
         norms = len(self._rule.norms)
         rows: list[list[float]] = np.concatenate([np.sqrt(found[:norms]), found[norms:]]).T.tolist()
         return rows
@@ -323,11 +355,19 @@ class Batch:
     def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Launches:
         """Prepare the pass that takes totals and fills in the numbers of each tensor."""
         _, launch = self._measuring(key)
-        if self._totals is None:
-            self._totals = Totals(self._device, self._elements, quantities(self._rule))
-        totals = self._totals
+        totals = self._measured()
         arguments = (*totals.inputs, *addresses, *totals.outputs, len(self.places))
         return launches(launch, totals.blocks, arguments)
+
+    def _measured(self) -> Totals:
+        if self._totals is None:
+            self._totals = Totals(self._device, self._elements, quantities(self._rule))
+        return self._totals
+
+    def sums(self) -> Numbers:
+        """Return the addresses of the totals of each tensor, a row for each."""
+        first, (wanted, count) = self._measured().sums.address, (quantities(self._rule), len(self.places))
+        return first + 8 * (np.arange(count)[:, None] + count * np.arange(wanted))
 
     def _measuring(self, key: tuple[Any, str]) -> tuple[Program, Launch]:
         """Return the kernel of the pass before the sweep."""
@@ -335,6 +375,37 @@ class Batch:
             program = program_of(self._rule, self._dtypes, *key, measures=True)
             self._measures[key] = program, self._device.kernel(program)
         return self._measures[key]
+
+
+@dataclass
+class Prepared:
+    """The launches of a step of some tensors.
+
+    Attributes
+    ----------
+    measures : list
+        Those that take totals of each tensor.
+    sweeps : list
+        Those that step the tensors.
+    targets : list of Target
+        Numbers that the device computes, before the launches that read them.
+    """
+
+    measures: list[Launches]
+    sweeps: list[Launches]
+    targets: list[Target]
+
+
+def _unknown(column: Any) -> bool:
+    if isinstance(column, np.ndarray):
+        return column.dtype == object and symbolic(column)
+    return type(column) is Symbol
+
+
+def _zeroed(column: Any) -> Any:
+    if isinstance(column, np.ndarray):
+        return np.array([0.0 if type(x) is Symbol else float(x) for x in column])
+    return 0.0
 
 
 def _seeded(values: Mapping[str, Any], seed: int | None) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from ..._typing import Array
 from ...arrays.backend import ITEMSIZE, reals
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
+from ..resident import Kept
 from .arrays import CAPTURING, Library, library_of
 from .device import Device, Table, launches, start
 from .glance import Glance
@@ -157,6 +158,7 @@ class Place(ABC):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
+        kept: Kept | None = None,
     ) -> Callable[[], None]:
         """Prepare a step.
 
@@ -168,6 +170,8 @@ class Place(ABC):
             The numbers of the step, by the compute dtype.
         seed : int or None
             Where slots are rounded stochastically.
+        kept : Kept, optional
+            What the step leaves on the device, where the numbers hold symbols.
 
         Returns
         -------

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ..._typing import Array
+from ..resident import Kept
 from ..totals import part
 from .arrays import Library, library_of
 from .place import Place
@@ -78,6 +79,7 @@ class DevicePlan(Generic[_Part]):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None = None,
+        kept: Kept | None = None,
     ) -> Callable[[], None]:
         """Prepare a step; whatever can fail fails here, before anything changes.
 
@@ -92,6 +94,8 @@ class DevicePlan(Generic[_Part]):
             `arrayoptim.gradients.Pending` of this plan's own.
         seed : int, optional
             Where slots are to be rounded stochastically.
+        kept : Kept, optional
+            What the step leaves on the one device, where numbers are symbols.
 
         Returns
         -------
@@ -105,7 +109,8 @@ class DevicePlan(Generic[_Part]):
         RuntimeError
             If the kernel cannot be compiled here, or a CUDA graph is being captured.
         """
-        runs = [each.prepare(mine, own(values, each), seed) for each, mine in self._shared(grads)]
+        shares = self._shared(grads)
+        runs = [each.prepare(mine, own(values, each), seed, kept) for each, mine in shares]
 
         def sweep() -> None:
             for run in runs:
