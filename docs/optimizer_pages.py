@@ -16,7 +16,7 @@ import arrayoptim as ao
 import formulas
 import optimizer_table
 import which_measured
-from arrayoptim.config import elsewhere
+from arrayoptim.config import other_libraries
 from arrayoptim.step.options import Options
 
 FOLDER = Path(__file__).parent / "optimizers" / "generated"
@@ -187,10 +187,10 @@ def words() -> str:
     """Return the tables of what other libraries call it."""
     parts = []
     for title, rows in (
-        ("Arguments", elsewhere.ARGUMENTS),
-        ("Attributes and methods of optimizers", elsewhere.METHODS),
-        ("Names of modules", elsewhere.NAMES),
-        ("Schedules", elsewhere.RATES),
+        ("Arguments", other_libraries.ARGUMENTS),
+        ("Attributes and methods of optimizers", other_libraries.METHODS),
+        ("Names of modules", other_libraries.NAMES),
+        ("Schedules", other_libraries.RATES),
     ):
         cells = [
             [f"``{row.word}``", row.library, row.here.format(cls=row.of or "Adam")] for row in rows

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arrayoptim.engines.gpu.batches import program_of
-from arrayoptim.engines.gpu.grids import pass_programs
+from arrayoptim.engines.gpu.matrix_batches import pass_programs
 from arrayoptim.engines.gpu.measure import quantities
 from arrayoptim.engines.gpu.prelude import CHUNK
 from arrayoptim.engines.gpu.program import SEED

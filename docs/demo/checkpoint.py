@@ -8,7 +8,7 @@ from typing import Any
 from arrayoptim._cli.backends import from_host
 from arrayoptim._cli.errors import CommandError, one_line
 from arrayoptim.arrays.libraries import Backend
-from arrayoptim.checkpoints import load_checkpoint, save_checkpoint
+from arrayoptim.training.checkpoints import load_checkpoint, save_checkpoint
 
 from .data import Parameters
 

@@ -29,10 +29,10 @@ from .arrays.libraries import Backend as Backend
 from .arrays.libraries import register_backend as register_backend
 from .arrays.rows import Rows as Rows
 from .config import registry as _registry
-from .config.elsewhere import named as _named
 from .config.groups import group as group
 from .config.hyper import bias_correction as bias_correction
 from .config.hyper import hyper as hyper
+from .config.other_libraries import named as _named
 from .config.registry import names as names
 from .config.registry import register as register
 from .engines import engine as engine
@@ -50,9 +50,6 @@ if _t.TYPE_CHECKING:
     from . import scipy as scipy
     from . import testing as testing
     from . import torch as torch
-    from .checkpoints import Checkpoint as Checkpoint
-    from .checkpoints import load_checkpoint as load_checkpoint
-    from .checkpoints import save_checkpoint as save_checkpoint
     from .explaining import explain as explain
     from .finding import deserialize as deserialize
     from .finding import get as get
@@ -62,12 +59,15 @@ if _t.TYPE_CHECKING:
     from .foreign import TorchOptimizer as TorchOptimizer
     from .loading import load as load
     from .matrix_groups import muon_groups as muon_groups
-    from .minimization import Minimization as Minimization
-    from .minimizing import minimize as minimize
     from .optimizers import *  # noqa: F403 (each has its line there)
-    from .rates import RateSearch as RateSearch
-    from .rates import find_lr as find_lr
     from .search import LBFGS as LBFGS
+    from .training.checkpoints import Checkpoint as Checkpoint
+    from .training.checkpoints import load_checkpoint as load_checkpoint
+    from .training.checkpoints import save_checkpoint as save_checkpoint
+    from .training.minimize import minimize as minimize
+    from .training.rate_search import RateSearch as RateSearch
+    from .training.rate_search import find_lr as find_lr
+    from .training.result import Minimization as Minimization
     from .wrappers import SAM as SAM
     from .wrappers import GradientAccumulation as GradientAccumulation
     from .wrappers import Grokfast as Grokfast
@@ -81,16 +81,16 @@ _registry.WRAPPERS.expect({name.lower(): f"{__name__}.wrappers" for name in _WRA
 _LATER = {
     "callbacks": "",
     "testing": "",
-    "Checkpoint": "checkpoints",
-    "load_checkpoint": "checkpoints",
-    "save_checkpoint": "checkpoints",
+    "Checkpoint": "training.checkpoints",
+    "load_checkpoint": "training.checkpoints",
+    "save_checkpoint": "training.checkpoints",
     "explain": "explaining",
     "load": "loading",
     "muon_groups": "matrix_groups",
-    "Minimization": "minimization",
-    "minimize": "minimizing",
-    "RateSearch": "rates",
-    "find_lr": "rates",
+    "Minimization": "training.result",
+    "minimize": "training.minimize",
+    "RateSearch": "training.rate_search",
+    "find_lr": "training.rate_search",
     "LBFGS": "search",
     **dict.fromkeys(("deserialize", "get", "serialize"), "finding"),
     **dict.fromkeys(("OptaxOptimizer", "TFOptimizer", "TorchOptimizer"), "foreign"),

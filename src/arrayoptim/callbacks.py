@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .config.given import whole
-from .curves import pyplot_axes
-from .minimization import Minimization
+from .config.validation import whole
+from .training.curves import pyplot_axes
+from .training.result import Minimization
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -10,22 +10,22 @@ import numpy as np
 
 from ._typing import Scalar, Tree
 from .arrays.derivatives import gradients_of
-from .config.elsewhere import argument, method
-from .config.given import counter, finite
 from .config.hyper import hyper
 from .config.keras import translate
+from .config.other_libraries import argument, method
 from .config.readable import readable
 from .config.registry import mistyped, nearest, refuse_nested
-from .step import checks, graphs, metrics, persistent, updates
+from .config.validation import counter, finite
+from .step import checks, graphs, metrics, save_and_load, updates
 from .step.averages import averages_of
 from .step.formula import Formula
+from .step.pure_methods import Valued
 from .step.report import StepReport, report
 from .step.restore import LoadReport
 from .step.session import Session
+from .step.shared_methods import Surface
 from .step.summary import Summary, summarized
-from .step.surface import Surface
 from .step.updates import StateTarget, Updating
-from .step.valued import Valued
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -454,7 +454,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
             arrays of all parameters. Empty before `init`, unless a file was loaded.
         """
         with self._lock:
-            return persistent.weights_of(self._session)
+            return save_and_load.weights_of(self._session)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Replace the state by what `get_weights` returned, here or in Keras 2.0.
@@ -472,17 +472,17 @@ class Optimizer(Formula, Valued, Updating, Surface):
         ValueError
             If the count, or an entry's shape or kind is wrong. Nothing has changed then.
         """
-        persistent.put_weights(self._session, list(weights))
+        save_and_load.put_weights(self._session, list(weights))
 
     @property
     def _lock(self) -> Any:
         return self._session.lock
 
     def _record(self) -> persistence.Record:
-        return persistent.record_of(self._session)
+        return save_and_load.record_of(self._session)
 
     def _load(self, record: persistence.Record, strict: bool, hyperparameters: bool) -> LoadReport:
-        return persistent.load(self._session, record, strict, hyperparameters)
+        return save_and_load.load(self._session, record, strict, hyperparameters)
 
     # ---- numbers by name
 

@@ -11,7 +11,7 @@ from places import ROOT
 
 BROKEN = [
     (
-        "engines/array/one.py",
+        "engines/array/single.py",
         'new["master"] = backend.array(x)',
         'new["master"] = slots["master"]',
     ),

@@ -89,7 +89,7 @@ def test_every_optimizer(name: str, host: NumPyOnHost) -> None:
     if "lr" in ao.get(name).hyperparameters:
         options["lr"] = lr
     rules = rules_of([(name, {})])
-    if any(unprintable(rule) or rule.totals for rule in rules):
+    if any(map(unprintable, rules)):
         with pytest.raises(ValueError, match="a CUDA graph cannot hold a step of"):
             make(name, **options).capture([np.zeros((2, 3), np.float32)])
         return

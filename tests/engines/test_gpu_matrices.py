@@ -12,7 +12,7 @@ import pytest
 
 import arrayoptim as ao
 from arrayoptim.engines import Step, sweep
-from arrayoptim.engines.gpu import grids
+from arrayoptim.engines.gpu import matrix_batches
 from arrayoptim.engines.gpu.arrays import LIBRARIES
 from arrayoptim.engines.gpu.engine import Plan, refusal, unprintable
 from arrayoptim.numerics.sums import BLOCK
@@ -182,7 +182,7 @@ def test_steps_in_a_graph(make: Callable[..., Any], host: NumPyOnHost) -> None:
 
 def test_interrupts_between_launches(host: NumPyOnHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was launched before an interrupt is not launched again."""
-    shapes, values, start = [(300, 270)], coefficients(largest), grids.launches
+    shapes, values, start = [(300, 270)], coefficients(largest), matrix_batches.launches
     grads, count = draw(2, shapes, "float32"), 0
     wanted, kept = draw(1, shapes, "float32"), state_of(largest, shapes, "float32")
     Plan(largest, wanted, kept).prepare(grads, typed(values))()
@@ -199,7 +199,7 @@ def test_interrupts_between_launches(host: NumPyOnHost, monkeypatch: pytest.Monk
 
     params, slots = draw(1, shapes, "float32"), state_of(largest, shapes, "float32")
     plan = Plan(largest, params, slots)
-    monkeypatch.setattr(grids, "launches", interrupted)
+    monkeypatch.setattr(matrix_batches, "launches", interrupted)
     run = plan.prepare(grads, typed(values))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -249,7 +249,7 @@ def test_a_broken_kernel_is_noticed(
 ) -> None:
     """Each of these faults, put in on purpose, makes a comparison fail."""
     before, after = MUTANTS[mutant]
-    made, changed = grids.matrix_passes, []
+    made, changed = matrix_batches.matrix_passes, []
 
     def broken(*arguments: Any) -> Any:
         passes = []
@@ -260,7 +260,7 @@ def test_a_broken_kernel_is_noticed(
             passes.append(replace(each, program=replace(each.program, name=name, body=body)))
         return passes
 
-    monkeypatch.setattr(grids, "matrix_passes", broken)
+    monkeypatch.setattr(matrix_batches, "matrix_passes", broken)
     with pytest.raises(AssertionError):
         same(*stepped(summed, [*SHAPES, (5000, 20)]))
     assert changed

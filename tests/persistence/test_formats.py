@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.persistence import describe, own, packed, read, read_group, write, write_group
+from arrayoptim.persistence import (
+    describe,
+    own_format,
+    packed,
+    read,
+    read_group,
+    write,
+    write_group,
+)
 from call_counts import counted
 from persistence_records import record, same_record
 from places import TESTS
@@ -58,7 +66,7 @@ def test_formats(number: int) -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have few arrays count as many, and small ones as large."""
-    monkeypatch.setattr(own, "MANY", 3)
+    monkeypatch.setattr(own_format, "MANY", 3)
     monkeypatch.setattr(packed, "SMALL", 20)
     monkeypatch.setattr(packed, "FULL", 50)
     monkeypatch.setattr(packed, "AT_ONCE", 2)
@@ -141,7 +149,7 @@ def saved_and_loaded(count: int, path: Path) -> int:
 
 def test_many_small_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes little more than it holds, and no more work where there are more of them."""
-    monkeypatch.setattr(own, "MANY", 100)
+    monkeypatch.setattr(own_format, "MANY", 100)
     few, many = (saved_and_loaded(count, tmp_path / f"{count}.h5") for count in (1_000, 3_000))
     assert (many - few) / 2_000 < 100
     assert many / 3_000 <= few / 1_000

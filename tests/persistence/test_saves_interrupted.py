@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrayoptim.persistence import apart, read, temporary, write
+from arrayoptim.persistence import read, temporary, worker_thread, write
 from persistence_records import one, record, same_record
 
 
@@ -171,7 +171,7 @@ def test_no_thread_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def start(*args: Any) -> int:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(apart._thread, "start_new_thread", start)
+    monkeypatch.setattr(worker_thread._thread, "start_new_thread", start)
     write(tmp_path / "w.h5", record())
     same_record(read(tmp_path / "w.h5"), record())
 

@@ -118,8 +118,8 @@ def test_a_step_imports_no_other_optimizer_and_no_tool():
     imported = set(eval(done.stdout))
     rooms = {name.split(".")[1] for name in imported}
     assert {"optimizers", "step", "engines"} <= rooms
-    later = {"callbacks", "checkpoints", "explaining", "finding", "foreign", "minimizing"}
-    assert not rooms & {*later, "persistence", "rates", "search", "testing", "wrappers"}
+    later = {"callbacks", "explaining", "finding", "foreign", "persistence", "search", "testing"}
+    assert not rooms & {*later, "training", "wrappers"}
     files = {name for name in imported if name.startswith("arrayoptim.optimizers.")}
     assert files == {"arrayoptim.optimizers.adagrad"}
 

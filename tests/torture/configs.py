@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import arrayoptim as ao
-from arrayoptim.persistence.config import dumps, loads
+from arrayoptim.persistence.json_config import dumps, loads
 from torture.batches import serve
 
 VALUES: list[Any] = [

@@ -14,9 +14,9 @@ import pytest
 import arrayoptim as ao
 from arrayoptim.arrays.trees import flatten
 from arrayoptim.search.compiled import Compiled
-from arrayoptim.search.names import Settings
 from arrayoptim.search.packing import packing
 from arrayoptim.search.searches import OnArrays
+from arrayoptim.search.state_layout import Settings
 from arrayoptim.step.checks import Leaf
 from backends import TestBackend
 

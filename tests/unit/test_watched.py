@@ -10,7 +10,7 @@ import pytest
 
 import arrayoptim as ao
 from arrayoptim import gradients
-from arrayoptim.step import watched
+from arrayoptim.step import reported_norms
 from backends import TestBackend
 from gpu_on_host import NumPyOnHost
 
@@ -107,7 +107,7 @@ def test_the_same_steps(backend: TestBackend, engine: str) -> None:
 
 def test_the_host_waits_for_no_gpu(host: NumPyOnHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gradients' norms stay on the device until the report is read."""
-    for module in (gradients, watched):
+    for module in (gradients, reported_norms):
         monkeypatch.setattr(module, "stays_on_device", lambda _: True)
     device, optimizer = host.devices[0], ao.Adam(measure="gradient")
     params, grads = [np.ones(5, np.float32)], [np.full(5, 2.0, np.float32)]

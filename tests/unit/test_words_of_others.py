@@ -10,19 +10,24 @@ import pytest
 
 import arrayoptim as ao
 from arrayoptim import adapters
-from arrayoptim.config import elsewhere
+from arrayoptim.config import other_libraries
 
-ROWS = [*elsewhere.ARGUMENTS, *elsewhere.METHODS, *elsewhere.NAMES, *elsewhere.RATES]
+ROWS = [
+    *other_libraries.ARGUMENTS,
+    *other_libraries.METHODS,
+    *other_libraries.NAMES,
+    *other_libraries.RATES,
+]
 
 
-@pytest.mark.parametrize("row", elsewhere.ARGUMENTS, ids=lambda row: f"{row.word}-{row.of}")
+@pytest.mark.parametrize("row", other_libraries.ARGUMENTS, ids=lambda row: f"{row.word}-{row.of}")
 def test_arguments(row: Any) -> None:
     cls = getattr(ao, row.of or "Adam")
     with pytest.raises(TypeError, match=re.escape(row.told(cls.__name__))):
         cls(**{row.word: 0.5})
 
 
-@pytest.mark.parametrize("row", elsewhere.METHODS, ids=lambda row: row.word)
+@pytest.mark.parametrize("row", other_libraries.METHODS, ids=lambda row: row.word)
 def test_methods(row: Any) -> None:
     for optimizer in (ao.Adam(), ao.Lookahead("adam")):
         with pytest.raises(AttributeError, match=re.escape(row.told("Adam"))):
@@ -32,13 +37,13 @@ def test_methods(row: Any) -> None:
         setattr(ao.Adam(), row.word, 1)
 
 
-@pytest.mark.parametrize("row", elsewhere.NAMES, ids=lambda row: row.word)
+@pytest.mark.parametrize("row", other_libraries.NAMES, ids=lambda row: row.word)
 def test_names(row: Any) -> None:
     with pytest.raises(AttributeError, match=re.escape(row.told(""))):
         getattr(ao, row.word)
 
 
-@pytest.mark.parametrize("row", elsewhere.RATES, ids=lambda row: row.word)
+@pytest.mark.parametrize("row", other_libraries.RATES, ids=lambda row: row.word)
 def test_schedules(row: Any) -> None:
     for module in (ao, ao.schedules):
         with pytest.raises(AttributeError, match=re.escape(row.told(""))):
@@ -72,7 +77,7 @@ def test_classes_in_other_capitals_and_places(word: str, here: str) -> None:
         getattr(ao, word)
 
 
-@pytest.mark.parametrize("library", sorted(elsewhere.PLAIN))
+@pytest.mark.parametrize("library", sorted(other_libraries.PLAIN))
 def test_a_module_for_arrays_that_need_none(library: str) -> None:
     assert library not in adapters.MODULES
     with pytest.raises(AttributeError, match=r"need no module of their own: arrayoptim\.Adam"):

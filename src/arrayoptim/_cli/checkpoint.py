@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import GROUP, described_extra
 from ..config.readable import readable
 from ..persistence import Record, describe_with
+from ..training.checkpoints import GROUP, described_extra
 from .errors import CommandError, one_line
 from .table import table
 

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
 from ..arrays.trees import flatten
-from ..config.elsewhere import spelled
-from ..config.given import finite
+from ..config.other_libraries import spelled
 from ..config.registry import names
+from ..config.validation import finite
 from ..optimizer import Optimizer
 from ..search import LBFGS as _LBFGS
 from .factories import factory

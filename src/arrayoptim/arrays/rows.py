@@ -10,7 +10,7 @@ import numpy as np
 
 from .._typing import Array
 from .libraries import Backend, backend_of, is_array, type_name
-from .pieces import Pieces
+from .per_model import Pieces
 
 __all__ = ["Rows", "as_rows", "dense", "is_sparse", "magnitudes", "places_of_rows", "stored"]
 

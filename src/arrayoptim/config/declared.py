@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from . import elsewhere
-from .each import Each
+from . import other_libraries
 from .fields import choice, flag, label, number, numbers, part, parts
 from .hyper import REQUIRED, Hyper, hyper
+from .per_model import Each
 from .registry import ALIASES, nearest, refuse_nested
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Declared:
     @classmethod
     def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         for value in args if kwargs.get("models") is None else ():
-            elsewhere.refuse_parameters(value, cls)
+            other_libraries.refuse_parameters(value, cls)
         positional = [name for name, h in cls.hyperparameters.items() if not h.keyword]
         if len(args) > len(positional):
             raise TypeError(
@@ -113,7 +113,7 @@ class Declared:
             if name not in cls.hyperparameters:
                 known = [*cls.hyperparameters, *ALIASES]
                 told = (
-                    elsewhere.argument(key, cls.__name__)
+                    other_libraries.argument(key, cls.__name__)
                     or nearest(key, known)
                     or f"; it takes {', '.join(cls.hyperparameters)}"
                 )

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..arrays.trees import listed, plain
-from .each import Each
 from .hyper import Hyper
+from .per_model import Each
 from .registry import ALIASES, describe, described, made, nearest
 
 STARTING = frozenset({"initial_accumulator_value", "d0"})

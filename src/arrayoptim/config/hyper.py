@@ -12,8 +12,8 @@ import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..arrays.libraries import backend_of, is_array
-from .each import Each, Row, one_by_one, row, several
 from .interval import Interval, largest_in, nearest_in, smallest_in
+from .per_model import Each, Row, one_by_one, row, several
 from .registry import describe, refuse_nested, revive
 from .scheduled import is_function, keeps_numbers, value_at, with_step
 

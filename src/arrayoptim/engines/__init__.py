@@ -7,7 +7,7 @@ serve some of them faster. What engines share lies outside of these packages.
 from __future__ import annotations
 
 from .array.engine import measure, sweep
-from .array.units import limited
+from .array.unit_clipping import limited
 from .choice import Engines, captures, refuse_capturing
 from .host import back, hosted
 from .mode import MODES, engine, forced

@@ -18,7 +18,7 @@ from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
 from .array.engine import InPlace, measure
-from .array.one import Slots
+from .array.single import Slots
 from .host import gpu_library
 from .mode import FUSED, forced, mode
 from .rowwise import Rowwise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -17,6 +17,10 @@ MODES = ("auto", "array", *FUSED)
 
 _FORCED: ContextVar[str | None] = ContextVar("arrayoptim_engine", default=None)
 
+# Every step asks: a Python function around it would take twice the time.
+forced: Callable[[], str | None] = _FORCED.get
+"""Return the engine that `engine` asks for; None outside of it."""
+
 
 def mode() -> str:
     """Return the engine asked for: ``"auto"`` unless `engine` or the environment says otherwise.
@@ -26,18 +30,13 @@ def mode() -> str:
     ValueError
         If the environment variable holds another word.
     """
-    forced = _FORCED.get()
-    if forced is not None:
-        return forced
+    asked = forced()
+    if asked is not None:
+        return asked
     word = os.environ.get("ARRAYOPTIM_ENGINE", "auto")
     if word not in MODES:
         raise ValueError(f"ARRAYOPTIM_ENGINE: found {word!r}, wanted one of {', '.join(MODES)}")
     return word
-
-
-def forced() -> str | None:
-    """Return the engine that `engine` asks for; None outside of it."""
-    return _FORCED.get()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ..arrays.trees import Structure, flatten
 from ..config.registry import nearest
 from ..step import checks
 from ..step.checks import Leaf
-from ..step.surface import Surface
+from ..step.shared_methods import Surface
 from ..step.updates import StateTarget, Updating, is_loss
 from .handover import scaled
 from .records import Kept

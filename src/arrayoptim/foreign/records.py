@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._typing import Array
-from ..config.given import counter
+from ..config.validation import counter
 from ..step.checks import Leaf
 from ..step.restore import LoadReport, blaming, from_list, from_record, waiting
 from ..step.state import State

@@ -14,9 +14,8 @@ h5py is imported when a file is first read or written.
 from __future__ import annotations
 
 from .atomic import require_target
-from .keras2 import COUNT_LITTLE, keras2_saves_iterations
-from .keras3 import interpret as interpret_keras3
-from .places import (
+from .distributed import Together
+from .files import (
     Place,
     describe,
     describe_with,
@@ -27,9 +26,10 @@ from .places import (
     write,
     write_group,
 )
+from .keras2 import COUNT_LITTLE, keras2_saves_iterations
+from .keras3 import interpret as interpret_keras3
 from .reading import read_group
 from .record import Record
-from .together import Together
 
 __all__ = [
     "COUNT_LITTLE",

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .apart import Ask, carry_out
 from .temporary import UNLINKED_OPEN, copy_attributes, create, name_for, remove_left_over
+from .worker_thread import Ask, carry_out
 
 PIECE = 2**24
 """Bytes written before an interrupt is noticed."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from . import config as _config
+from . import json_config as _config
 from .hdf5 import LIMIT, put_text
-from .own import entries_of, written_in
+from .own_format import entries_of, written_in
 from .record import Record
 
 

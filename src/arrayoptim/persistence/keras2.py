@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config.keras import dialect_of, identified, inside
-from .layout import Layout, choose
 from .record import LOSS_SCALE, Record
 from .stored import Stored, counter, number
+from .weight_lists import Layout, choose
 
 # What Keras 2.0 keeps, in its order: whether the counter, then the slots.
 KEPT: dict[str, tuple[bool, tuple[str, ...]]] = {

@@ -16,11 +16,11 @@ from itertools import product
 from typing import Any
 
 from ..config.keras import KERAS_3, SCALED, TF_KERAS_NEW, identified, inside, marked
-from . import keras_own as _keras_own
-from .layout import AVERAGE, Layout, Shapes, Slots, choose
+from . import keras_adapter as _keras_own
+from .keras3_matrices import CUTS
 from .record import LOSS_SCALE, Record
 from .stored import Stored, counter, number
-from .uneven import CUTS
+from .weight_lists import AVERAGE, Layout, Shapes, Slots, choose
 
 ORDERS = {
     "SGD": Layout(("momentum",)),

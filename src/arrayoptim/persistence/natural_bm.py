@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .hdf5 import get_names
-from .layout import Layout, choose
 from .record import Record
 from .stored import Stored, counter
+from .weight_lists import Layout, choose
 
 SUFFIXES = {"_moment": "momentum", "_ms": "momentum", "_vs": "velocity"}
 

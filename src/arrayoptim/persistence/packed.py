@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from .apart import Ask
 from .hdf5 import put_array
 from .reader import Group
 from .stored import Stored
+from .worker_thread import Ask
 
 GROUP = "packed"
 INDEX = "index"

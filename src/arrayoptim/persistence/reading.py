@@ -18,17 +18,17 @@ from ..config.registry import refuse_nested
 from . import keras2 as _keras2
 from . import keras3 as _keras3
 from . import natural_bm as _natural_bm
-from . import own as _own
-from .elsewhere import refusal
+from . import own_format as _own
 from .hdf5 import get_names, get_text
-from .late import late, read_from
-from .layout import Shapes
+from .lazy import late, read_from
 from .limits import check_size
 from .opening import open_file, open_group, open_root
-from .own import GROUP
+from .other_formats import refusal
+from .own_format import GROUP
 from .reader import Dataset, Group
 from .record import Record
 from .stored import Stored
+from .weight_lists import Shapes
 
 
 def read(path: str | os.PathLike[str]) -> Record:

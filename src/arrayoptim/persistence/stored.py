@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config.given import MOST_STEPS
+from ..config.validation import MOST_STEPS
 from .hdf5 import get_text
 from .reader import Dataset, Group
 

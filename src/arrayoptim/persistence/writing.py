@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-from .apart import Ask
 from .atomic import Sink, replace_file
 from .inplace import written_again
-from .own import GROUP, fill
+from .own_format import GROUP, fill
 from .record import Record
+from .worker_thread import Ask
 
 
 def write(

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import NoReturn as _NoReturn
 
-from ..config.elsewhere import rate as _rate
 from ..config.fields import number
+from ..config.other_libraries import rate as _rate
 from ._base import Schedule, deserialize, names, register, serialize
 from ._combined import Joined, Scaled, join, scale
 from ._keras import (

@@ -7,12 +7,12 @@ from typing import Any
 
 from .._typing import Array, Namespace
 from ..arrays.backend import Backend
-from .names import CHANGES, CURVED, LOW, MIXED, STEPS
+from .state_layout import CHANGES, CURVED, LOW, MIXED, STEPS
 from .vocabulary import Batch, Plain
 
 State = dict[int, Any]
-"""What is known of all problems, by the places in `names`: numbers, and arrays whose last axes are
-those of one problem."""
+"""What is known of all problems, by the places in `state_layout`: numbers, and arrays whose last
+axes are those of one problem."""
 
 
 class _Vectors(Plain):

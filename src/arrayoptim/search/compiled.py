@@ -14,7 +14,9 @@ from ..engines.cpu.jobs import Job
 from ..engines.cpu.native import code_address
 from ..engines.cpu.tables import address, gathered
 from .loops import BOXED, CELLS, MEMORY, SIZE, WHERE_NUMBERS, program
-from .names import (
+from .packing import Packing
+from .searches import Search, number, same_batch
+from .state_layout import (
     CHANGES,
     COLUMN,
     CURVED,
@@ -33,8 +35,6 @@ from .names import (
     WAY,
     Settings,
 )
-from .packing import Packing
-from .searches import Search, number, same_batch
 
 _SHOWN = {STAGE, *range(POINT, LOW), GIVEN, NEXT}
 
@@ -56,7 +56,7 @@ class Loops:
     Attributes
     ----------
     arrays : dict of int to numpy.ndarray
-        What is known, by the places in `names`, problem by problem.
+        What is known, by the places in `state_layout`, problem by problem.
     numbers : numpy.ndarray
         The numbers of each problem.
     values : numpy.ndarray

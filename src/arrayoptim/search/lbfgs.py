@@ -11,19 +11,19 @@ from .._typing import Array, Scalar, Tree
 from ..arrays.derivatives import value_and_gradients
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
-from ..config.elsewhere import refuse_parameters
-from ..config.given import finite, whole
+from ..config.other_libraries import refuse_parameters
+from ..config.validation import finite, whole
 from ..engines.mode import mode
 from ..foreign.base import Foreign
 from ..foreign.records import WHOLE, Entry
 from ..step import checks
 from .boxes import boxed
 from .choice import way
-from .described import Described
-from .names import LEVEL, STATIONARY, STUCK, Settings
+from .configuration import Described
 from .packing import Packing, first, packing, pair_of
 from .pure import ALL, Pure
 from .searches import Box, Search
+from .state_layout import LEVEL, STATIONARY, STUCK, Settings
 from .wolfe import Bounds
 
 ENDINGS = {

@@ -6,11 +6,11 @@ from functools import cache
 
 from ..engines.cpu.source import Program, framed
 from . import machine, memory, wolfe
-from .names import CHANGES, CURVED, MIXED, PAIRS, STEPS, UPPER, Settings
+from .state_layout import CHANGES, CURVED, MIXED, PAIRS, STEPS, UPPER, Settings
 
 CELLS = UPPER + 1
-"""Cells of a problem in the table: addresses at the places of `names`; at those of numbers, which
-lie side by side, what is said of the problem as a whole."""
+"""Cells of a problem in the table: addresses at the places of `state_layout`; at those of numbers,
+which lie side by side, what is said of the problem as a whole."""
 
 WHERE_NUMBERS, SIZE, MEMORY, BOXED = range(4)
 

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from .memory import aimed, learned
-from .names import (
+from .state_layout import (
     BEGINNING,
     DIRECTION,
     FAR_GRADIENT,

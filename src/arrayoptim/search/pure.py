@@ -9,9 +9,9 @@ from .._typing import Array, Tree
 from ..arrays.trees import Structure, flatten
 from ..step import checks
 from .boxes import boxed
-from .names import POINT, STATE, Settings
 from .packing import Packing, packing
 from .searches import Box, begun, losses, named, several, told
+from .state_layout import POINT, STATE, Settings
 
 ALL = "wanted all of them, as one step of LBFGS moves all; leave out the parameter, or give zeros"
 

@@ -12,7 +12,8 @@ from .._typing import Array
 from ..arrays.libraries import backend_of
 from .arrays import Several, Single, State
 from .machine import tell
-from .names import (
+from .packing import Packing, first
+from .state_layout import (
     GIVEN,
     HIGH,
     LOW,
@@ -26,7 +27,6 @@ from .names import (
     VECTORS,
     Settings,
 )
-from .packing import Packing, first
 from .vocabulary import Plain
 
 Box = tuple[Array, Array] | None

@@ -12,7 +12,7 @@ import numpy as np
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import COMPUTE, backend_of
 from ..arrays.rows import Rows, stored
-from ..config.each import several
+from ..config.per_model import several
 from ..gradients import (
     clip_factor,
     count_nonfinite,
@@ -21,7 +21,7 @@ from ..gradients import (
     square_sum,
     tensor_norms,
 )
-from .spread import Spread, norms_of
+from .sharding import Spread, norms_of
 
 _LARGEST = float(np.finfo(np.float32).max)
 

@@ -12,15 +12,15 @@ import numpy as np
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import Backend, is_array
 from ..arrays.rows import stored
-from ..config.each import several
+from ..config.per_model import several
 from ..engines import Act, Engines, Once, Step, carry_out, hosted, measure, sweep
 from .clipping import Measured, measured, measured_in_parts
 from .plan import limited_where_wanted
+from .reported_norms import any_on_device, gradient_norms, kept, update_and_weight
 from .settings import Settings, Values
-from .spread import Spread, rated, totals_of
+from .sharding import Spread, rated, totals_of
 from .state import State
 from .take import Executor, Leaves, Taken
-from .watched import any_on_device, gradient_norms, kept, update_and_weight
 
 _UNMEASURED = Measured()
 

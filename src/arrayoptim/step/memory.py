@@ -10,18 +10,18 @@ from weakref import ref
 from .._locks import lock
 from .._typing import Array, Scalar
 from ..arrays.trees import Structure
-from . import checks, dropped
+from . import checks, unused_results
 from .assignment import Assignment, assign
 from .executors import beside_state
 from .fingerprint import require_same
 from .formula import Formula
-from .pieces import Stack
+from .per_model import Stack
 from .plan import Plan
 from .prepared import Prepared
 from .restore import blaming, from_list, from_record
 from .settings import Settings, settings_of
+from .sharding import Spread
 from .spikes import TOLD, told
-from .spread import Spread
 from .state import Clock, State
 from .take import Leaves, Taken
 
@@ -126,8 +126,8 @@ class Memory:
     @property
     def plan(self) -> Plan:
         """Settings and assignment for the parameters of the state."""
-        known = self._plan
-        if known is not None and known.settings.holds(self.formula):
+        known, formula = self._plan, self._formula()
+        if known is not None and formula is not None and known.settings.holds(formula):
             return known
         assert self.state is not None
         settings, kept = self.settings, known.assignment if known else None
@@ -280,6 +280,6 @@ class Memory:
             vars(self).update(before)
             if state is not None and kept is not None:
                 vars(state).update(vars(kept))
-            dropped.forget(self.formula)
+            unused_results.forget(self.formula)
 
         return restore

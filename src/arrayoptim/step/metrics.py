@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config.each import EachKeeping, row, several
+from ..config.per_model import EachKeeping, row, several
 from ..config.scheduled import keeps_numbers
 from .session import Session
 from .spikes import told

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from .._typing import Namespace, Scalar
-from ..config.each import several
+from ..config.per_model import several
 from ..engines import Step
 from ..numerics.rounding import step_seed
 from ..rules.rule import Rule
-from ..rules.scalars import SYMBOLS, Symbol, symbolic
+from ..rules.scalars import SYMBOLS, Recalled, Symbol, symbolic
 from .assignment import Assignment, Numbers, Part
 from .clipping import Measured, clipping
 from .formula import Formula
-from .pieces import spread
+from .per_model import spread
 from .quiet import quietly
 from .settings import Settings, Values
 from .state import Clock, State
@@ -51,6 +52,7 @@ class Table:
         self._place, self._compute, self._count = member, compute, count
         self._of_models = settings.models is not None
         self._known: tuple[Any, Any, dict[str, Any], Numbers] = None, None, {}, {}
+        self._recalled = Recalled()
 
     def numbers(
         self,
@@ -73,7 +75,12 @@ class Table:
             # Nothing is kept that is traced, or on a device.
             if xp is np and size.norm is None and size.norms is None:
                 self._known = given, size, h, stages
-        table: Any = _computed(formula, h, it, held[place], xp)
+        given = held[place]
+        if given and symbolic(given.values()):
+            compute = partial(_computed, formula, h, held=given, xp=SYMBOLS)
+            table: Any = self._recalled.of(compute, h, it, given)
+        else:
+            table = _computed(formula, h, it, given, xp)
         if not rule.given_names <= table.keys():
             _require_all(table, rule.given, formula, f"the rule {rule.name}")
         if stages:
@@ -99,6 +106,7 @@ class Numbering:
 
     def __init__(self, settings: Settings, assignment: Assignment) -> None:
         self.decides = False
+        self._recalled = [Recalled() for _ in settings.members]
         self._settings, self._merged = settings, assignment.merged
         self._held: list[dict[str, Scalar]] = [{}] * len(settings.members)
         self._parts: list[tuple[Part, list[tuple[str, Table | None, dict[int, Table]]]]] = []
@@ -183,7 +191,11 @@ class Numbering:
         for k, member in enumerate(members) if scalars else ():
             if member.owner is not None:
                 wanted = member.formula.initial_scalars()
-                found = _computed(member.formula, exact[k], it, held[k], xp)
+                if symbolic(held[k].values()):
+                    compute = partial(_computed, member.formula, exact[k], held=held[k], xp=SYMBOLS)
+                    found = self._recalled[k].of(compute, exact[k], it, held[k])
+                else:
+                    found = _computed(member.formula, exact[k], it, held[k], xp)
                 _require_all(found, wanted, member.formula, "its scalar state")
                 scalars = scalars | {member.owner + name: found[name] for name in wanted}
         return held, scalars
@@ -230,8 +242,6 @@ def _computed(
     xp: Namespace,
 ) -> dict[str, Scalar]:
     """Return the coefficients of a formula and its next scalar state."""
-    if held and symbolic(held.values()):
-        xp = SYMBOLS
     # A new namespace, so that a class may modify it; as keywords its values take twice the time.
     space = SimpleNamespace()
     space.__dict__.update(h)
@@ -249,7 +259,7 @@ def _computed(
             "coefficients by name"
         )
     if xp in _OF_HOST and not _FLOAT.issuperset(map(type, found.values())):
-        return {name: v if several(v) or type(v) is Symbol else float(v) for name, v in found.items()}
+        return {k: v if several(v) or type(v) is Symbol else float(v) for k, v in found.items()}
     known: dict[str, Scalar] = found if type(found) is dict else dict(found)
     return known
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._typing import Array, Namespace, Scalar
+from .._typing import Array, Namespace
 from ..arrays.libraries import COMPUTE, backend_of
 from ..engines import Kept, Resident, Step, limited
 from ..rules.scalars import Symbol
@@ -18,7 +18,7 @@ from .clipping import Measured
 from .numbers import Numbering, seed_of
 from .settings import Settings, Values
 from .state import Clock, State
-from .totals import Measure, totals
+from .totals import Measure, Totals, totals
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +140,15 @@ class Plan:
         found = totals(steps, measure, self.assignment.members, xp, self.settings.models)
         return self.numbering.at(*known, {k: {**nothing[k], **found.get(k, {})} for k in nothing})
 
+    @cached_property
+    def _symbols(self) -> tuple[dict[str, Symbol], Totals]:
+        """Symbols for the scalar state of formulas, and for the totals of each group."""
+        wanted, groups = self.assignment.totals, range(len(self.settings.members))
+        return (
+            {name: Symbol("input", ("state", name)) for name in self.settings.owned()},
+            {k: {n: Symbol("input", ("total", k, n)) for n in wanted} for k in groups},
+        )
+
     def _resident(
         self, values: Values, state: State, size: Measured, keeper: Any
     ) -> tuple[list[Step], Any] | None:
@@ -149,14 +158,10 @@ class Plan:
         """
         if self.numbering.decides:
             return None
-        names, groups = self.settings.owned(), range(len(values))
-        before = state.scalars
+        (names, totals), before = self._symbols, state.scalars
         known = before.unread() if isinstance(before, Resident) else before
-        scalars = known | {name: Symbol("input", ("state", name)) for name in names}
-        wanted = self.assignment.totals
-        totals = {k: {n: Symbol("input", ("total", k, n)) for n in wanted} for k in groups}
         try:
-            clock = Clock(state.iterations, scalars)
+            clock = Clock(state.iterations, known | names)
             steps, after = self.numbering.at(values, clock, size, np, totals)
         # Whatever a formula may do with what is no float, the host can do it with totals.
         except Exception:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays.libraries import backend_of
-from ..config.each import Each, row
 from ..config.groups import ALONE
+from ..config.per_model import Each, row
 from . import checks
 from .settings import Settings, settings_of
 from .state import Clock, State, one_count

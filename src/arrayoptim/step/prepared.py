@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .._typing import Array, Tree
-from ..arrays.pieces import Pieces
+from ..arrays.per_model import Pieces
 from ..arrays.trees import Structure
 from ..engines import Engines, forced
-from . import dropped
+from . import unused_results
 from .plan import Plan
 
 Leaves = Sequence[Array | None]
@@ -24,7 +24,7 @@ class Prepared:
     plan: Plan
     structure: Structure
     kinds: frozenset[type]
-    first: dropped.Reference
+    first: unused_results.Reference
 
     def holds(self, plan: Plan, structure: Structure) -> bool:
         """Whether the engines still serve a plan and a structure of parameters."""
@@ -57,8 +57,6 @@ class Prepared:
 
     def look(self, leaves: Leaves, gradients: Leaves) -> bool:
         """Whether engines find all arrays where and what they were, or gradients that serve too."""
-        if self.engines.quick(leaves, gradients):
-            return True
         known = self._knows(leaves) and self._knows(gradients)
         return known and self.engines.look(leaves, gradients)
 

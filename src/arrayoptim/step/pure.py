@@ -21,9 +21,9 @@ from . import checks
 from .assignment import assign
 from .averages import averages_of
 from .executors import Pure, beside_state, not_finite
-from .persistent import load_into
 from .plan import Plan
 from .restore import LoadReport
+from .save_and_load import load_into
 from .session import Session
 from .settings import Settings, Values
 from .sparse import in_rows, settled

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config.each import several
 from ..config.groups import STARTING
+from ..config.per_model import several
 from ..gradients import Pending, clip_factor
 from .take import Taken
 

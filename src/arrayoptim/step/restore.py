@@ -13,9 +13,9 @@ import numpy as np
 from .._typing import Array
 from ..arrays.libraries import backend_of
 from ..arrays.trees import listed
-from ..config.given import counter, finite
 from ..config.readable import readable
 from ..config.registry import OPTIMIZERS, WRAPPERS, revivable
+from ..config.validation import counter, finite
 from .state import State
 
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ from typing import Any, TypeVar
 
 from .._typing import Scalar, Tree
 from ..arrays.libraries import backend_of
-from ..arrays.pieces import Pieces
+from ..arrays.per_model import Pieces
 from ..arrays.rows import places_of_rows, stored
 from ..arrays.trees import Structure, flatten
 from ..engines import Engines, refuse_capturing
 from ..gradients import global_norm
-from . import checks, dropped
+from . import checks, unused_results
 from .clipping import norms_together
 from .executors import InPlace
 from .fingerprint import require_same
 from .memory import Memory
-from .pieces import Stack, require_writable, split
+from .per_model import Stack, require_writable, split
 from .prepared import Prepared
 from .sparse import in_rows, settled
 from .take import Leaves, Taken, take
@@ -101,7 +101,7 @@ class Session(Memory):
                 new = self.take(found, leaves, structure, unscale, done=self._telling(done, params))
                 if new is leaves or all(map(operator.is_, new, leaves)):
                     return params
-                dropped.note(self.formula, leaves, new)
+                unused_results.note(self.formula, leaves, new)
                 return structure.build(new)
             except BaseException:
                 if restore is not None:
@@ -139,7 +139,7 @@ class Session(Memory):
         before = state.mark
         given = plan.thawed(gradients) if plan.settings.frozen else gradients
         try:
-            if not made.look(leaves, given):
+            if not (made.engines.quick(leaves, given) or made.look(leaves, given)):
                 return False
             told = done if done is None else self._telling(done, params)
             commit = self.note if told is None else self._noting(told)
@@ -239,7 +239,7 @@ class Session(Memory):
         refuse_capturing(leaves)
         if gradients:
             checks.gradients(gradients, leaves, structure, _missing(leaves))
-            dropped.refuse_swapped(stored(gradients), leaves, made.first if made else None)
+            unused_results.refuse_swapped(stored(gradients), leaves, made.first if made else None)
         state, plan = self.ready(leaves, structure), self.plan
         rowwise = places_of_rows(gradients) if sparse else frozenset()
         spread = self.spread
@@ -250,7 +250,7 @@ class Session(Memory):
             rowwise=rowwise,
         )
         arrays = leaves.wholes if type(leaves) is Pieces else leaves
-        types, first = frozenset(map(type, (*arrays, None))), dropped.first_of(leaves)
+        types, first = frozenset(map(type, (*arrays, None))), unused_results.first_of(leaves)
         self._made = Prepared(engines, plan, structure, types, first)
         engines.look(leaves, plan.thawed(gradients) if gradients else gradients, sparse)
         return engines

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .._typing import Namespace, Scalar
-from ..config.each import Row, repeated
 from ..config.groups import matches, members_of, require_matches
 from ..config.hyper import Hyper
+from ..config.per_model import Row, repeated
 from ..config.scheduled import after_metric, first_numbers, keeps_numbers
 from ..constraints import Constraint
 from ..numerics.slots import Layout

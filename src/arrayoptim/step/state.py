@@ -11,10 +11,10 @@ import numpy as np
 from .._typing import Array, Tree
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure
-from ..config.each import Row, repeated, row
+from ..config.per_model import Row, repeated, row
 from ..numerics.slots import Layout, Start
 from .checks import Leaf
-from .pieces import piece
+from .per_model import piece
 
 
 @dataclass

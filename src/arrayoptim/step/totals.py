@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Namespace, Scalar
-from ..config.each import row
+from ..config.per_model import row
 from ..engines import Step
 from ..gradients import scaled_norm
 

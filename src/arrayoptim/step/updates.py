@@ -18,7 +18,7 @@ from ..gradients import clip_gradient
 from . import checks
 from .clipping import clipping
 from .executors import Pure, measured_where_wanted, not_finite
-from .pieces import spread
+from .per_model import spread
 from .plan import Plan
 from .session import Session
 from .sparse import in_rows, settled

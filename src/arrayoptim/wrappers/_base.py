@@ -22,9 +22,9 @@ from ..rules.rule import Rule
 from ..step.journal import Journal, carried_through
 from ..step.restore import LoadReport, blaming
 from ..step.session import Session, session_of
+from ..step.shared_methods import Surface
 from ..step.state import State
 from ..step.summary import Summary, joined
-from ..step.surface import Surface
 
 if TYPE_CHECKING:
     from ..persistence import Record

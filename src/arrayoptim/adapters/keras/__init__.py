@@ -17,15 +17,15 @@ from typing import Any
 
 import keras
 
-from ...config.elsewhere import spelled
 from ...config.keras import PACKAGE, identified
+from ...config.other_libraries import spelled
 from ...config.registry import lookup, names
 from ...optimizer import Optimizer
-from ..carry import has_state
+from ..continuing import has_state
+from .arguments import in_words_of_keras, ours_of
 from .exchange import export_state, load_state
 from .optimizer import KERAS_OPTIONS, KerasOptimizer
 from .rates import FunctionSchedule
-from .words import in_words_of_keras, ours_of
 
 __all__ = ["FunctionSchedule", "KerasOptimizer", "export_state", "get", "load_state", "wrap"]
 

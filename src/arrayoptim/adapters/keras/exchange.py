@@ -14,10 +14,10 @@ from ...arrays.libraries import type_name
 from ...arrays.trees import listed
 from ...optimizer import Optimizer
 from ...persistence import Record, interpret_keras3
-from ...step.persistent import load_into, record_of
 from ...step.restore import LoadReport
+from ...step.save_and_load import load_into, record_of
 from ...step.session import session_of
-from ..order import in_order
+from ..tree_order import in_order
 from .optimizer import KerasOptimizer
 
 

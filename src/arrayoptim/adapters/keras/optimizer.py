@@ -19,12 +19,12 @@ from ...optimizers import SGD
 from ...step.report import StepReport
 from ...step.session import session_of
 from ...step.summary import Summary
-from ..carry import twin
+from ..continuing import twin
+from .arguments import RefusedError, in_our_words, in_words_of_keras
 from .overriding import refuse_never_called, refuse_together
 from .rates import as_schedule, without_rate
 from .state import KerasState
 from .variables import nested, outside_of_graphs, paths_of, tensor
-from .words import RefusedError, in_our_words, in_words_of_keras
 
 if TYPE_CHECKING:
     from typing_extensions import Self

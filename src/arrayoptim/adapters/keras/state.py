@@ -19,7 +19,7 @@ from ...step.pure import refuse_offload
 from ...step.session import session_of
 from ...step.state import State
 from ...step.summary import Summary, summary_of
-from ..carry import begun
+from ..continuing import begun
 from .variables import (
     apart,
     escaped,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...config.elsewhere import spelled
+from ...config.other_libraries import spelled
 from ...config.registry import names
 from ..factories import factory
 from .parallel import DataParallel

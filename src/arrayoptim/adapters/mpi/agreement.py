@@ -13,7 +13,7 @@ from ...config.registry import describe
 from ...optimizer import Optimizer
 from ...step.session import Session
 from ...wrappers import Wrapper
-from .links import Links
+from .communication import Links
 
 Array = Any
 _OWN = frozenset({"inner", "groups", "name", "threads"})

@@ -15,8 +15,8 @@ from ...arrays.trees import Structure, flatten
 from ...config.registry import require_one_model
 from ...step import checks
 from ...step.session import Session, session_of
+from ...step.sharding import takes_wholes
 from ...step.sparse import made_dense
-from ...step.spread import takes_wholes
 from ...wrappers import Wrapper
 from .agreement import (
     compared,
@@ -27,7 +27,7 @@ from .agreement import (
     settings_of,
     words_of,
 )
-from .links import Links
+from .communication import Links
 from .pieces import alike
 
 __all__ = ["WHY_ONE", "Asked", "Asking", "sessions_of"]

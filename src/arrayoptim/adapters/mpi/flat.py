@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .links import Links
+from .communication import Links
 from .pieces import Piece, alike
-from .travel import Gathering, Sum, gatherings, sums
+from .transfers import Gathering, Sum, gatherings, sums
 
 __all__ = ["Flat"]
 

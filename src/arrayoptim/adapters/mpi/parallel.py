@@ -16,15 +16,15 @@ from ...config.registry import made, require_one_model
 from ...optimizer import Optimizer
 from ...step.metrics import number_told
 from ...step.session import Session
-from ...step.surface import Surface
+from ...step.shared_methods import Surface
 from ...wrappers import Wrapper
 from .agreement import together
 from .asking import WHY_ONE, Asked, Asking, sessions_of
-from .files import cut_up, joined
+from .communication import links_of
 from .flat import Flat
-from .links import links_of
 from .pieces import pieces_of
-from .spread import PieceSpread
+from .records import cut_up, joined
+from .sharding import PieceSpread
 
 if TYPE_CHECKING:
     from mpi4py import MPI

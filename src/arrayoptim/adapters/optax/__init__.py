@@ -21,20 +21,20 @@ import optax
 
 from ..._typing import Tree
 from ...arrays.trees import flatten
-from ...config.elsewhere import spelled
 from ...config.hyper import REQUIRED, Hyper
+from ...config.other_libraries import spelled
 from ...config.registry import lookup, names
 from ...numerics.slots import EXPONENTS
 from ...optimizer import Optimizer
 from ...step.pure import counted, numbers_in, with_arrays
 from ...step.session import session_of, with_values
 from ...step.state import State
-from ..carry import twin
+from ..continuing import twin
 from ..factories import under
 from .aliases import TABLE, Alias, Shown, signature_of, translated
-from .native import read, written
-from .pairs import is_own
+from .slot_pairs import is_own
 from .state import export_state, load_state
+from .states_of_optax import read, written
 from .trees import filled, slot_names, without_decay
 
 __all__ = ["export_state", "load_state", "wrap"]

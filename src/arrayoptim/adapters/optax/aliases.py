@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import optax
 
-from ...config.given import flag
+from ...config.validation import flag
 
 __all__ = ["TABLE", "Alias", "Shown", "signature_of", "translated"]
 

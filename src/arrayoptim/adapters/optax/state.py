@@ -14,10 +14,10 @@ from ...arrays.libraries import COMPLEX, backend_of, is_array
 from ...arrays.trees import flatten, named
 from ...optimizer import Optimizer
 from ...persistence import Record
-from ...step.persistent import load_into, record_of
 from ...step.restore import LoadReport
+from ...step.save_and_load import load_into, record_of
 from ...step.session import session_of
-from .pairs import (
+from .slot_pairs import (
     COUNTS,
     Pair,
     factor_of,

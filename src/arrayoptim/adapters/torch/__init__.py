@@ -26,13 +26,13 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import registry
-from ...config.elsewhere import spelled
+from ...config.other_libraries import spelled
 from ...config.torch import TABLE
 from .base import TorchOptimizer
 from .classes import class_named, wrap
 from .exchange import export_state, load_state
 from .lbfgs import LBFGS
-from .native import from_torch, to_torch
+from .switching import from_torch, to_torch
 
 __all__ = [
     "LBFGS",

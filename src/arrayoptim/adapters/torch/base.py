@@ -22,15 +22,15 @@ from ...step.session import session_of
 from ...step.summary import Summary, joined
 from .backward import BackwardSteps
 from .counts import apart
-from .derived import with_derived
-from .entries import Entry
+from .derived_numbers import with_derived
 from .hooks import hooked
-from .keys import CLASS, Spelling
-from .loaded import Loaded, checked, wrapped
+from .loading import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
 from .param_group import TOGETHER, Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import part_class
+from .spelling import CLASS, Spelling
+from .state_entries import Entry
 
 
 class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]

@@ -14,10 +14,10 @@ from ...config.torch import Native, native_of, natives_of
 from ...optimizer import Optimizer
 from ...optimizers._curvature import CurvatureOptimizer
 from ...step.session import session_of
-from ..carry import has_state
+from ..continuing import has_state
 from .base import TorchOptimizer
 from .curvature import update_hessian
-from .keys import Spelling
+from .spelling import Spelling
 
 _MADE: dict[tuple[type[Optimizer], str], type[TorchOptimizer]] = {}
 

@@ -15,13 +15,13 @@ from ...arrays.trees import listed, plain
 from ...config.torch import SCALARS, TABLE, Native, Settings, native_of, natives_of
 from ...optimizer import Optimizer
 from ...persistence import Record
-from ...step.persistent import load_into, record_of
 from ...step.restore import LoadReport, by_name
+from ...step.save_and_load import load_into, record_of
 from ...step.session import session_of
-from ..order import in_order
-from .derived import derived
-from .keys import Spelling
-from .native import their_group
+from ..tree_order import in_order
+from .derived_numbers import derived
+from .spelling import Spelling
+from .switching import their_group
 
 
 def load_state(

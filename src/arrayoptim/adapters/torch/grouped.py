@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from .keys import Spelling
+    from .spelling import Spelling
 
 __all__ = ["Grouped"]
 

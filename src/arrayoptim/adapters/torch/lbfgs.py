@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...config.given import finite
+from ...config.validation import finite
 from ...search.line import Taken, along
 from ...search.memory import two_loops
 from ...search.vocabulary import Plain

@@ -9,9 +9,9 @@ import torch
 
 from ...arrays.trees import listed
 from ...step.restore import LoadReport, by_name
-from .keys import CLASS
 from .param_group import Part
 from .shards import Tensor, local
+from .spelling import CLASS
 
 if TYPE_CHECKING:
     from .grouped import Grouped

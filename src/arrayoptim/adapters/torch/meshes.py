@@ -9,9 +9,9 @@ from math import prod
 from typing import Any
 
 from ...step.checks import Leaf
-from ...step.spread import Slots, Spread, Whole
+from ...step.sharding import Slots, Spread, Whole
 from .shards import Tensor, added, in_parts, part_of
-from .wholes import Matrix, exchange, step_everywhere
+from .whole_matrices import Matrix, exchange, step_everywhere
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -16,7 +16,7 @@ from ...arrays.trees import Structure
 from ...numerics.slots import Layout
 from ...step import checks
 from ...step.session import session_of
-from ...step.spread import takes_wholes
+from ...step.sharding import takes_wholes
 from ...step.state import State
 from ...step.summary import Summary, summary_of
 from .counts import Counts, Numbers, numbers_of, put
@@ -25,15 +25,6 @@ from .differentiable import (
     refuse_undifferentiable_arrays,
     step_recorded,
 )
-from .entries import (
-    COUNTERS,
-    Entry,
-    begun,
-    faults_of,
-    refuse_otherwise_shared_out,
-    slots_of,
-)
-from .keys import Spelling
 from .meshes import MeshSpread
 from .shards import (
     PLAIN,
@@ -44,6 +35,15 @@ from .shards import (
     local,
     refuse_misplaced,
     shared_out,
+)
+from .spelling import Spelling
+from .state_entries import (
+    COUNTERS,
+    Entry,
+    begun,
+    faults_of,
+    refuse_otherwise_shared_out,
+    slots_of,
 )
 
 DENSIFYING = {"SGD", "Adagrad"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from .keys import Spelling
 from .param_group import Part
 from .shards import Tensor
+from .spelling import Spelling
 
 
 def part_class(spelling: Spelling) -> type[Part]:

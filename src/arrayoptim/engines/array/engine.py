@@ -14,8 +14,8 @@ from ...arrays.libraries import COMPUTE, Backend, backend_of
 from ...arrays.rows import Rows
 from ...numerics.slots import Layout
 from ..steps import Step
-from .one import Slots, as_operands, clipped_wide, totals_of, updated
 from .rows import put_rows, rows_of
+from .single import Slots, as_operands, clipped_wide, totals_of, updated
 from .stacks import stacks
 
 Result = tuple[Array, Slots]

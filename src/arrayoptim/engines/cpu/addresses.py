@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,9 @@ class Reader(ABC):
     params : sequence of array
         The parameters. What is read has their shapes and orders.
     """
+
+    counts: ClassVar[bool] = False
+    """Whether the library counts the changes of an array, see `wrote`."""
 
     def __init__(self, params: Sequence[Any]) -> None:
         self.shapes = [tuple(p.shape) for p in params]
@@ -255,7 +258,7 @@ class Reader(ABC):
         """
 
     def wrote(self, params: Sequence[Any]) -> None:  # noqa: B027  nothing, where nobody counts
-        """Tell the library that parameters were changed from outside.
+        """Tell the library that parameters were changed from outside, where it counts changes.
 
         Parameters
         ----------

@@ -18,10 +18,10 @@ from ...rules.rule import Rule
 from ..steps import OWN
 from ..totals import part, ratio
 from .addresses import Reader
+from .array_checks import Look, Take
 from .columns import Column
 from .jobs import PARALLEL, Job
 from .loading import loader
-from .looking import Look, Take
 from .native import code_address
 from .recipes import EXPONENTS, Recipe, Recipes
 from .source import squares_program
@@ -60,6 +60,7 @@ class Batch:
     ) -> None:
         self.reader, self.dtype = reader, dtypes["p"]
         self._all = take is tuple
+        self._counted = columns["p"] if reader.counts else ()
         self.places, self._among_all = places
         self._columns, self._compute, self._rule = columns, COMPUTE[self.dtype], rule
         self._recipes = Recipes(rule, {name: dtypes[name] for name in columns})
@@ -192,7 +193,7 @@ class Batch:
             self._ready = loader(self._names, recipe.names, recipe.row, first.record)
 
     def run(self, count: int | None) -> None:
-        """Carry out the loaded step, or what is left of it.
+        """Carry out the loaded step, or what is left of it, and forget copies of gradients.
 
         Parameters
         ----------
@@ -201,7 +202,9 @@ class Batch:
         """
         for job in self._jobs:
             job.run(count)
-        self.reader.wrote(self._columns["p"])
+        if self._counted:
+            self.reader.wrote(self._counted)
+        self.arrays.copies = ()
 
     def _of_this_batch(self, numbers: Values) -> Values:
         """Return the numbers; where each leaf has one, the entries of this batch."""

@@ -16,18 +16,18 @@ import numpy as np
 from ..._locks import lock
 from ..._typing import Array
 from ...arrays.memory import Stretches
-from ...arrays.pieces import Pieces
+from ...arrays.per_model import Pieces
 from ...arrays.trees import named
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
 from .addresses import Reader
+from .array_checks import Take
 from .batches import Batch, Values
-from .grids import MatrixBatch
-from .looking import Take
+from .matrix_batches import MatrixBatch
+from .per_model import wholes_of
 from .recipes import EXPONENTS
 from .serving import reader_of, refusal
 from .tables import IntTable
-from .wholes import wholes_of
 
 __all__ = ["Plan", "refusal"]
 
@@ -228,13 +228,7 @@ class Plan:
         """Carry out the loaded step, or what is left of it after an interrupt."""
         for batch in self._batches:
             batch.run(self._threads)
-        self.drop()
-
-    def drop(self) -> None:
-        """Forget the gradients that were checked."""
         self._grads = ()
-        for batch in self._batches:
-            batch.arrays.drop()
 
     # ---- the same, for callers in several threads
 

@@ -12,7 +12,7 @@ from ...rules import stages as _stages
 from ...rules.stages import SWEPT
 from ...rules.symbols import REDUCTIONS, Value
 from ..passes import Passes
-from ..written import Words, Writer
+from ..rule_writer import Words, Writer
 from .source import Program, framed
 from .sweep import AFTER, BEFORE, CONSTRAIN, FUNCTIONS, head, load_line
 

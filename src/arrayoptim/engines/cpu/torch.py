@@ -22,6 +22,8 @@ _DLPACK |= {"int16": (0, 16), "uint8": (1, 8)}
 class TorchReader(Reader):
     """Reads dense torch tensors, in any order of their dimensions."""
 
+    counts = True
+
     def __init__(self, params: Sequence[Any]) -> None:
         super().__init__(params)
         torch = self._torch = sys.modules["torch"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ...rules.symbols import REDUCTIONS, Value
 from ..passes import Passes
-from ..written import Words, Writer
+from ..rule_writer import Words, Writer
 
 __all__ = [
     "FIRST",

@@ -7,8 +7,8 @@ all engines keep, and writes it where the sweep reads it. The scalar state stays
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -70,25 +70,16 @@ class _Phase:
 
     def sent(self, text: Written, later: bool = False, room: int = 0) -> tuple[int, int]:
         """Return the addresses of the floats that a text takes, and of its targets."""
-        given = np.array([*text.given, 0.0])
-        at = np.concatenate([np.zeros(0, np.int64), *(where for where, _ in text.targets)])
-        which = np.repeat(np.arange(len(text.targets)), [len(x) for x, _ in text.targets])
-        told = np.concatenate([[len(at)], np.stack([at, which], axis=1).reshape(-1)])
+        given, told = text.tables
         return (
             self._given.address(given, later=later),
-            self._targets.address(told.astype(np.int64), later=later, room=room),
+            self._targets.address(told, later=later, room=room),
         )
 
     def flush(self) -> None:
         """Copy what was deferred while a graph was captured."""
         self._given.flush()
         self._targets.flush()
-
-
-@dataclass
-class _Texts:
-    before: Written
-    after: Written
 
 
 class Derived:
@@ -106,15 +97,14 @@ class Derived:
         Places of the tensors in the tree.
     """
 
-    def __init__(
-        self, device: Device, rule: Rule, sums: Numbers, ordinals: Sequence[int]
-    ) -> None:
+    def __init__(self, device: Device, rule: Rule, sums: Numbers, ordinals: Sequence[int]) -> None:
         self._device, self._rule, self._sums, self._ordinals = device, rule, sums, ordinals
         self._before, self._after = _Phase(device), _Phase(device)
         self._names: tuple[str, ...] = ()
         self._state = device.table(np.zeros(1))
         self._sources: _Sources | None = None
         self._members: Sequence[int] | None = None
+        self._known: tuple[tuple[Any, ...], Any] = (), None
 
     def prepare(
         self, kept: Kept, held: bool, targets: Sequence[Target], later: bool = False, room: int = 0
@@ -140,8 +130,9 @@ class Derived:
             If the kernel cannot be compiled here, or not now.
         """
         sources = self._settled(kept, held or later)
-        calls = []
-        for phase, text in zip((self._before, self._after), self._texts(kept, targets), strict=True):
+        calls: list[list[Launches]] = []
+        texts = self._texts(kept, targets)
+        for phase, text in zip((self._before, self._after), texts, strict=True):
             if not text.results and not text.state:
                 calls.append([])
                 continue
@@ -187,6 +178,14 @@ class Derived:
 
     def _texts(self, kept: Kept, targets: Sequence[Target]) -> tuple[Written, Written]:
         """Return what is computed before totals are known, and after."""
+        assert self._sources is not None
+        key = self._sources, *(x for target in targets for x in target), *kept.after.values()
+        if len(key) != len(self._known[0]) or not all(map(is_, key, self._known[0])):
+            self._known = key, self._written(kept, targets)
+        found: tuple[Written, Written] = self._known[1]
+        return found
+
+    def _written(self, kept: Kept, targets: Sequence[Target]) -> tuple[Written, Written]:
         assert self._sources is not None
         known = {symbol: depends(symbol, "total") for _, symbol in targets}
         places = {("state", name): f"state[{k}]" for k, name in enumerate(self._names)}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from ...rules.scalars import Symbol
 from .program import Program, named
@@ -42,11 +45,19 @@ class Written:
     state: dict[int, str]
     runs: tuple[int, int]
 
-    @property
+    @cached_property
     def key(self) -> tuple[Any, ...]:
         """What differs between kernels."""
         state = tuple(self.state.items())
         return tuple(self.lines), tuple(self.results), state, self.runs
+
+    @cached_property
+    def tables(self) -> tuple[Any, Any]:
+        """What the host gives; how many targets there are, then the address and scalar of each."""
+        at = np.concatenate([np.zeros(0, np.int64), *(where for where, _ in self.targets)])
+        which = np.repeat(np.arange(len(self.targets)), [len(x) for x, _ in self.targets])
+        told = np.concatenate([[len(at)], np.stack([at, which], axis=1).reshape(-1)])
+        return np.array([*self.given, 0.0]), told.astype(np.int64)
 
 
 def written(

@@ -21,7 +21,7 @@ from .arrays import Library
 from .batches import Batch, Prepared
 from .derived import Derived
 from .device import Launches, start
-from .grids import MatrixBatch
+from .matrix_batches import MatrixBatch
 from .measure import quantities
 from .place import Place
 

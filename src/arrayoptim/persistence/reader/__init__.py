@@ -9,8 +9,8 @@ packed or not. Chunks in the forms of the newest files, shared tables and other 
 
 from __future__ import annotations
 
-from .files import opened
 from .nodes import Dataset, File, Group, Node
 from .source import DamagedError, Source
+from .superblock import opened
 
 __all__ = ["DamagedError", "Dataset", "File", "Group", "Node", "Source", "opened"]

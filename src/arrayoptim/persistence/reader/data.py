@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .btrees import CHUNK_NODES, old_leaves
 from .source import UNDEFINED, Cursor, DamagedError, Source
-from .trees import CHUNK_NODES, old_leaves
 
 COMPACT, CONTIGUOUS, CHUNKED, VIRTUAL = 0, 1, 2, 3
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3

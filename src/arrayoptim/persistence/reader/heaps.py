@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .btrees import records
 from .checksum import verified
 from .source import UNDEFINED, Cursor, DamagedError, Source, log2, width
-from .trees import records
 
 HUGE_RECORDS = 1
 

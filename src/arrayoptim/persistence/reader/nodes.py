@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any
 
 from . import headers
+from .btrees import GROUP_NODES, old_leaves, records
 from .data import Storage, stored
 from .heaps import FractalHeap, decoded, local_heap, text_at
 from .objects import Attributes, Objects
 from .source import UNDEFINED, Cursor, DamagedError, Source
-from .trees import GROUP_NODES, old_leaves, records
 from .types import datatype, extent
 
 LINK_RECORDS = 5

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from . import headers
+from .btrees import records
 from .headers import Message, messages
 from .heaps import FractalHeap, decoded, global_heap
 from .source import UNDEFINED, Cursor, DamagedError, Source
-from .trees import records
 from .types import Type, datatype, extent
 
 ATTRIBUTE_RECORDS = 8

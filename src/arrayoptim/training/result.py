@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._typing import Tree
-from .arrays.libraries import backend_of
-from .arrays.trees import flatten
+from .._typing import Tree
+from ..arrays.libraries import backend_of
+from ..arrays.trees import flatten
 from .curves import curve, pyplot_axes
 
 

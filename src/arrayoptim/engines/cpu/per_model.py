@@ -10,10 +10,10 @@ import numpy as np
 
 from ...arrays.backend import ITEMSIZE, reals
 from ...arrays.memory import Stretches
-from ...arrays.pieces import Pieces
+from ...arrays.per_model import Pieces
+from .array_checks import Look
 from .batches import Batch
 from .columns import Column
-from .looking import Look
 
 
 class Wholes:
@@ -63,7 +63,7 @@ class Wholes:
         if not starts.all():
             # The address of None is 0.
             self._targets[starts[:, 0] == 0] = 0
-        arrays.drop()
+        arrays.copies = ()
         return True
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from .._typing import Array, Tree
 from ..arrays.libraries import backend_of
-from ..arrays.pieces import Pieces
+from ..arrays.per_model import Pieces
 from ..arrays.rows import Rows
 from ..arrays.trees import Structure, named
-from ..config.each import several
+from ..config.per_model import several
 from ..engines import Column
 
 Leaves = Sequence[Array | None]

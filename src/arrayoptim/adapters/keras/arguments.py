@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from ...config.given import flag
+from ...config.validation import flag
 from ...optimizer import Optimizer
 
 Words = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ...step.spread import Slots, Whole
+from ...step.sharding import Slots, Whole
 from .shards import Tensor, pieces, placements_of, shared_out
 
 

@@ -9,7 +9,7 @@ from ..arrays.libraries import COMPLEX, HALF, backend_of
 from ..arrays.rows import stored
 from ..gradients import stays_on_device, unread_norm
 from ..rules.stages import heal
-from .spread import Spread, norms_of
+from .sharding import Spread, norms_of
 
 __all__ = ["any_on_device", "gradient_norms", "kept", "update_and_weight"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ...config.given import flag
 from ...config.registry import ALIASES, OPTIMIZERS, describe
 from ...config.torch import TABLE, Native, Settings, native_of
+from ...config.validation import flag
 from ...optimizer import Optimizer
 from ...step.options import Options
 from .differentiable import refuse_undifferentiable

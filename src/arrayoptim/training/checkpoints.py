@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._typing import Array, Tree
-from .arrays.libraries import backend_of, is_array, type_name
-from .arrays.trees import flatten, named, plain
-from .foreign import put_back
-from .loading import made
-from .optimizer import Optimizer
-from .step.fingerprint import fingerprint as fingerprint_of
-from .step.persistent import load_into
-from .step.restore import LoadReport, blaming, by_name
-from .step.session import session_of
-from .step.surface import Surface
+from .._typing import Array, Tree
+from ..arrays.libraries import backend_of, is_array, type_name
+from ..arrays.trees import flatten, named, plain
+from ..foreign import put_back
+from ..loading import made
+from ..optimizer import Optimizer
+from ..step.fingerprint import fingerprint as fingerprint_of
+from ..step.restore import LoadReport, blaming, by_name
+from ..step.save_and_load import load_into
+from ..step.session import session_of
+from ..step.shared_methods import Surface
 
 if TYPE_CHECKING:
-    from . import persistence
-    from .persistence import Record
+    from .. import persistence
+    from ..persistence import Record
 
 GROUP = "checkpoint"
 """The group of a file that holds parameters and extras, beside the optimizer's state."""
@@ -114,8 +114,8 @@ def save_checkpoint(
     >>> again["w"].round(3), optimizer.iterations, extra
     (array([0.9, 1.1]), 1, {'epoch': 1})
     """
-    from .persistence import Record, write
-    from .persistence.values import Packed
+    from ..persistence import Record, write
+    from ..persistence.json_values import Packed
 
     _require_place(path)
     _require(optimizer)
@@ -193,7 +193,7 @@ def load_checkpoint(
     save_checkpoint : Writes such a file.
     load : Makes the optimizer alone.
     """
-    from .persistence import read_with
+    from ..persistence import read_with
 
     _require_place(path)
     if optimizer is not None:
@@ -247,7 +247,7 @@ def described_extra(record: Record) -> dict[str, Any]:
     record : Record
         The part beside the optimizer, which may have no arrays in memory.
     """
-    from .persistence.values import unpacked
+    from ..persistence.json_values import unpacked
 
     named = dict(zip((record.paths or {})["extra"], record.slots["extra"], strict=True))
     words = {path: f"{x.dtype}{list(x.shape)}" for path, x in named.items()}
@@ -280,7 +280,7 @@ class _Contents:
     """The parameters and extras of a checkpoint."""
 
     def __init__(self, record: Record) -> None:
-        from .persistence.values import nested, unpacked
+        from ..persistence.json_values import nested, unpacked
 
         config, paths = record.config or {}, record.paths or {}
         if not {"parameter", "extra"} <= set(record.slots) or "extra" not in config:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .layout import Slots
+from .weight_lists import Slots
 
 Cut = Callable[[Sequence[Any], bool, bool], Slots]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .communication import Links
 from .flat import Flat
-from .links import Links
 
 if TYPE_CHECKING:
     from ...persistence import Record

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from .entries import Entry
-from .keys import Spelling
 from .shards import Tensor
+from .spelling import Spelling
+from .state_entries import Entry
 
 
 class Loaded:

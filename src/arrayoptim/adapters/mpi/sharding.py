@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 
 from ...step.checks import Leaf
-from ...step.spread import Spread
-from .links import Links
+from ...step.sharding import Spread
+from .communication import Links
 
 Shape = tuple[int, ...]
 

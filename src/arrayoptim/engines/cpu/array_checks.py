@@ -44,6 +44,8 @@ class Look:
         The dtype of the gradients.
     gradients : numpy.ndarray
         A table with their addresses.
+    copies : tuple of array
+        The gradients that the kernels read, where one of them is a copy.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Look:
         self._quick = bound(readers.look, self._record) if readers and marks else _unknown
         self._starts: Any = None
         self._pool = 0
-        self._copies: tuple[Any, ...] = ()
+        self.copies: tuple[Any, ...] = ()
         self._use(dtype)
 
     def stretches(self) -> tuple[Addresses, Addresses]:
@@ -168,12 +170,8 @@ class Look:
             mine = self._conformed(mine)
         starts = self.gradients[:, 0]
         ends = starts + self._sizes * ITEMSIZE[reals(self.kind)]
-        self._copies = self._replaced(mine, occupied.touched(starts, ends))
+        self.copies = self._replaced(mine, occupied.touched(starts, ends))
         return True
-
-    def drop(self) -> None:
-        """Forget the copies."""
-        self._copies = ()
 
     def _use(self, kind: str) -> None:
         """Expect gradients of that dtype from now on."""

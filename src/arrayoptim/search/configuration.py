@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from .names import Settings
+from .state_layout import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ._typing import Scalar, Tree
-from .arrays.calls import mismatch
-from .arrays.derivatives import value_and_gradients
+from .._typing import Scalar, Tree
+from ..arrays.calls import mismatch
+from ..arrays.derivatives import value_and_gradients
+from ..config.validation import whole
+from ..finding import get
 from .checkpoints import load_checkpoint, save_checkpoint
-from .config.given import whole
-from .finding import get
-from .minimization import Minimization
+from .result import Minimization
 
 
 def minimize(
@@ -116,7 +116,7 @@ def minimize(
         raise ValueError(f"tolerance: found {tolerance!r}, wanted a number in [0, inf)")
     _require_callback(callback, params)
     if checkpoint is not None:
-        from . import persistence
+        from .. import persistence
 
         checkpoint = persistence.path_of(checkpoint)
         # An error noticed only after the last step would waste all of them.

@@ -14,7 +14,7 @@ from ...numerics.slots import Layout
 from ...rules import stages
 from ...rules.rule import Rule
 from ..totals import ratio, totals
-from .lines import functions
+from .sums_along import functions
 
 Slots = dict[str, Array]
 

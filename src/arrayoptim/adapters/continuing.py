@@ -9,7 +9,7 @@ from .._typing import Array
 from ..optimizer import Optimizer
 from ..persistence import Record
 from ..step.checks import Leaf
-from ..step.persistent import load, put_weights, record_of
+from ..step.save_and_load import load, put_weights, record_of
 from ..step.session import session_of
 from ..step.state import State
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ._typing import Tree
-from .arrays.derivatives import value_and_gradients
-from .arrays.libraries import backend_of
-from .arrays.trees import flatten
-from .config.given import whole
+from .._typing import Tree
+from ..arrays.derivatives import value_and_gradients
+from ..arrays.libraries import backend_of
+from ..arrays.trees import flatten
+from ..config.validation import whole
+from ..finding import get
 from .curves import curve, pyplot_axes
-from .finding import get
-from .minimizing import number_of
+from .minimize import number_of
 
 __all__ = ["RateSearch", "find_lr"]
 

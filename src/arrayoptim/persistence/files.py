@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import reading, writing
-from .own import GROUP
+from .distributed import written
+from .own_format import GROUP
 from .record import Record
-from .together import written
 
 __all__ = [
     "Place",

@@ -14,10 +14,10 @@ from ...config.torch import SCALARS, TABLE, Native, Settings
 from ...optimizer import Optimizer
 from .base import TorchOptimizer
 from .classes import class_of
-from .derived import derived
-from .keys import CLASS, Spelling
+from .derived_numbers import derived
 from .lbfgs import LBFGS
 from .param_group import Part
+from .spelling import CLASS, Spelling
 
 NEEDLESS = {"preset", "name", "master", "threads", "seed", "outputs"}
 """Settings that torch's optimizers do not need."""

@@ -10,10 +10,10 @@ import numpy as np
 from .._typing import Tree
 from ..arrays.libraries import backend_of, is_array
 from ..arrays.trees import flatten
-from ..config.each import Each, EachKeeping
+from ..config.per_model import Each, EachKeeping
 from ..config.scheduled import value_at
 from . import pure
-from .pieces import require_models, stacked
+from .per_model import require_models, stacked
 from .population import alone, put_in, taken_out
 from .restore import LoadReport
 from .session import Session

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from . import config as _config
+from . import json_config as _config
 from . import keras2 as _keras2
 from . import names as _names
-from .apart import Ask
 from .hdf5 import get_long_text, get_names, get_text, put_array, put_long_text, put_names, put_text
 from .packed import MANY, Named, Packer, unpacked
 from .record import Record
 from .stored import Stored, counter, number
+from .worker_thread import Ask
 
 GROUP = "optimizer_weights"
 FORMAT = 2

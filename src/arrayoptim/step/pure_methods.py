@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Tree
-from . import mapped, metrics, population, pure
+from . import metrics, population, pure, pure_per_model
 from .restore import LoadReport
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Valued:
     @property
     def _pure(self) -> Any:
         """What computes it: of one model, or mapped over many."""
-        return pure if self._session.settings.models is None else mapped
+        return pure if self._session.settings.models is None else pure_per_model
 
     def init_state(self, params: Tree) -> dict[str, Any]:
         """Make the state before the first step, as a value.

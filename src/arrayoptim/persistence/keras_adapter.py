@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..config.registry import lookup
-from .layout import Layout
+from .weight_lists import Layout
 
 ELSEWHERE = frozenset({"constraint", "ema_momentum", "exclude", "groups", "offload"})
 """What adds no variable, or is Keras's part there; patterns would ask for the model's paths."""
