@@ -227,7 +227,10 @@ def test_other_stages(name: str, before: Any, after: Any, host: NumPyOnHost) -> 
         ({"agc": 0.1}, "agc needs the host"),
         ({"clipnorm": 1.0, "groups": [ao.group("0", optimizer=ao.SGD())]}, "under several rules"),
         ({"offload": True}, "offload=True needs the host"),
-        ({"constraint": ao.constraints.MaxNorm(1.0)}, "parameter '0': .* norms of the new"),
+        (
+            {"constraint": ao.constraints.MaxNorm(1.0), "cautious": True},
+            "parameter '0': .* norms of the new",
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

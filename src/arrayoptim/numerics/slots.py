@@ -42,12 +42,15 @@ class Layout:
         than the parameter's, and those the rule needs exact, are always stored in that.
     constraint : Constraint or None
         What the parameters are brought back to, where that takes more than their single entries.
+    spares : bool
+        Whether decay comes between the rule and that.
     """
 
     rule: Rule
     extras: tuple[str, ...] = ()
     storage: str | None = None
     constraint: Any = None
+    spares: bool = False
 
     def slots(self, dtype: str) -> dict[str, str]:
         """Return the dtype of each slot of a parameter of some dtype."""

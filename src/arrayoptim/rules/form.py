@@ -13,8 +13,8 @@ from typing import Any, Literal
 __all__ = ["Kind", "Rule", "Shape", "Side", "parameters"]
 
 Kind = Literal["elementwise", "tensorwise", "matrix"]
-Side = Literal["first", "last", "stack"]
 Shape = tuple[int, ...]
+Side = Literal["first", "last", "stack"] | Callable[[Shape], Shape]
 
 _MORE = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
@@ -54,10 +54,10 @@ class Rule:
     shapes : callable or None
         For ``matrix`` rules, ``shapes(rows, columns)``; returns a dict of the shapes of those slots
         that are not shaped like the parameter.
-    outputs : {"first", "last", "stack"}
+    outputs : {"first", "last", "stack"} or callable
         For ``matrix`` rules, which axis of a parameter with more than two stays an axis of the
         matrix; all others become the other one. ``"stack"`` where the rule sees it as it is, as
-        matrices of its last two axes.
+        matrices of its last two axes; or what gives rows and columns for a shape.
     """
 
     function: Callable[..., tuple[Any, ...]]
@@ -130,6 +130,8 @@ class Rule:
 
         Before them come the axes that count matrices, where the rule takes a stack of them.
         """
+        if callable(self.outputs):
+            return self.outputs(shape)
         if self.outputs == "stack":
             return shape
         if self.outputs == "first":

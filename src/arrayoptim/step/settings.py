@@ -170,15 +170,27 @@ class Settings:
                     "one that leaves it to the stage before; leave it out"
                 )
 
-    def layout(self, rule: Rule, constraint: Constraint | None = None) -> Layout:
-        """Return the slots of parameters with a rule, those of stages included."""
+    def layout(
+        self, rule: Rule, constraint: Constraint | None = None, spares: bool = False
+    ) -> Layout:
+        """Return the slots of parameters with a rule, those of stages included.
+
+        Parameters
+        ----------
+        rule : Rule
+            The rule.
+        constraint : Constraint, optional
+            What they are brought back to.
+        spares : bool
+            Whether they are decayed by `cautious_decay`.
+        """
         h = self.whole
         extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
         if h["ema_momentum"] is not None:
             extras += ("average",)
         rule = cautious(rule) if h["cautious"] else rule
         whole = None if constraint is None or constraint.limits else constraint
-        return _layout(rule, extras, h["state_dtype"], whole)
+        return _layout(rule, extras, h["state_dtype"], whole, spares and whole is not None)
 
     @cached_property
     def models(self) -> int | None:
