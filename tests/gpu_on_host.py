@@ -316,7 +316,7 @@ class TorchOnHost(gpu_arrays.TorchLibrary):
     walking = WalkOnHost
 
     def __init__(self) -> None:
-        self.only = HostDevice()
+        self.only, self.capturing = HostDevice(), False
 
     def holds(self, array: Any) -> bool:
         return True
@@ -331,7 +331,7 @@ class TorchOnHost(gpu_arrays.TorchLibrary):
         return 77
 
     def captures(self, number: int) -> bool:
-        return False
+        return self.capturing
 
     def refusal(self, array: Any) -> str | None:
         found = super().refusal(array)

@@ -88,7 +88,7 @@ def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
     """Return the factor that brings gradients of that norm within a bound; 0 means no bound."""
     if type(norm) is not float:
         if isinstance(norm, Pending):
-            return replace(norm, bound=float(bound))
+            return replace(norm, bound=bound)
         if is_array(norm) and backend_of(norm).compiles:
             # Never divide by 0 in the branch that is not taken: the derivative would be NaN.
             xp = backend_of(norm).xp

@@ -198,7 +198,11 @@ class Optimizer(Formula, Valued, Updating, Surface):
             If gradients and parameters do not fit each other, or the parameters the state. Nothing
             has changed then.
         """
-        return self._session.step(grads, params)
+        try:
+            return self._session.step(grads, params)
+        except BaseException:
+            self._session.untell()
+            raise
 
     def observe(self, metric: Any) -> None:
         """Feed a metric, such as a validation loss, to every schedule that takes one.
@@ -220,7 +224,8 @@ class Optimizer(Formula, Valued, Updating, Surface):
     def tell_loss(self, loss: Any) -> None:
         """Tell the loss of the next step, the one that its gradients are of.
 
-        `skip_loss_spikes` judges it. `minimize` tells it by itself.
+        `skip_loss_spikes` judges it. `minimize` tells it by itself. Where the step raises, the loss
+        is forgotten.
 
         Parameters
         ----------

@@ -8,14 +8,19 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from arrayoptim.arrays.trees import flatten
 from arrayoptim.engines.gpu.cubin import OPTIONS
 from arrayoptim.engines.gpu.norm import NORM
 from arrayoptim.engines.gpu.prelude import PRELUDE
+from arrayoptim.step.counted import Counted
+from arrayoptim.step.session import session_of
 from gpu_cases import matrix_programs, programs, rules
+from gpu_on_host import NumPyOnHost
 from matrix_cases import RULES as MATRIX_RULES
-from optimizers_under_test import make
+from optimizers_under_test import fused, make
 
 ARCHITECTURES = ["compute_80", pytest.param("compute_90", marks=pytest.mark.slow)]
 
@@ -108,6 +113,27 @@ def test_every_rule_for_matrices_compiles(rule: Any, architecture: str) -> None:
         elif name.startswith("totals"):
             assert "st.global.f64" in words and "bar.sync" in words
             assert "add.f64" in words or "add.rn.f64" in words or rule.name in ("largest", "sm3")
+
+
+def test_every_counter_compiles(name: str, host: NumPyOnHost) -> None:
+    """What computes the numbers of a step does so in double precision, in registers alone."""
+    optimizer, found = make(name, weight_decay=0.1, clipvalue=1.0), dict[str, Any]()
+
+    def kernel(program: Any) -> Any:
+        found[program.name] = program
+        return lambda *_: None
+
+    host.devices[0].kernel = kernel  # type: ignore[method-assign]
+    leaves, structure = flatten([np.zeros((3, 2), np.float32), np.zeros(2, np.float32)])
+    state = session_of(optimizer).ready(leaves, structure)
+    held = [[np.array(x) for x in (0.0, *state.scalars.values())] for _ in leaves]
+    if not fused(name, "gpu") or optimizer.rule.totals:
+        return
+    Counted(session_of(optimizer), leaves, structure, held).step(leaves, {})
+    some = [program for name, program in found.items() if name.startswith(("counted", "put"))]
+    assert len(some) >= 2
+    ptx = compiled(PRELUDE + "".join(program.body for program in some), "compute_80")
+    assert "st.global.f64" in ptx and ".approx" not in ptx.replace("approx.ftz.f64", "")
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.rules.scalars import SYMBOLS, Symbol, UnknownError
+from arrayoptim.numerics.formulas import Number, UnwritableError
+from arrayoptim.numerics.scalars import SYMBOLS, Recalled
 from arrayoptim.step.session import session_of
 from engine_cases import draw
 from gpu_cases import SHAPES
@@ -235,14 +236,36 @@ def test_guards(host: NumPyOnHost) -> None:
 
 
 def test_symbols() -> None:
-    """They take part in arithmetic, and refuse what would have to know them."""
-    x = Symbol("input", ("state", "x"))
+    """They take part in arithmetic, and refuse what a device would compute with other bits."""
+    x = Number("state", name="x")
     found = [np.float64(2.0) * x, 1.0 / x, -x, abs(x), SYMBOLS.maximum(x, 2.0), (x > 0) & (x < 1)]
-    assert [each.op for each in found] == ["*", "/", "-", "abs", "maximum", "&"]
+    assert [each.op for each in found] == ["*", "/", "neg", "abs", "maximum", "&"]
     assert found[0].args[1] is x
     assert SYMBOLS.sqrt(4.0) == 2.0 and SYMBOLS.pi == np.pi
-    for what in (bool, float, SYMBOLS.exp, lambda y: y**2, lambda y: max(y, 1.0)):
-        with pytest.raises(TypeError):
+    for what in (bool, float, SYMBOLS.exp, lambda y: max(y, 1.0)):
+        with pytest.raises(UnwritableError):
             what(x)
-    with pytest.raises(UnknownError, match="exp of a number that is on a device"):
-        SYMBOLS.exp(x)
+    held = {"x": x}
+    with pytest.raises(UnwritableError, match="other bits"):
+        Recalled().of(lambda it: {"y": x**2}, None, 0, held)
+
+
+def test_what_follows_is_recalled() -> None:
+    """As long as hyperparameters, state and, where it is looked at, the count are the same."""
+    x, h, asked = Number("state", name="x"), object(), []
+    for formula, wanted in ((lambda it: x * 2.0, 1), (lambda it: x * (it + 1), 4)):
+        recalled = Recalled()
+
+        def compute(it: Any, formula: Any = formula) -> dict[str, Any]:
+            found = {"y": formula(it)}
+            asked.append(it)
+            return found
+
+        asked.clear()
+        for it in range(4):
+            recalled.of(compute, h, it, {"x": x})
+        assert len([it for it in asked if isinstance(it, int)]) == wanted
+        asked.clear()
+        recalled.of(compute, object(), 9, {"x": x})
+        recalled.of(compute, h, 9, {"x": 1.0})
+        assert asked == [9, 9]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim.arrays.tensorflow import functions
 from optimizers_under_test import draw_for, make
+from places import ROOT
 
 tf = pytest.importorskip("tensorflow")
 
@@ -86,8 +89,6 @@ def test_tensors_come_back_new_and_state_is_saved(tmp_path: Any) -> None:
 
 
 def test_signs_and_zeros() -> None:
-    from arrayoptim.arrays.tensorflow import functions
-
     xp, numbers = functions(), np.array([0.0, -0.0, 2.0, -2.0, np.inf, -np.inf], np.float32)
     for y in numbers:
         found = xp.copysign(tf.constant(numbers), tf.constant(y)).numpy()
@@ -97,8 +98,6 @@ def test_signs_and_zeros() -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 def test_a_number_takes_the_type_of_the_tensor_beside_it(dtype: str) -> None:
-    from arrayoptim.arrays.tensorflow import functions
-
     xp, x = functions(), tf.constant(2.0, dtype)
     found = [xp.maximum(1.0, x), xp.minimum(3, x), xp.where(False, 1.0, x), xp.where(True, x, 0.0)]
     assert [(each.dtype.name, float(each)) for each in found] == [(dtype, 2.0)] * 4
@@ -121,3 +120,19 @@ def test_rows_are_taken() -> None:
     rows = tf.IndexedSlices(tf.ones(1), tf.constant([0]), tf.constant([2]))
     ao.SGD(lr=1.0).apply([rows], [variable])
     np.testing.assert_array_equal(variable.numpy(), [0.0, 2.0])
+
+
+def test_every_function_of_the_rules_is_there() -> None:
+    """What rules, schedules and stages call of ``xp``, TensorFlow's namespace has."""
+    package, used = ROOT / "src" / "arrayoptim", set()
+    for room in ("optimizers", "rules", "schedules", "wrappers", "numerics", "step"):
+        for path in (package / room).rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            used |= {
+                node.attr
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "xp"
+            }
+    assert len(used) > 30 and sorted(used - vars(functions()).keys()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from typing import Any
 
@@ -110,5 +111,32 @@ def test_arguments_of_the_pure_form_in_another_order(order: tuple[int, ...]) -> 
 
 
 def test_a_bare_array_against_a_tree() -> None:
-    with pytest.raises(ValueError, match=r"1 leaf against 2.*unexpected: an array without a name"):
-        ao.SGD().apply(np.ones(2), {"a": np.ones(2), "b": np.ones(2)})
+    def refused(grads: Any, params: Any, words: str) -> None:
+        for optimizer in (ao.SGD(), ao.Lookahead("sgd"), ao.GradientAccumulation("sgd")):
+            with pytest.raises(ValueError, match=words):
+                optimizer.apply(grads, params)
+        optimizer = ao.SGD()
+        with pytest.raises(ValueError, match=words):
+            optimizer.stateless_apply(optimizer.init_state(params), grads, params)
+
+    p, tree = np.ones(2), {"a": np.ones(2), "b": np.ones(2)}
+    refused(p, tree, "gradients are one array, the parameters a tree of 2 leaves: a, b; wanted")
+    refused(None, tree, "gradients are None, the parameters a tree of 2 leaves: a, b; wanted")
+    refused(tree, p, "gradients are a tree of 2 leaves: a, b, the parameters one array; wanted")
+    refused([p], None, "the parameters None.*apply takes the gradients first")
+    refused(None, [], "the parameters a tree without leaves")
+    with pytest.raises(ValueError, match=r"loss returned are None; wanted a tree of 1 leaf: 0"):
+        ao.SGD().minimize(lambda x: (0.0, None), [p])
+
+
+def test_what_is_missing_is_missed_by_the_name_of_the_class() -> None:
+    """Python's own errors name the class of the documentation, and pickles find its methods."""
+    for optimizer, name in ((ao.Adam(), "Optimizer"), (ao.LBFGS(), "LBFGS|Optimizer")):
+        for method in ("stateless_apply", "init_state", "save_weights", "set_weights", "minimize"):
+            with pytest.raises(TypeError, match=rf"^({name})\.{method}\(\) missing"):
+                getattr(optimizer, method)()
+    step = ao.Adam.stateless_apply
+    assert pickle.loads(pickle.dumps(step)) is step
+    for pairs in (None, 3.0, [np.ones(2)], [(np.ones(2),)], [None], np.ones((2, 2))):
+        with pytest.raises(TypeError, match=r"apply_gradients: found .*, wanted pairs"):
+            ao.SGD().apply_gradients(pairs)

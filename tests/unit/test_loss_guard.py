@@ -250,3 +250,56 @@ def test_in_torch() -> None:
         ao.torch.SGD(params, lr=1.0).tell_loss(1.0)
     with pytest.raises(ValueError, match="needs to see all gradients"):
         optimizer.step_in_backward()
+
+
+def refused(call: Any, match: str = "NaN or infinite") -> None:
+    """Call what raises."""
+    with pytest.raises((TypeError, ValueError), match=match):
+        call()
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_step_that_raises_takes_its_loss_with_it(started: bool) -> None:
+    """The next one is judged by its own, whatever was wrong; the accumulated losses stay."""
+    bad = np.full(1, np.nan)
+    for wrong, match in (
+        (bad, "NaN or infinite"), (np.ones(2), "shape"), ([np.ones(1)], "structure|gradients"),
+    ):  # fmt: skip
+        for around in (lambda x: x, ao.Lookahead, lambda x: ao.GradientAccumulation(x, every=1)):
+            optimizer = around(guarded(lr=1.0, nonfinite="raise"))
+            p = told(optimizer, [2.0] * started, np.zeros(1))
+            optimizer.tell_loss(50.0)
+            refused(lambda w=wrong, o=optimizer, p=p: o.apply(w, p), match)
+            refused(lambda o=optimizer, p=p: o.apply(np.ones(1), p), "told no loss")
+            told(optimizer, [2.0], p)
+            assert optimizer.loss_mean == 2.0 and optimizer.loss_count == 1.0 + started
+    optimizer, p = ao.GradientAccumulation(guarded(nonfinite="raise"), every=2), np.zeros(1)
+    told(optimizer, [1.0], p)
+    optimizer.tell_loss(50.0)
+    refused(lambda: optimizer.apply(bad, p))
+    told(optimizer, [3.0], p)
+    assert (optimizer.iterations, optimizer.loss_mean) == (1, 2.0)
+
+
+def test_updates_that_raise_take_their_loss_with_them() -> None:
+    """Where they are computed as pairs, too."""
+    optimizer, p = guarded(nonfinite="raise"), np.zeros(1)
+    optimizer.tell_loss(50.0)
+    refused(lambda: optimizer.get_updates(p, lambda p: (0.0, p * np.nan)))
+    told(optimizer, [3.0], p)
+    assert optimizer.loss_mean == 3.0
+
+
+def test_in_torch_a_step_that_raises_takes_its_loss_with_it() -> None:
+    """Told by a closure or by the loop."""
+    torch = pytest.importorskip("torch")
+    p = torch.nn.Parameter(torch.zeros(2))
+    optimizer = guarded(ao.torch.SGD, params=[p], lr=1.0, nonfinite="raise")
+    for loss, gradient in ((3.0, 1.0), (50.0, float("nan")), (3.0, 1.0)):
+        p.grad = torch.full_like(p, gradient)
+        for closed in (False, True):
+            if not closed:
+                optimizer.tell_loss(loss)
+            step = partial(optimizer.step, (lambda loss=loss: loss) if closed else None)
+            step() if gradient == 1.0 else refused(step)
+    assert float(optimizer.state[p]["loss_mean"]) == 3.0

@@ -139,8 +139,12 @@ _OF_ONE = {
 _OF_TWO = ("maximum", "minimum")
 _REDUCING = ("max", "mean", "min", "sum")
 _AS_THEY_ARE = (
-    *("stack", "zeros", "ones_like", "reshape", "argsort"),
-    *("float32", "float64", "complex64", "complex128"),
+    *("stack", "zeros", "ones_like", "zeros_like", "reshape", "argsort"),
+    *("int32", "float32", "float64", "complex64", "complex128"),
+)
+_AS_IN_NUMPY = (
+    *("all", "any", "argmax", "broadcast_to", "expand_dims", "eye", "flip", "full_like"),
+    *("take_along_axis", "tril", "triu"),
 )
 
 
@@ -183,6 +187,8 @@ def functions() -> Namespace:
     found |= {name: of_two(getattr(tf, name)) for name in _OF_TWO}
     found |= {name: reducing(getattr(tf.math, f"reduce_{name}")) for name in _REDUCING}
     found |= {"matmul": tf.linalg.matmul, "matrix_transpose": tf.linalg.matrix_transpose}
-    found |= {"take_along_axis": tf.experimental.numpy.take_along_axis, "linalg": tf.linalg}
+    found |= {"linalg": tf.linalg, "astype": tf.cast, "concat": tf.concat}
+    found["permute_dims"] = tf.transpose
+    found |= {name: getattr(tf.experimental.numpy, name) for name in _AS_IN_NUMPY}
     found |= {name: getattr(tf, name) for name in _AS_THEY_ARE}
     return SimpleNamespace(**found)

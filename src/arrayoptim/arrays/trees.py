@@ -268,6 +268,15 @@ def named(path: str, what: str = "parameter") -> str:
     return f"{what} {path!r}" if path else f"the {what}"
 
 
+def outline(structure: Structure) -> str:
+    """Return what messages call a tree: its leaves, or what stands there without a container."""
+    if structure.paths == ("",):
+        return "one array" if structure is _BARE else "None"
+    many = len(structure.paths)
+    held = f"{many:,} {'leaf' if many == 1 else 'leaves'}"
+    return f"a tree of {held}: {listed(structure.paths)}" if many else "a tree without leaves"
+
+
 def plain(path: str) -> str:
     """Return a path with its keys as they were written."""
     return path.replace("~1", "/").replace("~0", "~")

@@ -53,7 +53,7 @@ ARGUMENTS = (
     Word("maximize", "torch", "the sign of the gradients; arrayoptim.torch.{cls} has maximize"),
     Word("foreach", "torch", ENGINES),
     Word("fused", "torch", ENGINES),
-    Word("capturable", "torch", "optimizer.capture(params)"),
+    Word("capturable", "torch", "optimizer.capture(params); arrayoptim.torch.{cls} has capturable"),
     Word("differentiable", "torch", "stateless_apply(state, grads, params) with JAX arrays"),
     Word("b1", "optax", "beta_1"),
     Word("b2", "optax", "beta_2"),

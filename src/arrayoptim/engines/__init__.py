@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from .array.engine import measure, sweep
 from .array.unit_clipping import limited
-from .choice import Engines, captures, refuse_capturing
-from .host import back, hosted
+from .choice import Engines, captures, refuse_capturing, sizes_of
+from .host import back, hosted, on_gpu
 from .mode import MODES, engine, forced
 from .resident import Kept, Resident
-from .steps import OWN, Act, Column, Once, Step, carry_out
+from .steps import OWN, Act, Column, Counting, Once, Step, carry_out
 
 __all__ = [
     "MODES",
     "OWN",
     "Act",
     "Column",
+    "Counting",
     "Engines",
     "Kept",
     "Once",
@@ -32,6 +33,8 @@ __all__ = [
     "hosted",
     "limited",
     "measure",
+    "on_gpu",
     "refuse_capturing",
+    "sizes_of",
     "sweep",
 ]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from .._locks import IMPORTING
 from .._typing import Array, Scalar
@@ -49,8 +49,9 @@ class Engines:
         What messages call them.
     threads : int or None
         Threads of the CPU engine.
-    graph : bool
-        Whether steps are for a CUDA graph, which the GPU engine alone can fill.
+    graph : {"", "sent", "alone"}
+        Whether steps are for a CUDA graph, which the GPU engine alone can fill: one before whose
+        replay numbers are sent, or one that is alone, as `Step.computed` says.
     rowwise : frozenset of int
         Places of the parameters whose gradients are sparse.
     rated : bool
@@ -80,7 +81,7 @@ class Engines:
         layouts: Sequence[Layout | None],
         paths: Sequence[str],
         threads: int | None,
-        graph: bool = False,
+        graph: Literal["", "sent", "alone"] = "",
         rowwise: frozenset[int] = frozenset(),
         rated: bool = False,
     ) -> None:
@@ -104,9 +105,9 @@ class Engines:
             _refuse_outside(present, leaves, paths, self.reasons)
         shares: dict[Key, list[int]] = {}
         for i in present:
-            name, layout = self.served[i], layouts[i]
+            name, layout, p = self.served[i], layouts[i], leaves[i]
             if name is not None and layout is not None and i not in rowwise:
-                rule = stepped_rule(layout, len(leaves[i].shape))
+                rule = stepped_rule(layout, p)
                 assert rule is not None
                 shares.setdefault((name, layout, rule), []).append(i)
         self._shares: dict[Key, Share] = {}
@@ -262,7 +263,7 @@ class Engines:
         """
         pairs = [(s, share) for s in steps for k, share in self._shares.items() if k[1] == s.layout]
         for step, share in pairs:
-            share.plan.renew(share.numbers(step), step.seed, step.kept)
+            share.plan.renew(share.numbers(step), step.seed, step.computed)
 
     def rest(
         self,
@@ -319,7 +320,7 @@ def _server(
         return None, f"this installation has no engine {name!r}"
     if rated and layout.rule.ratio is not None and name != "cpu":
         return None, f"engine {name!r} takes the totals of a tensor from one device"
-    rule = stepped_rule(layout, len(p.shape))
+    rule = stepped_rule(layout, p)
     if rule is None:
         return None, f"{layout.constraint!r} goes by norms of the new parameter"
     reason = engine.refusal(rule, p, slots)
@@ -336,6 +337,19 @@ def captures(leaves: Sequence[Array | None]) -> bool:
     found = ((gpu_library(p), p) for p in leaves if p is not None)
     devices = {(library, library.number(p)) for library, p in found if library is not None}
     return any(library.captures(number) for library, number in devices)
+
+
+def sizes_of(params: Sequence[Array]) -> Any:
+    """Return what takes the norm of the gradients of parameters on one GPU, and leaves it there.
+
+    Raises
+    ------
+    ValueError
+        If they are not on one GPU.
+    """
+    from .gpu.sizes import Sizes
+
+    return Sizes(list(params))
 
 
 def refuse_capturing(leaves: Sequence[Array | None]) -> None:

@@ -81,9 +81,9 @@ def constrained(layout: Layout, ndim: int) -> Rule | None:
     return rule if traced(rule) is not None else None
 
 
-def stepped_rule(layout: Layout, ndim: int) -> Rule | None:
-    """Return the rule by which a fused engine steps parameters of that many axes, if any does."""
-    return layout.rule if layout.constraint is None else constrained(layout, ndim)
+def stepped_rule(layout: Layout, p: Array) -> Rule | None:
+    """Return the rule by which a fused engine steps a parameter; None where none can."""
+    return layout.rule if layout.constraint is None else constrained(layout, len(p.shape))
 
 
 def applied_by_sides(

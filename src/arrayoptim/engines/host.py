@@ -16,7 +16,7 @@ from ..arrays.libraries import backend_of
 if TYPE_CHECKING:
     from .gpu.arrays import Library
 
-__all__ = ["back", "gpu_library", "hosted"]
+__all__ = ["back", "gpu_library", "hosted", "on_gpu"]
 
 
 @cache
@@ -34,6 +34,11 @@ def gpu_library(array: Array) -> Library | None:
     known = _gpu()
     found: Library | None = None if known is None else known.library_of(array)
     return found
+
+
+def on_gpu(array: Array) -> bool:
+    """Whether an array is on a GPU that kernels are made for."""
+    return gpu_library(array) is not None
 
 
 def hosted(array: Array) -> Array:

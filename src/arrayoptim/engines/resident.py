@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._typing import Scalar
-from ..rules.scalars import Symbol
+from ..numerics.formulas import Number
 
 __all__ = ["Kept", "Resident"]
 
@@ -30,7 +30,7 @@ class Resident(MutableMapping[str, Scalar]):
 
     def __init__(
         self,
-        values: Mapping[str, Scalar | Symbol],
+        values: Mapping[str, Scalar | Number],
         owner: object,
         read: Callable[[], Mapping[str, float]],
     ) -> None:
@@ -46,16 +46,16 @@ class Resident(MutableMapping[str, Scalar]):
         return dict(self._values)
 
     def _settle(self) -> dict[str, Any]:
-        if Symbol in map(type, self._values.values()):
+        if Number in map(type, self._values.values()):
             found = self._read()
             for name, value in self._values.items():
-                if type(value) is Symbol:
+                if type(value) is Number:
                     self._values[name] = found[name]
         return self._values
 
     def __getitem__(self, name: str) -> Scalar:
         value = self._values[name]
-        return self._settle()[name] if type(value) is Symbol else value
+        return self._settle()[name] if type(value) is Number else value
 
     def __setitem__(self, name: str, value: Scalar) -> None:
         self._settle()[name] = value
@@ -91,12 +91,12 @@ class Kept:
     ----------
     before : mapping of str to scalar
         The scalar state before the step.
-    after : dict of str to Symbol
+    after : dict of str to Number
         What becomes of those numbers that the device holds.
     members : sequence of int
         The group of each parameter of the tree; totals go over those of one.
     """
 
     before: Mapping[str, Scalar]
-    after: Mapping[str, Symbol]
+    after: Mapping[str, Number]
     members: Sequence[int]

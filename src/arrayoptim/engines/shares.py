@@ -76,10 +76,10 @@ class Launching(Share):
 
     def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
         """Return the step as an act; what can fail, has failed by then."""
-        numbers = self.numbers(step)
-        run: Act = self.plan.prepare(self.take(grads), numbers, step.seed, step.kept)
+        given = self.take(grads), self.numbers(step), step.seed
+        act: Act = self.plan.prepare(*given, step.computed)
         self._of = self.grads = ()
-        return run
+        return act
 
 
 class Looking(Share):

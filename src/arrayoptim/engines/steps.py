@@ -6,16 +6,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._typing import Scalar
+from .._typing import Array, Scalar
+from ..numerics.formulas import Cell, Number
 from ..numerics.slots import Layout
 from .resident import Kept
 
-__all__ = ["Act", "Column", "HalfwayError", "Once", "Step", "carry_out"]
+__all__ = ["Act", "Column", "Computed", "Counting", "HalfwayError", "Once", "Step", "carry_out"]
 
 Act = Callable[[], object]
 """A part of a step. Called again after an exception it does what is left; after that, nothing."""
 
 _TRIES = 100
+
+
+@dataclass(eq=False)
+class Counting:
+    """State on a device, from which the numbers of a step follow there.
+
+    Attributes
+    ----------
+    held : sequence of sequence of array
+        For each parameter of the tree its state: 0-d arrays of float64 on its device.
+    names : tuple of str
+        Their names, the count of steps first.
+    after : dict of str to Number
+        What each is after a step.
+    cells : list of Cell
+        What the formulas of numbers take besides.
+    """
+
+    held: Sequence[Sequence[Array]]
+    names: tuple[str, ...]
+    after: dict[str, Number]
+    cells: list[Cell]
+
+
+Computed = Counting | Kept
 
 
 @dataclass(slots=True)
@@ -34,15 +60,15 @@ class Step:
         The seed of the step where slots are rounded stochastically.
     places : sequence of int
         Places of the parameters among those of the tree.
-    kept : Kept or None
-        What the step leaves on a device, where the values hold symbols; None where they hold none.
+    computed : Counting or Kept, optional
+        Where the numbers are formulas: what the device computes them from.
     """
 
     layout: Layout
     values: dict[str, dict[str, Scalar | Sequence[Scalar]]]
     seed: int | None
     places: Sequence[int]
-    kept: Kept | None = None
+    computed: Computed | None = None
 
     def shared(self, compute: str) -> dict[str, Scalar]:
         """Return the numbers that all arrays with one compute dtype share."""

@@ -12,6 +12,7 @@ from ..arrays.derivatives import gradients_of, value_and_gradients
 from ..arrays.libraries import backend_of
 from ..arrays.trees import Structure, flatten
 from ..config.registry import nearest
+from ..config.spoken import part_of
 from ..step import checks
 from ..step.checks import Leaf
 from ..step.shared_methods import Surface
@@ -20,6 +21,7 @@ from .handover import scaled
 from .records import Kept
 
 
+@part_of("arrayoptim.optimizer", "Optimizer")
 class Foreign(Kept, Updating, Surface):
     """Base of the classes that drive an optimizer of another library, which does the arithmetic.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._typing import Array
+from ..config.spoken import part_of
 from ..config.validation import counter
 from ..step.checks import Leaf
 from ..step.restore import LoadReport, blaming, from_list, from_record, waiting
@@ -52,6 +53,7 @@ class Entry:
     array: Any
 
 
+@part_of("arrayoptim.optimizer", "Optimizer")
 class Kept(ABC):
     """The part of `Foreign` that saves and restores."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from ..config.spoken import part_of
 from .state_layout import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+@part_of("arrayoptim.search.lbfgs", "LBFGS")
 class Described:
     """The part of `LBFGS` that tells what it was made with."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .._typing import Array, Tree
 from ..arrays.trees import Structure, flatten
+from ..config.spoken import part_of
 from ..step import checks
 from .boxes import boxed
 from .packing import Packing, packing
@@ -16,6 +17,7 @@ from .state_layout import POINT, STATE, Settings
 ALL = "wanted all of them, as one step of LBFGS moves all; leave out the parameter, or give zeros"
 
 
+@part_of("arrayoptim.search.lbfgs", "LBFGS")
 class Pure:
     """The part of `LBFGS` whose state is a value."""
 

@@ -9,7 +9,7 @@ from .._typing import Array
 from ..arrays.libraries import COMPLEX, COMPUTE, backend_of, is_array
 from ..arrays.memory import overlapping
 from ..arrays.rows import Rows
-from ..arrays.trees import Structure, listed, named
+from ..arrays.trees import Structure, listed, named, outline
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,14 @@ def same_structure(found: Structure, wanted: Structure) -> None:
     """
     if found.paths == wanted.paths:
         return
+    if ("",) in (found.paths, wanted.paths):
+        raise ValueError(
+            f"the gradients are {outline(found)}, the parameters {outline(wanted)}; wanted "
+            "gradients in the containers of the parameters, each of them an array, or None where "
+            "there is none. apply takes the gradients first"
+        )
     missing, extra = (
-        [path or "an array without a name" for path in mine if path not in theirs]
+        [path for path in mine if path not in theirs]
         for mine, theirs in (
             (wanted.paths, frozenset(found.paths)),
             (found.paths, frozenset(wanted.paths)),

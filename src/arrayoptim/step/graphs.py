@@ -113,7 +113,7 @@ def capture(session: Session, params: Tree) -> CapturedStep:
         _refuse_host(plan)
         # The graph has tables of its own, which it reads as long as it lives.
         layouts, threads = plan.assignment.layouts, plan.settings.whole["threads"]
-        engines = Engines(leaves, state.slots, layouts, structure.paths, threads, graph=True)
+        engines = Engines(leaves, state.slots, layouts, structure.paths, threads, graph="sent")
         # Without gradients a step changes nothing, but loads each kernel that it needs.
         _, launches = take(plan, state, [None] * len(leaves), _Issue(engines, leaves))
         for launch in launches:
@@ -121,11 +121,9 @@ def capture(session: Session, params: Tree) -> CapturedStep:
         return CapturedStep(session, engines, leaves, structure)
 
 
-def _refuse_host(plan: Plan) -> None:
-    """Refuse anything that the host must know or do between the kernels of a step."""
+def needs_host(plan: Plan) -> str | None:
+    """Return what the host must know or do between the kernels of a step; None for nothing."""
     settings, h = plan.settings, plan.settings.whole
-    # One formula may have a rule for matrices and another for vectors.
-    several = len(plan.assignment.parts) > 1
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
         (settings.guarded, "skip_spikes"),
@@ -134,13 +132,24 @@ def _refuse_host(plan: Plan) -> None:
         (h["offload"], "offload=True"),
         (settings.each, "clipnorm_per_tensor"),
         (settings.adaptive, "agc"),
-        (h["clipnorm"] is not None and several, "clipnorm under several rules or forms of state"),
-        (bool(plan.assignment.totals) and several, "totals under several rules or forms of state"),
     ):
         if found:
-            raise ValueError(
-                f"a CUDA graph cannot hold a step of {settings.formula!r}: {what} needs the host"
-            )
+            return f"{what} needs the host"
+    return None
+
+
+def _refuse_host(plan: Plan) -> None:
+    """Refuse anything that the host must know or do between the kernels of a step."""
+    settings, reason = plan.settings, needs_host(plan)
+    for found, what in (
+        (settings.whole["clipnorm"] is not None, "clipnorm"),
+        (bool(plan.assignment.totals), "totals"),
+    ):
+        # One formula may have a rule for matrices and another for vectors.
+        if found and len(plan.assignment.parts) > 1:
+            reason = f"{what} under several rules or forms of state needs the host"
+    if reason is not None:
+        raise ValueError(f"a CUDA graph cannot hold a step of {settings.formula!r}: {reason}")
 
 
 def _fixed(plan: Plan) -> tuple[Any, ...]:

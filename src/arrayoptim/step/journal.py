@@ -88,10 +88,10 @@ def carried_through(
     object
         What the function gives.
     """
-    journal, tries = Journal(), 0
+    journal, tries, sessions = Journal(), 0, list(sessions)
     raised: BaseException | None = None
-    restores = [] if any_writable(flatten(params)[0]) else [s.snapshot() for s in sessions]
     try:
+        restores = [] if any_writable(flatten(params)[0]) else [s.snapshot() for s in sessions]
         while True:
             try:
                 found = function(journal)
@@ -106,9 +106,15 @@ def carried_through(
                 if not journal.begun or fails or tries > _TRIES:
                     raise raised from None
                 journal.again()
+        for session in sessions:
+            session.told_before = None
         if raised is not None:
             raise raised
         return found
+    except BaseException:
+        for session in sessions:
+            session.untell()
+        raise
     finally:
         # Its traceback refers to this frame: a cycle, which would keep the optimizer alive.
         del raised

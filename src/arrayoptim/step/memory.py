@@ -57,6 +57,8 @@ class Memory:
         With what the count of steps begins.
     told : dict of str to scalar
         The losses that the first step was told before there was a state.
+    told_before : dict of str to scalar or None
+        Those of the calls before, where the next call was told more.
     last : Taken or None
         What the last step was.
     spread : Spread or None
@@ -96,6 +98,7 @@ class Memory:
         self.expected: str | None = None
         self.first_iteration = 0
         self.told: dict[str, Scalar] = dict(TOLD)
+        self.told_before: dict[str, Scalar] | None = None
         self.last = self._plan = self._made = None
 
     def copy(self, formula: Formula) -> Self:
@@ -260,12 +263,27 @@ class Memory:
             Whether they take the place of those that it was told before.
         """
         with self.lock:
-            if self.state is None:
-                self.told = told(TOLD if anew else self.told, total, count)
-            else:
-                if not TOLD.keys() <= self.state.common().keys():
-                    self.plan.check(self.state)
-                self.state.share(told(TOLD if anew else self.state.common(), total, count))
+            held = self.told if self.state is None else self.state.common()
+            if self.state is not None and not TOLD.keys() <= held.keys():
+                self.plan.check(self.state)
+            if self.told_before is None:
+                self.told_before = {name: held[name] for name in TOLD}
+            self._put_told(told(TOLD if anew else held, total, count))
+
+    def untell(self) -> None:
+        """Forget the losses that a call was told which has failed."""
+        with self.lock:
+            before, self.told_before = self.told_before, None
+            held = self.told if self.state is None else self.state.common()
+            # Fewer are held where a step has been taken, which has used them.
+            if before is not None and held["loss_told"] > before["loss_told"]:
+                self._put_told(before)
+
+    def _put_told(self, numbers: dict[str, Scalar]) -> None:
+        if self.state is None:
+            self.told = numbers
+        else:
+            self.state.share(numbers)
 
     def forget_engines(self) -> None:
         """Have the next step choose engines again, as slots have been replaced."""

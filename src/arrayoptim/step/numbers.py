@@ -12,9 +12,10 @@ import numpy as np
 from .._typing import Namespace, Scalar
 from ..config.per_model import several
 from ..engines import Step
+from ..numerics.formulas import Number
 from ..numerics.rounding import step_seed
+from ..numerics.scalars import SYMBOLS, Recalled, symbolic
 from ..rules.rule import Rule
-from ..rules.scalars import SYMBOLS, Recalled, Symbol, symbolic
 from .assignment import Assignment, Numbers, Part
 from .clipping import Measured, clipping
 from .formula import Formula
@@ -259,7 +260,7 @@ def _computed(
             "coefficients by name"
         )
     if xp in _OF_HOST and not _FLOAT.issuperset(map(type, found.values())):
-        return {k: v if several(v) or type(v) is Symbol else float(v) for k, v in found.items()}
+        return {k: v if several(v) or type(v) is Number else float(v) for k, v in found.items()}
     known: dict[str, Scalar] = found if type(found) is dict else dict(found)
     return known
 

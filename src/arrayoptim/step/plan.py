@@ -12,7 +12,7 @@ import numpy as np
 from .._typing import Array, Namespace
 from ..arrays.libraries import COMPUTE, backend_of
 from ..engines import Kept, Resident, Step, limited
-from ..rules.scalars import Symbol
+from ..numerics.formulas import Number
 from .assignment import Assignment, columns
 from .clipping import Measured
 from .numbers import Numbering, seed_of
@@ -141,12 +141,12 @@ class Plan:
         return self.numbering.at(*known, {k: {**nothing[k], **found.get(k, {})} for k in nothing})
 
     @cached_property
-    def _symbols(self) -> tuple[dict[str, Symbol], Totals]:
+    def _symbols(self) -> tuple[dict[str, Number], Totals]:
         """Symbols for the scalar state of formulas, and for the totals of each group."""
         wanted, groups = self.assignment.totals, range(len(self.settings.members))
         return (
-            {name: Symbol("input", ("state", name)) for name in self.settings.owned()},
-            {k: {n: Symbol("input", ("total", k, n)) for n in wanted} for k in groups},
+            {name: Number("state", name=name) for name in self.settings.owned()},
+            {k: {n: Number("total", name=f"{k} {n}") for n in wanted} for k in groups},
         )
 
     def _resident(
@@ -168,7 +168,7 @@ class Plan:
             self.numbering.decides = True
             return None
         kept = Kept(before, {n: after[n] for n in names}, self.assignment.members)
-        return [replace(step, kept=kept) for step in steps], keeper.resident(after)
+        return [replace(step, computed=kept) for step in steps], keeper.resident(after)
 
     def numbers_by_clock(
         self, values: Values, state: State, size: Measured, xp: Namespace

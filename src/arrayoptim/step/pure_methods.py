@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Tree
+from ..config.spoken import part_of
 from . import metrics, population, pure, pure_per_model
 from .restore import LoadReport
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 
+@part_of("arrayoptim.optimizer", "Optimizer")
 class Valued:
     """The part of `arrayoptim.Optimizer` whose state is a value."""
 

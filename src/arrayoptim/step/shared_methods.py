@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._typing import Array, Scalar, Tree
 from ..arrays.derivatives import value_and_gradients
+from ..config.spoken import part_of
 from .restore import LoadReport
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .. import persistence
 
 
+@part_of("arrayoptim.optimizer", "Optimizer")
 class Surface:
     """The part of `arrayoptim.Optimizer` that follows from a step, a record and a lock."""
 
@@ -63,10 +65,21 @@ class Surface:
         -------
         list of array
             The parameters after the step, in order.
+
+        Raises
+        ------
+        TypeError
+            If they are no pairs; otherwise as `apply`.
         """
-        pairs = [tuple(pair) for pair in grads_and_vars]
-        if not all(len(pair) == 2 for pair in pairs):
-            raise ValueError("apply_gradients wants pairs (gradient, parameter)")
+        given: Any = grads_and_vars
+        pairs = list(given) if isinstance(given, Iterable) else [given]
+        for pair in pairs:
+            if not (isinstance(pair, Sequence) and len(pair) == 2):
+                raise TypeError(
+                    f"apply_gradients: found {type(pair).__qualname__}"
+                    f"{f' of {len(pair)}' if isinstance(pair, Sequence) else ''}, wanted pairs "
+                    "(gradient, parameter), as from zip(gradients, parameters)"
+                )
         updated: list[Array] = self.apply([g for g, _ in pairs], [p for _, p in pairs])
         return updated
 

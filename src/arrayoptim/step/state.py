@@ -196,6 +196,10 @@ class State:
         """Note that a step stopped halfway."""
         self.interrupted = True
 
+    def complete(self) -> None:
+        """Note that a step, which `interrupt` began, is complete."""
+        self.interrupted = False
+
     @property
     def paths(self) -> list[str]:
         """The path of each parameter, empty for None."""

@@ -13,6 +13,7 @@ from ..arrays.derivatives import gradients_of
 from ..arrays.libraries import backend_of, is_array
 from ..arrays.rows import Rows, stored
 from ..arrays.trees import Structure
+from ..config.spoken import part_of
 from ..engines import OWN, back, limited
 from ..gradients import clip_gradient
 from . import checks
@@ -44,6 +45,7 @@ class StateTarget:
     place: int | None = None
 
 
+@part_of("arrayoptim.optimizer", "Optimizer")
 class Updating:
     """The part of an optimizer that carries out updates."""
 
@@ -124,6 +126,14 @@ def _clipped(
 
 def updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
     """Compute a whole step and change nothing; see `Optimizer.get_updates`."""
+    try:
+        return _updates_of(session, params, loss)
+    except BaseException:
+        session.untell()
+        raise
+
+
+def _updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
     if session.settings.models is not None:
         raise ValueError("get_updates serves one model; step many with apply() or minimize()")
     found, leaves, structure = gradients_of(loss, params)

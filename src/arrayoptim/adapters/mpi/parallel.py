@@ -240,9 +240,13 @@ class DataParallel(Surface):
 
     def _through(self, step: Callable[[Tree, Tree], Tree], grads: Tree, params: Tree) -> Tree:
         with self._lock:
-            asked, found, present = self._agreed(params, grads)
-            mine = self._split.reduced(asked.leaves, found, present, self._mean)
-            self._together(partial(step, asked.structure.build(mine), asked.parts))
+            try:
+                asked, found, present = self._agreed(params, grads)
+                mine = self._split.reduced(asked.leaves, found, present, self._mean)
+                self._together(partial(step, asked.structure.build(mine), asked.parts))
+            except BaseException:
+                self._sessions()[-1].untell()
+                raise
             self._split.share(asked.leaves)
             return params
 

@@ -119,8 +119,10 @@ class BackwardSteps:
                         own["param_names"] = [names[k]]
                     seen: Any = ChainMap(own, group)  # schedulers write into the group
                     kind = part_class(optimizer.spelling)
-                    self._parts[p] = group, kind(optimizer.spelling, seen)
-                    return self._parts[p][1]
+                    part = kind(optimizer.spelling, seen)
+                    part.leave_to_host("step_in_backward steps while a backward pass runs")
+                    self._parts[p] = group, part
+                    return part
         raise RuntimeError("step_in_backward: found a gradient of a parameter that is in no group")
 
     # ---- refusals

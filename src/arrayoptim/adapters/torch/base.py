@@ -13,7 +13,7 @@ import torch
 from ..._typing import Scalar
 from ...arrays.rows import magnitudes
 from ...config.registry import refuse_base
-from ...engines import carry_out
+from ...engines import carry_out, sizes_of
 from ...optimizer import Optimizer
 from ...step.metrics import number_told, require_guard
 from ...step.report import StepReport
@@ -21,6 +21,7 @@ from ...step.restore import LoadReport
 from ...step.session import session_of
 from ...step.summary import Summary, joined
 from .backward import BackwardSteps
+from .capturing import NOT_BEGUN, refuse_unready
 from .counts import apart
 from .derived_numbers import with_derived
 from .hooks import hooked
@@ -77,10 +78,13 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _forget(self) -> None:
         """Forget what the next step recomputes."""
-        self._parts: list[Part] = []
         self._entries: list[Entry] = []
         self._held: list[Any] = []
         self._losses: list[float] = []
+        self._sizes: tuple[list[Any], Any] = [], None
+        # What CUDA graphs read and write lives as long as the optimizer.
+        self._graphs = [*getattr(self, "_graphs", ()), *self._captured()]
+        self._parts: list[Part] = []
         if not hasattr(TorchOptimizer, "_aside"):
             # Not at import: that takes seconds, which torch's base class spends as well.
             TorchOptimizer._aside = staticmethod(torch.compiler.disable(TorchOptimizer._advance))
@@ -368,7 +372,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     @property
     def last_step(self) -> list[StepReport | None]:
         """What the last step did for each parameter group; see `Optimizer.last_step`."""
-        return [part.core.last_step for part in self._parts]
+        return [part.report() for part in self._parts]
 
     def summary(self) -> Summary:
         """Return what state there is, or will be, array by array; see `Optimizer.summary`.
@@ -388,6 +392,11 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     # ---- one step
 
+    def _captured(self) -> list[Any]:
+        """Return the steps that CUDA graphs hold."""
+        found = [c for part in getattr(self, "_parts", ()) for c in (*part.kept, part.counted)]
+        return [counted for counted in found if counted is not None and counted.captured]
+
     def _patch_step_function(self) -> None:
         """Wrap the step of the class once, as torch does; see `hooked`."""
         cls: Any = type(self)
@@ -398,6 +407,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _part(self, i: int) -> Part:
         group = self.param_groups[i]
         if i >= len(self._parts) or self._parts[i].group is not group:
+            self._graphs += self._captured() if i < len(self._parts) else []
             self._parts[i:] = [part_class(self.spelling)(self.spelling, group)]
         return self._parts[i]
 
@@ -412,8 +422,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             # A parameter that is given twice is stepped twice; torch warns about it.
             for turn in range(1, max([part.turns for part in parts])):
                 self._take_turn(parts, turn, found)
-            self._losses = []
         finally:
+            self._losses = []
             torch._C._set_grad_enabled(recording)
 
     def _take_turn(
@@ -444,7 +454,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if len(entries) != len(self._entries) or not all(map(is_, entries, self._entries)):
             return False
         held = list(chain.from_iterable(map(dict.values, self._entries)))
-        return len(held) == len(self._held) and all(map(is_, held, self._held))
+        return _same(held, self._held)
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
         """Return the norm over all groups and processes, where a step needs it."""
@@ -456,6 +466,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             )
         if {row[:-1] for row in wanted} <= {(None, "ignore", None, ())}:
             return None
+        if any(part.counted is not None for part, _ in ready):
+            return self._norm_on_device(ready)
         params: list[Tensor] = []
         every: list[Tensor | None] = []
         squares: dict[int, float] = {}
@@ -464,6 +476,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params += part.params
             every += magnitudes(grads) if part.sparse else grads
         return norm_over_all(params, every, squares)
+
+    def _norm_on_device(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
+        """Return the norm over all groups, which stays on their device; None for one group."""
+        if len(ready) == 1:
+            return None  # which takes it itself
+        leaves = [leaf for part, _ in ready for leaf in part.leaves]
+        known, sizes = self._sizes
+        if not _same(known, leaves):
+            refuse_unready(self.spelling.name, leaves, NOT_BEGUN)
+            sizes = sizes_of(leaves)
+            self._sizes = leaves, sizes
+        return sizes.taken([g for _, grads in ready for g in grads])
+
+
+def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def _stuck() -> None:

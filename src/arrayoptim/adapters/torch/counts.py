@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -152,7 +152,14 @@ def _number(value: Any, unknown: float) -> float:
     return float(value)
 
 
-def put(state: MutableMapping[Tensor, Any], params: Sequence[Tensor], counts: Counts) -> None:
+class Counting(Protocol):
+    """What has the counts of parameters."""
+
+    def of(self, i: int) -> dict[str, Tensor]:
+        """Return the tensors of one parameter by their names in torch's state."""
+
+
+def put(state: MutableMapping[Tensor, Any], params: Sequence[Tensor], counts: Counting) -> None:
     """Store in each parameter's state the tensors of its count."""
     for i, p in enumerate(params):
         state[p].update(counts.of(i))

@@ -13,13 +13,19 @@ import torch
 from ..._typing import Scalar
 from ...arrays.rows import Rows, as_rows, stored
 from ...arrays.trees import Structure
+from ...engines import on_gpu
+from ...gradients import Pending
 from ...numerics.slots import Layout
 from ...step import checks
+from ...step.counted import Counted
+from ...step.report import StepReport
 from ...step.session import session_of
 from ...step.sharding import takes_wholes
 from ...step.state import State
 from ...step.summary import Summary, summary_of
+from .capturing import NOT_ASKED, NOT_BEGUN, live_numbers, refuse_unready, with_known
 from .counts import Counts, Numbers, numbers_of, put
+from .device_counts import DeviceCounts
 from .differentiable import (
     refuse_undifferentiable,
     refuse_undifferentiable_arrays,
@@ -82,6 +88,8 @@ class Part:
     """
 
     _usual = torch.strided
+    _never: str | None = None
+    """Why no CUDA graph holds steps of groups of this kind."""
 
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
         self.spelling, self.group = spelling, group
@@ -89,6 +97,12 @@ class Part:
         self._seen: list[Any] = []
         self._require_spelled()
         self._values = spelling.plain(group)
+        self.live = live_numbers(spelling, group) if group["capturable"] else {}
+        self.counted: Counted | None = None
+        self.kept: list[Counted] = []
+        self._unserved: str | None = self._never
+        self._reason = NOT_BEGUN
+        self._capturable, self._on_gpu = bool(group["capturable"]), False
         self.core = spelling.core(**self._values)
         self.measuring = _together(self.core._hyper)
         self._names = spelling.state_names(self.core.preset)
@@ -96,7 +110,7 @@ class Part:
         self.leaves: list[Tensor] = []
         self.structure = Structure((), list)
         self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
-        self._counts: Counts | None = None
+        self._counts: Counts | DeviceCounts | None = None
         self.sparse = False
         self._plain = self._again = self._missing = self._dense = False
 
@@ -110,6 +124,8 @@ class Part:
         TypeError, ValueError
             If a hyperparameter is wrong, or a gradient distributed otherwise than its parameter.
         """
+        if self._on_gpu or not self.params:
+            self._refuse_unready()
         self._follow()
         params, known = self.group["params"], self.params
         self._again = len(params) == len(known) and all(map(operator.is_, params, known))
@@ -161,6 +177,9 @@ class Part:
         """Have engines check parameters and gradients, before anything changes."""
         if self.sparse:
             return  # which rows there are is new with each step
+        if self.counted is not None:
+            self.counted.check(grads)
+            return
         session_of(self.core).engines(self.leaves, self.structure, grads)
 
     @property
@@ -220,6 +239,9 @@ class Part:
         if missing and not self.together():
             counts.part()
         self.sparse = not (dense or _all_strided(found))
+        if self.sparse and self.counted is not None:
+            self.leave_to_host("a gradient is sparse, whose rows are others each time")
+            self._take_up(list(params), list(leaves), state)
         found = list(map(as_rows, found)) if self.sparse else found
         if self.group.get("maximize"):
             negated = iter(torch._foreach_neg([g for g in stored(found) if g is not None]))
@@ -242,7 +264,7 @@ class Part:
     def act(
         self,
         grads: Sequence[Tensor | None],
-        norm: Scalar | None,
+        norm: Scalar | Pending | None,
         state: MutableMapping[Tensor, Entry],
     ) -> GroupStep:
         """Return the step of the group as an act, which takes it when called."""
@@ -250,6 +272,11 @@ class Part:
             name = self.spelling.name
             refuse_undifferentiable(self.core, name)
             refuse_undifferentiable_arrays(name, self.params, grads, self.group)
+        if self.counted is not None:
+            return CountedStep(self, self.counted, grads, norm)
+        if isinstance(norm, Pending):
+            assert norm.read is not None
+            norm = norm.read()
         return PartStep(self, grads, norm, state)
 
     def follow(
@@ -380,6 +407,9 @@ class Part:
         leaves: list[Tensor],
         state: MutableMapping[Tensor, Entry],
     ) -> None:
+        if gpu := bool(leaves) and on_gpu(leaves[0]):
+            refuse_unready(self.spelling.name, leaves, NOT_BEGUN if self._capturable else NOT_ASKED)
+        self._on_gpu = gpu
         structure, held, numbers = self.fit(params, leaves, state)
         session = session_of(self.core)
         described = MeshSpread(params).described(checks.describe(leaves, structure))
@@ -396,7 +426,9 @@ class Part:
         session.replace(new)
         self.params, self.leaves, self.structure = params, leaves, structure
         self._plain = all_plain(params)
-        self._counts = Counts(new, numbers, self._names, self.core.nonfinite == "skip")
+        self._counts = self._on_device(new, numbers)
+        if self._counts is None:
+            self._counts = Counts(new, numbers, self._names, self.core.nonfinite == "skip")
         for p, slots in zip(params, new.slots, strict=True):
             entry = state.setdefault(p, {})
             for name, x in slots.items():
@@ -404,6 +436,52 @@ class Part:
                 if word not in entry or local(entry[word]) is not x:
                     entry[word] = shared_out(x, p, self._shapes[id(p)][name])
         put(state, params, self._counts)
+
+    def leave_to_host(self, reason: str) -> None:
+        """Have the host compute the numbers of steps from now on, which no graph can hold then."""
+        self._unserved = reason
+        self.params = []  # counts are elsewhere now
+
+    def _on_device(self, state: State, numbers: Sequence[Numbers]) -> DeviceCounts | None:
+        """Return counts that kernels advance; None where the host counts, and note why."""
+        if self.counted is not None and self.counted.captured:
+            self.kept.append(self.counted)
+        self.counted = None
+        if not (self._capturable and self._on_gpu):
+            return None
+        session = session_of(self.core)
+        reason = self._unserved
+        if session.spread is not None:
+            reason = "parameters are sharded over processes"
+        if self.group["differentiable"]:
+            reason = "differentiable=True records the step"
+        if reason is None:
+            counts = DeviceCounts(state, numbers, self._names, self.leaves[0].device)
+            try:
+                self.counted = Counted(session, self.leaves, self.structure, counts.held)
+                return counts
+            except ValueError as error:
+                reason = str(error)
+        self._reason = reason
+        return None
+
+    def _refuse_unready(self) -> None:
+        """Refuse a step that no CUDA graph can hold while one is being captured."""
+        if self.counted is not None:
+            return
+        leaves = self.leaves or list(map(local, self.group["params"][:1]))
+        if leaves and on_gpu(leaves[0]):
+            reason = self._reason if self._capturable else NOT_ASKED
+            refuse_unready(self.spelling.name, leaves[:1], reason)
+
+    def report(self) -> StepReport | None:
+        """Return what the last step did; the device is asked where it counts."""
+        if self.counted is not None and self.counted.stepped:
+            assert isinstance(self._counts, DeviceCounts)
+            self._counts.follow()
+            session, live = session_of(self.core), {k: x.item() for k, x in self.live.items()}
+            session.last = self.counted.report(session.iterations, live)
+        return self.core.last_step
 
     def _spread(
         self, params: Sequence[Tensor], layouts: Sequence[Layout | None]
@@ -458,6 +536,11 @@ class Part:
                 self._seen = found
                 return
         self._require_spelled()
+        if group["capturable"]:
+            self.live = live_numbers(self.spelling, group)
+            group = with_known(self.spelling, group, self.live, self._values)
+        if bool(group["capturable"]) is not self._capturable:
+            self._capturable, self.params = bool(group["capturable"]), []
         values = self.spelling.plain(group)
         # An object that is written into may have another value next time.
         written = [k for k, v in group.items() if k not in _LISTS and _may_be_written(v)]
@@ -476,10 +559,13 @@ class Part:
 
     def _set(self, name: str, value: Any) -> None:
         setattr(self.core, name, value)
+        # Whether the device can compute the numbers depends on which there are.
+        other = self._capturable and None in (value, self._values[name])
+        other = other or not self.core.hyperparameters[name].numeric
         self._values[name] = value
         if name in TOGETHER:
             self.measuring = _together(self.core._hyper)
-        if not self.core.hyperparameters[name].numeric or name in _DECIDING:
+        if name in _DECIDING or other:
             self.params = []  # the entries of the state may differ now
             self._names = self.spelling.state_names(self.core.preset)
 
@@ -528,6 +614,42 @@ _DECIDING = frozenset({"momentum", "agc", "skip_spikes", "skip_loss_spikes"})
 def _may_be_written(value: Any) -> bool:
     row = value if isinstance(value, tuple) else (value,)
     return any(isinstance(x, torch.Tensor | list) for x in row)
+
+
+class CountedStep:
+    """The step of a group whose count is on its device, as an act.
+
+    Parameters
+    ----------
+    part : Part
+        The group.
+    counted : Counted
+        Its steps.
+    grads : sequence of Tensor or None
+        The gradients.
+    norm : Pending, optional
+        The norm of the gradients of all groups.
+    """
+
+    changed = False
+
+    def __init__(
+        self,
+        part: Part,
+        counted: Counted,
+        grads: Sequence[Tensor | None],
+        norm: Any,
+    ) -> None:
+        self._part, self._counted, self._grads, self._norm = part, counted, grads, norm
+        self._taken = False
+
+    def __call__(self) -> None:
+        """Launch the step."""
+        if not self._taken:
+            self._counted.step(self._grads, self._part.live, self._norm, self._note)
+
+    def _note(self) -> None:
+        self._taken = True
 
 
 class GroupStep(Protocol):

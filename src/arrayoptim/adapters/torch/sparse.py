@@ -18,6 +18,7 @@ class SparsePart(Part):
     """The optimizer of one parameter group, for gradients in torch's coordinate layout."""
 
     _usual = torch.sparse_coo
+    _never = "gradients are sparse, whose rows are others each time"
 
     def _require_layout(self, g: Tensor, p: Tensor) -> None:
         if g.layout is not torch.sparse_coo:

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from ..._typing import Array
 from ..libraries import COMPLEX, backend_of
-from ..trees import Structure, flatten, named
+from ..trees import Structure, flatten, named, outline
 
 Loss = Callable[[Sequence[Array]], Any]
 """A loss as a function of the leaves of its parameters."""
@@ -27,7 +27,8 @@ def by_hand(given: tuple[Any, ...], structure: Structure) -> Any:
     gradients, found = flatten(given[1], "gradients")
     if found.paths != structure.paths:
         raise ValueError(
-            f"the loss returned gradients for {list(found.paths)}, wanted {list(structure.paths)}"
+            f"the gradients that the loss returned are {outline(found)}; "
+            f"wanted {outline(structure)}"
         )
     return given[0], gradients
 

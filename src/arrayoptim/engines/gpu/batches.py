@@ -13,18 +13,22 @@ from ..._typing import Array
 from ...arrays.backend import COMPLEX, COMPUTE, reals
 from ...arrays.libraries import backend_of
 from ...gradients import Pending
+from ...numerics.formulas import Number
 from ...numerics.rounding import NOISE
+from ...numerics.scalars import symbolic
 from ...numerics.slots import EXPONENTS
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
-from ...rules.scalars import Symbol, symbolic
+from ..steps import Counting
 from ..totals import part
 from .arrays import Library
 from .coded import coded_program
+from .counter import Counter
 from .derived import Target
 from .device import Device, Launch, Launches, Table, launches, start
 from .measure import measure_program, quantities
 from .mirror import Mirror
+from .place import Graph
 from .prelude import CHUNK
 from .program import CODES, SEED, Program, stages_of
 from .sweep import sweep_program
@@ -106,7 +110,7 @@ class Batch:
         Whose arrays they are, and on which device.
     ordinals : sequence of int
         Places of the parameters in the tree, from which their random bits follow.
-    graph : bool
+    graph : {"", "sent", "alone"}
         Whether steps are for a CUDA graph, whose kernels read all numbers from memory.
     """
 
@@ -119,7 +123,7 @@ class Batch:
         slots: Sequence[Mapping[str, Array]],
         where: tuple[Library, Device],
         ordinals: Sequence[int],
-        graph: bool = False,
+        graph: Graph = "",
     ) -> None:
         self._rule, self._dtypes, self.places, self._params = rule, dtypes, places, params
         self._library, self._device = where
@@ -134,6 +138,7 @@ class Batch:
         self._tables = [self._device.table(each) for each in tables]
         self._row, self._graph = Mirror(self._device), graph
         self._ordinals = np.array(ordinals, np.int32)
+        self._counter = Counter(self._library, self._device, ordinals)
         self._random: list[Table] = []
         self._key: Any = None
         self._programs: dict[Any, tuple[Program, Any]] = {}
@@ -186,6 +191,7 @@ class Batch:
         values: Mapping[str, Any],
         gradients: int,
         seed: int | None = None,
+        counting: Counting | None = None,
         *,
         later: bool = False,
         measured: bool = False,
@@ -201,8 +207,10 @@ class Batch:
             Address of the table of gradients.
         seed : int, optional
             Where slots are to be rounded stochastically.
+        counting : Counting, optional
+            Where the numbers are formulas that the device computes.
         later : bool
-            Whether `renew` puts the numbers in their place.
+            Whether a graph is being captured, so that nothing can be compiled or sent now.
         measured : bool
             Whether the totals of each tensor are wanted on the device.
 
@@ -228,19 +236,26 @@ class Batch:
             self._programs[key] = self._compiled(key)
         program, launch = self._programs[key]
         pending, columns, unknown = self._columns(program, values)
-        if self._graph or unknown or self._each(columns):
+        cut, sizes, leaves, pointers = (each.address for each in self._tables)
+        first: list[Launches] = []
+        numbers = [0.0] * len(columns)
+        if counting is not None:
+            table, launch_counter = self._counter.launched(
+                columns, counting, (leaves, gradients), later
+            )
+            first.append(launch_counter)
+        elif self._graph or unknown or self._each(columns):
             table = self._send(columns, later)
-            numbers = [0.0] * len(columns)
         else:
             table, numbers = 0, [float(column) for column in columns.values()]
-        cut, sizes, leaves, pointers = (each.address for each in self._tables)
         norm = 0 if pending is None else int(pending.norm.address)
         random = self._chance() if SEED[0] in program.numbers else ()
         arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *random, *numbers)
         given = leaves, pointers, gradients, norm, table
-        measures = [self._measure(key, given)] if self._rule.ratio or measured else []
-        sweeps = self._launched(launch, arguments)
-        return Prepared(measures, sweeps, self._targets(table, columns, unknown))
+        if self._rule.ratio or measured:
+            first.append(self._measure(key, given))
+        targets = self._targets(table, columns, unknown)
+        return Prepared(first, self._launched(launch, arguments), targets)
 
     def _chance(self) -> tuple[int, ...]:
         """Return the addresses of what random bits follow from, but for the seed."""
@@ -311,7 +326,7 @@ class Batch:
             if not isinstance(column, np.ndarray):
                 found.append((at, column))
                 continue
-            symbols = dict.fromkeys(x for x in column if type(x) is Symbol)
+            symbols = dict.fromkeys(x for x in column if type(x) is Number)
             found += [(at[[x is symbol for x in column]], symbol) for symbol in symbols]
         self._told = key, found
         return found
@@ -406,12 +421,12 @@ class Prepared:
 def _unknown(column: Any) -> bool:
     if isinstance(column, np.ndarray):
         return column.dtype == object and symbolic(column)
-    return type(column) is Symbol
+    return type(column) is Number
 
 
 def _zeroed(column: Any) -> Any:
     if isinstance(column, np.ndarray):
-        return np.array([0.0 if type(x) is Symbol else float(x) for x in column])
+        return np.array([0.0 if type(x) is Number else float(x) for x in column])
     return 0.0
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ...numerics.formulas import Number
+from ...numerics.scalars import depends
 from ...rules.rule import Rule
-from ...rules.scalars import Symbol, depends
 from ..resident import Kept
 from .device import Device, Launch, Launches, launches
 from .formulas import Written, derived_program, written
@@ -23,7 +24,7 @@ from .tables import Numbers
 
 __all__ = ["Derived", "Target"]
 
-Target = tuple[Numbers, Symbol]
+Target = tuple[Numbers, Number]
 """Addresses in a batch's table of numbers, and the scalar that is to stand there."""
 
 
@@ -36,7 +37,7 @@ class _Sources:
         order = [np.flatnonzero(np.asarray(members) == group) for group in groups]
         rows = [sums[places, k] for k in range(len(rule.totals)) for places in order]
         self.places = {
-            ("total", group, name): f"totals[{k * len(groups) + i}]"
+            ("total", f"{group} {name}"): f"totals[{k * len(groups) + i}]"
             for k, name in enumerate(rule.totals)
             for i, group in enumerate(groups)
         }
@@ -192,7 +193,7 @@ class Derived:
         state = {
             k: value
             for k, (name, value) in enumerate(kept.after.items())
-            if not (_is_input(value) and value.args == ("state", name))
+            if not (type(value) is Number and (value.op, value.name) == ("state", name))
         }
         runs = self._sources.runs, self._sources.norms
         early = [(at, symbol) for at, symbol in targets if not known[symbol]]
@@ -205,7 +206,3 @@ class Derived:
     def read(self) -> dict[str, float]:
         """Wait for the device, and return the state that it holds."""
         return dict(zip(self._names, self._device.read(self._state).tolist(), strict=True))
-
-
-def _is_input(value: Any) -> bool:
-    return type(value) is Symbol and value.op == "input"

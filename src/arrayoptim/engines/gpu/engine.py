@@ -19,12 +19,14 @@ from ...arrays.trees import named
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from ..passes import passes
-from ..resident import Kept, Resident
+from ..resident import Resident
 from ..rowmajor import row_major
+from ..steps import Computed
 from .arrays import Library, dense, library_of
 from .coded import MOST_CODED
 from .device import Table
 from .measure import measure_program, quantities
+from .place import Graph
 from .plan import DevicePlan, own
 from .portions import Portion
 from .printer import UnprintableError
@@ -150,8 +152,9 @@ class Plan(DevicePlan[Portion]):
         in it are copied.
     places : sequence of int, optional
         Places of the parameters in the tree, from which random bits follow; all by default.
-    graph : bool
-        Whether steps are for a CUDA graph, which takes one of the plan; see `renew`.
+    graph : {"", "sent", "alone"}
+        Whether steps are for a CUDA graph, which takes one of the plan; what its kernels read is
+        sent by `renew`, or the graph is alone.
     """
 
     def __init__(
@@ -163,7 +166,7 @@ class Plan(DevicePlan[Portion]):
         paths: Sequence[str] | None = None,
         occupied: Stretches | None = None,
         places: Sequence[int] | None = None,
-        graph: bool = False,
+        graph: Graph = "",
     ) -> None:
         names = [str(k) for k in range(len(params))] if paths is None else paths
         stretches = Stretches() if occupied is None else occupied
@@ -235,13 +238,13 @@ class Plan(DevicePlan[Portion]):
         self,
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None = None,
-        kept: Kept | None = None,
+        computed: Computed | None = None,
     ) -> None:
         """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
-        values, seed, kept
+        values, seed, computed
             As for `prepare`.
 
         Raises
@@ -250,7 +253,7 @@ class Plan(DevicePlan[Portion]):
             If they are other numbers than those of the step that was captured.
         """
         for each in self._parts:
-            each.renew(own(values, each), seed, kept)
+            each.renew(own(values, each), seed, computed)
 
     def read(self, norm: Table) -> float:
         """Wait for the device, and return the norm that `norm` left there last."""

@@ -2,20 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ...rules.scalars import Symbol
+from ...numerics.formulas import CONDITIONS, Number, number, ordered
 from .program import Program, named
 from .sums import SUMS
 
-__all__ = ["Written", "derived_program", "written"]
+__all__ = ["FormulaWriter", "Written", "derived_program", "literal", "written"]
 
-_SIGNS = {"&": "&&", "|": "||"}
+_OWN = frozenset({"abs", "copysign", "maximum", "minimum", "sign", "sqrt", "square", "where"})
+"""Functions that stand before every kernel; the compiler knows the others."""
+
+_LITERALS = {"inf": "1.0 / 0.0", "-inf": "-1.0 / 0.0", "nan": "0.0 / 0.0"}
+
+_TEXTS = {
+    **{op: f"({{0}} {op} {{1}})" for op in (*"+-*/", "<", "<=", ">", ">=", "==", "!=")},
+    "&": "({0} && {1})",
+    "|": "({0} || {1})",
+    "not": "(!{0})",
+    "neg": "(-{0})",
+    "**": "pow({0}, {1})",
+    "%": "modulo({0}, {1})",
+    "//": "floor(({0} - modulo({0}, {1})) / {1})",
+    "float32": "(double)(float){0}",
+}
+
+
+class FormulaWriter:
+    """Writes formulas in C++; what has been computed is not computed again.
+
+    Parameters
+    ----------
+    leaf : callable
+        Writes what a formula takes from elsewhere.
+    plain : tuple of str
+        What needs no variable of its own.
+
+    Attributes
+    ----------
+    texts : dict of Number to str
+        What holds each number that has been computed.
+    """
+
+    def __init__(self, leaf: Callable[[Number], str], plain: tuple[str, ...]) -> None:
+        self._leaf, self._plain = leaf, plain
+        self.texts: dict[Number, str] = {}
+
+    def branch(self) -> FormulaWriter:
+        """Return one that goes on from here, for the inside of a branch."""
+        found = FormulaWriter(self._leaf, self._plain)
+        found.texts = dict(self.texts)
+        return found
+
+    def computed(self, values: Iterable[Number]) -> list[str]:
+        """Return the statements that compute numbers, which `texts` names then."""
+        lines = []
+        for value in ordered(values):
+            if value in self.texts:
+                continue
+            text = self._text(value)
+            if value.op not in self._plain:
+                name = f"x{len(self.texts)}"
+                kind = "bool" if value.op in CONDITIONS else "double"
+                lines.append(f"const {kind} {name} = {text};")
+                text = name
+            self.texts[value] = text
+        return lines
+
+    def _text(self, value: Number) -> str:
+        if value.op in ("number", "state", "total", "input"):
+            return self._leaf(value)
+        arguments = [self.texts[each] for each in value.args]
+        if value.op in _TEXTS:
+            return _TEXTS[value.op].format(*arguments)
+        return f"{'xp_' if value.op in _OWN else ''}{value.op}({', '.join(arguments)})"
+
+
+def literal(value: Number) -> str:
+    """Write a number that is known."""
+    return f"({_LITERALS.get(value.name, value.name)})"
 
 
 @dataclass
@@ -30,7 +100,7 @@ class Written:
         What the host gives.
     results : list of str
         Names of the scalars that other tables want.
-    targets : list of (numpy.ndarray of int, Symbol)
+    targets : list of (numpy.ndarray of int, Number)
         The addresses at which each of them is wanted.
     state : dict of int to str
         What becomes of entries of the state.
@@ -41,7 +111,7 @@ class Written:
     lines: list[str]
     given: list[float]
     results: list[str]
-    targets: Sequence[tuple[Any, Symbol]]
+    targets: Sequence[tuple[Any, Number]]
     state: dict[int, str]
     runs: tuple[int, int]
 
@@ -61,7 +131,7 @@ class Written:
 
 
 def written(
-    targets: Sequence[tuple[Any, Symbol]],
+    targets: Sequence[tuple[Any, Number]],
     state: Mapping[int, Any],
     places: Mapping[Any, str],
     runs: tuple[int, int],
@@ -70,39 +140,30 @@ def written(
 
     Parameters
     ----------
-    targets : sequence of (numpy.ndarray of int, Symbol)
+    targets : sequence of (numpy.ndarray of int, Number)
         Scalars, and the addresses at which each is wanted.
-    state : mapping of int to Symbol or float
+    state : mapping of int to Number or float
         What becomes of entries of the state.
     places : mapping of tuple to str
         Where the inputs of symbols stand.
     runs : tuple of int
         See `Written`.
     """
-    lines: list[str] = []
     given: list[float] = []
-    names: dict[Symbol, str] = {}
 
-    def name(value: Any) -> str:
-        if type(value) is not Symbol:
-            given.append(float(value))
-            return f"given[{len(given) - 1}]"
-        if value not in names:
-            text = f"(double){places[value.args]}" if value.op == "input" else computed(value)
-            names[value] = f"x{len(names)}"
-            lines.append(f"const auto {names[value]} = {text};")
-        return names[value]
+    def leaf(value: Number) -> str:
+        if value.op != "number":
+            return places[value.op, value.name]
+        given.append(float(value.name))
+        return f"given[{len(given) - 1}]"
 
-    def computed(value: Symbol) -> str:
-        args = [name(each) for each in value.args]
-        if value.op.isidentifier():
-            return f"xp_{value.op}({', '.join(args)})"
-        sign = _SIGNS.get(value.op, value.op)
-        return f" {sign} ".join(args) if len(args) > 1 else f"{sign}{args[0]}"
-
-    results = [name(symbol) for _, symbol in targets]
-    after = {k: name(value) for k, value in state.items()}
-    return Written(lines, given, results, targets, after, runs)
+    writer = FormulaWriter(leaf, plain=("number",))
+    symbols = [symbol for _, symbol in targets]
+    after = {k: number(value) for k, value in state.items()}
+    lines = writer.computed([*symbols, *after.values()])
+    results = [writer.texts[symbol] for symbol in symbols]
+    put = {k: writer.texts[value] for k, value in after.items()}
+    return Written(lines, given, results, targets, put, runs)
 
 
 def derived_program(text: Written) -> Program:

@@ -6,7 +6,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from operator import is_
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,15 +14,19 @@ from ..._typing import Array
 from ...arrays.backend import ITEMSIZE, reals
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
-from ..resident import Kept
+from ..steps import Computed
 from .arrays import CAPTURING, Library, library_of
 from .device import Device, Table, launches, start
 from .glance import Glance
 from .mirror import Mirror
 from .norm import KINDS, NORM
+from .put import MOST_PUT, PUT
 from .tables import Numbers, Totals, element_count, same_order
 
-__all__ = ["Place"]
+__all__ = ["Graph", "Place"]
+
+Graph = Literal["", "sent", "alone"]
+"""Whether steps are for a CUDA graph, and who brings up to date what its kernels read."""
 
 Taken = tuple[int, bool, list[Any]]
 """Address of the table of gradients, whether one is float64, and what must be kept alive."""
@@ -41,9 +45,10 @@ class Place(ABC):
         The parameters.
     occupied : Stretches
         The memory that the whole step writes, to which this adds its own.
-    graph : bool
-        Whether steps are for a CUDA graph: while one is captured nothing is copied to the tables
-        that its kernels read.
+    graph : {"", "sent", "alone"}
+        Whether steps are for a CUDA graph. While one is captured, nothing is copied to the tables
+        that its kernels read: they are ``"sent"`` before each replay, or it is ``"alone"`` and
+        fills them itself.
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class Place(ABC):
         places: list[int],
         params: list[Array],
         occupied: Stretches,
-        graph: bool = False,
+        graph: Graph = "",
     ) -> None:
         self.places, self._params, self._occupied = places, params, occupied
         self._graph = graph
@@ -66,6 +71,7 @@ class Place(ABC):
         occupied.add(self._at, self._at + self._sizes * self._itemsizes(self._dtypes))
         with self._active():
             self._gradients = Mirror(self._device)
+            self._put = self._device.kernel(PUT) if graph == "alone" else None
         self._walk = self._library.walk(params, self._number)
         self._glance, self._alike = Glance(self._library, self._number), False
         self._kinds: list[str] = []
@@ -113,7 +119,7 @@ class Place(ABC):
 
     def _recorded(self) -> bool:
         """Whether launches now go into the graph that these steps are for."""
-        return self._graph and self._library.captures(self._number)
+        return bool(self._graph) and self._library.captures(self._number)
 
     def check(self, grads: Sequence[Array | None]) -> None:
         """Refuse gradients that do not fit their parameters.
@@ -158,7 +164,7 @@ class Place(ABC):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
-        kept: Kept | None = None,
+        computed: Computed | None = None,
     ) -> Callable[[], None]:
         """Prepare a step.
 
@@ -170,8 +176,8 @@ class Place(ABC):
             The numbers of the step, by the compute dtype.
         seed : int or None
             Where slots are rounded stochastically.
-        kept : Kept, optional
-            What the step leaves on the device, where the numbers hold symbols.
+        computed : Counting or Kept, optional
+            Where the numbers are formulas that the device computes.
 
         Returns
         -------
@@ -221,8 +227,24 @@ class Place(ABC):
             taken, found = self._apart(grads)
             self._table = np.concatenate([found, self._codes])
             self._stale = False
-        at = self._gradients.address(self._table, later=self._recorded())
-        return at, self._wide, taken
+        later = self._recorded()
+        if later and self._put is not None:
+            room = self._filled(self._table)
+            # The graph's memory serves others when the launches of the step are in it.
+            return self._library.address(room), self._wide, [*taken, room]
+        return self._gradients.address(self._table, later=later), self._wide, taken
+
+    def _filled(self, values: Numbers) -> Array:
+        """Have a graph write numbers, which its launches hold, into memory of its own."""
+        assert self._put is not None
+        like = self._params[0]
+        room = backend_of(like).zeros(like, "int64", (len(values),))
+        at = self._library.address(room)
+        for k in range(0, len(values), MOST_PUT):
+            some = values[k : k + MOST_PUT].tolist()
+            rest = [0] * (MOST_PUT - len(some))
+            start(launches(self._put, 1, (at + 8 * k, len(some), *some, *rest)))
+        return room
 
     def norm(self, grads: Sequence[Array | None]) -> Table:
         """Launch the pass over the gradients.

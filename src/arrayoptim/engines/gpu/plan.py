@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ..._typing import Array
-from ..resident import Kept
+from ..steps import Computed
 from ..totals import part
 from .arrays import Library, library_of
 from .place import Place
@@ -79,7 +79,7 @@ class DevicePlan(Generic[_Part]):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None = None,
-        kept: Kept | None = None,
+        computed: Computed | None = None,
     ) -> Callable[[], None]:
         """Prepare a step; whatever can fail fails here, before anything changes.
 
@@ -94,8 +94,8 @@ class DevicePlan(Generic[_Part]):
             `arrayoptim.gradients.Pending` of this plan's own.
         seed : int, optional
             Where slots are to be rounded stochastically.
-        kept : Kept, optional
-            What the step leaves on the one device, where numbers are symbols.
+        computed : Counting or Kept, optional
+            Where the numbers are formulas that the device computes.
 
         Returns
         -------
@@ -109,8 +109,10 @@ class DevicePlan(Generic[_Part]):
         RuntimeError
             If the kernel cannot be compiled here, or a CUDA graph is being captured.
         """
-        shares = self._shared(grads)
-        runs = [each.prepare(mine, own(values, each), seed, kept) for each, mine in shares]
+        runs = [
+            each.prepare(mine, own(values, each), seed, computed)
+            for each, mine in self._shared(grads)
+        ]
 
         def sweep() -> None:
             for run in runs:

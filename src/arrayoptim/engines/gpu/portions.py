@@ -17,13 +17,14 @@ from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
 from ..resident import Kept, Resident
+from ..steps import Computed, Counting
 from .arrays import Library
 from .batches import Batch, Prepared
 from .derived import Derived
 from .device import Launches, start
 from .matrix_batches import MatrixBatch
 from .measure import quantities
-from .place import Place
+from .place import Graph, Place
 
 __all__ = ["Portion"]
 
@@ -47,8 +48,8 @@ class Portion(Place):
         The memory that the whole step writes, to which this adds its own.
     ordinals : sequence of int
         Places of the parameters in the tree.
-    graph : bool
-        Whether steps are for a CUDA graph.
+    graph : {"", "sent", "alone"}
+        Whether steps are for a CUDA graph; see `Place`.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Portion(Place):
         slots: Sequence[Mapping[str, Array]],
         occupied: Stretches,
         ordinals: Sequence[int],
-        graph: bool = False,
+        graph: Graph = "",
     ) -> None:
         super().__init__(where, places, params, occupied, graph)
         self._rule, self._ordinals = rule, ordinals
@@ -101,7 +102,7 @@ class Portion(Place):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
-        kept: Kept | None = None,
+        computed: Computed | None = None,
     ) -> Callable[[], None]:
         """Prepare the launches of a step; see `Place`."""
         taken, self._taken = self._taken, None
@@ -111,9 +112,11 @@ class Portion(Place):
                 taken = list(grads), self._taken_up(grads)
             gradients, _, keep = taken[1]
             later = self._recorded()
+            kept = computed if isinstance(computed, Kept) else None
+            counting = computed if isinstance(computed, Counting) else None
             wanted: dict[str, Any] = {"later": later, "measured": kept is not None}
             found = [
-                batch.prepare(values[batch.compute], gradients, seed, **wanted)
+                batch.prepare(values[batch.compute], gradients, seed, counting, **wanted)
                 for batch in self._batches
             ]
             before, after = self._derived(kept, found, later)
@@ -186,13 +189,16 @@ class Portion(Place):
         return found
 
     def renew(
-        self, values: Mapping[str, Mapping[str, Any]], seed: int | None, kept: Kept | None
+        self,
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None,
+        computed: Computed | None = None,
     ) -> None:
         """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
-        values, seed, kept
+        values, seed, computed
             As for `prepare`.
         """
         with self._active():
@@ -202,8 +208,8 @@ class Portion(Place):
                 for batch in self._batches
                 for target in batch.renew(values[batch.compute], seed)
             ]
-            if kept is not None:
-                self.derived.renew(kept, self._holds(kept), targets)
+            if isinstance(computed, Kept):
+                self.derived.renew(computed, self._holds(computed), targets)
 
 
 def _waits(values: Mapping[str, Mapping[str, Any]]) -> bool:

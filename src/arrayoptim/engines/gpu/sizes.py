@@ -1,0 +1,56 @@
+"""The norm of gradients whose parameters several plans step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..._typing import Array
+from ...arrays.memory import Stretches
+from ...gradients import Pending
+from ..steps import Computed
+from .arrays import library_of
+from .place import Place
+
+__all__ = ["Sizes"]
+
+
+class Sizes(Place):
+    """Parameters on one device, of whose gradients only the norm is taken.
+
+    Parameters
+    ----------
+    params : list of array
+        The parameters.
+
+    Raises
+    ------
+    ValueError
+        If they are not on one GPU.
+    """
+
+    def __init__(self, params: list[Array]) -> None:
+        found = {(library, library.number(p)) for p in params if (library := library_of(p))}
+        if len(found) != 1 or any(library_of(p) is None for p in params):
+            raise ValueError(
+                "clipnorm with capturable=True: the norm of all gradients stays on the device, and "
+                "some parameters are on another one, or on no GPU; wanted all on one"
+            )
+        (where,) = found
+        super().__init__(where, list(range(len(params))), params, Stretches(), "alone")
+
+    def taken(self, grads: Sequence[Array | None]) -> Pending:
+        """Return the norm of all gradients, which stays on the device."""
+        self.check(grads)
+        table = self.norm(grads)
+        return Pending(table, read=lambda: self.read(table))
+
+    def prepare(
+        self,
+        grads: Sequence[Array | None],
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None,
+        computed: Computed | None = None,
+    ) -> Callable[[], None]:
+        """Refuse, as others take the step; see `Place`."""
+        raise TypeError("these parameters are measured here, and stepped elsewhere")

@@ -1,0 +1,310 @@
+"""Steps whose numbers the device computes from state that lies there.
+
+What follows from the count of steps, on the host as elsewhere by `Numbering`, is found there once
+with symbols in place of the numbers, and then computed by a kernel before that of the step, which
+advances the state too. So a CUDA graph takes one step after another without anything of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+from .._typing import Array, Namespace, Scalar
+from ..arrays.trees import Structure
+from ..engines import (
+    OWN,
+    Act,
+    Counting,
+    Engines,
+    Step,
+    captures,
+    carry_out,
+    refuse_capturing,
+    sizes_of,
+)
+from ..gradients import Pending
+from ..numerics.formulas import FORMULAS, Cell, Number, number, ordered
+from . import checks
+from .clipping import Measured
+from .graphs import needs_host
+from .plan import Plan
+from .pure import numbers_in
+from .session import Session
+from .settings import Settings, Values
+from .state import State
+from .take import Executor, Leaves, Taken, take
+
+COUNT = "iterations"
+"""What the count of steps is called among state."""
+
+Held = Sequence[Sequence[Array]]
+"""For each parameter its count and scalar state, as 0-d arrays of float64 on its device."""
+
+
+class _Writing(Executor["tuple[list[Step], dict[str, Scalar]]"]):
+    """Writes the numbers of a step as formulas, and takes none."""
+
+    xp: Namespace = FORMULAS
+
+    def __init__(self, leaves: Leaves, values: Values, norm: Any) -> None:
+        self.leaves, self._values, self._norm = leaves, values, norm
+
+    def values(self, settings: Settings, state: State) -> Values:
+        """Return symbols for the hyperparameters; see `Executor`."""
+        return self._values
+
+    def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
+        """Return a norm that will be on the device; see `Executor`."""
+        return Measured() if settings.unmeasured else Measured(Pending(self._norm))
+
+    def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
+        """Refuse to measure; see `Executor`."""
+        raise AssertionError("the numbers of such a step are the host's")
+
+    def refuses(self, taken: Taken) -> bool:
+        """Return False: the host does not know whether gradients are finite."""
+        return False
+
+    def skipped(self, taken: Taken) -> Any:
+        """Do nothing, as no step is skipped."""
+
+    def carried_out(
+        self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
+    ) -> tuple[list[Step], dict[str, Scalar]]:
+        """Return the formulas."""
+        return steps, scalars
+
+
+@dataclass(eq=False)
+class _Written:
+    """The formulas of a step, and what they hold for.
+
+    Attributes
+    ----------
+    plan : Plan
+        Whose they are.
+    others : list
+        Its settings that are no numbers.
+    steps : list of Step
+        The formulas.
+    cells : dict of str to Cell
+        What they take from outside, by the names of hyperparameters.
+    norm : object
+        Where the norm of the gradients is said to be.
+    """
+
+    plan: Plan
+    others: list[Any]
+    steps: list[Step]
+    cells: dict[str, Cell]
+    norm: Any
+
+    def holds(self, plan: Plan) -> bool:
+        """Whether the formulas of a plan are these."""
+        same = plan.assignment is self.plan.assignment and _others(plan) == self.others
+        return same and self.cells.keys() <= numbers_in(plan.settings).keys()
+
+    def fill(self, numbers: Mapping[str, float]) -> None:
+        """Put the present hyperparameters in their places."""
+        for name, cell in self.cells.items():
+            cell.value = float(numbers[name])
+
+
+class Counted:
+    """The steps of one optimizer whose count is on the device of its parameters.
+
+    Parameters
+    ----------
+    session : Session
+        Of the optimizer, which has the state of these parameters.
+    leaves : sequence of array
+        The parameters.
+    structure : Structure
+        Their structure.
+    held : sequence of sequence of array
+        For each parameter its count of steps, and then its scalar state.
+
+    Raises
+    ------
+    ValueError
+        If a step of them needs the host, or its numbers cannot be computed on the device.
+    """
+
+    def __init__(self, session: Session, leaves: Leaves, structure: Structure, held: Held) -> None:
+        self._session, self._leaves, self._structure = session, leaves, structure
+        self._held = held
+        self._plan, self._written = session.plan, self._write(session.plan)
+        self._engines = self._made()
+        self._sizes: Any = None
+        self.size: Pending | None = None
+        # Graphs read tables and write slots as long as they are replayed.
+        self.captured: list[Engines] = []
+        self.stepped = False
+
+    def _made(self) -> Engines:
+        refuse_capturing(self._leaves)
+        state, plan = self._session.ready(self._leaves, self._structure), self._session.plan
+        given = self._leaves, state.slots, plan.assignment.layouts, self._structure.paths
+        return Engines(*given, plan.threads, graph="alone")
+
+    def step(
+        self,
+        gradients: Leaves,
+        live: Mapping[str, Array],
+        norm: Pending | None = None,
+        done: Act | None = None,
+    ) -> None:
+        """Launch a step, or put it into the CUDA graph that is being captured.
+
+        Parameters
+        ----------
+        gradients : sequence of array or None
+            A gradient for each parameter; those without one are left as they are, counts too.
+        live : mapping of str to array
+            Hyperparameters that are 0-d arrays on the device, read when the step is carried out.
+        norm : Pending, optional
+            The norm of more gradients than these.
+        done : callable, optional
+            Called when all has been launched, as a part of the step.
+
+        Raises
+        ------
+        RuntimeError
+            If a graph is being captured, and something that the step needs was not made before.
+        TypeError, ValueError
+            If a gradient does not fit its parameter, or the hyperparameters set since ask for what
+            needs the host. Nothing has changed then.
+        """
+        session, leaves = self._session, self._leaves
+        with session.lock:
+            state = session.state
+            assert state is not None
+            if state.interrupted:
+                session.ready(leaves, self._structure)  # which says so
+            plan = session.plan
+            written = self._renewed(plan, live)
+            given = plan.thawed(gradients) if plan.settings.frozen else gradients
+            try:
+                if not self._engines.look(leaves, given):
+                    self._engines = self._made()
+                    self._engines.look(leaves, given)
+                if not plan.settings.unmeasured:
+                    self.size = norm or self._norm(given)
+                    written.norm.address = self.size.norm.address
+                acts = [*self._engines.ready(written.steps, leaves, given)]
+            except (TypeError, ValueError):
+                checks.gradients(gradients, leaves, self._structure)
+                raise
+            self.stepped = True
+            if captures(leaves[:1]):
+                self.captured.append(self._engines)
+            acts = [state.interrupt, *acts, *([done] if done else []), state.complete]
+            carry_out(acts, state.interrupt)
+
+    def check(self, gradients: Leaves) -> None:
+        """Check parameters and gradients of the coming step, before anything changes."""
+        try:
+            self._engines.look(self._leaves, self._session.plan.thawed(gradients))
+        except (TypeError, ValueError):
+            checks.gradients(gradients, self._leaves, self._structure)
+            raise
+
+    def _norm(self, gradients: Leaves) -> Pending:
+        found = self._engines.norm(gradients)
+        if found is not None:
+            return found
+        if self._sizes is None:
+            refuse_capturing(self._leaves)
+            self._sizes = sizes_of(self._leaves)
+        taken: Pending = self._sizes.taken(gradients)
+        return taken
+
+    def report(self, iterations: int, live: Mapping[str, float]) -> Taken:
+        """Return the last step, given the count after it and the present values on the device."""
+        settings = self._session.plan.settings
+        values = [{**own} for own in settings.at(iterations - 1, {})]
+        values[0] |= live
+        unmeasured = settings.unmeasured or self.size is None
+        return Taken(settings, values, Measured(None if unmeasured else self.size), iterations - 1)
+
+    # ---- formulas
+
+    def _renewed(self, plan: Plan, live: Mapping[str, Array]) -> _Written:
+        """Return the formulas with the present values of what they take from outside."""
+        if plan is not self._plan:
+            if not self._written.holds(plan):
+                refuse_capturing(self._leaves)
+                self._written, self._engines = self._write(plan), self._made()
+            self._plan = plan
+            self._written.fill(numbers_in(plan.settings))
+        for name in self._written.cells.keys() & live.keys():
+            self._written.cells[name].value = live[name]
+        return self._written
+
+    def _write(self, plan: Plan) -> _Written:
+        state = self._session.state
+        assert state is not None
+        reason = needs_host(plan)
+        if reason is None and plan.assignment.totals:
+            reason = "a rule that measures all tensors together needs the host"
+        if reason is None and plan.settings.by_chance:
+            reason = "stochastic_rounding=True draws by a seed of the host's"
+        if reason is None and any(member.schedules for member in plan.settings.members):
+            reason = "a schedule is a function of Python"
+        try:
+            if reason is None:
+                return self._formulas(plan, state)
+        except TypeError as error:
+            reason = f"its numbers are computed by Python on the host, as {error}"
+        raise ValueError(reason)
+
+    def _formulas(self, plan: Plan, state: State) -> _Written:
+        settings = plan.settings
+        cells = {name: Cell(name, 0.0) for name in numbers_in(settings)}
+        inputs = {name: Number("input", name=name, cell=cell) for name, cell in cells.items()}
+        values = [
+            {name: inputs.get(member.prefix + name, x) for name, x in member.values.items()}
+            for member in settings.members
+        ]
+        names = COUNT, *state.scalars
+        symbols = {name: Number("state", name=name) for name in names}
+        count: Any = symbols.pop(COUNT)
+        before = replace(state, scalars=symbols, iterations=count, clocks=[], clock_of=[])
+        norm = SimpleNamespace(address=0)
+        nothing = [None] * len(self._leaves)
+        steps, scalars = take(plan, before, nothing, _Writing(self._leaves, values, norm))
+        after = {COUNT: count + 1.0} | {name: number(scalars[name]) for name in symbols}
+        results = [x for step in steps for row in step.values.values() for x in row.values()]
+        used = {x.cell: None for x in ordered([*_numbers(results), *after.values()]) if x.cell}
+        counting = Counting(self._held, names, after, list(used))
+        steps = [replace(step, computed=counting) for step in steps]
+        written = _Written(plan, _others(plan), steps, {c.name: c for c in used}, norm)
+        written.fill(numbers_in(settings))
+        return written
+
+
+def _others(plan: Plan) -> list[Any]:
+    """Return the settings that are no numbers, on which formulas depend, by name."""
+    known = numbers_in(plan.settings)
+    return [
+        (member.prefix + name, value)
+        for member in plan.settings.members
+        for name, value in member.values.items()
+        if member.prefix + name not in known
+    ]
+
+
+def _numbers(values: Iterable[Any]) -> list[Number]:
+    """Return the symbols among numbers, bounds of norms, and lists of these."""
+    found: list[Number] = []
+    for value in values:
+        if isinstance(value, OWN):
+            found += _numbers(value)
+        elif isinstance(value, Pending):
+            found += _numbers([value.bound])
+        elif isinstance(value, Number):
+            found.append(value)
+    return found
