@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
-from arrayoptim.numerics.formulas import Number, UnwritableError
-from arrayoptim.numerics.scalars import SYMBOLS, Recalled
+from arrayoptim.numerics.formulas import FORMULAS, Number, UnwritableError
+from arrayoptim.numerics.recalled import Recalled
 from arrayoptim.step.session import session_of
 from engine_cases import draw
 from gpu_cases import SHAPES
@@ -238,16 +238,17 @@ def test_guards(host: NumPyOnHost) -> None:
 def test_symbols() -> None:
     """They take part in arithmetic, and refuse what a device would compute with other bits."""
     x = Number("state", name="x")
-    found = [np.float64(2.0) * x, 1.0 / x, -x, abs(x), SYMBOLS.maximum(x, 2.0), (x > 0) & (x < 1)]
+    found = [np.float64(2.0) * x, 1.0 / x, -x, abs(x), FORMULAS.maximum(x, 2.0), (x > 0) & (x < 1)]
     assert [each.op for each in found] == ["*", "/", "neg", "abs", "maximum", "&"]
     assert found[0].args[1] is x
-    assert SYMBOLS.sqrt(4.0) == 2.0 and SYMBOLS.pi == np.pi
-    for what in (bool, float, SYMBOLS.exp, lambda y: max(y, 1.0)):
+    assert FORMULAS.sqrt(4.0) == 2.0 and FORMULAS.pi == np.pi
+    for what in (bool, float, FORMULAS.sort, lambda y: max(y, 1.0)):
         with pytest.raises(UnwritableError):
             what(x)
     held = {"x": x}
-    with pytest.raises(UnwritableError, match="other bits"):
-        Recalled().of(lambda it: {"y": x**2}, None, 0, held)
+    for inexact in (x**2, FORMULAS.exp(x), FORMULAS.asarray(x, FORMULAS.float32)):
+        with pytest.raises(UnwritableError, match="other bits"):
+            Recalled().of(lambda it, y=inexact: {"y": y}, None, 0, held)
 
 
 def test_what_follows_is_recalled() -> None:

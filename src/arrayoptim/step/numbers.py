@@ -12,9 +12,9 @@ import numpy as np
 from .._typing import Namespace, Scalar
 from ..config.per_model import several
 from ..engines import Step
-from ..numerics.formulas import Number
+from ..numerics.formulas import FORMULAS, Number, symbolic
+from ..numerics.recalled import Recalled
 from ..numerics.rounding import step_seed
-from ..numerics.scalars import SYMBOLS, Recalled, symbolic
 from ..rules.rule import Rule
 from .assignment import Assignment, Numbers, Part
 from .clipping import Measured, clipping
@@ -26,7 +26,7 @@ from .state import Clock, State
 from .totals import Totals
 
 _FLOAT = frozenset({float})
-_OF_HOST = np, SYMBOLS
+_OF_HOST = np, FORMULAS
 
 
 class Table:
@@ -77,11 +77,7 @@ class Table:
             if xp is np and size.norm is None and size.norms is None:
                 self._known = given, size, h, stages
         given = held[place]
-        if given and symbolic(given.values()):
-            compute = partial(_computed, formula, h, held=given, xp=SYMBOLS)
-            table: Any = self._recalled.of(compute, h, it, given)
-        else:
-            table = _computed(formula, h, it, given, xp)
+        table: Any = _recalled(self._recalled, formula, h, it, given, xp)
         if not rule.given_names <= table.keys():
             _require_all(table, rule.given, formula, f"the rule {rule.name}")
         if stages:
@@ -192,11 +188,7 @@ class Numbering:
         for k, member in enumerate(members) if scalars else ():
             if member.owner is not None:
                 wanted = member.formula.initial_scalars()
-                if symbolic(held[k].values()):
-                    compute = partial(_computed, member.formula, exact[k], held=held[k], xp=SYMBOLS)
-                    found = self._recalled[k].of(compute, exact[k], it, held[k])
-                else:
-                    found = _computed(member.formula, exact[k], it, held[k], xp)
+                found = _recalled(self._recalled[k], member.formula, exact[k], it, held[k], xp)
                 _require_all(found, wanted, member.formula, "its scalar state")
                 scalars = scalars | {member.owner + name: found[name] for name in wanted}
         return held, scalars
@@ -233,6 +225,15 @@ def seed_of(settings: Settings, iterations: Scalar, xp: Namespace) -> int | None
     if xp is not np:
         raise ValueError("stochastic rounding does not serve a compiled step")
     return step_seed(settings.whole["seed"], iterations)
+
+
+def _recalled(
+    known: Recalled, formula: Any, h: Any, it: Any, held: Mapping[str, Scalar], xp: Namespace
+) -> dict[str, Any]:
+    """Compute what a formula says, or recall it where the host knows it by symbols only."""
+    if xp is np and held and symbolic(held.values()):
+        return known.of(partial(_computed, formula, h, held=held, xp=FORMULAS), h, it, held)
+    return _computed(formula, h, it, held, xp)
 
 
 def _computed(

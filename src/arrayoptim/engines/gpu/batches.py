@@ -13,9 +13,8 @@ from ..._typing import Array
 from ...arrays.backend import COMPLEX, COMPUTE, reals
 from ...arrays.libraries import backend_of
 from ...gradients import Pending
-from ...numerics.formulas import Number
+from ...numerics.formulas import Number, symbolic
 from ...numerics.rounding import NOISE
-from ...numerics.scalars import symbolic
 from ...numerics.slots import EXPONENTS
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule

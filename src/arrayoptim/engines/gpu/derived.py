@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...numerics.formulas import Number
-from ...numerics.scalars import depends
+from ...numerics.formulas import Number, depends
 from ...rules.rule import Rule
 from ..resident import Kept
 from .device import Device, Launch, Launches, launches

@@ -1,48 +1,22 @@
-"""What a formula computes of numbers some of which only a device knows.
+"""What a formula makes of numbers that only a device knows, with the bits of the host.
 
 A formula's coefficients may follow from totals over all gradients and from scalar state. Where
-these lie on a device the host calls the very function with a symbol for each. Arithmetic on plain
-floats stays Python's; where a float meets a symbol, it becomes an argument of what is then written.
-So both have the same bits.
+these lie on a device the host calls the very function with a symbol for each, and remembers what it
+found, as a step of the same hyperparameters finds the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from ..rules.grammar import VOCABULARY
-from .formulas import CONDITIONS, Number, UnwritableError, number, ordered
+from .formulas import CONDITIONS, Number, UnwritableError, ordered
 
-__all__ = ["SYMBOLS", "Recalled", "depends", "symbolic"]
+__all__ = ["Recalled"]
 
 _EXACT = VOCABULARY | CONDITIONS | {"+", "-", "*", "/", "neg", "number", "state", "total"}
 """What a device computes with the bits of the host."""
-
-
-class _Functions:
-    """The ``xp`` of a formula that is called with symbols: NumPy's, where it gets floats only."""
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(np, name)
-        if not callable(found):
-            return found
-
-        def apply(*values: Any, **options: Any) -> Any:
-            if Number not in map(type, values):
-                return found(*values, **options)
-            if name not in VOCABULARY or options:
-                raise UnwritableError(f"xp.{name} of a number on a device has other bits there")
-            return Number(name, tuple(map(number, values)))
-
-        setattr(self, name, apply)
-        return apply
-
-
-SYMBOLS: Any = _Functions()
-"""The ``xp`` of formulas some of whose numbers are symbols."""
 
 
 class _Unseen:
@@ -115,13 +89,3 @@ def _fails(compute: Callable[[Any], Any]) -> bool:
     except Exception:
         return True
     return False
-
-
-def symbolic(values: Iterable[Any]) -> bool:
-    """Return whether there is a symbol among values."""
-    return Number in map(type, values)
-
-
-def depends(symbol: Number, op: str) -> bool:
-    """Return whether a symbol depends on inputs of a kind."""
-    return any(each.op == op for each in ordered([symbol]))
