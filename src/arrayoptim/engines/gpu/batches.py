@@ -234,7 +234,7 @@ class Batch:
                 )
             self._programs[key] = self._compiled(key)
         program, launch = self._programs[key]
-        pending, columns, unknown = self._columns(program, values)
+        pending, columns, unknown = self._columns(program, values, counting is not None)
         cut, sizes, leaves, pointers = (each.address for each in self._tables)
         first: list[Launches] = []
         numbers = [0.0] * len(columns)
@@ -297,15 +297,18 @@ class Batch:
         return found
 
     def _columns(
-        self, program: Program, values: Mapping[str, Any]
+        self, program: Program, values: Mapping[str, Any], counted: bool = False
     ) -> tuple[Pending | None, dict[str, Any], dict[str, Any]]:
         """Return the pending clip factor, if there is one, and the numbers of a kernel.
 
-        Last come those of them that only the device knows, in whose place the numbers have 0.
+        Last come those of them that only the device knows, in whose place the numbers have 0,
+        unless a `Counter` writes all of them.
         """
         values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
         named = part({name: values[name] for name in program.numbers}, self.places)
-        unknown = {name: column for name, column in named.items() if _unknown(column)}
+        unknown = {
+            name: column for name, column in named.items() if not counted and _unknown(column)
+        }
         if unknown:
             named |= {name: _zeroed(column) for name, column in unknown.items()}
         return *_clipping(named), unknown
