@@ -65,7 +65,7 @@ def fully_sharded(rank: int, world: int, folder: Path, replicas: int = 1) -> dic
         optimizer = made(name, net)
         course(net, optimizer, range(6), rank, world)
         assert all(
-            not session_of(part.core).engines(part.leaves, part.structure).others
+            not session_of(part.core).engines(part.held.leaves, part.held.structure).others
             for part in optimizer._parts
             if name not in {"Muon", "Adafactor"}
         )

@@ -49,7 +49,7 @@ class _Axes(Field):
     @property
     def wanted(self) -> str:
         """The values allowed, in words."""
-        return "a whole number, or a list of them"
+        return "an integer, or a list of them"
 
     def checked(self, value: Any, owner: type[Any]) -> int | tuple[int, ...]:
         """Return one number, or a tuple of them."""

@@ -37,14 +37,14 @@ __all__ = ["Optimizer"]
 
 
 _CHECKED = ("cautious", "corrected_decay", "cautious_decay", "groups")
-"""What may not go with a rule, or with other hyperparameters."""
+"""Hyperparameters that cannot be combined with some rules, or with one another."""
 
 
 class Optimizer(Formula, Valued, Updating, Surface):
     """Base of every optimizer.
 
     A subclass declares its hyperparameters with `hyper`, names its `rule` and computes its
-    `coefficients`; all else is here.
+    `coefficients`; this class does everything else.
 
     Parameters
     ----------
@@ -53,84 +53,86 @@ class Optimizer(Formula, Valued, Updating, Surface):
     clipvalue : float in [0, inf], optional
         Bound on the magnitude of each entry of a gradient, after `clipnorm`; 0 or None for none.
     clipnorm_per_tensor : float in [0, inf], optional
-        Bound on the norm of each gradient, after `clipnorm`, as Keras 3's ``clipnorm``; 0 or None
+        Bound on the norm of each gradient, after `clipnorm`, like Keras 3's ``clipnorm``; 0 or None
         for none.
     agc : float in [0, inf], optional
-        Adaptive gradient clipping: bound on the norm of a unit's gradient, in multiples of the
-        unit's own norm; 0 or None for none.
+        Adaptive gradient clipping: bound on the ratio of a unit's gradient norm to the norm of the
+        unit itself; 0 or None for none.
     agc_units : {"last", "first", "tensor"}
-        Which axis counts the units of `agc`: the last, as for kernels of Keras and JAX, the first,
-        as for weights of torch; or each tensor is one.
+        Which axis counts the units of `agc`: the last, as in kernels of Keras and JAX; the first,
+        as in weights of torch; or none, each tensor being one unit.
     weight_decay : float in [0, inf) or schedule, optional
-        Decoupled weight decay: a step first takes ``lr`` times this share of the parameter.
+        Decoupled weight decay: a step first subtracts ``lr * weight_decay * parameter``.
     peak_lr : float in (0, inf), optional
-        The learning rate at its peak. Where it is given weight decay is fully decoupled: a step
-        takes ``lr / peak_lr`` times `weight_decay`.
+        The peak of the learning rate's schedule. If given, weight decay is fully decoupled: a step
+        subtracts ``lr / peak_lr * weight_decay * parameter``.
     corrected_decay : bool
-        Whether that is multiplied by ``lr / peak_lr`` once more: a step takes ``lr**2 / peak_lr``
-        times `weight_decay`, as in AdamC; for layers that a normalisation follows.
+        Whether that product is multiplied by ``lr / peak_lr`` once more, to ``lr**2 / peak_lr *
+        weight_decay * parameter``, as in AdamC; for layers followed by a normalisation.
     cautious_decay : bool
-        Whether `weight_decay` spares the entries that the step moves away from zero.
+        Whether `weight_decay` skips the entries that the step moves away from zero.
     l2 : float in [0, inf) or schedule, optional
-        Coupled weight decay: this times the parameter is added to the clipped gradient.
+        Coupled weight decay: ``l2 * parameter`` is added to the clipped gradient.
     exclude : str or sequence of str
-        Patterns of the paths of parameters that neither decay touches, as for file names.
+        Glob patterns; parameters whose paths match are exempt from `weight_decay` and `l2`.
     constraint : Constraint, str or dict, optional
-        What parameters are brought back to after the step: one of `constraints`, its name or its
+        Projects the parameters after each step: one of `constraints`, its name or its
         configuration.
     groups : sequence of Group
         Parameters with settings of their own, each described by `group`.
     ema_momentum : float in [0, 1) or schedule, optional
-        Decay rate of a moving average of the parameters, which `averages` gives; one more slot.
+        Decay rate of a moving average of the parameters, see `averages`; one more slot.
     cautious : bool
         Whether a step leaves out the entries that it would move against their own gradient, and
-        scales up the others to make up for it, tensor by tensor. Costs a pass over the arrays.
+        scales up the remaining ones to make up for it, tensor by tensor. Costs one more pass over
+        the arrays.
     preset : {"keras2", "keras3", "optax", "paper", "torch"}, optional
-        Whose formula is computed, with whose defaults. Hyperparameters keep the names and meanings
-        that they have here. A class has those that its page names.
+        The source whose formula and defaults are used. Hyperparameters keep the names and meanings
+        documented here. The page of each class lists the presets that it has.
     name : str, optional
-        A name of the caller's choice.
+        Name shown in messages; saved in the configuration.
     nonfinite : {"ignore", "raise", "skip"}
-        What happens when a gradient has a NaN or infinite entry: arithmetic takes its course, the
-        step raises a ValueError, or the step is left out whole and counted in `skipped`.
+        What happens when a gradient has a NaN or infinite entry: the step proceeds and propagates
+        it, raises a ValueError, or is skipped entirely and counted in `skipped`.
     skip_spikes : float in (0, inf), optional
-        Steps are left out, and counted in ``spikes``, whose global norm of the gradients is this
-        many standard deviations over the mean of recent ones, or not finite where `nonfinite` says
-        nothing else. Four numbers of state.
+        Skip, and count in ``spikes``, each step whose global gradient norm exceeds the mean of
+        recent norms by this many standard deviations, or is not finite (unless `nonfinite` decides
+        otherwise). Four scalars of state.
     skip_loss_spikes : float in (0, inf), optional
-        The same of the loss that `tell_loss` tells before each step, and `minimize` by itself. Six
-        numbers of state.
+        The same for the loss, as passed to `tell_loss` before each step; `minimize` passes it
+        automatically. Six scalars of state.
     spike_window : int in [2, inf)
-        Steps over which mean and deviation are taken, half of them before the first is left out.
+        Steps over which mean and deviation are taken; nothing is skipped during the first half.
     measure : sequence of {"gradient", "update", "weight"}
-        Whose norm `last_step` gives for each parameter. ``"gradient"`` costs a pass over the
-        gradients, ``"weight"`` one over the parameters, ``"update"`` a copy of them too.
+        Which norms `last_step` reports for each parameter. ``"gradient"`` costs one pass over the
+        gradients, ``"weight"`` one over the parameters, ``"update"`` also a copy of the parameters.
     master : bool
-        Whether a float16 or bfloat16 parameter keeps its float32 value as another slot. Without it
-        steps smaller than half the parameter's resolution are lost.
+        Whether a float16 or bfloat16 parameter has a float32 master copy as an additional slot.
+        Without one, updates smaller than half the parameter's resolution are lost.
     kahan : bool
-        Whether a 16-bit parameter keeps what its rounding loses, in 16 bits, instead of a master.
+        Kahan summation: a 16-bit slot holds the rounding error of a 16-bit parameter; no master.
     state_dtype : {"bfloat16", "int8"}, optional
-        Form in which the rule's slots are stored: 2 bytes, or 1 byte in blocks that share an
-        exponent, in place of 4. Slots of other shapes than the parameter's stay in 4.
+        Storage format of the rule's slots: 2 bytes per entry, or 1 byte in blocks with a shared
+        exponent, instead of 4. Slots not shaped like their parameter are not converted.
     stochastic_rounding : bool
-        Whether slots in that form are rounded up or down at random, so that they are right in the
-        mean. Small changes of a slot are lost otherwise. Not for JAX arrays.
+        Whether slots in `state_dtype` are rounded stochastically, which makes them unbiased.
+        Without it, small changes of a slot are lost. Not available for JAX arrays.
     seed : int
-        Seed of stochastic rounding; the random bits follow from it, the step and the place.
+        Seed of stochastic rounding; random bits depend only on it, the step and the entry's index.
     offload : bool
-        Whether parameters on a GPU have their state in host memory, where the CPU engine steps
-        them; see the page on engines.
+        Whether the state of parameters on a GPU is kept in host memory, and the CPU engine steps
+        them there; see the page on engines.
     sparse : {"exact", "lazy"}, optional
-        What a sparse gradient steps: all of the parameter, as the same gradient in dense form does,
-        or only those rows that it has, with their slots. None is ``"exact"``, except that torch's
-        classes refuse what torch's own refuse; see the page on sparse gradients.
+        What a step with a sparse gradient updates: the whole parameter, as the same gradient in
+        dense form would, or only the rows in the gradient, with their slots. None means
+        ``"exact"``, except that torch's classes refuse what torch itself refuses; see the page on
+        sparse gradients.
     models : int in [1, inf), optional
-        Number of models that are stepped at once: the first axis of every parameter counts them,
-        and hyperparameters may be a list or an array with a number or schedule for each. See the
+        Number of models stepped at once: the first axis of every parameter counts the models, and
+        a hyperparameter may be a list or array with one number or schedule per model. See the
         page on many models.
     threads : int in [1, inf), optional
-        Threads of the CPU engine; by default as many as Numba uses. Results do not depend on it.
+        Threads of the CPU engine, by default Numba's number. Results do not depend on it.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -165,9 +167,9 @@ class Optimizer(Formula, Valued, Updating, Surface):
         Raises
         ------
         TypeError
-            If a leaf is no array of a floating-point or complex type.
+            If a leaf is not an array of a floating-point or complex dtype.
         ValueError
-            If two parameters share memory, or the state was made for another tree.
+            If two parameters share memory, or the state belongs to a different tree.
         """
         with self._lock:
             self._session.ready(*self._session.flat(params))
@@ -180,23 +182,23 @@ class Optimizer(Formula, Valued, Updating, Surface):
         Parameters
         ----------
         grads : tree of arrays
-            The gradients, structured like `params`. None leaves its parameter alone.
+            The gradients, structured like `params`. A parameter with gradient None is not changed.
         params : tree of arrays, or one array
             NumPy, CuPy and torch arrays are updated in place.
 
         Returns
         -------
         tree
-            `params` itself where all were updated in place; otherwise a tree of the same
-            structure with new arrays in place of those that cannot be written.
+            `params` itself if all were updated in place; otherwise a tree of the same structure,
+            with new arrays replacing those that cannot be written.
 
         Raises
         ------
         TypeError
-            If an array is of a type that cannot be stepped.
+            If an array has a dtype that cannot be stepped.
         ValueError
-            If gradients and parameters do not fit each other, or the parameters the state. Nothing
-            has changed then.
+            If the gradients do not fit the parameters, or the parameters do not fit the state.
+            Nothing has changed then.
         """
         try:
             return self._session.step(grads, params)
@@ -205,39 +207,39 @@ class Optimizer(Formula, Valued, Updating, Surface):
             raise
 
     def observe(self, metric: Any) -> None:
-        """Feed a metric, such as a validation loss, to every schedule that takes one.
+        """Pass a metric, such as a validation loss, to every schedule that takes one.
 
         Parameters
         ----------
         metric : float, or with `models` a sequence of float
-            What `schedules.Plateau` watches: for all, or for each model.
+            The metric that `schedules.Plateau` watches: one for all models, or one per model.
 
         Raises
         ------
         TypeError
-            If it is no number.
+            If it is not a number.
         ValueError
-            If no hyperparameter is such a schedule, or there is no state yet.
+            If no hyperparameter is a schedule that takes a metric, or there is no state yet.
         """
         metrics.observe(self._session, metric)
 
     def tell_loss(self, loss: Any) -> None:
-        """Tell the loss of the next step, the one that its gradients are of.
+        """Pass the loss of the next step: the one that was differentiated for its gradients.
 
-        `skip_loss_spikes` judges it. `minimize` tells it by itself. Where the step raises, the loss
-        is forgotten.
+        `skip_loss_spikes` decides by it. `minimize` passes it automatically. If the step raises,
+        the loss is discarded.
 
         Parameters
         ----------
         loss : float or 0-d array
-            The loss, not multiplied by a loss scale. Of several that a step is told the mean
-            counts, as of the gradients of several calls with `GradientAccumulation`. Where several
-            processes take the same step, all have to be told the same.
+            The loss, without any loss scale. If it is passed several times before a step, the mean
+            counts, just as `GradientAccumulation` averages the gradients of several calls. If
+            several processes take the same step, all of them must pass the same loss.
 
         Raises
         ------
         TypeError
-            If it is no real number.
+            If it is not a real number.
         ValueError
             If `skip_loss_spikes` is None.
 
@@ -261,8 +263,8 @@ class Optimizer(Formula, Valued, Updating, Surface):
     def capture(self, params: Tree) -> graphs.CapturedStep:
         """Prepare a step for a CUDA graph.
 
-        State, kernels and tables on the device are made here, outside of the graph: while it is
-        captured no memory can be taken.
+        State, kernels and tables on the device are made here, outside of the graph, because no
+        memory can be allocated while a graph is captured.
 
         Parameters
         ----------
@@ -272,34 +274,34 @@ class Optimizer(Formula, Valued, Updating, Surface):
         Returns
         -------
         CapturedStep
-            Its `apply` is to be called once while the graph is captured, its `replay` for each
-            step.
+            Call its `apply` once while the graph is captured, and its `replay` before each replay
+            of the graph.
 
         Raises
         ------
         RuntimeError
-            If a graph is being captured already.
+            If a graph is already being captured.
         ValueError
-            If a step of this optimizer needs more than kernels on one device.
+            If a step of this optimizer cannot be made of kernels on one device alone.
         """
         return graphs.capture(self._session, params)
 
     def averages(self, params: Tree) -> Tree:
-        """Return the averages of the parameters, the points to evaluate.
+        """Return the averaged parameters, which are the ones to evaluate.
 
-        They are the moving averages that `ema_momentum` asks for; without it those of the rule,
-        which `ASGD`, `ScheduleFreeSGD` and `ScheduleFreeAdamW` have.
+        These are the moving averages of `ema_momentum`; without it, those of the rule, as in
+        `ASGD`, `ScheduleFreeSGD` and `ScheduleFreeAdamW`.
 
         Parameters
         ----------
         params : tree of arrays
-            The parameters; they stay as they are.
+            The parameters, which are not changed.
 
         Returns
         -------
         tree of arrays
-            New arrays, structured like `params` and of their dtypes. A parameter in a group
-            whose optimizer keeps no average is its own.
+            New arrays with the structure and dtypes of `params`. A parameter in a group whose
+            optimizer keeps no average is returned as a copy.
 
         Raises
         ------
@@ -317,12 +319,12 @@ class Optimizer(Formula, Valued, Updating, Surface):
     # ---- gradients and updates of a loss
 
     def get_gradients(self, loss: Any, params: Tree) -> Tree:
-        """Differentiate a loss, and clip as a step would.
+        """Differentiate a loss, and clip the gradients as a step would.
 
         Parameters
         ----------
         loss : torch.Tensor or callable
-            A torch scalar, or a function of the parameters that gives a scalar (torch, JAX, or
+            A torch scalar, or a function of the parameters that returns a scalar (torch, JAX, or
             NumPy with the autograd package) or the pair ``(value, gradients)``.
         params : tree of arrays
             The parameters.
@@ -335,9 +337,9 @@ class Optimizer(Formula, Valued, Updating, Surface):
         Raises
         ------
         TypeError
-            If `loss` is neither, or nothing can differentiate it.
+            If `loss` is neither, or no library can differentiate it.
         ValueError
-            If it does not depend on a parameter.
+            If the loss does not depend on some parameter.
         """
         grads, leaves, structure = gradients_of(loss, params)
         checks.gradients(grads, leaves, structure)
@@ -346,21 +348,21 @@ class Optimizer(Formula, Valued, Updating, Surface):
         return stack.build(updates.clipped(self._session, split, pieces, stack))
 
     def get_updates(self, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
-        """Compute a whole step and change nothing.
+        """Compute a step without changing anything.
 
         Parameters
         ----------
         params : tree of arrays
             The parameters.
         loss : torch.Tensor or callable
-            See `get_gradients`. The two may come in either order, as Keras 2 and natural_bm have
-            it.
+            See `get_gradients`. The two arguments may come in either order, as in Keras 2 and
+            natural_bm.
 
         Returns
         -------
         list of (target, new value)
-            First ``iterations``, scalar state and slots, each with a `StateTarget`, then the
-            parameters, each with the parameter itself. `apply_updates` carries them out.
+            First ``iterations``, the scalar state and the slots, each as a `StateTarget`; then the
+            parameters, each as itself. `apply_updates` carries them out.
         """
         if updates.is_loss(params) and not updates.is_loss(loss):
             params, loss = loss, params
@@ -378,7 +380,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
 
     @property
     def iterations(self) -> int:
-        """Number of steps taken; it always counts, and may be set."""
+        """Number of steps taken, whatever the rule; it can be set."""
         return self._session.iterations
 
     @iterations.setter
@@ -391,7 +393,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
 
     @property
     def skipped(self) -> int:
-        """Number of steps skipped because a gradient was not finite."""
+        """Number of steps skipped because a gradient had a NaN or infinite entry."""
         state = self._session.state
         return int(state.skipped) if state else 0
 
@@ -399,28 +401,28 @@ class Optimizer(Formula, Valued, Updating, Surface):
     def last_step(self) -> StepReport | None:
         """What the last call of `apply` did; None before the first.
 
-        It is put together when it is read, which is when a norm is fetched from a GPU.
+        The report is built on access; only then are norms fetched from a GPU.
         """
         last = self._session.last
         return None if last is None else report(last)
 
     def summary(self, params: Tree) -> Summary:
-        """Return what state there is, or will be, for some parameters, array by array.
+        """Return a table of the state that exists, or will be made, for some parameters.
 
         Parameters
         ----------
         params : tree of arrays
-            The parameters, of which only paths, shapes and dtypes are read.
+            The parameters; only their paths, shapes and dtypes are read.
 
         Returns
         -------
         Summary
-            Printing it gives a table; ``bytes`` is the memory of all of it.
+            Prints as a table, with one row per array; ``bytes`` is the total memory of the state.
 
         Raises
         ------
         TypeError, ValueError
-            If they cannot be stepped, or the optimizer has the state of others.
+            If they cannot be stepped, or the optimizer's state belongs to other parameters.
 
         Examples
         --------
@@ -437,7 +439,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
         return summarized(self._session, params, repr(self))
 
     def reset(self) -> None:
-        """Forget all state, including loaded state not yet used; the hyperparameters stay."""
+        """Discard all state, including loaded state not yet used; hyperparameters are kept."""
         self._session.reset()
 
     @property
@@ -455,27 +457,27 @@ class Optimizer(Formula, Valued, Updating, Surface):
         Returns
         -------
         list of numpy.ndarray
-            Copies: ``iterations`` (int64), each scalar state (float64), then slot by slot the
+            Copies: ``iterations`` (int64), each scalar state (float64), then for each slot the
             arrays of all parameters. Empty before `init`, unless a file was loaded.
         """
         with self._lock:
             return save_and_load.weights_of(self._session)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace the state by what `get_weights` returned, here or in Keras 2.0.
+        """Replace the state with what `get_weights` returned, here or in Keras 2.0.
 
         Parameters
         ----------
         weights : sequence of array
-            As from `get_weights`. Keras 2.0's shorter lists are known: without ``iterations`` for
-            RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; what a list lacks
-            stays as it is. Before `init` the list is kept: that it holds numbers is checked at
-            once, their count and shapes when the parameters are first seen.
+            As from `get_weights`. Keras 2.0's shorter lists are recognised: without ``iterations``
+            for RMSprop, Adagrad and Adadelta, without ``m_schedule`` for Nadam; values that a list
+            lacks keep their current state. Before `init`, the list is stored: its entries must be
+            numeric at once, while its length and shapes are checked when `init` is called.
 
         Raises
         ------
         ValueError
-            If the count, or an entry's shape or kind is wrong. Nothing has changed then.
+            If the length, or the shape or dtype of an entry is wrong. Nothing has changed then.
         """
         save_and_load.put_weights(self._session, list(weights))
 
@@ -489,7 +491,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
     def _load(self, record: persistence.Record, strict: bool, hyperparameters: bool) -> LoadReport:
         return save_and_load.load(self._session, record, strict, hyperparameters)
 
-    # ---- numbers by name
+    # ---- hyperparameters and scalar state as attributes
 
     def _moment(self) -> tuple[Any, Mapping[str, Scalar]]:
         state = self._session.state
@@ -503,7 +505,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
 
         @property
         def learning_rate(self) -> float:
-            """Another name of ``lr``."""
+            """Alias of ``lr``."""
             return self.lr
 
         @learning_rate.setter
@@ -511,7 +513,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
             self.lr = value
 
     def __getattr__(self, name: str) -> Any:
-        """Return scalar state by its name."""
+        """Return the scalar state with this name."""
         if not name.startswith("_"):
             scalars = self._named_scalars()
             if name in scalars:
@@ -522,7 +524,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
         raise AttributeError(f"{cls!r} object has no attribute {name!r}{told}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a hyperparameter or scalar state; refuse what is neither, such as a misspelt one."""
+        """Set a hyperparameter or scalar state; refuse any other name, such as a misspelt one."""
         if name.startswith("_") or hasattr(type(self), name):
             super().__setattr__(name, value)
             if name in self.hyperparameters:
@@ -542,7 +544,7 @@ class Optimizer(Formula, Valued, Updating, Surface):
         if state.models is not None and name in state.models.scalars:
             raise AttributeError(
                 f"{type(self).__name__}.{name}: each model has its own; set it in the optimizer "
-                "that take_model gives, and put that back"
+                "that take_model returns, then pass that to put_model"
             )
         state.scalars[name] = finite(value, f"{type(self).__name__}.{name}")
 
@@ -554,25 +556,25 @@ class Optimizer(Formula, Valued, Updating, Surface):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make an optimizer from a configuration, which is not changed.
+        """Return an optimizer made from a configuration, which is not modified.
 
         Parameters
         ----------
         config : dict
-            What `get_config` gave, or that of the same optimizer in any version of Keras.
+            As from `get_config`, or the configuration of the same optimizer in any Keras version.
 
         Raises
         ------
         TypeError
-            If it is no dict, or names something that this class lacks.
+            If it is not a dict, or has a key that this class does not know.
         ValueError
-            If a value is outside its interval.
+            If a value lies outside its interval.
 
         Warns
         -----
         UserWarning
-            If a configuration of Keras asks for what this library cannot honour; the message lists
-            it.
+            If a configuration of Keras has a setting that this library cannot honour; the message
+            lists these settings.
         """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}.from_config: found {config!r}, wanted a dict")

@@ -80,7 +80,7 @@ def test_clipnorm_of_the_latest() -> None:
 
 
 def test_what_cannot_be_honoured_is_said() -> None:
-    with pytest.warns(UserWarning, match=r"clipvalue=1\.0 before the norm"):
+    with pytest.warns(UserWarning, match=r"clipvalue=1\.0 applied before clipnorm"):
         ao.SGD.from_config(MIDDLE | {"clipnorm": 2.0, "clipvalue": 1.0})
     with pytest.warns(UserWarning, match="ema_overwrite_frequency=5"):
         ao.SGD.from_config(TF_NEW | {"use_ema": True, "ema_overwrite_frequency": 5})

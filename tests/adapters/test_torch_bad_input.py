@@ -25,7 +25,7 @@ def adam(**settings: Any) -> Any:
 
 
 BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
-    (lambda: of("TorchOptimizer")(one()), TypeError, "make one of them, such as arrayoptim.torch"),
+    (lambda: of("TorchOptimizer")(one()), TypeError, "use a subclass, such as arrayoptim.torch"),
     (lambda: of("Adam")(torch.ones(2)), TypeError, "iterable of Tensors"),
     (lambda: of("Adam")([]), ValueError, "empty parameter list"),
     (lambda: of("Adam")([{"params": set(one())}]), TypeError, "ordered collections"),
@@ -42,7 +42,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: adam(learning_rat=1.0), TypeError, "'learning_rat', did you mean 'learning_rate'"),
     (lambda: adam(lr=lambda step: 0.1), TypeError, "found the schedule.*LambdaLR"),
     (lambda: adam(lr={"class_name": "x", "config": {}}), TypeError, "found the schedule {"),
-    (lambda: adam(groups=[ao.group("a", lr=0.1)]), TypeError, "give torch's parameter groups"),
+    (lambda: adam(groups=[ao.group("a", lr=0.1)]), TypeError, "pass torch's parameter groups"),
     (
         lambda: adam(differentiable=True, nonfinite="skip"),
         ValueError,
@@ -51,18 +51,18 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: adam(maximize=0.9), TypeError, "Adam.maximize must be True or False, got 0.9"),
     (lambda: adam(maximize=2), TypeError, "Adam.maximize must be True or False, got 2"),
     (lambda: adam(eps=-1.0), ValueError, r"Adam.epsilon must be .* \(torch: Invalid epsilon value"),
-    (lambda: adam(l2=0.1, weight_decay=0.1), ValueError, "l2=0.1 is; give one, or decoupled"),
+    (lambda: adam(l2=0.1, weight_decay=0.1), ValueError, "like l2=0.1; pass one, or decoupled"),
     (lambda: adam(decoupled_weight_decay=2), TypeError, "must be True or False, got 2"),
     (lambda: of("SGD")(one(), nesterov=True), ValueError, "requires a momentum"),
     (
         lambda: of("Adam")(one(), 0.1, (0.9, 0.99), 1e-8, 0.1, False, None),
         TypeError,
-        "at most 6 .*eps, weight_decay, amsgrad.*, got 7; give others by keyword: ",
+        "at most 6 .*eps, weight_decay, amsgrad.*, got 7; pass others by keyword: ",
     ),
     (
         lambda: of("Lion")(one(), 0.1, (0.9, 0.99), 0.1, 0.9),
         TypeError,
-        r"\(params, lr, betas, weight_decay\), got 5; give others",
+        r"\(params, lr, betas, weight_decay\), got 5; pass others",
     ),
     (lambda: of("SGD")(one(), 0.1, 0.9, momentum=0.8), TypeError, "'momentum' twice: 0.9, 0.8"),
     (lambda: of("Adam")(one(), 0.1, (0.9, 0.99), beta_1=0.8), TypeError, "both 'beta_1' and"),

@@ -153,7 +153,7 @@ def test_groups_that_were_saved_apart() -> None:
     groups += [{"params": list(old.b.named_parameters("b")), "lr": 0.2}]
     saved = trained(old, ao.torch.Adam(groups, eps=0.5), range(1)).state_dict()
     optimizer = ao.torch.Adam(new.named_parameters(), lr=0.7)
-    with pytest.raises(ValueError, match="saved groups 0, 1, which differ in lr; give them groups"):
+    with pytest.raises(ValueError, match="saved groups 0, 1, which differ in lr; put them into"):
         optimizer.load_state_dict(saved)
     report = optimizer.load_state_dict(saved, strict=False)
     assert any("differ in lr; these stay" in note for note in report.notes)
@@ -236,11 +236,11 @@ def test_names_on_one_side_only() -> None:
     net = network("ab")
     saved = trained(net, torch.optim.Adam(net.parameters()), range(2)).state_dict()
     optimizer = ao.torch.Adam(net.named_parameters())
-    with pytest.warns(UserWarning, match="the optimizer has names of parameters, the state") as w:
+    with pytest.warns(UserWarning, match="the optimizer has parameter names, the state") as w:
         optimizer.load_state_dict(saved)
     assert w[0].filename == __file__
     assert int(optimizer.state[net.a.weight]["step"]) == 2
-    with pytest.warns(UserWarning, match="the state has names of parameters, the optimizer"):
+    with pytest.warns(UserWarning, match="the state has parameter names, the optimizer"):
         ao.torch.Adam(net.parameters()).load_state_dict(optimizer.state_dict())
 
 

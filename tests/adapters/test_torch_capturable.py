@@ -341,7 +341,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("SGD", {"clipnorm_per_tensor": 0.1}, "clipnorm_per_tensor needs the host"),
     ("SGD", {"skip_spikes": 6.0}, "skip_spikes needs the host"),
     ("SGD", {"measure": ["weight"]}, "measure needs the host"),
-    ("DoG", {}, "measures all tensors together needs the host"),
+    ("DoG", {}, "a rule with totals over all tensors needs the host"),
     ("Muon", {}, "the rule muon is no loop over elements"),
     ("Adam", {"state_dtype": "bfloat16", "stochastic_rounding": True}, "draws by a seed"),
     ("SGD", {"constraint": ao.constraints.MaxNorm(1.0), "cautious": True}, "norms of the new"),
@@ -447,11 +447,11 @@ def test_other_hyperparameters_each_step(library: TorchOnHost) -> None:
     """A rate that a scheduler sets anew compiles nothing and makes nothing ready again."""
     loop = Loop(library, "Adam", capturable=True)
     loop.eager(2)
-    counted, tables = loop.optimizer._parts[0].counted, library.only.tables
+    counted, tables = loop.optimizer._parts[0].capturing.counted, library.only.tables
     kernels = dict(library.only._kernels)
     for step in range(4):
         loop.optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
         loop.eager(1)
-    assert loop.optimizer._parts[0].counted is counted
+    assert loop.optimizer._parts[0].capturing.counted is counted
     assert library.only._kernels == kernels
     assert library.only.tables <= tables + 4, "the addresses of new gradients"

@@ -115,7 +115,7 @@ def test_what_is_refused() -> None:
     p = torch.ones(2, requires_grad=True)
     with pytest.raises(ValueError, match=r"differentiable=True with clipnorm=1\.0"):
         ao.torch.SGD([p.clone()], clipnorm=1.0, differentiable=True)
-    with pytest.raises(ValueError, match="a rule that measures all parameters"):
+    with pytest.raises(ValueError, match="a rule with totals over all parameters"):
         ao.torch.DoG([p.clone()], differentiable=True)
     optimizer = ao.torch.SGD([p], differentiable=True)
     p.grad = torch.ones(2)

@@ -141,10 +141,10 @@ def test_refusals(tmp_path: Path) -> None:
     """What cannot be shared out is said."""
     words = together("refusals", 2, tmp_path)["words"]
     codes, tensor, measured, failed, vector, many, *parts = words
-    assert 'state_dtype="int8" keeps blocks' in codes and "Shard(dim=0)" in codes
-    assert "found a Tensor, and the parameter is a DTensor" in tensor
-    assert "DoG with agc measures gradients that were clipped as wholes" in measured
+    assert 'state_dtype="int8" uses blocks' in codes and "Shard(dim=0)" in codes
+    assert "found a Tensor, but the parameter is a DTensor" in tensor
+    assert "DoG with agc needs totals of gradients that are clipped whole" in measured
     assert "LBFGS: found parameters that are sharded" in vector
-    assert "torch counts no models" in many
-    assert len(parts) == 3 and all("is a DTensor, of which each process" in x for x in parts)
-    assert "the process that steps parameter number 0 of its group could not" in failed
+    assert "torch's interface does not support it" in many
+    assert len(parts) == 3 and all("is a DTensor, which may be sharded" in x for x in parts)
+    assert "the process that steps parameter 0 of its group has failed" in failed

@@ -93,10 +93,10 @@ def test_there_and_back(
 @pytest.mark.parametrize(
     ("ours", "theirs", "given", "words"),
     [
-        ("SGD", "SGD", {"lr": 0.1, "momentum": 0.9}, "while lr stays they agree; preset="),
-        ("RMSprop", "RMSprop", {"momentum": 0.9}, "while lr stays they agree; preset="),
-        ("Rprop", "Rprop", {"lr": 0.1}, "while lr stays they agree; preset="),
-        ("ASGD", "ASGD", {"lr": 0.1}, "while lr stays they agree; preset="),
+        ("SGD", "SGD", {"lr": 0.1, "momentum": 0.9}, "at constant lr they agree; preset="),
+        ("RMSprop", "RMSprop", {"momentum": 0.9}, "at constant lr they agree; preset="),
+        ("Rprop", "Rprop", {"lr": 0.1}, "at constant lr they agree; preset="),
+        ("ASGD", "ASGD", {"lr": 0.1}, "at constant lr they agree; preset="),
         ("Adam", "Adam", {}, "with epsilon=0 they agree; preset="),
         ("RAdam", "RAdam", {}, "with epsilon=0 they agree; preset="),
         ("Adamax", "Adamax", {}, "with epsilon=0 they agree; preset="),
@@ -170,7 +170,7 @@ def trained(name: str, **given: Any) -> dict[str, Any]:
 BAD: list[tuple[Callable[[], Any], Callable[[], Any], type[Exception], str]] = [
     (ao.Lion, lambda: trained("Adam"), TypeError, "lion.Lion, wanted one of arrayoptim: ASGD, "),
     (ao.Adam, lambda: trained("SGD", momentum=0.9), ValueError, "parameter groups without betas"),
-    (ao.Adam, lambda: {"state": {}}, ValueError, "wanted what state_dict"),
+    (ao.Adam, lambda: {"state": {}}, ValueError, "wanted a dict as from state_dict"),
     (ao.SGD, lambda: trained("SGD", maximize=True), ValueError, "maximize=True"),
     (ao.SGD, lambda: trained("SGD", momentum=0.9, lr=0.0), ValueError, "at lr=0"),
     (ao.Nadam, lambda: trained("Adam"), ValueError, "without momentum_decay"),
@@ -200,5 +200,5 @@ def test_other_parameters() -> None:
         ao.torch.export_state(opt, start())
     opt = ao.SGD(clipnorm=1.0)
     opt.init(start())
-    with pytest.raises(ValueError, match=r"torch's SGD has nothing for clipnorm=1.0"):
+    with pytest.raises(ValueError, match=r"torch's SGD has no counterpart for clipnorm=1.0"):
         ao.torch.export_state(opt, start())

@@ -207,7 +207,7 @@ def test_a_loss_that_is_not_everywhere() -> None:
         ({"lr": -1.0}, ValueError, "Invalid learning rate"),
         ({"lr": torch.ones(2)}, ValueError, "1-element"),
         ({"lr": float("nan")}, ValueError, "LBFGS.lr"),
-        ({"max_iter": 1.5}, TypeError, "max_iter must be a whole number"),
+        ({"max_iter": 1.5}, TypeError, "max_iter must be an integer"),
         ({"history_size": 0}, ValueError, "history_size"),
         ({"line_search_fn": "armijo"}, RuntimeError, "only 'strong_wolfe' is supported"),
         ({"momentum": 0.9}, TypeError, "momentum"),

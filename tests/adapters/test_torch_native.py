@@ -91,8 +91,8 @@ def test_differences_are_said() -> None:
     for name, settings, words in (
         ("Adam", {}, "after it in torch; with epsilon=0 they agree"),
         ("Adamax", {}, "magnitude in torch"),
-        ("SGD", {"momentum": 0.9}, "while lr stays they agree"),
-        ("RMSprop", {"momentum": 0.9}, "while lr stays they agree"),
+        ("SGD", {"momentum": 0.9}, "at constant lr they agree"),
+        ("RMSprop", {"momentum": 0.9}, "at constant lr they agree"),
     ):
         native = start(name, settings)[1]
         with pytest.warns(UserWarning, match=words):
@@ -153,7 +153,7 @@ def test_half_precision_is_rounded() -> None:
     net = model(torch.bfloat16)
     ours = of("Adagrad")(net.parameters())
     train(net, ours, range(2), torch.bfloat16)
-    with pytest.warns(UserWarning, match=r"torch.bfloat16; the float32 values"):
+    with pytest.warns(UserWarning, match=r"torch.bfloat16; float32 masters"):
         native = ao.torch.to_torch(ours)
     assert native.state[net[0].bias]["sum"].dtype == torch.bfloat16
 
@@ -170,14 +170,14 @@ def bad(name: str, **settings: Any) -> Any:
 BAD: list[tuple[Any, Any, type[Exception], str]] = [
     ("from_torch", lambda: bad("Adam"), TypeError, "found a Adam, wanted one of ASGD, "),
     ("to_torch", lambda: ao.Adam(), TypeError, "arrayoptim.optimizers.adam.Adam, wanted"),
-    ("to_torch", lambda: bad("Adam", clipnorm=1.0), ValueError, "nothing for clipnorm=1.0"),
-    ("to_torch", lambda: bad("Adam", decay=0.1), ValueError, "nothing for decay=0.1"),
-    ("to_torch", lambda: bad("AdamW", l2=0.1), ValueError, "AdamW has nothing for l2=0.1"),
+    ("to_torch", lambda: bad("Adam", clipnorm=1.0), ValueError, "no counterpart for clipnorm=1.0"),
+    ("to_torch", lambda: bad("Adam", decay=0.1), ValueError, "no counterpart for decay=0.1"),
+    ("to_torch", lambda: bad("AdamW", l2=0.1), ValueError, "AdamW has no counterpart for l2=0.1"),
     (
         "to_torch",
         lambda: bad("SGD", weight_decay=0.1, decoupled_weight_decay=True),
         ValueError,
-        "SGD has nothing for decoupled_weight_decay=True",
+        "SGD has no counterpart for decoupled_weight_decay=True",
     ),
     (
         "to_torch",

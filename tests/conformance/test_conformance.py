@@ -126,7 +126,7 @@ def test_coefficients_alone_are_no_part_of_a_rule() -> None:
     class Rounding(Good):
         rule = rounding
 
-    with pytest.raises(AssertionError, match=r"lr \* mu has coefficients alone"):
+    with pytest.raises(AssertionError, match=r"lr \* mu involves coefficients alone"):
         check_optimizer(Rounding)
 
 
@@ -242,7 +242,7 @@ def test_each_check_can_fail(check: str) -> None:
 
 def test_names_of_stages_are_taken() -> None:
     """A coefficient called like a number of a stage would be mixed up with it."""
-    with pytest.raises(TypeError, match="bound is the name of a number of a stage"):
+    with pytest.raises(TypeError, match="bound is the name of a scalar of a stage"):
 
         @ao.rule(slots=())
         def limited(p, g, lr, bound, xp):

@@ -166,7 +166,7 @@ def test_plateaus_of_single_models() -> None:
     assert race.single[1].lr < 0.5
     shared = ao.SGD(plateau, models=2)
     shared.init(np.ones((2, 3)))
-    with pytest.raises(ValueError, match="a metric of each model, and one schedule that all share"):
+    with pytest.raises(ValueError, match="one metric per model, but a schedule that all"):
         shared.observe([1.0, 2.0])
 
 
@@ -369,10 +369,10 @@ def test_the_pure_form_of_numpy_arrays() -> None:
 
 
 ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "no models": (lambda: ao.Adam(lr=[0.1, 0.2]), TypeError, "wanted one number; models=2"),
+    "no models": (lambda: ao.Adam(lr=[0.1, 0.2]), TypeError, "wanted one number; with models=2"),
     "count": (lambda: ao.Adam([0.1, 0.2], models=3), ValueError, "found 2 values, wanted 3"),
     "interval": (lambda: ao.Adam([0.1, -0.2], models=2), ValueError, r"in \[0, inf\), got -0.2"),
-    "nothing": (lambda: ao.Adam(models=0), ValueError, r"whole number in \[1, inf\)"),
+    "nothing": (lambda: ao.Adam(models=0), ValueError, r"integer in \[1, inf\)"),
     "shared": (lambda: ao.Prodigy(d0=[1.0, 2.0], models=2), TypeError, "one number for all models"),
     "spikes": (
         lambda: ao.Adam(models=2, skip_spikes=3.0).init(np.ones((2, 3))),
@@ -388,27 +388,27 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "axis": (
         lambda: ao.Adam(models=3).init({"w": np.ones((2, 2))}),
         ValueError,
-        r"'w': found shape \[2, 2\], wanted a first axis of 3",
+        r"'w': found shape \[2, 2\], wanted a first axis of length 3",
     ),
-    "number": (lambda: ao.Adam(models=3).init(np.ones(())), ValueError, "a first axis of 3"),
+    "number": (lambda: ao.Adam(models=3).init(np.ones(())), ValueError, "a first axis of length 3"),
     "gradient": (
         lambda: ao.Adam(models=2).apply(np.ones((3, 2)), np.ones((2, 2))),
         ValueError,
-        "a first axis of 2",
+        "a first axis of length 2",
     ),
     "rows": (
         lambda: ao.Adam(models=2).apply(
             ao.Rows(np.array([0]), np.ones((1, 3)), (2, 3)), np.ones((2, 3))
         ),
         ValueError,
-        "wanted dense arrays",
+        "wanted dense ones",
     ),
     "one model": (lambda: ao.Adam().take_model(0), ValueError, "wanted an optimizer with models="),
     "no state": (lambda: ao.Adam(models=2).take_model(0), ValueError, "no state yet"),
     "updates": (
         lambda: ao.Adam(models=2).get_updates(np.ones((2, 2)), lambda p: (0.0, p)),
         ValueError,
-        "serves one model",
+        "supports one model",
     ),
 }
 
@@ -430,7 +430,7 @@ def test_what_cannot_be_put_in() -> None:
     other.init({"w": np.ones(3)})
     wide.init({"w": np.ones(4)})
     for model, value, match in [
-        (2, ao.Adam(), r"found model 2, wanted a whole number in \[0, 2\)"),
+        (2, ao.Adam(), r"found model 2, wanted an integer in \[0, 2\)"),
         (0, ao.SGD(), "wanted Adam of one model"),
         (0, many, "wanted Adam of one model"),
         (0, ao.Adam(), "has no state yet"),

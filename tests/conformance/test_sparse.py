@@ -145,7 +145,7 @@ def test_lazy_is_a_step_of_the_rows(name: str, kwargs: dict[str, Any], engine: s
             same(alone(optimizer), by_themselves(optimizer))
         return
     p = table()
-    with pytest.raises(ValueError, match=r'sparse="lazy" does not serve.*sparse="exact"'):
+    with pytest.raises(ValueError, match=r'sparse="lazy" does not support.*sparse="exact"'):
         optimizer.apply(ao.Rows(*drawn(0), p.shape), p)
     assert optimizer.iterations == 0 and (p == table()).all()
 
@@ -193,7 +193,7 @@ def test_codes_of_eight_bits() -> None:
     assert (untouched == table("float32", GROUP)[-2:]).all()
     wide = alone(make("Adam", sparse="lazy"), "float32", GROUP)[0]
     np.testing.assert_allclose(found[0][0], wide, atol=2e-4)
-    with pytest.raises(ValueError, match=f"blocks of {GROUP} entries, which rows of {WIDTH}"):
+    with pytest.raises(ValueError, match=f"blocks of {GROUP} entries, and rows of {WIDTH}"):
         alone(make("Adam", **options), "float32")
 
 

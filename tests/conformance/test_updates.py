@@ -223,7 +223,7 @@ def test_gradients_by_hand_have_their_own_form(backend: TestBackend) -> None:
     same(backend.read([found[0][0], found[1][0]]), [np.array([1.0]), np.array([2.0])])
     with pytest.raises(ValueError, match="returned 3 things"):
         ao.SGD().get_gradients(lambda p: (0.0, p, p), params)
-    with pytest.raises(ValueError, match=r"returned gradients for \['0', '1'\], wanted"):
+    with pytest.raises(ValueError, match="a tree of 2 leaves: 0, 1; wanted"):
         ao.SGD().get_gradients(lambda p: (0.0, [p[0][0], p[1][0]]), params)
 
 

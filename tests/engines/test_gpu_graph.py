@@ -96,7 +96,7 @@ def test_every_optimizer(name: str, host: NumPyOnHost) -> None:
     dtypes, trial = kinds(["float32"]), make(name)
     trial.init([np.zeros(shape, np.float32) for shape in SHAPES])
     if len(set(session_of(trial).plan.assignment.layouts)) > 1:
-        with pytest.raises(ValueError, match="clipnorm under several rules"):
+        with pytest.raises(ValueError, match="clipnorm with several rules"):
             Loop(host, make(name, **options), dtypes)
         del options["clipnorm"]
     same(Loop(host, make(name, **options), dtypes).run(), eager(make(name, **options), dtypes))
@@ -185,7 +185,7 @@ def test_a_replaced_state(host: NumPyOnHost, tmp_path: Any) -> None:
     loop.optimizer.save_weights(tmp_path / "weights.h5")
     loop.optimizer.load_weights(tmp_path / "weights.h5")
     before = [p.copy() for p in loop.params]
-    with pytest.raises(RuntimeError, match="another state than when the graph was captured"):
+    with pytest.raises(RuntimeError, match="replaced since the graph was captured"):
         loop.run(1)
     same(loop.params, before)
     assert loop.taken == 1
@@ -211,7 +211,7 @@ def test_other_stages(name: str, before: Any, after: Any, host: NumPyOnHost) -> 
     loop = Loop(host, make("SGD", **options), kinds(["float32"]))
     setattr(loop.optimizer, name, after)
     kept = [p.copy() for p in loop.params]
-    with pytest.raises(ValueError, match="capture it anew"):
+    with pytest.raises(ValueError, match="capture it again"):
         loop.run(1)
     assert loop.taken == 0
     same(loop.params, kept)
@@ -225,7 +225,7 @@ def test_other_stages(name: str, before: Any, after: Any, host: NumPyOnHost) -> 
         ({"nonfinite": "skip"}, "nonfinite='skip' needs the host"),
         ({"clipnorm_per_tensor": 1.0}, "clipnorm_per_tensor needs the host"),
         ({"agc": 0.1}, "agc needs the host"),
-        ({"clipnorm": 1.0, "groups": [ao.group("0", optimizer=ao.SGD())]}, "under several rules"),
+        ({"clipnorm": 1.0, "groups": [ao.group("0", optimizer=ao.SGD())]}, "with several rules"),
         ({"offload": True}, "offload=True needs the host"),
         (
             {"constraint": ao.constraints.MaxNorm(1.0), "cautious": True},
@@ -263,7 +263,7 @@ def test_what_capture_has_not_seen(host: NumPyOnHost) -> None:
     with host.captured(), pytest.raises(RuntimeError, match="let capture see the hyperparam"):
         step.apply(draw(1, SHAPES, "float32"))
     optimizer.clipvalue, optimizer.clipnorm = None, 0.1
-    with host.captured(), pytest.raises(ValueError, match="capture it anew"):
+    with host.captured(), pytest.raises(ValueError, match="capture it again"):
         step.apply(draw(1, SHAPES, "float32"))
 
 
@@ -276,7 +276,7 @@ def test_in_the_wrong_order(host: NumPyOnHost) -> None:
     step = optimizer.capture(params)
     with pytest.raises(RuntimeError, match="no CUDA graph is being captured"):
         step.apply(grads)
-    with pytest.raises(RuntimeError, match="no step is in a CUDA graph yet"):
+    with pytest.raises(RuntimeError, match="no step is in a CUDA graph"):
         step.replay(HostGraph())
     with host.captured():
         with pytest.raises(ValueError, match=r"gradient of parameter '0'"):

@@ -107,7 +107,7 @@ def close(found: list[np.ndarray], wanted: list[np.ndarray], bound: float) -> No
 def test_another_formula_is_said() -> None:
     """Where the hyperparameters stay, and the preset with them, a warning names it."""
     _, optimizer = native("RMSprop", draw(99, "float64"))
-    for preset, words in ((None, 'preset="keras3" goes on exactly'), ("keras3", "")):
+    for preset, words in ((None, 'preset="keras3" continues exactly'), ("keras3", "")):
         opt = ao.RMSprop(preset=preset)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)

@@ -145,7 +145,7 @@ def test_wrap_with_state_of_other_parameters() -> None:
         with pytest.raises(ValueError, match=r"state of Adam.*momentum of bias.*momentum of x"):
             wrapped.build(values)
     assert not wrapped.built and len(wrapped.variables) == 2
-    with pytest.raises(ValueError, match=r"build.* before it is saved"):
+    with pytest.raises(ValueError, match=r"build.* before saving it"):
         wrapped.save_own_variables({})
     wrapped.set_weights([np.array(0), np.array(RATE)])
     train(wrapped, values, range(1))

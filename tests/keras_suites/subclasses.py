@@ -87,7 +87,7 @@ def test_what_would_never_be_called_is_refused(hook: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "kwargs", "words"),
-    [("Prodigy", {}, "measures all variables"), ("Adam", {"nonfinite": "skip"}, "nonfinite")],
+    [("Prodigy", {}, "needs totals"), ("Adam", {"nonfinite": "skip"}, "nonfinite")],
 )
 def test_what_is_of_all_variables(kind: str, kwargs: dict[str, Any], words: str) -> None:
     own = {"update_step": lambda self, *args: None}

@@ -146,7 +146,7 @@ def test_the_fingerprint_finds_other_parameters(backend: TestBackend, tmp_path: 
     other, grads = backend.tree([np.zeros(3, np.float32)]), backend.tree([np.ones(3, np.float32)])
     for use in (lambda o: o.init(other), lambda o: o.apply(grads, other)):
         loaded = ao.load(path)
-        with pytest.raises(ValueError, match="not the parameters that this state was saved beside"):
+        with pytest.raises(ValueError, match="not the parameters that this state was saved with"):
             use(loaded)
         same(backend.read(other), [np.zeros(3, np.float32)])
     ao.load(path).apply(grads, params)
@@ -276,7 +276,7 @@ def test_other_parameters_are_matched_by_their_paths(tmp_path: Path) -> None:
         assert found.report.missing[0] == "head" and "momentum of head" in found.report.missing[1]
         assert found.report.unexpected[0] == "layers/0/bias"
         assert found.report.misshapen[0].startswith("parameter 'scale': found float64[], wanted")
-        assert any("at the count 3" in note for note in found.report.notes)
+        assert any("at the step count 3" in note for note in found.report.notes)
         same([found.params["head"], found.params["scale"]], [np.full(2, 7.0), np.ones(4)])
         kernel = params["layers"][0]["kernel"].copy()
         same([found.params["layers"][0]["kernel"]], [kernel])
@@ -306,7 +306,7 @@ def test_arrays_without_names_meet_the_same_parameters_only(tmp_path: Path) -> N
     optimizer = ao.Adam()
     optimizer.init({"a": np.zeros(2), "b": np.zeros(3)})
     assert optimizer.load_weights(tmp_path / "w.h5").restored[0] == "momentum of a"
-    said = r"found 2 arrays of momentum without names of parameters: \[2\], \[3\]; wanted {}: "
+    said = r"found 2 arrays of momentum without parameter names: \[2\], \[3\]; wanted {}: "
     for others, count in (([3, 2], 2), ([2], 1), ([2, 3, 4], 3)):
         optimizer = ao.Adam()
         optimizer.init([np.zeros(n) for n in others])

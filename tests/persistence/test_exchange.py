@@ -151,12 +151,12 @@ def test_there_is_no_state_yet() -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (None, "found NoneType, wanted what init_state"),
-        ({"iterations": 1}, "found iterations, wanted what init_state"),
-        ({"iterations": 1, "more": 2}, "found iterations, more, wanted what init_state"),
-        ({**dict.fromkeys(["iterations", "skipped", "hyper", "scalars", "slots"])}, "dicts hyper"),
+        (None, "found NoneType, wanted a state as from init_state"),
+        ({"iterations": 1}, "found iterations, wanted a state as from init_state"),
+        ({"iterations": 1, "more": 2}, "found iterations, more, wanted a state as from init_state"),
+        ({**dict.fromkeys(["iterations", "skipped", "hyper", "scalars", "slots"])}, "keys hyper"),
         (ao.SGD(momentum=0.9).init_state(np.ones(4)), "found shape"),
-        (ao.Adam().init_state(np.ones(3)), "has no number .beta_1."),
+        (ao.Adam().init_state(np.ones(3)), "has no numeric hyperparameter .beta_1."),
     ],
     ids=["none", "dict", "more", "nothing", "shape", "other"],
 )

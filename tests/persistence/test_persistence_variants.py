@@ -109,7 +109,7 @@ MISFITS = {
     "two ways": (None, [I, *numbers([(1,)] * 6)], "can be read as"),
     "no slots": (("Adam", {}), [I], "found no slots"),
     "no variables": (("Adam", {}), [], "without names"),
-    "counter": (("Adam", {}), [np.float32(1.5), *numbers(P + P)], "found 1.5, wanted a whole"),
+    "counter": (("Adam", {}), [np.float32(1.5), *numbers(P + P)], "found 1.5, wanted an integer"),
     "counters": (("Adam", {}), [np.zeros(2, int), *numbers(P + P)], "wanted one number"),
     "text": (("Adam", {}), [I, *numbers(P), *[b"x"] * 3], "wanted numbers"),
 }

@@ -134,5 +134,5 @@ def test_a_class_of_a_taken_name_is_refused_before_the_other_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     told = done.stdout.splitlines()
-    assert "'Lion' is registered already (arrayoptim.optimizers.lion)" in told[0], done.stderr
+    assert "'Lion' is already registered (arrayoptim.optimizers.lion)" in told[0], done.stderr
     assert told[1].startswith("Lion(") and "SAM(" in told[1]

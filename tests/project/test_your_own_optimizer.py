@@ -146,7 +146,7 @@ def test_directions_and_measures_are_read_too() -> None:
 
 
 def test_a_lambda_is_no_rule() -> None:
-    with pytest.raises(TypeError, match="found a lambda, wanted a function made by def"):
+    with pytest.raises(TypeError, match="found a lambda, wanted a function defined by def"):
         ao.rule(slots=())(lambda p, g, lr, xp: (p - lr * g,))
 
 
@@ -175,9 +175,7 @@ def test_a_number_of_the_module_is_no_coefficient() -> None:
     def based(p, g, lr, xp):
         return (p - lr * g / (xp.abs(g) + BASE),)
 
-    assert grammar_errors(based) == [
-        "line 3: BASE is no variable of the rule; make it a coefficient"
-    ]
+    assert grammar_errors(based) == ["line 3: BASE is not a local variable; make it a coefficient"]
 
 
 @ao.rule(slots=())

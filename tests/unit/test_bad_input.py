@@ -359,7 +359,7 @@ def test_a_step_with_state_inside_of_a_compiled_function_is_refused() -> None:
 
     opt = ao.SGD(lr=0.5, momentum=0.5)
     for _ in range(2):
-        with pytest.raises(TypeError, match="in one, call stateless_apply"):
+        with pytest.raises(TypeError, match="there, call stateless_apply"):
             jax.jit(lambda g, p: opt.apply(g, p))(jnp.ones(1), jnp.zeros(1))
         assert opt.apply(jnp.ones(1), jnp.zeros(1)).tolist() == [-0.5]
         opt.reset()

@@ -23,7 +23,7 @@ def read_only(values: list[float]) -> Any:
 def test_a_dropped_result_is_told_once(make: Any) -> None:
     optimizer, p, g = ao.SGD(lr=0.1), make([1.0, 2.0]), make([1.0, 1.0])
     optimizer.apply(g, p)
-    with pytest.warns(UserWarning, match="use what it returns, params = optimizer.apply") as told:
+    with pytest.warns(UserWarning, match="use the result, params = optimizer.apply") as told:
         optimizer.apply(g, p)
     assert told[0].filename == __file__
     optimizer.apply(g, p)  # a warning here would be an error
@@ -72,7 +72,7 @@ def test_parameters_that_come_as_gradients() -> None:
     optimizer, w, b = ao.SGD(lr=0.1), np.ones(2), np.ones(3)
     optimizer.apply([np.ones(2), np.ones(3)], [w, b])
     before = w.copy()
-    with pytest.raises(ValueError, match=r"that have been the parameters so far; wanted apply\("):
+    with pytest.raises(ValueError, match=r"the parameters of the steps before; wanted apply\("):
         optimizer.apply([w, b], [np.ones(2), np.ones(3)])
     assert np.array_equal(w, before) and optimizer.iterations == 1
     with pytest.raises(ValueError, match=r"\(None\); apply takes the gradients first"):
@@ -93,7 +93,7 @@ def test_leaves_of_torch_that_come_as_gradients() -> None:
     layer = torch.nn.Linear(2, 1)
     params = dict(layer.named_parameters())
     grads = {name: torch.ones_like(p) for name, p in params.items()}
-    with pytest.raises(ValueError, match="are leaves that require a gradient, as parameters do"):
+    with pytest.raises(ValueError, match="are leaf tensors that require gradients"):
         ao.SGD().apply(params, grads)
     ao.SGD().apply(grads, params)
 

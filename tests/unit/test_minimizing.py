@@ -242,7 +242,9 @@ def test_a_loss_that_does_not_take_the_parameters() -> None:
     """The message says what a loss is given, and an error inside of a loss stays as it is."""
     for loss in (lambda: 1.0, lambda a, b: 1.0):
         for way in (ao.SGD().minimize, ao.SGD().get_gradients):
-            with pytest.raises(TypeError, match=r"the loss is given the parameters, one tree"):
+            with pytest.raises(
+                TypeError, match=r"the loss is called with the parameters, one tree"
+            ):
                 way(loss, np.ones(2))
 
     def inner(x: Any) -> Any:

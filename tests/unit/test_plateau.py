@@ -187,9 +187,9 @@ def test_setting_it_between_steps() -> None:
 
 def test_bad_calls() -> None:
     """Nothing to feed, nothing fed, too early."""
-    with pytest.raises(ValueError, match=r"SGD.* has no schedule that is fed a metric"):
+    with pytest.raises(ValueError, match=r"SGD.* has no schedule that takes a metric"):
         ao.SGD().observe(1.0)
-    with pytest.raises(ValueError, match=r"has no schedule that is fed a metric"):
+    with pytest.raises(ValueError, match=r"has no schedule that takes a metric"):
         ao.SGD().stateless_observe(ao.SGD().init_state(np.ones(1)), 1.0)
     opt = ao.SGD(lr=plateau())
     with pytest.raises(ValueError, match=r"call init\(params\) first"):

@@ -105,7 +105,7 @@ def test_in_torch() -> None:
     assert [x.tolist() for x in means] == [[1.0] * 3, [0.5] * 3]
     with pytest.raises(ValueError, match=r"found 1 estimates, wanted 2"):
         opt.update_hessian([torch.ones(3)])
-    with pytest.raises(ValueError, match=r"estimate 1 has the shape \(2,\), wanted \(3,\)"):
+    with pytest.raises(ValueError, match=r"estimate 1 has shape \(2,\), wanted \(3,\)"):
         opt.update_hessian([torch.ones(3), torch.ones(2)])
     assert [x.tolist() for x in means] == [[1.0] * 3, [0.5] * 3]
 
@@ -137,5 +137,5 @@ def test_estimates_that_do_not_fit(estimates: Any, message: str) -> None:
 
 def test_many_models_have_no_estimates() -> None:
     """They are refused, as each model would want its own decay."""
-    with pytest.raises(ValueError, match="serves one model"):
+    with pytest.raises(ValueError, match="supports one model only"):
         ao.Sophia(models=2).update_hessian(np.ones((2, 3)), np.ones((2, 3)))

@@ -68,7 +68,7 @@ def test_of_a_keras_optimizer(state_dtype: str | None) -> None:
         keras.Variable(np.zeros(shape, "float32"), name=str(shape[0])) for shape in ((3, 2), (5,))
     ]
     optimizer = ao.keras.Adam(state_dtype=state_dtype, nonfinite="skip")
-    with pytest.raises(ValueError, match="found no variables, wanted those that are to be"):
+    with pytest.raises(ValueError, match="found no variables, wanted those to be"):
         optimizer.summary()
     summary = optimizer.summary(variables)
     optimizer.build(variables)

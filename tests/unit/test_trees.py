@@ -98,7 +98,7 @@ def test_masked_arrays() -> None:
     """A mask is neither kept nor forgotten in silence."""
     for grads, params in ((MASKED, np.ones(2)), (np.ones(2), MASKED)):
         for way in (ao.SGD().apply, lambda g, p: ao.Adam().apply([g], {0: p})):
-            with pytest.raises(TypeError, match=r"MaskedArray.*Masks are not taken"):
+            with pytest.raises(TypeError, match=r"MaskedArray.*Masks are not supported"):
                 way(grads, params)
     with pytest.raises(TypeError, match="MaskedArray"):
         ao.SGD().apply_gradients([(MASKED, np.ones(2))])
@@ -130,8 +130,8 @@ def test_what_is_no_array() -> None:
         return x
 
     for leaf, said in (
-        (activation, r"activation\).* put None in its place"),
-        ("relu", "put None in its place"),
+        (activation, r"activation\).* replace it by None"),
+        ("relu", "replace it by None"),
         (1.0, r"numpy\.asarray"),
         (Model(), r"dict\(model\.named_parameters\(\)\)"),
         (iter([np.ones(2)]), "pass a list of them"),

@@ -262,7 +262,7 @@ def test_bad_numbers() -> None:
     """They fail at construction."""
     with pytest.raises(ValueError, match=r"skip_spikes must be a number in \(0, inf\)"):
         ao.Adam(skip_spikes=0.0)
-    with pytest.raises(ValueError, match="spike_window must be a whole number"):
+    with pytest.raises(ValueError, match="spike_window must be an integer"):
         ao.Adam(skip_spikes=3.0, spike_window=1)
 
 

@@ -127,12 +127,12 @@ def count(text: str) -> int:
     """Parse a count of at least 1."""
     value = whole(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"wanted a whole number of 1 or more, got {text!r}")
+        raise argparse.ArgumentTypeError(f"wanted an integer of 1 or more, got {text!r}")
     return value
 
 
 def whole(text: str) -> int:
-    """Parse a whole number of at least 0."""
+    """Parse an integer of at least 0."""
     if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"wanted a whole number of 0 or more, got {text!r}")
+        raise argparse.ArgumentTypeError(f"wanted an integer of 0 or more, got {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""What is known of each array library: its functions, its trees, its memory, its derivatives.
+"""What we know about each array library: its functions, trees, memory and derivatives.
 
-No other room names an array library. Knows nothing of optimizers: only arrays and containers.
+No other package names array libraries. This one knows arrays and containers, not optimizers.
 """

@@ -1,7 +1,7 @@
-"""The interface to an array library: the array API standard, and what it leaves out.
+"""The interface to an array library: the array API standard, and what the standard lacks.
 
-An optimizer also needs to know whether an array may be written, where its memory lies, the 16-bit
-types, and complex numbers as pairs.
+An optimizer also needs to know whether an array can be written, where its memory is, the 16-bit
+dtypes, and complex numbers as pairs of reals.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from .._typing import Array, Namespace, Scalar
 
 CONTAINERS = "arrayoptim"
-"""The namespace of optree's registry in which this library's own containers are."""
+"""The namespace of optree's registry for this library's own containers."""
 
 COMPUTE = {
     "float16": "float32",
@@ -26,45 +26,45 @@ COMPUTE = {
     "complex64": "float32",
     "complex128": "float64",
 }
-"""The type in which the arithmetic for a parameter runs, by the parameter's type."""
+"""The compute dtype of a parameter, by the parameter's dtype."""
 
 COMPLEX = {"complex64", "complex128"}
 HALF = {"float16", "bfloat16"}
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
-"""The real types that can be stepped."""
+"""The real dtypes that can be stepped."""
 
 ITEMSIZE = {**dict(zip(FLOATS, (2, 2, 4, 8), strict=True)), "uint8": 1, "int16": 2}
-"""Bytes of the types that parameters and slots have, 8-bit codes and their exponents included."""
+"""Item sizes of the dtypes of parameters and slots, including 8-bit codes and their exponents."""
 
 REALS = {"complex64": "float32", "complex128": "float64"}
 
 
 def reals(dtype: str) -> str:
-    """Return the type of the real numbers in memory: a complex number is two."""
+    """Return the dtype of the real numbers in memory, two for each complex number."""
     return REALS.get(dtype, dtype)
 
 
 def itemsize(dtype: str) -> int:
-    """Return the bytes of an element of a real or complex type."""
+    """Return the item size in bytes of a real or complex dtype."""
     return ITEMSIZE[reals(dtype)] * (2 if dtype in REALS else 1)
 
 
 def numpy_dtype(name: str) -> Any:
-    """Return NumPy's dtype of that name, bfloat16 included."""
+    """Return the NumPy dtype with a name, including bfloat16."""
     if name != "bfloat16":
         return name
     try:
         import ml_dtypes
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "NumPy knows bfloat16 through the ml_dtypes package (pip install ml_dtypes)"
+            "bfloat16 in NumPy needs the ml_dtypes package (pip install ml_dtypes)"
         ) from None
     return ml_dtypes.bfloat16
 
 
 class Functions:
-    """The functions of a namespace, some of them in another form."""
+    """The functions of a namespace, with some replaced."""
 
     def __init__(self, own: dict[str, Any], others: Namespace) -> None:
         vars(self).update(own)
@@ -75,13 +75,13 @@ class Functions:
 
 
 class Backend:
-    """An array library, by the array API standard; subclasses say where they depart from it."""
+    """An array library that follows the array API standard; subclasses override departures."""
 
     name = "array API"
     mutable = True
     compiles = False
     sums: str | None = None
-    """The type in which a compiled norm is summed, where the library always has it."""
+    """The dtype in which compiled norms are summed, if the library always has it."""
 
     @property
     def xp(self) -> Namespace:
@@ -89,7 +89,7 @@ class Backend:
         raise NotImplementedError
 
     def writable(self, x: Array) -> bool:
-        """Whether an update may be written into the array."""
+        """Whether the array can be updated in place."""
         return self.mutable
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Backend:
 
     def dtype(self, x: Array) -> str:
         """Name of the array's dtype, such as ``"float32"``."""
-        # NumPy takes microseconds to build a dtype's name.
+        # NumPy takes microseconds to build the name of a dtype.
         kind = x.dtype
         if kind not in self._dtypes:
             self._dtypes[kind] = self.dtype_name(kind)
@@ -108,36 +108,36 @@ class Backend:
         return str(kind.name)
 
     def device(self, x: Array) -> Any:
-        """Return the array's device as a key; None where it is not known yet."""
+        """Return the array's device as a hashable key; None for a tracer."""
         return x.device
 
     def dense(self, x: Array) -> bool:
-        """Whether the array holds all its entries."""
+        """Whether the array is dense."""
         return True
 
     def elsewhere(self, x: Array) -> str:
-        """Return who steps an array that only looks like one of this library; empty if it is."""
+        """Return what supports an array that only looks like this library's; empty if it is one."""
         return ""
 
     def traced(self, x: Array) -> bool:
-        """Whether the array is a tracer, which has no values."""
+        """Whether the array is a tracer, without values."""
         return False
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the array in another dtype; the array itself where it has that type."""
+        """Return the array converted to a dtype; the array itself if it already has it."""
         return x.astype(dtype, copy=False)
 
     def rounded(self, x: Array) -> Array:
-        """Return real numbers rounded to bfloat16, in whichever dtype `product` takes them."""
+        """Return real numbers rounded to bfloat16, in the dtype that `product` takes."""
         x = self.cast(x, "float32")
-        # Dekker's splitting: of 24 bits the 16 lower ones cancel.
+        # Dekker's splitting: the lower 16 of 24 bits cancel.
         large = x * 65537.0
         return large - (large - x)
 
     def product(
         self, a: Array, b: Array, alpha: Any = None, beta: Any = None, c: Any = None
     ) -> Array:
-        """Return ``alpha * a @ b + beta * c`` of what `rounded` gave, added up in float32.
+        """Return ``alpha * a @ b + beta * c`` for results of `rounded`, accumulated in float32.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class Backend:
         alpha, beta : scalar, optional
             Factors.
         c : array, optional
-            What is added; nothing by default.
+            The addend; none by default.
 
         Returns
         -------
@@ -161,7 +161,7 @@ class Backend:
         return number if isinstance(number, float) else self.cast(number, "float32")
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        """Return a number as a 0-d operand of that type."""
+        """Return a number as a 0-d operand with a dtype."""
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype), device=self.device(like))
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
@@ -172,28 +172,28 @@ class Backend:
         return self.xp.zeros_like(like, dtype=kind)
 
     def widest(self, x: Array) -> str:
-        """Return the widest dtype of real numbers that the array's device has."""
+        """Return the widest real dtype that the array's device supports."""
         return "float64"
 
     def filled(self, like: Array, dtype: str, shape: tuple[int, ...], value: Scalar) -> Array:
-        """Return an array of one number, else as `zeros` gives it."""
+        """Return an array filled with a number, otherwise like `zeros`."""
         x, number = self.zeros(like, dtype, shape), self.scalar(value, dtype, like)
         if not self.mutable:
             return x + number
-        # A sum may lie in another memory order.
+        # An addition could return another memory layout.
         self.store(x, number)
         return x
 
     def steps(self, x: Array) -> Any:
-        """Return the array's strides; None where the library does not expose them."""
+        """Return the array's strides; None if the library does not expose them."""
         return None
 
     def spread(self, function: Callable[..., Any], like: Any) -> Callable[..., Any]:
-        """Return a function whose results are distributed over devices as some arrays are."""
+        """Return a function whose results are sharded over devices like some given arrays."""
         return function
 
     def ordered(self, x: Array, like: Array) -> Array:
-        """Return the array in the memory order of another of equal shape and dtype."""
+        """Return the array in the memory layout of another with equal shape and dtype."""
         steps, wanted = self.steps(x), self.steps(like)
         if steps == wanted or not prod(x.shape):
             return x
@@ -204,18 +204,18 @@ class Backend:
         return new
 
     def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
-        """Return indices, rows and shape of a sparse array, as `Rows` takes them.
+        """Return indices, rows and shape of a sparse array, as for `Rows`; None if it cannot.
 
-        It is one that is not `dense`. There are none of some layouts; and no shape where nobody
-        knows it.
+        Called for arrays that are not `dense`. Some layouts cannot be expressed as rows; the shape
+        is None if it is unknown.
         """
         return None
 
     def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
-        """Return each row once, in order; several of one number are added up.
+        """Return unique rows in ascending order of their indices; duplicates are summed.
 
-        They are added one pair after another at distances that double, in the same order always.
-        What is left over where nothing has a value yet gets the number `count`.
+        Duplicates are summed pairwise at doubling distances, always in the same order. In results
+        of static size, unused entries have the index `count`.
         """
         xp, traced = self.xp, self.traced(indices) or self.compiles
         order = xp.argsort(indices, stable=True)
@@ -240,7 +240,7 @@ class Backend:
         return xp.take(indices, kept, axis=0), xp.take(rows, kept, axis=0)
 
     def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
-        """Return rows of an array, which places along its first axes name."""
+        """Return rows of an array, selected by indices along its first axes."""
         xp, lead = self.xp, len(places)
         flat, at = xp.reshape(x, (prod(x.shape[:lead]), *x.shape[lead:])), places[0]
         for length, more in zip(x.shape[1:lead], places[1:], strict=True):
@@ -248,11 +248,11 @@ class Backend:
         return xp.take(flat, at, axis=0)
 
     def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
-        """Put rows, each of them once, into an array; it is a new one where it cannot be written.
+        """Write unique rows into an array; return a new array if it cannot be written.
 
-        Numbers that no row has are passed over where the library compiles.
+        Libraries that compile ignore indices out of range.
         """
-        # Not every library of the standard writes at an array of indices.
+        # Not every array API library supports assignment at an integer array.
         xp, lead = self.xp, len(places)
         count, at = prod(x.shape[:lead]), self.to_host(places[0])
         for length, more in zip(x.shape[1:lead], places[1:], strict=True):
@@ -273,7 +273,7 @@ class Backend:
         return x
 
     def array(self, x: Array) -> Array:
-        """Return an array where an operation has left a scalar."""
+        """Return an array, converting scalars that an operation may have returned."""
         return x
 
     def store(self, target: Array, value: Array) -> None:
@@ -281,15 +281,15 @@ class Backend:
         target[...] = value
 
     def copy(self, x: Array) -> Array:
-        """Return an array with memory of its own, where arrays can be written at all."""
+        """Return a copy of the array; for immutable arrays, possibly the array itself."""
         return self.xp.asarray(x, copy=True)
 
     def along_first(self, x: Array) -> list[Array]:
-        """Return views of the array's parts along its first axis."""
+        """Return views of the array's subarrays along its first axis."""
         return [x[i, ...] for i in range(x.shape[0])]
 
     def mapped(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
-        """Return a function over the first axis of all arrays in trees; None where nothing maps."""
+        """Return a function mapped over the first axes of arrays in trees; None if unsupported."""
         return None
 
     def to_host(self, x: Array) -> np.ndarray:
@@ -302,85 +302,85 @@ class Backend:
         return self.xp.asarray(wanted, device=self.device(like), copy=True)
 
     def counted(self, n: int, like: Array) -> Array:
-        """Return the numbers from 0 to ``n - 1``; dtype and device follow `like`."""
+        """Return the integers from 0 to ``n - 1``; dtype and device follow `like`."""
         there = self.zeros(like, self.dtype(like), (n,))
         return self.from_host(np.arange(n, dtype=np.float64), there)
 
     def company(self, x: Array) -> tuple[bool, Callable[[int], int]] | None:
-        """Return how the processes act together of which each holds a part of an array.
+        """Return how processes communicate that each hold a shard of the array.
 
         Returns
         -------
         writes : bool
-            Whether this is the process that writes files.
+            Whether this process is the one that writes files.
         tell : callable
-            Called by all at once, gives the number that the one that writes was given.
-            None in place of both where this process holds all of it.
+            Collective: returns on all processes the number that the writing process passed.
+            None in place of both if this process holds the whole array.
         """
         return None
 
     def wrap(self, value: np.ndarray) -> Array:
-        """Return a NumPy array as one of this library in the same memory; see `host_view`."""
+        """Return a NumPy array as an array of this library, without a copy; see `host_view`."""
         raise NotImplementedError
 
     def host_view(self, x: Array) -> np.ndarray | None:
-        """Return a NumPy view of the array's memory where the host can read it."""
+        """Return a NumPy view of the array; None if the host cannot read its memory."""
         return None
 
     def valued(self, x: Array) -> bool:
-        """Whether the array has values, and is no stand-in for its shape and type."""
+        """Whether the array has values, unlike placeholders with only shape and dtype."""
         return True
 
     def span(self, x: Array) -> np.ndarray | None:
-        """Return a NumPy array over the same addresses, not to be read; None where unknown."""
+        """Return a NumPy array over the same addresses, which must not be read; None if unknown."""
         return None
 
     def as_real(self, x: Array) -> Array:
-        """Return a complex array as reals, with real and imaginary part along a new last axis."""
+        """Return a complex array as reals, with real and imaginary parts along a new last axis."""
         return self.xp.stack((self.xp.real(x), self.xp.imag(x)), axis=-1)
 
     def as_complex(self, x: Array) -> Array:
-        """Undo `as_real`."""
+        """Return the complex array of which `as_real` made reals."""
         return x[..., 0] + x[..., 1] * 1j
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
         """Call one of two functions and return its result; the other is not run.
 
-        The condition is a truth value or a 0-d array of one. Where a step is compiled both give
-        arrays, or tuples of them, of the same shapes and types.
+        The condition is a bool or 0-d array. In a compiled step, both functions are traced and must
+        return arrays, or tuples of arrays, with equal shapes and dtypes.
         """
         return then() if condition else otherwise()
 
     def fixed(self, x: Array) -> Array:
-        """Return an array that derivatives take for a constant."""
+        """Return an array that automatic differentiation treats as a constant."""
         return x
 
     def sloped(
         self, function: Callable[..., Any], slope: Callable[[Any, Any, Any], Any]
     ) -> Callable[..., Any]:
-        """Return a function of arrays that has a derivative of its own where steps have any.
+        """Return a function of arrays with a custom derivative, if steps are differentiable.
 
         Parameters
         ----------
         function : callable
-            Makes an array, or a tuple of them, of arrays of one type.
+            Maps arrays of one dtype to an array or a tuple of arrays.
         slope : callable
-            Given the arguments, what the function makes of them, and changes of the arguments,
-            returns the changes of what is made, in which it is linear.
+            Given the arguments, the results, and tangents of the arguments, returns the tangents
+            of the results, linearly.
         """
         return function
 
     def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
-        """Return the context in which a step runs, on the device of an array."""
+        """Return the context in which a step runs, such as the device of an array."""
         return contextlib.nullcontext()
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function compiled where the library has a compiler for array code."""
+        """Return the function, compiled if the library has a compiler for array code."""
         return function
 
 
 def summed(indices: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row once, in order; several of one number are added up one after another."""
+    """Return unique rows in ascending order of indices; duplicates are summed one by one."""
     rows = rows.astype(np.float32) if rows.dtype.name in HALF else rows
     if bool((indices[1:] > indices[:-1]).all()):
         return indices, rows
@@ -388,7 +388,7 @@ def summed(indices: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     indices = indices[order]
     first = np.concatenate([[True], indices[1:] != indices[:-1]])
     starts = np.flatnonzero(first)
-    # One way is quick where few come again, the other where many do.
+    # The first way is faster with many duplicates, the second with few.
     if 2 * len(starts) < len(indices):
         return indices[starts], np.add.reduceat(rows[order], starts, axis=0)
     again = np.flatnonzero(~first)
@@ -405,7 +405,7 @@ class _Addresses:
 def addresses(
     pointer: int, shape: Sequence[int], strides: Sequence[int], itemsize: int
 ) -> np.ndarray:
-    """Return an array over memory that must never be read."""
+    """Return an array over memory, which must never be read."""
     interface = {
         "version": 3,
         "data": (pointer or 1, True),

@@ -1,4 +1,4 @@
-"""Whether a caller's function accepts the arguments it will be given."""
+"""Whether a caller's function accepts the arguments that it will be called with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["mismatch"]
 
 
 def mismatch(function: Callable[..., Any], *given: Any) -> str:
-    """Return why a function cannot be called with such arguments; empty where it can be.
+    """Return why a function cannot be called with some arguments; empty if it can.
 
-    Some functions in C do not tell.
+    Some C functions have no signature; they are assumed to accept them.
     """
-    # An object's own signature may be that of its constructor.
+    # inspect.signature of an instance may return that of its constructor.
     asked = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
     try:
         signature = inspect.signature(asked)

@@ -1,4 +1,4 @@
-"""dpnp's arrays, on every device that SYCL knows."""
+"""dpnp's arrays, on every device that SYCL supports."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class DPNP(Backend):
         return dpnp
 
     def device(self, x: Array) -> Any:
-        """Return the queue of the array, on which all operands have to be."""
+        """Return the array's SYCL queue, which all operands must share."""
         return x.sycl_queue
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        """Return a number as a 0-d operand of that dtype."""
+        """Return a number as a 0-d operand with a dtype."""
         return self.xp.asarray(value, dtype=dtype, sycl_queue=like.sycl_queue)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:

@@ -13,7 +13,7 @@ from .backend import Backend, Functions
 
 
 class Jax(Backend):
-    """JAX: arrays that cannot be written, and a compiler."""
+    """JAX: immutable arrays, and a compiler."""
 
     name = "jax"
     mutable = False
@@ -21,11 +21,11 @@ class Jax(Backend):
 
     @property
     def xp(self) -> Namespace:
-        """Functions of the array API, whose root can be differentiated at 0."""
+        """Functions of the array API, with a square root that can be differentiated at 0."""
         return functions()
 
     def device(self, x: Array) -> Any:
-        """Return the array's devices; None while it is traced."""
+        """Return the array's devices; None for a tracer."""
         return None if self.traced(x) else frozenset(x.devices())
 
     def traced(self, x: Array) -> bool:
@@ -35,27 +35,26 @@ class Jax(Backend):
         return isinstance(x, jax.core.Tracer)
 
     def cast(self, x: Array, dtype: str) -> Array:
-        """Return the tensor in another dtype."""
+        """Return the array in another dtype."""
         return x.astype(dtype)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        """Return a number as a 0-d operand of that type."""
+        """Return a number as a 0-d operand with a dtype."""
         return self.xp.asarray(value, dtype=dtype)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
         """Return zeros with the given dtype; device and default shape follow `like`."""
-        # Made from the array itself, zeros take its sharding; traced ones only where no shape is
-        # asked for.
+        # zeros_like keeps the array's sharding; for tracers, only if no other shape is requested.
         same = shape is None or tuple(shape) == tuple(like.shape)
         return self.xp.zeros_like(like, dtype=dtype, shape=None if same else shape)
 
     def copy(self, x: Array) -> Array:
         """Return a copy with memory of its own."""
-        # What is donated to a compiled function must be in one place only.
+        # A buffer donated to a compiled function must not have other references.
         return self.xp.array(x, copy=True)
 
     def to_host(self, x: Array) -> np.ndarray:
-        """Return the values as a new NumPy array; all processes that hold parts call it at once."""
+        """Return the values as a new NumPy array; collective if sharded over processes."""
         if x.is_fully_addressable:
             return np.array(x)
         from jax.experimental import multihost_utils
@@ -63,7 +62,7 @@ class Jax(Backend):
         return np.array(multihost_utils.process_allgather(x, tiled=True))
 
     def company(self, x: Array) -> tuple[bool, Callable[[int], int]] | None:
-        """Return how the processes act together; see `Backend`."""
+        """Return how processes communicate; see `Backend`."""
         if self.traced(x) or x.is_fully_addressable:
             return None
         import jax
@@ -75,21 +74,21 @@ class Jax(Backend):
         return jax.process_index() == 0, tell
 
     def from_host(self, value: np.ndarray, like: Array) -> Array:
-        """Return the values as an array like another, of which this process makes its part."""
+        """Return the values as an array sharded like another; this process makes its shard."""
         import jax
 
         if not like.is_fully_addressable:
             typed = np.asarray(value, like.dtype)
             return jax.make_array_from_callback(like.shape, like.sharding, lambda at: typed[at])
-        # A copy first: on the CPU, JAX may keep the memory it is given.
+        # A copy, because on the CPU JAX may alias the memory that it is passed.
         return jax.device_put(np.array(value, like.dtype), like.sharding)
 
     def counted(self, n: int, like: Array) -> Array:
-        """Return the numbers from 0 to ``n - 1``, which a trace may do."""
+        """Return the integers from 0 to ``n - 1``, also while tracing."""
         return self.xp.arange(n, dtype=like.dtype)
 
     def dense(self, x: Array) -> bool:
-        """Whether the array holds all its entries."""
+        """Whether the array is dense."""
         return not type(x).__module__.startswith("jax.experimental.sparse")
 
     def sparse(self, x: Array) -> tuple[Array, Array, Any] | None:
@@ -99,7 +98,7 @@ class Jax(Backend):
         if not isinstance(x, BCOO) or x.n_batch or not x.n_sparse:
             return None
         lead = x.shape[: x.n_sparse]
-        # What pads it is out of range along any of the axes.
+        # Padding entries are out of range along some axis.
         within = self.xp.all(x.indices < self.xp.asarray(lead, dtype=x.indices.dtype), axis=1)
         at = x.indices[:, 0]
         for k, length in enumerate(lead[1:], 1):
@@ -107,21 +106,21 @@ class Jax(Backend):
         return self.xp.where(within, at, np.iinfo(at.dtype).max), x.data, x.shape
 
     def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
-        """Return rows of an array, zeros for numbers that no row has; see `Backend`."""
+        """Return rows of an array, zeros for indices out of range; see `Backend`."""
         return x.at[tuple(places)].get(mode="fill", fill_value=0)
 
     def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
-        """Return an array with other rows; see `Backend`."""
+        """Return an array with some rows replaced; see `Backend`."""
         return x.at[tuple(places)].set(rows.astype(x.dtype), mode="drop")
 
     def rounded(self, x: Array) -> Array:
-        """Return numbers rounded to bfloat16, which no compiler takes back; see `Backend`."""
+        """Return numbers rounded to bfloat16, which XLA must not optimize away; see `Backend`."""
         import jax
 
         return jax.lax.reduce_precision(self.cast(x, "float32"), exponent_bits=8, mantissa_bits=7)
 
     def as_complex(self, x: Array) -> Array:
-        """Undo `as_real`."""
+        """Return the complex array of which `as_real` made reals."""
         import jax
 
         return jax.lax.complex(x[..., 0], x[..., 1])
@@ -133,7 +132,7 @@ class Jax(Backend):
         return jax.lax.cond(condition, then, otherwise)
 
     def fixed(self, x: Array) -> Array:
-        """Return an array that derivatives take for a constant."""
+        """Return an array that automatic differentiation treats as a constant."""
         import jax
 
         return jax.lax.stop_gradient(x)
@@ -141,7 +140,7 @@ class Jax(Backend):
     def sloped(
         self, function: Callable[..., Any], slope: Callable[[Any, Any, Any], Any]
     ) -> Callable[..., Any]:
-        """Return a function with a derivative of its own; see `Backend`."""
+        """Return a function with a custom derivative; see `Backend`."""
         import jax
 
         made: Any = jax.custom_jvp(function)
@@ -155,10 +154,10 @@ class Jax(Backend):
         return of_arrays
 
     def spread(self, function: Callable[..., Any], like: Any) -> Callable[..., Any]:
-        """Return a function whose results are distributed over devices as some arrays are.
+        """Return a function whose results are sharded over devices like some given arrays.
 
-        Where the axes of a mesh are part of the arrays' types JAX refuses reshapes and products of
-        matrices for which it would have to choose: within the function the compiler may.
+        If mesh axes are part of the arrays' types, JAX refuses reshapes and matrix products whose
+        sharding is ambiguous; within this function, the compiler chooses it.
         """
         import jax
 
@@ -173,14 +172,14 @@ class Jax(Backend):
         return spread
 
     def mapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function over the first axis of all arrays in trees; see `Backend`."""
+        """Return a function mapped over the first axis of all arrays in trees; see `Backend`."""
         import jax
 
         found: Callable[..., Any] = jax.vmap(function)
         return found
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function compiled."""
+        """Return the compiled function."""
         import jax
 
         compiled: Callable[..., Any] = jax.jit(function)
@@ -189,9 +188,9 @@ class Jax(Backend):
 
 @cache
 def functions() -> Namespace:
-    """Return ``jax.numpy`` with a root whose derivative at 0 is 0.
+    """Return ``jax.numpy`` with a square root whose derivative at 0 is 0.
 
-    There is none. In every rule 0 is the right one: what is under the root is a square there, or a
+    The derivative does not exist. 0 is right in every rule, where the argument is a square or a
     mean of squares.
     """
     import jax

@@ -1,4 +1,4 @@
-"""What the library must know of each array library. No other module names one."""
+"""The table of array libraries, the only module that names them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _NumPy(Backend):
         return np.dtype(dtype).type(value)
 
     def cast(self, x: Array, dtype: str) -> Array:
-        # Operators of a subclass may mean something else: `*` of a matrix is its product.
+        # Subclasses may redefine operators: `*` of np.matrix is the matrix product.
         return np.asarray(x, dtype=numpy_dtype(dtype))
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
@@ -99,7 +99,7 @@ class _NumPy(Backend):
 
 
 class _CuPy(_NumPy):
-    """CuPy makes new arrays, copies too, on its current device."""
+    """CuPy allocates new arrays, including copies, on the current device."""
 
     name = "cupy"
 
@@ -116,7 +116,7 @@ class _CuPy(_NumPy):
         return True
 
     def device(self, x: Array) -> Any:
-        # CuPy's own object for a device cannot be hashed.
+        # CuPy's device objects are not hashable.
         return int(x.device.id)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
@@ -203,9 +203,9 @@ _KINDS: dict[type, Backend | None] = {}
 
 
 def _find(kind: type) -> Backend | None:
-    """Return the library of an array type by the module of the class or one it derives from."""
+    """Return the library of an array type, by the module of the class or of a base class."""
     found = None
-    # JAX's sparse arrays have their shape from the constructor.
+    # JAX's sparse arrays set their shape in the constructor.
     shaped = any("shape" in vars(base) or "shape" in _declared(base) for base in kind.__mro__)
     if hasattr(kind, "dtype") and shaped and not _masks(kind):
         roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
@@ -223,22 +223,22 @@ def _masks(kind: type) -> bool:
 
 
 def is_masked(x: Any) -> bool:
-    """Whether this is a masked array; no step honours the mask."""
+    """Whether this is a masked array, whose mask no step would honour."""
     return _masks(type(x))
 
 
 def named(name: str) -> Backend:
-    """Return a library by its name, one of `NAMES`, whether or not it is installed."""
+    """Return a library by name, one of `NAMES`, whether or not it is installed."""
     return _BACKENDS[name]
 
 
 def is_array_type(kind: type) -> bool:
-    """Whether arrays of this type are of a library that is served."""
+    """Whether arrays of this type belong to a supported library."""
     return (_KINDS[kind] if kind in _KINDS else _find(kind)) is not None
 
 
 def is_array(x: Any) -> bool:
-    """Whether this is an array of a library that is served."""
+    """Whether this is an array of a supported library."""
     return is_array_type(type(x))
 
 
@@ -247,7 +247,7 @@ def backend_of(x: Array) -> Backend:
     kind = type(x)
     backend = _KINDS[kind] if kind in _KINDS else _find(kind)
     if backend is None:
-        hint = "; masks are not taken, fill them" if is_masked(x) else way_in(kind)
+        hint = "; masks are not supported, fill them" if is_masked(x) else way_in(kind)
         raise TypeError(f"found {type_name(kind)}, wanted an array{hint}")
     return backend
 
@@ -259,42 +259,42 @@ def type_name(kind: type) -> str:
 
 
 def way_in(kind: type) -> str:
-    """Return how to make arrays of this type usable, for a message; empty for other types."""
+    """Return how to make arrays of this type usable, for a message; empty for types not known."""
     if not hasattr(kind, "__array_namespace__"):
         return ""
-    return "; arrayoptim.register_backend makes other libraries of the array API standard known"
+    return "; other array API libraries can be added with arrayoptim.register_backend"
 
 
 def register_backend(backend: Backend, root: str | None = None) -> Backend:
-    """Make the arrays of a further library known.
+    """Register an additional array library.
 
     Parameters
     ----------
     backend : Backend
-        What departs from the array API standard in that library.
+        The library's departures from the array API standard.
     root : str, optional
-        The package in which the arrays' class, or one that it derives from, is defined; the
-        ``name`` of the backend by default.
+        The package that defines the arrays' class or a base of it; the ``name`` of the backend by
+        default.
 
     Returns
     -------
     Backend
-        The same one.
+        The same backend.
 
     Raises
     ------
     TypeError
-        If it is no instance of `Backend`, or has no name of its own.
+        If it is not an instance of `Backend`, or has no name.
     ValueError
-        If another class serves that package. One from the same place replaces itself.
+        If another class is registered for that package. A redefinition of the same class is not.
     """
     found: Any = backend
     if not isinstance(found, Backend) or found.name == Backend.name:
-        raise TypeError(f"found {backend!r}, wanted an instance of a Backend that has a name")
+        raise TypeError(f"found {backend!r}, wanted an instance of a Backend with a name")
     root = backend.name if root is None else root
     known = _BACKENDS.get(root)
     if known is not None and _place(known) != _place(backend):
-        raise ValueError(f"arrays of {root!r} are served already, by {_place(known)}")
+        raise ValueError(f"arrays of {root!r} already have a backend, {_place(known)}")
     _BACKENDS[root] = backend
     _KINDS.clear()
     return backend

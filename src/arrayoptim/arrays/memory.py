@@ -1,4 +1,4 @@
-"""Finding arrays that share memory, some by the addresses alone."""
+"""Search for arrays that share memory, some by their addresses alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .libraries import backend_of
 
 
 def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
-    """Find two arrays that share memory, or one whose own entries do.
+    """Return two arrays that share memory, or one whose entries share memory with each other.
 
     Returns
     -------
     (int, int) or None
-        The places of a pair; twice the same place for an array that overlaps itself.
+        The indices of a pair; twice the same index for an array that overlaps itself.
     """
     seen: dict[int, int] = {}
     spans = []
@@ -44,7 +44,7 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
 
 
 def folded(span: np.ndarray[Any, Any]) -> bool:
-    """Whether entries of an array share memory with one another, as sliding windows do."""
+    """Whether entries of an array share memory with each other, as in sliding windows."""
     if span.flags.c_contiguous:
         return False
     axes = sorted((abs(s), n) for s, n in zip(span.strides, span.shape, strict=True) if n > 1)
@@ -57,7 +57,7 @@ def folded(span: np.ndarray[Any, Any]) -> bool:
         return False
     if reach < span.size * span.itemsize:
         return True
-    # Strides that interleave, as no library lays arrays out: mark every byte.
+    # Interleaving strides, which no library produces: mark every byte.
     taken = np.zeros(reach, bool)
     places = np.zeros(1, np.int64)
     for stride, count in axes:
@@ -71,14 +71,14 @@ Addresses = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Stretches:
-    """Stretches of memory.
+    """A sorted set of memory intervals.
 
     Attributes
     ----------
     starts : numpy.ndarray
-        The first address of each, sorted; another array as soon as one is added.
+        The first address of each interval, sorted; replaced when intervals are added.
     furthest : numpy.ndarray
-        The furthest end of as many of the first stretches.
+        The running maximum of the intervals' ends.
     """
 
     def __init__(self) -> None:
@@ -87,20 +87,20 @@ class Stretches:
         self.furthest = np.zeros(1, np.int64)
 
     def add(self, starts: Addresses, ends: Addresses) -> None:
-        """Add some, by the address of the first byte of each and of the one after its last."""
+        """Add intervals, given by first address and address after the last byte."""
         starts, ends = np.append(self.starts, starts), np.append(self._ends, ends)
         order = np.argsort(starts, kind="stable")
         self.starts, self._ends = starts[order], ends[order]
         self.furthest = np.maximum.accumulate(np.append(0, self._ends))
 
     def touched(self, starts: Addresses, ends: Addresses) -> Addresses:
-        """Return the places of those stretches that reach into one of these."""
+        """Return the indices of the given intervals that overlap one in the set."""
         before = np.searchsorted(self.starts, ends)
         return np.flatnonzero(self.furthest[before] > starts)
 
 
 def bounds(arrays: Sequence[Array]) -> tuple[Addresses, Addresses]:
-    """Return the first address of each array and the one after its last; 0 and 0 where unknown."""
+    """Return the first address of each array and the one after its last; both 0 if unknown."""
     spans = [backend_of(array).span(array) for array in arrays]
     found = [
         (0, 0) if span is None or span.size == 0 else np.lib.array_utils.byte_bounds(span)

@@ -13,7 +13,7 @@ from .backend import HALF, Backend, summed
 
 
 class MLX(Backend):
-    """MLX: lazily evaluated, written in place by replacing what an array stands for."""
+    """MLX: lazily evaluated; in-place writes rebind an array to a new value."""
 
     name = "mlx"
 
@@ -27,7 +27,7 @@ class MLX(Backend):
         return str(kind).rpartition(".")[2]
 
     def device(self, x: Array) -> Any:
-        """Return "mlx": operations have devices there, arrays have none."""
+        """Return "mlx": in MLX, operations have devices, but arrays do not."""
         return self.name
 
     def cast(self, x: Array, dtype: str) -> Array:
@@ -35,7 +35,7 @@ class MLX(Backend):
         return x.astype(getattr(self.xp, dtype))
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        """Return a number as a 0-d operand of that dtype."""
+        """Return a number as a 0-d operand with a dtype."""
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype))
 
     def widest(self, x: Array) -> str:
@@ -47,14 +47,15 @@ class MLX(Backend):
         return self.xp.zeros(like.shape if shape is None else shape, dtype=getattr(self.xp, dtype))
 
     def store(self, target: Array, value: Array) -> None:
-        """Write values into an array, rounded to its dtype, and have them computed."""
+        """Write values into an array, rounded to its dtype, and start their evaluation."""
         target[...] = self.cast(value, self.dtype(target))
-        # An array that is never evaluated, such as a slot, would keep the graph of all steps alive.
+        # An array that is never evaluated, such as a slot, would keep the graphs of all steps
+        # alive.
         self.xp.async_eval(target)
 
     def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
-        """Return each row once, in order; see `Backend`."""
-        # A stable sort is not among its functions.
+        """Return unique rows in order of indices; see `Backend`."""
+        # MLX has no stable sort.
         found, total = summed(self.to_host(indices), self.to_host(rows))
         like = self.cast(rows, "float32") if self.dtype(rows) in HALF else rows
         return self.from_host(found, indices), self.from_host(total, like)
@@ -72,18 +73,18 @@ class MLX(Backend):
         found = value.dtype.name
         if found == "bfloat16":
             value, found = np.asarray(value, np.float32), "float32"
-        # Without a dtype MLX takes float64 for float32.
+        # Without a dtype, MLX converts float64 to float32.
         made = self.xp.asarray(value, dtype=getattr(self.xp, found))
         return self.cast(made, self.dtype(like))
 
 
 @cache
 def functions() -> Namespace:
-    """Return MLX's functions, together with those that it lacks or that need the CPU."""
+    """Return MLX's functions, with additions for those that it lacks or that need the CPU."""
     import mlx.core as mx
 
     def copysign(size: Array, sign: Array) -> Array:
-        # Division tells the sign of zero.
+        # Division reveals the sign of zero.
         negative = mx.where(sign == 0, 1 / sign < 0, sign < 0)
         return mx.where(negative, -mx.abs(size), mx.abs(size))
 

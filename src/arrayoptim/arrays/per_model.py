@@ -1,4 +1,4 @@
-"""Arrays whose first axis counts models, as the sequence of the arrays of single models."""
+"""Arrays whose first axis counts models, as a sequence of each model's arrays."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .libraries import backend_of
 
 
 class Pieces(Sequence[Any]):
-    """Views of the parts of arrays along their first axis, made when they are first asked for.
+    """Views of arrays' subarrays along the first axis, made on first access.
 
     Parameters
     ----------
     wholes : sequence of array or None
-        The arrays, all with a first axis of one length.
+        The arrays, whose first axes have equal lengths.
     models : int
-        This length. None stands for so many times None.
+        That length. A leaf that is None yields this many times None.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Pieces(Sequence[Any]):
 
     @property
     def views(self) -> list[Any]:
-        """The parts, those of one array after those of another."""
+        """The views, array by array."""
         if self._views is None:
             found: list[Any] = []
             for x in self.wholes:

@@ -1,4 +1,4 @@
-"""Gradients of which only some rows are there, as those of embeddings are."""
+"""Row-sparse gradients, such as those of embeddings."""
 
 from __future__ import annotations
 
@@ -16,32 +16,31 @@ __all__ = ["Rows", "as_rows", "dense", "is_sparse", "magnitudes", "places_of_row
 
 
 class Rows:
-    """A gradient that is zero outside of some rows.
+    """A row-sparse gradient: zero except in some rows.
 
-    A leaf of a tree of gradients, in the place of an array of its shape. Rows that are there
-    several times are added up.
+    A leaf in a tree of gradients, in place of an array. Rows with equal indices are summed.
 
     Parameters
     ----------
     indices : array of int
-        The number of each row, from 0 on. They count the axes of `shape` that `rows` lacks: where
-        these are several, as in C order.
+        The index of each row, from 0. They count along the axes of `shape` that `rows` lacks; if
+        there are several, in C order.
     rows : array
-        The rows, along its first axis; of the same library and on the same device.
+        The rows, along the first axis; of the same library and on the same device.
     shape : sequence of int
         The shape of the parameter.
 
     Attributes
     ----------
     indices, rows : array
-        As they were given.
+        As passed.
     shape : tuple of int
-        The shape of the whole.
+        The shape of the dense gradient.
 
     Raises
     ------
     TypeError
-        If either is no array of a supported library, or the indices are no integers.
+        If either is not an array of a supported library, or the indices are not integers.
     ValueError
         If they do not fit each other.
 
@@ -89,12 +88,12 @@ class Rows:
 
     @property
     def count(self) -> int:
-        """The number of rows of the whole."""
+        """The number of rows of the dense gradient."""
         return prod(self.shape[: self.lead])
 
     @property
     def lead(self) -> int:
-        """The number of axes that indices count."""
+        """The number of leading axes that indices count along."""
         return len(self.shape) - len(self.rows.shape) + 1
 
     @property
@@ -108,7 +107,7 @@ class Rows:
         return backend_of(self.rows)
 
     def __repr__(self) -> str:
-        """Return how many there are, of how many."""
+        """Return a summary with the number of rows, shape and library."""
         return f"<Rows: {self.rows.shape[0]} of shape {self.shape}, {self.backend.name}>"
 
     def mapped(self, function: Callable[[Array], Array]) -> Rows:
@@ -116,10 +115,10 @@ class Rows:
         return Rows(self.indices, function(self.rows), self.shape)
 
     def summed(self) -> Rows:
-        """Return each row once, in the order of their numbers.
+        """Return unique rows in ascending order of indices.
 
-        A library that compiles may keep as many rows as there were; what is left over has a number
-        that no row has.
+        Under a compiler the number of rows may be unchanged; unused entries then have an index out
+        of range.
 
         Raises
         ------
@@ -137,16 +136,16 @@ class Rows:
         return new
 
     def _require_readable_range(self) -> None:
-        """Refuse indices out of range where a library that compiles has values."""
+        """Refuse indices out of range, for libraries that compile, if the values are known."""
         backend = self.backend
         if not backend.traced(self.indices) and self.indices.shape[0]:
             found = backend.to_host(self.indices)
-            # What pads an array of JAX has the largest number that there is.
+            # JAX pads with the largest index of the dtype.
             found = found[found != np.iinfo(found.dtype).max]
             _require_range(found.min(initial=0), found.max(initial=0), self.count)
 
     def places(self) -> tuple[Array, ...]:
-        """Return the indices along each of the axes that they count."""
+        """Return the indices along each leading axis."""
         if self.lead == 1:
             return (self.indices,)
         found, rest = [], self.indices
@@ -156,21 +155,21 @@ class Rows:
         return (rest, *reversed(found))
 
     def of(self, x: Array) -> Array:
-        """Return these rows of an array of this shape, with memory of their own."""
+        """Return a copy of these rows of an array of this shape."""
         return backend_of(x).rows_at(x, self.places())
 
     def put(self, x: Array, rows: Array) -> Array:
-        """Put rows into an array of this shape.
+        """Write rows into an array of this shape.
 
         Returns
         -------
         array
-            The array itself where it can be written; otherwise a new one.
+            The array itself if it can be written; otherwise a new one.
         """
         return backend_of(x).put_rows(x, self.places(), rows)
 
     def dense(self) -> Array:
-        """Return the whole as an array.
+        """Return the dense gradient as an array.
 
         Raises
         ------
@@ -189,10 +188,10 @@ def _require_range(first: int, last: int, count: int) -> None:
 
 
 def as_rows(g: Any, like: Array | None = None) -> Any:
-    """Return a library's own sparse array as `Rows`; any other gradient as it is.
+    """Return a library's sparse array as `Rows`; any other gradient unchanged.
 
-    Also one of a layout that has no rows, which is refused later. Its shape is that of the
-    parameter where nothing else says it.
+    Sparse layouts without rows are unchanged too, to be refused later. The shape is that of the
+    parameter if the sparse array does not have one.
     """
     if g is None or type(g) is Rows:
         return g
@@ -203,35 +202,35 @@ def as_rows(g: Any, like: Array | None = None) -> Any:
     indices, rows, shape = parts
     if shape is None:
         if like is None:
-            raise ValueError("found a sparse gradient without a shape; give it its dense_shape")
+            raise ValueError("found a sparse gradient without a shape; set its dense_shape")
         shape = tuple(like.shape)
     return Rows(indices, rows, shape)
 
 
 def is_sparse(g: Any) -> bool:
-    """Whether a gradient is `Rows`, or a library's own sparse array."""
+    """Whether a gradient is `Rows` or a library's sparse array."""
     return type(g) is Rows or (g is not None and not backend_of(g).dense(g))
 
 
 def dense(gradients: Sequence[Any], leaves: Sequence[Array | None]) -> list[Any]:
-    """Return gradients of parameters as arrays."""
+    """Return gradients of parameters as dense arrays."""
     found = map(as_rows, gradients, leaves)
     return [g.dense() if type(g) is Rows else g for g in found]
 
 
 def magnitudes(gradients: Sequence[Any]) -> list[Any]:
-    """Return arrays of the same norms as any gradients, those that sparse ones store."""
+    """Return arrays with the norms of the gradients: for sparse ones, those that they store."""
     found = map(as_rows, gradients)
     return [g.summed().rows if type(g) is Rows else g for g in found]
 
 
 def places_of_rows(gradients: Sequence[Any]) -> frozenset[int]:
-    """Return the places of those that are `Rows`."""
+    """Return the indices of the gradients that are `Rows`."""
     return frozenset(i for i, g in enumerate(gradients) if type(g) is Rows)
 
 
 def stored(gradients: Sequence[Any]) -> Sequence[Any]:
-    """Return arrays of the same norms as gradients whose rows are summed."""
+    """Return arrays with the norms of gradients whose rows are already unique."""
     found = gradients.wholes if type(gradients) is Pieces else gradients
     if Rows not in set(map(type, found)):
         return gradients

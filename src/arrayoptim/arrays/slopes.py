@@ -1,4 +1,4 @@
-"""Functions of torch's tensors with a derivative of their own."""
+"""Functions of torch's tensors with custom derivatives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 def with_slope(
     function: Callable[..., Any], slope: Callable[[Any, Any, Any], Any]
 ) -> Callable[..., Any]:
-    """Return a function of tensors that is differentiated by its slope, in both directions.
+    """Return a function of tensors with a custom derivative, in forward and reverse mode.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from .backend import HALF, Backend
 
 
 class TensorFlow(Backend):
-    """TensorFlow: eager, or in a ``tf.function`` that traces a step."""
+    """TensorFlow: eager, or traced in a ``tf.function``."""
 
     name = "tensorflow"
     mutable = False
@@ -37,13 +37,13 @@ class TensorFlow(Backend):
         return None if self.traced(x) else x.device
 
     def dense(self, x: Array) -> bool:
-        """Whether the array holds all its entries."""
+        """Whether the array is dense."""
         import tensorflow as tf
 
         return isinstance(x, tf.Tensor | tf.Variable)
 
     def traced(self, x: Array) -> bool:
-        """Whether a graph is being made."""
+        """Whether a graph is being traced."""
         import tensorflow as tf
 
         return not tf.executing_eagerly()
@@ -55,7 +55,7 @@ class TensorFlow(Backend):
         return tf.cast(x, dtype)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        """Return a number as a 0-d operand of that type."""
+        """Return a number as a 0-d operand with a dtype."""
         return self.xp.asarray(value, dtype=dtype)
 
     def zeros(self, like: Array, dtype: str, shape: tuple[int, ...] | None = None) -> Array:
@@ -69,7 +69,7 @@ class TensorFlow(Backend):
         target.assign(self.cast(value, self.dtype(target)))
 
     def copy(self, x: Array) -> Array:
-        """Return the values as a tensor, which cannot be written."""
+        """Return the values as an immutable tensor."""
         import tensorflow as tf
 
         return tf.identity(x)
@@ -95,7 +95,7 @@ class TensorFlow(Backend):
         return x.indices, x.values, None if shape is None else tuple(shape.tolist())
 
     def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
-        """Return each row once; see `Backend`."""
+        """Return unique rows; see `Backend`."""
         import tensorflow as tf
 
         rows = tf.cast(rows, "float32") if self.dtype(rows) in HALF else rows
@@ -109,7 +109,7 @@ class TensorFlow(Backend):
         return tf.gather_nd(x, tf.stack(places, axis=1))
 
     def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
-        """Put rows into a variable, or return a new array; see `Backend`."""
+        """Write rows into a variable, or return a new tensor; see `Backend`."""
         import tensorflow as tf
 
         at, rows = tf.stack(places, axis=1), tf.cast(rows, x.dtype)
@@ -119,7 +119,7 @@ class TensorFlow(Backend):
         return tf.tensor_scatter_nd_update(x, at, rows)
 
     def as_complex(self, x: Array) -> Array:
-        """Undo `as_real`."""
+        """Return the complex tensor of which `as_real` made reals."""
         import tensorflow as tf
 
         return tf.complex(x[..., 0], x[..., 1])
@@ -150,7 +150,7 @@ _AS_IN_NUMPY = (
 
 @cache
 def functions() -> Namespace:
-    """Return the functions of a step, on tensors and numbers; a Python float is float64."""
+    """Return the functions of a step for tensors and numbers; a Python float becomes float64."""
     import tensorflow as tf
 
     def asarray(value: Any, dtype: Any = None) -> Any:
@@ -164,11 +164,11 @@ def functions() -> Namespace:
         return np.finfo(dtype.as_numpy_dtype)
 
     def of_one(function: Any) -> Any:
-        # TensorFlow would take a Python number for float32.
+        # TensorFlow would convert a Python float to float32.
         return lambda x, **axes: function(asarray(x), **axes)
 
     def alike(*pair: Any) -> list[Any]:
-        # TensorFlow gives a number the dtype of a tensor only where the tensor comes first.
+        # TensorFlow gives a number the dtype of a tensor only if the tensor comes first.
         kind = next((x.dtype for x in pair if tf.is_tensor(x)), tf.float64)
         return [asarray(x, None if tf.is_tensor(x) else kind) for x in pair]
 

@@ -1,4 +1,4 @@
-"""torch's tensors, and steps on them that torch differentiates."""
+"""torch's tensors, and steps on them that torch can differentiate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Torch", "functions", "recording"]
 
 
 class _Recording(threading.local):
-    """Whether this thread is in a step that torch differentiates."""
+    """Whether this thread is in a differentiable step."""
 
     on = False
 
@@ -29,17 +29,17 @@ _RECORDING = _Recording()
 
 @contextlib.contextmanager
 def recording(grads: Tree, params: Tree, *state: Tree) -> Iterator[None]:
-    """Make a step of torch's tensors one of its operations, where something asks for that.
+    """Record a step of torch's tensors for differentiation, if an input asks for that.
 
-    Outside of this context a step records nothing, and counts in numbers of the host.
+    Outside of this context, a step records nothing and computes its scalars on the host.
 
     Parameters
     ----------
     grads, params : tree of arrays
-        What a step is given. A parameter that is no result of something else does not ask: those of
-        a model require gradients in every training loop.
+        The inputs of a step. A leaf parameter that requires gradients does not ask for it, as
+        those of a model do so in every training loop.
     *state : tree
-        All else that a result may depend on.
+        All other inputs that a result may depend on.
     """
     before = _RECORDING.on
     _RECORDING.on = before or _asked(grads, params, state)
@@ -80,27 +80,27 @@ def _functorch() -> Any:
 
 
 class Torch(Backend):
-    """torch: eager and in place; while a step is differentiated, as where a compiler traces it."""
+    """torch: eager and in place; differentiable steps behave like steps traced by a compiler."""
 
     name = "torch"
 
     @property
     def xp(self) -> Namespace:
-        """Functions of the array API; on numbers too while a step is differentiated."""
+        """Functions of the array API; in a differentiable step, for numbers too."""
         return functions() if _RECORDING.on else _usual()
 
     @property
     def compiles(self) -> bool:  # type: ignore[override]
-        """Whether numbers are tensors, as they are while a step is differentiated."""
+        """Whether scalars are tensors, which they are in a differentiable step."""
         return _RECORDING.on
 
     @property
     def sums(self) -> str | None:  # type: ignore[override]
-        """The type in which a norm is summed where numbers are tensors."""
+        """The dtype in which norms are summed if scalars are tensors."""
         return "float64" if _RECORDING.on else None
 
     def traced(self, x: Array) -> bool:
-        """Whether a step is differentiated, or the tensor is one of many under ``vmap``."""
+        """Whether a step is differentiable, or the tensor is batched by ``vmap``."""
         if _RECORDING.on:
             return True
         inner = _functorch()
@@ -115,17 +115,17 @@ class Torch(Backend):
         return str(kind)[6:]
 
     def dense(self, x: Array) -> bool:
-        """Whether the tensor holds all its entries."""
+        """Whether the tensor is dense."""
         return bool(x.layout == self.xp.strided) and not x.is_nested
 
     def elsewhere(self, x: Array) -> str:
-        """Return who steps a tensor of which each process has a part."""
+        """Return what supports a DTensor, which is sharded over processes."""
         package = sys.modules.get("torch.distributed.tensor")
         if package is None or not isinstance(x, package.DTensor):
             return ""
         return (
-            "is a DTensor, of which each process may have a part; the optimizers of "
-            "arrayoptim.torch step those"
+            "is a DTensor, which may be sharded over processes; use an optimizer of "
+            "arrayoptim.torch for it"
         )
 
     def cast(self, x: Array, dtype: str) -> Array:
@@ -133,7 +133,7 @@ class Torch(Backend):
         return x.to(getattr(self.xp, dtype))
 
     def rounded(self, x: Array) -> Array:
-        """Return the numbers in bfloat16, in which torch multiplies; see `Backend`."""
+        """Return numbers in bfloat16, in which torch multiplies matrices; see `Backend`."""
         return self.cast(x, "bfloat16")
 
     def product(
@@ -147,15 +147,15 @@ class Torch(Backend):
         return torch.baddbmm(c, a, b, beta=float(beta), alpha=1 if alpha is None else float(alpha))
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
-        """Return a number as a 0-d operand of that type."""
+        """Return a number as a 0-d operand with a dtype."""
         if _RECORDING.on:
             return self.xp.asarray(value, getattr(self.xp, dtype))
         # A 0-d tensor on the host combines with tensors of any device.
         return self.xp.asarray(value, dtype=getattr(self.xp, dtype))
 
     def widest(self, x: Array) -> str:
-        """Return the widest real type that the tensor's device has."""
-        # Apple's GPUs have no float64, and some of Intel's neither.
+        """Return the widest real dtype that the tensor's device supports."""
+        # Apple's GPUs have no float64, nor do some of Intel's.
         kind = x.device.type
         if kind == "xpu" and not self.xp.xpu.get_device_properties(x.device).has_fp64:
             return "float32"
@@ -166,11 +166,11 @@ class Torch(Backend):
         target.copy_(value)
 
     def copy(self, x: Array) -> Array:
-        """Return a tensor with memory of its own."""
+        """Return a copy of the tensor."""
         return x.clone() if _RECORDING.on else x.detach().clone()
 
     def along_first(self, x: Array) -> list[Array]:
-        """Return views of the tensor's parts along its first axis, which record nothing."""
+        """Return views of the tensor along its first axis, not recorded by autograd."""
         return list(x.detach().unbind(0))
 
     def to_host(self, x: Array) -> np.ndarray:
@@ -214,13 +214,13 @@ class Torch(Backend):
         return at, x.values(), tuple(x.shape)
 
     def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
-        """Return each row once, in order; see `Backend`."""
+        """Return unique rows in order of indices; see `Backend`."""
         import torch
 
         rows = rows.float() if self.dtype(rows) in HALF else rows
         if indices.shape[0] < 2 or bool((indices[1:] > indices[:-1]).all()):
             return indices, rows
-        # What is out of range is told later.
+        # Indices out of range are reported later.
         size = max(count, int(indices.max()) + 1)
         if int(indices.min()) < 0:
             order = torch.argsort(indices, stable=True)
@@ -235,7 +235,7 @@ class Torch(Backend):
         return x[tuple(place.long() for place in places)]
 
     def put_rows(self, x: Array, places: Sequence[Array], rows: Array) -> Array:
-        """Put rows into a tensor, or into a copy while a step is differentiated; see `Backend`."""
+        """Write rows into a tensor, or into a copy in a differentiable step; see `Backend`."""
         places = tuple(place.long() for place in places)
         if _RECORDING.on:
             return x.index_put(places, rows.to(x.dtype))
@@ -243,7 +243,7 @@ class Torch(Backend):
         return x
 
     def host_view(self, x: Array) -> np.ndarray | None:
-        """Return a NumPy view of the memory where the host can read it."""
+        """Return a NumPy view of the memory; None if the host cannot read it."""
         if _RECORDING.on or x.device.type != "cpu" or not self.valued(x):
             return None
         if self.dtype(x) == "bfloat16" or x.is_conj():
@@ -252,42 +252,42 @@ class Torch(Backend):
         return view
 
     def valued(self, x: Array) -> bool:
-        """Whether the tensor has values, which those on the meta device and fake ones lack."""
+        """Whether the tensor has values, unlike meta and fake tensors."""
         return bool(x.device.type != "meta") and type(x).__name__ != "FakeTensor"
 
     def when(self, condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-        """Return what one of two functions gives; the first where no value says which."""
+        """Return the result of one of two functions; of the first if the condition has no value."""
         known = not self.xp.is_tensor(condition) or self.valued(condition)
         return then() if not known or condition else otherwise()
 
     def fixed(self, x: Array) -> Array:
-        """Return an array that derivatives take for a constant."""
+        """Return an array that automatic differentiation treats as a constant."""
         return x.detach()
 
     def sloped(
         self, function: Callable[..., Any], slope: Callable[[Any, Any, Any], Any]
     ) -> Callable[..., Any]:
-        """Return a function with a derivative of its own; see `Backend`."""
+        """Return a function with a custom derivative; see `Backend`."""
         return with_slope(function, slope) if _RECORDING.on else function
 
     def span(self, x: Array) -> np.ndarray | None:
         """Return a NumPy array over the same addresses."""
-        # On Apple's GPUs the address is that of an object.
+        # On Apple's GPUs, data_ptr is the address of an object, not of the data.
         if x.device.type == "mps" or not self.valued(x):
             return None
         strides = tuple(stride * x.element_size() for stride in x.stride())
         return addresses(x.data_ptr(), tuple(x.shape), strides, x.element_size())
 
     def as_real(self, x: Array) -> Array:
-        """Return a complex tensor as pairs."""
+        """Return a complex tensor as pairs of reals."""
         return self.xp.view_as_real(x.resolve_conj())
 
     def as_complex(self, x: Array) -> Array:
-        """Undo `as_real`."""
+        """Return the complex tensor of which `as_real` made reals."""
         return self.xp.view_as_complex(x.contiguous())
 
     def guard(self, like: Array | None = None) -> contextlib.AbstractContextManager[Any]:
-        """Return a context in which nothing is recorded, unless the step is differentiated."""
+        """Return a context without autograd recording, unless the step is differentiable."""
         import torch
 
         return contextlib.nullcontext() if _RECORDING.on else torch.no_grad()
@@ -298,7 +298,7 @@ _OF_TWO = ("copysign", "maximum", "minimum", "pow")
 
 
 def _sign(x: Any) -> Any:
-    # That of array_api_compat looks for NaN by their places, for which a GPU is waited for.
+    # The version of array_api_compat indexes by NaN masks, which synchronizes with a GPU.
     import torch
 
     return torch.where(torch.isnan(x), x, torch.sign(x))
@@ -314,7 +314,7 @@ def _usual() -> Namespace:
 
 @cache
 def functions() -> Namespace:
-    """Return the functions of a step on tensors and numbers; a Python float is float64."""
+    """Return the functions of a step for tensors and numbers; a Python float becomes float64."""
     import array_api_compat.torch as xp
     import torch
 
@@ -325,8 +325,8 @@ def functions() -> Namespace:
         return value if dtype is None else value.to(dtype)
 
     def sqrt(x: Any) -> Any:
-        # The root of 0 has no derivative. In every rule 0 is the right one: what is under the root
-        # is a square there, or a mean of squares.
+        # The square root has no derivative at 0. 0 is right in every rule, where the argument is
+        # a square or a mean of squares.
         x = asarray(x)
         nothing = x == 0
         return torch.where(nothing, x, torch.sqrt(torch.where(nothing, torch.ones_like(x), x)))

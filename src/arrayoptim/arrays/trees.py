@@ -1,4 +1,4 @@
-"""Nested containers of arrays, by optree; by JAX's own registry for containers only JAX knows."""
+"""Trees of arrays, by optree; containers that only JAX knows, by JAX's registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .rows import Rows
 
 @dataclass(frozen=True)
 class Structure:
-    """The shape of a tree without its leaves.
+    """The structure of a tree, without its leaves.
 
     Attributes
     ----------
@@ -24,14 +24,14 @@ class Structure:
         One path per leaf: the keys joined by ``/``; ``~`` and ``/`` in a key are written ``~0`` and
         ``~1``. A bare array has the path ``""``.
     build : callable
-        Makes a tree of this shape from its leaves.
+        Makes a tree with this structure from its leaves.
     order : tuple of int
-        Where the container's own flattening has the leaves; empty where it has them in this order.
+        The indices of the leaves in the container's own flattening; empty if the orders agree.
     parts : callable or None
-        Takes a tree of this shape apart, in the container's own order, whatever its leaves are; a
-        ValueError where it has another shape.
+        Flattens a tree with this structure in the container's own order, whatever the leaves are;
+        raises a ValueError for a tree with another structure.
     names : tuple of str
-        What patterns are compared with, where that is not the paths.
+        The names that patterns are matched against, if different from the paths.
     """
 
     paths: tuple[str, ...]
@@ -41,7 +41,7 @@ class Structure:
     names: tuple[str, ...] = ()
 
     def ordered(self, leaves: Sequence[Any]) -> Sequence[Any]:
-        """Return leaves that come in the container's own order in the order of this structure."""
+        """Return leaves, given in the container's own order, in the order of this structure."""
         return [leaves[k] for k in self.order] if self.order else leaves
 
 
@@ -51,9 +51,9 @@ _BARE = Structure(("",), lambda leaves: leaves[0], parts=lambda tree: [tree])
 
 
 def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structure]:
-    """Return the leaves of a tree, None included, and its structure.
+    """Return the leaves of a tree, including None, and its structure.
 
-    The entries of a mapping come in the order of their sorted keys, whatever kind of mapping it is.
+    Entries of mappings of any kind are in the order of their sorted keys.
 
     Raises
     ------
@@ -68,18 +68,18 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
         leaves, structure = _optree_flatten(tree)
     except RecursionError:
         raise ValueError(
-            f"{what}: found containers nested too deeply, or a container inside itself; wanted a "
-            "tree that Python can walk"
+            f"{what}: found containers nested too deeply, or a container inside itself; wanted "
+            "a tree that Python can traverse"
         ) from None
     strange = _first_strange(leaves)
-    # JAX warns about an iterator, and then treats it as a leaf too.
+    # JAX warns about an iterator, and then treats it as a leaf as well.
     unknown = strange is not None and not hasattr(leaves[strange], "__next__")
     if strange is not None and unknown and "jax" in sys.modules:
         jax_leaves, jax_structure = _jax_flatten(tree)
         jax_strange = _first_strange(jax_leaves)
         if jax_strange is None:
             return jax_leaves, jax_structure
-        # A container that only JAX knows is not a leaf: something inside it is at fault.
+        # A container that only JAX knows is not a leaf; the unknown leaf is inside it.
         if jax_leaves[jax_strange] is not leaves[strange]:
             leaves, structure, strange = jax_leaves, jax_structure, jax_strange
     if strange is not None and _take_up(type(leaves[strange])):
@@ -95,33 +95,33 @@ def flatten(tree: Tree, what: str = "parameters") -> tuple[list[Array], Structur
 
 
 def _named(leaf: Any) -> str:
-    """Name what was found in place of an array."""
+    """Return the name of what was found in place of an array."""
     kind = type_name(type(leaf))
     name = getattr(leaf, "__qualname__", None) or getattr(leaf, "__name__", None)
     return f"{kind} ({name})" if callable(leaf) and isinstance(name, str) else kind
 
 
 def _hint(leaf: Any) -> str:
-    """Say what to do about it."""
+    """Return what to do about it."""
     if is_masked(leaf):
         return (
-            ". Masks are not taken: fill them, as by grads.filled(0.0), and leave parameters that "
-            "are not to move out by a gradient of None or a frozen group"
+            ". Masks are not supported: fill them, as by grads.filled(0.0), and exclude parameters "
+            "that should not be stepped by a gradient of None or a frozen group"
         )
     if hasattr(leaf, "tocoo"):
-        return "; pass the rows of a sparse one that are not zero as arrayoptim.Rows"
+        return "; pass a sparse one as arrayoptim.Rows with its nonzero rows"
     if hasattr(leaf, "__next__"):
         return "; pass a list of them"
     if isinstance(leaf, Mapping):
         return "; pass dict(...) of it"
     if is_dataclass(leaf):
-        return "; pass vars(...) of it, or register its class with JAX or optree"
+        return "; pass its vars(...), or register its class with JAX or optree"
     if hasattr(leaf, "named_parameters"):
         return "; pass dict(model.named_parameters())"
     if isinstance(leaf, int | float | complex):
-        return "; pass it as an array, such as numpy.asarray(1.0)"
+        return "; pass an array, such as numpy.asarray(1.0)"
     if callable(leaf) or isinstance(leaf, str | bytes):
-        return "; put None in its place: what is not trained is no part of the tree"
+        return "; replace it by None: leaves that are not trained do not belong in the tree"
     return way_in(type(leaf))
 
 
@@ -139,7 +139,7 @@ def _optree_flatten(tree: Tree) -> tuple[list[Any], Structure]:
     leaves, spec = optree.tree_flatten(tree, none_is_leaf=True, namespace=CONTAINERS)
     structure = _CACHE.get(spec)
     if structure is None:
-        # optree's paths hold the positions of named fields; its accessors hold their types too.
+        # optree's paths contain the positions of named fields; its accessors also their types.
         keyed = zip(spec.paths(), spec.accessors(), strict=True)
         ways = [
             tuple(
@@ -154,7 +154,7 @@ def _optree_flatten(tree: Tree) -> tuple[list[Any], Structure]:
 
 
 def _take_up(kind: type[Any]) -> bool:
-    """Know a kind of mapping from now on, and return True, if one is made from a dict."""
+    """Register a mapping type and return True, if it can be constructed from a dict."""
     if not issubclass(kind, Mapping) or kind in _TAKEN:
         return False
     make: Any = kind
@@ -204,14 +204,14 @@ def _jax_key(key: Any) -> Any:
 
 
 class Key(NamedTuple):
-    """A step on the way to a leaf: an entry of a container, which may be a mapping."""
+    """One entry of a path to a leaf: a key of a container, which may be a mapping."""
 
     entry: Any
     mapped: bool
 
 
 def _structure(ways: list[tuple[Key, ...]], unflatten: Callable[[Any], Tree]) -> Structure:
-    """Return a structure whose mappings are in the order of their keys."""
+    """Return a structure in which mappings are in the order of their keys."""
     order = list(_sorted(ways, list(range(len(ways))), 0))
     paths = _join([tuple(key.entry for key in ways[i]) for i in order])
     if order == list(range(len(ways))):
@@ -221,7 +221,7 @@ def _structure(ways: list[tuple[Key, ...]], unflatten: Callable[[Any], Tree]) ->
 
 
 def _sorted(ways: list[tuple[Key, ...]], among: list[int], depth: int) -> Iterator[int]:
-    """Yield the places of those leaves, whose paths agree up to that depth."""
+    """Yield the indices of leaves in sorted order, whose paths agree up to a depth."""
     inner: dict[Any, list[int]] = {}
     for i in among:
         if len(ways[i]) == depth:
@@ -230,7 +230,7 @@ def _sorted(ways: list[tuple[Key, ...]], among: list[int], depth: int) -> Iterat
             inner.setdefault(ways[i][depth], []).append(i)
     keys = list(inner)
     if all(key.mapped for key in keys):
-        # As optree has it for a dict: by type where keys of several cannot be compared.
+        # Like optree for a dict: by type first if keys of several types cannot be compared.
         try:
             keys.sort()
         except TypeError:
@@ -264,7 +264,7 @@ def listed(names: Sequence[str], most: int = 12) -> str:
 
 
 def named(path: str, what: str = "parameter") -> str:
-    """Return what messages call the leaf at a path; a bare array has no name."""
+    """Return the name in messages of the leaf at a path; a bare array has none."""
     return f"{what} {path!r}" if path else f"the {what}"
 
 
@@ -278,7 +278,7 @@ def outline(structure: Structure) -> str:
 
 
 def plain(path: str) -> str:
-    """Return a path with its keys as they were written."""
+    """Return a path with its keys unescaped."""
     return path.replace("~1", "/").replace("~0", "~")
 
 

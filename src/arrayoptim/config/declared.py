@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_: Any) -> Any:
-        """Tell type checkers that declarations make the constructor; no effect at run time."""
+        """Stand in for typing's decorator, which only type checkers evaluate."""
         return lambda cls: cls
 
 
@@ -36,9 +36,9 @@ def _declared_in(cls: type) -> dict[str, Hyper]:
 
 
 class _Signature:
-    """The signature of a class, made when it is asked for: that of all takes a tenth of importing.
+    """The signature of a class, made on access: making all of them would take 10% of import time.
 
-    It has the declared hyperparameters, those that are no keywords first.
+    It lists the declared hyperparameters, positional ones first.
     """
 
     def __get__(self, instance: Any, owner: type[Declared]) -> inspect.Signature:
@@ -56,8 +56,8 @@ class _Signature:
 class Declared:
     """A base whose subclasses declare hyperparameters with `hyper` in their bodies.
 
-    The constructor takes them in the order of declaration, those of a parent class first and
-    those marked ``kw_only`` by keyword.
+    The constructor takes them in the order of declaration, those of a parent class first, and
+    those marked ``kw_only`` by keyword only.
     """
 
     hyperparameters: ClassVar[dict[str, Hyper]] = {}
@@ -84,13 +84,13 @@ class Declared:
     def _set(self, values: dict[str, Any]) -> None:
         # Annotated here, not in the class: type checkers would take it for a hyperparameter there.
         preset = values.get("preset")
-        # Intervals depend on it.
+        # Intervals depend on the preset.
         self._hyper: dict[str, Any] = {"preset": preset} if isinstance(preset, str) else {}
         for name, declared in self.hyperparameters.items():
             setattr(self, name, values.get(name, declared.default_under(preset)))
 
     def _fitting(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return values that fit each other, as they are set; some may be missing still."""
+        """Return the values checked against each other; some may still be missing."""
         for name, value in values.items():
             if isinstance(value, Each):
                 fault = f"must be {self.hyperparameters[name].wanted}, got {value!r}"
@@ -133,9 +133,9 @@ class Declared:
         Returns
         -------
         dict
-            Every positional argument that has a value, and the others where they differ from their
-            default. A registered schedule stands as its class name and configuration, any other
-            function as itself.
+            Every positional argument that has a value, and keyword arguments that differ from their
+            default. A registered schedule is represented by its class name and configuration, any
+            other function by itself.
         """
         preset = self._hyper.get("preset")
         return {
@@ -146,19 +146,19 @@ class Declared:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make an instance from a configuration, which is not changed.
+        """Return an instance made from a configuration, which is not modified.
 
         Parameters
         ----------
         config : dict
-            What `get_config` gave, or the configuration of a Keras 2 optimizer.
+            As from `get_config`, or the configuration of a Keras 2 optimizer.
 
         Raises
         ------
         TypeError
-            If it is no dict, or names something that this class lacks.
+            If it is not a dict, or has a key that this class does not know.
         ValueError
-            If a value is outside its interval.
+            If a value lies outside its interval.
         """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}.from_config: found {config!r}, wanted a dict")
@@ -166,7 +166,7 @@ class Declared:
         return cls(**config)
 
     def _repr_html_(self) -> str:
-        """Return the settings as a table, for notebooks; those that are not the defaults bold."""
+        """Return the settings as a table for notebooks; values other than the default are bold."""
         preset = self._hyper.get("preset")
         rows = "".join(
             f"<tr><td style='text-align:left'>{name}</td><td style='text-align:left'>"

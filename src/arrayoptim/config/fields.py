@@ -1,4 +1,4 @@
-"""Declarations for schedules: constant numbers, words and other schedules."""
+"""Declarations of schedules' arguments: constant numbers, strings and other schedules."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ANY = "(-inf, inf)"
 
 
 class Field(Hyper):
-    """An argument of a schedule, which never changes."""
+    """An immutable argument of a schedule."""
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Return the value itself."""
+        """Return the value as it was set."""
         return self if instance is None else instance._hyper[self.name]
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
@@ -38,10 +38,10 @@ class Numbers(Field):
 
     @property
     def wanted(self) -> str:
-        """The values allowed, in words."""
+        """Description of the values allowed."""
         assert self.interval is not None
         rising = ", each greater than the one before" if self.increasing else ""
-        kind = "whole numbers" if self.integer else "numbers"
+        kind = "integers" if self.integer else "numbers"
         return f"a list of {kind} in {self.interval.text}{rising}"
 
     def checked(self, value: Any, owner: type[Any]) -> list[float]:
@@ -56,20 +56,20 @@ class Numbers(Field):
 
 
 class Part(Field):
-    """Another schedule, or a number in its place."""
+    """A nested schedule, or a number."""
 
     @property
     def wanted(self) -> str:
-        """The values allowed, in words."""
+        """Description of the values allowed."""
         return "a schedule or a finite number"
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Return a schedule as it is, made from its configuration, or a number."""
+        """Return a number, or a schedule, made from its configuration if necessary."""
         found = revive(value, f"{owner.__name__}.{self.name}")
         if keeps_numbers(found):
             raise TypeError(
-                f"{owner.__name__}.{self.name}: found {found!r}, which keeps numbers of its own "
-                "and cannot be a part of another; make the other a part of it"
+                f"{owner.__name__}.{self.name}: found {found!r}, which has state, "
+                "so it cannot be nested in another schedule; nest the other in it instead"
             )
         if is_function(found):
             return with_step(found, f"{owner.__name__}.{self.name}")
@@ -81,7 +81,7 @@ class Parts(Part):
 
     @property
     def wanted(self) -> str:
-        """The values allowed, in words."""
+        """Description of the values allowed."""
         return "a list of schedules and finite numbers"
 
     def checked(self, value: Any, owner: type[Any]) -> list[Any]:
@@ -94,7 +94,7 @@ class Parts(Part):
         return [super(Parts, self).checked(each, owner) for each in value]
 
     def to_config(self, value: list[Any]) -> list[Any]:
-        """Return each part as a configuration holds it."""
+        """Return each part in the form of a configuration."""
         return [describe(each) for each in value]
 
 
@@ -108,9 +108,9 @@ def number(doc: str, interval: str = ANY, *, default: Any = REQUIRED, integer: b
     interval : str
         The values allowed, such as ``"[0, 1)"``.
     default : float, int or None, optional
-        What holds where nothing is given; an argument that must be given if left out.
+        The default; the argument is required if this is left out.
     integer : bool
-        Whether only whole numbers are allowed.
+        Whether only integers are allowed.
     """
     return Field(default, interval, doc, integer=integer)
 
@@ -121,12 +121,12 @@ def flag(doc: str, *, default: bool) -> Any:
 
 
 def choice(doc: str, *words: str, default: str) -> Any:
-    """Declare one of some words."""
+    """Declare a choice of strings."""
     return Field(default, doc=doc, choices=words)
 
 
 def label(doc: str, *, default: None, kw_only: bool) -> Any:
-    """Declare an optional text."""
+    """Declare an optional string."""
     return Field(default, doc=doc, keyword=kw_only)
 
 
@@ -138,10 +138,10 @@ def numbers(
 
 
 def part(doc: str) -> Any:
-    """Declare a schedule, or a number in its place."""
+    """Declare a nested schedule or number."""
     return Part(REQUIRED, ANY, doc)
 
 
 def parts(doc: str) -> Any:
-    """Declare a list of schedules and numbers."""
+    """Declare a list of nested schedules and numbers."""
     return Parts(REQUIRED, ANY, doc)

@@ -1,4 +1,4 @@
-"""Groups: parameters with settings of their own, chosen by their paths."""
+"""Parameter groups: settings for parameters selected by path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .per_model import Each
 from .registry import ALIASES, describe, described, made, nearest
 
 STARTING = frozenset({"initial_accumulator_value", "d0"})
-"""Numbers on which the initial state depends, so that they cannot change later."""
+"""Hyperparameters on which the initial state depends, so that they cannot change later."""
 
 WHOLE = STARTING | {
     "clipnorm",
@@ -23,22 +23,22 @@ WHOLE = STARTING | {
     "skip_spikes",
     "threads",
 }
-"""Numbers of a whole step, or of the start, which have one value for all parameters."""
+"""Hyperparameters of the whole step or the initial state, with one value for all parameters."""
 
 DECAY = ("weight_decay", "peak_lr", "corrected_decay", "cautious_decay", "l2")
 
 OWN = frozenset({*DECAY, "constraint", "preset", "name", "models"})
-"""What a group's optimizer sets besides its class's own hyperparameters."""
+"""Options of every optimizer that a group's optimizer may set, as well as its own class's."""
 
 ALONE = STARTING | {"seed", "threads"}
-"""Numbers that all models of a population have in common."""
+"""Hyperparameters that all models of a population share."""
 
 Pattern = str | Callable[[str], bool]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that match a pattern, and their own settings; see `group`.
+    """Parameters that match a pattern, with their settings; see `group`.
 
     Attributes
     ----------
@@ -47,11 +47,11 @@ class Group:
     settings : dict
         Hyperparameters by name.
     freeze : bool
-        Whether the parameters stay as they are.
+        Whether the parameters are not stepped.
     optimizer : Optimizer or None
-        Whose rule and hyperparameters are used in place of those of the whole.
+        The optimizer whose rule and hyperparameters replace those of the outer one.
     allow_unmatched : bool
-        Whether a pattern may match nothing.
+        Whether a pattern may match no parameter.
     """
 
     patterns: tuple[Pattern, ...]
@@ -61,7 +61,7 @@ class Group:
     allow_unmatched: bool = False
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `group` was called with, by name."""
+        """Return the arguments of `group` by name."""
         config: dict[str, Any] = {"patterns": list(self.patterns)}
         config |= {name: describe(value) for name, value in self.settings.items()}
         if self.freeze:
@@ -88,20 +88,20 @@ def group(
     allow_unmatched: bool = False,
     **settings: Any,
 ) -> Group:
-    """Describe parameters with settings of their own, for an optimizer's argument `groups`.
+    """Return a parameter group with its own settings, for the argument `groups` of an optimizer.
 
     Parameters
     ----------
     *patterns : str or callable
-        Patterns of paths, as for file names: ``"*/bias"``, ``"head/*"``; or functions of a path
-        that say whether it belongs here. A parameter belongs to the first group that matches.
+        Glob patterns of paths, such as ``"*/bias"`` and ``"head/*"``; or predicates of a path. A
+        parameter belongs to the first group that matches.
     freeze : bool
-        Whether the parameters stay as they are. Their gradients do not count in the global norm.
+        Whether the parameters are not stepped. Their gradients do not count in the global norm.
     optimizer : Optimizer or str, optional
-        An optimizer whose rule and hyperparameters hold in place of those of the whole. What
-        belongs to a whole step, such as `clipnorm`, stays with the whole.
+        An optimizer whose rule and hyperparameters replace those of the outer one. Options of
+        the step as a whole, such as `clipnorm`, are still those of the outer one.
     allow_unmatched : bool
-        Whether a pattern may match no parameter, or only such as an earlier group has; an error
+        Whether a pattern may match no parameter, or only parameters of earlier groups; an error
         otherwise.
     **settings
         Hyperparameters that are numbers or schedules: ``lr``, ``weight_decay``, ``beta_1``...; and
@@ -110,7 +110,7 @@ def group(
     Returns
     -------
     Group
-        The group. Its names are checked by the optimizer that takes it.
+        The group. Its settings are checked by the optimizer that it is passed to.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def group(
     {'kernel': array([0.5, 0.5]), 'bias': array([0.9, 0.9])}
     """
     if not patterns:
-        raise TypeError("group: wanted at least one pattern of paths")
+        raise TypeError("group: found no pattern, wanted at least one pattern of paths")
     for pattern in patterns:
         if not isinstance(pattern, str) and not callable(pattern):
             raise TypeError(f"group: found the pattern {pattern!r}, wanted a str or a function")
@@ -137,7 +137,7 @@ def group(
             raise TypeError(f"group: {name} must be True or False, got {value!r}")
     if optimizer is not None and (settings or freeze):
         raise TypeError(
-            "group: an optimizer of its own comes with its own settings; found also "
+            "group: with optimizer=, settings belong to that optimizer; found also "
             + ", ".join([*settings, *["freeze"] * freeze])
         )
     named = {ALIASES.get(name, name): value for name, value in settings.items()}
@@ -145,10 +145,10 @@ def group(
 
 
 def matches(path: str, pattern: Pattern) -> bool:
-    """Whether a path matches; a slash is put in front, so ``*/bias`` finds a top-level bias too."""
+    """Whether a path matches; a slash is prepended, so ``*/bias`` matches a top-level bias too."""
     if callable(pattern):
         return bool(pattern(path))
-    # A key that contains a slash may be written unescaped.
+    # Patterns may leave slashes in keys unescaped.
     ways = {path, plain(path)}
     return any(fnmatchcase(way, pattern) or fnmatchcase(f"/{way}", pattern) for way in ways)
 
@@ -159,7 +159,7 @@ def require_matches(patterns: Sequence[Pattern], paths: Sequence[str], what: str
     Raises
     ------
     ValueError
-        If there is one.
+        If there is such a pattern.
     """
     for pattern in patterns:
         if not any(matches(path, pattern) for path in paths):
@@ -167,12 +167,12 @@ def require_matches(patterns: Sequence[Pattern], paths: Sequence[str], what: str
 
 
 def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:
-    """Return for each path the number of the first group that holds it, from 1; 0 for none.
+    """Return for each path the first group that matches it, counted from 1; 0 for none.
 
     Raises
     ------
     ValueError
-        If a pattern matches no path, or only such as groups before its own hold.
+        If a pattern matches no path, or only paths in earlier groups.
     """
     found, held = [0] * len(paths), []
     for k, each in enumerate(groups, 1):
@@ -187,8 +187,8 @@ def members_of(groups: Sequence[Group], paths: Sequence[str]) -> list[int]:
         if not places:
             raise ValueError(_unmatched(pattern, paths, "groups"))
         raise ValueError(
-            f"groups: all that the pattern {pattern!r} matches is in the group "
-            f"{groups[found[places[0]] - 1]!r} already, as the first that matches counts; put "
+            f"groups: the pattern {pattern!r} matches only parameters that are in the group "
+            f"{groups[found[places[0]] - 1]!r} already, as the first match counts; put "
             "the narrower group first, or give this one allow_unmatched=True"
         )
     return found
@@ -200,14 +200,14 @@ def _unmatched(pattern: Pattern, paths: Sequence[str], what: str) -> str:
 
 
 def fitting(values: dict[str, Any], owner: str) -> dict[str, Any]:
-    """Return hyperparameters of which each has as many values as there are models, or one.
+    """Return hyperparameters, each checked to have one value or one per model.
 
     Raises
     ------
     TypeError
-        If one has several, and there is one model or they have it in common.
+        If one has several values, but there is one model or all models must share it.
     ValueError
-        If it has more or fewer than there are models, or a group counts other models.
+        If their number is not that of the models, or a group has another number of models.
     """
     models = values["models"]
     rows = {name: value for name, value in values.items() if isinstance(value, Each)}
@@ -224,12 +224,12 @@ def fitting(values: dict[str, Any], owner: str) -> dict[str, Any]:
             raise TypeError(f"{owner}.{name}: found {value!r}, wanted one number for all models")
         if models is None:
             raise TypeError(
-                f"{owner}.{name}: found {value!r}, wanted one number; models={len(value)} gives "
-                "each of so many models its own, see the page on many models"
+                f"{owner}.{name}: found {value!r}, wanted one number; with models={len(value)} "
+                "each model has its own, see the page on many models"
             )
         if len(value) != models:
             raise ValueError(
-                f"{owner}.{name}: found {len(value)} values, wanted {models}, one for each of "
+                f"{owner}.{name}: found {len(value)} values, wanted {models}, one per model, as "
                 f"models={models}"
             )
     return values
@@ -240,11 +240,11 @@ class Groups(Hyper):
 
     @property
     def wanted(self) -> str:
-        """The values allowed, in words."""
+        """Description of the values allowed."""
         return "a list of arrayoptim.group(...)"
 
     def checked(self, value: Any, owner: type[Any]) -> tuple[Group, ...]:
-        """Return checked groups: a class must have their settings, each in its interval."""
+        """Return checked groups: the class must have their settings, each in its interval."""
         rows = [value] if isinstance(value, Group | Mapping) else value
         if not isinstance(rows, list | tuple):
             raise TypeError(f"{owner.__name__}.groups must be {self.wanted}, got {value!r}")
@@ -260,7 +260,7 @@ def _checked(found: Any, owner: type[Any]) -> Group:
         if "params" in found:
             raise TypeError(
                 f"{owner.__name__}.groups: found a dict with 'params'; use "
-                "arrayoptim.group(pattern, ...), whose patterns are of the parameters' paths"
+                "arrayoptim.group(pattern, ...) with patterns of the parameters' paths"
             )
         words = dict(found)
         found = group(*words.pop("patterns", ()), **words)
@@ -293,7 +293,7 @@ def _optimizer(found: Any, owner: type[Any]) -> Any:
     changed = set(found.get_config()) & set(inherited) - OWN
     if changed:
         raise ValueError(
-            f"{owner.__name__}.groups: {found!r} sets {', '.join(sorted(changed))}, which the "
-            "outer one does for all; that of a group brings its rule, its numbers and its decay"
+            f"{owner.__name__}.groups: {found!r} sets {', '.join(sorted(changed))}, which only the "
+            "outer optimizer can set; a group's has its own rule, hyperparameters and decay"
         )
     return found

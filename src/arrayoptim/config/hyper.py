@@ -24,51 +24,51 @@ class _Owner(Protocol):
     _hyper: dict[str, Any]
 
     def _moment(self) -> tuple[Any, Mapping[str, Scalar]]:
-        """Return the number of the next step, and the scalar state."""
+        """Return the step count and the scalar state."""
 
     def _fitting(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return values that fit each other."""
+        """Return the values checked against each other."""
 
 
 REQUIRED: Any = inspect.Parameter.empty
-"""The default of a required argument."""
+"""Stands for the default of a required argument."""
 
 
 class Hyper:
-    """A hyperparameter of an optimizer class: default, interval and meaning.
+    """The declaration of a hyperparameter: default, interval and meaning.
 
-    As an attribute of a class it reads and writes the value of an instance, which is a number or,
-    where an interval is declared, a schedule: any callable of the step number.
+    A descriptor that gets and sets the value of an instance, which is a number or, if an
+    interval is declared, a schedule: any callable of the step count.
 
     Parameters
     ----------
     default : float, int, bool, str or None
-        The default. Its type is the type wanted; None allows None, `REQUIRED` is none.
+        The default. Its type is the type required; None allows None, `REQUIRED` means no default.
     interval : str, optional
         The values allowed, such as ``"[0, 1)"``.
     doc : str
         Meaning and unit.
     choices : tuple of str, optional
-        The words allowed.
+        The strings allowed.
     integer : bool
-        Whether only whole numbers are allowed.
+        Whether only integers are allowed.
     words : bool
         Whether the value is a sequence of str.
     keyword : bool
-        Whether the constructor takes it by keyword only.
+        Whether it is a keyword-only argument of the constructor.
     static : bool
-        Whether the rule itself depends on it, as on a number of iterations, and not a coefficient;
-        a schedule is not allowed then.
+        Whether the rule itself depends on it (such as a number of iterations), not just its
+        coefficients; schedules are not allowed then.
     elsewhere : mapping of str to object, optional
-        The default under a preset, where it is another.
+        The default under a preset, if different.
     wider : mapping of str to str, optional
-        The interval under a preset, where more is allowed.
+        The interval under a preset, if wider.
     """
 
     name: str
     owner: str
     per_group = False
-    """Whether a group of parameters may have a value of its own, though it is not a number."""
+    """Whether a parameter group may set it, although it is not a number."""
 
     def __init__(
         self,
@@ -96,11 +96,11 @@ class Hyper:
         self.static = static
 
     def __set_name__(self, owner: type, name: str) -> None:
-        """Learn the name under which a class declares it."""
+        """Record the attribute name under which a class declares it."""
         self.name, self.owner = name, owner.__name__
 
     def __get__(self, instance: _Owner | None, owner: type | None = None) -> Any:
-        """Return the value; that of the next step where a schedule is set."""
+        """Return the value; a schedule is evaluated at the next step."""
         if instance is None:
             return self
         value = instance._hyper[self.name]
@@ -113,13 +113,13 @@ class Hyper:
         """Check and set the value."""
         if isinstance(value, list | tuple | dict):
             refuse_nested(value, f"{type(instance).__name__}.{self.name}")
-        # Replaced, not changed: a holder of the old dict can tell that it is out of date.
+        # Replaced, not modified, so that snapshots which hold the old dict can detect the change.
         new = self.under(instance._hyper.get("preset")).checked(value, type(instance))
         instance._hyper = instance._fitting({**instance._hyper, self.name: new})
 
     @property
     def numeric(self) -> bool:
-        """Whether the value is a number that a compiled step may take as an input."""
+        """Whether the value is a number that a compiled step can take as an input."""
         return self.interval is not None and not self.static
 
     def under(self, preset: Any) -> Hyper:
@@ -136,17 +136,17 @@ class Hyper:
 
     @property
     def required_in_config(self) -> bool:
-        """Whether a configuration must hold it even where it has its default value."""
+        """Whether a configuration must include it even if it has its default value."""
         return not self.keyword and self.default is not None
 
     @property
     def optional(self) -> bool:
-        """Whether None is a value, which it is where it is a default."""
+        """Whether None is allowed, which it is if it is a default."""
         return None in (self.default, *(self.elsewhere or {}).values())
 
     @property
     def wanted(self) -> str:
-        """The values allowed, in words."""
+        """Description of the values allowed."""
         if self.words:
             text = "a str or a sequence of str"
             if self.choices:
@@ -154,7 +154,7 @@ class Hyper:
         elif self.choices:
             text = " or ".join(repr(choice) for choice in self.choices)
         elif self.interval:
-            text = ("a whole number in " if self.integer else "a number in ") + self.interval.text
+            text = ("an integer in " if self.integer else "a number in ") + self.interval.text
         else:
             text = "True or False" if isinstance(self.default, bool) else "a str"
         return text + (" or None" if self.optional else "")
@@ -165,16 +165,16 @@ class Hyper:
         Parameters
         ----------
         value : object
-            What was found.
+            The value.
         owner : type
-            The class whose hyperparameter it is.
+            The class that has the hyperparameter.
 
         Raises
         ------
         TypeError
-            If it is of another kind.
+            If it has the wrong type.
         ValueError
-            If it is outside the interval or not one of the choices.
+            If it lies outside the interval or is not one of the choices.
         """
         if value is None and self.optional:
             return None
@@ -194,13 +194,13 @@ class Hyper:
         return self._number(value, owner.__name__)
 
     def to_config(self, value: Any) -> Any:
-        """Return the value as a configuration holds it."""
+        """Return the value in the form of a configuration."""
         return describe(value)
 
     def at(
         self, schedule: Any, iterations: Any, scalars: Mapping[str, Scalar], prefix: str = ""
     ) -> Any:
-        """Return the checked value of a schedule at a step, or at one for each model."""
+        """Return the checked value of a schedule at a step, or at one step per model."""
         if type(iterations) is not int and several(iterations) and not isinstance(schedule, Each):
             return row([self.at(schedule, int(t), scalars, prefix) for t in iterations])
         if keeps_numbers(schedule):
@@ -218,12 +218,12 @@ class Hyper:
         return self._number(found, where)
 
     def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
-        """Return the nearest number of a dtype that lies in the interval.
+        """Return the nearest number in the interval that the dtype can represent.
 
         Parameters
         ----------
         value : number, 0-d array or anything else
-            A value; what is no real number comes back as it is.
+            A value; anything but a real number is returned unchanged.
         dtype : {"float32", "float64"}
             The dtype.
         xp : module
@@ -263,9 +263,9 @@ class Hyper:
             raise TypeError(fault)
         if is_array(value) and backend_of(value).traced(value):
             raise TypeError(
-                f"{owner}.{self.name}: found {type(value).__name__}, which stands for a number "
-                "that a compiler or a transformation knows later; make the optimizer with a number "
-                f'and give this one to stateless_apply in state["hyper"]["{self.name}"]'
+                f"{owner}.{self.name}: found a {type(value).__name__}, a tracer without a value; "
+                "construct the optimizer with a number, and pass this one to stateless_apply "
+                f'in state["hyper"]["{self.name}"]'
             )
         try:
             number = float(value)
@@ -280,16 +280,16 @@ class Hyper:
 
 
 class GroupFlag(Hyper):
-    """A yes or no of which a group of parameters may have its own."""
+    """A bool that parameter groups may set."""
 
     per_group = True
 
 
 class MachineEpsilon(Hyper):
-    """A number for which None is the machine epsilon of the arithmetic."""
+    """A number for which None means the machine epsilon of the compute dtype."""
 
     def rounded(self, value: Any, dtype: str, xp: Namespace) -> Any:
-        """Return a number as the nearest of a data type; see `Hyper.rounded`."""
+        """Return the value rounded to a dtype; see `Hyper.rounded`."""
         return float(np.finfo(dtype).eps) if value is None else super().rounded(value, dtype, xp)
 
 
@@ -307,7 +307,7 @@ def hyper(
     elsewhere: Mapping[str, Any] | None = None,
     wider: Mapping[str, str] | None = None,
 ) -> Any:
-    """Declare a hyperparameter in the body of an optimizer class; see `Hyper`, the usual `kind`."""
+    """Declare a hyperparameter in the body of an optimizer class; see `Hyper` for the arguments."""
     return kind(
         *(default, interval, doc),
         choices=choices,
@@ -321,7 +321,7 @@ def hyper(
 
 
 def square_root(value: Scalar, xp: Namespace) -> Scalar:
-    """Return the square root of a number that is not negative; a plain float on the host.
+    """Return the square root of a non-negative number; a plain float on the host.
 
     Parameters
     ----------
@@ -335,7 +335,7 @@ def square_root(value: Scalar, xp: Namespace) -> Scalar:
 
 
 def in_float32(value: Scalar, xp: Namespace) -> Scalar:
-    """Return the nearest number of float32, of the type that the number has.
+    """Return a number rounded to float32, without a change of type.
 
     Parameters
     ----------
@@ -350,12 +350,12 @@ def in_float32(value: Scalar, xp: Namespace) -> Scalar:
 
 
 def either(condition: Any, yes: Scalar, no: Scalar, xp: Namespace) -> Scalar:
-    """Return the first value where a condition holds, and the second elsewhere.
+    """Return the first value where a condition holds, else the second.
 
     Parameters
     ----------
     condition : bool or array of bool
-        The condition; a plain bool takes no array function, whose call takes a microsecond.
+        The condition; a plain bool avoids the cost of an array function, about a microsecond.
     yes, no : scalar
         The values.
     xp : module
@@ -367,7 +367,7 @@ def either(condition: Any, yes: Scalar, no: Scalar, xp: Namespace) -> Scalar:
 
 
 def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
-    """Return ``1 - beta**t`` without cancellation, in single precision too.
+    """Return ``1 - beta**t`` without cancellation, also in single precision.
 
     Parameters
     ----------
@@ -381,10 +381,10 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
     Returns
     -------
     float in (0, 1]
-        The weight that the average has gathered, by which it is divided.
+        The total weight of the average's terms, by which the average is to be divided.
     """
     if type(beta) is float and type(t) is int and beta > 0.0:
-        # This takes a tenth of the time of NumPy's function.
+        # Ten times as fast as NumPy's function.
         return -math.expm1(t * math.log(beta))
     if type(beta) is Row or type(t) is Row:
         return one_by_one(lambda b, k: float(bias_correction(b, k, np)), beta, t)

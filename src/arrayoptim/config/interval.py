@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Interval:
-    """A real interval, written such as ``[0, 1)``."""
+    """A real interval, such as ``[0, 1)``."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -19,37 +19,37 @@ class Interval:
         self._from, self._to = text[0] == "[", text[-1] == "]"
 
     def __contains__(self, value: float) -> bool:
-        """Whether the value lies in the interval; NaN lies in none."""
+        """Whether the value lies in the interval; NaN never does."""
         above = value >= self.low if self._from else value > self.low
         return above and (value <= self.high if self._to else value < self.high)
 
 
 @cache
 def largest_in(dtype: str, interval: Interval) -> float:
-    """Return the largest number of a dtype in an interval."""
+    """Return the largest number in an interval that a dtype can represent."""
     high = np.dtype(dtype).type(interval.high)
     return float(high if interval.high in interval else np.nextafter(high, 0))
 
 
 @cache
 def smallest_in(dtype: str, interval: Interval) -> float:
-    """Return the smallest number of a dtype in an interval."""
+    """Return the smallest number in an interval that a dtype can represent."""
     low = np.dtype(dtype).type(interval.low)
     with np.errstate(under="ignore"):
         return float(low if interval.low in interval else np.nextafter(low, np.inf))
 
 
 def nearest_in(value: Any, dtype: str, interval: Interval) -> Any:
-    """Return the number of a dtype, float32 or float64, in an interval that is nearest to one.
+    """Return the number nearest to a value in an interval that float32 or float64 can represent.
 
-    Of an array, the nearest to each of its numbers.
+    For an array, elementwise.
     """
     if isinstance(value, np.ndarray):
         with np.errstate(over="ignore", under="ignore"):
             row = value.astype(dtype).astype(np.float64)
         least, most = _ends(dtype, interval)
         return np.maximum(np.minimum(row, most), least)
-    # C rounds as NumPy does, in a tenth of its time; values of schedules are new at each step.
+    # ctypes rounds like NumPy in a tenth of the time; schedules have a new value at every step.
     near = c_float(value).value if dtype == "float32" else float(value)
     low, high = _ends(dtype, interval)
     return high if near > high else low if near < low else near

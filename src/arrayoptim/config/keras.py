@@ -1,8 +1,8 @@
-"""Configurations of Keras's optimizers and of `arrayoptim.keras`, in this library's words.
+"""Translates configurations of Keras's optimizers, and of `arrayoptim.keras`, to this library.
 
-The same word has not the same meaning everywhere. What ``clipnorm`` bounds is the norm of all
-gradients together up to Keras 2.3, and here; in ``tf.keras`` and in Keras 3 it is that of each one.
-So a configuration is read in the dialect of the generation that wrote it.
+The same name can have different meanings. In Keras up to 2.3, as here, ``clipnorm`` bounds the
+norm of all gradients together; in ``tf.keras`` and Keras 3, that of each gradient. So a
+configuration is read in the dialect of the generation that wrote it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from .registry import lookup, revivable
 
 PACKAGE = "arrayoptim"
-"""The prefix of a class's name among the names that Keras knows."""
+"""The prefix under which Keras registers this library's classes."""
 
 MARK = {"preset": None}
-"""What `arrayoptim.keras` always names and Keras 3 never does: it has options of Keras 3 as well,
-and ``from_config`` sees no class name."""
+"""A key that `arrayoptim.keras` always writes and Keras 3 never does; needed because its
+configurations also have keys of Keras 3, and ``from_config`` sees no class name."""
 
 OURS, KERAS_2, TF_KERAS, TF_KERAS_NEW, KERAS_3 = (
     "arrayoptim",
@@ -27,12 +27,12 @@ OURS, KERAS_2, TF_KERAS, TF_KERAS_NEW, KERAS_3 = (
     "tf.keras from 2.11",
     "Keras 3",
 )
-"""The dialects; Keras 1 speaks that of Keras 2."""
+"""The dialects; Keras 1 shares that of Keras 2."""
 
 SCALED = frozenset({"LossScaleOptimizer", "LossScaleOptimizerV1", "LossScaleOptimizerV3"})
-"""Wrappers around an optimizer that scale the loss."""
+"""Optimizer wrappers that scale the loss."""
 
-# Packages whose optimizers of the same names differ.
+# Packages that have different optimizers with the same names.
 _OTHERS = frozenset({"Addons"})
 
 _OPTIONS = frozenset(
@@ -50,48 +50,48 @@ _RENAMED = {
     "global_clipnorm": "clipnorm",
 }
 
-# Classes whose formula changed with tf.keras 2.11.
+# Classes whose formula changed in tf.keras 2.11.
 _PRESET = frozenset(
     {"adafactor", "adagrad", "lamb", "muon", "nadam", "rmsprop", "schedulefreeadamw"}
 )
 
-# Of tf.keras from 2.11; they change no number.
+# Options of tf.keras from 2.11 that do not affect results.
 _SILENT = frozenset({"jit_compile", "is_legacy_optimizer"})
 
 _EPSILON = 1e-7
-"""What Keras takes for ``epsilon=None``."""
+"""The value that Keras uses for ``epsilon=None``."""
 
 Words = dict[str, Any]
 
 
 def identified(found: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the class name and the configuration of what Keras serialized, without package.
+    """Return the class name, without package, and configuration of a serialized Keras object.
 
     Parameters
     ----------
     found : mapping
-        With ``class_name`` and ``config``, and perhaps ``registered_name``.
+        A dict with ``class_name`` and ``config``, and possibly ``registered_name``.
 
     Raises
     ------
     ValueError
-        If the package has other optimizers under the same names.
+        If the package has different optimizers with the same names.
     """
     class_name, config = found.get("class_name"), found.get("config")
     package, _, name = str(found.get("registered_name") or class_name).rpartition(">")
     if package in _OTHERS:
         raise ValueError(
-            f"found {package}>{name}, of TensorFlow Addons, whose {name} is another formula than "
-            "Keras's of that name; construct the optimizer that is wanted"
+            f"found {package}>{name}, of TensorFlow Addons, whose {name} has another formula than "
+            "Keras's; construct the optimizer that you want"
         )
     if package == PACKAGE:
         return name, {**MARK, **(config or {})}
-    # "Custom>Adam" and the like: how Keras registers its own too, or how a subclass is registered.
+    # Keras registers its own classes and user subclasses under names such as "Custom>Adam".
     return (class_name.rpartition(">")[2] if isinstance(class_name, str) else class_name), config
 
 
 def inside(found: Mapping[str, Any]) -> Any:
-    """Return the configuration of the optimizer inside a loss scale; None without one."""
+    """Return the configuration of the optimizer inside a loss-scale wrapper; None without one."""
     name, config = identified(found)
     if name not in SCALED or not isinstance(config, Mapping):
         return None
@@ -99,7 +99,7 @@ def inside(found: Mapping[str, Any]) -> Any:
 
 
 def marked(config: Mapping[str, Any] | None) -> bool:
-    """Whether a configuration is one of `arrayoptim.keras`, or of this library with a preset."""
+    """Whether a configuration is from `arrayoptim.keras`, or from this library with a preset."""
     return config is not None and set(MARK) <= set(config) and "global_clipnorm" not in config
 
 
@@ -111,7 +111,7 @@ def dialect_of(config: Mapping[str, Any], version: str | None = None) -> str:
     config : mapping
         The hyperparameters.
     version : str, optional
-        The version of Keras that a file names, such as ``"2.2.4-tf"``.
+        The version of Keras recorded in a file, such as ``"2.2.4-tf"``.
     """
     names = set(config)
     if marked(config):
@@ -126,7 +126,7 @@ def dialect_of(config: Mapping[str, Any], version: str | None = None) -> str:
 
 
 def _by_tensorflow(version: str | None) -> bool:
-    """Whether that version of Keras is TensorFlow's, which clips each gradient by itself."""
+    """Whether a version of Keras is TensorFlow's, which clips each gradient separately."""
     numbers = tuple(map(int, re.findall(r"\d+", version or "")[:3]))
     if not numbers or numbers >= (2, 11):
         return False
@@ -136,23 +136,23 @@ def _by_tensorflow(version: str | None) -> bool:
 def translate(
     class_name: str, config: Words, dialect: str | None = None
 ) -> tuple[Words, list[str]]:
-    """Put a configuration of Keras into this library's words; return our own as it is.
+    """Translate a configuration of Keras into this library's; return this library's unchanged.
 
     Parameters
     ----------
     class_name : str
         The optimizer's class.
     config : dict
-        From ``get_config`` of any version; it stays as it is.
+        From ``get_config`` of any Keras version; not modified.
     dialect : str, optional
-        Which generation wrote it, where that is known.
+        The generation that wrote it, if known.
 
     Returns
     -------
     config : dict
         Hyperparameters by the names of this library.
     lost : list of str
-        What was asked for and this library cannot honour.
+        Settings that this library cannot honour.
     """
     dialect = dialect or dialect_of(config)
     kept = {name: value for name, value in config.items() if name not in _SILENT}
@@ -174,7 +174,7 @@ def _from_tf_keras(class_name: str, config: Words, lost: list[str]) -> Words:
     known = {_RENAMED.get(name, name): value for name, value in config.items()}
     decay, declared = known.get("decay"), _declared(class_name)
     if class_name.lower() == "nadam" and "schedule_decay" not in known and decay is not None:
-        # Under the name of the learning rate's decay, which Nadam lacks.
+        # Stored as "decay", which for other classes is the learning rate's decay; Nadam has none.
         known["schedule_decay"] = known.pop("decay")
     elif decay is not None and "decay" not in declared:
         del known["decay"]
@@ -184,12 +184,12 @@ def _from_tf_keras(class_name: str, config: Words, lost: list[str]) -> Words:
         known["preset"] = "keras3"  # its kernel with momentum has epsilon inside the root
     norm = next((n for n in ("clipnorm", "clipnorm_per_tensor") if known.get(n)), None)
     if norm and known.get("clipvalue") and "name" in config:
-        lost.append(f"clipvalue={known['clipvalue']!r} before the norm is bounded, not after it")
+        lost.append(f"clipvalue={known['clipvalue']!r} applied before clipnorm instead of after it")
     return known
 
 
 def _decaying(rate: Any, decay: float) -> Any:
-    """Return the schedule of a learning rate that is divided by ``1 + decay * iterations``."""
+    """Return a schedule for a learning rate divided by ``1 + decay * iterations``."""
     if isinstance(rate, Mapping | None):
         raise ValueError(f"found decay={decay!r} and the learning rate {rate!r}, wanted a number")
     config = {"initial_learning_rate": rate, "decay_steps": 1, "decay_rate": decay}
@@ -208,7 +208,7 @@ def _from_keras_3(class_name: str, config: Words, lost: list[str]) -> Words:
 
 
 def _options(config: Words, averages: bool, lost: list[str]) -> Words:
-    """Take out the options of Keras's base class, and say which cannot be honoured."""
+    """Translate the options of Keras's base class; append those we cannot honour to `lost`."""
     known: Words = {}
     averages = bool(config.get("use_ema", averages))
     for name, value in config.items():
@@ -224,13 +224,13 @@ def _options(config: Words, averages: bool, lost: list[str]) -> Words:
 
 
 def _first_bound(config: Words) -> Words:
-    """Return the options with the one bound that counts there."""
+    """Return the options with only the one clipping bound that takes effect in Keras 3."""
     bounds = [n for n in ("clipnorm_per_tensor", "clipnorm", "clipvalue") if config.get(n)]
     return {name: value for name, value in config.items() if name not in bounds[1:]}
 
 
 def _muon(config: Words) -> Words:
-    """Return Muon's words; where decay or a scale is absent there it is None or not named."""
+    """Return Muon's configuration; absent decay or scale is None or missing in Keras's."""
     factors = {"muon_a": "ns_a", "muon_b": "ns_b", "muon_c": "ns_c"}
     kept = {factors.get(name, name): value for name, value in config.items()}
     if kept.get("rms_rate", 0.0) is None:
@@ -240,7 +240,7 @@ def _muon(config: Words) -> Words:
 
 
 def _schedule_free(config: Words) -> Words:
-    """Return the words of ScheduleFreeAdamW, which weighs all steps alike."""
+    """Return the configuration of ScheduleFreeAdamW, which in Keras weighs all steps equally."""
     kept = {"momentum" if name == "beta_1" else name: value for name, value in config.items()}
     return {"weight_lr_power": 0.0, **kept}
 
@@ -249,7 +249,7 @@ _ADAPTED: dict[str, Callable[[Words], Words]] = {
     "muon": _muon,
     "schedulefreeadamw": _schedule_free,
 }
-"""By class, what remains to be done where a word of Keras 3 means something else here."""
+"""Further translation by class, for names of Keras 3 that have another meaning here."""
 
 
 def _declared(class_name: str) -> Mapping[str, Any]:
@@ -261,7 +261,7 @@ def _declared(class_name: str) -> Mapping[str, Any]:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Return Keras's own form of a schedule that this library has too."""
+    """Return a schedule in Keras's own form, if both libraries have it."""
     if isinstance(value, Mapping) and value.get("registered_name") == f"{PACKAGE}>FunctionSchedule":
         inner = (value.get("config") or {}).get("function")
         return inner if revivable(inner) else value

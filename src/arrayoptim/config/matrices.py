@@ -1,4 +1,4 @@
-"""Hyperparameters that say how matrices are cut and by which polynomials they are stepped."""
+"""Hyperparameters for the splitting of matrices and for polynomial iterations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .hyper import Hyper
 from .typed import Typed
 
 Parts: TypeAlias = "int | tuple[int, ...]"
-"""Into how many equal blocks the outputs are cut, or how many outputs each block has."""
+"""The number of equal blocks into which outputs are split, or the outputs of each block."""
 
 Splits: TypeAlias = Typed[
     "tuple[tuple[str, Parts], ...]",
@@ -26,11 +26,11 @@ Triples: TypeAlias = Typed[
 
 
 class SplitHyper(Hyper):
-    """Patterns of paths, with the blocks into which matrices there are cut."""
+    """Patterns of paths, with the blocks into which matching matrices are split."""
 
     @property
     def wanted(self) -> str:
-        """The values allowed, in words."""
+        """Description of the values allowed."""
         return 'a dict such as {"*qkv*": 3} or {"*qkv*": (64, 16, 16)}'
 
     def checked(self, value: Any, owner: type[Any]) -> tuple[tuple[str, Parts], ...]:
@@ -52,53 +52,53 @@ def _parts(value: Any, what: str) -> Parts:
     if not isinstance(rows, list | tuple) or not all(type(n) is int for n in rows):
         raise TypeError(what)
     if not rows or min(rows) < 1:
-        raise ValueError(f"{what}; a number of blocks or outputs is at least 1")
+        raise ValueError(f"{what}; numbers of blocks or outputs must be at least 1")
     return value if isinstance(value, int) else tuple(rows)
 
 
 def sizes_of(splits: Sequence[tuple[str, Parts]], path: str, outputs: int) -> tuple[int, ...]:
-    """Return how many outputs each block of a matrix has; nothing where it is not cut.
+    """Return the number of outputs of each block of a matrix; empty if it is not split.
 
     Parameters
     ----------
     splits : sequence of pair
-        Patterns of paths, the first that matches counts, and parts.
+        Pairs of pattern and parts; the first pattern that matches the path counts.
     path : str
         The path of the parameter.
     outputs : int
-        How many outputs it has.
+        Number of its outputs.
 
     Raises
     ------
     ValueError
-        If the parts do not add up to the outputs.
+        If the parts do not add up to `outputs`.
     """
     parts = next((parts for pattern, parts in splits if matches(path, pattern)), 1)
     if isinstance(parts, int):
         if outputs % parts:
             raise ValueError(
-                f"split: parameter {path!r} has {outputs} outputs, which {parts} equal blocks do "
-                "not make up; give the number of outputs of each block"
+                f"split: parameter {path!r} has {outputs} outputs, which do not split into {parts} "
+                "equal blocks; give the number of outputs of each block"
             )
         parts = (outputs // parts,) * parts
     if sum(parts) != outputs:
         raise ValueError(
-            f"split: parameter {path!r} has {outputs} outputs, and the blocks {parts} have "
-            f"{sum(parts)}; see outputs= for which axis counts them"
+            f"split: parameter {path!r} has {outputs} outputs, but the blocks {parts} add up to "
+            f"{sum(parts)}; outputs= selects the axis that counts as outputs"
         )
     return parts if len(parts) > 1 else ()
 
 
 class ScheduleHyper(Hyper):
-    """A polynomial's factors, one triple for each iteration."""
+    """The coefficients of a polynomial, one triple per iteration."""
 
     @property
     def wanted(self) -> str:
-        """The values allowed, in words."""
+        """Description of the values allowed."""
         return '"polar_express", a sequence of triples of finite numbers, or None'
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Return a word, a tuple of triples, or None."""
+        """Return a str, a tuple of triples, or None."""
         what = f"{owner.__name__}.{self.name} must be {self.wanted}, got {value!r}"
         if value is None or value == "polar_express":
             return value

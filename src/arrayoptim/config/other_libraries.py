@@ -1,4 +1,4 @@
-"""Names that other libraries use: the one table for error messages and the cheat sheet."""
+"""Names of other libraries and their counterparts here, for error messages and the cheat sheet."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Word:
     Attributes
     ----------
     word : str
-        Its name there.
+        The other library's name.
     library : str
-        Whose it is.
+        The other library.
     here : str
-        What it is here; ``{cls}`` stands for the optimizer's class.
+        The counterpart here; ``{cls}`` stands for the optimizer's class.
     of : str
-        The only class that has it, where the word means another thing elsewhere.
+        The only class to which the entry applies, for words with other meanings elsewhere.
     """
 
     word: str
@@ -31,7 +31,7 @@ class Word:
     of: str = ""
 
     def told(self, cls: str) -> str:
-        """Return the rest of a message."""
+        """Return the end of an error message."""
         call = "call" if " and " in self.library else "calls"
         return f"; what {self.library} {call} {self.word!r} is here: {self.here.format(cls=cls)}"
 
@@ -128,10 +128,10 @@ NAMES = (
     Word("apply_updates", "optax", "not needed: apply(grads, params) returns the parameters"),
     Word("chain", "optax", "not needed: clipping, decay and averages are arguments"),
 )
-"""Names of module attributes, besides class names in other capitalisation."""
+"""Names of module attributes, other than class names in other capitalisation."""
 
 PLAIN = {"array_api_strict", "cupy", "dpnp", "jax", "mlx", "numpy", "tensorflow"}
-"""Libraries whose arrays are served without an adapter."""
+"""Libraries whose arrays are supported without an adapter."""
 
 RATES = (
     Word(
@@ -162,21 +162,21 @@ RATES = (
     Word("join_schedules", "optax", "schedules.join"),
     Word("constant_schedule", "optax", "the number itself"),
 )
-"""Names of schedules, besides those in other capitalisation."""
+"""Names of schedules, other than those in other capitalisation."""
 
 
 def argument(word: str, cls: str) -> str:
-    """Return what another library's argument is called here, for a message; empty if unknown."""
+    """Return the counterpart of another library's argument, for a message; empty if unknown."""
     return _told(ARGUMENTS, word, cls)
 
 
 def method(word: str, cls: str) -> str:
-    """Return what another library's attribute is called here, for a message; empty if unknown."""
+    """Return the counterpart of another library's attribute, for a message; empty if unknown."""
     return _told(METHODS, word, cls)
 
 
 def named(word: str, public: list[str]) -> str:
-    """Return the public name for a misspelt one, or for another library's, for a message."""
+    """Return the public name for a misspelt or foreign one, for a message; empty if unknown."""
     places: list[tuple[Registry, str]] = [
         (OPTIMIZERS, ""), (SCHEDULES, "schedules."), (CONSTRAINTS, "constraints.")
     ]  # fmt: skip
@@ -189,19 +189,19 @@ def named(word: str, public: list[str]) -> str:
 
 
 def spelled(word: str, module: str) -> str:
-    """Return what an optimizer is called in a module of the package, for a message.
+    """Return the name of an optimizer in a module of the package, for a message.
 
     Parameters
     ----------
     word : str
-        What was asked for.
+        The name that was requested.
     module : str
         The module, such as ``torch``.
 
     Returns
     -------
     str
-        Its name, or the names that there are.
+        Its name, or all names that exist.
     """
     if OPTIMIZERS.knows(word):
         return f"; it is arrayoptim.{module}.{OPTIMIZERS.lookup(word).__name__}"
@@ -209,7 +209,7 @@ def spelled(word: str, module: str) -> str:
 
 
 def rate(word: str) -> str:
-    """Return what another library's schedule is called here, for a message."""
+    """Return the counterpart of another library's schedule, for a message."""
     if SCHEDULES.knows(word):
         return f"; it is arrayoptim.schedules.{SCHEDULES.lookup(word).__name__}"
     return _told(RATES, word, "") or mistyped(word, SCHEDULES.names())
@@ -231,7 +231,7 @@ def refuse_parameters(value: Any, owner: type[Any], wanted: str = "lr=0.01") -> 
     if not hasattr(owner, "apply") or isinstance(value, str):
         return
     inside = [value, *_contained(value)]
-    # Of a whole model too, which would pass for a schedule: it can be called.
+    # A model is refused too: it is callable, so it would pass for a schedule.
     held = ("__next__", "named_parameters", "trainable_variables")
     if any(hasattr(value, each) for each in held) or any(
         getattr(x, "shape", ()) != () for x in inside
@@ -240,12 +240,12 @@ def refuse_parameters(value: Any, owner: type[Any], wanted: str = "lr=0.01") -> 
         raise TypeError(
             f"{name}: found parameters ({type(value).__name__}), wanted hyperparameters such as "
             f"{wanted}. Parameters come with each step, optimizer.apply(grads, params); "
-            f"arrayoptim.torch.{name}(model.parameters(), ...) is {name} in torch's form"
+            f"arrayoptim.torch.{name}(model.parameters(), ...) is {name} with torch's interface"
         )
 
 
 def _contained(value: Any) -> list[Any]:
-    """Return the entries of a container, and those below them."""
+    """Return the entries of a container, recursively."""
     found: list[Any] = []
     level = [value]
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""A value for each model of a population, as numbers that a step computes with."""
+"""Hyperparameters with one value per model of a population."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .scheduled import after_metric, first_numbers, keeps_numbers, value_at
 
 
 class Row(np.ndarray):
-    """Numbers in double precision, one for each model.
+    """Numbers in double precision, one per model.
 
-    They come out of arithmetic with the bits that a number by itself would: powers, which NumPy
-    computes otherwise for arrays, are taken one by one.
+    Arithmetic on rows is bit-identical to that on single floats: powers, which NumPy computes
+    differently for arrays, are computed one by one.
     """
 
     def __pow__(self, other: Any, modulo: Any = None) -> Any:
-        """Return the powers, one by one."""
+        """Return the powers, computed one by one."""
         return one_by_one(_power, self, other)
 
     def __rpow__(self, other: Any, modulo: Any = None) -> Any:
-        """Return the powers, one by one."""
+        """Return the powers, computed one by one."""
         return one_by_one(_power, other, self)
 
 
@@ -34,19 +34,19 @@ def row(values: Any) -> Row:
 
 
 def repeated(value: Any, models: int) -> Row:
-    """Return a row as it is, or a number as that of so many models."""
+    """Return a row unchanged, or a number repeated for each model."""
     return row(np.broadcast_to(np.asarray(value, np.float64), (models,)))
 
 
 def one_by_one(function: Callable[..., float], *values: Any) -> Row:
-    """Call a function of numbers for each model; numbers that are no rows are the same for all."""
+    """Call a function of floats for each model; arguments other than rows are shared."""
     count = max(len(v) for v in values if several(v))
     columns = [v.tolist() if several(v) else [v] * count for v in values]
     return row([function(*numbers) for numbers in zip(*columns, strict=True)])
 
 
 def several(value: Any) -> bool:
-    """Whether a value of a step is a number for each model."""
+    """Whether a per-step value has one entry per model."""
     return isinstance(value, np.ndarray) and value.ndim == 1
 
 
@@ -55,16 +55,16 @@ def _power(base: float, exponent: float) -> float:
 
 
 class Each(tuple[Any, ...]):
-    """What a hyperparameter is for each model: numbers and schedules.
+    """The values of a hyperparameter for each model: numbers and schedules.
 
-    It is a schedule itself, whose value is a `Row`, and which keeps the numbers that its schedules
-    keep, with the number of the model before their names.
+    An `Each` is itself a schedule, whose value is a `Row`. It has the state of all its schedules,
+    with the model's index as prefix of each name.
     """
 
     _known: Row
 
     def __new__(cls, values: Sequence[Any]) -> Each:
-        """Take checked values; those with schedules that keep numbers are of the class for that."""
+        """Make an instance from checked values; `EachKeeping` if some are schedules with state."""
         kind = EachKeeping if any(map(keeps_numbers, values)) else Each
         self = super().__new__(kind, values)
         if not any(map(callable, values)):
@@ -73,11 +73,11 @@ class Each(tuple[Any, ...]):
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        """Return what a copy is made from."""
+        """Return the arguments from which a copy is made."""
         return (tuple(self),)
 
     def __call__(self, iterations: Any, scalars: Mapping[str, Scalar] | None = None) -> Row:
-        """Return the values at a step, or each at the step of its own model."""
+        """Return the values at a step, or each at its own model's step."""
         if "_known" in vars(self):
             return self._known
         steps = iterations.tolist() if several(iterations) else [iterations] * len(self)
@@ -89,23 +89,23 @@ class Each(tuple[Any, ...]):
         )
 
     def __repr__(self) -> str:
-        """Return it as a list."""
+        """Return the values as a list."""
         return repr(list(self))
 
     def get_config(self) -> list[Any]:
-        """Return the values as a configuration holds them."""
+        """Return the values in the form of a configuration."""
         return [describe(value) for value in self]
 
 
 class EachKeeping(Each):
-    """Such values, with schedules that keep numbers."""
+    """Values of which some are schedules with state."""
 
     def initial_scalars(self) -> dict[str, float]:
-        """Return the numbers of all schedules that keep some."""
+        """Return the initial state of all schedules with state."""
         return first_numbers((f"{i}.", v) for i, v in enumerate(self) if keeps_numbers(v))
 
     def observed(self, scalars: Mapping[str, Scalar], metric: Any) -> dict[str, Scalar]:
-        """Return these numbers after a metric, or one for each model."""
+        """Return the state after a metric, or after one metric per model."""
         metrics = metric.tolist() if several(metric) else [metric] * len(self)
         fed = ((f"{i}.", v, metrics[i]) for i, v in enumerate(self) if keeps_numbers(v))
         return after_metric(fed, scalars)

@@ -1,4 +1,4 @@
-"""Presets: the formulas of other libraries, as other forms of the same optimizer."""
+"""Presets: the formulas of other libraries, as alternative forms of the same optimizer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 from .hyper import Hyper
 
 PRESETS = ("keras2", "keras3", "optax", "paper", "torch")
-"""Whose formulas can be chosen; the paper's are those of the references in each docstring."""
+"""The sources that can be chosen; "paper" means the reference in each class's docstring."""
 
 
 class Preset(Hyper):
-    """The hyperparameter that chooses whose formula is computed."""
+    """The hyperparameter that selects the source of formula and defaults."""
 
     def checked(self, value: Any, owner: type[Any]) -> Any:
-        """Return the word, or say which ones the class has."""
+        """Return the preset, or raise an error that lists those of the class."""
         found = super().checked(value, owner)
         if found is not None and found not in owner.presets:
             raise ValueError(
@@ -25,19 +25,19 @@ class Preset(Hyper):
 
 
 def forms(same: str = "", **others: str) -> dict[str, str]:
-    """Say which form of the update each preset of an optimizer asks for.
+    """Return the form of the update that each preset of an optimizer selects.
 
     Parameters
     ----------
     same : str
-        Presets, with spaces between them, whose formula is that without a preset.
+        Presets, separated by spaces, that have the default form.
     **others : str
-        By the form's name, the presets that ask for it.
+        For the name of each other form, the presets that select it, separated by spaces.
 
     Returns
     -------
     dict of str to str
-        The form by preset, in alphabetical order; empty for that without a preset.
+        The form by preset, in alphabetical order; ``""`` for the default form.
     """
     found = {preset: form for form, row in others.items() for preset in row.split()}
     return dict(sorted((dict.fromkeys(same.split(), "") | found).items()))

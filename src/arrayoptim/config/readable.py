@@ -1,25 +1,25 @@
-"""Text from elsewhere, for people to read."""
+"""Untrusted text, made safe for messages."""
 
 from __future__ import annotations
 
 MOST = 400
-"""Characters of a message that quotes what a file holds."""
+"""Most characters quoted from a file in a message."""
 
 
 def readable(text: str, most: int | None = MOST) -> str:
-    """Return text in one line that cannot act on a terminal.
+    """Return text as one line without control characters.
 
     Parameters
     ----------
     text : str
-        The text. What is not printable is written as in Python's literals.
+        The text. Unprintable characters are escaped as in Python literals.
     most : int or None
-        Characters that are kept of it; None for all.
+        Length to which it is shortened; None for no limit.
 
     Returns
     -------
     str
-        The text; where it was longer, its beginning and its end.
+        The text; if it was longer, its beginning and its end.
     """
     cut = text
     if most is not None and len(text) > most:

@@ -1,4 +1,4 @@
-"""The tables of optimizer and schedule classes by name, and schedules as configurations."""
+"""Registries of optimizer and schedule classes by name; schedules as configurations."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .._locks import IMPORTING
 Class = TypeVar("Class", bound=type[Any])
 
 ALIASES = {"learning_rate": "lr"}
-"""Other names of hyperparameters."""
+"""Aliases of hyperparameters."""
 
 
 class Registry:
-    """Classes of one kind by their names, in any case."""
+    """Classes of one kind by case-insensitive name."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -23,11 +23,11 @@ class Registry:
         self._expected: dict[str, str] = {}
 
     def expect(self, modules: Mapping[str, str]) -> None:
-        """Note by lower-case names of classes the modules that register them when imported."""
+        """Record which modules register classes when imported, by the classes' lower-case names."""
         self._expected.update(modules)
 
     def _found(self, key: str, asking: str = "") -> type[Any] | None:
-        """Return the class of a lower-case name, imported if it is not that module that asks."""
+        """Return the class with a lower-case name; import its module, unless that is the caller."""
         module = self._expected.get(key)
         if key not in self._classes and module and not asking.startswith(module):
             with IMPORTING:
@@ -35,13 +35,13 @@ class Registry:
         return self._classes.get(key)
 
     def register(self, cls: Class) -> Class:
-        """Add a class and return it; one defined in the same place replaces itself."""
+        """Add a class and return it; a redefinition in the same place replaces the old class."""
         key = cls.__name__.lower()
         known = self._found(key, asking=cls.__module__)
         place = (cls.__module__, cls.__qualname__)
         if known is not None and (known.__module__, known.__qualname__) != place:
             raise ValueError(
-                f"{self.kind} named {known.__name__!r} is registered already "
+                f"{self.kind} named {known.__name__!r} is already registered "
                 f"({known.__module__}); {cls.__module__}.{cls.__qualname__} needs another name"
             )
         self._classes[key] = cls
@@ -54,7 +54,7 @@ class Registry:
         return sorted(cls.__name__ for cls in self._classes.values())
 
     def lookup(self, name: str) -> type[Any]:
-        """Return the class of that name; otherwise a ValueError suggests the nearest."""
+        """Return the class with that name; otherwise raise an error that suggests the nearest."""
         if not isinstance(name, str):
             raise ValueError(f"found {name!r}, wanted the name of {self.kind}")
         found = self._found(name.lower())
@@ -67,18 +67,18 @@ class Registry:
         return found
 
     def holds(self, cls: type[Any]) -> bool:
-        """Whether that very class is registered."""
+        """Whether this class itself is registered."""
         return self._classes.get(cls.__name__.lower()) is cls
 
     def knows(self, name: Any) -> bool:
-        """Whether a class of that name is registered."""
+        """Whether a class with that name is registered."""
         return isinstance(name, str) and (
             name.lower() in self._classes or name.lower() in self._expected
         )
 
 
 def refuse_base(cls: type[Any], attribute: str, instead: str) -> None:
-    """Refuse to make an instance of a base, which lacks an attribute that its classes have.
+    """Refuse to instantiate an abstract base, which lacks an attribute that its subclasses have.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def refuse_base(cls: type[Any], attribute: str, instead: str) -> None:
         If the class has no such attribute.
     """
     if not hasattr(cls, attribute):
-        raise TypeError(f"{cls.__name__} is a base of classes; make one of them, such as {instead}")
+        raise TypeError(f"{cls.__name__} is an abstract base; use a subclass, such as {instead}")
 
 
 def require_one_model(optimizer: Any, where: str, reason: str) -> None:
@@ -95,7 +95,7 @@ def require_one_model(optimizer: Any, where: str, reason: str) -> None:
     Raises
     ------
     ValueError
-        If it has a number of ``models``.
+        If its ``models`` is set.
     """
     if getattr(optimizer, "models", None) is not None:
         raise ValueError(
@@ -110,16 +110,16 @@ WRAPPERS = Registry("an optimizer")
 
 
 DEEPEST = 100
-"""Deepest nesting of dicts and lists that a configuration may have."""
+"""Greatest nesting depth of dicts and lists in a configuration."""
 
 
 def refuse_nested(found: Any, what: str) -> None:
-    """Refuse a configuration that is nested too deeply for this process to follow.
+    """Refuse a configuration that is nested too deeply for recursion.
 
     Raises
     ------
     ValueError
-        If it is.
+        If it is nested too deeply.
     """
     level = [found]
     for _ in range(DEEPEST):
@@ -131,13 +131,13 @@ def refuse_nested(found: Any, what: str) -> None:
                 inner += item
         if not inner:
             return
-        # What stands in many places is looked into once: there may be 2**100 ways to it.
+        # Shared objects are visited once per level: there may be 2**100 paths to one.
         level = list({id(item): item for item in inner}.values())
-    raise ValueError(f"{what}: found dicts and lists {DEEPEST} deep or more, wanted less")
+    raise ValueError(f"{what}: found dicts and lists nested {DEEPEST} deep or more, wanted less")
 
 
 def register(cls: Class) -> Class:
-    """Make a class known by its name to `get`, files, tests, documentation and benchmarks.
+    """Register a class by name for `get`, files, tests, documentation and benchmarks.
 
     Parameters
     ----------
@@ -147,19 +147,19 @@ def register(cls: Class) -> Class:
     Returns
     -------
     type
-        The same class, so that this serves as a decorator.
+        The same class, so this can be used as a decorator.
 
     Raises
     ------
     ValueError
-        If another class of that name, in any case, is registered. A class from the same place
-        replaces itself, as it does when a notebook cell is run again.
+        If another class is registered under that name, in any case. A class from the same place
+        is replaced, as when a notebook cell is run again.
     """
     return OPTIMIZERS.register(cls)
 
 
 def register_wrapper(cls: Class) -> Class:
-    """Make a class that wraps an optimizer known to `get` and to files; `names` leaves it out."""
+    """Register a wrapper class by name for `get` and files; `names` does not list it."""
     return WRAPPERS.register(cls)
 
 
@@ -174,18 +174,18 @@ def lookup(name: str) -> type[Any]:
     Raises
     ------
     ValueError
-        If there is none; the message names the nearest.
+        If there is none; the message suggests the nearest name.
     """
     return (WRAPPERS if WRAPPERS.knows(name) else OPTIMIZERS).lookup(name)
 
 
 def described(value: Any) -> dict[str, Any]:
-    """Return the class name and the configuration of an optimizer, a wrapper or a schedule."""
+    """Return the class name and configuration of an optimizer, wrapper or schedule."""
     return {"class_name": type(value).__name__, "config": value.get_config()}
 
 
 def made(found: Any) -> Any:
-    """Make the optimizer of that name or configuration; return anything else unchanged."""
+    """Return the optimizer made from a name or configuration; anything else unchanged."""
     if isinstance(found, str):
         return lookup(found).from_config({})
     if isinstance(found, Mapping) and {"class_name", "config"} <= set(found):
@@ -197,18 +197,18 @@ def made(found: Any) -> Any:
 def describe(value: Any) -> Any:
     """Return the class name and configuration of a registered schedule or constraint."""
     if isinstance(value, tuple) and hasattr(value, "get_config"):
-        return value.get_config()  # a value for each model
+        return value.get_config()  # one value per model
     known = SCHEDULES.holds(type(value)) or CONSTRAINTS.holds(type(value))
     return described(value) if known else value
 
 
 def revive(found: Any, what: str, registry: Registry = SCHEDULES) -> Any:
-    """Make the schedule that `describe` or Keras described; return anything else unchanged.
+    """Return the schedule made from a description by `describe` or Keras; anything else unchanged.
 
     Raises
     ------
     TypeError
-        If it is a dict of another kind.
+        If it is a dict that is not such a description.
     ValueError
         If the class is not registered.
     """
@@ -224,7 +224,7 @@ def revive(found: Any, what: str, registry: Registry = SCHEDULES) -> Any:
 
 
 def revivable(found: Any) -> bool:
-    """Whether a file's description of a schedule or constraint names registered classes only."""
+    """Whether a description of a schedule or constraint names registered classes only."""
     if isinstance(found, Mapping):
         if not isinstance(found.get("config"), Mapping):
             return False
@@ -235,14 +235,14 @@ def revivable(found: Any) -> bool:
 
 
 def mistyped(word: str, words: list[str]) -> str:
-    """Return what `nearest` does, if only a letter or two of the word are wrong."""
-    # Of a name of one letter no word is a misspelling.
+    """Return the result of `nearest`, if at most two letters of the word are wrong."""
+    # No word is a misspelling of a one-letter name.
     longer = [name for name in words if len(name) > 1]
     return nearest(word, longer, most=max(1, len(word) // 4))
 
 
 def nearest(word: str, words: list[str], most: int | None = None) -> str:
-    """Return ``", did you mean 'x'?"`` for a misspelt word, or nothing; of `most` edits at most."""
+    """Return ``", did you mean 'x'?"``, or ``""`` if no word is within `most` edits."""
     import difflib
 
     lower = {w.lower(): w for w in words}
@@ -250,7 +250,7 @@ def nearest(word: str, words: list[str], most: int | None = None) -> str:
     edits = {near: _edits(word.lower(), near) for near in found}
 
     def rank(near: str) -> tuple[bool, int]:
-        # An abbreviation is not a mistake, unless one letter of another name explains it.
+        # An abbreviation of a name is not a misspelling, unless it is one letter from another name.
         return edits[near] > 1 and not near.startswith(word.lower()), edits[near]
 
     best = min(edits, key=rank, default=None)
@@ -260,7 +260,7 @@ def nearest(word: str, words: list[str], most: int | None = None) -> str:
 
 
 def _edits(a: str, b: str) -> int:
-    """Return the edit distance: letters inserted, removed, replaced, or swapped with the next."""
+    """Return the edit distance, with insertions, deletions, substitutions and transpositions."""
     last, before, row = [0], [0], list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         last, before, row = before, row, [i]

@@ -1,4 +1,4 @@
-"""Schedules as values of hyperparameters: functions of the step, some with scalar state."""
+"""Schedules as values of hyperparameters: functions of the step count, some with scalar state."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def is_function(value: Any) -> bool:
 
 
 def keeps_numbers(schedule: Any) -> bool:
-    """Whether a value is a schedule that keeps scalar state besides the step count."""
+    """Whether a value is a schedule with scalar state of its own, besides the step count."""
     return callable(schedule) and hasattr(schedule, "initial_scalars")
 
 
 def first_numbers(owners: Iterable[tuple[str, Any]]) -> dict[str, float]:
-    """Return what schedules or optimizers begin with, each with what stands before its names."""
+    """Return the initial scalar state of schedules or optimizers, with each owner's prefix."""
     return {
         prefix + name: value
         for prefix, owner in owners
@@ -31,14 +31,14 @@ def first_numbers(owners: Iterable[tuple[str, Any]]) -> dict[str, float]:
 def after_metric(
     fed: Iterable[tuple[str, Any, Scalar]], scalars: Mapping[str, Scalar]
 ) -> dict[str, Scalar]:
-    """Return scalar state after schedules were fed a metric.
+    """Return the scalar state after a metric was passed to schedules.
 
     Parameters
     ----------
     fed : iterable of (str, callable, scalar)
-        What stands before the names of a schedule's numbers, the schedule, and the metric.
+        The prefix of each schedule's state, the schedule, and the metric.
     scalars : mapping of str to scalar
-        The state before.
+        The state before the metric.
     """
     new = dict(scalars)
     for prefix, schedule, metric in fed:
@@ -48,12 +48,12 @@ def after_metric(
 
 
 def with_step(schedule: Any, what: str) -> Any:
-    """Return a schedule that can be called with what `value_at` gives it.
+    """Return a schedule that can be called with the arguments that `value_at` passes.
 
     Raises
     ------
     TypeError
-        If it takes other arguments.
+        If it cannot be called with these arguments.
     """
     wanted = ("the step number", "its numbers")[: 1 + keeps_numbers(schedule)]
     fault = mismatch(schedule, *wanted)
@@ -79,7 +79,7 @@ def value_at(
     scalars : mapping of str to float
         Scalar state of the optimizer.
     prefix : str
-        What stands before the names of the schedule's own.
+        Prefix of the schedule's own state.
     """
     if not keeps_numbers(schedule):
         return schedule(iterations)

@@ -1,7 +1,7 @@
-"""How the names of torch's optimizers correspond to those of this library: the one table.
+"""Names of torch's optimizers, hyperparameters and state, and their counterparts here.
 
-``arrayoptim.torch`` spells its settings and its state by it, states are exchanged by it, and an
-unknown word is explained by it.
+This one table is used by ``arrayoptim.torch`` for its settings and state, to exchange states
+with torch, and to explain unknown names.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Native:
-    """How the names of an optimizer of torch correspond to those of one of this library.
+    """The names of a torch optimizer, and their counterparts in this library.
 
     Attributes
     ----------
     ours, theirs : str
-        The names of the classes.
+        The names of the classes here and in torch.
     keys : dict of str to str or tuple of str
-        Hyperparameters: torch's words, ours.
+        Maps torch's hyperparameters to ours.
     slots : dict of str to str
-        Slots and scalar state: torch's, ours with ``preset="torch"``.
+        Maps torch's slots and scalar state to ours with ``preset="torch"``.
     plain : dict of str to str
-        What is different in `slots` without the preset.
+        Entries that replace those in `slots` without the preset.
     scaled : dict of str to (float, int)
-        Where a slot of ours is torch's times the first number, times that power of the learning
-        rate.
+        Slots of ours that equal torch's times a factor and a power of the learning rate: factor
+        and exponent.
     differs : str
-        What the formulas have different without the preset, in a warning; empty where nothing is.
+        Text of the warning about how the formulas differ without the preset; empty if they agree.
     idle : str
-        The hyperparameter, ours, at whose value 0 there is no such difference.
+        Our hyperparameter whose value 0 removes the difference.
     words : dict
-        By torch's word, torch's values with ours, where these are others.
+        For torch's hyperparameters whose values have other names here: torch's value to ours.
     formula : str or None
-        The preset with which the formula is torch's.
+        The preset under which the formula is torch's.
     decoupled : bool
-        Whether torch's ``weight_decay`` is decoupled if nothing else is said.
+        Whether torch's ``weight_decay`` is decoupled by default.
     derived : tuple of str
-        Numbers that torch keeps in its state besides, and that are computed here.
+        Further scalars in torch's state that are computed here.
     particular : bool
-        Whether torch's class does not take all parameters.
+        Whether torch's class restricts the parameters it accepts.
     sparse : bool
-        Whether only those entries are stepped that a sparse gradient has.
+        Whether only the entries present in a sparse gradient are stepped.
     machine : str
-        The hyperparameter, ours, whose None is the machine epsilon of a group's first parameter.
+        Our hyperparameter whose None means the machine epsilon of a group's first parameter.
     averaged : dict of str to int
-        Slots, torch's, that keep an axis of length 1 which ours without the preset lack.
+        Torch's slots with an axis of length 1 that ours lack without the preset: name and axis.
     """
 
     ours: str
@@ -70,29 +70,29 @@ class Native:
     averaged: dict[str, int] = field(default_factory=dict)
 
     def named(self, preset: str | None) -> dict[str, str]:
-        """Return slots and scalar state: torch's, ours."""
+        """Return the map from torch's slots and scalar state to ours."""
         return self.slots if preset == self.formula else {**self.slots, **self.plain}
 
     def factor(self, slot: str, lr: float) -> float:
-        """Return what torch's values are multiplied by.
+        """Return the factor from torch's values to ours.
 
         Raises
         ------
         ValueError
-            If the learning rate is 0, so that one does not follow from the other.
+            If the learning rate is 0, so that neither value determines the other.
         """
         if slot not in self.scaled:
             return 1.0
         if lr == 0:
             raise ValueError(
-                f"{slot} here depends on the learning rate and in torch it does not; at lr=0 one "
-                "does not follow from the other. Set the lr with which the last step was taken"
+                f"{slot} here depends on the learning rate, unlike in torch; at lr=0 it cannot be "
+                "converted. Set the lr with which the last step was taken"
             )
         times, power = self.scaled[slot]
         return times * float(lr) ** power
 
     def settings(self, group: Mapping[str, Any]) -> Settings:
-        """Return the hyperparameters of a group of torch by our names."""
+        """Return the hyperparameters of a torch param group by our names."""
         found: Settings = {}
         for theirs, ours in self.keys.items():
             if theirs in group:
@@ -101,7 +101,7 @@ class Native:
         return found
 
     def keyed(self, values: Mapping[str, Any]) -> Settings:
-        """Return this library's hyperparameters under torch's names."""
+        """Return this library's hyperparameters by torch's names."""
         found: Settings = {}
         for theirs, ours in self.keys.items():
             value = tuple(values[name] for name in ours) if _several(ours) else values[ours]
@@ -114,7 +114,7 @@ class Native:
         same = values["preset"] == self.formula or (self.idle and not values[self.idle])
         if not self.differs or same:
             return ""
-        return f'{self.ours}: {self.differs}; preset="torch" goes on exactly'
+        return f'{self.ours}: {self.differs}; preset="torch" continues exactly'
 
 
 def _several(ours: Any) -> bool:
@@ -126,7 +126,7 @@ _MOMENTS = {"exp_avg": "momentum", "exp_avg_sq": "velocity"}
 _ADAM: dict[str, Any] = {
     "keys": {**_BETAS, "amsgrad": "amsgrad"},
     "slots": {**_MOMENTS, "max_exp_avg_sq": "velocity_hat"},
-    "differs": "epsilon is added before the bias correction here and after it in torch; with "
+    "differs": "epsilon is added before the bias correction here, but after it in torch; with "
     "epsilon=0 they agree",
     "idle": "epsilon",
 }
@@ -135,8 +135,8 @@ _NADAM: dict[str, Any] = {
     "slots": {**_MOMENTS, "mu_product": "m_schedule"},
 }
 _LATER = (
-    "a new lr takes hold of the steps to come here, and of the momentum that there is already in "
-    "torch; while lr stays they agree"
+    "a new lr applies to new gradients only here, but to the existing momentum too in torch; at "
+    "constant lr they agree"
 )
 
 TABLE = (
@@ -158,23 +158,23 @@ TABLE = (
     Native("AdamW", "AdamW", **_ADAM, decoupled=True),
     Native("Adamax", "Adamax", _BETAS, {"exp_avg": "momentum", "exp_inf": "norm"},
            idle="epsilon",
-           differs="epsilon is added to the norm here and to the gradient's magnitude in torch; "
+           differs="epsilon is added to the norm here, but to the gradient's magnitude in torch; "
            "with epsilon=0 they agree"),
     Native("Nadam", "NAdam", **_NADAM),
     Native("NadamW", "NAdam", **_NADAM, decoupled=True),
     Native("RAdam", "RAdam", _BETAS, _MOMENTS, idle="epsilon",
-           differs="epsilon is added after the bias correction here and before it in torch; with "
+           differs="epsilon is added after the bias correction here, but before it in torch; with "
            "epsilon=0 they agree"),
     Native("ASGD", "ASGD", {"lambd": "lambd", "alpha": "alpha", "t0": "t0"},
            {"ax": "mean", "eta": "next_eta"}, {"eta": ""}, derived=("eta", "mu"),
-           differs="a new lr takes hold at once here and a step later in torch; while lr stays "
-           "they agree"),
+           differs="a new lr takes effect at once here, but a step later in torch; at constant "
+           "lr they agree"),
     Native("Rprop", "Rprop",
            {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")},
            {"prev": "previous_grad", "step_size": "step_length"}, {"step_size": "step_size"},
            {"step_size": (1.0, -1)},
-           differs="a new lr changes the sizes that there are already here and not in torch; while "
-           "lr stays they agree"),
+           differs="a new lr rescales existing step sizes here, but not in torch; at constant lr "
+           "they agree"),
     Native("Adafactor", "Adafactor",
            {"beta2_decay": "beta_2_decay", "eps": ("epsilon_1", "epsilon_2"),
             "d": "clip_threshold"},
@@ -193,17 +193,17 @@ TABLE = (
     Native("Adam", "SparseAdam", _BETAS, _MOMENTS, formula="keras2", particular=True,
            sparse=True),
 )  # fmt: skip
-"""The classes of torch that this library has; where several rows are for one of ours, the first."""
+"""Torch's optimizers that this library has; the first row is the default for each of ours."""
 
 SCALARS = ("m_schedule", "next_eta")
 """Scalar state of this library's optimizers."""
 
 
 def natives_of(ours: str) -> list[Native]:
-    """Return torch's counterparts of a class of this library, by its name in any case."""
+    """Return torch's counterparts of a class of this library, by case-insensitive name."""
     return [row for row in TABLE if row.ours.lower() == ours.lower()]
 
 
 def native_of(name: str) -> Native | None:
-    """Return the row of a class of torch, by its name in any case; None where there is none."""
+    """Return the row of a torch class, by case-insensitive name; None if there is none."""
     return next((row for row in TABLE if row.theirs.lower() == name.lower()), None)

@@ -1,7 +1,7 @@
-"""What type checkers know of declared hyperparameters; nothing of it is used at run time.
+"""Types of declared hyperparameters for type checkers; not used at run time.
 
-A declaration is read as one type and set, in the constructor too, as more: a number may be given as
-a schedule. That is the form of a descriptor, which `Declared` tells type checkers to look at.
+A hyperparameter is read as one type but can be set to more, in the constructor too: a number may
+be set to a schedule. That is the type of a descriptor, which `Declared` makes type checkers use.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Typed(Generic[Read, Set]):
 
 
 Number: TypeAlias = Typed[float, float | SupportsFloat | Schedule | Sequence[float | Schedule]]
-"""A number, a schedule of it, or one of them for each model."""
+"""A number, a schedule, or one of these per model."""
 
 MaybeNumber: TypeAlias = Typed[
     float | None, float | SupportsFloat | Schedule | Sequence[float | Schedule] | None
 ]
-"""A number, a schedule of it, one of them for each model, or None."""
+"""A number, a schedule, one of these per model, or None."""
 
 Whole: TypeAlias = Typed[int, int | SupportsInt]
-"""A whole number."""
+"""An integer."""
 
 MaybeWhole: TypeAlias = Typed[int | None, int | SupportsInt | None]
-"""A whole number or None."""
+"""An integer or None."""
 
 Words: TypeAlias = Typed[tuple[str, ...], str | Sequence[str]]
-"""One str, or some."""
+"""A str, or a sequence of str."""

@@ -1,4 +1,4 @@
-"""Numbers that a caller or a file gives, checked."""
+"""Checks of numbers from callers and files."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 MOST_STEPS = 2**63 - 1
-"""The last step that a 64-bit counter holds."""
+"""The largest step count that int64 holds."""
 
 
 def finite(value: Any, what: str) -> float:
-    """Return a finite number, given as a number or as an array that holds one.
+    """Return a finite number, given as a number or as an array of size 1.
 
     Raises
     ------
     ValueError
-        If it is anything else.
+        If it is not a finite number.
     """
     array = np.asarray(value)
     if array.shape != () or array.dtype.kind not in "iuf" or not np.isfinite(array):
@@ -25,45 +25,45 @@ def finite(value: Any, what: str) -> float:
 
 
 def flag(value: Any) -> Any:
-    """Return True or False for what stands for them where only the truth of a value is asked.
+    """Return a flag as a bool, if it is of a type that is commonly used for flags.
 
     Parameters
     ----------
     value : object
-        None, or 0 or 1 as a bool or a number of Python or NumPy; anything else comes back.
+        None, or 0 or 1 as a bool or number of Python or NumPy; anything else is returned unchanged.
     """
     known = value is None or (isinstance(value, int | float | np.generic) and value in (0, 1))
     return bool(value) if known else value
 
 
 def whole(value: Any, what: str, least: int) -> int:
-    """Return a whole number that a caller gives.
+    """Return an integer passed by a caller.
 
     Raises
     ------
     ValueError
-        If it is anything else, or smaller than `least`.
+        If it is not an integer, or smaller than `least`.
     """
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{what}: found {value!r}, wanted a whole number of at least {least}")
+        raise ValueError(f"{what}: found {value!r}, wanted an integer of at least {least}")
     return int(value)
 
 
 def counter(value: Any, what: str) -> int:
-    """Return a step counter, given as an integer, or as a float or array that holds one.
+    """Return a step count, given as an int, or as a float or array with an integer value.
 
     Raises
     ------
     ValueError
-        If it is no whole number from 0 to `MOST_STEPS`.
+        If it is not an integer in [0, `MOST_STEPS`].
     """
     array = np.asarray(value)
-    fault = f"{what}: found {value!r}, wanted a whole number of at least 0"
+    fault = f"{what}: found {value!r}, wanted an integer of at least 0"
     if array.shape != () or array.dtype.kind not in "iuf":
         raise ValueError(fault)
     number = array.item()
     if not number >= 0 or number == float("inf") or number != int(number):
         raise ValueError(fault)
     if number > MOST_STEPS:
-        raise ValueError(f"{what}: found {value!r}, wanted at most {MOST_STEPS}, as int64 holds")
+        raise ValueError(f"{what}: found {value!r}, wanted at most {MOST_STEPS}, the largest int64")
     return int(number)

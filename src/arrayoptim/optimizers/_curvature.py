@@ -57,7 +57,7 @@ class CurvatureOptimizer(Optimizer):
         """
         session = session_of(self)
         if session.settings.models is not None:
-            raise ValueError("update_hessian serves one model; take it out with take_model first")
+            raise ValueError("update_hessian supports one model only; call take_model first")
         leaves, structure = flatten(params)
         found, other = flatten(estimates, "estimates")
         _require_fitting(found, leaves, structure, other)

@@ -2,7 +2,7 @@
 
 A sign is a function of its place and of a key, not of what was drawn before, so a resumed run draws
 those of the uninterrupted one. The bits are those of a Feistel cipher on two halves of 15 bits:
-whole numbers below 2**30, which no library computes in another way.
+integers below 2**30, which no library computes in another way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def random_signs(rows: int, columns: int, key: Scalar, like: Array) -> Array:
     rows, columns : int
         Its sides, of which fewer rows are the same signs.
     key : scalar
-        A whole number from 0 to 2**24, which may be traced; another number gives other signs.
+        An integer from 0 to 2**24, which may be traced; another number gives other signs.
     like : array
         An array of the library, dtype and device wanted.
 

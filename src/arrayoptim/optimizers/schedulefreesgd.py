@@ -24,7 +24,7 @@ def weights(
     h: SimpleNamespace, beta: Scalar, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
 ) -> dict[str, Scalar]:
     """Compute what both schedule-free methods have in common: step sizes and weights of a mean."""
-    # TensorFlow takes no whole number for a real one.
+    # TensorFlow takes no integer for a real one.
     ramp = xp.maximum(xp.asarray(h.warmup_steps, dtype=xp.asarray(0.0).dtype), 1.0)
     lr = h.lr * xp.where(it < h.warmup_steps, (it + 1.0) / ramp, 1.0)
     lr_max = xp.maximum(lr, scalars["lr_max"])

@@ -168,7 +168,7 @@ def _check(record: Record, links: list[str]) -> None:
     """Refuse what could not be read back: counts below 0, and one name for two things."""
     for name, count in (("iterations", record.iterations), ("skipped", record.skipped)):
         if count is not None and count < 0:
-            raise ValueError(f"{name}: found {count}, wanted a whole number from 0")
+            raise ValueError(f"{name}: found {count}, wanted an integer from 0")
     clash = {ITERATIONS} & {*record.slots, *record.scalars} or set(record.slots) & set(
         record.scalars
     )
@@ -279,5 +279,5 @@ def _listed(group: Any, name: str) -> list[str]:
 def _whole(group: Any, name: str, least: int = 0) -> int:
     value = group.attrs.get(name)
     if not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name}: found {value!r}, wanted a whole number from {least}")
+        raise ValueError(f"{name}: found {value!r}, wanted an integer from {least}")
     return int(value)

@@ -108,11 +108,11 @@ def counter(stored: Stored) -> int:
     Raises
     ------
     ValueError
-        If it is not one whole number from 0.
+        If it is not one integer from 0.
     """
     value = number(stored)
     if not (value == value and 0 <= value <= MOST_STEPS and value == int(value)):
-        raise ValueError(f"{stored.name}: found {value}, wanted a whole number of steps from 0")
+        raise ValueError(f"{stored.name}: found {value}, wanted an integer of steps from 0")
     return int(value)
 
 

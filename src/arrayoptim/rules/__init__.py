@@ -1,5 +1,5 @@
 """Update rules and the stages around them: pure functions of one parameter, and their grammar.
 
-Every engine runs these very functions, and those of the classes. Knows no array library and no
-engine.
+Every engine runs these functions themselves. The package knows neither array libraries nor
+engines.
 """

@@ -1,4 +1,4 @@
-"""Caution, a rule made from a rule: only the part of a step that agrees with the gradient."""
+"""Cautious rules: derived from a rule by masking its step where it disagrees with the gradient."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .rule import Rule
 __all__ = ["cautious"]
 
 LEAST = 1e-3
-"""The authors' lower bound on the share that agrees, by which the step is divided."""
+"""The authors' lower bound on the fraction of agreeing entries, by which the step is divided."""
 
 
 @cache
 def cautious(rule: Rule) -> Rule:
-    """Return the rule that takes only the part of a step which agrees with the gradient.
+    """Return a rule whose step is zero wherever it disagrees with the gradient.
 
     Parameters
     ----------
     rule : Rule
-        A rule whose kind is elementwise, and which adds something to the parameter.
+        An elementwise rule that returns the parameter plus or minus a step.
 
     Returns
     -------
@@ -34,24 +34,24 @@ def cautious(rule: Rule) -> Rule:
     Raises
     ------
     ValueError
-        If it is of another kind.
+        If it is not such a rule.
     """
     if rule.kind != "elementwise":
         raise ValueError(
-            f"cautious=True: the rule {rule.name} is {rule.kind}, wanted one that steps each "
-            "element by itself; leave it out"
+            f"cautious=True: the rule {rule.name} is {rule.kind}, wanted an elementwise "
+            "one; leave it out"
         )
     if not _adds(rule):
         raise ValueError(
-            f"cautious=True: the rule {rule.name} does not give the parameter as it was, plus or "
-            "minus a step of which a part could be left out; leave it out"
+            f"cautious=True: the rule {rule.name} does not return the parameter plus or "
+            "minus a step that could be masked; leave it out"
         )
     made = replace(rule, kind="tensorwise", ratio=boost, measured=("boost",), sums=("agreeing",))
     return replace(made, masked=True)
 
 
 def boost(size: Any, agreeing: Scalar, xp: Namespace) -> dict[str, Scalar]:
-    """Return half of the factor of the agreeing part, from twice the number of elements."""
+    """Return half the factor for agreeing entries, given twice their number as a total."""
     mean = agreeing / (2.0 * xp.maximum(size, 1.0))
     return {"boost": 0.5 / xp.maximum(mean, LEAST)}
 

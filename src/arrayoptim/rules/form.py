@@ -1,4 +1,4 @@
-"""The form of a rule: its functions, with the names of its slots and coefficients."""
+"""The structure of a rule: its functions, with the names of its slots and coefficients."""
 
 from __future__ import annotations
 
@@ -31,33 +31,34 @@ class Rule:
     slots : tuple of str
         Names of the state arrays, one of each per parameter, all zero before the first step.
     kind : {"elementwise", "tensorwise", "matrix"}
-        What an engine may fuse.
+        Which arrays one evaluation needs, and so what an engine may fuse.
     ratio : callable or None
-        ``ratio(size, *totals, *coefficients, xp)``, with the number of a tensor's elements and its
-        totals; returns a dict of the coefficients that each tensor has for itself.
+        ``ratio(size, *totals, *coefficients, xp)``, given the number of a tensor's entries and
+        its totals; returns a dict of the per-tensor coefficients.
     direction : callable or None
-        ``direction(p, g, *slots, *coefficients, xp)``; returns what takes the place of the gradient
-        and of the slots before anything is measured and the function is called.
+        ``direction(p, g, *slots, *coefficients, xp)``; returns the values that replace the
+        gradient and the slots before `measure` and `function` are called.
     measured : tuple of str
-        Names of the coefficients that `ratio` gives.
+        Names of the coefficients that `ratio` returns.
     measure : callable or None
-        ``measure(p, g, *slots, *coefficients, xp)``, after the direction; returns what is
-        totalled, element by element. Without it the parameter and its direction are, for a ratio.
+        ``measure(p, g, *slots, *coefficients, xp)``, called after `direction`; returns the arrays
+        to be totalled. By default the parameter and its direction, if there is a ratio.
     norms, sums : tuple of str
-        Names of the totals, in the order of what is measured: first those that are Euclidean norms,
-        then plain sums. A ratio gets them of each tensor; without one they are taken over all
-        tensors of a group, and `Optimizer.coefficients` gets them among the scalars.
+        Names of the totals, in the order of the arrays from `measure`: first Euclidean norms, then
+        sums. A ratio receives the totals of each tensor; without a ratio, they are taken over all
+        tensors of a group and passed to `Optimizer.coefficients` with the scalars.
     exact : tuple of str
-        Slots that are stored in the compute dtype, whatever is asked for.
+        Slots that are always stored in the compute dtype, whatever `state_dtype` is.
     masked : bool
-        Whether the step is taken only where it agrees with the gradient; see `cautious`.
+        Whether the step is masked where it disagrees with the gradient; see `cautious`.
     shapes : callable or None
-        For ``matrix`` rules, ``shapes(rows, columns)``; returns a dict of the shapes of those slots
+        For ``matrix`` rules, ``shapes(rows, columns)``; returns a dict with the shapes of the slots
         that are not shaped like the parameter.
     outputs : {"first", "last", "stack"} or callable
-        For ``matrix`` rules, which axis of a parameter with more than two stays an axis of the
-        matrix; all others become the other one. ``"stack"`` where the rule sees it as it is, as
-        matrices of its last two axes; or what gives rows and columns for a shape.
+        For ``matrix`` rules, which axis of a parameter with more than two becomes the axis of
+        outputs of the matrix; all others are merged into the other axis. With ``"stack"``, the
+        rule receives the parameter itself, as a stack of matrices over its last two axes. A
+        callable returns rows and columns for a shape.
     """
 
     function: Callable[..., tuple[Any, ...]]
@@ -76,43 +77,43 @@ class Rule:
 
     @cached_property
     def function_names(self) -> tuple[str, ...]:
-        """Names of the coefficients that the function takes."""
+        """Names of the coefficients that `function` takes."""
         return _names(self.function, 2 + len(self.slots))
 
     @cached_property
     def direction_names(self) -> tuple[str, ...]:
-        """Names of the coefficients that the direction takes."""
+        """Names of the coefficients that `direction` takes."""
         return _names(self.direction, 2 + len(self.slots))
 
     @cached_property
     def measure_names(self) -> tuple[str, ...]:
-        """Names of the coefficients that the measure takes."""
+        """Names of the coefficients that `measure` takes."""
         return _names(self.measure, 2 + len(self.slots))
 
     @cached_property
     def ratio_names(self) -> tuple[str, ...]:
-        """Names of the coefficients that the ratio takes."""
+        """Names of the coefficients that `ratio` takes."""
         return _names(self.ratio, 1 + len(self.norms) + len(self.sums))
 
     @cached_property
     def coefficients(self) -> tuple[str, ...]:
-        """Names of all scalars that the step of one element takes."""
+        """Names of all coefficients in the step of one entry."""
         return tuple(dict.fromkeys((*self.function_names, *self.direction_names)))
 
     @cached_property
     def given(self) -> tuple[str, ...]:
-        """Names of the coefficients that the optimizer class computes once a step."""
+        """Names of the coefficients that the optimizer class computes once per step."""
         names = dict.fromkeys((*self.coefficients, *self.ratio_names, *self.measure_names))
         return tuple(name for name in names if name not in self.measured)
 
     @cached_property
     def given_names(self) -> frozenset[str]:
-        """Those of `given`, as a set."""
+        """The names in `given`, as a set."""
         return frozenset(self.given)
 
     @property
     def totals(self) -> tuple[str, ...]:
-        """Names of what is taken over all tensors together."""
+        """Names of the totals that are taken over all tensors together."""
         return () if self.ratio else (*self.norms, *self.sums)
 
     @property
@@ -122,13 +123,13 @@ class Rule:
 
     @cached_property
     def apart(self) -> frozenset[str]:
-        """Names of the slots that have shapes of their own."""
+        """Names of the slots that are not shaped like the parameter."""
         return frozenset(self.shapes(1, 1)) if self.shapes else frozenset()
 
     def matrix(self, shape: Shape) -> Shape:
-        """Return the rows and columns of the matrix that a ``matrix`` rule makes of a parameter.
+        """Return the shape of the matrix that a ``matrix`` rule makes of a parameter.
 
-        Before them come the axes that count matrices, where the rule takes a stack of them.
+        For a rule that takes stacks of matrices, the axes that count matrices come first.
         """
         if callable(self.outputs):
             return self.outputs(shape)
@@ -139,16 +140,16 @@ class Rule:
         return prod(shape[:-1]), (shape[-1] if shape else 1)
 
     def slot_shapes(self, shape: Shape) -> dict[str, Shape]:
-        """Return the shape of each slot of a parameter of some shape."""
+        """Return the shape of each slot, given the shape of the parameter."""
         own = self.shapes(*self.matrix(shape)) if self.shapes else {}
         return {name: own.get(name, shape) for name in self.slots}
 
     def stepped(
         self, operands: Sequence[Any], scalars: Mapping[str, Any], shape: Shape, xp: Any
     ) -> list[Any]:
-        """Call the function on parameter, gradient and slots, as matrices if the rule is for these.
+        """Call `function` on parameter, gradient and slots, reshaped to matrices for a matrix rule.
 
-        The arrays may have more axes than `shape` in front, over as many parameters.
+        The arrays may have additional leading axes, over several parameters with the same `shape`.
         """
         named = [scalars[name] for name in self.function_names]
         if self.kind != "matrix":
@@ -166,7 +167,7 @@ class Rule:
         ]
 
     def turned(self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any) -> list[Any]:
-        """Return parameter, gradient and slots with the direction in the gradient's place."""
+        """Return parameter, gradient and slots, the latter two replaced by `direction`."""
         if self.direction is None:
             return list(operands)
         named = (scalars[name] for name in self.direction_names)
@@ -175,20 +176,20 @@ class Rule:
     def quantities(
         self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any
     ) -> Sequence[Any]:
-        """Return what is totalled, from parameter, direction and slots."""
+        """Return the arrays to be totalled, from parameter, direction and slots."""
         if self.measure is None:
             return operands[:2]
         return self.measure(*operands, *(scalars[name] for name in self.measure_names), xp)
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
-        """Carry out the rule on parameter, gradient, slots, `coefficients` and `xp`."""
+        """Apply the rule to parameter, gradient, slots, `coefficients` and `xp`."""
         count = 2 + len(self.slots)
         scalars, xp = dict(zip(self.coefficients, args[count:-1], strict=True)), args[-1]
         operands = self.turned(args[:count], scalars, xp)
         return self.function(*operands, *(scalars[name] for name in self.function_names), xp)
 
     def __repr__(self) -> str:
-        """Name, slots and coefficients."""
+        """Return a description with name, slots and coefficients."""
         slots, coefficients = ", ".join(self.slots), ", ".join(self.coefficients)
         return f"<rule {self.name}: slots ({slots}), coefficients ({coefficients})>"
 
@@ -198,7 +199,7 @@ def parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     if isinstance(function, FunctionType) and not hasattr(function, "__wrapped__"):
         code = function.__code__
         if not code.co_kwonlyargcount and not code.co_flags & _MORE:
-            # All signatures of the library's rules take a tenth of importing it.
+            # inspect.signature on all rules of the library would take a tenth of its import time.
             return code.co_varnames[: code.co_argcount]
     return tuple(inspect.signature(function).parameters)
 

@@ -12,7 +12,7 @@ from typing import Any
 from .form import Kind, Rule
 
 VOCABULARY = frozenset({"abs", "sqrt", "square", "sign", "maximum", "minimum", "where", "copysign"})
-"""Functions of ``xp`` that NumPy and a compiled loop compute to the last bit alike."""
+"""Functions of ``xp`` for which NumPy and compiled loops are bit-identical."""
 
 _STATEMENTS = (ast.Assign, ast.Return)
 _EXPRESSIONS = (ast.Name, ast.BinOp, ast.UnaryOp, ast.Call, ast.Attribute, ast.Tuple, ast.Compare)
@@ -20,23 +20,23 @@ _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.expr_context, a
 
 
 def grammar_errors(rule: Rule) -> list[str]:
-    """Return where a rule leaves the grammar that all engines share.
+    """Return the violations of the grammar that all engines rely on.
 
-    The body is straight-line: assignments and one ``return`` of the parameter and the slots, with
-    no literal, number of the module, branch, loop or in-place write, only functions of
-    `VOCABULARY`, and no arithmetic on coefficients alone. A rule for matrices may use literals, all
-    of ``xp`` and helper functions, in which static loops may stand; its body is straight-line too,
-    and writes into no array.
+    The body is straight-line: assignments and one ``return`` of the parameter and the slots. It
+    has no literals, module-level names, branches, loops or in-place writes, calls only functions
+    of `VOCABULARY`, and has no arithmetic on coefficients alone. A matrix rule may use literals,
+    all of ``xp`` and helper functions, which may contain static loops; its own body is
+    straight-line too and writes into no array.
 
     Parameters
     ----------
     rule : Rule
-        The rule to read.
+        The rule whose source is checked.
 
     Returns
     -------
     list of str
-        One sentence per fault; empty for a good rule.
+        One sentence per violation; empty for a valid rule.
     """
     errors = mistakes(rule)
     for prefix, function, _ in _parts(rule):
@@ -45,27 +45,27 @@ def grammar_errors(rule: Rule) -> list[str]:
 
 
 def mistakes(rule: Rule) -> list[str]:
-    """Return what no engine could run: too few values returned, undefined names.
+    """Return errors that no engine could run with: wrong numbers of results, undefined names.
 
     Parameters
     ----------
     rule : Rule
-        The rule to read.
+        The rule whose source is checked.
 
     Returns
     -------
     list of str
-        One sentence per fault.
+        One sentence per error.
 
     Raises
     ------
     OSError, SyntaxError, ValueError
-        If there is no source to read.
+        If the source is not available.
     """
     errors = []
     for prefix, function, wanted in _parts(rule):
         errors += [prefix + fault for fault in _count_errors(function, wanted, rule.kind)]
-        # Helper functions of a matrix rule may be defined after it.
+        # Helper functions of a matrix rule may be defined later in the module.
         for name in _strangers(function) if rule.kind != "matrix" else ():
             if not _defined(name.id, function):
                 errors.append(f"{prefix}line {name.lineno}: the name {name.id!r} is not defined")
@@ -78,7 +78,7 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     Parameters
     ----------
     function : callable
-        A function made by ``def``.
+        A function defined by ``def``.
 
     Returns
     -------
@@ -88,19 +88,19 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     Raises
     ------
     OSError
-        If its source is not at hand.
+        If its source is not available.
     ValueError
-        If it was made in another way.
+        If it was not defined by ``def``.
     """
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             return node
-    raise ValueError(f"{function.__name__}: found no definition by def, which engines could read")
+    raise ValueError(f"{function.__name__}: found no def statement, which engines need to read")
 
 
 def _parts(rule: Rule) -> Iterator[tuple[str, Callable[..., Any], int]]:
-    """Yield a rule's functions, what messages call them, and how many values each returns."""
+    """Yield the name for messages, function and number of results of each function of a rule."""
     yield "", rule.function, 1 + len(rule.slots)
     if rule.direction is not None:
         yield "direction: ", rule.direction, 1 + len(rule.slots)
@@ -109,7 +109,7 @@ def _parts(rule: Rule) -> Iterator[tuple[str, Callable[..., Any], int]]:
 
 
 def _count_errors(function: Callable[..., Any], wanted: int, kind: Kind) -> Iterator[str]:
-    """Yield wrong numbers of returned values; a helper of a matrix rule may return them all."""
+    """Yield wrong numbers of results; a matrix rule may return the results of a helper directly."""
     last = _body(function)[-1]
     if not isinstance(last, ast.Return):
         return
@@ -120,11 +120,11 @@ def _count_errors(function: Callable[..., Any], wanted: int, kind: Kind) -> Iter
     found = len(parts)
     if found != wanted:
         named = f"{found} values" if found else "no tuple"
-        yield f"line {last.lineno}: found {named}, wanted {wanted} returned values, a tuple of them"
+        yield f"line {last.lineno}: found {named}, wanted a tuple of {wanted} returned values"
 
 
 def _strangers(function: Callable[..., Any]) -> list[ast.Name]:
-    """Return the names in a body that are neither parameters nor assigned there."""
+    """Return the free names in a body: neither parameters nor assigned there."""
     node = definition(function)
     names = [part for statement in node.body for part in ast.walk(statement)]
     loaded = [part for part in names if isinstance(part, ast.Name)]
@@ -134,7 +134,7 @@ def _strangers(function: Callable[..., Any]) -> list[ast.Name]:
 
 
 def _defined(name: str, function: Callable[..., Any]) -> bool:
-    """Whether a name from outside is defined inside a function."""
+    """Whether a free name of a function is defined: in a closure, its module or builtins."""
     own: Any = function
     around = own.__code__.co_freevars
     return name in around or name in own.__globals__ or hasattr(builtins, name)
@@ -173,7 +173,7 @@ def _statement_errors(statement: ast.stmt, kind: Kind) -> Iterator[str]:
             if isinstance(node, ast.Call) and not _is_function(node.func):
                 yield (
                     f"line {node.lineno}: {ast.unparse(node.func)} is neither a function of xp nor "
-                    "one that is called by its name"
+                    "called by a plain name"
                 )
         return
     for node in ast.walk(statement):
@@ -188,28 +188,28 @@ def _statement_errors(statement: ast.stmt, kind: Kind) -> Iterator[str]:
 
 
 def _constant_errors(function: Callable[..., Any]) -> Iterator[str]:
-    """Yield uses of module-level names: like literals, they cannot be part of a kernel."""
+    """Yield uses of module-level names, which like literals cannot be part of a kernel."""
     nodes = ast.walk(definition(function))
     called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
     for name in _strangers(function):
         if _defined(name.id, function) and name.id not in called:
-            yield f"line {name.lineno}: {name.id} is no variable of the rule; make it a coefficient"
+            yield f"line {name.lineno}: {name.id} is not a local variable; make it a coefficient"
 
 
 def _scalar_errors(statement: ast.stmt, rule: Rule) -> Iterator[str]:
-    """Yield arithmetic on coefficients alone: a float32 parameter would round it to float32."""
+    """Yield arithmetic on coefficients alone, which would be rounded to float32."""
     for node in ast.walk(statement):
         if rule.kind != "matrix" and isinstance(node, ast.BinOp):
             names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} - {"xp"}
             if names and names <= set(rule.coefficients):
                 yield (
-                    f"line {node.lineno}: {ast.unparse(node)} has coefficients alone; compute it "
-                    "in coefficients(), in double precision"
+                    f"line {node.lineno}: {ast.unparse(node)} involves coefficients alone; compute "
+                    "it in coefficients(), in double precision"
                 )
 
 
 def _is_function(found: ast.expr) -> bool:
-    """Whether a call is of a name or of ``xp``; methods of arrays differ between libraries."""
+    """Whether a call is to a name or an attribute of ``xp``, as array methods differ by library."""
     if isinstance(found, ast.Name):
         return True
     while isinstance(found, ast.Attribute):

@@ -1,4 +1,4 @@
-"""Which slots of a rule can never be negative, found by running the rule on signs."""
+"""Which slots of a rule are never negative, found by running the rule on abstract signs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["nonnegative_slots"]
 
 @dataclass(frozen=True, eq=False)
 class _Sign:
-    """A number of which only the sign is known, and the two numbers whose difference it scales."""
+    """A value of which only the sign is known, with the terms if it is a scaled difference."""
 
     nonnegative: bool = False
     difference: tuple[_Sign, _Sign] | None = None
@@ -46,7 +46,7 @@ class _Sign:
 
 
 class _Signs:
-    """The functions of `xp` on signs."""
+    """An `xp` whose functions operate on signs."""
 
     abs = square = sqrt = staticmethod(lambda x: _Sign(True))
     sign = staticmethod(lambda x: _Sign(x.nonnegative))
@@ -58,18 +58,18 @@ class _Signs:
 
 @cache
 def nonnegative_slots(rule: Rule) -> tuple[bool, ...]:
-    """Return for each slot whether it stays at zero or above, starting from zero.
+    """Return for each slot whether it stays non-negative, starting from zero.
 
     Parameters
     ----------
     rule : Rule
-        The rule. Its coefficients are taken to be non-negative, and those that multiply a
-        difference to be at most 1.
+        The rule. Its coefficients are assumed non-negative, and those that multiply a
+        difference at most 1.
 
     Returns
     -------
     tuple of bool
-        One for each slot, in order; False where matrix products leave it open.
+        One per slot, in order; False if it is undecidable because of matrix products.
     """
     if rule.kind == "matrix":
         return (False,) * len(rule.slots)

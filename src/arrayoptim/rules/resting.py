@@ -1,4 +1,4 @@
-"""Which rules leave everything alone where the gradient is zero, found by carrying them out."""
+"""Which rules change nothing where the gradient is zero, found by running them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _TRIED = 64
 
 @cache
 def rests(rule: Rule) -> bool:
-    """Whether parameter and slots stay what they are, to the last bit, where a gradient is zero.
+    """Whether parameter and slots remain bit-identical where a gradient is zero.
 
-    So it is with plain SGD and with Adagrad, whatever the coefficients.
+    True for plain SGD and Adagrad, whatever the coefficients.
     """
     if rule.kind != "elementwise":
         return False

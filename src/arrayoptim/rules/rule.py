@@ -1,4 +1,4 @@
-"""Declaring update rules: small pure functions that every engine runs, see `grammar`."""
+"""Declarations of update rules: small pure functions that every engine runs, see `grammar`."""
 
 from __future__ import annotations
 
@@ -32,38 +32,38 @@ def rule(
     Parameters
     ----------
     slots : tuple of str
-        Names of the state arrays; the function takes one positional parameter for each, after ``p``
-        and ``g``, under a letter of its own.
+        Names of the state arrays; the function takes one positional parameter for each, after
+        ``p`` and ``g``, under any name.
     kind : {"elementwise", "tensorwise", "matrix"}
-        What an engine may fuse; ``"tensorwise"`` where there is a ratio or a measure.
+        What an engine may fuse; always ``"tensorwise"`` with a ratio or a measure.
     ratio : callable, optional
-        Gives coefficients that each tensor has for itself, from totals; see `Rule`.
+        Returns per-tensor coefficients, computed from totals; see `Rule`.
     direction : callable, optional
-        Turns the gradient into a direction, and advances the slots; see `Rule`.
+        Replaces the gradient by a direction, and updates the slots; see `Rule`.
     measured : tuple of str
-        Names of the coefficients that `ratio` gives.
+        Names of the coefficients that `ratio` returns.
     measure : callable, optional
-        Gives what is totalled; see `Rule`.
+        Returns the arrays to be totalled; see `Rule`.
     norms, sums : tuple of str
         Names of the totals; see `Rule`.
     exact : tuple of str
-        Slots that are stored in the compute dtype, whatever is asked for.
+        Slots that are always stored in the compute dtype, whatever `state_dtype` is.
     shapes : callable, optional
-        Gives the shapes of slots of a ``"matrix"`` rule; see `Rule`.
+        Returns the shapes of slots of a ``"matrix"`` rule; see `Rule`.
     outputs : {"first", "last", "stack"}
-        How a ``"matrix"`` rule sees parameters of more than two axes; see `Rule`.
+        How a ``"matrix"`` rule receives parameters with more than two axes; see `Rule`.
 
     Returns
     -------
     callable
-        A decorator that makes a `Rule`.
+        A decorator that turns a function into a `Rule`.
 
     Raises
     ------
     TypeError
-        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``, the function is a lambda,
-        returns another number of values or uses a name that nothing defines, or `shapes` are given
-        for other rules or other slots.
+        If the signature is not ``(p, g, <slots>, <coefficients>, xp)``; if the function is a
+        lambda, returns a wrong number of values or uses an undefined name; or if `shapes` is
+        given for a rule that is not a matrix rule, or for unknown slots.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def rule(
     def declare(function: Callable[..., tuple[Any, ...]]) -> Rule:
         if function.__name__ == "<lambda>":
             raise TypeError(
-                "rule: found a lambda, wanted a function made by def, whose text engines can read"
+                "rule: found a lambda, wanted a function defined by def, whose source engines read"
             )
         for each in (function, direction, measure):
             names = parameters(each) if each else ()
@@ -92,8 +92,8 @@ def rule(
         taken = set(NUMBERS) & set(parameters(function))
         if taken:
             raise TypeError(
-                f"rule {function.__name__}: {', '.join(sorted(taken))} is the name of a number of "
-                "a stage of the step; choose another"
+                f"rule {function.__name__}: {', '.join(sorted(taken))} is the name of a scalar of "
+                "a stage; choose another"
             )
         sort: Kind = "tensorwise" if ratio or measure else kind
         made = Rule(
@@ -113,7 +113,7 @@ def rule(
         if bool(measure) != bool(norms or sums):
             raise TypeError(
                 f"rule {function.__name__}: found measure={measure}, norms={norms} and sums={sums};"
-                " wanted a measure and names for what it gives, or neither"
+                " wanted a measure and names of its results, or neither"
             )
         if (shapes and sort != "matrix") or not made.apart <= set(slots):
             raise TypeError(
@@ -132,8 +132,8 @@ def rule(
 
 
 def _require_sound(made: Rule) -> None:
-    """Refuse a rule that no engine could run, where its source is available."""
-    # Tests check the library's own rules; here that would take a seventh of the import time.
+    """Refuse a rule that no engine could run, if its source is available."""
+    # The library's own rules are checked by tests; here it would take a seventh of import time.
     if str(made.function.__module__).startswith("arrayoptim."):
         return
     found: list[str] = []

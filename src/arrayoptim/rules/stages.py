@@ -1,10 +1,10 @@
 """The stages of a step around the rule, each a small pure function.
 
-They obey the grammar of a rule: straight-line, no literals, the exact vocabulary
-only. The array engine calls them on whole arrays, the fused engines compile the
-very same functions into their loops, so both give the same bits. The order of a
-step is ``heal`` or ``compensate``, ``clip``, ``couple``, ``decay``, the rule,
-``caution``, ``spare``, ``box``, ``remainder``, ``average``.
+They obey the grammar of a rule: straight-line, no literals, the exact vocabulary only. The
+array engine calls them on whole arrays, and the fused engines compile the same functions into
+their loops, so both are bit-identical. The order in a step is ``heal`` or ``compensate``,
+``clip``, ``couple``, ``decay``, the rule, ``caution``, ``spare``, ``box``, ``remainder``,
+``average``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def heal(p: Any, master: Any, stored: Any, xp: Any) -> Any:
     p : array
         The 16-bit parameter, widened to float32.
     master : array
-        The float32 value that the last step left.
+        The float32 value after the last step.
     stored : array
         `master` rounded to the parameter's 16-bit dtype and widened again.
     xp : namespace
@@ -54,14 +54,14 @@ def heal(p: Any, master: Any, stored: Any, xp: Any) -> Any:
     Returns
     -------
     array
-        `master` where the parameter is still its rounding, otherwise `p`: whoever
-        wrote to the parameter since then wins over the master.
+        `master` where the parameter is still its rounded value; elsewhere `p`, because
+        the caller has written to the parameter since then.
     """
     return xp.where(stored == p, master, p)
 
 
 def compensate(p: Any, lost: Any, xp: Any) -> Any:
-    """Return a 16-bit parameter together with what its rounding lost.
+    """Return a 16-bit parameter plus its rounding error.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def compensate(p: Any, lost: Any, xp: Any) -> Any:
 
 
 def remainder(p: Any, stored: Any, xp: Any) -> Any:
-    """Return what rounding a parameter to 16 bits loses.
+    """Return the rounding error of a parameter in 16 bits.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def remainder(p: Any, stored: Any, xp: Any) -> Any:
     Returns
     -------
     array
-        ``p - stored``, which another 16-bit number holds nearly exactly.
+        ``p - stored``, which 16 bits represent nearly exactly.
     """
     return p - stored
 
@@ -106,16 +106,16 @@ def clip(g: Any, scale: Any, bound: Any, xp: Any) -> Any:
     g : array
         The gradient.
     scale : scalar
-        What unscales the gradient and clips it by norm; 1 for neither.
+        Factor that unscales the gradient and clips it by norm; 1 for neither.
     bound : scalar
-        The largest magnitude that is let through; infinity for no bound.
+        The largest magnitude allowed; infinity for no bound.
     xp : namespace
         The array library.
 
     Returns
     -------
     array
-        The clipped gradient. NaN stays NaN.
+        The clipped gradient. NaN propagates.
     """
     return xp.minimum(xp.maximum(g * scale, -bound), bound)
 
@@ -148,7 +148,7 @@ def decay(p: Any, amount: Any, xp: Any) -> Any:
     p : array
         The parameter.
     amount : scalar
-        The part of the parameter that is taken away: learning rate times decay.
+        The fraction of the parameter to subtract: learning rate times weight decay.
     xp : namespace
         The array library.
 
@@ -159,14 +159,14 @@ def decay(p: Any, amount: Any, xp: Any) -> Any:
 
     Notes
     -----
-    Not ``p * (1 - amount)``: rounding that factor to float32 changes an amount of
-    1e-6 by up to 3 percent, the same way at every step.
+    Not ``p * (1 - amount)``: rounding that factor to float32 would change an amount of 1e-6
+    by up to 3 percent, in the same direction at every step.
     """
     return p - amount * p
 
 
 def agreement(q: Any, p: Any, g: Any, xp: Any) -> Any:
-    """Return where a step descends its own gradient.
+    """Return a mask of the entries whose step descends their gradient.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def agreement(q: Any, p: Any, g: Any, xp: Any) -> Any:
 
 
 def caution(q: Any, p: Any, g: Any, boost: Any, xp: Any) -> Any:
-    """Return the parameter after only that part of a step which descends its own gradient.
+    """Return the parameter after a step masked to the entries that descend their gradient.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def caution(q: Any, p: Any, g: Any, boost: Any, xp: Any) -> Any:
     g : array
         The gradient, clipped and coupled.
     boost : scalar
-        Half of what this part is multiplied by, to make up for what is left out.
+        Half the factor of the remaining entries, which compensates for those masked out.
     xp : namespace
         The array library.
 
@@ -210,41 +210,41 @@ def caution(q: Any, p: Any, g: Any, boost: Any, xp: Any) -> Any:
 
 
 def spare(p: Any, q: Any, taken: Any, xp: Any) -> Any:
-    """Return the parameter after decay of those entries only that the step brings nearer to zero.
+    """Return the parameter after decay of only those entries that the step moves towards zero.
 
     Parameters
     ----------
     p, q : array
         The parameter after and before the rule.
     taken : scalar
-        The part of the parameter before the rule that is taken away.
+        The fraction of the parameter before the rule to subtract.
     xp : namespace
         The array library.
 
     Returns
     -------
     array
-        ``p - taken * q``, or ``p`` where the step has led away from zero.
+        ``p - taken * q``, or ``p`` where the step moves away from zero.
     """
     return xp.where(xp.sign(p - q) == xp.sign(q), p, p - taken * q)
 
 
 def box(p: Any, floor: Any, ceiling: Any, xp: Any) -> Any:
-    """Return the parameter, limited to ``[floor, ceiling]``.
+    """Return the parameter, clipped to ``[floor, ceiling]``.
 
     Parameters
     ----------
     p : array
         The new parameter.
     floor, ceiling : scalar
-        The smallest and the largest entry that are let through.
+        The smallest and the largest value allowed.
     xp : namespace
         The array library.
 
     Returns
     -------
     array
-        The limited parameter. NaN stays NaN.
+        The clipped parameter. NaN propagates.
     """
     return xp.minimum(xp.maximum(p, floor), ceiling)
 
@@ -255,9 +255,9 @@ def average(e: Any, p: Any, keep: Any, new: Any, xp: Any) -> Any:
     Parameters
     ----------
     e, p : array
-        The average so far and the new parameter.
+        The average before the step, and the new parameter.
     keep, new : scalar
-        The weights of the two; ``new`` is ``1 - keep``, computed in double.
+        The weights of the two; ``new`` is ``1 - keep``, computed in double precision.
     xp : namespace
         The array library.
 
@@ -271,26 +271,26 @@ def average(e: Any, p: Any, keep: Any, new: Any, xp: Any) -> Any:
 
 @dataclass(frozen=True)
 class Stage:
-    """What an engine must know about a stage besides its functions.
+    """What an engine needs to know about a stage.
 
     Attributes
     ----------
     name : str
-        What recipes of engines call it.
+        Its name in the recipes of engines.
     phase : {"gradients", "before", "after", "stored"}
-        When it comes: before the sweep, on whole gradients; in the sweep before the rule, or after
-        it; or once the parameter has been stored. A stage that keeps what storing loses comes
-        before the rule too.
+        When it runs: before the sweep, on whole gradients; in the sweep, before or after the
+        rule; or once the parameter has been stored. A stage of the last kind also runs before
+        the rule, to restore what storing has lost.
     numbers : dict of str to float or None
-        Its numbers in the order in which its function takes them, each with the value that does
-        nothing, for parameters whose group does not have the stage; None where every parameter has.
+        Its scalars in the order in which its function takes them, each with its neutral value,
+        for parameters in groups without the stage; None for a scalar that every parameter has.
     function : callable or None
-        What is done, where that is ``target = function(*operands, *numbers, xp)``.
+        The stage's function, if it is of the form ``target = function(*operands, *numbers, xp)``.
     operands : str
-        The letters of what it takes: ``p`` and ``g`` for parameter and gradient, ``q`` for the
-        parameter before the rule; the first of them is the target.
+        Letters of the operands: ``p`` and ``g`` for parameter and gradient, ``q`` for the
+        parameter before the rule; the first is the target.
     slot : str or None
-        The slot that it keeps.
+        Its slot.
     """
 
     name: str
@@ -313,26 +313,26 @@ STAGES = (
     Stage("box", "after", {"floor": -inf, "ceiling": inf}, box, "p"),
     Stage("average", "stored", {"keep": None, "new": None}, slot="average"),
 )
-"""All stages, in the order in which each phase applies them."""
+"""All stages, in the order in which each phase runs them."""
 
 NUMBERS = tuple(name for stage in STAGES for name in stage.numbers)
-"""Names of the stages' numbers, which no coefficient of a rule may use."""
+"""Names of the stages' scalars, which no coefficient of a rule may use."""
 
 NEUTRAL = {k: v for stage in STAGES for k, v in stage.numbers.items() if v is not None}
-"""The numbers with which stages do nothing."""
+"""The neutral values of the stages' scalars, with which they have no effect."""
 
 SWEPT = {stage.name: tuple(stage.numbers) for stage in STAGES if stage.phase != "gradients"}
-"""Stages of a sweep, each compiled in only where used, and their numbers."""
+"""Stages of a sweep, each compiled in only if used, and their scalars."""
 
 SLOTS = {stage.name: stage.slot for stage in STAGES if stage.slot}
 """Slots that belong to stages, in the order of engines' tables."""
 
 
 def recalled(stages: Collection[str]) -> bool:
-    """Whether some of the stages, given by name, take the parameter as it was before the rule."""
+    """Whether any of the stages, given by name, takes the parameter before the rule."""
     return any("q" in stage.operands for stage in STAGES if stage.name in stages)
 
 
 def applied(phase: str) -> tuple[Stage, ...]:
-    """Return the stages of a phase that are simply functions of parameter and gradient."""
+    """Return the stages of a phase that are plain functions of parameter and gradient."""
     return tuple(stage for stage in STAGES if stage.phase == phase and stage.function)

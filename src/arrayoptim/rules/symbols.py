@@ -1,7 +1,7 @@
-"""What a rule for matrices computes, operation by operation, found by calling it with symbols.
+"""Symbolic tracing of matrix rules: what a rule computes, operation by operation.
 
-Engines that know arrays of numbers only in loops can so run the very function that others run on
-whole arrays, where all it does is arithmetic on elements and totals along rows and columns.
+Engines that compile elementwise loops can thus run a function that others run on whole arrays,
+if it only does arithmetic on entries and reductions along rows and columns.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from .rule import Rule
 __all__ = ["REDUCTIONS", "Traced", "Value", "traced"]
 
 REDUCTIONS = frozenset({"max", "mean", "sum"})
-"""Functions of ``xp`` that make one number of those along an axis."""
+"""Reductions of ``xp`` along an axis."""
 
 _ROWS, _COLUMNS = 7919, 7927
-"""Stand for numbers of rows and columns: no rule has them for another reason."""
+"""Placeholder numbers of rows and columns: no rule has these values for another reason."""
 
 _NAMES = {_ROWS: "rows", _COLUMNS: "columns"}
 _SPACES = {(): "one", ("rows",): "rows", ("columns",): "columns", ("rows", "columns"): "full"}
 
 Axes = tuple[str, ...]
-"""The axes of a symbol: ``"rows"``, ``"columns"``, or nothing for one entry."""
+"""The axes of a symbol: ``"rows"``, ``"columns"``, or ``""`` for length 1."""
 
 
 class UntraceableError(TypeError):
-    """A rule does what cannot be told in these terms."""
+    """A rule has an operation that cannot be traced."""
 
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A symbol for an array that a rule takes or makes.
+    """A symbol for an operand or intermediate result of a rule.
 
     Attributes
     ----------
     op : str
-        ``"input"``, ``"number"``, ``"view"`` for the same entries in another shape, a sign of
-        arithmetic or comparison, or a function of ``xp``.
+        ``"input"``, ``"number"``, ``"view"`` for the same entries in another shape, an arithmetic
+        or comparison operator, or a function of ``xp``.
     args : tuple of Value
-        What it is made of.
+        The operands.
     axes : tuple of str
-        Its axes, ``""`` for an axis of one entry.
+        Its axes, ``""`` for an axis of length 1.
     name : str
-        Name of an input, text of a number.
+        Name of an input, or text of a number.
     """
 
     op: str
@@ -56,18 +56,18 @@ class Value:
 
     @property
     def space(self) -> str:
-        """Over what its entries go: ``"one"``, ``"rows"``, ``"columns"`` or ``"full"``."""
+        """The axes of its entries: ``"one"``, ``"rows"``, ``"columns"`` or ``"full"``."""
         return _SPACES[tuple(axis for axis in self.axes if axis)]
 
     def __getitem__(self, index: Any) -> Value:
-        """Return a view with one axis more, or without a last axis of one entry."""
+        """Return a view with a new axis, or without a last axis of length 1."""
         if index == (Ellipsis, 0) and len(self.axes) == 2 and not self.axes[-1]:
             return Value("view", (self,), self.axes[:-1])
         if index == (Ellipsis, slice(None), None) and len(self.axes) == 1:
             return Value("view", (self,), (*self.axes, ""))
         if index == (Ellipsis, None, slice(None)) and len(self.axes) == 1:
             return Value("view", (self,), ("", *self.axes))
-        raise UntraceableError("one axis can be put beside another one, or an entry taken")
+        raise UntraceableError("only new axes, or removal of a last axis of length 1, are known")
 
     def __neg__(self) -> Value:
         return Value("-", (self,), self.axes)
@@ -91,7 +91,7 @@ for _op, _name in ((">", "gt"), (">=", "ge"), ("<", "lt"), ("<=", "le")):
 
 
 class _Functions:
-    """The ``xp`` of rules that are called with symbols."""
+    """The ``xp`` passed to rules with symbols."""
 
     def __getattr__(self, name: str) -> Any:
         if name in REDUCTIONS:
@@ -100,11 +100,11 @@ class _Functions:
             return lambda x: _number(1.0)
         if name in VOCABULARY:
             return lambda *values: _joined(name, *values)
-        raise UntraceableError(f"{name} is no function of elements, rows or columns")
+        raise UntraceableError(f"{name} is not a function of entries, rows or columns")
 
 
 def _joined(op: str, *values: Any) -> Value:
-    """Return what elements of several arrays make, which NumPy's rules bring to one shape."""
+    """Return the symbol for an elementwise operation on arrays, with NumPy's broadcasting."""
     args = tuple(v if isinstance(v, Value) else _number(v) for v in values)
     rank = max(len(v.axes) for v in args)
     rows = [("",) * (rank - len(v.axes)) + v.axes for v in args]
@@ -112,10 +112,10 @@ def _joined(op: str, *values: Any) -> Value:
     for column in zip(*rows, strict=True):
         kinds = {axis for axis in column if axis}
         if len(kinds) > 1:
-            raise UntraceableError("rows and columns cannot be put side by side")
+            raise UntraceableError("rows and columns cannot be broadcast along one axis")
         axes.append(kinds.pop() if kinds else "")
     if tuple(axis for axis in axes if axis) not in _SPACES:
-        raise UntraceableError("an array of rows by rows or columns by columns is no loop")
+        raise UntraceableError("an array of rows by rows or columns by columns cannot be a loop")
     return Value(op, args, tuple(axes))
 
 
@@ -139,12 +139,12 @@ def _reduced(op: str, x: Any, axis: Any, keepdims: bool) -> Value:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """What a rule for matrices computes.
+    """The traced computation of a matrix rule.
 
     Attributes
     ----------
     slots : tuple of Value
-        The slots as the rule gets them.
+        The slots as passed to the rule.
     results : tuple of Value
         The new parameter and the new slots.
     """
@@ -155,7 +155,7 @@ class Traced:
 
 @cache
 def traced(rule: Rule) -> Traced | None:
-    """Return what a rule for matrices computes.
+    """Return the traced computation of a matrix rule.
 
     Parameters
     ----------
@@ -165,14 +165,14 @@ def traced(rule: Rule) -> Traced | None:
     Returns
     -------
     Traced or None
-        None where it does more than arithmetic on elements and totals along rows and columns, as
-        where it multiplies matrices; and where it takes stacks of them.
+        None if it does more than arithmetic on entries and reductions along rows and columns,
+        such as matrix products; and for rules that take stacks of matrices.
     """
     if rule.kind != "matrix" or rule.outputs == "stack":
         return None
     try:
         return _trace(rule)
-    # Whatever a rule may do with what is no array, it is no loop.
+    # A rule may fail in any way on symbols; then it cannot be a loop.
     except Exception:
         return None
 
@@ -183,7 +183,7 @@ def _trace(rule: Rule) -> Traced:
     shapes = [matrix, *(own.get(name, matrix) for name in rule.slots)]
     wanted = [tuple(_NAMES.get(n, "" if n == 1 else "?") for n in shape) for shape in shapes]
     if any(tuple(filter(None, axes)) not in _SPACES for axes in wanted):
-        raise UntraceableError("a slot is neither rows, columns nor a matrix of them")
+        raise UntraceableError("a slot is shaped neither like the rows, the columns nor the matrix")
     names = ("g", *rule.slots)
     p = Value("input", axes=wanted[0], name="p")
     g, *slots = (
@@ -193,10 +193,10 @@ def _trace(rule: Rule) -> Traced:
     numbers = [Value("input", name=name) for name in rule.function_names]
     results = tuple(rule.function(p, g, *slots, *numbers, _Functions()))
     if [value.axes for value in results] != wanted:
-        raise UntraceableError("results are of other shapes than parameter and slots")
+        raise UntraceableError("results have other shapes than parameter and slots")
     for slot, value in zip(slots, results[1:], strict=True):
         while value.op == "view":
             (value,) = value.args
         if value.op == "input" and value is not slot and value.space != "full":
-            raise UntraceableError("one slot becomes another one")
+            raise UntraceableError("a slot is returned as another slot")
     return Traced(tuple(slots), results)

@@ -27,14 +27,14 @@ def plot(schedule: Callable[[Any], Any], steps: int, path: str | os.PathLike[str
     ModuleNotFoundError
         If Matplotlib is not installed.
     TypeError
-        If it is no function, or the number of steps no whole number.
+        If it is no function, or the number of steps no integer.
     ValueError
         If there are no steps, a value is no finite number, or Matplotlib does not know the format.
     """
     if not callable(schedule):
         raise TypeError(f"schedules.plot: found {schedule!r}, wanted a function of the step")
     if isinstance(steps, bool) or not isinstance(steps, int):
-        raise TypeError(f"schedules.plot: found {steps!r} steps, wanted a whole number")
+        raise TypeError(f"schedules.plot: found {steps!r} steps, wanted an integer")
     if steps < 1:
         raise ValueError(f"schedules.plot: found {steps} steps, wanted 1 or more")
     marks, values = _curve(schedule, steps)

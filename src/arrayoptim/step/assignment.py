@@ -1,4 +1,4 @@
-"""Which settings, rule and slots each parameter of a tree has."""
+"""Assignment of settings, rule and slots to each parameter of a tree."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Part:
     Attributes
     ----------
     layout : Layout
-        Rule and slots.
+        The rule and slots of these parameters.
     places : tuple of int
-        Their places among all parameters.
+        Their indices among all parameters.
     kinds : tuple of (str, tuple of int)
-        Each compute dtype that occurs, and the groups in which it does.
+        Each compute dtype among them, with the groups in which it occurs.
     """
 
     layout: Layout
@@ -41,22 +41,22 @@ class Part:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which settings and which slots each parameter of a tree has.
+    """The settings and slots of each parameter of a tree.
 
     Attributes
     ----------
     key : tuple
-        What it was made from.
+        The values that determine this assignment.
     members : list of int
-        The number of each parameter's group, counted from 1; 0 for none.
+        The group of each parameter, counted from 1; 0 if it is in none.
     excluded : list of bool
-        Whether decay leaves it alone; empty where it leaves none alone.
+        Whether each parameter is exempt from decay; empty if none is.
     layouts : list of Layout or None
-        Its rule and slots; None for None.
+        The rule and slots of each parameter; None for a leaf that is None.
     parts : list of Part
-        The parameters by their layouts.
+        The parameters, grouped by layout.
     totals : tuple of str
-        What their rules measure of all parameters together.
+        Names of the totals over all parameters that their rules need.
     """
 
     key: tuple[Any, ...]
@@ -67,16 +67,16 @@ class Assignment:
     totals: tuple[str, ...]
 
     def merged(self, tables: dict[int, Numbers]) -> Numbers:
-        """Return one table for the parameters of several groups, with a list where values differ.
+        """Return one table for the parameters of several groups, with lists for values that differ.
 
         Parameters
         ----------
         tables : dict of int to dict
-            The numbers of each group.
+            The coefficients and stage scalars of each group.
         """
         merged = dict(next(iter(tables.values())))
         if len(tables) > 1:
-            # What one formula computes beside what their common rule takes, another may not.
+            # A formula may compute more than the coefficients of the common rule; skip those.
             known = [name for name in merged if all(name in table for table in tables.values())]
             stages = {name: None for table in tables.values() for name in table if name in NEUTRAL}
             merged = {}
@@ -96,14 +96,14 @@ class Assignment:
 
 
 def columns(tables: Sequence[Numbers], owners: Sequence[int]) -> Numbers:
-    """Return one table for parameters that each have one of several, with lists where these differ.
+    """Return one table for parameters with different tables, with lists for values that differ.
 
     Parameters
     ----------
     tables : sequence of dict
-        Tables with the same names.
+        Tables with the same keys.
     owners : sequence of int
-        The number of each parameter's table.
+        The index of each parameter's table.
     """
     first = tables[0]
     if len(tables) == 1:
@@ -122,13 +122,13 @@ def _column(values: Mapping[int, Any], owners: Sequence[int]) -> Scalar | Sequen
 def assign(
     settings: Settings, leaves: Sequence[Leaf | None], known: Assignment | None = None
 ) -> Assignment:
-    """Return the settings and slots of each parameter; the known assignment where it still holds.
+    """Return the settings and slots of each parameter; `known` itself if it is still valid.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is of a kind that its rule or its constraint does not serve, or a pattern
-        matches no path.
+        If a parameter has a dtype or shape that its rule or constraint does not support, or a
+        pattern matches no path.
     """
     formulas = [member.formula for member in settings.members]
     kept = [member.constraint for member in settings.members]
@@ -173,13 +173,13 @@ def _kinds(
 
 
 def _rule_of(formula: Formula, leaf: Leaf) -> Rule:
-    """Return the rule of a parameter; a complex one gets the rule for single numbers."""
+    """Return the rule of a parameter; a complex one gets the rule for scalars, not for matrices."""
     rule = formula.rule_for(leaf.name, leaf.shape)
     if rule.kind == "matrix" and leaf.dtype in COMPLEX:
         rule = formula.rule_for(leaf.name, ())
         if rule.kind == "matrix":
             raise TypeError(
-                f"{leaf}: {type(formula).__name__} steps matrices of real numbers; put complex "
+                f"{leaf}: {type(formula).__name__} steps real matrices only; put complex "
                 "parameters into a group with another optimizer"
             )
     return rule
@@ -187,5 +187,5 @@ def _rule_of(formula: Formula, leaf: Leaf) -> Rule:
 
 def _require_real(leaf: Leaf, constraint: Constraint) -> None:
     if leaf.dtype in COMPLEX:
-        raise ValueError(f"{leaf} is complex, and {constraint!r} is for real parameters")
+        raise ValueError(f"{leaf} is complex, and {constraint!r} is supports real parameters only")
     constraint.require(len(leaf.shape), str(leaf))

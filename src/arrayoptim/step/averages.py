@@ -1,4 +1,4 @@
-"""Averages of the parameters: those kept by a stage, and those that a rule defines."""
+"""Averaged parameters: of the EMA stage, or as defined by a rule."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .take import Leaves
 def averages_of(
     plan: Plan, state: State, values: Values, leaves: Leaves, structure: Structure
 ) -> Tree:
-    """Return the averages of parameters, given a state and hyperparameters.
+    """Return the averaged parameters for a state and the hyperparameters of a step.
 
     Raises
     ------
     ValueError
-        If there are none.
+        If neither the EMA stage nor a rule keeps an average.
     """
     members, assignment = plan.settings.members, plan.assignment
     beside = beside_state(leaves, plan.settings.whole["offload"])

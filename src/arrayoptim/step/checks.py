@@ -1,4 +1,4 @@
-"""Checks of what a caller hands over, all made before anything changes."""
+"""Checks of the caller's arguments, all made before anything changes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..arrays.trees import Structure, listed, named, outline
 
 @dataclass(frozen=True)
 class Leaf:
-    """What is known of one parameter.
+    """Description of one parameter: path, shape and dtype.
 
     Attributes
     ----------
     path : str
         Its path.
     shape : tuple of int
-        Its shape; that of the whole, where this process has a part of it.
+        Its shape; the full shape if this process holds only a shard.
     dtype : str
         Its dtype.
     share : callable or None
-        Returns the shape of what is here of an array that is distributed as the parameter is;
-        None where all of it is.
+        Maps the full shape of an array that is sharded like the parameter to the shape of the
+        local shard; None if the parameter is not sharded.
     whole : str or None
-        The path of the array that it is a piece of; None where it is none.
+        The path of the array of which this is one model's piece; None if it is not a piece.
     """
 
     path: str
@@ -39,11 +39,11 @@ class Leaf:
 
     @property
     def name(self) -> str:
-        """What patterns are compared with: its path, or that of the array that it is a piece of."""
+        """The path that patterns are matched against: for a piece, that of its array."""
         return self.path if self.whole is None else self.whole
 
     def part(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of what is here of the parameter, or of one of its slots."""
+        """Return the local shape of the parameter or of one of its slots, given the full shape."""
         return shape if self.share is None else self.share(shape)
 
     def __str__(self) -> str:
@@ -52,29 +52,29 @@ class Leaf:
 
 
 def concrete(arrays: Sequence[Array | None], name: str) -> None:
-    """Refuse to keep tracers as state.
+    """Refuse tracers, which cannot be kept as state.
 
     Raises
     ------
     TypeError
-        If there is such an array.
+        If an array is a tracer.
     """
     if any(is_array(x) and backend_of(x).traced(x) for x in arrays):
         raise TypeError(
-            f"{name}.apply keeps its state, which a compiled function cannot change; in one, call "
-            "stateless_apply, which takes the state and gives it back"
+            f"{name}.apply keeps its state in the optimizer, which a compiled function cannot "
+            "change; there, call stateless_apply, which takes the state and returns it"
         )
 
 
 def describe(leaves: Sequence[Array | None], structure: Structure) -> tuple[Leaf | None, ...]:
-    """Return the description of each leaf; None for None.
+    """Return the description of each leaf; None for a leaf that is None.
 
     Raises
     ------
     TypeError
-        If a parameter is not of a floating-point or complex type.
+        If a parameter is not of a floating-point or complex dtype.
     ValueError
-        If one is sparse, or shared out over processes.
+        If a parameter is sparse, or sharded over processes.
     """
     found: list[Leaf | None] = []
     names = structure.names or [None] * len(leaves)
@@ -105,12 +105,12 @@ def no_overlap(
     structure: Structure,
     slots: Sequence[Mapping[str, Array]] = (),
 ) -> None:
-    """Refuse parameters that share memory, which an update in place would step twice.
+    """Refuse parameters that share memory, as an in-place update would step that memory twice.
 
     Raises
     ------
     ValueError
-        If two do, one overlaps itself, or one a slot of the state.
+        If two parameters overlap, one overlaps itself, or one overlaps a slot of the state.
     """
     placed = [
         (path, x)
@@ -136,12 +136,12 @@ def no_overlap(
 
 
 def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> None:
-    """Refuse a tree other than the one that the state was made for.
+    """Refuse a tree that differs from the one that the state was made for.
 
     Raises
     ------
     ValueError
-        With the paths that are new, missing, or of another shape or dtype.
+        If it differs; the message lists paths that are new, missing, or changed in shape or dtype.
     """
     known, found = tuple(known), tuple(found)
     if known == found:
@@ -169,12 +169,12 @@ def same_tree(known: Iterable[Leaf | None], found: Iterable[Leaf | None]) -> Non
 
 
 def state_of_pure_form(state: object) -> None:
-    """Refuse what is no state of the pure form, such as gradients that came first.
+    """Refuse what is not a state of the pure form, such as gradients passed as first argument.
 
     Raises
     ------
     ValueError
-        If it lacks what each has.
+        If an entry that every state has is missing.
     """
     wanted = ("iterations", "hyper", "scalars", "slots")
     if not isinstance(state, Mapping) or any(name not in state for name in wanted):
@@ -186,12 +186,12 @@ def state_of_pure_form(state: object) -> None:
 
 
 def same_structure(found: Structure, wanted: Structure) -> None:
-    """Refuse gradients whose tree has other leaves than the parameters'.
+    """Refuse gradients whose tree has different leaves than that of the parameters.
 
     Raises
     ------
     ValueError
-        With the paths that are missing and unexpected.
+        If the trees differ; the message lists missing and unexpected paths.
     """
     if found.paths == wanted.paths:
         return
@@ -227,7 +227,7 @@ def every_gradient(
     Raises
     ------
     ValueError
-        With the first such parameter, and why all gradients are needed.
+        If there is one; the message names the first and says why all gradients are needed.
     """
     for path, p, g in zip(structure.paths, leaves, grads, strict=True):
         if p is not None and g is None:
@@ -249,14 +249,14 @@ def gradients(
     structure : Structure
         The parameters' structure.
     places : iterable of int, optional
-        Which ones to look at; all by default.
+        Indices of the gradients to check; all by default.
 
     Raises
     ------
     ValueError
         If a shape, library or device differs.
     TypeError
-        If a gradient is not of a floating-point type, or complex for a real parameter.
+        If a gradient is not of a floating-point dtype, or is complex for a real parameter.
     """
     for i in range(len(leaves)) if places is None else places:
         fault = None if grads[i] is None else _gradient_fault(grads[i], leaves[i])

@@ -1,4 +1,4 @@
-"""Clipping: what a step must know about its gradients, and the numbers that follow."""
+"""Clipping: norms of the gradients, and the clipping factors that follow from them."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(slots=True, eq=False)
 class Measured:
-    """The size of the gradients of a step, as far as a stage needs it.
+    """Norms of the gradients of a step, as far as a stage needs them.
 
     Attributes
     ----------
     norm : scalar, array or None
-        Euclidean norm of all of them together, as they were given; those of each model as an array.
+        Global Euclidean norm, before unscaling; an array with one norm per model.
     norms : list of scalar or None, optional
-        The norm of each; None for None.
+        The norm of each gradient; None for a gradient that is None.
     unscale : float
-        What brings the gradients, and their norms, to their true size.
+        Factor that removes the loss scale from the gradients and their norms.
     factors : list of float, optional
-        What else brings each gradient to its size, and none of the norms; see `fitted`.
-    nonfinite : int or None
-        How many entries are infinite or NaN; None where only a device knows.
+        A further factor for each gradient that does not apply to the norms; see `fitted`.
+        nonfinite : int or None
+            Number of infinite or NaN entries; None if only the device knows it.
     """
 
     norm: Scalar | None = None
@@ -52,7 +52,7 @@ class Measured:
 
     @property
     def true_norm(self) -> Scalar | None:
-        """The norm of all gradients at their true scale."""
+        """The global norm without the loss scale."""
         return self.norm if self.norm is None or self.unscale == 1.0 else self.norm * self.unscale
 
 
@@ -64,22 +64,22 @@ def measured(
     norm: Scalar | None = None,
     models: int | None = None,
 ) -> Measured:
-    """Measure gradients.
+    """Compute the norms of gradients.
 
     Parameters
     ----------
     gradients : sequence of array or None
         The gradients.
     squares : dict of int to float or None
-        Sums of squares that are known already, by the gradient's place.
+        Sums of squares that are already known, by the gradient's index.
     each : bool
-        Whether the norm of each gradient is wanted too.
+        Whether the norm of each gradient is needed too.
     unscale : float
-        What brings them to their true size.
+        Factor that removes the loss scale.
     norm : scalar, optional
-        The norm of all together, where it is known already.
+        The global norm, if already known.
     models : int, optional
-        Number of models, whose gradients are measured apart.
+        Number of models, each of which has its own global norm.
     """
     if each:
         squares = {**_squares(gradients, squares or {}), **(squares or {})}
@@ -104,7 +104,7 @@ def measured_in_parts(
     unscale: float = 1.0,
     norm: Scalar | None = None,
 ) -> Measured:
-    """Measure gradients of which other processes have parts; see `measured`."""
+    """Compute the norms of gradients that are sharded over processes; see `measured`."""
     norms, together = norms_together(gradients, squares, spread)
     whole = together if norm is None else float(norm)
     nonfinite = 0 if math.isfinite(whole) else count_nonfinite(gradients)
@@ -114,7 +114,7 @@ def measured_in_parts(
 def norms_together(
     gradients: Sequence[Array | None], squares: Mapping[int, float], spread: Spread
 ) -> tuple[list[Scalar | None], float]:
-    """Return the norms of gradients of which other processes have parts: of each, and of all."""
+    """Return the norm of each gradient and the global norm, of gradients sharded over processes."""
     known = {**_squares(gradients, squares), **squares}
     pairs = [(i, g) for i, g in enumerate(gradients) if g is not None]
     own = {i: float(global_norm([g], {0: known[i]})) for i, g in pairs}
@@ -125,10 +125,10 @@ def norms_together(
 def fitted(
     gradients: Sequence[Array | None], params: Sequence[Array | None], size: Measured
 ) -> tuple[Sequence[Array | None], Measured]:
-    """Return gradients none of which overflows the compute dtype before it is clipped.
+    """Return gradients that do not overflow the compute dtype before they are clipped.
 
-    One in float64 may be, for a parameter in fewer bits: it is brought down by a power of two,
-    which the scale of the step makes good.
+    A float64 gradient of a parameter with fewer bits may overflow: it is scaled down by a power
+    of two, which is folded back into the step's scale.
     """
     norm: Any = size.norm
     if type(norm) is float and norm * size.unscale <= _LARGEST:
@@ -155,7 +155,7 @@ def fitted(
 
 
 def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> dict[int, float]:
-    """Return the sums of squares that are still unknown, where the host adds them up."""
+    """Return all sums of squares, computing on the host those that are unknown."""
     return {
         i: square_sum(g)
         for i, g in enumerate(gradients)
@@ -166,10 +166,10 @@ def _squares(gradients: Sequence[Array | None], known: Mapping[int, float]) -> d
 def clipping(
     h: Mapping[str, Any], size: Measured, xp: Namespace
 ) -> dict[str, Scalar | list[Scalar]]:
-    """Return the numbers of the clipping stage; empty where nothing is to be clipped.
+    """Return the scalars of the clipping stage; empty if nothing is to be clipped.
 
-    The order is: to the true size, by the norm of all gradients, by the norm of each, by that of
-    each unit, by value. A norm is that of what the stages before leave.
+    The order is: unscale, clip by the global norm, by each gradient's norm, by the norm of each
+    unit, by value. Each norm is taken of the result of the preceding stages.
 
     Parameters
     ----------
@@ -178,13 +178,13 @@ def clipping(
     size : Measured
         The size of the gradients.
     xp : module
-        Array functions: `numpy`, or those of a compiler while a step is traced.
+        Array functions: `numpy`, or those of the tracing compiler.
 
     Returns
     -------
     dict
-        ``scale`` and ``bound``, and ``units`` of adaptive clipping. The scale is a list with one
-        number for each parameter where each is clipped by its own norm.
+        ``scale`` and ``bound``, and ``units`` for adaptive clipping. The scale is a list with one
+        factor per parameter if each is clipped by its own norm.
     """
     values: dict[str, Scalar | list[Scalar]] = {} if h["agc"] is None else {"units": h["agc"]}
     each, value = h["clipnorm_per_tensor"], h["clipvalue"]
@@ -212,7 +212,7 @@ def _scale(bound: Scalar | None, size: Measured) -> Scalar:
     if bound is None:
         return size.unscale
     factor = clip_factor(size.true_norm, bound)
-    # A factor that is known only on a device cannot be multiplied here.
+    # The host cannot multiply a factor that only the device knows.
     return factor if size.unscale == 1.0 else factor * size.unscale
 
 
@@ -226,7 +226,7 @@ def _scales(scale: Scalar, bound: Scalar, size: Measured) -> list[Scalar]:
 
 
 def _at(value: Any, i: int) -> Any:
-    """Return what holds for one gradient, of a number for all, for each model, or for each."""
+    """Return the value for gradient `i` from a scalar, one value per model, or one per gradient."""
     if isinstance(value, list) or several(value):
         return value[i % len(value)]
     return value

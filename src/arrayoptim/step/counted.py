@@ -249,7 +249,7 @@ class Counted:
         assert state is not None
         reason = needs_host(plan)
         if reason is None and plan.assignment.totals:
-            reason = "a rule that measures all tensors together needs the host"
+            reason = "a rule with totals over all tensors needs the host"
         if reason is None and plan.settings.by_chance:
             reason = "stochastic_rounding=True draws by a seed of the host's"
         if reason is None and any(member.schedules for member in plan.settings.members):

@@ -1,4 +1,4 @@
-"""What carries out a step: in place, with prepared engines; or as a pure function."""
+"""Executors of a step: in place, with prepared engines; or as a pure function."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNMEASURED = Measured()
 
 
 def not_finite(taken: Taken) -> bool:
-    """Whether a step is skipped because a gradient is not finite; see `Executor.refuses`."""
+    """Whether a step is skipped due to a NaN or infinite gradient entry; see `Executor.refuses`."""
     norm, whole = taken.size.norm, taken.settings.whole
     if norm is None or whole["nonfinite"] == "ignore":
         return False
@@ -46,7 +46,7 @@ def not_finite(taken: Taken) -> bool:
 
 
 def left_out(taken: Taken) -> bool:
-    """Whether a step is skipped, as a gradient is not finite or a spike; see `Executor.refuses`."""
+    """Whether a step is skipped, due to a NaN, infinity or spike; see `Executor.refuses`."""
     return not_finite(taken) or (taken.seen is not None and bool(taken.seen.spike))
 
 
@@ -59,24 +59,24 @@ def measured_where_wanted(
     norm: Scalar | None = None,
     spread: Spread | None = None,
 ) -> Measured:
-    """Measure the gradients as far as the stages of the step need it.
+    """Compute the norms of the gradients that the stages of the step need.
 
     Parameters
     ----------
     settings : Settings
         The hyperparameters.
     values : list of dict
-        Those of the step.
+        The hyperparameters of the step.
     gradients : sequence of array or None
         The gradients.
     engines : Engines, optional
-        Engines that have looked at them.
+        Engines that have looked at the gradients.
     unscale : float
-        What brings them to their true size.
+        Factor that removes the loss scale.
     norm : scalar, optional
-        The norm of more gradients than these, where a caller knows it.
+        A global norm over more gradients than these, if the caller has computed one.
     spread : Spread, optional
-        Who has other parts of them.
+        How the gradients are sharded over processes.
     """
     whole = values[0]
     stays = whole["nonfinite"] == "ignore" and not settings.guarded
@@ -107,19 +107,19 @@ class InPlace(Executor[Leaves]):
     Parameters
     ----------
     engines : Engines
-        They have looked at parameters and gradients.
+        Engines that have looked at the parameters and gradients.
     leaves : sequence of array or None
         The parameters.
     state : State
         The state that the step changes.
     commit : callable
-        Notes what was taken.
+        Records the step that was taken.
     unscale : float
-        What brings the gradients to their true size.
+        Factor that removes the loss scale from the gradients.
     norm : scalar, optional
-        The norm of more gradients than these, where a caller knows it.
+        A global norm over more gradients than these, if the caller has computed one.
     spread : Spread, optional
-        Who has other parts of the arrays.
+        How the arrays are sharded over processes.
     """
 
     xp: Namespace = np
@@ -139,7 +139,7 @@ class InPlace(Executor[Leaves]):
 
     @property
     def in_parts(self) -> Leaves:
-        """The parameters that engines step; see `Executor`."""
+        """The parameters that are stepped shard by shard; see `Executor`."""
         return self.leaves if self.spread is None else self.spread.in_parts(self.leaves)
 
     def values(self, settings: Settings, state: State) -> Values:
@@ -150,7 +150,7 @@ class InPlace(Executor[Leaves]):
         return settings.at(at, state.scalars)
 
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
-        """Measure the gradients; see `Executor`."""
+        """Return the norms of the gradients; see `Executor`."""
         if settings.unmeasured and self.unscale == 1.0 and self.norm is None:
             return _UNMEASURED
         return measured_where_wanted(
@@ -158,7 +158,7 @@ class InPlace(Executor[Leaves]):
         )
 
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
-        """Measure each parameter; see `Executor`."""
+        """Return the totals of each parameter; see `Executor`."""
         found = self.engines.totals(step, self.leaves, gradients, self.state.slots)
         if self.spread is None:
             return found
@@ -176,7 +176,7 @@ class InPlace(Executor[Leaves]):
         return left_out(taken)
 
     def skipped(self, taken: Taken) -> Leaves:
-        """Skip the step, and count that."""
+        """Skip the step, and count it as skipped."""
         norm: Any = taken.size.norm
         left_out = not_finite(taken) * (len(norm) if several(norm) else 1)
         skipped = self.state.skipped + left_out
@@ -193,11 +193,11 @@ class InPlace(Executor[Leaves]):
     def carried_out(
         self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
     ) -> Leaves:
-        """Step, all of it or nothing, and return the parameters after it."""
+        """Take the step atomically and return the new parameters."""
         engines, state, spread = self.engines, self.state, self.spread
         given, plain = gradients, steps
         watched = taken.settings.watched
-        # Copied before anything changes: there may be too little memory for it.
+        # Copied before anything changes, as the allocation may fail.
         before = kept(self.leaves, state.slots, given) if "update" in watched else self.leaves
         if spread is not None:
             steps = [self._rated(step, gradients) for step in steps]
@@ -234,7 +234,7 @@ class InPlace(Executor[Leaves]):
         return self.leaves if rest is None else rest.params
 
     def _watching(self, taken: Taken, before: Leaves, rest: Any) -> Act:
-        """Return the act that takes norms after a step, given the parameters before it."""
+        """Return the act that computes norms after a step, given the parameters before it."""
 
         def watch() -> None:
             leaves, slots = self.leaves, self.state.slots
@@ -243,11 +243,11 @@ class InPlace(Executor[Leaves]):
             watched = taken.settings.watched
             taken.norms = update_and_weight(watched, before, leaves, slots, self.spread)
 
-        # Where other processes take part, it cannot be begun again.
+        # With collective communication it must not run a second time.
         return watch if self.spread is None else Once(watch)
 
     def _rated(self, step: Step, gradients: Leaves) -> Step:
-        """Return a step with the coefficients that parts of arrays have from the totals of all."""
+        """Return a step whose coefficients include those derived from totals over all shards."""
         rule = step.layout.rule
         if rule.ratio is None or self.spread is None:
             return step
@@ -275,7 +275,7 @@ class InPlace(Executor[Leaves]):
 
 
 class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | None"]):
-    """Computes the outcome of a step and changes nothing; None where the step is skipped.
+    """Computes the result of a step without changing anything; None if the step is skipped.
 
     Parameters
     ----------
@@ -286,9 +286,9 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
     values : list of dict
         The hyperparameters of the step.
     compiler : Backend, optional
-        The library that may trace the step.
+        The library that may be tracing the step.
     offload : bool
-        Whether the arithmetic is on the host for parameters on a GPU.
+        Whether parameters on a GPU are stepped on the host.
     """
 
     def __init__(
@@ -310,12 +310,12 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
         return self._values
 
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
-        """Measure the gradients; see `Executor`."""
+        """Return the norms of the gradients; see `Executor`."""
         self.size = measured_where_wanted(settings, values, gradients)
         return self.size
 
     def traced(self, taken: Taken) -> bool:
-        """Whether what decides on a step is a tracer: the norm of the gradients, or the loss."""
+        """Whether the norm or loss that decides whether to skip the step is a tracer."""
         deciding = taken.size.norm, None if taken.seen is None else taken.seen.spike
         return any(map(self._is_traced, deciding))
 
@@ -324,11 +324,11 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
         return compiler is not None and is_array(x) and compiler.traced(x)
 
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
-        """Measure each parameter; see `Executor`."""
+        """Return the totals of each parameter; see `Executor`."""
         return measure(step, self.beside, beside_state(gradients, self._offload), self._slots)
 
     def refuses(self, taken: Taken) -> bool:
-        """Whether the step is skipped; see `Executor`. A traced one never is."""
+        """Whether the step is skipped; see `Executor`. A traced step never is."""
         if not self.traced(taken):
             return left_out(taken)
         if taken.settings.whole["nonfinite"] == "raise" and self._is_traced(taken.size.norm):
@@ -339,7 +339,7 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
         return False
 
     def skipped(self, taken: Taken) -> None:
-        """Change nothing; what was seen remains for the caller."""
+        """Do nothing: the caller handles the state of the spike guards."""
         self.taken = taken
 
     def carried_out(
@@ -359,5 +359,5 @@ class Pure(Executor["tuple[Leaves, list[dict[str, Array]], dict[str, Scalar]] | 
 
 
 def beside_state(arrays: Leaves, offload: Any) -> Leaves:
-    """Return arrays where the state is: in host memory with `offload`."""
+    """Return arrays in the memory where the state is: host memory with `offload`."""
     return [None if x is None else hosted(x) for x in arrays] if offload else arrays

@@ -1,4 +1,4 @@
-"""A fingerprint of parameters, of any library, which tells whether they are bit-identical."""
+"""Fingerprints of parameters of any library: equal if and only if bit-identical."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fingerprint(leaves: Sequence[Array | None], paths: Sequence[str]) -> str:
     leaves : sequence of array or None
         The parameters.
     paths : sequence of str
-        Their paths; the order does not count.
+        Their paths, in any order.
     """
     import hashlib
 
@@ -39,18 +39,18 @@ def fingerprint(leaves: Sequence[Array | None], paths: Sequence[str]) -> str:
 
 
 def require_same(wanted: str, leaves: Sequence[Array | None], paths: Sequence[str]) -> None:
-    """Refuse parameters with another fingerprint.
+    """Refuse parameters whose fingerprint differs.
 
     Raises
     ------
     ValueError
-        If they have another.
+        If it differs.
     """
     if any(x is not None and backend_of(x).traced(x) for x in leaves):
-        return  # tracers have no values yet
+        return  # tracers have no values
     if fingerprint(leaves, paths) != wanted:
         raise ValueError(
-            "these are not the parameters that this state was saved beside: their values differ. "
-            "arrayoptim.load_checkpoint gives those of a checkpoint; to go on with these, load "
-            "with fingerprint=False"
+            "these are not the parameters that this state was saved with: their values differ. "
+            "arrayoptim.load_checkpoint restores those of a checkpoint; to continue with these, "
+            "load with fingerprint=False"
         )

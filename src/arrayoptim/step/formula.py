@@ -1,4 +1,4 @@
-"""What an author writes: the rule, its coefficients, and the initial state."""
+"""The interface for authors of optimizers: rule, coefficients and initial state."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .options import Options
 class Formula(Options, ABC):
     """The part of `arrayoptim.Optimizer` that a subclass completes."""
 
-    # Whether to warn where nobody keeps a result. Without an annotation, which type checkers
-    # would take for a hyperparameter.
+    # Whether to warn when results are discarded. Not annotated, because type checkers would
+    # take it for a hyperparameter.
     results_count = True
 
     supplied: ClassVar[tuple[str, ...]] = ()
-    """Slots that a step leaves as they are, as the caller brings them up to date."""
+    """Slots that a step does not write, because the caller updates them."""
 
     @property
     def rests(self) -> bool:
-        """Whether a parameter stays unchanged as long as all its gradients so far were zero."""
+        """Whether a parameter does not change while all its gradients have been zero."""
         return True
 
     @property
@@ -34,31 +34,31 @@ class Formula(Options, ABC):
         """The update rule."""
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Return the rule of one parameter, where parameters have different rules.
+        """Return the rule of one parameter, for optimizers whose parameters have different rules.
 
         Parameters
         ----------
         path : str
             The parameter's path.
         shape : tuple of int
-            Its shape. Where the rule is of the kind ``"matrix"`` and the parameter complex, the
-            rule is asked for again with ``()``, as for a number by itself.
+            Its shape. If the rule returned has the kind ``"matrix"`` and the parameter is complex,
+            this is called again with ``()``, for the rule of a scalar.
         """
         return self.rule
 
     def words_for(self, rule: Rule) -> Mapping[str, str]:
-        """Return which hyperparameters stand for those of the stages around one of its rules.
+        """Return hyperparameters that replace those of the stages around one of the rules.
 
         Parameters
         ----------
         rule : Rule
-            What `rule_for` has given for some parameters.
+            A rule that `rule_for` has returned for some parameters.
 
         Returns
         -------
         mapping of str to str
-            By the name of an option that every optimizer takes the hyperparameter that counts in
-            its place.
+            Maps the name of an option that every optimizer has to the name of the hyperparameter
+            that takes its place.
         """
         return {}
 
@@ -71,7 +71,7 @@ class Formula(Options, ABC):
         Parameters
         ----------
         h : namespace
-            The hyperparameters of this step; schedules are numbers here, and ``h.lr`` is decayed.
+            The hyperparameters of this step; schedules are evaluated, and ``h.lr`` is decayed.
         it : int
             Steps taken before this one.
         scalars : mapping
@@ -90,7 +90,7 @@ class Formula(Options, ABC):
         return {}
 
     def scalars_after(self, iterations: int) -> dict[str, float]:
-        """Return the scalar state that follows from the step count alone, where a file lacks it.
+        """Return the scalar state that follows from the step count alone, for files that lack it.
 
         Parameters
         ----------
@@ -100,11 +100,11 @@ class Formula(Options, ABC):
         return {}
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return the initial values of slots, a number or ``"parameter"``; others begin with 0."""
+        """Return the initial values of slots, numbers or ``"parameter"``; all others start at 0."""
         return {}
 
     def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array | None:
-        """Return the point at which to evaluate, where the rule keeps one; for `averages`.
+        """Return the point at which to evaluate, for rules that keep an average; see `averages`.
 
         Parameters
         ----------
@@ -113,6 +113,6 @@ class Formula(Options, ABC):
         p : array
             A parameter, in the compute dtype.
         slots : mapping of str to array
-            The rule's slots of that parameter, in that type.
+            The rule's slots of that parameter, in the compute dtype.
         """
         return None

@@ -1,4 +1,4 @@
-"""Steps in CUDA graphs: recorded once, then replayed, each with its own numbers."""
+"""Steps in CUDA graphs: captured once, then replayed with the scalars of each step."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .state import State
 from .take import Executor, Leaves, Taken, take
 
 Issued = tuple[Measured, list[Act]]
-"""The size of the gradients, and the function that launches the step."""
+"""The norms of the gradients, and the function that launches the step."""
 
 
 class _Recorded(Executor[Any]):
-    """A step that a graph holds or will hold: no part of it waits for the host."""
+    """A step that is captured or will be: nothing in it synchronises with the host."""
 
     xp: Namespace = np
 
@@ -37,14 +37,14 @@ class _Recorded(Executor[Any]):
         return settings.at(state.iterations, state.scalars)
 
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
-        """Refuse to measure; see `Executor`."""
+        """Raise: a graph cannot wait for totals; see `Executor`."""
         raise ValueError(
             f"a CUDA graph cannot hold a step of the rule {step.layout.rule.name}: what follows "
             "from its totals over all tensors needs the host"
         )
 
     def resident(self, gradients: Leaves) -> Any:
-        """Return who keeps totals and scalar state on a device; see `Executor`."""
+        """Return what keeps totals and scalar state on a device; see `Executor`."""
         return self.engines.resident(gradients)
 
     def refuses(self, taken: Taken) -> bool:
@@ -59,7 +59,7 @@ class _Issue(_Recorded):
     """Prepares the launches of a step and changes nothing."""
 
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
-        """Return the norm, left on the device; see `Executor`."""
+        """Return the norm as an array on the device; see `Executor`."""
         self.engines.look(self.leaves, gradients)
         return measured_where_wanted(settings, values, gradients, self.engines)
 
@@ -71,7 +71,7 @@ class _Issue(_Recorded):
 
 
 class _Replay(_Recorded):
-    """Takes a step that a graph holds, with the present numbers."""
+    """Replays a captured step with the current per-step scalars."""
 
     def __init__(
         self,
@@ -86,13 +86,13 @@ class _Replay(_Recorded):
         self.state, self.size, self.launch, self.commit = state, size, launch, commit
 
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
-        """Return what was measured by the kernels of the graph; see `Executor`."""
+        """Return the norms that the kernels of the graph compute; see `Executor`."""
         return self.size
 
     def carried_out(
         self, taken: Taken, steps: list[Step], gradients: Leaves, scalars: dict[str, Scalar]
     ) -> None:
-        """Send the numbers, launch the graph and commit."""
+        """Send the per-step scalars to the device, launch the graph and commit."""
         state = self.state
         self.engines.renew(steps)
 
@@ -107,14 +107,14 @@ def capture(session: Session, params: Tree) -> CapturedStep:
     """Prepare a step for a CUDA graph; see `Optimizer.capture`."""
     leaves, structure = flatten(params)
     if captures(leaves):
-        raise RuntimeError("a CUDA graph is being captured: call capture before")
+        raise RuntimeError("a CUDA graph is being captured; call capture before its capture begins")
     with session.lock:
         state, plan = session.ready(leaves, structure), session.plan
         _refuse_host(plan)
-        # The graph has tables of its own, which it reads as long as it lives.
+        # The graph needs its own tables, because it reads them for as long as it lives.
         layouts, threads = plan.assignment.layouts, plan.settings.whole["threads"]
         engines = Engines(leaves, state.slots, layouts, structure.paths, threads, graph="sent")
-        # Without gradients a step changes nothing, but loads each kernel that it needs.
+        # A step without gradients changes nothing, but loads every kernel that is needed.
         _, launches = take(plan, state, [None] * len(leaves), _Issue(engines, leaves))
         for launch in launches:
             launch()
@@ -122,7 +122,7 @@ def capture(session: Session, params: Tree) -> CapturedStep:
 
 
 def needs_host(plan: Plan) -> str | None:
-    """Return what the host must know or do between the kernels of a step; None for nothing."""
+    """Return why the host must act between the kernels of a step; None if it need not."""
     settings, h = plan.settings, plan.settings.whole
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
@@ -139,7 +139,7 @@ def needs_host(plan: Plan) -> str | None:
 
 
 def _refuse_host(plan: Plan) -> None:
-    """Refuse anything that the host must know or do between the kernels of a step."""
+    """Refuse settings for which the host must act between the kernels of a step."""
     settings, reason = plan.settings, needs_host(plan)
     for found, what in (
         (settings.whole["clipnorm"] is not None, "clipnorm"),
@@ -147,13 +147,13 @@ def _refuse_host(plan: Plan) -> None:
     ):
         # One formula may have a rule for matrices and another for vectors.
         if found and len(plan.assignment.parts) > 1:
-            reason = f"{what} under several rules or forms of state needs the host"
+            reason = f"{what} with several rules or storage formats needs the host"
     if reason is not None:
         raise ValueError(f"a CUDA graph cannot hold a step of {settings.formula!r}: {reason}")
 
 
 def _fixed(plan: Plan) -> tuple[Any, ...]:
-    """Return what a graph fixes: rules and slots, frozen parameters, and which norms are taken."""
+    """Return what a graph fixes: rules, slots, frozen parameters, and which norms are computed."""
     members, assignment = plan.settings.members, plan.assignment
     frozen = [members[k].frozen for k in assignment.members]
     bounded = [member.values.get("clipnorm") is not None for member in members]
@@ -163,65 +163,65 @@ def _fixed(plan: Plan) -> tuple[Any, ...]:
 class CapturedStep:
     """A step of an optimizer in a CUDA graph; `Optimizer.capture` makes it.
 
-    The graph repeats launches with the addresses that they had. What changes from step to step,
-    such as the learning rate and the corrections by the number of the step, is sent to the device
-    before each of them, in the order of the stream. So a step of the graph has the bits of `apply`.
+    A graph repeats launches with the addresses at capture. Per-step scalars, such as the
+    learning rate and bias corrections, are sent to the device on the graph's stream before each
+    replay. So a replayed step is bit-identical to `apply`.
     """
 
     def __init__(
         self, session: Session, engines: Engines, leaves: Leaves, structure: Structure
     ) -> None:
         self._session, self._engines = session, engines
-        self._formula = session.formula  # a session does not hold its optimizer
+        self._formula = session.formula  # a session refers to its optimizer weakly
         self._leaves, self._structure = leaves, structure
         self._state, self._seen = session.state, session.plan
         self._fixed = _fixed(self._seen)
         self._issued: Issued | None = None
 
     def _require_same(self) -> Plan:
-        """Refuse hyperparameters that change more than numbers."""
+        """Refuse hyperparameters that change the captured stages, not just their scalars."""
         plan = self._session.plan
         if plan is self._seen:
             return plan
         if _fixed(plan) != self._fixed:
             raise ValueError(
-                f"{self._session.formula!r} asks for other stages of a step than when capture was "
-                "called: rule, slots, constraint, bound on the norm or what is frozen; capture it "
-                "anew"
+                f"{self._session.formula!r} now needs other stages in a step than when capture was "
+                "called (rule, slots, constraint, clipping by norm or frozen parameters); capture "
+                "it again"
             )
         self._seen = plan
         return plan
 
     def apply(self, grads: Tree) -> None:
-        """Put the step into the graph that is being captured; it is not taken.
+        """Record the step into the graph that is being captured, without taking it.
 
         Parameters
         ----------
         grads : tree of arrays
-            The gradients, structured like the parameters. Each replay reads them where they are.
+            The gradients, structured like the parameters. Every replay reads the same addresses.
 
         Raises
         ------
         RuntimeError
-            If no graph is being captured, or this step is in one already.
+            If no graph is being captured, or this step is already in one.
         TypeError, ValueError
-            If gradients and parameters do not fit each other, or hyperparameters set since ask for
-            other stages of a step.
+            If gradients and parameters do not fit each other, or hyperparameters set since then
+            need other stages in a step.
         """
         found, other = flatten(grads, "gradients")
         if other is not self._structure:
             checks.same_structure(other, self._structure)
         if not captures(self._leaves):
             raise RuntimeError(
-                "no CUDA graph is being captured on the current stream: this puts a step into one; "
-                "the optimizer's own apply takes a step"
+                "no CUDA graph is being captured on the current stream: this records a step into "
+                "one; to take a step, call the optimizer's own apply"
             )
         if self._issued is not None:
-            raise RuntimeError("this step is in a CUDA graph already: capture another one")
+            raise RuntimeError("this step is in a CUDA graph already; call capture for another one")
         if any(map(is_sparse, found)):
             raise ValueError(
-                "a CUDA graph cannot hold a step of sparse gradients, whose rows are others each "
-                "time; pass dense ones"
+                "a CUDA graph cannot hold a step with sparse gradients, whose rows differ from "
+                "step to step; pass dense ones"
             )
         checks.gradients(found, self._leaves, self._structure)
         with self._session.lock:
@@ -230,11 +230,11 @@ class CapturedStep:
             issued: Issued = take(plan, state, found, _Issue(self._engines, self._leaves))
             for launch in issued[1]:
                 launch()
-        # The graph reads what this holds, such as copies of gradients.
+        # Kept alive for the graph, which reads its buffers, such as copies of gradients.
         self._issued = issued
 
     def replay(self, graph: Any) -> None:
-        """Replay the graph: take the step, and whatever else the graph holds.
+        """Replay the graph: take the step, and run whatever else was captured.
 
         Parameters
         ----------
@@ -244,30 +244,30 @@ class CapturedStep:
         Raises
         ------
         TypeError
-            If it is no graph.
+            If it is not a CUDA graph.
         RuntimeError
-            If no step has been put into one, or the optimizer has another state since. Nothing has
-            changed then.
+            If no step has been captured, or the optimizer's state has been replaced since.
+            Nothing has changed then.
         ValueError
-            If hyperparameters set since ask for other stages than the graph holds.
+            If hyperparameters set since need other stages than those captured.
         """
         launch = getattr(graph, "replay", None) or getattr(graph, "launch", None)
         if not callable(launch):
-            raise TypeError(f"found {graph!r}, wanted a torch.cuda.CUDAGraph or a graph of CuPy's")
+            raise TypeError(f"found {graph!r}, wanted a torch.cuda.CUDAGraph or a CuPy graph")
         if self._issued is None:
-            raise RuntimeError("no step is in a CUDA graph yet: call apply while one is captured")
+            raise RuntimeError("no step is in a CUDA graph; call apply while one is being captured")
         session = self._session
         with session.lock:
             state = session.state
             if state is None or self._state is not state:
                 raise RuntimeError(
-                    f"{session.formula!r} has another state than when the graph was captured: "
-                    "capture it anew"
+                    f"the state of {session.formula!r} has been replaced since the graph was "
+                    "captured; capture it again"
                 )
             if state.interrupted:
                 raise RuntimeError(
                     "a step of this optimizer was interrupted half-way; load a checkpoint of "
-                    "parameters and optimizer, and capture anew"
+                    "parameters and optimizer, and capture again"
                 )
             plan = self._require_same()
             _refuse_host(plan)

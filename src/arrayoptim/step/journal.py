@@ -1,4 +1,4 @@
-"""Several steps as one: all or none are taken, whatever interrupts the program."""
+"""Several steps as one transaction: all or none are taken, even under KeyboardInterrupt."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _TRIES = 100
 
 
 class Journal:
-    """The progress of several steps that belong together, so that the rest can follow.
+    """The progress of a transaction of steps, so that it can be completed after an interrupt.
 
-    A function that is interrupted is called again, from its beginning. What it asked for with
-    `once` and the steps that it took with `step` are not done a second time: they give what they
-    gave. All else that it does must come to the same when it is done twice, as putting a number has
-    that does not depend on what was there.
+    An interrupted function is called again from its beginning. Calls through `once` and steps
+    through `step` are not repeated: they return the recorded results. Everything else that the
+    function does must be idempotent, such as assigning a number that does not depend on the
+    previous one.
 
     Attributes
     ----------
     begun : bool
-        Whether anything has changed, so that the rest has to follow.
+        Whether anything has changed, so that the transaction must be completed.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Journal:
         self._done: dict[int, Any] = {}
 
     def again(self) -> None:
-        """Start from the beginning."""
+        """Rewind to the beginning."""
         self._place = 0
 
     def once(self, ask: Callable[..., Found], *args: Any) -> Found:
@@ -69,24 +69,24 @@ class Journal:
 def carried_through(
     function: Callable[[Journal], Found], sessions: Iterable[Session], params: Tree
 ) -> Found:
-    """Call a function that takes steps; where it is interrupted between them, call it to its end.
+    """Call a function that takes steps; if it is interrupted between them, run it to completion.
 
-    Where no parameter can be written the caller never sees those that it makes then, and the state
-    is brought back to what it was.
+    If no parameter can be written in place, the caller never sees the new ones, so the state is
+    rolled back instead.
 
     Parameters
     ----------
     function : callable
-        It is given what it takes its steps with.
+        Called with the journal through which it takes its steps.
     sessions : iterable of Session
         The sessions that step.
     params : tree of arrays
-        What they step.
+        The parameters that they step.
 
     Returns
     -------
     object
-        What the function gives.
+        The function's result.
     """
     journal, tries, sessions = Journal(), 0, list(sessions)
     raised: BaseException | None = None
@@ -116,5 +116,5 @@ def carried_through(
             session.untell()
         raise
     finally:
-        # Its traceback refers to this frame: a cycle, which would keep the optimizer alive.
+        # Its traceback refers to this frame: a reference cycle that would keep the optimizer alive.
         del raised

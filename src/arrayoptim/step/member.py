@@ -1,4 +1,4 @@
-"""The settings of the parameters of one group, and what they are at a step."""
+"""The settings of one parameter group, and their values at a step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .formula import Formula
 
 
 class Scheduled(NamedTuple):
-    """A hyperparameter that depends on the step, with the declaration that holds for it."""
+    """A hyperparameter that depends on the step, with its declaration."""
 
     name: str
     schedule: Any
@@ -25,27 +25,27 @@ class Scheduled(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """The settings of the parameters of one group; member 0 is for those in no group.
+    """The settings of one parameter group; member 0 is for parameters in no group.
 
     Attributes
     ----------
     prefix : str
-        What stands before the names of its hyperparameters and schedules.
+        Prefix of the names of its hyperparameters and schedules.
     reference : weakref.ref
-        To the optimizer whose rule and coefficients hold; else no optimizer would be free before
-        the garbage collector runs, nor its state.
+        To the optimizer that provides rule and coefficients. Weak, because otherwise the
+        optimizer and its state would be freed only by the garbage collector.
     values : dict
-        What the group sets, schedules as they are; all hyperparameters for member 0.
+        The hyperparameters that the group sets, schedules not evaluated; all of them for member 0.
     schedules : tuple of str
-        Which of these are schedules.
+        The names of those that are schedules.
     constraint : Constraint or None
-        What parameters are brought back to.
+        The projection applied to the parameters after a step.
     frozen : bool
-        Whether parameters stay as they are.
+        Whether the parameters are not stepped.
     owner : str or None
-        What stands before the names of its scalar state; None where it has that of the whole.
+        Prefix of its scalar state's names; None if it shares that of the optimizer.
     decays : bool
-        Whether its rule decays weights by itself.
+        Whether its rule implements weight decay itself.
     """
 
     prefix: str
@@ -59,7 +59,7 @@ class Member:
 
     @property
     def formula(self) -> Formula:
-        """The optimizer whose rule and coefficients are used."""
+        """The optimizer that provides rule and coefficients."""
         return referred(self.reference)
 
     @cached_property
@@ -72,7 +72,7 @@ class Member:
         )
 
     def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
-        """Return the values of a step, schedules as numbers."""
+        """Return the values at a step, schedules evaluated."""
         if not self.schedules:
             return self.values
         values = self.values.copy()
@@ -82,7 +82,7 @@ class Member:
 
 
 def referred(reference: ReferenceType[Formula]) -> Formula:
-    """Return the optimizer of a reference, which outlives whoever uses its settings."""
+    """Return the referenced optimizer, which outlives all users of its settings."""
     formula = reference()
     assert formula is not None
     return formula
@@ -96,7 +96,7 @@ def member_of(
     frozen: bool,
     scalars: bool,
 ) -> Member:
-    """Return what the parameters of group `k` have; see `Member` for what it is made from."""
+    """Return the settings of group `k`; see `Member` for the arguments."""
     prefix = f"{k}." if k else ""
     schedules = tuple(name for name, value in values.items() if callable(value))
     constraint = values.get("constraint", whole["constraint"])
@@ -106,7 +106,7 @@ def member_of(
 
 
 def own_settings(formula: Formula) -> dict[str, Any]:
-    """Return what an optimizer sets for a group of another one."""
+    """Return the hyperparameters that an optimizer sets when used for a group of another."""
     return {
         name: formula._hyper[name]
         for name, declared in formula.hyperparameters.items()
@@ -115,7 +115,7 @@ def own_settings(formula: Formula) -> dict[str, Any]:
 
 
 def decay_of(values: dict[str, Any]) -> Scalar:
-    """Return by what lr is decayed per step; None where it is not, or the values do not say."""
+    """Return the decay of lr per step; None if there is none, or the values do not include it."""
     decay = values.get("decay")
     return None if decay is None or (isinstance(decay, float) and decay == 0.0) else decay
 

@@ -1,4 +1,4 @@
-"""What an optimizer remembers between steps, and what it has prepared for the next."""
+"""What one optimizer holds between steps: state, lock, plan and prepared engines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LEFT_OUT = ("_formula", "lock", "last", "_settings", "_plan", "_made", "_stack"
 
 
 class Memory:
-    """State, lock and plan of one optimizer, and the engines that are ready for its next step.
+    """State, lock and plan of one optimizer, and the engines prepared for its next step.
 
     Parameters
     ----------
@@ -44,25 +44,25 @@ class Memory:
     Attributes
     ----------
     lock : Lock
-        Held while a step is taken, so that threads take whole ones.
+        Held during a step, so that steps of several threads do not interleave.
     state : State or None
-        The state, once parameters have been seen.
+        The state; None until parameters have been seen.
     pending : Record, list or None
-        What was loaded before, and waits for them.
+        State loaded before parameters have been seen, to be used then.
     strict : bool
-        Whether each difference between that and the parameters is an error.
+        Whether every difference between `pending` and the parameters is an error.
     expected : str or None
         The fingerprint that the parameters must have when they are seen next.
     first_iteration : int
-        With what the count of steps begins.
+        Initial value of the step count.
     told : dict of str to scalar
-        The losses that the first step was told before there was a state.
+        The losses passed for the first step before there was a state.
     told_before : dict of str to scalar or None
-        Those of the calls before, where the next call was told more.
+        The losses of earlier calls, if more were passed for the next call.
     last : Taken or None
-        What the last step was.
+        The last step, for its report.
     spread : Spread or None
-        How the arrays lie over several processes; None where all are here.
+        How the arrays are sharded over processes; None if they are not.
     """
 
     def __init__(self, formula: Formula) -> None:
@@ -91,7 +91,7 @@ class Memory:
         return formula
 
     def reset(self) -> None:
-        """Forget all state, including state that was loaded and not yet used."""
+        """Discard all state, including loaded state not yet used."""
         self.state: State | None = None
         self.pending: persistence.Record | list[Any] | None = None
         self.strict = True
@@ -102,7 +102,7 @@ class Memory:
         self.last = self._plan = self._made = None
 
     def copy(self, formula: Formula) -> Self:
-        """Return a session of another optimizer with the same state."""
+        """Return a session for another optimizer with a copy of the state."""
         new = type(self).__new__(type(self))
         vars(new).update({k: v for k, v in vars(self).items() if k not in _LEFT_OUT})
         new.belong_to(formula)
@@ -110,7 +110,7 @@ class Memory:
         return new
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the lock, the engines and device data, which cannot be pickled."""
+        """Return all but the lock, the engines and device data, which cannot be pickled."""
         return {k: v for k, v in vars(self).items() if k not in _LEFT_OUT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ class Memory:
 
     @property
     def settings(self) -> Settings:
-        """The hyperparameters as they are set now."""
+        """The current hyperparameters."""
         self._settings = found = settings_of(self.formula, self._settings)
         return found
 
@@ -138,12 +138,12 @@ class Memory:
         return found
 
     def assign(self, leaves: Sequence[checks.Leaf | None]) -> Assignment:
-        """Return which settings and slots some parameters would have."""
+        """Return the settings and slots that some parameters would have."""
         return assign(self.settings, leaves)
 
     @property
     def scalars(self) -> Mapping[str, Scalar]:
-        """The scalar state; empty before there is any."""
+        """The scalar state; empty before `init`."""
         return self.state.scalars if self.state else {}
 
     @property
@@ -154,12 +154,12 @@ class Memory:
     # ---- the state
 
     def require_state(self) -> None:
-        """Refuse to go on where there is neither state nor a loaded record.
+        """Raise if there is neither state nor a loaded record.
 
         Raises
         ------
         ValueError
-            If there is none.
+            If there is neither.
         """
         if self.state is None and self.pending is None:
             raise ValueError(
@@ -167,14 +167,14 @@ class Memory:
             )
 
     def ready(self, leaves: Leaves, structure: Structure) -> State:
-        """Return the state for some parameters, made if there is none yet.
+        """Return the state for some parameters; make it if there is none yet.
 
         Raises
         ------
         RuntimeError
-            If a step stopped halfway.
+            If a step was interrupted half-way.
         TypeError, ValueError
-            If the parameters cannot be stepped, or the state is of others.
+            If the parameters cannot be stepped, or the state belongs to others.
         """
         if self.state is not None and self.state.interrupted:
             raise RuntimeError(
@@ -183,8 +183,8 @@ class Memory:
             )
         if self.settings.models is not None and not isinstance(structure, Stack):
             raise ValueError(
-                f"{self.formula!r}: this way of stepping serves one model; call apply() of the "
-                "optimizer itself with arrays whose first axis counts the models"
+                f"{self.formula!r}: this way of stepping supports one model only; call apply() of "
+                "the optimizer itself with arrays whose first axis counts the models"
             )
         if self.expected is not None and not structure.names:
             require_same(self.expected, leaves, structure.paths)
@@ -251,16 +251,16 @@ class Memory:
         return state
 
     def tell(self, total: float, count: float = 1.0, anew: bool = False) -> None:
-        """Note losses of the next step, for the guard on the loss.
+        """Record losses of the next step, for the spike guard on the loss.
 
         Parameters
         ----------
         total : float
-            Their sum.
+            Sum of the losses.
         count : float
-            How many they are.
+            Number of losses.
         anew : bool
-            Whether they take the place of those that it was told before.
+            Whether they replace those recorded before.
         """
         with self.lock:
             held = self.told if self.state is None else self.state.common()
@@ -271,11 +271,11 @@ class Memory:
             self._put_told(told(TOLD if anew else held, total, count))
 
     def untell(self) -> None:
-        """Forget the losses that a call was told which has failed."""
+        """Discard the losses passed for a call that has failed."""
         with self.lock:
             before, self.told_before = self.told_before, None
             held = self.told if self.state is None else self.state.common()
-            # Fewer are held where a step has been taken, which has used them.
+            # A step that was taken has used the losses, so that fewer are held.
             if before is not None and held["loss_told"] > before["loss_told"]:
                 self._put_told(before)
 
@@ -286,11 +286,11 @@ class Memory:
             self.state.share(numbers)
 
     def forget_engines(self) -> None:
-        """Have the next step choose engines again, as slots have been replaced."""
+        """Make the next step choose engines again, because slots have been replaced."""
         self._made = None
 
     def snapshot(self) -> Callable[[], None]:
-        """Return a function that restores the present state, whose arrays nothing may write."""
+        """Return a function that restores the present state, whose arrays must not be written."""
         before, state = dict(vars(self)), self.state
         kept = None if state is None else replace(state, scalars=dict(state.scalars))
 

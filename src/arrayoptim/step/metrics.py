@@ -1,4 +1,4 @@
-"""Schedules that keep numbers in the state, and the metrics that they watch."""
+"""Schedules with state, and the metrics that they watch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from .spikes import told
 
 
 def observe(session: Session, metric: Any) -> None:
-    """Feed a metric to every schedule that takes one; see `Optimizer.observe`."""
+    """Pass a metric to every schedule that takes one; see `Optimizer.observe`."""
     models = session.settings.models
     if models is not None and np.shape(metric) == (models,):
         metric = row(metric)
         shared = [p for p, s in session.settings.keeping if not isinstance(s, EachKeeping)]
         if shared:
             raise ValueError(
-                f"{type(session.formula).__name__}.observe: found a metric of each model, and one "
-                f"schedule that all share, {shared[0].rstrip('.')}; give a list with one for each"
+                f"{type(session.formula).__name__}.observe: found one metric per model, but a "
+                f"schedule that all models share, {shared[0].rstrip('.')}; give each model its own "
+                "schedule"
             )
     elif isinstance(metric, str | bytes) or not hasattr(metric, "__float__"):
         name = type(session.formula).__name__
@@ -36,19 +37,19 @@ def observe(session: Session, metric: Any) -> None:
 
 
 def tell(session: Session, loss: Any) -> None:
-    """Tell a session the loss of its next step; see `Optimizer.tell_loss`."""
+    """Pass a session the loss of its next step; see `Optimizer.tell_loss`."""
     name = type(session.formula).__name__
     require_guard(session.settings.loss_guarded, name)
     session.tell(number_told(loss, name))
 
 
 def number_told(loss: Any, name: str) -> float:
-    """Return a loss that an optimizer of some name is told as a float.
+    """Return a loss passed to an optimizer as a float.
 
     Raises
     ------
     TypeError
-        If it is no real number.
+        If it is not a real number.
     """
     loss = loss.detach() if hasattr(loss, "detach") else loss
     fault = isinstance(loss, str | bytes | complex) or not hasattr(loss, "__float__")
@@ -61,7 +62,7 @@ def number_told(loss: Any, name: str) -> float:
 
 
 def told_in_state(session: Session, state: dict[str, Any], loss: Any) -> dict[str, Any]:
-    """Return a state of the pure form that was told a loss; see `Optimizer.stateless_tell_loss`."""
+    """Return a state of the pure form with a loss recorded; see `Optimizer.stateless_tell_loss`."""
     require_guard(session.settings.loss_guarded, type(session.formula).__name__)
     if np.shape(loss) != ():
         raise TypeError(f"stateless_tell_loss: found {loss!r}, wanted one real number")
@@ -70,16 +71,16 @@ def told_in_state(session: Session, state: dict[str, Any], loss: Any) -> dict[st
 
 
 def require_guard(guarded: bool, name: str) -> None:
-    """Refuse a loss that nothing judges."""
+    """Refuse a loss if no spike guard uses it."""
     if not guarded:
         raise ValueError(
-            f"{name}.tell_loss: found skip_loss_spikes=None, with which nothing judges a loss; set "
+            f"{name}.tell_loss: found skip_loss_spikes=None, so the loss would have no effect; set "
             "skip_loss_spikes, such as to 6.0, before the first step"
         )
 
 
 def begin_schedule(session: Session, name: str) -> None:
-    """Let a schedule that was set keep its numbers in the state, and the one before not."""
+    """Add the state of a newly set schedule, and drop that of the one it replaces."""
     if session.state is None:
         return
     with session.lock:

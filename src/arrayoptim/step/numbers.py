@@ -1,4 +1,4 @@
-"""The numbers of one step: coefficients of rules, and the numbers of stages."""
+"""The per-step scalars: coefficients of rules, and scalars of stages."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _OF_HOST = np, FORMULAS
 
 
 class Table:
-    """The numbers of the parameters of one group that have one rule and one compute dtype.
+    """Computes the per-step scalars of the parameters with one group, rule and compute dtype.
 
     Parameters
     ----------
     settings : Settings
         All hyperparameters.
     member : int
-        The number of the group.
+        The index of the group.
     rule : Rule
         The rule.
     compute : str
         The compute dtype, to which hyperparameters are rounded.
     count : int
-        Number of parameters of the whole tree, over which the numbers of models are spread.
+        Number of parameters in the tree, to expand per-model scalars to per-parameter lists.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Table:
         size: Measured,
         xp: Namespace,
     ) -> Numbers:
-        """Return the coefficients of the rule and the numbers of the stages, by name."""
+        """Return the coefficients of the rule and the scalars of the stages, by name."""
         place, rule, formula = self._place, self._rule, self._member.reference()
         assert formula is not None
         given = exact[place]
@@ -73,7 +73,7 @@ class Table:
             words = formula.words_for(rule)
             own = {**h, **{name: h[word] for name, word in words.items()}} if words else h
             stages = stage_numbers(self._member.decays, own, size, xp)
-            # Nothing is kept that is traced, or on a device.
+            # Tracers and device scalars must not be cached.
             if xp is np and size.norm is None and size.norms is None:
                 self._known = given, size, h, stages
         given = held[place]
@@ -86,19 +86,19 @@ class Table:
 
 
 class Numbering:
-    """How the numbers of steps follow from hyperparameters, state and gradients' size.
+    """Computes per-step scalars from hyperparameters, state and gradient norms.
 
     Parameters
     ----------
     settings : Settings
         The hyperparameters.
     assignment : Assignment
-        Which of them each parameter has.
+        The settings of each parameter.
 
     Attributes
     ----------
     decides : bool
-        Whether a formula is known to decide on the host by numbers that a device might keep.
+        Whether a formula is known to branch in Python on numbers that a device might keep.
     """
 
     def __init__(self, settings: Settings, assignment: Assignment) -> None:
@@ -124,11 +124,11 @@ class Numbering:
         xp: Namespace,
         totals: Totals | None = None,
     ) -> tuple[list[Step], dict[str, Scalar]]:
-        """Compute the numbers of a step, given the totals that each formula needs.
+        """Compute the per-step scalars, given the totals that each formula needs.
 
-        For each compute dtype the hyperparameters are rounded to it first, and only then
-        combined, in double precision: so 1 - beta is the complement of the beta that an array is
-        multiplied by, and the weights of a moving average add up to 1 in float32 too.
+        Hyperparameters are rounded to each compute dtype before they are combined in double
+        precision. So 1 - beta is the complement of the beta that arrays are multiplied by, and
+        the weights of a moving average add up to 1 in float32 too.
 
         Parameters
         ----------
@@ -137,16 +137,16 @@ class Numbering:
         state : State or Clock
             Its count and scalar state are read.
         size : Measured
-            The size of the gradients.
+            The norms of the gradients.
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
         totals : mapping, optional
-            What formulas need to know of all parameters of a group together.
+            Totals over all parameters of a group that formulas need.
 
         Returns
         -------
         steps : list of Step
-            One for each part of the assignment.
+            One per part of the assignment.
         scalars : dict of str to scalar
             The next scalar state.
         """
@@ -179,8 +179,8 @@ class Numbering:
         totals: Totals,
         xp: Namespace,
     ) -> tuple[list[dict[str, Scalar]], dict[str, Scalar]]:
-        """Return what each formula is told of scalar state and totals, and the next state."""
-        # Schedules' scalars stay: they change when a metric is fed, see `Settings.observed`.
+        """Return the scalar state and totals passed to each formula, and the next scalar state."""
+        # The state of schedules changes only with a metric, see `Settings.observed`.
         members, scalars = self._settings.members, before
         held = [_scalars_of(scalars, member.owner or "") for member in members]
         if totals:
@@ -195,9 +195,9 @@ class Numbering:
 
 
 def stage_numbers(decays: bool, h: Mapping[str, Any], size: Measured, xp: Namespace) -> Numbers:
-    """Return the numbers that the stages need, by the names of `arrayoptim.rules.stages.STAGES`.
+    """Return the scalars that the stages need, by the names of `arrayoptim.rules.stages.STAGES`.
 
-    There are none where a stage is not used, as decay by a rule that decays by itself.
+    A stage that is not used has none, such as decay for a rule that decays by itself.
     """
     values = clipping(h, size, xp)
     if h["ema_momentum"] is not None:
@@ -213,17 +213,17 @@ def stage_numbers(decays: bool, h: Mapping[str, Any], size: Measured, xp: Namesp
 
 
 def seed_of(settings: Settings, iterations: Scalar, xp: Namespace) -> int | None:
-    """Return the seed of a step whose slots are rounded stochastically; None for others.
+    """Return the seed of a step with stochastic rounding; None for other steps.
 
     Raises
     ------
     ValueError
-        If the step is traced.
+        If the step is being traced.
     """
     if not settings.by_chance:
         return None
     if xp is not np:
-        raise ValueError("stochastic rounding does not serve a compiled step")
+        raise ValueError("stochastic rounding does not support compiled steps")
     return step_seed(settings.whole["seed"], iterations)
 
 
@@ -244,7 +244,7 @@ def _computed(
     xp: Namespace,
 ) -> dict[str, Scalar]:
     """Return the coefficients of a formula and its next scalar state."""
-    # A new namespace, so that a class may modify it; as keywords its values take twice the time.
+    # A new namespace, as `coefficients` may modify it. Keyword arguments would take twice as long.
     space = SimpleNamespace()
     space.__dict__.update(h)
     try:
@@ -252,8 +252,8 @@ def _computed(
     except (OverflowError, ZeroDivisionError) as error:
         numbers = ", ".join(f"{k}={v}" for k, v in h.items() if type(v) is float)
         raise ValueError(
-            f"{type(formula).__name__}: found {numbers}, which have no finite coefficients at step "
-            f"{it} ({error}); wanted numbers that are less extreme"
+            f"{type(formula).__name__}: found {numbers}, with which the coefficients at step "
+            f"{it} are not finite ({error}); wanted less extreme numbers"
         ) from error
     if type(found) is not dict and not isinstance(found, Mapping):
         raise TypeError(
@@ -279,10 +279,10 @@ def _require_all(
 
 
 def _scalars_of(scalars: Mapping[str, Scalar], prefix: str) -> dict[str, Scalar]:
-    """Return the scalar state of one formula, by its own names."""
+    """Return the scalar state of one formula, by unprefixed name."""
     return {k.removeprefix(prefix): v for k, v in scalars.items() if k.startswith(prefix)}
 
 
 def _number(iterations: Scalar, xp: Namespace) -> Scalar:
-    """Return the count in the dtype of traced numbers, as TensorFlow does not mix dtypes."""
+    """Return the count in the dtype of traced scalars, as TensorFlow does not promote dtypes."""
     return xp.asarray(iterations, dtype=xp.asarray(0.0).dtype)

@@ -1,4 +1,4 @@
-"""The hyperparameters of the stages around the rule, which every optimizer has."""
+"""The hyperparameters that every optimizer has: those of the stages around the rule."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..constraints import Constrained
 
 
 class Options(Declared):
-    """The hyperparameters that every optimizer takes, by keyword."""
+    """The keyword-only hyperparameters that every optimizer has."""
 
     presets: ClassVar[dict[str, str]] = {}
-    """The form of the update for each preset of the class; empty for the default form."""
+    """The form of the update for each preset; empty for the default form."""
 
     clipnorm: MaybeNumber = hyper(
         default=None,
@@ -40,61 +40,61 @@ class Options(Declared):
         default=None,
         interval="[0, inf]",
         kw_only=True,
-        doc="Bound on the gradient's norm in norms of each unit, AGC; 0 or None for none.",
+        doc="AGC: bound on gradient norm over parameter norm, per unit; 0 or None for none.",
     )
     agc_units: str = hyper(
         default="last",
         choices=("last", "first", "tensor"),
         kw_only=True,
-        doc="The axis that counts the units of agc; or each tensor is one.",
+        doc="The axis that counts the units of agc, or each tensor as one unit.",
     )
     weight_decay: MaybeNumber = hyper(
         default=None,
         interval="[0, inf)",
         kw_only=True,
-        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+        doc="Decoupled weight decay: a step first subtracts lr * weight_decay * parameter.",
     )
     peak_lr: MaybeNumber = hyper(
         default=None,
         interval="(0, inf)",
         kw_only=True,
-        doc="For fully decoupled decay: lr / peak_lr stands for lr in weight_decay's share.",
+        doc="For fully decoupled decay: lr / peak_lr replaces lr in weight_decay's product.",
     )
     corrected_decay: bool = hyper(
         default=False,
         kw_only=True,
         kind=GroupFlag,
-        doc="Whether weight_decay's share is multiplied by lr / peak_lr once more, as in AdamC.",
+        doc="Whether that product is multiplied by lr / peak_lr once more, as in AdamC.",
     )
     cautious_decay: bool = hyper(
         default=False,
         kw_only=True,
         kind=GroupFlag,
-        doc="Whether weight_decay spares the entries that the step moves away from zero.",
+        doc="Whether weight_decay skips the entries that the step moves away from zero.",
     )
     l2: MaybeNumber = hyper(
         default=None,
         interval="[0, inf)",
         kw_only=True,
-        doc="Coupled weight decay: this times the parameter is added to the clipped gradient.",
+        doc="Coupled weight decay: l2 * parameter is added to the clipped gradient.",
     )
     exclude: Words = hyper(
         default=(),
         words=True,
         kw_only=True,
-        doc="Patterns of the paths of parameters that neither kind of decay touches.",
+        doc="Glob patterns of paths whose parameters are exempt from weight_decay and l2.",
     )
     constraint: Any = hyper(
         kind=Constrained,
         default=None,
         kw_only=True,
-        doc="What parameters are brought back to after the step, from `constraints`.",
+        doc="Projects the parameters after each step; from `constraints`.",
     )
     groups: Any = hyper(
         kind=Groups,
         default=(),
         kw_only=True,
-        doc="Parameters with settings of their own, from `group`.",
+        doc="Parameter groups with their own settings, from `group`.",
     )
     ema_momentum: MaybeNumber = hyper(
         default=None,
@@ -105,33 +105,33 @@ class Options(Declared):
     cautious: bool = hyper(
         default=False,
         kw_only=True,
-        doc="Whether only the part of a step that agrees with the gradient is taken, scaled up.",
+        doc="Whether a step skips entries that it would move against their gradient.",
     )
     preset: str | None = hyper(
         kind=Preset,
         default=None,
         choices=PRESETS,
         kw_only=True,
-        doc="Whose formula is computed, with whose defaults, where they are others.",
+        doc="The source whose formula and defaults are used.",
     )
-    name: Any = hyper(default=None, kw_only=True, doc="A name of the caller's choice.")
+    name: Any = hyper(default=None, kw_only=True, doc="Name shown in messages.")
     nonfinite: str = hyper(
         default="ignore",
         choices=("ignore", "raise", "skip"),
         kw_only=True,
-        doc="What a NaN or infinite gradient does: take its course, raise, or skip the step.",
+        doc="What to do on NaN or infinite gradients: proceed, raise, or skip the step.",
     )
     skip_spikes: MaybeNumber = hyper(
         default=None,
         interval="(0, inf)",
         kw_only=True,
-        doc="Standard deviations over the mean of recent norms from which on a step is skipped.",
+        doc="Skip steps whose gradient norm is this many standard deviations above the mean.",
     )
     skip_loss_spikes: MaybeNumber = hyper(
         default=None,
         interval="(0, inf)",
         kw_only=True,
-        doc="Standard deviations over the mean of recent losses from which on a step is skipped.",
+        doc="Skip steps whose loss is this many standard deviations above the mean.",
     )
     spike_window: Whole = hyper(
         default=128,
@@ -139,53 +139,53 @@ class Options(Declared):
         integer=True,
         static=True,
         kw_only=True,
-        doc="Steps over which the guards against spikes take mean and deviation.",
+        doc="Steps over which the spike guards take mean and standard deviation.",
     )
     measure: Words = hyper(
         default=(),
         words=True,
         choices=("gradient", "update", "weight"),
         kw_only=True,
-        doc="Whose norm last_step gives for each parameter.",
+        doc="Which norms last_step reports for each parameter.",
     )
     master: bool = hyper(
         default=True,
         kw_only=True,
-        doc="Whether 16-bit parameters keep their float32 value as another slot.",
+        doc="Whether 16-bit parameters have a float32 master copy as an additional slot.",
     )
     kahan: bool = hyper(
         default=False,
         kw_only=True,
-        doc="Whether 16-bit parameters keep what rounding loses, in 16 bits, in place of master.",
+        doc="Kahan summation: a 16-bit slot holds the rounding error of 16-bit parameters.",
     )
     state_dtype: str | None = hyper(
         default=None,
         choices=("bfloat16", "int8"),
         kw_only=True,
-        doc="How the rule's slots are stored; in the compute dtype if None.",
+        doc="Storage dtype of the rule's slots; the compute dtype if None.",
     )
     stochastic_rounding: bool = hyper(
         default=False,
         kw_only=True,
-        doc="Whether slots in fewer bits are rounded up or down at random, without bias.",
+        doc="Whether slots in state_dtype are rounded stochastically, without bias.",
     )
     seed: Whole = hyper(
         default=0,
         interval="(-inf, inf)",
         integer=True,
         kw_only=True,
-        doc="Seed of stochastic rounding; the bits follow from it and the step number.",
+        doc="Seed of stochastic rounding; bits depend only on it, step and index.",
     )
     offload: bool = hyper(
         default=False,
         kw_only=True,
-        doc="Whether parameters on a GPU have their state in host memory, where they are stepped.",
+        doc="Whether state is kept in host memory, where parameters on a GPU are stepped.",
     )
     sparse: str | None = hyper(
         default=None,
         choices=("exact", "lazy"),
         kw_only=True,
-        doc="What a sparse gradient steps: all rows, as a dense one does, or only its own.",
+        doc="What a sparse gradient updates: all rows, as a dense one, or only its own.",
     )
     models: MaybeWhole = hyper(
         default=None,
@@ -193,22 +193,22 @@ class Options(Declared):
         integer=True,
         static=True,
         kw_only=True,
-        doc="Number of models that the first axis of every parameter counts; None for one model.",
+        doc="Number of models, counted by the first axis of every parameter; None for one.",
     )
     threads: MaybeWhole = hyper(
         default=None,
         interval="[1, inf)",
         integer=True,
         kw_only=True,
-        doc="Threads of the CPU engine; as many as Numba uses if None.",
+        doc="Threads of the CPU engine; Numba's number if None.",
     )
 
     def _fitting(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return hyperparameters of which each has as many values as there are models, or one."""
+        """Return hyperparameters, each checked to have one value or one per model."""
         return fitting(values, type(self).__name__) if "models" in values else values
 
     @property
     def form(self) -> str:
-        """The form of the update that the preset asks for; empty for the default form."""
+        """The form of the update that the preset selects; empty for the default form."""
         preset = self._hyper["preset"]
         return self.presets[preset] if preset else ""

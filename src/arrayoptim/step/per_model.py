@@ -1,4 +1,4 @@
-"""Arrays whose first axis counts models, seen as one array for each model."""
+"""Arrays whose first axis counts models, split into one array per model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Leaves = Sequence[Array | None]
 
 
 class Stack(Structure):
-    """The structure of a tree of which each leaf is taken for one array per model.
+    """The structure of a tree in which each leaf is split into one array per model.
 
-    The pieces of a leaf follow each other: that of model ``m`` of leaf ``l`` is at place
-    ``l * models + m``. Its path is that of the leaf, with the model's number behind it.
+    The pieces of a leaf are adjacent: that of model ``m`` of leaf ``l`` has index
+    ``l * models + m``. Its path is that of the leaf, followed by the model's index.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Stack(Structure):
         paths = tuple(piece(path, m) for path in whole.paths for m in range(models))
         found = {"paths": paths, "order": (), "names": names, "whole": whole, "models": models}
         found |= {"build": self._built, "parts": self._parts if whole.parts else None}
-        # The base is frozen.
+        # The base class is a frozen dataclass.
         vars(self).update(found)
 
     def _parts(self, tree: Tree) -> Sequence[Any]:
@@ -54,12 +54,12 @@ class Stack(Structure):
 
 
 def piece(path: str, model: int) -> str:
-    """Return the path of one model's part of a parameter, or of a number that each model has."""
+    """Return the path of one model's piece of a parameter, or of a per-model scalar."""
     return f"{path}[{model}]"
 
 
 def split(leaves: Leaves, models: int, paths: Sequence[str]) -> Pieces:
-    """Return views of each array's parts, model by model; None for those of None.
+    """Return views of each array, one per model; None for each piece of None.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def require_models(leaves: Leaves, models: int, paths: Sequence[str]) -> None:
     Raises
     ------
     ValueError
-        If there is one.
+        If there is such an array.
     """
     for x, path in zip(leaves, paths, strict=True):
         if x is None:
@@ -84,11 +84,11 @@ def require_models(leaves: Leaves, models: int, paths: Sequence[str]) -> None:
         if not x.shape or x.shape[0] != models:
             raise ValueError(
                 f"{named(path, 'array')}: found shape {list(x.shape)}, wanted a first axis of "
-                f"{models}: it counts the models of models={models}"
+                f"length {models}, which counts the models of models={models}"
             )
         if type(x) is Rows or not backend_of(x).dense(x):
             raise ValueError(
-                f"{named(path, 'array')}: found a sparse one, wanted dense arrays, as "
+                f"{named(path, 'array')}: found a sparse array, wanted dense ones, as "
                 f"models={models} splits them along their first axis"
             )
 
@@ -99,18 +99,18 @@ def require_writable(leaves: Leaves, structure: Structure) -> None:
     Raises
     ------
     TypeError
-        If there is one.
+        If there is such a parameter.
     """
     for path, x in zip(structure.paths, leaves, strict=True):
         if x is not None and not backend_of(x).writable(x):
             raise TypeError(
-                f"{named(path)}: apply() steps models in place, and {backend_of(x).name} arrays of "
-                "this kind cannot be written; use init_state and stateless_apply"
+                f"{named(path)}: apply() steps models in place, but this {backend_of(x).name} "
+                "array cannot be written; use init_state and stateless_apply"
             )
 
 
 def stacked(pieces: Leaves) -> Array | None:
-    """Return arrays as one, with a new first axis; None for those of None."""
+    """Return arrays stacked along a new first axis; None if they are None."""
     first = pieces[0]
     if first is None:
         return None
@@ -121,7 +121,7 @@ def stacked(pieces: Leaves) -> Array | None:
 
 
 def spread(numbers: dict[str, Any], count: int) -> dict[str, Any]:
-    """Return the numbers of a step with a list for the pieces where they differ by model."""
+    """Return the per-step scalars, with a list over pieces for those that differ by model."""
     found = dict(numbers)
     for name, value in numbers.items():
         if several(value):

@@ -1,4 +1,4 @@
-"""What steps have in common."""
+"""The plan of steps: settings and assignment, computed once and shared."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .totals import Measure, Totals, totals
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What steps share until a hyperparameter is set: settings, and which parameter has which.
+    """Settings and their assignment to parameters, valid until a hyperparameter is set.
 
     Attributes
     ----------
     settings : Settings
         The hyperparameters.
     assignment : Assignment
-        Which settings, rule and slots each parameter has.
+        The settings, rule and slots of each parameter.
     """
 
     settings: Settings
@@ -38,17 +38,17 @@ class Plan:
 
     @property
     def threads(self) -> int | None:
-        """Number of threads that was asked for."""
+        """Number of threads requested; None for the default."""
         found: int | None = self.settings.whole["threads"]
         return found
 
     @cached_property
     def numbering(self) -> Numbering:
-        """How the numbers of each step are computed."""
+        """Computes the per-step scalars."""
         return Numbering(self.settings, self.assignment)
 
     def thawed(self, gradients: Sequence[Array | None]) -> Sequence[Array | None]:
-        """Return the gradients, None for those of frozen groups."""
+        """Return the gradients, with None for parameters in frozen groups."""
         settings = self.settings
         if not settings.frozen:
             return gradients
@@ -56,12 +56,12 @@ class Plan:
         return [None if settings.members[k].frozen else g for g, k in pairs]
 
     def check(self, state: State) -> None:
-        """Refuse a state whose slots and numbers differ from what the hyperparameters ask for.
+        """Refuse a state whose slots or scalars are not those that the hyperparameters need.
 
         Raises
         ------
         ValueError
-            If one differs.
+            If a slot or scalar differs.
         """
         advice = "Set them before the first step, or reset()"
         needs = f"with its present hyperparameters {self.settings.formula!r} needs"
@@ -81,13 +81,13 @@ class Plan:
             found = {name: tuple(held[name].shape) for name in shapes}
             if found != shapes:
                 raise ValueError(
-                    f"the state of {leaf} has slots of the shapes {found}; {needs} {shapes}. "
+                    f"the state of {leaf} has slots with the shapes {found}; {needs} {shapes}. "
                     f"{advice}"
                 )
         initial = self.settings.initial_scalars()
         if set(state.scalars) != set(initial):
             raise ValueError(
-                f"the state has the numbers {', '.join(state.scalars) or 'none'}; {needs} "
+                f"the state has the scalars {', '.join(state.scalars) or 'none'}; {needs} "
                 f"{', '.join(initial) or 'none'}. {advice}"
             )
 
@@ -100,9 +100,9 @@ class Plan:
         measure: Measure,
         keeper: Any = None,
     ) -> tuple[list[Step], Any]:
-        """Compute everything in a step that does not depend on single arrays.
+        """Compute the per-step scalars, which do not depend on individual arrays.
 
-        Where the numbers depend on totals over all arrays, these are measured first.
+        If they depend on totals over all arrays, those are computed first.
 
         Parameters
         ----------
@@ -111,18 +111,18 @@ class Plan:
         state : State
             Its count and scalar state are read.
         size : Measured
-            The size of the gradients.
+            The norms of the gradients.
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
         measure : callable
-            Measures the parameters of a step.
+            Computes the totals of each parameter in a step.
         keeper : object, optional
-            Who keeps totals and scalar state on a device, see `Engines.resident`.
+            Keeps totals and scalar state on a device, see `Engines.resident`.
 
         Returns
         -------
         steps : list of Step
-            One for each part of the assignment.
+            One per part of the assignment.
         scalars : mapping of str to scalar
             The next scalar state.
         """
@@ -173,14 +173,14 @@ class Plan:
     def numbers_by_clock(
         self, values: Values, state: State, size: Measured, xp: Namespace
     ) -> tuple[list[Step], list[Clock]]:
-        """Compute the numbers of a step whose parameters have different step counts.
+        """Compute the per-step scalars for parameters with different step counts.
 
         Returns
         -------
         steps : list of Step
-            As of `numbers`, with a list where parameters differ.
+            As from `numbers`, with lists for scalars that differ between parameters.
         clocks : list of Clock
-            The clocks as they are when their parameters have stepped.
+            Each clock as it will be once its parameters have stepped.
         """
         known, after = [], []
         for clock in state.clocks:
@@ -207,7 +207,7 @@ class Plan:
         leaves: Sequence[Array | None],
         gradients: Sequence[Array | None],
     ) -> Sequence[Array | None]:
-        """Clip gradients adaptively, where `agc` is set."""
+        """Return the gradients, clipped adaptively if `agc` is set."""
         return limited_where_wanted(self.settings, steps, leaves, gradients)
 
 
@@ -217,7 +217,7 @@ def limited_where_wanted(
     leaves: Sequence[Array | None],
     gradients: Sequence[Array | None],
 ) -> Sequence[Array | None]:
-    """Clip gradients adaptively, those of the parameters that are there, where that is wanted."""
+    """Return the gradients of parameters other than None, clipped adaptively if `agc` is set."""
     if not settings.adaptive:
         return gradients
     numbers = {

@@ -1,4 +1,4 @@
-"""One model of many: taken out as an optimizer by itself, and put in."""
+"""One of many models: extracted as an optimizer of its own, and written back."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from .session import Session
 
 _FREE = ALONE | {"name", "models", "groups"}
-"""What may differ between a population and an optimizer that is put in."""
+"""Options that may differ between a population and an optimizer written into it."""
 
 
 def alone(formula: Any, model: int) -> Any:
-    """Return an optimizer without state, with the hyperparameters of one of many models."""
+    """Return an optimizer without state, with the hyperparameters of one model."""
     values = {**formula.get_config(), "groups": formula._hyper["groups"]}
     values |= _of(formula._hyper, model)
     del values["models"]
@@ -45,12 +45,12 @@ def _of(values: Mapping[str, Any], model: int, rest: bool = False) -> dict[str, 
 
 
 def _found(session: Session, model: Any) -> tuple[int, int, State, Clock]:
-    """Return the number of a model, from 0, how many there are, their state, and its rows.
+    """Return a model's index, the number of models, their state, and the model's clock.
 
     Raises
     ------
     ValueError
-        If there is one model only, or no such one, or no state yet.
+        If the optimizer has only one model, no model with this index, or no state yet.
     """
     models, name = session.settings.models, type(session.formula).__name__
     if models is None:
@@ -60,13 +60,13 @@ def _found(session: Session, model: Any) -> tuple[int, int, State, Clock]:
         raise ValueError(f"{name} has no state yet; call init(params) or take a step first")
     number = int(np.asarray(model)) if np.ndim(model) == 0 else -1
     if not 0 <= number < models or number != model:
-        raise ValueError(f"{name}: found model {model!r}, wanted a whole number in [0, {models})")
+        raise ValueError(f"{name}: found model {model!r}, wanted an integer in [0, {models})")
     assert state.models is not None
     return number, models, state, state.models
 
 
 def _of_one(leaves: Sequence[checks.Leaf | None]) -> tuple[checks.Leaf | None, ...]:
-    """Return pieces described as the arrays of which they are pieces."""
+    """Return the descriptions of pieces, changed to those of arrays that are not pieces."""
     return tuple(leaf and checks.Leaf(leaf.name, leaf.shape, leaf.dtype) for leaf in leaves)
 
 
@@ -80,7 +80,7 @@ def taken_out(session: Session, model: Any) -> Any:
         for own in state.slots[model::models]
     ]
     leaves = _of_one(state.leaves[model::models])
-    # Where it has a hyperparameter of 0, a model may need a slot less than the others.
+    # A model with a hyperparameter of 0 may need fewer slots than others.
     layouts = inside.assign(leaves).layouts
     for own, leaf, layout in zip(slots, leaves, layouts, strict=True):
         for name in set(own) - set(layout.slots(leaf.dtype) if layout and leaf else own):
@@ -97,7 +97,7 @@ def taken_out(session: Session, model: Any) -> Any:
 
 
 def _sources(settings: Settings, inside: Settings, model: int) -> dict[str, str]:
-    """Return what each number of a model by itself is called in the state of many."""
+    """Return the name in the state of many models for each scalar of one model."""
     kept = {prefix for prefix, schedule in settings.keeping if isinstance(schedule, Each)}
     names = {}
     for name in inside.initial_scalars():
@@ -108,13 +108,13 @@ def _sources(settings: Settings, inside: Settings, model: int) -> dict[str, str]
 
 
 def put_in(session: Session, model: Any, other: Any) -> None:
-    """Put the state and the hyperparameters of an optimizer in; see `Optimizer.put_model`."""
+    """Write an optimizer's state and hyperparameters into one model; see `Optimizer.put_model`."""
     model, models, state, of_models = _found(session, model)
     formula: Any = session.formula
     if type(other) is not type(formula) or other._hyper["models"] is not None:
         raise ValueError(
             f"put_model: found {other!r}, wanted {type(formula).__name__} of one model, such as "
-            "take_model gives"
+            "take_model returns"
         )
     source = other._session.state
     if source is None:
@@ -144,7 +144,8 @@ def put_in(session: Session, model: Any, other: Any) -> None:
         for name, target in own.items():
             backend = backend_of(target)
             with backend.guard(target):
-                # A slot that it lacks counts for nothing there.
+                # A slot that the optimizer lacks has no effect in its step; 0 is as good as any
+                # value.
                 new = put[name] if name in put else backend.zeros(target, backend.dtype(target))
                 backend.store(target, backend.copy(new))
     counts = state.counts
@@ -158,7 +159,7 @@ def _kinds(slots: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _merged(formula: Any, other: Any, model: int, models: int) -> dict[str, Any]:
-    """Return the hyperparameters of many models, with those of an optimizer for one of them."""
+    """Return the hyperparameters of many models, with one model's replaced by an optimizer's."""
     if type(formula) is not type(other):
         raise ValueError(f"put_model: found {other!r}, wanted a {type(formula).__name__}")
     ours, theirs = formula._hyper, other._hyper

@@ -1,4 +1,4 @@
-"""Engines that are ready for the next step, and what they were prepared for."""
+"""Engines prepared for the next step, and what they were prepared for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Leaves = Sequence[Array | None]
 
 @dataclass
 class Prepared:
-    """Engines, with what they were made ready for."""
+    """Engines, with the plan, structure and arrays they were prepared for."""
 
     engines: Engines
     plan: Plan
@@ -27,7 +27,7 @@ class Prepared:
     first: unused_results.Reference
 
     def holds(self, plan: Plan, structure: Structure) -> bool:
-        """Whether the engines still serve a plan and a structure of parameters."""
+        """Whether the engines are still valid for a plan and a structure of parameters."""
         if plan is not self.plan:
             if plan.assignment is not self.plan.assignment or plan.threads != self.plan.threads:
                 return False
@@ -38,16 +38,16 @@ class Prepared:
 
     @cached_property
     def _parts(self) -> Callable[[Tree], Leaves] | None:
-        """What takes such a tree apart; None where that does not spare the long way."""
+        """A fast function that flattens such trees; None if there is none for their structure."""
         parts, ordered = self.structure.parts, self.structure.ordered
         if parts is None or self.engines.others:
             return None
         return (lambda tree: ordered(parts(tree))) if self.structure.order else parts
 
     def apart(self, params: Tree, grads: Tree) -> tuple[Leaves, Leaves] | None:
-        """Return the leaves of trees like those of the last step, whatever they are.
+        """Return the leaves of trees structured like those of the last step, unchecked.
 
-        It is None where a tree has another shape.
+        Return None if a tree has another structure.
         """
         parts = self._parts
         try:
@@ -56,7 +56,7 @@ class Prepared:
             return None
 
     def look(self, leaves: Leaves, gradients: Leaves) -> bool:
-        """Whether engines find all arrays where and what they were, or gradients that serve too."""
+        """Whether the engines accept these arrays: the same parameters, with gradients that fit."""
         known = self._knows(leaves) and self._knows(gradients)
         return known and self.engines.look(leaves, gradients)
 

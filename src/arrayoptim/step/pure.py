@@ -1,4 +1,4 @@
-"""The pure form: the state is a value, and a step a function that a compiler can trace."""
+"""The pure form: the state is a value, and a step is a function that a compiler can trace."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 TABLES = ("hyper", "scalars", "slots")
 KEYS = {"iterations", "skipped", *TABLES}
-"""The entries of a state."""
+"""The keys of a state."""
 
 
 def initial(session: Session, params: Tree) -> dict[str, Any]:
     """Return the state before the first step, as a value; see `Optimizer.init_state`."""
-    # A slot that begins as the parameter depends on it, whatever that itself depends on.
+    # A slot that starts as the parameter must be differentiable with respect to it.
     with recording(params, ()):
         leaves, structure = flatten(params)
         refuse_offload(session.settings, leaves)
@@ -98,7 +98,7 @@ def _with_norms(
     structure: Structure,
     xp: Namespace,
 ) -> dict[str, Any]:
-    """Return a state with the norms of a step; what was not measured stays as it was."""
+    """Return a state updated with the norms of a step; norms not computed are left as before."""
     if not taken.settings.measures:
         return tree
     found = dict(taken.norms or {})
@@ -117,7 +117,7 @@ def _as_array(x: Scalar | None, xp: Namespace) -> Any:
 
 
 def averages(settings: Settings, state: dict[str, Any], params: Tree) -> Tree:
-    """Return averages as a pure function; see `Optimizer.stateless_averages`."""
+    """Return the averaged parameters as a pure function; see `Optimizer.stateless_averages`."""
     with recording((), params, state):
         leaves, structure = flatten(params)
         described = checks.describe(leaves, structure)
@@ -145,7 +145,7 @@ def load(session: Session, state: Any, params: Tree, strict: bool) -> LoadReport
     if not (parts >= KEYS and all(isinstance(state[name], Mapping) for name in TABLES)):
         found = ", ".join(sorted(map(str, parts))) or type(state).__name__
         raise ValueError(
-            f"load_state: found {found}, wanted what init_state() gives, the numbers and dicts "
+            f"load_state: found {found}, wanted a state as from init_state(): a dict with the keys "
             f"{', '.join(sorted(KEYS))}"
         )
     require_known(session.settings, state["hyper"])
@@ -167,16 +167,16 @@ def load(session: Session, state: Any, params: Tree, strict: bool) -> LoadReport
 
 
 def refuse_offload(settings: Settings, leaves: Leaves) -> None:
-    """Refuse `offload`: its state would be in host memory while the parameters are not."""
+    """Refuse `offload`, as the pure form cannot keep state in host memory for GPU parameters."""
     if any(map(operator.is_not, leaves, beside_state(leaves, settings.whole["offload"]))):
         raise ValueError(
-            "offload=True keeps the state of apply() in host memory; that of the pure form is "
-            "with the parameters"
+            "offload=True keeps the state of apply() in host memory; the pure form keeps it "
+            "with the parameters; set offload=False"
         )
 
 
 def numbers_in(settings: Settings) -> dict[str, Any]:
-    """Return every numeric hyperparameter; those of group k have the prefix ``k.``."""
+    """Return all numeric hyperparameters; those of group k have the prefix ``k.``."""
     return {
         member.prefix + name: value
         for member in settings.members
@@ -188,7 +188,7 @@ def numbers_in(settings: Settings) -> dict[str, Any]:
 
 
 def require_known(settings: Settings, names: Iterable[str]) -> None:
-    """Refuse numbers that no step reads; values may be tracers."""
+    """Refuse hyperparameters that no step reads; values may be tracers."""
     known = {
         member.prefix + name: None
         for member in settings.members
@@ -198,7 +198,7 @@ def require_known(settings: Settings, names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise ValueError(
-                f'state["hyper"]: {type(settings.formula).__name__} has no number '
+                f'state["hyper"]: {type(settings.formula).__name__} has no numeric hyperparameter '
                 f"{name!r}{nearest(name, list(known))}; it has {', '.join(known)}"
             )
 
@@ -206,7 +206,7 @@ def require_known(settings: Settings, names: Iterable[str]) -> None:
 def _as_tree(
     settings: Settings, state: State, structure: Structure, leaves: Leaves
 ) -> dict[str, Any]:
-    """Return a state as a value; numbers become arrays where a compiler may trace them."""
+    """Return a state as a value; scalars become arrays if a compiler may trace them."""
     tree = state.to_tree(structure, numbers_in(settings))
     compiler = _compiler(leaves)
     if settings.measures:
@@ -221,7 +221,7 @@ def _held_in(
     structure: Structure,
     described: tuple[checks.Leaf | None, ...],
 ) -> tuple[State, Plan]:
-    """Return a state that was given as a value in the form that steps use, checked."""
+    """Check a state given as a value, and return it in the form that steps use."""
     plan = Plan(settings, assign(settings, described))
     flat = _slot_leaves(state, structure, described, plan.assignment.layouts)
     found = from_tree(state, described, flat)
@@ -230,7 +230,7 @@ def _held_in(
 
 
 def _traced_values(settings: Settings, state: dict[str, Any], leaves: Leaves) -> Values:
-    """Return the hyperparameters of a step; those that the state holds take precedence."""
+    """Return the hyperparameters of a step; those in the state take precedence."""
     require_known(settings, state["hyper"])
     found, it, compiler = [], state["iterations"], _compiler(leaves)
     for member in settings.members:
@@ -263,7 +263,7 @@ def _slot_leaves(
         leaves, other = flatten(tree, f"slot {name!r}")
         if other.paths != structure.paths:
             raise ValueError(
-                f"slot {name!r} of the state has the leaves {list(other.paths)}, the "
+                f"slot {name!r} of the state has the leaves {list(other.paths)}, but the "
                 f"parameters have {list(structure.paths)}"
             )
         for path, x, wanted in zip(structure.paths, leaves, shapes, strict=True):
@@ -273,7 +273,7 @@ def _slot_leaves(
                     f"wanted {wanted[name]}"
                 )
         rows = zip(leaves, described, strict=True)
-        # Empty arrays stand for slots that a parameter lacks, as in optax.
+        # Slots that a parameter lacks are represented by empty arrays, as in optax.
         found = [
             None if x is not None and leaf and _lacks(x, leaf, wanted.get(name)) else x
             for (x, leaf), wanted in zip(rows, shapes, strict=True)
@@ -284,12 +284,12 @@ def _slot_leaves(
 
 
 def _lacks(x: Array, leaf: checks.Leaf, wanted: tuple[int, ...] | None) -> bool:
-    # The row slot of a matrix without rows is such an array too.
+    # The row slot of a matrix with 0 rows also has shape (0,), but is a real slot.
     return tuple(x.shape) == (0,) and leaf.shape != (0,) and wanted != (0,)
 
 
 def _changed(settings: Settings, key: str, value: Any) -> bool:
-    """Whether a number in a state differs from the optimizer's, in the state's precision."""
+    """Whether a value in a state differs from the optimizer's, in the state's precision."""
     group, _, name = key.rpartition(".")
     ours = settings.members[int(group or 0)].values.get(name)
     same = not callable(ours) and np.asarray(ours, np.asarray(value).dtype) == np.asarray(value)
@@ -297,21 +297,21 @@ def _changed(settings: Settings, key: str, value: Any) -> bool:
         return False
     if group:
         raise ValueError(
-            f"group {group}: found {name}={float(value)!r} in the state and {ours!r} in the "
-            "optimizer; set it there first"
+            f"group {group}: found {name}={float(value)!r} in the state but {ours!r} in the "
+            "optimizer; set it in the optimizer first"
         )
     return True
 
 
 def _by_path(name: str, tree: Tree) -> dict[str, Any]:
-    """Return the arrays of a slot on the host, by the paths of their parameters."""
+    """Return the arrays of a slot on the host, by parameter path."""
     leaves, structure = flatten(tree, f"slot {name!r}")
     pairs = zip(structure.paths, leaves, strict=True)
     return {path: backend_of(x).to_host(x) for path, x in pairs if x is not None}
 
 
 def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
-    """Return a state whose numbers are arrays of the compiler's library."""
+    """Return a state whose scalars are arrays of the compiler's library."""
     kind, real = xp.asarray(0).dtype, xp.asarray(0.0).dtype
     tree = {**tree, **{k: xp.asarray(tree[k], dtype=kind) for k in ("iterations", "skipped")}}
     for group in ("hyper", "scalars"):
@@ -323,7 +323,7 @@ def with_arrays(tree: dict[str, Any], xp: Namespace) -> dict[str, Any]:
 
 
 def _selected(taken: Taken, old: Any, new: Any, xp: Namespace) -> Any:
-    """Select the old parameters and state where a gradient was not finite, or a spike."""
+    """Select the old parameters and state if a gradient was not finite, or a spike."""
     params, state = old
     state, after = with_arrays(state, xp), with_arrays(new[1], xp)
     skipped, taking = state["skipped"], xp.asarray(True)
@@ -343,7 +343,7 @@ def _selected(taken: Taken, old: Any, new: Any, xp: Namespace) -> Any:
 
 
 def _on_host(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state whose numbers are Python's, where no array's library compiles."""
+    """Return a state whose scalars are Python numbers, if no array's library compiles."""
 
     def number(x: Any) -> Any:
         return x.item() if is_array(x) else x
@@ -354,7 +354,7 @@ def _on_host(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def counted(count: Scalar) -> Scalar:
-    """Return a counter plus one; the largest number of its dtype stays and does not wrap."""
+    """Return a counter plus one, saturating at the largest value of its dtype."""
     if not is_array(count):
         return count + 1
     backend = backend_of(count)
@@ -363,7 +363,7 @@ def counted(count: Scalar) -> Scalar:
 
 
 def _compiler(leaves: Leaves) -> Backend | None:
-    """Return the library that may compile the step, if all arrays are of one."""
+    """Return the library that may compile the step; None unless all arrays belong to one."""
     backends = {backend_of(x) for x in leaves if x is not None}
     if len(backends) == 1:
         only = backends.pop()

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @part_of("arrayoptim.optimizer", "Optimizer")
 class Valued:
-    """The part of `arrayoptim.Optimizer` whose state is a value."""
+    """Methods of the pure form of `arrayoptim.Optimizer`."""
 
     _session: Session
 
     @property
     def _pure(self) -> Any:
-        """What computes it: of one model, or mapped over many."""
+        """The module that implements it: for one model, or mapped over many."""
         return pure if self._session.settings.models is None else pure_per_model
 
     def init_state(self, params: Tree) -> dict[str, Any]:
-        """Make the state before the first step, as a value.
+        """Return the state before the first step, as a value.
 
         Parameters
         ----------
@@ -35,9 +35,9 @@ class Valued:
         Returns
         -------
         dict
-            A tree of numbers and arrays: ``iterations``, ``skipped``, ``hyper`` (every
-            hyperparameter that is a number and counts in a step), ``scalars`` and ``slots``, each
-            slot a tree like `params`. For JAX parameters all of them are JAX arrays.
+            A tree of numbers and arrays: ``iterations``, ``skipped``, ``hyper`` (all numeric
+            hyperparameters that a step reads), ``scalars``, and ``slots``, each slot a tree like
+            `params`. For JAX parameters, all leaves are JAX arrays.
         """
         state: dict[str, Any] = self._pure.initial(self._session, params)
         return state
@@ -50,10 +50,10 @@ class Valued:
         Parameters
         ----------
         state : dict
-            What `init_state` or an earlier step gave. The hyperparameters that count are those in
-            ``state["hyper"]``, so that a compiled step serves all their values.
+            As from `init_state` or an earlier step. The hyperparameters used are those in
+            ``state["hyper"]``, so a compiled step works for all their values.
         grads, params : tree of arrays
-            Gradients, None where there is none, and parameters.
+            Gradients, with None for parameters without one, and parameters.
 
         Returns
         -------
@@ -65,16 +65,16 @@ class Valued:
         Raises
         ------
         ValueError
-            If gradients, parameters and state do not fit each other, ``state["hyper"]`` names what
-            is no number of this optimizer, or with ``nonfinite="raise"`` where a compiler traces
-            the step or it is differentiated.
+            If gradients, parameters and state do not fit each other, ``state["hyper"]`` has a key
+            that is not a numeric hyperparameter of this optimizer, or the step is traced or
+            differentiated with ``nonfinite="raise"``.
 
         Notes
         -----
-        JAX, TensorFlow and torch differentiate through a step, by all that it is given: gradients,
-        parameters, slots and the numbers in ``state["hyper"]``. torch does under ``torch.func``, or
-        where gradients are recorded and one of these requires them, other than a parameter that is
-        no result itself; ``torch.no_grad()`` keeps it from that.
+        JAX, TensorFlow and torch differentiate through a step, with respect to all its inputs:
+        gradients, parameters, slots and the numbers in ``state["hyper"]``. With torch, this
+        happens under ``torch.func``, or in grad mode if an input requires gradients that is not a
+        leaf parameter; ``torch.no_grad()`` prevents it.
         """
         found: tuple[Tree, dict[str, Any]] = self._pure.step(
             self._session.settings, state, grads, params
@@ -82,14 +82,14 @@ class Valued:
         return found
 
     def stateless_observe(self, state: dict[str, Any], metric: Any) -> dict[str, Any]:
-        """Feed a metric to every schedule that takes one, as a pure function; see `observe`.
+        """Pass a metric to every schedule that takes one, as a pure function; see `observe`.
 
         Parameters
         ----------
         state : dict
-            What `init_state` or an earlier step gave.
+            As from `init_state` or an earlier step.
         metric : float or 0-d array
-            What `schedules.Plateau` watches; it may be a tracer.
+            The metric that `schedules.Plateau` watches; may be a tracer.
 
         Returns
         -------
@@ -99,20 +99,20 @@ class Valued:
         Raises
         ------
         ValueError
-            If no hyperparameter is such a schedule.
+            If no hyperparameter is a schedule that takes a metric.
         """
         return {**state, "scalars": self._session.settings.observed(state["scalars"], metric)}
 
     def stateless_tell_loss(self, state: dict[str, Any], loss: Any) -> dict[str, Any]:
-        """Tell the loss of the next step, as a pure function; see `Optimizer.tell_loss`.
+        """Pass the loss of the next step, as a pure function; see `Optimizer.tell_loss`.
 
         Parameters
         ----------
         state : dict
-            What `init_state` or an earlier step gave.
+            As from `init_state` or an earlier step.
         loss : float or 0-d array
-            The loss; it may be a tracer. A step of JAX or TensorFlow arrays that was told
-            none is not judged by it.
+            The loss; may be a tracer. For JAX and TensorFlow arrays, a step without a loss is not
+            judged by it.
 
         Returns
         -------
@@ -122,7 +122,7 @@ class Valued:
         Raises
         ------
         TypeError
-            If it is no single number.
+            If it is not a single number.
         ValueError
             If ``skip_loss_spikes`` is None.
         """
@@ -135,7 +135,7 @@ class Valued:
         Parameters
         ----------
         state : dict
-            What `init_state` or an earlier step gave.
+            As from `init_state` or an earlier step.
         params : tree of arrays
             The parameters.
 
@@ -157,7 +157,7 @@ class Valued:
         Parameters
         ----------
         state : dict
-            What `init_state` or `stateless_apply` gave, with arrays of any library.
+            As from `init_state` or `stateless_apply`, with arrays of any library.
         params : tree of arrays
             The parameters.
         strict : bool
@@ -166,13 +166,13 @@ class Valued:
         Returns
         -------
         LoadReport
-            What was restored, and what not.
+            What was restored, and what was not.
 
         Raises
         ------
         ValueError
-            If the state does not fit the parameters, or a group has another number in it. Nothing
-            has changed then.
+            If the state does not fit the parameters, or its value of a group's hyperparameter
+            differs from the group's. Nothing has changed then.
         """
         found: LoadReport = self._pure.load(self._session, state, params, strict)
         return found
@@ -193,7 +193,7 @@ class Valued:
         Raises
         ------
         ValueError
-            If there is no state yet, or it is of other parameters.
+            If there is no state yet, or it belongs to other parameters.
         """
         state: dict[str, Any] = self._pure.export(self._session, params)
         return state
@@ -201,23 +201,23 @@ class Valued:
     # ---- one model of many
 
     def take_model(self, model: int) -> Any:
-        """Return one of many models' optimizer, with a copy of its state.
+        """Return one of many models as an optimizer of its own, with a copy of its state.
 
         Parameters
         ----------
         model : int in [0, models)
-            The number of the model.
+            The index of the model.
 
         Returns
         -------
         Optimizer
-            One of the same class for that model alone: its hyperparameters, its state, its count.
-            It steps arrays like ``w[model]``, and may be saved.
+            An optimizer of the same class for that model alone, with its hyperparameters, state and
+            step count. It steps arrays like ``w[model]``, and can be saved.
 
         Raises
         ------
         ValueError
-            If this is no optimizer of many models, there is no such one, or no state yet.
+            If this optimizer has no `models`, no model with that index, or no state yet.
         """
         with self._session.lock:
             return population.taken_out(self._session, model)
@@ -228,16 +228,16 @@ class Valued:
         Parameters
         ----------
         model : int in [0, models)
-            The number of the model that takes them over.
+            The index of the model to overwrite.
         optimizer : Optimizer
-            One of this class for one model, such as `take_model` gives; it stays as it is. The
-            parameters are the caller's to copy.
+            An optimizer of this class for one model, such as from `take_model`; it is not changed.
+            Copying the parameters is left to the caller.
 
         Raises
         ------
         ValueError
-            If there is no such model, or the optimizer's state is not one of such parameters, or it
-            differs in what all models share. Nothing has changed then.
+            If there is no such model, the optimizer's state does not fit its parameters, or a
+            hyperparameter that all models share differs. Nothing has changed then.
         """
         with self._session.lock:
             population.put_in(self._session, model, optimizer)

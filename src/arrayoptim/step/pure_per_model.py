@@ -1,4 +1,4 @@
-"""The pure form of many models: that of one model, mapped over the first axis of all arrays."""
+"""The pure form of many models: that of one model, mapped over the first axis of each array."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ State = dict[str, Any]
 
 
 def initial(session: Session, params: Tree) -> State:
-    """Return the state before the first step, each entry with a first axis that counts models."""
+    """Return the state before the first step; the first axis of each entry counts models."""
     settings = session.settings
     one = _one(settings)
 
@@ -46,7 +46,7 @@ def step(settings: Settings, state: State, grads: Tree, params: Tree) -> tuple[T
 
 
 def averages(settings: Settings, state: State, params: Tree) -> Tree:
-    """Return the averages of each model's parameters."""
+    """Return each model's averaged parameters."""
     one, inside = _one(settings), _at_their_steps(settings, state)
 
     def averages_one(held: State, p: Tree) -> tuple[Tree, None]:
@@ -56,7 +56,7 @@ def averages(settings: Settings, state: State, params: Tree) -> Tree:
 
 
 def export(session: Session, params: Tree) -> State:
-    """Return the state of a session as a value."""
+    """Return a session's state as a value."""
     session.ready(*session.flat(params))
     parts = _parts(params, _models(session.settings))
     made = [taken_out(session, m) for m in range(len(parts))]
@@ -66,7 +66,7 @@ def export(session: Session, params: Tree) -> State:
 
 
 def load(session: Session, state: Any, params: Tree, strict: bool) -> LoadReport:
-    """Adopt a state that is a value; nothing has changed where a model's part does not fit."""
+    """Adopt a state given as a value; if some model's part does not fit, nothing changes."""
     session.ready(*session.flat(params))
     models = _models(session.settings)
     states, loaded = _parts(state, models), []
@@ -84,18 +84,18 @@ def _models(settings: Settings) -> int:
 
 
 def _one(settings: Settings) -> Any:
-    """Return an optimizer of one model, whose rule and options are those of all."""
+    """Return an optimizer of one model with the rule and options that all models share."""
     for prefix, schedule in settings.keeping:
         if isinstance(schedule, EachKeeping):
             raise ValueError(
-                f"{prefix.rstrip('.')}: a schedule that keeps numbers cannot be one model's own in "
-                "the pure form; apply() steps with it"
+                f"{prefix.rstrip('.')}: a schedule with state cannot differ between models in "
+                "the pure form; apply() supports it"
             )
     return alone(settings.formula, 0)
 
 
 def _hyper(settings: Settings, hyper: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of a state, with those that differ between models."""
+    """Return the hyperparameters in a state, including those that differ between models."""
     like: Any = next(iter(hyper.values()), None)
     found = dict(hyper)
     for name, value in _each(settings).items():
@@ -119,7 +119,7 @@ def _each(settings: Settings) -> dict[str, Each]:
 
 
 def _at_their_steps(settings: Settings, state: State) -> State:
-    """Return a state with what schedules of single models give at the steps of these."""
+    """Return a state with each model's schedules evaluated at that model's step count."""
     found = dict(state["hyper"])
     for name, values in _each(settings).items():
         if not any(map(callable, values)):
@@ -137,7 +137,7 @@ def _at_their_steps(settings: Settings, state: State) -> State:
 def _over(
     settings: Settings, params: Tree, function: Callable[..., tuple[Tree, Any]], *trees: Tree
 ) -> tuple[Tree, Any]:
-    """Call a function of one model's arrays for all of them."""
+    """Map a function of one model's arrays over all models."""
     leaves, structure = flatten(params)
     models = _models(settings)
     require_models(leaves, models, structure.paths)
@@ -181,7 +181,7 @@ def _joined_states(states: Sequence[State]) -> State:
 
 
 def _nested(values: Sequence[Any]) -> Any:
-    """Return numbers in dicts, such as norms, stacked."""
+    """Return nested dicts of numbers, such as norms, stacked over models."""
     if not isinstance(values[0], dict):
         return _stacked(values)
     return {k: _nested([v[k] for v in values]) for k in values[0] if all(k in v for v in values)}

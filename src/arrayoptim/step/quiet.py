@@ -15,12 +15,12 @@ Result = TypeVar("Result")
 
 
 class _Thread(threading.local):
-    """A context per thread in which NumPy gives no warnings."""
+    """Per-thread context in which NumPy's floating-point warnings are off."""
 
     def __init__(self) -> None:
         context = contextvars.copy_context()
         context.run(np.seterr, all="ignore")
-        # Attributes of a thread take longer than entries of a list.
+        # Access to attributes of a threading.local is slower than to list items.
         self.busy_and_run: list[Any] = [False, context.run]
 
 
@@ -28,12 +28,12 @@ _THREAD = _Thread()
 
 
 def quietly(function: Callable[..., Result], *args: Any) -> Result:
-    """Call a function of numbers as under ``numpy.errstate(all="ignore")``, but faster.
+    """Call a function as under ``numpy.errstate(all="ignore")``, but faster.
 
     Parameters
     ----------
     function : callable
-        A function that asks for no context variable of the caller's.
+        A function that does not read context variables set by the caller.
     *args
         Its arguments.
     """

@@ -1,4 +1,4 @@
-"""What a step did, put together when it is asked for."""
+"""Reports on steps, built on access."""
 
 from __future__ import annotations
 
@@ -13,44 +13,45 @@ from ..gradients import Pending, clip_factor
 from .take import Taken
 
 _NO_PART = STARTING | {"seed", "spike_window", "threads"}
-"""Numbers that a report leaves out."""
+"""Scalars that are not reported."""
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What the last step did.
+    """Report on the last step.
 
     Attributes
     ----------
     applied : bool
-        Whether it was taken; False where a gradient that was not finite, or a spike, made it be
-        left out.
+        Whether the step was taken; False if it was skipped because of a NaN or infinite gradient
+        or a spike.
     step : int
-        Its number, counted from 1; that of a step left out comes again.
+        Its number, counted from 1; a skipped step does not advance it.
     global_norm : float, tuple of float or None
-        Euclidean norm of all gradients, in their true size, before clipping. None where no stage
-        of the step needed it: `clipnorm`, `clipnorm_per_tensor`, `nonfinite`, `skip_spikes` and
-        ``measure="gradient"`` do. Of many models the norm of each, as other numbers that differ
-        between models are tuples too.
+        Euclidean norm of all gradients, unscaled and before clipping. None if no option needed
+        it: `clipnorm`, `clipnorm_per_tensor`, `nonfinite`, `skip_spikes` and
+        ``measure="gradient"`` do. With `models`, a tuple with one norm per model, like all
+        values here that differ between models.
     clip_factor : float, tuple of float or None
-        What the gradients were multiplied by for `clipnorm`; None without it.
+        Factor by which `clipnorm` scaled the gradients; None without `clipnorm`.
     tensor_norms : tuple of float or None
-        The norm of each gradient, for `clipnorm_per_tensor` and ``measure="gradient"``; None for
-        None.
+        The norm of each gradient, if `clipnorm_per_tensor` or ``measure="gradient"`` is set;
+        None for a parameter without gradient.
     nonfinite : int or None
-        Infinite and NaN entries of the gradients; None where nobody looked, or only a device knows.
+        Number of infinite and NaN gradient entries; None if not counted, or known only on a device.
     hyperparameters : dict of str to float
-        The numbers of the step, schedules evaluated and ``lr`` decayed. What group k has for itself
-        stands under ``k.`` and the name.
+        The per-step values: schedules evaluated and ``lr`` decayed. Those that group k sets have
+        the prefix ``k.``.
     norms : dict of str to dict
-        For each word of `measure`, the norm by the parameter's path: of the gradient, in its true
-        size and before clipping; of the step, as far as it changed the parameter; of the parameter
-        after it. Parameters without a gradient have only the last, a step left out only the first.
+        For each entry of `measure`, norms by parameter path: ``"gradient"`` unscaled and before
+        clipping, ``"update"`` of the change that the step made, ``"weight"`` of the parameter
+        after the step. A parameter without a gradient has only the weight's norm, a skipped
+        step only the gradients' norms.
     score : float or None
-        Standard deviations between `global_norm` and the mean of those before, for `skip_spikes`;
-        None without it, and as long as too few are known.
+        Standard deviations between `global_norm` and the mean of earlier norms, for
+        `skip_spikes`; None without `skip_spikes`, or while too few norms are known.
     loss_score : float or None
-        The same of the loss, for `skip_loss_spikes`.
+        The same for the loss, with `skip_loss_spikes`.
     """
 
     applied: bool
@@ -66,7 +67,7 @@ class StepReport:
 
 
 def report(taken: Taken) -> StepReport:
-    """Make a report; norms are fetched from their devices."""
+    """Return the report on a step; norms are copied from their devices."""
     values, size = taken.values, taken.size
     norm = _true(size.norm, size.unscale)
     bound, nonfinite = values[0]["clipnorm"], size.nonfinite
@@ -106,7 +107,7 @@ def _by_path(paths: Sequence[str], norms: Any) -> dict[str, float]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number as a float, and those of many models as a tuple."""
+    """Return a scalar as a float, and per-model scalars as a tuple."""
     if several(value):
         return tuple(value.tolist())
     return None if value is None else float(value)

@@ -1,4 +1,4 @@
-"""Norms of gradients, updates and weights, for those who ask for them."""
+"""Norms of gradients, updates and weights, for reports."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Slots = Mapping[str, Array]
 
 
 def any_on_device(arrays: Sequence[Array | None]) -> bool:
-    """Whether the host would wait for a device, to read what is measured of some arrays."""
+    """Whether reading norms of these arrays makes the host wait for a device."""
     return any(x is not None and stays_on_device(x) for x in arrays)
 
 
 def gradient_norms(gradients: Sequence[Array | None]) -> Norms:
-    """Return the norm of each gradient, left on its device."""
+    """Return the norm of each gradient, as a scalar on its device."""
     return [None if g is None else unread_norm(g) for g in stored(gradients)]
 
 
 def kept(
     leaves: Sequence[Array | None], slots: Sequence[Slots], gradients: Sequence[Array | None]
 ) -> list[Array | None]:
-    """Return parameters as they are before a step, in memory that the step does not write.
+    """Return copies of the parameters before a step, in memory that the step does not write.
 
-    They are those that have a gradient; of 16-bit ones it is the float32 value, where that is kept.
+    Only parameters with a gradient are copied; of 16-bit ones the float32 master, if any.
     """
     return [
         None if p is None or g is None else _kept(p, held)
@@ -51,7 +51,7 @@ def _kept(p: Array, slots: Slots) -> Array:
 
 
 def _master(p: Array, slots: Slots) -> Array | None:
-    """Return the float32 value of a 16-bit parameter, where it is beside the parameter."""
+    """Return the float32 master of a 16-bit parameter, if there is one on the same device."""
     master = slots.get("master")
     if master is None or backend_of(p).dtype(p) not in HALF:
         return None
@@ -66,20 +66,20 @@ def update_and_weight(
     slots: Sequence[Slots],
     spread: Spread | None = None,
 ) -> dict[str, Norms]:
-    """Return the norms of what a step changed, and of what it left.
+    """Return the norms of a step's changes to the parameters, and of the parameters after it.
 
     Parameters
     ----------
     wanted : sequence of str
         Which of ``"update"`` and ``"weight"``.
     before : sequence of array or None
-        What `kept` returned before the step; nothing is needed for ``"weight"``.
+        The result of `kept` before the step; not used for ``"weight"``.
     leaves : sequence of array or None
         The parameters after it.
     slots : sequence of dict
         Their slots.
     spread : Spread, optional
-        Who has other parts of them.
+        How the arrays are sharded over processes.
     """
     now = [None if p is None else _now(p, held) for p, held in zip(leaves, slots, strict=True)]
     found: dict[str, Norms] = {}
@@ -105,7 +105,7 @@ def _difference(p: Array, q: Array) -> Array:
     with backend.guard(p):
         kind = backend.dtype(p)
         if kind not in COMPLEX:
-            # In 16 bits a small difference of large numbers would be rounded once more.
+            # In 16 bits, a small difference of large numbers would be rounded again.
             wide = "float64" if kind == "float64" else "float32"
             p, q = backend.cast(p, wide), backend.cast(q, wide)
         return backend.array(p - q)

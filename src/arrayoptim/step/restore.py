@@ -27,7 +27,7 @@ Counted = Callable[[int], Mapping[str, float]]
 
 @contextmanager
 def blaming(record: Record) -> Iterator[None]:
-    """Name the file in every error; faults of a file become ValueErrors."""
+    """Add the file's name to every error; errors in a file's content become ValueErrors."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -35,28 +35,28 @@ def blaming(record: Record) -> Iterator[None]:
 
 
 def lost(value: Any) -> bool:
-    """Whether a value stands for something that no file can hold, inside wrappers too."""
+    """Whether a value is, or wraps, a placeholder for something that files cannot hold."""
     if not isinstance(value, dict) or revivable(value):
         return False
     if value.keys().isdisjoint({"class_name", "unserializable"}):
-        return False  # the arguments of an optimizer of another library
+        return False  # arguments of another library's optimizer
     name = value.get("class_name")
     return not (OPTIMIZERS.knows(name) or WRAPPERS.knows(name))
 
 
 def refuse_lost(found: Mapping[str, Any]) -> None:
-    """Refuse hyperparameters whose schedules no file could hold.
+    """Refuse hyperparameters whose schedules could not be saved.
 
     Raises
     ------
     ValueError
-        If there is one.
+        If there is such a hyperparameter.
     """
     if found:
         names = ", ".join(f"{name} ({value})" for name, value in found.items())
         raise ValueError(
-            f"saved with a schedule for {names}; construct the optimizer with that schedule and "
-            "use load_weights"
+            f"saved with a schedule for {names}, which files cannot hold; construct the optimizer "
+            "with that schedule and call load_weights"
         )
 
 
@@ -69,14 +69,14 @@ class LoadReport:
     source : str
         The kind of file, such as ``"keras 2"``.
     restored : list of str
-        What was put back.
+        What was restored.
     missing, unexpected, misshapen : list of str
-        What the optimizer has and the file lacks, the reverse, and what differs in shape. With
-        ``strict=True`` these are errors instead.
+        Entries that the optimizer has and the file lacks, entries that only the file has, and
+        entries whose shapes differ. With ``strict=True`` these are errors instead.
     notes : list of str
-        What this kind of file does not hold.
+        Remarks, such as on state that this kind of file does not hold.
     changed : list of str
-        Hyperparameters that the optimizer had otherwise before, and has from the file now.
+        Hyperparameters whose values were replaced by those of the file.
     """
 
     source: str
@@ -89,7 +89,7 @@ class LoadReport:
 
     @property
     def faults(self) -> str:
-        """The differences in one line, the first few of many; empty where there are none."""
+        """The first few differences in one line; empty if there are none."""
         kinds = ("missing", "unexpected", "misshapen")
         found = {kind: getattr(self, kind) for kind in kinds}
         return "; ".join(f"{kind}: {listed(names)}" for kind, names in found.items() if names)
@@ -98,31 +98,31 @@ class LoadReport:
 def by_name(
     saved: Sequence[str], wanted: Sequence[str], what: str = "the file"
 ) -> tuple[dict[str, int], list[str], list[str]]:
-    """Match what was saved with what there is, in whatever order the two are.
+    """Match saved entries with wanted ones by name, whatever their order.
 
     Parameters
     ----------
     saved, wanted : sequence of str
-        The names on either side.
+        The saved and the wanted names.
     what : str
-        What messages call that which was saved.
+        How messages refer to the source of the saved entries.
 
     Returns
     -------
     found : dict of str to int
-        The place among those saved of each that is wanted and there, in the order wanted.
+        The index in `saved` of each wanted name that is there, in the order of `wanted`.
     missing, unexpected : list of str
-        Those that are only wanted, and only saved.
+        The names only in `wanted`, and only in `saved`.
 
     Raises
     ------
     ValueError
-        If a name stands for two things.
+        If a name occurs more than once on one side.
     """
     for names, owner in ((saved, what), (wanted, "the parameters")):
         if len(set(names)) < len(names):
             twice = listed([name for name, n in Counter(names).items() if n > 1])
-            raise ValueError(f"{owner}: found {twice} more than once, wanted names that differ")
+            raise ValueError(f"{owner}: found {twice} more than once, wanted unique names")
     places = {name: k for k, name in enumerate(saved)}
     found = {name: places[name] for name in wanted if name in places}
     missing = [name for name in wanted if name not in places]
@@ -130,7 +130,7 @@ def by_name(
 
 
 def waiting(weights: Sequence[Any], class_name: str) -> list[np.ndarray]:
-    """Return copies of a list of weights whose parameters are not known yet.
+    """Return copies of a list of weights, before the parameters are known.
 
     Parameters
     ----------
@@ -142,8 +142,8 @@ def waiting(weights: Sequence[Any], class_name: str) -> list[np.ndarray]:
     Raises
     ------
     ValueError
-        If an entry is no array of numbers, or the first one no step counter where all lists of
-        the class begin with it. Counts and shapes cannot be checked yet.
+        If an entry is not a numeric array, or the first entry is not a step counter although
+        all lists of the class begin with one. Length and shapes cannot be checked yet.
     """
     from ..persistence import keras2_saves_iterations
 
@@ -157,14 +157,14 @@ def _of_numbers(value: Any, name: str) -> np.ndarray:
     try:
         array = np.array(value)
         found = array.dtype.name
-    except (ValueError, TypeError) as error:  # rows of several lengths, arrays on a device
+    except (ValueError, TypeError) as error:  # ragged nested lists, arrays on a device
         raise ValueError(
-            f"{name}: found what NumPy makes no array of ({readable(str(error))}); wanted an "
-            "array of numbers, such as get_weights() returns"
+            f"{name}: found something that NumPy cannot convert ({readable(str(error))}); "
+            "wanted a numeric array, such as get_weights() returns"
         ) from error
     if _kind(found) not in _NUMBERS:
         raise ValueError(
-            f"{name}: found {readable(repr(value))}, wanted an array of numbers, such as "
+            f"{name}: found {readable(repr(value))}, wanted a numeric array, such as "
             "get_weights() returns"
         )
     return array
@@ -179,17 +179,17 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     Parameters
     ----------
     state : State
-        The present state; it stays as it is.
+        The current state, which is not changed.
     weights : sequence of array
-        ``[iterations, scalars..., slot by slot]``, or one of the shorter lists of Keras 2.0, after
-        which scalars stay as they are, as they do there.
+        ``[iterations, scalars..., slot by slot]``, or one of the shorter lists of Keras 2.0,
+        with which scalars keep their current values, as in Keras.
     class_name : str
         The optimizer's class.
 
     Raises
     ------
     ValueError
-        If count, shape or kind of an entry is wrong.
+        If the length, or the shape or dtype of an entry is wrong.
     """
     from ..persistence import keras2_saves_iterations
 
@@ -214,7 +214,7 @@ def from_list(state: State, weights: Sequence[Any], class_name: str) -> State:
     for name, value in zip(list(numbers)[: layout[1]], head, strict=True):
         numbers[name] = finite(value, f"{class_name} scalar {name}")
     new.numbers = numbers
-    # A list without masters: zero masters are replaced by the parameters at the next step.
+    # In a list without masters, masters become 0; the next step replaces them by the parameters.
     chosen = entries if len(arrays) == n_slots else keras
     values = []
     for place, ((name, leaf, held), value) in enumerate(
@@ -236,13 +236,13 @@ def _said(path: str) -> str:
 
 
 def _fault(value: Any, old: Array) -> str | None:
-    # What is still in a file is not read for that.
+    # A dataset in a file is not read just for this check.
     array = value if hasattr(value, "read") else np.asarray(value)
     wanted = backend_of(old).dtype(old)
     if tuple(array.shape) != tuple(old.shape):
         return f"found shape {tuple(array.shape)}, wanted {tuple(old.shape)}"
     if _kind(np.dtype(array.dtype).name) != _kind(wanted):
-        return f"found data type {array.dtype}, wanted {wanted} or another of that kind"
+        return f"found data type {array.dtype}, wanted {wanted} or another dtype of that kind"
     return None
 
 
@@ -253,18 +253,18 @@ def _kind(dtype: str) -> str:
 def from_record(
     state: State, record: Record, *, strict: bool, after: Counted | None = None
 ) -> tuple[State, LoadReport]:
-    """Return the state that a file describes.
+    """Return the state restored from a record.
 
     Parameters
     ----------
     state : State
-        The present state; it stays as it is.
+        The current state, which is not changed.
     record : Record
-        What the file holds.
+        The content of the file.
     strict : bool
         Whether every difference is an error.
     after : callable, optional
-        Returns the scalar state that follows from a count, for files that lack it.
+        Returns the scalar state that follows from a step count, for files that lack it.
 
     Raises
     ------
@@ -287,13 +287,13 @@ def from_record(
     _match_scalars(new, record, report)
     if strict and report.faults:
         raise ValueError(
-            f"the state in it does not fit these parameters. {report.faults}. "
+            f"its state does not fit these parameters. {report.faults}. "
             "strict=False loads what fits and returns a report"
         )
     if report.missing and record.iterations:
         report.notes.append(
-            f"what is missing begins as before the first step, at the count {record.iterations} of "
-            "all others"
+            f"what is missing starts from its initial value, at the step count {record.iterations} "
+            "of all the rest"
         )
     if record.iterations is not None:
         report.restored.append("iterations")
@@ -301,7 +301,7 @@ def from_record(
         known = after(new.iterations)
         for name in new.scalars.keys() & known.keys() - record.scalars.keys():
             new.scalars[name] = known[name]
-            report.restored.append(f"{name}, from the count")
+            report.restored.append(f"{name}, from the step count")
     found = iter(values)
     present = [next(found) for _ in new.entries()]
     for (name, _, slots), value in zip(list(new.entries()), present, strict=True):
@@ -325,33 +325,34 @@ def _match_scalars(new: State, record: Record, report: LoadReport) -> None:
 def _require_alike(
     slot: str, arrays: Sequence[Any], present: Sequence[tuple[Any, Any]], wanted: Sequence[Any]
 ) -> None:
-    """Refuse arrays without names where their order cannot be that of the parameters.
+    """Refuse unnamed arrays that cannot be matched with the parameters by order.
 
     Raises
     ------
     ValueError
-        If their number or a shape differs.
+        If their number or a shape differs from that of the parameters.
     """
     found = [tuple(np.asarray(x).shape) for x in arrays]
     if found != [tuple(old.shape) for _, old in present]:
         raise ValueError(
-            f"found {len(found)} arrays of {slot} without names of parameters: "
+            f"found {len(found)} arrays of {slot} without parameter names: "
             f"{listed([str(list(shape)) for shape in found])}; wanted {len(wanted)}: "
-            f"{listed([str(leaf) for leaf in wanted])}. Others than these cannot be matched by "
-            "their order; load it beside the parameters that it was saved with, and save it again "
-            "by names"
+            f"{listed([str(leaf) for leaf in wanted])}. They cannot be matched by order; load the "
+            "file with the parameters that it was saved with, and save it again "
+            "with names"
         )
 
 
 def _match_slot(
     slot: str, state: State, record: Record, report: LoadReport
 ) -> list[np.ndarray | None]:
-    """Return the slot's array for each parameter that has it; None where the file has none."""
+    """Return the slot's array for each parameter that has the slot; None if missing in the file."""
     present = [(leaf, held[slot]) for name, leaf, held in state.entries() if name == slot]
     wanted = [leaf for leaf, _ in present]
     arrays = record.slots.get(slot)
     if arrays is None:
-        # A source that never keeps this slot says so in its notes; its own files must hold it.
+        # Only this library's files must hold the slot; other sources report its lack in their
+        # notes.
         if record.source.startswith("arrayoptim"):
             report.missing += [f"{slot} of {leaf}" for leaf in wanted]
         return [None] * len(wanted)

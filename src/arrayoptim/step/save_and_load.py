@@ -1,4 +1,4 @@
-"""Keeping state: as records of files, and as lists of arrays."""
+"""State as records of files, and as lists of arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def put_weights(session: Session, weights: list[Any]) -> None:
-    """Replace the state by a list in Keras's order, or keep the list until parameters are seen."""
+    """Replace the state with a list in Keras's order, or keep the list until `init`."""
     name = type(session.formula).__name__
     with session.lock:
         if session.state is None:
@@ -32,7 +32,7 @@ def put_weights(session: Session, weights: list[Any]) -> None:
 
 
 def weights_of(session: Session) -> list[np.ndarray]:
-    """Return the state as host arrays, in Keras's order; before a state exists, what was loaded."""
+    """Return the state as host arrays, in Keras's order; before `init`, the loaded weights."""
     if session.state is not None:
         return session.state.weights()
     if session.pending is None:
@@ -46,12 +46,12 @@ def weights_of(session: Session) -> list[np.ndarray]:
 
 
 def record_of(session: Session) -> persistence.Record:
-    """Return the record of an optimizer that files hold.
+    """Return the record of an optimizer for saving to a file.
 
     Raises
     ------
     RuntimeError
-        If a step stopped halfway.
+        If a step was interrupted half-way.
     ValueError
         If there is no state yet.
     """
@@ -63,7 +63,7 @@ def record_of(session: Session) -> persistence.Record:
     if state is None:
         raise ValueError(f"{formula!r} has no state yet; call init(params) or take a step first")
     if state.interrupted:
-        raise RuntimeError("a step was interrupted half-way; this state is not worth saving")
+        raise RuntimeError("a step was interrupted half-way, so this state cannot be saved")
     slots: dict[str, list[Any]] = {name: [] for name in state.names}
     paths: dict[str, list[str]] = {name: [] for name in state.names}
     for name, leaf, held in state.entries():
@@ -84,7 +84,7 @@ def record_of(session: Session) -> persistence.Record:
 
 
 def _company(slots: Mapping[str, Array]) -> persistence.Together | None:
-    """Return the processes that save slots together; None where this one has all of them."""
+    """Return the processes among which slots are sharded; None if they are not."""
     from .. import persistence
 
     found = filter(None, (backend_of(x).company(x) for x in slots.values()))
@@ -92,7 +92,7 @@ def _company(slots: Mapping[str, Array]) -> persistence.Together | None:
 
 
 def _record_of_pending(session: Session, pending: persistence.Record) -> persistence.Record:
-    """Return a loaded record that waits for its parameters, in the storage that is asked for."""
+    """Return the record that was loaded before `init`, in the storage format now asked for."""
     formula, settings = session.formula, session.settings
     kinds = {
         name: kind
@@ -120,20 +120,20 @@ def _record_of_pending(session: Session, pending: persistence.Record) -> persist
 
 
 def _in_form(array: Any, slot: str, kind: str | None) -> np.ndarray:
-    """Return an array in the dtype in which the slot is to be stored.
+    """Return an array in the storage dtype of its slot.
 
     Raises
     ------
     ValueError
-        If it is to become codes, or was some: only next to its parameters can it.
+        If it would have to be encoded to int8 or decoded, which needs its parameter.
     """
     found = np.asarray(array)
     if kind is None or found.dtype.name not in ("float32", "bfloat16"):
         return found
     if kind not in ("float32", "bfloat16"):
         raise ValueError(
-            f"{slot}: found {found.dtype}, wanted {kind}; call init(params) before, or save it "
-            "in another state_dtype"
+            f"{slot}: found {found.dtype}, wanted {kind}; call init(params) first, or save with "
+            "another state_dtype"
         )
     return found.astype(numpy_dtype(kind))
 
@@ -141,19 +141,19 @@ def _in_form(array: Any, slot: str, kind: str | None) -> np.ndarray:
 def load(
     session: Session, record: persistence.Record, strict: bool, hyperparameters: bool
 ) -> LoadReport:
-    """Restore what a file holds; see `Optimizer.load_weights`."""
+    """Restore state from a file; see `Optimizer.load_weights`."""
     formula = session.formula
     name = type(formula).__name__
     with session.lock, blaming(record):
         if record.class_name is not None and record.class_name.lower() != name.lower():
             raise ValueError(
                 f"found the state of {record.class_name}, wanted {name}; arrayoptim.load() "
-                "makes the optimizer that a file describes"
+                "returns the optimizer that a file describes"
             )
         wanted, left_out = formula._hyper, list[str]()
         if hyperparameters:
             wanted, left_out = _recorded_hyper(session, record)
-        record.notes.extend(f"not taken over: {what}" for what in left_out)
+        record.notes.extend(f"not restored: {what}" for what in left_out)
         expected = record.fingerprint if strict else None
         changed = [
             f"{key}: {wanted[key]!r} from the file, was {value!r}"
@@ -193,12 +193,12 @@ def load_into(
     hyperparameters: bool = False,
     numbers: Mapping[str, float] | None = None,
 ) -> LoadReport:
-    """Restore a record for these parameters and set the hyperparameters; all or nothing."""
+    """Restore a record for these parameters and set the hyperparameters, atomically."""
 
     def change() -> LoadReport:
         if session.state is not None and session.state.interrupted:
             session.reset()
-        if session.state is None and hyperparameters:  # they say which slots there are
+        if session.state is None and hyperparameters:  # which slots exist depends on them
             session.formula._hyper, _ = _recorded_hyper(session, record)
         session.ready(*session.flat(params))
         report = load(session, record, strict=strict, hyperparameters=hyperparameters)
@@ -211,7 +211,7 @@ def load_into(
 
 
 def _reshaped(session: Session, state: State) -> State:
-    """Return a zero state over the same parameters, where the present rule has other slots."""
+    """Return a zero state for the same parameters with the slots of the present rule."""
     layouts = session.assign(state.leaves).layouts
     rows = zip(state.leaves, layouts, state.slots, strict=True)
     same = all(
@@ -222,14 +222,14 @@ def _reshaped(session: Session, state: State) -> State:
         return state
     like = [next(iter(slots.values()), None) for slots in state.slots]
     if any(leaf and x is None for leaf, x in zip(state.leaves, like, strict=True)):
-        raise ValueError("load before init(params): the file's optimizer has other slots")
+        raise ValueError("the optimizer in the file has other slots; load it before init(params)")
     return session.fresh(like, state.leaves)
 
 
 def _recorded_hyper(
     session: Session, record: persistence.Record
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the present hyperparameters updated by the file's, checked, and what is lost."""
+    """Return the hyperparameters updated from the file, checked, and those that are lost."""
     cls, values = type(session.formula), dict(session.formula._hyper)
     own = record.source.startswith("arrayoptim")
     found, left_out = translate(cls.__name__, record.config or {}, record.dialect)

@@ -1,4 +1,4 @@
-"""A session: the step of one optimizer."""
+"""A session: takes the steps of one optimizer, and holds what they need."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ Done = TypeVar("Done")
 
 
 class Session(Memory):
-    """What one optimizer remembers, and its step.
+    """Takes the steps of one optimizer, given what `Memory` holds.
 
     Wrappers and adapters use it through `session_of`.
     """
 
     def flat(self, tree: Tree) -> tuple[Leaves, Structure]:
-        """Return the parameters in a tree and its structure, in pieces where it is of many models.
+        """Return the leaves of a tree and its structure, split into pieces with `models`.
 
         Raises
         ------
         TypeError, ValueError
-            If a leaf is no array, or its first axis does not count the models.
+            If a leaf is not an array, or its first axis does not count the models.
         """
         return self._own(*flatten(tree))
 
     def _own(self, leaves: Leaves, structure: Structure) -> tuple[Leaves, Structure]:
-        """Return the parameters that are stepped, of a tree that is flat already; see `flat`."""
+        """Return the parameters to step, given a flattened tree; see `flat`."""
         if self.settings.models is None:
             return leaves, structure
         require_writable(leaves, structure)
@@ -54,7 +54,7 @@ class Session(Memory):
         return pieces, stack
 
     def pieces(self, leaves: Leaves, structure: Structure) -> tuple[Leaves, Structure]:
-        """Return the arrays of each model, and their structure; all as it is of one model."""
+        """Return the arrays of each model, and their structure; unchanged without `models`."""
         models = self.settings.models
         if models is None:
             return leaves, structure
@@ -77,9 +77,9 @@ class Session(Memory):
         grads, params : tree of arrays
             Gradients and parameters.
         unscale : float
-            Factor that brings the gradients to their true scale.
+            Factor that removes the loss scale from the gradients.
         done : callable, optional
-            Called with the parameters after the step, as a part of it.
+            Called with the parameters after the step, as part of the transaction.
         """
         with self.lock:
             if self._made is not None and self._again(self._made, grads, params, unscale, done):
@@ -95,7 +95,7 @@ class Session(Memory):
                 leaves, structure = self._own(leaves, structure)
                 found, _ = self.pieces(found, other)
         with self.lock:
-            # Where all parameters are new arrays, after an interrupt nobody ever sees them.
+            # If all parameters are replaced by new arrays, an interrupt loses these: roll back.
             restore = None if done or any_writable(leaves) else self.snapshot()
             try:
                 new = self.take(found, leaves, structure, unscale, done=self._telling(done, params))
@@ -111,7 +111,7 @@ class Session(Memory):
     def _telling(
         self, done: Callable[[Leaves], object] | None, params: Tree
     ) -> Callable[[Leaves], object] | None:
-        """Return what is called with the parameters after a step, whole where that has pieces."""
+        """Return the callback for after a step, which is passed whole arrays instead of pieces."""
         if done is None or self.settings.models is None:
             return done
         whole = flatten(params)[0]
@@ -127,8 +127,8 @@ class Session(Memory):
     ) -> bool:
         """Take a step like the last one, and return whether that was possible.
 
-        Where anything is another than then, nothing is done: the long way finds out what, and says
-        what is wrong.
+        If anything differs from the last step, nothing is done: the general path then checks
+        the arguments and raises the errors.
         """
         trees, state = made.apart(params, grads), self.state
         if trees is None or state is None or state.interrupted:

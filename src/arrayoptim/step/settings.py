@@ -1,4 +1,4 @@
-"""What a step depends on besides arrays: a snapshot of the hyperparameters."""
+"""Immutable snapshots of the hyperparameters, which determine a step together with the arrays."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from .member import Member, decay_of, effective, member_of, own_settings
 from .spikes import COUNT, LOSS, NORM
 
 Values = list[dict[str, Any]]
-"""All hyperparameters of an optimizer at a step, then what each of its groups sets."""
+"""All hyperparameters of an optimizer at a step, then those that each of its groups sets."""
 
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """The hyperparameters of an optimizer and its groups, as they were when it was made.
+    """A snapshot of the hyperparameters of an optimizer and its groups.
 
     Attributes
     ----------
     sources : tuple of dict
-        The hyperparameters of each member's formula; they are replaced, never changed.
+        The hyperparameters of each member's formula; replaced, never modified.
     members : tuple of Member
-        Who has what.
+        The settings of the optimizer and of each group.
     keeping : tuple of (str, callable)
-        Schedules that keep numbers, with what stands before the names of these.
+        Schedules with state, with the prefix of its names.
     each, adaptive, frozen : bool
-        Whether some gradients are clipped by the norm of each, or by those of their units, and
-        whether some parameters stay as they are.
+        Whether some gradients are clipped by their own norm, or by those of their units, and
+        whether some parameters are frozen.
     guarded, loss_guarded : bool
-        Whether steps are skipped whose gradients, or whose loss, are much larger than those before.
+        Whether steps are skipped on a spike of the gradient norm, or of the loss.
     measures : tuple of str
-        Whose norms are reported.
+        Which norms are reported.
     watched : tuple of str
-        Those of them that are known only after a step.
+        Those of `measures` that are known only after a step.
     static : bool
         Whether no hyperparameter depends on the step.
     """
@@ -68,7 +68,7 @@ class Settings:
 
     @cached_property
     def whole(self) -> dict[str, Any]:
-        """The hyperparameters of the optimizer itself, schedules as they are."""
+        """The hyperparameters of the optimizer itself, schedules not evaluated."""
         return self.sources[0]
 
     @cached_property
@@ -78,12 +78,12 @@ class Settings:
 
     @cached_property
     def fixed(self) -> Values | None:
-        """The hyperparameters of every step, where none depends on the step; None elsewhere."""
+        """The hyperparameters of every step, if none depends on the step; else None."""
         return [member.values for member in self.members] if self.static else None
 
     @cached_property
     def lasting(self) -> Values | None:
-        """All hyperparameters of each member at every step; None where they depend on the step."""
+        """All hyperparameters of each member at every step; None if they depend on the step."""
         values = self.fixed
         if values is None or any(decay_of(values[0] | own) for own in values):
             return None
@@ -91,7 +91,7 @@ class Settings:
 
     @cached_property
     def unmeasured(self) -> bool:
-        """Whether neither a stage of a step nor its report needs the size of the gradients."""
+        """Whether neither a stage of a step nor its report needs norms of the gradients."""
         ignored = self.whole["nonfinite"] == "ignore" and self.whole["clipnorm"] is None
         return ignored and not (self.guarded or self.loss_guarded or self.each or self.measures)
 
@@ -107,7 +107,7 @@ class Settings:
         return self.members[0].formula
 
     def holds(self, formula: Formula) -> bool:
-        """Whether no hyperparameter of an optimizer or its groups has been set since."""
+        """Whether the snapshot is current: no hyperparameter has been set since."""
         if self.sources[0] is not formula._hyper:
             return False
         if len(self.members) == 1:
@@ -115,7 +115,7 @@ class Settings:
         pairs = zip(self.sources, self.members, strict=True)
         return all(source is member.formula._hyper for source, member in pairs)
 
-    # ---- what belongs to parameters
+    # ---- settings by parameter
 
     def members_of(self, paths: Sequence[str]) -> list[int]:
         """Return the member number of each path; patterns are matched once for the same paths."""
@@ -126,7 +126,7 @@ class Settings:
         return self._paths[key]
 
     def excluded(self, paths: Sequence[str]) -> list[bool]:
-        """Return the parameters that are excluded from both decays; empty where there are none.
+        """Return whether each parameter is exempt from both decays; empty if none is.
 
         Raises
         ------
@@ -140,12 +140,12 @@ class Settings:
         return [any(matches(path, pattern) for pattern in patterns) for path in paths]
 
     def require_sound(self) -> None:
-        """Refuse options that do not go with a rule, or with each other.
+        """Refuse options that cannot be combined with a rule, or with each other.
 
         Raises
         ------
         ValueError
-            If there are any.
+            If there is such an option.
         """
         for member in self.members:
             h, rule = self.whole | member.values, member.formula.rule
@@ -156,33 +156,33 @@ class Settings:
                     ("skip_spikes", "norms") if self.guarded else ("skip_loss_spikes", "losses")
                 )
                 raise ValueError(
-                    f"{option}: found models=, wanted one model: the {of} of all models "
-                    'together say little of one; nonfinite="skip" leaves out single models'
+                    f"{option}: found models=, wanted one model: the {of} over all models "
+                    'says little about one; nonfinite="skip" skips single models'
                 )
             if h["corrected_decay"] and h["peak_lr"] is None:
                 raise ValueError(
-                    "corrected_decay=True: the decay is multiplied by lr / peak_lr, found "
-                    "peak_lr=None; give the learning rate at its peak as peak_lr"
+                    "corrected_decay=True: the decay is multiplied by lr / peak_lr, but found "
+                    "peak_lr=None; pass the peak of the learning rate as peak_lr"
                 )
             if h["cautious_decay"] and member.decays:
                 raise ValueError(
-                    f"cautious_decay=True: the rule {rule.name} decays weights by itself, wanted "
-                    "one that leaves it to the stage before; leave it out"
+                    f"cautious_decay=True: the rule {rule.name} decays weights itself; wanted "
+                    "one for which the decay is a stage; leave cautious_decay out"
                 )
 
     def layout(
         self, rule: Rule, constraint: Constraint | None = None, spares: bool = False
     ) -> Layout:
-        """Return the slots of parameters with a rule, those of stages included.
+        """Return the slots of parameters with a rule, including those of stages.
 
         Parameters
         ----------
         rule : Rule
-            The rule.
+            The update rule.
         constraint : Constraint, optional
-            What they are brought back to.
+            The constraint on the new parameters.
         spares : bool
-            Whether they are decayed by `cautious_decay`.
+            Whether `cautious_decay` decays them after the rule.
         """
         h = self.whole
         extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
@@ -199,9 +199,9 @@ class Settings:
         return found
 
     def initial_scalars(self) -> dict[str, float]:
-        """Return the scalar state of the optimizer, of those of its groups, and of schedules.
+        """Return the scalar state of the optimizer, its groups and its schedules.
 
-        Of several models it is that of the schedules; see `initial_of_models`.
+        With `models` only that of shared schedules; see `initial_of_models`.
         """
         found = ({} if self.models is not None else self.owned()) | first_numbers(self.keeping)
         if self.guarded or self.loss_guarded:
@@ -211,7 +211,7 @@ class Settings:
         return found
 
     def initial_of_models(self) -> dict[str, Row] | None:
-        """Return the scalar state that each model has, as rows; None where there is one model."""
+        """Return the scalar state of each model, as rows; None without `models`."""
         if self.models is None:
             return None
         return {name: repeated(value, self.models) for name, value in self.owned().items()}
@@ -221,10 +221,10 @@ class Settings:
         owners = ((m.owner, m.formula) for m in self.members if m.owner is not None)
         return first_numbers(owners)
 
-    # ---- what belongs to a step
+    # ---- settings by step
 
     def at(self, iterations: Scalar, scalars: Mapping[str, Scalar]) -> Values:
-        """Return the hyperparameters of a step, and what each group sets, schedules as numbers."""
+        """Return the hyperparameters of a step and those set by each group, schedules evaluated."""
         if self.fixed is not None:
             return self.fixed
         values = [member.at(iterations, scalars) for member in self.members]
@@ -232,7 +232,7 @@ class Settings:
         return values
 
     def effective(self, values: Values, iterations: Scalar) -> Values:
-        """Return all hyperparameters of each member; see `effective`."""
+        """Return all hyperparameters of each member; see `member.effective`."""
         if values is self.fixed and self.lasting is not None:
             return self.lasting
         return [effective(values[0], own, iterations) for own in values]
@@ -245,7 +245,7 @@ class Settings:
         if known is not None and known[0] is exact:
             return known[1]
         old, found, scheduled = known or ({}, {}, False)
-        # Of what `at` has made for the one member, nothing but the values of schedules is new.
+        # With one member, only the values of schedules in the result of `at` can have changed.
         at = self.fixed or self._last.get("values", [{}])
         if scheduled and exact is at[0]:
             found = found.copy()
@@ -261,7 +261,7 @@ class Settings:
     def _changed(
         self, member: int, old: dict[str, Any], exact: dict[str, Any], compute: str, xp: Namespace
     ) -> dict[str, Any]:
-        """Return those rounded hyperparameters whose exact values are not the old ones."""
+        """Return the rounded hyperparameters whose exact values have changed."""
         declared, preset = self._declared[member], exact.get("preset")
         return {
             name: declared[name].under(preset).rounded(value, compute, xp)
@@ -270,23 +270,23 @@ class Settings:
         }
 
     def observed(self, scalars: Mapping[str, Scalar], metric: Scalar) -> dict[str, Scalar]:
-        """Return the scalar state after a metric was fed to the schedules that take one.
+        """Return the scalar state after a metric was passed to the schedules that take one.
 
         Raises
         ------
         ValueError
-            If there is none.
+            If there is no such schedule.
         """
         if not self.keeping:
             raise ValueError(
-                f"{self.formula!r} has no schedule that is fed a metric, such as schedules.Plateau"
+                f"{self.formula!r} has no schedule that takes a metric, such as schedules.Plateau"
             )
         fed = ((prefix, schedule, metric) for prefix, schedule in self.keeping)
         return after_metric(fed, scalars)
 
 
 def settings_of(formula: Formula, known: Settings | None = None) -> Settings:
-    """Return the snapshot of an optimizer; the known one where it is still valid."""
+    """Return the snapshot of an optimizer; `known` itself if it is still valid."""
     if known is not None and known.holds(formula):
         return known
     groups = formula._hyper["groups"]

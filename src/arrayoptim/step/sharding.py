@@ -1,4 +1,4 @@
-"""Arrays of which each process has a part: what a step has to know of the others' parts."""
+"""Arrays sharded over processes: what a step needs to know of the shards elsewhere."""
 
 from __future__ import annotations
 
@@ -21,38 +21,39 @@ __all__ = ["Spread", "Whole", "norms_of", "rated", "takes_wholes", "totals_of"]
 
 Slots = dict[str, Array]
 Whole = Callable[[int, Array, Array, Slots], tuple[Array, Slots]]
-"""Steps one whole array, by its place: parameter, gradient and slots give new ones."""
+"""Steps a whole array: index, parameter, gradient, slots -> new parameter, new slots."""
 
 _SHRINK = 2.0**-600
-"""Squares of numbers that are this much smaller overflow for no finite ones."""
+"""Squares of finite numbers scaled by this do not overflow."""
 
 
 class Spread(ABC):
-    """How the arrays that one session steps lie over several processes.
+    """How the arrays of one session are sharded over several processes.
 
-    Each process has a session over the same parameters in the same order, and of each parameter a
-    part, which may be empty. All of them call what follows in the same order.
+    Each process has a session over the same parameters in the same order, with one shard of each
+    parameter, possibly empty. The methods are collective: all processes call them in the same
+    order.
 
     Attributes
     ----------
     wholes : frozenset of int
-        Places of parameters that a step brings together, see `takes_wholes`.
+        Indices of parameters that are gathered for a step, see `takes_wholes`.
     """
 
     wholes: frozenset[int] = frozenset()
 
     @abstractmethod
     def described(self, leaves: Sequence[Leaf | None]) -> tuple[Leaf | None, ...]:
-        """Return what is known of parameters of which this describes the parts: whole shapes."""
+        """Return the descriptions of parameters with full shapes, given those of shards."""
 
     @abstractmethod
     def summed(self, rows: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
-        """Add up numbers over the processes that hold different parts.
+        """Sum values over the processes that hold different shards.
 
         Parameters
         ----------
         rows : mapping of int to sequence of float
-            Numbers of this process's part, by the parameter's place.
+            Values of this process's shard, by the parameter's index.
 
         Returns
         -------
@@ -61,7 +62,7 @@ class Spread(ABC):
         """
 
     def in_parts(self, leaves: Sequence[Array | None]) -> Sequence[Array | None]:
-        """Return the parameters, None for those that are stepped as wholes."""
+        """Return the parameters, with None for those that are gathered and stepped whole."""
         if not self.wholes:
             return leaves
         return [None if i in self.wholes else x for i, x in enumerate(leaves)]
@@ -73,20 +74,20 @@ class Spread(ABC):
         slots: Sequence[Slots],
         step: Whole,
     ) -> None:
-        """Bring together the parameters that are stepped as wholes, and write the parts back.
+        """Gather the parameters that are stepped whole, step them, and write the shards back.
 
         Parameters
         ----------
         params, grads, slots : sequence
-            The parts that are here.
+            The local shards.
         step : callable
-            Steps one of them.
+            Steps one whole parameter.
         """
         raise NotImplementedError
 
 
 def takes_wholes(layout: Layout, settings: Mapping[str, Any]) -> bool:
-    """Return whether a step needs a parameter as a whole: sums over its elements do not suffice.
+    """Return whether a step needs the whole parameter, as sums over its entries do not suffice.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def takes_wholes(layout: Layout, settings: Mapping[str, Any]) -> bool:
 
 
 def norms_of(spread: Spread, parts: Mapping[int, float]) -> dict[int, float]:
-    """Return the norms of whole arrays, given those of the parts that are here."""
+    """Return the norms of whole arrays, given those of the local shards."""
     rows = {i: _squares(x) for i, x in parts.items()}
     return {i: _root(row) for i, row in spread.summed(rows).items()}
 
@@ -108,16 +109,16 @@ def norms_of(spread: Spread, parts: Mapping[int, float]) -> dict[int, float]:
 def totals_of(
     spread: Spread, rule: Rule, parts: Mapping[int, Sequence[Scalar]]
 ) -> dict[int, list[Scalar]]:
-    """Return the totals of whole arrays, given those of the parts that are here.
+    """Return the totals of whole arrays, given those of the local shards.
 
     Parameters
     ----------
     spread : Spread
-        Who has the other parts.
+        How the arrays are sharded over processes.
     rule : Rule
-        Whose totals they are: first norms, then sums.
+        The rule that defines the totals: first norms, then sums.
     parts : mapping of int to sequence of scalar
-        The totals of each part, by the parameter's place.
+        The totals of each local shard, by the parameter's index.
     """
     count = len(rule.norms)
     rows = {
@@ -140,16 +141,16 @@ def _root(squares: Sequence[float]) -> float:
 
 
 def rated(step: Step, leaves: Sequence[Leaf | None], found: Mapping[int, Sequence[Scalar]]) -> Step:
-    """Return a step in whose numbers are the coefficients that each tensor has for itself.
+    """Return a step with per-tensor coefficients added, computed from totals.
 
     Parameters
     ----------
     step : Step
-        A step of a rule with a ratio.
+        A step of a rule with a trust ratio.
     leaves : sequence of Leaf or None
-        The parameters, of which the ratio is given the size.
+        The parameters, whose number of entries the ratio may depend on.
     found : mapping of int to sequence of scalar
-        The totals of whole parameters, by place.
+        The totals of whole parameters, by index.
     """
     rule, values = step.layout.rule, dict(step.values)
     for compute in values:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @part_of("arrayoptim.optimizer", "Optimizer")
 class Surface:
-    """The part of `arrayoptim.Optimizer` that follows from a step, a record and a lock."""
+    """Methods of `arrayoptim.Optimizer` that need only `apply`, a record and a lock."""
 
     if TYPE_CHECKING:
 
@@ -38,15 +38,15 @@ class Surface:
         ) -> LoadReport: ...
 
     def __copy__(self) -> Self:
-        """Return an optimizer with state of its own: two that shared one would both count."""
+        """Return a copy with its own state; with shared state, both copies would count steps."""
         return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return an optimizer with state of its own, as it is between two steps."""
+        """Return a copy with its own state, taken between two steps."""
         new = type(self).__new__(type(self))
         memo[id(self)] = new
         with self._lock:
-            # In Python 3.10 not every object has this method.
+            # In Python 3.10 not every object has __getstate__.
             state: Any = getattr(self, "__getstate__", partial(dict, vars(self)))()
             kept = copy.deepcopy(state, memo)
         take_up = getattr(new, "__setstate__", vars(new).update)
@@ -54,7 +54,7 @@ class Surface:
         return new
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Array | None, Array]]) -> list[Array]:
-        """Take one step, given Keras's pairs.
+        """Take one step, given (gradient, parameter) pairs as in Keras.
 
         Parameters
         ----------
@@ -102,38 +102,38 @@ class Surface:
         return self._descend(loss, value, structure.build(gradients), params)
 
     def _descend(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> Tree:
-        """Take one step down a loss, given its value and gradients at the parameters."""
+        """Take one step, given the value and gradients of the loss."""
         self._hear(value)
         return self.apply(gradients, params)
 
     def tell_loss(self, loss: Any) -> None:
-        """Tell the loss that the gradients of the next step are of; see `Optimizer.tell_loss`."""
+        """Pass the loss that was differentiated for the next step; see `Optimizer.tell_loss`."""
         raise ValueError(f"{type(self).__name__}.tell_loss: {self!r} has no guard on the loss")
 
     def _hear(self, value: Scalar) -> None:
-        """Take the loss of a step where the optimizer does more with it than descend."""
+        """Receive the loss of a step, for optimizers that use its value."""
 
     _searches = False
-    """Whether a loss that is not finite only shortens a step."""
+    """Whether a loss that is not finite merely shortens the step."""
 
     def _over(self) -> tuple[str, str]:
-        """Return why no further step is wanted, as one word and as a sentence; empty if one is."""
+        """Return why the loop should stop, as a word and as a sentence; empty if it should not."""
         return "", ""
 
     def _best(self, params: Tree) -> Tree:
-        """Move the parameters to the point that a loop is to end at."""
+        """Move the parameters to the point at which a minimization loop should end."""
         return params
 
     def save_weights(self, filepath: persistence.Place, overwrite: bool = True) -> None:
         """Save the state, with class and hyperparameters, to an HDF5 file.
 
-        The file appears whole or not at all: a crash leaves an earlier file of that name as it was.
+        The write is atomic: a crash leaves an existing file of that name unchanged.
 
         Parameters
         ----------
         filepath : str, bytes, Path, binary file or h5py.Group
-            The file. Into an open one the state goes from where that stands; into a group of h5py
-            as by `save_weights_to_hdf5_group`.
+            The file. Into an open file, the state is written at its current position; into an h5py
+            group, as by `save_weights_to_hdf5_group`.
         overwrite : bool
             Whether to replace an existing file.
 
@@ -142,9 +142,9 @@ class Surface:
         FileExistsError
             If the file exists and `overwrite` is False.
         TypeError
-            If `filepath` stands for no file.
+            If `filepath` is none of these.
         ValueError
-            Before `init`: there is no state yet.
+            If there is no state yet, before `init`.
         """
         from .. import persistence
 
@@ -172,7 +172,7 @@ class Surface:
         *,
         fingerprint: bool = True,
     ) -> LoadReport:
-        """Restore what a file holds of an optimizer of this class.
+        """Restore the state of an optimizer of this class from a file.
 
         Parameters
         ----------
@@ -184,26 +184,26 @@ class Surface:
         hyperparameters : bool
             Whether to take over the hyperparameters that the file records.
         fingerprint : bool
-            Whether parameters other than those that a checkpoint's state was saved beside are
-            refused, here or when they are first seen.
+            Whether to refuse, now or when parameters are first seen, parameters that differ from
+            those that a checkpoint's state was saved with.
 
         Returns
         -------
         LoadReport
-            What was restored, what not, and what such a file does not hold.
+            What was restored, what was not, and what such a file does not hold.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it holds no whole state of an optimizer of this class that fits the parameters.
-            Nothing has changed then.
+            If the file holds no complete state of an optimizer of this class that fits the
+            parameters. Nothing has changed then.
 
         Notes
         -----
-        Before `init` the file is read and kept, and compared with the parameters when they are
-        first seen. After it only the arrays are read that fit.
+        Before `init`, the file is read into memory and compared with the parameters when they are
+        first seen. After it, only arrays that fit are read.
         """
         from .. import persistence
 

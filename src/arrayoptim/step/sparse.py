@@ -1,4 +1,4 @@
-"""Sparse gradients: what a step makes of them, and which parameters they are refused for."""
+"""Sparse gradients: conversion for a step, and for which parameters they are refused."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..numerics.slots import Layout
 from ..rules.resting import rests
 from .plan import Plan
 
-INSTEAD = 'use sparse="exact", which steps by the gradient as a dense one'
+INSTEAD = 'use sparse="exact", which treats the gradient as a dense one'
 
 
 def in_rows(gradients: Sequence[Any], leaves: Sequence[Array | None]) -> list[Any] | None:
-    """Return gradients with the libraries' own sparse ones as `Rows`; None where all are dense."""
+    """Return gradients with libraries' sparse arrays as `Rows`; None if all are dense."""
     found = list(map(as_rows, gradients, leaves))
     return found if Rows in set(map(type, found)) else None
 
@@ -25,19 +25,19 @@ def in_rows(gradients: Sequence[Any], leaves: Sequence[Array | None]) -> list[An
 def made_dense(
     optimizer: Any, gradients: Sequence[Any], leaves: Sequence[Array | None], why: str
 ) -> list[Any]:
-    """Return gradients as arrays, for what cannot hand on rows to an optimizer.
+    """Return gradients as dense arrays, for callers that cannot pass rows to an optimizer.
 
     Raises
     ------
     ValueError
-        If one is sparse, and the optimizer is to step rows by themselves.
+        If a gradient is sparse and the optimizer has ``sparse="lazy"``.
     """
     found = in_rows(gradients, leaves)
     if found is None:
         return list(gradients)
     if getattr(optimizer, "sparse", None) == "lazy":
         raise ValueError(
-            f'found a sparse gradient and sparse="lazy", but {why}, so that every row would be '
+            f'found a sparse gradient and sparse="lazy", but {why}, so every row would be '
             "stepped; " + INSTEAD
         )
     return dense(found, leaves)
@@ -50,23 +50,23 @@ def settled(
     structure: Structure,
     whole: bool = True,
 ) -> list[Any]:
-    """Return gradients as the step takes them: each row once, or with all rows that there are.
+    """Return gradients with unique rows for a lazy step, or with all rows for an exact one.
 
     Parameters
     ----------
     plan : Plan
-        Settings, and who has which.
+        Settings and their assignment to parameters.
     gradients, leaves : sequence
-        Gradients, some of them `Rows`, which fit the parameters.
+        Gradients, some of them `Rows`, already checked to fit the parameters.
     structure : Structure
         The parameters' structure.
     whole : bool
-        Whether the parameters are all here, and no other process has parts of them.
+        Whether no parameter is sharded over processes.
 
     Raises
     ------
     ValueError
-        If a step of the rows alone is asked for where there is none.
+        If ``sparse="lazy"`` is not possible for a parameter with a sparse gradient.
     """
     new = list(plan.thawed(gradients))
     lazy = plan.settings.whole["sparse"] == "lazy"
@@ -75,10 +75,10 @@ def settled(
             continue
         layout = plan.assignment.layouts[i]
         assert layout is not None
-        reason = _refusal(plan, layout, g) if whole else "other processes have parts of it"
+        reason = _refusal(plan, layout, g) if whole else "it is sharded over processes"
         if lazy and reason is not None:
             raise ValueError(
-                f'sparse="lazy" does not serve {named(structure.paths[i])}: {reason}; {INSTEAD}'
+                f'sparse="lazy" does not support {named(structure.paths[i])}: {reason}; {INSTEAD}'
             )
         alone = lazy or (reason is None and _rests(plan, layout))
         new[i] = g.summed() if alone else g.dense()
@@ -86,7 +86,7 @@ def settled(
 
 
 def _rests(plan: Plan, layout: Layout) -> bool:
-    """Whether rows without a gradient stay as they are under a dense one too."""
+    """Whether a dense gradient would not change rows whose gradient is zero either."""
     if not rests(layout.rule) or layout.storage or set(layout.extras) - {"master"}:
         return False
     members = plan.settings.members
@@ -95,23 +95,23 @@ def _rests(plan: Plan, layout: Layout) -> bool:
 
 
 def _refusal(plan: Plan, layout: Layout, g: Rows) -> str | None:
-    """Say why rows by themselves cannot be stepped as a part of a parameter."""
+    """Return why single rows of a parameter cannot be stepped; None if they can."""
     h, rule = plan.settings.whole, layout.rule
     if rule.masked:
-        return "cautious=True counts the entries of the whole"
+        return "cautious=True counts entries of the whole parameter"
     if rule.kind != "elementwise":
-        return f"the rule {rule.name} is no loop over elements, it takes the parameter as a whole"
+        return f"the rule {rule.name} is not elementwise: it needs the whole parameter"
     if layout.constraint is not None:
-        return f"{layout.constraint!r} goes by norms of the whole parameter"
+        return f"{layout.constraint!r} depends on norms of the whole parameter"
     if plan.settings.adaptive:
-        return "agc goes by the units of the whole gradient"
+        return "agc depends on units of the whole gradient"
     if h["offload"]:
         return "offload=True steps whole parameters in host memory"
     if h["stochastic_rounding"] and h["state_dtype"] is not None:
-        return "stochastic_rounding draws its bits for whole parameters"
+        return "stochastic_rounding draws random bits for whole parameters"
     if layout.storage == "int8" and g.width % GROUP:
         return (
-            f'state_dtype="int8" keeps blocks of {GROUP} entries, which rows of {g.width} cut '
-            "through"
+            f'state_dtype="int8" uses blocks of {GROUP} entries, and rows of {g.width} would cut '
+            "through them"
         )
     return None

@@ -1,4 +1,4 @@
-"""Guards against spikes: gradients, or a loss, much larger than those of the steps before."""
+"""Spike guards: skip steps whose gradient norm or loss is far above that of recent steps."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from .._typing import Namespace, Scalar
 __all__ = ["COUNT", "LOSS", "NORM", "TOLD", "Seen", "seen", "told"]
 
 COUNT = {"spikes": 0.0}
-"""The scalar state of both guards: steps skipped."""
+"""Scalar state of both guards: number of steps skipped."""
 
 NORM = {"norm_count": 0.0, "norm_mean": 0.0, "norm_variance": 0.0}
-"""That of the guard on gradients: norms that were seen, their mean and variance."""
+"""Scalar state of the guard on gradients: number of norms seen, their mean and variance."""
 
 TOLD = {"loss_sum": 0.0, "loss_told": 0.0}
-"""The sum of the losses that the next step has been told, and how many they are."""
+"""Sum and number of the losses passed for the next step."""
 
 LOSS = {"loss_count": 0.0, "loss_mean": 0.0, "loss_variance": 0.0, **TOLD}
-"""The scalar state of the guard on the loss."""
+"""Scalar state of the guard on the loss."""
 
 _LEAST = 2.0**-10
-"""Smallest deviation, in means: rounding alone makes no spike of norms that are all equal."""
+"""Least deviation, relative to the mean: equal norms must not spike by rounding errors."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """What the guards make of a step.
+    """The verdict of the guards on a step.
 
     Attributes
     ----------
     spike : bool or 0-d array
         Whether the step is to be skipped.
     score : scalar or None
-        Standard deviations between the norm of the gradients and the mean of those before; NaN
-        before the guard knows enough of them, None without it.
+        Standard deviations between the gradient norm and the mean of earlier norms; NaN while
+        the guard has seen too few, None without the guard.
     loss_score : scalar or None
-        The same of the loss.
+        The same for the loss.
     numbers : dict of str to scalar
-        The scalar state afterwards, whether the step is skipped or not.
+        The next scalar state, whether the step is skipped or not.
     """
 
     spike: Any = False
@@ -53,7 +53,7 @@ class Seen:
 
 
 def told(held: Mapping[str, Scalar], total: Scalar, count: Scalar = 1.0) -> dict[str, Scalar]:
-    """Return the scalar state after the next step was told so many losses, of a certain sum."""
+    """Return the scalar state after `count` losses with the sum `total` were passed."""
     return {"loss_sum": held["loss_sum"] + total, "loss_told": held["loss_told"] + count}
 
 
@@ -64,37 +64,38 @@ def seen(
     gradients: bool,
     xp: Namespace,
 ) -> Seen | None:
-    """Judge the norm of all gradients of a step, and its loss, by those of the steps before.
+    """Judge the gradient norm and the loss of a step by those of earlier steps.
 
-    Up to ``window`` numbers have equal weights in mean and variance; from then on each counts
-    ``1 - 1 / window`` of what it did a step before. A spike counts as a number at the threshold, so
-    that a new level is accepted after some steps, and one that is not finite not at all.
+    The first ``window`` values have equal weights in mean and variance; from then on weights
+    decay by ``1 - 1 / window`` per step. A spike counts as a value at the threshold, so that a
+    new level is accepted after some steps; a value that is not finite is not counted.
 
     Parameters
     ----------
     h : mapping of str to object
-        The hyperparameters: ``skip_spikes`` and ``skip_loss_spikes``, how many standard deviations
-        over the mean a spike is; ``spike_window``, half of which has to be seen before a finite
-        number is one; ``nonfinite``, without which a norm that is not finite is one too.
+        The hyperparameters: ``skip_spikes`` and ``skip_loss_spikes``, the thresholds in standard
+        deviations above the mean; ``spike_window``, half of which must be seen before a finite
+        value can be a spike; ``nonfinite``, which if ``"ignore"`` lets a norm that is not finite
+        count as a spike.
     held : mapping of str to scalar
-        The scalar state, in which there are the names of `COUNT`, and of `NORM` and `LOSS` as far
-        as these are judged.
+        The scalar state, with the keys `COUNT`, and of `NORM` and `LOSS` those of the guards
+        that are active.
     norm : scalar or None
-        The norm.
+        The global norm of the gradients.
     gradients : bool
-        Whether there are any: where all are missing there is no norm to judge, or to learn from.
+        Whether there are any gradients; without any, there is no norm to judge or count.
     xp : module
         Array functions: `numpy`, or those of a compiler while a step is traced.
 
     Returns
     -------
     Seen or None
-        None where nothing was judged.
+        None if no guard is active.
 
     Raises
     ------
     ValueError
-        If the loss is to be judged, and the host knows that none was told.
+        If the loss guard is active, and the host knows that no loss was passed.
     """
     window, found = h["spike_window"], Seen()
     counts: Any = False
@@ -124,13 +125,13 @@ def seen(
 
 
 def _loss(held: Mapping[str, Scalar], xp: Namespace) -> tuple[Scalar, Any]:
-    """Return the mean of the losses that a step was told, and whether there are any."""
+    """Return the mean of the losses passed for a step, and whether there are any."""
     count = held["loss_told"]
     known = count > 0.0
     if xp is np and not known:
         raise ValueError(
-            "skip_loss_spikes: found a step that was told no loss, wanted the loss that its "
-            "gradients are of; call tell_loss(loss) before each step, or minimize(loss, params). "
+            "skip_loss_spikes: found a step without a loss, wanted the loss that its gradients "
+            "were computed from; call tell_loss(loss) before each step, or minimize(loss, params). "
             "Nothing has changed"
         )
     return held["loss_sum"] / xp.where(known, count, 1.0), known
@@ -144,17 +145,17 @@ def _judged(
     window: int,
     xp: Namespace,
 ) -> tuple[Any, Scalar, dict[str, Scalar]]:
-    """Return whether a number is a spike, its score, and what is known of such numbers then."""
+    """Return whether a value is a spike, its score, and the updated statistics."""
     value = float(value) if xp is np else value
     count, mean, variance = (held[f"{what}_{name}"] for name in ("count", "mean", "variance"))
-    # A loss may be negative, or have zero as its mean.
+    # A loss may be negative, or have zero mean.
     spread = xp.maximum(xp.sqrt(variance), _LEAST * abs(mean))
     top = mean + threshold * spread
-    # Numbers that have all been zero say nothing of how large the others may be.
+    # Values that were all zero do not tell what size to expect.
     finite, ready = xp.isfinite(value), (count >= window // 2) & (spread > 0.0)
     spike = (ready & (value > top)) | ~finite
     counted = xp.where(finite, xp.where(ready, xp.minimum(value, top), value), mean)
-    # The exact mean and variance of the first ones, and from then on a moving average.
+    # Exact mean and variance of the first values, then a moving average.
     share = xp.where(finite, 1.0 / xp.minimum(count + 1.0, float(window)), 0.0)
     delta = counted - mean
     numbers = {

@@ -1,4 +1,4 @@
-"""What an optimizer remembers between steps."""
+"""The state of an optimizer: slots, scalars and step counts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .per_model import piece
 
 @dataclass
 class Clock:
-    """The step count of some parameters, and the scalar state that they share."""
+    """A step count and scalar state, shared by some of the parameters."""
 
     iterations: Any
     scalars: dict[str, Any]
 
 
 def one_count(counts: Row) -> Any:
-    """Return step counts as one number where they are equal."""
+    """Return step counts as one number if they are all equal."""
     first = int(counts[0])
     return first if bool((counts == first).all()) else counts
 
@@ -38,24 +38,24 @@ class State:
     Attributes
     ----------
     leaves : tuple of Leaf or None
-        The parameters it was made for.
+        The parameters that it was made for.
     names : tuple of str
         Names of the slots, in the order of `get_weights`.
     slots : list of dict
-        For each parameter its slots by name.
+        The slots of each parameter, by name.
     scalars : dict of str to float, or Resident
-        State that is one number, some of which may be on a device.
+        Scalar state, by name; some of it may be on a device.
     iterations, skipped : int
-        Steps taken, and steps left out because of non-finite gradients.
+        Number of steps taken, and of steps skipped because of non-finite gradients.
     interrupted : bool
-        Whether a step stopped halfway, so that slots belong to different steps.
+        Whether a step was interrupted half-way, so that slots may belong to different steps.
     clocks : list of Clock
-        Counts of parameters that have not stepped equally often; empty where one serves all.
+        Clocks, if parameters have different step counts; else empty.
     clock_of : list of int
-        Which of them is that of each parameter.
+        The index in `clocks` of each parameter's clock.
     models : Clock or None
-        The step counts of models, one number where they are equal, and the scalar state that each
-        has, as rows; None where all parameters are of one model.
+        The step counts of the models, one number if they are equal, and each model's scalar
+        state, as rows; None without `models`.
     many : int
         Number of models.
     """
@@ -81,9 +81,9 @@ class State:
         starts: Sequence[Mapping[str, Start]],
         held: Sequence[dict[str, Array]] = (),
     ) -> State:
-        """Make the initial state, with the slots held already; see `Layout.initial`.
+        """Return the initial state, using the slots in `held`; see `Layout.initial`.
 
-        What is held has an entry for each parameter, which is empty where its slots are to be made.
+        `held` has one entry per parameter, which is empty if its slots are to be made.
         """
         rows = zip(params, leaves, layouts, starts, held or [{}] * len(leaves), strict=True)
         slots: list[dict[str, Array]] = [
@@ -93,27 +93,27 @@ class State:
         used = {name for held in slots for name in held}
         distinct = dict.fromkeys(layout for layout in layouts if layout)
         used |= {name for layout in distinct for name in layout.rule.slots}
-        # The slots of rules come first, those of stages last, whatever the number of layouts.
+        # Slots of rules come first and those of stages last, also with several layouts.
         names = [n for layout in distinct for n in layout.names() if n not in layout.extras]
         names += [n for layout in distinct for n in layout.extras]
         return cls(leaves, tuple(n for n in dict.fromkeys(names) if n in used), slots)
 
     @property
     def mark(self) -> tuple[Any, ...]:
-        """A value that differs after each step, whether taken, skipped or stopped halfway."""
+        """A value that differs after each step, whether taken, skipped or interrupted."""
         return self.iterations, self.skipped, self.interrupted
 
     def ticked(
         self, gradients: Sequence[Array | None], after: Sequence[Clock]
     ) -> tuple[list[Clock], list[int]]:
-        """Return the clocks after a step of those parameters that have a gradient.
+        """Return the clocks after a step of the parameters with a gradient, and the index of each.
 
         Parameters
         ----------
         gradients : sequence of array or None
             The gradients.
         after : sequence of Clock
-            Each clock as it is when its parameters have stepped.
+            Each clock as it will be once its parameters have stepped.
         """
         if all(g is not None for g in gradients):
             return list(after), self.clock_of
@@ -130,18 +130,18 @@ class State:
         return clocks, places
 
     def common(self) -> Mapping[str, Any]:
-        """Return the scalar state, of parameters that differ that of those longest there."""
+        """Return the scalar state; with several clocks, that with the highest step count."""
         return max(self.clocks, key=_count).scalars if self.clocks else self.scalars
 
     def share(self, numbers: Mapping[str, Any]) -> None:
-        """Set numbers that all parameters have together, whatever their counts."""
+        """Set scalar state that all parameters share, whatever their step counts."""
         self.scalars = self.scalars | numbers
         for clock in self.clocks:
             clock.scalars = {**clock.scalars, **numbers}
 
     @property
     def moment(self) -> Clock:
-        """The count and the scalar state that a step begins with; rows where models differ."""
+        """The step count and scalar state before a step; rows if they differ between models."""
         if self.models is None:
             return Clock(self.iterations, self.scalars)
         return Clock(self.models.iterations, {**self.scalars, **self.models.scalars})
@@ -160,7 +160,7 @@ class State:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """All state that is one number, with those of models by the model's number."""
+        """All scalar state; per-model scalars are listed by model index."""
         found = dict(self.scalars)
         for name, values in self._of_models().items():
             found |= {piece(name, m): value for m, value in enumerate(values.tolist())}
@@ -182,7 +182,7 @@ class State:
         return {"iterations": self.counts, **self.models.scalars}
 
     def step_models(self, scalars: Mapping[str, Any], left_out: Any = None) -> None:
-        """Count a step of each model that was not left out, and take over the numbers of these."""
+        """Count a step of each model that was not skipped, and adopt its new scalars."""
         assert self.models is not None
         old, new = self.models, {name: scalars[name] for name in self.models.scalars}
         counts = old.iterations + 1
@@ -193,7 +193,7 @@ class State:
         self.models = Clock(counts, {k: repeated(v, self.many) for k, v in new.items()})
 
     def interrupt(self) -> None:
-        """Note that a step stopped halfway."""
+        """Mark the state as interrupted half-way through a step."""
         self.interrupted = True
 
     def complete(self) -> None:
@@ -202,11 +202,11 @@ class State:
 
     @property
     def paths(self) -> list[str]:
-        """The path of each parameter, empty for None."""
+        """The path of each parameter; empty for None."""
         return [leaf.path if leaf else "" for leaf in self.leaves]
 
     def entries(self) -> Iterator[tuple[str, Leaf, dict[str, Array]]]:
-        """Return slot by slot its name, each parameter that has it, and that parameter's slots."""
+        """Yield slot by slot its name, each parameter that has it, and that parameter's slots."""
         for name in self.names:
             for leaf, slots in zip(self.leaves, self.slots, strict=True):
                 if leaf is not None and name in slots:
@@ -219,12 +219,12 @@ class State:
         return [np.asarray(self.iterations, np.int64), *scalars, *arrays]
 
     def put(self, values: Sequence[np.ndarray]) -> None:
-        """Replace the slots, in the order of `entries`, by checked host arrays."""
+        """Replace the slots, in the order of `entries`, with checked host arrays."""
         for (name, _, slots), value in zip(self.entries(), values, strict=True):
             slots[name] = backend_of(slots[name]).from_host(np.asarray(value), slots[name])
 
     def copy(self) -> State:
-        """Return a state whose entries can be replaced without changing this one's."""
+        """Return a shallow copy, whose entries can be replaced independently."""
         return replace(
             self,
             slots=[dict(s) for s in self.slots],
@@ -233,7 +233,7 @@ class State:
         )
 
     def to_tree(self, structure: Structure, hyper: dict[str, Any]) -> dict[str, Any]:
-        """Return the state as a nested dict, with slots shaped like the parameters."""
+        """Return the state as a nested dict, with each slot as a tree like the parameters."""
         return {
             "iterations": self.iterations,
             "skipped": self.skipped,
@@ -257,7 +257,7 @@ def _initial(layout: Layout, p: Array, leaf: Leaf, start: Mapping[str, Start]) -
 def from_tree(
     tree: dict[str, Any], leaves: tuple[Leaf | None, ...], flat: dict[str, list[Tree]]
 ) -> State:
-    """Undo `State.to_tree`, given the leaves of each slot."""
+    """Return the state from which `State.to_tree` made a dict, given the leaves of each slot."""
     slots = [
         {name: arrays[i] for name, arrays in flat.items() if arrays[i] is not None}
         for i in range(len(leaves))

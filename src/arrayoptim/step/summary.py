@@ -1,4 +1,4 @@
-"""What state an optimizer keeps, array by array, before there is any or after."""
+"""Tables of an optimizer's state, array by array, before or after it is made."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Slot:
     name : str
         The slot.
     shape : tuple of int
-        The shape of what is here of it.
+        Its shape; for a sharded parameter, that of the local shard.
     dtype : str
-        How it is stored; ``"uint8"`` for the codes of ``state_dtype="int8"``.
+        Its storage dtype; ``"uint8"`` for the codes of ``state_dtype="int8"``.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Slot:
 
     @property
     def bytes(self) -> int:
-        """The memory of its entries."""
+        """Its memory in bytes."""
         return prod(self.shape) * itemsize(self.dtype)
 
 
@@ -55,7 +55,7 @@ class Summary:
     slots : tuple of Slot
         The arrays of state, parameter by parameter.
     scalars : tuple of str
-        Names of the state that is single numbers.
+        Names of the scalar state.
     place : str
         Where the state is: ``"beside the parameters"``, or ``"in host memory"`` with `offload`.
     """
@@ -68,12 +68,12 @@ class Summary:
 
     @property
     def bytes(self) -> int:
-        """The memory of all slots."""
+        """The memory of all slots in bytes."""
         return sum(slot.bytes for slot in self.slots)
 
     @property
     def parameter_bytes(self) -> int:
-        """The memory of all parameters."""
+        """The memory of all parameters in bytes."""
         return sum(prod(leaf.shape) * itemsize(leaf.dtype) for leaf in self.parameters)
 
     def __str__(self) -> str:
@@ -135,7 +135,7 @@ def _counted(things: Sequence[object], name: str) -> str:
 
 
 def summarized(session: Session, params: Tree, optimizer: str) -> Summary:
-    """Return the state that a session has, or would have, for some parameters."""
+    """Return the summary of a session's state for some parameters, made or not."""
     flat, whole = flatten(params)
     leaves, structure = session.pieces(flat, whole)
     described = session.described(leaves, structure)
@@ -147,7 +147,7 @@ def summarized(session: Session, params: Tree, optimizer: str) -> Summary:
 def summary_of(
     session: Session, described: Sequence[checks.Leaf | None], optimizer: str
 ) -> Summary:
-    """Return the state of a session for parameters of which a description is enough."""
+    """Return the summary of a session's state, given descriptions of the parameters."""
     slots = []
     for leaf, layout in zip(described, session.assign(described).layouts, strict=True):
         if leaf is None or layout is None:
@@ -165,17 +165,17 @@ def summary_of(
 
 
 def joined(optimizer: str, first: Summary, *others: Summary, prefix: str = "") -> Summary:
-    """Return one summary of several; slots of the others have a prefix.
+    """Return several summaries merged into one; slots of all but the first get a prefix.
 
     Parameters
     ----------
     optimizer : str
-        What it is of.
+        The optimizer that the merged summary is of.
     first, *others : Summary
-        What is joined.
+        The summaries to merge.
     prefix : str
-        What stands before the slots of the others, which are then of the same parameters; of
-        other parameters without one.
+        Prefix of the slots of `others`, for summaries over the same parameters; leave it empty
+        for summaries over different parameters.
     """
     parameters, slots, scalars = list(first.parameters), list(first.slots), [*first.scalars]
     for other in others:

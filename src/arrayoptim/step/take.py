@@ -1,4 +1,4 @@
-"""The order of one step, whatever carries it out."""
+"""The order of one step, for all executors."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ Found = TypeVar("Found")
 
 @dataclass(slots=True)
 class Taken:
-    """A step that was taken, for its report.
+    """A step, for its report.
 
     Attributes
     ----------
     settings : Settings
         The hyperparameters as they were set.
     values : list of dict
-        The hyperparameters of the step.
+        The hyperparameters of the step, schedules evaluated.
     size : Measured
-        The size of the gradients.
+        The norms of the gradients.
     iterations : int
-        Steps taken before.
+        Steps taken before it.
     applied : bool
-        Whether it was taken; False where it was left out.
+        Whether it was taken; False if it was skipped.
     clocks : list of Clock
-        The state's clocks as they are when their parameters have stepped.
+        Each clock of the state as it will be once its parameters have stepped.
     paths : sequence of str
-        The paths of the parameters, where norms are reported.
+        The paths of the parameters, if norms are reported.
     norms : mapping of str to sequence, optional
-        The norms of updates and weights, where they are; those of gradients are in `size`.
+        The norms of updates and weights, if computed; those of gradients are in `size`.
     seen : Seen or None
-        What the guards against spikes make of the step.
+        The verdict of the spike guards.
     left_out : array of bool, optional
-        Which models were left out; None where all were taken.
+        Which models were skipped; None if all were stepped.
     """
 
     settings: Settings
@@ -60,19 +60,19 @@ class Taken:
 
     @property
     def numbers(self) -> dict[str, Scalar]:
-        """The scalar state that changes even where the step is skipped."""
+        """The scalar state that changes even if the step is skipped."""
         return {} if self.seen is None else self.seen.numbers
 
 
 class Executor(ABC, Generic[Found]):
-    """What carries out a step over some parameters and returns the outcome."""
+    """Carries out a step over some parameters and returns the result."""
 
     xp: Namespace
     leaves: Leaves
 
     @property
     def in_parts(self) -> Leaves:
-        """The parameters, None for those that the step will bring together from parts."""
+        """The parameters, with None for those that are gathered and stepped whole."""
         return self.leaves
 
     @abstractmethod
@@ -81,11 +81,11 @@ class Executor(ABC, Generic[Found]):
 
     @abstractmethod
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
-        """Measure the gradients as far as the stages of the step need it."""
+        """Return the norms of the gradients that the stages of the step need."""
 
     @abstractmethod
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
-        """Measure what the rule needs to know of each parameter, by its place."""
+        """Return the totals of each parameter that the rule needs, by index."""
 
     def resident(self, gradients: Leaves) -> Any:
         """Return who keeps totals and scalar state on a device; None where the host knows them."""
@@ -98,7 +98,7 @@ class Executor(ABC, Generic[Found]):
         Raises
         ------
         ValueError
-            If that is to be an error.
+            If the options ask to raise instead of skipping.
         """
 
     @abstractmethod
@@ -115,32 +115,33 @@ class Executor(ABC, Generic[Found]):
 def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found]) -> Found:
     """Take one step, in the one order that all executors share.
 
-    Schedules are evaluated, gradients of frozen parameters left out, the others measured; the
-    step is refused where they are not finite; its numbers are computed; gradients are clipped
-    adaptively; the rest is the sweep, whose order is that of `arrayoptim.rules.stages`.
+    Schedules are evaluated; gradients of frozen parameters are dropped and the norms of the rest
+    computed; the step is refused if they are not finite; the per-step scalars are computed;
+    gradients are clipped adaptively; the rest is the sweep, in the order of
+    `arrayoptim.rules.stages`.
 
     Parameters
     ----------
     plan : Plan
-        Settings, and who has which.
+        Settings and their assignment to parameters.
     state : State
         The state before the step.
     gradients : sequence of array or None
-        A gradient for each parameter.
+        The gradient of each parameter.
     executor : Executor
-        What carries it out.
+        Carries out the step.
 
     Returns
     -------
     object
-        What the executor makes of it.
+        The result of the executor.
     """
     settings = plan.settings
     values = executor.values(settings, state)
     given = plan.thawed(gradients) if settings.frozen else gradients
     size = executor.measured(settings, values, given)
     taken = Taken(settings, values, size, state.iterations)
-    # Where no stage looks at all gradients and nobody has measured them, none of this is to do.
+    # Only needed if some stage uses the norms, or the caller has computed the global norm.
     if not settings.unmeasured or size.norm is not None:
         _judge(taken, state, given, executor)
         if executor.refuses(taken):
@@ -170,7 +171,7 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
 
 
 def _judge(taken: Taken, state: State, given: Leaves, executor: Executor[Found]) -> None:
-    """Note what the report and the guards against spikes make of the size of the gradients."""
+    """Record the norms of the gradients, and let the spike guards judge them."""
     settings, size = taken.settings, taken.size
     if settings.measures:
         taken.paths = state.paths

@@ -1,4 +1,4 @@
-"""What a step must know of all parameters together before its numbers can be computed."""
+"""Totals over all parameters that the per-step scalars depend on."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..gradients import scaled_norm
 __all__ = ["Measure", "Totals", "totals"]
 
 Measure = Callable[[Step], Mapping[int, Sequence[Scalar]]]
-"""Returns the totals of each parameter in a step that has a gradient, by its place."""
+"""Returns the totals of each parameter with a gradient, by index."""
 
 Totals = Mapping[int, Mapping[str, Scalar]]
-"""Totals by name, of each group of parameters by its number."""
+"""Totals by name, for each parameter group by index."""
 
 
 def totals(
@@ -29,20 +29,20 @@ def totals(
     xp: Namespace,
     models: int | None = None,
 ) -> Totals:
-    """Take the totals of `Rule.totals` over all parameters of each group.
+    """Return the totals named by `Rule.totals` over all parameters of each group.
 
     Parameters
     ----------
     steps : sequence of Step
-        The step, computed as if all totals were 0: what a measure takes does not depend on them.
+        The step, computed as if all totals were 0: what `measure` reads does not depend on them.
     measure : callable
-        Measures the parameters of one of them.
+        Computes the totals of each parameter in one of the steps.
     members : sequence of int
-        The number of each parameter's group.
+        The index of each parameter's group.
     xp : module
         Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
     models : int, optional
-        Number of models; there are totals for each of them then, as a row.
+        Number of models; totals are then rows with one entry per model.
     """
     columns: dict[tuple[int, str, bool, int], list[Scalar]] = {}
     for step in steps:
@@ -67,6 +67,6 @@ def _together(column: Sequence[Scalar], norm: bool, xp: Namespace) -> Scalar:
         return scaled_norm(whole, xp) if norm else xp.sum(whole)
     total = 0.0
     for value in map(float, column):
-        # One after another: the built-in sum compensates from Python 3.12 on.
+        # A loop, because the built-in sum compensates rounding errors from Python 3.12 on.
         total += value * value if norm else value
     return math.sqrt(total) if norm else total

@@ -1,4 +1,4 @@
-"""Warnings about results that nobody keeps, and gradients passed in place of parameters."""
+"""Warnings about discarded results, and about parameters passed in place of gradients."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from .._typing import Array
 from ..arrays.libraries import backend_of, type_name
 
 Reference: TypeAlias = Callable[[], Any] | None
-"""Returns an array, or None where that has been freed."""
+"""Returns the array, or None once it has been freed."""
 
 _Seen = tuple[Reference, Reference, bool]
-"""The first parameter that could not be written, what replaced it, whether a warning was given."""
+"""The first parameter that could not be written, its replacement, and whether we have warned."""
 
 _SEEN: weakref.WeakKeyDictionary[Any, _Seen] = weakref.WeakKeyDictionary()
 
 
 def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | None]) -> None:
-    """Warn, once, where replaced parameters are passed again and their replacements are gone.
+    """Warn once if old parameters are passed again and the new ones have been discarded.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Which one has stepped.
+        The optimizer that has stepped.
     leaves, new : sequence of array or None
-        Parameters that were given, and what is given back.
+        Parameters as passed by the caller, and as returned.
     """
     old, given, told = _SEEN.get(optimizer, (None, None, False))
     if told or not optimizer.results_count:
@@ -37,9 +37,9 @@ def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | N
     if first is not None and _alive(given) is None and any(x is first for x in leaves):
         kind = type(first)
         warnings.warn(
-            f"{type(optimizer).__name__}.apply has been given the same {type_name(kind)} "
-            "as at the last step, whose result nobody kept: arrays that "
-            "cannot be written come back new, so use what it returns, "
+            f"{type(optimizer).__name__}.apply was called with the same {type_name(kind)} "
+            "as in the last step, whose result was discarded: arrays that "
+            "cannot be written are replaced by new ones, so use the result, "
             "params = optimizer.apply(grads, params)",
             stacklevel=_outside(),
         )
@@ -51,14 +51,14 @@ def note(optimizer: Any, leaves: Sequence[Array | None], new: Sequence[Array | N
 
 
 def forget(optimizer: Any) -> None:
-    """Forget the results of the last step, which an interrupt kept from the caller."""
+    """Forget the results of the last step, which the caller never received due to an interrupt."""
     _SEEN.pop(optimizer, None)
 
 
 def _reference(x: Any) -> Reference:
     try:
         return weakref.ref(x)
-    except TypeError:  # a NumPy scalar, which is small
+    except TypeError:  # a NumPy scalar; too small to matter
         return lambda: x
 
 
@@ -83,19 +83,19 @@ def first_of(arrays: Sequence[Array | None]) -> Reference:
 def refuse_swapped(
     gradients: Sequence[Array | None], leaves: Sequence[Array | None], known: Reference
 ) -> None:
-    """Refuse parameters passed in place of gradients, where that can be detected.
+    """Refuse swapped arguments, where it can be detected that gradients and parameters are swapped.
 
     Parameters
     ----------
     gradients, leaves : sequence of array or None
-        What came as gradients, and as parameters.
+        The arrays passed as gradients and as parameters.
     known : reference
-        What `first_of` gave for the parameters so far; None where there were none.
+        What `first_of` returned for the parameters of the last step; None before the first.
 
     Raises
     ------
     ValueError
-        If they have changed places.
+        If the arguments are swapped.
     """
     pairs = [
         (g, p) for g, p in zip(gradients, leaves, strict=True) if g is not None and p is not None
@@ -103,9 +103,9 @@ def refuse_swapped(
     fault = ""
     old, first = _alive(known), next((g for g in gradients if g is not None), None)
     if old is not None and first is old and not any(p is old for p in leaves):
-        fault = "what came as gradients are the arrays that have been the parameters so far"
+        fault = "the gradients passed are the arrays that were the parameters of the steps before"
     elif pairs and all(_leaf(g) and not _leaf(p) for g, p in pairs):
-        fault = "what came as gradients are leaves that require a gradient, as parameters do"
+        fault = "the gradients passed are leaf tensors that require gradients, as parameters do"
     if fault:
         raise ValueError(f"{fault}; wanted apply(grads, params), the gradients first")
 

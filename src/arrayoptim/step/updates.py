@@ -28,16 +28,16 @@ from .take import Leaves, take
 
 @dataclass(frozen=True)
 class StateTarget:
-    """A place in an optimizer's state that an update writes.
+    """An entry of an optimizer's state, as the target of an update.
 
     Attributes
     ----------
     optimizer : Optimizer
-        Whose state it is.
+        The optimizer whose state it is.
     name : str
         ``"iterations"``, a scalar state, or a slot.
     place : int or None
-        For a slot, the number of the parameter.
+        For a slot, the index of the parameter.
     """
 
     optimizer: Any
@@ -47,7 +47,7 @@ class StateTarget:
 
 @part_of("arrayoptim.optimizer", "Optimizer")
 class Updating:
-    """The part of an optimizer that carries out updates."""
+    """Keras's graph-style methods of an optimizer."""
 
     if TYPE_CHECKING:
 
@@ -55,7 +55,7 @@ class Updating:
         def _lock(self) -> Any: ...
 
         def _put(self, target: StateTarget, value: Any) -> None:
-            """Put a value into the state."""
+            """Write a value into the state."""
 
     def apply_updates(self, updates: Iterable[tuple[Any, Any]]) -> list[Array]:
         """Carry out the updates that `get_updates` returned.
@@ -74,7 +74,7 @@ class Updating:
         updates = list(updates)
         for target, _ in updates:
             if isinstance(target, StateTarget) and target.optimizer is not self:
-                raise ValueError(f"these updates are of another optimizer, {target.optimizer!r}")
+                raise ValueError(f"these updates belong to another optimizer, {target.optimizer!r}")
             if not isinstance(target, StateTarget) and not is_array(target):
                 raise TypeError(
                     f"update target: found {type(target).__qualname__}, wanted an array"
@@ -125,7 +125,7 @@ def _clipped(
 
 
 def updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
-    """Compute a whole step and change nothing; see `Optimizer.get_updates`."""
+    """Compute a step without changing anything; see `Optimizer.get_updates`."""
     try:
         return _updates_of(session, params, loss)
     except BaseException:
@@ -135,7 +135,7 @@ def updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, Any
 
 def _updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
     if session.settings.models is not None:
-        raise ValueError("get_updates serves one model; step many with apply() or minimize()")
+        raise ValueError("get_updates supports one model only; for many, call apply or minimize")
     found, leaves, structure = gradients_of(loss, params)
     rows = in_rows(found, leaves)
     checks.gradients(found if rows is None else rows, leaves, structure)
@@ -166,10 +166,10 @@ def _updates_of(session: Session, params: Tree, loss: Any) -> list[tuple[Any, An
 
 
 def put(session: Session, target: StateTarget, value: Any) -> None:
-    """Put a new value into the state."""
+    """Write a new value into the state."""
     state = session.state
     if state is None:
-        raise ValueError("these updates are of a state that was reset")
+        raise ValueError("these updates belong to a state that has been reset")
     if target.place is not None:
         state.slots[target.place][target.name] = value
         session.forget_engines()
@@ -189,7 +189,7 @@ def _assign(target: Array, value: Array) -> Array:
 
 
 def is_loss(value: Any) -> bool:
-    """Whether a value is a loss, and not a tree of parameters."""
+    """Whether a value is a loss, as opposed to a tree of parameters."""
     return callable(value) or (
         is_array(value) and getattr(value, "grad_fn", None) is not None and value.ndim == 0
     )

@@ -1,12 +1,12 @@
-"""The optimizers as subclasses of `keras.optimizers.Optimizer`, for `compile` and custom loops.
+"""The optimizers as subclasses of `keras.optimizers.Optimizer`, for ``compile`` and custom loops.
 
 Every registered optimizer is an attribute of this module, under its name::
 
     sgd = arrayoptim.keras.SGD(lr=0.01, decay=1e-6, momentum=0.9, nesterov=True)
     model.compile(loss="mean_squared_error", optimizer=sgd)
 
-On the torch backend of Keras the engines of this library write into the variables' own memory; on
-JAX and TensorFlow the rule is traced into the compiled step.
+On Keras's torch backend, the engines of this library write into the variables in place; on
+JAX and TensorFlow, the rule is traced into the compiled step.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _forwarded(key: str) -> property:
         return getattr(self._inner, ours_of(key, self._inner.preset))
 
     def write(self: KerasOptimizer, value: Any) -> None:
-        # Keras's constructor sets its own options before there is an optimizer.
+        # Keras's constructor sets its own options before `_inner` exists.
         if "_inner" in self.__dict__:
             if callable(value):
                 raise TypeError(f"{type(self).__name__}.{key}: found a schedule, wanted a number")
@@ -66,7 +66,7 @@ def __getattr__(name: str) -> type[KerasOptimizer]:
 
 
 def __dir__() -> list[str]:
-    """Return the optimizers too."""
+    """Return all names, including those of the optimizers."""
     return sorted({*globals(), *names()})
 
 
@@ -76,10 +76,10 @@ def wrap(optimizer: Optimizer) -> KerasOptimizer:
     Parameters
     ----------
     optimizer : Optimizer
-        Any optimizer of this library. It stays as it is. Its `ema_momentum` becomes Keras's
-        ``use_ema=True`` with that momentum. State that it has, or has loaded, is taken up when the
-        new one is built: by the paths of the variables, or, where it is that of a list or of a file
-        without names, in their order.
+        Any optimizer of this library. It is not changed. Its `ema_momentum` becomes Keras's
+        ``use_ema=True`` with that momentum. Its state, including loaded state, is adopted when the
+        new optimizer is built: by the paths of the variables or, for the state of a list or of a
+        file without names, by order.
 
     Returns
     -------
@@ -89,10 +89,10 @@ def wrap(optimizer: Optimizer) -> KerasOptimizer:
     Raises
     ------
     TypeError
-        If it is none of this library's, or a hyperparameter other than the learning rate is a
-        schedule.
+        If it is not an optimizer of this library, or a hyperparameter other than the learning
+        rate is a schedule.
     ValueError
-        If it is one of many models.
+        If it has `models`.
     """
     if isinstance(optimizer, KerasOptimizer):
         return optimizer
@@ -115,13 +115,13 @@ def get(identifier: Any) -> KerasOptimizer:
     Parameters
     ----------
     identifier : str, dict or optimizer
-        The name of a registered class in any case, with or without ``arrayoptim>`` in front; what
-        ``keras.optimizers.serialize`` gave; or an optimizer of this library.
+        The name of a registered class in any case, optionally prefixed by ``arrayoptim>``; the
+        result of ``keras.optimizers.serialize``; or an optimizer of this library.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or it is none of these.
+        If the name is unknown, or `identifier` is none of these.
     """
     if isinstance(identifier, KerasOptimizer | Optimizer):
         return wrap(identifier)
@@ -136,6 +136,6 @@ def get(identifier: Any) -> KerasOptimizer:
     return _class_of(lookup(str(name))).from_config(config)
 
 
-# Keras finds a class by its registered name only after it has been made.
+# Keras finds a class by its registered name only once the class exists.
 for _name in names():
     _class_of(lookup(_name))

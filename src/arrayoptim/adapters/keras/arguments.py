@@ -1,7 +1,7 @@
 """Arguments of the Keras classes: this library's, or Keras 3's under ``preset="keras3"``.
 
-There ``clipnorm`` bounds the norm of each gradient and ``global_clipnorm`` that of all together;
-without the preset ``clipnorm`` is that of all, as in Keras 2.
+With the preset, ``clipnorm`` bounds the norm of each gradient and ``global_clipnorm`` that of
+all together; without it, ``clipnorm`` bounds that of all, as in Keras 2.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ _THEIRS = {"LAMB": "Lamb"}
 
 
 class RefusedError(TypeError, ValueError):
-    """An argument of the wrong kind: a TypeError here, and in Keras a ValueError."""
+    """An argument of the wrong type: a TypeError in this library, but a ValueError in Keras."""
 
 
 def in_our_words(cls: type[Optimizer], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Words:
-    """Return the arguments of a Keras class as those of the class of this library, by name.
+    """Return the arguments of a Keras class translated to those of this library's class, by name.
 
     Parameters
     ----------
     cls : type
         The class of this library.
     args : sequence
-        In the order of that class, or of Keras 3's under ``preset="keras3"``.
+        Positional arguments in the order of that class, or of Keras 3's with ``preset="keras3"``.
     kwargs : mapping
-        By name.
+        Keyword arguments.
 
     Raises
     ------
     TypeError
-        If there are too many, or one comes twice.
+        If there are too many, or one is passed twice.
     ValueError
-        If two bounds are given that exclude each other.
+        If two clipping arguments are passed that exclude each other.
     """
     like_keras = kwargs.get("preset") == "keras3"
     words = dict(zip(_positions(cls, like_keras, len(args)), args, strict=False))
@@ -59,7 +59,7 @@ def in_our_words(cls: type[Optimizer], args: Sequence[Any], kwargs: Mapping[str,
     for name, ours in _SPELT.get(cls.__name__, {}).items():
         if name in words:
             words[ours] = words.pop(name)
-    if "rms_rate" in words and words["rms_rate"] is None:  # how Keras says that there is no scale
+    if "rms_rate" in words and words["rms_rate"] is None:  # Keras's way to say: no scale
         del words["rms_rate"]
         words["scaling"] = "none"
     if cls.__name__ == "Muon" and like_keras:
@@ -73,19 +73,19 @@ def in_our_words(cls: type[Optimizer], args: Sequence[Any], kwargs: Mapping[str,
 
 
 def _as_muon(words: Words) -> Words:
-    """Return Muon's words with what None says in Keras: no layers, and no decay."""
+    """Return Muon's arguments, with Keras's None translated to no layers and no decay."""
     nothing = {"exclude_layers": (), "adam_weight_decay": 0.0}
     return words | {k: v for k, v in nothing.items() if k in words and words[k] is None}
 
 
 def in_words_of_keras(config: Mapping[str, Any]) -> Words:
-    """Return a configuration in this library's words as arguments of the Keras class."""
+    """Return a configuration of this library as arguments of the Keras class."""
     like_keras = config.get("preset") == "keras3"
     return {_BACK.get(name, name) if like_keras else name: v for name, v in config.items()}
 
 
 def ours_of(word: str, preset: str | None) -> str:
-    """Return the hyperparameter of this library that an argument stands for."""
+    """Return the hyperparameter of this library that corresponds to an argument."""
     return _KERAS_3.get(word, word) if preset == "keras3" else word
 
 
@@ -123,7 +123,7 @@ def _bounds(cls: type[Optimizer], words: Words, like_keras: bool) -> Words:
         return words
     if words.get("clipnorm") is not None:
         raise ValueError(
-            f"found clipnorm={words['clipnorm']!r} and global_clipnorm={bound!r}, which mean the "
-            "same here; wanted one of them"
+            f"found clipnorm={words['clipnorm']!r} and global_clipnorm={bound!r}, which are the "
+            "same option here; wanted one of them"
         )
     return {**words, "clipnorm": bound}

@@ -22,7 +22,7 @@ from .optimizer import KerasOptimizer
 
 
 class _Held:
-    """A variable of Keras, with the interface of a dataset in a file."""
+    """A Keras variable, with the interface of a dataset in a file."""
 
     def __init__(self, variable: Any) -> None:
         self.variable, self.name = variable, str(getattr(variable, "path", variable.name))
@@ -41,34 +41,34 @@ def load_state(
     hyperparameters: bool = True,
     strict: bool = True,
 ) -> LoadReport:
-    """Adopt the state of one of Keras 3's own optimizers.
+    """Load the state of one of Keras 3's own optimizers.
 
     Parameters
     ----------
     optimizer : Optimizer
-        One of this library's, of the same class.
+        An optimizer of this library, of the same class.
     keras_optimizer : keras.optimizers.Optimizer
-        One that has been built. It stays as it is.
+        A built optimizer of Keras. It is not changed.
     params : tree of arrays
         The parameters, of any array library, in the order of Keras's variables.
     hyperparameters : bool
-        Whether to take over Keras's hyperparameters, with ``preset="keras3"`` where that is another
-        formula, so that the training goes on exactly.
+        Whether to load Keras's hyperparameters, with ``preset="keras3"`` if the formulas differ, so
+        that training continues exactly.
     strict : bool
-        Whether every difference between state and parameters is an error. Otherwise what fits is
-        loaded.
+        Whether every difference between state and parameters is an error. Otherwise, entries
+        that fit are loaded.
 
     Returns
     -------
     LoadReport
-        What was restored, and what was left out.
+        What was restored, and what was not.
 
     Raises
     ------
     TypeError
-        If one of them is no optimizer of its library.
+        If one of them is not an optimizer of its library.
     ValueError
-        If the classes differ, or the parameters. Nothing has changed then.
+        If the classes or the parameters differ. Nothing has changed then.
 
     Warns
     -----
@@ -91,19 +91,19 @@ def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> No
     Parameters
     ----------
     optimizer : Optimizer
-        One of this library's. It stays as it is.
+        An optimizer of this library. It is not changed.
     keras_optimizer : keras.optimizers.Optimizer
-        One of the same class and hyperparameters, built for the same variables. Its learning rate
-        is set, unless it is a schedule.
+        An optimizer of the same class and hyperparameters, built for the same variables. Its
+        learning rate is set, unless it is a schedule.
     params : tree of arrays
         The parameters, in the order of Keras's variables.
 
     Raises
     ------
     TypeError
-        If one of them is no optimizer of its library.
+        If one of them is not an optimizer of its library.
     ValueError
-        If the classes differ, or the slots, or the parameters. Nothing has changed then.
+        If the classes, slots or parameters differ. Nothing has changed then.
 
     Warns
     -----
@@ -141,35 +141,35 @@ def export_state(optimizer: Optimizer, keras_optimizer: Any, params: Tree) -> No
 
 
 def _counted(record: Record) -> str:
-    """Say of how many parameters there is which slot."""
+    """Return a listing of how many parameters have each slot."""
     return ", ".join(f"{slot} of {len(column)}" for slot, column in record.slots.items())
 
 
 def _require_equal_weights(ours: Record) -> None:
-    """Refuse a mean of unequal weights: Keras's follow from the count of steps."""
+    """Refuse a weighted mean: Keras's weights follow from the step count alone."""
     total, count = ours.scalars.get("weight_sum"), ours.iterations
     if total is not None and total != count:
         raise ValueError(
             f"export_state: found the sum of weights {total!r} after {count} steps, wanted "
-            f"{count}: in Keras all steps weigh alike, as with weight_lr_power=0"
+            f"{count}: in Keras all steps have equal weights, as with weight_lr_power=0"
         )
 
 
 def _paths(
     record: Record, held: list[_Held], params: Mapping[str, Any], what: str
 ) -> dict[str, list[str]]:
-    """Return by slot the paths of the parameters that have it in Keras, in its order."""
+    """Return for each slot the paths of the parameters that have it in Keras, in Keras's order."""
     order, found = list(params), dict[str, list[str]]()
     places = {id(each): k for k, each in enumerate(held)}
     firsts = [places[id(each)] for each in record.slots.get("momentum", ())]
     for slot, column in record.slots.items():
         chosen = order
         if record.class_name == "Adafactor":
-            # Rows and columns are of matrices, and a mean of squares is of all else.
+            # Matrices have row and column slots, other parameters a full mean of squares.
             matrix = slot != "velocity"
             chosen = [path for path in order if (len(params[path].shape) > 1) == matrix]
         elif record.class_name == "Muon" and slot == "velocity" and len(firsts) == len(order):
-            # The velocity of a variable that Adam steps comes right after its momentum.
+            # The velocity of a variable stepped by Adam directly follows its momentum.
             chosen = [order[firsts.index(places[id(each)] - 1)] for each in column]
         if len(column) != len(chosen):
             raise ValueError(
@@ -181,7 +181,7 @@ def _paths(
 
 
 def _record(optimizer: Any, native: Any, what: str) -> tuple[Record, list[_Held]]:
-    """Return what Keras's variables hold, by the names of this library, and these variables."""
+    """Return a record of Keras's variables by this library's names, and the variables."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{what}: found {optimizer!r}, wanted an optimizer of this library")
     if not isinstance(native, keras.optimizers.Optimizer) or isinstance(native, KerasOptimizer):
@@ -202,11 +202,11 @@ def _record(optimizer: Any, native: Any, what: str) -> tuple[Record, list[_Held]
 
 
 def _say(optimizer: Optimizer) -> None:
-    # SGD under the preset differs only by the slot that it leaves out, not by a number.
+    # For SGD, the preset changes only which slots exist, not the results.
     theirs = optimizer.presets.get("keras3", optimizer.form)
     if theirs not in {optimizer.form, "plain"}:
         warnings.warn(
-            f"{type(optimizer).__name__}: the formula here is another than in Keras 3; "
-            'preset="keras3" goes on exactly',
+            f"{type(optimizer).__name__}: the formula here differs from Keras 3's; "
+            'preset="keras3" continues exactly',
             stacklevel=3,
         )

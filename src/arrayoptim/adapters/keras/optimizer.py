@@ -1,4 +1,4 @@
-"""The base of the Keras classes, which divides the work between Keras and this library."""
+"""The base of the Keras classes, which splits the work between Keras and this library."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KERAS_OPTIONS = {
     "loss_scale_factor": None,
     "gradient_accumulation_steps": None,
 }
-"""Options that Keras's base class carries out, with their defaults."""
+"""Options that Keras's base class implements, with their defaults."""
 
 _DECAYS = ("weight_decay", "adam_weight_decay")
 
@@ -47,29 +47,29 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     Parameters
     ----------
     *args, **kwargs
-        Those of the class of this library, by the same names and in the same order. Besides these,
-        by keyword, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor` and
-        `gradient_accumulation_steps`, which Keras's base class carries out, and `global_clipnorm`,
-        another name of `clipnorm`: here, as in Keras 2, that is the norm of all gradients together.
-        With ``preset="keras3"`` order, defaults and formula are those of the class of Keras 3, and
-        `clipnorm` is the norm of each gradient.
+        Those of this library's class, with the same names and order. Also, by keyword,
+        `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor` and
+        `gradient_accumulation_steps`, which Keras's base class implements, and `global_clipnorm`,
+        an alias of `clipnorm`: here, as in Keras 2, it bounds the norm of all gradients together.
+        With ``preset="keras3"``, order, defaults and formula are those of Keras 3's class, and
+        `clipnorm` bounds the norm of each gradient.
 
     Raises
     ------
     TypeError
-        If an argument is unknown or of another kind, or a hyperparameter other than the learning
-        rate is a schedule. It is a ValueError too, which Keras raises.
+        If an argument is unknown or has the wrong type, or a hyperparameter other than the
+        learning rate is a schedule. It is also a ValueError, as which Keras raises it.
     ValueError
-        If a value is outside its interval.
+        If a value lies outside its interval.
     """
 
     optimizer_class: ClassVar[type[Optimizer]]
     built: bool
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Make an instance of this very class."""
+        """Return an instance of exactly this class."""
         if keras.backend.backend() == "torch":
-            # Keras makes its own where one of its names has been given to a class of ours.
+            # Keras would return its own class if it has one with this name.
             return object.__new__(cls)
         made: Self = super().__new__(cls)
         return made
@@ -96,26 +96,26 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         if whole["skip_loss_spikes"] is not None:
             raise RefusedError(
                 f"{type(self).__name__}.skip_loss_spikes: found {whole['skip_loss_spikes']!r}; "
-                "Keras gives its optimizers gradients and no loss. skip_spikes judges the "
-                "gradients, and arrayoptim's own classes take a loss by tell_loss"
+                "Keras passes its optimizers gradients, but no loss. skip_spikes judges the "
+                "gradients, and arrayoptim's own classes accept a loss in tell_loss"
             )
         if whole["measure"] and keras.backend.backend() != "torch":
             raise RefusedError(
                 f"{type(self).__name__}.measure: found {whole['measure']!r}; Keras compiles the "
                 f"step of the backend {keras.backend.backend()!r}, which returns no norms. They "
-                "are there with KERAS_BACKEND=torch, and in arrayoptim's own classes"
+                "are available with KERAS_BACKEND=torch, and in arrayoptim's own classes"
             )
         if callable(rate):
-            inner.lr = 0.0  # Keras asks the schedule, and each step is given a number
+            inner.lr = 0.0  # Keras evaluates the schedule and passes each step a number
         super().__init__(learning_rate=rate, name=inner.name, **options)
-        # Keras and TensorFlow would track what is set in the usual way.
+        # Keras and TensorFlow track attributes set in the usual way.
         held = dict.fromkeys(("_held", "_pending", "_source"))
         self.__dict__.update(held, _inner=inner, _stepping=False)
 
     # ---- hyperparameters
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse a misspelt hyperparameter; Keras and subclasses set names of their own."""
+        """Refuse a misspelt hyperparameter; Keras and subclasses set attributes of their own."""
         # Until there is an optimizer inside, Keras's constructor is still running.
         free = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
         if not free and "_inner" in self.__dict__:
@@ -197,8 +197,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             return held
         if not variables:
             raise ValueError(
-                f"{self.name}.summary: found no variables, wanted those that are to be trained, or "
-                "an optimizer that is built"
+                f"{self.name}.summary: found no variables, wanted those to be trained, or "
+                "a built optimizer"
             )
         values = nested(paths_of(variables), [tensor(v) for v in variables])
         wanted: Summary = self._inner.summary(values)
@@ -223,7 +223,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         """
         if self.built:
             raise ValueError(
-                f"{self.name} has been built: call exclude_from_weight_decay before that, or set "
+                f"{self.name} has been built: call exclude_from_weight_decay before, or set "
                 "`exclude`, patterns of paths"
             )
         super().exclude_from_weight_decay(var_list, var_names)
@@ -236,10 +236,10 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         Raises
         ------
         TypeError
-            If one is not of a floating-point type.
+            If one does not have a floating-point dtype.
         ValueError
-            If a pattern of `exclude` or of a group matches none, or a state that was loaded before
-            does not fit.
+            If a pattern of `exclude` or of a group matches no variable, or a state that was loaded
+            before does not fit.
         """
         if self.built or not variables:
             return
@@ -258,7 +258,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 self.set_weights(self._pending)
 
     def _carry(self, optimizer: Optimizer) -> None:
-        """Adopt the state of one of this library's optimizers, when this one is built."""
+        """Adopt the state of an optimizer of this library, when this one is built."""
         self.__dict__.update(_source=twin(optimizer))
         self._iterations.assign(optimizer.iterations)
 
@@ -278,7 +278,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             self.__dict__["_stepping"] = before
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
-        """Clip gradients; within `apply` the step does that."""
+        """Clip gradients; in `apply`, the step does so instead."""
         names = ("clipnorm", "clipnorm_per_tensor", "clipvalue")
         bounds = {name: getattr(self._inner, name) for name in names}
         if self._stepping or not any(bounds.values()):
@@ -290,7 +290,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         return [None if p is None else -p for p in taken]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Take its share of variables; within `apply` that is left to the step."""
+        """Decay the variables; in `apply`, the step does so instead."""
         if self._stepping:
             return
         inner = self._inner
@@ -304,7 +304,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
                 variable.assign(value * keras.ops.cast(left, value.dtype))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a subclass that overrides what is never called."""
+        """Refuse a subclass that overrides a method that is never called."""
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "optimizer_class"):
             refuse_never_called(cls, KerasOptimizer)
@@ -317,15 +317,15 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Step one variable.
 
-        A step of all variables is taken at once, and this is not called, unless a subclass
+        By default all variables are stepped at once and this is not called, unless a subclass
         overrides it.
 
         Parameters
         ----------
         gradient : tensor
-            The gradient, clipped by `clipnorm` already.
+            The gradient, already clipped.
         variable : keras.Variable
-            What it is of.
+            The variable to step.
         learning_rate : float or tensor
             The learning rate.
         """
@@ -335,7 +335,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _without_decay(self) -> Iterator[None]:
-        """Leave decay out, which Keras takes before it calls `update_step`."""
+        """Disable decay, which Keras applies before it calls `update_step`."""
         names = [n for n in _DECAYS if getattr(self._inner, n, None)]
         values = [getattr(self._inner, name) for name in names]
         try:
@@ -367,7 +367,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         places = [self._get_variable_index(v) for v in trainable_variables]
         taken = self._held.step(grads, trainable_variables, places, self)
         if self._inner.nonfinite == "skip" or self._inner.skip_spikes is not None:
-            # Keras counts every call, and with accumulation several to a step.
+            # Keras counts every call; with accumulation, several calls make one step.
             left_out = keras.ops.cast((1 - taken), self._iterations.dtype)
             self._iterations.assign_sub(left_out * (self.gradient_accumulation_steps or 1))
 
@@ -377,46 +377,46 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         Parameters
         ----------
         weights : sequence of array
-            In the order of `variables`. Those of an optimizer that was not built, and has not
-            stepped, let this one begin anew.
+            In the order of `variables`. Weights of an optimizer that was neither built nor stepped
+            reset this one to its initial state.
 
         Raises
         ------
         ValueError
-            If there are too many or too few, or a shape differs. Nothing has changed then.
+            If the number of arrays or a shape differs. Nothing has changed then.
         """
         if not self.built and len(weights) > len(self.variables):
             self.__dict__.update(_pending=[np.array(w) for w in weights], _source=None)
             return
         found, wanted = [tuple(w.shape) for w in weights], [tuple(v.shape) for v in self.variables]
         first = 1 + isinstance(self._learning_rate, keras.Variable)
-        # With a count alone, this could be any optimizer without slots that has stepped.
+        # With a nonzero count, it could be an optimizer without slots that has stepped.
         if self.built and found == wanted[:first] != wanted and int(weights[0]) == 0:
             self._held.restart(self)
         elif found != wanted:
             differing = [k for k, pair in enumerate(zip(found, wanted)) if pair[0] != pair[1]]
-            where = f"; {differing[0]} is the first that differs" if differing else ""
+            where = f"; {differing[0]} is the first difference" if differing else ""
             raise ValueError(
-                f"optimizer {self.name!r}: found {len(found)} arrays, wanted {len(wanted)}, of the "
-                f"shapes of its variables{where}. Is it a state of another optimizer, or of other "
-                "hyperparameters?"
+                f"optimizer {self.name!r}: found {len(found)} arrays, wanted {len(wanted)} with "
+                f"the shapes of its variables{where}. Is it the state of another optimizer, or of "
+                "other hyperparameters?"
             )
         for variable, value in zip(self.variables, weights, strict=False):
             variable.assign(value)
         self.__dict__.update(_pending=None, _source=None)
 
     def save_own_variables(self, store: Any) -> None:
-        """Write the state into a file, including state that was loaded and waits for variables.
+        """Write the state into a file, including state loaded before the optimizer is built.
 
         Raises
         ------
         ValueError
-            If the state of another optimizer waits for them.
+            If the state of another optimizer is waiting to be adopted.
         """
         if self._source is not None:
             raise ValueError(
-                f"optimizer {self.name!r} has the state of another one, which it takes up when it "
-                "is built; call build(model.trainable_variables) before it is saved"
+                f"optimizer {self.name!r} will adopt another optimizer's state when it "
+                "is built; call build(model.trainable_variables) before saving it"
             )
         if self._pending is None:
             super().save_own_variables(store)
@@ -425,13 +425,13 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             store[str(k)] = value
 
     def load_own_variables(self, store: Any) -> None:
-        """Adopt the state of a file, now or when the optimizer is built."""
+        """Load the state from a file, now or when the optimizer is built."""
         self.set_weights([np.asarray(store[str(k)]) for k in range(len(store.keys()))])
 
     # ---- configuration
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments: all of the class's own, others if not defaults."""
+        """Return the constructor's arguments: all of the class's own, others unless default."""
         base = super().get_config()
         own = self._inner.get_config()
         del own["lr"]
@@ -442,12 +442,12 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def from_config(
         cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> KerasOptimizer:
-        """Make an optimizer from a configuration, which is not changed.
+        """Return an optimizer made from a configuration, which is not modified.
 
         Parameters
         ----------
         config : dict
-            What `get_config` gave, or that of the same optimizer in Keras 2 or Keras 3.
+            As from `get_config`, or the configuration of the same optimizer in Keras 2 or 3.
         custom_objects : dict, optional
             Classes of learning-rate schedules by name.
         """
@@ -457,13 +457,13 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             config["learning_rate"] = keras.saving.deserialize_keras_object(
                 rate, custom_objects=custom_objects
             )
-        # Ours always names its options, and never a global norm as well.
+        # Our configurations always contain these options, and never a global norm as well.
         ours = set(KERAS_OPTIONS) & set(config) and "global_clipnorm" not in config
         dialect = OURS if ours else dialect_of(config)
         options = {key: config.pop(key) for key in KERAS_OPTIONS if key in config}
         config, lost = translate(cls.__name__, config, dialect)
         if dialect == OURS and "outputs" in cls.optimizer_class.hyperparameters:
-            config.setdefault("outputs", "first")  # which ours leave out
+            config.setdefault("outputs", "first")  # missing in our configurations
         if lost:
             warnings.warn(
                 f"{cls.__name__} leaves out of this configuration: {'; '.join(lost)}", stacklevel=2
@@ -475,5 +475,5 @@ def _refuse_replicas(strategy: Any) -> None:
     if strategy.num_replicas_in_sync > 1:
         raise ValueError(
             f"found a tf.distribute strategy of {strategy.num_replicas_in_sync} replicas; wanted "
-            "one: these optimizers do not serve several"
+            "one: these optimizers do not support several"
         )

@@ -1,4 +1,4 @@
-"""What a subclass of a Keras class may override, and which overrides would never be called."""
+"""Which methods subclasses of a Keras class may override, and which would never be called."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _IN_PLACE = (
 )
 _SLOTS = (
     "slots are made from the rule. Override build, and call super().build(variables) in it; "
-    "state_dtype sets their type"
+    "state_dtype sets their dtype"
 )
 _AUTHORS = (
-    "that is a method of arrayoptim's own optimizers. Subclass arrayoptim.{name}, and put "
-    "arrayoptim.keras.wrap around an instance"
+    "that is a method of arrayoptim's own optimizers. Subclass arrayoptim.{name}, and pass "
+    "an instance to arrayoptim.keras.wrap"
 )
 _OLDER = (
-    "Keras 3 calls it in no optimizer. Override update_step(gradient, variable, learning_rate), "
+    "Keras 3 never calls it. Override update_step(gradient, variable, learning_rate), "
     "or apply(grads, trainable_variables)"
 )
 
@@ -57,11 +57,11 @@ NEVER_CALLED = {
         _OLDER,
     ),
 }
-"""Methods by name, and what to do instead."""
+"""Methods that are never called, and what to do instead."""
 
 
 def refuse_never_called(cls: type[Any], base: type[Any]) -> None:
-    """Refuse a subclass that overrides what is never called.
+    """Refuse a subclass that overrides a method that is never called.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def refuse_never_called(cls: type[Any], base: type[Any]) -> None:
     Raises
     ------
     TypeError
-        If there is one; the message names it and the way to do it.
+        If it overrides one; the message names the method and the alternative.
     """
     for name, instead in NEVER_CALLED.items():
         if getattr(cls, name, None) is not getattr(base, name, None):
@@ -82,19 +82,19 @@ def refuse_never_called(cls: type[Any], base: type[Any]) -> None:
 
 
 def refuse_together(owner: Any, inner: Optimizer) -> None:
-    """Refuse options that concern all variables together where each is stepped by itself.
+    """Refuse options that concern all variables together if each is stepped separately.
 
     Raises
     ------
     TypeError
-        If there is one.
+        If there is such an option.
     """
-    whole = f"the rule of {type(inner).__name__}, which measures all variables,"
+    whole = f"the rule of {type(inner).__name__}, which needs totals over all variables,"
     found = whole if inner.rule.totals else ""
     if inner.nonfinite == "skip":
         found = 'nonfinite="skip"'
     if found:
         raise TypeError(
-            f"{type(owner).__name__}.update_step is called for each variable by itself, and "
-            f"{found} is of a step of all; override apply(grads, trainable_variables) instead"
+            f"{type(owner).__name__}.update_step is called for each variable separately, but "
+            f"{found} needs all variables; override apply(grads, trainable_variables) instead"
         )

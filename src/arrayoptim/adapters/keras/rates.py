@@ -1,4 +1,4 @@
-"""Learning rates as Keras takes them: numbers, schedules, and functions with or without a step."""
+"""Learning rates that Keras accepts: numbers, schedules, functions with or without a step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ...schedules import Schedule
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FunctionSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A function of the step number as a schedule of Keras.
+    """A function of the step number as a Keras schedule.
 
     Parameters
     ----------
     function : callable
-        Gives the learning rate of a step, counted from 0. It gets a number on the torch backend,
-        elsewhere a tensor of ``keras.config.floatx()``. A model can be saved if Keras can
-        serialize it.
+        Returns the learning rate of a step, counted from 0. It is called with a number on the
+        torch backend, elsewhere with a tensor of ``keras.config.floatx()``. A model can be saved
+        if Keras can serialize the function.
     """
 
     def __init__(self, function: Any) -> None:
@@ -35,14 +35,14 @@ class FunctionSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type
         return self.function(keras.ops.cast(step, keras.config.floatx()))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the function as Keras serializes it."""
+        """Return the function as serialized by Keras."""
         if isinstance(self.function, Schedule):
             return {"function": describe(self.function)}
         return {"function": keras.saving.serialize_keras_object(self.function)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> FunctionSchedule:
-        """Undo `get_config`."""
+        """Return the schedule that `get_config` described."""
         if revivable(config["function"]):
             return cls(revive(config["function"], cls.__name__))
         return cls(keras.saving.deserialize_keras_object(config["function"]))
@@ -55,26 +55,26 @@ def takes_nothing(rate: Any) -> bool:
     try:
         wanted = inspect.signature(rate).parameters.values()
     except ValueError:
-        return False  # some functions in C have no signature
+        return False  # some C functions have no signature
     return all(each.kind is each.KEYWORD_ONLY for each in wanted)
 
 
 def without_rate(words: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Remove a learning rate that only Keras can evaluate; return None where there is none."""
+    """Remove and return a learning rate that only Keras can evaluate; None if it is not one."""
     rate = words.get("lr")
     return ({**words, "lr": 0.0}, rate) if takes_nothing(rate) else (words, None)
 
 
 def as_schedule(rate: Any) -> Any:
-    """Return a function of the step number as a schedule; anything else as it is."""
+    """Return a function of the step number as a schedule; anything else unchanged."""
     if not callable(rate) or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return rate
     if keeps_numbers(rate):
         raise TypeError(
-            f"learning_rate: found {rate!r}, which keeps numbers of its own; Keras has "
+            f"learning_rate: found {rate!r}, which has state; Keras has "
             "callbacks for that, such as ReduceLROnPlateau"
         )
-    if isinstance(rate, Schedule):  # the signature of which is that of its constructor
+    if isinstance(rate, Schedule):  # whose signature would be that of its constructor
         return FunctionSchedule(rate)
     if takes_nothing(rate):
         return rate

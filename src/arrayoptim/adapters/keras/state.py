@@ -41,15 +41,15 @@ class KerasState:
     Parameters
     ----------
     owner : keras.optimizers.Optimizer
-        Keeps the variables.
+        The optimizer that tracks the variables.
     inner : Optimizer
-        Says which there are, and steps.
+        The optimizer that defines the slots and takes the steps.
     variables : sequence of keras.Variable
         The parameters.
     without : sequence of bool
-        Which of them have no slots, as they are never stepped.
+        Whether each has no slots, because it is never stepped.
     source : Optimizer, optional
-        Has the state to begin with, which may have averages beside the slots of `inner`.
+        The optimizer with the initial state, which may include averages besides the slots.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class KerasState:
         self._order = [places[path] for path in self._structure.paths]
         self._leaves = checks.describe(leaves, self._structure)
         state = self._begun(source or inner, values)
-        # Slots that begin with a parameter whose value only the first step can read.
+        # Slots that start as the parameter, if its value can be read only in the first step.
         self._late = [] if known else self._that_begin_late(source or inner, state)
         self.scalars = {
             name: number_like(owner, name, value, widest()) for name, value in state.scalars.items()
@@ -93,12 +93,12 @@ class KerasState:
             self._average(state, owner, values)
 
     def summary(self, name: str) -> Summary:
-        """Return what state there is, see `Optimizer.summary`."""
+        """Return a table of the state, see `Optimizer.summary`."""
         described = tuple(self._unordered(self._leaves))
         return summary_of(session_of(self._inner), described, name)
 
     def restart(self, owner: Any) -> None:
-        """Start over from the present values of the variables."""
+        """Restart from the current values of the variables."""
         state = self._begun(self._inner, self._values())
         for name, variable in self.scalars.items():
             variable.assign(state.scalars[name])
@@ -117,7 +117,7 @@ class KerasState:
         return begun(source, values, tuple(self._unordered(self._leaves)))
 
     def _instead(self, value: float) -> list[Any]:
-        """Return placeholders for values that cannot be read yet."""
+        """Return placeholders for variables that cannot be read yet."""
         pairs = zip(self._variables, self._without, strict=True)
         return [
             None
@@ -127,7 +127,7 @@ class KerasState:
         ]
 
     def _that_begin_late(self, source: Optimizer, zeros: State) -> list[tuple[int, str]]:
-        """Return which slots begin with the parameter: those that equal it, be it 0 or 1."""
+        """Return the slots that start as the parameter: those equal to it for both 0 and 1."""
         ones = self._begun(source, self._instead(1.0))
         rows = enumerate(zip(zeros.slots, ones.slots, strict=True))
         return [(k, name) for k, (a, b) in rows for name in a if not same(a[name], b[name])]
@@ -143,7 +143,7 @@ class KerasState:
 
     @contextlib.contextmanager
     def one_step(self) -> Iterator[None]:
-        """Treat several calls of `step` as parts of one, which start from the same scalar state."""
+        """Treat several calls of `step` as one step, which starts from one scalar state."""
         self._started = {name: tensor(v) + 0 for name, v in self.scalars.items()}
         try:
             yield
@@ -163,16 +163,16 @@ class KerasState:
         Parameters
         ----------
         gradients, variables, places : sequence
-            The variables that have a gradient, and their places among all.
+            The gradients, the variables that have one, and their indices among all variables.
         owner : keras.optimizers.Optimizer
-            Knows the learning rate and the number of the step.
+            The optimizer with the learning rate and the step count.
         rate : float or tensor, optional
-            The learning rate, where it is another than the owner's.
+            The learning rate, if different from the owner's.
 
         Returns
         -------
         int or 0-d tensor
-            1, or 0 where the step was left out.
+            1, or 0 if the step was skipped.
         """
         row: list[Any] = [None] * len(self._variables)
         lazy = self._inner.sparse == "lazy"
@@ -186,7 +186,7 @@ class KerasState:
         return self._step_as_value(self._tree(row), owner, rate)
 
     def _step_in_place(self, gradients: Tree, owner: Any, rate: float) -> int:
-        """Let the engines write into the memory of the variables."""
+        """Let the engines write into the variables in place."""
         inner = self._inner
         before, skipped = int(owner.iterations), inner.skipped
         if inner.lr != rate:
@@ -197,7 +197,7 @@ class KerasState:
         inner.iterations = before
         state = session_of(inner).state
         assert state is not None
-        # Not by name, which would refuse non-finite values: training that diverges goes on.
+        # Not by attribute, which would refuse non-finite values: diverging training continues.
         state.scalars.update({name: float(v) for name, v in self.scalars.items()})
         inner.apply(gradients, params)
         for held, own in zip(state.slots, self._tensors, strict=True):
@@ -222,7 +222,7 @@ class KerasState:
         session_of(self._inner).replace(State(self._leaves, names, slots, scalars))
 
     def _step_as_value(self, gradients: Tree, owner: Any, rate: Any) -> Any:
-        """Compute the step, which a compiler may trace, and assign the results."""
+        """Compute the step, possibly traced by a compiler, and assign the results."""
         params = self._tree(values := self._values())
         self._begin(owner)
         backend = backend_of(next(v for v in values if v is not None))
@@ -258,7 +258,7 @@ class KerasState:
         return after["iterations"] - state["iterations"]
 
     def _begin(self, owner: Any) -> None:
-        """Have the first step read initial values of slots that could not be read before."""
+        """In the first step, read initial values of slots that could not be read before."""
         first = keras.ops.equal(owner.iterations, 0)
         for k, name in self._late:
             slot = self.slots[k][name]
@@ -278,7 +278,7 @@ class KerasState:
         return self._structure.build([row[k] for k in self._order])
 
     def _listed(self, tree: Tree) -> list[Any]:
-        """Undo `_tree`."""
+        """Return the list of which `_tree` made a tree."""
         return self._unordered(flatten(tree)[0])
 
     def _unordered(self, leaves: Sequence[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from ...arrays.libraries import backend_of
 
 
 def paths_of(variables: Sequence[Any]) -> list[str]:
-    """Return each variable's path, made unique where several share it or one contains another."""
+    """Return each variable's path, made unique if several share it or one contains another."""
     found = [str(getattr(v, "path", v.name)).strip("/") for v in variables]
     count = Counter(found)
     above = {path[:i] for path in count for i, letter in enumerate(path) if letter == "/"}
@@ -37,28 +37,28 @@ def nested(paths: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
 
 
 def escaped(path: str) -> str:
-    """Return a path, escaped as the paths of trees are."""
+    """Return a path, escaped like the paths of trees."""
     return path.replace("~", "~0")
 
 
 def tensor(x: Any) -> Any:
     """Return a variable's value, or a gradient, as a tensor of the backend."""
     if keras.backend.backend() != "tensorflow":
-        # JAX's gradients of embeddings are rows (BCOO); they are added up.
+        # JAX's gradients of embeddings are sparse (BCOO); duplicates are summed.
         return x.todense() if hasattr(x, "todense") else keras.ops.convert_to_tensor(x)
     import tensorflow as tf
 
-    # Keras returns variables unchanged, and leaves gradients of embeddings sparse.
+    # keras.ops.convert_to_tensor returns variables unchanged and keeps gradients sparse.
     return tf.convert_to_tensor(x.value if isinstance(x, keras.Variable) else x)
 
 
 def is_dense(g: Any) -> bool:
-    """Whether a gradient is a tensor, and not some of the rows of one."""
+    """Whether a gradient is a dense tensor."""
     return not hasattr(g, "todense") and type(g).__name__ != "IndexedSlices"
 
 
 def has_values(variables: Sequence[Any]) -> bool:
-    """Whether variables can be read: those made inside a ``tf.function`` cannot."""
+    """Whether variables can be read, unlike those created inside a ``tf.function``."""
     if keras.backend.backend() != "tensorflow":
         return True
     import tensorflow as tf
@@ -83,7 +83,7 @@ def number_like(owner: Any, name: str, value: float, dtype: str) -> Any:
 
 
 def variable_like(owner: Any, name: str, value: Array, like: Any) -> Any:
-    """Add a variable with an initial value, laid out like another of its shape."""
+    """Add a variable with an initial value, with the layout of another of equal shape."""
     shape, value = tuple(value.shape), apart(value)
     return owner.add_variable(
         shape=shape,
@@ -95,13 +95,13 @@ def variable_like(owner: Any, name: str, value: Array, like: Any) -> Any:
 
 
 def apart(value: Array) -> Array:
-    """Return a value that a variable may begin with."""
-    # A slot that begins with the parameter must not share its buffer, which JAX's steps donate.
+    """Return a value that can be used to initialize a variable."""
+    # A slot initialized with the parameter must not share its buffer, which JAX's steps donate.
     return keras.ops.copy(value) if keras.backend.backend() == "jax" else value
 
 
 def widest() -> str:
-    """Return the widest floating-point dtype of the backend; for JAX that is a setting."""
+    """Return the widest floating-point dtype of the backend; for JAX, a setting."""
     if keras.backend.backend() != "jax":
         return "float64"
     import jax
@@ -110,7 +110,7 @@ def widest() -> str:
 
 
 def outside_of_graphs() -> Any:
-    """Return the context in which variables are made, wherever the first step is traced."""
+    """Return the context in which variables are created, even if the first step is traced."""
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
     import tensorflow as tf

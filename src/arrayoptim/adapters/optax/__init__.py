@@ -1,11 +1,11 @@
-"""The optimizers as gradient transformations of optax.
+"""The optimizers as optax gradient transformations.
 
 Every registered optimizer is an attribute of this module, under its name::
 
     tx = optax.chain(optax.clip(1.0), arrayoptim.optax.Adam(lr=0.01))
 
-The update is the difference between the parameters after and before a step of the pure form. Its
-state is the very value that `init_state` gives and `stateless_apply` takes.
+The update is the difference of the parameters after and before a step of the pure form. Its
+state is the same value that `init_state` returns and `stateless_apply` takes.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from .trees import filled, slot_names, without_decay
 __all__ = ["export_state", "load_state", "wrap"]
 
 STAND_INS = (0.5, 0.25, 1.5, 5.0)
-"""Stand-ins for traced numbers: every interval contains one, and none switches anything off."""
+"""Stand-ins for traced numbers: each interval contains one, and none disables a stage."""
 
 
 def wrap(optimizer: Optimizer) -> optax.GradientTransformationExtraArgs:
-    """Make a gradient transformation of optax from an optimizer, which is not changed.
+    """Return an optax gradient transformation made from an optimizer, which is not changed.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Any optimizer of this library; its class need not be registered. Where it has state, or
-        has loaded some, ``init`` gives that.
+        Any optimizer of this library; its class need not be registered. If it has state, or has
+        loaded some, ``init`` returns that.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def wrap(optimizer: Optimizer) -> optax.GradientTransformationExtraArgs:
     Raises
     ------
     TypeError
-        If it is none of this library's.
+        If it is not an optimizer of this library.
 
     Examples
     --------
@@ -77,8 +77,8 @@ def wrap(optimizer: Optimizer) -> optax.GradientTransformationExtraArgs:
     """
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
-            f"wrap: found {optimizer!r}, wanted an arrayoptim optimizer; for a wrapper around one "
-            "optax has its own, such as optax.MultiSteps"
+            f"wrap: found {optimizer!r}, wanted an arrayoptim optimizer; instead of a wrapper, use "
+            "optax's own, such as optax.MultiSteps"
         )
     return _transformation(twin(optimizer), {})
 
@@ -95,17 +95,17 @@ def _transformation(
     Parameters
     ----------
     optimizer : Optimizer
-        What it is made of.
+        The optimizer.
     live : dict of str to array
-        Hyperparameters that are arrays, in place of the state's.
+        Hyperparameters that are arrays, which replace the state's.
     mask : tree of bool or callable, optional
-        Which parameters decay.
+        Which parameters are decayed.
     alias : Alias, optional
-        The function of optax that it stands for.
+        The optax function that it replaces.
     theirs : GradientTransformation, optional
-        That of optax, which makes the state, and steps complex parameters, of which it takes
-        magnitudes where we take both parts, and those of 16 bits, whose moments it keeps in 16
-        bits.
+        Optax's transformation. It makes the state, and steps complex parameters (for which it
+        uses magnitudes where we treat real and imaginary part separately) and 16-bit ones (whose
+        moments it keeps in 16 bits).
     """
 
     def given(state: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _transformation(
         moved = jax.tree.map(jnp.subtract, new, params)
         if alias:
             return moved, written(whole, after, alias.fields)
-        # A state of `init_state` keeps its form.
+        # A state from `init_state` keeps its structure.
         if jax.tree.structure(after) != jax.tree.structure(state):
             after = filled(chosen, after, params)
         return moved, after
@@ -153,12 +153,12 @@ def _transformation(
 
 
 def _told(optimizer: Optimizer, state: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """Return a state that was told the loss which optax calls ``value``, where that is judged."""
+    """Return a state with the loss, optax's argument ``value``, recorded for the spike guard."""
     if not session_of(optimizer).settings.loss_guarded:
         return state
     if extra.get("value") is None:
         raise ValueError(
-            f"arrayoptim.optax: {type(optimizer).__name__} has skip_loss_spikes and was given no "
+            f"arrayoptim.optax: {type(optimizer).__name__} has skip_loss_spikes, but found no "
             "loss; call update(grads, state, params, value=loss)"
         )
     return optimizer.stateless_tell_loss(state, extra["value"])
@@ -174,10 +174,10 @@ def _otherwise_in_optax(params: Tree) -> bool:
 
 
 def _of_jax(tree: Tree) -> Tree:
-    """Return a tree with JAX arrays in place of NumPy arrays and numbers, which optax accepts."""
+    """Return a tree with NumPy arrays and numbers, which optax accepts, as JAX arrays."""
 
     def taken(x: Any) -> Any:
-        # Copied first: JAX may read the memory later, or keep it.
+        # Copied first, because JAX may read the memory later or alias it.
         if isinstance(x, np.ndarray | np.generic):
             return jnp.asarray(np.array(x))
         if isinstance(x, int | float | complex) and not isinstance(x, bool):
@@ -192,7 +192,7 @@ def _has_arrays(params: Tree) -> bool:
 
 
 def _blank(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
-    """Make the state for a tree without arrays: all masked, or placeholders for parameters.
+    """Return the state for a tree without arrays: all masked, or placeholders for parameters.
 
     Its slots are that tree, so that ``optax.tree.map_params`` finds them.
     """
@@ -205,20 +205,20 @@ def _blank(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
 def _begun(
     optimizer: Optimizer, state: dict[str, Any], live: dict[str, jax.Array]
 ) -> dict[str, Any]:
-    """Initialise the slots and numbers that depend on hyperparameters that are arrays."""
+    """Initialise the slots and numbers that depend on hyperparameters given as arrays."""
     probe = with_values(optimizer, live)
     slots, scalars = dict(state["slots"]), dict(state["scalars"])
     for name, start in probe.initial_slots().items():
         if isinstance(start, jax.Array) and name + EXPONENTS not in slots:
             slots[name] = jax.tree.map(lambda x, start=start: _full(x, start), slots[name])
-    # Not static numbers: a rule may depend on whether one is 0, which is not known yet.
+    # Not static ones: a rule may depend on whether one is 0, which is not known yet.
     for name, value in probe.initial_scalars().items():
         scalars[name] = jnp.asarray(value, scalars[name].dtype)
     return {**state, "slots": slots, "scalars": scalars}
 
 
 def _full(x: jax.Array, start: jax.Array) -> jax.Array:
-    # Both parts of a complex slot begin with the number.
+    # Both parts of a complex slot start at the number.
     number = jax.lax.complex(start, start) if jnp.iscomplexobj(x) else start
     return jnp.full_like(x, number)
 
@@ -226,12 +226,12 @@ def _full(x: jax.Array, start: jax.Array) -> jax.Array:
 # ---- factories
 
 WORDS = {"b1": "beta_1", "b2": "beta_2", "b3": "beta_3", "eps": "epsilon"}
-"""optax's argument names, which our classes accept here too."""
+"""optax's argument names, which our classes also accept here."""
 
 
 def _maker(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
     cls = lookup(name)
-    # Kernels of JAX are (in, out).
+    # JAX kernels have the shape (in, out).
     usual = {"outputs": "last"} if "outputs" in cls.hyperparameters else {}
     words = dict(WORDS)
     if "rho" in cls.hyperparameters:
@@ -263,7 +263,7 @@ def _made(
 
 
 def _alias(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
-    """Return the counterpart of a function of optax; the function itself where there is none."""
+    """Return the counterpart of an optax function; the function itself if there is none."""
     alias, signature = TABLE[name], signature_of(name)
     theirs = alias.theirs(name)
 
@@ -300,8 +300,8 @@ def _signature(cls: type[Optimizer], usual: dict[str, Any]) -> inspect.Signature
 
 
 def _checked(value: jax.Array, declared: Hyper, cls: type[Optimizer]) -> jax.Array:
-    """Return a hyperparameter given as an array, whose value may not be known yet."""
-    # inject_hyperparams casts numbers to the dtype of the parameters, even a complex one.
+    """Check a hyperparameter given as an array, possibly a tracer, and return it."""
+    # inject_hyperparams casts numbers to the dtype of the parameters, even if complex.
     value = value.real if jnp.iscomplexobj(value) else value
     name, kind = f"{cls.__name__}.{declared.name}", value.dtype
     if value.shape != ():
@@ -324,7 +324,7 @@ def _stand_in(declared: Hyper) -> float:
 
 
 class _Contrib:
-    """``optax.contrib``, with the functions of this library where it has them."""
+    """``optax.contrib``, with this library's functions where they exist."""
 
     def __getattr__(self, name: str) -> Any:
         if name in TABLE and TABLE[name].home:
@@ -333,7 +333,7 @@ class _Contrib:
 
 
 def _evaluated(state: Any, params: Tree) -> Tree:
-    """Return the parameters at which to evaluate, for a schedule-free state, ours or optax's."""
+    """Return the evaluation parameters for a schedule-free state, ours or optax's."""
     if not is_own(state):
         return optax.contrib.schedule_free_eval_params(state, params)
     b = state["hyper"]["momentum"]
@@ -346,7 +346,7 @@ contrib = _Contrib()
 
 
 def __getattr__(name: str) -> Any:
-    """Return a factory of transformations for the optimizer of that name, or optax's attribute."""
+    """Return a transformation factory for the optimizer with that name, or optax's attribute."""
     if name in names():
         return _maker(name)
     if name in TABLE and not TABLE[name].home:
@@ -357,5 +357,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> Sequence[str]:
-    """Return the optimizers too, and optax's own names."""
+    """Return all names, including those of the optimizers and of optax."""
     return sorted({*globals(), *names(), *TABLE, *dir(optax)})

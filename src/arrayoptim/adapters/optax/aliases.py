@@ -1,4 +1,4 @@
-"""optax's own names, signatures and defaults, with the optimizers of this library behind them."""
+"""optax's own names, signatures and defaults, implemented by this library's optimizers."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ MOMENTS = {"momentum": "mu", "velocity": "nu"}
 
 @dataclass(frozen=True)
 class Alias:
-    """The counterpart of one function of optax.
+    """The counterpart of one optax function.
 
     Attributes
     ----------
     ours : str
         The name of our class.
     words : dict of str to str
-        Its hyperparameters by optax's arguments. The learning rate is among them always.
+        Maps optax's arguments to our hyperparameters; always includes the learning rate.
     fixed : dict
-        Hyperparameters that optax has as another function.
+        Hyperparameters for which optax has a different function.
     masks : str
-        The argument that says which parameters decay; empty where there is none.
+        The argument with the mask of decayed parameters; empty if there is none.
     fields : dict of str to str
-        Names of optax's fields by our slots, with a minus where the sign is another.
+        Maps our slots to optax's fields, prefixed by a minus if the sign differs.
     free : bool
-        Whether optax asks for no parameters at a step.
+        Whether optax's update does not need parameters.
     home : str
         The module of optax: ``""`` or ``"contrib"``.
     """
@@ -138,11 +138,11 @@ TABLE = {
 }
 
 _OFF = {"momentum": 0.0}
-"""Replacements for None."""
+"""Values that replace None."""
 
 
 class Shown:
-    """A default in a signature that is not a number, so `optax.inject_hyperparams` ignores it."""
+    """A default in a signature that `optax.inject_hyperparams` ignores, as it is not a number."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -158,7 +158,7 @@ class Shown:
 
 
 def signature_of(name: str) -> inspect.Signature:
-    """Return the signature of optax's function, as it is installed."""
+    """Return the signature of the installed optax function."""
     alias = TABLE[name]
     known = {"learning_rate", *alias.words}
     theirs = inspect.signature(alias.theirs(name))
@@ -172,14 +172,14 @@ def signature_of(name: str) -> inspect.Signature:
 
 
 def translated(name: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the arguments of optax's function under our names; None where we have no name.
+    """Return the arguments of optax's function by our names; None if one has no counterpart.
 
     Parameters
     ----------
     name : str
         The function of optax.
     given : mapping of str to object
-        Its arguments, defaults included.
+        Its arguments, including defaults.
     """
     alias = TABLE[name]
     defaults = inspect.signature(alias.theirs(name)).parameters
@@ -189,7 +189,7 @@ def translated(name: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
             words["lr"] = value
         elif key in alias.words:
             ours = alias.words[key]
-            # optax keeps a trace then, for which our rule without momentum has no slot.
+            # optax then keeps a trace, for which our rule without momentum has no slot.
             if ours in _OFF and isinstance(value, int | float | np.generic) and value == 0:
                 return None
             words[ours] = _OFF.get(ours, value) if value is None else value

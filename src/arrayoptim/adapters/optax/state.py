@@ -1,4 +1,4 @@
-"""Changing between optax's own optimizers and these in the middle of training."""
+"""Switching between optax's own optimizers and these in the middle of training."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ from .slot_pairs import (
 
 
 def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = True) -> LoadReport:
-    """Return an optimizer with the moments and the step count of a state of optax.
+    """Load the moments and step count of an optax state into an optimizer.
 
     Parameters
     ----------
     optimizer : Optimizer
-        An optimizer of the class that corresponds, with the hyperparameters to go on with: a state
-        of optax holds none. It gets a state if it has none yet.
+        An optimizer of the corresponding class, with the hyperparameters to continue with, as
+        optax's state has none. Its state is made if necessary.
     state : tree
-        The state of an optax optimizer, however it is chained, masked, partitioned or injected; or
-        one of a transformation of this module, whose hyperparameters are taken over too.
+        The state of an optax optimizer, possibly chained, masked, partitioned or injected; or of
+        a transformation of this module, from which hyperparameters are loaded too.
     params : tree of arrays
-        The parameters, of any library, under the same paths as in the state.
+        The parameters, of any library, with the same paths as in the state.
     strict : bool
-        Whether moments that are missing, of other shapes or of no use are an error. Otherwise what
-        fits is loaded.
+        Whether moments that are missing, misshapen or unused are an error. Otherwise, entries
+        that fit are loaded.
 
     Returns
     -------
     LoadReport
-        What was restored, what not, and where the formulas differ.
+        What was restored, what was not, and where the formulas differ.
 
     Raises
     ------
@@ -66,8 +66,8 @@ def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = Tr
     Warns
     -----
     UserWarning
-        If the two formulas differ: in the place of epsilon, or in what a new learning rate does to
-        momentum that there is already.
+        If the two formulas differ: in the place of epsilon, or in the effect of a new learning
+        rate on existing momentum.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = Tr
     _require_optimizer(optimizer)
     own = [node for _, node in nodes_of(state) if is_own(node)]
     if len(own) > 1:
-        raise ValueError(f"found {len(own)} states of this library; give one of them")
+        raise ValueError(f"found {len(own)} states of this library; pass one of them")
     if own:
         return optimizer.load_state(own[0], params, strict)
     return load_into(
@@ -93,35 +93,35 @@ def load_state(optimizer: Optimizer, state: Any, params: Tree, strict: bool = Tr
 
 
 def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
-    """Return a state of optax with the moments and the step count of an optimizer.
+    """Return an optax state with the moments and step count of an optimizer.
 
     Parameters
     ----------
     optimizer : Optimizer
-        An optimizer that has state, over arrays of any library.
+        An optimizer with state, for arrays of any library.
     tx : optax.GradientTransformation
-        The transformation of optax to go on with; its hyperparameters are its own.
+        The optax transformation to continue with, with its own hyperparameters.
     params : tree of arrays
-        The parameters as JAX arrays, under the same paths as in the optimizer's state.
+        The parameters as JAX arrays, with the same paths as in the optimizer's state.
 
     Returns
     -------
     tree
-        What ``tx.init(params)`` gives, with moments and counts replaced. Other state that it may
-        have is as before the first step.
+        The result of ``tx.init(params)``, with moments and counts replaced. Any other state in
+        it is initial.
 
     Raises
     ------
     TypeError
         If no state of optax corresponds to the optimizer's class.
     ValueError
-        If the optimizer has no state, or `tx` has no place for some of it.
+        If the optimizer has no state, or `tx` cannot hold some of it.
 
     Warns
     -----
     UserWarning
-        If the two formulas differ, as for `load_state`, or moments are rounded to the type in which
-        optax keeps them.
+        If the two formulas differ, as in `load_state`, or moments are rounded to the dtype in
+        which optax keeps them.
 
     Examples
     --------
@@ -162,14 +162,11 @@ def export_state(optimizer: Optimizer, tx: Any, params: Tree) -> Any:
     if left:
         lost = ", ".join(sorted(f"{slot} of {path}" if path else slot for slot, path in left))
         raise ValueError(
-            f"the state of this transformation of optax has no place for {lost}; wanted "
-            f"{wanted(pairs)}"
+            f"the state of this optax transformation cannot hold {lost}; wanted {wanted(pairs)}"
         )
     say(optimizer, dict.fromkeys(used), stacklevel=2)
     if narrow:
-        warnings.warn(
-            f"moments are rounded to {narrow[0]}, in which optax keeps them", stacklevel=2
-        )
+        warnings.warn(f"moments are rounded to {narrow[0]}, optax's dtype for them", stacklevel=2)
     return made
 
 
@@ -209,8 +206,8 @@ def _filled(
 def _refuse_complex(path: str, x: Any) -> None:
     if backend_of(x).dtype(x) in COMPLEX:
         raise ValueError(
-            f"{named(path)} is complex; optax keeps the mean of squared magnitudes, and a "
-            "step here takes real and imaginary part for themselves"
+            f"{named(path)} is complex; optax keeps the mean of squared magnitudes, but a "
+            "step here treats real and imaginary part separately"
         )
 
 
@@ -218,7 +215,7 @@ def _refuse_complex(path: str, x: Any) -> None:
 
 
 def _foreign_record(optimizer: Optimizer, state: Any, strict: bool) -> Record:
-    """Read a state of optax as the record that a file would hold."""
+    """Return an optax state as a record, as if it were from a file."""
     pairs, used = pairs_of(optimizer), list[Pair]()
     slots: dict[str, dict[str, Any]] = {}
     own_counts, other_counts, strange = set(), set(), []
@@ -238,22 +235,22 @@ def _foreign_record(optimizer: Optimizer, state: Any, strict: bool) -> Record:
     missing = [slot for slot in needed_by(optimizer) if slot not in slots]
     if missing and strict:
         raise ValueError(
-            f"the state of optax holds nothing for {', '.join(missing)} of {optimizer!r}; wanted "
+            f"the optax state has nothing for {', '.join(missing)} of {optimizer!r}; wanted "
             f"{wanted(pairs)}, found {kinds(state)}"
         )
     if strange and strict:
         raise ValueError(
-            f"the state of optax also holds {', '.join(strange)}, for which {optimizer!r} has no "
-            "place; strict=False leaves it out"
+            f"the optax state also has {', '.join(strange)}, which {optimizer!r} "
+            "cannot use; strict=False ignores it"
         )
     counts = own_counts or other_counts
     if len(counts) > 1:
-        raise ValueError(f"the state of optax has the step counts {sorted(counts)}, wanted one")
+        raise ValueError(f"the optax state has the step counts {sorted(counts)}, wanted one")
     notes = say(optimizer, dict.fromkeys(used), stacklevel=3)
     notes += [f"found nothing for {slot}" for slot in missing]
-    notes += [f"left out: {name}" for name in strange]
+    notes += [f"not loaded: {name}" for name in strange]
     if not counts:
-        notes.append("it has no count of steps, on which decay and schedules depend; set it")
+        notes.append("it has no step count, on which decay and schedules depend; set it")
     count = counts.pop() if counts else None
     return Record(
         source="optax",

@@ -1,4 +1,4 @@
-"""States of optax's own functions, with the slots of an optimizer of this library in them."""
+"""States of optax's own functions that hold the slots of this library's optimizers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ COUNTS = frozenset({"count", "count_m2", "t"})
 def read(
     optimizer: Optimizer, state: Any, fields: Mapping[str, str], params: Tree
 ) -> dict[str, Any]:
-    """Return what an optax state holds in the form that `stateless_apply` takes.
+    """Return an optax state in the form that `stateless_apply` takes.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Has the hyperparameters, of which optax's state holds none.
+        The optimizer with the hyperparameters, which optax's state lacks.
     state : tree
-        What ``init`` of optax's function gave, or a step after it.
+        As from ``init`` of optax's function, or a later step.
     fields : mapping of str to str
-        Names of optax's fields by our slots.
+        Maps our slots to optax's fields.
     params : tree
         The parameters.
     """
@@ -53,7 +53,7 @@ def read(
 
 
 def written(state: Any, after: Mapping[str, Any], fields: Mapping[str, str]) -> Any:
-    """Return an optax state with the slots and the count of a state of ours."""
+    """Return an optax state with the slots and step count of a state of ours."""
     slots = after["slots"]
     new = {f.lstrip("-"): _signed(f, slots[slot]) for slot, f in fields.items() if slot in slots}
     new |= dict.fromkeys(COUNTS, after["iterations"])
@@ -70,7 +70,7 @@ def _signed(field: str, tree: Tree) -> Tree:
 
 
 def _over_nodes(function: Callable[[Any], Any], state: Any, fields: Mapping[str, str]) -> Any:
-    """Map over the parts of a state that have moments or a count, and no other parts."""
+    """Map over the nodes of a state that have moments or a count."""
     known = {*COUNTS, *(field.lstrip("-") for field in fields.values())}
 
     def is_node(node: Any) -> bool:

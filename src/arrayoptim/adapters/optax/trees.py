@@ -1,4 +1,4 @@
-"""States as optax expects them: every slot has a leaf for each parameter."""
+"""States in the form that optax expects: every slot has a leaf for each parameter."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def slot_names(optimizer: Optimizer) -> list[str]:
 
 
 def filled(optimizer: Optimizer, state: dict[str, Any], params: Tree) -> dict[str, Any]:
-    """Return a state with an empty array where a parameter lacks a slot.
+    """Return a state with empty arrays for slots that a parameter lacks.
 
-    So every slot is a tree like the parameters, as ``optax.tree.map_params`` wants it.
+    Every slot is then a tree like the parameters, as ``optax.tree.map_params`` requires.
     """
     leaves, structure = flatten(params)
     if all(p is None for p in leaves):
@@ -54,14 +54,14 @@ def _kinds(optimizer: Optimizer) -> set[str]:
 
 
 def without_decay(optimizer: Optimizer, mask: Any, params: Tree) -> Optimizer:
-    """Return an optimizer that does not decay what a mask of optax excludes from decay.
+    """Return an optimizer that excludes from decay what an optax mask excludes.
 
     Parameters
     ----------
     optimizer : Optimizer
-        One without patterns of its own.
+        An optimizer without `exclude`.
     mask : tree of bool, callable or None
-        For each parameter, or for a whole part of the tree, whether it decays.
+        Whether each parameter, or subtree, is decayed.
     params : tree
         The parameters.
     """

@@ -1,11 +1,11 @@
-"""The optimizers as optimizers of torch.
+"""The optimizers as subclasses of ``torch.optim.Optimizer``.
 
-The classes of ``torch.optim`` are here under their names, with their arguments, defaults and
-formulas, and each other registered class in the same spelling: subclasses of
-``torch.optim.Optimizer`` that torch's schedulers, scalers, wrappers and checkpoints take for
-torch's own. `LBFGS`, which evaluates the loss itself, is here too. `wrap` makes such an optimizer
-of an instance, `from_torch` and `to_torch` change over in the middle of a training; `load_state`
-and `export_state` do so for an optimizer in this library's own form.
+The classes of ``torch.optim`` are here under their own names, with their arguments, defaults and
+formulas; so is every other registered class, with the same naming scheme. They are subclasses of
+``torch.optim.Optimizer``, so torch's schedulers, scalers, wrappers and checkpoints treat them as
+torch's own. `LBFGS`, which evaluates the loss itself, is included. `wrap` turns an instance into
+such an optimizer; `from_torch` and `to_torch` switch in the middle of training; `load_state` and
+`export_state` do so for an optimizer in this library's own form.
 
 Examples
 --------
@@ -47,20 +47,20 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """Return the names of all optimizers that step by a rule, torch's and ours.
+    """Return the names of all optimizers that have a rule, torch's and ours.
 
-    `LBFGS`, whose step takes a closure, is not among them.
+    `LBFGS`, whose step takes a closure, is not included.
     """
     return sorted({*registry.names(), *(row.theirs for row in TABLE)})
 
 
 def __getattr__(name: str) -> Any:
-    """Make the class of a registered optimizer when it is first asked for."""
+    """Return the class of a registered optimizer, made on first access."""
     if (found := class_named(name)) is not None:
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{spelled(name, 'torch')}")
 
 
 def __dir__() -> list[str]:
-    """Return the optimizers too."""
+    """Return all names, including those of the optimizers."""
     return sorted({*globals(), *names()})

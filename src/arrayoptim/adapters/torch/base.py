@@ -1,4 +1,4 @@
-"""The base of the optimizers that have torch's interface and this library's rules."""
+"""The base class of optimizers with torch's interface and this library's rules."""
 
 from __future__ import annotations
 
@@ -18,52 +18,53 @@ from ...optimizer import Optimizer
 from ...step.metrics import number_told, require_guard
 from ...step.report import StepReport
 from ...step.restore import LoadReport
-from ...step.session import session_of
 from ...step.summary import Summary, joined
 from .backward import BackwardSteps
 from .capturing import NOT_BEGUN, refuse_unready
 from .counts import apart
 from .derived_numbers import with_derived
-from .hooks import hooked
+from .group_settings import TOGETHER, GroupSettings
+from .hooks import hooked, untraced
 from .loading import Loaded, checked, wrapped
 from .matching import BY_PLACE, Names, fitted
-from .param_group import TOGETHER, Part
+from .param_group import Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import part_class
 from .spelling import CLASS, Spelling
-from .state_entries import Entry
+from .state_entries import Entry, numbers_on_host, summarized
+from .state_entries import fitted as fitted_entries
 
 
 class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
-    """Step the parameters of a torch model by a rule of this library.
+    """Steps the parameters of a torch model by a rule of this library.
 
     Parameters
     ----------
     params : iterable
-        Parameters, pairs of name and parameter, or dicts with ``"params"`` and settings of their
-        own, as for every optimizer of torch.
+        Parameters, pairs of name and parameter, or dicts with ``"params"`` and their own
+        settings, as for every torch optimizer.
     *further
-        What torch's class of the same name takes by position next, in its order.
+        Further positional arguments, in the order of torch's class of the same name.
     **settings
-        The other arguments of that class, and the hyperparameters of this library's, numbers or
-        words; ``beta_1`` does for the first of ``betas``.
+        The other arguments of that class, and this library's hyperparameters, as numbers or
+        strings; ``beta_1`` is accepted for the first of ``betas``.
 
     Raises
     ------
     TypeError
-        If a setting is unknown, given twice, a schedule, or of another kind, or more are given by
-        position.
+        If a setting is unknown, passed twice, a schedule, or of the wrong type, or there are
+        too many positional arguments.
     ValueError
-        If one is outside its interval, or there is no parameter.
+        If a setting is outside its interval, or there are no parameters.
     """
 
     core: ClassVar[type[Optimizer]]
     spelling: ClassVar[Spelling]
     _aside: ClassVar[Callable[[TorchOptimizer], None]]
-    """Functions that take steps, which torch.compile must not trace."""
+    """Functions that take steps; torch.compile must not trace them."""
     _backward: BackwardSteps | None = None
     _told = False
-    """Whether hooks and profilers have been told of the step under way."""
+    """Whether hooks and profilers have been notified of the current step."""
 
     def __init__(self, params: Any, *further: Any, **settings: Any) -> None:
         refuse_base(type(self), "spelling", "arrayoptim.torch.Adam")
@@ -77,7 +78,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         super().__init__(params, self.spelling.defaults(settings))
 
     def _forget(self) -> None:
-        """Forget what the next step recomputes."""
+        """Discard caches that the next step recomputes."""
         self._entries: list[Entry] = []
         self._held: list[Any] = []
         self._losses: list[float] = []
@@ -86,12 +87,15 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._graphs = [*getattr(self, "_graphs", ()), *self._captured()]
         self._parts: list[Part] = []
         if not hasattr(TorchOptimizer, "_aside"):
-            # Not at import: that takes seconds, which torch's base class spends as well.
+            # Not at import, where importing torch.compiler would take seconds; torch's base needs
+            # it too.
             TorchOptimizer._aside = staticmethod(torch.compiler.disable(TorchOptimizer._advance))
+            # So that the compiler stops once, where a step is called.
+            untraced(TorchOptimizer.step)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse hyperparameters, misspelt ones too: those of the parameter groups count."""
-        # Users set names; torch itself sets only attributes that exist, and private ones.
+        """Refuse hyperparameters, even misspelt ones, as these are set in the parameter groups."""
+        # Users may set `name`; torch itself sets only existing and private attributes.
         free = name.startswith("_") or name == "name" or name in self.__dict__
         if not free and not hasattr(type(self), name):
             cls = type(self).__name__
@@ -106,34 +110,34 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         super().__setattr__(name, value)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with settings of their own.
+        """Add parameters with their own settings.
 
         Parameters
         ----------
         param_group : dict
-            ``"params"``, and settings as of the constructor, which supply the others.
+            ``"params"``, and settings that override those of the constructor.
 
         Raises
         ------
         TypeError, ValueError
-            If a setting is wrong, or a parameter is in another group already. Nothing has changed
+            If a setting is invalid, or a parameter is already in another group. Nothing has changed
             then.
         """
         if isinstance(param_group, dict):
             if "params" not in param_group:
                 raise ValueError(
-                    f"a parameter group: found {', '.join(param_group)}, wanted 'params' too"
+                    f"a parameter group: found {', '.join(param_group)}, wanted also 'params'"
                 )
             param_group = self.spelling.spelled(param_group, self.defaults)
             param_group["params"] = self._accepted(param_group["params"])
             param_group[CLASS] = self.spelling.name
-            Part(self.spelling, {**self.defaults, **param_group})
+            GroupSettings(self.spelling, {**self.defaults, **param_group})
         super().add_param_group(param_group)
         if self._backward is not None:
             self._backward.cover()
 
     def _accepted(self, params: Any) -> Any:
-        """Return the parameters that torch's own class would accept."""
+        """Return the parameters, checked as by torch's own class."""
         row, native = self.spelling.row, self.spelling.native
         if row is None or not row.particular or isinstance(params, torch.Tensor | set):
             return params
@@ -155,14 +159,14 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         Returns
         -------
         object
-            What the closure gave; None without one.
+            The result of the closure; None without one.
 
         Raises
         ------
         RuntimeError
-            If a gradient is sparse and the class takes none.
+            If a gradient is sparse and the class does not support that.
         TypeError, ValueError
-            If a hyperparameter, a gradient or the state is wrong. Nothing has changed then.
+            If a hyperparameter, a gradient or the state is invalid. Nothing has changed then.
         """
         loss = None
         if closure is not None:
@@ -171,25 +175,23 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             if self._guards_loss():
                 self.tell_loss(loss)
         TorchOptimizer._aside(self)
-        if self._backward is not None:
-            self._backward.end()
         return loss
 
     def tell_loss(self, loss: Any) -> None:
-        """Tell the loss that the gradients of the next step are of, for ``skip_loss_spikes``.
+        """Pass the loss of the next step, for ``skip_loss_spikes``.
 
-        A step with a closure takes what that gives. The mean of several counts; what a
-        ``GradScaler`` multiplies by is not a part of it. Reading a tensor on a GPU waits for it.
+        A step with a closure uses the closure's loss. The mean of several losses counts; do not
+        include the factor of a ``GradScaler``. Reading a tensor on a GPU synchronizes with it.
 
         Parameters
         ----------
         loss : float or Tensor
-            The loss; in all processes that take the same step the same.
+            The loss; the same in all processes that take the same step.
 
         Raises
         ------
         TypeError
-            If it is no real number.
+            If it is not a real number.
         ValueError
             If no parameter group has ``skip_loss_spikes``.
 
@@ -211,31 +213,31 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return any(group["skip_loss_spikes"] is not None for group in self.param_groups)
 
     def step_in_backward(self, clip_by_last_norm: bool = False) -> BackwardSteps:
-        """Step each parameter while the backward pass runs, and free its gradient at once.
+        """Step each parameter during the backward pass, and free its gradient at once.
 
-        From now on ``loss.backward()`` steps, and no gradient outlives it. ``step()`` is called
-        after it as before, which closes the step and tells schedulers; it has nothing to do but for
-        gradients that came in another way. Each backward pass is a step: gradients are not
-        accumulated over several, nor unscaled by a ``GradScaler``, nor averaged over processes by
-        ``DistributedDataParallel``.
+        From now on ``loss.backward()`` takes the steps, and no gradient outlives it. Still call
+        ``step()`` after it: it ends the step, notifies schedulers, and steps parameters whose
+        gradients were set in another way. Each backward pass is one step: gradients are not
+        accumulated over several passes, unscaled by a ``GradScaler``, or averaged over processes
+        by ``DistributedDataParallel``.
 
         Parameters
         ----------
         clip_by_last_norm : bool
-            Whether `clipnorm` scales gradients by the norm that all had in the step before. In the
-            first step it is the norm of those that have come so far.
+            Whether `clipnorm` uses the gradient norm of the previous step. In the first step, it is
+            the norm of the gradients received so far.
 
         Returns
         -------
         BackwardSteps
-            Its ``remove()`` turns it off.
+            Call its ``remove()`` to turn this off.
 
         Raises
         ------
         ValueError
-            If a setting needs all gradients at once: ``clipnorm`` without `clip_by_last_norm`,
-            ``nonfinite``, or a rule that measures all parameters together; or if parameters are
-            sharded over processes, or it is on already.
+            If a setting needs all gradients at once (``clipnorm`` without `clip_by_last_norm`,
+            ``nonfinite``, or a rule with totals over all parameters), if parameters are sharded
+            over processes, or if it is already on.
 
         Examples
         --------
@@ -250,17 +252,17 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         (True, 1)
         """
         if self._backward is not None:
-            raise ValueError(f"{type(self).__name__}.step_in_backward is on already")
+            raise ValueError(f"{type(self).__name__}.step_in_backward is already on")
         self._backward = BackwardSteps(self, clip_by_last_norm)
         return self._backward
 
     def reset(self) -> None:
-        """Forget all state; the settings stay, and the next step counts as the first."""
+        """Discard all state; the settings are kept, and the next step counts as the first."""
         self.state.clear()
         self._forget()
 
     def share_memory(self) -> None:
-        """Make the state, and move it to memory that processes share, as torch's Adagrad does."""
+        """Make the state and move it to shared memory, as torch's Adagrad does."""
         for i in range(len(self.param_groups)):
             self._part(i).begin(self.state)
         for entry in self.state.values():
@@ -269,7 +271,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                     x.share_memory_()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return settings and state; no two parameters have a tensor together."""
+        """Return settings and state; no tensor is shared between parameters."""
         found: dict[str, Any] = super().state_dict()
         return with_derived(self, {**found, "state": apart(found["state"])})
 
@@ -285,35 +287,35 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         Parameters
         ----------
         state_dict : dict
-            Of an optimizer of the same class, this library's or torch's. Where it and this
-            optimizer were made from named parameters, these are matched by name, whatever their
-            order and groups are; otherwise by place, over parameters of the same shapes in the same
+            From an optimizer of the same class, this library's or torch's. If both it and this
+            optimizer were made from named parameters, parameters are matched by name, whatever
+            their order and groups; otherwise by position, which requires equal shapes in the same
             order.
         strict : bool
-            Whether every difference is an error. Otherwise parameters that the state lacks, or has
-            in another shape, begin anew, and what it has of others is left out.
+            Whether every difference is an error. Otherwise, parameters that are missing in the
+            state or have another shape there start anew, and unexpected entries are ignored.
         hyperparameters : bool
-            Whether to take over the settings too. A group gets those with which its parameters were
-            saved; one of new parameters keeps its own.
+            Whether to load the settings too. A group gets those with which its parameters were
+            saved; a group of new parameters keeps its own.
         names : list of str, dict or callable, optional
-            The names of the state's parameters in its order, where it has none; or a dict or
-            function that gives for a name of the state the one here.
+            The names of the state's parameters in order, if it has none; or a dict or function that
+            maps names in the state to names here.
 
         Returns
         -------
-        LoadReport
-            Which parameters were matched, missing, unexpected and of another shape, and which
+        Which parameters were matched, missing, unexpected or of another shape, and which
+        settings have changed.
             settings have changed.
 
         Raises
         ------
         TypeError, ValueError
-            If it does not fit. Nothing has changed then.
+            If the state does not fit. Nothing has changed then.
 
         Warns
         -----
         UserWarning
-            If only one of both has names, so that parameters are matched by place.
+            If only one of the two has names, so that parameters are matched by position.
 
         Examples
         --------
@@ -334,7 +336,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             given, report = fitted(optimizer, given, strict, hyperparameters, names)
             return wrapped(given)
 
-        # After the hooks of users, and before torch casts the state to the parameters' dtype.
+        # Runs after users' hooks, and before torch casts the state to the parameters' dtype.
         hook = self.register_load_state_dict_pre_hook(prepared)
         try:
             super().load_state_dict(state_dict)
@@ -346,7 +348,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return report
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what the next step recomputes."""
+        """Return the state without caches that the next step recomputes."""
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -357,13 +359,13 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for group in state["param_groups"]:
             for key, value in defaults.items():
                 group.setdefault(key, value)
-            part, held = Part(self.spelling, group), state["state"]
-            numbers = part.numbers()
+            settings, held = GroupSettings(self.spelling, group), state["state"]
+            numbers = numbers_on_host(settings)
             for p in group["params"]:
                 if isinstance(entry := held.get(p), Loaded):
                     held[p] = entry.on(p, numbers)
             params = [p for p in group["params"] if held.get(p)]
-            part.fit(params, list(map(local, params)), held)
+            fitted_entries(settings, params, list(map(local, params)), held)
         for key, entry in state["state"].items():
             if isinstance(entry, Loaded):  # of something that is no parameter
                 state["state"][key] = entry.entry
@@ -372,10 +374,10 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     @property
     def last_step(self) -> list[StepReport | None]:
         """What the last step did for each parameter group; see `Optimizer.last_step`."""
-        return [part.report() for part in self._parts]
+        return [part.capturing.report() for part in self._parts]
 
     def summary(self) -> Summary:
-        """Return what state there is, or will be, array by array; see `Optimizer.summary`.
+        """Return a table of the state, made or not, array by array; see `Optimizer.summary`.
 
         Examples
         --------
@@ -387,18 +389,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """
         return joined(
             self.spelling.name,
-            *(Part(self.spelling, group).summary() for group in self.param_groups),
+            *(summarized(GroupSettings(self.spelling, group)) for group in self.param_groups),
         )
 
     # ---- one step
 
     def _captured(self) -> list[Any]:
         """Return the steps that CUDA graphs hold."""
-        found = [c for part in getattr(self, "_parts", ()) for c in (*part.kept, part.counted)]
+        found = [
+            c
+            for part in getattr(self, "_parts", ())
+            for c in (*part.capturing.kept, part.capturing.counted)
+        ]
         return [counted for counted in found if counted is not None and counted.captured]
 
     def _patch_step_function(self) -> None:
-        """Wrap the step of the class once, as torch does; see `hooked`."""
+        """Wrap the step method of the class once, as torch does; see `hooked`."""
         cls: Any = type(self)
         if not getattr(cls.step, "hooked", False):
             cls.step = hooked(cls.step)
@@ -412,16 +418,18 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return self._parts[i]
 
     def _advance(self) -> None:
-        # As torch.no_grad() does, at a seventh of its cost.
+        # Equivalent to torch.no_grad(), at a seventh of its cost.
         recording = torch.is_grad_enabled()
         torch._C._set_grad_enabled(bool(self.defaults["differentiable"]))
         try:
             parts = [self._part(i) for i in range(len(self.param_groups))]
             found = [part.check() for part in parts]
             self._take_turn(parts, 0, found)
-            # A parameter that is given twice is stepped twice; torch warns about it.
+            # A parameter that occurs twice is stepped twice; torch warns about it.
             for turn in range(1, max([part.turns for part in parts])):
                 self._take_turn(parts, turn, found)
+            if self._backward is not None:
+                self._backward.end()
         finally:
             self._losses = []
             torch._C._set_grad_enabled(recording)
@@ -440,16 +448,16 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             part.prepare(grads)
         if self._losses and ready:
             for part, _ in ready:
-                session_of(part.core).tell(sum(self._losses), len(self._losses), anew=True)
+                part.session.tell(sum(self._losses), len(self._losses), anew=True)
         steps = [part.act(grads, norm, self.state) for part, grads in ready]
-        # One group after another: an interrupt finds all of them stepped, or none.
+        # All groups are one transaction: after an interrupt, all of them are stepped, or none.
         carry_out(steps, _stuck)
         if not same or any(step.changed for step in steps):
             self._entries = list(self.state.values())
             self._held = list(chain.from_iterable(map(dict.values, self._entries)))
 
     def _same_state(self) -> bool:
-        """Whether the state still holds exactly what it held after the last step."""
+        """Whether the state still holds exactly the tensors of the last step."""
         entries = self.state.values()
         if len(entries) != len(self._entries) or not all(map(is_, entries, self._entries)):
             return False
@@ -458,7 +466,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
         """Return the norm over all groups and processes, where a step needs it."""
-        wanted = {part.measuring for part, _ in ready}
+        wanted = {part.settings.measuring for part, _ in ready}
         if len(wanted) > 1:
             raise ValueError(
                 f"{type(self).__name__}: {', '.join(TOGETHER)} hold for a step as a whole; the "
@@ -466,14 +474,14 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             )
         if {row[:-1] for row in wanted} <= {(None, "ignore", None, ())}:
             return None
-        if any(part.counted is not None for part, _ in ready):
+        if any(part.capturing.counted is not None for part, _ in ready):
             return self._norm_on_device(ready)
         params: list[Tensor] = []
         every: list[Tensor | None] = []
         squares: dict[int, float] = {}
         for part, grads in ready:
             squares |= {len(every) + i: x for i, x in part.squares(grads).items()}
-            params += part.params
+            params += part.held.params
             every += magnitudes(grads) if part.sparse else grads
         return norm_over_all(params, every, squares)
 
@@ -481,7 +489,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """Return the norm over all groups, which stays on their device; None for one group."""
         if len(ready) == 1:
             return None  # which takes it itself
-        leaves = [leaf for part, _ in ready for leaf in part.leaves]
+        leaves = [leaf for part, _ in ready for leaf in part.held.leaves]
         known, sizes = self._sizes
         if not _same(known, leaves):
             refuse_unready(self.spelling.name, leaves, NOT_BEGUN)
@@ -495,4 +503,4 @@ def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:
 
 
 def _stuck() -> None:
-    """Do nothing: each group's own state tells that it stopped halfway."""
+    """Do nothing: each group's own state records that it was interrupted."""

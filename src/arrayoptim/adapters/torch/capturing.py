@@ -1,58 +1,28 @@
-"""Steps of a parameter group that a CUDA graph of torch's can hold."""
+"""Steps of a parameter group that can be captured in a torch CUDA graph."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-
+from ...arrays.trees import Structure
 from ...engines import captures, on_gpu
+from ...step.counted import Counted
+from ...step.report import StepReport
+from ...step.session import session_of
+from ...step.state import State
+from .counts import Numbers
+from .device_counts import DeviceCounts
+from .group_settings import GroupSettings
 from .shards import Tensor
-from .spelling import Spelling
 
 NOT_ASKED = (
     "it has capturable=False. Make it with capturable=True, and take a step before the capture"
 )
 
 NOT_BEGUN = (
-    "its state would be made anew by each replay. Take a step before the capture, on a side "
-    "stream as for all that is captured"
+    "each replay would make its state anew. Take a step before the capture, on a side stream "
+    "like all warm-up work"
 )
-
-
-def live_numbers(spelling: Spelling, group: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the hyperparameters of a group that are tensors on a GPU, by our names.
-
-    A kernel reads them when a step is carried out; the host does not.
-    """
-    return {
-        name: x
-        for key, names in spelling.keys.items()
-        for name, x in zip(names, _row(group[key], names), strict=False)
-        if isinstance(x, torch.Tensor) and x.numel() == 1 and on_gpu(x)
-    }
-
-
-def with_known(
-    spelling: Spelling,
-    group: Mapping[str, Any],
-    live: Collection[str],
-    known: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return a group with known numbers in the places of those that only the device knows."""
-    found = dict(group)
-    for key, names in spelling.keys.items():
-        if any(name in live for name in names):
-            pairs = zip(names, _row(group[key], names), strict=False)
-            row = tuple(known[name] if name in live else x for name, x in pairs)
-            found[key] = row if len(names) > 1 else row[0]
-    return found
-
-
-def _row(value: Any, names: Sequence[str]) -> Sequence[Any]:
-    """Return what a key holds for each of its names."""
-    return value if len(names) > 1 and isinstance(value, tuple | list) else (value,)
 
 
 def refuse_unready(name: str, leaves: Sequence[Tensor], reason: str) -> None:
@@ -65,9 +35,92 @@ def refuse_unready(name: str, leaves: Sequence[Tensor], reason: str) -> None:
     leaves : sequence of Tensor
         Parameters.
     reason : str
-        What stands in the way.
+        Why the step cannot be captured.
     """
     if captures(leaves):
         raise RuntimeError(
             f"{name}: a CUDA graph is being captured, and this step cannot be put into it: {reason}"
         )
+
+
+class Capturing:
+    """Whether kernels count the steps of a parameter group, so that they can be captured.
+
+    Parameters
+    ----------
+    settings : GroupSettings
+        The group.
+    never : str or None
+        Why steps of groups of this kind cannot be captured.
+
+    Attributes
+    ----------
+    on_gpu : bool
+        Whether the parameters are on a GPU.
+    counted : Counted or None
+        The steps that kernels count; None where the host does.
+    kept : list of Counted
+        Counts that captured graphs refer to, and that are no longer used.
+    """
+
+    def __init__(self, settings: GroupSettings, never: str | None) -> None:
+        self._settings, self._unserved, self._reason = settings, never, NOT_BEGUN
+        self._counts: DeviceCounts | None = None
+        self.on_gpu = False
+        self.counted: Counted | None = None
+        self.kept: list[Counted] = []
+
+    def leave_to_host(self, reason: str) -> None:
+        """Compute coefficients on the host from now on; steps cannot be captured then."""
+        self._unserved = reason
+
+    def refuse_unready(self, leaves: Sequence[Tensor]) -> None:
+        """Raise if a CUDA graph is being captured and cannot hold this step."""
+        if self.counted is None and leaves and on_gpu(leaves[0]):
+            reason = self._reason if self._settings.capturable else NOT_ASKED
+            refuse_unready(self._settings.name, leaves[:1], reason)
+
+    def look(self, leaves: Sequence[Tensor]) -> None:
+        """Note the device of parameters whose state is about to be made; see `refuse_unready`."""
+        self.on_gpu = bool(leaves) and on_gpu(leaves[0])
+        if self.on_gpu:
+            reason = NOT_BEGUN if self._settings.capturable else NOT_ASKED
+            refuse_unready(self._settings.name, leaves, reason)
+
+    def begun(
+        self,
+        state: State,
+        numbers: Sequence[Numbers],
+        leaves: Sequence[Tensor],
+        structure: Structure,
+    ) -> DeviceCounts | None:
+        """Return counts that kernels advance; None if the host counts, and note why."""
+        if self.counted is not None and self.counted.captured:
+            self.kept.append(self.counted)
+        self.counted = self._counts = None
+        settings, session = self._settings, session_of(self._settings.core)
+        if not (settings.capturable and self.on_gpu):
+            return None
+        reason = self._unserved
+        if session.spread is not None:
+            reason = "parameters are sharded over processes"
+        if settings.group["differentiable"]:
+            reason = "differentiable=True records the step"
+        if reason is None:
+            counts = DeviceCounts(state, numbers, settings.words, leaves[0].device)
+            try:
+                self.counted = Counted(session, leaves, structure, counts.held)
+                self._counts = counts
+            except ValueError as error:
+                reason = str(error)
+        self._reason = reason or self._reason
+        return self._counts
+
+    def report(self) -> StepReport | None:
+        """Return what the last step did; reads it from the device if kernels count."""
+        if self.counted is not None and self._counts is not None and self.counted.stepped:
+            self._counts.follow()
+            session = session_of(self._settings.core)
+            live = {name: x.item() for name, x in self._settings.live.items()}
+            session.last = self.counted.report(session.iterations, live)
+        return self._settings.core.last_step

@@ -1,4 +1,4 @@
-"""The class for torch of each class of this library."""
+"""The torch optimizer class for each class of this library."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def class_of(core: type[Optimizer], row: Native | None = None) -> type[TorchOpti
     core : type
         The class of this library.
     row : Native, optional
-        Which class of torch it stands for, where there are several.
+        The class of torch that it replaces, if there are several.
     """
     if row is None and OPTIMIZERS.holds(core):
         row = next(iter(natives_of(core.__name__)), None)
@@ -41,7 +41,7 @@ def class_of(core: type[Optimizer], row: Native | None = None) -> type[TorchOpti
 
 
 def class_named(name: str) -> type[TorchOptimizer] | None:
-    """Return the class under torch's name or ours; None where there is none."""
+    """Return the class with torch's name or ours; None if there is none."""
     row = native_of(name)
     if row is not None and row.theirs == name:
         return class_of(lookup(row.ours), row)
@@ -64,16 +64,16 @@ def _made(core: type[Optimizer], row: Native | None) -> type[TorchOptimizer]:
 
 
 def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
-    """Return an optimizer of torch with the settings, and the state, of one of this library.
+    """Return a torch optimizer with the settings and state of an optimizer of this library.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Any optimizer of this library; its class need not be registered. State that it has, or has
-        loaded from a file, goes over in the same memory: use only one of the two from then on.
+        Any optimizer of this library; its class need not be registered. Its state, including
+        loaded state, is shared, not copied: use only one of the two from then on.
     params : iterable
-        What the classes of this module take. For state that is kept by name these are pairs of
-        name and parameter, as from ``model.named_parameters()``.
+        Parameters as for the classes of this module. For state that is keyed by name, pass pairs
+        of name and parameter, as from ``model.named_parameters()``.
 
     Returns
     -------
@@ -83,9 +83,9 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
     Raises
     ------
     TypeError
-        If it is no optimizer of this library, or a hyperparameter is a schedule.
+        If it is not an optimizer of this library, or a hyperparameter is a schedule.
     ValueError
-        If it has groups, state of other parameters, or many models.
+        If it has groups, `models`, or state that belongs to other parameters.
 
     Examples
     --------
@@ -99,12 +99,10 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"wrap: found {type_name(type(optimizer))}, wanted an "
-            "optimizer of arrayoptim; a wrapper steps tensors by its own apply"
+            "optimizer of arrayoptim; a wrapper steps tensors with its own apply"
         )
     if optimizer.groups:
-        raise ValueError(
-            f"wrap: {optimizer!r} has groups, for which torch has parameter groups; give those"
-        )
+        raise ValueError(f"wrap: {optimizer!r} has groups; pass torch's parameter groups instead")
     require_one_model(optimizer, "wrap", "torch steps the parameters of one")
     cls = class_of(type(optimizer))
     made = cls(params, **cls.spelling.keyed(session_of(optimizer).settings.whole))
@@ -116,8 +114,8 @@ def wrap(optimizer: Optimizer, params: Any) -> TorchOptimizer:
 def _take_over(optimizer: Optimizer, made: TorchOptimizer) -> None:
     if len(made.param_groups) > 1:
         raise ValueError(
-            f"wrap: {optimizer!r} has the state of one tree of parameters, found "
-            f"{len(made.param_groups)} parameter groups; give one"
+            f"wrap: {optimizer!r} has state for one tree of parameters, but found "
+            f"{len(made.param_groups)} parameter groups; pass one"
         )
     group = made.param_groups[0]
     names = group.get("param_names")

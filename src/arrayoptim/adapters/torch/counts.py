@@ -19,18 +19,18 @@ _version = attrgetter("_version")
 
 
 class Counts:
-    """The 0-d tensors shared by parameters with equal counts, and their values in the optimizer.
+    """The 0-d tensors shared by parameters with equal step counts, synchronized with the optimizer.
 
     Parameters
     ----------
     state : State
-        The optimizer's state, which takes up the numbers.
+        The optimizer's state, which adopts the scalars.
     numbers : sequence of dict
-        For each parameter its numbers by our names, ``step`` and ``skipped`` among them.
+        The scalars of each parameter by our names, including ``step`` and ``skipped``.
     words : mapping of str to str
-        Names in torch's state by ours, where they are others.
+        Maps our names to torch's, where different.
     skips : bool
-        Whether steps that were left out are counted.
+        Whether skipped steps are counted.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Counts:
         return self.rows[self.places[i]]
 
     def part(self) -> None:
-        """Let parameters have step counts of their own from the next step on."""
+        """Give parameters separate step counts from the next step on."""
         state = self.state
         if not state.clocks:
             state.clocks = [Clock(state.iterations, dict(state.scalars))]
             state.clock_of = self.places
 
     def read(self) -> None:
-        """Read the values that others wrote into the tensors."""
+        """Read values that others have written into the tensors."""
         if list(map(_version, self._tensors)) == self._versions:
             return
         state = self.state
@@ -88,7 +88,7 @@ class Counts:
                 state.skipped = int(_number(row["skipped"], state.skipped))
 
     def write(self) -> bool:
-        """Update the tensors after a step; return whether parameters have other tensors now."""
+        """Update the tensors after a step; return whether any parameter has new tensors."""
         state = self.state
         if (state.clocks or len(self.rows) > 1) and state.clock_of is not self.places:
             self.places = state.clock_of
@@ -105,7 +105,7 @@ class Counts:
         return False
 
     def _settle(self) -> None:
-        """Return to a single count where all counts are equal."""
+        """Merge the clocks into a single count if all counts are equal."""
         state = self.state
         if len(state.clocks) == 1:
             (clock,) = state.clocks
@@ -133,7 +133,7 @@ class Counts:
 def numbers_of(
     entry: Mapping[str, Any], scalars: Mapping[str, float], start: Numbers | None = None
 ) -> Numbers:
-    """Return the numbers of an entry under our names; the initial ones before its first step."""
+    """Return the scalars of an entry by our names; the initial ones before its first step."""
     if not entry:
         return start or {"step": 0.0, "skipped": 0.0, **scalars}
     names = ("step", "skipped", *scalars)
@@ -141,13 +141,13 @@ def numbers_of(
 
 
 def _number(value: Any, unknown: float) -> float:
-    """Return what a tensor holds; another number where it has a shape and no value."""
+    """Return the value of a tensor; `unknown` if it has no value."""
     if isinstance(value, torch.Tensor) and not backend_of(value).valued(value):
         return unknown
     if isinstance(value, torch.Tensor) and value.requires_grad:
         raise ValueError(
-            "found a number in the state of a parameter, such as its step, that requires grad; "
-            "counts and other numbers of a state have no derivative here"
+            "found a scalar in the state of a parameter, such as its step, that requires grad; "
+            "counts and other scalars of a state have no derivative here"
         )
     return float(value)
 
@@ -166,10 +166,10 @@ def put(state: MutableMapping[Tensor, Any], params: Sequence[Tensor], counts: Co
 
 
 def apart(state: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return what a state dict holds of each parameter, with no tensor in two places.
+    """Return the entries of a state dict, with no tensor shared between parameters.
 
-    Here parameters share the tensors of their counts. Torch's own classes, and others who read a
-    state dict, step each parameter's own: one that is shared would count several times.
+    Here, parameters share the tensors of their counts. Torch's own classes, and other readers of
+    state dicts, increment each parameter's count, so a shared one would count several times.
     """
     seen: set[int] = set()
 

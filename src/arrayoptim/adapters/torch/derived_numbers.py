@@ -1,4 +1,4 @@
-"""Numbers that torch keeps as state, and this library computes for each step."""
+"""Scalars that torch keeps as state, but this library computes for each step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 
 from ...config.torch import SCALARS, Native
 from ...optimizer import Optimizer
+from .group_settings import GroupSettings
 from .grouped import Grouped
-from .param_group import Part
 
 
 def derived(row: Native, core: Optimizer, it: int, scalars: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of the next step that torch keeps as state, and this library computes."""
+    """Return the scalars of the next step that torch keeps as state, but this library computes."""
     if not row.derived:
         return {}
     h = SimpleNamespace(**{name: getattr(core, name) for name in core.hyperparameters})
@@ -25,12 +25,12 @@ def derived(row: Native, core: Optimizer, it: int, scalars: Mapping[str, Any]) -
 
 
 def with_derived(optimizer: Grouped, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return a state dict with those numbers too, so that torch's own class loads it.
+    """Return a state dict with those scalars added, so that torch's own class can load it.
 
     Parameters
     ----------
     optimizer : Grouped
-        The optimizer that gave it.
+        The optimizer of the state dict.
     state_dict : dict
         Its groups and state.
     """
@@ -42,7 +42,7 @@ def with_derived(optimizer: Grouped, state_dict: dict[str, Any]) -> dict[str, An
     for group, saved in zip(optimizer.param_groups, state_dict["param_groups"], strict=True):
         if group["preset"] != row.formula:
             continue
-        core = Part(spelling, group).core
+        core = GroupSettings(spelling, group).core
         words = spelling.state_names(group["preset"])
         for i in saved["params"]:
             entry = state.get(i) or {}

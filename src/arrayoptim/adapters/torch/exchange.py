@@ -1,4 +1,4 @@
-"""Exchange of state dicts between torch's own optimizers and those of this library."""
+"""Exchange of state dicts with torch's own optimizers."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def load_state(
     hyperparameters: bool = True,
     strict: bool = True,
 ) -> LoadReport:
-    """Adopt the state of one of torch's own optimizers.
+    """Load the state of one of torch's own optimizers.
 
     Parameters
     ----------
     optimizer : Optimizer
         An Adam, AdamW, SGD, RMSprop, Adagrad, Adadelta, Adamax, Nadam, NadamW, RAdam, ASGD or Rprop
-        of this library. With ``preset="torch"`` it goes on exactly.
+        of this library. With ``preset="torch"`` training continues exactly.
     state_dict : dict
-        What that optimizer's ``state_dict`` gave.
+        As from the ``state_dict`` method of torch's optimizer.
     params : tree of arrays
-        The parameters, of any array library, in the order in which torch had them; or a dict, maybe
-        nested, by the names that torch had for them. Where the state has these names too, as that
-        of an optimizer made from ``model.named_parameters()`` has, they are matched by name.
+        The parameters, of any array library, in the order in which torch had them; or a
+        possibly nested dict keyed by torch's names. If the state has these names too, like that
+        of an optimizer made from ``model.named_parameters()``, they are matched by name.
     hyperparameters : bool
-        Whether to take over the settings of the parameter groups, where these agree.
+        Whether to load the settings of the parameter groups, where the groups agree.
     strict : bool
-        Whether every difference between state and parameters is an error. Otherwise what fits is
-        loaded.
+        Whether every difference between state and parameters is an error. Otherwise, entries
+        that fit are loaded.
 
     Returns
     -------
@@ -58,14 +58,14 @@ def load_state(
     Raises
     ------
     TypeError
-        If the optimizer is none of these.
+        If the optimizer is of another class.
     ValueError
-        If the state is of another optimizer or of other parameters. Nothing has changed then.
+        If the state belongs to another optimizer or other parameters. Nothing has changed then.
 
     Warns
     -----
     UserWarning
-        If the two formulas differ, or the groups in what one setting serves here.
+        If the two formulas differ, or groups differ in a setting that is shared here.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def load_state(
     if hyperparameters:
         record.config = _settings(pair, groups)
     elif any(group.get("maximize") for group in groups):
-        raise ValueError("load_state: found maximize=True, which nothing here does")
+        raise ValueError("load_state: found maximize=True, which this library does not support")
     for group in groups:
         for i in group["params"]:
             theirs = state_dict["state"].get(i) or {}
@@ -108,22 +108,22 @@ def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
     Parameters
     ----------
     optimizer : Optimizer
-        One of those that `load_state` takes. It stays as it is.
+        An optimizer that `load_state` accepts. It is not changed.
     params : tree of arrays
         Its parameters, in the order in which torch has them.
 
     Returns
     -------
     dict
-        For ``load_state_dict`` of torch's optimizer over the same parameters; AdamW for an Adam
-        with `weight_decay`.
+        For the ``load_state_dict`` method of torch's optimizer over the same parameters; that of
+        AdamW for an Adam with `weight_decay`.
 
     Raises
     ------
     TypeError
-        If the optimizer is none of these.
+        If the optimizer is of another class.
     ValueError
-        If it has no state, or settings that torch's lacks.
+        If it has no state, or settings that torch's optimizer lacks.
 
     Warns
     -----
@@ -132,7 +132,7 @@ def export_state(optimizer: Optimizer, params: Tree) -> dict[str, Any]:
     """
     pair = _pair_of(optimizer, "export_state")
     if optimizer.groups:
-        raise ValueError(f"export_state: {optimizer!r} has groups, which torch has otherwise")
+        raise ValueError(f"export_state: {optimizer!r} has groups, unlike torch's own")
     record = record_of(session_of(optimizer))
     paths = list(in_order(params))
     now = {name: getattr(optimizer, name) for name in optimizer.hyperparameters}
@@ -167,7 +167,7 @@ def _pair_of(optimizer: Any, what: str) -> Native:
         known = ", ".join(sorted({row.ours for row in TABLE}))
         raise TypeError(
             f"{what}: found {type_name(type(optimizer))}, wanted "
-            f"one of arrayoptim: {known}; for those of arrayoptim.torch there are from_torch and "
+            f"one of arrayoptim: {known}; for those of arrayoptim.torch, use from_torch and "
             "to_torch"
         )
     return found[0]
@@ -176,8 +176,8 @@ def _pair_of(optimizer: Any, what: str) -> Native:
 def _groups_of(state_dict: Any) -> list[dict[str, Any]]:
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
         raise ValueError(
-            f"load_state: found a {type(state_dict).__name__}, wanted what state_dict() of an "
-            "optimizer gives, with 'state' and 'param_groups'"
+            f"load_state: found a {type(state_dict).__name__}, wanted a dict as from state_dict() "
+            "of an optimizer, with 'state' and 'param_groups'"
         )
     return list(state_dict["param_groups"])
 
@@ -185,11 +185,11 @@ def _groups_of(state_dict: Any) -> list[dict[str, Any]]:
 def _paths(
     groups: Sequence[Mapping[str, Any]], params: Tree, held: Mapping[str, Array]
 ) -> dict[int, str]:
-    """Return the path of each of torch's numbers of parameters; its name where there is none."""
+    """Return each parameter's path by torch's index; its name if there is no such parameter."""
     numbers = [i for group in groups for i in group["params"]]
     names = [str(name) for group in groups for name in group.get("param_names", ())]
     if isinstance(params, Mapping) and len(names) == len(numbers):
-        # Torch puts dots between the names of modules.
+        # Torch separates the names of modules by dots.
         paths = {plain(path).replace("/", "."): path for path in held}
         found, _, _ = by_name(names, list(paths), "load_state: the state")
         return dict(zip(numbers, names, strict=True)) | {
@@ -198,8 +198,8 @@ def _paths(
     if len(held) != len(numbers):
         raise ValueError(
             f"load_state: found the state of {len(numbers)} parameters, wanted {len(held)}: "
-            f"{listed([*held])}; those of the state are {listed(names) or 'without names'}. By "
-            "name others can be matched too: give the parameters as a dict, and the state of an "
+            f"{listed([*held])}; those of the state are {listed(names) or 'without names'}. To "
+            "match by name, pass the parameters as a dict, and the state of an "
             "optimizer that was made from model.named_parameters()"
         )
     return dict(zip(numbers, held, strict=True))
@@ -212,26 +212,26 @@ def _steps(state_dict: Mapping[str, Any]) -> int | None:
     steps = {float(e["step"]) for e in state_dict["state"].values() if "step" in e}
     if len(steps) > 1:
         warnings.warn(
-            f"torch counted between {min(steps):.0f} and {max(steps):.0f} steps for the "
-            "parameters, where one count serves here; the largest is taken",
+            f"torch counted between {min(steps):.0f} and {max(steps):.0f} steps for different "
+            "parameters, but here they share one count; the largest is used",
             stacklevel=3,
         )
     if not steps and any(group.get("dampening") for group in state_dict["param_groups"]):
-        return 1  # torch's SGD does not count, and only its first step is not dampened
+        return 1  # torch's SGD does not count steps; only its first is not dampened
     return int(max(steps)) if steps else None
 
 
 def _settings(pair: Native, groups: Sequence[Mapping[str, Any]]) -> Settings:
-    """Return the settings that all groups share, under our names."""
+    """Return the settings that all groups share, by our names."""
     rows = []
     for group in groups:
         if group.get("maximize"):
-            raise ValueError("load_state: found maximize=True, which nothing here does")
-        late = {"dampening", "initial_accumulator_value"}  # newer than some state dicts
+            raise ValueError("load_state: found maximize=True, which is not supported here")
+        late = {"dampening", "initial_accumulator_value"}  # missing in older state dicts
         if missing := [key for key in pair.keys if key not in group and key not in late]:
             raise ValueError(
                 f"load_state: found parameter groups without {', '.join(missing)}, which torch's "
-                f"{pair.theirs} has; is it the state of another optimizer?"
+                f"{pair.theirs} has; does the state belong to another optimizer?"
             )
         row = pair.settings(group) | {"lr": float(group["lr"])}
         decay = group.get("weight_decay") or None
@@ -242,8 +242,8 @@ def _settings(pair: Native, groups: Sequence[Mapping[str, Any]]) -> Settings:
     same = {k: v for k, v in rows[0].items() if all(row[k] == v for row in rows)}
     if lost := set(rows[0]) - set(same):
         warnings.warn(
-            f"the parameter groups differ in {', '.join(sorted(lost))}, which stays as it is here; "
-            "arrayoptim.group describes parameters with settings of their own",
+            f"the parameter groups differ in {', '.join(sorted(lost))}, which is not loaded; "
+            "use arrayoptim.group for parameters with their own settings",
             stacklevel=3,
         )
     return same
@@ -258,9 +258,9 @@ def _enter(
     p: Array | None,
     optimizer: Optimizer,
 ) -> None:
-    """Add the state of a parameter; what torch has not made yet gets its initial value.
+    """Add the state of a parameter; entries that torch has not made yet get initial values.
 
-    Of one that there is not any more only what torch has made is added.
+    For a parameter that no longer exists, only the existing entries are added.
     """
     named = pair.named(optimizer.preset)
     strange = set(theirs) - {"step", *pair.derived, *named}
@@ -301,7 +301,7 @@ def _enter(
 
 
 def _lacks(optimizer: Optimizer, path: str, p: Array, slot: str) -> bool:
-    """Whether the rule for a parameter of that shape has no such slot."""
+    """Whether the rule for a parameter of this shape lacks a slot."""
     return slot not in optimizer.rule_for(path, tuple(p.shape)).slots
 
 
@@ -322,7 +322,7 @@ def _given(
     group: Settings,
     numbers: Mapping[str, float],
 ) -> Settings:
-    """Return torch's state of a parameter."""
+    """Return a parameter's state in torch's form."""
     found: Settings = {}
     for name, slot in pair.named(group["preset"]).items():
         if slot in SCALARS:
@@ -332,7 +332,7 @@ def _given(
         elif path in columns.get(slot, ()):
             array = columns[slot][path]() / pair.factor(slot, float(group["lr"]))
             found[name] = torch.from_numpy(np.array(array))
-    # Each parameter gets tensors of its own, into which torch writes.
+    # Each parameter gets its own tensors, because torch writes into them.
     found |= {name: torch.tensor(x) for name, x in numbers.items()}
     if pair.ours != "SGD":
         found["step"] = torch.tensor(float(record.iterations or 0))

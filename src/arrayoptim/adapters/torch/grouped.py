@@ -1,4 +1,4 @@
-"""What the helpers of a torch optimizer know of it."""
+"""The interface of torch optimizers that their helpers use."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["Grouped"]
 
 
 class Grouped(Protocol):
-    """An optimizer with parameter groups, whose keys have a spelling.
+    """An optimizer with parameter groups.
 
     Attributes
     ----------
     spelling : Spelling
-        The keys of its groups.
+        How hyperparameters are named in its groups.
     param_groups : list of dict
         The groups.
     defaults : dict
-        What a group has where nothing else is said.
+        Default settings of a group.
     state : dict
         The state of each parameter.
     """

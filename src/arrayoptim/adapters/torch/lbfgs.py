@@ -1,4 +1,4 @@
-"""L-BFGS as torch has it: one step is several iterations, each of them a line search or none."""
+"""L-BFGS like torch's: one step is several iterations, each with or without a line search."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from ...search.wolfe import USUAL, Point
 from .shards import Tensor, in_parts
 
 LEAST_CURVATURE = 1e-10
-"""The inner product of a step and the change of the gradient above which a pair is kept."""
+"""Pairs are stored if the inner product of step and gradient change exceeds this."""
 
 
 class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
-    """Limited-memory BFGS with torch's arguments, numbers and state.
+    """Limited-memory BFGS with torch's arguments, results and state.
 
-    The parameters are one vector, in one group. `step` takes a closure, which it calls as often as
-    it needs losses; the loss must be the same function at each call.
+    The parameters are one vector, in one group. `step` takes a closure and calls it whenever it
+    needs a loss; the loss must be the same function in every call.
 
     Parameters
     ----------
     params : iterable
         Parameters, or pairs of name and parameter, on one device.
     lr : float in [0, inf)
-        The length of a step along the direction, or the first that a line search tries.
+        The step size along the direction, or the first one that a line search tries.
     max_iter : int in [0, inf)
-        The most iterations in a step.
+        Maximum number of iterations per step.
     max_eval : int in [0, inf), optional
-        The most evaluations of the closure in a step; five fourths of `max_iter` if None.
+        Maximum number of closure evaluations per step; ``max_iter * 5 // 4`` if None.
     tolerance_grad : float
-        The largest entry of the gradient at which a step ends.
+        A step ends when no entry of the gradient exceeds this.
     tolerance_change : float
-        The change of the loss, and of every parameter, at which a step ends.
+        A step ends when the changes of the loss or of all parameters are below this.
     history_size : int in [1, inf)
-        Pairs of steps and changes of the gradient that are kept.
+        Number of pairs of steps and gradient changes that are stored.
     line_search_fn : {None, "strong_wolfe"}
-        Whether the length of each step is searched for.
+        The line search for the step size, if any.
 
     Raises
     ------
     TypeError
-        If an argument is of another kind.
+        If an argument has the wrong type.
     ValueError
-        If a number is outside its interval, or there are several parameter groups.
+        If a number lies outside its interval, or there are several parameter groups.
     RuntimeError
-        If the line search is another.
+        If another line search is named.
 
     Examples
     --------
@@ -95,17 +95,17 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add the parameters; there can be one group of them.
+        """Add the parameters; only one group is supported.
 
         Parameters
         ----------
         param_group : dict
-            ``"params"``, and settings as of the constructor, which supply the others.
+            ``"params"``, and settings that override those of the constructor.
 
         Raises
         ------
         TypeError, ValueError
-            If there is a group already, a setting is wrong, or parameters are sharded.
+            If there already is a group, a setting is invalid, or parameters are sharded.
         """
         if isinstance(param_group, dict):
             _require({**self.defaults, **param_group})
@@ -114,13 +114,20 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
             self.param_groups.pop()
             raise ValueError(
                 "LBFGS doesn't support per-parameter options (parameter groups): found a second "
-                "one, wanted all parameters in one, as one step moves all"
+                "group, wanted all parameters in one, as one step moves all"
             )
         if any(map(in_parts, self.param_groups[0]["params"])):
             raise ValueError(
                 "LBFGS: found parameters that are sharded over processes, wanted whole ones, as a "
-                "step is one vector of all of them; replicate them, as DistributedDataParallel does"
+                "step treats them as one vector; replicate them, as DistributedDataParallel does"
             )
+
+    def _patch_step_function(self) -> None:
+        """Keep torch.compile out of the step, whose iterations go by numbers, as torch does."""
+        cls: Any = type(self)
+        if not getattr(cls.step, "hooked", False):
+            cls.step = torch.compiler.disable(cls.step)
+        super()._patch_step_function()
 
     def step(self, closure: Callable[[], Any]) -> Any:
         """Take up to ``max_iter`` steps along directions of L-BFGS.
@@ -133,19 +140,19 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
         Returns
         -------
         object
-            What the closure gave first, before any step.
+            The closure's first result, before any step.
 
         Raises
         ------
         TypeError
-            If there is no closure, or what it gives is no number.
+            If there is no closure, or its result is not a number.
         ValueError, RuntimeError
-            If a setting in the group is wrong. Nothing has changed then.
+            If a setting in the group is invalid. Nothing has changed then.
         """
         if not callable(closure):
             raise TypeError(
                 f"LBFGS.step: found closure={closure!r}, wanted a function that clears the "
-                "gradients, computes them and returns the loss, as one step needs it several times"
+                "gradients, computes them and returns the loss; one step calls it several times"
             )
         (group,) = self.param_groups
         _require(group)
@@ -160,15 +167,15 @@ class LBFGS(torch.optim.Optimizer):  # type: ignore[misc]
 
 
 class _Numbers(Plain):
-    """Numbers that are 0-d tensors."""
+    """Arithmetic on scalars that are 0-d tensors."""
 
     def root(self, x: Any) -> Any:
-        """Return the square root, 0 of negative numbers; not always the nearest, as in torch."""
+        """Return the square root, 0 for negative numbers; not correctly rounded, like torch's."""
         return torch.as_tensor(x).clamp(min=0).sqrt()
 
 
 class _Steps:
-    """The iterations of one step, on the state as torch keeps it."""
+    """The iterations of one step, on state in torch's form."""
 
     def __init__(
         self, group: dict[str, Any], state: dict[str, Any], closure: Callable[[], Any], first: Any
@@ -176,7 +183,7 @@ class _Steps:
         self._group, self._state, self._closure = group, state, closure
         self._params: Sequence[Tensor] = group["params"]
         lr = group["lr"]
-        # A tensor stays one: its data type is that of the numbers that come of it, as in torch.
+        # A tensor remains one: as in torch, its dtype determines that of derived scalars.
         self._lr = lr.detach().squeeze() if isinstance(lr, torch.Tensor) else lr
         self._loss = _number(first)
         self._evaluations = 0
@@ -188,7 +195,7 @@ class _Steps:
         self._state["func_evals"] += evaluations
 
     def run(self) -> None:
-        """Iterate until one of the limits is met."""
+        """Iterate until one of the limits is reached."""
         if self._level():
             return
         state, begun = self._state, self._state["n_iter"]
@@ -204,7 +211,7 @@ class _Steps:
         return bool(self._gradient.abs().max() <= self._group["tolerance_grad"])
 
     def _aimed(self) -> bool:
-        """Choose a direction and the first step along it; return whether it leads downhill."""
+        """Choose a direction and the first step size; return whether it is a descent direction."""
         state, gradient = self._state, self._gradient
         if state["n_iter"] == 1:
             state["d"] = -gradient
@@ -220,7 +227,7 @@ class _Steps:
         return not self._slope > -self._group["tolerance_change"]
 
     def _learn(self) -> None:
-        """Remember the last step, and what it changed of the gradient."""
+        """Store the last step and its gradient change."""
         state = self._state
         change, step = self._gradient - state["prev_flat_grad"], state["d"] * state["t"]
         curvature = change.dot(step)
@@ -235,7 +242,7 @@ class _Steps:
         state["H_diag"] = curvature / change.dot(change)
 
     def _moved(self, iteration: int) -> bool:
-        """Take a step along the direction; return whether it was the last."""
+        """Take a step along the direction; return whether it is the last one."""
         group, state = self._group, self._state
         way, last = state["d"], iteration == group["max_iter"]
         if group["line_search_fn"] is not None:
@@ -256,7 +263,7 @@ class _Steps:
         return bool(short) or abs(self._loss - state["prev_loss"]) < little
 
     def _searched(self, way: Tensor) -> Taken:
-        """Search along a direction; the parameters stay."""
+        """Search along a direction, without changing the parameters."""
         kept = [p.clone(memory_format=torch.contiguous_format) for p in self._params]
 
         def evaluate(t: Any) -> tuple[float, Tensor, Tensor]:
@@ -274,7 +281,7 @@ class _Steps:
 
 
 def _number(loss: Any) -> float:
-    # Torch warns where a number is read of which it knows the derivative.
+    # Torch warns if a scalar that requires grad is converted to a float.
     return float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
 
 
@@ -287,7 +294,7 @@ def _real(x: Tensor) -> Tensor:
 
 
 def _gradient(params: Sequence[Tensor]) -> Tensor:
-    """Return the gradients as one vector, zeros where there is none."""
+    """Return the gradients as one vector, with zeros for missing ones."""
     rows = []
     for p in params:
         g = torch.zeros_like(p) if p.grad is None else p.grad
@@ -314,13 +321,13 @@ def _require_counts(**counts: Any) -> None:
     for name, count in counts.items():
         low = int(name == "history_size")
         if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"LBFGS.{name} must be a whole number, got {count!r}")
+            raise TypeError(f"LBFGS.{name} must be an integer, got {count!r}")
         if count < low:
             raise ValueError(f"LBFGS.{name} must be in [{low}, inf), got {count!r}")
 
 
 def _require(group: dict[str, Any]) -> None:
-    """Refuse settings that have no meaning, before anything has changed."""
+    """Refuse invalid settings, before anything has changed."""
     lr = group["lr"]
     if isinstance(lr, torch.Tensor) and lr.numel() != 1:
         raise ValueError(f"Tensor lr must be 1-element: LBFGS.lr has shape {tuple(lr.shape)}")

@@ -1,4 +1,4 @@
-"""What torch loads: state dicts whose tensors keep their dtypes."""
+"""State dicts for torch to load, whose tensors keep their dtypes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .state_entries import Entry
 
 
 class Loaded:
-    """An entry of a state that torch is not to cast."""
+    """Wraps an entry of a state, so that torch does not cast it."""
 
     def __init__(self, entry: Mapping[str, Any]) -> None:
         self.entry = entry
 
     def on(self, p: Tensor, numbers: Collection[str]) -> Entry:
-        """Return it as copies, slots on the device of their parameter, numbers on the host."""
+        """Return copies, of slots on the device of their parameter, of scalars on the host."""
         return {
             name: x.detach().clone().to("cpu" if name in numbers else p.device)
             if isinstance(x, torch.Tensor)
@@ -29,12 +29,12 @@ class Loaded:
 
 
 def checked(spelling: Spelling, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return a state dict, which another class may have given, without what is computed here.
+    """Return a state dict, possibly from another class, without entries that are computed here.
 
     Raises
     ------
     ValueError
-        If one has.
+        If it belongs to another class.
     """
     for group in state_dict["param_groups"]:
         spelling.require_saved(group)
@@ -52,7 +52,7 @@ def checked(spelling: Spelling, state_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def wrapped(state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return a state dict with entries that torch leaves as they are."""
+    """Return a state dict with entries wrapped, so that torch does not change them."""
     state = {
         k: Loaded(entry) if isinstance(entry, Mapping) else entry
         for k, entry in state_dict["state"].items()

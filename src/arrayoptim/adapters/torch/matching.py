@@ -1,4 +1,4 @@
-"""Which entry of a state dict is of which parameter: by name, or by place where there are none."""
+"""Matching of entries of a state dict with parameters: by name, or by position without names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 
 from ...arrays.trees import listed
 from ...step.restore import LoadReport, by_name
-from .param_group import Part
+from .group_settings import GroupSettings
 from .shards import Tensor, local
 from .spelling import CLASS
+from .state_entries import fitted as entries_fitted
 
 if TYPE_CHECKING:
     from .grouped import Grouped
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Names", "fitted"]
 
 Names = Sequence[str] | Mapping[str, str] | Callable[[str], str]
-"""Names of a state's parameters in its order, or what each name of the state is called here."""
+"""Names of a state's parameters in order, or a map from names in the state to names here."""
 
 BY_PLACE = "matched by position"
-"""How the note begins that says so."""
+"""Start of the note that says that parameters were matched by position."""
 
 _OWN = ("params", "param_names", CLASS)
 
@@ -39,22 +40,22 @@ def fitted(
     Parameters
     ----------
     optimizer : Grouped
-        Whose parameters there are; it stays as it is.
+        The optimizer, which is not changed.
     state_dict : mapping
-        What was saved; it stays as it is.
+        The saved state, which is not changed.
     strict : bool
         Whether every difference is an error.
     hyperparameters : bool
-        Whether the settings of the parameter groups are those that were saved.
+        Whether to load the saved settings of the parameter groups.
     names : sequence, mapping or callable, optional
         See `TorchOptimizer.load_state_dict`.
 
     Raises
     ------
     TypeError
-        If `names` are of another kind.
+        If `names` has the wrong type.
     ValueError
-        If the two do not fit together.
+        If state and optimizer do not fit each other.
     """
     saved, groups = state_dict["param_groups"], optimizer.param_groups
     there, here = _saved_names(saved, names), _names_of(groups)
@@ -64,30 +65,30 @@ def fitted(
 
 
 def _names_of(groups: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """Return the names of all parameters; None where some have none."""
+    """Return the names of all parameters; None if any has none."""
     if any(len(group.get("param_names", ())) != len(group["params"]) for group in groups):
         return None
     return [str(name) for group in groups for name in group["param_names"]]
 
 
 def _saved_names(groups: Sequence[Mapping[str, Any]], names: Names | None) -> list[str] | None:
-    """Return the names that a state's parameters have here, in its order; None without names."""
+    """Return the names here of a state's parameters, in its order; None without names."""
     known = _names_of(groups)
     if names is None:
         return known
     if isinstance(names, str) or not (isinstance(names, Sequence) or _renames(names)):
         raise TypeError(
-            f"names: found {names!r}, wanted a list of the names that the state's parameters have, "
-            "in its order, or a dict or function that gives for a saved name the one here"
+            f"names: found {names!r}, wanted a list of the names of the state's parameters "
+            "in order, or a dict or function that maps saved names to names here"
         )
     if isinstance(names, Sequence):
         count = sum(len(group["params"]) for group in groups)
         if len(names) != count:
-            raise ValueError(f"names: found {len(names)}, wanted {count}, one for each parameter")
+            raise ValueError(f"names: found {len(names)}, wanted {count}, one per parameter")
         return list(map(str, names))
     if known is None:
         raise ValueError(
-            "names: the state has no names of its own; give a list of them, in the order of the "
+            "names: the state has no names; pass a list of them, in the order of the "
             "optimizer that was saved: [name for name, _ in model.named_parameters()]"
         )
     return [names.get(n, n) if isinstance(names, Mapping) else str(names(n)) for n in known]
@@ -107,7 +108,7 @@ def _by_place(
     unnamed: bool,
     unnamed_here: bool,
 ) -> tuple[dict[str, Any], LoadReport]:
-    """Keep the order, in which torch saves; only the same groups can be meant."""
+    """Match by the order in which torch saves; the groups must be equal."""
     groups, saved = optimizer.param_groups, state_dict["param_groups"]
     sizes, wanted = ([len(group["params"]) for group in row] for row in (saved, groups))
     if sizes != wanted:
@@ -119,7 +120,7 @@ def _by_place(
         report.changed += _changed(j, old, new) if hyperparameters else []
     if unnamed != unnamed_here:
         side, other = ("state", "optimizer") if unnamed else ("optimizer", "state")
-        report.notes.append(f"{BY_PLACE}: the {other} has names of parameters, the {side} has none")
+        report.notes.append(f"{BY_PLACE}: the {other} has parameter names, the {side} has none")
     if hyperparameters:
         return dict(state_dict), report
     kept = [{**g, "params": s["params"]} for g, s in zip(groups, saved, strict=True)]
@@ -134,7 +135,7 @@ def _unequal(
     unnamed: bool,
     unnamed_here: bool,
 ) -> str:
-    """Say that groups differ which only their order could match."""
+    """Return a message that groups differ which could be matched by order only."""
     torch_says = (
         "loaded state dict has a different number of parameter groups"
         if len(found) != len(wanted)
@@ -155,15 +156,15 @@ def _unequal(
     advice = (
         "make the optimizer from model.named_parameters()"
         if not unnamed
-        else "give names=[...], those of its parameters in its order"
+        else "pass names=[...], its parameter names in order"
         if not unnamed_here
-        else "save and load with optimizers made from model.named_parameters(), or give them here "
-        "and names=[...], those of the state's parameters in its order"
+        else "save and load with optimizers made from model.named_parameters(), or pass these "
+        "here and names=[...], the state's parameter names in order"
     )
     return (
         f"{torch_says}: found groups of {', '.join(map(str, found))} parameters "
         f"({listed(there)}), wanted {', '.join(map(str, wanted))} ({listed(here)}). The "
-        f"{' and the '.join(lacking)} had no names by which others could be matched; {advice}"
+        f"{' and the '.join(lacking)} had no names for matching; {advice}"
     )
 
 
@@ -208,7 +209,7 @@ class _ByName:
         """Return the state dict in the optimizer's order, and the report."""
         state = self.state_dict["state"]
         numbers = {i for group in self.saved for i in group["params"]}
-        # What hooks have put beside the parameters' state stays with it.
+        # Entries that hooks have added to the state are kept.
         new: dict[Any, Any] = {k: x for k, x in state.items() if k not in numbers}
         made, first = [], 0
         for j, group in enumerate(self.groups):
@@ -232,7 +233,7 @@ class _ByName:
     def _settings(
         self, j: int, names: Sequence[str], strict: bool, hyperparameters: bool
     ) -> dict[str, Any]:
-        """Return the settings of one group: those with which its parameters were saved."""
+        """Return the settings with which the parameters of one group were saved."""
         own = {k: v for k, v in self.groups[j].items() if k not in _OWN}
         sources = dict.fromkeys(self.found[name][0] for name in names if name in self.found)
         if not sources or not hyperparameters:
@@ -247,10 +248,10 @@ class _ByName:
             )
             if strict:
                 raise ValueError(
-                    f"{self.spelling.name}: {said}; give them groups of their own, or "
-                    "hyperparameters=False, which leaves the settings as they are here"
+                    f"{self.spelling.name}: {said}; put them into separate groups, or pass "
+                    "hyperparameters=False, which keeps the present settings"
                 )
-            self.report.notes.append(f"{said}; these stay as they are here")
+            self.report.notes.append(f"{said}; these were not loaded")
             for key in differing:
                 taken.pop(key, None)
                 taken |= {key: own[key]} if key in own else {}
@@ -265,15 +266,16 @@ class _ByName:
         first: int,
         strict: bool,
     ) -> dict[int, Any]:
-        """Return the entries without those that do not fit, which the report has."""
+        """Return the entries that fit; the report lists the others."""
         known = {i: entry for i, entry in entries.items() if entry}
-        if strict:  # what does not fit is an error when the state is taken up
+        if strict:  # errors are raised when the state is adopted
             return known
-        part = Part(self.spelling, {**self.defaults, **settings, "params": list(params)})
+        group = {**self.defaults, **settings, "params": list(params)}
+        own = GroupSettings(self.spelling, group)
         for i in list(known):
             p = params[i - first]
             try:
-                part.fit([p], [local(p)], {p: known[i]})
+                entries_fitted(own, [p], [local(p)], {p: known[i]})
             except ValueError as error:
                 del known[i]
                 self.report.restored.remove(self.here[i])
@@ -281,7 +283,7 @@ class _ByName:
         return known
 
     def _prefixed(self) -> str:
-        """Say how the names differ, where all do in the same way."""
+        """Return advice if all names differ by the same prefix."""
         if self.found or not self.report.missing or not self.report.unexpected:
             return ""
         a, b = self.report.unexpected[0], self.report.missing[0]
@@ -293,7 +295,7 @@ class _ByName:
 
 
 def _changed(j: int, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the settings that a group had otherwise."""
+    """Return the settings of a group that have changed."""
     return [
         f"group {j}: {k}: {v!r} from the state, was {old[k]!r}"
         for k, v in new.items()

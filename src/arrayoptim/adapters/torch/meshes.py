@@ -1,4 +1,4 @@
-"""Parameters of which a mesh of processes holds parts."""
+"""Parameters that are sharded over a mesh of processes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class MeshSpread(Spread):
-    """How the DTensors of one parameter group lie over their meshes.
+    """How the DTensors of one parameter group are sharded over their meshes.
 
     Parameters
     ----------
     params : sequence of torch.Tensor
         The parameters.
     shapes : sequence of mapping of str to tuple of int
-        The shapes of the slots of each, as wholes.
+        The full shapes of the slots of each.
     wholes : iterable of int
-        Places of those that are stepped as wholes.
+        Indices of those that are gathered and stepped whole.
 
     Notes
     -----
     A matrix that is sharded over one dimension of its mesh is stepped by one process, its owner.
-    As many matrices as there are processes go to their owners at a time, in one exchange of
-    parameters, gradients and slots; new parameters and slots come back in another. One that is
-    sharded over several dimensions is gathered, and stepped, by all of its processes.
+    As many matrices as there are processes are sent to their owners at a time, in one all-to-all
+    of parameters, gradients and slots; another returns new parameters and slots. A matrix that is
+    sharded over several dimensions is gathered and stepped by all of its processes.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MeshSpread(Spread):
         self.params, self.shapes, self.wholes = list(params), list(shapes), frozenset(wholes)
 
     def described(self, leaves: Sequence[Leaf | None]) -> tuple[Leaf | None, ...]:
-        """Return what is known of parameters; see `Spread`."""
+        """Return the descriptions of parameters with their full shapes; see `Spread`."""
         return tuple(
             replace(leaf, shape=tuple(p.shape), share=partial(part_of, p))
             if leaf is not None and in_parts(p)
@@ -51,7 +51,7 @@ class MeshSpread(Spread):
         )
 
     def summed(self, rows: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
-        """Add up numbers over the processes that hold different parts; see `Spread`."""
+        """Sum values over the processes that hold different shards; see `Spread`."""
         found = {i: list(row) for i, row in rows.items()}
         meshes: dict[Any, list[int]] = {}
         for i in rows:
@@ -71,7 +71,7 @@ class MeshSpread(Spread):
         slots: Sequence[Slots],
         step: Whole,
     ) -> None:
-        """Bring together the parameters that are stepped as wholes; see `Spread`."""
+        """Gather and step the parameters that are stepped whole; see `Spread`."""
         turns: dict[Any, list[Matrix]] = {}
         for i in sorted(self.wholes):
             g, whole = grads[i], self.params[i]
@@ -85,7 +85,7 @@ class MeshSpread(Spread):
                 turns.setdefault((whole.device_mesh, dimensions[0]), []).append(matrix)
         for (mesh, dimension), matrices in turns.items():
             count = mesh.size(dimension)
-            # Of about the same size in each turn, so that no process waits long for another.
+            # Matrices in one exchange have similar sizes, to balance the load.
             matrices.sort(key=lambda m: -prod(m.whole.shape))
             for k in range(0, len(matrices), count):
                 exchange(matrices[k : k + count], mesh, dimension, step)

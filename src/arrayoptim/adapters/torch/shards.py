@@ -1,4 +1,4 @@
-"""Tensors that are sharded over processes: their local parts, and norms over all parts."""
+"""Tensors that are sharded over processes: local shards, and norms over all shards."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def all_plain(tensors: Sequence[Tensor | None]) -> bool:
 
 def is_shared_out(x: Tensor) -> bool:
     """Whether a tensor is a DTensor."""
-    # Such tensors exist only where that package is imported already; its import is slow.
+    # DTensors exist only if this package is already imported; importing it is slow.
     package = sys.modules.get("torch.distributed.tensor")
     return package is not None and isinstance(x, package.DTensor)
 
 
 def local(x: Tensor) -> Tensor:
-    """Return the local part of a tensor, in the same memory."""
+    """Return the local shard of a tensor, without a copy."""
     if not is_shared_out(x):
         return x
     part = x.to_local()
@@ -40,16 +40,16 @@ def local(x: Tensor) -> Tensor:
 
 
 def shared_out(part: Tensor, like: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a local part as a tensor sharded like another one, in the same memory.
+    """Return a local shard as a tensor sharded like another one, without a copy.
 
     Parameters
     ----------
     part : torch.Tensor
-        What this process holds.
+        The local shard.
     like : torch.Tensor
         A parameter.
     shape : sequence of int
-        The shape of the whole: that of the parameter, or another, see `placements_of`.
+        The full shape: that of the parameter, or another, see `placements_of`.
     """
     if not is_shared_out(like):
         return part
@@ -66,10 +66,10 @@ def shared_out(part: Tensor, like: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def placements_of(p: Tensor, shape: Sequence[int]) -> tuple[Any, ...]:
-    """Return how an array of some shape is distributed beside a parameter that is in parts.
+    """Return the placements of an array that belongs to a sharded parameter.
 
-    As the parameter is where the shapes are equal; else along the first axis over the same
-    processes.
+    They are those of the parameter if the shapes are equal; otherwise the array is sharded along
+    its first axis over the same processes.
     """
     if tuple(shape) == tuple(p.shape):
         return tuple(p.placements)
@@ -78,18 +78,18 @@ def placements_of(p: Tensor, shape: Sequence[int]) -> tuple[Any, ...]:
 
 
 def in_parts(p: Tensor) -> bool:
-    """Return whether this process holds less than the whole of a parameter, or might."""
+    """Return whether this process may hold less than the whole of a parameter."""
     return is_shared_out(p) and not all(x.is_replicate() for x in p.placements)
 
 
 def pieces(size: int, count: int) -> list[int]:
-    """Return how many of the rows of an axis each of some processes holds."""
+    """Return the number of rows of an axis that each process holds."""
     each = -(-size // count)
     return [max(0, min(each, size - k * each)) for k in range(count)]
 
 
 def part_of(p: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of what is here of an array of some shape beside a parameter."""
+    """Return the local shape of an array that belongs to a parameter, given its full shape."""
     if tuple(shape) == tuple(p.shape):
         return tuple(local(p).shape)
     here = list(shape)
@@ -107,7 +107,7 @@ def refuse_misplaced(gradient: Tensor, param: Tensor, path: str) -> None:
     Raises
     ------
     ValueError
-        If it is.
+        If the gradient is sharded differently.
     """
     if is_shared_out(gradient) != is_shared_out(param) or (
         is_shared_out(param)
@@ -115,27 +115,27 @@ def refuse_misplaced(gradient: Tensor, param: Tensor, path: str) -> None:
     ):
         found, wanted = (getattr(x, "placements", "no placements") for x in (gradient, param))
         raise ValueError(
-            f"gradient of parameter {path!r}: found {found}, wanted {wanted}, which its parameter "
-            "has; redistribute it first"
+            f"gradient of parameter {path!r}: found {found}, wanted {wanted}, like its parameter; "
+            "redistribute it first"
         )
 
 
 def norm_over_all(params: Sequence[Tensor], grads: Sequence[Any], squares: Any) -> Scalar:
-    """Return the norm of gradients, including the parts that other processes hold.
+    """Return the norm of gradients, including the shards on other processes.
 
     Parameters
     ----------
     params : sequence of torch.Tensor
-        The parameters, which say how gradients are distributed.
+        The parameters, which determine how gradients are sharded.
     grads : sequence of torch.Tensor or None
-        What this process holds of their gradients.
+        The local shards of their gradients.
     squares : mapping of int to float
-        Sums of squares that are known already, by the gradient's place.
+        Sums of squares that are already known, by the gradient's index.
 
     Returns
     -------
     float
-        The same on all processes.
+        The norm, equal on all processes.
     """
     rows: dict[Any, list[int]] = {}
     for i, p in enumerate(params):
@@ -152,7 +152,7 @@ def norm_over_all(params: Sequence[Tensor], grads: Sequence[Any], squares: Any) 
 
 
 def added(values: Sequence[float], mesh: Any, placements: Sequence[Any]) -> list[float]:
-    """Add up numbers of all processes of a mesh that hold different parts."""
+    """Sum values over the processes of a mesh that hold different shards."""
     held = torch.tensor(values, dtype=torch.float64, device=mesh.device_type)
     for dimension, placement in enumerate(placements):
         if not placement.is_replicate():

@@ -10,7 +10,7 @@ from .spelling import Spelling
 
 
 def part_class(spelling: Spelling) -> type[Part]:
-    """Return the kind of part that steps the groups of a class of optimizers."""
+    """Return the subclass of `Part` for the groups of a class of optimizers."""
     return SparsePart if spelling.row is not None and spelling.row.sparse else Part
 
 
@@ -23,6 +23,6 @@ class SparsePart(Part):
     def _require_layout(self, g: Tensor, p: Tensor) -> None:
         if g.layout is not torch.sparse_coo:
             raise RuntimeError(
-                f"{self.spelling.name} does not support dense gradients, please consider Adam; "
-                f"found one of parameter {self.paths()[id(p)]!r}"
+                f"{self.settings.name} does not support dense gradients, please consider Adam; "
+                f"found one of parameter {self.settings.path(p)!r}"
             )

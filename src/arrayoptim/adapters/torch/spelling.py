@@ -1,4 +1,4 @@
-"""The hyperparameters of an optimizer under the keys that a parameter group of torch has."""
+"""The keys of hyperparameters in torch's parameter groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .differentiable import refuse_undifferentiable
 from .misspelt import meant
 
 CLASS = "class_name"
-"""The key of a group that says for which class its settings, and the state of its members, are."""
+"""The key in a group that names the class to which its settings and state belong."""
 
 FLAGS = {
     "maximize": False,
@@ -27,31 +27,32 @@ FLAGS = {
     "differentiable": False,
     "fused": None,
 }
-"""Torch's options that belong to no rule, with their defaults."""
+"""Torch's options that do not concern the rule, with their defaults."""
 
 DECAYS = ("weight_decay", "l2")
 """Hyperparameters of this library that have the same name and meaning in torch."""
 
 BETAS = {"ScheduleFreeAdamW": ("momentum", "beta_2")}
-"""The hyperparameters in ``betas``, where they are not named beta here."""
+"""The hyperparameters in ``betas`` that are not named beta here."""
 
 COUPLED = frozenset({"DoG", "Ftrl", "SM3", "Shampoo", "Yogi"})
-"""Classes that torch lacks, and whose papers know no decoupled decay."""
+"""Classes that torch lacks, and whose papers have no decoupled decay."""
 
 
 class Spelling:
-    """The keys of a parameter group under which an optimizer's hyperparameters stand.
+    """The keys of an optimizer's hyperparameters in parameter groups.
 
-    Each has one key. Where torch has a name of its own that is the key: ``betas`` for `beta_1`,
-    `beta_2`, ..., ``eps`` for `epsilon`, and what the table of torch's classes has besides. The key
-    ``weight_decay`` is decoupled or coupled, which ``decoupled_weight_decay`` says.
+    Each hyperparameter has one key. If torch has its own name, that is the key: ``betas`` for
+    `beta_1`, `beta_2`, ..., ``eps`` for `epsilon`, and those in the table of torch's classes.
+    Whether the key ``weight_decay`` is decoupled or coupled depends on
+    ``decoupled_weight_decay``.
 
     Parameters
     ----------
     core : type
         The optimizer's class.
     row : Native, optional
-        How torch says the same, where it has that class.
+        The names of torch's class, if it has one.
 
     Attributes
     ----------
@@ -60,9 +61,9 @@ class Spelling:
     native : type or None
         Torch's class.
     keys : dict of str to tuple of str
-        Each key with the hyperparameters that it stands for, but for those of the decays.
+        Maps each key to its hyperparameters, except those of the decays.
     positional : tuple of str
-        The keys that may be given by position.
+        The keys that may be passed by position.
     """
 
     def __init__(self, core: type[Optimizer], row: Native | None = None) -> None:
@@ -99,7 +100,7 @@ class Spelling:
     # ---- the constructor
 
     def _parameters(self) -> list[inspect.Parameter]:
-        """Return the arguments of the class: torch's own, then ours by keyword."""
+        """Return the parameters of the constructor: torch's own, then ours as keyword-only."""
         made, positional = inspect.Parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD
         found = [made("params", positional)]
         start = self.start(self.preset)
@@ -117,7 +118,7 @@ class Spelling:
         ]
 
     def start(self, preset: Any) -> Settings:
-        """Return the settings of a group that was given nothing, except perhaps a preset."""
+        """Return the default settings of a group, given a preset or None."""
         declared = self.core.hyperparameters
         values = {name: hyper.default_under(preset) for name, hyper in declared.items()}
         if self.row is not None and self.row.sparse:
@@ -126,42 +127,42 @@ class Spelling:
         if self.native is None or preset != self.preset:
             return found
         theirs = inspect.signature(self.native).parameters
-        # A class of ours with a decay of its own, such as NadamW, keeps it.
+        # A class whose own default is a decay, such as NadamW, keeps that default.
         own = {"weight_decay", "decoupled_weight_decay"} if found["weight_decay"] else set()
         known = {k: p.default for k, p in theirs.items() if k in found.keys() - own}
         return {**{k: found[k] for k in theirs if k in found}, **found, **known}
 
     def by_position(self, values: Sequence[Any]) -> Settings:
-        """Return the settings that were passed by position after the parameters.
+        """Return the settings passed by position after the parameters.
 
         Raises
         ------
         TypeError
-            If they are too many.
+            If there are too many.
         """
         if len(values) > len(self.positional):
             common = {*Options.hyperparameters, *self.positional, *FLAGS}
             raise TypeError(
                 f"{self.name} takes at most {len(self.positional) + 1} positional arguments "
-                f"(params, {', '.join(self.positional)}), got {len(values) + 1}; give others by "
+                f"(params, {', '.join(self.positional)}), got {len(values) + 1}; pass others by "
                 f"keyword: {', '.join(key for key in self.keys if key not in common)}"
             )
         return dict(zip(self.positional, values, strict=False))
 
     def defaults(self, settings: Mapping[str, Any]) -> Settings:
-        """Return checked values for every key, from what a constructor was given.
+        """Return checked values for every key, from the arguments of the constructor.
 
         Raises
         ------
         TypeError, ValueError
-            If a setting is unknown, of another kind or outside its interval.
+            If a setting is unknown, has the wrong type or lies outside its interval.
         """
         preset = settings.get("preset", self.preset)
         start = self.start(preset)
         given = self.spelled(settings, start)
         if "groups" in given:
             raise TypeError(
-                f"{self.name}: found groups={given['groups']!r}; give torch's parameter groups, "
+                f"{self.name}: found groups={given['groups']!r}; pass torch's parameter groups, "
                 '[{"params": ..., "lr": ...}, ...], in place of the parameters'
             )
         for word in given:
@@ -174,7 +175,7 @@ class Spelling:
         return {**start, **given}
 
     def _check(self, settings: Settings, given: Settings) -> None:
-        """Refuse what this library's class or torch's refuses, with the messages of each."""
+        """Refuse settings that this library's class or torch's refuses, with both messages."""
         theirs = self._refused_by_torch(given)
         try:
             core = self.core(**self.plain(settings))
@@ -193,7 +194,7 @@ class Spelling:
         known = {k: v for k, v in given.items() if k in inspect.signature(self.native).parameters}
         try:
             self.native([torch.nn.Parameter(torch.empty(1, 1))], **known)
-        except Exception as error:  # whichever kind of decay it has
+        except Exception as error:  # whatever its kind of decay
             return error
         return None
 
@@ -203,16 +204,16 @@ class Spelling:
         return {*self.keys, *self._home, *ALIASES, *FLAGS, *DECAYS, "decoupled_weight_decay"}
 
     def key_of(self, word: str) -> str:
-        """Return the key of a hyperparameter in either spelling; empty for other words."""
+        """Return the key of a hyperparameter given by either name; empty for other names."""
         name = ALIASES.get(word, word)
         key = self._home.get(name, (name, 0))[0]
         return key if key in self._words() and key not in self._home else ""
 
     def misspelt(self, word: str) -> str:
-        """Return which hyperparameter an unknown word must mean; empty where it means none."""
+        """Return a hint on what an unknown name must mean; empty if it may be the user's own."""
         if self.key_of(word):
             return ""
-        return meant(word, self._words() - {"name"})  # users may keep such words there
+        return meant(word, self._words() - {"name"})  # users may have such keys in groups
 
     def require_spelled(self, words: Iterable[str]) -> None:
         """Refuse keys of a group that must be misspelt.
@@ -220,7 +221,7 @@ class Spelling:
         Raises
         ------
         TypeError
-            If there is one.
+            If there is such a key.
         """
         for word in words:
             if said := self.misspelt(word):
@@ -230,21 +231,21 @@ class Spelling:
                 )
 
     def spelled(self, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Settings:
-        """Return settings under the keys of a group, given in either spelling.
+        """Return settings by the keys of a group, given by either name.
 
         Parameters
         ----------
         settings : mapping
-            What a caller gave; unknown names stay.
+            Settings by either name; unknown ones are kept.
         defaults : mapping
-            Under the keys of a group; they say what the betas are that were not given.
+            Defaults by the keys of a group; used for betas that are not in `settings`.
 
         Raises
         ------
         TypeError
-            If a setting is given twice.
+            If a setting is passed twice.
         ValueError
-            If the settings are those of another class.
+            If the settings belong to another class.
         """
         self.require_own(settings)
         found: Settings = {}
@@ -252,14 +253,14 @@ class Spelling:
             name = ALIASES.get(word, word)
             key, place = self._home.get(name, (name, 0))
             if (key != word and key in settings) or (name != word and name in settings):
-                raise TypeError(f"{self.name} got both {word!r} and {key!r}; give one")
+                raise TypeError(f"{self.name} got both {word!r} and {key!r}; pass one")
             if key == CLASS:
                 continue
             if key in self.keys and len(self.keys[key]) > 1 and key != name:
                 row = list(found.get(key, defaults[key]))
                 row[place] = value
                 value = tuple(row)
-            # A group is pickled, and loaded where only plain values are allowed.
+            # A group must be loadable by torch.load(weights_only=True).
             listed = isinstance(value, list) and key not in ("params", "param_names")
             found[key] = tuple(value) if listed else _plain(value)
         return found
@@ -270,11 +271,11 @@ class Spelling:
         Raises
         ------
         TypeError
-            If a value is a schedule, which a torch scheduler takes the place of, or ``maximize`` is
-            no bool.
+            If a value is a schedule (use a torch scheduler instead), or ``maximize`` is not a
+            bool.
         ValueError
-            If the betas are too few or too many, or a group holds another spelling too, or is that
-            of another class.
+            If there are too few or too many betas, or a group has a hyperparameter by another
+            name too, or belongs to another class.
         """
         self.require_own(group)
         found: Settings = {}
@@ -296,13 +297,13 @@ class Spelling:
         return found
 
     def _taken(self, name: str, value: Any) -> Any:
-        """Return a value, as True or False where torch asks only whether it is true."""
+        """Return a value, converted to a bool where torch uses only its truth value."""
         if isinstance(self.core.hyperparameters[name].default, bool):
             return flag(value)
         return _number(value)
 
     def _decay(self, group: Mapping[str, Any]) -> Settings:
-        """Return the decay of a group, as the kind that the group chooses."""
+        """Return the decay of a group, as the kind that its settings select."""
         amount, coupled = _number(group["weight_decay"]) or 0.0, _number(group["l2"]) or None
         if not isinstance(flag(group["decoupled_weight_decay"]), bool):
             raise TypeError(
@@ -314,7 +315,7 @@ class Spelling:
             return {"weight_decay": amount or (None if unused else 0.0), "l2": coupled}
         if amount and coupled:
             raise ValueError(
-                f"{self.name}: weight_decay={amount!r} is coupled, as l2={coupled!r} is; give one, "
+                f"{self.name}: weight_decay={amount!r} is coupled, like l2={coupled!r}; pass one, "
                 "or decoupled_weight_decay=True"
             )
         none = self.core.hyperparameters["weight_decay"].default
@@ -325,7 +326,7 @@ class Spelling:
             number = self.core.hyperparameters[name].numeric
             if callable(value) or (number and isinstance(value, Mapping)):
                 raise TypeError(
-                    f"{self.name}.{name}: found the schedule {value!r}; give a number and let a "
+                    f"{self.name}.{name}: found the schedule {value!r}; pass a number and let a "
                     "scheduler of torch.optim.lr_scheduler, such as LambdaLR, change it"
                 )
         if not isinstance(flag(group.get("maximize")), bool):
@@ -336,12 +337,12 @@ class Spelling:
             if name in group:
                 key = ALIASES.get(name) or self._home[name][0]
                 raise ValueError(
-                    f"{self.name}: a parameter group holds {name!r}, which stands under {key!r}; "
+                    f"{self.name}: a parameter group has {name!r}, whose key is {key!r};  "
                     f"write group[{key!r}]"
                 )
 
     def keyed(self, values: Mapping[str, Any]) -> Settings:
-        """Return hyperparameters under the keys of a group, with torch's other options."""
+        """Return hyperparameters by the keys of a group, with torch's other options."""
         values = {name: describe(value) for name, value in values.items()}
         found: Settings = {}
         for key, names in self.keys.items():
@@ -358,7 +359,7 @@ class Spelling:
         decays = {"weight_decay": decay, "decoupled_weight_decay": decoupled, "l2": l2}
         return {**found, **FLAGS, **decays}
 
-    # ---- what is loaded
+    # ---- loading
 
     def state_names(self, preset: Any) -> dict[str, str]:
         """Return torch's names of slots and scalar state by ours, where they differ."""
@@ -367,14 +368,14 @@ class Spelling:
         return {ours: theirs for theirs, ours in self.row.slots.items()}
 
     def require_saved(self, group: Mapping[str, Any]) -> None:
-        """Refuse a group of a state dict that is another class's.
+        """Refuse a group of a state dict of another class.
 
-        Torch's own do not tell the class; then they have the settings that only few classes have.
+        Torch's own do not name the class; they are recognised by their settings.
 
         Raises
         ------
         ValueError
-            If another class gave it.
+            If it belongs to another class.
         """
         self.require_own(group)
         if CLASS in group:
@@ -393,7 +394,7 @@ class Spelling:
             )
 
     def _numbers(self) -> list[str]:
-        """Return the keys of numbers that belong to this class."""
+        """Return the keys of numbers that are specific to this class."""
         declared = self.core.hyperparameters
         mine = self.row.keys if self.row is not None else self.keys
         rows = {key: [declared[name] for name in self.keys[key]] for key in mine}
@@ -409,18 +410,18 @@ class Spelling:
         Raises
         ------
         ValueError
-            If they are.
+            If they belong to another class.
         """
         found = group.get(CLASS, self.name)
         if found.lower() != self.name.lower():
             raise ValueError(
                 f"{self.name}: found settings or state of {found!r}, wanted those of "
-                f"{self.name!r}; an optimizer of that class takes them"
+                f"{self.name!r}; load them into an optimizer of that class"
             )
 
 
 def _machine_epsilon(params: Any) -> float:
-    """Return that of the first parameter's data type, which torch takes for all of a group."""
+    """Return the machine epsilon of the first parameter's dtype, which torch uses for a group."""
     first = params[0] if isinstance(params, list | tuple) and params else None
     kind = first.dtype if isinstance(first, torch.Tensor) else torch.get_default_dtype()
     return float(torch.finfo(kind).eps)

@@ -1,4 +1,4 @@
-"""Changing between torch's own optimizers and these in the middle of training."""
+"""Switching between torch's own optimizers and these in the middle of training."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from ...optimizer import Optimizer
 from .base import TorchOptimizer
 from .classes import class_of
 from .derived_numbers import derived
+from .group_settings import GroupSettings
 from .lbfgs import LBFGS
-from .param_group import Part
 from .spelling import CLASS, Spelling
 
 NEEDLESS = {"preset", "name", "master", "threads", "seed", "outputs"}
-"""Settings that torch's optimizers do not need."""
+"""Settings that torch's optimizers can ignore."""
 
 
 def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> Any:
-    """Continue with an optimizer of this library where one of torch's stopped.
+    """Return an optimizer of this library that continues where one of torch's stopped.
 
     Parameters
     ----------
     native : torch.optim.Optimizer
-        One of torch's classes that are here under the same name. It stays as it is. Where there is
-        only its ``state_dict``, ``load_state_dict`` of that class here takes it.
+        An instance of a torch class that exists here under the same name. It is not changed. If
+        you have only its ``state_dict``, use ``load_state_dict`` of the class here instead.
     preset : {"torch", None}
-        Whether to go on with torch's formula, or with that which the class has in this library.
+        Whether to continue with torch's formula, or with this library's own (None).
 
     Returns
     -------
     TorchOptimizer or LBFGS
-        Over the same parameters, with the same settings and copies of its moments and counts.
+        An optimizer of the same parameters, with the same settings and copies of its state.
 
     Raises
     ------
     TypeError
-        If it is none of these.
+        If it is an optimizer of another class.
     ValueError
-        If the preset is another, or a learning rate of 0 conceals state.
+        If `preset` is invalid, or a slot cannot be converted because the learning rate is 0.
 
     Warns
     -----
     UserWarning
-        If the two formulas differ, without the preset: in the place of epsilon, or in what a new
-        learning rate does to state that there is already.
+        If the two formulas differ without the preset: in the place of epsilon, or in the effect
+        of a new learning rate on existing state.
 
     Examples
     --------
@@ -84,30 +84,30 @@ def from_torch(native: torch.optim.Optimizer, preset: str | None = "torch") -> A
 
 
 def to_torch(optimizer: TorchOptimizer | LBFGS) -> torch.optim.Optimizer:
-    """Continue with an optimizer of torch where one of this library stopped.
+    """Return an optimizer of torch that continues where one of this library stopped.
 
     Parameters
     ----------
     optimizer : TorchOptimizer or LBFGS
-        One of a class that torch has too, or a NadamW. It stays as it is.
+        An instance of a class that torch has too, or a NadamW. It is not changed.
 
     Returns
     -------
     torch.optim.Optimizer
-        Over the same parameters, with the same settings and copies of the moments and counts.
+        An optimizer of the same parameters, with the same settings and copies of the state.
 
     Raises
     ------
     TypeError
-        If it is none of these.
+        If it is an optimizer of another class.
     ValueError
-        If it has settings that torch's lacks, or state that a learning rate of 0 conceals.
+        If torch lacks one of its settings, or a slot cannot be converted because lr is 0.
 
     Warns
     -----
     UserWarning
-        If the two formulas differ, as for `from_torch`, or float32 state of 16-bit parameters is
-        rounded.
+        If the two formulas differ, as in `from_torch`, or float32 state of 16-bit parameters
+        is rounded.
     """
     if isinstance(optimizer, LBFGS):
         return _searching(torch.optim.LBFGS, optimizer)
@@ -125,7 +125,7 @@ def to_torch(optimizer: TorchOptimizer | LBFGS) -> torch.optim.Optimizer:
     for group in groups:
         words = spelling.state_names(group["preset"])
         names = {word: name for name, word in words.items()}
-        core = Part(spelling, group).core
+        core = GroupSettings(spelling, group).core
         for p in group["params"]:
             held = optimizer.state.get(p) or {}
             entry = {names.get(k, k): x for k, x in held.items() if x is not None}
@@ -135,7 +135,7 @@ def to_torch(optimizer: TorchOptimizer | LBFGS) -> torch.optim.Optimizer:
 
 
 def _searching(cls: Any, optimizer: torch.optim.Optimizer) -> Any:
-    """Return an L-BFGS of the other side, whose settings and state have the same names."""
+    """Return an L-BFGS of the other library, whose settings and state have the same names."""
     made = cls([{"params": _parameters(optimizer.param_groups[0])}])
     made.load_state_dict(optimizer.state_dict())
     return made
@@ -145,12 +145,12 @@ def _searching(cls: Any, optimizer: torch.optim.Optimizer) -> Any:
 
 
 def their_group(spelling: Spelling, group: Mapping[str, Any]) -> Settings:
-    """Return the settings of one of our groups as one of torch's.
+    """Return the settings of one of our groups as those of a torch group.
 
     Raises
     ------
     ValueError
-        If torch has nothing for one.
+        If torch has no counterpart for a setting.
     """
     row, native = spelling.row, spelling.native
     assert row is not None
@@ -164,8 +164,8 @@ def their_group(spelling: Spelling, group: Mapping[str, Any]) -> Settings:
         lost.pop("decoupled_weight_decay", None)
     if lost:
         settings = ", ".join(f"{k}={v!r}" for k, v in lost.items())
-        raise ValueError(f"to_torch: torch's {name} has nothing for {settings}")
-    # A scheduler's own keys, such as initial_lr, and the user's are carried over.
+        raise ValueError(f"to_torch: torch's {name} has no counterpart for {settings}")
+    # Keys of schedulers, such as initial_lr, and of users are copied.
     own = {*start, "params", "param_names", CLASS} - {*theirs}
     return {k: v for k, v in group.items() if k not in own} | {"params": _parameters(group)}
 
@@ -179,7 +179,7 @@ def _parameters(group: Mapping[str, Any]) -> list[Any]:
 
 
 def _our_entry(row: Native, theirs: Mapping[str, Any], group: Settings, p: Any) -> Settings:
-    """Return torch's state of a parameter under our names."""
+    """Return torch's state of a parameter by our names."""
     named = row.named(group["preset"])
     found: Settings = {}
     for word, x in theirs.items():
@@ -203,7 +203,7 @@ def _our_entry(row: Native, theirs: Mapping[str, Any], group: Settings, p: Any) 
 def _their_entry(
     row: Native, ours: Mapping[str, Any], group: Settings, p: Any, core: Optimizer
 ) -> Settings:
-    """Return this library's state of a parameter under torch's names."""
+    """Return this library's state of a parameter by torch's names."""
     found: Settings = {}
     named = row.named(group["preset"])
     scalars = {name: float(ours[name]) for name in SCALARS if name in ours}
@@ -221,7 +221,7 @@ def _their_entry(
         numbers["step"] = float(ours["step"])
     if "master" in ours:
         warnings.warn(
-            f"torch keeps state in the parameter's own {p.dtype}; the float32 values and moments "
+            f"torch keeps state in the parameter's dtype, {p.dtype}; float32 masters and moments "
             "are rounded to it",
             stacklevel=3,
         )
@@ -229,7 +229,7 @@ def _their_entry(
 
 
 def _say(ours: TorchOptimizer) -> None:
-    """Warn about what differs between the two sides."""
+    """Warn about differences between the two formulas."""
     row = ours.spelling.row
     assert row is not None
     for said in dict.fromkeys(row.said(ours.spelling.plain(group)) for group in ours.param_groups):

@@ -1,4 +1,4 @@
-"""Matrices that are brought together from parts, stepped, and sent back."""
+"""Sharded matrices that are gathered, stepped whole, and scattered back."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .shards import Tensor, pieces, placements_of, shared_out
 
 
 class Matrix:
-    """A parameter with its gradient and slots, of each of which a part is here.
+    """A sharded parameter with its gradient and slots.
 
     Parameters
     ----------
     place : int
-        Its place among the parameters of its group.
+        Its index among the parameters of its group.
     whole : torch.Tensor
         The parameter, a DTensor.
     p, g : torch.Tensor
-        What is here of it and of its gradient.
+        The local shards of it and of its gradient.
     slots : dict of str to torch.Tensor
-        What is here of its slots.
+        The local shards of its slots.
     shapes : mapping of str to tuple of int
-        The shapes of the slots as wholes.
+        The full shapes of the slots.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class Matrix:
         self._shapes = [shape, *(shapes[name] for name in slots)]
 
     def shapes(self, gradient: bool) -> list[tuple[int, ...]]:
-        """Return the whole shapes of parameter and slots, and of the gradient among them."""
+        """Return the full shapes of parameter, slots and, if requested, gradient."""
         return [self._shapes[0], *self._shapes] if gradient else self._shapes
 
     def stepped(self, wholes: Sequence[Tensor], step: Whole) -> list[Tensor]:
-        """Return new parameter and slots, given parameter, gradient and slots as wholes."""
+        """Return new parameter and slots, given the whole parameter, gradient and slots."""
         p, g, *held = wholes
         new, slots = step(self.place, p, g, dict(zip(self.names, held, strict=True)))
         return [new, *(slots[name] for name in self.names)]
 
 
 def step_everywhere(matrix: Matrix, step: Whole) -> None:
-    """Gather a matrix in each of its processes, and step it in each."""
+    """Gather a matrix on all of its processes, and step it on each."""
     package: Any = sys.modules["torch.distributed.tensor"]
     mesh, rows = matrix.whole.device_mesh, zip(matrix.given, matrix.shapes(True), strict=True)
     wholes = [shared_out(x, matrix.whole, shape).full_tensor() for x, shape in rows]
@@ -69,7 +69,7 @@ def step_everywhere(matrix: Matrix, step: Whole) -> None:
 
 
 class _Cuts:
-    """How one dimension of a mesh cuts the arrays of a matrix."""
+    """How the arrays of a matrix are sharded over one dimension of a mesh."""
 
     def __init__(self, matrix: Matrix, dimension: int, count: int, gradient: bool) -> None:
         arrays = matrix.given if gradient else matrix.written
@@ -80,43 +80,43 @@ class _Cuts:
         self.lengths = [pieces(shape[axis], count) for shape, axis in rows]
 
     def part(self, k: int, rank: int) -> tuple[int, ...]:
-        """Return the shape of what a process has of one of the arrays."""
+        """Return the shape of a process's shard of one of the arrays."""
         shape = list(self.shapes[k])
         shape[self.axes[k]] = self.lengths[k][rank]
         return tuple(shape)
 
     def size(self, rank: int) -> int:
-        """Return how many bytes a process has of all of them."""
+        """Return the number of bytes of all of a process's shards."""
         return sum(prod(self.part(k, rank)) * d.itemsize for k, d in enumerate(self.dtypes))
 
     def read(self, data: Tensor, rank: int) -> Iterator[Tensor]:
-        """Return the parts of a process from its bytes."""
+        """Yield a process's shards from its bytes."""
         start = 0
         for k, dtype in enumerate(self.dtypes):
             shape = self.part(k, rank)
             stop = start + prod(shape) * dtype.itemsize
-            # A copy, as an array must begin at a multiple of its entries' size.
+            # A copy, for alignment.
             yield data[start:stop].clone().view(dtype).view(shape)
             start = stop
 
     def wholes(self, device: Any) -> list[Tensor]:
-        """Return arrays to be filled."""
+        """Return uninitialized whole arrays."""
         rows = zip(self.shapes, self.dtypes, strict=True)
         return [torch.empty(shape, dtype=dtype, device=device) for shape, dtype in rows]
 
     def of(self, wholes: Sequence[Tensor], rank: int) -> list[Tensor]:
-        """Return views of a process's parts of whole arrays."""
+        """Return views of a process's shards of whole arrays."""
         rows = zip(wholes, self.axes, self.lengths, strict=True)
         return [x.narrow(a, min(sum(n[:rank]), x.shape[a]), n[rank]) for x, a, n in rows]
 
 
 def exchange(matrices: Sequence[Matrix], mesh: Any, dimension: int, step: Whole) -> None:
-    """Step some matrices, each by another process of a dimension of a mesh.
+    """Step some matrices, each on a different process along a dimension of a mesh.
 
     Raises
     ------
     RuntimeError
-        If one of them could not be stepped, in all processes.
+        On all processes, if one of them could not be stepped.
     """
     group, rank = mesh.get_group(dimension), mesh.get_local_rank(dimension)
     count = mesh.size(dimension)
@@ -146,8 +146,8 @@ def exchange(matrices: Sequence[Matrix], mesh: Any, dimension: int, step: Whole)
     for matrix, cuts, data in zip(matrices, back, got, strict=False):
         if int(data[0]):
             raise RuntimeError(
-                f"the process that steps parameter number {matrix.place} of its group could not: "
-                f"{failed or 'its own error says why'}; load a checkpoint"
+                f"the process that steps parameter {matrix.place} of its group has failed: "
+                f"{failed or 'see its own error'}; load a checkpoint"
             ) from failed
         for x, part in zip(matrix.written, cuts.read(data[1:], rank), strict=True):
             x.copy_(part)
@@ -160,7 +160,7 @@ def _bytes(arrays: Sequence[Tensor]) -> Tensor:
 def _swapped(
     sent: Sequence[Tensor], sizes: list[int], count: int, device: Any, group: Any
 ) -> list[Tensor]:
-    """Send bytes to each process of a group, and return what came from each."""
+    """Send bytes to each process of a group, and return those received from each."""
     lengths = [len(x) for x in sent] + [0] * (count - len(sent))
     empty = torch.empty(0, dtype=torch.uint8, device=device)
     got = torch.empty(sum(sizes), dtype=torch.uint8, device=device)

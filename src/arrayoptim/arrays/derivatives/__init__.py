@@ -1,4 +1,4 @@
-"""Gradients of a loss, by the automatic differentiation of the arrays' own library."""
+"""Gradients of a loss, by the automatic differentiation of the arrays' library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .torch import by_torch, torch_gradients
 
 
 def gradients_of(loss: Any, params: Tree) -> tuple[list[Array], list[Array], Structure]:
-    """Return the gradients of a loss alone; see `value_and_gradients`."""
+    """Return only the gradients of a loss; see `value_and_gradients`."""
     _, gradients, leaves, structure = value_and_gradients(loss, params)
     return gradients, leaves, structure
 
@@ -31,28 +31,28 @@ def value_and_gradients(
     Parameters
     ----------
     loss : torch.Tensor or callable
-        A torch scalar, or a function of the parameters that gives a scalar of torch, JAX,
-        TensorFlow or the ``autograd`` package, or the pair ``(value, gradients)``, which serves
-        every library. Of torch and TensorFlow it may also be a function of nothing that reads the
-        very parameters.
+        A torch scalar, or a function of the parameters that returns a scalar of torch, JAX,
+        TensorFlow or the ``autograd`` package, or the pair ``(value, gradients)``, which works
+        for every library. For torch and TensorFlow, it may also be a function without arguments
+        that reads the parameters themselves.
     params : tree of arrays
         The parameters.
 
     Returns
     -------
     value : scalar
-        What the loss gave.
+        The value of the loss.
     gradients, params : list of array
-        In the order of the parameters; None for None.
+        In the order of the parameters; None for a parameter that is None.
     structure : Structure
-        That of the parameters.
+        The structure of the parameters.
 
     Raises
     ------
     TypeError
         If the loss is neither, or the library has no automatic differentiation.
     ValueError
-        If the loss does not depend on a parameter.
+        If the loss does not depend on some parameter.
     """
     leaves, structure = flatten(params)
     if not callable(loss):
@@ -65,7 +65,7 @@ def value_and_gradients(
         try:
             return loss(params)
         except TypeError:
-            # Not sooner: inspecting a signature takes longer than a small step.
+            # Only after an error: inspecting a signature takes longer than a small step.
             fault = mismatch(loss, params)
             if fault and differentiate in (by_torch, by_tensorflow) and not mismatch(loss):
                 return loss()
@@ -83,15 +83,15 @@ def _pair(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Structure)
         return by_hand(value, structure)
     library = next((backend_of(x).name for x in leaves if x is not None), "no")
     raise TypeError(
-        f"{library} arrays have no automatic differentiation; let the loss return "
+        f"{library} arrays have no automatic differentiation; let the loss return the pair "
         "(value, gradients)"
     )
 
 
 def _takes_params(loss: Any, fault: str) -> str:
     return (
-        f"the loss is given the parameters, one tree, and {loss!r} does not take them ({fault}); "
-        "write lambda params: ..."
+        f"the loss is called with the parameters, one tree, but {loss!r} does not accept that "
+        f"({fault}); write lambda params: ..."
     )
 
 

@@ -26,7 +26,7 @@ def by_autograd(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Stru
     """Return value and gradients of a loss of NumPy arrays."""
     first: Any = None
     if not known_scalar(loss):
-        # Not by tracing: gradients written by hand need not know autograd's arrays.
+        # Called without tracing first: hand-written gradients need not support autograd's arrays.
         first = of_leaves(leaves)
         if isinstance(first, tuple):
             return by_hand(first, structure)
@@ -44,13 +44,14 @@ def by_autograd(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Stru
         return of_leaves([given.get(i) for i in range(len(leaves))])
 
     with warnings.catch_warnings():
-        # It is an error below, with the parameter's name.
+        # Raised as an error below, with the parameter's name.
         warnings.filterwarnings("ignore", "Output seems independent")
         present = without_none(leaves)
         try:
             value, found = autograd.value_and_grad(of_present)(present)
         except (AttributeError, TypeError):
-            # A number of NumPy has a type; autograd cannot look into what else a loss makes of it.
+            # A NumPy scalar has a dtype; autograd cannot trace through a conversion to anything
+            # else.
             if known_scalar(loss) or hasattr(first, "dtype"):
                 raise
             raise no_scalar(first) from None
@@ -64,7 +65,7 @@ def by_autograd(loss: Any, of_leaves: Loss, leaves: list[Array], structure: Stru
 
 
 def _autograd_reaches(of_leaves: Loss, leaves: list[Array], place: int) -> bool:
-    """Whether the loss depends on a parameter: autograd returns zeros where it does not."""
+    """Whether the loss depends on a parameter; if not, autograd returns zeros."""
     from autograd.core import VJPNode
     from autograd.tracer import trace
 

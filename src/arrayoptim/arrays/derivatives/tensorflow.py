@@ -31,5 +31,5 @@ def by_tensorflow(loss: Any, of_leaves: Loss, leaves: list[Array], structure: St
     require_all(
         [p is None or g is not None for p, g in zip(leaves, gradients, strict=True)], structure
     )
-    # For an embedding the tape returns only the rows that were looked up.
+    # For an embedding, the tape returns only the rows that were looked up.
     return value, [None if g is None else tf.convert_to_tensor(g) for g in gradients]

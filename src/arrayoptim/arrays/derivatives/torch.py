@@ -20,7 +20,7 @@ def torch_gradients(loss: Any, leaves: list[Array], structure: Structure) -> lis
     if not hasattr(loss, "requires_grad"):
         raise TypeError(
             f"loss: found {type(loss).__qualname__}, wanted a torch scalar, or a function of the "
-            "parameters that gives a scalar or the pair (value, gradients)"
+            "parameters that returns a scalar or the pair (value, gradients)"
         )
     if not loss.requires_grad:
         raise ValueError("loss does not depend on any tensor that requires a gradient")

@@ -53,7 +53,7 @@ def joined(parts: Sequence[Part], names: dict[str, Any]) -> dict[str, Part]:
     dict
         The functions.
     """
-    # Numba would compile a function anew for each whole number of Python's.
+    # Numba would compile a function anew for each integer of Python's.
     known = constants(parts).items()
     names |= {name: np.int64(x) if type(x) is int else x for name, x in known}
     found: dict[str, Part] = {}
