@@ -139,7 +139,7 @@ def test_a_graph_of_another_formula(host: NumPyOnHost) -> None:
     with host.captured() as graph:
         step.apply([np.ones_like(p) for p in params])
     optimizer.growth_rate, before = 1.5, [p.copy() for p in params]
-    with pytest.raises(ValueError, match=r"in another way .*: capture it anew"):
+    with pytest.raises(ValueError, match=r"in another way .*: capture it again"):
         step.replay(graph)
     same(params, before)
     assert optimizer.iterations == 0

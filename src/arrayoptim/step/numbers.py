@@ -250,6 +250,12 @@ def _computed(
     try:
         found: Any = quietly(formula.coefficients, space, it, held, xp)
     except (OverflowError, ZeroDivisionError) as error:
+        if formula._unbounded and float in map(type, h.values()):
+            # What arrays would hold: infinity, or NaN.
+            number = np.float64 if xp is np else xp.asarray
+            as_arrays = {k: number(v) if type(v) is float else v for k, v in h.items()}
+            kept = {k: np.float64(v) for k, v in held.items()} if xp is np else held
+            return _computed(formula, as_arrays, np.int64(it) if xp is np else it, kept, xp)
         numbers = ", ".join(f"{k}={v}" for k, v in h.items() if type(v) is float)
         raise ValueError(
             f"{type(formula).__name__}: found {numbers}, with which the coefficients at step "

@@ -263,8 +263,9 @@ class Settings:
     ) -> dict[str, Any]:
         """Return the rounded hyperparameters whose exact values have changed."""
         declared, preset = self._declared[member], exact.get("preset")
+        loose = self.members[member].formula._unbounded
         return {
-            name: declared[name].under(preset).rounded(value, compute, xp)
+            name: declared[name].under(preset, loose).rounded(value, compute, xp)
             for name, value in exact.items()
             if old.get(name, _NOTHING) is not value
         }

@@ -288,7 +288,7 @@ class Batch:
         if tuple(values) != names:
             raise ValueError(
                 f"the CUDA graph has a step with the numbers {', '.join(names)}; the present "
-                f"hyperparameters ask for {', '.join(values)}: capture it anew"
+                f"hyperparameters ask for {', '.join(values)}: capture it again"
             )
         program, _ = self._programs[self._key]
         _, columns, unknown = self._columns(program, values)

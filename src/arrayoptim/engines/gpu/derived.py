@@ -155,7 +155,7 @@ class Derived:
             if phase.key is not None and phase.key != text.key:
                 raise ValueError(
                     "the formula computes its coefficients in another way than when the CUDA "
-                    "graph was captured: capture it anew"
+                    "graph was captured: capture it again"
                 )
         self._settled(kept, held)
         for phase, text in zip((self._before, self._after), texts, strict=True):
