@@ -101,7 +101,7 @@ def same(found: Any, wanted: Any, close: float = 1e-12) -> None:
             np.asarray(wanted[name], "complex128"),
             rtol=close,
             atol=close,
-            err_msg=f"{name} in process {RANK}",
+            err_msg=f"{name} on process {RANK}",
         )
 
 
@@ -308,8 +308,8 @@ def faults(folder: Path) -> None:
     raises(ValueError, "set agc and constraints", lambda: optimizer.apply(gradients(2), params))
     taken = ao.Adam(0.01)
     taken.apply(gradients(0, 0), parameters())
-    raises(ValueError, "a state already", lambda: ao.mpi.DataParallel(taken).init(params))
-    raises(TypeError, "wanted a communicator", lambda: ao.mpi.DataParallel("adam", comm=3))
+    raises(ValueError, "already has state", lambda: ao.mpi.DataParallel(taken).init(params))
+    raises(TypeError, "wanted an mpi4py communicator", lambda: ao.mpi.DataParallel("adam", comm=3))
     many = ao.Adam(0.01, models=2)
     raises(ValueError, "an optimizer of one model", lambda: ao.mpi.DataParallel(many))
 
@@ -321,7 +321,7 @@ def differences(folder: Path) -> None:
     optimizer.apply(gradients(0), params)
     before = {k: x.copy() for k, x in params.items()}
     optimizer.optimizer.lr = 0.02 if last else 0.03
-    told = f"lr is 0.03 in process 0 and 0.02 in process {SIZE - 1}"
+    told = f"lr is 0.03 on process 0 and 0.02 on process {SIZE - 1}"
     raises(ValueError, told, lambda: optimizer.apply(gradients(1), params))
     optimizer.optimizer.lr = 0.01
     optimizer.optimizer.iterations = 7 if last else 1

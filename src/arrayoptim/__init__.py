@@ -1,7 +1,7 @@
 """Gradient-descent optimizers for the arrays of every library.
 
-An update rule is written once, as a small pure function over array API operations, and runs on
-NumPy, CuPy, PyTorch and JAX arrays with the names, numerics and files of Keras 2.
+An update rule is written once, as a small pure function of array API operations, and runs on
+NumPy, CuPy, PyTorch and JAX arrays, with the names, numerics and files of Keras 2.
 
 Examples
 --------
@@ -77,7 +77,7 @@ if _t.TYPE_CHECKING:
 
 _WRAPPERS = ("SAM", "GradientAccumulation", "Grokfast", "Lookahead", "LossScale", "ScheduleFree")
 _registry.WRAPPERS.expect({name.lower(): f"{__name__}.wrappers" for name in _WRAPPERS})
-# What a program of a few steps does without is imported when it is first asked for.
+# Imported on first access, as short programs do not need them.
 _LATER = {
     "callbacks": "",
     "testing": "",
@@ -104,13 +104,13 @@ _HERE = [
 
 
 def _public() -> list[str]:
-    """Return the public names but for the adapters'."""
+    """Return the public names, without the adapters."""
     later = [name for name in _LATER if name != "testing"]
     return ["__version__", "constraints", "schedules", *_HERE, *later, *_optimizers.__all__]
 
 
 def __getattr__(name: str) -> _t.Any:
-    """Import what is not needed by every program when it is first asked for."""
+    """Import optional modules on first access."""
     if name == "__all__":
         return _public()
     if name in _adapters.MODULES:
@@ -129,6 +129,6 @@ def __getattr__(name: str) -> _t.Any:
 
 
 def __dir__() -> list[str]:
-    """Return what is public, the adapters that can be used here included."""
+    """Return the public names, including those of the adapters whose frameworks are installed."""
     special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
     return sorted({*_public(), *special, *_adapters.installed(), "testing"})

@@ -1,13 +1,13 @@
-"""Locks that are free in a forked child.
+"""Locks that are released in a forked child.
 
-A child has one thread, that which forked. What another thread held at that moment nobody in the
-child would ever release.
+Only the forking thread exists in the child, so a lock that another thread held at that moment
+would never be released there.
 """
 
 from __future__ import annotations
 
-# Its hooks first: what is registered later is called earlier, and a fork that held the lock of
-# `logging` already would wait in vain for a thread whose imports need it.
+# Imported first, so its hooks run after ours: a fork that already held the lock of `logging` would
+# wait in vain for a thread whose imports need it.
 import logging  # noqa: F401
 import os
 import threading
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from weakref import WeakSet
 
 Lock: TypeAlias = Any
-"""What `lock` returns."""
+"""The type that `lock` returns."""
 
 PATIENCE = 10.0
 """Seconds that a fork waits for work that must not be interrupted."""
@@ -31,8 +31,8 @@ def lock(*, awaited: bool = False) -> Lock:
     Parameters
     ----------
     awaited : bool
-        Whether a fork waits until no other thread holds it, for `PATIENCE` at most: where that
-        which it guards does not survive in pieces, as a compiler. Such a lock is never forgotten.
+        Whether a fork waits, for `PATIENCE` at most, until no other thread holds it: for guarded
+        objects that a fork would leave broken, such as a compiler. Such a lock is never released.
     """
     made = threading.RLock()
     _KNOWN.add(made)
@@ -42,7 +42,7 @@ def lock(*, awaited: bool = False) -> Lock:
 
 
 IMPORTING = lock(awaited=True)
-"""For what is imported late: a child forked in the midst of an import could never finish it."""
+"""For late imports: a child forked during an import could never finish it."""
 
 
 def _before() -> None:

@@ -1,4 +1,4 @@
-"""Type aliases shared by modules. Arrays of several libraries share no base class."""
+"""Type aliases shared by modules. Arrays of different libraries have no common base class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Array: TypeAlias = Any
 """An array of any supported library."""
 
 Tree: TypeAlias = Any
-"""A nested container of arrays: list, tuple, dict, registered class, or one bare array."""
+"""A nested container of arrays: list, tuple, dict, registered class, or a single array."""
 
 Scalar: TypeAlias = Any
 """A Python float on the host, or a 0-d array while a compiler traces the step."""

@@ -1,7 +1,8 @@
 """Callbacks that record a run: in memory, in TensorBoard, in MLflow, in Weights & Biases.
 
-Each serves `arrayoptim.minimize` as its ``callback``, a loop of one's own by `Callback.log`, and
-Keras's ``fit`` by `Callback.keras`. The packages are imported when a callback is made.
+Each works as the ``callback`` of `arrayoptim.minimize`, in a custom loop through `Callback.log`,
+and in Keras's ``fit`` through `Callback.keras`. The packages are imported when a callback is
+created.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["Callback", "History", "MLflow", "TensorBoard", "WandB", "numbers_of"]
 
 NAMED = 12
-"""Largest number of curves of a picture that its legend names."""
+"""Maximum number of curves that the legend of a plot names."""
 
 
 def numbers_of(optimizer: Any) -> dict[str, float]:
-    """Return what there is to record of an optimizer's last step.
+    """Return the numbers to record of an optimizer's last step.
 
     Parameters
     ----------
@@ -39,9 +40,10 @@ def numbers_of(optimizer: Any) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        ``lr``, ``gradient_norm``, ``clip_factor``, ``skipped``, ``spikes``, and as
-        ``gradient/path``, ``update/path``, ``weight/path`` what `measure` asks for; only what is
-        known. Names of parameter groups of torch, if there are several, begin with ``group0/``.
+        ``lr``, ``gradient_norm``, ``clip_factor``, ``skipped``, ``spikes``, and the norms that
+        `measure` selects, as ``gradient/path``, ``update/path`` and ``weight/path``; unknown ones
+        are omitted. With several torch parameter groups, the names start with ``group0/`` and so
+        on.
     """
     last = getattr(optimizer, "last_step", None)
     reports = last if isinstance(last, list) else [last]
@@ -72,7 +74,7 @@ class Callback(ABC):
     Parameters
     ----------
     every : int in [1, inf)
-        Only every so many steps is recorded; what was measured on a GPU is waited for then only.
+        Interval of the recorded steps; only these wait for numbers from a GPU.
     """
 
     def __init__(self, every: int = 1) -> None:
@@ -87,25 +89,25 @@ class Callback(ABC):
         numbers : mapping of str to float
             The numbers.
         step : int
-            The step that they belong to, counted from 1.
+            Their step, counted from 1.
         """
 
-    def close(self) -> None:  # noqa: B027 (not all have anything to finish)
-        """Finish; what is buffered is written."""
+    def close(self) -> None:  # noqa: B027 (optional in subclasses)
+        """Close, and write what is buffered."""
 
     def log(self, optimizer: Any, loss: Any = None, step: int | None = None, **more: float) -> None:
-        """Record the last step of a loop of one's own.
+        """Record the last step of a custom loop.
 
         Parameters
         ----------
         optimizer : Optimizer, wrapper, or one of ``ao.torch``
             The optimizer, after its step.
         loss : number, optional
-            The loss; a tensor on a GPU is waited for only where it is recorded.
+            The loss; a GPU tensor is read only if the step is recorded.
         step : int, optional
-            The number of the step; by default that of the calls.
+            The number of the step; by default the number of calls.
         **more : float
-            Further numbers, such as an accuracy.
+            Additional numbers, such as an accuracy.
         """
         self._calls += 1
         number = self._calls if step is None else int(step)
@@ -139,17 +141,17 @@ class Callback(ABC):
 
 
 class History(Callback):
-    """Keep what is recorded in memory, and draw it.
+    """Keep the recorded numbers in memory, for plots.
 
     Parameters
     ----------
     every : int in [1, inf)
-        Only every so many steps is recorded.
+        Interval of the recorded steps.
 
     Attributes
     ----------
     numbers : dict of str to list
-        For each name the pairs of step and number.
+        For each name, its pairs of step and number.
 
     Examples
     --------
@@ -222,14 +224,14 @@ class History(Callback):
 
 
 class TensorBoard(Callback):
-    """Write event files that TensorBoard shows.
+    """Write event files for TensorBoard.
 
     Parameters
     ----------
     directory : str or Path
-        Where the files are to be; ``tensorboard --logdir`` takes it or a folder above it.
+        The directory of the files; pass it, or one above it, to ``tensorboard --logdir``.
     every : int in [1, inf)
-        Only every so many steps is recorded.
+        Interval of the recorded steps.
 
     Raises
     ------
@@ -255,21 +257,21 @@ class TensorBoard(Callback):
         self._writer.add_event(event)
 
     def close(self) -> None:
-        """Write the rest, and close the file."""
+        """Flush and close the file."""
         self._writer.close()
 
 
 class MLflow(Callback):
-    """Log metrics of a run of MLflow.
+    """Log metrics to an MLflow run.
 
     Parameters
     ----------
     run_id : str, optional
-        A run that there is. By default the active one, or else a new one, which `close` ends.
+        An existing run. By default the active one, or else a new one, which `close` ends.
     every : int in [1, inf)
-        Only every so many steps is recorded.
+        Interval of the recorded steps.
     **options
-        Of ``mlflow.start_run``, for a new run.
+        Arguments of ``mlflow.start_run``, for a new run.
 
     Raises
     ------
@@ -288,28 +290,28 @@ class MLflow(Callback):
         self.run_id = run_id
 
     def write(self, numbers: Mapping[str, float], step: int) -> None:
-        """Log metrics; see `Callback`. What MLflow allows in no name becomes ``_``."""
+        """Log metrics; see `Callback`. Characters that MLflow forbids become ``_``."""
         named = {re.sub(r"[^\w\-. /:]", "_", name): value for name, value in numbers.items()}
         self._mlflow.log_metrics(named, step=step, run_id=self.run_id)
 
     def close(self) -> None:
-        """End the run, if it was begun here."""
+        """End the run if this callback started it."""
         if self._started:
             self._mlflow.end_run()
             self._started = False
 
 
 class WandB(Callback):
-    """Log to a run of Weights & Biases.
+    """Log to a Weights & Biases run.
 
     Parameters
     ----------
     run : wandb.Run, optional
-        A run that there is; by default a new one, which `close` ends.
+        An existing run; by default a new one, which `close` ends.
     every : int in [1, inf)
-        Only every so many steps is recorded.
+        Interval of the recorded steps.
     **options
-        Of ``wandb.init``, for a new run, such as ``project=`` and ``mode="offline"``.
+        Arguments of ``wandb.init``, for a new run, such as ``project=`` and ``mode="offline"``.
 
     Raises
     ------
@@ -327,7 +329,7 @@ class WandB(Callback):
         self.run.log(dict(numbers), step=step)
 
     def close(self) -> None:
-        """End the run, if it was begun here."""
+        """End the run if this callback started it."""
         if self._started:
             self.run.finish()
             self._started = False

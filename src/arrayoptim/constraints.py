@@ -1,4 +1,4 @@
-"""Constraints: what the parameters are brought back to after each step, as in Keras 2.
+"""Constraints: projections of the parameters after each step, as in Keras 2.
 
 Examples
 --------
@@ -40,11 +40,11 @@ __all__ = [
 ]
 
 EPSILON = 1e-7
-"""What Keras 2 adds to the norms that it divides by, ``K.epsilon()``."""
+"""Keras 2's ``K.epsilon()``, which it adds to norms before it divides by them."""
 
 
 class _Axes(Field):
-    """One axis or several."""
+    """The type of an argument that is one axis or several."""
 
     @property
     def wanted(self) -> str:
@@ -52,7 +52,7 @@ class _Axes(Field):
         return "an integer, or a list of them"
 
     def checked(self, value: Any, owner: type[Any]) -> int | tuple[int, ...]:
-        """Return one number, or a tuple of them."""
+        """Return an int, or a tuple of several."""
         if isinstance(value, list | tuple):
             axes = tuple(int(self._number(each, owner.__name__)) for each in value)
             if not axes or len(set(axes)) < len(axes):
@@ -61,7 +61,7 @@ class _Axes(Field):
         return int(self._number(value, owner.__name__))
 
     def to_config(self, value: int | tuple[int, ...]) -> int | list[int]:
-        """Return a list where there are several."""
+        """Return an int, or a list of several."""
         return value if isinstance(value, int) else list(value)
 
 
@@ -70,21 +70,21 @@ def _axes() -> Any:
 
 
 class Constraint(Declared, ABC):
-    """Base of the constraints: functions of a parameter that know their configuration.
+    """Base of the constraints: functions of a parameter with a configuration.
 
-    A subclass declares its arguments with `number` in its body, as a schedule does, and computes
-    `applied`. With the decorator `register` it is saved and found by its name. A constraint does
-    not change.
+    A subclass declares its arguments with `number` in its body, like a schedule, and implements
+    `applied`. The decorator `register` makes it possible to save it and to find it by name. A
+    constraint is immutable.
     """
 
     @property
     def limits(self) -> tuple[float, float] | None:
-        """The smallest and the largest entry, where nothing else is wanted; None otherwise."""
+        """The bounds of each entry, if the constraint is just that; otherwise None."""
         return None
 
     @abstractmethod
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Return the parameter as it has to be.
+        """Return the projected parameter.
 
         Parameters
         ----------
@@ -95,12 +95,12 @@ class Constraint(Declared, ABC):
         """
 
     def require(self, ndim: int, what: str) -> None:
-        """Refuse a parameter of that many axes where it has no such axis.
+        """Raise if a parameter with that many axes lacks one that the constraint needs.
 
         Raises
         ------
         ValueError
-            If it lacks one, or one is named twice.
+            If an axis is missing, or named twice.
         """
         axis = self._hyper.get("axis")
         axes = (axis,) if isinstance(axis, int) else axis or ()
@@ -115,22 +115,22 @@ class Constraint(Declared, ABC):
         self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to change: engines keep what they have made for it."""
+        """Raise: engines cache what they compile for a constraint."""
         if "_made" in vars(self):
             raise AttributeError(f"{type(self).__name__} cannot be changed; make another one")
         super().__setattr__(name, value)
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other asks for the same."""
+        """Whether the other has the same class and configuration."""
         return type(other) is type(self) and vars(other) == vars(self)
 
     def __hash__(self) -> int:
-        """Return a number that equal constraints share."""
+        """Return a hash consistent with equality."""
         return hash((type(self), *self._hyper.values()))
 
 
 def register(cls: Class) -> Class:
-    """Make a constraint class known by its name, so that configurations and files hold it.
+    """Register a constraint class by its name, so that configurations and files can contain it.
 
     Parameters
     ----------
@@ -140,14 +140,14 @@ def register(cls: Class) -> Class:
     Returns
     -------
     type
-        The same class, so that this serves as a decorator.
+        The same class, for use as a decorator.
 
     Raises
     ------
     TypeError
-        If it is no such class.
+        If it is not a subclass of `Constraint`.
     ValueError
-        If another class of that name, in any case, is registered.
+        If another class is registered under that name, ignoring case.
     """
     if not issubclass(cls, Constraint):
         raise TypeError(f"found {cls.__name__}, wanted a subclass of Constraint")
@@ -156,7 +156,7 @@ def register(cls: Class) -> Class:
 
 @register
 class NonNeg(Constraint):
-    """No entry below zero."""
+    """Nonnegative entries."""
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -164,18 +164,18 @@ class NonNeg(Constraint):
         return 0.0, math.inf
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Return the parameter with zeros where it is negative."""
+        """Return the parameter with negative entries set to zero."""
         return xp.maximum(p, 0.0 * xp.ones_like(p))
 
 
 @register
 class Box(Constraint):
-    """Every entry between two bounds.
+    """Entries between two bounds.
 
     Parameters
     ----------
     low, high : float
-        The bounds, rounded to the parameter's type.
+        The bounds, rounded to the parameter's dtype.
     """
 
     low: Any = number("Smallest entry.", "[-inf, inf]", default=-math.inf)
@@ -192,33 +192,33 @@ class Box(Constraint):
         return self.low, self.high
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Return the parameter, limited."""
+        """Return the clipped parameter."""
         one = xp.ones_like(p)
         return xp.minimum(xp.maximum(p, self.low * one), self.high * one)
 
 
 @register
 class MinMaxNorm(Constraint):
-    """Euclidean norms within bounds, or on their way there.
+    """Euclidean norms between bounds, reached at once or gradually.
 
     Parameters
     ----------
     min_value, max_value : float in [0, inf]
         The bounds of the norms.
     rate : float in [0, 1]
-        How much of the way to the nearest bound is gone at a step.
+        Fraction of the way to the nearest bound that a step moves.
     axis : int or list of int
-        The axis or axes that each norm goes over: 0 for the incoming weights of a dense kernel of
-        Keras, ``[0, 1, 2]`` for those of a convolution.
+        The axis or axes over which each norm is taken: 0 for the incoming weights of a dense Keras
+        kernel, ``[0, 1, 2]`` for those of a convolution.
     """
 
     min_value: Any = number("Smallest norm.", "[0, inf]", default=0.0)
     max_value: Any = number("Largest norm.", "[0, inf]", default=1.0)
-    rate: Any = number("Part of the way that is gone.", "[0, 1]", default=1.0)
+    rate: Any = number("Fraction of the way that a step moves.", "[0, 1]", default=1.0)
     axis: Any = _axes()
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Return the parameter, scaled."""
+        """Return the scaled parameter."""
         norms, one = _norms(p, self.axis, xp)
         wanted = xp.minimum(xp.maximum(norms, self.min_value * one), self.max_value * one)
         wanted = self.rate * wanted + (1.0 - self.rate) * norms
@@ -232,16 +232,16 @@ class MaxNorm(Constraint):
     Parameters
     ----------
     max_value : float in [0, inf]
-        The largest norm.
+        The upper bound.
     axis : int or list of int
-        The axis or axes that each norm goes over; see `MinMaxNorm`.
+        The axis or axes over which each norm is taken; see `MinMaxNorm`.
     """
 
     max_value: Any = number("Largest norm.", "[0, inf]", default=2.0)
     axis: Any = _axes()
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Return the parameter, scaled where it is too large."""
+        """Return the parameter, scaled down where its norm is too large."""
         norms, one = _norms(p, self.axis, xp)
         return p * (xp.minimum(norms, self.max_value * one) / (EPSILON + norms))
 
@@ -253,13 +253,13 @@ class UnitNorm(Constraint):
     Parameters
     ----------
     axis : int or list of int
-        The axis or axes that each norm goes over; see `MinMaxNorm`.
+        The axis or axes over which each norm is taken; see `MinMaxNorm`.
     """
 
     axis: Any = _axes()
 
     def applied(self, p: Array, xp: Namespace) -> Array:
-        """Return the parameter over its norms."""
+        """Return the parameter divided by its norms."""
         norms, _ = _norms(p, self.axis, xp)
         return p / (EPSILON + norms)
 
@@ -284,7 +284,8 @@ def get(identifier: Any) -> Constraint | None:
     Parameters
     ----------
     identifier : Constraint, str, dict or None
-        A constraint; its name, with or without underscores; or its configuration, also Keras 2's:
+        A constraint; its name, with or without underscores; or its configuration, including Keras
+        2's:
         ``{"class_name": ..., "config": {...}}``.
 
     Raises
@@ -305,7 +306,7 @@ def get(identifier: Any) -> Constraint | None:
 
 
 class Constrained(Hyper):
-    """The hyperparameter that holds a constraint."""
+    """A hyperparameter whose value is a constraint."""
 
     per_group = True
 

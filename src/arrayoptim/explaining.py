@@ -23,23 +23,23 @@ _FUSED = {
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that one engine serves for the same reason.
+    """Parameters that an engine steps for the same reason.
 
     Attributes
     ----------
     engine : {"cpu", "gpu", "offload", "array", "array, compiled"}
         The engine.
     reason : str
-        Why this one.
+        Why that engine was chosen.
     library, dtype : str
-        Whose arrays they are, and their dtype.
+        The array library, and the dtype.
     arrays, elements : int
-        How many.
+        Number of arrays, and of their elements.
     bytes : int
-        What a step has to read and write at least: parameters, gradients and state.
+        Minimum number of bytes that a step reads and writes: parameters, gradients and state.
     bandwidth : float or None
-        Bytes per second of the CPU engine's last sweep; None before the first step, and where
-        another engine does the work.
+        Bytes per second of the CPU engine's last sweep; None before the first step and for other
+        engines.
     """
 
     engine: str
@@ -54,14 +54,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `explain` found; printing it gives a table.
+    """The result of `explain`; prints as a table.
 
     Attributes
     ----------
     optimizer : str
         The optimizer.
     groups : tuple of Group
-        The groups, those of most bytes first.
+        The groups, by decreasing bytes.
     """
 
     optimizer: str
@@ -89,25 +89,25 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
     Parameters
     ----------
     params : tree of arrays
-        The parameters; they stay as they are.
+        The parameters, which are not changed.
     optimizer : str, Optimizer or Wrapper
-        The optimizer, or its name. One that has stepped these parameters also tells the bandwidth
-        that its last step reached. One without state stays so: a copy of it is looked at, which
-        takes the memory of the state for that long. Of a wrapper the optimizer inside is looked
-        at, and what the wrapper itself keeps is not counted.
+        The optimizer, or its name. For one that has stepped these parameters, the result includes
+        the bandwidth of its last step. For one without state, a temporary copy is inspected, which
+        needs the memory of its state. Of a wrapper, the inner optimizer is inspected, without the
+        wrapper's own state.
 
     Returns
     -------
     Explanation
-        The groups; printing it gives a table.
+        The groups; prints as a table.
 
     Raises
     ------
     TypeError
-        If the optimizer is another library's, which has no such engines, or a parameter is no
-        array.
+        If the optimizer is another library's, which does not use these engines, or a parameter is
+        not an array.
     ValueError
-        If the name is unknown, or the optimizer has the state of other parameters.
+        If the name is unknown, or the optimizer's state belongs to other parameters.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
 
 
 def _stepping(optimizer: Any) -> Optimizer:
-    """Return the optimizer inside of wrappers, or a copy where it has no state yet."""
+    """Return the innermost optimizer of wrappers, or a copy if it has no state yet."""
     config = isinstance(optimizer, dict) and "class_name" in optimizer
     if isinstance(optimizer, dict | list | tuple) and not config:
         raise TypeError(

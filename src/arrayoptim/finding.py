@@ -1,4 +1,4 @@
-"""Optimizers found by name or configuration, and described so that they can be found again."""
+"""Lookup of optimizers by name or configuration, and its inverse."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ CustomObjects = Mapping[str, type[Optimizer]]
 
 
 def get(identifier: Any, custom_objects: CustomObjects | None = None) -> Optimizer:
-    """Return an optimizer by name, by configuration, or as it is.
+    """Return an optimizer given its name, its configuration or itself.
 
     Parameters
     ----------
     identifier : str, dict, class, Optimizer or native optimizer
-        The name of a registered class in any case, or an optimizer class, which is made with its
-        defaults; what `serialize` gave; an optimizer or wrapper, which is returned itself; or an
-        optimizer of TensorFlow, Keras or optax or a class of torch's, which is put into
+        The case-insensitive name of a registered class; an optimizer class, made with its defaults;
+        the result of `serialize`; an optimizer or wrapper, which is returned itself; or an
+        optimizer of TensorFlow, Keras or optax or a torch optimizer class, which is wrapped in
         `TFOptimizer`, `OptaxOptimizer` or `TorchOptimizer`.
     custom_objects : dict of str to class, optional
-        Further classes by name, which come before the registered ones.
+        Additional classes by name, which take precedence over the registered ones.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is no optimizer.
+        If it is not an optimizer.
     """
     if not isinstance(optimizer, Optimizer | Wrapper | Foreign):
         raise ValueError(f"found {optimizer!r}, wanted an optimizer")
@@ -79,17 +79,17 @@ def deserialize(
     Parameters
     ----------
     config : dict
-        ``{"class_name": ..., "config": {...}}``; of other keys only Keras 3's
-        ``registered_name`` counts, which tells the optimizers of ``arrayoptim.keras``.
+        ``{"class_name": ..., "config": {...}}``; other keys are ignored, except Keras 3's
+        ``registered_name``, which identifies the optimizers of ``arrayoptim.keras``.
     custom_objects : dict of str to class, optional
-        Further classes by name, which come before the registered ones.
+        Additional classes by name, which take precedence over the registered ones.
 
     Raises
     ------
     ValueError
         If a key is missing, or the class is unknown.
     TypeError
-        If the configuration names something that the class lacks.
+        If the configuration has a key that the class lacks.
     """
     refuse_nested(config, "a configuration")
     if not {"class_name", "config"} <= set(config):

@@ -1,4 +1,4 @@
-"""Gradients: their norms, and how they are clipped."""
+"""Norms and clipping of gradients."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _TINY = 2.0**-900
 
 @dataclass(frozen=True, eq=False)
 class Pending:
-    """A norm that is known only on a device, or the clip factor that follows from it.
+    """A norm that is not yet on the host, or the clip factor derived from it.
 
     Attributes
     ----------
     norm : object
-        Where on the device the norm will be.
+        The location of the norm on the device.
     bound : float
-        Its bound; 0 means no bound.
+        The bound on it; 0 means no bound.
     read : callable, optional
         Waits for the device and returns the norm.
     """
@@ -39,7 +39,7 @@ class Pending:
 
 
 def clip_norm(g: Array, c: Scalar, n: Scalar) -> Array:
-    """Scale a gradient down where a norm exceeds its bound.
+    """Scale a gradient down if a norm exceeds its bound.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def clip_norm(g: Array, c: Scalar, n: Scalar) -> Array:
     c : float
         The bound; 0 or less for none.
     n : float or 0-d array
-        The norm of all gradients together.
+        The global norm of all gradients.
 
     Returns
     -------
@@ -59,9 +59,9 @@ def clip_norm(g: Array, c: Scalar, n: Scalar) -> Array:
 
 
 def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array:
-    """Scale a gradient and limit its entries; NaN stays NaN.
+    """Scale a gradient and clip its entries; NaN propagates.
 
-    The real and imaginary parts of a complex gradient are limited one by one.
+    The real and imaginary parts of a complex gradient are clipped separately.
 
     Parameters
     ----------
@@ -70,7 +70,8 @@ def clip_gradient(g: Array, like: Array, numbers: Mapping[str, Scalar]) -> Array
     like : array
         An array with the wanted dtype.
     numbers : mapping of str to scalar
-        ``scale`` and ``bound``, see `arrayoptim.rules.stages.clip`; nothing is done without them.
+        ``scale`` and ``bound``, see `arrayoptim.rules.stages.clip`; without them the gradient is
+        unchanged.
     """
     backend = backend_of(g)
     dtype = backend.dtype(like)
@@ -90,7 +91,7 @@ def clip_factor(norm: Scalar, bound: Scalar) -> Scalar:
         if isinstance(norm, Pending):
             return replace(norm, bound=bound)
         if is_array(norm) and backend_of(norm).compiles:
-            # Never divide by 0 in the branch that is not taken: the derivative would be NaN.
+            # A division by 0 in the unselected branch would make the derivative NaN.
             xp = backend_of(norm).xp
             over = (bound > 0) & (norm >= bound) & (norm > 0)
             return xp.where(over, bound / xp.where(over, norm, 1.0), 1.0)
@@ -111,17 +112,17 @@ def global_norm(
     gradients : sequence of array or None
         The gradients; None counts as zero.
     squares : mapping of int to float, optional
-        Sums of squares that are known already, by the gradient's place.
+        Known sums of squares, by the gradient's index.
 
     Returns
     -------
     float or 0-d array
-        A float, or an array that stays on the device for JAX arrays. It is summed in double
-        precision where the library has it, and overflows for no finite gradients.
+        A float, or for JAX arrays an array that stays on the device. It is summed in double
+        precision where the library supports it, and does not overflow for finite gradients.
     """
     known, total = squares or {}, 0.0
     if len(known) == len(gradients):
-        # One after another: the built-in sum compensates from Python 3.12 on.
+        # A plain loop, because the built-in sum is compensated from Python 3.12 on.
         for i in range(len(known)):
             total += known[i]
         if _TINY < total < math.inf:
@@ -138,7 +139,7 @@ def global_norm(
         return math.sqrt(total)
     if not math.isfinite(total) and any(not _all_finite(g) for g in given):
         return math.sqrt(total)
-    # Squares of float64 entries above 1e154 overflow, those below 1e-154 vanish: move them nearer.
+    # Squares of float64 entries above 1e154 overflow, those below 1e-154 underflow: rescale.
     scale = 2.0 ** (600 if total <= _TINY else -600)
     total = 0.0
     for g in given:
@@ -149,14 +150,14 @@ def global_norm(
 def norms_of_models(
     gradients: Sequence[Array | None], squares: Mapping[int, float] | None, models: int
 ) -> Any:
-    """Return the norms of the gradients of each model, as `global_norm` gives them for it alone.
+    """Return the gradient norm of each model, equal to its own `global_norm`.
 
     Parameters
     ----------
     gradients : sequence of array or None
-        The gradients; those of one array follow each other, model by model.
+        The gradients; those of one array are consecutive, model by model.
     squares : mapping of int to float, optional
-        Sums of squares that are known already, by the gradient's place.
+        Known sums of squares, by the gradient's index.
     models : int
         Number of models.
 
@@ -190,12 +191,12 @@ def tensor_norms(
     gradients : sequence of array or None
         The gradients.
     squares : mapping of int to float, optional
-        Sums of squares that are known already, by the gradient's place.
+        Known sums of squares, by the gradient's index.
 
     Returns
     -------
     list of float or 0-d array or None
-        As `global_norm` gives them; None for None.
+        As from `global_norm`; None for None.
     """
     known = squares or {}
 
@@ -208,13 +209,13 @@ def tensor_norms(
 
 
 def stays_on_device(x: Array) -> bool:
-    """Whether the host waits for a device when it reads a number of an array."""
+    """Whether the host must wait for a device to read an element of an array."""
     backend = backend_of(x)
     return not backend.compiles and backend.valued(x) and str(backend.device(x)) != "cpu"
 
 
 def unread_norm(x: Array) -> Scalar:
-    """Return the Euclidean norm of one array, as a 0-d array where the host would have to wait."""
+    """Return the Euclidean norm of one array, as a 0-d array if the host would have to wait."""
     if not stays_on_device(x):
         return global_norm([x])
     backend = backend_of(x)
@@ -237,34 +238,34 @@ def _compiled_norm(backend: Backend) -> Callable[[list[Array]], Array]:
 def scaled_norm(x: Array, xp: Any, add: Callable[..., Array] | None = None, **axes: Any) -> Array:
     """Return the Euclidean norm of an array, or of its parts along axes, in its own precision.
 
-    The squares are added up by the library, or by another function like its own.
+    The library's sum adds up the squares, or `add`, a function like it.
     """
-    # Without float64 the squares of 1e30 overflow, so the largest magnitude is divided out.
+    # In float32 the square of 1e30 overflows, so divide by the largest magnitude first.
     if 0 in x.shape:
         return xp.zeros((), dtype=x.dtype)
     top = xp.max(xp.abs(x), **axes)
     usable = (top > 0) & xp.isfinite(top)
-    # The norm is the same in any unit, and so is its derivative.
+    # Neither the norm nor its derivative depends on the unit, so treat it as a constant.
     unit = backend_of(x).fixed(xp.where(usable, top, xp.ones_like(top)))
     norm = unit * xp.sqrt((add or xp.sum)(xp.square(x / unit), **axes))
-    # Finite entries have a finite norm, at most the largest number of the dtype.
+    # The norm of finite entries must stay finite: at most the largest number of the dtype.
     return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)
 
 
 def folded(x: Array, axis: Sequence[int], keepdims: bool = True) -> Array:
-    """Return sums along axes, identical to the last bit in every library.
+    """Return sums along axes, bit-identical in every library.
 
-    As long as there are two, the second half of the numbers is added to the first; one that is left
-    over is added at the end.
+    While there is more than one number, the second half is added to the first; an odd one out is
+    added at the end.
 
     Parameters
     ----------
     x : array
-        Real numbers, one at least.
+        Real numbers, at least one.
     axis : sequence of int
         The axes.
     keepdims : bool
-        True: the axes stay, with the length 1.
+        Whether to keep the axes, with length 1.
     """
     xp, shape = backend_of(x).xp, tuple(x.shape)
     kept = [k for k in range(len(shape)) if k not in axis]
@@ -283,7 +284,7 @@ def folded(x: Array, axis: Sequence[int], keepdims: bool = True) -> Array:
 
 
 def widened(x: Array, backend: Backend) -> Array:
-    """Return an array in the dtype in which its norm is summed."""
+    """Return an array cast to the dtype in which its norm is summed."""
     return backend.cast(x, backend.sums or COMPUTE[backend.dtype(x)])
 
 
@@ -295,7 +296,7 @@ def _real(g: Array) -> Array:
 def square_sum(g: Array, scale: float = 1.0) -> float:
     """Return the sum of squares of all entries, each first multiplied by a scale.
 
-    It is 1 where an array has a shape and no values: nothing is too large or too small then.
+    It is 1 for an array with a shape but no values, so nothing over- or underflows.
     """
     backend = backend_of(g)
     if not backend.valued(g):
@@ -318,7 +319,7 @@ def square_sum(g: Array, scale: float = 1.0) -> float:
 def value_sum(x: Array) -> float:
     """Return the sum of all entries of a real array that is not traced.
 
-    It is 1 where an array has a shape and no values.
+    It is 1 for an array with a shape but no values.
     """
     backend = backend_of(x)
     if not backend.valued(x):
@@ -337,14 +338,14 @@ def _all_finite(g: Array) -> bool:
 
 
 def count_nonfinite(gradients: Sequence[Array | None]) -> int:
-    """Count infinite and NaN entries; a complex one counts for each of its parts."""
+    """Count infinite and NaN entries; the two parts of a complex entry count separately."""
     total = 0
     for g in gradients:
         if g is not None and backend_of(g).valued(g):
             backend, xp = backend_of(g), backend_of(g).xp
             with backend.guard(g):
                 x = _real(g)
-                # NumPy gives a scalar for an array without axes, which astype of 2.0 refuses.
+                # For a 0-d array NumPy returns a scalar, which astype of NumPy 2.0 rejects.
                 finite = xp.astype(xp.asarray(xp.isfinite(x)), xp.int32)
                 total += prod(x.shape) - int(xp.sum(finite))
     return total

@@ -1,4 +1,4 @@
-"""Making an optimizer from a file."""
+"""Loading an optimizer from a file."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
 
 def load(filepath: persistence.Place, *, fingerprint: bool = True) -> Optimizer:
-    """Make the optimizer whose class, hyperparameters and state a file holds.
+    """Make an optimizer with the class, hyperparameters and state in a file.
 
     Parameters
     ----------
     filepath : str, bytes, Path, binary file or h5py.Group
-        A file of this library, or a model of Keras 2 or Keras 3 with its configuration.
+        A file of this library, or a Keras 2 or Keras 3 model with its configuration.
     fingerprint : bool
-        Whether parameters other than those that the state was saved beside are refused. A
-        checkpoint of `save_checkpoint` says which those are, to the last bit.
+        Whether to refuse parameters that are not, bit for bit, those that the state was saved with;
+        only a checkpoint of `save_checkpoint` records these.
 
     Returns
     -------
     Optimizer
-        Its state is compared with the parameters when they are first seen, by `init` or `apply`.
+        Its state is checked against the parameters by the first `init` or `apply`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it holds no whole optimizer, or does not say of which class and hyperparameters, as the
-        weights files of Keras 3, or if a hyperparameter was a function that is no registered
-        schedule, which no file can hold.
+        If the file holds no complete optimizer, or not its class and hyperparameters, like Keras 3
+        weights files, or if a hyperparameter was a function that is not a registered schedule,
+        which files cannot contain.
 
     Warns
     -----
     UserWarning
-        If Keras was asked for what this library cannot honour, or the file lacks a step count that
-        the steps to come depend on; the message lists it.
+        If the file has Keras settings that this library does not support, or lacks a step count
+        that further steps depend on; the message lists them.
     """
     from . import persistence
 
@@ -60,9 +60,9 @@ def made(record: persistence.Record, strict: bool = True) -> Optimizer:
     Parameters
     ----------
     record : Record
-        What a file says.
+        The contents of a file.
     strict : bool
-        Whether parameters that differ from those of the record are refused when they are seen.
+        Whether to refuse parameters that differ from those of the record.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def made(record: persistence.Record, strict: bool = True) -> Optimizer:
 
 
 def _count_that_lacks(record: persistence.Record, optimizer: Optimizer) -> list[str]:
-    """Warn that the file holds no step count, where later steps depend on it."""
+    """Return a warning that the file lacks the step count, if later steps depend on it."""
     if record.iterations is not None or not depends_on_count(optimizer):
         return []
     return [
@@ -111,7 +111,7 @@ def depends_on_count(optimizer: Optimizer) -> bool:
     Parameters
     ----------
     optimizer : Optimizer
-        One of those that Keras 1 and 2 had.
+        An optimizer that Keras 1 or 2 had.
     """
     from .persistence import COUNT_LITTLE
 

@@ -1,4 +1,4 @@
-"""Which parameters of a model Muon is for, and which are better stepped by Adam."""
+"""Selection of the parameters of a model that Muon steps; Adam steps the others."""
 
 from __future__ import annotations
 
@@ -28,46 +28,45 @@ def muon_groups(
     muon: Sequence[str] = (),
     **settings: Any,
 ) -> list[Any]:
-    """Return groups that leave to Muon the weight matrices inside a model, and the rest to Adam.
+    """Return groups that give a model's hidden weight matrices to Muon, and the rest to Adam.
 
-    The rest are embeddings, the last layer that gives a model's outputs, norms, biases, and all
-    that has fewer than two axes.
+    The rest are embeddings, the last layer, which computes the outputs, norms, biases, and
+    everything with fewer than two axes.
 
     Parameters
     ----------
     model : torch.nn.Module or tree of arrays
-        A model of torch, whose modules tell by their types and names; or parameters of any array
-        library, such as those of Flax, whose paths and numbers of axes tell.
+        A torch model, in which module types and names decide; or parameters of any array library,
+        such as those of Flax, in which paths and numbers of axes decide.
     optimizer : Optimizer or str, optional
-        For a tree: what steps the rest, ``AdamW()`` unless said otherwise.
+        For a tree: the optimizer of the rest; ``AdamW()`` by default.
     adam, muon : sequence of str
-        Patterns of names, as for file names, that decide before all else: ``["*.router.*"]``.
+        Glob patterns of names that take precedence over everything else: ``["*.router.*"]``.
     **settings
-        For a model of torch: the settings of the group with the rest, such as ``lr=3e-4``,
+        For a torch model: settings of the group with the rest, such as ``lr=3e-4``,
         ``adam_beta_2=0.95`` and ``weight_decay=0.0``.
 
     Returns
     -------
     list
-        For a model of torch two parameter groups with names, for ``ao.torch.Muon``; for a tree the
-        `groups` of an ``ao.Muon``. Those that would be empty are left out.
+        For a torch model, two parameter groups with names, for ``ao.torch.Muon``; for a tree, the
+        `groups` of an ``ao.Muon``. Empty groups are left out.
 
     Raises
     ------
     TypeError
-        If a model of torch comes with an optimizer, or a tree with settings.
+        If an optimizer is passed with a torch model, or settings with a tree.
     ValueError
-        If a pattern matches no parameter, or there is no parameter.
+        If a pattern matches no parameter, or there are no parameters.
 
     Notes
     -----
-    A name tells of an embedding if a part of it has the word ``embed`` or is ``wte``, ``wpe`` or
-    ``tok_emb``; of the last layer if the part before the weight is ``head``, ``lm_head``,
-    ``classifier``, ``logits``, ``unembed`` or the like; of a norm if that ends in ``norm`` or
-    begins with ``ln``. In a model of torch the last ``Linear`` that belongs to the model itself,
-    and not to a module in it, is the last layer where no name tells; a weight that an embedding
-    shares is an embedding. The weight of a ``MultiheadAttention`` that has queries, keys and values
-    is split.
+    A name denotes an embedding if a part of it contains the word ``embed`` or is ``wte``, ``wpe``
+    or ``tok_emb``; the last layer if the part before the weight is ``head``, ``lm_head``,
+    ``classifier``, ``logits``, ``unembed`` or similar; a norm if that part ends in ``norm`` or
+    starts with ``ln``. In a torch model without such names, the last ``Linear`` that is a direct
+    child of the model is the last layer; a weight shared with an embedding counts as an embedding.
+    The weight of a ``MultiheadAttention`` that contains queries, keys and values is split.
 
     Examples
     --------
@@ -162,7 +161,7 @@ def _require_some(found: Mapping[str, Any]) -> None:
 
 
 def _tells(modules: Sequence[str], own: Sequence[str]) -> bool:
-    """Whether a name is that of an embedding, the last layer or a norm."""
+    """Whether a name denotes an embedding, the last layer or a norm."""
     parts = [part.lower() for part in (*modules, *own)]
     near = parts[-2:]
     return (
@@ -173,7 +172,7 @@ def _tells(modules: Sequence[str], own: Sequence[str]) -> bool:
 
 
 def _chosen(rest: Mapping[str, bool], adam: Sequence[str], muon: Sequence[str]) -> dict[str, bool]:
-    """Return what belongs to the rest, after patterns that decide."""
+    """Return which parameters belong to the rest after the patterns are applied."""
     found = dict(rest)
     for patterns, value in ((muon, False), (adam, True)):
         for pattern in [patterns] if isinstance(patterns, str) else patterns:

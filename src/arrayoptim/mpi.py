@@ -4,5 +4,5 @@ import sys
 
 from .adapters import adapter
 
-# One module, whichever way it is reached.
+# The same module object under both names.
 sys.modules[__name__] = adapter("mpi")

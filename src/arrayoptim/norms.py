@@ -14,14 +14,14 @@ def global_norm(tree: Tree) -> Scalar:
     Parameters
     ----------
     tree : tree of arrays
-        Gradients, sparse ones too, or parameters, of any library; None counts as zero.
+        Gradients, including sparse ones, or parameters, of any library; None counts as zero.
 
     Returns
     -------
     float or 0-d array
-        A float; for JAX arrays an array that stays on the device, so that it serves under
-        ``jax.jit`` too. It is summed in double precision where the library has it, and overflows
-        for no finite entries.
+        A float; for JAX arrays an array that stays on the device, so this works under ``jax.jit``.
+        It is summed in double precision where the library supports it, and does not overflow for
+        finite entries.
 
     See Also
     --------
@@ -29,8 +29,8 @@ def global_norm(tree: Tree) -> Scalar:
 
     Notes
     -----
-    It is the norm that `clipnorm` bounds. An optimizer with ``clipnorm=float("inf")`` clips nothing
-    and reports it, in ``last_step.global_norm``, at the cost of the pass over the gradients.
+    This is the norm that `clipnorm` bounds. An optimizer with ``clipnorm=float("inf")`` does not
+    clip but reports it, in ``last_step.global_norm``, at the cost of one pass over the gradients.
 
     Examples
     --------

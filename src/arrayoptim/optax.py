@@ -1,8 +1,8 @@
-"""The optimizers as transformations of optax: `arrayoptim.adapters.optax` under its public name."""
+"""The optimizers as optax transformations: `arrayoptim.adapters.optax` under its public name."""
 
 import sys
 
 from .adapters import adapter
 
-# One module, whichever way it is reached.
+# The same module object under both names.
 sys.modules[__name__] = adapter("optax")

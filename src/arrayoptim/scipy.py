@@ -1,8 +1,8 @@
-"""The optimizers as methods of SciPy: `arrayoptim.adapters.scipy` under its public name."""
+"""The optimizers as SciPy methods: `arrayoptim.adapters.scipy` under its public name."""
 
 import sys
 
 from .adapters import adapter
 
-# One module, whichever way it is reached.
+# The same module object under both names.
 sys.modules[__name__] = adapter("scipy")

@@ -1,9 +1,8 @@
-"""Conformance checks for optimizers, this library's and your own.
+"""Conformance checks for optimizers, both this library's and your own.
 
-`check_optimizer` makes an optimizer class prove what every user relies on: that its rule keeps to
-the grammar that all engines share, that configuration and state survive a round trip, that a
-resumed run is the uninterrupted one, that the pure form computes what the other computes, and that
-steps lower a loss.
+`check_optimizer` verifies what every user relies on: that the rule conforms to the grammar that all
+engines share, that configuration and state survive a round trip, that a resumed run equals an
+uninterrupted one, that the functional form agrees with `apply`, and that steps lower a loss.
 
 Examples
 --------
@@ -34,7 +33,7 @@ __all__ = ["CHECKS", "check_optimizer"]
 Make = Callable[[], Optimizer]
 
 _MANY = 60
-"""Steps after which even a slot that is renewed only now and then has changed."""
+"""Steps after which even rarely updated slots must have changed."""
 
 _SHAPES: dict[str, tuple[int, ...]] = {
     "kernel": (3, 4),
@@ -47,7 +46,7 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 
 
 def check_optimizer(cls: type[Optimizer], **hyperparameters: Any) -> None:
-    """Run every check of this module on an optimizer class.
+    """Run all checks of this module on an optimizer class.
 
     Parameters
     ----------
@@ -98,7 +97,7 @@ def coefficients_are_complete(make: Make) -> None:
 
 
 def coefficients_are_taken(make: Make) -> None:
-    """Every coefficient is taken by a rule of the class; none is named like a stage's number."""
+    """Some rule of the class takes every coefficient; none is named like a stage's number."""
     optimizer = make()
     found = _coefficients(optimizer, 0, 0.0)
     surplus = sorted(set(found) - _taken(optimizer) - set(optimizer.initial_scalars()))
@@ -106,7 +105,7 @@ def coefficients_are_taken(make: Make) -> None:
 
 
 def config_survives(make: Make) -> None:
-    """`from_config` undoes `get_config`, and bad keywords are refused."""
+    """`from_config` undoes `get_config`, and unknown keywords are rejected."""
     optimizer = make()
     config = optimizer.get_config()
     before = dict(config)
@@ -126,7 +125,7 @@ def steps_keep_shape_and_dtype(make: Make) -> None:
         before = copy.deepcopy(params)
         with np.errstate(over="ignore"):
             result = optimizer.apply(_tree(1, dtype), params)
-            # The first step of some rules only starts their state.
+            # The first step of some rules only initializes their state.
             result = optimizer.apply(_tree(2, dtype), result)
         _require(result is params, "NumPy parameters were not updated in place")
         for path, p in params.items():
@@ -138,7 +137,7 @@ def steps_keep_shape_and_dtype(make: Make) -> None:
 
 
 def missing_gradients_change_nothing(make: Make) -> None:
-    """None leaves its parameter and the parameter's slots alone."""
+    """A gradient of None leaves its parameter and the parameter's slots unchanged."""
     optimizer, params = make(), _tree(0)
     optimizer.apply(_tree(1), params)
     kept, weights = copy.deepcopy(params), _slots(optimizer)
@@ -148,7 +147,7 @@ def missing_gradients_change_nothing(make: Make) -> None:
 
 
 def zero_gradients_change_nothing(make: Make) -> None:
-    """A first gradient of zero, without decay, moves nothing where `rests` says so."""
+    """A first gradient of zero, without decay, moves nothing if `rests` is True."""
     optimizer, params = _bare(make), _tree(0)
     kept = copy.deepcopy(params)
     optimizer.apply({path: np.zeros_like(p) for path, p in params.items()}, params)
@@ -157,7 +156,7 @@ def zero_gradients_change_nothing(make: Make) -> None:
 
 
 def slots_are_updated(make: Make) -> None:
-    """Each slot changes within some steps, but for first values and what the caller supplies."""
+    """Each slot changes within some steps, except initial values and what the caller supplies."""
     optimizer, params = _bare(make), _tree(0)
     starts, state = optimizer.initial_slots(), optimizer.init_state(params)
     first = state["slots"]
@@ -178,7 +177,7 @@ def slots_are_updated(make: Make) -> None:
 def loss_goes_down(make: Make) -> None:
     """Ten steps reduce the distance to a point, for parameters of each shape."""
     optimizer, params, goal = _bare(make), _tree(0), _tree(1)
-    # From zero, where some rules begin; far and flat, so that few step sizes are too large.
+    # From zero, where some rules must start; a distant, flat loss, so few step sizes are too large.
     params = {path: np.zeros_like(p) for path, p in params.items()}
     for _ in range(10):
         grads = {path: 0.01 * p - goal[path] for path, p in params.items()}
@@ -223,7 +222,7 @@ def copies_are_independent(make: Make) -> None:
 
 
 def pure_form_agrees(make: Make) -> None:
-    """`stateless_apply` computes what `apply` computes, and changes none of its arguments."""
+    """`stateless_apply` agrees with `apply`, and changes none of its arguments."""
     optimizer, params = make(), _tree(0)
     pure, state = copy.deepcopy(params), make().init_state(params)
     for step in range(1, 4):
@@ -250,7 +249,7 @@ CHECKS: tuple[Callable[[Make], None], ...] = (
     copies_are_independent,
     pure_form_agrees,
 )
-"""The checks, each a function of a function that makes the optimizer."""
+"""The checks, each a function of an optimizer factory."""
 
 
 def _require(condition: Any, message: str) -> None:
@@ -269,7 +268,7 @@ def _bare(make: Make) -> Optimizer:
     """Make the optimizer without options that move parameters besides their gradients."""
     optimizer = make()
     off: dict[str, Any] = {"l2": None, "constraint": None, "groups": ()}
-    # A part of the parameters may have a decay of its own.
+    # Some parameters may have their own decay.
     off |= {name: 0.0 for name in optimizer.hyperparameters if name.endswith("weight_decay")}
     for name, nothing in off.items():
         if session_of(optimizer).settings.whole[name]:
@@ -280,7 +279,7 @@ def _bare(make: Make) -> Optimizer:
 def _coefficients(optimizer: Optimizer, it: int, total: float) -> dict[str, Any]:
     """Compute the coefficients of a step, with the same value for all totals."""
     settings = session_of(optimizer).settings
-    # As in a step: schedules are numbers, and None is what stands for it in the compute dtype.
+    # As in a step: schedules are evaluated, and None is replaced by its value in the compute dtype.
     exact = settings.effective(settings.at(it, settings.initial_scalars()), it)[0]
     values = settings.rounded(0, exact, "float64", np)
     scalars = optimizer.initial_scalars() | dict.fromkeys(optimizer.rule.totals, total)
@@ -288,7 +287,7 @@ def _coefficients(optimizer: Optimizer, it: int, total: float) -> dict[str, Any]
 
 
 def _taken(optimizer: Optimizer) -> set[str]:
-    """Return the names that a class's rules take, for all rules between which it can choose."""
+    """Return the names that a class's rules take, over all rules that it can choose from."""
     rules = set(_rules(optimizer))
     for base in type(optimizer).__mro__:
         own = vars(base)
@@ -301,7 +300,7 @@ def _taken(optimizer: Optimizer) -> set[str]:
 
 
 def _seen(function: Any) -> list[Rule]:
-    """Return the rules among a function's globals and closure."""
+    """Return the rules in a function's globals and closure."""
     if function is None:
         return []
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
@@ -332,7 +331,7 @@ def _equal(found: Any, wanted: Any) -> None:
     for path, a, b in pairs:
         if isinstance(b, dict):
             _equal(a, b)
-        elif b is None:  # a parameter whose rule has no such slot
+        elif b is None:  # the rule of this parameter lacks the slot
             _require(a is None, f"{path}: found {a!r}, wanted None")
         else:
             same = np.array_equal(a, b, equal_nan=True)

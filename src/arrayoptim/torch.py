@@ -1,8 +1,8 @@
-"""The optimizers as optimizers of torch: `arrayoptim.adapters.torch` under its public name."""
+"""The optimizers as torch optimizers: `arrayoptim.adapters.torch` under its public name."""
 
 import sys
 
 from .adapters import adapter
 
-# One module, whichever way it is reached.
+# The same module object under both names.
 sys.modules[__name__] = adapter("torch")

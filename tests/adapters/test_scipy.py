@@ -184,7 +184,7 @@ def test_bad_input() -> None:
         optimize.minimize(bowl, [1.0, 2.0], method=method, bounds=[(0, 1)])
     with pytest.raises(ValueError, match=r"low=2 and high=1 for x0\[0\]"):
         optimize.minimize(bowl, [1.0], method=method, bounds=[(2, 1)])
-    with pytest.raises(ValueError, match=r"jac gave an array of \(2,\), wanted \(1,\)"):
+    with pytest.raises(ValueError, match=r"jac returned an array of shape \(2,\), wanted \(1,\)"):
         optimize.minimize(bowl, [1.0], method=method, jac=lambda x: np.ones(2))
     with pytest.warns(optimize.OptimizeWarning, match="does not use eps"):
         optimize.minimize(bowl, [0.5], jac=bowl_der, method=method, options={"eps": 1.0})

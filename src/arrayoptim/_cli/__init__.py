@@ -14,12 +14,12 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out one command.
+    """Run one command.
 
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments; those of the process by default.
+        The arguments; by default, those of the process.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = int(arguments.run(arguments))
         sys.stdout.flush()
         return code
-    except SystemExit as leaving:  # argparse exits this way after --help and bad usage
+    except SystemExit as leaving:  # argparse exits after --help and bad usage
         return leaving.code if isinstance(leaving.code, int) else 2
     except CommandError as error:
         print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
@@ -52,6 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has exited, as `head` does; Python must not flush into the pipe again.
+        # The reader, such as `head`, has exited; Python must not flush into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

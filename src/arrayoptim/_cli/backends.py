@@ -1,4 +1,4 @@
-"""Which array libraries can be used here, and why the others cannot."""
+"""Probes of the array libraries: which can be used, and why the others cannot."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Probe:
     name : str
         The name of the array library or engine.
     usable : bool
-        Whether it works here and now.
+        Whether it works on this machine.
     note : str
-        What it runs on if it works, otherwise why it does not.
+        The device that it runs on, or why it does not work.
     """
 
     name: str
@@ -50,17 +50,17 @@ def installed(name: str) -> bool:
 
 
 def probe(name: str) -> Probe:
-    """Try an array library with one small sum.
+    """Test an array library with one small sum.
 
     Parameters
     ----------
     name : str
-        One of the libraries that `arrayoptim` serves.
+        One of the supported libraries.
 
     Returns
     -------
     Probe
-        Whether the sum came out, on which device, or what stood in the way.
+        Whether the sum is right, and on which device, or what failed.
     """
     if not installed(name):
         return Probe(name, False, "not installed")
@@ -81,7 +81,7 @@ def probe(name: str) -> Probe:
 
 
 def _device(array: Any) -> str:
-    """Return the device of an array in the library's own words."""
+    """Return the device of an array as the library names it."""
     device = array.device
     return str(device() if callable(device) else device)
 
@@ -92,7 +92,7 @@ def wanted(name: str) -> Backend:
     Parameters
     ----------
     name : str
-        One of the libraries that `arrayoptim` serves.
+        One of the supported libraries.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def wanted(name: str) -> Backend:
     Raises
     ------
     CommandError
-        If it cannot be used here; the message says why and which can.
+        If it cannot be used; the message says why, and which can.
     """
     found = probe(name)
     if not found.usable:
@@ -119,12 +119,12 @@ def other_than(name: str) -> Backend:
     Parameters
     ----------
     name : str
-        The library that is in use already.
+        The library that is already in use.
 
     Returns
     -------
     Backend
-        The first other one that works, real ones before the standard's test library.
+        The first other one that works, with the standard's test library last.
     """
     candidates = (other for other in ("torch", "jax", *NAMES) if other != name)
     return named(next((other for other in candidates if probe(other).usable), name))
@@ -136,12 +136,12 @@ def to_host(tree: Any) -> Any:
     Parameters
     ----------
     tree : dict or array
-        Arrays of any one library.
+        Arrays of a single library.
 
     Returns
     -------
     dict or ndarray
-        Same structure.
+        A tree of the same structure.
     """
     if isinstance(tree, dict):
         return {key: to_host(value) for key, value in tree.items()}
@@ -161,7 +161,7 @@ def from_host(tree: Any, backend: Backend) -> Any:
     Returns
     -------
     dict or array
-        Same structure; no memory is shared.
+        A tree of the same structure that shares no memory.
     """
     if isinstance(tree, dict):
         return {key: from_host(value, backend) for key, value in tree.items()}

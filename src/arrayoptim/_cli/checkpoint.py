@@ -1,4 +1,4 @@
-"""``inspect``: what optimizer state a file holds."""
+"""``inspect``: the optimizer state in a file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .errors import CommandError, one_line
 from .table import table
 
 WIDEST = 120
-"""Largest number of characters shown of one entry of a file; JSON has all."""
+"""Maximum number of characters shown of one entry of a file; JSON has all."""
 
 ROWS = 60
-"""Largest number of arrays listed in a terminal; JSON lists all."""
+"""Maximum number of arrays listed in a terminal; JSON lists all."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
@@ -57,19 +57,19 @@ def _described(file: Path) -> tuple[Record, Record | None]:
 
 
 def summary(record: Record, beside: Record | None = None) -> dict[str, Any]:
-    """Reduce the record of a file to what a reader wants to know.
+    """Summarize the record of a file.
 
     Parameters
     ----------
     record : Record
         The optimizer in the file.
     beside : Record, optional
-        The rest of a checkpoint.
+        The rest of a checkpoint: parameters and extras.
 
     Returns
     -------
     dict
-        The record with shapes and dtypes in place of arrays.
+        The record, with shapes and dtypes instead of arrays.
     """
     return {
         "source": record.source,
@@ -85,7 +85,7 @@ def summary(record: Record, beside: Record | None = None) -> dict[str, Any]:
 
 
 def _rest(beside: Record) -> dict[str, Any]:
-    """Return the parameters, and what else a checkpoint holds."""
+    """Return the parameters and extras of a checkpoint."""
     parameters = [
         {k: v for k, v in entry.items() if k != "slot"} for entry in _arrays(beside, ["parameter"])
     ]
@@ -112,12 +112,12 @@ def _arrays(record: Record, slots: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def printed(file: Path, found: dict[str, Any]) -> str:
-    """Lay out a summary for a terminal.
+    """Format a summary for a terminal.
 
     Parameters
     ----------
     file : Path
-        The file it is of.
+        The file.
     found : dict
         The summary.
 
@@ -155,7 +155,7 @@ def printed(file: Path, found: dict[str, Any]) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return an entry of a file as a cell of a table."""
+    """Return an entry of a file as a table cell."""
     return readable(text, WIDEST)
 
 
@@ -164,7 +164,7 @@ def _value(value: Any) -> str:
 
 
 def _listed(arrays: list[dict[str, Any]], *names: str) -> str:
-    """Lay out the first arrays."""
+    """Format the first arrays."""
     rows = [
         (*(_shown(str(entry[name])) for name in names), _shape(entry["shape"]), entry["dtype"])
         for entry in arrays[:ROWS]

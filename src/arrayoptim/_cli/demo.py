@@ -1,4 +1,4 @@
-"""``demo``: finds the demonstration, which comes with the source, not with the package."""
+"""``demo``: finds the demonstration, which ships with the source, not with the package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from .errors import CommandError
 
 FOLDER = Path(__file__).parents[3] / "docs"
-"""Its place in a clone, from which the package may be imported uninstalled."""
+"""Its path in a clone, if the package is imported from there without installing it."""
 
 WORDS = """\
 Train on handwritten digits with each optimizer, stop halfway, go on elsewhere and compare.
@@ -18,7 +18,7 @@ Train on handwritten digits with each optimizer, stop halfway, go on elsewhere a
 
 
 def main(argv: Sequence[str]) -> int:
-    """Carry out the demonstration.
+    """Run the demonstration.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     Raises
     ------
     CommandError
-        If there is no source here.
+        If the source is not available.
     """
     if not (FOLDER / "demo" / "command.py").is_file():
         raise CommandError(

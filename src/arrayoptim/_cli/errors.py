@@ -1,4 +1,4 @@
-"""The exception with which a command stops."""
+"""The exception that ends a command."""
 
 
 class CommandError(Exception):
@@ -7,7 +7,7 @@ class CommandError(Exception):
     Parameters
     ----------
     message : str
-        What was found, what was wanted, what to do.
+        What was found, what was wanted and what to do.
     code : int, optional
         The exit code of the process: 1 for bad input or a failed check, 2 for bad usage.
     """

@@ -21,7 +21,7 @@ PACKAGES = ("numpy", "numba", "h5py", "optree", "array-api-compat")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def versions() -> dict[str, str | None]:
     Returns
     -------
     dict
-        None for what is not installed.
+        The versions; None for packages that are not installed.
     """
     ours = {"arrayoptim": __version__, "Python": platform.python_version()}
     return ours | {name: _version(name) for name in PACKAGES}
@@ -67,7 +67,7 @@ def versions() -> dict[str, str | None]:
 
 def _version(name: str) -> str | None:
     """Return the version of a distribution."""
-    # CuPy's wheels have the CUDA version in their names, TensorFlow's that they are for CPUs.
+    # CuPy's wheels have the CUDA version in their names, TensorFlow's may have "cpu".
     candidates = [name, f"{name}-cpu", *(f"{name}-cuda{major}x" for major in (11, 12, 13))]
     found = [d for c in candidates for d in importlib.metadata.distributions(name=c)]
     return found[0].version if found else None
@@ -101,7 +101,7 @@ def _cpu() -> Probe:
 
 
 def _gpu() -> Probe:
-    """Return whether kernels can be launched on a GPU, or what is missing."""
+    """Return whether kernels can be launched on a GPU, or why not."""
     reason = obstacle()
     if reason is None:
         return Probe("gpu", True, "CuPy arrays, torch tensors on GPUs")

@@ -58,7 +58,7 @@ def build() -> argparse.ArgumentParser:
     Returns
     -------
     argparse.ArgumentParser
-        It sets ``run``, a function from the arguments to the exit code, for each command.
+        For each command it sets ``run``, a function of the arguments that returns the exit code.
     """
     parser = argparse.ArgumentParser(
         prog="python -m arrayoptim",
@@ -74,7 +74,7 @@ def build() -> argparse.ArgumentParser:
     inspect = _command(commands, "inspect", "what a checkpoint holds", texts, "checkpoint")
     inspect.add_argument("file", type=Path, metavar="FILE", help="an HDF5 or .keras file")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    # `main` passes all that follows on to the demonstration.
+    # `main` passes all further arguments to the demonstration.
     commands.add_parser("demo", help="train, stop, resume, compare; in a clone", add_help=False)
     texts = PLOT, PLOT_MORE
     _plot_options(_command(commands, "plot-schedule", "draw a schedule", texts, "schedule"))
@@ -88,7 +88,7 @@ def _command(
     texts: tuple[str, str],
     module: str,
 ) -> argparse.ArgumentParser:
-    """Add a command; its module is imported when the command is carried out."""
+    """Add a command; its module is imported when the command runs."""
 
     def run(arguments: argparse.Namespace) -> int:
         command: Callable[[argparse.Namespace], int]

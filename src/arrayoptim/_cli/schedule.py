@@ -1,4 +1,4 @@
-"""``plot-schedule``: a schedule as a picture."""
+"""``plot-schedule``: plots a schedule to an image file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import CommandError, one_line
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def made(name: str, words: Sequence[str]) -> Any:
-    """Make a schedule from what stands on the command line.
+    """Make a schedule from command-line arguments.
 
     Parameters
     ----------
     name : str
-        The name of a registered schedule, in any case.
+        The name of a registered schedule, case-insensitive.
     words : sequence of str
-        Arguments as ``key=value``; a value that is JSON is read as such, any other is a word.
+        Arguments as ``key=value``; a value that is valid JSON is parsed, any other is text.
 
     Returns
     -------

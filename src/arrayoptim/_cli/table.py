@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> str:
-    """Lay out rows under headers, columns as wide as their widest cell.
+    """Format rows under headers, with columns as wide as their widest cell.
 
     Parameters
     ----------
@@ -13,7 +13,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: str = ""
     rows : sequence of sequence of str
         The cells, as many per row as there are headers.
     right : str, optional
-        One character per column: ``">"`` aligns it to the right. Shorter is padded with ``"<"``.
+        One character per column: ``">"`` aligns it to the right. A shorter string is padded with
+        ``"<"``.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """The optimizers for other frameworks, under their names, one module each; see `MODULES`.
 
-A framework is imported when its module is first asked for, as ``arrayoptim.torch`` and the like.
+A framework is imported on first access to its module, such as ``arrayoptim.torch``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MODULES: dict[str, str] = {
     "scipy": "scipy",
     "torch": "torch",
 }
-"""Modules of this package, which are modules of the package above too, and what they need."""
+"""Modules of this package, also available in the parent package, and their requirements."""
 
 
 def adapter(name: str) -> ModuleType:
@@ -46,17 +46,17 @@ def adapter(name: str) -> ModuleType:
 
 
 def installed() -> list[str]:
-    """Return the names of the modules whose frameworks can be imported here; imports none."""
+    """Return the names of the modules whose frameworks are installed; imports none of them."""
     return [name for name in MODULES if all(map(_found, _packages(name)))]
 
 
 def _packages(name: str) -> set[str]:
-    """Return what has to be installed: mostly a package of that name, and what it needs itself."""
+    """Return the packages that must be installed: mostly that name, and its own requirements."""
     return {MODULES[name]} if name == "mpi" else {name, MODULES[name]}
 
 
 def _found(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ValueError:  # of a stand-in without a specification
+    except ValueError:  # a stand-in module without a spec
         return True

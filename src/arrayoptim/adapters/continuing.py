@@ -1,4 +1,4 @@
-"""State of one optimizer, or loaded by it, with which another one continues."""
+"""Continuation of one optimizer's state, or loaded state, by another optimizer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..step.state import State
 
 
 def has_state(optimizer: Optimizer) -> bool:
-    """Whether there is state to carry over besides hyperparameters."""
+    """Whether an optimizer has state to hand over, besides hyperparameters."""
     return optimizer.built or optimizer.iterations > 0 or session_of(optimizer).pending is not None
 
 
 def twin(optimizer: Optimizer) -> Optimizer:
-    """Return a new optimizer, which adopts the state once parameters are seen."""
+    """Return a new optimizer that adopts the state when it first sees parameters."""
     made = type(optimizer).from_config(optimizer.get_config())
     made.iterations = optimizer.iterations
     theirs, own = session_of(optimizer), session_of(made)
@@ -37,14 +37,14 @@ def twin(optimizer: Optimizer) -> Optimizer:
 def begun(
     optimizer: Optimizer, params: Sequence[Array | None], leaves: tuple[Leaf | None, ...]
 ) -> State:
-    """Return the initial state for parameters, or the loaded one that waits for them.
+    """Return the initial state for some parameters, or the state that was loaded for them.
 
     Parameters
     ----------
     optimizer : Optimizer
-        One that is not built. It stays as it is.
+        An optimizer that is not built. It is not changed.
     params : sequence of array or None
-        The parameters, in the order in which arrays without names belong to them.
+        The parameters, in the order of unnamed arrays.
     leaves : tuple of Leaf or None
         Their description.
     """
@@ -52,7 +52,7 @@ def begun(
     pending = session.pending
     if pending is None:
         return session.fresh(params, leaves)
-    keeper = twin(optimizer)  # a session does not keep its optimizer alive
+    keeper = twin(optimizer)  # a session refers to its optimizer weakly
     own = session_of(keeper)
     own.pending = None
     own.replace(own.fresh(params, leaves))
@@ -66,7 +66,7 @@ def begun(
 
 
 def _named(record: Record, leaves: tuple[Leaf | None, ...]) -> Record:
-    """Return the state of a list, or of a flat dict, by the paths of these parameters."""
+    """Return the state of a list, or of a flat dict, keyed by the paths of these parameters."""
     if record.paths is None:
         return record
     places = {str(k): leaf.path for k, leaf in enumerate(leaves) if leaf}

@@ -1,4 +1,4 @@
-"""Functions that stand for classes: they have another's name, docstring and signature."""
+"""Factory functions with the name, docstring and signature of a class."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Made = TypeVar("Made")
 def under(
     function: Callable[..., Made], shown: Any, signature: inspect.Signature | None = None
 ) -> Callable[..., Made]:
-    """Return a function with the name and docstring of another, and a signature.
+    """Return a function with the name, docstring and signature of another.
 
     Parameters
     ----------
     function : callable
-        What is called; it is changed.
+        The function, which is modified.
     shown : callable
-        The class or function that it stands for.
+        The class or function that it represents.
     signature : Signature, optional
-        Its signature, by default that of the other.
+        The signature; by default that of `shown`.
     """
     update_wrapper(function, shown, updated=())
     function.__signature__ = signature or inspect.signature(shown)  # type: ignore[attr-defined]
@@ -32,6 +32,6 @@ def under(
 
 
 def factory(name: str, wrap: Callable[[Any], Made]) -> Callable[..., Made]:
-    """Return what makes a registered optimizer from its arguments, and wraps it."""
+    """Return a factory that makes a registered optimizer from its arguments, and wraps it."""
     cls = lookup(name)
     return under(lambda *args, **kwargs: wrap(cls(*args, **kwargs)), cls)

@@ -34,7 +34,7 @@ STEP = float(np.finfo(np.float64).eps) ** 0.5
 GTOL, FTOL, MAXITER = 1e-5, 1e7 * float(np.finfo(np.float64).eps), 10_000
 
 WORDS = {"ftol": "ftol", "maxcor": "memory", "maxls": "trials"}
-"""Options of SciPy's L-BFGS-B, and what `LBFGS` calls them."""
+"""Options of SciPy's L-BFGS-B, and their names in `LBFGS`."""
 
 MESSAGES = {
     0: "The largest entry of the gradient is at most gtol.",
@@ -48,7 +48,7 @@ SPENT = "Maximum number of function evaluations has been exceeded."
 FIXED = "All independent variables were fixed by bounds."
 
 LENGTHS = "The number of bounds is not compatible with the length of `x0`."
-"""SciPy's words, which programs may look for; so are those of other messages below."""
+"""SciPy's messages, which programs may search for, as in other messages below."""
 
 
 class Method:
@@ -57,22 +57,22 @@ class Method:
     Parameters
     ----------
     optimizer : Optimizer or LBFGS
-        Its hyperparameters are used; each call steps a fresh copy, without state.
+        The optimizer whose hyperparameters are used; each call steps a new copy without state.
 
     Notes
     -----
-    Options of ``minimize`` that it takes: ``jac`` (a function, or True; finite differences without
-    it), ``bounds`` (each step is followed by a projection, and differences stay inside),
-    ``callback``, ``tol`` and ``options`` with ``gtol`` (1e-5), ``maxiter`` (10,000), ``maxfun``
-    (any number of evaluations of the function), ``disp`` and ``return_all``. It stops when the
-    largest entry of the gradient, projected where bounds hold, is at most ``gtol``, and gives the
-    best point that it has seen. ``tol`` stands for ``gtol``. Constraints are refused. Where both
-    bounds are the same there is no difference to take, and the gradient is NaN there.
+    Supported options of ``minimize``: ``jac`` (a function, or True; by default finite
+    differences), ``bounds`` (steps are projected, and differences stay inside), ``callback``,
+    ``tol`` and ``options`` with ``gtol`` (1e-5), ``maxiter`` (10,000), ``maxfun`` (unlimited
+    function evaluations), ``disp`` and ``return_all``. It stops when the largest entry of the
+    gradient, projected onto the bounds, is at most ``gtol``, and returns the best point that it
+    has seen. ``tol`` sets ``gtol``. Constraints are refused. If both bounds of an entry are
+    equal, no finite difference exists, and its gradient is NaN.
 
-    With `LBFGS` an iteration is a step that its line search has taken, and bounds are its own. Its
-    options are those of SciPy's L-BFGS-B too: ``maxcor`` is its ``memory``, ``maxls`` its
-    ``trials``, and ``ftol`` is 2.2e-9 where neither the option nor `LBFGS` has another than 0.
-    ``tol`` stands for both ``gtol`` and ``ftol``, as there.
+    With `LBFGS`, an iteration is a step accepted by its line search, and bounds are its own. Its
+    options include those of SciPy's L-BFGS-B: ``maxcor`` is its ``memory``, ``maxls`` its
+    ``trials``, and ``ftol`` is 2.2e-9 unless the option or `LBFGS` sets a value other than 0.
+    ``tol`` sets both ``gtol`` and ``ftol``, as in SciPy.
     """
 
     def __init__(self, optimizer: Optimizer | _LBFGS) -> None:
@@ -81,7 +81,7 @@ class Method:
         self.optimizer = optimizer
 
     def __repr__(self) -> str:
-        """Return the call that names the optimizer."""
+        """Return the call that makes this method."""
         return f"arrayoptim.scipy.wrap({self.optimizer!r})"
 
     def __call__(
@@ -130,7 +130,7 @@ class Method:
         return result
 
     def _words(self, options: dict[str, Any], tol: float | None) -> dict[str, Any]:
-        """Take the options of L-BFGS-B out of a call's, and return them as `LBFGS` calls them."""
+        """Remove the options of L-BFGS-B from a call's, and return them by `LBFGS`'s names."""
         if not isinstance(self.optimizer, _LBFGS):
             return {}
         found = {ours: options.pop(word, None) for word, ours in WORDS.items()}
@@ -146,7 +146,7 @@ def _minimized(
     ends: tuple[float, float, float],
     told: Callable[[OptimizeResult], bool] | None,
 ) -> tuple[OptimizeResult, list[Vector]]:
-    """Return what came of the steps from a point, and the points."""
+    """Return the result of the steps from a point, and all points."""
     (limit, last, most), low, high = ends, *search.box
     status, nit, best, message = 1, 0, search.at(x), FIXED if np.all(low == high) else ""
     found, seen = best, [x.copy()]
@@ -160,12 +160,12 @@ def _minimized(
         if not usable and not (descent.searches and search.njev > 1):
             status, best = 2, found if np.isnan(found.fun) else best
             break
-        # Several times as fast as `clip` for a few entries.
+        # For few entries, several times as fast as `clip`.
         still = np.abs(x - np.minimum(np.maximum(x - found.jac, low), high))
         if usable and still.max(initial=0.0) <= limit:
             status, best = 0, found
             if descent.searches and search.njev > 1:
-                nit += 1  # which the search itself is not told
+                nit += 1  # the line search does not count this one
                 reached(found, nit)
             break
         if nit >= last:
@@ -175,7 +175,7 @@ def _minimized(
             break
         x, before = descent.step(found, x), nit
         nit = descent.taken
-        # A search takes one of the points behind it, and looks for the next one.
+        # A line search accepts an earlier point, and looks for the next one.
         over = descent.searches and nit > before and reached(best, nit)
         if descent.ended:
             status, message = descent.ended
@@ -219,7 +219,7 @@ class _Steps:
 
 
 class _Searches:
-    """The points that a line search evaluates, some of which it accepts."""
+    """The points that a line search evaluates, only some of which it accepts."""
 
     searches = True
 
@@ -234,13 +234,13 @@ class _Searches:
 
     @property
     def ended(self) -> tuple[int, str] | None:
-        """Status and message, where the search is over."""
+        """Status and message; None while the search continues."""
         reason, message = self._optimizer._over()
         return (2 * (reason == "stuck"), message) if reason else None
 
     def step(self, found: OptimizeResult, x: Vector) -> Vector:
         """Return the next point."""
-        # Both arrays are this module's own, and known to fit.
+        # Both arrays were made in this module, so they need no checks.
         if not self._optimizer.built:
             self._optimizer.init(x)
         moved: Any
@@ -259,14 +259,14 @@ def _descent(
 
 
 def _display(result: OptimizeResult) -> None:
-    """Print what was found; warn of what went wrong, as SciPy's own methods do."""
+    """Print the result; warn about failures, as SciPy's own methods do."""
     if not result.success:
         warnings.warn(result.message, OptimizeWarning, stacklevel=4)
     print(f"{result.message} f = {result.fun:g} after {result.nit} iterations")  # noqa: T201
 
 
 def _most(count: Any, name: str) -> float:
-    """Return the largest number of something, which need not be an integer, as in SciPy."""
+    """Return a limit on a count, which need not be an integer, as in SciPy."""
     if isinstance(count, bool) or not count >= 0:
         raise ValueError(f"{name}: found {count!r}, wanted a number of at least 0")
     return float(count)
@@ -306,11 +306,11 @@ class _Search:
         else:
             gradient = self._differences(x, value)
         if gradient.shape != x.shape:
-            raise ValueError(f"jac gave an array of {gradient.shape}, wanted {x.shape}")
+            raise ValueError(f"jac returned an array of shape {gradient.shape}, wanted {x.shape}")
         return OptimizeResult(x=x.copy(), fun=value, jac=gradient)
 
     def _differences(self, x: Vector, value: float) -> Vector:
-        """Return the gradient by finite differences, which point inwards where bounds are near."""
+        """Return the gradient by finite differences, which point inwards near bounds."""
         step = np.where(x + STEP == x, STEP * x, STEP)
         ends = x + step
         ends = np.where(self._inside(ends), ends, x - step)
@@ -328,7 +328,7 @@ class _Search:
 
 
 def _box(bounds: Any, size: int) -> tuple[Vector, Vector]:
-    """Return the lowest and the highest value of each entry."""
+    """Return the lower and upper bound of each entry."""
     if bounds is None:
         bounds = (-np.inf, np.inf)
         low, high = (np.full(size, x) for x in bounds)
@@ -377,17 +377,17 @@ def _told(callback: Callable[..., Any] | None) -> Callable[[OptimizeResult], boo
 
 
 def wrap(optimizer: Optimizer | _LBFGS) -> Method:
-    """Make a method of `scipy.optimize.minimize` from an optimizer, which is not changed."""
+    """Return a method for `scipy.optimize.minimize` made from a copy of an optimizer."""
     return Method(optimizer)
 
 
 def __getattr__(name: str) -> Callable[..., Method]:
-    """Return a factory of methods for the optimizer of that name."""
+    """Return a factory of methods for the optimizer with that name."""
     if name in names() or name == "LBFGS":
         return factory(name, Method)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{spelled(name, 'scipy')}")
 
 
 def __dir__() -> Sequence[str]:
-    """Return the optimizers too."""
+    """Return all names, including those of the optimizers."""
     return sorted({*globals(), *names(), "LBFGS"})

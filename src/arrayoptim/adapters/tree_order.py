@@ -10,7 +10,7 @@ from ..arrays.trees import flatten
 
 
 def in_order(params: Tree) -> dict[str, Any]:
-    """Return the arrays of a tree by their paths, in the order of its dicts and lists."""
+    """Return the arrays of a tree by path, in the order of its dicts and lists."""
     leaves, structure = flatten(params)
     paths = {id(x): path for x, path in zip(leaves, structure.paths, strict=True)}
     return {paths[id(x)]: x for x in _leaves(params) if x is not None}

@@ -1,8 +1,8 @@
-"""Optimizers of TensorFlow, optax and torch behind this library's surface.
+"""Optimizers of TensorFlow, optax and torch behind this library's interface.
 
-The native one does all the arithmetic; arrays of other libraries are handed over and taken back.
-Its state is read and written by name, into the lists and files that this library's own have. No
-library is imported before one of its optimizers is there.
+The native optimizer does all the arithmetic; arrays of other libraries are converted on the way
+in and out. Its state is read and written by name, in the weight lists and files of this library.
+A framework is imported only when one of its optimizers exists.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NATIVE: tuple[tuple[str, str, type[Foreign]], ...] = (
 
 
 def wrapped(native: Any) -> Foreign | None:
-    """Wrap a native optimizer, or a class of torch's; None for anything else."""
+    """Wrap a native optimizer or a torch optimizer class; return None for anything else."""
     kind = next((kind for module, name, kind in _NATIVE if _is_of(native, module, name)), None)
     if kind is None:
         return None

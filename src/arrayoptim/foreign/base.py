@@ -1,4 +1,4 @@
-"""The base of optimizers of other libraries behind this library's surface."""
+"""The base of optimizers of other libraries behind this library's interface."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .records import Kept
 class Foreign(Kept, Updating, Surface):
     """Base of the classes that drive an optimizer of another library, which does the arithmetic.
 
-    ``native`` is that optimizer. Its hyperparameters are read and set there.
+    ``native`` is that optimizer; read and set its hyperparameters there.
     """
 
     wanted: ClassVar[str]
     """The argument of the constructor, in words."""
 
     pure: ClassVar[bool] = False
-    """Whether an error of the native optimizer leaves everything as it was."""
+    """Whether the native optimizer changes nothing when it raises."""
 
     def __init__(self, native: Any) -> None:
         self._native = native
@@ -46,7 +46,7 @@ class Foreign(Kept, Updating, Surface):
 
     @abstractmethod
     def _build(self, leaves: Sequence[Array | None], structure: Structure) -> None:
-        """Make the native state; errors of the native optimizer pass through."""
+        """Create the native state; errors of the native optimizer propagate."""
 
     @abstractmethod
     def _advance(
@@ -56,7 +56,7 @@ class Foreign(Kept, Updating, Surface):
         structure: Structure,
         **extra: Any,
     ) -> list[Array | None]:
-        """Step natively, write what can be written, and return the parameters."""
+        """Step natively, update writeable arrays in place, and return the parameters."""
 
     # ---- stepping
 
@@ -66,7 +66,7 @@ class Foreign(Kept, Updating, Surface):
         return self._native
 
     def init(self, params: Tree) -> None:
-        """Make the state for a tree of parameters; `build` is the same."""
+        """Create the state for a tree of parameters; `build` is an alias."""
         with self._lock:
             self._ready(*flatten(params))
 
@@ -80,7 +80,7 @@ class Foreign(Kept, Updating, Surface):
         return self._apply(gradients, params, **self._extra(loss, value, gradients, params))
 
     def _extra(self, loss: Any, value: Scalar, gradients: Tree, params: Tree) -> dict[str, Any]:
-        """Return what a step down a loss takes besides gradients."""
+        """Return extra arguments of a step of `minimize`, besides gradients."""
         return {}
 
     def _apply(self, grads: Tree, params: Tree, unscale: float = 1.0, **extra: Any) -> Tree:
@@ -109,7 +109,7 @@ class Foreign(Kept, Updating, Surface):
         return new
 
     def _ready(self, leaves: Sequence[Array | None], structure: Structure) -> None:
-        """Check the parameters, and make the state if there is none."""
+        """Check the parameters, and create the state if there is none."""
         if self._interrupted:
             raise RuntimeError(
                 "a step of this optimizer failed or was interrupted half-way; load a checkpoint of "
@@ -138,7 +138,7 @@ class Foreign(Kept, Updating, Surface):
         self._pending = None
 
     def get_gradients(self, loss: Any, params: Tree) -> Tree:
-        """Differentiate a loss; see `Optimizer.get_gradients`. Clipping is left to the native one.
+        """Differentiate a loss, without clipping, which is native; see `Optimizer.get_gradients`.
 
         Parameters
         ----------
@@ -157,19 +157,19 @@ class Foreign(Kept, Updating, Surface):
         return structure.build(gradients)
 
     def get_updates(self, params: Tree, loss: Any) -> list[tuple[Any, Any]]:
-        """Compute a whole step and change nothing; see `Optimizer.get_updates`.
+        """Compute a step without applying it; see `Optimizer.get_updates`.
 
         Parameters
         ----------
         params : tree of arrays
             The parameters.
         loss : torch.Tensor or callable
-            The loss. The two may come in either order.
+            The loss. The two arguments may be swapped.
 
         Returns
         -------
         list of (target, new value)
-            The whole state as one target, then the parameters. `apply_updates` carries them out.
+            The whole state as one target, then the parameters. `apply_updates` applies them.
         """
         if is_loss(params) and not is_loss(loss):
             params, loss = loss, params
@@ -208,7 +208,7 @@ class Foreign(Kept, Updating, Surface):
         return f"{type(self).__name__}({self._described()[0]})"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse attributes of the native optimizer, and unknown ones."""
+        """Raise for attributes of the native optimizer and for unknown ones."""
         if not name.startswith("_") and not hasattr(type(self), name):
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {name!r} to set"
@@ -218,7 +218,7 @@ class Foreign(Kept, Updating, Surface):
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the lock, which cannot be copied."""
+        """Omit the lock, which cannot be pickled."""
         return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Handing arrays over to a native optimizer, and taking them back."""
+"""Conversion of arrays to and from a native optimizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..arrays.libraries import backend_of
 
 
 def native_class(module: str, name: str) -> type[Any] | None:
-    """Return a class of a library if that is imported: no instance can exist before."""
+    """Return a class of a library if that is imported; otherwise there are no instances."""
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -21,7 +21,7 @@ def native_class(module: str, name: str) -> type[Any] | None:
 
 
 def host(x: Array) -> np.ndarray:
-    """Return the values on the host, as a view where there is one."""
+    """Return the values on the host, as a view if possible."""
     backend = backend_of(x)
     view = backend.host_view(x)
     return backend.to_host(x) if view is None else view
@@ -34,7 +34,7 @@ def fresh(x: Array) -> np.ndarray:
 
 
 def put_back(value: np.ndarray, like: Array) -> Array:
-    """Write values into an array if it can be written; otherwise return a new one of its kind."""
+    """Write values into a writeable array; otherwise return a new one of its library."""
     backend = backend_of(like)
     with backend.guard(like):
         view = backend.host_view(like) if backend.writable(like) else None
@@ -49,7 +49,7 @@ def put_back(value: np.ndarray, like: Array) -> Array:
 
 
 def scaled(gradients: Sequence[Array | None], unscale: Scalar) -> Sequence[Array | None]:
-    """Return gradients times a number."""
+    """Return gradients multiplied by a number."""
     if unscale == 1.0:
         return gradients
     return [None if g is None else _times(g, unscale) for g in gradients]

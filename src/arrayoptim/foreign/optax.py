@@ -1,4 +1,4 @@
-"""Transformations of optax on the arrays of every library."""
+"""optax transformations for arrays of every library."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ WIDE = {"float64", "complex128"}
 
 
 class OptaxOptimizer(Foreign):
-    """Drive a transformation of optax on the arrays of every library.
+    """Use an optax transformation with arrays of every library.
 
-    Arrays of JAX stay where they are; others go to JAX's default device and back at each step.
+    JAX arrays stay on their devices; others are copied to JAX's default device and back each step.
 
     Parameters
     ----------
     tx : optax.GradientTransformation
         The transformation.
     jit : bool
-        Whether the step is compiled by ``jax.jit``. Compiled and not, XLA may round otherwise.
+        Whether to compile the step with ``jax.jit``, which may change the rounding.
 
     Raises
     ------
     TypeError
-        If `tx` is anything else.
+        If `tx` is not a transformation.
 
     Notes
     -----
-    It sees the parameters as the tree that they come in, so that masks and labels work. float64
-    arrays are stepped in float64 whether or not JAX has it switched on. What a transformation
-    wants besides, such as ``value``, are keyword arguments of `apply`; `minimize` gives ``value``
-    and ``grad``, and ``value_fn`` for arrays of JAX. A gradient of None is an error: optax
-    transforms all of them together.
+    The transformation sees the parameters in their own tree, so masks and labels work. float64
+    arrays are stepped in float64 whether or not JAX has it enabled. Extra arguments of a
+    transformation, such as ``value``, are keyword arguments of `apply`; `minimize` passes ``value``
+    and ``grad``, and ``value_fn`` for JAX arrays. A gradient of None is an error: optax transforms
+    all gradients together.
 
-    Hyperparameters are inside of functions, so there is no configuration; those under
-    ``optax.inject_hyperparams`` are in the state, and are saved with it.
+    Hyperparameters are captured in closures, so there is no configuration; those under
+    ``optax.inject_hyperparams`` are part of the state, and are saved with it.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class OptaxOptimizer(Foreign):
         grads, params : tree of arrays
             Gradients and parameters.
         **extra : object
-            What the transformation's ``update`` takes besides.
+            Extra arguments of the transformation's ``update``.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class OptaxOptimizer(Foreign):
         self._step_of = self._compiled()
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Enable float64 in JAX where a parameter has it."""
+        """Enable float64 in JAX if a parameter has that dtype."""
         import jax
 
         if not self._wide or jax.config.jax_enable_x64:
@@ -178,11 +178,11 @@ class OptaxOptimizer(Foreign):
 
         entries = []
         for keys, array in tree_util.tree_flatten_with_path(self._held)[0]:
-            # The longest suffix of its path that is the path of a parameter.
+            # The longest suffix of the path that is a parameter's path.
             cut = next((i for i in range(len(keys)) if keys[i:] in self._places), len(keys))
             path = self._places.get(keys[cut:], WHOLE.path)
             way = "/".join(_key(key) for key in keys[:cut])
-            # In files that is the name of this class's own count.
+            # This class's own count has that name in files.
             entries.append(Entry("0/iterations" if way == "iterations" else way, path, array))
         return entries
 
@@ -210,7 +210,7 @@ def _all_to_jax(arrays: Sequence[Array | None]) -> list[Array | None]:
 
 
 def _to_jax(x: Any) -> Any:
-    """Return a JAX array; another library's is copied, as JAX may keep the memory."""
+    """Return a JAX array, as a copy of another library's, as JAX may keep its memory."""
     import jax
 
     if not is_array(x):

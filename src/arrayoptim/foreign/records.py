@@ -1,4 +1,4 @@
-"""The state of a native optimizer by name: as lists of weights and as records of files."""
+"""The state of a native optimizer by name: as weight lists and as records of files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class _NoParameter(Leaf):
-    """The owner of state that belongs to no single parameter."""
+    """The placeholder owner of state that belongs to no single parameter."""
 
     def __str__(self) -> str:
         return "the whole"
 
 
 WHOLE = _NoParameter("~", (), "")
-"""No parameter has its path: there a ``~`` is always followed by 0 or 1."""
+"""No parameter has this path: in a path, ``~`` is always followed by 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Entry:
     slot : str
         Its name.
     path : str
-        The parameter that it belongs to; that of `WHOLE` for none.
+        The path of its parameter; that of `WHOLE` if it has none.
     array : object
-        The native optimizer's own.
+        The native optimizer's own array.
     """
 
     slot: str
@@ -67,7 +67,7 @@ class Kept(ABC):
 
     @abstractmethod
     def _renew(self) -> None:
-        """Replace the native optimizer by one without state, with the same numbers."""
+        """Replace the native optimizer with one without state and with the same hyperparameters."""
 
     @abstractmethod
     def _native_state(self) -> list[Entry]:
@@ -75,15 +75,15 @@ class Kept(ABC):
 
     @abstractmethod
     def _read(self, array: Any) -> np.ndarray:
-        """Return an array of the native state as a new one on the host."""
+        """Return a host copy of an array of the native state."""
 
     @abstractmethod
     def _fill(self, values: Mapping[tuple[str, str], np.ndarray]) -> None:
-        """Replace the native state, by slot and path."""
+        """Replace the native state, given by slot and path."""
 
     @abstractmethod
     def _described(self) -> tuple[str, dict[str, Any] | None]:
-        """Return the native optimizer's name, and its arguments where it can be made from them."""
+        """Return the native optimizer's name, and its arguments if it can be made from them."""
 
     @classmethod
     @abstractmethod
@@ -91,11 +91,11 @@ class Kept(ABC):
         """Undo `_described`."""
 
     def _expected(self, first: Any) -> State:
-        """Return a state with the structure of the one to be restored, given its first array."""
+        """Return a state structured like the one to be restored, given its first array."""
         return self._state(self._native_state())
 
     def _take_over(self, arguments: Mapping[str, Any]) -> None:
-        """Set the numbers that a file records and the native state does not hold."""
+        """Set the hyperparameters that are in a file but not in the native state."""
         return
 
     # ---- state
@@ -107,7 +107,7 @@ class Kept(ABC):
 
     @property
     def iterations(self) -> int:
-        """Steps taken; may be set. Counters of the native optimizer's own are part of its state."""
+        """Steps taken; may be set. The native optimizer's own counters are part of its state."""
         return self._iterations
 
     @iterations.setter
@@ -120,7 +120,7 @@ class Kept(ABC):
         return 0
 
     def reset(self) -> None:
-        """Forget all state, including loaded state not yet used; the hyperparameters stay."""
+        """Discard all state, including loaded state not yet used; hyperparameters are kept."""
         with self._lock:
             self._iterations, self._leaves, self._pending = 0, None, None
             self._interrupted = False
@@ -134,7 +134,7 @@ class Kept(ABC):
         return [self._iterations, *(entry.array for entry in self._native_state())]
 
     def _state(self, entries: Sequence[Entry]) -> State:
-        """Return the arrays of a native state on the host, in this library's form."""
+        """Return the arrays of a native state on the host, as this library's `State`."""
         assert self._leaves is not None
         leaves = (WHOLE, *self._leaves)
         places = {leaf.path: place for place, leaf in enumerate(leaves) if leaf is not None}
@@ -154,7 +154,7 @@ class Kept(ABC):
             return [] if self._leaves is None else self._state(self._native_state()).weights()
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace the state by what `get_weights` returned; see `Optimizer.set_weights`.
+        """Replace the state with what `get_weights` returned; see `Optimizer.set_weights`.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class Kept(ABC):
         Raises
         ------
         ValueError
-            If the count, or an entry's shape or kind is wrong. Nothing has changed then.
+            If the number of arrays, or a shape or dtype, is wrong. Nothing has been changed.
         """
         with self._lock:
             held = waiting(weights, type(self).__name__)
@@ -175,7 +175,7 @@ class Kept(ABC):
                 self._restore(held)
 
     def _restore(self, found: Any, strict: bool = True) -> LoadReport:
-        """Restore a list of weights or a record, after all checks."""
+        """Restore a weight list or a record, after all checks."""
         report = LoadReport("a list")
         if isinstance(found, list):
             expected = self._expected(found[1] if len(found) > 1 else None)
@@ -244,7 +244,7 @@ class Kept(ABC):
         Raises
         ------
         NotImplementedError
-            If the native optimizer cannot be made from its name and numbers.
+            If the native optimizer cannot be made from its name and arguments.
         """
         name, arguments = self._described()
         if arguments is None:
@@ -262,12 +262,12 @@ class Kept(ABC):
         Parameters
         ----------
         config : dict
-            It stays as it is.
+            The configuration, which is not changed.
 
         Raises
         ------
         NotImplementedError
-            If it does not hold the arguments, as in files of a native optimizer that hides them.
+            If it lacks the arguments, as in files of a native optimizer that hides them.
         ValueError
             If the library has no optimizer of that name.
         """

@@ -1,4 +1,4 @@
-"""Optimizers of TensorFlow and Keras on the arrays of every library."""
+"""TensorFlow and Keras optimizers for arrays of every library."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ if TYPE_CHECKING:
 
 
 class TFOptimizer(Foreign):
-    """Drive an optimizer of TensorFlow on the arrays of every library.
+    """Use a TensorFlow or Keras optimizer with arrays of every library.
 
-    Variables of TensorFlow are stepped themselves; other arrays go to variables of this object and
-    back at each step.
+    TensorFlow variables are stepped directly; other arrays are copied to variables of this object
+    and back each step.
 
     Parameters
     ----------
     optimizer : tf.compat.v1.train.Optimizer or keras.optimizers.Optimizer
-        A new one, that has no state yet; Keras's on its backend TensorFlow.
+        A new optimizer, without state; Keras's must use the TensorFlow backend.
 
     Raises
     ------
     TypeError
-        If it is anything else, or holds another optimizer.
+        If it is anything else, or wraps another optimizer.
     ValueError
-        If it has state already, or Keras is on another backend.
+        If it already has state, or Keras uses another backend.
 
     Notes
     -----
-    ``native`` is the optimizer, with its hyperparameters. ``iterations`` advances by one a step; in
-    Keras 2 it was two. All state is saved and restored, with Keras's ``learning_rate``; one of
-    Keras can be made from its configuration, one of ``tf.compat.v1.train`` cannot. A gradient of
-    None leaves parameter and state alone; TensorFlow refuses a step without any gradient.
+    ``native`` is the optimizer, with its hyperparameters. ``iterations`` advances by one per step;
+    in Keras 2 it was two. All state is saved and restored, including Keras's ``learning_rate``; a
+    Keras optimizer can be made from its configuration, one of ``tf.compat.v1.train`` cannot. A
+    gradient of None leaves parameter and state unchanged; TensorFlow refuses a step without any
+    gradient.
 
     Examples
     --------
@@ -109,7 +110,7 @@ class TFOptimizer(Foreign):
             self._native._create_slots(present)
 
     def _build_keras(self, variables: list[Any]) -> None:
-        """Have Keras make its variables, and note which belongs to which parameter."""
+        """Have Keras create its variables, and map them to parameters."""
         native = self._native
         make = native.add_variable_from_reference
         places = {id(v): place for place, v in enumerate(self._variables) if v is not None}
@@ -171,7 +172,7 @@ class TFOptimizer(Foreign):
 
     def _native_state(self) -> list[Entry]:
         entries = self._keras_entries() if self._keras else self._v1_entries()
-        # Variables of one name, which a class may have, are distinguished by their order.
+        # A class may have several variables of one name; their order distinguishes them.
         seen: dict[tuple[str, str], int] = {}
         distinct = []
         for e in entries:
@@ -237,7 +238,7 @@ def _require_tensorflow(optimizer: Any) -> None:
 
 
 def _require_modules_of_keras(found: Any) -> None:
-    """Refuse a configuration that would make Keras import a module, as one in a file might."""
+    """Raise if a configuration, perhaps from a file, would make Keras import a module."""
     if isinstance(found, Mapping):
         module = found.get("module")
         if module is not None and str(module).partition(".")[0] != "keras":
@@ -264,7 +265,7 @@ def _is_variable(p: Any) -> bool:
 
 
 def _name(path: str) -> str:
-    """Return a name that TensorFlow allows, by which Keras can exclude a parameter from decay."""
+    """Return a valid TensorFlow name, by which Keras can exclude a parameter from decay."""
     return re.sub(r"[^A-Za-z0-9_./-]", "_", path).lstrip("_./-") or "parameter"
 
 

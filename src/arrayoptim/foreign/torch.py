@@ -1,4 +1,4 @@
-"""Optimizers of torch on the arrays of every library."""
+"""torch optimizers for arrays of every library."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 BEGUN = "begun"
-"""Slot that says which parameters have native state: torch makes it at the first gradient."""
+"""Slot that marks parameters with native state: torch creates it at the first gradient."""
 
 
 class TorchOptimizer(Foreign):
-    """Drive an optimizer of torch on the arrays of every library.
+    """Use a torch optimizer with arrays of every library.
 
-    NumPy arrays and tensors are stepped where they lie; others go through host memory.
+    NumPy arrays and tensors are stepped in place; others are copied through host memory.
 
     Parameters
     ----------
     cls : type
-        A class derived from ``torch.optim.Optimizer``, but for those that evaluate the loss
-        themselves, such as ``LBFGS``.
+        A subclass of ``torch.optim.Optimizer``, except those that evaluate the loss themselves,
+        such as ``LBFGS``.
     **kwargs : object
-        Its arguments, but for the parameters.
+        Its arguments, except the parameters.
 
     Raises
     ------
     TypeError
-        If `cls` is anything else; an instance of it is bound to parameters of its own.
+        If `cls` is anything else, such as an instance, which is bound to its own parameters.
     ValueError
-        What the class itself refuses.
+        If the class itself rejects an argument.
 
     Notes
     -----
-    ``native`` has one group of parameters, in which numbers are read and set,
-    ``optimizer.native.param_groups[0]["lr"]``; a scheduler of torch takes it after `init`. State
-    and numbers are saved and restored. A gradient of None leaves parameter and state alone. 16-bit
-    parameters step as torch steps them, without a master.
+    ``native`` has one parameter group, in which hyperparameters are read and set,
+    ``optimizer.native.param_groups[0]["lr"]``; torch schedulers accept it after `init`. State and
+    hyperparameters are saved and restored. A gradient of None leaves parameter and state unchanged.
+    16-bit parameters step as in torch, without a float32 master copy.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class TorchOptimizer(Foreign):
         return f"TorchOptimizer({', '.join([self._cls.__qualname__, *arguments])})"
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the arguments as they stand in the native optimizer now."""
+        """Return the current arguments in the native optimizer."""
         group = self._native.param_groups[0]
         names = {**self._kwargs, **inspect.signature(self._cls).parameters}.keys() - {"params"}
         return {**self._kwargs, **{k: v for k, v in group.items() if k in names}}
@@ -128,7 +128,7 @@ class TorchOptimizer(Foreign):
     # ---- state
 
     def _held(self) -> dict[int, dict[str, Any]]:
-        """Return the native state of each parameter that has one, by its number."""
+        """Return the native state of each parameter that has one, keyed by its index."""
         held = {
             place: self._native.state.get(tensor, {})
             for place, tensor in enumerate(self._tensors)
@@ -150,7 +150,7 @@ class TorchOptimizer(Foreign):
         return named("torch").to_host(array) if hasattr(array, "detach") else np.array(array)
 
     def _rehearsed(self, begun: np.ndarray) -> Any:
-        """Return an optimizer with native state for some parameters, with arbitrary values."""
+        """Return an optimizer with native state of arbitrary values for some parameters."""
         import torch
 
         twins = [None if t is None else t.detach().clone() for t in self._tensors]
@@ -219,7 +219,7 @@ def _placeholder() -> Any:
 
 
 def _aliased(p: Array) -> bool:
-    """Whether torch can work in a NumPy array's own memory."""
+    """Whether torch can work in the memory of a NumPy array."""
     native = p.dtype.isnative and all(stride % p.itemsize == 0 for stride in p.strides)
     return bool(p.flags.writeable and native and all(stride >= 0 for stride in p.strides))
 
@@ -250,7 +250,7 @@ def _checked(value: Any, name: str) -> Any:
 
 
 def _like(value: np.ndarray, old: Any) -> Any:
-    """Return a value of a file in the form in which torch keeps it."""
+    """Return a value from a file in torch's form."""
     if hasattr(old, "detach"):
         return named("torch").from_host(value, old)
     return type(old)(value.item())
@@ -261,5 +261,5 @@ def _plain(value: Any) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """Turn JSON's lists back into tuples."""
+    """Convert JSON lists back to tuples."""
     return tuple(value) if isinstance(value, list) else value

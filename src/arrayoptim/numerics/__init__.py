@@ -1,4 +1,4 @@
 """How numbers are stored and added: slots, 8-bit codes, stochastic rounding, sums in a fixed order.
 
-Each is specified here by array expressions, which the fused engines reproduce bit by bit.
+Array expressions specify each of these here; the fused engines reproduce them bit for bit.
 """

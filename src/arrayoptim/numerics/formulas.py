@@ -1,7 +1,7 @@
-"""Formulas of single numbers, found by calling functions of numbers with symbols.
+"""Symbolic formulas of scalars, traced by calling scalar functions with symbols.
 
-What follows from the count of steps, such as a bias correction, is computed by Python on the host.
-Called with symbols, the same functions tell what they compute, so that a device can do it instead.
+What follows from the step count, such as a bias correction, is computed in Python on the host.
+Called with symbols, the same functions yield formulas, so that a device can compute them instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["CONDITIONS", "FORMULAS", "FUNCTIONS", "Cell", "Number", "UnwritableError", "ordered"]
 
 CONDITIONS = frozenset({"<", "<=", ">", ">=", "==", "!=", "&", "|", "not"})
-"""Operations whose result is true or false."""
+"""Operations with a boolean result."""
 
 FUNCTIONS = frozenset(
     {
@@ -21,25 +21,25 @@ FUNCTIONS = frozenset(
         *("sign", "sin", "sqrt", "square", "tanh", "where"),
     }
 )
-"""Functions of numbers that formulas may hold."""
+"""Scalar functions that formulas may contain."""
 
 _DOUBLE, _SINGLE = "float64", "float32"
 
 
 class UnwritableError(TypeError):
-    """A function does with a number what no formula says."""
+    """A function does something with a number that no formula can express."""
 
 
 @dataclass(eq=False)
 class Cell:
-    """A number that a formula takes from outside, and that may be another each time.
+    """An input of a formula, whose value may differ each time it is computed.
 
     Attributes
     ----------
     name : str
-        What it is.
+        Its name.
     value : float or array
-        The number, or a 0-d array that holds it when the formula is computed.
+        The number, or a 0-d array that contains it when the formula is computed.
     """
 
     name: str
@@ -48,19 +48,19 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """A symbol for a number in double precision, or for a condition.
+    """A symbol for a float64 number or a condition.
 
     Attributes
     ----------
     op : str
-        ``"state"``, ``"input"`` or ``"number"``, a sign of arithmetic or comparison, a function, or
-        ``"float32"`` for the nearest number of that type.
+        ``"state"``, ``"input"`` or ``"number"``, an arithmetic or comparison operator, a function,
+        or ``"float32"`` for rounding to that dtype.
     args : tuple of Number
-        What it is made of.
+        Its operands.
     name : str
-        What is called so, of state; the text of a number.
+        The name of state; the text of a number.
     cell : Cell, optional
-        Where an input comes from.
+        The source of an input.
     """
 
     op: str
@@ -68,12 +68,12 @@ class Number:
     name: str = ""
     cell: Cell | None = field(default=None, repr=False)
 
-    # NumPy's numbers leave arithmetic with a symbol to it.
+    # Makes NumPy scalars defer arithmetic to the symbol.
     __array_ufunc__ = None
     dtype = _DOUBLE
 
     def astype(self, dtype: str) -> Number:
-        """Return the nearest number of a type, in double precision."""
+        """Return the number rounded to a dtype, in double precision."""
         return self if dtype == _DOUBLE else Number(_SINGLE, (self,))
 
     def _refuse(self, *_: Any) -> Any:
@@ -117,7 +117,7 @@ def number(value: Any) -> Number:
     Raises
     ------
     UnwritableError
-        If it is no real number.
+        If it is not a real number.
     """
     if isinstance(value, Number):
         return value
@@ -127,7 +127,7 @@ def number(value: Any) -> Number:
 
 
 class _Functions:
-    """The ``xp`` of functions of numbers that are called with symbols."""
+    """The ``xp`` of scalar functions called with symbols."""
 
     float32, float64 = _SINGLE, _DOUBLE
     pi, inf = 3.141592653589793, float("inf")
@@ -141,7 +141,7 @@ class _Functions:
 
     @staticmethod
     def asarray(value: Any, dtype: str = _DOUBLE) -> Number:
-        """Return a number in some precision."""
+        """Return a number rounded to a dtype."""
         return number(value).astype(dtype)
 
     @staticmethod
@@ -151,11 +151,11 @@ class _Functions:
 
 
 FORMULAS: Any = _Functions()
-"""The array functions that a function of numbers is called with."""
+"""The array functions that a scalar function is called with."""
 
 
 def ordered(results: Iterable[Number]) -> Iterator[Number]:
-    """Yield all symbols that some are made of, each once, after those that it is made of."""
+    """Yield all symbols that the results depend on, each once, in topological order."""
     seen: set[Number] = set()
     pending = [(value, False) for value in reversed(list(results))]
     while pending:

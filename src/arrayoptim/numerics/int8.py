@@ -1,15 +1,14 @@
-"""State in 8 bits: small floating-point numbers that share an exponent in blocks.
+"""State in 8 bits: small floating-point numbers with a shared exponent per block.
 
-A code counts steps of an eighth of an octave, as the upper bits of a float32 do, from a
-base that the largest magnitude of its block determines. Slots that no sign can enter, such
-as means of squares, have 32 octaves, and what is smaller becomes the smallest: a mean of
-squares may come out too large, which makes a step shorter, never zero, which would make it
-infinite. Other slots have a sign and 16 octaves; a constant of the size of the base is
-added first, so that the steps next to zero are even and zero is one of them.
+A code counts in eighths of an octave, like the upper bits of a float32, from a base determined by
+the largest magnitude of its block. Unsigned slots, such as means of squares, cover 32 octaves;
+anything smaller becomes the smallest code: a mean of squares may come out too large, which makes
+a step shorter, but never zero, which would make it infinite. Signed slots cover 16 octaves; a
+constant the size of the base is added first, so that codes next to zero are evenly spaced and
+zero is one of them.
 
-With random bits the mean of what is stored is what was to be stored. Rounding to the
-nearest loses every change of less than 6 percent: a mean over 1000 steps would not move.
-NaN becomes infinity.
+With random bits, the expected stored value equals the input. Rounding to nearest loses every
+change of less than 6 percent: a mean over 1000 steps would not move. NaN becomes infinity.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .rounding import GROUP, shaped
 __all__ = ["GROUP", "LARGEST", "decode", "encode"]
 
 LARGEST = {False: 254, True: 125}
-"""The code of a block's largest magnitude before rounding, without and with a sign."""
+"""The code of a block's largest magnitude before rounding, for unsigned and signed slots."""
 
 _HALF = 1 << 15
 _INFINITY = 0x7F800000
@@ -37,11 +36,11 @@ def encode(x: Numbers, signed: bool, bits: Numbers | None = None) -> tuple[Numbe
     Parameters
     ----------
     x : numpy.ndarray
-        float32, without gaps.
+        float32, contiguous.
     signed : bool
-        Whether there may be negative numbers.
+        Whether the slot may hold negative numbers.
     bits : numpy.ndarray, optional
-        16 random bits for each number in memory order; otherwise to the nearest.
+        16 random bits for each number in memory order; without it, rounds to nearest.
 
     Returns
     -------
@@ -89,9 +88,9 @@ def decode(codes: Numbers, exponents: Numbers, signed: bool) -> Numbers:
     Parameters
     ----------
     codes, exponents : numpy.ndarray
-        As `encode` gives them.
+        As returned by `encode`.
     signed : bool
-        As it was encoded.
+        As in `encode`.
 
     Returns
     -------

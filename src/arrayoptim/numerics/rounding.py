@@ -1,11 +1,11 @@
 """Stochastic rounding that is the same in every engine.
 
-The random bits of an element are a function of a seed, of the step and of the element's
-place, not of what was drawn before: chunks, threads and a resumed run don't change them.
+The random bits of an element are a function of a seed, the step and the element's position, not
+of earlier draws: chunks, threads and resuming do not change them.
 
-Drawing afresh for each element would take longer than the step. Groups of 256 elements
-take a piece of a fixed table of noise instead; where the piece begins, and what is added
-to it, are drawn for each group and step.
+Drawing new bits for each element would take longer than the step. Instead, groups of 256 elements
+use a piece of a fixed noise table; its offset, and a value added to it, are drawn for each group
+and step.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 __all__ = ["GROUP", "NOISE", "OFFSETS", "random_bits", "shaped", "step_seed", "stochastic_bfloat16"]
 
 GROUP = 256
-"""Elements that are rounded with one piece of the table."""
+"""Elements rounded with one piece of the table."""
 
 OFFSETS = 1024
-"""Number of places where a piece may begin, a power of two."""
+"""Number of possible offsets of a piece, a power of two."""
 
 _WORD = (1 << 64) - 1
 _STRIDE = 0x9E3779B97F4A7C15
@@ -30,7 +30,7 @@ Bits = np.ndarray[Any, np.dtype[np.uint32]]
 
 
 def _mixed(x: Numbers) -> Numbers:
-    """Return 64 bits, each of which depends on all bits given (the finaliser of splitmix64)."""
+    """Return 64 bits, each of which depends on all input bits (the finalizer of splitmix64)."""
     x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     mixed: Numbers = x ^ x >> np.uint64(31)
@@ -38,13 +38,13 @@ def _mixed(x: Numbers) -> Numbers:
 
 
 def _drawn(key: int, count: int) -> Numbers:
-    """Return some 64-bit numbers that depend on a key."""
+    """Return `count` 64-bit numbers derived from a key."""
     places = np.arange(count, dtype=np.uint64) * np.uint64(_STRIDE)
     return _mixed(places + np.uint64(key & _WORD))
 
 
 NOISE: Bits = (_drawn(1, OFFSETS + GROUP) >> np.uint64(32)).astype(np.uint32)
-"""The table of noise."""
+"""The noise table."""
 
 
 def step_seed(seed: int, iterations: int) -> int:
@@ -60,14 +60,14 @@ def step_seed(seed: int, iterations: int) -> int:
     Returns
     -------
     int
-        64 bits, as a signed number.
+        A signed 64-bit number.
     """
     number = _of_integers(_of_integers(seed) + _STRIDE * (iterations + 1))
     return number - (1 << 64) if number >> 63 else number
 
 
 def _of_integers(x: int) -> int:
-    """Return what `_mixed` gives for one number, in a tenth of NumPy's time for it."""
+    """Return `_mixed` of one number, in a tenth of NumPy's time."""
     x &= _WORD
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & _WORD
     x = (x ^ x >> 27) * 0x94D049BB133111EB & _WORD
@@ -82,17 +82,16 @@ def random_bits(seed: int, leaf: int, slot: int, size: int) -> Bits:
     seed : int
         The seed of the step.
     leaf : int
-        Place of the parameter among all leaves.
+        Index of the parameter among all leaves.
     slot : int
-        Place of the slot among the parameter's.
+        Index of the slot among the parameter's.
     size : int
         Number of elements.
 
     Returns
     -------
     numpy.ndarray
-        Numbers from 0 to 65535, in memory order. Two slots share the halves of one
-        32-bit number.
+        Numbers from 0 to 65535, in memory order. Two slots share the halves of one 32-bit number.
     """
     key = int(_drawn(seed + _STRIDE * (8 * leaf + slot // 2 + 1), 1)[0])
     groups = _drawn(key, -(-size // GROUP))[:, None]
@@ -103,19 +102,19 @@ def random_bits(seed: int, leaf: int, slot: int, size: int) -> Bits:
 
 
 def stochastic_bfloat16(x: Numbers, bits: Bits) -> Numbers:
-    """Round float32 to one of its two bfloat16 neighbours, to the nearer one more often.
+    """Round float32 to one of its two bfloat16 neighbours, with a probability by distance.
 
     Parameters
     ----------
     x : numpy.ndarray
-        The numbers, float32, without gaps.
+        The numbers, float32, contiguous.
     bits : numpy.ndarray
         `random_bits` for each of them.
 
     Returns
     -------
     numpy.ndarray
-        The rounded numbers, still in float32. The mean over all random bits is `x`.
+        The rounded numbers, still in float32. Their expected value is `x`.
     """
     flat = x.ravel(order="K")
     words = flat.view(np.uint32)
@@ -125,6 +124,6 @@ def stochastic_bfloat16(x: Numbers, bits: Bits) -> Numbers:
 
 
 def shaped(flat: Numbers, like: Numbers) -> Numbers:
-    """Return numbers, given in the memory order of an array, with that array's shape and layout."""
+    """Return flat numbers in the memory order of `like` with its shape and layout."""
     axes = sorted(range(like.ndim), key=lambda axis: -abs(like.strides[axis]))
     return flat.reshape([like.shape[axis] for axis in axes]).transpose(np.argsort(axes))

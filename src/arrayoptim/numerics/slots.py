@@ -1,7 +1,7 @@
 """How slots are stored: in the compute dtype, in bfloat16, or in 8-bit codes.
 
-Codes and stochastic rounding are defined on arrays of the host, see `int8` and `rounding`; the
-fused engines compute the same, and on a GPU the array engine copies there and back.
+Codes and stochastic rounding are defined on host arrays, see `int8` and `rounding`; the fused
+engines compute the same, and on a GPU the array engine copies to the host and back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Start = float | Literal["parameter"] | None
 """The initial value of a slot: a number, the parameter, or zero."""
 
 EXPONENTS = "_exponents"
-"""Suffix of a slot's name under which the exponents of its codes are kept."""
+"""Suffix of the slot name under which the exponents of its codes are stored."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Layout:
     extras : tuple of str
         Slots of stages: ``master`` or ``compensation`` (16-bit parameters only), ``average``.
     storage : {"bfloat16", "int8"} or None
-        How the rule's slots are stored; None for the compute dtype. Slots of other shapes
-        than the parameter's, and those the rule needs exact, are always stored in that.
+        How the rule's slots are stored; None for the compute dtype. Slots whose shape is not the
+        parameter's, and those that the rule needs exact, always use the compute dtype.
     constraint : Constraint or None
-        What the parameters are brought back to, where that takes more than their single entries.
+        The constraint on the parameters, if it is not elementwise.
     """
 
     rule: Rule
@@ -50,7 +50,7 @@ class Layout:
     constraint: Any = None
 
     def slots(self, dtype: str) -> dict[str, str]:
-        """Return the dtype of each slot of a parameter of some dtype."""
+        """Return the dtype of each slot of a parameter with the given dtype."""
         kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
         small = self.storage if dtype not in COMPLEX else None
         stored = {"int8": "uint8", None: kind}.get(small, small)
@@ -64,7 +64,7 @@ class Layout:
         return found | {name: kind for name in self.extras if name == "average"}
 
     def shapes(self, shape: tuple[int, ...], dtype: str) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each slot of a parameter of some shape and dtype."""
+        """Return the shape of each slot of a parameter with the given shape and dtype."""
         own, groups = self.rule.slot_shapes(shape), (-(-prod(shape) // GROUP),)
         return {
             name: own.get(name, groups if name.endswith(EXPONENTS) else shape)
@@ -72,7 +72,7 @@ class Layout:
         }
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all slots that a parameter may have, in the order of the weights."""
+        """Return the names of all slots that a parameter may have, in weight order."""
         exponents = [name + EXPONENTS for name in self._inexact() if self.storage == "int8"]
         return (*self.rule.slots, *exponents, *self.extras)
 
@@ -91,26 +91,26 @@ class Layout:
         starts: Mapping[str, Start],
         part: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple,
     ) -> dict[str, Array]:
-        """Make the slots of a parameter.
+        """Create the slots of a parameter.
 
         Parameters
         ----------
         p : array
-            The parameter, or another array of its library on its device.
+            The parameter, or another array of the same library and device.
         shape : tuple of int
             The parameter's shape.
         dtype : str
             Its dtype.
         starts : mapping of str to float or "parameter"
-            With what slots of the rule begin; zero where nothing is said. The average begins with
-            the parameter.
+            The initial values of the rule's slots, zero by default. The average starts as the
+            parameter.
         part : callable
-            Returns the shape of what is here of a slot, given its own; all of it by default.
+            Returns the local shape of a slot, given its global one; the same by default.
 
         Raises
         ------
         ValueError
-            If the slots are to be codes and there are none in this library.
+            If 8-bit codes are wanted and the library does not support them.
         """
         backend, slots = backend_of(p), self.slots(dtype)
         if "uint8" in slots.values() and not _has_codes(backend, p):
@@ -135,7 +135,7 @@ class Layout:
         shape: tuple[int, ...],
         start: Start,
     ) -> Array:
-        """Make a slot; where it begins with one number, no temporary memory is used."""
+        """Create a slot; a constant one needs no temporary memory."""
         coded, wide = kind in {"uint8", "int16"}, kind
         if kind not in {"float64", *COMPLEX}:
             wide = "float32"
@@ -180,7 +180,7 @@ class Layout:
         return not nonnegative_slots(self.rule)[self.rule.slots.index(name)]
 
     def load(self, slots: Mapping[str, Array], name: str) -> Array:
-        """Return a slot of the rule, decoded; narrow dtypes are not yet widened."""
+        """Return a slot of the rule, decoded but not yet cast to the compute dtype."""
         x = slots[name]
         if name + EXPONENTS not in slots:
             return x
@@ -192,25 +192,25 @@ class Layout:
     def save(
         self, old: Mapping[str, Array], name: str, x: Array, seed: int | None, leaf: int
     ) -> dict[str, Array]:
-        """Return a slot of the rule in the form in which it is stored.
+        """Return a slot of the rule in its storage format.
 
         Parameters
         ----------
         old : mapping of str to array
-            The slots until now.
+            The current slots.
         name : str
             The slot.
         x : array
             Its new value in the compute dtype.
         seed : int or None
-            The seed of the step where rounding is stochastic.
+            The seed of the step if rounding is stochastic.
         leaf : int
-            Place of the parameter among all.
+            Index of the parameter among all leaves.
 
         Raises
         ------
         ValueError
-            If rounding is to be stochastic and the library is none that is served so.
+            If stochastic rounding is wanted and the library does not support it.
         """
         backend = backend_of(old[name])
         kind = backend.dtype(old[name])
@@ -219,7 +219,8 @@ class Layout:
             return {name: backend.array(backend.cast(x, kind))}
         if not _has_codes(backend, old[name]):
             raise ValueError(f"stochastic rounding {_SERVES}, found a {backend.name} array")
-        # Random bits and codes follow the memory order of the slot, from which x may differ.
+        # Random bits and codes follow the memory order of the slot, which may differ from that of
+        # x.
         room = backend.zeros(old[name], "float32")
         backend.store(room, backend.cast(x, "float32"))
         values = _host(backend, room)
@@ -239,7 +240,7 @@ _SERVES = "serves NumPy and CuPy arrays and torch tensors"
 
 
 def _host(backend: Backend, x: Array) -> np.ndarray[Any, Any]:
-    """Return an array in host memory, in the same memory order: a view where there is one."""
+    """Return an array in host memory, in the same memory order, as a view if possible."""
     view = backend.host_view(x)
     if view is not None:
         return view
@@ -251,14 +252,14 @@ def _host(backend: Backend, x: Array) -> np.ndarray[Any, Any]:
 
 
 def _back(backend: Backend, value: np.ndarray[Any, Any], dtype: str, like: Array) -> Array:
-    """Return an array of the host as one of the library, on the device of another."""
+    """Return a host array as an array of the library, on the device of `like`."""
     if backend.host_view(like) is not None:
         return backend.wrap(value.astype(dtype, copy=False))
     return backend.from_host(value, backend.zeros(like, dtype, value.shape))
 
 
 def _has_codes(backend: Backend, x: Array) -> bool:
-    """Whether an array's library has codes and stochastic rounding."""
+    """Whether an array's library supports 8-bit codes and stochastic rounding."""
     if backend.name == "torch":
         return bool(backend.valued(x))
     return backend.name in {"numpy", "cupy"}

@@ -1,9 +1,9 @@
 """The sum of an array, or of its squares, in an order of additions that every engine can follow.
 
-A sum of floating-point numbers depends on the order in which they are added. The order
-here is fixed and parallel in three ways: over blocks, over runs within a block, and over the lanes
-of a vector register. A compiled loop on any number of threads gives the very bits of the NumPy
-expressions below; so does a GPU, on which every lane of every run in a block has a thread.
+A floating-point sum depends on the order of additions. The order here is fixed and parallel at
+three levels: over blocks, over runs within a block, and over the lanes of a vector register. A
+compiled loop on any number of threads returns the same bits as the NumPy expressions below; so
+does a GPU, with a thread per lane and run of a block.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ __all__ = [
 ]
 
 BLOCK = 32768
-"""Elements of a block; the sums of blocks are added one after another."""
+"""Elements of a block; the sums of blocks are added sequentially."""
 
 RUN = 2048
-"""Elements of a run; the sums of a block's runs are added one after another."""
+"""Elements of a run; the sums of a block's runs are added sequentially."""
 
 LANES = 16
-"""Partial sums of a run: lane k adds up the elements k, k + 16, k + 32, ... in order."""
+"""Partial sums of a run: lane k sums the elements k, k + 16, k + 32, ... in order."""
 
 WIDTH = RUN
-"""Columns of a tile of a matrix: their sums, in double precision, stay in the nearest cache."""
+"""Columns of a tile of a matrix: their float64 sums stay in the L1 cache."""
 
 TILE = 65536
-"""Elements of a tile; the sums of tiles, along rows or columns, are added one after another."""
+"""Elements of a tile; the sums of tiles, along rows or columns, are added sequentially."""
 
 
 def tile_height(columns: int) -> int:
@@ -53,7 +53,7 @@ def sum_of_squares(array: np.ndarray[Any, Any]) -> float:
     Parameters
     ----------
     array : numpy.ndarray
-        Real array of any shape and precision, taken in the order of its memory.
+        Real array of any shape and precision, summed in memory order.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def sum_of_values(array: np.ndarray[Any, Any]) -> float:
     Parameters
     ----------
     array : numpy.ndarray
-        Real array of any shape and precision, taken in the order of its memory.
+        Real array of any shape and precision, summed in memory order.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def sums_along(array: np.ndarray[Any, Any], axes: tuple[int, ...]) -> np.ndarray
     Returns
     -------
     numpy.ndarray
-        The sums in double precision; those axes are left out.
+        The sums in double precision, without those axes.
     """
     with np.errstate(all="ignore"):
         if axes == (-2,):
@@ -122,7 +122,7 @@ def _of_runs(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     missing = -values.shape[-1] % LANES
     if missing:
         values = np.concatenate([values, np.zeros((*values.shape[:-1], missing))], axis=-1)
-    # Along an axis that is not the last one, NumPy adds one after another.
+    # Along any axis but the last, NumPy adds sequentially.
     rows = values.reshape(*values.shape[:-1], values.shape[-1] // LANES, LANES)
     lanes = np.add.reduce(rows, axis=-2)
     while lanes.shape[-1] > 1:
@@ -137,7 +137,7 @@ def _of_columns(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     height = tile_height(array.shape[-1])
     for top in range(0, array.shape[-2], height):
         values = array[..., top : top + height, :].astype(np.float64)
-        # The sum of a single column it would take pairwise.
+        # NumPy would sum a single column pairwise.
         alone = array.shape[-1] == 1
         part = np.cumsum(values, axis=-2)[..., -1, :] if alone else np.add.reduce(values, axis=-2)
         total = total + part

@@ -1,8 +1,8 @@
 """Schedules: hyperparameters as functions of the step.
 
-Every hyperparameter that is a number takes a schedule in its place, of an optimizer and of its
-groups. Any function of the step number, counted from 0, will do; those of this module can be saved,
-compiled and drawn.
+Every numeric hyperparameter, of an optimizer or a group, also accepts a schedule. Any function of
+the step number, counted from 0, works; those of this module can also be saved, compiled and
+drawn.
 
 Examples
 --------
@@ -61,6 +61,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _NoReturn:
-    """Say what another library's schedule is called here."""
+    """Point to this library's name for another library's schedule."""
     told = "" if name.startswith("_") else _rate(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{told}")

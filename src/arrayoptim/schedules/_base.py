@@ -18,13 +18,14 @@ from ..config.registry import SCHEDULES, Class, described, revive
 class Schedule(Declared, ABC):
     """Base of the schedules: functions of the step number that know their configuration.
 
-    A subclass declares its arguments with `number` in its body and computes `value`. With the
-    decorator `register` it is saved and found by its name. A schedule does not change.
+    A subclass declares its arguments with `number` in its body and implements `value`. The
+    decorator `register` makes it possible to save it and to find it by name. A schedule is
+    immutable.
 
     Parameters
     ----------
     name : str, optional
-        A name of the caller's choice, as in Keras.
+        An arbitrary name, as in Keras.
 
     Examples
     --------
@@ -40,7 +41,7 @@ class Schedule(Declared, ABC):
     0.05
     """
 
-    name: Any = label("A name of the caller's choice.", default=None, kw_only=True)
+    name: Any = label("An arbitrary name.", default=None, kw_only=True)
 
     def __call__(self, step: Any) -> Any:
         """Return the value at a step.
@@ -48,18 +49,18 @@ class Schedule(Declared, ABC):
         Parameters
         ----------
         step : int, or array of int
-            The steps taken before this one.
+            The number of steps taken before this one.
 
         Returns
         -------
         float or array
             A float for a number; for a NumPy or JAX array, traced or not, an array of its shape.
-            In single precision steps are exact up to 2**24.
+            In float32, steps are exact up to 2**24.
 
         Raises
         ------
         TypeError
-            If it is no number.
+            If `step` is not a number.
         """
         plain = type(step) is int or type(step) is float
         xp = None if plain else namespace(step)
@@ -81,14 +82,14 @@ class Schedule(Declared, ABC):
         Parameters
         ----------
         t : float or array of float
-            The step number, counted from 0; it may be a tracer, so that there is no
-            branch on it.
+            The step number, counted from 0; it may be a tracer, so do not branch on
+            it.
         xp : module
             Array functions: `numpy`, or ``jax.numpy`` for arrays of JAX.
         """
 
     def _agree(self) -> None:
-        """Refuse arguments that contradict each other."""
+        """Raise if arguments contradict each other."""
 
     def _set(self, values: dict[str, Any]) -> None:
         super()._set(values)
@@ -96,7 +97,7 @@ class Schedule(Declared, ABC):
         self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to change: a compiled step may depend on the schedule as it was."""
+        """Raise: a compiled step may depend on the schedule's current values."""
         if "_made" in vars(self):
             raise AttributeError(f"{type(self).__name__} cannot be changed; make another one")
         super().__setattr__(name, value)
@@ -106,12 +107,12 @@ class Schedule(Declared, ABC):
         return type(other) is type(self) and vars(other) == vars(self)
 
     def __hash__(self) -> int:
-        """Return the hash of the class: compilers cache what they compile by the function."""
+        """Return the hash of the class: compilers use functions as cache keys."""
         return hash(type(self))
 
 
 def namespace(step: Any) -> Namespace | None:
-    """Return the array functions for a step that is an array of NumPy or of a compiler."""
+    """Return the array functions for a step that is a NumPy array or a tracer."""
     if isinstance(step, np.ndarray | np.generic):
         return np
     if is_array(step) and backend_of(step).compiles:
@@ -121,7 +122,7 @@ def namespace(step: Any) -> Namespace | None:
 
 def lesser(a: Scalar, b: Scalar, xp: Namespace) -> Scalar:
     """Return the smaller of two numbers, a float on the host; NaN propagates from the first."""
-    # NumPy's function takes a microsecond, which is a tenth of a whole step.
+    # NumPy's function takes a microsecond, a tenth of a whole step.
     if xp is np and type(a) is float:
         return float(b) if b < a else a
     return xp.minimum(a, b)
@@ -135,12 +136,12 @@ def greater(a: Scalar, b: Scalar, xp: Namespace) -> Scalar:
 
 
 def value_of(part: Any, step: Any) -> Any:
-    """Return the value of a part: a schedule, or a number in place of one."""
+    """Return the value of a schedule, or of a number in its place."""
     return part(step) if callable(part) else part
 
 
 def register(cls: Class) -> Class:
-    """Make a schedule class known by its name, so that configurations and files hold it.
+    """Register a schedule class by its name, so that configurations and files can contain it.
 
     Parameters
     ----------
@@ -151,14 +152,14 @@ def register(cls: Class) -> Class:
     Returns
     -------
     type
-        The same class, so that this serves as a decorator.
+        The same class, for use as a decorator.
 
     Raises
     ------
     TypeError
-        If it lacks one of them.
+        If it lacks one of these methods.
     ValueError
-        If another class of that name, in any case, is registered.
+        If another class is registered under that name, ignoring case.
     """
     wanted = ("__call__", "get_config", "from_config")
     lacking = [m for m in wanted if not any(m in vars(base) for base in cls.__mro__)]
@@ -196,7 +197,7 @@ def deserialize(config: Mapping[str, Any]) -> Any:
     Raises
     ------
     TypeError
-        If it is no such dict, or the configuration names something that the class lacks.
+        If it is not such a dict, or the configuration has a key that the class lacks.
     ValueError
         If the class is unknown, or a value is outside its interval.
     """

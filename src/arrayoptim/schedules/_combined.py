@@ -1,4 +1,4 @@
-"""Schedules made from schedules."""
+"""Schedules composed of schedules."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Joined(Schedule):
     Parameters
     ----------
     schedules : list of schedule or float
-        Functions of the step, or numbers for what stays.
+        Functions of the step, or constants.
     boundaries : list of int
         The first step of each schedule but the first, increasing.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
     """
 
     schedules: Any = parts("What follows each other.")
@@ -41,7 +41,7 @@ class Joined(Schedule):
         found = None
         starts = [0.0, *self.boundaries]
         for i, (start, schedule) in enumerate(zip(starts, self.schedules, strict=True)):
-            # No part is evaluated outside its own steps: it might be a table.
+            # A part may be a lookup table, so it is never evaluated outside its own steps.
             own = xp.maximum(t, start)
             if i + 1 < len(starts):
                 own = xp.minimum(own, starts[i + 1] - 1.0)
@@ -52,16 +52,16 @@ class Joined(Schedule):
 
 @register
 class Scaled(Schedule):
-    """A schedule times a number; see `scale`.
+    """A schedule multiplied by a number; see `scale`.
 
     Parameters
     ----------
     schedule : schedule or float
-        A function of the step, or a number for what stays.
+        A function of the step, or a constant.
     factor : float
         The number.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
     """
 
     schedule: Any = part("What is multiplied.")
@@ -73,12 +73,12 @@ class Scaled(Schedule):
 
 
 def join(schedules: Sequence[Any], boundaries: Sequence[int]) -> Joined:
-    """Put schedules one after another, each counting its steps from its own start.
+    """Concatenate schedules, each of which counts steps from its own start.
 
     Parameters
     ----------
     schedules : sequence of schedule or float
-        Functions of the step, or numbers for what stays.
+        Functions of the step, or constants.
     boundaries : sequence of int
         The first step of each schedule but the first, increasing.
 
@@ -90,10 +90,10 @@ def join(schedules: Sequence[Any], boundaries: Sequence[int]) -> Joined:
     Raises
     ------
     TypeError
-        If a part is neither function nor number, or is a `Plateau`, which takes what is joined as
-        its own argument.
+        If a part is neither a function nor a number, or is a `Plateau`, which takes the joined
+        schedule as its own argument instead.
     ValueError
-        If there are not one more schedules than boundaries.
+        If the number of schedules is not one more than that of boundaries.
 
     Examples
     --------
@@ -124,8 +124,8 @@ def scale(schedule: Any, factor: float) -> Scaled:
     Raises
     ------
     TypeError
-        If the part is neither function nor number, or is a `Plateau`, which takes what is scaled as
-        its own argument.
+        If the part is neither a function nor a number, or is a `Plateau`, which takes the scaled
+        schedule as its own argument instead.
 
     Examples
     --------

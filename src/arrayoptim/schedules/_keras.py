@@ -15,7 +15,7 @@ POSITIVE, COUNT = "(0, inf)", "[0, inf)"
 
 @register
 class ExponentialDecay(Schedule):
-    """Multiply by the same rate over every stretch of steps.
+    """Multiply by the same factor every `decay_steps` steps.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ class ExponentialDecay(Schedule):
     decay_rate : float in [0, inf)
         The factor.
     staircase : bool
-        Whether the value changes only after every whole `decay_steps`.
+        Whether the value changes only every `decay_steps` steps.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     Notes
     -----
@@ -55,7 +55,7 @@ class ExponentialDecay(Schedule):
 
 @register
 class InverseTimeDecay(Schedule):
-    """Divide by a number that grows with the steps.
+    """Divide by a number that grows linearly with the steps.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ class InverseTimeDecay(Schedule):
     decay_rate : float in [0, inf)
         Growth of the divisor.
     staircase : bool
-        Whether the value changes only after every whole `decay_steps`.
+        Whether the value changes only every `decay_steps` steps.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     Notes
     -----
@@ -94,7 +94,7 @@ class InverseTimeDecay(Schedule):
 
 @register
 class PiecewiseConstantDecay(Schedule):
-    """Keep a value until a step, then the next one.
+    """Use a constant value up to each boundary.
 
     Parameters
     ----------
@@ -103,11 +103,11 @@ class PiecewiseConstantDecay(Schedule):
     values : list of float
         The values, one more than there are boundaries.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     Notes
     -----
-    ``values[0]`` holds for ``t <= boundaries[0]``, so one step longer than the boundary says where
+    ``values[0]`` holds for ``t <= boundaries[0]``, thus for one step more than the boundary, as
     ``t`` counts from 0. `join` switches at the boundary itself.
 
     Examples
@@ -138,29 +138,29 @@ class PiecewiseConstantDecay(Schedule):
 
 @register
 class PolynomialDecay(Schedule):
-    """Go from one value to another along a power of the steps that are left.
+    """Decay from one value to another along a power of the remaining steps.
 
     Parameters
     ----------
     initial_learning_rate : float
         Value of the first step.
     decay_steps : float in (0, inf)
-        Steps until the end is reached.
+        Steps until the final value is reached.
     end_learning_rate : float
-        Value at the end.
+        The final value.
     power : float in [0, inf)
         The power; 1 is a straight line.
     cycle : bool
-        Whether to start again from a value between, over ever longer stretches, each ending at a
-        multiple of `decay_steps`.
+        Whether to restart from an intermediate value, over ever longer periods, each of which ends
+        at a multiple of `decay_steps`.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     Notes
     -----
     ``(initial_learning_rate - end_learning_rate) * (1 - t / T)**power + end_learning_rate``, where
-    ``T`` is `decay_steps` and ``t`` no more than that; with `cycle`, ``T`` is the first multiple of
-    `decay_steps` that ``t`` does not exceed.
+    ``T`` is `decay_steps` and ``t`` is capped at it; with `cycle`, ``T`` is the first multiple of
+    `decay_steps` that is at least ``t``.
 
     Examples
     --------
@@ -180,7 +180,7 @@ class PolynomialDecay(Schedule):
         period = self.decay_steps
         if self.cycle:
             period = period * xp.maximum(xp.ceil(t / period), 1.0)
-        # Rounding must not make the base negative, which has no fractional powers.
+        # A base that rounding made negative would have no fractional powers.
         left = xp.maximum(1.0 - xp.minimum(t, period) / period, 0.0)
         span = self.initial_learning_rate - self.end_learning_rate
         return span * left**self.power + self.end_learning_rate
@@ -188,27 +188,27 @@ class PolynomialDecay(Schedule):
 
 @register
 class CosineDecay(Schedule):
-    """Fall along half a cosine, after a linear warm-up if wanted.
+    """Decay along half a cosine, after an optional linear warm-up.
 
     Parameters
     ----------
     initial_learning_rate : float
         Value of the first step.
     decay_steps : float in (0, inf)
-        Steps of the decay, the warm-up not counted.
+        Steps of the decay, without the warm-up.
     alpha : float in [0, 1]
-        Share of the highest value that is left at the end.
+        The final value, as a fraction of the highest one.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
     warmup_target : float, optional
-        Where the warm-up ends and the decay begins; None for no warm-up, whatever `warmup_steps`.
+        Value at the end of the warm-up, where the decay starts; None for no warm-up.
     warmup_steps : int in [0, inf)
         Steps of the warm-up.
 
     Notes
     -----
-    With ``t`` counted from the end of the warm-up and at most ``T = decay_steps``, and ``h`` for
-    the value there: ``h * ((1 - alpha) * (1 + cos(pi * t / T)) / 2 + alpha)``.
+    With ``t`` counted from the end of the warm-up and capped at ``T = decay_steps``, and ``h`` the
+    value there: ``h * ((1 - alpha) * (1 + cos(pi * t / T)) / 2 + alpha)``.
 
     References
     ----------
@@ -245,29 +245,29 @@ class CosineDecay(Schedule):
 
 @register
 class CosineDecayRestarts(Schedule):
-    """Fall along half a cosine again and again.
+    """Decay along half a cosine repeatedly.
 
     Parameters
     ----------
     initial_learning_rate : float
         Value of the first step.
     first_decay_steps : float in (0, inf)
-        Steps of the first fall.
+        Steps of the first period.
     t_mul : float in [1, inf)
-        How much longer each fall is than the one before.
+        Ratio of the lengths of successive periods.
     m_mul : float in [0, inf)
-        How much higher each start is than the one before.
+        Ratio of the initial values of successive periods.
     alpha : float in [0, 1]
-        Share of `initial_learning_rate` that is left at the end of a fall.
+        Value at the end of a period, as a fraction of `initial_learning_rate`.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     Notes
     -----
-    In fall ``i``, counted from 0, of which the share ``x`` is over:
+    In period ``i``, counted from 0, of which the fraction ``x`` has passed:
     ``initial_learning_rate * ((1 - alpha) * m_mul**i * (1 + cos(pi * x)) / 2 + alpha)``.
-    Keras takes ``i`` from a logarithm, which may round to the fall before at the very step of a
-    restart; here it is compared with the sum of the falls.
+    Keras computes ``i`` with a logarithm, which may round down to the previous period at the very
+    step of a restart; here the step is compared with the sum of the periods.
 
     References
     ----------
@@ -300,7 +300,7 @@ class CosineDecayRestarts(Schedule):
         return self.initial_learning_rate * ((1.0 - self.alpha) * high + self.alpha)
 
     def _before(self, i: Scalar) -> Scalar:
-        """Return the length of the first falls, in units of the first."""
+        """Return the total length of the first `i` periods, in units of the first."""
         return (self.t_mul**i - 1.0) / (self.t_mul - 1.0)
 
     def _fall(self, done: Scalar, xp: Namespace) -> Scalar:

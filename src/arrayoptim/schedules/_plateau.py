@@ -12,47 +12,46 @@ from ..config.fields import choice, number, part
 from ._base import Schedule, namespace, register, value_of
 
 WORST = float(np.finfo(np.float32).max)
-"""The best metric before there is one: finite, in single precision too."""
+"""Initial value of the best metric: finite, in float32 too."""
 
 
 @register
 class Plateau(Schedule):
     """Reduce another schedule, or a number, when a metric has stopped improving.
 
-    The metric is fed by `Optimizer.observe`, or by `Optimizer.stateless_observe` in the pure form.
-    The schedule itself does not change: its four numbers are scalar state of the optimizer, saved
-    and restored with it.
+    Pass the metric to `Optimizer.observe`, or to `Optimizer.stateless_observe` in the functional
+    form. The schedule itself is immutable: its four scalars are part of the optimizer's state,
+    saved and restored with it.
 
     Parameters
     ----------
     schedule : schedule or float
-        What is reduced: a number, or a function of the step.
+        The schedule to reduce: a number, or a function of the step.
     factor : float in (0, 1)
-        What it is multiplied by at each reduction.
+        Factor of each reduction.
     patience : int in [0, inf)
-        Metrics in a row without improvement before a reduction.
+        Consecutive metrics without improvement before a reduction.
     mode : {"min", "max"}
         Whether a lower or a higher metric is better.
     min_delta : float in [0, inf)
-        By how much a metric must be better to count as an improvement, in its own unit.
+        Minimum improvement of the metric, as an absolute difference.
     cooldown : int in [0, inf)
-        Metrics after a reduction that are not counted.
+        Number of metrics that are ignored after a reduction.
     min_lr : float
         Lower bound on the value.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     Notes
     -----
-    The value is ``max(scale * schedule(t), min_lr)``. The scalar state, with the name of the
-    hyperparameter and a dot in front, is ``scale`` (1 at the start), ``best`` (the best metric;
-    the largest float32 before there is one), ``waited`` (metrics without improvement) and ``rest``
-    (metrics of the cooldown that are left). The order of events for a metric is that of Keras's
-    ``ReduceLROnPlateau``, where a metric that is not finite may become the best; here it is never
-    an improvement. torch's scheduler of that name has a relative threshold by default and reduces
-    after ``patience + 1`` metrics.
+    The value is ``max(scale * schedule(t), min_lr)``. The scalar state, prefixed with the name of
+    the hyperparameter and a dot, is ``scale`` (initially 1), ``best`` (the best metric; initially
+    the largest float32), ``waited`` (metrics without improvement) and ``rest`` (remaining metrics
+    of the cooldown). Each metric is handled in the order of Keras's ``ReduceLROnPlateau``, where a
+    nonfinite metric may become the best; here it never counts as an improvement. torch's scheduler
+    of that name has a relative threshold by default and reduces after ``patience + 1`` metrics.
 
-    Setting the hyperparameter, to another such schedule or a number, begins anew.
+    Setting the hyperparameter to another `Plateau` or a number starts afresh.
 
     Examples
     --------
@@ -82,12 +81,12 @@ class Plateau(Schedule):
         return {"scale": 1.0, "best": best, "waited": 0.0, "rest": 0.0}
 
     def __call__(self, step: Any, scalars: Mapping[str, Scalar] | None = None) -> Any:
-        """Return the value at a step; without a state, the value before the first metric.
+        """Return the value at a step; without state, the value before the first metric.
 
         Parameters
         ----------
         step : int, or array of int
-            The steps taken before this one.
+            The number of steps taken before this one.
         scalars : mapping, optional
             The state; see `initial_scalars`.
 
@@ -102,7 +101,7 @@ class Plateau(Schedule):
         return max(value, self.min_lr) if xp is None else xp.maximum(value, self.min_lr)
 
     def value(self, t: Scalar, xp: Namespace) -> Scalar:
-        """Compute the value at a step as it would be without reductions."""
+        """Compute the value at a step without reductions."""
         return value_of(self.schedule, t)
 
     def observed(self, scalars: Mapping[str, Scalar], metric: Scalar) -> dict[str, Scalar]:

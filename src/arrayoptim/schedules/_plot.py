@@ -1,4 +1,4 @@
-"""Schedules as pictures."""
+"""Plots of schedules."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Callable
 from typing import Any
 
 MOST = 2000
-"""Most steps of which the value is drawn; in between there are straight lines."""
+"""Maximum number of evaluated steps; straight lines connect them."""
 
 
 def plot(schedule: Callable[[Any], Any], steps: int, path: str | os.PathLike[str]) -> None:
-    """Draw a schedule over the steps of a run.
+    """Plot a schedule over the steps of a run.
 
     Parameters
     ----------
     schedule : callable
-        A function of the step; `Plateau` is drawn as it is before the first metric.
+        A function of the step; `Plateau` is plotted as before the first metric.
     steps : int in [1, inf)
-        Steps of the run.
+        Number of steps.
     path : str or Path
-        The picture, whose suffix says its format, such as ``.png``; an existing one is replaced.
+        The image file, whose suffix selects the format, such as ``.png``; it is overwritten.
 
     Raises
     ------
     ModuleNotFoundError
         If Matplotlib is not installed.
     TypeError
-        If it is no function, or the number of steps no integer.
+        If `schedule` is not callable, or `steps` is not an integer.
     ValueError
-        If there are no steps, a value is no finite number, or Matplotlib does not know the format.
+        If there are no steps, a value is not finite, or Matplotlib does not know the format.
     """
     if not callable(schedule):
         raise TypeError(f"schedules.plot: found {schedule!r}, wanted a function of the step")

@@ -1,4 +1,4 @@
-"""Schedules that begin low: warm-up, one cycle, warm-up with a plateau, the momentum ramp."""
+"""Schedules that start low: warm-up, one cycle, warm-up-stable-decay, the momentum ramp."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ._keras import COUNT, POSITIVE, half_cosine
 
 @register
 class LinearWarmup(Schedule):
-    """Rise along a straight line, and stay.
+    """Rise linearly, then stay constant.
 
     Parameters
     ----------
     warmup_target : float
-        Value from the step `warmup_steps` on.
+        Value from step `warmup_steps` on.
     warmup_steps : float in (0, inf)
         Steps of the rise.
     initial_learning_rate : float
         Value of the first step.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     Notes
     -----
-    The first step has the value `initial_learning_rate`, and so changes nothing if that is 0.
+    The first step uses `initial_learning_rate`, so it changes nothing if that is 0.
     torch's ``LinearLR`` starts at a third of the target by default.
 
     Examples
@@ -51,7 +51,7 @@ class LinearWarmup(Schedule):
 
 @register
 class OneCycle(Schedule):
-    """Rise to a peak, then fall far below the start.
+    """Rise to a peak, then fall far below the initial value.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class OneCycle(Schedule):
     total_steps : int in [2, inf)
         Steps of the run; the last one, ``total_steps - 1``, has the final value.
     pct_start : float in [0, 1]
-        Share of the run until the peak.
+        Fraction of the run before the peak.
     div_factor : float in (0, inf)
         The first value is the peak divided by this.
     final_div_factor : float in (0, inf)
@@ -68,14 +68,14 @@ class OneCycle(Schedule):
     anneal_strategy : {"cos", "linear"}
         Whether values change along half a cosine or a straight line.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     Notes
     -----
     Names and values are those of torch's ``OneCycleLR``, whose peak is at
-    ``pct_start * total_steps - 1``; where that is 0 or less the run starts at the peak. optax's
-    ``cosine_onecycle_schedule`` has its peak one step later, and its end too. What torch does with
-    the momentum meanwhile is the same schedule with factors under 1.
+    ``pct_start * total_steps - 1``; if that is 0 or less, the run starts at the peak. The peak and
+    the end of optax's ``cosine_onecycle_schedule`` come one step later. What torch does to momentum
+    meanwhile is the same schedule with factors below 1.
 
     References
     ----------
@@ -96,7 +96,7 @@ class OneCycle(Schedule):
 
     max_learning_rate: Any = number("Value at the peak.")
     total_steps: Any = number("Steps of the run.", "[2, inf)", integer=True)
-    pct_start: Any = number("Share of the run until the peak.", "[0, 1]", default=0.3)
+    pct_start: Any = number("Fraction of the run before the peak.", "[0, 1]", default=0.3)
     div_factor: Any = number("Peak over first value.", POSITIVE, default=25.0)
     final_div_factor: Any = number("First over final value.", POSITIVE, default=1e4)
     anneal_strategy: str = choice("The form of the curve.", "cos", "linear", default="cos")
@@ -120,26 +120,25 @@ class OneCycle(Schedule):
 
 @register
 class WarmupStableDecay(Schedule):
-    """Rise, stay for most of the run, then fall.
+    """Rise, stay constant for most of the run, then decay.
 
-    The stretch that stays can be prolonged, as the value there does not depend on the length of
-    the run.
+    The constant phase can be extended, as its value does not depend on the length of the run.
 
     Parameters
     ----------
     max_learning_rate : float
-        Value of the stretch that stays.
+        Value of the constant phase.
     warmup_steps, stable_steps, decay_steps : int in [0, inf)
-        Steps of each stretch.
+        Steps of each phase.
     initial_learning_rate : float
         Value of the first step.
     end_learning_rate : float
-        Value after the last stretch.
+        Value after the last phase.
     decay : {"linear", "cosine", "sqrt"}
-        How the value falls: as ``1 - x``, along half a cosine, or as ``1 - sqrt(x)``, where ``x``
-        is the share of the last stretch that is over.
+        How the value decays: as ``1 - x``, along half a cosine, or as ``1 - sqrt(x)``, where ``x``
+        is the elapsed fraction of the last phase.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     References
     ----------
@@ -157,7 +156,7 @@ class WarmupStableDecay(Schedule):
     [0.25, 0.5, 0.5, 0.25, 0.0]
     """
 
-    max_learning_rate: Any = number("Value of the stretch that stays.")
+    max_learning_rate: Any = number("Value of the constant phase.")
     warmup_steps: Any = number("Steps of the rise.", COUNT, integer=True)
     stable_steps: Any = number("Steps that stay.", COUNT, integer=True)
     decay_steps: Any = number("Steps of the fall.", COUNT, integer=True)
@@ -173,7 +172,7 @@ class WarmupStableDecay(Schedule):
         shapes = {"cosine": lambda: 1.0 - half_cosine(x, xp), "sqrt": lambda: xp.sqrt(x)}
         fallen = shapes.get(self.decay, lambda: x)()
         if self.decay_steps == 0:
-            # TensorFlow would give two plain numbers another dtype than that of the step.
+            # TensorFlow would not give two plain numbers the dtype of the step.
             fallen = lesser(greater(t - start + 1.0, 0.0, xp), 1.0, xp)
         fall = between(self.max_learning_rate, self.end_learning_rate, fallen)
         rise = between(self.initial_learning_rate, self.max_learning_rate, risen)
@@ -182,26 +181,26 @@ class WarmupStableDecay(Schedule):
 
 @register
 class MomentumRamp(Schedule):
-    """natural_bm's ramp of the momentum: half, up to the goal, and half again at the end.
+    """natural_bm's momentum ramp: from half of the goal up to it, and half again at the end.
 
     Parameters
     ----------
     momentum : float
-        The goal, and the value of the first step.
+        The goal, which is also the value of the first step.
     schedule_decay : float in [0, inf)
         Rate of the ramp, per step.
     mom_iter_max : int in [0, inf)
         Steps until the ramp ends.
     name : str, optional
-        A name of the caller's choice.
+        An arbitrary name.
 
     Notes
     -----
-    The first step has the goal itself. The step after the one numbered ``it``, counted from 0, has
-    ``momentum * (1 - 0.5 * 0.96**(it * s)) * (1 - 0.5 * 0.96**((M - it) * s))`` while ``it < M``
-    and ``momentum / 2`` from then on, with ``s`` for `schedule_decay` and ``M`` for `mom_iter_max`.
-    ``SGD(momentum=MomentumRamp(m, s, M))`` computes what
-    ``SGD(momentum=m, schedule_decay=s, mom_iter_max=M)`` does, without the number in its state.
+    The first step uses the goal itself. The step after the one numbered ``it``, counted from 0,
+    uses ``momentum * (1 - 0.5 * 0.96**(it * s)) * (1 - 0.5 * 0.96**((M - it) * s))`` while ``it <
+    M`` and ``momentum / 2`` from then on, with ``s`` for `schedule_decay` and ``M`` for
+    `mom_iter_max`. ``SGD(momentum=MomentumRamp(m, s, M))`` computes the same as ``SGD(momentum=m,
+    schedule_decay=s, mom_iter_max=M)``, without that scalar in its state.
 
     Examples
     --------
@@ -223,7 +222,7 @@ class MomentumRamp(Schedule):
 
 
 def ramp(it: Scalar, rate: Scalar, last: Scalar, xp: Namespace) -> Scalar:
-    """Return the share of the goal that natural_bm's momentum has after a step.
+    """Return natural_bm's momentum after a step, as a fraction of the goal.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..persistence import Record
 
 GROUP = "checkpoint"
-"""The group of a file that holds parameters and extras, beside the optimizer's state."""
+"""The HDF5 group that holds parameters and extras, beside the optimizer's state."""
 
 
 class _Fields(NamedTuple):
@@ -35,7 +35,7 @@ class _Fields(NamedTuple):
 
 
 class Checkpoint(_Fields):
-    """What `load_checkpoint` found.
+    """The contents of a checkpoint, as returned by `load_checkpoint`.
 
     Attributes
     ----------
@@ -44,16 +44,16 @@ class Checkpoint(_Fields):
     optimizer : Optimizer
         The optimizer with its state.
     extra : dict
-        What else was saved, by name.
+        The extras that were saved, by name.
     report : LoadReport
-        Which parameters were found, missing, unexpected and of another shape; and the same of the
-        optimizer's state. It is no part of the tuple.
+        Which parameters were found, missing, unexpected or mismatched in shape, and the same for
+        the optimizer's state. Not part of the tuple.
     """
 
     report: LoadReport = LoadReport("arrayoptim")
 
     def __repr__(self) -> str:
-        """Name the optimizer, how many arrays there are, and what else."""
+        """Return one line with the number of arrays, the optimizer and the extras."""
         arrays = sum(x is not None for x in flatten(self.params)[0])
         return (
             f"Checkpoint({arrays} arrays, {self.optimizer!r}, "
@@ -69,21 +69,21 @@ def save_checkpoint(
     overwrite: bool = True,
     **extra: Any,
 ) -> None:
-    """Save parameters, optimizer and more to one file, whole or not at all.
+    """Save parameters, optimizer and extras to one file, atomically.
 
     Parameters
     ----------
     path : str, bytes, Path or binary file
-        The file. An earlier one stays whole until the new one is.
+        The file. An existing one is replaced only when the new one is complete.
     params : tree of arrays
-        The parameters, of any library. They must be those that the optimizer steps.
+        The parameters that the optimizer steps, of any library.
     optimizer : Optimizer, wrapper or native optimizer of this library
-        Its class, hyperparameters, counters and state are saved. Before its first step it gets
-        its state here.
+        Its class, hyperparameters, counters and state are saved. If it has no state yet, it is
+        created here.
     overwrite : bool
         Whether an existing file may be replaced.
     **extra
-        What else a run needs to go on, such as ``epoch=3`` or the state of a random generator:
+        Whatever else a run needs to resume, such as ``epoch=3`` or the state of a random generator:
         None, numbers, text, arrays of any library, and dicts, lists and tuples of these.
 
     Raises
@@ -91,11 +91,11 @@ def save_checkpoint(
     FileExistsError
         If the file exists and `overwrite` is False.
     OSError
-        If it cannot be written, or its directory does not exist.
+        If the file cannot be written, or its directory does not exist.
     TypeError
-        If `optimizer` is none of this library's, or something in `extra` cannot be saved.
+        If `optimizer` is not one of this library, or an extra cannot be saved.
     ValueError
-        If the parameters are not those that the optimizer's state was made for.
+        If the parameters do not match the optimizer's state.
 
     See Also
     --------
@@ -151,28 +151,28 @@ def load_checkpoint(
     strict: bool = True,
     fingerprint: bool = True,
 ) -> Checkpoint:
-    """Read what `save_checkpoint` wrote; nothing changes if it does not fit.
+    """Load a checkpoint of `save_checkpoint`; nothing changes if it does not fit.
 
     Parameters
     ----------
     path : str, bytes, Path or binary file
         The file.
     params : tree of arrays, optional
-        Parameters of the same paths, shapes and dtypes, of any library, that say which arrays
-        are wanted. Those that can be written get the file's values; others come back new. Without
-        them the file's parameters come as NumPy arrays, in the dicts, lists and tuples that they
-        were saved in.
+        Parameters with the same paths, shapes and dtypes, of any library, which determine the
+        arrays to return. Writeable ones receive the file's values in place; others are returned as
+        new arrays. If omitted, the file's parameters are returned as NumPy arrays, in the dicts,
+        lists and tuples in which they were saved.
     optimizer : Optimizer, wrapper or native optimizer of this library, optional
-        Which one is to go on; its class must be that of the file, and its hyperparameters become
-        those of the file. One is made from the file if it is left out.
+        The optimizer to load into; its class must be that of the file, and its hyperparameters are
+        replaced by the file's. If omitted, one is made from the file.
     strict : bool
-        Whether parameters of other paths, shapes or dtypes than the file's are an error.
-        Otherwise those that the file has are matched by their paths, the others stay as they were
-        given and their state begins anew, and the checkpoint's `report` lists them.
+        Whether parameters whose paths, shapes or dtypes differ from the file's are an error.
+        Otherwise parameters in the file are matched by path; the others keep their values, their
+        state starts afresh, and the checkpoint's `report` lists them.
     fingerprint : bool
-        Whether to refuse parameters that are not, bit by bit, those that the optimizer was saved
-        beside: the file's here, and later on those that `optimizer` first sees where `params` was
-        left out.
+        Whether to refuse parameters that are not, bit for bit, those that the optimizer was saved
+        with: the file's own here, and later the first ones that `optimizer` sees if `params` was
+        omitted.
 
     Returns
     -------
@@ -184,14 +184,14 @@ def load_checkpoint(
     FileNotFoundError
         If there is no such file.
     TypeError
-        If `optimizer` is none of this library's.
+        If `optimizer` is not one of this library.
     ValueError
-        If it holds no whole checkpoint, or one of other parameters or another optimizer.
+        If the file is not a complete checkpoint of these parameters and this optimizer.
 
     See Also
     --------
     save_checkpoint : Writes such a file.
-    load : Makes the optimizer alone.
+    load : Loads only the optimizer.
     """
     from ..persistence import read_with
 
@@ -216,8 +216,8 @@ def load_checkpoint(
     leaves, structure = flatten(params)
     report = LoadReport(own.source)
     values = found.fitting(leaves, structure.paths, strict, report)
-    own.fingerprint = None  # these will be the parameters
-    # Mismatches are found before the first parameter changes.
+    own.fingerprint = None  # the parameters that come next are the file's own
+    # Raises on a mismatch before the first parameter changes.
     loaded = made(own, strict) if optimizer is None else optimizer
     of_state = _restored(own, params, loaded, strict)
     for name in ("restored", "missing", "unexpected", "misshapen", "notes", "changed"):
@@ -240,12 +240,12 @@ def _restored(own: Record, params: Tree, optimizer: Any, strict: bool) -> LoadRe
 
 
 def described_extra(record: Record) -> dict[str, Any]:
-    """Return the extras of a checkpoint, with descriptions in place of arrays.
+    """Return the extras of a checkpoint, with arrays replaced by descriptions.
 
     Parameters
     ----------
     record : Record
-        The part beside the optimizer, which may have no arrays in memory.
+        The part beside the optimizer; its arrays need not be in memory.
     """
     from ..persistence.json_values import unpacked
 
@@ -264,7 +264,7 @@ def _require(optimizer: Any) -> None:
 
 
 def _require_place(path: Any) -> None:
-    """Refuse parameters or an optimizer where the file should be."""
+    """Raise if parameters or an optimizer are passed as the file."""
     if isinstance(path, Mapping | list | tuple | Surface) or is_array(path):
         raise TypeError(
             f"found {type_name(type(path))}, wanted the path of a file; the order is "
@@ -305,7 +305,7 @@ class _Contents:
         strict: bool,
         report: LoadReport,
     ) -> list[np.ndarray | None]:
-        """Return the parameters in the order of those that there are; None for others.
+        """Return the file's parameters in the order of `leaves`; None for missing ones.
 
         Raises
         ------

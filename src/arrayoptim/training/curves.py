@@ -1,4 +1,4 @@
-"""Curves: small ones for notebooks, and the axes of large ones."""
+"""Loss curves: small ones for notebooks, and Matplotlib axes for large ones."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 MOST = 400
-"""Largest number of points of the small curve in a notebook."""
+"""Maximum number of points of the small curve in a notebook."""
 
 WIDTH, HEIGHT = 320, 80
 
 
 def pyplot_axes(axes: Any = None) -> Any:
-    """Return axes to draw into: those given, or new ones of pyplot.
+    """Return axes to draw into: those given, or new pyplot axes.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def pyplot_axes(axes: Any = None) -> Any:
 
 
 def curve(history: Sequence[float]) -> str:
-    """Return the losses as a small picture, on a logarithmic scale where they are positive."""
+    """Return the losses as a small SVG image, on a logarithmic scale if all are positive."""
     step = max(1, math.ceil(len(history) / MOST))
     losses = [x for x in history[::step] if math.isfinite(x)]
     if len(losses) < 2:

@@ -37,33 +37,33 @@ def minimize(
     checkpoint: str | bytes | os.PathLike[str] | None = None,
     every: int = 100,
 ) -> Minimization:
-    """Minimize a loss until a stopping criterion holds.
+    """Minimize a loss until a stopping criterion is met.
 
     Parameters
     ----------
     loss : callable
-        A function of the parameters, differentiated as by `Optimizer.get_gradients`.
+        A function of the parameters, differentiated like in `Optimizer.get_gradients`.
     params : tree of arrays
-        Where to begin. Arrays that can be written are updated in place: pass copies to keep them.
+        The initial parameters. Writeable arrays are updated in place: pass copies to keep them.
     optimizer : Optimizer, wrapper, str, dict or native optimizer
-        What `get` takes.
+        Anything that `get` accepts.
     steps : int in [0, inf)
-        The most steps, those of a checkpoint included.
+        Maximum number of steps, including those of a checkpoint.
     callback : callable, optional
-        Called after each step with the `Minimization` so far; StopIteration ends it.
+        Called after each step with the `Minimization` so far; StopIteration ends the run.
     progress : bool
-        Whether to show a progress bar, by the package ``tqdm``.
+        Whether to show a progress bar; needs ``tqdm``.
     patience : int in [1, inf), optional
-        Steps without a new lowest loss after which it stops; never if None.
+        Steps without a new lowest loss after which the run stops; never if None.
     tolerance : float in [0, inf)
-        How much lower than the lowest so far a loss must be to count as that.
+        Minimum decrease for a loss to count as a new lowest one.
     checkpoint : str, bytes or Path, optional
-        A file for parameters, history and the optimizer's state. If it exists, the run goes on from
-        it exactly: its parameters, its hyperparameters and its count of steps win over those that
-        are given here.
+        A file for parameters, history and the optimizer's state. If it exists, the run resumes from
+        it exactly: its parameters, hyperparameters and step count take precedence over those passed
+        here.
     every : int in [1, inf)
-        Steps between two checkpoints. The last step has one too, unless the loss is not finite
-        there: then the checkpoint before it stays.
+        Steps between two checkpoints. The last step is saved too, unless its loss is not finite:
+        then the previous checkpoint is kept.
 
     Returns
     -------
@@ -73,26 +73,26 @@ def minimize(
     Raises
     ------
     TypeError
-        If loss or callback is no function, or the loss gives no number.
+        If `loss` or `callback` is not callable, or the loss does not return a number.
     ValueError
         If a number is outside its interval, the loss does not depend on a parameter, or the
-        checkpoint does not fit parameters and optimizer. No parameter has changed then.
+        checkpoint does not match parameters and optimizer. No parameter has been changed.
     OSError
-        If there can be no file at `checkpoint`, before the first step; or it cannot be written.
+        If `checkpoint` cannot be written; a bad path raises before the first step.
     ModuleNotFoundError
         If `progress` is True and tqdm is not installed.
 
     Notes
     -----
-    A loss that is not finite ends it before the step. An interrupt, as by Ctrl-C, ends it between
-    two steps, and what there is is kept and given back. A loss that depends on the step may ask
+    A nonfinite loss ends the run before the step. An interrupt, such as Ctrl-C, ends it between two
+    steps, and the progress so far is saved and returned. A loss that depends on the step may read
     ``optimizer.iterations``, which a checkpoint restores.
 
-    A loss of JAX arrays is evaluated as it is given; ``jax.jit(loss)`` compiles it. `LossScale`
-    wants a loss that is multiplied by its ``loss_scale`` already.
+    A loss of JAX arrays is not compiled; ``jax.jit(loss)`` compiles it. With `LossScale`, the loss
+    must already be multiplied by its ``loss_scale``.
 
-    With `LBFGS` a step is one evaluation of the loss, and the parameters at the end are the best
-    that it has taken; a checkpoint holds those that were to be tried next.
+    With `LBFGS` a step is one evaluation of the loss, and the final parameters are the best ones
+    found; a checkpoint holds those to be tried next.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def minimize(
         from .. import persistence
 
         checkpoint = persistence.path_of(checkpoint)
-        # An error noticed only after the last step would waste all of them.
+        # An error raised only after the last step would waste all of them.
         persistence.require_target(checkpoint)
     limits = _Limits(steps, patience, tolerance)
     made = get(optimizer)
@@ -133,7 +133,7 @@ def minimize(
 
 
 def _require_callback(callback: Any, params: Tree) -> None:
-    """Refuse a callback that cannot be called with the progress of a run."""
+    """Raise if a callback cannot be called with the progress of a run."""
     fault = "it is no function" if callback is not None and not callable(callback) else ""
     if callable(callback):
         fault = mismatch(callback, Minimization(params))
@@ -154,12 +154,12 @@ class _Limits:
     since: int = 0
 
     def take(self, loss: float) -> None:
-        """Note the loss of one more step."""
+        """Record the loss of one more step."""
         better = loss < self.lowest - self.tolerance
         self.lowest, self.since = (loss, 0) if better else (self.lowest, self.since + 1)
 
     def reached(self, taken: int) -> tuple[str, str]:
-        """Return the reason to stop, and the same in words; empty where there is none."""
+        """Return the reason to stop, and the same in words; empty if there is none."""
         if taken > self.steps:
             more = f"The checkpoint has {taken} steps already, more than the {self.steps} wanted."
             return "steps", more
@@ -207,7 +207,7 @@ class _Run:
             found.params = self.optimizer._best(found.params)
 
     def _reached(self) -> tuple[str, str]:
-        """Return the reason to stop, and the same in words; empty where there is none."""
+        """Return the reason to stop, and the same in words; empty if there is none."""
         reason, message = self.optimizer._over()
         return (reason, message) if reason else self.limits.reached(self.so_far.steps)
 
@@ -236,12 +236,12 @@ class _Run:
     # ---- checkpoints
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write parameters, history and the optimizer's state to one file, whole or not at all."""
+        """Write parameters, history and the optimizer's state to one file, atomically."""
         history = np.array(self.so_far.history, np.float64)
         save_checkpoint(path, self.so_far.params, self.optimizer, history=history)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        """Continue from a checkpoint; everything is compared before anything changes."""
+        """Continue from a checkpoint; everything is checked before anything changes."""
         found = load_checkpoint(path, self.so_far.params, self.optimizer)
         history = found.extra.get("history")
         if history is None:
@@ -265,7 +265,7 @@ def _ends(callback: Callable[[Minimization], Any], so_far: Minimization) -> bool
 
 
 def number_of(value: Scalar) -> float:
-    """Return a loss as a float; a TypeError says what else it is."""
+    """Return a loss as a float, or raise a TypeError that names what it is."""
     try:
         return float(value)
     except (TypeError, ValueError) as error:
@@ -273,14 +273,14 @@ def number_of(value: Scalar) -> float:
 
 
 class _Whole:
-    """A context that defers an interrupt, so that it does not cut a step in two."""
+    """A context that defers interrupts to the end of a step."""
 
     def __init__(self) -> None:
         self._inside = self._came = False
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
-        """Have interrupts told, of all steps: setting a handler takes as long as a small one."""
+        """Install one handler for all steps: installing it takes as long as a small step."""
         usual = signal.default_int_handler
         here = threading.current_thread() is threading.main_thread()
         if not here or signal.getsignal(signal.SIGINT) is not usual:
@@ -291,7 +291,7 @@ class _Whole:
         try:
             yield
         finally:
-            # A callback may have set another one.
+            # A callback may have installed another handler.
             if signal.getsignal(signal.SIGINT) == handler:
                 signal.signal(signal.SIGINT, usual)
 

@@ -1,4 +1,4 @@
-"""A search for the learning rate: a short run over copies, whose rate grows at every step."""
+"""A search for the learning rate: a short run on copies with a rate that grows at every step."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = ["RateSearch", "find_lr"]
 
 @dataclass(frozen=True, repr=False)
 class RateSearch:
-    """What `find_lr` found.
+    """The result of `find_lr`.
 
     Attributes
     ----------
     rates, losses : tuple of float
-        The learning rates, and the loss before the step that each of them took.
+        The learning rates, and the loss before the step with each of them.
     smooth : tuple of float
         The losses, averaged over neighbours.
     suggestion : float or None
-        The rate at which the averaged loss falls most steeply, per factor of the rate; None where
-        it does not fall.
+        The rate at which the averaged loss falls most steeply, per factor of the rate; None if it
+        does not fall.
     reason : str
-        Why it ended: ``"steps"``, ``"diverged"`` or ``"nonfinite"``.
+        Why the search ended: ``"steps"``, ``"diverged"`` or ``"nonfinite"``.
     """
 
     rates: tuple[float, ...]
@@ -47,7 +47,7 @@ class RateSearch:
     reason: str
 
     def __repr__(self) -> str:
-        """Return one line: which rates were tried, what came of it."""
+        """Return one line with the rates that were tried and the suggestion."""
         tried = f"{self.rates[0]:.3g} to {self.rates[-1]:.3g}" if self.rates else "none"
         found = "none" if self.suggestion is None else f"{self.suggestion:.3g}"
         return f"RateSearch({len(self.rates)} rates, {tried}, {self.reason!r}, suggestion={found})"
@@ -82,7 +82,7 @@ class RateSearch:
             axes.axvline(self.suggestion, color="C1", linestyle="--", label=label)
         axes.set_xscale("log")
         if self.smooth:
-            # A run that diverges would squeeze all the rest against the axis.
+            # A divergent run would squeeze the rest of the curve against the axis.
             low, first = min(self.smooth), self.smooth[0]
             margin = 0.1 * (first - low) or 1.0
             axes.set_ylim(low - margin, first + 3.0 * margin)
@@ -104,25 +104,25 @@ def find_lr(
 ) -> RateSearch:
     """Try learning rates, each larger than the one before, and suggest one.
 
-    A run from `low` to `high` over copies of parameters and optimizer: these stay as they are, to
-    the last bit, also where it is interrupted.
+    Runs from `low` to `high` on copies: parameters and optimizer are not changed, not even if
+    interrupted.
 
     Parameters
     ----------
     loss : callable
-        A function of the parameters, as for `minimize`; a new batch at every call gives a better
-        picture than one alone.
+        A function of the parameters, as for `minimize`; a new batch at every call is more
+        representative than a single one.
     params : tree of arrays
-        Where to begin.
+        The initial parameters.
     optimizer : Optimizer, wrapper, str or dict
-        What `get` takes. Its learning rate does not matter, its state and all else do.
+        Anything that `get` accepts. Everything but its learning rate matters, its state included.
     low, high : float in (0, inf)
         The first and the last rate.
     steps : int in [8, inf)
-        How many rates there are.
+        Number of rates to try.
     diverged : float in (1, inf)
-        It ends where the averaged loss is over its lowest by this many times as much as it had
-        fallen, or by this many halves of the first one, if that is more.
+        The search ends once the averaged loss exceeds its lowest value by this many times the
+        decrease so far, or by this many halves of the first loss, whichever is larger.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def find_lr(
     Raises
     ------
     TypeError
-        If the loss is no function or gives no number, or the optimizer has no learning rate.
+        If `loss` is not callable or returns no number, or the optimizer has no learning rate.
     ValueError
         If a number is outside its interval, or the loss does not depend on a parameter.
 
@@ -179,7 +179,7 @@ def find_lr(
 
 
 def averaged(losses: Sequence[float], reach: int = 2) -> tuple[float, ...]:
-    """Return means over neighbours, up to `reach` on either side and as many on both."""
+    """Return centered means over up to `reach` neighbours on either side."""
     found = []
     for i in range(len(losses)):
         r = min(reach, i, len(losses) - 1 - i)
@@ -189,7 +189,7 @@ def averaged(losses: Sequence[float], reach: int = 2) -> tuple[float, ...]:
 
 
 def _steepest(rates: Sequence[float], smooth: Sequence[float]) -> float | None:
-    """Return the rate of the steepest descent, before the lowest loss."""
+    """Return the rate of the steepest descent before the lowest loss."""
     if len(smooth) < 3:
         return None
     lowest = int(np.argmin(smooth))

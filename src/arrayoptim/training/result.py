@@ -24,14 +24,14 @@ class Minimization:
     history : list of float
         The loss before each step.
     steps : int
-        Steps taken, those of a checkpoint included.
+        Steps taken, including those of a checkpoint.
     reason : str
         Why it stopped: "steps", "patience", "callback", "nonfinite", "interrupted", or with `LBFGS`
-        "converged" or "stuck"; empty while it goes on.
+        "converged" or "stuck"; empty while running.
     message : str
         The same in a sentence.
     optimizer : Optimizer, wrapper or native optimizer
-        What steps.
+        The optimizer.
     """
 
     params: Tree
@@ -42,7 +42,7 @@ class Minimization:
     optimizer: Any = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        """Return one line: steps, loss, why it stopped, how many parameters there are."""
+        """Return one line with steps, loss, the reason to stop and the number of parameters."""
         why = f", {self.reason!r}" if self.reason else ""
         return f"Minimization({self.steps} steps{self._losses()}{why}, {self._arrays()})"
 

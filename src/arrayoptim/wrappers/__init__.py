@@ -1,8 +1,8 @@
-"""Wrappers around optimizers: gradients accumulated, scaled, filtered, or taken elsewhere.
+"""Wrappers around optimizers: accumulate, scale or filter gradients, or take them elsewhere.
 
-A wrapper has two parts, each with rule, state, checks and engines of its own: the optimizer inside,
-and a small one that keeps the wrapper's slots and numbers. It says in which order they step; lists
-of weights and files hold both.
+A wrapper has two parts, each with its own rule, state, checks and engine: the inner optimizer, and
+a small one that holds the wrapper's slots and scalars. The wrapper decides in which order they
+step; weight lists and files contain both.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ INNER = "inner."
 
 
 class _Inner(Hyper):
-    """The hyperparameter that is an optimizer or a wrapper."""
+    """A hyperparameter whose value is an optimizer or a wrapper."""
 
     @property
     def wanted(self) -> str:
@@ -57,7 +57,7 @@ class _Inner(Hyper):
 
 
 class Keeper(Optimizer):
-    """The part of a wrapper that holds its own rule, slots and numbers."""
+    """The part of a wrapper that holds its own rule, slots and scalars."""
 
     rule: ClassVar[Rule]
 
@@ -66,7 +66,7 @@ class Keeper(Optimizer):
     starts: ClassVar[dict[str, Start]] = {}
 
     def initial_scalars(self) -> dict[str, float]:
-        """Return the wrapper's numbers."""
+        """Return the wrapper's scalars."""
         return dict(self.scalars)
 
     def initial_slots(self) -> dict[str, Start]:
@@ -76,16 +76,16 @@ class Keeper(Optimizer):
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
-        """Return the coefficients that the wrapper has set."""
+        """Return the coefficients that the wrapper set."""
         return {**scalars, **self._given}
 
 
 class Wrapper(Surface, Declared):
-    """Base of the wrappers around an optimizer, which are used like one.
+    """Base of the wrappers around an optimizer, which are used like optimizers.
 
-    Hyperparameters and numbers of the optimizer inside are read and set here too: ``lr``,
-    ``iterations``, ``skipped``. The pure form, `init_state` and `stateless_apply`, and
-    `get_updates` are not available.
+    Hyperparameters and attributes of the inner optimizer are read and set through the wrapper:
+    ``lr``, ``iterations``, ``skipped``. The functional form, `init_state` and `stateless_apply`,
+    and `get_updates` are not available.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Wrapper(Surface, Declared):
     keeper: ClassVar[type[Keeper]]
 
     many: ClassVar[bool] = True
-    """Whether the optimizer inside may be one of many models."""
+    """Whether the inner optimizer may have many models."""
 
     inner: Any = _Inner(None, doc="The optimizer inside.")
 
@@ -109,7 +109,7 @@ class Wrapper(Surface, Declared):
     # ---- stepping
 
     def init(self, params: Tree) -> None:
-        """Make the state for a tree of parameters; `build` is the same."""
+        """Create the state for a tree of parameters; `build` is an alias."""
         with self._lock:
             self.inner.init(params)
             self._keeper.init(params)
@@ -123,7 +123,7 @@ class Wrapper(Surface, Declared):
             return carried_through(step, self._sessions(), params)
 
     def _sessions(self) -> Iterator[Session]:
-        """Yield the sessions of the wrapper's own part and of the optimizer inside."""
+        """Yield the sessions of the wrapper's own part and of the inner optimizer."""
         yield session_of(self._keeper)
         if isinstance(self.inner, Wrapper):
             yield from self.inner._sessions()
@@ -131,30 +131,30 @@ class Wrapper(Surface, Declared):
             yield session_of(self.inner)
 
     def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
-        """Do the work of the wrapper.
+        """Carry out one call of `apply`.
 
-        It is called again, from its beginning, where it was interrupted; see `Journal`.
+        After an interruption it is called again from the start; see `Journal`.
         """
         raise NotImplementedError
 
     def _step_inside(self, journal: Journal, grads: Tree, params: Tree, unscale: float) -> Tree:
-        """Step the optimizer inside."""
+        """Step the inner optimizer."""
         if isinstance(self.inner, Wrapper):
             return self.inner._advance(grads, params, unscale, journal)
         if isinstance(self.inner, Optimizer):
             return journal.step(session_of(self.inner), grads, params, unscale)
-        # Only the other library knows how far it has come.
+        # A foreign optimizer cannot be resumed halfway: it counts as done once it returns.
         new = journal.once(self.inner._apply, grads, params, unscale)
         journal.begun = True
         return new
 
     def _keep(self, journal: Journal, grads: Tree, params: Tree, **given: float) -> Tree:
-        """Step the wrapper's own part with some coefficients."""
+        """Step the wrapper's own part with the given coefficients."""
         self._keeper._given = given
         return journal.step(session_of(self._keeper), grads, params)
 
     def _copied(self) -> Callable[[], None]:
-        """Return a function that restores the wrapper's own part, whose arrays may be written."""
+        """Return a function that restores the wrapper's own part after its arrays were written."""
         restore, state = session_of(self._keeper).snapshot(), self._own_state()
         copies = [{k: backend_of(x).copy(x) for k, x in own.items()} for own in state.slots]
 
@@ -168,14 +168,14 @@ class Wrapper(Surface, Declared):
         return put_back
 
     def _counts(self) -> list[tuple[int, int]]:
-        """Return the number of steps taken inside, and of those skipped."""
+        """Return the numbers of steps that the inner optimizer took and skipped."""
         states = [s.state for s in self._sessions()][1:]
         return [(int(s.iterations), int(s.skipped)) for s in states if s is not None]
 
     def _at(self, name: str, iterations: int) -> Any:
         """Return the value of a hyperparameter at a future step.
 
-        A schedule that fails has to do so before anything has changed.
+        A failing schedule must raise before anything has changed.
         """
         value = self._hyper[name]
         return (
@@ -203,17 +203,17 @@ class Wrapper(Surface, Declared):
         return self.iterations, {}
 
     def tell_loss(self, loss: Any) -> None:
-        """Tell the loss that the gradients of the next call are of; see `Optimizer.tell_loss`."""
+        """Pass the loss of the next call's gradients; see `Optimizer.tell_loss`."""
         self.inner.tell_loss(loss)
 
     def _hear(self, value: Scalar) -> None:
         self.inner._hear(value)
 
     def averages(self, params: Tree) -> Tree:
-        """Return the averages of the optimizer inside; see `Optimizer.averages`."""
+        """Return the averages of the inner optimizer; see `Optimizer.averages`."""
         return self.inner.averages(params)
 
-    # ---- numbers of the optimizer inside
+    # ---- attributes of the inner optimizer
 
     @property
     def _lock(self) -> Any:
@@ -226,7 +226,7 @@ class Wrapper(Surface, Declared):
 
     @property
     def iterations(self) -> int:
-        """Steps that the optimizer inside has taken; may be set."""
+        """Steps that the inner optimizer has taken; may be set."""
         return int(self.inner.iterations)
 
     @iterations.setter
@@ -234,7 +234,7 @@ class Wrapper(Surface, Declared):
         self.inner.iterations = value
 
     def __getattr__(self, name: str) -> Any:
-        """Return a hyperparameter or a number of the optimizer inside."""
+        """Return a hyperparameter or another attribute of the inner optimizer."""
         if not name.startswith("_") and name not in self.hyperparameters:
             value = getattr(self.inner, name)
             if not callable(value):
@@ -242,19 +242,19 @@ class Wrapper(Surface, Declared):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a hyperparameter of this wrapper, or one of the optimizer inside."""
+        """Set a hyperparameter of this wrapper or of the inner optimizer."""
         own = name.startswith("_") or hasattr(type(self), name)
         super().__setattr__(name, value) if own else setattr(self.inner, name, value)
 
     # ---- state
 
     def summary(self, params: Tree) -> Summary:
-        """Return the state of the wrapper and of the optimizer inside; see `Optimizer.summary`."""
+        """Return the state of the wrapper and of the inner optimizer; see `Optimizer.summary`."""
         own = self._keeper.summary(params)
         return joined(repr(self), own, self.inner.summary(params), prefix=INNER)
 
     def reset(self) -> None:
-        """Forget all state; the hyperparameters stay."""
+        """Discard all state; the hyperparameters stay."""
         self._keeper.reset()
         self.inner.reset()
 
@@ -269,7 +269,7 @@ class Wrapper(Surface, Declared):
             return [*self._keeper.get_weights(), *self.inner.get_weights()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Replace the state by what `get_weights` returned.
+        """Replace the state with what `get_weights` returned.
 
         Parameters
         ----------
@@ -279,8 +279,8 @@ class Wrapper(Surface, Declared):
         Raises
         ------
         ValueError
-            Before `init`, or if the count, or an entry's shape or kind is wrong. Nothing has
-            changed then.
+            Before `init`, or if the number of arrays, or the shape or kind of one, is wrong.
+            Nothing has been changed.
         """
         with self._lock, self._unless_it_fails():
             if not self.built:
@@ -291,7 +291,7 @@ class Wrapper(Surface, Declared):
 
     @contextmanager
     def _unless_it_fails(self) -> Iterator[None]:
-        """Undo changes of the wrapper and everything inside if an error follows."""
+        """Undo changes to the wrapper and everything inside it if the body raises."""
         before = [(s, dict(vars(s)), s.formula._hyper) for s in self._sessions()]
         own = self._hyper
         try:
@@ -361,7 +361,7 @@ class Wrapper(Surface, Declared):
 
 
 def _prefixed(named: Mapping[str, Any], back: bool = False) -> dict[str, Any]:
-    """Add the inner optimizer's prefix to names; or select those that have it, and remove it."""
+    """Add the inner optimizer's prefix to names; `back` selects names with it and removes it."""
     if back:
         return {k.removeprefix(INNER): v for k, v in named.items() if k.startswith(INNER)}
     return {INNER + k: v for k, v in named.items()}

@@ -31,23 +31,23 @@ class _Gatherer(Keeper):
 
 @register_wrapper
 class GradientAccumulation(Wrapper):
-    """Take a step with the mean of the gradients of several calls.
+    """Step with the mean of the gradients of several calls.
 
-    For batches that do not fit into memory. 4 bytes of state per float32 parameter, for the sum.
+    For batches that do not fit in memory. 4 bytes of state per float32 parameter, for the sum.
 
     Parameters
     ----------
     inner : Optimizer, Wrapper, str or dict
         The optimizer that steps, its name, or its configuration.
     every : int in [1, inf)
-        Calls of `apply` in a step.
+        Calls of `apply` per step.
 
     Notes
     -----
-    Slot ``gathered`` (shape of the parameter), in float32 for 16-bit parameters; the sum is divided
-    in the inner optimizer's step, before clipping. Schedules and ``iterations`` count steps, not
-    calls. A file saved between two steps holds the sum and the number of calls. A parameter has a
-    gradient in all calls of a step or in none.
+    Slot ``gathered`` (shape of the parameter), in float32 for 16-bit parameters; the inner
+    optimizer's step divides the sum, before clipping. Schedules and ``iterations`` count steps, not
+    calls. A file saved between two steps contains the sum and the number of calls. A parameter must
+    have a gradient in all calls of a step or in none.
 
     Examples
     --------
@@ -83,7 +83,7 @@ class GradientAccumulation(Wrapper):
                 f"gradients of the same parameters in all {self.every} calls; give zeros"
             )
         last = calls + 1 >= journal.once(lambda: self.every)
-        # It is the sum that the optimizer inside may refuse, as where it is not finite.
+        # The inner optimizer may reject the sum, for instance where it is not finite.
         counts, put_back = (
             journal.once(lambda: (self._counts(), self._copied())) if last else ([], None)
         )

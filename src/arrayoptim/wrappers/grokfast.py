@@ -19,7 +19,7 @@ from ._base import Keeper, Wrapper
 
 @rule(slots=("slow",))
 def slow_gradient(p: Any, g: Any, m: Any, alpha: Any, share: Any, xp: Any) -> Any:
-    """Average the gradients."""
+    """Update the running mean of the gradients."""
     return p, alpha * m + share * g
 
 
@@ -30,11 +30,10 @@ class _Averager(Keeper):
 
 @register_wrapper
 class Grokfast(Wrapper):
-    """Add to each gradient a multiple of the running mean of gradients, which changes slowly.
+    """Amplify the slow component of gradients: add a multiple of their running mean to each.
 
-    Models that learn a rule long after they know their data by heart learn it sooner. 4 bytes of
-    state per float32 parameter, for the mean, and another array of the size of a gradient while a
-    step is taken.
+    Shortens the delay between memorizing the training data and generalizing. 4 bytes of state per
+    float32 parameter, for the mean, and a temporary array of the size of a gradient during a step.
 
     Parameters
     ----------
@@ -43,19 +42,19 @@ class Grokfast(Wrapper):
     alpha : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     lamb : float in [0, inf) or schedule
-        What the mean is multiplied by.
+        Factor of the mean.
 
     Notes
     -----
-    Slot ``slow`` (shape of the parameter), in float32 for 16-bit parameters, is the first gradient
-    after the first step; then::
+    Slot ``slow`` (shape of the parameter), in float32 for 16-bit parameters, equals the first
+    gradient after the first step; then::
 
         slow = alpha * slow + (1 - alpha) * g
         g = g + lamb * slow
 
-    Gradients are filtered before the optimizer inside clips them. A step that it skips leaves the
-    mean as it was. A parameter that has its first gradient in a later step has a mean that begins
-    with zero. This is the authors' filter by an exponential average, ``gradfilter_ema``.
+    Gradients are filtered before the inner optimizer clips them. A skipped step leaves the mean
+    unchanged. The mean of a parameter whose first gradient comes in a later step starts at zero.
+    This is the authors' exponential-moving-average filter, ``gradfilter_ema``.
 
     References
     ----------
@@ -76,7 +75,7 @@ class Grokfast(Wrapper):
     keeper = _Averager
 
     alpha: Number = hyper(default=0.98, interval="[0, 1)", doc="Decay rate of the mean.")
-    lamb: Number = hyper(default=2.0, interval="[0, inf)", doc="What the mean is multiplied by.")
+    lamb: Number = hyper(default=2.0, interval="[0, inf)", doc="Factor of the mean.")
 
     def _advance(self, grads: Tree, params: Tree, unscale: float, journal: Journal) -> Tree:
         if not self.built:
@@ -109,7 +108,7 @@ class Grokfast(Wrapper):
 def _filtered(
     p: Array, g: Array, slow: Array, unscale: float, lamb: float, numbers: dict[str, float]
 ) -> Array:
-    """Return a gradient and a multiple of the mean of which it is a part already."""
+    """Return a gradient plus a multiple of the mean, which already includes it."""
     backend = backend_of(p)
     with backend.guard(p):
         g = backend.cast(g, backend.dtype(slow))

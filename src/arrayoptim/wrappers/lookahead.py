@@ -15,7 +15,7 @@ from ._base import Keeper, Wrapper
 
 @rule(slots=("slow",))
 def lookahead(p: Any, g: Any, s: Any, alpha: Any, xp: Any) -> Any:
-    """Move the slow weights towards the fast ones, and these back to them."""
+    """Move the slow weights towards the fast ones, and reset the fast ones to them."""
     s = s + alpha * (p - s)
     return s, s
 
@@ -27,9 +27,9 @@ class _Follower(Keeper):
 
 @register_wrapper
 class Lookahead(Wrapper):
-    """Take some steps ahead, then return to a point on the way.
+    """Take `k` fast steps ahead, then move back to a point on the way.
 
-    Makes an optimizer steadier with large steps. 4 bytes of state per float32 parameter, for the
+    Stabilizes an optimizer with large steps. 4 bytes of state per float32 parameter, for the
     slow weights.
 
     Parameters
@@ -37,19 +37,19 @@ class Lookahead(Wrapper):
     inner : Optimizer, Wrapper, str or dict
         The optimizer that makes the fast steps, its name, or its configuration.
     k : int in [1, inf)
-        Fast steps to a slow one.
+        Fast steps per slow step.
     alpha : float in [0, 1]
-        How far the slow weights go towards the fast ones.
+        Fraction of the way that the slow weights move towards the fast ones.
 
     Notes
     -----
-    Slot ``slow`` (shape of the parameter) begins with the parameter. After each step of which the
-    number, from 1, is a multiple of `k`::
+    Slot ``slow`` (shape of the parameter) starts as the parameter. After each step whose number,
+    from 1, is a multiple of `k`::
 
         slow = slow + alpha * (p - slow)
         p = slow
 
-    The state of the optimizer inside stays as it is. A 16-bit parameter goes on from its rounded
+    The state of the inner optimizer is not changed. A 16-bit parameter continues from its rounded
     slow weights.
 
     References

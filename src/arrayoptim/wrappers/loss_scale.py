@@ -13,12 +13,12 @@ from ..step.journal import Journal
 from ._base import Keeper, Wrapper
 
 SMALLEST, LARGEST = 2.0**-100, 2.0**100
-"""Bounds of what the scale is multiplied by, whatever the gradients."""
+"""Lower and upper bound of the scale, whatever the gradients."""
 
 
 @rule(slots=())
 def rest(p: Any, g: Any, zero: Any, xp: Any) -> Any:
-    """Leave the parameter alone."""
+    """Leave the parameter unchanged."""
     return (p,)
 
 
@@ -31,24 +31,24 @@ class _Counter(Keeper):
 class LossScale(Wrapper):
     """Divide gradients of a scaled loss by the scale, and skip steps where they overflow.
 
-    For gradients in float16, of which small ones would be lost without. The division is a part of
-    the inner optimizer's step, in its arithmetic; it comes before clipping.
+    For float16 gradients, of which small ones would underflow otherwise. The inner optimizer's
+    step includes the division, in its own arithmetic and before clipping.
 
     Parameters
     ----------
     inner : Optimizer, Wrapper, str or dict
         The optimizer, its name, or its configuration. Its ``nonfinite`` becomes ``"skip"``.
     scale : float in [1e-30, 1e30]
-        What the loss is multiplied by at first; `loss_scale` gives it as it is now.
+        The initial scale of the loss; `loss_scale` is the current one.
     dynamic : bool
-        Whether the scale follows the gradients.
+        Whether to adapt the scale to overflows.
     growth_interval : int in [1, inf)
         Steps without overflow after which the scale is doubled. It is halved at each overflow.
 
     Notes
     -----
-    The present scale and the number of good steps are in lists of weights and in files. Steps left
-    out are counted in ``skipped``.
+    The current scale and the number of good steps are included in weight lists and files. Skipped
+    steps are counted in ``skipped``.
 
     References
     ----------
@@ -68,9 +68,9 @@ class LossScale(Wrapper):
     keeper = _Counter
 
     scale: Number = hyper(
-        default=65536.0, interval="[1e-30, 1e30]", doc="Scale of the loss at first."
+        default=65536.0, interval="[1e-30, 1e30]", doc="The initial scale of the loss."
     )
-    dynamic: bool = hyper(default=True, doc="Whether the scale follows the gradients.")
+    dynamic: bool = hyper(default=True, doc="Whether to adapt the scale to overflows.")
     growth_interval: Whole = hyper(
         default=2000, interval="[1, inf)", integer=True, doc="Good steps until the scale doubles."
     )
@@ -81,7 +81,7 @@ class LossScale(Wrapper):
 
     @property
     def loss_scale(self) -> float:
-        """What the next loss is to be multiplied by."""
+        """The factor to multiply the next loss by."""
         return float(self.scale * self._number("factor"))
 
     def _hear(self, value: Scalar) -> None:

@@ -25,7 +25,7 @@ from ._base import Keeper, Wrapper
 
 @rule(slots=("start",))
 def climb(p: Any, g: Any, e: Any, c: Any, xp: Any) -> Any:
-    """Move up the gradient, and keep the starting point."""
+    """Move along the gradient, and keep the starting point."""
     return p + c * g, p
 
 
@@ -36,22 +36,22 @@ class _Climber(Keeper):
 
 @register_wrapper
 class SAM(Wrapper):
-    """Step by the gradient of a point uphill, to end where the loss is flat.
+    """Step with the gradient of a point uphill, to find flat minima.
 
-    Two gradients a step: `ascend` takes the first and moves the parameters uphill, `apply` takes
-    that of the new point, moves back and steps. 4 bytes of state per float32 parameter.
+    Each step takes two gradients: `ascend` takes the first and moves the parameters uphill; `apply`
+    takes the gradient there, moves back and steps. 4 bytes of state per float32 parameter.
 
     Parameters
     ----------
     inner : Optimizer, Wrapper, str or dict
         The optimizer that steps, its name, or its configuration.
     rho : float in [0, inf)
-        How far the point is, as Euclidean norm over all parameters.
+        Distance of the point, as the Euclidean norm over all parameters.
 
     Notes
     -----
-    Slot ``start`` (shape of the parameter): where `ascend` began, to which `apply` returns to the
-    last bit. A zero gradient, or one that is not finite, moves nothing.
+    Slot ``start`` (shape of the parameter): the point where `ascend` began, which `apply` restores
+    bit for bit. A zero or nonfinite gradient moves nothing.
 
     References
     ----------
@@ -76,22 +76,22 @@ class SAM(Wrapper):
     rho: Number = hyper(default=0.05, interval="[0, inf)", doc="Distance of the point uphill.")
 
     def ascend(self, grads: Tree, params: Tree) -> Tree:
-        """Move the parameters uphill; the gradients of the new point are for `apply`.
+        """Move the parameters uphill; pass the gradients of the new point to `apply`.
 
         Parameters
         ----------
         grads, params : tree of arrays
-            Gradients, None where there is none, and parameters.
+            Gradients, None for parameters without one, and parameters.
 
         Returns
         -------
         tree of arrays
-            The parameters uphill: the same arrays where these can be written.
+            The parameters uphill: the same arrays where they are writeable.
 
         Raises
         ------
         ValueError
-            If the parameters are uphill already, or gradients and parameters do not fit.
+            If the parameters are uphill already, or gradients and parameters do not match.
         """
         with self._lock:
             return carried_through(partial(self._climb, grads, params), self._sessions(), params)

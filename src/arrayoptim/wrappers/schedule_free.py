@@ -21,7 +21,7 @@ from ._base import Keeper, Wrapper
 
 @rule(slots=("base",))
 def between(p: Any, g: Any, z: Any, back: Any, c: Any, momentum: Any, xp: Any) -> Any:
-    """Go on from the base, which stands in the gradient's place, and from the mean."""
+    """Compute the next point from the base, passed as the gradient, and the mean."""
     x = p + back * (z - p)
     x = x + c * (g - x)
     return g + momentum * (x - g), g
@@ -39,19 +39,19 @@ class _Mean(Keeper):
 
 @register_wrapper
 class ScheduleFree(Wrapper):
-    """Step with any optimizer, and average its points in place of a schedule of the step size.
+    """Step with any optimizer, and average its iterates instead of decaying the step size.
 
     For training whose length is not known in advance. The parameters are the points at which
-    gradients are wanted; the model to evaluate and to keep is what `averages` gives. 4 bytes of
-    state per float32 parameter besides those of the optimizer inside, and another array of the
-    parameter's size while a step is taken. The optimizer inside should have no momentum of its own.
+    gradients are evaluated; `averages` returns the model to evaluate and to keep. 4 bytes of state
+    per float32 parameter besides those of the inner optimizer, and a temporary array of the
+    parameter's size during a step. The inner optimizer should have no momentum.
 
     Parameters
     ----------
     inner : Optimizer, Wrapper, str or dict
         The optimizer that steps the base, its name, or its configuration.
     momentum : float in (0, 1)
-        Share of the mean in the point where gradients are taken, the paper's beta.
+        Weight of the mean in the point where gradients are evaluated, the paper's beta.
     r : float in [0, inf) or schedule
         Power of the step number in the weight of a step in the mean.
     weight_lr_power : float in [0, inf) or schedule
@@ -59,20 +59,20 @@ class ScheduleFree(Wrapper):
 
     Notes
     -----
-    Slot ``base``, the paper's z (shape of the parameter), in float32 for 16-bit parameters, begins
-    with the parameter, which is the paper's y; ``t`` counts steps from 0, ``lr`` is that of the
-    optimizer inside, whose ``decay`` does not count::
+    Slot ``base``, the paper's z (shape of the parameter), in float32 for 16-bit parameters, starts
+    as the parameter, which is the paper's y; ``t`` counts steps from 0, ``lr`` is that of the inner
+    optimizer, without its ``decay``::
 
         w = (t + 1)**r * max(lr so far)**weight_lr_power;  c = w / sum(w so far)
         x = p + (1 - 1 / momentum) * (base - p)
-        base = what the optimizer inside makes of base by the gradient
+        base = the inner optimizer's step from base with the gradient
         x = x + c * (base - x)
         p = momentum * x + (1 - momentum) * base
 
-    Weight decay of the optimizer inside is that of the base, and so are constraints and norms of
-    the parameter; optax hands it y in place of z. Warm up by the schedule of its ``lr``. Do not set
-    `momentum` between steps: x would jump. `ScheduleFreeSGD` and `ScheduleFreeAdamW` have the same
-    for their own rules in one fused step, with decay at y.
+    Weight decay, constraints and parameter norms of the inner optimizer apply to the base; optax
+    passes y instead of z. Warm up with a schedule for its ``lr``. Do not set `momentum` between
+    steps: x would jump. `ScheduleFreeSGD` and `ScheduleFreeAdamW` do the same for their own rules
+    in one fused step, with decay at y.
 
     References
     ----------
@@ -93,14 +93,14 @@ class ScheduleFree(Wrapper):
     keeper = _Mean
     many = False
 
-    momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
+    momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Weight of the mean in the point.")
     r: Number = hyper(default=0.0, interval="[0, inf)", doc="Power of the step number in weights.")
     weight_lr_power: Number = hyper(
         default=2.0, interval="[0, inf)", doc="Power of the step size in weights."
     )
 
     def init(self, params: Tree) -> None:
-        """Make the state for a tree of parameters; `build` is the same."""
+        """Create the state for a tree of parameters; `build` is an alias."""
         with self._lock:
             self._keeper.init(params)
             self.inner.init(self._bases(params))
@@ -114,7 +114,7 @@ class ScheduleFree(Wrapper):
             return self._keeper.averages(params)
 
     def _bases(self, params: Tree) -> Tree:
-        """Return copies of the bases, as parameters for the optimizer inside."""
+        """Return copies of the bases, as parameters for the inner optimizer."""
         leaves, structure = flatten(params)
         slots = self._own_state().slots
         return structure.build(
@@ -128,7 +128,7 @@ class ScheduleFree(Wrapper):
         return {"back": 1.0 - 1.0 / self.momentum, "c": c, "momentum": self.momentum}
 
     def _weighted(self) -> dict[str, float]:
-        """Return the numbers of the next step."""
+        """Return the scalars of the next step."""
         steps = self._number("steps")
         lr_max = max(float(self.inner.lr), self._number("lr_max"))
         power, r = (self._at(name, int(steps)) for name in ("weight_lr_power", "r"))

@@ -1,8 +1,8 @@
-"""Data-parallel training of NumPy and CuPy arrays over MPI, with the state shared out.
+"""Data-parallel training of NumPy and CuPy arrays over MPI, with sharded optimizer state.
 
-Every process has all parameters, computes gradients of its own data, and keeps the state of a
-share of the parameters: what is known as the first stage of ZeRO. `mpi4py` carries what the
-processes tell each other.
+Every process has all parameters, computes gradients of its own data, and holds the state of a
+share of the parameters, like stage 1 of ZeRO. `mpi4py` carries the messages between the
+processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["DataParallel", "wrap"]
 def wrap(
     optimizer: Any, comm: MPI.Comm | None = None, *, mean: bool = True, nccl: Any = None
 ) -> DataParallel:
-    """Make a data-parallel optimizer from one, or from a wrapper; see `DataParallel`.
+    """Return a data-parallel optimizer made from an optimizer or wrapper; see `DataParallel`.
 
     Parameters
     ----------
@@ -33,25 +33,25 @@ def wrap(
     comm : mpi4py.MPI.Comm, optional
         The processes; all of them by default.
     mean : bool
-        Whether gradients are divided by the number of processes. Without it they are added up.
+        Whether to average gradients over the processes, instead of summing them.
     nccl : cupyx.distributed.NCCLBackend, optional
-        What carries CuPy arrays; MPI does without it.
+        Communicator for CuPy arrays; MPI is used by default.
 
     Raises
     ------
     TypeError
-        If it is no optimizer, or no communicator.
+        If `optimizer` or `comm` has the wrong type.
     """
     return DataParallel(optimizer, comm, mean=mean, nccl=nccl)
 
 
 def __getattr__(name: str) -> Callable[..., DataParallel]:
-    """Return what makes the optimizer of that name over all processes."""
+    """Return a factory of the optimizer with that name over all processes."""
     if name in names():
         return factory(name, DataParallel)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{spelled(name, 'mpi')}")
 
 
 def __dir__() -> Sequence[str]:
-    """Name the optimizers too."""
+    """Return all names, including those of the optimizers."""
     return sorted({*globals(), *names()})

@@ -1,4 +1,4 @@
-"""What processes have to agree on before they step together."""
+"""What processes must agree on before they take a step together."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from .communication import Links
 
 Array = Any
 _OWN = frozenset({"inner", "groups", "name", "threads"})
-"""Hyperparameters that processes may have for themselves, or that are looked at one by one."""
+"""Hyperparameters that may differ between processes, or that are compared separately."""
 
 
 def compared(
     links: Links, act: Callable[[], tuple[Any, Sequence[int]]], count: int
 ) -> tuple[Any, list[bool]]:
-    """Do something in all processes, and compare numbers that each of them comes to.
+    """Run a function on all processes, and compare numbers that each of them computes.
 
-    It takes one message, however many numbers there are.
+    This takes one message, however many numbers there are.
 
     Parameters
     ----------
     links : Links
         The processes.
     act : callable
-        What is to be done; it returns what it has found, and the numbers.
+        Returns a local result, and the numbers.
     count : int
-        How many numbers.
+        How many numbers there are.
 
     Returns
     -------
     found : object
-        What was found here.
+        The local result.
     same : list of bool
-        Which of the numbers are the same in all processes.
+        Whether each of the numbers is equal on all processes.
 
     Raises
     ------
     Exception
-        What was raised here.
+        The error raised by `act` on this process.
     RuntimeError
-        If something was raised in another process.
+        If `act` raised an error on another process.
     """
     found, error, row = None, None, np.zeros(1 + 2 * count, np.int64)
     try:
@@ -68,26 +68,26 @@ def compared(
 
 
 def together(links: Links, act: Callable[[], Any]) -> Any:
-    """Do something in all processes, and return what it gives here; see `compared`."""
+    """Run a function on all processes, and return its local result; see `compared`."""
     return compared(links, lambda: (act(), ()), 0)[0]
 
 
 def number_of(key: object) -> int:
-    """Return a number that is another one for everything that is written in another way."""
+    """Return a hash of an object's representation, equal on all processes."""
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:7], "big")
 
 
 def key_of(leaves: Sequence[Array | None], structure: Structure, needs: Sequence[bool]) -> Any:
-    """Return what decides who has which piece.
+    """Return the values that determine which process has which piece.
 
     Parameters
     ----------
     leaves : sequence of array or None
         The parameters.
     structure : Structure
-        Their paths.
+        Their structure.
     needs : sequence of bool
-        Which of them are stepped as wholes.
+        Whether each parameter is stepped whole.
     """
 
     def kind(x: Array) -> tuple[Any, ...]:
@@ -97,14 +97,14 @@ def key_of(leaves: Sequence[Array | None], structure: Structure, needs: Sequence
 
 
 def settings_of(optimizer: Any) -> list[Any]:
-    """Return objects that are others once a hyperparameter has been set."""
+    """Return objects that are replaced whenever a hyperparameter is set."""
     if isinstance(optimizer, Wrapper):
         return [optimizer._hyper, *settings_of(optimizer.inner)]
     return [optimizer._session.settings] if isinstance(optimizer, Optimizer) else []
 
 
 def words_of(optimizer: Any, prefix: str = "") -> dict[str, str]:
-    """Return the hyperparameters that all processes must have alike, as text."""
+    """Return the hyperparameters that must be equal on all processes, as text."""
     found = {f"{prefix}class": type(optimizer).__name__}
     if isinstance(optimizer, Wrapper):
         found |= _texts(prefix, optimizer._hyper)
@@ -118,7 +118,7 @@ def words_of(optimizer: Any, prefix: str = "") -> dict[str, str]:
 
 def _texts(prefix: str, values: Any) -> dict[str, str]:
     kept = {name: describe(value) for name, value in values.items() if name not in _OWN}
-    # Where a function is in memory says nothing of what it does.
+    # The address of a function says nothing about what it does.
     return {
         prefix + name: type(value).__name__ if callable(value) else repr(value)
         for name, value in kept.items()
@@ -126,29 +126,29 @@ def _texts(prefix: str, values: Any) -> dict[str, str]:
 
 
 def refuse_different(links: Links, same: Sequence[bool], optimizer: Any, session: Session) -> None:
-    """Refuse to go on with processes that have something else.
+    """Raise on all processes if they disagree.
 
     Parameters
     ----------
     links : Links
         The processes.
     same : sequence of bool
-        Whether parameters, hyperparameters and counts are the same in all processes.
+        Whether parameters, hyperparameters and counts are equal on all processes.
     optimizer : Optimizer or Wrapper
         The optimizer.
     session : Session
-        Which counts its steps.
+        The session that counts its steps.
 
     Raises
     ------
     ValueError
-        If one has, in all of them.
+        If something differs, on all processes.
     """
     parameters, settings, counts = same
     if not parameters:
         raise ValueError(
-            "the processes have parameters of different paths, shapes, data types or order in "
-            "memory, or step them by different rules; wanted the same in all of them"
+            "the processes have parameters with different paths, shapes, dtypes or memory "
+            "layouts, or step them by different rules; wanted the same on all of them"
         )
     if not settings:
         rows: list[dict[str, str]] = links.comm.allgather(words_of(optimizer))
@@ -157,19 +157,19 @@ def refuse_different(links: Links, same: Sequence[bool], optimizer: Any, session
         first, *others = (row.get(name) for row in rows)
         rank, other = next((k, x) for k, x in enumerate(others, 1) if x != first)
         raise ValueError(
-            f"the processes have different hyperparameters: {name} is {first} in process 0 and "
-            f"{other} in process {rank}; wanted the same in all of them"
+            f"the processes have different hyperparameters: {name} is {first} on process 0 and "
+            f"{other} on process {rank}; wanted the same on all of them"
         )
     if not counts:
         steps = links.comm.allgather(
-            f"{session.iterations} steps" + ", and a file to go on from" * bool(session.pending)
+            f"{session.iterations} steps" + ", and a loaded file" * bool(session.pending)
         )
         raise ValueError(
-            f"the processes have taken different numbers of steps: {steps}; load the same file in "
+            f"the processes have taken different numbers of steps: {steps}; load the same file on "
             "all of them"
         )
 
 
 def count_of(session: Session) -> int:
-    """Return a number that says how far an optimizer has come, and where it goes on from."""
+    """Return a hash of an optimizer's step count and loaded file."""
     return 4 * session.iterations + 2 * bool(session.pending) + (session.state is not None)

@@ -1,4 +1,4 @@
-"""What each process is asked for at a step, and whether all of them answer alike."""
+"""Validation of a step's arguments on each process, and their comparison over processes."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Asked:
     leaves, structure : list, Structure
         The parameters.
     needs : list of bool
-        Which of them are stepped as wholes.
+        Whether each parameter is stepped whole.
     number : int
-        Another one for parameters that are dealt out in another way.
+        A hash that differs for parameters that are distributed differently.
     parts : tree
-        What this process steps of them, once that is known.
+        The pieces that this process steps, once known.
     """
 
     leaves: list[Any]
@@ -60,17 +60,17 @@ class Asked:
 
 
 class Asking:
-    """Looks at what each process is given, and compares.
+    """Validates the arguments of each process, and compares them over processes.
 
-    Only what is new since the last step is looked at: the same arrays, and hyperparameters that
-    nobody has set, cost a comparison of references.
+    Only changes since the last step are checked: the same arrays, and unchanged hyperparameters,
+    cost only a comparison of references.
 
     Parameters
     ----------
     links : Links
         The processes.
     optimizer : Optimizer or Wrapper
-        What steps in each of them.
+        The optimizer on each process.
     """
 
     def __init__(self, links: Links, optimizer: Any) -> None:
@@ -80,14 +80,14 @@ class Asking:
         self._said = 0
 
     def agreed(self, params: Tree, grads: Tree) -> tuple[Asked, list[Any], list[bool]]:
-        """Return parameters, gradients, and which of these are there in any process.
+        """Return parameters, gradients, and which gradients exist on any process.
 
         Raises
         ------
         RuntimeError
-            If another process was given something wrong.
+            If the arguments of another process are invalid.
         TypeError, ValueError
-            If this one was, or the processes differ.
+            If the arguments of this process are invalid, or the processes differ.
         """
         look = partial(self._looked, params, grads)
         (asked, found), same = compared(self._links, look, 4)
@@ -104,7 +104,7 @@ class Asking:
         return sessions_of(self._optimizer)[-1]
 
     def _looked(self, params: Tree, grads: Tree) -> tuple[tuple[Asked, list[Any]], list[int]]:
-        """Check what this process was given, and say in numbers what it is."""
+        """Check the arguments of this process, and return them with hashes to compare."""
         leaves, structure = flatten(params)
         asked = self._known(leaves, structure)
         for path, x in zip(structure.paths, leaves, strict=True):
@@ -114,7 +114,7 @@ class Asking:
         if grads is not None:
             given, other = flatten(grads, "gradients")
             checks.same_structure(other, structure)
-            why = "gradients of all processes are added up as dense arrays"
+            why = "gradients of all processes are summed as dense arrays"
             found = made_dense(self._optimizer, given, leaves, why)
             odd = [i for i, g in enumerate(found) if g is not None and not _fits(g, leaves[i])]
             checks.gradients(found, leaves, structure, odd)
@@ -123,7 +123,7 @@ class Asking:
         return (asked, found), [asked.number, self._said, count, number_of(missing)]
 
     def _known(self, leaves: list[Any], structure: Structure) -> Asked:
-        """Return what is known of some parameters, and find out what is new."""
+        """Return the cached description of some parameters, updated if something has changed."""
         settings, asked = settings_of(self._optimizer), self._asked
         same = alike(settings, self._settings)
         if not same:
@@ -146,11 +146,11 @@ class Asking:
         return self._asked
 
     def _needed(self, leaves: Sequence[Array | None], structure: Structure) -> list[bool]:
-        """Return which parameters are stepped as wholes."""
+        """Return whether each parameter is stepped whole."""
         described, needs = checks.describe(leaves, structure), [False] * len(leaves)
         for session in sessions_of(self._optimizer):
             h, layouts = session.settings.whole, session.assign(described).layouts
-            # Blocks, and random bits, go by the places of elements in the whole.
+            # Blocks and random bits depend on the indices of entries in the whole array.
             coded = h["state_dtype"] == "int8" or h["stochastic_rounding"]
             for i, layout in enumerate(layouts):
                 needs[i] |= layout is not None and (coded or takes_wholes(layout, h))
@@ -158,14 +158,14 @@ class Asking:
 
 
 def sessions_of(optimizer: Any) -> list[Session]:
-    """Return the sessions of an optimizer, or of a wrapper and what is inside it, in that order."""
+    """Return the sessions of an optimizer, or of a wrapper and its inner optimizers, in order."""
     if isinstance(optimizer, Wrapper):
         return list(optimizer._sessions())
     return [session_of(optimizer)]
 
 
 def _fits(g: Array, p: Array | None) -> bool:
-    """Return whether a gradient is plainly like its parameter, so that nothing is to be checked."""
+    """Return whether a gradient obviously fits its parameter, so that no checks are needed."""
     if p is None or type(g) is not np.ndarray or type(p) is not np.ndarray:
         return False
     return bool(g.dtype == p.dtype and g.shape == p.shape)

@@ -1,4 +1,4 @@
-"""What carries arrays and numbers between processes: MPI, or NCCL beside it."""
+"""Communication of arrays and numbers between processes: by MPI, or additionally NCCL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = Any
 class Links:
     """The collectives of a communicator of mpi4py.
 
-    CuPy arrays are handed to MPI as they are, which has to be built for that.
+    CuPy arrays are passed to MPI directly, which must be CUDA-aware.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Links:
     Attributes
     ----------
     rank, world : int
-        The number of this process, and how many there are.
+        The rank of this process, and the number of processes.
     """
 
     def __init__(self, comm: MPI.Comm) -> None:
@@ -36,59 +36,59 @@ class Links:
         self.world: int = comm.Get_size()
 
     def reduced(self, flat: Array, mine: Array, counts: Sequence[int]) -> None:
-        """Add up what all processes have, and deal out the sums.
+        """Reduce-scatter: sum over all processes, and send each its part of the sums.
 
         Parameters
         ----------
         flat : array
-            As many elements as the counts together.
+            The summands, as many entries as the counts add up to.
         mine : array
-            Where this process's part of the sums goes.
+            Receives this process's part of the sums.
         counts : sequence of int
-            How many of them are for each process, in order.
+            Number of entries for each process, in order.
         """
         _settle(flat)
         self.comm.Reduce_scatter(flat, mine, list(counts), MPI.SUM)
 
     def gathered(self, mine: Array, flat: Array, counts: Sequence[int]) -> None:
-        """Bring together the bytes of all processes, in order.
+        """All-gather: concatenate the bytes of all processes, in order.
 
         Parameters
         ----------
         mine, flat : array of uint8
-            This process's bytes, and where all of them go.
+            This process's bytes, and the buffer that receives those of all.
         counts : sequence of int
-            How many bytes each process has.
+            Number of bytes of each process.
         """
         _settle(mine)
         self.comm.Allgatherv([mine, MPI.BYTE], [flat, list(counts), MPI.BYTE])
 
     def added(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the sums of float64 numbers that all processes have."""
+        """Return elementwise sums of float64 numbers over all processes."""
         sums = np.empty_like(numbers)
         self.comm.Allreduce(numbers, sums, MPI.SUM)
         return sums
 
     def greatest(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the greatest of each of the int64 numbers that all processes have."""
+        """Return elementwise maxima of int64 numbers over all processes."""
         found = np.empty_like(numbers)
         self.comm.Allreduce(numbers, found, MPI.MAX)
         return found
 
     def told(self, number: int) -> int:
-        """Return the number that the first process gave."""
+        """Return the number passed by the first process."""
         return int(self.comm.bcast(number))
 
 
 class Nccl(Links):
-    """MPI for what is on the host, and NCCL for what is on GPUs.
+    """MPI for arrays on the host, and NCCL for arrays on GPUs.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Comm
         The communicator.
     backend : cupyx.distributed.NCCLBackend
-        Of as many processes, of the same ranks.
+        A communicator of the same processes, with the same ranks.
     """
 
     def __init__(self, comm: MPI.Comm, backend: Any) -> None:
@@ -96,8 +96,8 @@ class Nccl(Links):
         self._backend = backend
 
     def reduced(self, flat: Array, mine: Array, counts: Sequence[int]) -> None:
-        """Add up, and deal out; see `Links`."""
-        # NCCL deals out equal parts only.
+        """Reduce-scatter; see `Links`."""
+        # NCCL supports only equal parts.
         most, start = max(counts), 0
         even = type(flat)((self.world * most,), dtype=flat.dtype)
         for k, count in enumerate(counts):
@@ -109,7 +109,7 @@ class Nccl(Links):
         mine[...] = room[: counts[self.rank]]
 
     def gathered(self, mine: Array, flat: Array, counts: Sequence[int]) -> None:
-        """Bring together the bytes of all processes; see `Links`."""
+        """All-gather; see `Links`."""
         most, start = max(counts), 0
         padded = type(mine)((most,), dtype=mine.dtype)
         padded[: len(mine)] = mine
@@ -122,21 +122,21 @@ class Nccl(Links):
 
 
 def _settle(x: Array) -> None:
-    """Wait until a GPU has computed an array: MPI knows nothing of its streams."""
+    """Wait until a GPU has computed an array, as MPI does not synchronize with its streams."""
     if not isinstance(x, np.ndarray):
         cupy: Any = sys.modules["cupy"]
         cupy.cuda.get_current_stream().synchronize()
 
 
 def links_of(comm: MPI.Comm | None, nccl: Any = None) -> Links:
-    """Return the collectives of a communicator; of all processes by default.
+    """Return the collectives of a communicator; by default of all processes.
 
     Raises
     ------
     TypeError
-        If it is none.
+        If it is not a communicator.
     """
     comm = MPI.COMM_WORLD if comm is None else comm
     if not isinstance(comm, MPI.Comm):
-        raise TypeError(f"found {comm!r}, wanted a communicator of mpi4py, as MPI.COMM_WORLD")
+        raise TypeError(f"found {comm!r}, wanted an mpi4py communicator, such as MPI.COMM_WORLD")
     return Links(comm) if nccl is None else Nccl(comm, nccl)

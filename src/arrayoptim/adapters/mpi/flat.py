@@ -1,4 +1,4 @@
-"""Pieces of parameters in memory: which views they are, and how they travel."""
+"""Pieces of parameters in memory: views of them, and their communication."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Flat:
     links : Links
         The processes.
     pieces : sequence of Piece
-        Who has which.
+        The pieces, with their owners.
     leaves : sequence of array or None
         The parameters.
     """
@@ -53,11 +53,11 @@ class Flat:
     # ---- views
 
     def parts(self, arrays: Sequence[Array | None]) -> list[Array | None]:
-        """Return what this process steps of each of some arrays like the parameters: views."""
+        """Return views of this process's pieces of arrays shaped like the parameters."""
         return [None if x is None else self.part(i, x) for i, x in enumerate(arrays)]
 
     def part(self, i: int, x: Array) -> Array:
-        """Return what this process steps of one array like a parameter."""
+        """Return a view of this process's piece of an array shaped like a parameter."""
         piece = self._mine.get(i)
         if i in self._cut:
             line = self._line(i, x)
@@ -67,7 +67,7 @@ class Flat:
         return x[:0] if x.ndim else x.reshape(1)[:0]
 
     def whole(self, i: int, parts: Sequence[Array]) -> Array:
-        """Return an array like a parameter, made of its pieces."""
+        """Return an array shaped like a parameter, assembled from its pieces."""
         if i not in self._cut:
             return parts[0]
         line, shape = np.concatenate(parts), self.shapes[i]
@@ -75,10 +75,10 @@ class Flat:
         return line.reshape(shape[::-1]).T if self._turned[i] else line.reshape(shape)
 
     def _line(self, i: int, x: Array) -> Array:
-        """Return all elements in the order of the parameter's memory."""
+        """Return all entries in the memory order of the parameter."""
         return x.T.reshape(-1) if self._turned[i] and i in self._cut else x.reshape(-1)
 
-    # ---- travel
+    # ---- communication
 
     def reduced(
         self,
@@ -87,18 +87,18 @@ class Flat:
         present: Sequence[bool],
         mean: bool,
     ) -> list[Array | None]:
-        """Return this process's parts of the gradients of all processes together.
+        """Return this process's pieces of the gradients, reduced over all processes.
 
-        They are written anew with the next call.
+        The buffers are reused by the next call.
 
         Parameters
         ----------
         leaves, grads : sequence of array or None
             The parameters, and this process's gradients; None counts as zero.
         present : sequence of bool
-            Which parameters have a gradient in any process.
+            Whether each parameter has a gradient on any process.
         mean : bool
-            Whether the sum is divided by the number of processes.
+            Whether to average over the processes, instead of summing.
         """
         rank, world = self._links.rank, self._links.world
         if self._present != present:
@@ -116,7 +116,7 @@ class Flat:
         return found
 
     def share(self, leaves: Sequence[Array | None]) -> None:
-        """Bring together the parameters, each process's parts of which are new."""
+        """Gather the parameters after each process has stepped its pieces."""
         if not alike(leaves, self._leaves):
             rank, world = self._links.rank, self._links.world
             self._gatherings = gatherings(rank, world, self._pieces, leaves, self._line)

@@ -1,4 +1,4 @@
-"""Data-parallel steps whose state the processes share out."""
+"""Data-parallel steps with optimizer state sharded over processes."""
 
 from __future__ import annotations
 
@@ -36,41 +36,41 @@ __all__ = ["DataParallel"]
 
 
 class DataParallel(Surface):
-    """Step NumPy or CuPy arrays of which every process has a copy, each of them a share.
+    """Step NumPy or CuPy arrays of which every process has a copy, each process a share of them.
 
-    A step adds up the gradients of all processes, divides them by their number, and hands each
-    process its share. It steps that and keeps the state of it, 1 / N of all; then the parameters
-    are brought together again. Norms and totals are those of all gradients, so that all come to
-    what a single process would with the mean of the gradients.
+    A step averages the gradients of all processes and sends each process its share. The process
+    steps that share and holds its state, 1 / N of the total; then the parameters are gathered.
+    Norms and totals are those of all gradients, so the result is that of a single process with
+    the averaged gradients.
 
     Parameters
     ----------
     optimizer : Optimizer, Wrapper, str or dict
-        The optimizer, its name, or its configuration; the same in all processes.
+        The optimizer, its name, or its configuration; the same on all processes.
     comm : mpi4py.MPI.Comm, optional
         The processes; all of them by default.
     mean : bool
-        Whether gradients are divided by the number of processes. Without it they are added up.
+        Whether to average gradients over the processes, instead of summing them.
     nccl : cupyx.distributed.NCCLBackend, optional
-        What carries CuPy arrays; MPI does without it, which has to know GPUs then.
+        Communicator for CuPy arrays. By default MPI is used, which must be CUDA-aware.
 
     Raises
     ------
     TypeError
-        If it is no optimizer, or no communicator.
+        If `optimizer` or `comm` has the wrong type.
 
     Notes
     -----
-    Every process calls the same methods in the same order, with gradients of its own and with equal
-    parameters. Hyperparameters are set on `optimizer`, alike in all processes.
+    Every process calls the same methods in the same order, with its own gradients and equal
+    parameters. Hyperparameters are set on `optimizer`, equally on all processes.
 
-    A parameter is cut anywhere in its memory where its rule allows that. Matrices of rules that
-    need the whole of them, such as Muon's, are stepped by one process each, as are arrays that are
-    not in one piece of memory.
+    A parameter is split at arbitrary points if its rule allows that. Matrices whose rules need
+    them whole, such as Muon's, are stepped by one process each, as are arrays that are not
+    contiguous.
 
     Examples
     --------
-    Of a program that ``mpiexec -n 4 python -m mpi4py train.py`` starts:
+    In a program that ``mpiexec -n 4 python -m mpi4py train.py`` starts:
 
     >>> import numpy as np
     >>> import arrayoptim as ao
@@ -100,7 +100,7 @@ class DataParallel(Surface):
         self._paths: dict[str, int] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DataParallel:
-        """Return one with a state of its own, of the same pieces over the same processes."""
+        """Return a copy with its own state, distributed over the same processes."""
         new = type(self).__new__(type(self))
         memo[id(self)] = new
         vars(new).update(vars(self))
@@ -112,7 +112,7 @@ class DataParallel(Surface):
 
     @property
     def rank(self) -> int:
-        """The number of this process, from 0."""
+        """The rank of this process, from 0."""
         return self._links.rank
 
     @property
@@ -127,25 +127,25 @@ class DataParallel(Surface):
 
     @property
     def last_step(self) -> Any:
-        """What the last step has done; see `Optimizer.last_step`."""
+        """What the last step did; see `Optimizer.last_step`."""
         return self.optimizer.last_step
 
     @property
     def state_bytes(self) -> int:
-        """Size in bytes of the slots that this process keeps."""
+        """Size in bytes of the slots on this process."""
         held = (
             x for s in self._sessions() if s.state for own in s.state.slots for x in own.values()
         )
         return sum(int(x.nbytes) for x in held)
 
     def __repr__(self) -> str:
-        """Show the optimizer and the processes."""
+        """Return a description with the optimizer and the processes."""
         return f"DataParallel({self.optimizer!r}, rank {self.rank} of {self.world})"
 
     # ---- stepping
 
     def init(self, params: Tree) -> None:
-        """Make the state of this process's share.
+        """Make the state for this process's share.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class DataParallel(Surface):
         Raises
         ------
         TypeError, ValueError
-            If an array is of another library, or the processes have other parameters.
+            If an array belongs to an unsupported library, or the processes' parameters differ.
         """
         with self._lock:
             asked, _, _ = self._agreed(params)
@@ -169,10 +169,10 @@ class DataParallel(Surface):
         Parameters
         ----------
         grads : tree of arrays
-            This process's gradients, structured like `params`. One that is None in some processes
-            counts as zero there; None in all of them leaves its parameter alone.
+            This process's gradients, structured like `params`. A gradient that is None on some
+            processes counts as zero there; if it is None on all, its parameter is not changed.
         params : tree of arrays
-            The parameters, equal in all processes; they are updated in place.
+            The parameters, equal on all processes; updated in place.
 
         Returns
         -------
@@ -182,25 +182,26 @@ class DataParallel(Surface):
         Raises
         ------
         RuntimeError
-            If another process could not take the step; it says why.
+            If another process could not take the step; the message says why.
         TypeError, ValueError
-            As `Optimizer.apply`, before anything has changed in any process.
+            As from `Optimizer.apply`. Nothing has changed then on any process.
         """
         return self._through(self.optimizer.apply, grads, params)
 
     def ascend(self, grads: Tree, params: Tree) -> Tree:
-        """Move the parameters uphill, where the optimizer is a `SAM`; see `SAM.ascend`."""
+        """Move the parameters uphill, if the optimizer is a `SAM`; see `SAM.ascend`."""
         return self._through(self.optimizer.ascend, grads, params)
 
     def update_hessian(self, estimates: Tree, params: Tree) -> None:
-        """Take the mean of all processes' estimates of the Hessian's diagonal into its running one.
+        """Update the Hessian's diagonal estimate with the mean of all processes' estimates.
 
-        Every process calls it, where the optimizer is one that has the method, as `Sophia` does;
-        the sum counts where gradients are added.
+        Collective. For optimizers with this method, such as `Sophia`. If gradients are summed,
+        the sum of the estimates is used.
         """
         if not hasattr(self.optimizer, "update_hessian"):
             raise ValueError(
-                f"DataParallel.update_hessian: {self.optimizer!r} takes no estimates; Sophia does"
+                f"DataParallel.update_hessian: {self.optimizer!r} does not use estimates; "
+                "Sophia does"
             )
         self._through(self._updated_hessian, estimates, params)
 
@@ -209,7 +210,7 @@ class DataParallel(Surface):
         return params
 
     def averages(self, params: Tree) -> Tree:
-        """Return the averages of the parameters, the whole of them; see `Optimizer.averages`."""
+        """Return the averages of the whole parameters; see `Optimizer.averages`."""
         with self._lock:
             asked, _, _ = self._agreed(params)
             found = flatten(self._together(partial(self.optimizer.averages, asked.parts)))[0]
@@ -221,10 +222,10 @@ class DataParallel(Surface):
             return asked.structure.build(new)
 
     def tell_loss(self, loss: Any) -> None:
-        """Tell the loss of the next step; see `Optimizer.tell_loss`.
+        """Pass the loss of the next step; see `Optimizer.tell_loss`.
 
-        Every process calls it, with the loss of its own gradients. What is judged is their mean, or
-        their sum where the gradients are added.
+        Collective: each process passes the loss of its own gradients. Their mean counts, or their
+        sum if gradients are summed.
         """
         self._told(loss, self.optimizer.tell_loss)
 
@@ -251,7 +252,7 @@ class DataParallel(Surface):
             return params
 
     def _agreed(self, params: Tree, grads: Tree = None) -> tuple[Asked, list[Any], list[bool]]:
-        """Return parameters, gradients, and which are there in any process; see `Asking`."""
+        """Return parameters, gradients, and which gradients exist on any process; see `Asking`."""
         asked, found, present = self._asking.agreed(params, grads)
         if self._flat is None or self._dealt_for != asked.number:
             self._flat = self._together(partial(self._dealt, asked))
@@ -264,14 +265,14 @@ class DataParallel(Surface):
         return together(self._links, act)
 
     def _dealt(self, asked: Asked) -> Flat:
-        """Return who has which piece."""
+        """Return the distribution of pieces over processes."""
         leaves, structure = asked.leaves, asked.structure
         sessions = self._sessions()
         for session in sessions:
             if session.state is not None or isinstance(session.pending, list):
                 raise ValueError(
-                    f"{session.formula!r} has a state already, of other parameters or pieces; set "
-                    "agc and constraints, and hand it over, before its first step"
+                    f"{session.formula!r} already has state for other parameters or pieces; set "
+                    "agc and constraints, and pass it here, before its first step"
                 )
         shapes = [None if x is None else tuple(x.shape) for x in leaves]
         cut = [

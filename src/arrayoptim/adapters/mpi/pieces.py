@@ -11,23 +11,23 @@ from typing import Any
 __all__ = ["Piece", "alike", "pieces_of"]
 
 GRAIN = 64
-"""Elements between two places where a parameter may be cut: whole lines of a cache."""
+"""Granularity of splits, in entries: whole cache lines."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A range of the elements of a parameter, in the order of its memory.
+    """A range of the entries of a parameter, in memory order.
 
     Attributes
     ----------
     place : int
-        The parameter's place in the tree.
+        The parameter's index in the tree.
     owner : int
         The rank of the process that steps it.
     start, stop : int
         The range.
     whole : bool
-        Whether the parameter is stepped with its own shape, and never cut.
+        Whether the parameter is stepped in its own shape, and never split.
     """
 
     place: int
@@ -40,22 +40,22 @@ class Piece:
 def pieces_of(
     shapes: Sequence[tuple[int, ...] | None], cut: Sequence[bool], world: int
 ) -> list[Piece]:
-    """Deal parameters out to processes, to each about the same number of elements.
+    """Return a distribution of parameters over processes, with about equal numbers of entries.
 
     Parameters
     ----------
     shapes : sequence of tuple of int or None
         Shapes of the parameters; None for None.
     cut : sequence of bool
-        Whether each may be cut.
+        Whether each may be split.
     world : int
         Number of processes.
 
     Returns
     -------
     list of Piece
-        In the order of places; one for each parameter at least, and one at most for each process
-        and parameter.
+        In the order of indices; at least one piece per parameter, and at most one per process and
+        parameter.
     """
     sizes = {i: prod(shape) for i, shape in enumerate(shapes) if shape is not None}
     loads, found = [0] * world, list[Piece]()
@@ -68,7 +68,7 @@ def pieces_of(
     owner = 0
     for i in (i for i in sizes if cut[i]):
         start, more = 0, True
-        while more:  # at least one piece, of nothing where there is nothing
+        while more:  # at least one piece, possibly empty
             while room[owner] <= 0 and owner < world - 1:
                 owner += 1
             stop = sizes[i] if owner == world - 1 else start + _grained(room[owner])
@@ -84,7 +84,7 @@ def _grained(size: int) -> int:
 
 
 def _rooms(loads: Sequence[int], rest: int) -> list[int]:
-    """Return how much of the rest each process takes, so that none has more than it needs to."""
+    """Return how much of the rest each process takes, so that the largest load is minimal."""
     order, level = sorted(loads), 0
     for count in range(len(order), 0, -1):
         level = -(-(rest + sum(order[:count])) // count)
@@ -94,5 +94,5 @@ def _rooms(loads: Sequence[int], rest: int) -> list[int]:
 
 
 def alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Return whether two sequences hold the same objects."""
+    """Return whether two sequences contain identical objects."""
     return len(one) == len(other) and all(map(operator.is_, one, other))

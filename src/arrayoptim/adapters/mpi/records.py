@@ -1,4 +1,4 @@
-"""Records of pieces of parameters, and of the whole of them."""
+"""Conversion between records of pieces and records of whole parameters."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 def joined(
     links: Links, flat: Flat, place: int, array: Callable[[], np.ndarray]
 ) -> np.ndarray | None:
-    """Return, in the process that writes files, an array of which others have pieces.
+    """Return, on the process that writes files, an array assembled from all processes' pieces.
 
-    All processes call it at once.
+    Collective; returns None on the other processes.
 
     Parameters
     ----------
     links : Links
         The processes; the first of them writes.
     flat : Flat
-        Who has which piece.
+        The distribution of pieces.
     place : int
-        The place of the parameter that the array is of.
+        The index of the array's parameter.
     array : callable
-        Returns what is here of it.
+        Returns this process's piece.
     """
     owners = [piece.owner for piece in flat.of(place)]
     if links.rank:
@@ -44,34 +44,34 @@ def joined(
 
 
 def cut_up(record: Record, flat: Flat, paths: Mapping[str, int]) -> Record:
-    """Return a record of this process's pieces, from one of the whole.
+    """Return a record of this process's pieces, given a record of whole arrays.
 
     Parameters
     ----------
     record : Record
-        What a file holds.
+        The content of a file.
     flat : Flat
-        Who has which piece.
+        The distribution of pieces.
     paths : mapping of str to int
-        The place of each parameter.
+        The index of each parameter, by path.
 
     Raises
     ------
     ValueError
-        If it does not say which array is whose.
+        If the record does not name the parameters of its arrays.
     """
     if record.paths is None:
         raise ValueError(
-            f"{record.origin} does not name the parameters of its arrays; load it in one process, "
+            f"{record.origin} does not name the parameters of its arrays; load it on one process, "
             "and save it again"
         )
 
     def cut(path: str, x: Any) -> Any:
         i = paths.get(path)
         if i is None:
-            return x  # of no parameter that there is, as will be said
+            return x  # belongs to no parameter; reported later
         if tuple(x.shape) == flat.shapes[i]:
-            # It may be in the file yet; of others only what fits is read.
+            # May still be in the file; only the piece that is needed is read.
             return flat.part(i, np.asarray(x))
         return x if flat.owns(i) else np.empty((0, *x.shape[1:]), x.dtype)
 

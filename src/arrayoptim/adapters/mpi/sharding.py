@@ -1,4 +1,4 @@
-"""Pieces of parameters as what the steps of one optimizer know of."""
+"""Pieces of parameters as shards, for the steps of one optimizer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 
 class PieceSpread(Spread):
-    """How the pieces of parameters lie over the processes of a communicator.
+    """How pieces of parameters are distributed over the processes of a communicator.
 
     Parameters
     ----------
@@ -25,14 +25,14 @@ class PieceSpread(Spread):
     shapes : sequence of tuple of int or None
         The shapes of the parameters.
     owned : sequence of bool
-        Whether the whole of each is here, with its own shape.
+        Whether each is whole on this process, in its own shape.
     """
 
     def __init__(self, links: Links, shapes: Sequence[Shape | None], owned: Sequence[bool]) -> None:
         self._links, self._shapes, self._owned = links, shapes, owned
 
     def described(self, leaves: Sequence[Leaf | None]) -> tuple[Leaf | None, ...]:
-        """Return what is known of parameters; see `Spread`."""
+        """Return the descriptions of parameters with their full shapes; see `Spread`."""
         rows = zip(leaves, self._shapes, self._owned, strict=True)
         return tuple(
             leaf
@@ -42,12 +42,12 @@ class PieceSpread(Spread):
         )
 
     def summed(self, rows: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
-        """Add up numbers over all processes; see `Spread`."""
+        """Sum values over all processes; see `Spread`."""
         flat = np.array([x for i in sorted(rows) for x in rows[i]], np.float64)
         sums = iter(self._links.added(flat).tolist() if flat.size else [])
         return {i: [next(sums) for _ in rows[i]] for i in sorted(rows)}
 
 
 def _share(whole: Shape, part: Shape, shape: Shape) -> Shape:
-    """Return the shape of what is here of a slot: like the piece, or nothing of another shape."""
+    """Return the local shape of a slot: that of the piece, or empty for slots of other shapes."""
     return part if shape == whole else (0, *shape[1:])

@@ -1,6 +1,6 @@
-"""How pieces travel: memory in which those of all processes lie side by side, and views of it.
+"""Communication buffers, in which the pieces of all processes are adjacent, and views of them.
 
-What is made here serves for many steps: finding the views takes longer than copying small arrays.
+They are reused over many steps, because finding the views takes longer than copying small arrays.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ __all__ = ["Gathering", "Sum", "gatherings", "sums"]
 
 Array = Any
 Line = Callable[[int, Array], Array]
-"""Returns all elements of an array like the parameter of that place, in the order of its memory."""
+"""Returns the entries of an array like the parameter with that index, in memory order."""
 
 _ALIGNED = 16
-"""Bytes at whose multiples each piece begins that travels with others."""
+"""Alignment in bytes of pieces in a buffer."""
 
 
 @dataclass
 class Sum:
-    """Gradients of one library and data type, which are added up and dealt out.
+    """Buffers to reduce-scatter the gradients of one library and dtype.
 
     Attributes
     ----------
     flat, mine : array
-        Room for those of this process, and for its part of the sums.
+        Buffers for this process's gradients, and for its part of the sums.
     counts : list of int
-        Number of elements for each process.
+        Number of entries for each process.
     wholes : list of (int, array)
-        Places of gradients that one process takes all of, and where they go.
+        Indices of gradients that one process steps whole, with their destination in the buffer.
     cut : dict of int to list
-        Where the elements of others go, with the first of them and the one after the last.
+        Destinations of the pieces of other gradients, with start and stop, by index.
     found : dict of int to array
-        What is here of the sums, by place: views of `mine`.
+        This process's sums by index: views of `mine`.
     """
 
     flat: Array
@@ -49,7 +49,7 @@ class Sum:
     found: dict[int, Array] = field(default_factory=dict)
 
     def fill(self, grads: Sequence[Array | None], line: Line) -> None:
-        """Copy the gradients to where they travel from; None counts as zero."""
+        """Copy the gradients into the buffer; None counts as zero."""
         for place, into in self.wholes:
             g = grads[place]
             into[...] = 0 if g is None else g
@@ -62,18 +62,18 @@ class Sum:
 
 @dataclass
 class Gathering:
-    """Parameters of one library, the new pieces of which are brought together.
+    """Buffers to all-gather the new pieces of parameters of one library.
 
     Attributes
     ----------
     mine, flat : array of uint8
-        Room for this process's pieces, and for those of all.
+        Buffers for this process's pieces, and for those of all.
     counts : list of int
         Number of bytes of each process.
     sent : list of (array, array)
-        Where to copy this process's pieces, and they themselves.
+        Destinations in `mine` of this process's pieces, and the pieces.
     got : list of (array, array)
-        Those of the others, and where they come from.
+        The pieces of other processes, and their sources in `flat`.
     """
 
     mine: Array
@@ -86,12 +86,12 @@ class Gathering:
 def sums(
     rank: int, world: int, pieces: Sequence[Piece], leaves: Sequence[Array | None]
 ) -> list[Sum]:
-    """Return what it takes to add up the gradients that some pieces have.
+    """Return the buffers to reduce-scatter the gradients of some pieces.
 
     Parameters
     ----------
     rank, world : int
-        The number of this process, and how many there are.
+        The rank of this process, and the number of processes.
     pieces : sequence of Piece
         The pieces of parameters that have a gradient.
     leaves : sequence of array or None
@@ -134,7 +134,7 @@ def sums(
 def gatherings(
     rank: int, world: int, pieces: Sequence[Piece], leaves: Sequence[Array | None], line: Line
 ) -> list[Gathering]:
-    """Return what it takes to bring together the new pieces of parameters; see `sums`."""
+    """Return the buffers to all-gather the new pieces of parameters; see `sums`."""
     kinds: dict[Backend, list[Piece]] = {}
     for piece in pieces:
         kinds.setdefault(backend_of(leaves[piece.place]), []).append(piece)
@@ -159,7 +159,7 @@ def gatherings(
 
 
 def _numbers(data: Array, start: int, like: Array) -> Array:
-    """Return a view of bytes as an array like another one."""
+    """Return a view of bytes as an array with the shape and dtype of another."""
     used = int(like.size) * int(like.dtype.itemsize)
     return data[start : start + used].view(like.dtype).reshape(like.shape)
 

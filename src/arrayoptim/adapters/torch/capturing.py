@@ -1,4 +1,4 @@
-"""Steps of a parameter group that a CUDA graph of torch's can hold."""
+"""Steps of a parameter group that can be captured in a torch CUDA graph."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NOT_ASKED = (
 )
 
 NOT_BEGUN = (
-    "its state would be made anew by each replay. Take a step before the capture, on a side "
-    "stream as for all that is captured"
+    "each replay would make its state anew. Take a step before the capture, on a side stream "
+    "like all warm-up work"
 )
 
 
@@ -35,7 +35,7 @@ def refuse_unready(name: str, leaves: Sequence[Tensor], reason: str) -> None:
     leaves : sequence of Tensor
         Parameters.
     reason : str
-        What stands in the way.
+        Why the step cannot be captured.
     """
     if captures(leaves):
         raise RuntimeError(
@@ -44,14 +44,14 @@ def refuse_unready(name: str, leaves: Sequence[Tensor], reason: str) -> None:
 
 
 class Capturing:
-    """Whether kernels count the steps of a parameter group, so that a CUDA graph can hold them.
+    """Whether kernels count the steps of a parameter group, so that they can be captured.
 
     Parameters
     ----------
     settings : GroupSettings
         The group.
     never : str or None
-        Why no graph holds steps of groups of this kind.
+        Why steps of groups of this kind cannot be captured.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Capturing:
     counted : Counted or None
         The steps that kernels count; None where the host does.
     kept : list of Counted
-        Those that graphs hold, and that are not taken any more.
+        Counts that captured graphs refer to, and that are no longer used.
     """
 
     def __init__(self, settings: GroupSettings, never: str | None) -> None:
@@ -71,16 +71,16 @@ class Capturing:
         self.kept: list[Counted] = []
 
     def leave_to_host(self, reason: str) -> None:
-        """Have the host compute the numbers of steps from now on, which no graph can hold then."""
+        """Compute coefficients on the host from now on; steps cannot be captured then."""
         self._unserved = reason
 
     def stands_aside(self, leaves: Sequence[Tensor]) -> bool:
-        """Whether a CUDA graph is being captured in whose step the group has no gradient.
+        """Whether a CUDA graph is being captured and the group has no gradient for its step.
 
         Raises
         ------
         RuntimeError
-            If it has one, and no graph can hold its step.
+            If it has a gradient, and the graph cannot hold its step.
         """
         if self.counted is not None or not captures(leaves[:1]):
             return False
@@ -90,7 +90,7 @@ class Capturing:
         return True
 
     def look(self, leaves: Sequence[Tensor]) -> None:
-        """Look where parameters are whose state is to be made; see `stands_aside`."""
+        """Note the device of parameters whose state is about to be made; see `stands_aside`."""
         self.on_gpu = bool(leaves) and on_gpu(leaves[0])
         if self.on_gpu:
             reason = NOT_BEGUN if self._settings.capturable else NOT_ASKED
@@ -103,7 +103,7 @@ class Capturing:
         leaves: Sequence[Tensor],
         structure: Structure,
     ) -> DeviceCounts | None:
-        """Return counts that kernels advance; None where the host counts, and note why."""
+        """Return counts that kernels advance; None if the host counts, and note why."""
         if self.counted is not None and self.counted.captured:
             self.kept.append(self.counted)
         self.counted = self._counts = None
@@ -129,7 +129,7 @@ class Capturing:
         return self._counts
 
     def report(self) -> StepReport | None:
-        """Return what the last step did; the device is asked where it counts."""
+        """Return what the last step did; reads it from the device if kernels count."""
         if self.counted is not None and self._counts is not None and self.counted.stepped:
             self._counts.follow()
             session = session_of(self._settings.core)

@@ -14,28 +14,28 @@ from .shards import Tensor
 from .spelling import Spelling
 
 TOGETHER = ("clipnorm", "nonfinite", "skip_spikes", "measure", "skip_loss_spikes")
-"""Settings of a step as a whole; for all but the last the norm over all groups is taken."""
+"""Step-level settings; all but the last take the norm over all groups."""
 
 _together = operator.attrgetter(*TOGETHER)
 
 _LISTS = ("params", "param_names")
 _DECIDING = frozenset({"momentum", "agc", "skip_spikes", "skip_loss_spikes"})
-"""Numbers that decide what the state holds, or whether parts are brought together."""
+"""Hyperparameters that decide what the state holds, or whether shards are gathered."""
 
 _DECAYS = frozenset({"weight_decay", "l2"})
-"""Keys by whose value the host decides which decay there is."""
+"""Keys whose values the host needs to choose the kind of decay."""
 
 _READ = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 """The dtypes of hyperparameters that kernels read."""
 
 
 class GroupSettings:
-    """The optimizer that has the hyperparameters of a parameter group.
+    """The optimizer configured with the hyperparameters of a parameter group.
 
     Parameters
     ----------
     spelling : Spelling
-        How the group spells the hyperparameters.
+        Names and forms of the hyperparameters in the group.
     group : dict
         The parameter group.
 
@@ -44,20 +44,20 @@ class GroupSettings:
     core : Optimizer
         The optimizer.
     name : str
-        The name of its class for torch.
+        The name of its class in `arrayoptim.torch`.
     measuring : tuple
         The values of `TOGETHER`.
     words : dict of str to str
-        Names in torch's state by ours, where they are others.
+        Names in torch's state, keyed by ours, where they differ.
     capturable : bool
-        Whether a CUDA graph is to hold steps of the group.
+        Whether steps of the group may be captured in a CUDA graph.
     live : dict of str to Tensor
-        Hyperparameters that only kernels read then, by our names.
+        Hyperparameters that then only kernels read, keyed by our names.
 
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter is of another kind or outside its interval.
+        If a hyperparameter has the wrong type or is outside its interval.
     """
 
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
@@ -74,11 +74,11 @@ class GroupSettings:
         self.words = spelling.state_names(self.core.preset)
 
     def word(self, name: str) -> str:
-        """Return the name in torch's state of a slot or of scalar state."""
+        """Return the name of a slot or scalar in torch's state."""
         return self.words.get(name, name)
 
     def paths(self) -> dict[int, str]:
-        """Return the name of each parameter by its identity; its number where it has no name."""
+        """Return each parameter's name, or its index if it has none, keyed by its `id`."""
         params = self.group["params"]
         names: Iterable[Any] = self.group.get("param_names") or range(len(params))
         return {id(p): str(name) for p, name in zip(params, names, strict=True)}
@@ -88,17 +88,17 @@ class GroupSettings:
         return self.paths()[id(p)]
 
     def together(self) -> bool:
-        """Whether the rule measures all parameters of the group together."""
+        """Whether the rule computes norms over all parameters of the group together."""
         members = session_of(self.core).settings.members
         return any(member.formula.rule.totals for member in members)
 
     def follow(self) -> bool:
-        """Read what was written into the group; return whether the state's entries may differ.
+        """Read new values from the group; return whether the entries of the state may differ.
 
         Raises
         ------
         TypeError, ValueError
-            If a hyperparameter is wrong.
+            If a hyperparameter is invalid.
         """
         group, seen = self.group, self._seen
         found = list(group.values())
@@ -116,31 +116,31 @@ class GroupSettings:
         if self.capturable and self._served is not None:
             group = self._without_live(self._served)
         values = self.spelling.plain(group)
-        # An object that is written into may have another value next time.
+        # A mutable object may have another value next time.
         written = [k for k, v in group.items() if k not in _LISTS and _may_be_written(v)]
         self._seen = [] if written else found
         self._adopt(values)
         return self._anew
 
     def leave_live(self, p: Tensor) -> None:
-        """Leave hyperparameters that are tensors on the device of a parameter to kernels.
+        """Let kernels that step a parameter read the hyperparameters that are GPU tensors.
 
         Raises
         ------
         ValueError
-            If one cannot be read by them.
+            If they cannot read one of them.
         """
         self.live, self._served = _live_numbers(self.spelling, self.group, p), p
         self._seen = []
 
     def read_all(self) -> None:
-        """Read on the host what has been left to kernels."""
+        """Read all hyperparameters on the host again."""
         left, self.live, self._served = self.live, {}, None
         if left:
             self._adopt(self.spelling.plain(self.group))
 
     def _without_live(self, p: Tensor) -> dict[str, Any]:
-        """Return the group with the numbers that kernels read as they were known last."""
+        """Return the group with the last known values of the numbers that kernels read."""
         try:
             self.live = _live_numbers(self.spelling, self.group, p)
         except ValueError:
@@ -154,18 +154,18 @@ class GroupSettings:
                 self._set(name, value)
 
     def _took(self, key: str) -> bool:
-        """Adopt one value, if it is a plain number that stands for a single hyperparameter."""
+        """Adopt one value if it is a plain number for a single hyperparameter."""
         names, value = self.spelling.keys.get(key, ()), self.group[key]
         if len(names) != 1 or type(value) is not float or key in _DECIDING:
             return False
-        if names[0] in self.live:  # which kernels are to read no longer
+        if names[0] in self.live:  # kernels would go on reading the tensor
             return False
         self._set(names[0], value)
         return True
 
     def _set(self, name: str, value: Any) -> None:
         setattr(self.core, name, value)
-        # Whether the device can compute the numbers depends on which there are.
+        # Which hyperparameters are set decides whether the device can compute the coefficients.
         other = self.capturable and None in (value, self._values[name])
         self._values[name] = value
         if name in TOGETHER:
@@ -185,14 +185,14 @@ def _may_be_written(value: Any) -> bool:
 
 
 def _live_numbers(spelling: Spelling, group: Mapping[str, Any], p: Tensor) -> dict[str, Tensor]:
-    """Return the hyperparameters of a group that kernels for a parameter read, by our names.
+    """Return the hyperparameters of a group that are GPU tensors, keyed by our names.
 
-    These are the tensors on a GPU. They are read when a step is carried out, and not by the host.
+    Kernels that step the parameter read them when a step runs; the host does not.
 
     Raises
     ------
     ValueError
-        If one cannot be read so.
+        If kernels cannot read one of them.
     """
     found: dict[str, Tensor] = {}
     for key, value in group.items():
@@ -219,7 +219,7 @@ def _with_known(
     live: Collection[str],
     known: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return a group with known numbers in the places of those that only the device knows."""
+    """Return a group in which known numbers replace those that only the device knows."""
     found = dict(group)
     for key, names in spelling.keys.items():
         if any(name in live for name in names):
@@ -230,5 +230,5 @@ def _with_known(
 
 
 def _row(value: Any, names: Sequence[str]) -> Sequence[Any]:
-    """Return what a key holds for each of its names."""
+    """Return the value of a key for each of its names."""
     return value if len(names) > 1 and isinstance(value, tuple | list) else (value,)

@@ -1,4 +1,4 @@
-"""The state of one parameter group: torch's entries and the optimizer's slots, the same tensors."""
+"""The state of one parameter group: torch's entries, whose tensors are the optimizer's slots."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from .state_entries import Entry, fitted
 
 
 class GroupState:
-    """What the optimizer of a parameter group has taken up of torch's state.
+    """The part of torch's state that a parameter group's optimizer has adopted.
 
-    Torch's state is the truth. The optimizer's slots are the very tensors in it; where they are
-    others than at the last step, as after loading, the optimizer takes them up.
+    Torch's state is authoritative. The optimizer's slots are the very tensors in it; where they
+    have been replaced since the last step, as by loading, the optimizer adopts the new ones.
 
     Parameters
     ----------
     settings : GroupSettings
         The optimizer.
     capturing : Capturing
-        Whether kernels count its steps.
+        Who counts its steps, the host or kernels.
 
     Attributes
     ----------
     params, leaves : list of torch.Tensor
-        The parameters, and what this process holds of each.
+        The parameters, and the local part of each.
     structure : Structure
         Their paths.
     plain : bool
-        Whether none of them is of a type that may be sharded.
+        Whether none of them has a type that may be sharded.
     """
 
     def __init__(self, settings: GroupSettings, capturing: Capturing) -> None:
@@ -68,12 +68,12 @@ class GroupState:
         return state.slots
 
     def has(self, params: Sequence[Tensor]) -> bool:
-        """Whether these are the parameters."""
+        """Whether `params` are the parameters."""
         known = self.params
         return len(params) == len(known) and all(map(operator.is_, params, known))
 
     def holds(self, params: Sequence[Tensor], leaves: Sequence[Tensor], same: bool) -> bool:
-        """Whether the state is of these parameters, which may be known to be the same."""
+        """Whether the state belongs to these parameters; `same`: known to be unchanged."""
         counts = self._counts
         if counts is None or counts.state is not self.session.state:
             return False
@@ -87,12 +87,12 @@ class GroupState:
         leaves: list[Tensor],
         state: MutableMapping[Tensor, Entry],
     ) -> None:
-        """Take up the entries of parameters, and make those that are not there.
+        """Adopt the entries of parameters, and create the missing ones.
 
         Raises
         ------
         TypeError, ValueError
-            If they do not fit. Nothing has changed then.
+            If they do not fit. Nothing has been changed.
         """
         self._capturing.look(leaves)
         structure, described, layouts, held, numbers = fitted(self.settings, params, leaves, state)
@@ -139,7 +139,7 @@ class GroupState:
         return changed
 
     def current(self, state: Mapping[Tensor, Entry]) -> bool:
-        """Whether a state holds the tensors of the last step."""
+        """Whether `state` still holds the tensors of the last step."""
         for i, (p, slots) in enumerate(zip(self.params, self.slots, strict=True)):
             entry = state.get(p, {})
             for name, x in slots.items():
@@ -153,7 +153,7 @@ class GroupState:
     def _spread(
         self, params: Sequence[Tensor], layouts: Sequence[Layout | None]
     ) -> MeshSpread | None:
-        """Return how the parameters lie over processes; None where all of them are here."""
+        """Return how the parameters are spread over processes; None if all of them are local."""
         spread = [i for i, p in enumerate(params) if in_parts(p)]
         h = self.session.settings.whole
         wholes = [i for i in spread if (layout := layouts[i]) and takes_wholes(layout, h)]
@@ -162,7 +162,7 @@ class GroupState:
 
 
 def _arrays_of(state: Mapping[Tensor, Entry]) -> list[Entry]:
-    """Return the state's own arrays, of all groups; counts, which may be shared, are left out."""
+    """Return the state's own arrays, of all groups, without counts, which may be shared."""
     return [
         {word: local(x) for word, x in entry.items() if isinstance(x, torch.Tensor) and x.ndim}
         for entry in state.values()
