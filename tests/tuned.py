@@ -43,6 +43,7 @@ TUNED: dict[str, dict[Problem, dict[str, float]]] = {
     "ScheduleFreeSGD": {"logistic": {"lr": 0.1}, "valley": {"lr": 0.01}},
     "Shampoo": {"valley": {"lr": 0.5}},
     "Signum": {"valley": {"lr": 0.001}},
+    "Sophia": {"valley": {"lr": 0.002}},
     "StableAdamW": {"valley": {"lr": 0.005}},
     "Yogi": {"valley": {"lr": 0.1}},
 }

@@ -166,7 +166,7 @@ def _stepping(optimizer: Any) -> Optimizer:
             f"explain: found {found!r}, wanted an arrayoptim optimizer, a wrapper around one, or "
             "its name; optimizers of other libraries do their own arithmetic"
         )
-    return found if found.built else type(found).from_config(found.get_config())
+    return found if found.built else found.again()
 
 
 def _bytes(x: Any) -> int:

@@ -17,7 +17,15 @@ import pytest
 from places import TESTS
 
 HERE = TESTS
-SUITES = ("settings.py", "steps.py", "training.py", "exchange.py", "subclasses.py", "files.py")
+SUITES = (
+    "settings.py",
+    "edges.py",
+    "steps.py",
+    "training.py",
+    "exchange.py",
+    "subclasses.py",
+    "files.py",
+)
 LIBRARIES = ("torch", "jax", "tensorflow")
 ROWS = [(library, suite) for library in LIBRARIES for suite in SUITES]
 ROWS += [("tensorflow", suite) for suite in ("tensors.py", "foreign.py", "sparse.py")]

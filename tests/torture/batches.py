@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -26,6 +27,7 @@ Case = Callable[[int, Path], str]
 def serve(case: Case) -> None:
     """Be a batch: run the cases that the command line names, and print how many went how."""
     first, last, progress = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     found: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -56,13 +58,14 @@ def run(module: str, first: int, last: int) -> Counter[str]:
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             ) as process:  # fmt: skip
                 hung = _watched(process, progress)
-                errors = (process.stderr.read() if process.stderr else "")[-600:]
+                errors = (process.stderr.read() if process.stderr else "")[-2000:]
             reached, found = json.loads(progress.read_text())
             total.update(found)
             if process.returncode:
                 how = "hung" if hung else "crashed"
                 total[how] += 1
-                sys.stderr.write(f"{module} {reached}: {how}: {errors}\n")
+                end = f"{how}, exit status {process.returncode}"
+                sys.stderr.write(f"{module} {reached}: {end}: {errors}\n")
             first = reached + bool(process.returncode)
     return total
 

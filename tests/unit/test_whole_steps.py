@@ -19,6 +19,7 @@ ROOT = str(Path(ao.__file__).parent)
 MAKERS: dict[str, Callable[[], Any]] = {
     "adam": lambda: ao.Adam(0.1, clipnorm=1.0, nonfinite="skip", ema_momentum=0.9),
     "lamb": lambda: ao.LAMB(0.1),
+    "clipped lamb": lambda: ao.LAMB(0.1, clipnorm=0.5),
     "accumulation": lambda: ao.GradientAccumulation(ao.Adam(0.1), every=2),
     "lookahead": lambda: ao.Lookahead(ao.SGD(0.1, momentum=0.9), k=2),
     "scale": lambda: ao.LossScale(ao.SGD(0.1), scale=4.0, growth_interval=2),
@@ -33,8 +34,8 @@ class Interrupted(BaseException):
 class AtLine:
     """Raises before some line of the library is executed, counted from where it was entered."""
 
-    def __init__(self, line: int) -> None:
-        self.left, self.raised = line, False
+    def __init__(self, line: int, room: str = "") -> None:
+        self.left, self.raised, self.room = line, False, str(Path(ROOT) / room)
 
     def __enter__(self) -> None:
         sys.settrace(self._call)
@@ -43,7 +44,7 @@ class AtLine:
         sys.settrace(None)
 
     def _call(self, frame: FrameType, event: str, arg: Any) -> Any:
-        return self._line if frame.f_code.co_filename.startswith(ROOT) else None
+        return self._line if frame.f_code.co_filename.startswith(self.room) else None
 
     def _line(self, frame: FrameType, event: str, arg: Any) -> Any:
         if event == "line" and not self.raised:
@@ -55,17 +56,22 @@ class AtLine:
 
 
 class Run:
-    """An optimizer with its parameters."""
+    """An optimizer with its parameters; each step has other gradients, of the dtypes in turn."""
 
-    def __init__(self, name: str, backend: TestBackend, steps: int) -> None:
-        self.optimizer, self.backend = MAKERS[name](), backend
+    def __init__(
+        self, name: str, backend: TestBackend, steps: int, dtypes: tuple[str, ...] = ("float32",)
+    ) -> None:
+        self.optimizer, self.backend, self.dtypes = MAKERS[name](), backend, dtypes
+        self.taken = 0
         self.params = backend.tree([np.linspace(-1, 1, 5), np.ones((3, 2))], "float32")
         for _ in range(steps):
             self.step()
 
     def step(self) -> None:
-        grads = self.backend.tree([np.full(5, 0.25), np.full((3, 2), -0.5)], "float32")
-        self.params = self.optimizer.apply(grads, self.params)
+        dtype = self.dtypes[self.taken % len(self.dtypes)]
+        grads = [np.full(5, 0.25 + self.taken), np.full((3, 2), -0.5)]
+        self.params = self.optimizer.apply(self.backend.tree(grads, dtype), self.params)
+        self.taken += 1
 
     def all(self) -> list[np.ndarray]:
         return [*self.backend.read(self.params), *map(np.copy, self.optimizer.get_weights())]
@@ -102,6 +108,7 @@ def check(name: str, backend: TestBackend, stride: int) -> None:
         taken = next((k for k in (0, 1) if same(found, course[k])), None)
         assert taken is not None, f"{name}: half a step after line {line}"
         seen.add(taken)
+        run.taken = 3 + taken
         run.step()
         assert same(run.all(), course[taken + 1]), f"{name}: another course after line {line}"
     assert 0 in seen
@@ -120,6 +127,50 @@ def test_every_line(name: str, engine: str) -> None:
     """With all lines of the fused engine, and many of the array engine."""
     with ao.engine(engine):
         check(name, NUMPY, 1 if engine == "cpu" else 17)
+
+
+RECORDS = {"adam": "array_checks.py", "lookahead": "array_checks.py", "clipped lamb": "batches.py"}
+
+
+@pytest.mark.parametrize("name", list(RECORDS))
+@pytest.mark.parametrize("everywhere", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_records_that_machine_code_reads(name: str, everywhere: bool) -> None:
+    """Whole at each line of the fused engine that writes them: no array is read for another.
+
+    The second step has gradients of another dtype for a while, is the first that writes to slow
+    weights, or takes totals of its own between the gradients' squares of two steps. Those after it
+    have other gradients than the interrupted one.
+    """
+    room = "engines/cpu/" + ("" if everywhere else RECORDS[name])
+    other = "float64" if name == "adam" else "float32"
+    dtypes = ("float32", other, other, "float32")
+
+    def course(*numbers: int) -> list[list[np.ndarray]]:
+        run, found = Run(name, NUMPY, 1, dtypes), []
+        for run.taken in numbers:
+            run.step()
+            found.append(run.all())
+        return found
+
+    whole, before = course(1, 2, 3), Run(name, NUMPY, 1, dtypes).all()
+    wanted, line = {True: whole[1:], False: course(2, 3)}, 0
+    while True:
+        run, at = Run(name, NUMPY, 1, dtypes), AtLine(line, room)
+        try:
+            with at:
+                run.step()
+        except Interrupted:
+            pass
+        if not at.raised:
+            break
+        taken = same(run.all(), whole[0])
+        assert taken or same(run.all(), before), f"half a step after line {line}"
+        for number, state in enumerate(wanted[taken], 2):
+            run.taken = number
+            run.step()
+            assert same(run.all(), state), f"another course after line {line}"
+        line += 1
+    assert line > 10
 
 
 @pytest.mark.parametrize("name", ["adam", "lookahead"])

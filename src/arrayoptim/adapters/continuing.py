@@ -21,7 +21,7 @@ def has_state(optimizer: Optimizer) -> bool:
 
 def twin(optimizer: Optimizer) -> Optimizer:
     """Return a new optimizer that adopts the state when it first sees parameters."""
-    made = type(optimizer).from_config(optimizer.get_config())
+    made = optimizer.again()
     made.iterations = optimizer.iterations
     theirs, own = session_of(optimizer), session_of(made)
     if optimizer.built:

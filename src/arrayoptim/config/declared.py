@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from . import other_libraries
@@ -68,6 +69,7 @@ class Declared:
             self._set(self._bind(args, kwargs))
 
     __signature__ = _Signature()
+    _unbounded: frozenset[str] = frozenset()
     _declarations: ClassVar[dict[str, Hyper]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -88,6 +90,31 @@ class Declared:
         self._hyper: dict[str, Any] = {"preset": preset} if isinstance(preset, str) else {}
         for name, declared in self.hyperparameters.items():
             setattr(self, name, values.get(name, declared.default_under(preset)))
+
+    @classmethod
+    def taking(cls, unbounded: Iterable[str], **settings: Any) -> Self:
+        """Make an instance some of whose numbers are not held to their intervals.
+
+        For a class in place of another library's, which takes them and computes what follows.
+
+        Parameters
+        ----------
+        unbounded : iterable of str
+            Hyperparameters that may be any number, and True and False as 1 and 0.
+        **settings
+            The arguments of the class.
+        """
+        made = cls.__new__(cls)
+        made._unbounded = frozenset(unbounded)
+        made.__init__(**settings)  # type: ignore[misc]
+        return made
+
+    def again(self, **changes: Any) -> Self:
+        """Return another instance, without state, with the same hyperparameters but for some."""
+        config = self.get_config() | changes
+        if self._unbounded:
+            return self.taking(self._unbounded, **config)
+        return self.from_config(config)
 
     def _fitting(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the values checked against each other; some may still be missing."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from copy import copy
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 
 from .._typing import Namespace, Scalar
 from ..arrays.libraries import backend_of, is_array
-from .interval import Interval, largest_in, nearest_in, smallest_in
+from .interval import ANYTHING, Interval, largest_in, nearest_in, smallest_in
 from .per_model import Each, Row, one_by_one, row, several
 from .registry import describe, refuse_nested, revive
 from .scheduled import is_function, keeps_numbers, value_at, with_step
@@ -22,6 +23,7 @@ class _Owner(Protocol):
     """An object with hyperparameters."""
 
     _hyper: dict[str, Any]
+    _unbounded: frozenset[str]
 
     def _moment(self) -> tuple[Any, Mapping[str, Scalar]]:
         """Return the step count and the scalar state."""
@@ -63,6 +65,8 @@ class Hyper:
         The default under a preset, if different.
     wider : mapping of str to str, optional
         The interval under a preset, if wider.
+    firm : bool
+        Whether the rule departs from the formula outside the interval.
     """
 
     name: str
@@ -83,6 +87,7 @@ class Hyper:
         static: bool = False,
         elsewhere: Mapping[str, Any] | None = None,
         wider: Mapping[str, str] | None = None,
+        firm: bool = False,
     ) -> None:
         self.default = default
         self._wider = {preset: Interval(text) for preset, text in (wider or {}).items()}
@@ -94,6 +99,7 @@ class Hyper:
         self.words = words
         self.keyword = keyword
         self.static = static
+        self.firm = firm
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Record the attribute name under which a class declares it."""
@@ -106,7 +112,7 @@ class Hyper:
         value = instance._hyper[self.name]
         if not callable(value):
             return value
-        found = self.under(instance._hyper.get("preset")).at(value, *instance._moment())
+        found = self.within(instance).at(value, *instance._moment())
         return np.array(found) if several(found) else found
 
     def __set__(self, instance: _Owner, value: Any) -> None:
@@ -114,7 +120,7 @@ class Hyper:
         if isinstance(value, list | tuple | dict):
             refuse_nested(value, f"{type(instance).__name__}.{self.name}")
         # Replaced, not modified, so that snapshots which hold the old dict can detect the change.
-        new = self.under(instance._hyper.get("preset")).checked(value, type(instance))
+        new = self.within(instance).checked(value, type(instance))
         instance._hyper = instance._fitting({**instance._hyper, self.name: new})
 
     @property
@@ -122,8 +128,22 @@ class Hyper:
         """Whether the value is a number that a compiled step can take as an input."""
         return self.interval is not None and not self.static
 
-    def under(self, preset: Any) -> Hyper:
-        """Return the declaration under a preset, or under None for no preset."""
+    def within(self, instance: _Owner) -> Hyper:
+        """Return the declaration as it holds for an instance."""
+        return self.under(instance._hyper.get("preset"), instance._unbounded)
+
+    def under(self, preset: Any, unbounded: Container[str] = ()) -> Hyper:
+        """Return the declaration under a preset, or under None for no preset.
+
+        Parameters
+        ----------
+        preset : str or None
+            The preset.
+        unbounded : container of str
+            The hyperparameters that may be any number, see `Declared.taking`.
+        """
+        if self.name in unbounded and not (self.integer or self.firm):
+            return _unbounded(self)
         if preset not in self._wider:
             return self
         found = copy(self)
@@ -259,7 +279,8 @@ class Hyper:
 
     def _number(self, value: Any, owner: str) -> float | int:
         fault = f"{owner}.{self.name} must be {self.wanted}, got {value!r}"
-        if isinstance(value, bool | str | bytes) or not hasattr(value, "__float__"):
+        odd = str | bytes if self.interval is ANYTHING else bool | str | bytes
+        if isinstance(value, odd) or not hasattr(value, "__float__"):
             raise TypeError(fault)
         if is_array(value) and backend_of(value).traced(value):
             raise TypeError(
@@ -277,6 +298,14 @@ class Hyper:
         if number not in self.interval or (self.integer and not number.is_integer()):
             raise ValueError(fault)
         return int(number) if self.integer else number
+
+
+@cache
+def _unbounded(declared: Hyper) -> Hyper:
+    found = copy(declared)
+    if declared.interval is not None:
+        found.interval = ANYTHING
+    return found
 
 
 class GroupFlag(Hyper):
@@ -306,6 +335,7 @@ def hyper(
     kind: type[Hyper] = Hyper,
     elsewhere: Mapping[str, Any] | None = None,
     wider: Mapping[str, str] | None = None,
+    firm: bool = False,
 ) -> Any:
     """Declare a hyperparameter in the body of an optimizer class; see `Hyper` for the arguments."""
     return kind(
@@ -317,6 +347,7 @@ def hyper(
         static=static,
         elsewhere=elsewhere,
         wider=wider,
+        firm=firm,
     )
 
 
@@ -371,8 +402,8 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
 
     Parameters
     ----------
-    beta : float in [0, 1)
-        Decay rate of a moving average.
+    beta : float
+        Decay rate of a moving average, in [0, 1) but for what other libraries allow.
     t : int
         Number of terms averaged, counted from 1.
     xp : module
@@ -380,12 +411,16 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
 
     Returns
     -------
-    float in (0, 1]
-        The total weight of the average's terms, by which the average is to be divided.
+    float
+        The total weight of the average's terms, by which the average is to be divided; in (0, 1] if
+        `beta` is in [0, 1).
     """
-    if xp is np and type(beta) is float and type(t) is int and beta > 0.0:
+    # Subtracted from 0, as the weight is 0 and not -0 where beta is 1.
+    if type(beta) is float and type(t) is int and beta > 0.0:
         # Ten times as fast as NumPy's function.
-        return -math.expm1(t * math.log(beta))
+        return 0.0 - math.expm1(t * math.log(beta))
     if type(beta) is Row or type(t) is Row:
         return one_by_one(lambda b, k: float(bias_correction(b, k, np)), beta, t)
-    return -xp.expm1(t * xp.log(beta))
+    if isinstance(beta, float):
+        return 1.0 - beta**t if beta < 0.0 else 0.0 - xp.expm1(t * xp.log(beta))
+    return xp.where(beta < 0.0, 1.0 - beta**t, 0.0 - xp.expm1(t * xp.log(beta)))

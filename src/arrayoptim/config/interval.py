@@ -24,6 +24,20 @@ class Interval:
         return above and (value <= self.high if self._to else value < self.high)
 
 
+class Anything(Interval):
+    """All numbers, infinite ones and NaN too, for what another library does not check."""
+
+    def __init__(self) -> None:
+        super().__init__("[-inf, inf]")
+
+    def __contains__(self, value: float) -> bool:
+        """Return True, whatever the number is."""
+        return True
+
+
+ANYTHING = Anything()
+
+
 @cache
 def largest_in(dtype: str, interval: Interval) -> float:
     """Return the largest number in an interval that a dtype can represent."""

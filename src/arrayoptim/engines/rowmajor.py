@@ -9,7 +9,7 @@ from .._typing import Array
 from ..arrays.libraries import backend_of
 
 
-def row_major(shape: Sequence[int], steps: Sequence[int], unit: int = 1) -> bool:
+def row_major(shape: Sequence[int], steps: Sequence[int]) -> bool:
     """Whether elements are side by side, those of the last axis first.
 
     Parameters
@@ -17,12 +17,11 @@ def row_major(shape: Sequence[int], steps: Sequence[int], unit: int = 1) -> bool
     shape : sequence of int
         A shape.
     steps : sequence of int
-        The distance of neighbours along each axis.
-    unit : int
-        The distance of two elements that are side by side.
+        The distance of neighbours along each axis, in elements.
     """
     if not prod(shape):
         return True
+    unit = 1
     for step, length in zip(reversed(steps), reversed(shape), strict=True):
         if length > 1 and step != unit:
             return False

@@ -96,7 +96,7 @@ class Ftrl(Optimizer):
 
     rests = False
 
-    lr: Number = hyper(default=0.001, interval="[0, inf)", doc="Step size.")
+    lr: Number = hyper(default=0.001, interval="[0, inf)", firm=True, doc="Step size.")
     learning_rate_power: Number = hyper(
         default=-0.5,
         interval="(-inf, 0]",
@@ -115,7 +115,7 @@ class Ftrl(Optimizer):
     l2_shrinkage_regularization_strength: Number = hyper(
         default=0.0, interval="[0, inf)", doc="Penalty on the square that moves no accumulator."
     )
-    beta: Number = hyper(default=0.0, interval="[0, inf)", doc="Added to the root.")
+    beta: Number = hyper(default=0.0, interval="[0, inf)", firm=True, doc="Added to the root.")
 
     @property
     def rule(self) -> Rule:

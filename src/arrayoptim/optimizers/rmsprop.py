@@ -191,7 +191,10 @@ class RMSprop(Optimizer):
     @property
     def rule(self) -> Rule:
         """The update rule."""
-        return _RULES[self.form][self.centered, self._hyper["momentum"] != 0]
+        momentum = self._hyper["momentum"]
+        # Of a negative one Keras and torch take no notice.
+        moves = momentum != 0 if self.preset == "optax" or callable(momentum) else momentum > 0
+        return _RULES[self.form][self.centered, moves]
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace

@@ -200,9 +200,9 @@ def clipping(
     if value is None:
         values["bound"] = math.inf
     elif several(value):
-        values["bound"] = np.where(value == 0.0, math.inf, value)
+        values["bound"] = np.where(value > 0.0, value, math.inf)
     elif xp is np:
-        values["bound"] = value or math.inf
+        values["bound"] = value if value > 0 else math.inf
     else:
         values["bound"] = xp.where(value > 0, value, math.inf)
     return values

@@ -66,8 +66,9 @@ class Member:
     def scheduled(self) -> tuple[Scheduled, ...]:
         """The hyperparameters that depend on the step."""
         declared, preset = self.formula.hyperparameters, self.values.get("preset")
+        loose = self.formula._unbounded
         return tuple(
-            Scheduled(name, self.values[name], declared[name].under(preset))
+            Scheduled(name, self.values[name], declared[name].under(preset, loose))
             for name in self.schedules
         )
 

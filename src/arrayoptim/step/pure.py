@@ -242,7 +242,9 @@ def _traced_values(settings: Settings, state: dict[str, Any], leaves: Leaves) ->
             elif callable(value) and compiler is not None:
                 row[name] = value_at(value, it, state["scalars"], f"{prefix}.")
             elif callable(value):
-                declared = member.formula.hyperparameters[name].under(member.values.get("preset"))
+                declared = member.formula.hyperparameters[name].under(
+                    member.values.get("preset"), member.formula._unbounded
+                )
                 row[name] = declared.at(value, it, state["scalars"], member.prefix)
             else:
                 row[name] = value

@@ -273,7 +273,7 @@ def session_of(optimizer: Any) -> Session:
 
 def with_values(optimizer: Any, values: Mapping[str, Any]) -> Any:
     """Return an optimizer without state with other hyperparameters, which are not checked."""
-    made = type(optimizer).from_config(optimizer.get_config())
+    made = optimizer.again()
     made._hyper = {**optimizer._hyper, **values}
     return made
 

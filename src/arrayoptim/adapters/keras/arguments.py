@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from ...config.refused import both
+from ...config.registry import names
 from ...config.validation import flag
 from ...optimizer import Optimizer
 
@@ -24,6 +26,12 @@ _SPELT = {
     "Muon": {"muon_a": "ns_a", "muon_b": "ns_b", "muon_c": "ns_c"},
 }
 _THEIRS = {"LAMB": "Lamb"}
+NATIVE = {
+    name: getattr(keras.optimizers, _THEIRS.get(name, name))
+    for name in names()
+    if hasattr(keras.optimizers, _THEIRS.get(name, name))
+}
+"""The classes of Keras that this library has, by our names."""
 
 
 class RefusedError(TypeError, ValueError):
@@ -78,6 +86,67 @@ def _as_muon(words: Words) -> Words:
     return words | {k: v for k, v in nothing.items() if k in words and words[k] is None}
 
 
+def made(cls: type[Optimizer], words: Words) -> Optimizer:
+    """Make the optimizer inside, which takes the numbers that Keras's class takes.
+
+    Parameters
+    ----------
+    cls : type
+        The class of this library.
+    words : dict
+        From `in_our_words`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, or Keras refuses it.
+    """
+    if cls.__name__ not in NATIVE:
+        return cls(**words)
+    theirs = _in_keras(cls)
+    refused = _refusal(cls, theirs, words) if words.get("preset") == "keras3" else None
+    try:
+        cls(**words)
+    except (TypeError, ValueError) as ours:
+        refused = refused or _refusal(cls, theirs, words)
+        if refused is not None:
+            # Keras's tests compare whole messages; the traceback shows ours above it.
+            raise both(ours, refused) from ours
+    if refused is not None:
+        raise RefusedError(str(refused))
+    return cls.taking(theirs.values(), **words)
+
+
+def _in_keras(cls: type[Optimizer]) -> dict[str, str]:
+    """Return the hyperparameters that Keras's class has too: its words, ours."""
+    spelt = {"learning_rate": "lr", **_KERAS_3, **_SPELT.get(cls.__name__, {})}
+    theirs = list(inspect.signature(NATIVE[cls.__name__].__init__).parameters)[1:]
+    known = {word: spelt.get(word, word) for word in theirs}
+    return {word: ours for word, ours in known.items() if ours in cls.hyperparameters}
+
+
+def _refusal(
+    cls: type[Optimizer], theirs: Mapping[str, str], words: Mapping[str, Any]
+) -> Exception | None:
+    """Return what Keras's class says of the arguments that it has too; None where it takes them.
+
+    Not of a bound on gradients: which may be combined is said elsewhere.
+    """
+    asked = {word: words[ours] for word, ours in theirs.items() if ours in words}
+    for word in _KERAS_3.keys() | {"clipvalue"}:
+        asked.pop(word, None)
+    for word, value in asked.items():
+        if type(value) is int and not cls.hyperparameters[theirs[word]].integer:
+            asked[word] = float(value)  # as Keras 2 took them
+    if callable(asked.get("learning_rate")) or isinstance(asked.get("learning_rate"), Mapping):
+        del asked["learning_rate"]
+    try:
+        NATIVE[cls.__name__](**{**asked, "name": "asked"})
+    except Exception as error:  # of whichever kind
+        return error
+    return None
+
+
 def in_words_of_keras(config: Mapping[str, Any]) -> Words:
     """Return a configuration of this library as arguments of the Keras class."""
     like_keras = config.get("preset") == "keras3"
@@ -90,7 +159,7 @@ def ours_of(word: str, preset: str | None) -> str:
 
 
 def _positions(cls: type[Optimizer], like_keras: bool, count: int) -> list[str]:
-    theirs = getattr(keras.optimizers, _THEIRS.get(cls.__name__, cls.__name__), None)
+    theirs = NATIVE.get(cls.__name__)
     if like_keras and theirs is not None:
         names = list(inspect.signature(theirs.__init__).parameters)[1:]
     else:

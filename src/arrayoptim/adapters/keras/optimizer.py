@@ -20,7 +20,7 @@ from ...step.report import StepReport
 from ...step.session import session_of
 from ...step.summary import Summary
 from ..continuing import twin
-from .arguments import RefusedError, in_our_words, in_words_of_keras
+from .arguments import RefusedError, in_our_words, in_words_of_keras, made
 from .overriding import refuse_never_called, refuse_together
 from .rates import as_schedule, without_rate
 from .state import KerasState
@@ -79,7 +79,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         options = {key: kwargs.pop(key, default) for key, default in KERAS_OPTIONS.items()}
         try:
             words, rate = without_rate(in_our_words(self.optimizer_class, args, kwargs))
-            inner = self.optimizer_class(**words)
+            inner = made(self.optimizer_class, words)
         except TypeError as error:
             raise RefusedError(*error.args) from None
         require_one_model(inner, type(self).__name__, "Keras compiles one at a time")

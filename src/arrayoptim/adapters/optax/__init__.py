@@ -253,13 +253,15 @@ def _made(
     theirs: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     declared = cls.hyperparameters
+    theirs_too = frozenset({"lr", *alias.words.values()} if alias else ())
     live = {
-        k: _checked(v, declared[k], cls)
+        k: _checked(v, declared[k], cls, theirs_too)
         for k, v in values.items()
         if isinstance(v, jax.Array) and declared[k].numeric
     }
     stand_ins = {k: _stand_in(declared[k]) for k in live}
-    return _transformation(cls(**(values | stand_ins)), live, mask, alias, theirs)
+    made = cls.taking(theirs_too, **(values | stand_ins))
+    return _transformation(made, live, mask, alias, theirs)
 
 
 def _alias(name: str) -> Callable[..., optax.GradientTransformationExtraArgs]:
@@ -299,7 +301,9 @@ def _signature(cls: type[Optimizer], usual: dict[str, Any]) -> inspect.Signature
     return inspect.Signature(rows)
 
 
-def _checked(value: jax.Array, declared: Hyper, cls: type[Optimizer]) -> jax.Array:
+def _checked(
+    value: jax.Array, declared: Hyper, cls: type[Optimizer], unbounded: frozenset[str]
+) -> jax.Array:
     """Check a hyperparameter given as an array, possibly a tracer, and return it."""
     # inject_hyperparams casts numbers to the dtype of the parameters, even if complex.
     value = value.real if jnp.iscomplexobj(value) else value
@@ -313,7 +317,7 @@ def _checked(value: jax.Array, declared: Hyper, cls: type[Optimizer]) -> jax.Arr
             "optax.inject_hyperparams(..., hyperparam_dtype=jnp.float32)"
         )
     if not isinstance(value, jax.core.Tracer):
-        declared.checked(value, cls)
+        declared.under(None, unbounded).checked(value, cls)
     return value
 
 

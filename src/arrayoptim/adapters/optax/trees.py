@@ -80,8 +80,7 @@ def without_decay(optimizer: Optimizer, mask: Any, params: Tree) -> Optimizer:
 def _excluding(optimizer: Optimizer, patterns: tuple[str, ...]) -> Optimizer:
     known: dict[tuple[str, ...], Optimizer] = vars(optimizer).setdefault("_masked", {})
     if patterns not in known:
-        config = optimizer.get_config() | {"exclude": list(patterns)}
-        known[patterns] = type(optimizer).from_config(config)
+        known[patterns] = optimizer.again(exclude=list(patterns))
     return known[patterns]
 
 

@@ -57,7 +57,7 @@ class GroupSettings:
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter has the wrong type or is outside its interval.
+        If a hyperparameter has the wrong type or a value that neither class accepts.
     """
 
     def __init__(self, spelling: Spelling, group: dict[str, Any]) -> None:
@@ -69,7 +69,7 @@ class GroupSettings:
         self.capturable, self._anew = bool(group["capturable"]), False
         self.live: dict[str, Tensor] = {}
         self._served: Tensor | None = None
-        self.core = spelling.core(**self._values)
+        self.core = spelling.made(self._values, group)
         self.measuring = _together(self.core)
         self.words = spelling.state_names(self.core.preset)
 
@@ -164,7 +164,11 @@ class GroupSettings:
         return True
 
     def _set(self, name: str, value: Any) -> None:
-        setattr(self.core, name, value)
+        try:
+            setattr(self.core, name, value)
+        except (TypeError, ValueError) as ours:
+            self.core._unbounded = self.spelling.unbounded(self.group, ours)
+            setattr(self.core, name, value)
         # Which hyperparameters are set decides whether the device can compute the coefficients.
         other = self.capturable and None in (value, self._values[name])
         self._values[name] = value

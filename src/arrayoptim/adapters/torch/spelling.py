@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...config.refused import both
 from ...config.registry import ALIASES, OPTIMIZERS, describe
 from ...config.torch import TABLE, Native, Settings, native_of
 from ...config.validation import flag
@@ -74,6 +75,7 @@ class Spelling:
         self.preset = row.formula if row is not None else None
         names = [n for n in core.hyperparameters if n not in ("groups", "models", *DECAYS)]
         self.keys = self._keys(names)
+        self._theirs = self._known_to_torch()
         self._home = {
             name: (key, place)
             for key, row in self.keys.items()
@@ -96,6 +98,49 @@ class Spelling:
             found |= {"eps": ("epsilon",)} if "epsilon" in names else {}
         taken = {name for row in found.values() for name in row}
         return found | {name: (name,) for name in names if name not in taken}
+
+    def _known_to_torch(self) -> frozenset[str]:
+        if self.native is None or self.row is None:
+            return frozenset()
+        return frozenset({"lr", *DECAYS}.union(*(self.keys[key] for key in self.row.keys)))
+
+    def made(self, values: Settings, group: Mapping[str, Any]) -> Optimizer:
+        """Return an optimizer of the class, which takes the numbers that torch's class takes.
+
+        Parameters
+        ----------
+        values : dict
+            The settings of a group, from `plain`.
+        group : mapping
+            The group.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a hyperparameter is of another kind, or one that torch's class refuses too.
+        """
+        try:
+            return self.core(**values)
+        except (TypeError, ValueError) as ours:
+            return self.core.taking(self.unbounded(group, ours), **values)
+
+    def unbounded(self, group: Mapping[str, Any], ours: Exception) -> frozenset[str]:
+        """Return the hyperparameters whose numbers torch's class takes, or raise the error.
+
+        Parameters
+        ----------
+        group : mapping
+            The settings of a group.
+        ours : Exception
+            Why this library's class refuses them.
+        """
+        if not self._theirs or group["preset"] != self.preset:
+            raise ours
+        asked = {"lr", "weight_decay", *self.keys}
+        theirs = self._refused_by_torch({k: v for k, v in group.items() if k in asked})
+        if theirs is not None:
+            raise both(ours, theirs, "torch") from None
+        return self._theirs
 
     # ---- the constructor
 
@@ -178,13 +223,14 @@ class Spelling:
         """Refuse settings that this library's class or torch's refuses, with both messages."""
         theirs = self._refused_by_torch(given)
         try:
-            core = self.core(**self.plain(settings))
+            values = self.plain(settings)
+            core = self.core(**values) if theirs else self.made(values, settings)
             if settings["differentiable"]:
                 refuse_undifferentiable(core, self.name)
         except (TypeError, ValueError) as ours:
-            if not isinstance(theirs, RuntimeError | ValueError):
+            if theirs is None:
                 raise
-            raise type(theirs)(f"{ours} (torch: {theirs})") from None
+            raise both(ours, theirs, "torch") from None
         if theirs is not None:
             raise theirs
 
@@ -283,7 +329,7 @@ class Spelling:
             value = group[key]
             if self.row is not None and key in self.row.words:
                 value = self.row.words[key].get(value, value)
-            row = value if len(names) > 1 else (value,)
+            row = _listed(value) if len(names) > 1 else (value,)
             if not isinstance(row, tuple | list) or len(row) != len(names):
                 raise ValueError(f"{self.name}.{key}: found {row!r}, wanted {len(names)} numbers")
             found |= {name: self._taken(name, x) for name, x in zip(names, row, strict=True)}
@@ -299,7 +345,7 @@ class Spelling:
     def _taken(self, name: str, value: Any) -> Any:
         """Return a value, converted to a bool where torch uses only its truth value."""
         if isinstance(self.core.hyperparameters[name].default, bool):
-            return flag(value)
+            return flag(_number(value))
         return _number(value)
 
     def _decay(self, group: Mapping[str, Any]) -> Settings:
@@ -425,6 +471,11 @@ def _machine_epsilon(params: Any) -> float:
     first = params[0] if isinstance(params, list | tuple) and params else None
     kind = first.dtype if isinstance(first, torch.Tensor) else torch.get_default_dtype()
     return float(torch.finfo(kind).eps)
+
+
+def _listed(value: Any) -> Any:
+    """Return several numbers in a tensor as a list."""
+    return value.tolist() if isinstance(value, torch.Tensor) and value.ndim == 1 else value
 
 
 def _number(value: Any) -> Any:

@@ -81,6 +81,7 @@ class Look:
         self._record = cells(*known.values(), *special)
         self._quick = bound(readers.look, self._record) if readers and marks else _unknown
         self._starts: Any = None
+        self._stretches: tuple[Any, ...] = ()
         self._pool = 0
         self.copies: tuple[Any, ...] = ()
         self._use(dtype)
@@ -127,12 +128,15 @@ class Look:
         """
         record = self._record
         if occupied.starts is not self._starts:
+            # An interrupt may come between any two of these: what says that all is done comes last.
+            self._starts = None
             # Kept here, so that it stays where machine code looks.
-            self._starts, self._furthest = occupied.starts, occupied.furthest
-            record[_CELLS["starts"]] = address(self._starts)
-            record[_CELLS["furthest"]] = address(self._furthest)
-            record[_CELLS["stretches"]] = len(self._starts)
+            self._stretches = starts, furthest = occupied.starts, occupied.furthest
+            record[_CELLS["starts"]] = address(starts)
+            record[_CELLS["furthest"]] = address(furthest)
+            record[_CELLS["stretches"]] = len(starts)
             self._hints[:] = 0
+            self._starts = starts
         if pool != self._pool:
             record[_CELLS["pool"]] = self._pool = pool
         return not self._quick(params, grads)
@@ -178,10 +182,13 @@ class Look:
         if kind not in self._kinds:
             column = Column(self._reader, kind, self.gradients, 0, False, self._pointers)
             self._kinds[kind] = column
+        # Until all of it is written, machine code finds no gradient as it expects it.
+        self._record[_CELLS["grad_dtype"]] = -1
         self.kind, self._located = kind, self._kinds[kind]
-        marks = self._reader.marks(kind, False) or (0, 0)
-        self._record[_CELLS["grad_dtype"]], self._record[_CELLS["grad_flags"]] = marks
+        mark, flags = self._reader.marks(kind, False) or (0, 0)
+        self._record[_CELLS["grad_flags"]] = flags
         self._record[_CELLS["item"]] = ITEMSIZE[reals(kind)]
+        self._record[_CELLS["grad_dtype"]] = mark
 
     def _conformed(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         """Use the dtype that all gradients share; copy those that kernels cannot read directly."""

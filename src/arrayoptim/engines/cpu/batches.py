@@ -242,12 +242,12 @@ class Batch:
 
     def _totals(self, numbers: Values, count: int | None) -> list[Any]:
         """Return the totals of all tensors, in order, from a separate pass."""
+        self._read = ""
         recipe = self._recipes.measure(tuple(numbers), self.arrays.kind)
         norms = len(self._rule.norms)
         sums = np.zeros((len(self._summed), norms + len(self._rule.sums)))
         self._write(numbers, recipe, [self._reading])
         self._reading["sums"], self._reading["kernel"] = address(sums), recipe.kernels[0]
-        self._read = ""
         self._chance = False
         self._reading.again()
         self._reading.run(count)

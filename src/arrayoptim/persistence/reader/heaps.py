@@ -100,7 +100,7 @@ class FractalHeap:
         head.expect(b"FRHP")
         if head.number(1) != 0:
             raise DamagedError("found a heap of an unknown version")
-        self.id_size, filters, _ = head.number(2), head.number(2), head.number(1)
+        _, filters, _ = head.number(2), head.number(2), head.number(1)
         if filters:
             raise DamagedError("found a heap with filters, which are not read here")
         head = Cursor(verified(source.take(address, 146)), 10)
