@@ -1,4 +1,4 @@
-"""The optimizers as subclasses of `keras.optimizers.Optimizer`, for `compile` and custom loops.
+"""The optimizers as subclasses of `keras.optimizers.Optimizer`, for ``compile`` and custom loops.
 
 Made by docs/made.py from the declarations.
 """

@@ -1,4 +1,4 @@
-"""Data-parallel training of NumPy and CuPy arrays over MPI, with the state shared out.
+"""Data-parallel training of NumPy and CuPy arrays over MPI, with sharded optimizer state.
 
 Made by docs/made.py from the declarations.
 """

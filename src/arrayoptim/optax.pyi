@@ -1,4 +1,4 @@
-"""The optimizers as gradient transformations of optax.
+"""The optimizers as optax gradient transformations.
 
 Made by docs/made.py from the declarations.
 """

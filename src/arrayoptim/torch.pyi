@@ -1,4 +1,4 @@
-"""The optimizers as optimizers of torch.
+"""The optimizers as subclasses of ``torch.optim.Optimizer``.
 
 Made by docs/made.py from the declarations.
 """

@@ -139,6 +139,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("NAdam", {"decoupled_weight_decay": True, "weight_decay": 0.1, "dtype": torch.float64}),
     ("AdamW", {"dtype": torch.bfloat16, "master": True, "clipnorm": 0.1}),
     ("AdamW", {"dtype": torch.float64, "constraint": ao.constraints.Box(-0.3, 0.3)}),
+    ("SGD", {"momentum": 0.9, "constraint": ao.constraints.MaxNorm(0.3)}),
     ("Adam", {"state_dtype": "int8"}),
     ("Adam", {"state_dtype": "bfloat16"}),
     ("AdamW", {"corrected_decay": True, "peak_lr": 0.01, "weight_decay": 0.1}),
@@ -343,7 +344,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("DoG", {}, "a rule with totals over all tensors needs the host"),
     ("Muon", {}, "the rule muon is no loop over elements"),
     ("Adam", {"state_dtype": "bfloat16", "stochastic_rounding": True}, "draws by a seed"),
-    ("SGD", {"constraint": ao.constraints.MaxNorm(1.0)}, "norms of the new"),
+    ("SGD", {"constraint": ao.constraints.MaxNorm(1.0), "cautious": True}, "norms of the new"),
 ]
 
 

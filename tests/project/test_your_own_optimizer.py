@@ -98,14 +98,14 @@ def test_torch(laprop: Any) -> None:
 
 
 def test_a_forgotten_slot_is_named() -> None:
-    with pytest.raises(TypeError, match=r"rule heavy: line 4: found no tuple, wanted 2 returned"):
+    with pytest.raises(TypeError, match=r"rule heavy: line 4: found no tuple, wanted a tuple of 2"):
 
         @ao.rule(slots=("momentum",))
         def heavy(p, g, m, lr, mu, xp):
             m = mu * m - lr * g
             return p + m
 
-    with pytest.raises(TypeError, match=r"rule three: line 3: found 3 values, wanted 2 returned"):
+    with pytest.raises(TypeError, match=r"rule three: line 3: found 3 values, wanted a tuple of 2"):
 
         @ao.rule(slots=("momentum",))
         def three(p, g, m, lr, xp):
@@ -113,7 +113,7 @@ def test_a_forgotten_slot_is_named() -> None:
 
 
 def test_one_value_is_a_tuple_too() -> None:
-    with pytest.raises(TypeError, match=r"rule bare: line 3: found no tuple, wanted 1 returned"):
+    with pytest.raises(TypeError, match=r"rule bare: line 3: found no tuple, wanted a tuple of 1"):
 
         @ao.rule(slots=())
         def bare(p, g, lr, xp):
@@ -139,7 +139,7 @@ def test_directions_and_measures_are_read_too() -> None:
     def step(p, g, m, lr, xp):
         return p - lr * g, m
 
-    with pytest.raises(TypeError, match="direction: line 2: found no tuple, wanted 2 returned"):
+    with pytest.raises(TypeError, match="direction: line 2: found no tuple, wanted a tuple of 2"):
         ao.rule(slots=("momentum",), direction=turned)(step)
     with pytest.raises(TypeError, match="measure: line 2: the name 'sqrt' is not defined"):
         ao.rule(slots=("momentum",), measure=measured, norms=("a", "b"))(step)

@@ -164,13 +164,14 @@ def test_compiled(constraint: Any) -> None:
 
 
 def test_explain_says_what_it_costs() -> None:
-    """Bounds are a part of the fused loop; norms are not."""
-    p = np.ones((3, 4))
+    """Bounds are a part of the fused loop, norms are passes, but for those over the middle."""
+    p = np.ones((3, 4, 2))
     assert ao.explain([p], ao.SGD(constraint="nonneg")).groups[0].engine == "cpu"
+    assert ao.explain([p], ao.SGD(constraint=c.MaxNorm(axis=-1))).groups[0].engine == "cpu"
     (group,) = ao.explain([p], ao.SGD(constraint=c.MaxNorm(axis=1))).groups
     assert group.engine == "array" and "norms of the new parameter" in group.reason
     with ao.engine("cpu"), pytest.raises(ValueError, match=r"cannot serve the parameter.*norms"):
-        ao.SGD(constraint="unit_norm").apply(p, p.copy())
+        ao.SGD(constraint=c.UnitNorm([0, 2])).apply(p, p.copy())
 
 
 def test_names_and_configurations(tmp_path: Path) -> None:

@@ -416,7 +416,7 @@ def bias_correction(beta: Scalar, t: Scalar, xp: Namespace) -> Scalar:
         `beta` is in [0, 1).
     """
     # Subtracted from 0, as the weight is 0 and not -0 where beta is 1.
-    if xp is np and type(beta) is float and type(t) is int and beta > 0.0:
+    if type(beta) is float and type(t) is int and beta > 0.0:
         # Ten times as fast as NumPy's function.
         return 0.0 - math.expm1(t * math.log(beta))
     if type(beta) is Row or type(t) is Row:

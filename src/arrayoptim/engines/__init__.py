@@ -11,6 +11,7 @@ from .array.unit_clipping import limited
 from .choice import Engines, captures, refuse_capturing, sizes_of
 from .host import back, hosted, on_gpu
 from .mode import MODES, engine, forced
+from .resident import Kept, Resident
 from .steps import OWN, Act, Column, Counting, Once, Step, carry_out
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "Column",
     "Counting",
     "Engines",
+    "Kept",
     "Once",
+    "Resident",
     "Step",
     "back",
     "captures",

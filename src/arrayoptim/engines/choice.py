@@ -17,13 +17,18 @@ from ..arrays.rows import Rows, stored
 from ..arrays.trees import named
 from ..gradients import Pending
 from ..numerics.slots import Layout
+from ..rules.rule import Rule
 from .array.engine import InPlace, measure
 from .array.single import Slots
+from .constrained import stepped_rule
 from .host import gpu_library
 from .mode import FUSED, forced, mode
 from .rowwise import Rowwise
 from .shares import Launching, Looking, Share
 from .steps import Act, Step
+
+Key = tuple[str, Layout, Rule]
+"""The engine that serves parameters, their layout, and the rule that it steps them by."""
 
 _SERVING = ("gpu", "offload", "cpu")
 """Engines in the order in which they step: a GPU is still at work when its launches return."""
@@ -46,7 +51,7 @@ class Engines:
         Threads of the CPU engine.
     graph : {"", "sent", "alone"}
         Whether steps are for a CUDA graph, which the GPU engine alone can fill: one before whose
-        replay numbers are sent, or one that is alone, as `Step.counting` says.
+        replay numbers are sent, or one that is alone, as `Step.computed` says.
     rowwise : frozenset of int
         Places of the parameters whose gradients are sparse.
     rated : bool
@@ -98,22 +103,24 @@ class Engines:
                 raise ValueError(f"{what} cannot serve {named(paths[i])}: {self.reasons[i]}")
         if graph:
             _refuse_outside(present, leaves, paths, self.reasons)
-        shares: dict[tuple[str, Layout], list[int]] = {}
+        shares: dict[Key, list[int]] = {}
         for i in present:
-            name, layout = self.served[i], layouts[i]
+            name, layout, p = self.served[i], layouts[i], leaves[i]
             if name is not None and layout is not None and i not in rowwise:
-                shares.setdefault((name, layout), []).append(i)
-        self._shares: dict[tuple[str, Layout], Share] = {}
-        for (name, layout), places in sorted(shares.items(), key=_turn):
+                rule = stepped_rule(layout, p)
+                assert rule is not None
+                shares.setdefault((name, layout, rule), []).append(i)
+        self._shares: dict[Key, Share] = {}
+        for (name, layout, rule), places in sorted(shares.items(), key=_turn):
             take = _taker(places, len(leaves))
-            arrays = layout.rule, take(leaves), take(slots)
+            arrays = rule, take(leaves), take(slots)
             known: dict[str, Any] = {"paths": take(paths), "occupied": occupied, "places": places}
             known |= {"graph": graph} if name == "gpu" else {"threads": threads}
             plan = _engine(name).Plan(*arrays, **known)
             made = {"cpu": Looking, "gpu": Launching}.get(name, Share)
-            self._shares[name, layout] = made(plan, places, take, len(places) == len(leaves))
+            self._shares[name, layout, rule] = made(plan, places, take, len(places) == len(leaves))
         self._all = bool(leaves) and len(present) == len(leaves)
-        launched = [share for (name, _), share in self._shares.items() if name == "gpu"]
+        launched = [share for (name, *_), share in self._shares.items() if name == "gpu"]
         self._alone = launched[0] if len(launched) == len(self._shares) == 1 else None
 
     def look(
@@ -186,6 +193,16 @@ class Engines:
         table = share.plan.norm(share.grads)
         return None if table is None else Pending(table, read=partial(share.plan.read, table))
 
+    def resident(self, grads: Sequence[Array | None]) -> Any:
+        """Return who can keep totals and scalar state on a device; None where the host must know.
+
+        It is the plan of the GPU engine, where that serves everything on one device.
+        """
+        share = self._alone
+        if share is None or self.rows.given or any(grads[i] is not None for i in self.others):
+            return None
+        return share.plan if share.plan.resides else None
+
     def totals(
         self,
         step: Step,
@@ -196,11 +213,9 @@ class Engines:
         """Return what a step must measure of every parameter that has a gradient, by its place."""
         rest = set(self.others)
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
-        for name in FUSED:
-            share = self._shares.get((name, step.layout))
-            if share is None:
-                continue
-            rows |= zip(share.places, share.totals(step, leaves, grads), strict=True)
+        for (_, layout, _), share in self._shares.items():
+            if layout == step.layout:
+                rows |= zip(share.places, share.totals(step, leaves, grads), strict=True)
         return {i: [float(x) for x in rows[i]] for i in sorted(rows) if grads[i] is not None}
 
     def ready(
@@ -222,7 +237,7 @@ class Engines:
             grads = self.rows.parted(grads)
             for name, act in self.rows.ready(steps):
                 (timed if name == "cpu" else acts).append(act)
-        for (name, layout), share in self._shares.items():
+        for (name, layout, _), share in self._shares.items():
             for step in steps:
                 if step.layout is layout or step.layout == layout:
                     (timed if name == "cpu" else acts).append(share.ready(step, leaves, grads))
@@ -246,9 +261,9 @@ class Engines:
         ValueError
             If they are other numbers than those of the step that was captured.
         """
-        for step in steps:
-            share = self._shares["gpu", step.layout]
-            share.plan.renew(share.numbers(step), step.seed)
+        pairs = [(s, share) for s in steps for k, share in self._shares.items() if k[1] == s.layout]
+        for step, share in pairs:
+            share.plan.renew(share.numbers(step), step.seed, step.computed)
 
     def rest(
         self,
@@ -276,7 +291,7 @@ class Engines:
         return InPlace(steps, leaves, chosen, slots)
 
 
-def _turn(share: tuple[tuple[str, Layout], Any]) -> int:
+def _turn(share: tuple[Key, Any]) -> int:
     return _SERVING.index(share[0][0])
 
 
@@ -298,8 +313,6 @@ def _server(
     backend = backend_of(p)
     if not backend.writable(p):
         return None, f"{backend.name} arrays of this kind cannot be written"
-    if layout.constraint is not None:
-        return None, f"{layout.constraint!r} goes by norms of the new parameter"
     fused = mode() if mode() in FUSED else "cpu" if gpu_library(p) is None else "gpu"
     name = "offload" if _apart(p, slots) and mode() != "gpu" else fused
     engine = _engine(name)
@@ -307,7 +320,10 @@ def _server(
         return None, f"this installation has no engine {name!r}"
     if rated and layout.rule.ratio is not None and name != "cpu":
         return None, f"engine {name!r} takes the totals of a tensor from one device"
-    reason = engine.refusal(layout.rule, p, slots)
+    rule = stepped_rule(layout, p)
+    if rule is None:
+        return None, f"{layout.constraint!r} goes by norms of the new parameter"
+    reason = engine.refusal(rule, p, slots)
     return (name, None) if reason is None else (None, reason)
 
 

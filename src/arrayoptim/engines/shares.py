@@ -77,7 +77,7 @@ class Launching(Share):
     def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
         """Return the step as an act; what can fail, has failed by then."""
         given = self.take(grads), self.numbers(step), step.seed
-        act: Act = self.plan.prepare(*given, counting=step.counting)
+        act: Act = self.plan.prepare(*given, step.computed)
         self._of = self.grads = ()
         return act
 

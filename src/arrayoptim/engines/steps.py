@@ -9,8 +9,9 @@ from typing import Any
 from .._typing import Array, Scalar
 from ..numerics.formulas import Cell, Number
 from ..numerics.slots import Layout
+from .resident import Kept
 
-__all__ = ["Act", "Column", "Counting", "HalfwayError", "Once", "Step", "carry_out"]
+__all__ = ["Act", "Column", "Computed", "Counting", "HalfwayError", "Once", "Step", "carry_out"]
 
 Act = Callable[[], object]
 """A part of a step. Called again after an exception it does what is left; after that, nothing."""
@@ -40,6 +41,9 @@ class Counting:
     cells: list[Cell]
 
 
+Computed = Counting | Kept
+
+
 @dataclass(slots=True)
 class Step:
     """One step of the parameters that have the same rule and slots.
@@ -56,7 +60,7 @@ class Step:
         The seed of the step where slots are rounded stochastically.
     places : sequence of int
         Places of the parameters among those of the tree.
-    counting : Counting, optional
+    computed : Counting or Kept, optional
         Where the numbers are formulas: what the device computes them from.
     """
 
@@ -64,7 +68,7 @@ class Step:
     values: dict[str, dict[str, Scalar | Sequence[Scalar]]]
     seed: int | None
     places: Sequence[int]
-    counting: Counting | None = None
+    computed: Computed | None = None
 
     def shared(self, compute: str) -> dict[str, Scalar]:
         """Return the numbers that all arrays with one compute dtype share."""

@@ -10,15 +10,28 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["CONDITIONS", "FORMULAS", "FUNCTIONS", "Cell", "Number", "UnwritableError", "ordered"]
+import numpy as np
+
+__all__ = [
+    "CONDITIONS",
+    "FORMULAS",
+    "FUNCTIONS",
+    "Cell",
+    "Number",
+    "UnwritableError",
+    "depends",
+    "number",
+    "ordered",
+    "symbolic",
+]
 
 CONDITIONS = frozenset({"<", "<=", ">", ">=", "==", "!=", "&", "|", "not"})
 """Operations with a boolean result."""
 
 FUNCTIONS = frozenset(
     {
-        *("abs", "ceil", "cos", "exp", "expm1", "floor", "log", "log1p", "maximum", "minimum"),
-        *("sign", "sin", "sqrt", "square", "tanh", "where"),
+        *("abs", "ceil", "copysign", "cos", "exp", "expm1", "floor", "log", "log1p", "maximum"),
+        *("minimum", "sign", "sin", "sqrt", "square", "tanh", "where"),
     }
 )
 """Scalar functions that formulas may contain."""
@@ -53,12 +66,12 @@ class Number:
     Attributes
     ----------
     op : str
-        ``"state"``, ``"input"`` or ``"number"``, an arithmetic or comparison operator, a function,
-        or ``"float32"`` for rounding to that dtype.
+        ``"state"``, ``"total"``, ``"input"`` or ``"number"``, an arithmetic or comparison operator,
+        a function, or ``"float32"`` for rounding to that dtype.
     args : tuple of Number
         Its operands.
     name : str
-        The name of state; the text of a number.
+        The name of state or of a total; the text of a number.
     cell : Cell, optional
         The source of an input.
     """
@@ -127,27 +140,37 @@ def number(value: Any) -> Number:
 
 
 class _Functions:
-    """The ``xp`` of scalar functions called with symbols."""
+    """The ``xp`` of scalar functions called with symbols: NumPy's where there are floats alone.
+
+    So arithmetic on what the host knows has the bits that it has where there are no symbols.
+    """
 
     float32, float64 = _SINGLE, _DOUBLE
-    pi, inf = 3.141592653589793, float("inf")
 
     def __getattr__(self, name: str) -> Any:
-        if name in FUNCTIONS:
-            return lambda *values: Number(name, tuple(map(number, values)))
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise UnwritableError(f"xp.{name} is no function of single numbers")
+        found = getattr(np, name)
+        if not callable(found):
+            return found
+
+        def apply(*values: Any, **options: Any) -> Any:
+            if not symbolic(values):
+                return found(*values, **options)
+            if name not in FUNCTIONS or options:
+                raise UnwritableError(f"xp.{name} is no function of single numbers")
+            return Number(name, tuple(map(number, values)))
+
+        setattr(self, name, apply)
+        return apply
 
     @staticmethod
-    def asarray(value: Any, dtype: str = _DOUBLE) -> Number:
+    def asarray(value: Any, dtype: str = _DOUBLE) -> Any:
         """Return a number rounded to a dtype."""
-        return number(value).astype(dtype)
+        return value.astype(dtype) if type(value) is Number else np.asarray(value, dtype)
 
     @staticmethod
-    def power(x: Any, y: Any) -> Number:
+    def power(x: Any, y: Any) -> Any:
         """Return a power."""
-        return Number("**", (number(x), number(y)))
+        return x**y if symbolic((x, y)) else np.power(x, y)
 
 
 FORMULAS: Any = _Functions()
@@ -166,3 +189,13 @@ def ordered(results: Iterable[Number]) -> Iterator[Number]:
             seen.add(value)
             pending.append((value, True))
             pending += [(each, False) for each in reversed(value.args)]
+
+
+def symbolic(values: Iterable[Any]) -> bool:
+    """Return whether there is a symbol among values."""
+    return Number in map(type, values)
+
+
+def depends(symbol: Number, op: str) -> bool:
+    """Return whether a symbol depends on inputs of a kind."""
+    return any(each.op == op for each in ordered([symbol]))

@@ -42,12 +42,15 @@ class Layout:
         parameter's, and those that the rule needs exact, always use the compute dtype.
     constraint : Constraint or None
         The constraint on the parameters, if it is not elementwise.
+    spares : bool
+        Whether decay comes between the rule and the constraint.
     """
 
     rule: Rule
     extras: tuple[str, ...] = ()
     storage: str | None = None
     constraint: Any = None
+    spares: bool = False
 
     def slots(self, dtype: str) -> dict[str, str]:
         """Return the dtype of each slot of a parameter with the given dtype."""

@@ -13,8 +13,8 @@ from typing import Any, Literal
 __all__ = ["Kind", "Rule", "Shape", "Side", "parameters"]
 
 Kind = Literal["elementwise", "tensorwise", "matrix"]
-Side = Literal["first", "last", "stack"]
 Shape = tuple[int, ...]
+Side = Literal["first", "last", "stack"] | Callable[[Shape], Shape]
 
 _MORE = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
@@ -54,10 +54,11 @@ class Rule:
     shapes : callable or None
         For ``matrix`` rules, ``shapes(rows, columns)``; returns a dict with the shapes of the slots
         that are not shaped like the parameter.
-    outputs : {"first", "last", "stack"}
+    outputs : {"first", "last", "stack"} or callable
         For ``matrix`` rules, which axis of a parameter with more than two becomes the axis of
         outputs of the matrix; all others are merged into the other axis. With ``"stack"``, the
-        rule receives the parameter itself, as a stack of matrices over its last two axes.
+        rule receives the parameter itself, as a stack of matrices over its last two axes. A
+        callable returns rows and columns for a shape.
     """
 
     function: Callable[..., tuple[Any, ...]]
@@ -130,6 +131,8 @@ class Rule:
 
         For a rule that takes stacks of matrices, the axes that count matrices come first.
         """
+        if callable(self.outputs):
+            return self.outputs(shape)
         if self.outputs == "stack":
             return shape
         if self.outputs == "first":

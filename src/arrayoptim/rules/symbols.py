@@ -96,6 +96,8 @@ class _Functions:
     def __getattr__(self, name: str) -> Any:
         if name in REDUCTIONS:
             return lambda x, axis, keepdims=False: _reduced(name, x, axis, keepdims)
+        if name == "ones_like":
+            return lambda x: _number(1.0)
         if name in VOCABULARY:
             return lambda *values: _joined(name, *values)
         raise UntraceableError(f"{name} is not a function of entries, rows or columns")

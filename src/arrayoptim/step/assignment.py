@@ -133,8 +133,10 @@ def assign(
     formulas = [member.formula for member in settings.members]
     kept = [member.constraint for member in settings.members]
     settings.require_sound()
-    own = [settings.layout(f.rule, c) for f, c in zip(formulas, kept, strict=True)]
     h = settings.whole
+    spares = [bool((h | member.values)["cautious_decay"]) for member in settings.members]
+    given = list(zip(kept, spares, strict=True))
+    own = [settings.layout(f.rule, *each) for f, each in zip(formulas, given, strict=True)]
     key = h["groups"], h["exclude"], kept, own, tuple(settings.initial_scalars())
     if known is not None and known.key == key:
         return known
@@ -146,7 +148,7 @@ def assign(
         if leaf is not None:
             rule = _rule_of(formulas[member], leaf)
             same = rule is own[member].rule
-            layout = own[member] if same else settings.layout(rule, kept[member])
+            layout = own[member] if same else settings.layout(rule, *given[member])
             if (constraint := kept[member]) is not None:
                 _require_real(leaf, constraint)
             layouts[i] = layout

@@ -248,6 +248,8 @@ class Counted:
         state = self._session.state
         assert state is not None
         reason = needs_host(plan)
+        if reason is None and plan.assignment.totals:
+            reason = "a rule with totals over all tensors needs the host"
         if reason is None and plan.settings.by_chance:
             reason = "stochastic_rounding=True draws by a seed of the host's"
         if reason is None and any(member.schedules for member in plan.settings.members):
@@ -278,7 +280,7 @@ class Counted:
         results = [x for step in steps for row in step.values.values() for x in row.values()]
         used = {x.cell: None for x in ordered([*_numbers(results), *after.values()]) if x.cell}
         counting = Counting(self._held, names, after, list(used))
-        steps = [replace(step, counting=counting) for step in steps]
+        steps = [replace(step, computed=counting) for step in steps]
         written = _Written(plan, _others(plan), steps, {c.name: c for c in used}, norm)
         written.fill(numbers_in(settings))
         return written

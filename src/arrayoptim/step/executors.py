@@ -167,6 +167,10 @@ class InPlace(Executor[Leaves]):
             found |= measure(step, self.leaves, apart, self.state.slots)
         return totals_of(self.spread, step.layout.rule, dict(sorted(found.items())))
 
+    def resident(self, gradients: Leaves) -> Any:
+        """Return who keeps totals and scalar state on a device; see `Executor`."""
+        return None if self.spread is not None else self.engines.resident(gradients)
+
     def refuses(self, taken: Taken) -> bool:
         """Whether the step is skipped; see `Executor`."""
         return left_out(taken)

@@ -37,8 +37,15 @@ class _Recorded(Executor[Any]):
         return settings.at(state.iterations, state.scalars)
 
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
-        """Raise: a graph cannot compute totals; see `Executor`."""
-        raise AssertionError("no rule that measures all tensors is served by a kernel")
+        """Raise: a graph cannot wait for totals; see `Executor`."""
+        raise ValueError(
+            f"a CUDA graph cannot hold a step of the rule {step.layout.rule.name}: what follows "
+            "from its totals over all tensors needs the host"
+        )
+
+    def resident(self, gradients: Leaves) -> Any:
+        """Return what keeps totals and scalar state on a device; see `Executor`."""
+        return self.engines.resident(gradients)
 
     def refuses(self, taken: Taken) -> bool:
         """Return False: the host does not know whether gradients are finite."""
@@ -117,7 +124,6 @@ def capture(session: Session, params: Tree) -> CapturedStep:
 def needs_host(plan: Plan) -> str | None:
     """Return why the host must act between the kernels of a step; None if it need not."""
     settings, h = plan.settings, plan.settings.whole
-    # One formula may have a rule for matrices and another for vectors.
     for found, what in (
         (h["nonfinite"] != "ignore", f"nonfinite={h['nonfinite']!r}"),
         (settings.guarded, "skip_spikes"),
@@ -126,7 +132,6 @@ def needs_host(plan: Plan) -> str | None:
         (h["offload"], "offload=True"),
         (settings.each, "clipnorm_per_tensor"),
         (settings.adaptive, "agc"),
-        (bool(plan.assignment.totals), "a rule with totals over all tensors"),
     ):
         if found:
             return f"{what} needs the host"
@@ -136,8 +141,13 @@ def needs_host(plan: Plan) -> str | None:
 def _refuse_host(plan: Plan) -> None:
     """Refuse settings for which the host must act between the kernels of a step."""
     settings, reason = plan.settings, needs_host(plan)
-    if settings.whole["clipnorm"] is not None and len(plan.assignment.parts) > 1:
-        reason = "clipnorm with several rules or storage formats needs the host"
+    for found, what in (
+        (settings.whole["clipnorm"] is not None, "clipnorm"),
+        (bool(plan.assignment.totals), "totals"),
+    ):
+        # One formula may have a rule for matrices and another for vectors.
+        if found and len(plan.assignment.parts) > 1:
+            reason = f"{what} with several rules or storage formats needs the host"
     if reason is not None:
         raise ValueError(f"a CUDA graph cannot hold a step of {settings.formula!r}: {reason}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from .._typing import Namespace, Scalar
 from ..config.per_model import several
 from ..engines import Step
+from ..numerics.formulas import FORMULAS, Number, symbolic
+from ..numerics.recalled import Recalled
 from ..numerics.rounding import step_seed
 from ..rules.rule import Rule
 from .assignment import Assignment, Numbers, Part
@@ -23,6 +26,7 @@ from .state import Clock, State
 from .totals import Totals
 
 _FLOAT = frozenset({float})
+_OF_HOST = np, FORMULAS
 
 
 class Table:
@@ -49,6 +53,7 @@ class Table:
         self._place, self._compute, self._count = member, compute, count
         self._of_models = settings.models is not None
         self._known: tuple[Any, Any, dict[str, Any], Numbers] = None, None, {}, {}
+        self._recalled = Recalled()
 
     def numbers(
         self,
@@ -71,7 +76,8 @@ class Table:
             # Tracers and device scalars must not be cached.
             if xp is np and size.norm is None and size.norms is None:
                 self._known = given, size, h, stages
-        table: Any = _computed(formula, h, it, held[place], xp)
+        given = held[place]
+        table: Any = _recalled(self._recalled, formula, h, it, given, xp)
         if not rule.given_names <= table.keys():
             _require_all(table, rule.given, formula, f"the rule {rule.name}")
         if stages:
@@ -88,9 +94,16 @@ class Numbering:
         The hyperparameters.
     assignment : Assignment
         The settings of each parameter.
+
+    Attributes
+    ----------
+    decides : bool
+        Whether a formula is known to branch in Python on numbers that a device might keep.
     """
 
     def __init__(self, settings: Settings, assignment: Assignment) -> None:
+        self.decides = False
+        self._recalled = [Recalled() for _ in settings.members]
         self._settings, self._merged = settings, assignment.merged
         self._held: list[dict[str, Scalar]] = [{}] * len(settings.members)
         self._parts: list[tuple[Part, list[tuple[str, Table | None, dict[int, Table]]]]] = []
@@ -175,7 +188,7 @@ class Numbering:
         for k, member in enumerate(members) if scalars else ():
             if member.owner is not None:
                 wanted = member.formula.initial_scalars()
-                found = _computed(member.formula, exact[k], it, held[k], xp)
+                found = _recalled(self._recalled[k], member.formula, exact[k], it, held[k], xp)
                 _require_all(found, wanted, member.formula, "its scalar state")
                 scalars = scalars | {member.owner + name: found[name] for name in wanted}
         return held, scalars
@@ -214,6 +227,15 @@ def seed_of(settings: Settings, iterations: Scalar, xp: Namespace) -> int | None
     return step_seed(settings.whole["seed"], iterations)
 
 
+def _recalled(
+    known: Recalled, formula: Any, h: Any, it: Any, held: Mapping[str, Scalar], xp: Namespace
+) -> dict[str, Any]:
+    """Compute what a formula says, or recall it where the host knows it by symbols only."""
+    if xp is np and held and symbolic(held.values()):
+        return known.of(partial(_computed, formula, h, held=held, xp=FORMULAS), h, it, held)
+    return _computed(formula, h, it, held, xp)
+
+
 def _computed(
     formula: Formula,
     h: Mapping[str, Any],
@@ -244,8 +266,8 @@ def _computed(
             f"{type(formula).__name__}.coefficients: found {found!r}, wanted a dict of the rule's "
             "coefficients by name"
         )
-    if xp is np and not _FLOAT.issuperset(map(type, found.values())):
-        return {name: v if several(v) else float(v) for name, v in found.items()}
+    if xp in _OF_HOST and not _FLOAT.issuperset(map(type, found.values())):
+        return {k: v if several(v) or type(v) is Number else float(v) for k, v in found.items()}
     known: dict[str, Scalar] = found if type(found) is dict else dict(found)
     return known
 

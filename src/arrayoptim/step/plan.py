@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-from .._typing import Array, Namespace, Scalar
+import numpy as np
+
+from .._typing import Array, Namespace
 from ..arrays.libraries import COMPUTE, backend_of
-from ..engines import Step, limited
+from ..engines import Kept, Resident, Step, limited
+from ..numerics.formulas import Number
 from .assignment import Assignment, columns
 from .clipping import Measured
 from .numbers import Numbering, seed_of
 from .settings import Settings, Values
 from .state import Clock, State
-from .totals import Measure, totals
+from .totals import Measure, Totals, totals
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +92,14 @@ class Plan:
             )
 
     def numbers(
-        self, values: Values, state: State, size: Measured, xp: Namespace, measure: Measure
-    ) -> tuple[list[Step], dict[str, Scalar]]:
+        self,
+        values: Values,
+        state: State,
+        size: Measured,
+        xp: Namespace,
+        measure: Measure,
+        keeper: Any = None,
+    ) -> tuple[list[Step], Any]:
         """Compute the per-step scalars, which do not depend on individual arrays.
 
         If they depend on totals over all arrays, those are computed first.
@@ -106,23 +116,59 @@ class Plan:
             Array functions: `numpy`, or ``jax.numpy`` while a step is traced.
         measure : callable
             Computes the totals of each parameter in a step.
+        keeper : object, optional
+            Keeps totals and scalar state on a device, see `Engines.resident`.
 
         Returns
         -------
         steps : list of Step
             One per part of the assignment.
-        scalars : dict of str to scalar
+        scalars : mapping of str to scalar
             The next scalar state.
         """
         moment = state if state.models is None else state.moment
         wanted = self.assignment.totals
         if not wanted:
             return self.numbering.at(values, moment, size, xp)
+        if keeper is not None and state.models is None:
+            resident = self._resident(values, state, size, keeper)
+            if resident is not None:
+                return resident
         known = values, moment, size, xp
         nothing = dict.fromkeys(range(len(values)), dict.fromkeys(wanted, 0.0))
         steps, _ = self.numbering.at(*known, nothing)
         found = totals(steps, measure, self.assignment.members, xp, self.settings.models)
         return self.numbering.at(*known, {k: {**nothing[k], **found.get(k, {})} for k in nothing})
+
+    @cached_property
+    def _symbols(self) -> tuple[dict[str, Number], Totals]:
+        """Symbols for the scalar state of formulas, and for the totals of each group."""
+        wanted, groups = self.assignment.totals, range(len(self.settings.members))
+        return (
+            {name: Number("state", name=name) for name in self.settings.owned()},
+            {k: {n: Number("total", name=f"{k} {n}") for n in wanted} for k in groups},
+        )
+
+    def _resident(
+        self, values: Values, state: State, size: Measured, keeper: Any
+    ) -> tuple[list[Step], Any] | None:
+        """Compute a step whose totals and scalar state the host does not know.
+
+        It is None where a formula decides by them what it computes.
+        """
+        if self.numbering.decides:
+            return None
+        (names, totals), before = self._symbols, state.scalars
+        known = before.unread() if isinstance(before, Resident) else before
+        try:
+            clock = Clock(state.iterations, known | names)
+            steps, after = self.numbering.at(values, clock, size, np, totals)
+        # Whatever a formula may do with what is no float, the host can do it with totals.
+        except Exception:
+            self.numbering.decides = True
+            return None
+        kept = Kept(before, {n: after[n] for n in names}, self.assignment.members)
+        return [replace(step, computed=kept) for step in steps], keeper.resident(after)
 
     def numbers_by_clock(
         self, values: Values, state: State, size: Measured, xp: Namespace

@@ -170,15 +170,27 @@ class Settings:
                     "one for which the decay is a stage; leave cautious_decay out"
                 )
 
-    def layout(self, rule: Rule, constraint: Constraint | None = None) -> Layout:
-        """Return the slots of parameters with a rule, including those of stages."""
+    def layout(
+        self, rule: Rule, constraint: Constraint | None = None, spares: bool = False
+    ) -> Layout:
+        """Return the slots of parameters with a rule, including those of stages.
+
+        Parameters
+        ----------
+        rule : Rule
+            The update rule.
+        constraint : Constraint, optional
+            The constraint on the new parameters.
+        spares : bool
+            Whether `cautious_decay` decays them after the rule.
+        """
         h = self.whole
         extras = ("compensation",) * h["kahan"] or ("master",) * h["master"]
         if h["ema_momentum"] is not None:
             extras += ("average",)
         rule = cautious(rule) if h["cautious"] else rule
         whole = None if constraint is None or constraint.limits else constraint
-        return _layout(rule, extras, h["state_dtype"], whole)
+        return _layout(rule, extras, h["state_dtype"], whole, spares and whole is not None)
 
     @cached_property
     def models(self) -> int | None:
@@ -191,7 +203,7 @@ class Settings:
 
         With `models` only that of shared schedules; see `initial_of_models`.
         """
-        found = ({} if self.models is not None else self._owned()) | first_numbers(self.keeping)
+        found = ({} if self.models is not None else self.owned()) | first_numbers(self.keeping)
         if self.guarded or self.loss_guarded:
             found = {**found, **COUNT}
             for guards, numbers in ((self.guarded, NORM), (self.loss_guarded, LOSS)):
@@ -202,9 +214,10 @@ class Settings:
         """Return the scalar state of each model, as rows; None without `models`."""
         if self.models is None:
             return None
-        return {name: repeated(value, self.models) for name, value in self._owned().items()}
+        return {name: repeated(value, self.models) for name, value in self.owned().items()}
 
-    def _owned(self) -> dict[str, float]:
+    def owned(self) -> dict[str, float]:
+        """Return the initial scalar state of the formulas."""
         owners = ((m.owner, m.formula) for m in self.members if m.owner is not None)
         return first_numbers(owners)
 

@@ -43,8 +43,8 @@ class State:
         Names of the slots, in the order of `get_weights`.
     slots : list of dict
         The slots of each parameter, by name.
-    scalars : dict of str to float
-        Scalar state, by name.
+    scalars : dict of str to float, or Resident
+        Scalar state, by name; some of it may be on a device.
     iterations, skipped : int
         Number of steps taken, and of steps skipped because of non-finite gradients.
     interrupted : bool
@@ -63,7 +63,7 @@ class State:
     leaves: tuple[Leaf | None, ...]
     names: tuple[str, ...]
     slots: list[dict[str, Array]]
-    scalars: dict[str, Any] = field(default_factory=dict)
+    scalars: Any = field(default_factory=dict)
     iterations: Any = 0
     skipped: Any = 0
     interrupted: bool = False
@@ -135,7 +135,7 @@ class State:
 
     def share(self, numbers: Mapping[str, Any]) -> None:
         """Set scalar state that all parameters share, whatever their step counts."""
-        self.scalars = {**self.scalars, **numbers}
+        self.scalars = self.scalars | numbers
         for clock in self.clocks:
             clock.scalars = {**clock.scalars, **numbers}
 

@@ -87,6 +87,10 @@ class Executor(ABC, Generic[Found]):
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
         """Return the totals of each parameter that the rule needs, by index."""
 
+    def resident(self, gradients: Leaves) -> Any:
+        """Return who keeps totals and scalar state on a device; None where the host knows them."""
+        return None
+
     @abstractmethod
     def refuses(self, taken: Taken) -> bool:
         """Whether the step is skipped because a gradient is not finite, or a spike.
@@ -157,9 +161,10 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
         def measure(step: Step) -> dict[int, list[Scalar]]:
             return executor.totals(step, plan.limited([step], executor.in_parts, given))
 
-        steps, scalars = plan.numbers(values, state, size, executor.xp, measure)
+        keeper = executor.resident(given) if plan.assignment.totals else None
+        steps, scalars = plan.numbers(values, state, size, executor.xp, measure, keeper)
     if taken.seen is not None:
-        scalars = {**scalars, **taken.numbers}
+        scalars = scalars | taken.numbers
     if settings.adaptive:
         given = plan.limited(steps, executor.in_parts, given)
     return executor.carried_out(taken, steps, given, scalars)

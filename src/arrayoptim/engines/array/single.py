@@ -13,8 +13,9 @@ from ...arrays.libraries import COMPLEX, COMPUTE, Backend
 from ...numerics.slots import Layout
 from ...rules import stages
 from ...rules.rule import Rule
+from ..constrained import applied_by_sides, side_of
 from ..totals import ratio, totals
-from .sums_along import functions
+from .sums_along import functions, in_order, with_sums
 
 Slots = dict[str, Array]
 
@@ -105,7 +106,7 @@ def updated(
     begun = _begun(layout, backend, scalars, p, g, slots)
     x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
     x, _ = _staged("after", {"p": x, "g": begun[1], "q": begun[0]}, scalars, xp)
-    x = x if layout.constraint is None else layout.constraint.applied(x, xp)
+    x = x if layout.constraint is None else _constrained(layout.constraint, backend, x)
     # A slot that is the parameter or the gradient itself needs memory of its own.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
     result = narrow(x, stored)
@@ -121,6 +122,14 @@ def updated(
         average = stages.average(widen(slots["average"]), x, scalars["keep"], scalars["new"], xp)
         new["average"] = narrow(average, backend.dtype(slots["average"]))
     return result, new
+
+
+def _constrained(constraint: Any, backend: Backend, x: Array) -> Array:
+    """Return a parameter as a constraint wants it, with norms as fused engines take them."""
+    side = side_of(constraint, len(x.shape))
+    if side is None or not in_order(backend, x):
+        return constraint.applied(x, backend.xp)
+    return applied_by_sides(constraint, x, side, with_sums(backend), backend)
 
 
 def _carried_out(

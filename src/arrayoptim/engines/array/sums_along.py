@@ -14,7 +14,7 @@ from ...numerics.sums import sums_along
 from ...rules.rule import Rule
 from ...rules.symbols import traced
 
-__all__ = ["functions"]
+__all__ = ["functions", "in_order", "with_sums"]
 
 
 def functions(rule: Rule, backend: Backend, like: Array) -> Namespace:
@@ -35,11 +35,18 @@ def functions(rule: Rule, backend: Backend, like: Array) -> Namespace:
         The library's own where the host cannot read the arrays, or the rule does more than loops
         can; no fused engine serves these.
     """
-    xp = backend.xp
-    if rule.kind != "matrix" or backend.compiles or backend.host_view(like) is None:
-        return xp
-    if traced(rule) is None:
-        return xp
+    if rule.kind != "matrix" or not in_order(backend, like) or traced(rule) is None:
+        return backend.xp
+    return with_sums(backend)
+
+
+def in_order(backend: Backend, like: Array) -> bool:
+    """Return whether arrays like this one are on the host, which adds up in a specified order."""
+    return not backend.compiles and backend.host_view(like) is not None
+
+
+def with_sums(backend: Backend) -> Namespace:
+    """Return a library's array functions, with sums along axes in the specified order."""
 
     def total(x: Array, axis: Any, keepdims: bool, share: bool) -> Array:
         axes = tuple(sorted(axis)) if isinstance(axis, tuple) else (axis,)
@@ -53,5 +60,5 @@ def functions(rule: Rule, backend: Backend, like: Array) -> Namespace:
             "mean": lambda x, axis, keepdims=False: total(x, axis, keepdims, True),
             "sum": lambda x, axis, keepdims=False: total(x, axis, keepdims, False),
         },
-        xp,
+        backend.xp,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from ..._typing import Array
 from ...arrays.backend import COMPLEX, COMPUTE, reals
 from ...arrays.libraries import backend_of
 from ...gradients import Pending
+from ...numerics.formulas import Number, symbolic
 from ...numerics.rounding import NOISE
 from ...numerics.slots import EXPONENTS
 from ...rules.nonnegative import nonnegative_slots
@@ -20,6 +23,7 @@ from ..totals import part
 from .arrays import Library
 from .coded import coded_program
 from .counter import Counter
+from .derived import Target
 from .device import Device, Launch, Launches, Table, launches, start
 from .measure import measure_program, quantities
 from .mirror import Mirror
@@ -140,6 +144,7 @@ class Batch:
         self._elements = np.array(sizes, np.int64)
         self._measures: dict[Any, tuple[Program, Launch]] = {}
         self._totals: Totals | None = None
+        self._told: tuple[tuple[Any, ...], list[Target]] = (), []
 
     def _cut(self, sizes: Sequence[int]) -> tuple[Numbers, Numbers]:
         """Return the tables of chunks and of sizes."""
@@ -188,7 +193,8 @@ class Batch:
         counting: Counting | None = None,
         *,
         later: bool = False,
-    ) -> Callable[[], None]:
+        measured: bool = False,
+    ) -> Prepared:
         """Prepare a step.
 
         Parameters
@@ -204,11 +210,13 @@ class Batch:
             Where the numbers are formulas that the device computes.
         later : bool
             Whether a graph is being captured, so that nothing can be compiled or sent now.
+        measured : bool
+            Whether the totals of each tensor are wanted on the device.
 
         Returns
         -------
-        callable
-            Launches the step; called again after an interrupt, what is left of it.
+        Prepared
+            The launches of the step.
 
         Raises
         ------
@@ -226,7 +234,7 @@ class Batch:
                 )
             self._programs[key] = self._compiled(key)
         program, launch = self._programs[key]
-        pending, columns = self._columns(program, values)
+        pending, columns, unknown = self._columns(program, values, counting is not None)
         cut, sizes, leaves, pointers = (each.address for each in self._tables)
         first: list[Launches] = []
         numbers = [0.0] * len(columns)
@@ -235,7 +243,7 @@ class Batch:
                 columns, counting, (leaves, gradients), later
             )
             first.append(launch_counter)
-        elif self._graph or self._each(columns):
+        elif self._graph or unknown or self._each(columns):
             table = self._send(columns, later)
         else:
             table, numbers = 0, [float(column) for column in columns.values()]
@@ -243,15 +251,10 @@ class Batch:
         random = self._chance() if SEED[0] in program.numbers else ()
         arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *random, *numbers)
         given = leaves, pointers, gradients, norm, table
-        calls = [*first, self._measure(key, given)] if self._rule.ratio else first
-        calls += self._launched(launch, arguments)
-
-        def run() -> None:
-            for each in calls:
-                start(each)
-            self._library.wrote(self._params)
-
-        return run
+        if self._rule.ratio or measured:
+            first.append(self._measure(key, given))
+        targets = self._targets(table, columns, unknown)
+        return Prepared(first, self._launched(launch, arguments), targets)
 
     def _chance(self) -> tuple[int, ...]:
         """Return the addresses of what random bits follow from, but for the seed."""
@@ -259,13 +262,22 @@ class Batch:
             self._random = [self._device.table(each) for each in (self._ordinals, NOISE)]
         return tuple(each.address for each in self._random)
 
-    def renew(self, values: Mapping[str, Any], seed: int | None = None) -> None:
+    def wrote(self) -> None:
+        """Tell the library that the parameters have changed."""
+        self._library.wrote(self._params)
+
+    def renew(self, values: Mapping[str, Any], seed: int | None = None) -> list[Target]:
         """Write the numbers of the next step where the kernel of the last one reads them.
 
         Parameters
         ----------
         values, seed
             As for `prepare`.
+
+        Returns
+        -------
+        list of Target
+            Those numbers that the device computes.
 
         Raises
         ------
@@ -276,19 +288,50 @@ class Batch:
         if tuple(values) != names:
             raise ValueError(
                 f"the CUDA graph has a step with the numbers {', '.join(names)}; the present "
-                f"hyperparameters ask for {', '.join(values)}: capture it anew"
+                f"hyperparameters ask for {', '.join(values)}: capture it again"
             )
         program, _ = self._programs[self._key]
-        _, columns = self._columns(program, values)
-        self._send(columns)
-        self._library.wrote(self._params)
+        _, columns, unknown = self._columns(program, values)
+        found = self._targets(self._send(columns), columns, unknown)
+        self.wrote()
+        return found
 
     def _columns(
-        self, program: Program, values: Mapping[str, Any]
-    ) -> tuple[Pending | None, dict[str, Any]]:
-        """Return the pending clip factor, if there is one, and the numbers of a kernel."""
+        self, program: Program, values: Mapping[str, Any], counted: bool = False
+    ) -> tuple[Pending | None, dict[str, Any], dict[str, Any]]:
+        """Return the pending clip factor, if there is one, and the numbers of a kernel.
+
+        Last come those of them that only the device knows, in whose place the numbers have 0,
+        unless a `Counter` writes all of them.
+        """
         values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
-        return _clipping(part({name: values[name] for name in program.numbers}, self.places))
+        named = part({name: values[name] for name in program.numbers}, self.places)
+        unknown = {
+            name: column for name, column in named.items() if not counted and _unknown(column)
+        }
+        if unknown:
+            named |= {name: _zeroed(column) for name, column in unknown.items()}
+        return *_clipping(named), unknown
+
+    def _targets(
+        self, table: int, columns: Mapping[str, Any], unknown: Mapping[str, Any]
+    ) -> list[Target]:
+        """Return where in the table of numbers which scalar is to stand."""
+        each, names = self._each(columns), list(columns)
+        key = table, each, *names, *unknown.values()
+        if len(key) == len(self._told[0]) and all(map(is_, key, self._told[0])):
+            return self._told[1]
+        found: list[Target] = []
+        for name, column in unknown.items():
+            first = table + 8 * (1 + names.index(name))
+            at = first + 8 * len(names) * np.arange(len(self.places) if each else 1)
+            if not isinstance(column, np.ndarray):
+                found.append((at, column))
+                continue
+            symbols = dict.fromkeys(x for x in column if type(x) is Number)
+            found += [(at[[x is symbol for x in column]], symbol) for symbol in symbols]
+        self._told = key, found
+        return found
 
     def _each(self, columns: Mapping[str, Any]) -> bool:
         """Whether a tensor has numbers of its own, given or measured."""
@@ -322,13 +365,12 @@ class Batch:
             For each tensor norms and sums, in the order of `Rule.totals`.
         """
         key, count = (tuple(values), self.kind), len(self.places)
-        pending, columns = self._columns(self._measuring(key)[0], values)
+        pending, columns, _ = self._columns(self._measuring(key)[0], values)
         norm = 0 if pending is None else int(pending.norm.address)
         _, _, leaves, pointers = (each.address for each in self._tables)
         table = self._send(columns)
         start(self._measure(key, (leaves, pointers, gradients, norm, table)))
-        assert self._totals is not None
-        found = self._device.read(self._totals.sums).reshape(-1, count)
+        found = self._device.read(self._measured().sums).reshape(-1, count)
         norms = len(self._rule.norms)
         rows: list[list[float]] = np.concatenate([np.sqrt(found[:norms]), found[norms:]]).T.tolist()
         return rows
@@ -336,11 +378,20 @@ class Batch:
     def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Launches:
         """Prepare the pass that takes totals and fills in the numbers of each tensor."""
         _, launch = self._measuring(key)
-        if self._totals is None:
-            self._totals = Totals(self._device, self._elements, quantities(self._rule))
-        totals = self._totals
+        totals = self._measured()
         arguments = (*totals.inputs, *addresses, *totals.outputs, len(self.places))
         return launches(launch, totals.blocks, arguments)
+
+    def _measured(self) -> Totals:
+        if self._totals is None:
+            self._totals = Totals(self._device, self._elements, quantities(self._rule))
+        return self._totals
+
+    def sums(self) -> Numbers:
+        """Return the addresses of the totals of each tensor, a row for each."""
+        first, count = self._measured().sums.address, len(self.places)
+        columns: Numbers = np.arange(count)[:, None] + count * np.arange(quantities(self._rule))
+        return first + 8 * columns
 
     def _measuring(self, key: tuple[Any, str]) -> tuple[Program, Launch]:
         """Return the kernel of the pass before the sweep."""
@@ -348,6 +399,37 @@ class Batch:
             program = program_of(self._rule, self._dtypes, *key, measures=True)
             self._measures[key] = program, self._device.kernel(program)
         return self._measures[key]
+
+
+@dataclass
+class Prepared:
+    """The launches of a step of some tensors.
+
+    Attributes
+    ----------
+    measures : list
+        Those that take totals of each tensor.
+    sweeps : list
+        Those that step the tensors.
+    targets : list of Target
+        Numbers that the device computes, before the launches that read them.
+    """
+
+    measures: list[Launches]
+    sweeps: list[Launches]
+    targets: list[Target]
+
+
+def _unknown(column: Any) -> bool:
+    if isinstance(column, np.ndarray):
+        return column.dtype == object and symbolic(column)
+    return type(column) is Number
+
+
+def _zeroed(column: Any) -> Any:
+    if isinstance(column, np.ndarray):
+        return np.array([0.0 if type(x) is Number else float(x) for x in column])
+    return 0.0
 
 
 def _seeded(values: Mapping[str, Any], seed: int | None) -> Mapping[str, Any]:

@@ -7,17 +7,19 @@ that are repeated as they were, as in a CUDA graph, take one step after another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...arrays.libraries import backend_of
-from ...numerics.formulas import CONDITIONS, Cell, Number, UnwritableError, number, ordered
+from ...numerics.formulas import Cell, Number, UnwritableError, number
 from ..steps import Counting
 from .arrays import Library
 from .device import Device, Launch, Launches, Table, launches
+from .formulas import FormulaWriter, literal
 from .prelude import THREADS
 from .program import CODES, EXPONENT, TYPES, Program, named
 from .tables import addresses
@@ -26,23 +28,6 @@ __all__ = ["Counter", "counter_program"]
 
 Kinds = tuple[str, ...]
 """For each number from outside the dtype of the array that holds it; empty for a plain number."""
-
-_OWN = frozenset({"abs", "maximum", "minimum", "sign", "sqrt", "square", "where"})
-"""Functions that stand before every kernel; the compiler knows the others."""
-
-_LITERALS = {"inf": "1.0 / 0.0", "-inf": "-1.0 / 0.0", "nan": "0.0 / 0.0"}
-
-_TEXTS = {
-    **{op: f"({{0}} {op} {{1}})" for op in (*"+-*/", "<", "<=", ">", ">=", "==", "!=")},
-    "&": "({0} && {1})",
-    "|": "({0} || {1})",
-    "not": "(!{0})",
-    "neg": "(-{0})",
-    "**": "pow({0}, {1})",
-    "%": "modulo({0}, {1})",
-    "//": "floor(({0} - modulo({0}, {1})) / {1})",
-    "float32": "(double)(float){0}",
-}
 
 _MODULO = """
 // As Python's: with the sign of the second.
@@ -83,7 +68,8 @@ def counter_program(
     given = ["double" if not kind else f"const {TYPES[kind]} *" for kind in kinds]
     arguments = "".join(f", {kind} i_{k}" for k, kind in enumerate(given))
     state = [f"held[{len(names)} * t + {k}]" for k in range(len(names))]
-    writer = _Writer(names, cells, kinds)
+    leaf = partial(_leaf, list(names), list(cells), kinds)
+    writer = FormulaWriter(leaf, plain=("number", "state"))
     lines = [
         "const whole t = base + u;",
         "if (t >= count || !gradients[leaves[t]]) continue;",
@@ -111,49 +97,6 @@ def counter_program(
         "}",
     ]
     return named("counted", [_MODULO, "\n".join(text)])
-
-
-class _Writer:
-    """Writes formulas; what has been computed is not computed again."""
-
-    def __init__(self, names: Sequence[str], cells: Sequence[Cell], kinds: Kinds) -> None:
-        self._names, self._cells, self._kinds = list(names), list(cells), kinds
-        self.texts: dict[Number, str] = {}
-
-    def branch(self) -> _Writer:
-        """Return one that goes on from here, for the inside of a branch."""
-        found = _Writer(self._names, self._cells, self._kinds)
-        found.texts = dict(self.texts)
-        return found
-
-    def computed(self, values: Iterable[Number]) -> list[str]:
-        """Return the statements that compute numbers, which `texts` names then."""
-        lines = []
-        for value in ordered(values):
-            if value in self.texts:
-                continue
-            text = self._expression(value)
-            if value.op not in ("number", "state"):
-                name = f"x{len(self.texts)}"
-                kind = "bool" if value.op in CONDITIONS else "double"
-                lines.append(f"const {kind} {name} = {text};")
-                text = name
-            self.texts[value] = text
-        return lines
-
-    def _expression(self, value: Number) -> str:
-        if value.op == "number":
-            return f"({_LITERALS.get(value.name, value.name)})"
-        if value.op == "state":
-            return f"s_{self._names.index(value.name)}"
-        if value.op == "input":
-            assert value.cell is not None
-            k = self._cells.index(value.cell)
-            return f"(double)widened(*i_{k})" if self._kinds[k] else f"i_{k}"
-        arguments = [self.texts[each] for each in value.args]
-        if value.op in _TEXTS:
-            return _TEXTS[value.op].format(*arguments)
-        return f"{'xp_' if value.op in _OWN else ''}{value.op}({', '.join(arguments)})"
 
 
 class Counter:
@@ -263,6 +206,17 @@ class _Made:
     launch: Launch
     table: Table
     variants: Table
+
+
+def _leaf(names: list[str], cells: list[Cell], kinds: Kinds, value: Number) -> str:
+    """Write what a formula takes from elsewhere."""
+    if value.op == "number":
+        return literal(value)
+    if value.op == "state":
+        return f"s_{names.index(value.name)}"
+    assert value.cell is not None
+    k = cells.index(value.cell)
+    return f"(double)widened(*i_{k})" if kinds[k] else f"i_{k}"
 
 
 def _kind(value: Any) -> str:

@@ -19,7 +19,9 @@ from ...arrays.trees import named
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from ..passes import passes
+from ..resident import Resident
 from ..rowmajor import row_major
+from ..steps import Computed
 from .arrays import Library, dense, library_of
 from .coded import MOST_CODED
 from .device import Table
@@ -222,12 +224,27 @@ class Plan(DevicePlan[Portion]):
                 found[k] = row
         return found
 
-    def renew(self, values: Mapping[str, Mapping[str, Any]], seed: int | None = None) -> None:
+    @property
+    def resides(self) -> bool:
+        """Whether totals over all tensors can stay on the one device."""
+        return len(self._parts) == 1
+
+    def resident(self, scalars: Mapping[str, Any]) -> Resident:
+        """Return the scalar state after a step, whose symbols the device holds."""
+        (each,) = self._parts
+        return Resident(scalars, each, each.read_state)
+
+    def renew(
+        self,
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None = None,
+        computed: Computed | None = None,
+    ) -> None:
         """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
-        values, seed
+        values, seed, computed
             As for `prepare`.
 
         Raises
@@ -236,7 +253,7 @@ class Plan(DevicePlan[Portion]):
             If they are other numbers than those of the step that was captured.
         """
         for each in self._parts:
-            each.renew(own(values, each), seed)
+            each.renew(own(values, each), seed, computed)
 
     def read(self, norm: Table) -> float:
         """Wait for the device, and return the norm that `norm` left there last."""

@@ -14,7 +14,7 @@ from ..._typing import Array
 from ...arrays.backend import ITEMSIZE, reals
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
-from ..steps import Counting
+from ..steps import Computed
 from .arrays import CAPTURING, Library, library_of
 from .device import Device, Table, launches, start
 from .glance import Glance
@@ -164,7 +164,7 @@ class Place(ABC):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
-        counting: Counting | None = None,
+        computed: Computed | None = None,
     ) -> Callable[[], None]:
         """Prepare a step.
 
@@ -176,7 +176,7 @@ class Place(ABC):
             The numbers of the step, by the compute dtype.
         seed : int or None
             Where slots are rounded stochastically.
-        counting : Counting, optional
+        computed : Counting or Kept, optional
             Where the numbers are formulas that the device computes.
 
         Returns

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ..._typing import Array
-from ..steps import Counting
+from ..steps import Computed
 from ..totals import part
 from .arrays import Library, library_of
 from .place import Place
@@ -79,7 +79,7 @@ class DevicePlan(Generic[_Part]):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None = None,
-        counting: Counting | None = None,
+        computed: Computed | None = None,
     ) -> Callable[[], None]:
         """Prepare a step; whatever can fail fails here, before anything changes.
 
@@ -94,7 +94,7 @@ class DevicePlan(Generic[_Part]):
             `arrayoptim.gradients.Pending` of this plan's own.
         seed : int, optional
             Where slots are to be rounded stochastically.
-        counting : Counting, optional
+        computed : Counting or Kept, optional
             Where the numbers are formulas that the device computes.
 
         Returns
@@ -110,7 +110,7 @@ class DevicePlan(Generic[_Part]):
             If the kernel cannot be compiled here, or a CUDA graph is being captured.
         """
         runs = [
-            each.prepare(mine, own(values, each), seed, counting)
+            each.prepare(mine, own(values, each), seed, computed)
             for each, mine in self._shared(grads)
         ]
 

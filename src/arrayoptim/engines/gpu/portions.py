@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,14 @@ from ...gradients import Pending
 from ...numerics.slots import EXPONENTS
 from ...rules.rule import Rule
 from ...rules.stages import SLOTS
-from ..steps import Counting
+from ..resident import Kept, Resident
+from ..steps import Computed, Counting
 from .arrays import Library
-from .batches import Batch
+from .batches import Batch, Prepared
+from .derived import Derived
+from .device import Launches, start
 from .matrix_batches import MatrixBatch
+from .measure import quantities
 from .place import Graph, Place
 
 __all__ = ["Portion"]
@@ -59,6 +64,7 @@ class Portion(Place):
         graph: Graph = "",
     ) -> None:
         super().__init__(where, places, params, occupied, graph)
+        self._rule, self._ordinals = rule, ordinals
         groups: dict[Any, list[int]] = {}
         for k, (dtype, held) in enumerate(zip(self._dtypes, slots, strict=True)):
             exponents = (name + EXPONENTS for name in rule.slots)
@@ -96,7 +102,7 @@ class Portion(Place):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
-        counting: Counting | None = None,
+        computed: Computed | None = None,
     ) -> Callable[[], None]:
         """Prepare the launches of a step; see `Place`."""
         taken, self._taken = self._taken, None
@@ -106,17 +112,53 @@ class Portion(Place):
                 taken = list(grads), self._taken_up(grads)
             gradients, _, keep = taken[1]
             later = self._recorded()
-            runs = [
-                batch.prepare(values[batch.compute], gradients, seed, counting, later=later)
+            kept = computed if isinstance(computed, Kept) else None
+            counting = computed if isinstance(computed, Counting) else None
+            wanted: dict[str, Any] = {"later": later, "measured": kept is not None}
+            found = [
+                batch.prepare(values[batch.compute], gradients, seed, counting, **wanted)
                 for batch in self._batches
             ]
+            before, after = self._derived(kept, found, later)
+
+        calls = [*before, *(x for each in found for x in each.measures), *after]
+        calls += [x for each in found for x in each.sweeps]
 
         def sweep(keep: Any = keep) -> None:
             with self._active():
-                for run in runs:
-                    run()
+                for call in calls:
+                    start(call)
+                for batch in self._batches:
+                    batch.wrote()
 
         return sweep
+
+    def _derived(
+        self, kept: Kept | None, found: Sequence[Prepared], later: bool
+    ) -> tuple[list[Launches], list[Launches]]:
+        """Prepare what computes the numbers that only the device knows."""
+        if kept is None:
+            return [], []
+        targets = [target for each in found for target in each.targets]
+        room = len(self._params) * len(self._rule.given) if self._graph else 0
+        return self.derived.prepare(kept, self._holds(kept), targets, later, room)
+
+    def _holds(self, kept: Kept) -> bool:
+        """Whether the state before a step is on the device."""
+        return isinstance(kept.before, Resident) and kept.before.is_of(self)
+
+    @cached_property
+    def derived(self) -> Derived:
+        """What computes the numbers that only the device knows."""
+        sums = np.zeros((len(self._params), quantities(self._rule)), np.int64)
+        for batch in self._batches:
+            sums[batch.places] = batch.sums()
+        return Derived(self._device, self._rule, sums, self._ordinals)
+
+    def read_state(self) -> dict[str, float]:
+        """Wait for the device, and return the scalar state that it holds."""
+        with self._active():
+            return self.derived.read()
 
     def totals(
         self, grads: Sequence[Array | None], values: Mapping[str, Mapping[str, Any]]
@@ -146,18 +188,28 @@ class Portion(Place):
                     found[k] = row
         return found
 
-    def renew(self, values: Mapping[str, Mapping[str, Any]], seed: int | None) -> None:
+    def renew(
+        self,
+        values: Mapping[str, Mapping[str, Any]],
+        seed: int | None,
+        computed: Computed | None = None,
+    ) -> None:
         """Write the numbers of the next step where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
-        values, seed
+        values, seed, computed
             As for `prepare`.
         """
         with self._active():
             self._gradients.flush()
-            for batch in self._batches:
-                batch.renew(values[batch.compute], seed)
+            targets = [
+                target
+                for batch in self._batches
+                for target in batch.renew(values[batch.compute], seed)
+            ]
+            if isinstance(computed, Kept):
+                self.derived.renew(computed, self._holds(computed), targets)
 
 
 def _waits(values: Mapping[str, Mapping[str, Any]]) -> bool:

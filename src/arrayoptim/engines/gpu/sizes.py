@@ -8,7 +8,7 @@ from typing import Any
 from ..._typing import Array
 from ...arrays.memory import Stretches
 from ...gradients import Pending
-from ..steps import Counting
+from ..steps import Computed
 from .arrays import library_of
 from .place import Place
 
@@ -50,7 +50,7 @@ class Sizes(Place):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
-        counting: Counting | None = None,
+        computed: Computed | None = None,
     ) -> Callable[[], None]:
         """Refuse, as others take the step; see `Place`."""
         raise TypeError("these parameters are measured here, and stepped elsewhere")

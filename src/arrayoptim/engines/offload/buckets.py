@@ -18,7 +18,7 @@ from ..cpu import engine as cpu
 from ..gpu.arrays import Library
 from ..gpu.copies import Stretch
 from ..gpu.place import Place
-from ..steps import Counting
+from ..steps import Computed
 from ..totals import part
 from .pieces import Piece, cut, pieces_of, widest
 
@@ -101,7 +101,7 @@ class Shuttle(Place):
         grads: Sequence[Array | None],
         values: Mapping[str, Mapping[str, Any]],
         seed: int | None,
-        counting: Counting | None = None,
+        computed: Computed | None = None,
     ) -> Callable[[], None]:
         """Prepare the trips of all buckets; see `Place`."""
         with self._active():

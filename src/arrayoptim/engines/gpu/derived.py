@@ -1,0 +1,207 @@
+"""Per-step scalars that follow from totals over tensors and from scalar state, on the device.
+
+The host need not know what the totals of a rule are: one block adds up those of all tensors,
+computes what the formula's coefficients compute of them, in double precision and in the order that
+all engines keep, and writes it where the sweep reads it. The scalar state stays on the device too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from ...numerics.formulas import Number, depends
+from ...rules.rule import Rule
+from ..resident import Kept
+from .device import Device, Launch, Launches, launches
+from .formulas import Written, derived_program, written
+from .mirror import Mirror
+from .tables import Numbers
+
+__all__ = ["Derived", "Target"]
+
+Target = tuple[Numbers, Number]
+"""Addresses in a batch's table of numbers, and the scalar that is to stand there."""
+
+
+class _Sources:
+    """Where the totals of each tensor lie, in the order in which they are added up."""
+
+    def __init__(self, device: Device, rule: Rule, members: Sequence[int], sums: Numbers) -> None:
+        # A run for each total and group, norms first, each with its tensors in order.
+        groups = sorted(set(members))
+        order = [np.flatnonzero(np.asarray(members) == group) for group in groups]
+        rows = [sums[places, k] for k in range(len(rule.totals)) for places in order]
+        self.places = {
+            ("total", f"{group} {name}"): f"totals[{k * len(groups) + i}]"
+            for k, name in enumerate(rule.totals)
+            for i, group in enumerate(groups)
+        }
+        self.runs, self.norms = len(rows), len(rule.norms) * len(groups)
+        first = np.cumsum([0, *map(len, rows)])
+        tables = np.concatenate(rows), first.astype(np.int64), np.zeros(max(sums.size, 1))
+        self._tables = [device.table(each) for each in tables]
+        self.arguments = *(each.address for each in self._tables), int(sums.size)
+
+
+class _Phase:
+    """A launch, before or after the totals of each tensor are taken, and what it reads."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._given, self._targets = Mirror(device), Mirror(device)
+        self._kernels: dict[Any, Launch] = {}
+        self.key: Any = None
+
+    def kernel(self, text: Written, later: bool) -> Launch:
+        """Return the kernel of a text."""
+        self.key = text.key
+        if text.key not in self._kernels:
+            if later:
+                raise RuntimeError(
+                    "no kernel is ready for what the formula computes now: let capture see the "
+                    "hyperparameters that the step will have"
+                )
+            self._kernels[text.key] = self._device.kernel(derived_program(text))
+        return self._kernels[text.key]
+
+    def sent(self, text: Written, later: bool = False, room: int = 0) -> tuple[int, int]:
+        """Return the addresses of the floats that a text takes, and of its targets."""
+        given, told = text.tables
+        return (
+            self._given.address(given, later=later),
+            self._targets.address(told, later=later, room=room),
+        )
+
+    def flush(self) -> None:
+        """Copy what was deferred while a graph was captured."""
+        self._given.flush()
+        self._targets.flush()
+
+
+class Derived:
+    """The scalars of one device that follow from totals and from scalar state.
+
+    Parameters
+    ----------
+    device : Device
+        The device.
+    rule : Rule
+        Whose totals they follow from.
+    sums : numpy.ndarray of int
+        For each tensor the addresses of its totals.
+    ordinals : sequence of int
+        Places of the tensors in the tree.
+    """
+
+    def __init__(self, device: Device, rule: Rule, sums: Numbers, ordinals: Sequence[int]) -> None:
+        self._device, self._rule, self._sums, self._ordinals = device, rule, sums, ordinals
+        self._before, self._after = _Phase(device), _Phase(device)
+        self._names: tuple[str, ...] = ()
+        self._state = device.table(np.zeros(1))
+        self._sources: _Sources | None = None
+        self._members: Sequence[int] | None = None
+        self._known: tuple[tuple[Any, ...], Any] = (), None
+
+    def prepare(
+        self, kept: Kept, held: bool, targets: Sequence[Target], later: bool = False, room: int = 0
+    ) -> tuple[list[Launches], list[Launches]]:
+        """Prepare the launches before the totals of each tensor are taken, and after.
+
+        Parameters
+        ----------
+        kept : Kept
+            The scalar state.
+        held : bool
+            Whether the device holds it as it was before the step.
+        targets : sequence of Target
+            Where which scalar is to stand.
+        later : bool
+            Whether a graph is being captured, and `renew` sends what the launches read.
+        room : int
+            How many targets there may be once.
+
+        Raises
+        ------
+        RuntimeError
+            If the kernel cannot be compiled here, or not now.
+        """
+        sources = self._settled(kept, held or later)
+        calls: list[list[Launches]] = []
+        texts = self._texts(kept, targets)
+        for phase, text in zip((self._before, self._after), texts, strict=True):
+            if not text.results and not text.state:
+                calls.append([])
+                continue
+            launch = phase.kernel(text, later)
+            given, told = phase.sent(text, later, 1 + 2 * room)
+            arguments = (*sources.arguments, given, self._state.address, told)
+            calls.append([launches(launch, 1, arguments)])
+        return calls[0], calls[1]
+
+    def renew(self, kept: Kept, held: bool, targets: Sequence[Target]) -> None:
+        """Write what the launches of a CUDA graph read at the next step.
+
+        Raises
+        ------
+        ValueError
+            If the formula computes it in another way than when the graph was captured.
+        """
+        texts = self._texts(kept, targets)
+        for phase, text in zip((self._before, self._after), texts, strict=True):
+            if phase.key is not None and phase.key != text.key:
+                raise ValueError(
+                    "the formula computes its coefficients in another way than when the CUDA "
+                    "graph was captured: capture it again"
+                )
+        self._settled(kept, held)
+        for phase, text in zip((self._before, self._after), texts, strict=True):
+            phase.flush()
+            if phase.key is not None:
+                phase.sent(text)
+
+    def _settled(self, kept: Kept, held: bool) -> _Sources:
+        """Return where totals lie, after the state has been brought to the device."""
+        if self._sources is None or kept.members is not self._members:
+            self._members = kept.members
+            members = [kept.members[k] for k in self._ordinals]
+            self._sources = _Sources(self._device, self._rule, members, self._sums)
+        names = tuple(kept.after)
+        if names != self._names:
+            self._names, self._state = names, self._device.table(np.zeros(len(names)))
+        if names and not held:
+            self._device.write(self._state, np.array([float(kept.before[k]) for k in names]))
+        return self._sources
+
+    def _texts(self, kept: Kept, targets: Sequence[Target]) -> tuple[Written, Written]:
+        """Return what is computed before totals are known, and after."""
+        assert self._sources is not None
+        key = self._sources, *(x for target in targets for x in target), *kept.after.values()
+        if len(key) != len(self._known[0]) or not all(map(is_, key, self._known[0])):
+            self._known = key, self._written(kept, targets)
+        found: tuple[Written, Written] = self._known[1]
+        return found
+
+    def _written(self, kept: Kept, targets: Sequence[Target]) -> tuple[Written, Written]:
+        assert self._sources is not None
+        known = {symbol: depends(symbol, "total") for _, symbol in targets}
+        places = {("state", name): f"state[{k}]" for k, name in enumerate(self._names)}
+        state = {
+            k: value
+            for k, (name, value) in enumerate(kept.after.items())
+            if not (type(value) is Number and (value.op, value.name) == ("state", name))
+        }
+        runs = self._sources.runs, self._sources.norms
+        early = [(at, symbol) for at, symbol in targets if not known[symbol]]
+        late = [(at, symbol) for at, symbol in targets if known[symbol]]
+        return (
+            written(early, {}, places, (0, 0)),
+            written(late, state, places | self._sources.places, runs),
+        )
+
+    def read(self) -> dict[str, float]:
+        """Wait for the device, and return the state that it holds."""
+        return dict(zip(self._names, self._device.read(self._state).tolist(), strict=True))
