@@ -105,7 +105,7 @@ def test_a_forgotten_slot_is_named() -> None:
             m = mu * m - lr * g
             return p + m
 
-    with pytest.raises(TypeError, match=r"rule three: line 3: found 3 values, wanted 2 returned"):
+    with pytest.raises(TypeError, match=r"rule three: line 3: found 3 values, wanted a tuple of 2"):
 
         @ao.rule(slots=("momentum",))
         def three(p, g, m, lr, xp):

@@ -210,7 +210,10 @@ def test_wrong_settings(settings: Any, error: type[Exception], said: str) -> Non
 
 @pytest.mark.parametrize(
     ("parts", "said"),
-    [(4, "'w' has 9 outputs, which do not split into 4 equal"), ((4, 4), r"blocks \(4, 4\) add up to 8")],
+    [
+        (4, "'w' has 9 outputs, which do not split into 4 equal"),
+        ((4, 4), r"blocks \(4, 4\) add up to 8"),
+    ],
 )
 def test_parts_that_do_not_fit(parts: Any, said: str) -> None:
     """The parameter is named, and nothing has changed."""
