@@ -63,7 +63,7 @@ class _Options(_Rest, total=False):
 
 
 class ADOPT(KerasOptimizer):
-    """Average gradients, each normalised by the root mean square of those before it."""
+    """Average gradients, each normalised by the root mean square of the previous ones."""
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class Adagrad(KerasOptimizer):
 
 
 class Adam(KerasOptimizer):
-    """Step along the running mean of the gradient, over its running root mean square."""
+    """Step along the running mean of the gradient, divided by its running root mean square."""
 
     def __init__(
         self,
@@ -237,7 +237,7 @@ class Adam(KerasOptimizer):
 
 
 class AdamMini(KerasOptimizer):
-    """Adam with one mean of squares for all weights of a neuron, a head or a whole tensor."""
+    """Adam with one mean of squares per neuron, head or tensor."""
 
     def __init__(
         self,
@@ -255,7 +255,7 @@ class AdamMini(KerasOptimizer):
 
 
 class AdamW(KerasOptimizer):
-    """Adam that also shrinks the parameters a little at each step."""
+    """Adam with decoupled weight decay."""
 
     def __init__(
         self,
@@ -271,7 +271,7 @@ class AdamW(KerasOptimizer):
 
 
 class Adamax(KerasOptimizer):
-    """Step along the running mean of the gradient, over a decaying maximum of its magnitude."""
+    """Step along the running mean of the gradient, divided by a decaying maximum of its magnitude."""
 
     def __init__(
         self,
@@ -285,7 +285,7 @@ class Adamax(KerasOptimizer):
 
 
 class Adan(KerasOptimizer):
-    """Adam with Nesterov's look-ahead, made from the change between two gradients."""
+    """Adam with Nesterov's look-ahead, from the difference of successive gradients."""
 
     def __init__(
         self,
@@ -299,7 +299,7 @@ class Adan(KerasOptimizer):
 
 
 class CAME(KerasOptimizer):
-    """Adafactor with momentum, damped where its steps are unstable (factored as well)."""
+    """Adafactor with momentum, damped by a factored estimate of the instability of its steps."""
 
     def __init__(
         self,
@@ -479,7 +479,7 @@ class Muon(KerasOptimizer):
 
 
 class Nadam(KerasOptimizer):
-    """Adam with Nesterov's look-ahead, and a momentum that warms up."""
+    """Adam with Nesterov's look-ahead and a momentum warm-up."""
 
     def __init__(
         self,
@@ -495,7 +495,7 @@ class Nadam(KerasOptimizer):
 
 
 class NadamW(KerasOptimizer):
-    """Nadam that also shrinks the parameters a little at each step."""
+    """Nadam with decoupled weight decay."""
 
     def __init__(
         self,
@@ -593,7 +593,7 @@ class RMSprop(KerasOptimizer):
 
 
 class Rprop(KerasOptimizer):
-    """Step by the sign of the gradient, each entry by a size that grows while the sign holds."""
+    """Step by the sign of the gradient, with step sizes per entry that grow while the sign holds."""
 
     def __init__(
         self,
@@ -624,7 +624,7 @@ class SGD(KerasOptimizer):
 
 
 class SM3(KerasOptimizer):
-    """Adagrad whose sums of squares are kept as bounds for each row and each column."""
+    """Adagrad with bounds on the sums of squares per row and column."""
 
     def __init__(
         self,
@@ -640,7 +640,7 @@ class SM3(KerasOptimizer):
 
 
 class SOAP(KerasOptimizer):
-    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps."""
+    """Adam in the eigenbasis of running means of g g' and g' g, updated every few steps."""
 
     def __init__(
         self,
@@ -718,7 +718,7 @@ class Signum(KerasOptimizer):
 
 
 class Sophia(KerasOptimizer):
-    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped."""
+    """Step along the momentum divided by the caller's estimate of the Hessian's diagonal, clipped."""
 
     def __init__(
         self,
@@ -735,7 +735,7 @@ class Sophia(KerasOptimizer):
 
 
 class StableAdamW(KerasOptimizer):
-    """AdamW that shortens the step of any tensor whose gradient has suddenly grown."""
+    """AdamW that shortens the step of a tensor whose gradient has suddenly grown."""
 
     def __init__(
         self,
@@ -749,7 +749,7 @@ class StableAdamW(KerasOptimizer):
 
 
 class Yogi(KerasOptimizer):
-    """Adam whose second moment changes additively, by a share of the new square."""
+    """Adam whose second moment changes additively, by a fraction of the new square."""
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ def ADOPT(
     epsilon: float | SupportsFloat | Schedule = 1e-06,
     **options: Unpack[_Options],
 ) -> Method:
-    """Average gradients, each normalised by the root mean square of those before it."""
+    """Average gradients, each normalised by the root mean square of the previous ones."""
 
 
 def APOLLO(
@@ -194,7 +194,7 @@ def Adam(
     amsgrad: bool = False,
     **options: Unpack[_Options],
 ) -> Method:
-    """Step along the running mean of the gradient, over its running root mean square."""
+    """Step along the running mean of the gradient, divided by its running root mean square."""
 
 
 def AdamMini(
@@ -209,7 +209,7 @@ def AdamMini(
     whole: str | Sequence[str] = (),
     **options: Unpack[_Options],
 ) -> Method:
-    """Adam with one mean of squares for all weights of a neuron, a head or a whole tensor."""
+    """Adam with one mean of squares per neuron, head or tensor."""
 
 
 def AdamW(
@@ -222,7 +222,7 @@ def AdamW(
     amsgrad: bool = False,
     **options: Unpack[_Options],
 ) -> Method:
-    """Adam that also shrinks the parameters a little at each step."""
+    """Adam with decoupled weight decay."""
 
 
 def Adamax(
@@ -233,7 +233,7 @@ def Adamax(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> Method:
-    """Step along the running mean of the gradient, over a decaying maximum of its magnitude."""
+    """Step along the running mean of the gradient, divided by a decaying maximum of its magnitude."""
 
 
 def Adan(
@@ -244,7 +244,7 @@ def Adan(
     epsilon: float | SupportsFloat | Schedule = 1e-08,
     **options: Unpack[_Options],
 ) -> Method:
-    """Adam with Nesterov's look-ahead, made from the change between two gradients."""
+    """Adam with Nesterov's look-ahead, from the difference of successive gradients."""
 
 
 def CAME(
@@ -259,7 +259,7 @@ def CAME(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> Method:
-    """Adafactor with momentum, damped where its steps are unstable (factored as well)."""
+    """Adafactor with momentum, damped by a factored estimate of the instability of its steps."""
 
 
 def DoG(
@@ -407,7 +407,7 @@ def Nadam(
     scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> Method:
-    """Adam with Nesterov's look-ahead, and a momentum that warms up."""
+    """Adam with Nesterov's look-ahead and a momentum warm-up."""
 
 
 def NadamW(
@@ -420,7 +420,7 @@ def NadamW(
     scalar_dtype: str | None = None,
     **options: Unpack[_Options],
 ) -> Method:
-    """Nadam that also shrinks the parameters a little at each step."""
+    """Nadam with decoupled weight decay."""
 
 
 def NorMuon(
@@ -501,7 +501,7 @@ def Rprop(
     step_max: float | SupportsFloat | Schedule = 50.0,
     **options: Unpack[_Options],
 ) -> Method:
-    """Step by the sign of the gradient, each entry by a size that grows while the sign holds."""
+    """Step by the sign of the gradient, with step sizes per entry that grow while the sign holds."""
 
 
 def SGD(
@@ -528,7 +528,7 @@ def SM3(
     outputs: str = 'first',
     **options: Unpack[_Options],
 ) -> Method:
-    """Adagrad whose sums of squares are kept as bounds for each row and each column."""
+    """Adagrad with bounds on the sums of squares per row and column."""
 
 
 def SOAP(
@@ -544,7 +544,7 @@ def SOAP(
     max_precondition_dim: int | SupportsInt = 10000,
     **options: Unpack[_Options],
 ) -> Method:
-    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps."""
+    """Adam in the eigenbasis of running means of g g' and g' g, updated every few steps."""
 
 
 def ScheduleFreeAdamW(
@@ -605,7 +605,7 @@ def Sophia(
     bias_correction: bool = False,
     **options: Unpack[_Options],
 ) -> Method:
-    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped."""
+    """Step along the momentum divided by the caller's estimate of the Hessian's diagonal, clipped."""
 
 
 def StableAdamW(
@@ -616,7 +616,7 @@ def StableAdamW(
     decay: float | SupportsFloat | Schedule = 0.0,
     **options: Unpack[_Options],
 ) -> Method:
-    """AdamW that shortens the step of any tensor whose gradient has suddenly grown."""
+    """AdamW that shortens the step of a tensor whose gradient has suddenly grown."""
 
 
 def Yogi(
@@ -627,7 +627,7 @@ def Yogi(
     initial_accumulator_value: float | SupportsFloat | Schedule = 1e-06,
     **options: Unpack[_Options],
 ) -> Method:
-    """Adam whose second moment changes additively, by a share of the new square."""
+    """Adam whose second moment changes additively, by a fraction of the new square."""
 
 
 def __getattr__(name: str) -> Any: ...

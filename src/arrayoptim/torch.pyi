@@ -56,7 +56,7 @@ class _Options(_Rest, total=False):
 
 
 class ADOPT(TorchOptimizer):
-    """Average gradients, each normalised by the root mean square of those before it."""
+    """Average gradients, each normalised by the root mean square of the previous ones."""
 
     def __init__(
         self,
@@ -293,7 +293,7 @@ class Adagrad(TorchOptimizer):
 
 
 class Adam(TorchOptimizer):
-    """Step along the running mean of the gradient, over its running root mean square."""
+    """Step along the running mean of the gradient, divided by its running root mean square."""
 
     def __init__(
         self,
@@ -317,7 +317,7 @@ class Adam(TorchOptimizer):
 
 
 class AdamMini(TorchOptimizer):
-    """Adam with one mean of squares for all weights of a neuron, a head or a whole tensor."""
+    """Adam with one mean of squares per neuron, head or tensor."""
 
     def __init__(
         self,
@@ -343,7 +343,7 @@ class AdamMini(TorchOptimizer):
 
 
 class AdamW(TorchOptimizer):
-    """Adam that also shrinks the parameters a little at each step."""
+    """Adam with decoupled weight decay."""
 
     def __init__(
         self,
@@ -367,7 +367,7 @@ class AdamW(TorchOptimizer):
 
 
 class Adamax(TorchOptimizer):
-    """Step along the running mean of the gradient, over a decaying maximum of its magnitude."""
+    """Step along the running mean of the gradient, divided by a decaying maximum of its magnitude."""
 
     def __init__(
         self,
@@ -390,7 +390,7 @@ class Adamax(TorchOptimizer):
 
 
 class Adan(TorchOptimizer):
-    """Adam with Nesterov's look-ahead, made from the change between two gradients."""
+    """Adam with Nesterov's look-ahead, from the difference of successive gradients."""
 
     def __init__(
         self,
@@ -412,7 +412,7 @@ class Adan(TorchOptimizer):
 
 
 class CAME(TorchOptimizer):
-    """Adafactor with momentum, damped where its steps are unstable (factored as well)."""
+    """Adafactor with momentum, damped by a factored estimate of the instability of its steps."""
 
     def __init__(
         self,
@@ -679,7 +679,7 @@ class Muon(TorchOptimizer):
 
 
 class NAdam(TorchOptimizer):
-    """Adam with Nesterov's look-ahead, and a momentum that warms up."""
+    """Adam with Nesterov's look-ahead and a momentum warm-up."""
 
     def __init__(
         self,
@@ -703,7 +703,7 @@ class NAdam(TorchOptimizer):
 
 
 class Nadam(TorchOptimizer):
-    """Adam with Nesterov's look-ahead, and a momentum that warms up."""
+    """Adam with Nesterov's look-ahead and a momentum warm-up."""
 
     def __init__(
         self,
@@ -727,7 +727,7 @@ class Nadam(TorchOptimizer):
 
 
 class NadamW(TorchOptimizer):
-    """Nadam that also shrinks the parameters a little at each step."""
+    """Nadam with decoupled weight decay."""
 
     def __init__(
         self,
@@ -869,7 +869,7 @@ class RMSprop(TorchOptimizer):
 
 
 class Rprop(TorchOptimizer):
-    """Step by the sign of the gradient, each entry by a size that grows while the sign holds."""
+    """Step by the sign of the gradient, with step sizes per entry that grow while the sign holds."""
 
     def __init__(
         self,
@@ -917,7 +917,7 @@ class SGD(TorchOptimizer):
 
 
 class SM3(TorchOptimizer):
-    """Adagrad whose sums of squares are kept as bounds for each row and each column."""
+    """Adagrad with bounds on the sums of squares per row and column."""
 
     def __init__(
         self,
@@ -942,7 +942,7 @@ class SM3(TorchOptimizer):
 
 
 class SOAP(TorchOptimizer):
-    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps."""
+    """Adam in the eigenbasis of running means of g g' and g' g, updated every few steps."""
 
     def __init__(
         self,
@@ -1066,7 +1066,7 @@ class Signum(TorchOptimizer):
 
 
 class Sophia(TorchOptimizer):
-    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped."""
+    """Step along the momentum divided by the caller's estimate of the Hessian's diagonal, clipped."""
 
     def __init__(
         self,
@@ -1093,7 +1093,7 @@ class Sophia(TorchOptimizer):
 
 
 class SparseAdam(TorchOptimizer):
-    """Step along the running mean of the gradient, over its running root mean square."""
+    """Step along the running mean of the gradient, divided by its running root mean square."""
 
     def __init__(
         self,
@@ -1117,7 +1117,7 @@ class SparseAdam(TorchOptimizer):
 
 
 class StableAdamW(TorchOptimizer):
-    """AdamW that shortens the step of any tensor whose gradient has suddenly grown."""
+    """AdamW that shortens the step of a tensor whose gradient has suddenly grown."""
 
     def __init__(
         self,
@@ -1140,7 +1140,7 @@ class StableAdamW(TorchOptimizer):
 
 
 class Yogi(TorchOptimizer):
-    """Adam whose second moment changes additively, by a share of the new square."""
+    """Adam whose second moment changes additively, by a fraction of the new square."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""The optimizers, each in a file of its own: a line here makes its class public.
+"""The optimizers, each in its own file; a line here makes its class public.
 
-A file is imported when its class is first asked for: a program uses one or two of them.
+A file is imported on first access to its class, as most programs use only one or two.
 """
 
 from pkgutil import iter_modules
@@ -61,7 +61,7 @@ def _names() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import the file of a class when it is first asked for."""
+    """Import the file of a class on first access."""
     if name == "__all__":
         return _names()
     if name.lower() in _FILES:

@@ -1,4 +1,4 @@
-"""What the optimizers have in common that divide by a curvature which the caller estimates."""
+"""The base of optimizers that divide by a curvature estimated by the caller."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["CurvatureOptimizer", "averaged"]
 
 
 def averaged(mean: Array, new: Array, beta: Scalar) -> Array:
-    """Return a running mean of estimates, with a new one taken in."""
+    """Return a running mean of estimates, updated with a new one."""
     backend = backend_of(mean)
     with backend.guard(mean):
         wide = back(backend.cast(new, backend.dtype(mean)), mean)
@@ -31,8 +31,8 @@ def averaged(mean: Array, new: Array, beta: Scalar) -> Array:
 class CurvatureOptimizer(Optimizer):
     """An optimizer with a running mean of estimates of the diagonal of the Hessian.
 
-    A step reads the slot ``hessian`` and leaves it as it is; the rule has it among those that are
-    exact.
+    A step reads the slot ``hessian`` but does not write it; the rule lists it among the exact
+    slots.
     """
 
     supplied: ClassVar[tuple[str, ...]] = ("hessian",)
@@ -40,20 +40,20 @@ class CurvatureOptimizer(Optimizer):
     beta_2: Number
 
     def update_hessian(self, estimates: Tree, params: Tree) -> None:
-        """Take a new estimate of the Hessian's diagonal into its running mean.
+        """Update the running mean of the Hessian's diagonal with a new estimate.
 
         Parameters
         ----------
         estimates : tree of arrays
-            One for each parameter, of its shape; None leaves the mean of a parameter alone.
+            One for each parameter, of its shape; None leaves a parameter's mean unchanged.
         params : tree of arrays
-            The parameters; they stay as they are.
+            The parameters, which are not changed.
 
         Raises
         ------
         TypeError, ValueError
-            If an estimate does not fit its parameter, or the state is of other parameters. Nothing
-            has changed then.
+            If an estimate does not match its parameter, or the state belongs to other parameters.
+            Nothing has been changed.
         """
         session = session_of(self)
         if session.settings.models is not None:
@@ -84,14 +84,14 @@ class CurvatureOptimizer(Optimizer):
     def stateless_update_hessian(
         self, state: dict[str, Any], estimates: Tree, params: Tree
     ) -> dict[str, Any]:
-        """Take a new estimate in as a pure function, which a compiler can trace.
+        """Update the running mean as a pure function, which a compiler can trace.
 
         Parameters
         ----------
         state : dict
-            The state of the pure form, see `init_state`.
+            The state of the functional form, see `init_state`.
         estimates, params : tree of arrays
-            As of `update_hessian`.
+            As for `update_hessian`.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class CurvatureOptimizer(Optimizer):
         Raises
         ------
         TypeError, ValueError
-            If an estimate does not fit its parameter.
+            If an estimate does not match its parameter.
         """
         session = session_of(self)
         leaves, structure = flatten(params)

@@ -1,4 +1,4 @@
-"""What the optimizers of whole matrices have in common.
+"""The base and the linear algebra of optimizers that work on whole matrices.
 
 The functions take arrays ``[..., rows, columns]`` of any library.
 """
@@ -39,25 +39,25 @@ __all__ = [
 
 
 class MatrixOptimizer(Optimizer):
-    """An optimizer with one rule for matrices and another one for vectors and scalars."""
+    """An optimizer with one rule for matrices and another for vectors and scalars."""
 
     outputs: str = hyper(
         default="first",
         choices=("first", "last"),
         kw_only=True,
-        doc="Which axis counts the outputs of a layer; the others make one axis of a matrix.",
+        doc="Which axis holds the outputs of a layer; the others are merged.",
     )
 
     rest: ClassVar[Rule]
     """The rule of parameters with fewer than two axes."""
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Return the rule of one parameter: `rest` where it is no matrix."""
+        """Return the rule of one parameter: `rest` unless it is a matrix."""
         return self.rule if len(shape) > 1 else self.rest
 
 
 class PreconditionedOptimizer(MatrixOptimizer):
-    """An optimizer that preconditions matrices on both sides, by factors renewed periodically."""
+    """An optimizer that preconditions matrices on both sides, with periodically updated factors."""
 
     max_precondition_dim: Whole = hyper(
         default=10000,
@@ -65,11 +65,11 @@ class PreconditionedOptimizer(MatrixOptimizer):
         integer=True,
         static=True,
         kw_only=True,
-        doc="Longest side that is multiplied; a longer one is left as it is.",
+        doc="Longest side that is multiplied; a longer one is not.",
     )
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Return the rule of a parameter: `rest` where it is no matrix, or both sides are long."""
+        """Return the rule of a parameter: `rest` unless it is a matrix with a short enough side."""
         rule = super().rule_for(path, shape)
         if rule is self.rest or min(rule.matrix(shape)) <= self.max_precondition_dim:
             return rule
@@ -77,25 +77,25 @@ class PreconditionedOptimizer(MatrixOptimizer):
 
 
 def sides(rows: int, columns: int, longest: int) -> tuple[Shape, Shape]:
-    """Return the shapes of what rows and columns are multiplied by: empty where they are longer."""
+    """Return the shapes of the factors of rows and columns: empty for sides that are longer."""
     n, k = (size if size <= longest else 0 for size in (rows, columns))
     return (n, n), (k, k)
 
 
 def due(it: Scalar, frequency: Scalar, xp: Namespace) -> Scalar:
-    """Return 1 at every step whose number is a multiple of the frequency, the first included."""
+    """Return 1 at every step whose number, from 0, is a multiple of the frequency, else 0."""
     return either(it % frequency == 0, 1.0, 0.0, xp)
 
 
 def lacking(now: Scalar, q: Array, xp: Namespace) -> Array:
-    """Return which matrices are to be made anew: all where that is due, else those of zeros."""
+    """Return which matrices to recompute: all if that is due, otherwise those of zeros."""
     missing = xp.sum(xp.abs(q), axis=(-2, -1), keepdims=True) <= 0
     found: Array = xp.where(now > 0, xp.ones_like(missing), missing)
     return found
 
 
 def identity(n: int, like: Array) -> Array:
-    """Return the unit matrix of a size, with the library, dtype and device of an array."""
+    """Return the identity matrix of a size, with the library, dtype and device of `like`."""
     backend = backend_of(like)
     place = backend.counted(n, like)
     return backend.cast(place[:, None] == place[None, :], backend.dtype(like))
@@ -104,32 +104,32 @@ def identity(n: int, like: Array) -> Array:
 def when(
     condition: Array, then: Callable[[], Any], otherwise: Callable[[], Any], like: Array
 ) -> Any:
-    """Return what one of two functions gives, and carry out no other.
+    """Return the result of one of two functions, and call only that one.
 
     Parameters
     ----------
     condition : array
-        A truth value without axes.
+        A 0-d boolean array.
     then, otherwise : callable
-        Functions without arguments; both give arrays of the same shapes and types.
+        Functions without arguments; both return arrays of the same shapes and dtypes.
     like : array
-        Any array of the library, which branches in its own way where it compiles.
+        Any array of the library, whose own conditional is used when it compiles.
 
     Returns
     -------
     array or tuple of array
-        What was given.
+        The result.
     """
     return backend_of(like).when(condition, then, otherwise)
 
 
 def gathered(s: Array, x: Array, keep: Scalar, new: Scalar, xp: Namespace) -> Array:
-    """Add to sums of products of rows; none where the side is left as it is."""
+    """Update running sums of products of rows; empty for a side that is not preconditioned."""
     return keep * s + new * xp.matmul(x, transposed(x, xp)) if s.shape[-1] else s
 
 
 def turned(s: Array, q: Array, xp: Namespace) -> Array:
-    """Return the symmetric part of matrices, seen along the columns of orthogonal ones."""
+    """Return the symmetric part of matrices in the basis of orthogonal ones."""
     s = (s + transposed(s, xp)) / 2
     return xp.matmul(transposed(q, xp), xp.matmul(s, q))
 
@@ -137,9 +137,9 @@ def turned(s: Array, q: Array, xp: Namespace) -> Array:
 def eigenvectors(s: Array, xp: Namespace) -> tuple[Array, Array]:
     """Return eigenvalues and eigenvectors of symmetric matrices.
 
-    Those of a matrix with an entry that is not finite are NaN; libraries would raise errors, in
-    the middle of a step. Vectors whose eigenvalues are equal to within rounding have no derivative:
-    there they are taken to stay in their place among each other.
+    Those of a matrix with a nonfinite entry are NaN, where libraries would raise errors in the
+    middle of a step. Vectors whose eigenvalues are equal up to rounding have no derivative: they
+    are taken not to rotate among each other.
     """
 
     def value(s: Array) -> tuple[Array, Array]:
@@ -163,8 +163,8 @@ def eigenvectors(s: Array, xp: Namespace) -> tuple[Array, Array]:
 def orthonormal(x: Array, xp: Namespace) -> Array:
     """Return the orthogonal factors of the QR decompositions of square matrices.
 
-    A column that depends on those before it to within rounding has no derivative: its own is taken
-    to be what keeps it at right angles to the others.
+    A column that depends on previous ones up to rounding has no derivative: its own is taken to be
+    the one that keeps it orthogonal to the others.
     """
 
     def value(x: Array) -> Array:
@@ -190,7 +190,7 @@ def orthonormal(x: Array, xp: Namespace) -> Array:
 
 
 def least(x: Array, xp: Namespace) -> Array:
-    """Return below which size numbers along the last axis are 0 but for rounding, one for each."""
+    """Return thresholds below which numbers along the last axis are 0 up to rounding."""
     kind = xp.finfo(x.dtype)
     top = xp.max(xp.abs(x), axis=-1, keepdims=True)
     return xp.maximum(x.shape[-1] * kind.eps * top, xp.ones_like(top) * (64 * kind.smallest_normal))
@@ -198,35 +198,35 @@ def least(x: Array, xp: Namespace) -> Array:
 
 @cache
 def oriented(rule: Rule, outputs: Side) -> Rule:
-    """Return a rule that sees arrays of more than two axes in one way or the other."""
+    """Return a rule for arrays of more than two axes, oriented by the axis of the outputs."""
     return rule if outputs == rule.outputs else replace(rule, outputs=outputs)
 
 
 def transposed(x: Array, xp: Namespace) -> Array:
-    """Exchange the last two axes."""
+    """Swap the last two axes."""
     return xp.matrix_transpose(x)
 
 
 def root_mean_square(x: Array, xp: Namespace, axes: int = 2) -> Array:
-    """Return the root mean square of each parameter, with its last axes of one entry."""
+    """Return the root mean square over the last axes, which are kept with length 1."""
     return xp.sqrt(xp.mean(x * x, axis=tuple(range(-axes, 0)), keepdims=True))
 
 
 def by_blocks(
     function: Callable[[Array], Array], x: Array, sizes: tuple[int, ...], axis: int, xp: Namespace
 ) -> Array:
-    """Apply a function to blocks of matrices, each of which it sees as a matrix of its own.
+    """Apply a function to each block of matrices as if it were a separate matrix.
 
     Parameters
     ----------
     function : callable
-        Makes of matrices others of the same shape.
+        Maps matrices to others of the same shape.
     x : array
         Matrices.
     sizes : tuple of int
-        The sizes of the blocks along the axis; without any there is one.
+        The sizes of the blocks along the axis; empty for a single block.
     axis : {-2, -1}
-        The axis that is cut.
+        The axis to split.
     xp : module
         Array functions.
     """
@@ -236,7 +236,7 @@ def by_blocks(
     for size in sizes:
         place = slice(first, first := first + size)
         block = x[..., place, :] if axis == -2 else x[..., place]
-        # In memory of its own sums have the order that they have for a matrix alone.
+        # A contiguous copy, so that sums have the same order as for a separate matrix.
         blocks.append(function(backend_of(x).copy(block)))
     return xp.concat(blocks, axis=axis)
 
@@ -248,29 +248,29 @@ def orthogonalized(
     xp: Namespace,
     dtype: str = "compute",
 ) -> Array:
-    """Bring all singular values near 1, by polynomials of degree five one after the other.
+    """Bring all singular values near 1 with a sequence of polynomials of degree five.
 
     Parameters
     ----------
     x : array
         Matrices.
     eps : scalar
-        Added to the Euclidean norm, which brings the singular values to 1 at most first.
+        Added to the Euclidean norm, by which `x` is divided first.
     factors : sequence of tuple of scalar
-        For each iteration the polynomial's factors of ``x``, ``x**3`` and ``x**5``.
+        For each iteration, the polynomial's coefficients of ``x``, ``x**3`` and ``x**5``.
     xp : module
         Array functions.
     dtype : {"compute", "bfloat16"}
-        In which the iterations are computed. Numbers of 16 bits are too coarse for `eps` to be
-        added; it is the least that is divided by there.
+        Dtype of the iterations. 16-bit numbers are too coarse to add `eps`, which is the minimum of
+        the denominator there.
 
     Returns
     -------
     array
-        With ``x = U S V'``, what is near ``U V'``.
+        An approximation of ``U V'``, where ``x = U S V'``.
     """
     shape = x.shape
-    # Libraries may multiply a matrix and a stack of matrices in other ways, with other last bits.
+    # Libraries may round products of single matrices and of stacks differently.
     x = xp.reshape(x, (1, *shape)) if len(shape) == 2 else x
     tall = shape[-2] > shape[-1]
     x = transposed(x, xp) if tall else x
@@ -293,7 +293,7 @@ def iterated(
     product: Callable[..., Array],
     xp: Namespace,
 ) -> Array:
-    """Return matrices after the iterations of `orthogonalized`, with one function for products."""
+    """Return matrices after the iterations of `orthogonalized`, given a function for products."""
     for a, b, c in factors:
         s = product(x, transposed(x, xp))
         x = product(product(s, s, c, b, s), x, None, a, x)
@@ -301,7 +301,7 @@ def iterated(
 
 
 def euclidean(x: Array, xp: Namespace, axes: tuple[int, ...] = (-2, -1)) -> Array:
-    """Return Euclidean norms along some axes, by default of matrices; the axes stay."""
+    """Return Euclidean norms along axes, by default of matrices, which are kept."""
     return xp.sqrt(xp.sum(x * x, axis=axes, keepdims=True))
 
 

@@ -1,4 +1,4 @@
-"""What `Muon` and its relatives do to a matrix: the iteration, its factors, and scales by shape."""
+"""Shared parts of `Muon` and its variants: the iteration, its coefficients, scales by shape."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ POLAR_EXPRESS = (
     (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
     (1.875, -1.25, 0.375),
 )
-"""Amsel et al. (2025), algorithm 1 for singular values in [0.001, 1]; the last goes on."""
+"""Amsel et al. (2025), algorithm 1 for singular values in [0.001, 1]; the last one is repeated."""
 
 SAFETY = 1.01
-"""What they divide by in all iterations but the last, so that rounded values do not run away."""
+"""The margin in all iterations but the last, so that rounding does not make them diverge."""
 
 
 def polar_express() -> tuple[Triple, ...]:
-    """Return the factors with the authors' margin."""
+    """Return the coefficients with the authors' margin."""
     *first, last = POLAR_EXPRESS
     return (*((a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in first), last)
 
@@ -56,14 +56,14 @@ def direction_of(
     dtype: str,
     scale: Callable[[int, int], float] | None = None,
 ) -> Callable[..., Array]:
-    """Return what orthogonalizes matrices, or each of the blocks into which they are cut.
+    """Return a function that orthogonalizes matrices, or each block of split ones.
 
     Parameters
     ----------
     steps, triples, dtype
-        As of `muon_rule`.
+        As for `muon_rule`.
     scale : callable, optional
-        Gives of rows and columns what each block is multiplied by afterwards.
+        Returns the factor of each block, given its rows and columns.
     """
     fixed = [triples[min(k, len(triples) - 1)] for k in range(steps)] if triples else None
 
@@ -85,7 +85,7 @@ def constants(
     axis: int,
     xp: Namespace,
 ) -> Array:
-    """Return for each entry a number that depends on rows and columns of its block."""
+    """Return for each entry a factor that depends on the shape of its block."""
 
     def each(x: Array) -> Array:
         return xp.full_like(x, factor(x.shape[-2], x.shape[-1], outputs))
@@ -101,7 +101,7 @@ def lengths(
     axis: int,
     xp: Namespace,
 ) -> Array:
-    """Return for each entry the Euclidean norm of its block, times a number of its shape."""
+    """Return for each entry the Euclidean norm of its block, times a factor by shape."""
 
     def each(x: Array) -> Array:
         length = factor(x.shape[-2], x.shape[-1], outputs) * euclidean(x, xp)

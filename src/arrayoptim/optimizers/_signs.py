@@ -1,8 +1,8 @@
-"""Random signs that are the same on every library, of any width, and in compiled steps.
+"""Random signs that are identical in every library, at any precision, and in compiled steps.
 
-A sign is a function of its place and of a key, not of what was drawn before, so a resumed run draws
-those of the uninterrupted one. The bits are those of a Feistel cipher on two halves of 15 bits:
-integers below 2**30, which no library computes in another way.
+A sign is a function of its position and a key, not of earlier draws, so a resumed run draws those
+of the uninterrupted one. The bits come from a Feistel cipher on two 15-bit halves: integers below
+2**30, which all libraries compute exactly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["random_signs"]
 _HALF = 1 << 15
 _LOW = _HALF - 1
 _ROUNDS = (20077, 31337, 9973, 27059, 14741)
-"""Odd factors, one for each round."""
+"""Odd multipliers, one per round."""
 
 
 def random_signs(rows: int, columns: int, key: Scalar, like: Array) -> Array:
@@ -24,16 +24,16 @@ def random_signs(rows: int, columns: int, key: Scalar, like: Array) -> Array:
     Parameters
     ----------
     rows, columns : int
-        Its sides, of which fewer rows are the same signs.
+        Its shape; fewer rows are a prefix of more.
     key : scalar
-        An integer from 0 to 2**24, which may be traced; another number gives other signs.
+        An integer from 0 to 2**24, which may be traced; different keys give different signs.
     like : array
-        An array of the library, dtype and device wanted.
+        An array with the library, dtype and device of the result.
 
     Returns
     -------
     array
-        Of shape (rows, columns), with the axes of `key` before, if that has any.
+        Of shape (rows, columns), preceded by the axes of `key`.
     """
     backend = backend_of(like)
     dtype = backend.dtype(like)
@@ -44,7 +44,7 @@ def random_signs(rows: int, columns: int, key: Scalar, like: Array) -> Array:
     i = whole(backend.counted(rows, like))[:, None]
     j = whole(backend.counted(columns, like))[None, :]
     k = whole(backend.zeros(like, dtype, (1, 1)) + key)
-    # What a half cannot hold, of a long axis or a large key, goes into the keys of the rounds.
+    # High bits of a long axis or a large key do not fit in a half, so they go into the round keys.
     own, far = k & _LOW, 7 * (i // _HALF) + 8191 * (j // _HALF) + 4093 * (k // _HALF)
     left, right = i & _LOW, j & _LOW
     for factor in _ROUNDS:

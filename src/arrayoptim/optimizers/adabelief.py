@@ -38,14 +38,14 @@ class AdaBelief(Optimizer):
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean of squared distances, per step.
     epsilon : float in [0, inf)
-        Added to the mean of squares at each step, and to its root. With 0 a gradient that stays
-        the same makes the steps grow without bound.
+        Added to the mean of squares at each step, and to its root. With 0, a constant gradient
+        makes the steps grow without bound.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``momentum`` and ``velocity`` (shape of the parameter), the second for ``s``; ``t`` counts
+    Slots ``momentum`` and ``velocity``, the latter for ``s`` (shape of the parameter); ``t`` counts
     steps from 1::
 
         m = b1 * m + (1 - b1) * g

@@ -21,7 +21,7 @@ def rows_and_columns(*shape):
 
 @cache
 def adafactor_rule(outputs: Side, axes: int) -> Rule:
-    """Return the rule of matrices, or of stacks of them with a number of axes."""
+    """Return the rule of matrices, or of stacks of matrices with `axes` axes in all."""
 
     @rule(
         slots=("row_velocity", "column_velocity"),
@@ -33,7 +33,7 @@ def adafactor_rule(outputs: Side, axes: int) -> Rule:
         squares = g * g + eps
         r = b2 * r + c2 * xp.mean(squares, axis=-1)
         c = b2 * c + c2 * xp.mean(squares, axis=-2)
-        # The quotient of numbers as small as eps has a derivative beyond float32's range.
+        # The derivative of a quotient of numbers as small as eps overflows float32.
         rows = xp.sqrt(r) / xp.sqrt(xp.mean(r, axis=-1, keepdims=True))
         u = g / (rows[..., :, None] * xp.sqrt(c)[..., None, :])
         size = share * root_mean_square(p, xp, axes)
@@ -53,7 +53,7 @@ def rate(size, p, d, rho, least, share, top, xp):
     root = xp.sqrt(xp.maximum(size, 1.0))
     length = share * p / root
     excess = d / root / top
-    # A norm that is not a number limits nothing, so that it stays in its own entry.
+    # A NaN norm must not limit anything, so that NaN stays in its own entry.
     longest = xp.where(length > least, length, least)
     return {"rate": rho * longest / xp.where(excess > 1.0, excess, 1.0)}
 
@@ -69,8 +69,8 @@ def kept_axes(*shape):
 
 @cache
 def clamped_rule(axes: int) -> Rule:
-    """Return torch's rule of parameters with a number of axes, whose last two are the matrix."""
-    # A matrix by itself is no stack, and a loop over its rows and columns serves it.
+    """Return torch's rule of parameters with `axes` axes, of which the last two are the matrix."""
+    # A single matrix is not a stack, so the fused loop over rows and columns serves it.
     seen: Side = "first" if axes == 2 else "stack"
 
     @rule(slots=("row_var", "col_var"), kind="matrix", shapes=kept_axes, outputs=seen)
@@ -113,26 +113,27 @@ class Adafactor(MatrixOptimizer):
     beta_2_decay : float in (-inf, 0] or schedule
         Power of the step number in the weight of the newest square.
     epsilon_1 : float in [0, inf), optional
-        Added to the squared gradient. None is the machine epsilon of the compute dtype, the
+        Added to the squared gradient. None for the machine epsilon of the compute dtype, the
         default with ``preset="torch"``.
     epsilon_2 : float in [0, inf)
-        The least root mean square that a parameter is taken to have.
+        Lower bound on the root mean square of a parameter.
     clip_threshold : float in (0, inf] or schedule
         Bound on the root mean square of a step before it is multiplied by the step size.
     relative_step : bool
         Whether the step size is at most ``1 / sqrt(t)``.
     scale_parameter : bool
-        Whether the step size is in proportion to the size of each parameter.
+        Whether the step size is proportional to the size of each parameter.
     outputs : {"first", "last"}
-        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
-        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+        How an array of more than two axes is reshaped to a matrix: its first or last axis is kept,
+        the others are merged. Use ``"first"`` for torch kernels, ``"last"`` for Keras kernels.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``row_velocity`` (rows) and ``column_velocity`` (columns) of a matrix, ``velocity`` (shape
-    of the parameter) of anything else, complex parameters among them; ``t`` counts steps from 1::
+    Slots ``row_velocity`` (rows) and ``column_velocity`` (columns) for a matrix, ``velocity``
+    (shape of the parameter) for anything else, including complex parameters; ``t`` counts steps
+    from 1::
 
         b2 = 1 - t**beta_2_decay
         r = b2 * r + (1 - b2) * mean over columns(g**2 + epsilon_1)
@@ -140,22 +141,22 @@ class Adafactor(MatrixOptimizer):
         u = g / sqrt(r * c / mean(r))               # g / sqrt(v) of a vector
         p = p - max(epsilon_2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / clip_threshold)
 
-    With ``preset="keras3"`` the last two axes of a parameter are its matrix, and those before count
-    matrices, whatever `outputs` is; and the step size is at most ``1 / sqrt(t)``, whatever
-    `relative_step` is.
+    With ``preset="keras3"`` the last two axes of a parameter form its matrix, and those before
+    index matrices, regardless of `outputs`; and the step size is at most ``1 / sqrt(t)``,
+    regardless of `relative_step`.
 
     With ``preset="torch"`` the matrices are the same, the slots are ``row_var``, ``col_var`` (with
-    the axis that was averaged, of length 1) and ``variance``, and what is divided by is limited::
+    the averaged axis of length 1) and ``variance``, and the denominator is bounded below::
 
         r = b2 * r + (1 - b2) * mean over columns(g**2)                     # c and v likewise
         u = g / sqrt(max(r * c / max(mean(r), epsilon_1), epsilon_1**2))    # max(v, epsilon_1**2)
 
-    There `weight_decay` takes ``lr`` times its share after the parameter is measured; else before.
+    There `weight_decay` applies after the norm of the parameter is taken, otherwise before.
 
-    There is no first moment, which the paper leaves to the user too. Names and defaults are
-    Keras 3's; optax adds epsilon elsewhere, and factors only matrices of 128 rows and columns or
-    more. Squares are taken in the compute dtype: in float32 an entry of
-    a gradient beyond about 1e19 makes its matrix infinite or NaN, which `clipnorm` prevents.
+    There is no first moment; the paper also leaves that to the user. Names and defaults are Keras
+    3's; optax adds epsilon elsewhere, and factors only matrices with at least 128 rows and columns.
+    Squares are taken in the compute dtype: in float32 a gradient entry beyond about 1e19 makes its
+    matrix infinite or NaN, which `clipnorm` prevents.
 
     References
     ----------
@@ -187,13 +188,13 @@ class Adafactor(MatrixOptimizer):
         kind=MachineEpsilon,
         doc="Added to squared gradients; None for the machine epsilon.",
     )
-    epsilon_2: Number = hyper(default=0.001, interval="[0, inf)", doc="Least size of a parameter.")
+    epsilon_2: Number = hyper(default=0.001, interval="[0, inf)", doc="Minimum parameter size.")
     clip_threshold: Number = hyper(
         default=1.0, interval="(0, inf]", doc="Bound on the root mean square of a step."
     )
     relative_step: bool = hyper(default=True, doc="Whether lr is at most 1 / sqrt(t).")
     scale_parameter: bool = hyper(
-        default=True, doc="Whether steps are in proportion to the parameter."
+        default=True, doc="Whether steps are proportional to the parameter."
     )
 
     @property
@@ -207,7 +208,7 @@ class Adafactor(MatrixOptimizer):
         return clamped_rule(2) if self.form == "clamped" else adafactor_rule(self.outputs, 2)
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Return the rule of one parameter: `rest` where it is no matrix."""
+        """Return the rule of one parameter: `rest` unless it is a matrix."""
         if self.form and len(shape) > 2:
             axes = len(shape)
             return clamped_rule(axes) if self.form == "clamped" else adafactor_rule("stack", axes)

@@ -41,7 +41,7 @@ _RULES = {"": adagrad, "inside": adagrad_inside, "guarded": adagrad_guarded}
 class Adagrad(Optimizer):
     """Divide the gradient by the root of the sum of its squares so far.
 
-    For sparse features: each keeps a step size of its own. Steps shrink forever. 4 bytes of state
+    For sparse features, each of which has its own step size. Steps keep shrinking. 4 bytes of state
     per float32 parameter.
 
     Parameters
@@ -53,19 +53,19 @@ class Adagrad(Optimizer):
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     initial_accumulator_value : float in [0, inf)
-        What the accumulator begins with, in units of the gradient squared.
+        Initial value of the accumulator, in units of the squared gradient.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slot ``accumulator`` (shape of the parameter), from `initial_accumulator_value`, which is 0.1 in
-    Keras 3 unless said otherwise::
+    Slot ``accumulator`` (shape of the parameter), initially `initial_accumulator_value`, whose
+    default in Keras 3 is 0.1::
 
         a = a + g**2
         p = p - lr * g / (sqrt(a) + eps)
 
-    Epsilon stands outside the root as in Keras 2 and torch; Keras 3 has it inside.
+    Epsilon is added outside the root as in Keras 2 and torch; Keras 3 adds it inside.
 
     With ``preset="keras3"`` or ``"optax"`` epsilon is inside the root; with ``"optax"`` there is no
     step where ``a`` is 0.
@@ -104,7 +104,7 @@ class Adagrad(Optimizer):
         elsewhere={"keras3": 0.1, "optax": 0.1},
         interval="[0, inf)",
         kw_only=True,
-        doc="What the accumulator begins with.",
+        doc="Initial value of the accumulator.",
     )
 
     @property
@@ -113,7 +113,7 @@ class Adagrad(Optimizer):
         return _RULES[self.form]
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what the accumulator begins with."""
+        """Return the initial accumulator."""
         return {"accumulator": self.initial_accumulator_value}
 
     def coefficients(

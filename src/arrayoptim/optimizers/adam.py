@@ -40,7 +40,7 @@ def amsgrad_corrected(p, g, m, v, h, lr, b1, c1, b2, c2, k2, eps, xp):
 def adam_numbers(
     lr: Scalar, beta_1: Scalar, beta_2: Scalar, epsilon: Scalar, it: Scalar, xp: Namespace
 ) -> tuple[dict[str, Scalar], Scalar]:
-    """Return the coefficients of Adam's step with both bias corrections in the step size.
+    """Return the coefficients of Adam's step, with both bias corrections in the step size.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def adam_numbers(
     Returns
     -------
     numbers : dict of str to scalar
-        The coefficients, by the letters of the rule.
+        The coefficients, by their letters in the rule.
     k2 : scalar
         The bias correction of the mean of squares.
     """
@@ -76,7 +76,7 @@ def adam_numbers(
 
 @register
 class Adam(Optimizer):
-    """Step along the running mean of the gradient, over its running root mean square.
+    """Step along the running mean of the gradient, divided by its running root mean square.
 
     The usual first choice. 8 bytes of state per float32 parameter, 12 with `amsgrad`.
 
@@ -93,7 +93,7 @@ class Adam(Optimizer):
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     amsgrad : bool
-        Whether the largest mean of squares so far stands under the root.
+        Whether to use the maximum of all means of squares so far.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -112,9 +112,9 @@ class Adam(Optimizer):
     as in Keras and unlike torch before 1.4.
 
     With a `preset` of ``"optax"``, ``"paper"`` or ``"torch"`` epsilon is added after the bias
-    correction of ``v``: ``p - lr * m / (1 - b1**t) / (sqrt(v / (1 - b2**t)) + eps)``. As to
-    `amsgrad`, with ``"optax"`` the corrected ``v`` enters the maximum, which is the slot
-    ``corrected_velocity_hat``, and with ``"paper"`` there are no bias corrections.
+    correction of ``v``: ``p - lr * m / (1 - b1**t) / (sqrt(v / (1 - b2**t)) + eps)``. With
+    `amsgrad` and ``"optax"``, the corrected ``v`` enters the maximum, in the slot
+    ``corrected_velocity_hat``; with `amsgrad` and ``"paper"``, there are no bias corrections.
 
     References
     ----------
@@ -144,7 +144,7 @@ class Adam(Optimizer):
     )
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     amsgrad: bool = hyper(
-        default=False, kw_only=True, doc="Whether the largest mean of squares is used."
+        default=False, kw_only=True, doc="Whether to use the maximum of the mean of squares."
     )
 
     @property

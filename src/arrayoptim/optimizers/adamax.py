@@ -30,9 +30,9 @@ def adamax_inside(p, g, m, u, lr, b1, c1, b2, eps, xp):
 
 @register
 class Adamax(Optimizer):
-    """Step along the running mean of the gradient, over a decaying maximum of its magnitude.
+    """Step along the running mean of the gradient, divided by a decaying maximum of its magnitude.
 
-    Adam with the infinity norm: steadier where single gradients are very large, as with
+    Adam with the infinity norm: more stable where single gradients are very large, as with
     embeddings. 8 bytes of state per float32 parameter.
 
     Parameters

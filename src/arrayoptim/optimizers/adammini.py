@@ -18,7 +18,7 @@ from .adam import adam
 
 
 def gathered(x: Array, sizes: tuple[int, ...], xp: Namespace) -> Array:
-    """Return the mean of each run of numbers along the last axis; one number alone is one."""
+    """Return the mean of each run of numbers along the last axis."""
     if not sizes:
         return x
     parts, first = [], 0
@@ -29,7 +29,7 @@ def gathered(x: Array, sizes: tuple[int, ...], xp: Namespace) -> Array:
 
 
 def spread(x: Array, sizes: tuple[int, ...], xp: Namespace) -> Array:
-    """Return what `gathered` gave, once for each number of a run."""
+    """Undo the shape of `gathered`: repeat each mean for every number of its run."""
     if not sizes:
         return x
     lead = tuple(x.shape[:-1])
@@ -39,7 +39,7 @@ def spread(x: Array, sizes: tuple[int, ...], xp: Namespace) -> Array:
 
 @cache
 def adam_mini_rule(sizes: tuple[int, ...], outputs: Side) -> Rule:
-    """Return the rule of matrices whose outputs have one mean each, or one for each block."""
+    """Return the rule of matrices with one mean per output, or one per block."""
 
     def shapes(rows: int, columns: int) -> dict[str, Shape]:
         return {"velocity": (len(sizes) or (rows if outputs == "first" else columns),)}
@@ -72,10 +72,11 @@ def adam_mini_whole(p, g, m, v, lr, b1, c1, b2, c2, eps, xp):
 
 @register
 class AdamMini(MatrixOptimizer):
-    """Adam with one mean of squares for all weights of a neuron, a head or a whole tensor.
+    """Adam with one mean of squares per neuron, head or tensor.
 
-    For transformers whose state is to take half the memory of Adam's. 4 bytes of state per float32
-    parameter and 4 for each output of a matrix; 8 bytes per parameter of vectors and scalars.
+    For transformers whose optimizer state should take half the memory of Adam's. 4 bytes of state
+    per float32 parameter and 4 per output of a matrix; 8 bytes per parameter of vectors and
+    scalars.
 
     Parameters
     ----------
@@ -90,31 +91,30 @@ class AdamMini(MatrixOptimizer):
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     outputs : {"first", "last"}
-        Which axis of a matrix counts the outputs of a layer. ``"first"`` is right for torch's
-        kernels, ``"last"`` for Keras's.
+        Which axis of a matrix holds the outputs of a layer: ``"first"`` for torch kernels,
+        ``"last"`` for Keras kernels.
     split : dict of str to int or tuple of int
-        Patterns of paths, as of `group`, of matrices with one mean for each block of outputs, and
-        into how many equal blocks they are cut or how many outputs each block has:
-        ``{"*q_proj*": heads}``, as the authors have it for queries and keys.
+        Path patterns, as in `group`, of matrices with one mean per block of outputs, each with the
+        number of equal blocks or the number of outputs of each block: ``{"*q_proj*": heads}``, as
+        the authors do for queries and keys.
     whole : str or sequence of str
-        Patterns of the paths of parameters with one mean for all of their numbers, as the authors
-        have it for the scales of normalisations.
+        Path patterns of parameters with a single mean, as the authors do for normalisation scales.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``momentum`` (shape of the parameter) and ``velocity``, of a matrix one number for each
-    output, or for each block of `split`, and one for what `whole` names; vectors, numbers and
-    complex parameters have that of `Adam`; ``t`` counts steps from 1::
+    Slots ``momentum`` (shape of the parameter) and ``velocity``: for a matrix, one number per
+    output, or per block of `split`, or a single one for parameters that `whole` names; vectors,
+    scalars and complex parameters have that of `Adam`; ``t`` counts steps from 1::
 
         m = beta_1 * m + (1 - beta_1) * g
         v = beta_2 * v + (1 - beta_2) * mean over the block(g**2)
         p = p - lr * m / (1 - beta_1**t) / (sqrt(v / (1 - beta_2**t)) + eps)
 
-    The authors' program tells the layers of a transformer by the names that are usual in torch;
-    here the blocks of each layer are its outputs, which that program has for embeddings, values,
-    projections, perceptrons and the last layer, and `split` and `whole` name the others.
+    The authors' code recognizes the layers of a transformer by their usual torch names; here the
+    blocks of each layer are its outputs, as in that code for embeddings, values, projections, MLPs
+    and the last layer, and `split` and `whole` name the others.
 
     References
     ----------
@@ -142,13 +142,13 @@ class AdamMini(MatrixOptimizer):
         default=(),
         kw_only=True,
         kind=SplitHyper,
-        doc="Patterns of paths of matrices with a mean for each block, with the number of these.",
+        doc="Path patterns of matrices with a mean per block, with the number of blocks.",
     )
     whole: Words = hyper(
         default=(),
         words=True,
         kw_only=True,
-        doc="Patterns of the paths of parameters that have one mean.",
+        doc="Path patterns of parameters with a single mean.",
     )
 
     rest = adam
@@ -159,7 +159,7 @@ class AdamMini(MatrixOptimizer):
         return adam_mini_rule((), self.outputs)
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Return the rule of one parameter: Adam's where it is no matrix, nor named as whole."""
+        """Return the rule of one parameter: Adam's unless it is a matrix or named in `whole`."""
         if shape and any(matches(path, pattern) for pattern in self.whole):
             return adam_mini_whole
         if super().rule_for(path, shape) is self.rest:

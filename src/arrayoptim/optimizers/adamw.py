@@ -11,11 +11,11 @@ from .adam import Adam
 
 @register
 class AdamW(Adam):
-    """Adam that also shrinks the parameters a little at each step.
+    """Adam with decoupled weight decay.
 
-    The usual choice for transformers. It is `Adam` with another default of `weight_decay`, which
-    every optimizer takes; `exclude` and `groups` exempt parameters from it, usually biases and the
-    scales of normalisation layers. 8 bytes of state per float32 parameter, 12 with `amsgrad`.
+    The usual choice for transformers. It is `Adam` with a different default of `weight_decay`, an
+    option of every optimizer; `exclude` and `groups` exempt parameters from it, usually biases and
+    normalisation scales. 8 bytes of state per float32 parameter, 12 with `amsgrad`.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class AdamW(Adam):
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     amsgrad : bool
-        Whether the largest mean of squares so far stands under the root.
+        Whether to use the maximum of all means of squares so far.
     weight_decay : float in [0, inf) or schedule
-        A step first takes ``lr`` times this share of the parameter; 0 for `Adam`.
+        Decoupled weight decay: a step first subtracts ``lr * weight_decay * parameter``.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -46,11 +46,11 @@ class AdamW(Adam):
         v = b2 * v + (1 - b2) * g**2
         p = p - lr * sqrt(1 - b2**t) / (1 - b1**t) * m / (sqrt(v) + eps)
 
-    In the paper the decay is multiplied by the schedule of the step size only; here, as in torch,
+    In the paper, the decay is multiplied by the schedule of the step size only; here, as in torch,
     Keras 3 and optax, by the step size itself. The default of `weight_decay` is torch's; Keras 3
-    has 0.004, optax 0.0001. Where epsilon differs is said at `Adam`.
+    has 0.004, optax 0.0001. See `Adam` for the differences in epsilon.
 
-    The presets are those of `Adam`, but for the paper's, whose decay is not multiplied by ``lr``.
+    The presets are those of `Adam`, except ``"paper"``, whose decay is not multiplied by ``lr``.
 
     References
     ----------
@@ -72,5 +72,5 @@ class AdamW(Adam):
         elsewhere={"keras3": 0.004, "optax": 1e-4},
         interval="[0, inf)",
         kw_only=True,
-        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+        doc="Decoupled weight decay: a step first subtracts lr * weight_decay * parameter.",
     )

@@ -36,7 +36,7 @@ def adan_optax(p, g, m, d, v, last, lr, b1, c1, b2, c2, b3, c3, known, share, in
 
 @register
 class Adan(Optimizer):
-    """Adam with Nesterov's look-ahead, made from the change between two gradients.
+    """Adam with Nesterov's look-ahead, from the difference of successive gradients.
 
     Tolerates learning rates several times as large as Adam's, in vision and language models alike.
     16 bytes of state per float32 parameter.
@@ -59,7 +59,7 @@ class Adan(Optimizer):
     Notes
     -----
     Slots ``momentum``, ``difference``, ``velocity`` and ``previous_grad`` (shape of the parameter);
-    ``t`` counts steps from 1, and the change is 0 in the first::
+    ``t`` counts steps from 1, and the change is 0 in the first step::
 
         change = g - last
         m = b1 * m + (1 - b1) * g
@@ -69,12 +69,12 @@ class Adan(Optimizer):
         p = p - lr * u / (sqrt(v / (1 - b3**t)) + eps)
         last = g
 
-    The paper's betas are one minus these, and its algorithm leaves out the bias corrections, which
-    its authors' code has. It divides by ``1 + lr * weight_decay`` after the step, where
-    `weight_decay` takes its share before; the two differ by the square of that product. optax
-    weighs ``change`` and ``d`` with ``1 - b2`` in place of ``b2``.
+    The paper's betas are one minus these, and its algorithm omits the bias corrections, which its
+    authors' code has. It divides by ``1 + lr * weight_decay`` after the step, while `weight_decay`
+    here subtracts before it; the two differ by the square of that product. optax weights ``change``
+    and ``d`` by ``1 - b2`` instead of ``b2``.
 
-    With ``preset="optax"`` they are weighed with ``1 - b2``, and epsilon is also added inside the
+    With ``preset="optax"`` they are weighted by ``1 - b2``, and epsilon is also added inside the
     root.
 
     References

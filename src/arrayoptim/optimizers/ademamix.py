@@ -44,9 +44,9 @@ class AdEMAMix(Optimizer):
     epsilon : float in [0, inf)
         Added to the root, after the bias correction.
     alpha_warmup : int in [1, inf), optional
-        Steps in which `alpha` grows from 0; none without it.
+        Number of steps over which `alpha` grows from 0; no warm-up if None.
     beta_3_warmup : int in [1, inf), optional
-        Steps in which `beta_3` grows from `beta_1`; none without it.
+        Number of steps over which `beta_3` grows from `beta_1`; no warm-up if None.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -61,9 +61,9 @@ class AdEMAMix(Optimizer):
         u = m / (1 - b1**t) + alpha(t) * s
         p = p - lr * u / (sqrt(v / (1 - b2**t)) + eps)
 
-    Until ``t`` reaches the end of a warm-up, ``alpha(t)`` grows in proportion to ``t`` and
-    ``b3(t)`` so that ``1 / log(b3(t))``, the memory of the mean, changes in proportion to it. In
-    the paper both warm-ups take the whole training; early steps without them may be too large.
+    Until ``t`` reaches the end of a warm-up, ``alpha(t)`` grows linearly, and ``b3(t)`` such that
+    ``1 / log(b3(t))``, the memory of the mean, changes linearly. In the paper both warm-ups last
+    the whole training; without them, early steps may be too large.
 
     References
     ----------

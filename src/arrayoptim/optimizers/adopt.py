@@ -24,35 +24,35 @@ def adopt(p, g, m, v, lr, b1, c1, b2, c2, eps, limit, xp):
 
 @register
 class ADOPT(Optimizer):
-    """Average gradients, each normalised by the root mean square of those before it.
+    """Average gradients, each normalised by the root mean square of the previous ones.
 
-    Converges for every `beta_2`, which Adam does not. 8 bytes of state per float32 parameter.
+    Converges for every `beta_2`, unlike Adam. 8 bytes of state per float32 parameter.
 
     Parameters
     ----------
     lr : float in [0, inf) or schedule
         Step size, in units of the parameter. ``learning_rate`` is accepted.
     beta_1 : float in [0, 1) or schedule
-        Decay rate of the running mean of divided gradients, per step.
+        Decay rate of the running mean of normalised gradients, per step.
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean of squares, per step.
     epsilon : float in (0, inf)
-        The least divisor, in units of the gradient.
+        Lower bound on the denominator, in units of the gradient.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
     Slots ``momentum`` and ``velocity`` (shape of the parameter); ``t`` counts steps from 0, and the
-    first step moves nothing but ``v``, which becomes ``g**2``::
+    first step only initializes ``v`` to ``g**2``::
 
         n = clip(g / max(sqrt(v), eps), -t**0.25, t**0.25)
         m = b1 * m + (1 - b1) * n
         v = b2 * v + (1 - b2) * g**2
         p = p - lr * m
 
-    As in the authors' code and optax. `weight_decay` shrinks parameters in the first step too, in
-    which the authors' code leaves them as they are.
+    As in the authors' code and optax. `weight_decay` shrinks parameters in the first step too,
+    unlike in the authors' code.
 
     References
     ----------
@@ -92,6 +92,6 @@ class ADOPT(Optimizer):
             "b2": h.beta_2,
             "c2": either(it > 0, 1.0 - h.beta_2, 1.0, xp),
             "eps": h.epsilon,
-            # 0 in the first step, which so moves nothing.
+            # 0 in the first step, which therefore moves nothing.
             "limit": it**0.25,
         }

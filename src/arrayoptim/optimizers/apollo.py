@@ -18,7 +18,7 @@ from .galore import projected
 
 
 def redrawn(now: Scalar, key: Scalar, q: Array, xp: Namespace) -> Array:
-    """Return directions of random signs, where new ones are due or there are none."""
+    """Return projections of random signs, redrawn if due or missing."""
     wanted = lacking(now, q, xp)
     side, rank = q.shape[-2:]
 
@@ -30,16 +30,16 @@ def redrawn(now: Scalar, key: Scalar, q: Array, xp: Namespace) -> Array:
 
 
 def limit(size: Array, last: Array, growth: Scalar, xp: Namespace) -> Array:
-    """Return what a step is multiplied by, so that it is not much longer than the last one."""
+    """Return the factor that keeps a step from being much longer than the last one."""
     most = growth * (last + 1e-8)
     return xp.where((last > 0) & (size > most), most / xp.where(size > 0, size, 1), 1)
 
 
 @cache
 def apollo_rule(rank: int, axes: tuple[int, ...], outputs: Side) -> Rule:
-    """Return the rule with a number of directions, and axes of what has one factor.
+    """Return the rule for a rank, and for the axes that share one factor.
 
-    The axes are those of a matrix with at least as many rows as columns.
+    The axes refer to a matrix with at least as many rows as columns.
     """
 
     def shapes(rows: int, columns: int) -> dict[str, Shape]:
@@ -69,10 +69,10 @@ def apollo_rule(rank: int, axes: tuple[int, ...], outputs: Side) -> Rule:
 class APOLLO(MatrixOptimizer):
     """Scale gradients as Adam would, as estimated in a random low-rank projection.
 
-    For the largest models: all weights are trained, and the state takes hardly any memory. For a
-    matrix with sides ``n >= k`` ``4 * rank * (2 * n + k)`` bytes of state in float32, in place of
-    ``8 * n * k``; 8 bytes per parameter of vectors and scalars. A step costs one product with
-    ``rank`` directions. APOLLO-Mini is ``rank=1, scale_type="tensor", scale=128``.
+    For the largest models: full-parameter training with hardly any state. A matrix with sides ``n
+    >= k`` needs ``4 * rank * (2 * n + k)`` bytes of state in float32, instead of ``8 * n * k``;
+    vectors and scalars need 8 bytes per parameter. A step costs one product with ``rank``
+    directions. APOLLO-Mini is ``rank=1, scale_type="tensor", scale=128``.
 
     Parameters
     ----------
@@ -85,31 +85,30 @@ class APOLLO(MatrixOptimizer):
     epsilon : float in (0, inf)
         Added to the root, before the bias correction.
     rank : int in [1, inf)
-        Number of directions; a matrix whose shorter side is shorter has as many as that. It is
-        fixed once the state is made.
+        Number of directions, at most the shorter side of a matrix. Fixed once the state exists.
     scale_type : {"channel", "tensor"}
-        Whether each row of a matrix with at least as many rows as columns has a factor of its own,
-        and of others each column, or a matrix has one.
+        Whether each channel has its own factor, a row if a matrix has at least as many rows as
+        columns and a column otherwise, or the whole matrix has one.
     scale : float in [0, inf) or schedule
-        Square of what the step of a matrix is multiplied by.
+        Square of the factor of a matrix's step.
     update_proj_gap : int in [1, inf) or schedule
-        Number of steps from one drawing of directions to the next.
+        Number of steps between redraws of the directions.
     norm_growth : float in [1, inf] or schedule
-        Most by which the step of a matrix may be longer than its last one; ``inf`` for any.
+        Maximum ratio of the lengths of a matrix's successive steps; ``inf`` for no limit.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     outputs : {"first", "last"}
-        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
-        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+        How an array of more than two axes is reshaped to a matrix: its first or last axis is kept,
+        the others are merged. Use ``"first"`` for torch kernels, ``"last"`` for Keras kernels.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``momentum`` and ``velocity``, of a matrix with at least as many rows as columns (rows,
-    rank), of others (rank, columns), ``projector`` (shorter side, rank) and ``length`` (1); always
-    in the compute dtype. Vectors, numbers and complex parameters have those of `Adam`. With ``t``
-    the number of steps before this one, of a matrix with at least as many rows as columns::
+    Slots ``momentum`` and ``velocity``, (rows, rank) for a matrix with at least as many rows as
+    columns, otherwise (rank, columns), ``projector`` (shorter side, rank) and ``length`` (1);
+    always in the compute dtype. Vectors, scalars and complex parameters have those of `Adam`. With
+    ``t`` the number of steps before this one, for a matrix with at least as many rows as columns::
 
         q = random signs / sqrt(rank)                # where t is a multiple of update_proj_gap
         u = g q
@@ -120,9 +119,9 @@ class APOLLO(MatrixOptimizer):
         length = norm(s)
         p = p - lr * sqrt(scale) * sqrt(1 - beta_2**(t + 1)) / (1 - beta_1**(t + 1)) * s
 
-    As in the authors' program, where directions are normally distributed, and those of each matrix
-    others; the signs here are those of a function of place and ``t``, the same for all matrices, so
-    that a run resumed draws them again, on every library. A step of length 0 limits none after it.
+    As in the authors' code, where projections are normally distributed and different for each
+    matrix; here they are signs that depend only on position and ``t``, the same for all matrices,
+    so a resumed run redraws them, in every library. A step of length 0 does not limit later ones.
 
     References
     ----------
@@ -151,16 +150,16 @@ class APOLLO(MatrixOptimizer):
         default=256, interval="[1, inf)", integer=True, static=True, doc="Number of directions."
     )
     scale_type: str = hyper(
-        default="channel", choices=("channel", "tensor"), doc="What has a factor of its own."
+        default="channel", choices=("channel", "tensor"), doc="Granularity of the factors."
     )
     scale: Number = hyper(
         default=1.0, interval="[0, inf)", doc="Square of the factor of a matrix's step."
     )
     update_proj_gap: Whole = hyper(
-        default=200, interval="[1, inf)", integer=True, doc="Steps from drawing to drawing."
+        default=200, interval="[1, inf)", integer=True, doc="Steps between redraws."
     )
     norm_growth: Number = hyper(
-        default=1.01, interval="[1, inf]", doc="Most by which a step may be longer than the last."
+        default=1.01, interval="[1, inf]", doc="Maximum ratio of the lengths of successive steps."
     )
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 

@@ -33,33 +33,31 @@ class ASGD(Optimizer):
     lr : float in [0, inf) or schedule
         First step size, in units of parameter per gradient. ``learning_rate`` is accepted.
     lambd : float in [0, inf) or schedule
-        Share by which a step of size 1 shrinks the parameter.
+        Fraction by which a step of size 1 shrinks the parameter.
     alpha : float in [0, inf) or schedule
-        Power with which the step size falls.
+        Power of the decay of the step size.
     t0 : float in [0, inf) or schedule
         Steps before averaging begins; until then the average is the parameter.
     scalar_dtype : {"float32", "float64"}, optional
-        To which dtype the step size and the share of the mean are rounded; float64 if None.
+        Dtype to which the step size and the weight of the mean are rounded; float64 if None.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slot ``mean`` (shape of the parameter), which begins with the parameter; ``t`` counts steps
-    from 0::
+    Slot ``mean`` (shape of the parameter), initially the parameter; ``t`` counts steps from 0::
 
         eta = lr / (1 + lambd * lr * t)**alpha
         p = p - lambd * eta * p - eta * g
         mean = mean + (p - mean) / max(1, t - t0)
 
-    These are torch's numbers and defaults. torch begins the mean with zeros, so that a parameter
-    which never had a gradient has a mean of 0 there, and its own value here. With `ema_momentum`,
-    `averages` gives that average in place of this one. A step with a zero gradient shrinks the
-    parameter.
+    Formula and defaults are torch's. torch initializes the mean with zeros, so a parameter without
+    any gradient has a mean of 0 there, and its own value here. With `ema_momentum`, `averages`
+    returns that average instead of this one. A step with a zero gradient shrinks the parameter.
 
-    With ``preset="torch"`` a step takes the size that the step before computed for it, the scalar
-    state ``next_eta``, so that a new ``lr`` takes hold one step later. ``scalar_dtype="float32"``
-    rounds as torch does unless its default dtype is float64.
+    With ``preset="torch"`` a step uses the size computed by the previous step, the scalar state
+    ``next_eta``, so a new ``lr`` takes effect one step later. ``scalar_dtype="float32"`` rounds as
+    torch does unless its default dtype is float64.
 
     References
     ----------
@@ -87,13 +85,13 @@ class ASGD(Optimizer):
         default=1e-4,
         interval="[0, inf)",
         wider={"torch": "(-inf, inf)"},
-        doc="Share that a step of 1 takes off.",
+        doc="Fraction by which a step of size 1 shrinks the parameter.",
     )
     alpha: Number = hyper(
         default=0.75,
         interval="[0, inf)",
         wider={"torch": "(-inf, inf)"},
-        doc="Power of the fall of the step size.",
+        doc="Power of the decay of the step size.",
     )
     t0: Number = hyper(
         default=1e6,
@@ -105,17 +103,17 @@ class ASGD(Optimizer):
         default=None,
         choices=("float32", "float64"),
         kw_only=True,
-        doc="To which dtype step sizes and shares of the mean are rounded.",
+        doc="Dtype to which step sizes and weights of the mean are rounded.",
     )
 
     rule = asgd
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what the mean begins with."""
+        """Return the initial mean."""
         return {"mean": "parameter"}
 
     def initial_scalars(self) -> dict[str, float]:
-        """Return the size of the next step where that is kept; the first one does not read it."""
+        """Return the size of the next step if that is kept; the first step does not read it."""
         return {"next_eta": 0.0} if self.form else {}
 
     def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:

@@ -14,7 +14,7 @@ from ..rules.rule import Rule, Side, rule
 from ._matrices import MatrixOptimizer, oriented, root_mean_square
 
 FACTORS = ("row_velocity", "column_velocity", "row_instability", "column_instability")
-"""Slots of a number for each row or column."""
+"""Slots with a number per row or column."""
 
 
 def rows_and_columns(rows, columns):
@@ -22,7 +22,7 @@ def rows_and_columns(rows, columns):
 
 
 def divided(x: Array, r: Array, c: Array, xp: Namespace) -> Array:
-    """Return an array over the root of the product of what rows and columns have in the mean."""
+    """Return an array divided by the root of the factored mean of rows and columns."""
     rows = xp.sqrt(r / xp.mean(r, axis=-1, keepdims=True))
     return x / (rows[..., :, None] * xp.sqrt(c)[..., None, :])
 
@@ -49,7 +49,7 @@ def came_direction(p, g, m, v, b2, c2, eps, xp):
 
 def came_shrink(size, p, d, top, xp):
     excess = d / xp.sqrt(xp.maximum(size, 1.0)) / top
-    # A norm that is not a number limits nothing, so that it stays in its own entry.
+    # A NaN norm must not limit anything, so that NaN stays in its own entry.
     return {"shrink": 1.0 / xp.where(excess > 1.0, excess, 1.0)}
 
 
@@ -66,17 +66,17 @@ def came_of_vectors(p, g, m, v, shrink, lr, b1, c1, xp):
 
 @cache
 def came_rule(outputs: Side) -> Rule:
-    """Return the rule of matrices whose outputs are along one axis or the other."""
+    """Return the rule of matrices with the outputs along the given axis."""
     return oriented(came, outputs)
 
 
 @register
 class CAME(MatrixOptimizer):
-    """Adafactor with momentum, damped where its steps are unstable (factored as well).
+    """Adafactor with momentum, damped by a factored estimate of the instability of its steps.
 
-    For large models whose state must be small but whose training must be as good as Adam's. 4 bytes
-    of state per float32 parameter and 8 more for each row and each column of a matrix; 8 bytes per
-    parameter of vectors and scalars.
+    For large models that need a small state but training as good as Adam's. 4 bytes of state per
+    float32 parameter and 8 more per row and column of a matrix; 8 bytes per parameter of vectors
+    and scalars.
 
     Parameters
     ----------
@@ -95,16 +95,16 @@ class CAME(MatrixOptimizer):
     clip_threshold : float in (0, inf] or schedule
         Bound on the root mean square of a step before it is averaged.
     outputs : {"first", "last"}
-        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
-        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+        How an array of more than two axes is reshaped to a matrix: its first or last axis is kept,
+        the others are merged. Use ``"first"`` for torch kernels, ``"last"`` for Keras kernels.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``momentum`` (shape of the parameter), and of a matrix ``row_velocity`` and
+    Slots ``momentum`` (shape of the parameter); for a matrix also ``row_velocity`` and
     ``row_instability`` (rows), ``column_velocity`` and ``column_instability`` (columns);
-    ``velocity`` (shape of the parameter) of anything else, complex parameters among them::
+    ``velocity`` (shape of the parameter) for anything else, including complex parameters::
 
         r = beta_2 * r + (1 - beta_2) * mean over columns(g**2 + epsilon_1)
         c = beta_2 * c + (1 - beta_2) * mean over rows(g**2 + epsilon_1)
@@ -115,9 +115,9 @@ class CAME(MatrixOptimizer):
         b = beta_3 * b + (1 - beta_3) * mean over rows((u - m)**2 + epsilon_2)
         p = p - lr * m / sqrt(a * b / mean(a))         # m itself of a vector
 
-    As in the authors' program, but that arrays of more than two axes are stacks of matrices of
-    their last two there. There is no bias correction: the first steps are long, and `lr` is
-    warmed up.
+    As in the authors' code, except that it treats arrays of more than two axes as stacks of
+    matrices of their last two. There is no bias correction: the first steps are long, so warm up
+    `lr`.
 
     References
     ----------

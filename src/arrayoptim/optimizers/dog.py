@@ -32,15 +32,15 @@ def dog(p, g, a, rate, wd, xp):
 class DoG(Optimizer):
     """SGD whose learning rate follows from the distance travelled and the gradients so far.
 
-    Needs no tuned learning rate. Its authors evaluate an average of the parameters, such as the one
+    Needs no learning rate tuning. The authors evaluate an average of the parameters, such as that
     of `ema_momentum`. 4 bytes of state per float32 parameter, and two passes over the arrays.
 
     Parameters
     ----------
     lr : float in [0, inf) or schedule
-        What the rate is multiplied by; best left at 1. ``learning_rate`` is accepted.
+        Factor of the rate; best left at 1. ``learning_rate`` is accepted.
     reps_rel : float in (0, inf)
-        First distance, in units of ``1 + |p|``; 1e-4 is advised for batch normalisation.
+        Initial distance, in units of ``1 + |p|``; 1e-4 is advised with batch normalisation.
     epsilon : float in (0, inf)
         Added to the sum of squared gradients.
     **options
@@ -49,18 +49,18 @@ class DoG(Optimizer):
     Notes
     -----
     Slot ``initial`` (shape of the parameter), the parameter before the first step, always in the
-    type of the arithmetic. Numbers ``farthest`` and ``energy``. ``|x|`` is the Euclidean norm over
-    all entries of all parameters that have a gradient::
+    compute dtype. Scalar state ``farthest`` and ``energy``. ``|x|`` is the Euclidean norm over all
+    entries of all parameters with a gradient::
 
         farthest = max(farthest, |p - p0|, reps_rel * (1 + |p0|))
         energy = energy + |g|**2
         rate = lr * farthest / sqrt(energy + eps)
         p = p - rate * g - rate * weight_decay * p
 
-    The parameters of each group count by themselves, as in the authors' program: the paper's
-    layer-wise form L-DoG is a group for each layer, such as ``group("layer_1/*", lr=1.0)``.
-    The authors' program adds the decay to the gradient before it is measured, which is `l2` here.
-    A gradient that is NaN makes the numbers NaN for good: `nonfinite` can leave such steps out.
+    Each group has its own distance and energy, as in the authors' code: the paper's layer-wise form
+    L-DoG is a group per layer, such as ``group("layer_1/*", lr=1.0)``. The authors' code adds the
+    decay to the gradient before its norm is taken, which is `l2` here. A NaN gradient makes the
+    scalars NaN permanently: `nonfinite` can skip such steps.
 
     References
     ----------
@@ -78,18 +78,18 @@ class DoG(Optimizer):
     True
     """
 
-    lr: Number = hyper(default=1.0, interval="[0, inf)", doc="What the rate is multiplied by.")
+    lr: Number = hyper(default=1.0, interval="[0, inf)", doc="Factor of the rate.")
     reps_rel: Number = hyper(default=1e-6, interval="(0, inf)", doc="First distance, relative.")
     epsilon: Number = hyper(default=1e-08, interval="(0, inf)", doc="Added to the sum of squares.")
 
     rule = dog
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what the slot begins with."""
+        """Return the initial slot."""
         return {"initial": "parameter"}
 
     def initial_scalars(self) -> dict[str, float]:
-        """Return the numbers that are kept beside the count."""
+        """Return the scalars besides the step count."""
         return {"farthest": 0.0, "energy": 0.0}
 
     def coefficients(

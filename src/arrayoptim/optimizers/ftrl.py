@@ -45,19 +45,19 @@ class Ftrl(Optimizer):
     Parameters
     ----------
     lr : float in [0, inf) or schedule
-        Step size, in units of the parameter; at 0 parameters and state stay. ``learning_rate`` is
+        Step size, in units of the parameter; at 0 parameters and state do not change.
+        ``learning_rate`` is
         accepted.
     learning_rate_power : float in (-inf, 0]
-        Power of the accumulator in the step size: -0.5 is the paper's. Any other one is stepped by
-        the array engine, as fused loops have roots and no powers. It is fixed once the state is
-        compiled.
+        Power of the accumulator in the step size; -0.5 in the paper. Any other value uses the array
+        engine, as fused loops have roots but no powers. Fixed once a step is compiled.
     initial_accumulator_value : float in [0, inf)
-        What the accumulator begins with, in units of the gradient squared. With 0 an entry is 0
+        Initial value of the accumulator, in units of the squared gradient. With 0 an entry is 0
         until its first gradient that is not.
     l1_regularization_strength, l2_regularization_strength : float in [0, inf) or schedule
-        Penalties on the size and on half the square of the parameter, times 1 and 2.
+        L1 and L2 penalties on the parameter, the latter on its square.
     l2_shrinkage_regularization_strength : float in [0, inf) or schedule
-        Half of the share of the parameter that is added to the gradient, but not to its square.
+        Half of the fraction of the parameter that is added to the gradient, but not to its square.
     beta : float in [0, inf) or schedule
         The paper's beta, added to the root in units of the gradient.
     **options
@@ -65,17 +65,17 @@ class Ftrl(Optimizer):
 
     Notes
     -----
-    Slots ``accumulator``, from `initial_accumulator_value`, and ``linear``, from zero (each of the
-    parameter's shape)::
+    Slots ``accumulator``, initially `initial_accumulator_value`, and ``linear``, initially zero
+    (each of the parameter's shape)::
 
         z = z + g + 2 * shrinkage * p - (sqrt(n + g**2) - sqrt(n)) / lr * p
         n = n + g**2
         p = (clip(z, -l1, l1) - z) / ((beta + sqrt(n)) / lr + 2 * l2)
 
-    as in Keras 3, with another power of ``n`` in place of the root where `learning_rate_power` is
-    another. The paper doubles neither penalty. The new parameter follows from the slots: the
-    method begins at 0, and of any other start its first step keeps only the share
-    ``1 - sqrt(initial_accumulator_value / n)``, or nothing for a gradient of 0.
+    as in Keras 3, with another power of ``n`` instead of the root if `learning_rate_power` is not
+    -0.5. The paper does not double the penalties. The new parameter follows from the slots alone:
+    the method starts at 0, and from any other start its first step keeps only the fraction ``1 -
+    sqrt(initial_accumulator_value / n)``, or nothing for a zero gradient.
 
     With ``preset="paper"`` ``l2`` is not doubled.
 
@@ -104,7 +104,7 @@ class Ftrl(Optimizer):
         doc="Power of the accumulator in the step size.",
     )
     initial_accumulator_value: Number = hyper(
-        default=0.1, interval="[0, inf)", doc="What the accumulator begins with."
+        default=0.1, interval="[0, inf)", doc="Initial value of the accumulator."
     )
     l1_regularization_strength: Number = hyper(
         default=0.0, interval="[0, inf)", doc="Penalty on the size of the parameter."
@@ -113,7 +113,7 @@ class Ftrl(Optimizer):
         default=0.0, interval="[0, inf)", doc="Penalty on the square of the parameter."
     )
     l2_shrinkage_regularization_strength: Number = hyper(
-        default=0.0, interval="[0, inf)", doc="Penalty on the square that moves no accumulator."
+        default=0.0, interval="[0, inf)", doc="Penalty on the square, not in the accumulator."
     )
     beta: Number = hyper(default=0.0, interval="[0, inf)", firm=True, doc="Added to the root.")
 
@@ -123,7 +123,7 @@ class Ftrl(Optimizer):
         return ftrl if self.learning_rate_power == -0.5 else ftrl_of_a_power
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what the accumulator begins with."""
+        """Return the initial accumulator."""
         return {"accumulator": self.initial_accumulator_value}
 
     def coefficients(

@@ -16,16 +16,16 @@ from .adam import adam, adam_numbers
 
 
 def renewed(now: Scalar, q: Array, g: Array, rank: int, xp: Namespace) -> Array:
-    """Return the directions of a gradient in which it is largest, where they are due or missing."""
+    """Return the dominant directions of a gradient, recomputed if due or missing."""
     wanted = lacking(now, q, xp)
 
     def anew() -> Array:
         x = g if g.shape[-2] >= g.shape[-1] else transposed(g, xp)
         _, vectors = eigenvectors(xp.matmul(transposed(x, xp), x), xp)
         new = xp.flip(vectors[..., -rank:], axis=-1)
-        # A vector may be turned round, and what was averaged along it would not be.
+        # The sign of a singular vector is arbitrary, but the means along it must keep theirs.
         new = xp.where(xp.sum(new * q, axis=-2, keepdims=True) < 0, -new, new)
-        # Nothing tells the directions of a gradient of zeros.
+        # A zero gradient has no directions.
         some = xp.sum(xp.abs(g), axis=(-2, -1), keepdims=True)
         return xp.where(wanted, xp.where(some <= 0, xp.zeros_like(new), new), q)
 
@@ -34,18 +34,18 @@ def renewed(now: Scalar, q: Array, g: Array, rank: int, xp: Namespace) -> Array:
 
 
 def projected(x: Array, q: Array, tall: bool, xp: Namespace) -> Array:
-    """Return what an array is along some directions of its shorter side."""
+    """Return the projection of an array along directions of its shorter side."""
     return xp.matmul(x, q) if tall else xp.matmul(transposed(q, xp), x)
 
 
 def restored(x: Array, q: Array, tall: bool, xp: Namespace) -> Array:
-    """Return an array of both sides from what it is along some directions."""
+    """Return the full-size array of a projection."""
     return xp.matmul(x, transposed(q, xp)) if tall else xp.matmul(q, x)
 
 
 @cache
 def galore_rule(rank: int, outputs: Side) -> Rule:
-    """Return the rule with a number of directions."""
+    """Return the rule for a rank."""
 
     def shapes(rows: int, columns: int) -> dict[str, Shape]:
         r, tall = min(rank, rows, columns), rows >= columns
@@ -68,10 +68,10 @@ def galore_rule(rank: int, outputs: Side) -> Rule:
 class GaLore(MatrixOptimizer):
     """Adam in a low-rank subspace of the gradient, which is recomputed periodically.
 
-    For large models whose state must be small although all weights are trained. For a matrix with
-    sides ``n >= k`` ``4 * rank * (2 * n + k)`` bytes of state in float32, in place of
-    ``8 * n * k``; 8 bytes per parameter of vectors and scalars. A step costs two products with
-    ``rank`` directions, and a renewal an eigendecomposition of the shorter side.
+    For large models that need a small state with full-parameter training. A matrix with sides ``n
+    >= k`` needs ``4 * rank * (2 * n + k)`` bytes of state in float32, instead of ``8 * n * k``;
+    vectors and scalars need 8 bytes per parameter. A step costs two products with ``rank``
+    directions, and an update of the directions an eigendecomposition of the shorter side.
 
     Parameters
     ----------
@@ -84,26 +84,25 @@ class GaLore(MatrixOptimizer):
     epsilon : float in (0, inf)
         Added to the root, before the bias correction.
     rank : int in [1, inf)
-        Number of directions; a matrix whose shorter side is shorter has as many as that. It is
-        fixed once the state is made.
+        Number of directions, at most the shorter side of a matrix. Fixed once the state exists.
     update_proj_gap : int in [1, inf) or schedule
-        Number of steps from one renewal of the directions to the next.
+        Number of steps between updates of the directions.
     scale : float in [0, inf) or schedule
-        What the step of a matrix is multiplied by.
+        Factor of the step of a matrix.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     outputs : {"first", "last"}
-        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
-        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+        How an array of more than two axes is reshaped to a matrix: its first or last axis is kept,
+        the others are merged. Use ``"first"`` for torch kernels, ``"last"`` for Keras kernels.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``momentum`` and ``velocity``, of a matrix with at least as many rows as columns (rows,
-    rank), of others (rank, columns), and ``projector`` (shorter side, rank); always in the compute
-    dtype. Vectors, numbers and complex parameters have those of `Adam`. With ``t`` the number of
-    steps before this one, of a matrix with at least as many rows as columns::
+    Slots ``momentum`` and ``velocity``, (rows, rank) for a matrix with at least as many rows as
+    columns, otherwise (rank, columns), and ``projector`` (shorter side, rank); always in the
+    compute dtype. Vectors, scalars and complex parameters have those of `Adam`. With ``t`` the
+    number of steps before this one, for a matrix with at least as many rows as columns::
 
         q = the first right singular vectors of g     # where t is a multiple of update_proj_gap
         u = g q
@@ -112,11 +111,10 @@ class GaLore(MatrixOptimizer):
         u = m / (sqrt(v) + eps)
         p = p - lr * scale * sqrt(1 - beta_2**(t + 1)) / (1 - beta_1**(t + 1)) * u q'
 
-    As in the authors' program, with one difference: singular vectors are free to point either way,
-    and here each new one points to the side of the last one in its place, so that the means, which
-    go on along it, do not change their sign by chance. A parameter whose first gradient is zero or
-    missing has its directions from the first one that is not. They are computed as the eigenvectors
-    of g' g, in the compute dtype.
+    As in the authors' code, with one difference: the sign of a singular vector is arbitrary, and
+    here each new one is oriented like its predecessor, so that the means along it do not flip by
+    chance. A parameter whose first gradient is zero or missing gets its directions from the first
+    nonzero one. They are computed as the eigenvectors of g' g, in the compute dtype.
 
     References
     ----------
@@ -143,7 +141,7 @@ class GaLore(MatrixOptimizer):
         default=128, interval="[1, inf)", integer=True, static=True, doc="Number of directions."
     )
     update_proj_gap: Whole = hyper(
-        default=200, interval="[1, inf)", integer=True, doc="Steps from renewal to renewal."
+        default=200, interval="[1, inf)", integer=True, doc="Steps between updates."
     )
     scale: Number = hyper(default=0.25, interval="[0, inf)", doc="Factor of a matrix's step.")
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")

@@ -28,11 +28,11 @@ from .adam import adam, adam_numbers
 Form = Literal["triangular", "diagonal"]
 Forms = tuple[Form, Form]
 FACTORS = ("row_factor", "column_factor")
-"""Slots of what rows and columns are multiplied by."""
+"""Slots of the factors of rows and columns."""
 
 
 def forms_of(rows: int, columns: int, longest: int, saving: str) -> Forms:
-    """Return which form the factors of rows and columns have."""
+    """Return the forms of the factors of rows and columns."""
     one = saving == "one_diag" or (saving == "smart_one_diag" and rows != columns)
 
     def form(n: int, larger: bool) -> Form:
@@ -53,12 +53,12 @@ def multiplied(q: Array, x: Array, form: Form, xp: Namespace) -> Array:
 
 
 def divided(q: Array, x: Array, form: Form, xp: Namespace) -> Array:
-    """Multiply the rows of matrices by the inverse of a transposed factor."""
+    """Multiply the rows of matrices by the inverse transpose of a factor."""
     return xp.linalg.solve(transposed(q, xp), x) if form == "triangular" else x / q[..., :, None]
 
 
 def least_norm(s: Array, xp: Namespace) -> Array:
-    """Return a lower bound on the largest eigenvalue of matrices, by one of their columns."""
+    """Return a lower bound on the largest eigenvalue of matrices, from one of their columns."""
     top = xp.max(xp.abs(s), axis=(-2, -1), keepdims=True)
     s = s / xp.where(top > 0, top, 1)
     which = xp.argmax(xp.sum(s * s, axis=-2), axis=-1)
@@ -69,7 +69,7 @@ def least_norm(s: Array, xp: Namespace) -> Array:
 
 
 def improved(q: Array, x: Array, y: Array, form: Form, rate: Scalar, xp: Namespace) -> Array:
-    """Return a factor of rows after a step towards one that makes two arrays equally long."""
+    """Return a factor of rows after a step towards one that makes two arrays equally large."""
     if form == "diagonal":
         more, less = xp.sum(x * x, axis=-1), xp.sum(y * y, axis=-1)
         top = xp.max(more + less, axis=-1, keepdims=True)
@@ -81,14 +81,14 @@ def improved(q: Array, x: Array, y: Array, form: Form, rate: Scalar, xp: Namespa
 
 
 def begun(q: Array, form: Form, missing: Array, xp: Namespace) -> Array:
-    """Return factors that are those of the identity where there are none yet."""
+    """Return factors, initialized to the identity where they are missing."""
     if form == "diagonal":
         return xp.where(missing[..., 0], xp.ones_like(q), q)
     return xp.where(missing, identity(q.shape[-1], q), q)
 
 
 def balanced(a: Array, b: Array, forms: Forms, even: Scalar, xp: Namespace) -> tuple[Array, Array]:
-    """Return two factors whose largest entries are equal, where that is due."""
+    """Return two factors, rescaled to equal largest entries if that is due."""
 
     def top(q: Array, form: Form) -> Array:
         axes = (-2, -1) if form == "triangular" else (-1,)
@@ -110,7 +110,7 @@ def fitted(
     numbers: tuple[Scalar, Scalar, Scalar, Scalar],
     xp: Namespace,
 ) -> tuple[Array, Array, Array]:
-    """Return the mean with a little noise, and better factors, where they are due."""
+    """Return the mean with a little noise, and improved factors, if a fit is due."""
     now, even, key, rate = numbers
     rows, columns = forms
 
@@ -132,7 +132,7 @@ def fitted(
 
 
 def whitened(x: Array, a: Array, b: Array, forms: Forms, xp: Namespace) -> Array:
-    """Return ``a' a x b' b``, of a root mean square of 1.1 at most."""
+    """Return ``a' a x b' b``, with a root mean square of at most 1.1."""
     rows, columns = forms
     missing = absent(a, b, forms, xp)
     ta, tb = (
@@ -147,7 +147,7 @@ def whitened(x: Array, a: Array, b: Array, forms: Forms, xp: Namespace) -> Array
 
 
 def absent(a: Array, b: Array, forms: Forms, xp: Namespace) -> Array:
-    """Return where matrices have no factors yet, with two axes of one entry."""
+    """Return which matrices have no factors yet, with two trailing axes of length 1."""
     axes = (-2, -1) if forms[0] == "triangular" else (-1,)
     found = xp.sum(xp.abs(a), axis=axes, keepdims=True) <= 0
     return found if forms[0] == "triangular" else found[..., None]
@@ -155,7 +155,7 @@ def absent(a: Array, b: Array, forms: Forms, xp: Namespace) -> Array:
 
 @cache
 def kron_rule(longest: int, saving: str, outputs: Side) -> Rule:
-    """Return the rule with a length up to which sides have triangles, and how memory is saved."""
+    """Return the rule for a maximum size of triangular factors and a memory saving mode."""
 
     def shapes(rows: int, columns: int) -> dict[str, Shape]:
         forms = forms_of(rows, columns, longest, saving)
@@ -178,9 +178,9 @@ class Kron(MatrixOptimizer):
     """Whiten the momentum with two triangular Kronecker factors, fitted during training.
 
     For the weight matrices of transformers and other networks: PSGD with factors of rows and
-    columns. 4 bytes of state per float32 parameter, and for a matrix with sides ``n`` and ``k``
-    another ``4 * (n**2 + k**2)``. A step costs four products of each side's own size; one that
-    fits costs four more and two solutions of linear equations, but no eigenvectors.
+    columns. 4 bytes of state per float32 parameter, and another ``4 * (n**2 + k**2)`` for a matrix
+    with sides ``n`` and ``k``. A step costs four products with each factor; a step with a fit costs
+    four more and two triangular solves, but no eigendecomposition.
 
     Parameters
     ----------
@@ -189,12 +189,12 @@ class Kron(MatrixOptimizer):
     beta_1 : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     update_probability : float in (0, 1] or schedule, optional
-        In which part of all steps the factors are fitted, evenly spread. None for all of the first
-        500 steps, then fewer, ``exp(-(t - 500) / 1000)``, and 0.03 in the end.
+        Fraction of steps, evenly spaced, in which the factors are fitted. None for all of the first
+        500 steps, then a fraction that decays as ``exp(-(t - 500) / 1000)`` to 0.03.
     precondition_lr : float in [0, 1] or schedule
         Step size of the factors, relative to their size.
     balance_frequency : int in [1, inf) or schedule
-        Number of fits from one balancing of the two factors to the next.
+        Number of fits between balancings of the two factors.
     adam_beta_2 : float in [0, 1) or schedule
         Decay rate of Adam's running mean of squares, of what Adam steps.
     epsilon : float in (0, inf)
@@ -202,24 +202,24 @@ class Kron(MatrixOptimizer):
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     max_size_triangular : int in [1, inf)
-        Longest side whose factor is a triangle; that of a longer one is diagonal. It is fixed once
-        the state is made.
+        Longest side with a triangular factor; that of a longer one is diagonal. Fixed once the
+        state exists.
     memory_save_mode : {"none", "smart_one_diag", "one_diag", "all_diag"}
-        Which sides have diagonal factors besides: the longer one where one is longer, the longer
-        one or else the columns, or both.
+        Which sides also have diagonal factors: the longer one, if one is longer; the longer one, or
+        else the columns; or both.
     outputs : {"first", "last"}
-        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
-        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+        How an array of more than two axes is reshaped to a matrix: its first or last axis is kept,
+        the others are merged. Use ``"first"`` for torch kernels, ``"last"`` for Keras kernels.
     **options
         Options of every optimizer, by keyword, such as `weight_decay`: see `Optimizer`.
 
     Notes
     -----
     Slots ``momentum`` (shape of the parameter); ``row_factor`` (rows, rows) and ``column_factor``
-    (columns, columns), of diagonal ones (rows) and (columns), in the compute dtype, zeros before
-    the first fit. Vectors, numbers and complex parameters have those of `Adam`. Scalar states
-    ``since_fit`` and ``fits`` count. Factors begin as the identity; ``t`` counts steps from 1, and
-    ``v`` are random signs::
+    (columns, columns), or (rows) and (columns) if diagonal, in the compute dtype, zeros before the
+    first fit. Vectors, scalars and complex parameters have those of `Adam`. The scalar states
+    ``since_fit`` and ``fits`` are counters. Factors start as the identity; ``t`` counts steps from
+    1, and ``v`` are random signs::
 
         m = beta_1 * m + (1 - beta_1) * g
         x = m / (1 - beta_1**t)
@@ -231,10 +231,10 @@ class Kron(MatrixOptimizer):
         u = a' a x b' b
         p = p - lr * u * min(1, 1.1 / (rms(u) + 1e-12))
 
-    As in kron_torch, whose ``v`` are normally distributed, and which balances in one of a hundred
-    fits by chance; the signs here are those of a function of place and ``t``, so that a run resumed
-    draws them again, on every library. ``norm`` is its lower bound on the largest eigenvalue, by
-    one column. It has one diagonal factor for a vector, and leaves vectors out of weight decay.
+    As in kron_torch, whose ``v`` are normally distributed, and which balances randomly in one of a
+    hundred fits; the signs here depend only on position and ``t``, so a resumed run redraws them,
+    in every library. ``norm`` is its lower bound on the largest eigenvalue, from one column. It has
+    one diagonal factor for a vector, and excludes vectors from weight decay.
 
     References
     ----------
@@ -256,13 +256,13 @@ class Kron(MatrixOptimizer):
     lr: Number = hyper(default=0.0003, interval="[0, inf)", doc="Step size.")
     beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     update_probability: MaybeNumber = hyper(
-        default=None, interval="(0, 1]", doc="Part of all steps in which factors are fitted."
+        default=None, interval="(0, 1]", doc="Fraction of steps in which the factors are fitted."
     )
     precondition_lr: Number = hyper(
         default=0.1, interval="[0, 1]", doc="Relative step size of the factors."
     )
     balance_frequency: Whole = hyper(
-        default=100, interval="[1, inf)", integer=True, doc="Fits from balancing to balancing."
+        default=100, interval="[1, inf)", integer=True, doc="Fits between balancings."
     )
     adam_beta_2: Number = hyper(
         default=0.999, interval="[0, 1)", doc="Decay rate of Adam's mean of squares."
@@ -275,13 +275,13 @@ class Kron(MatrixOptimizer):
         integer=True,
         static=True,
         kw_only=True,
-        doc="Longest side whose factor is a triangle.",
+        doc="Longest side with a triangular factor.",
     )
     memory_save_mode: str = hyper(
         default="none",
         choices=("none", "smart_one_diag", "one_diag", "all_diag"),
         kw_only=True,
-        doc="Which sides have diagonal factors besides.",
+        doc="Which sides also have diagonal factors.",
     )
 
     rest = adam
@@ -292,7 +292,7 @@ class Kron(MatrixOptimizer):
         return kron_rule(self.max_size_triangular, self.memory_save_mode, self.outputs)
 
     def initial_scalars(self) -> dict[str, float]:
-        """Return the counts of steps since the last fit, and of fits."""
+        """Return the numbers of steps since the last fit, and of fits."""
         return {"since_fit": 0.0, "fits": 0.0}
 
     def coefficients(

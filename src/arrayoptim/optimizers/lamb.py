@@ -54,7 +54,7 @@ class LAMB(Optimizer):
     Parameters
     ----------
     lr : float in [0, inf) or schedule
-        Length of a step in units of the parameter's own length. ``learning_rate`` is accepted.
+        Norm of a step, in units of the parameter's norm. ``learning_rate`` is accepted.
     beta_1 : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     beta_2 : float in [0, 1) or schedule
@@ -76,10 +76,10 @@ class LAMB(Optimizer):
         d = m / (1 - b1**t) / (sqrt(v / (1 - b2**t)) + eps) + weight_decay * p
         p = p - lr * |p| / |d| * d          # lr * d where either norm is 0
 
-    `weight_decay` is part of the direction here, and nothing is decayed besides. The paper leaves
-    open a function of ``|p|``, which is ``|p|`` itself here as in optax.
+    `weight_decay` is part of the direction here; there is no other decay. The paper allows for a
+    function of ``|p|``, which is the identity here, as in optax.
 
-    With ``preset="keras3"`` `weight_decay` is no part of the direction, but a decay before the
+    With ``preset="keras3"`` `weight_decay` is not part of the direction, but a decay before the
     step, as for other optimizers.
 
     References

@@ -54,13 +54,13 @@ class LARS(Optimizer):
     Parameters
     ----------
     lr : float in [0, inf) or schedule
-        Step size, a multiple of the one that the trust ratio gives. ``learning_rate`` is accepted.
+        Factor of the step size given by the trust ratio. ``learning_rate`` is accepted.
     momentum : float in [0, 1) or schedule
-        Share of the last step that is kept.
+        Fraction of the previous step that is added to the next.
     trust_coefficient : float in [0, inf)
-        Length of a step in units of the parameter's own length.
+        Norm of a step, in units of the parameter's norm.
     epsilon : float in [0, inf)
-        Added to the norms that divide.
+        Added to the norms in the denominator.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     **options
@@ -75,11 +75,11 @@ class LARS(Optimizer):
         m = momentum * m + rate * (g + weight_decay * p)
         p = p - m
 
-    Where the norm of the parameter or the gradient is 0, ``rate`` is ``lr``. `weight_decay` is part
-    of the direction, and nothing is decayed besides. Biases and scales are usually stepped without
-    a trust ratio: give them a group with an optimizer of its own, `SGD`.
+    If the norm of the parameter or the gradient is 0, ``rate`` is ``lr``. `weight_decay` is part of
+    the direction; there is no other decay. Biases and scales are usually stepped without a trust
+    ratio: put them in a group with another optimizer, `SGD`.
 
-    With ``preset="optax"`` the norm that divides is that of the sum, ``|g + weight_decay * p|``.
+    With ``preset="optax"`` the denominator is the norm of the sum, ``|g + weight_decay * p|``.
 
     References
     ----------
@@ -101,7 +101,7 @@ class LARS(Optimizer):
         default=0.9,
         interval="[0, 1]",
         wider={"optax": "[0, inf)"},
-        doc="Share of the last step kept.",
+        doc="Fraction of the previous step kept.",
     )
     trust_coefficient: Number = hyper(
         default=0.001, interval="[0, inf)", doc="Relative length of a step."

@@ -32,7 +32,7 @@ class Lion(Optimizer):
     lr : float in [0, inf) or schedule
         Step size, in units of the parameter. ``learning_rate`` is accepted.
     beta_1 : float in [0, 1] or schedule
-        Share of the running mean in the step; at 1 it leaves the last gradient out.
+        Weight of the running mean in the step; at 1 the last gradient is left out.
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     **options
@@ -66,7 +66,7 @@ class Lion(Optimizer):
     lr: Number = hyper(
         default=0.0001, elsewhere={"keras3": 0.001}, interval="[0, inf)", doc="Step size."
     )
-    beta_1: Number = hyper(default=0.9, interval="[0, 1]", doc="Share of the mean in the step.")
+    beta_1: Number = hyper(default=0.9, interval="[0, 1]", doc="Weight of the mean in the step.")
     beta_2: Number = hyper(
         default=0.99,
         interval="[0, 1)",
@@ -78,7 +78,7 @@ class Lion(Optimizer):
         interval="[0, inf)",
         kw_only=True,
         elsewhere={"optax": 0.001},
-        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+        doc="Decoupled weight decay: a step first subtracts lr * weight_decay * parameter.",
     )
 
     rule = lion

@@ -19,7 +19,7 @@ def mars_direction(p, g, m, v, o, k, xp):
 
 
 def mars_shrink(size, p, d, xp):
-    # Not a maximum: where the norm is no number, only the entries that are none spoil the step.
+    # Not a maximum: a NaN norm would spoil the whole step instead of single entries.
     return {"shrink": 1.0 / xp.where(d > 1.0, d, 1.0)}
 
 
@@ -55,7 +55,7 @@ def mars_lion(p, g, m, o, shrink, rate, mu, nu, xp):
 class MARS(Optimizer):
     """AdamW or Lion on variance-reduced gradients, corrected by the previous gradient.
 
-    For pretraining of transformers, where one gradient is much like the next. 12 bytes of state per
+    For pretraining of transformers, where successive gradients are similar. 12 bytes of state per
     float32 parameter of a matrix, 8 with ``variant="lion"``, 8 of vectors and scalars; two passes
     over the arrays.
 
@@ -68,7 +68,7 @@ class MARS(Optimizer):
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean of squares, per step.
     gamma : float in [0, inf) or schedule
-        How much of the difference from the last gradient is added, in units of the paper.
+        Weight of the difference from the last gradient, as in the paper.
     epsilon : float in [0, inf)
         Added to the root, after the bias correction.
     decay : float in [0, inf)
@@ -76,23 +76,24 @@ class MARS(Optimizer):
     variant : {"adamw", "lion"}
         Whether a step is divided by the root mean square, or is the sign of the mean.
     optimize_1d : bool
-        Whether vectors and numbers are stepped alike; otherwise `Adam` steps them.
+        Whether vectors and scalars are stepped in the same way; otherwise `Adam` steps them.
     adam_lr_ratio : float in [0, inf) or schedule
-        Step size for all that Adam steps, in units of ``lr``.
+        Step size of the parameters that Adam steps, in units of ``lr``.
     adam_beta_1 : float in [0, 1) or schedule
         Decay rate of its running mean, per step.
     adam_beta_2 : float in [0, 1) or schedule
         Decay rate of its running mean of squares, per step.
     adam_weight_decay : float in [0, inf) or schedule, optional
-        Decoupled weight decay of all that Adam steps; that of matrices, `weight_decay`, if None.
+        Decoupled weight decay of the parameters that Adam steps; `weight_decay`, as for matrices,
+        if None.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
     Slots ``momentum``, ``velocity`` (not with ``variant="lion"``) and ``last_gradient`` (shape of
-    the parameter), from zero; ``t`` counts steps from 1, and ``|c|`` is the Euclidean norm over a
-    tensor::
+    the parameter), initially zero; ``t`` counts steps from 1, and ``|c|`` is the Euclidean norm
+    over a tensor::
 
         c = g + gamma * beta_1 / (1 - beta_1) * (g - last_gradient);  last_gradient = g
         c = c / max(1, |c|)
@@ -101,9 +102,10 @@ class MARS(Optimizer):
         p = p - lr * m / (1 - beta_1**t) / (sqrt(v / (1 - beta_2**t)) + eps)
 
     With ``variant="lion"`` the last line is ``p - lr * sign(m)``. This is the approximate form,
-    which takes the last step's gradient for that of this step's batch at the last point; it needs
-    one gradient a step. Vectors and numbers have the formula of ``AdamW(preset="torch")``. As in
-    the authors' program, whose default of `weight_decay` is 0 for matrices and 0.1 for vectors.
+    which uses the gradient of the last step's batch instead of that of this batch at the last
+    point; it needs one gradient per step. Vectors and scalars have the formula of
+    ``AdamW(preset="torch")``. As in the authors' code, where `weight_decay` is 0 for matrices and
+    0.1 for vectors by default.
 
     References
     ----------
@@ -128,7 +130,7 @@ class MARS(Optimizer):
         default=0.99, interval="[0, 1)", doc="Decay rate of the mean of squares."
     )
     gamma: Number = hyper(
-        default=0.025, interval="[0, inf)", doc="Share of the difference of two gradients."
+        default=0.025, interval="[0, inf)", doc="Weight of the difference of two gradients."
     )
     epsilon: Number = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
@@ -139,10 +141,10 @@ class MARS(Optimizer):
         doc="Whether steps are divided by a root mean square, or are signs.",
     )
     optimize_1d: bool = hyper(
-        default=False, kw_only=True, doc="Whether vectors and numbers are stepped alike."
+        default=False, kw_only=True, doc="Whether vectors and scalars are stepped in the same way."
     )
     adam_lr_ratio: Number = hyper(
-        default=1.0, interval="[0, inf)", kw_only=True, doc="Share of lr for what Adam steps."
+        default=1.0, interval="[0, inf)", kw_only=True, doc="Step size of Adam's part in lr."
     )
     adam_beta_1: Number = hyper(
         default=0.9, interval="[0, 1)", kw_only=True, doc="Decay rate of Adam's mean."
@@ -154,7 +156,7 @@ class MARS(Optimizer):
         default=None,
         interval="[0, inf)",
         kw_only=True,
-        doc="Decoupled weight decay of all that Adam steps; weight_decay if None.",
+        doc="Decoupled weight decay of what Adam steps; weight_decay if None.",
     )
 
     @property
@@ -163,11 +165,11 @@ class MARS(Optimizer):
         return mars if self.variant == "adamw" else mars_lion
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Return the rule of one parameter: Adam's where it is no matrix, unless all are alike."""
+        """Return the rule of one parameter: Adam's unless a matrix or with `optimize_1d`."""
         return self.rule if len(shape) > 1 or self.optimize_1d else adam
 
     def words_for(self, rule: Rule) -> Mapping[str, str]:
-        """Return the weight decay that Adam's part has of its own."""
+        """Return the weight decay of the parameters that Adam steps."""
         own = rule is adam and self.adam_weight_decay is not None
         return {"weight_decay": "adam_weight_decay"} if own else {}
 

@@ -39,16 +39,16 @@ def muon_rule(
     scaling : str
         How steps depend on the shape.
     outputs : {"first", "last"}
-        Which axis of a matrix counts the outputs.
+        Which axis of a matrix holds the outputs.
     triples : tuple of tuple of float
-        Fixed factors of the iterations, of which the last goes on; without any they are
-        coefficients.
+        Fixed coefficients of the iterations, of which the last is repeated; if empty, they are
+        hyperparameters.
     dtype : {"compute", "bfloat16"}
         In which the iterations are computed.
     stacked : bool
-        Whether parameters are stacks of matrices; otherwise axes beyond two make one matrix.
+        Whether parameters are stacks of matrices; otherwise extra axes are merged into one matrix.
     sizes : tuple of int
-        How many outputs the blocks have into which matrices are cut.
+        The numbers of outputs of the blocks into which matrices are split.
     """
     axis = -2 if outputs == "first" else -1
     direction = direction_of(steps, triples, dtype, partial(SCALES[scaling], outputs=outputs))
@@ -67,9 +67,9 @@ class Muon(MatrixOptimizer):
     """Step along the orthogonalised momentum of each matrix; Adam for all other parameters.
 
     For the weight matrices of transformers and other networks. 4 bytes of state per float32
-    parameter of a matrix, 8 of vectors and scalars. A step costs 15 products of matrices by
-    default. Embeddings and the last layer are better left to another optimizer, in a group of
-    their own: ``groups=[ao.group("embed*", "head*", optimizer=ao.AdamW(lr=1e-3))]``.
+    parameter of a matrix, 8 of vectors and scalars. A step costs 15 matrix products by default.
+    Embeddings and the last layer are better left to another optimizer, in their own group:
+    ``groups=[ao.group("embed*", "head*", optimizer=ao.AdamW(lr=1e-3))]``.
 
     Parameters
     ----------
@@ -78,16 +78,16 @@ class Muon(MatrixOptimizer):
     momentum : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     nesterov : bool
-        Whether the mean is looked at one step ahead.
+        Whether to look one step ahead along the mean.
     ns_steps : int in [1, inf)
-        Iterations of the polynomial. It is fixed once the state is compiled.
+        Iterations of the polynomial. Fixed once a step is compiled.
     scaling : {"rms", "shape", "none"}
-        What a step is multiplied by: ``rms_rate * sqrt(max(rows, columns))``, or the root of
-        outputs over inputs where that is more than 1, or nothing.
+        Scale of a step: ``rms_rate * sqrt(max(rows, columns))``, or ``sqrt(max(1, outputs /
+        inputs))``, or 1.
     rms_rate : float in [0, inf) or schedule
         Root mean square of a step of a matrix, in units of ``lr``; for ``scaling="rms"``.
     adam_lr_ratio : float in [0, inf) or schedule
-        Step size for all that are no matrices, in units of ``lr``.
+        Step size of parameters that are not matrices, in units of ``lr``.
     adam_beta_1 : float in [0, 1) or schedule
         Decay rate of their running mean, per step.
     adam_beta_2 : float in [0, 1) or schedule
@@ -95,44 +95,45 @@ class Muon(MatrixOptimizer):
     epsilon : float in [0, inf)
         Added to norms of matrices, and to the root for the rest.
     ns_a, ns_b, ns_c : float in (-inf, inf) or schedule
-        The polynomial's factors of ``x``, ``x**3`` and ``x**5``; those of Jordan et al. unless said
-        otherwise.
+        Coefficients of ``x``, ``x**3`` and ``x**5`` in the polynomial; by default, those of Jordan
+        et al.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     outputs : {"first", "last"}
-        Which axis of a matrix counts the outputs of a layer. ``"first"`` is right for torch's
-        kernels, ``"last"`` for Keras's.
+        Which axis of a matrix holds the outputs of a layer: ``"first"`` for torch kernels,
+        ``"last"`` for Keras kernels.
     ns_dtype : {"compute", "bfloat16"}
-        In which dtype the iterations are computed: the compute dtype, or bfloat16 with sums in
-        float32, which is faster where the hardware multiplies such numbers, and less exact by some
-        thousandths. torch tensors are multiplied in bfloat16; for arrays of other libraries float32
-        values are rounded in the same places.
+        Dtype of the iterations: the compute dtype, or bfloat16 with float32 accumulation, which is
+        faster on hardware that supports it, with relative errors of some thousandths. torch tensors
+        are multiplied in bfloat16; for arrays of other libraries, float32 values are rounded at the
+        same points.
     leading_axes : {"auto", "batch", "flatten"}
-        What an array with more than two axes is: ``"batch"``, a stack of matrices of its last two,
-        such as the experts of a layer, each stepped as it would be alone; ``"flatten"``, one
-        matrix of the axis of the outputs and all others. ``"auto"`` takes three axes for a stack
-        and more for the kernel of a convolution, which is one matrix.
+        How to treat an array with more than two axes: ``"batch"``, as a stack of matrices along its
+        last two, such as the experts of a layer, each stepped independently; ``"flatten"``, as one
+        matrix, with all axes but that of the outputs merged. ``"auto"`` treats three axes as a
+        stack, and more as a convolution kernel, which is one matrix.
     split : dict of str to int or tuple of int
-        Patterns of paths, as of `group`, of matrices that are several ones side by side along the
-        axis of the outputs, and into how many equal blocks they are cut or how many outputs each
-        block has: ``{"*qkv*": 3}``, or ``{"*qkv*": (512, 128, 128)}`` where heads share keys and
-        values. Each block is stepped as it would be alone.
+        Path patterns, as in `group`, of matrices that are concatenated along the axis of the
+        outputs, each with the number of equal blocks or the number of outputs of each block:
+        ``{"*qkv*": 3}``, or ``{"*qkv*": (512, 128, 128)}`` for grouped-query attention. Each block
+        is stepped independently.
     ns_schedule : {"polar_express", None} or sequence of triples
-        Factors of ``x``, ``x**3`` and ``x**5`` for each iteration, in place of the constant `ns_a`,
-        `ns_b` and `ns_c`; the last triple goes on. Those of Polar Express bring singular values
-        from 0.001 of the norm on to between 0.99 and 1.01 with ``ns_steps=8``.
+        Coefficients of ``x``, ``x**3`` and ``x**5`` for each iteration, instead of the constants
+        `ns_a`, `ns_b` and `ns_c`; the last triple is repeated. With ``ns_steps=8``, those of Polar
+        Express bring singular values above 0.001 of the norm to between 0.99 and 1.01.
     adam_weight_decay : float in [0, inf) or schedule, optional
-        Decoupled weight decay of all that Adam steps; that of matrices, `weight_decay`, if None.
+        Decoupled weight decay of the parameters that Adam steps; `weight_decay`, as for matrices,
+        if None.
     exclude_layers : str or sequence of str
-        Regular expressions of the paths of matrices that Adam steps.
+        Regular expressions for the paths of matrices that Adam steps.
     exclude_embeddings : bool
-        Whether Adam steps matrices in whose path is the word embedding.
+        Whether Adam steps matrices whose path contains the word embedding.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slot ``momentum`` (shape of the parameter) of matrices; vectors, numbers and complex parameters
+    Slot ``momentum`` (shape of the parameter) for matrices; vectors, scalars and complex parameters
     have those of `Adam`::
 
         m = momentum * m + (1 - momentum) * g
@@ -142,14 +143,14 @@ class Muon(MatrixOptimizer):
         p = p - lr * scale * x
 
     The iteration ends with singular values between 0.7 and 1.2 and is not meant to converge. With
-    ``ns_dtype="bfloat16"`` the norm is limited by `epsilon` from below instead. optax corrects the
-    bias of the mean where it looks ahead. ``scaling="shape"`` is torch's default and that of the
-    authors; ``"rms"`` is Keras 3's. `weight_decay` takes ``lr`` times its share of all parameters,
-    other than those that `adam_weight_decay` is said for.
+    ``ns_dtype="bfloat16"`` `epsilon` is a lower bound on the norm instead. optax corrects the bias
+    of the mean when looking ahead. ``scaling="shape"`` is torch's and the authors' default;
+    ``"rms"`` is Keras 3's. `weight_decay` applies to all parameters, except where
+    `adam_weight_decay` is given.
 
-    With ``preset="torch"`` the iteration is that of ``torch.optim.Muon``, bit for bit for tensors,
-    in bfloat16. With ``preset="keras3"`` the momentum is the sum ``momentum * m + g``, arrays of
-    more than two axes are left to Adam, and the number added to norms is 1e-7.
+    With ``preset="torch"`` the iteration is that of ``torch.optim.Muon``, in bfloat16, and
+    bit-identical for tensors. With ``preset="keras3"`` the momentum is the sum ``momentum * m +
+    g``, arrays of more than two axes are left to Adam, and 1e-7 is added to norms.
 
     References
     ----------
@@ -176,7 +177,7 @@ class Muon(MatrixOptimizer):
         wider={"keras3": "[0, inf)", "torch": "[0, inf)"},
         doc="Decay rate of the mean.",
     )
-    nesterov: bool = hyper(default=True, doc="Whether the mean is looked at one step ahead.")
+    nesterov: bool = hyper(default=True, doc="Whether to look one step ahead along the mean.")
     ns_steps: Whole = hyper(
         default=5,
         interval="[1, inf)",
@@ -205,26 +206,26 @@ class Muon(MatrixOptimizer):
         interval="[0, inf)",
         kw_only=True,
         elsewhere={"keras3": 0.004, "torch": 0.1},
-        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+        doc="Decoupled weight decay: a step first subtracts lr * weight_decay * parameter.",
     )
     adam_weight_decay: MaybeNumber = hyper(
         default=None,
         interval="[0, inf)",
         kw_only=True,
         elsewhere={"keras3": 0.004},
-        doc="Decoupled weight decay of all that Adam steps; weight_decay if None.",
+        doc="Decoupled weight decay of what Adam steps; weight_decay if None.",
     )
     exclude_layers: Words = hyper(
         default=(),
         words=True,
         kw_only=True,
-        doc="Regular expressions of the paths of matrices that Adam steps.",
+        doc="Regular expressions for the paths of matrices that Adam steps.",
     )
     exclude_embeddings: bool = hyper(
         default=False,
         elsewhere={"keras3": True},
         kw_only=True,
-        doc="Whether Adam steps matrices in whose path is the word embedding.",
+        doc="Whether Adam steps matrices whose path contains the word embedding.",
     )
 
     ns_a: Number = hyper(
@@ -241,49 +242,49 @@ class Muon(MatrixOptimizer):
         default=None,
         kw_only=True,
         kind=ScheduleHyper,
-        doc="The factors of each iteration, in place of ns_a, ns_b and ns_c.",
+        doc="Coefficients of each iteration, instead of ns_a, ns_b and ns_c.",
     )
     ns_dtype: str = hyper(
         default="compute",
         choices=("compute", "bfloat16"),
         elsewhere={"torch": "bfloat16"},
         kw_only=True,
-        doc="In which dtype the iterations are computed.",
+        doc="Dtype of the iterations.",
     )
     leading_axes: str = hyper(
         default="auto",
         choices=("auto", "batch", "flatten"),
         kw_only=True,
-        doc="What the axes of an array with more than two are: stacks of matrices, or one matrix.",
+        doc="Whether arrays with more than two axes are stacks of matrices or one matrix.",
     )
     split: Splits = hyper(
         default=(),
         kw_only=True,
         kind=SplitHyper,
-        doc="Patterns of paths of matrices that are several ones, with the number of these.",
+        doc="Path patterns of concatenated matrices, with the number of blocks.",
     )
 
     rest = adam
 
     @property
     def rule(self) -> Rule:
-        """The rule of matrices that are not cut."""
+        """The rule of matrices that are not split."""
         return self.matrix_rule(False, ())
 
     @property
     def polynomial(self) -> tuple[int, str, Side, tuple[Triple, ...], str]:
-        """Iterations, scaling, the axis of the outputs, fixed factors, and a dtype."""
+        """Iterations, scaling, the axis of the outputs, fixed coefficients, and a dtype."""
         found: Any = self.ns_schedule
         triples = polar_express() if found == "polar_express" else found or ()
         side: Any = self.outputs
         return self.ns_steps, self.scaling, side, triples, self.ns_dtype
 
     def matrix_rule(self, stacked: bool, sizes: tuple[int, ...]) -> Rule:
-        """Return the rule of matrices, in stacks or cut into blocks."""
+        """Return the rule of matrices, stacked or split into blocks."""
         return muon_rule(*self.polynomial, stacked, sizes)
 
     def rule_for(self, path: str, shape: tuple[int, ...]) -> Rule:
-        """Return the rule of one parameter: Adam's where it is no matrix, or left out."""
+        """Return the rule of one parameter: Adam's unless it is a matrix and not excluded."""
         if self.form == "sum" and len(shape) != 2:
             return self.rest
         if self.exclude_embeddings and "embedding" in path.lower():
@@ -300,7 +301,7 @@ class Muon(MatrixOptimizer):
         return self.matrix_rule(stacked, sizes_of(self.split, path, shape[place]))
 
     def words_for(self, rule: Rule) -> Mapping[str, str]:
-        """Return the weight decay that Adam's part has of its own."""
+        """Return the weight decay of the parameters that Adam steps."""
         own = rule is self.rest and self.adam_weight_decay is not None
         return {"weight_decay": "adam_weight_decay"} if own else {}
 
@@ -326,7 +327,7 @@ class Muon(MatrixOptimizer):
 
 
 class ScaledMuon(Muon):
-    """Base of Muon's relatives, which divide its direction by a running root mean square."""
+    """Base of Muon's variants that divide its direction by a running root mean square."""
 
     presets: ClassVar[dict[str, str]] = {}
 

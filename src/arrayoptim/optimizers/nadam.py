@@ -24,7 +24,7 @@ def nadam(p, g, m, v, lr, b1, c1, b2, c2, kg, km, k2, eps, xp):
 
 @register
 class Nadam(Optimizer):
-    """Adam with Nesterov's look-ahead, and a momentum that warms up.
+    """Adam with Nesterov's look-ahead and a momentum warm-up.
 
     Often a little faster than Adam in the first epochs. 8 bytes of state per float32 parameter.
 
@@ -41,7 +41,7 @@ class Nadam(Optimizer):
     schedule_decay : float in [0, inf)
         Rate of the warm-up, per step.
     scalar_dtype : {"float32", "float64"}, optional
-        To which dtype the product of the momenta is rounded; float64 if None.
+        Dtype to which the product of the momenta is rounded; float64 if None.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -56,13 +56,13 @@ class Nadam(Optimizer):
         d = (1 - mu(t)) * g / (1 - P(t)) + mu(t + 1) * m / (1 - P(t + 1))
         p = p - lr * d / (sqrt(v / (1 - b2**t)) + eps)
 
-    As Keras 2 has it. Keras 3 computes with ``schedule_decay=1``; torch's ``momentum_decay`` is
+    As in Keras 2. Keras 3 uses ``schedule_decay=1``; torch's ``momentum_decay`` is
     this rate.
 
     ``scalar_dtype="float32"`` rounds ``P`` as torch does unless its default dtype is float64.
 
-    With ``preset="keras3"`` the momentum warms up at a rate of 1, and with ``"optax"`` it does not
-    warm up, whatever `schedule_decay` is.
+    With ``preset="keras3"`` the momentum warms up at a rate of 1, and with ``"optax"`` not at all,
+    regardless of `schedule_decay`.
 
     References
     ----------
@@ -97,7 +97,7 @@ class Nadam(Optimizer):
         default=None,
         choices=("float32", "float64"),
         kw_only=True,
-        doc="To which dtype the product of the momenta is rounded.",
+        doc="Dtype to which the product of the momenta is rounded.",
     )
 
     rule = nadam
@@ -107,7 +107,7 @@ class Nadam(Optimizer):
         return {"m_schedule": 1.0}
 
     def scalars_after(self, iterations: int) -> dict[str, float]:
-        """Return the product of the momenta of so many steps."""
+        """Return the product of the momenta after a number of steps."""
         beta, product = self._hyper["beta_1"], 1.0
         if keeps_numbers(beta):
             return {}
@@ -132,7 +132,7 @@ class Nadam(Optimizer):
         """Compute the coefficients of one step."""
         t = it + 1
         mu, after = (self._momentum(h.beta_1, h.schedule_decay, s) for s in (t, t + 1))
-        # optax keeps no product: that of its momenta, which are all the same, is a power.
+        # optax needs no product: its momenta are constant, so it is a power.
         before = h.beta_1**it if self.form == "optax" else scalars["m_schedule"]
         product = before * mu
         if self.scalar_dtype == "float32":

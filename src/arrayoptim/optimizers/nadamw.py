@@ -11,10 +11,10 @@ from .nadam import Nadam
 
 @register
 class NadamW(Nadam):
-    """Nadam that also shrinks the parameters a little at each step.
+    """Nadam with decoupled weight decay.
 
-    `Nadam` with another default of `weight_decay`, which every optimizer takes. 8 bytes of state
-    per float32 parameter.
+    `Nadam` with a different default of `weight_decay`, an option of every optimizer. 8 bytes of
+    state per float32 parameter.
 
     Parameters
     ----------
@@ -29,17 +29,17 @@ class NadamW(Nadam):
     schedule_decay : float in [0, inf)
         Rate of the warm-up, per step.
     weight_decay : float in [0, inf) or schedule
-        A step first takes ``lr`` times this share of the parameter; 0 for `Nadam`.
+        Decoupled weight decay: a step first subtracts ``lr * weight_decay * parameter``.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
     Slots ``momentum`` and ``velocity`` (shape of the parameter), and the scalar ``m_schedule``. A
-    step takes ``lr * weight_decay * p`` off the parameter and then is that of `Nadam`. The same as
-    torch's ``NAdam`` with ``decoupled_weight_decay=True``.
+    step first subtracts ``lr * weight_decay * p``, then is that of `Nadam`. Equal to torch's
+    ``NAdam`` with ``decoupled_weight_decay=True``.
 
-    The presets are those of `Nadam`, of the libraries that have this optimizer.
+    The presets are those of `Nadam`, for the libraries that have this optimizer.
 
     References
     ----------
@@ -62,5 +62,5 @@ class NadamW(Nadam):
         elsewhere={"optax": 1e-4},
         interval="[0, inf)",
         kw_only=True,
-        doc="Decoupled weight decay: a step first takes lr times this share of the parameter.",
+        doc="Decoupled weight decay: a step first subtracts lr * weight_decay * parameter.",
     )

@@ -21,7 +21,7 @@ def normuon_rule(
     stacked: bool = False,
     sizes: tuple[int, ...] = (),
 ) -> Rule:
-    """Return the rule of one kind of matrices; the parameters are those of `muon_rule`."""
+    """Return the rule of one kind of matrices, with the parameters of `muon_rule`."""
     axis = -2 if outputs == "first" else -1
     direction, scaled, plain = direction_of(steps, triples, dtype), SCALES[scaling], SCALES["none"]
 
@@ -45,9 +45,9 @@ def normuon_rule(
 class NorMuon(ScaledMuon):
     """Muon with its step normalised per neuron by a running mean of squares.
 
-    For the weight matrices of transformers, some of whose neurons get most of Muon's step. 4 bytes
-    of state per float32 parameter of a matrix and 4 for each output, 8 of vectors and scalars,
-    which Adam steps. `Muon` says which matrices are better left to Adam.
+    For the weight matrices of transformers, where some neurons would get most of Muon's step. 4
+    bytes of state per float32 parameter of a matrix and 4 per output, 8 of vectors and scalars,
+    which Adam steps. See `Muon` for which matrices are better left to Adam.
 
     Parameters
     ----------
@@ -56,16 +56,16 @@ class NorMuon(ScaledMuon):
     momentum : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     nesterov : bool
-        Whether the mean is looked at one step ahead.
+        Whether to look one step ahead along the mean.
     ns_steps : int in [1, inf)
-        Iterations of the polynomial. It is fixed once the state is compiled.
+        Iterations of the polynomial. Fixed once a step is compiled.
     scaling : {"rms", "shape", "none"}
-        What a step is multiplied by: ``rms_rate * sqrt(max(rows, columns))``, or the root of
-        outputs over inputs where that is more than 1, or nothing.
+        Scale of a step: ``rms_rate * sqrt(max(rows, columns))``, or ``sqrt(max(1, outputs /
+        inputs))``, or 1.
     rms_rate : float in [0, inf) or schedule
         Root mean square of a step of a matrix, in units of ``lr``; for ``scaling="rms"``.
     adam_lr_ratio : float in [0, inf) or schedule
-        Step size for all that are no matrices, in units of ``lr``.
+        Step size of parameters that are not matrices, in units of ``lr``.
     adam_beta_1 : float in [0, 1) or schedule
         Decay rate of their running mean, per step.
     adam_beta_2 : float in [0, 1) or schedule
@@ -73,53 +73,54 @@ class NorMuon(ScaledMuon):
     epsilon : float in [0, inf)
         Added to norms of matrices, and to the root for the rest.
     ns_a, ns_b, ns_c : float in (-inf, inf) or schedule
-        The polynomial's factors of ``x``, ``x**3`` and ``x**5``; those of Jordan et al. unless said
-        otherwise.
+        Coefficients of ``x``, ``x**3`` and ``x**5`` in the polynomial; by default, those of Jordan
+        et al.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     outputs : {"first", "last"}
-        Which axis of a matrix counts the outputs of a layer. ``"first"`` is right for torch's
-        kernels, ``"last"`` for Keras's.
+        Which axis of a matrix holds the outputs of a layer: ``"first"`` for torch kernels,
+        ``"last"`` for Keras kernels.
     leading_axes : {"auto", "batch", "flatten"}
-        What an array with more than two axes is: ``"batch"``, a stack of matrices of its last two,
-        such as the experts of a layer, each stepped as it would be alone; ``"flatten"``, one
-        matrix of the axis of the outputs and all others. ``"auto"`` takes three axes for a stack
-        and more for the kernel of a convolution, which is one matrix.
+        How to treat an array with more than two axes: ``"batch"``, as a stack of matrices along its
+        last two, such as the experts of a layer, each stepped independently; ``"flatten"``, as one
+        matrix, with all axes but that of the outputs merged. ``"auto"`` treats three axes as a
+        stack, and more as a convolution kernel, which is one matrix.
     split : dict of str to int or tuple of int
-        Patterns of paths, as of `group`, of matrices that are several ones side by side along the
-        axis of the outputs, and into how many equal blocks they are cut or how many outputs each
-        block has: ``{"*qkv*": 3}``, or ``{"*qkv*": (512, 128, 128)}`` where heads share keys and
-        values. Each block is stepped as it would be alone.
+        Path patterns, as in `group`, of matrices that are concatenated along the axis of the
+        outputs, each with the number of equal blocks or the number of outputs of each block:
+        ``{"*qkv*": 3}``, or ``{"*qkv*": (512, 128, 128)}`` for grouped-query attention. Each block
+        is stepped independently.
     ns_schedule : {"polar_express", None} or sequence of triples
-        Factors of ``x``, ``x**3`` and ``x**5`` for each iteration, in place of the constant `ns_a`,
-        `ns_b` and `ns_c`; the last triple goes on. Those of Polar Express bring singular values
-        from 0.001 of the norm on to between 0.99 and 1.01 with ``ns_steps=8``.
+        Coefficients of ``x``, ``x**3`` and ``x**5`` for each iteration, instead of the constants
+        `ns_a`, `ns_b` and `ns_c`; the last triple is repeated. With ``ns_steps=8``, those of Polar
+        Express bring singular values above 0.001 of the norm to between 0.99 and 1.01.
     adam_weight_decay : float in [0, inf) or schedule, optional
-        Decoupled weight decay of all that Adam steps; that of matrices, `weight_decay`, if None.
+        Decoupled weight decay of the parameters that Adam steps; `weight_decay`, as for matrices,
+        if None.
     exclude_layers : str or sequence of str
-        Regular expressions of the paths of matrices that Adam steps.
+        Regular expressions for the paths of matrices that Adam steps.
     exclude_embeddings : bool
-        Whether Adam steps matrices in whose path is the word embedding.
+        Whether Adam steps matrices whose path contains the word embedding.
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean of each output's squares, per step.
     epsilon_2 : float in [0, inf)
-        Added to the root of that mean, and to the norm that divides.
+        Added to the root of that mean, and to the norm in the denominator.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``momentum`` (shape of the parameter) and ``velocity`` (outputs) of matrices; vectors,
-    numbers and complex parameters have those of `Adam`. ``x`` is what `Muon` multiplies by
+    Slots ``momentum`` (shape of the parameter) and ``velocity`` (outputs) for matrices; vectors,
+    scalars and complex parameters have those of `Adam`. ``x`` is the direction of `Muon`, before
     ``scale``::
 
         v = beta_2 * v + (1 - beta_2) * mean over inputs(x**2)
         u = x / (sqrt(v) + epsilon_2)
         p = p - lr * scale * u * |x| / (|u| + epsilon_2)
 
-    With ``scaling="shape"`` this is the authors' program, which rounds to bfloat16 while it
-    iterates; the paper makes the norm of a step ``0.2 * lr * sqrt(rows * columns)``, which
-    ``scaling="rms"`` has but for how far `Muon`'s iteration is from its end.
+    With ``scaling="shape"`` this is the authors' code, which rounds to bfloat16 during the
+    iteration; the paper sets the norm of a step to ``0.2 * lr * sqrt(rows * columns)``, as
+    ``scaling="rms"`` does up to the convergence of `Muon`'s iteration.
 
     References
     ----------
@@ -136,5 +137,5 @@ class NorMuon(ScaledMuon):
     """
 
     def matrix_rule(self, stacked: bool, sizes: tuple[int, ...]) -> Rule:
-        """Return the rule of matrices, in stacks or cut into blocks."""
+        """Return the rule of matrices, stacked or split into blocks."""
         return normuon_rule(*self.polynomial, stacked, sizes)

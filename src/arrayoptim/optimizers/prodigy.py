@@ -37,14 +37,13 @@ def prodigy(p, g, m, v, s, a, rate, eps, wd, xp):
 class Prodigy(Optimizer):
     """Adam whose learning rate follows from an estimated distance to the solution.
 
-    Needs no tuned learning rate; schedules multiply its estimate. 16 bytes of state per float32
+    Needs no learning rate tuning; schedules multiply its estimate. 16 bytes of state per float32
     parameter, and two passes over the arrays.
 
     Parameters
     ----------
     lr : float in [0, inf) or schedule
-        What the step size is multiplied by; 1 or a schedule from 1. ``learning_rate`` is
-        accepted.
+        Factor of the step size: 1, or a schedule that starts at 1. ``learning_rate`` is accepted.
     beta_1 : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     beta_2 : float in [0, 1) or schedule
@@ -52,26 +51,26 @@ class Prodigy(Optimizer):
     epsilon : float in [0, inf)
         Added to the root, in units of the step size.
     d0 : float in (0, inf)
-        First estimate of the distance, which should be too small.
+        Initial estimate of the distance, which should be too small.
     d_coef : float in (0, inf) or schedule
-        What the estimate is multiplied by; larger for larger steps.
+        Factor of the estimate; larger for larger steps.
     growth_rate : float in (1, inf) or schedule, optional
-        Most by which the distance is multiplied in one step, after it first grew; None for any.
+        Maximum growth factor of the distance per step, after it first grew; None for no limit.
     bias_correction : bool
-        Whether the step size has the bias correction of Adam.
+        Whether to apply Adam's bias correction to the step size.
     safeguard_warmup : bool
-        Whether the step size is left out of the estimate's divisor, for schedules that warm up.
+        Whether to leave the step size out of the estimate's denominator, for warm-up schedules.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
     Slots ``momentum``, ``velocity``, ``slope_sum`` and ``initial`` (shape of the parameter);
-    ``initial`` is the parameter before the first step, always in the compute dtype.
-    Numbers ``d``, ``first`` (`d0`), ``farthest`` and ``numerator``. Sums are over all entries of
-    all parameters that have a gradient; ``b3`` is ``sqrt(beta_2)``, ``w`` is ``d`` with
-    `safeguard_warmup` and ``d * lr * k`` without. With `bias_correction` ``k`` is
-    ``sqrt(1 - beta_2**t) / (1 - beta_1**t)``, without 1::
+    ``initial`` is the parameter before the first step, always in the compute dtype. Scalar state
+    ``d``, ``first`` (`d0`), ``farthest`` and ``numerator``. Sums are over all entries of all
+    parameters with a gradient; ``b3`` is ``sqrt(beta_2)``, ``w`` is ``d`` with `safeguard_warmup`
+    and ``d * lr * k`` without. With `bias_correction` ``k`` is ``sqrt(1 - beta_2**t) / (1 -
+    beta_1**t)``, otherwise 1::
 
         m = b1 * m + d * (1 - b1) * g
         v = b2 * v + d**2 * (1 - b2) * g**2
@@ -83,11 +82,11 @@ class Prodigy(Optimizer):
         new = min(farthest, new * growth_rate)
         p = p - d * lr * k * (weight_decay * p + m / (sqrt(v) + new * eps))
 
-    with ``new`` for ``d`` at the next step. This is the authors' program; in the paper
-    ``new = max(d, estimate)``, which it is here too without `growth_rate`. A step in which every
-    ``s`` is 0 changes no parameter. The parameters of each group count by
-    themselves, those that `exclude` keeps from decay with the others.
-    A gradient that is NaN makes the numbers NaN for good: `nonfinite` can leave such steps out.
+    with ``new`` as ``d`` of the next step. This is the authors' code; in the paper ``new = max(d,
+    estimate)``, as here without `growth_rate`. A step in which every ``s`` is 0 changes no
+    parameter. Each group has its own estimate; parameters that `exclude` exempts from decay share
+    it with the others. A NaN gradient makes the scalars NaN permanently: `nonfinite` can skip such
+    steps.
 
     References
     ----------
@@ -105,28 +104,28 @@ class Prodigy(Optimizer):
     True
     """
 
-    lr: Number = hyper(default=1.0, interval="[0, inf)", doc="What the step size is multiplied by.")
+    lr: Number = hyper(default=1.0, interval="[0, inf)", doc="Factor of the step size.")
     beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Number = hyper(
         default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
     )
     epsilon: Number = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root, relative.")
     d0: float = hyper(default=1e-06, interval="(0, inf)", doc="First estimate of the distance.")
-    d_coef: Number = hyper(default=1.0, interval="(0, inf)", doc="What the estimate is scaled by.")
+    d_coef: Number = hyper(default=1.0, interval="(0, inf)", doc="Factor of the estimate.")
     growth_rate: MaybeNumber = hyper(
         default=None, interval="(1, inf)", doc="Most growth in one step."
     )
     bias_correction: bool = hyper(default=False, doc="Whether the step size is corrected.")
-    safeguard_warmup: bool = hyper(default=False, doc="Whether lr is out of the estimate.")
+    safeguard_warmup: bool = hyper(default=False, doc="Whether to leave lr out of the estimate.")
 
     rule = prodigy
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what slots begin with."""
+        """Return the initial slots."""
         return {"initial": "parameter"}
 
     def initial_scalars(self) -> dict[str, float]:
-        """Return the numbers that are kept beside the count."""
+        """Return the scalars besides the step count."""
         return dict.fromkeys(("d", "first", "farthest"), self.d0) | {"numerator": 0.0}
 
     def coefficients(
@@ -169,7 +168,7 @@ class Prodigy(Optimizer):
         slopes = scalars["slopes"]
         estimate = h.d_coef * numerator / xp.where(slopes > 0, slopes, 1.0)
         d, farthest = scalars["d"], xp.maximum(scalars["farthest"], estimate)
-        # Not h.d0: rounded to the compute dtype it is not what the state began with.
+        # Not h.d0, which is rounded to the compute dtype and may differ from the initial state.
         d = xp.where(d == scalars["first"], xp.maximum(d, estimate), d)
         bound = farthest if h.growth_rate is None else d * h.growth_rate
         return xp.minimum(farthest, bound), farthest, numerator

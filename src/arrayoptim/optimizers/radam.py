@@ -38,7 +38,7 @@ class RAdam(Optimizer):
     epsilon : float in [0, inf)
         Added to the root, after the bias correction.
     threshold : float in [4, inf)
-        Terms that the mean of squares must have before the step is divided by its root.
+        Number of terms that the mean of squares must have before it is used.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -55,14 +55,14 @@ class RAdam(Optimizer):
         p = p - lr * r * u / (sqrt(v / (1 - b2**t)) + eps)    # where n > threshold
         p = p - lr * u                                        # before
 
-    The rule has one form for both: its denominator is ``part * sqrt(v) + rest``, and ``rest`` is 1
-    and ``part`` 0 at first. While that lasts the step has the units of the gradient, and a bound on
-    it by `clipnorm` may be wise. The paper's threshold is 4; that of its authors' code, of torch
-    and of optax is 5. torch adds epsilon to the root before the bias correction: its ``eps`` is
-    ``epsilon * sqrt(1 - b2**t)`` of this one.
+    The rule has one form for both: its denominator is ``part * sqrt(v) + rest``, with ``rest`` 1
+    and ``part`` 0 at first. During that time the step has the units of the gradient, so a bound by
+    `clipnorm` may be wise. The paper's threshold is 4; that of its authors' code, torch and optax
+    is 5. torch adds epsilon to the root before the bias correction: its ``eps`` is ``epsilon *
+    sqrt(1 - b2**t)`` of this one.
 
-    With ``preset="torch"`` it is ``sqrt(1 - b2**t) / (sqrt(v) + eps)``, and with ``"paper"`` the
-    threshold is 4, whatever `threshold` is.
+    With ``preset="torch"`` the denominator is ``(sqrt(v) + eps) / sqrt(1 - b2**t)``, and with
+    ``"paper"`` the threshold is 4, regardless of `threshold`.
 
     References
     ----------
@@ -89,7 +89,7 @@ class RAdam(Optimizer):
     )
     epsilon: Number = hyper(default=1e-08, interval="[0, inf)", doc="Added to the root.")
     threshold: Number = hyper(
-        default=5.0, interval="[4, inf)", doc="Terms before the root is used."
+        default=5.0, interval="[4, inf)", doc="Terms before the mean of squares is used."
     )
 
     rule = radam
@@ -103,7 +103,7 @@ class RAdam(Optimizer):
         limit = 2.0 / (1.0 - h.beta_2) - 1.0
         n = limit - 2.0 * t * (1.0 - k2) / k2
         ready = n > (4.0 if self.form == "paper" else h.threshold)
-        # The number of terms stays under its limit; where not ready both stand in for others.
+        # Placeholders where not ready, so that no root of a negative number is taken.
         terms, most = xp.where(ready, n, 5.0), xp.where(ready, limit, 5.0)
         r = xp.sqrt((terms - 4) * (terms - 2) * most / ((most - 4) * (most - 2) * terms))
         eps = h.epsilon / xp.sqrt(k2) if self.form == "torch" else h.epsilon

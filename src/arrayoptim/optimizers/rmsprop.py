@@ -112,7 +112,7 @@ _RULES = {
 class RMSprop(Optimizer):
     """Divide the gradient by a running root mean square of itself.
 
-    For recurrent networks and other losses whose gradients change in size. 4 bytes of state per
+    For recurrent networks and other losses whose gradients vary in scale. 4 bytes of state per
     float32 parameter; `centered` and `momentum` add 4 each.
 
     Parameters
@@ -126,26 +126,26 @@ class RMSprop(Optimizer):
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     centered : bool
-        Whether the variance stands in place of the mean square.
+        Whether to divide by the root of the variance instead of the mean square.
     momentum : float in [0, 1) or schedule
-        Share of the last step that is kept.
+        Fraction of the previous step that is added to the next.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``velocity``, ``momentum`` where `momentum` is not 0, and ``average_gradient`` where
-    `centered` (each of the parameter's shape)::
+    Slots ``velocity``, ``momentum`` if `momentum` is not 0, and ``average_gradient`` if `centered`
+    (each of the parameter's shape)::
 
         v = rho * v + (1 - rho) * g**2
         p = p - lr * g / (sqrt(v) + eps)
 
-    Epsilon stands outside the root as in Keras 2 and torch; Keras 3 has it inside. With `centered`
-    the root is that of ``v - a**2``, taken as 0 where rounding makes it negative, with
-    ``a = rho * a + (1 - rho) * g``.
+    Epsilon is added outside the root as in Keras 2 and torch; Keras 3 adds it inside. With
+    `centered` the root is that of ``v - a**2``, or 0 if rounding makes that negative, with ``a =
+    rho * a + (1 - rho) * g``.
 
-    With ``preset="keras3"`` or ``"optax"`` epsilon is inside the root, with ``"torch"`` the step
-    size is no part of the momentum, whose slot is ``momentum_buffer``.
+    With ``preset="keras3"`` or ``"optax"`` epsilon is inside the root; with ``"torch"`` the
+    momentum does not include the step size, and its slot is ``momentum_buffer``.
 
     References
     ----------
@@ -185,7 +185,7 @@ class RMSprop(Optimizer):
         interval="[0, 1]",
         wider={"keras3": "[0, inf)", "optax": "[0, inf)", "torch": "[0, inf)"},
         kw_only=True,
-        doc="Share of the last step kept.",
+        doc="Fraction of the previous step kept.",
     )
 
     @property

@@ -55,28 +55,28 @@ _RULES = {"": rprop, "torch": rprop_length, "optax": rprop_step}
 
 @register
 class Rprop(Optimizer):
-    """Step by the sign of the gradient, each entry by a size that grows while the sign holds.
+    """Step by the sign of the gradient, with step sizes per entry that grow while the sign holds.
 
-    For full-batch gradients whose magnitudes mislead: noise in their signs, as in mini-batches,
-    makes the steps shrink. 8 bytes of state per float32 parameter.
+    For full-batch gradients with misleading magnitudes: noisy signs, as in mini-batches, make the
+    steps shrink. 8 bytes of state per float32 parameter.
 
     Parameters
     ----------
     lr : float in [0, inf) or schedule
         Size of the first step, in units of the parameter. ``learning_rate`` is accepted.
     eta_minus : float in (0, 1) or schedule
-        What a size is multiplied by when the sign has changed.
+        Factor of a step size when the sign has changed.
     eta_plus : float in (1, inf) or schedule
-        What a size is multiplied by when the sign has stayed.
+        Factor of a step size when the sign has not changed.
     step_min, step_max : float in [0, inf) and (0, inf) or schedule
-        Bounds of the size, in units of the parameter.
+        Bounds of the step sizes, in units of the parameter.
     **options
         Options of every optimizer, by keyword, such as `clipvalue`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``previous_grad``, zero at first, and ``step_size``, the size in units of ``lr``, one at
-    first (each of the parameter's shape)::
+    Slots ``previous_grad``, initially zero, and ``step_size``, in units of ``lr``, initially one
+    (each of the parameter's shape)::
 
         s = s * eta_plus        where g and e have the same sign
         s = s * eta_minus       where they have opposite signs, and g = 0
@@ -84,15 +84,15 @@ class Rprop(Optimizer):
         p = p - lr * s * sign(g)
         e = g
 
-    This is the form without backtracking of parameters, which torch has too: where the sign has
-    changed the entry waits for one step. torch compares by the product of the gradients, which
-    is 0 for very small ones, and keeps sizes as they are: there a change of ``lr`` has no effect
-    after the first step, here all sizes change with it.
+    This is the variant without weight backtracking, as in torch: after a change of sign, the entry
+    pauses for one step. torch compares signs by the product of the gradients, which underflows for
+    very small ones, and keeps absolute step sizes: there a change of ``lr`` has no effect after the
+    first step, here it scales all step sizes.
 
-    With ``preset="torch"`` the slot ``step_length`` holds sizes in units of the parameter, and
+    With ``preset="torch"`` the slot ``step_length`` holds step sizes in units of the parameter, and
     signs are compared by the product of the gradients. With ``"optax"`` that product is of the
-    gradient and the slot ``previous_step``; a parameter moves by the step that the gradient before
-    gave, and a size without a sign to compare is not bounded.
+    gradient and the slot ``previous_step``; a parameter moves by the step of the previous gradient,
+    and a step size without a sign to compare is not bounded.
 
     References
     ----------
@@ -139,14 +139,14 @@ class Rprop(Optimizer):
 
     def initial_slots(self) -> dict[str, Start]:
         """Return the sizes in units of ``lr`` before the first step."""
-        # A length of 0 stands for one that has not begun, so that groups begin with their own lr.
+        # A length of 0 means not yet initialized, so that groups start with their own lr.
         return {} if self.form else {"step_size": 1.0}
 
     def coefficients(
         self, h: SimpleNamespace, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
     ) -> dict[str, Scalar]:
         """Compute the coefficients of one step."""
-        # With lr=0 no size moves the parameter, and none is out of bounds.
+        # With lr=0 no step moves the parameter, and no size is out of bounds.
         moves, lr = h.lr > 0.0, xp.maximum(h.lr, TINY)
         return {
             "lr": h.lr,

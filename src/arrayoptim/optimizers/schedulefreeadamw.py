@@ -40,7 +40,7 @@ class ScheduleFreeAdamW(ScheduleFree):
     lr : float in [0, inf) or schedule
         Step size, in units of the parameter. ``learning_rate`` is accepted.
     momentum : float in (0, 1)
-        Share of the mean in the point where gradients are taken, the paper's beta_1.
+        Weight of the mean in the point where gradients are evaluated, the paper's beta_1.
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean of squares, per step.
     epsilon : float in [0, inf)
@@ -56,8 +56,8 @@ class ScheduleFreeAdamW(ScheduleFree):
 
     Notes
     -----
-    Slots ``base``, the paper's z, which begins with the parameter, and ``velocity``, from zero
-    (each of the parameter's shape); the parameter is the paper's y, ``t`` counts steps from 0::
+    Slots ``base``, the paper's z, initially the parameter, and ``velocity``, initially zero (each
+    of the parameter's shape); the parameter is the paper's y, ``t`` counts steps from 0::
 
         eta = lr * min(1, (t + 1) / warmup_steps)
         w = (t + 1)**r * max(eta so far)**weight_lr_power;  c = w / sum(w so far)
@@ -67,13 +67,13 @@ class ScheduleFreeAdamW(ScheduleFree):
         base = base - eta * d
 
     The mean x is ``p + (1 - 1 / momentum) * (base - p)`` and has no slot: there is nothing to
-    switch before evaluation. Do not set `momentum` between steps: x would jump. `weight_decay`
-    acts on p and base alike, as in the paper, and not as the stage that other optimizers have. With
-    `ema_momentum`, `averages` gives that average in place of x. The bias correction stands under
-    the root, as in the authors' code. Scalar state: ``weight_sum`` and ``lr_max``.
+    switch before evaluation. Do not set `momentum` between steps: x would jump. `weight_decay` acts
+    on p and base alike, as in the paper, unlike in other optimizers. With `ema_momentum`,
+    `averages` returns that average instead of x. The bias correction is under the root, as in the
+    authors' code. Scalar state: ``weight_sum`` and ``lr_max``.
 
-    With ``preset="keras3"`` all steps weigh the same, ``weight_lr_power=0``, and `weight_decay` is
-    the stage that other optimizers have, which acts on p alone.
+    With ``preset="keras3"`` all steps have the same weight, ``weight_lr_power=0``, and
+    `weight_decay` acts on p alone, as in other optimizers.
 
     References
     ----------
@@ -94,7 +94,7 @@ class ScheduleFreeAdamW(ScheduleFree):
     presets = forms(apart="keras3")
 
     lr: Number = hyper(default=0.0025, interval="[0, inf)", doc="Step size.")
-    momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
+    momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Weight of the mean in the point.")
     beta_2: Number = hyper(
         default=0.999, interval="[0, 1)", doc="Decay rate of the mean of squares."
     )
@@ -112,7 +112,7 @@ class ScheduleFreeAdamW(ScheduleFree):
 
     @property
     def rule(self) -> Rule:
-        """The rule, with decay of both points or of none."""
+        """The rule, with decay of both points or of neither."""
         return schedule_free_adam if self.form == "apart" else schedule_free_adamw
 
     def coefficients(

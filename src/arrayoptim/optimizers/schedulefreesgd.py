@@ -23,8 +23,8 @@ def schedule_free_sgd(p, g, z, lr, c, step, wd, xp):
 def weights(
     h: SimpleNamespace, beta: Scalar, it: Scalar, scalars: Mapping[str, Scalar], xp: Namespace
 ) -> dict[str, Scalar]:
-    """Compute what both schedule-free methods have in common: step sizes and weights of a mean."""
-    # TensorFlow takes no integer for a real one.
+    """Compute the shared coefficients of both methods: step sizes and weights of the mean."""
+    # TensorFlow does not promote integers to floats.
     ramp = xp.maximum(xp.asarray(h.warmup_steps, dtype=xp.asarray(0.0).dtype), 1.0)
     lr = h.lr * xp.where(it < h.warmup_steps, (it + 1.0) / ramp, 1.0)
     lr_max = xp.maximum(lr, scalars["lr_max"])
@@ -37,14 +37,14 @@ def weights(
 
 
 class ScheduleFree(Optimizer):
-    """What both schedule-free methods keep, and the mean that follows from it."""
+    """The state of both schedule-free methods, and the mean that follows from it."""
 
     def initial_scalars(self) -> dict[str, float]:
         """Return the sum of the weights and the largest step size so far."""
         return {"weight_sum": 0.0, "lr_max": 0.0}
 
     def scalars_after(self, iterations: int) -> dict[str, float]:
-        """Return the sum of the weights where all steps weigh the same."""
+        """Return the sum of the weights if all steps have the same weight."""
         h = self._hyper
         alike = not (callable(h["r"]) or callable(h["weight_lr_power"]))
         if alike and h["r"] == h["weight_lr_power"] == 0:
@@ -52,7 +52,7 @@ class ScheduleFree(Optimizer):
         return {}
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what the base begins with."""
+        """Return the initial base."""
         return {"base": "parameter"}
 
     def average(self, h: SimpleNamespace, p: Array, slots: Mapping[str, Array]) -> Array:
@@ -72,7 +72,7 @@ class ScheduleFreeSGD(ScheduleFree):
     lr : float in [0, inf) or schedule
         Step size, in units of parameter per gradient. ``learning_rate`` is accepted.
     momentum : float in (0, 1)
-        Share of the mean in the point where gradients are taken, the paper's beta.
+        Weight of the mean in the point where gradients are evaluated, the paper's beta.
     warmup_steps : int in [0, inf)
         Steps during which the step size grows to ``lr``.
     r : float in [0, inf) or schedule
@@ -84,7 +84,7 @@ class ScheduleFreeSGD(ScheduleFree):
 
     Notes
     -----
-    Slot ``base``, the paper's z (shape of the parameter), begins with the parameter, which is the
+    Slot ``base``, the paper's z (shape of the parameter), is initially the parameter, which is the
     paper's y; ``t`` counts steps from 0::
 
         eta = lr * min(1, (t + 1) / warmup_steps)
@@ -94,10 +94,9 @@ class ScheduleFreeSGD(ScheduleFree):
         base = base - eta * d
 
     The mean x is ``p + (1 - 1 / momentum) * (base - p)`` and has no slot: there is nothing to
-    switch before evaluation. Do not set `momentum` between steps: x would jump. `weight_decay`
-    acts on p and base alike, as in the authors' code, and not as the stage that other optimizers
-    have. With `ema_momentum`, `averages` gives that average in place of x. Scalar state:
-    ``weight_sum`` and ``lr_max``.
+    switch before evaluation. Do not set `momentum` between steps: x would jump. `weight_decay` acts
+    on p and base alike, as in the authors' code, unlike in other optimizers. With `ema_momentum`,
+    `averages` returns that average instead of x. Scalar state: ``weight_sum`` and ``lr_max``.
 
     References
     ----------
@@ -116,7 +115,7 @@ class ScheduleFreeSGD(ScheduleFree):
     """
 
     lr: Number = hyper(default=1.0, interval="[0, inf)", doc="Step size.")
-    momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Share of the mean in the point.")
+    momentum: Number = hyper(default=0.9, interval="(0, 1)", doc="Weight of the mean in the point.")
     warmup_steps: Whole = hyper(
         default=0, interval="[0, inf)", integer=True, doc="Steps until the full step size."
     )

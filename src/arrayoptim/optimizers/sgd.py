@@ -61,7 +61,7 @@ _RULES = {
 class SGD(Optimizer):
     """Stochastic gradient descent, with optional momentum.
 
-    The first choice where gradients have little noise or memory is short: 4 bytes of state per
+    The first choice when gradients have little noise or memory is scarce: 4 bytes of state per
     float32 parameter.
 
     Parameters
@@ -69,17 +69,17 @@ class SGD(Optimizer):
     lr : float in [0, inf) or schedule
         Step size, in units of parameter per gradient. ``learning_rate`` is accepted.
     momentum : float in [0, 1] or schedule
-        Share of the last step that is kept; with a ramp, its goal. At 1 nothing of it is lost.
+        Fraction of the previous step that is added to the next; with a ramp, its goal.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     nesterov : bool
         Whether to look ahead along the momentum.
     schedule_decay : float in [0, inf), optional
-        Rate of the momentum ramp, per step; 0.004 where only `mom_iter_max` is given.
+        Rate of the momentum ramp, per step; 0.004 if only `mom_iter_max` is given.
     mom_iter_max : int in [0, inf), optional
-        Steps until the ramp ends; 475000 where only `schedule_decay` is given.
+        Steps until the ramp ends; 475000 if only `schedule_decay` is given.
     dampening : float in [0, 1] or schedule
-        Share of a gradient that the momentum leaves out, from the second step on.
+        Fraction of a gradient that the momentum leaves out, from the second step on.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
@@ -90,25 +90,25 @@ class SGD(Optimizer):
         m = mu * m - lr * g
         p = p + m                       # nesterov: p + mu * m - lr * g
 
-    It is kept with ``momentum=0`` too: there Keras 2 lists the last step, in its files and in
-    ``get_weights``, and goes on from it where momentum is set later. ``preset="keras3"`` computes
+    The slot exists with ``momentum=0`` too: Keras 2 then lists the last step, in its files and in
+    ``get_weights``, and continues from it if momentum is set later. ``preset="keras3"`` computes
     the same without that slot.
 
-    torch adds gradients to the buffer and multiplies by ``lr`` when stepping, so a change of
-    ``lr`` takes hold of its momentum at once, and here only of the steps to come.
+    torch accumulates gradients and multiplies by ``lr`` when stepping, so a change of ``lr``
+    affects the whole momentum at once; here it affects only future steps.
 
-    The momentum ramp is that of natural_bm. A step uses the momentum that the step before left,
+    The momentum ramp is that of natural_bm. A step uses the momentum left by the previous step, and
     the first one `momentum` itself; after the step numbered ``it`` from 0 it is, with ``s`` for
-    `schedule_decay` and ``M`` for `mom_iter_max`,
-    ``momentum * (1 - 0.5 * 0.96**(it * s)) * (1 - 0.5 * 0.96**((M - it) * s))`` while ``it < M``
-    and ``momentum / 2`` from then on. The attribute ``ramped_momentum`` shows it.
+    `schedule_decay` and ``M`` for `mom_iter_max`, ``momentum * (1 - 0.5 * 0.96**(it * s)) * (1 -
+    0.5 * 0.96**((M - it) * s))`` while ``it < M`` and ``momentum / 2`` from then on. The attribute
+    ``ramped_momentum`` holds it.
 
     With ``preset="torch"`` or ``"optax"`` the slot is ``momentum_buffer``, without the step size::
 
         m = mu * m + (1 - dampening) * g
         p = p - lr * m                  # nesterov: p - lr * (g + mu * m)
 
-    and there is no slot where `momentum` is the number 0. torch's default of ``lr`` is 0.001.
+    and there is no slot if `momentum` is the number 0. torch's default of ``lr`` is 0.001.
 
     References
     ----------
@@ -133,7 +133,7 @@ class SGD(Optimizer):
         default=0.0,
         interval="[0, 1]",
         wider={"optax": "[0, inf)", "torch": "[0, inf)"},
-        doc="Share of the last step kept.",
+        doc="Fraction of the previous step kept.",
     )
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
     nesterov: bool = hyper(default=False, doc="Whether to look ahead along the momentum.")
@@ -148,12 +148,12 @@ class SGD(Optimizer):
         interval="[0, 1]",
         wider={"torch": "(-inf, inf)"},
         kw_only=True,
-        doc="Share of a gradient that the momentum leaves out, from the second step on.",
+        doc="Fraction of a gradient that the momentum leaves out, from the second step on.",
     )
 
     @property
     def momentum_goal(self) -> Any:
-        """natural_bm's name of `momentum`."""
+        """natural_bm's name for `momentum`."""
         return self.momentum
 
     @momentum_goal.setter
@@ -168,12 +168,12 @@ class SGD(Optimizer):
         return _RULES[self.form, self.nesterov]
 
     def initial_scalars(self) -> dict[str, float]:
-        """Return the ramp's momentum where there is a ramp."""
+        """Return the ramp's momentum if there is a ramp."""
         ramp = self.schedule_decay is not None or self.mom_iter_max is not None
         return {"ramped_momentum": self.momentum} if ramp else {}
 
     def scalars_after(self, iterations: int) -> dict[str, float]:
-        """Return the momentum that the step before left, where there is a ramp."""
+        """Return the momentum left by the previous step, if there is a ramp."""
         goal = self._hyper["momentum"]
         if callable(goal) or not (iterations and self.initial_scalars()):
             return {}

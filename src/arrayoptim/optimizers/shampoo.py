@@ -26,15 +26,15 @@ from ._matrices import (
 )
 
 SQUARE = ("row_statistics", "column_statistics", "row_root", "column_root")
-"""Slots of a side times itself."""
+"""Slots of shape (side, side)."""
 
 
 def root(s: Array, eps: Scalar, alone: bool, xp: Namespace) -> Array:
-    """Return the inverse fourth root of ``s + eps``, or square root of one side alone."""
+    """Return the inverse fourth root of ``s + eps``, or square root if `alone`."""
 
     def powers(s: Array, eps: Scalar) -> tuple[Array, Array]:
         values, q = eigenvectors(s, xp)
-        # By rounding an eigenvalue that is 0 may be less.
+        # Rounding may make a zero eigenvalue negative.
         x = 1 / xp.sqrt(xp.where(values > 0, values, 0) + eps)
         return (x if alone else xp.sqrt(x)), q
 
@@ -60,7 +60,7 @@ def root(s: Array, eps: Scalar, alone: bool, xp: Namespace) -> Array:
 def renewed(
     now: Scalar, r: Array, c: Array, a: Array, b: Array, eps: Scalar, xp: Namespace
 ) -> tuple[Array, Array]:
-    """Return the roots of this step, computed anew where they are due."""
+    """Return the roots of this step, recomputed if due."""
     rows, columns = a.shape[-1] > 0, b.shape[-1] > 0
 
     def anew() -> tuple[Array, Array]:
@@ -72,14 +72,14 @@ def renewed(
 
 
 def multiplied(x: Array, a: Array, b: Array, xp: Namespace) -> Array:
-    """Return ``a x b``, without the factors that are empty."""
+    """Return ``a x b``, skipping empty factors."""
     x = xp.matmul(a, x) if a.shape[-1] else x
     return xp.matmul(x, b) if b.shape[-1] else x
 
 
 @cache
 def shampoo_rule(longest: int, outputs: Side) -> Rule:
-    """Return the rule with a length up to which sides have a root."""
+    """Return the rule for a maximum size of sides with a root."""
 
     def shapes(rows: int, columns: int) -> dict[str, Shape]:
         return dict(zip(SQUARE, sides(rows, columns, longest) * 2, strict=True))
@@ -107,41 +107,40 @@ class Shampoo(PreconditionedOptimizer):
     """Precondition the gradient on both sides by inverse fourth roots of sums of g g' and g' g.
 
     For weight matrices of moderate size. 4 bytes of state per float32 parameter for the momentum,
-    and for a matrix with sides ``n`` and ``k`` another ``8 * (n**2 + k**2)``; 8 bytes per parameter
-    of vectors and scalars. Each side is decomposed into its eigenvectors every
-    `precondition_frequency` steps; a step costs two products of matrices and two of each side's
-    own size more.
+    and another ``8 * (n**2 + k**2)`` for a matrix with sides ``n`` and ``k``; 8 bytes per parameter
+    of vectors and scalars. Every `precondition_frequency` steps there is an eigendecomposition per
+    side; a step costs two products of matrices and two more of each side's own size.
 
     Parameters
     ----------
     lr : float in [0, inf) or schedule
-        Step size. The singular values of the first step of a matrix are all about this.
+        Step size. It is about the size of all singular values of a matrix's first step.
         ``learning_rate`` is accepted.
     momentum : float in [0, 1) or schedule
         Decay rate of the running mean of gradients.
     rho : float in (0, 1] or schedule
-        Decay rate of the sums of products; 1 for sums, a mean otherwise.
+        Decay rate of the sums of products: 1 for plain sums, otherwise a running mean.
     epsilon : float in (0, inf)
         Added to the eigenvalues of the sums, and to the sums of squares of vectors.
     precondition_frequency : int in [1, inf) or schedule
-        Number of steps from one computation of the roots to the next.
+        Number of steps between computations of the roots.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     max_precondition_dim : int in [1, inf)
-        Longest side that is multiplied by a root; where both are longer the step is that of
-        vectors. It is fixed once the state is compiled.
+        Longest side that is multiplied by a root; if both are longer the step is that of vectors.
+        Fixed once a step is compiled.
     outputs : {"first", "last"}
-        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
-        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+        How an array of more than two axes is reshaped to a matrix: its first or last axis is kept,
+        the others are merged. Use ``"first"`` for torch kernels, ``"last"`` for Keras kernels.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slot ``momentum`` (shape of the parameter); of a matrix also ``row_statistics`` and ``row_root``
-    (rows, rows), ``column_statistics`` and ``column_root`` (columns, columns), both (0, 0) for a
-    side that is too long. Anything else, complex parameters among them, has ``accumulator`` (shape
-    of the parameter). With ``t`` the number of steps before this one::
+    Slot ``momentum`` (shape of the parameter); for a matrix also ``row_statistics`` and
+    ``row_root`` (rows, rows), ``column_statistics`` and ``column_root`` (columns, columns), both
+    (0, 0) for a side that is too long. Anything else, including complex parameters, has
+    ``accumulator`` (shape of the parameter). With ``t`` the number of steps before this one::
 
         m = momentum * m + (1 - momentum) * g
         r = r + g g';  c = c + g' g
@@ -150,16 +149,16 @@ class Shampoo(PreconditionedOptimizer):
         p = p - lr * a m b                      # a vector: s = s + g**2
                                                 #           p = p - lr * m / sqrt(s + eps)
 
-    With ``rho`` below 1 sums become ``rho * r + (1 - rho) * g g'``. The power is -1/2 where one
-    side is too long and the other one does all. A parameter whose gradient comes late begins at
-    the next step in which roots are computed.
+    With ``rho`` below 1 sums become ``rho * r + (1 - rho) * g g'``. If one side is too long, the
+    power is -1/2 for the other one. A parameter whose first gradient comes late starts at the next
+    step in which roots are computed.
 
-    Algorithm 1 of the paper is this with its defaults, `momentum` and `rho` as they are here. Roots
-    that are some steps old, means in place of sums and one side alone are additions of the second
-    paper; its grafting, by which each step gets the length of another optimizer's, is not here. For
-    arrays of more than two axes the paper has a root for each axis, and so has pytorch_optimizer,
-    which also gives vectors a whole matrix, takes no step before its first computation of roots,
-    and with momentum mixes the last step, multiplied by roots, into the gradient.
+    Algorithm 1 of the paper is this with its defaults, and `momentum` and `rho` as they are here.
+    Stale roots, means instead of sums and single-sided preconditioning are additions of the second
+    paper; its grafting, by which each step gets the length of another optimizer's, is not included.
+    For arrays of more than two axes the paper has a root per axis, and so has pytorch_optimizer,
+    which also gives vectors a full matrix, takes no step before its first computation of roots, and
+    with momentum mixes the last preconditioned step into the gradient.
 
     References
     ----------
@@ -182,7 +181,7 @@ class Shampoo(PreconditionedOptimizer):
     rho: Number = hyper(default=1.0, interval="(0, 1]", doc="Decay rate of the sums of products.")
     epsilon: Number = hyper(default=1e-04, interval="(0, inf)", doc="Added to the eigenvalues.")
     precondition_frequency: Whole = hyper(
-        default=1, interval="[1, inf)", integer=True, doc="Steps from roots to roots."
+        default=1, interval="[1, inf)", integer=True, doc="Steps between computations of the roots."
     )
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 

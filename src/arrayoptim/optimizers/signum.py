@@ -43,12 +43,12 @@ class Signum(Optimizer):
 
     Notes
     -----
-    Slot ``momentum`` (shape of the parameter), kept with ``momentum=0`` too::
+    Slot ``momentum`` (shape of the parameter), which exists with ``momentum=0`` too::
 
         m = momentum * m + (1 - momentum) * g
         p = p - lr * sign(m)
 
-    With ``preset="optax"`` there is no slot where `momentum` is the number 0, as in optax's
+    With ``preset="optax"`` there is no slot if `momentum` is the number 0, as in optax's
     ``sign_sgd``.
 
     References

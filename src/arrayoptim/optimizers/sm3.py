@@ -37,11 +37,11 @@ def sm3_of_vectors(p, g, m, a, lr, b1, c1, b2, c2, eps, xp):
 
 @register
 class SM3(MatrixOptimizer):
-    """Adagrad whose sums of squares are kept as bounds for each row and each column.
+    """Adagrad with bounds on the sums of squares per row and column.
 
     For sparse gradients and large embeddings, where the sums would take as much memory as the
-    parameters. 4 bytes of state per float32 parameter for the momentum, and 4 for each row and each
-    column of a matrix; 8 bytes per parameter of vectors and scalars.
+    parameters. 4 bytes of state per float32 parameter for the momentum, and 4 per row and column of
+    a matrix; 8 bytes per parameter of vectors and scalars.
 
     Parameters
     ----------
@@ -50,30 +50,30 @@ class SM3(MatrixOptimizer):
     momentum : float in [0, 1) or schedule
         Decay rate of the running mean of steps.
     rho : float in (0, 1] or schedule
-        Decay rate of the sums of squares; 1 for sums, a mean otherwise.
+        Decay rate of the sums of squares: 1 for plain sums, otherwise a running mean.
     epsilon : float in (0, inf)
         Added to the sum under the root.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     outputs : {"first", "last"}
-        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
-        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+        How an array of more than two axes is reshaped to a matrix: its first or last axis is kept,
+        the others are merged. Use ``"first"`` for torch kernels, ``"last"`` for Keras kernels.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
     Slots ``momentum`` (shape of the parameter), ``row_accumulator`` (rows) and
-    ``column_accumulator`` (columns) of a matrix, ``accumulator`` (shape of the parameter) of
-    anything else, complex parameters among them::
+    ``column_accumulator`` (columns) for a matrix, ``accumulator`` (shape of the parameter) for
+    anything else, including complex parameters::
 
         v = min(r of the row, c of the column) + g**2        # a + g**2 of a vector
         r = max of v over columns;  c = max of v over rows
         m = momentum * m + (1 - momentum) * g / sqrt(v + eps)
         p = p - lr * m
 
-    The paper has no epsilon and takes 0 / 0 for 0; optax adds the same one. For arrays of more than
-    two axes the paper and optax keep a bound for each index of each axis.
+    The paper has no epsilon and defines 0 / 0 as 0; optax adds the same epsilon. For arrays of more
+    than two axes the paper and optax keep a bound for each index of each axis.
 
     References
     ----------

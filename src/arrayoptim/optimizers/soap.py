@@ -25,23 +25,23 @@ from ._matrices import (
 from .adam import adam
 
 SQUARE = ("row_statistics", "column_statistics", "row_basis", "column_basis")
-"""Slots of a side times itself."""
+"""Slots of shape (side, side)."""
 
 
 def begun(a: Array, b: Array, xp: Namespace) -> Array:
-    """Return 1 for matrices that have bases, with two axes of one entry; 0 before."""
+    """Return 1 for matrices that have bases, otherwise 0, with two trailing axes of length 1."""
     q = a if a.shape[-1] else b
     return xp.sign(xp.sum(q * q, axis=(-2, -1), keepdims=True))
 
 
 def rotated(x: Array, a: Array, b: Array, xp: Namespace) -> Array:
-    """Return ``a' x b``, without the factors that are empty."""
+    """Return ``a' x b``, skipping empty factors."""
     x = xp.matmul(transposed(a, xp), x) if a.shape[-1] else x
     return xp.matmul(x, b) if b.shape[-1] else x
 
 
 def following(s: Array, q: Array, known: Array, xp: Namespace) -> tuple[Array, Array]:
-    """Return the next basis, and how the columns of the last one were sorted for it."""
+    """Return the next basis, and the order into which the last one's columns were sorted."""
     product = xp.matmul(s, q)
     order = xp.argsort(-xp.sum(q * product, axis=-2), axis=-1)
     product = xp.take_along_axis(product, order[..., None, :], axis=-1)
@@ -58,7 +58,7 @@ def following(s: Array, q: Array, known: Array, xp: Namespace) -> tuple[Array, A
 def refreshed(
     now: Scalar, v: Array, r: Array, c: Array, a: Array, b: Array, xp: Namespace
 ) -> tuple[Array, Array, Array]:
-    """Return the bases for the next steps, and the squares sorted like them, where they are due."""
+    """Return the bases of the next steps, and the squares sorted like them, if an update is due."""
 
     def anew() -> tuple[Array, Array, Array]:
         known, x, rows, columns = begun(a, b, xp), v, a, b
@@ -76,7 +76,7 @@ def refreshed(
 
 @cache
 def soap_rule(longest: int, outputs: Side) -> Rule:
-    """Return the rule with a length up to which sides have a basis."""
+    """Return the rule for a maximum size of sides with a basis."""
 
     def shapes(rows: int, columns: int) -> dict[str, Shape]:
         return dict(zip(SQUARE, sides(rows, columns, longest) * 2, strict=True))
@@ -98,12 +98,12 @@ def soap_rule(longest: int, outputs: Side) -> Rule:
 
 @register
 class SOAP(PreconditionedOptimizer):
-    """Adam in the eigenbasis of running means of g g' and g' g, renewed every few steps.
+    """Adam in the eigenbasis of running means of g g' and g' g, updated every few steps.
 
     For the weight matrices of transformers and other networks. 8 bytes of state per float32
-    parameter, and for a matrix with sides ``n`` and ``k`` another ``8 * (n**2 + k**2)``. A step
-    costs six products of matrices and two of each side's own size more; every
-    `precondition_frequency` steps there is a QR decomposition for each side.
+    parameter, and another ``8 * (n**2 + k**2)`` for a matrix with sides ``n`` and ``k``. A step
+    costs six products of matrices and two more of each side's own size; every
+    `precondition_frequency` steps there is a QR decomposition per side.
 
     Parameters
     ----------
@@ -114,28 +114,28 @@ class SOAP(PreconditionedOptimizer):
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean of squares, per step.
     shampoo_beta : float in [0, 1) or schedule, optional
-        Decay rate of the mean products of gradients, per step; None for that of `beta_2`.
+        Decay rate of the mean products of gradients, per step; `beta_2` if None.
     epsilon : float in (0, inf)
         Added to the root, before the bias correction.
     precondition_frequency : int in [1, inf) or schedule
-        Number of steps from one renewal of the bases to the next.
+        Number of steps between updates of the bases.
     decay : float in [0, inf)
         ``lr`` is divided by ``1 + decay * iterations``.
     max_precondition_dim : int in [1, inf)
-        Longest side that has a basis; a longer one is left as it is, and where both are longer
-        the step is Adam's. It is fixed once the state is compiled.
+        Longest side that gets a basis; a longer one is not rotated, and if both are longer the step
+        is Adam's. Fixed once a step is compiled.
     outputs : {"first", "last"}
-        How an array of more than two axes is seen as a matrix: its first or its last axis stays,
-        the others become one. ``"first"`` is right for torch's kernels, ``"last"`` for Keras's.
+        How an array of more than two axes is reshaped to a matrix: its first or last axis is kept,
+        the others are merged. Use ``"first"`` for torch kernels, ``"last"`` for Keras kernels.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``momentum`` and ``velocity`` (shape of the parameter); of a matrix also
+    Slots ``momentum`` and ``velocity`` (shape of the parameter); for a matrix also
     ``row_statistics`` and ``row_basis`` (rows, rows), ``column_statistics`` and ``column_basis``
-    (columns, columns), both (0, 0) for a side that is too long. Vectors, numbers and complex
-    parameters have the formula of `Adam`, or with `weight_decay` of `AdamW`. With ``t`` the number
+    (columns, columns), both (0, 0) for a side that is too long. Vectors, scalars and complex
+    parameters have the formula of `Adam`, or of `AdamW` with `weight_decay`. With ``t`` the number
     of steps before this one::
 
         m = b1 * m + (1 - b1) * g
@@ -147,19 +147,19 @@ class SOAP(PreconditionedOptimizer):
         a = Q of the QR decomposition of r a        # where t is a multiple of
         b = Q of the QR decomposition of c b        # precondition_frequency
 
-    The first bases are the eigenvectors of the first ``r`` and ``c``. The paper leaves open how to
-    begin, and this is how its authors' program does: the first step moves no matrix and starts
-    neither ``m`` nor ``v``, so that no gradient is seen in a basis made from itself. A parameter
-    whose gradient comes later begins at the next step that renews. Columns of ``r a`` are sorted
-    by their eigenvalues before they are decomposed, and ``v`` with them, as in that program and not
-    in the paper.
+    The first bases are the eigenvectors of the first ``r`` and ``c``. The paper does not specify
+    the start; as in its authors' code, the first step moves no matrix and initializes neither ``m``
+    nor ``v``, so that no gradient is projected to a basis computed from itself. A parameter whose
+    first gradient comes later starts at the next update of the bases. Columns of ``r a`` are sorted
+    by their eigenvalues before the decomposition, and ``v`` with them, as in that code but not in
+    the paper.
 
-    The decompositions are computed in the compute dtype; the program and its copy in
+    Decompositions are computed in the compute dtype; the authors' code and its copy in
     pytorch_optimizer round to float32 for the QR decomposition. They give each axis of an array of
-    more than two axes a basis, leave out a vector's first step too, and decay the weights after the
-    step. Signs of eigenvectors make no difference. Where the first gradient has not full rank, its
-    eigenvectors are not unique, and the first steps differ between libraries. Derivatives through a
-    step leave out how these would turn, which has none.
+    more than two axes a basis, also skip a vector's first step, and apply weight decay after the
+    step. Signs of eigenvectors make no difference. If the first gradient does not have full rank,
+    its eigenvectors are not unique, and the first steps differ between libraries. Derivatives
+    through a step ignore the rotation of these, which has none.
 
     References
     ----------
@@ -188,7 +188,7 @@ class SOAP(PreconditionedOptimizer):
     )
     epsilon: Number = hyper(default=1e-08, interval="(0, inf)", doc="Added to the root.")
     precondition_frequency: Whole = hyper(
-        default=10, interval="[1, inf)", integer=True, doc="Steps from renewal to renewal of bases."
+        default=10, interval="[1, inf)", integer=True, doc="Steps between updates of the bases."
     )
     decay: Number = hyper(default=0.0, interval="[0, inf)", doc="Decay of lr per step.")
 

@@ -23,11 +23,11 @@ def sophia(p, g, m, h, lr, b1, c1, gamma, eps, low, top, xp):
 
 @register
 class Sophia(CurvatureOptimizer):
-    """Step along the momentum over the Hessian's diagonal, which the caller estimates; clipped.
+    """Step along the momentum divided by the caller's estimate of the Hessian's diagonal, clipped.
 
-    For language models, where curvature differs greatly between weights. The Hessian's diagonal is
-    estimated every ten steps or so, which costs a gradient more, and given to `update_hessian`. 8
-    bytes of state per float32 parameter.
+    For language models, where curvature differs greatly between weights. Every ten steps or so,
+    estimate the Hessian's diagonal, which costs another gradient, and pass it to `update_hessian`.
+    8 bytes of state per float32 parameter.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ class Sophia(CurvatureOptimizer):
     beta_2 : float in [0, 1) or schedule
         Decay rate of the running mean of estimates, per estimate.
     gamma : float in [0, inf) or schedule
-        What the curvature is multiplied by. It is well chosen where a tenth to a half of all
-        entries move by less than ``lr``; larger for more.
+        Factor of the curvature. Choose it such that a tenth to a half of all entries move by less
+        than ``lr``; a larger value raises that fraction.
     epsilon : float in (0, inf)
-        Least curvature, which also stands for a negative one.
+        Minimum curvature, which also replaces negative ones.
     clip_threshold : float in (0, inf] or schedule
-        Bound on what `lr` is multiplied by.
+        Bound on the factor of `lr`.
     bias_correction : bool
         Whether ``m`` is divided by ``1 - beta_1**t`` for a step, with ``t`` counting from 1, as in
         optax.
@@ -53,20 +53,20 @@ class Sophia(CurvatureOptimizer):
     Notes
     -----
     Slots ``momentum`` and ``hessian`` (shape of the parameter), the latter in the compute dtype,
-    whatever ``state_dtype`` says::
+    regardless of ``state_dtype``::
 
         m = beta_1 * m + (1 - beta_1) * g
         p = p - lr * clip(m / max(gamma * h, epsilon), -clip_threshold, clip_threshold)
         h = beta_2 * h + (1 - beta_2) * estimate         # in update_hessian
 
-    Before the first estimate ``h`` is 0, and the step that of the sign of ``m``. Two estimates are
-    in the paper. That of Hutchinson is ``u * (H u)``, with ``u`` of random signs and ``H u`` the
-    derivative of the gradient along ``u``. That of Gauss, Newton and Bartlett, for a model that
-    gives probabilities, is ``B * g**2``, with ``g`` the gradient of the mean loss over a batch of
-    ``B`` whose labels are drawn from the model's own probabilities.
+    Before the first estimate ``h`` is 0, and a step is the sign of ``m``. The paper has two
+    estimators. Hutchinson's is ``u * (H u)``, with random signs ``u`` and ``H u`` the derivative of
+    the gradient along ``u``. That of Gauss-Newton-Bartlett, for a model that outputs probabilities,
+    is ``B * g**2``, with ``g`` the gradient of the mean loss over a batch of ``B`` whose labels are
+    sampled from the model's own probabilities.
 
-    The authors' program divides by ``gamma * h + 1e-15``. optax takes an estimate in after a step,
-    and has other defaults.
+    The authors' code divides by ``gamma * h + 1e-15``. optax includes an estimate after a step, and
+    has different defaults.
 
     References
     ----------
@@ -88,12 +88,10 @@ class Sophia(CurvatureOptimizer):
     lr: Number = hyper(default=0.0001, interval="[0, inf)", doc="Step size.")
     beta_1: Number = hyper(default=0.965, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Number = hyper(default=0.99, interval="[0, 1)", doc="Decay rate of the estimates.")
-    gamma: Number = hyper(
-        default=0.05, interval="[0, inf)", doc="What the curvature is multiplied by."
-    )
+    gamma: Number = hyper(default=0.05, interval="[0, inf)", doc="Factor of the curvature.")
     epsilon: Number = hyper(default=1e-12, interval="(0, inf)", doc="Least curvature.")
     clip_threshold: Number = hyper(
-        default=1.0, interval="(0, inf]", doc="Bound on what lr is multiplied by."
+        default=1.0, interval="(0, inf]", doc="Bound on the factor of lr."
     )
     bias_correction: bool = hyper(
         default=False, kw_only=True, doc="Whether the mean of gradients is corrected."

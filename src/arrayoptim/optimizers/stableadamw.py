@@ -21,7 +21,7 @@ def stable_adamw_direction(p, g, m, v, b1, c1, b2, c2, eps, xp):
 
 def stable_adamw_rate(size, p, d, lr, xp):
     rms = d / xp.sqrt(xp.maximum(size, 1.0))
-    # Not a maximum: where the norm is no number, only the entries that are none spoil the step.
+    # Not a maximum: a NaN norm would spoil the whole step instead of single entries.
     return {"rate": lr / xp.where(rms > 1.0, rms, 1.0)}
 
 
@@ -37,10 +37,10 @@ def stable_adamw(p, g, m, v, rate, eps, wd, xp):
 
 @register
 class StableAdamW(Optimizer):
-    """AdamW that shortens the step of any tensor whose gradient has suddenly grown.
+    """AdamW that shortens the step of a tensor whose gradient has suddenly grown.
 
-    Withstands the loss spikes of large transformers without clipping by the norm. 8 bytes of state
-    per float32 parameter, and two passes over the arrays.
+    Withstands the loss spikes of large transformers without gradient clipping. 8 bytes of state per
+    float32 parameter, and two passes over the arrays.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ class StableAdamW(Optimizer):
         rate = lr / max(1, sqrt(mean(g**2 / max(v, eps**2))))
         p = p - rate * weight_decay * p - rate * m / (sqrt(v) + eps)
 
-    The decay rates that depend on the step take the place of a bias correction. Unlike the stage
-    that other optimizers have, `weight_decay` is multiplied by the clipped rate, as in the paper.
-    pytorch_optimizer has the same step; its `weight_decay` is 0.01 by default.
+    The step-dependent decay rates replace bias corrections. Unlike in other optimizers,
+    `weight_decay` is multiplied by the clipped rate, as in the paper. pytorch_optimizer has the
+    same step; its `weight_decay` is 0.01 by default.
 
     References
     ----------

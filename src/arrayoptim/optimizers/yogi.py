@@ -19,14 +19,14 @@ from ..rules.rule import rule
 def yogi(p, g, m, v, lr, b1, c1, c2, eps, xp):
     m = b1 * m + c1 * g
     s = g * g
-    # It is not negative as it stands; abs says so to what stores it in 8 bits without a sign.
+    # Never negative as it is; abs declares that for unsigned 8-bit storage.
     v = xp.abs(v - c2 * (xp.sign(v - s) * s))
     return p - lr * (m / (xp.sqrt(v) + eps)), m, v
 
 
 @register
 class Yogi(Optimizer):
-    """Adam whose second moment changes additively, by a share of the new square.
+    """Adam whose second moment changes additively, by a fraction of the new square.
 
     The second moment falls as slowly as it rises, so rare large gradients are not forgotten at
     once. 8 bytes of state per float32 parameter.
@@ -38,28 +38,28 @@ class Yogi(Optimizer):
     beta_1 : float in [0, 1) or schedule
         Decay rate of the running mean, per step.
     beta_2 : float in [0, 1) or schedule
-        One minus the share of the new square, per step.
+        One minus the weight of the new square, per step.
     epsilon : float in [0, inf)
         Added to the root, after the bias correction.
     initial_accumulator_value : float in [0, inf)
-        With what the mean of squares begins, in units of the squared gradient.
+        Initial value of the mean of squares, in units of the squared gradient.
     **options
         Options of every optimizer, by keyword, such as `clipnorm`: see `Optimizer`.
 
     Notes
     -----
-    Slots ``momentum`` and ``velocity`` (shape of the parameter), the second not zero before the
-    first step but `initial_accumulator_value`; ``t`` counts steps from 1::
+    Slots ``momentum`` and ``velocity`` (shape of the parameter), the latter initially
+    `initial_accumulator_value`; ``t`` counts steps from 1::
 
         m = b1 * m + (1 - b1) * g
         v = v - (1 - b2) * sign(v - g**2) * g**2
         p = p - lr * m / (1 - b1**t) / (sqrt(v / (1 - b2**t)) + eps)
 
-    The paper's algorithm leaves out the bias corrections, which optax adds as here. optax begins
-    ``m`` with `initial_accumulator_value` too.
+    The paper's algorithm omits the bias corrections, which optax adds as here. optax also
+    initializes ``m`` with `initial_accumulator_value`.
 
-    With ``preset="paper"`` there are no bias corrections; with ``"optax"`` ``m`` begins with
-    `initial_accumulator_value` too.
+    With ``preset="paper"`` there are no bias corrections; with ``"optax"`` ``m`` is also
+    initialized with `initial_accumulator_value`.
 
     References
     ----------
@@ -80,22 +80,22 @@ class Yogi(Optimizer):
     lr: Number = hyper(default=0.01, interval="[0, inf)", doc="Step size.")
     beta_1: Number = hyper(default=0.9, interval="[0, 1)", doc="Decay rate of the mean.")
     beta_2: Number = hyper(
-        default=0.999, interval="[0, 1)", doc="One minus the share of the square."
+        default=0.999, interval="[0, 1)", doc="One minus the weight of the new square."
     )
     epsilon: Number = hyper(default=1e-3, interval="[0, inf)", doc="Added to the root.")
     initial_accumulator_value: Number = hyper(
-        default=1e-6, interval="[0, inf)", doc="With what the mean of squares begins."
+        default=1e-6, interval="[0, inf)", doc="Initial value of the mean of squares."
     )
 
     rule = yogi
 
     @property
     def rests(self) -> bool:
-        """Whether the mean begins with zero, as without optax's formula."""
+        """Whether the mean starts at zero, as it does without optax's formula."""
         return self.form != "optax"
 
     def initial_slots(self) -> dict[str, Start]:
-        """Return what the mean of squares begins with."""
+        """Return the initial mean of squares."""
         value: Start = self.initial_accumulator_value
         return {"velocity": value} | ({"momentum": value} if self.form == "optax" else {})
 
