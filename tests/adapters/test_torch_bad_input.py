@@ -30,7 +30,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: of("Adam")([]), ValueError, "empty parameter list"),
     (lambda: of("Adam")([{"params": set(one())}]), TypeError, "ordered collections"),
     (lambda: of("Adam")([torch.ones(2, requires_grad=True) * 2]), ValueError, "non-leaf"),
-    (lambda: of("Adam")([{"lr": 0.1}]), ValueError, "found lr, wanted 'params' too"),
+    (lambda: of("Adam")([{"lr": 0.1}]), ValueError, "found lr, wanted also 'params'"),
     (lambda: of("Adam")([3]), TypeError, "can only optimize Tensors"),
     (lambda: adam(lr=-1.0), ValueError, r"Adam.lr must be a number in \[0, inf\), got -1.0"),
     (lambda: adam(lr="a"), TypeError, "Adam.lr must be a number"),

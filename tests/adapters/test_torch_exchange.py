@@ -140,7 +140,7 @@ def test_groups_and_what_has_not_begun() -> None:
     held[0].grad = torch.ones(2)
     optimizer.step()
     opt = ao.Adam(lr=0.25)
-    with pytest.warns(UserWarning, match="the parameter groups differ in lr, which stays"):
+    with pytest.warns(UserWarning, match="the parameter groups differ in lr, which is not loaded"):
         ao.torch.load_state(opt, optimizer.state_dict(), held)
     assert (opt.lr, opt.epsilon, opt.iterations) == (0.25, 0.0, 1)
     assert [float(x.sum()) for x in opt.get_weights()[1:3]] == pytest.approx([0.2, 0.0])
