@@ -50,8 +50,8 @@ class Engines:
     threads : int or None
         Threads of the CPU engine.
     graph : {"", "sent", "alone"}
-        Whether steps are for a CUDA graph, which the GPU engine alone can fill: one before whose
-        replay numbers are sent, or one that is alone, as `Step.computed` says.
+        Whether steps are for a CUDA graph, which only the GPU engine supports: one whose numbers
+        are sent before each replay, or one that is self-contained, see `Step.computed`.
     rowwise : frozenset of int
         Indices of the parameters with sparse gradients.
     rated : bool

@@ -62,7 +62,7 @@ class RowPlan:
         kind = reader_of(param)
         assert kind is not None
         if not kind.rowwise(param):
-            raise ValueError("its rows are not side by side in memory")
+            raise ValueError("its rows are not contiguous in memory")
         more = (*SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
         names = ("p", *rule.slots, *(name for name in more if name in slots))
         arrays = {"p": param, **slots}

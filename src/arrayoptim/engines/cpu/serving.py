@@ -81,7 +81,7 @@ def array_refusal(array: Array) -> str | None:
 def _order_refusal(reader: type[Reader], array: Array, param: Array) -> str | None:
     if array.shape == param.shape and reader.dense(array, param):
         return None
-    return "its elements are not side by side in the order of the parameter's"
+    return "its elements are not contiguous in the parameter's memory order"
 
 
 def _matrix_refusal(
@@ -92,7 +92,7 @@ def _matrix_refusal(
     if reals(dtype) != dtype:
         return "a matrix of complex numbers has no rows and columns of numbers"
     if not reader.rowwise(param):
-        return "its rows are not one after another"
+        return "its rows are not contiguous"
     wanted = rule.slot_shapes(tuple(param.shape))
     for name, array in slots.items():
         if name in rule.apart:
