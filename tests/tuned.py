@@ -19,7 +19,7 @@ TUNED: dict[str, dict[Problem, dict[str, float]]] = {
     "AdaBelief": {"valley": {"lr": 0.01}},
     "Adadelta": {"valley": {"lr": 0.1, "rho": 0.9, "epsilon": 1e-06}, "network": {"lr": 1.0}},
     "Adafactor": {"logistic": {"lr": 0.01}},
-    "Adagrad": {"valley": {"lr": 1.0}},
+    "Adagrad": {"logistic": {"lr": 0.1}, "valley": {"lr": 1.0}},
     "AdamW": {"valley": {"lr": 0.02, "weight_decay": 0.0001}},
     "Adamax": {"valley": {"lr": 0.1}},
     "DoG": {"valley": {"lr": 0.1, "reps_rel": 1.0}, "network": {"lr": 1.0, "reps_rel": 0.001}},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +12,9 @@ import arrayoptim as ao
 from arrayoptim.engines.gpu.arrays import LIBRARIES
 from gpu_on_host import TorchOnHost, compiler
 from optimizers_under_test import fused
-from torch_graphs import Graph, captured
+from torch_graphs import BEFORE, STEPS, Graph, Groups, Loop, captured, same
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
-
-STEPS, BEFORE = 6, 2
-INPUTS = [torch.randn(5, 4, generator=torch.Generator().manual_seed(k)) for k in range(STEPS)]
 
 
 @pytest.fixture
@@ -26,71 +23,6 @@ def library(monkeypatch: pytest.MonkeyPatch) -> TorchOnHost:
     found = TorchOnHost()
     monkeypatch.setitem(LIBRARIES, "torch", found)
     return found
-
-
-class Loop:
-    """A model that is trained, by steps one by one or by a graph."""
-
-    def __init__(self, library: TorchOnHost, name: str, dtype: Any = None, **words: Any) -> None:
-        torch.manual_seed(0)
-        middle = torch.nn.Linear(8, 8)
-        self.model = torch.nn.Sequential(
-            torch.nn.Linear(4, 8), torch.nn.Tanh(), middle, torch.nn.Linear(8, 3, bias=False)
-        ).to(dtype)
-        self.library, self.inputs = library, torch.zeros(5, 4, dtype=dtype)
-        self.taken = 0
-        self.optimizer = getattr(ao.torch, name)(self.groups(), **words)
-        self.graph = Graph()
-
-    def groups(self) -> Any:
-        """Return what is given to the optimizer."""
-        return self.model.parameters()
-
-    def train(self) -> None:
-        """Do what a graph holds."""
-        self.model(self.inputs).square().mean().backward()
-        self.optimizer.step()
-
-    def eager(self, steps: int) -> None:
-        """Take steps one by one."""
-        for _ in range(steps):
-            self.feed()
-            self.optimizer.zero_grad()
-            self.train()
-
-    def capture(self) -> None:
-        """Capture one."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.graph = Graph()
-        with captured(self.library, self.graph):
-            self.train()
-
-    def replay(self, steps: int) -> None:
-        """Take steps of the graph."""
-        for _ in range(steps):
-            self.feed()
-            self.graph.replay()
-
-    def feed(self) -> None:
-        """Bring in the next inputs."""
-        self.inputs.copy_(INPUTS[self.taken % STEPS])
-        self.taken += 1
-
-    def numbers(self) -> list[Any]:
-        """Return parameters and state."""
-        entries = self.optimizer.state.values()
-        state = [entry[key] for entry in entries for key in sorted(entry)]
-        return [x.detach().clone() for x in (*self.model.parameters(), *state)]
-
-
-class Groups(Loop):
-    """One whose optimizer has two groups of its parameters."""
-
-    own: ClassVar[dict[str, Any]] = {"lr": 0.02}
-
-    def groups(self) -> Any:
-        first, *rest = self.model.parameters()
-        return [{"params": rest}, {"params": [first], **self.own}]
 
 
 def trained(
@@ -103,12 +35,6 @@ def trained(
     one.replay(STEPS - BEFORE)
     two.eager(STEPS)
     return one, two
-
-
-def same(one: Loop, two: Loop) -> None:
-    """Require the same bits of parameters and state."""
-    pairs = list(zip(one.numbers(), two.numbers(), strict=True))
-    assert all(torch.equal(a, b) for a, b in pairs), [torch.equal(a, b) for a, b in pairs]
 
 
 MEASURED = {"DoG", "Prodigy"}
@@ -174,8 +100,8 @@ def test_what_a_replay_launches(library: TorchOnHost) -> None:
     sent = len(library.only.sent)
     loop.capture()
     kinds = [name.rsplit("_", 1)[0] for name in library.only.launches]
-    assert kinds == ["put", "norm_of", "counted", "adam"] or kinds[:1] == ["put"]
-    assert len(kinds) == 4 and len(library.only.sent) == sent
+    assert kinds == ["put", "norm_of", "counted", "adam"]
+    assert len(library.only.sent) == sent
 
 
 def test_a_gradient_that_is_missing(library: TorchOnHost) -> None:

@@ -1,11 +1,11 @@
 """Optimizer state in HDF5 files: ours, and those of Keras 2, Keras 3 and natural_bm.
 
-A file holds one group, ``optimizer_weights``: datasets, and the attribute ``weight_names`` that
-lists, in order, those that Keras 2.0 keeps for an optimizer of that class. Keras 2.0's own
-``load_model`` code reads it as it stands, up to 64 KiB of names; beyond, the list is split over
-``weight_names0``, ``weight_names1`` and so on, which Keras 2.2 and later read. All else (scalar
-state, masters, slots that Keras 2.0 lacks) is listed in ``extra_names``. Every dataset has the
-attributes ``slot`` and ``parameter``; only these say on loading what it is, never its name.
+A file holds one group, ``optimizer_weights``: datasets, and the attribute ``weight_names`` with the
+ordered list of those that Keras 2.0 saves for an optimizer of that class. Keras 2.0's own
+``load_model`` reads it without changes, up to 64 KiB of names; beyond that, the list is split over
+``weight_names0``, ``weight_names1`` and so on, which Keras 2.2 and later read. Everything else
+(scalar state, masters, slots that Keras 2.0 lacks) is listed in ``extra_names``. Every dataset has
+the attributes ``slot`` and ``parameter``; on loading, only these identify it, never its name.
 Further attributes: ``format``, ``class_name``, ``config``, ``slots``, ``skipped``, ``version``.
 
 h5py is imported when a file is first read or written.

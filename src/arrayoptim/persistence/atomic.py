@@ -1,4 +1,4 @@
-"""A new file appears whole under its name, or the old one stays."""
+"""Atomic replacement of files: the new file is complete, or the old one remains."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .temporary import UNLINKED_OPEN, copy_attributes, create, name_for, remove_
 from .worker_thread import Ask, carry_out
 
 PIECE = 2**24
-"""Bytes written before an interrupt is noticed."""
+"""Bytes written between checks for an interrupt."""
 
 
 class Sink(io.FileIO):
     """An unbuffered file that remembers its first failed write instead of raising.
 
-    HDF5 1.14 crashes the process when a file that it cannot write is closed. It never hears of a
-    full disk: what follows the failure is dropped, and `check` raises it.
+    HDF5 1.14 crashes the process when it closes a file that it cannot write, so it is never told
+    about a full disk: writes after the failure are dropped, and `check` raises it.
 
     Parameters
     ----------
     path : Path
         The file, which must not exist yet.
     like : os.stat_result or None
-        The file whose place it will take.
+        The file that it will replace.
     go_on : callable
-        Raises where the file is not wanted any more.
+        Raises if the file is no longer wanted.
     """
 
     def __init__(self, path: Path, like: os.stat_result | None, go_on: Callable[[], None]) -> None:
@@ -45,7 +45,7 @@ class Sink(io.FileIO):
         self._go_on()
 
     def write(self, data: Any, /) -> int:
-        """Write all bytes; after a failure, only pretend to.
+        """Write all bytes; after a failure, discard them.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Sink(io.FileIO):
         return size
 
     def truncate(self, size: int | None = None, /) -> int:
-        """Set the size; after a failure, only pretend to.
+        """Set the size; after a failure, do nothing.
 
         Parameters
         ----------
@@ -82,17 +82,17 @@ Fill = Callable[[Sink, Ask], None]
 
 
 def replace_file(path: str | os.PathLike[str], fill: Fill, overwrite: bool = True) -> None:
-    """Write a file beside the target, then rename it.
+    """Write a temporary file beside the target, then rename it.
 
-    An interrupt comes out as what it is, after the file is whole or the new one gone.
+    An interrupt is re-raised once the file is complete or the temporary one is removed.
 
     Parameters
     ----------
     path : str or Path
-        The target. Of a symbolic link, the file that it points to.
+        The target; a symbolic link is followed.
     fill : callable
-        Writes the content to a `Sink`, in a thread of its own; its second argument is a function
-        that calls another one in the caller's thread.
+        Writes the content to a `Sink`, in a separate thread; its second argument is a function that
+        calls another one in the caller's thread.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -103,8 +103,8 @@ def replace_file(path: str | os.PathLike[str], fill: Fill, overwrite: bool = Tru
     FileNotFoundError
         If its directory does not exist.
     OSError
-        If it is no regular file, or cannot be written. The target is as it was, unless the message
-        says that only its directory failed.
+        If it is not a regular file, or cannot be written. The target is unchanged, unless the
+        message says that only its directory could not be synced.
     """
     target, found = _target(path)
     if found is not None and not overwrite:
@@ -129,7 +129,7 @@ def replace_file(path: str | os.PathLike[str], fill: Fill, overwrite: bool = Tru
 
 
 def require_target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """Refuse a path at which no file can be made.
+    """Raise if no file can be created at a path.
 
     Parameters
     ----------
@@ -139,16 +139,16 @@ def require_target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
     Returns
     -------
     target : Path
-        The path; of a symbolic link, the file that it points to.
+        The path; a symbolic link is followed.
     mode : int or None
-        The permissions of the file that is there; None where there is none.
+        The permissions of the existing file; None if there is none.
 
     Raises
     ------
     FileNotFoundError
         If its directory does not exist.
     OSError
-        If something else than a file is there.
+        If it exists and is not a file.
     """
     target, found = _target(path)
     return target, None if found is None else stat.S_IMODE(found.st_mode)
@@ -188,11 +188,11 @@ def _write(
         try:
             fill(sink, ask)
         finally:
-            # HDF5's own message about a failure that it did not see is useless.
+            # Raised first, as HDF5's own message about a hidden failure is useless.
             sink.check()
         os.fsync(sink.fileno())
         if UNLINKED_OPEN:
-            # Without its lock it would be taken for left over by a save to the same target.
+            # Still locked, so another save to this target does not remove it as a leftover.
             _move(temporary, target, overwrite)
     if not UNLINKED_OPEN:
         _move(temporary, target, overwrite)
@@ -209,7 +209,7 @@ def _move(temporary: Path, target: Path, overwrite: bool) -> None:
             errno.EEXIST, "the file exists and overwrite is False", str(target)
         ) from None
     except OSError:
-        # A file system without hard links cannot refuse and rename in one go.
+        # A file system without hard links cannot check and rename atomically.
         if target.exists():
             raise FileExistsError(
                 errno.EEXIST, "the file exists and overwrite is False", str(target)
@@ -218,7 +218,7 @@ def _move(temporary: Path, target: Path, overwrite: bool) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Sync the directory with the new name, where that is possible."""
+    """Sync the directory with the new name, if possible."""
     if os.name != "posix":
         return
     try:

@@ -1,4 +1,4 @@
-"""Saving what several processes hold in parts: one of them writes, all fetch the arrays."""
+"""Saving state that is sharded over processes: one writes, all gather the arrays."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _DONE, _FAILED = -1, -2
 
 @dataclass(frozen=True)
 class Together:
-    """How the processes of a record save it.
+    """How the processes of a sharded record save it.
 
     Attributes
     ----------
     writes : bool
-        Whether this is the process that writes the file.
+        Whether this process writes the file.
     tell : callable
-        Called by all processes at once, returns the number that the one that writes gave.
+        Collective: returns the number passed by the writing process.
     """
 
     writes: bool
@@ -31,23 +31,23 @@ class Together:
 def written(
     together: Together, records: Mapping[str, Record], put: Callable[[Mapping[str, Record]], None]
 ) -> None:
-    """Write records, or answer the process that does, until it has.
+    """Write records, or serve the process that writes them until it is done.
 
     Parameters
     ----------
     together : Together
-        The processes. In each of them, functions in the slots of its records return an array of the
-        same parameter when all call them at once; only what they return where the file is written
-        counts.
+        The processes. Functions in the slots of the records are collective: they return an array of
+        the same parameter when all processes call them; only the result on the writing process is
+        used.
     records : mapping of str to Record
-        The records, the same in all processes but for the arrays.
+        The records, equal on all processes except for the arrays.
     put : callable
         Writes records.
 
     Raises
     ------
     RuntimeError
-        If the other process could not write; there its own error is raised.
+        If the writing process failed; it raises its own error.
     """
     fetches: list[Callable[[], Any]] = []
 

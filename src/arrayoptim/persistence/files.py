@@ -1,4 +1,4 @@
-"""What can be given as a file: a path, an open file, or an open h5py file or group."""
+"""Everything accepted as a file: a path, an open file, or an open h5py file or group."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def write(
     overwrite: bool = True,
     beside: Mapping[str, Record] | None = None,
 ) -> None:
-    """Write a record to a file, whole or not at all; see `writing.write`.
+    """Write a record to a file, atomically; see `writing.write`.
 
-    Into a file object it goes from where that stands, in one piece and only once all of it is
-    there.
+    A file object is written from its current position, in one piece and only once the content is
+    complete.
 
     Raises
     ------
     FileExistsError
         If the file, or a state in the group, exists and `overwrite` is False.
     TypeError
-        If `place` stands for no file, or for one that is not open for bytes.
+        If `place` is not a file, or not open in binary mode.
     """
     if record.together is not None:
         whole = {"": record, **(beside or {})}
@@ -117,7 +117,7 @@ def describe_with(place: Place, name: str) -> tuple[Record, Record | None]:
 
 
 def refuse_name(path: Path) -> None:
-    """Refuse a file name with the suffix of another format.
+    """Raise if a file name has the suffix of another format.
 
     Raises
     ------
@@ -132,12 +132,12 @@ def refuse_name(path: Path) -> None:
 
 
 def path_of(place: Place) -> Path:
-    """Return a path that was given as text, bytes or an object.
+    """Return a path given as str, bytes or path object.
 
     Raises
     ------
     TypeError
-        If it is none.
+        If it is not a path.
     """
     try:
         return Path(os.fsdecode(place))
@@ -155,9 +155,9 @@ def _is_group(place: Place) -> bool:
 
 @contextmanager
 def opened(place: Place) -> Iterator[Record]:
-    """Yield what a file says, with arrays that are read when they are asked for.
+    """Yield the record in a file, with lazily read arrays.
 
-    Only what is used of them is ever in memory; the file is open until the end.
+    Only arrays in use are in memory; the file stays open until the end.
     """
     if _is_group(place):
         with reading.opened_group(place) as record:
@@ -186,7 +186,7 @@ def _from_file(
 
 @contextmanager
 def _path(place: Place) -> Iterator[tuple[Path, str]]:
-    """Yield the path of a file, and what messages call it."""
+    """Yield the path of a file, and its name in messages."""
     if not hasattr(place, "read"):
         path = path_of(place)
         yield path, str(path)
@@ -197,7 +197,7 @@ def _path(place: Place) -> Iterator[tuple[Path, str]]:
 
 @contextmanager
 def _called(path: Path, origin: str) -> Iterator[None]:
-    """Let errors call the file by its name for people."""
+    """Make errors name the file as the user passed it."""
     try:
         yield
     except ValueError as error:
@@ -208,7 +208,7 @@ def _called(path: Path, origin: str) -> Iterator[None]:
 
 @contextmanager
 def _on_disk(place: Any) -> Iterator[Path]:
-    """Yield the path of a file with what a file object gives from where it stands."""
+    """Yield the path of a file with the content of a file object from its current position."""
     content = place.read()
     if not isinstance(content, bytes | bytearray | memoryview):
         raise TypeError(f"found {place!r}, wanted one open in binary mode")

@@ -1,6 +1,6 @@
 """Datasets and attributes: written through h5py's low-level interface, read without it.
 
-That interface is three times as fast as the usual one, which counts with ten thousand parameters.
+It is three times as fast as the high-level one, which matters with ten thousand parameters.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def put_array(group: Any, link: str, array: np.ndarray, texts: Mapping[str, str]
     Parameters
     ----------
     group : h5py.Group
-        Where.
+        The parent group.
     link : str
-        The dataset's name; groups on its way are made.
+        The dataset's name; missing groups in it are created.
     array : numpy.ndarray
         The content. bfloat16 is stored as uint16 with the attribute ``dtype``.
     texts : mapping
@@ -36,7 +36,7 @@ def put_array(group: Any, link: str, array: np.ndarray, texts: Mapping[str, str]
     Raises
     ------
     ValueError
-        If the dtype is none that HDF5 and NumPy share.
+        If HDF5 has no equivalent of the dtype.
     """
     from h5py import h5d, h5p, h5s, h5t
 
@@ -89,19 +89,19 @@ def put_text(owner: Any, name: str, text: str) -> None:
 
 
 def get_text(owner: Node, name: str) -> str | None:
-    """Read an attribute of `put_text`, or a variable-length string in its place.
+    """Read an attribute written by `put_text`, or a variable-length string.
 
     Parameters
     ----------
     owner : Group or Dataset
-        What has it.
+        The object with the attribute.
     name : str
         The attribute.
 
     Returns
     -------
     str or None
-        None where there is no such attribute.
+        None if there is no such attribute.
     """
     value = owner.attrs.get(name)
     if isinstance(value, bytes):
@@ -112,14 +112,14 @@ def get_text(owner: Node, name: str) -> str | None:
 
 
 def put_long_text(group: Any, name: str, text: str) -> None:
-    """Write ASCII text as one attribute, or as numbered ones where it does not fit.
+    """Write ASCII text as one attribute, or as numbered ones if it does not fit.
 
     Parameters
     ----------
     group : h5py.Group
         The owner.
     name : str
-        The attribute; ``name0``, ``name1`` and so on where one stops at 64 KiB.
+        The attribute; ``name0``, ``name1`` and so on above 64 KiB.
     text : str
         Its value.
     """
@@ -143,7 +143,7 @@ def get_long_text(group: Node, name: str) -> str | None:
     Returns
     -------
     str or None
-        None where there is no such attribute.
+        None if there is no such attribute.
     """
     text = get_text(group, name)
     if text is not None:
@@ -155,14 +155,14 @@ def get_long_text(group: Node, name: str) -> str | None:
 
 
 def put_names(group: Any, name: str, names: Sequence[str]) -> None:
-    """Write a list of names as one attribute, or as numbered ones where it does not fit.
+    """Write a list of names as one attribute, or as numbered ones if it does not fit.
 
     Parameters
     ----------
     group : h5py.Group
         The owner.
     name : str
-        The attribute; ``name0``, ``name1`` and so on where one stops at 64 KiB.
+        The attribute; ``name0``, ``name1`` and so on above 64 KiB.
     names : sequence of str
         The list.
     """
@@ -190,7 +190,7 @@ def get_names(group: Node, name: str) -> list[str] | None:
     Returns
     -------
     list of str or None
-        None where there is neither ``name`` nor ``name0``.
+        None if there is neither ``name`` nor ``name0``.
     """
     if name in group.attrs:
         keys = [name]

@@ -1,6 +1,6 @@
-"""Saving again into the same datasets of an open file, which so grows no further.
+"""Saving again into the same datasets of an open file, so that it does not grow.
 
-HDF5 forgets what space is free when a file is closed.
+HDF5 forgets free space when a file is closed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .record import Record
 
 
 def written_again(group: Any, record: Record) -> bool:
-    """Write a record into a group that holds one of the same arrays, and return whether it does.
+    """Write a record into a group with the same arrays, if it has them; return whether it has.
 
-    The arrays are put aside before the first of the group's changes; an interrupt after that is
-    raised when all are written.
+    The arrays are first written to a temporary file, before the group changes; a later interrupt
+    is raised once all of them are written.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def written_again(group: Any, record: Record) -> bool:
     Raises
     ------
     OSError
-        If the file, or that which the arrays are put aside in, cannot be written.
+        If the file, or the temporary one, cannot be written.
     """
     text = None if record.config is None else _config.dumps(record.config)
     if not _holds(group, record) or (text is not None and len(text) > LIMIT):
@@ -55,7 +55,7 @@ def written_again(group: Any, record: Record) -> bool:
 
 
 def _holds(group: Any, record: Record) -> bool:
-    """Whether a group has datasets for just these arrays, and says the same of them."""
+    """Whether a group has datasets for exactly these arrays, with the same attributes."""
     attributes = group.attrs
     if attributes.get("format") != 1 or written_in(record) != 1 or "unnamed" in attributes:
         return False
@@ -79,7 +79,7 @@ def _fits(dataset: Any, array: np.ndarray) -> bool:
 
 
 def _copying(dataset: Any, aside: Any) -> Callable[[], None]:
-    """Return what copies the next array into a dataset, as often as it is called."""
+    """Return a function that copies the next array into a dataset, and can be repeated."""
     start: list[int] = []
 
     def copy() -> None:
@@ -103,7 +103,7 @@ def _describe(group: Any, record: Record, text: str | None) -> None:
 
 
 def _carry_out(acts: list[Callable[[], None]]) -> None:
-    """Carry out all, and raise the first interrupt at the end."""
+    """Run all, and raise the first interrupt at the end."""
     raised: BaseException | None = None
     place = 0
     while place < len(acts):

@@ -1,9 +1,9 @@
 """Hyperparameters as strict JSON.
 
 JSON has no infinities and no NaN: they are written as ``{"nonfinite": "inf"}`` and read back as
-the float. A registered schedule comes as its class name and configuration. What JSON cannot hold at
-all, such as a function, is written as ``{"unserializable": "module.qualname"}`` and stays that on
-reading: a file never makes code run.
+floats. A registered schedule is written as its class name and configuration. Anything else that is
+not serializable, such as a function, is written as ``{"unserializable": "module.qualname"}`` and is
+returned like that: loading a file never runs code.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def loads(text: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is no JSON object.
+        If it is not a JSON object.
     """
     try:
         config = json.loads(text, object_hook=_revive)
@@ -58,7 +58,7 @@ def loads(text: str) -> dict[str, Any]:
 
 
 def unserializable(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the entries that could not be written, with what they were.
+    """Return the entries that could not be serialized, with the names of their values.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Values as JSON: containers, numbers and text in it, arrays kept beside it by their paths."""
+"""Values as JSON: containers, numbers and text; arrays are stored separately, by path."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Packed:
     arrays: dict[str, Array] = field(default_factory=dict)
 
     def put(self, value: Any, path: str) -> Any:
-        """Return a value for JSON; arrays, under their paths, go to `arrays`.
+        """Return a value as JSON; its arrays go to `arrays`, under their paths.
 
         Raises
         ------
         TypeError
-            If it is something else than the values, containers and arrays that are saved.
+            If its type cannot be saved.
         """
         if isinstance(value, np.generic) and value.dtype.kind in "biuf":
             value = value.item()
@@ -53,7 +53,7 @@ class Packed:
         )
 
     def outline(self, params: Tree) -> Any:
-        """Return the containers of parameters as JSON; None where JSON cannot hold them."""
+        """Return the containers of parameters as JSON; None if they are not representable."""
         try:
             return Packed().put(params, "")
         except TypeError:
@@ -70,9 +70,9 @@ def unpacked(packed: Any, arrays: Mapping[str, Any]) -> Any:
     Parameters
     ----------
     packed : JSON value
-        What it returned.
+        The result of `Packed.put`.
     arrays : mapping of str to array
-        The arrays by their paths, or what is to stand in their place.
+        The arrays by their paths, or replacements for them.
     """
     if not isinstance(packed, dict):
         return packed
@@ -86,7 +86,7 @@ def unpacked(packed: Any, arrays: Mapping[str, Any]) -> Any:
 
 
 def nested(named: Mapping[str, Any]) -> Any:
-    """Return parameters as nested dicts, made from their paths alone.
+    """Return parameters as nested dicts, inferred from their paths.
 
     Parameters
     ----------

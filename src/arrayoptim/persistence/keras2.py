@@ -1,7 +1,7 @@
 """Files of Keras 1 and 2: of multi-backend Keras up to 2.3, and of ``tf.keras``.
 
-Up to 2.10 the slots come one after the other. Counter and, from 2.3, Nadam's ``m_schedule`` come
-before them, where they are kept at all.
+Up to 2.10 the slots are stored one after another. They follow the step counter and, from 2.3,
+Nadam's ``m_schedule``, if these are saved at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .record import LOSS_SCALE, Record
 from .stored import Stored, counter, number
 from .weight_lists import Layout, choose
 
-# What Keras 2.0 keeps, in its order: whether the counter, then the slots.
+# What Keras 2.0 saves, in its order: whether the counter, then the slots.
 KEPT: dict[str, tuple[bool, tuple[str, ...]]] = {
     "SGD": (True, ("momentum",)),
     "RMSprop": (False, ("velocity",)),
@@ -28,14 +28,14 @@ KEPT: dict[str, tuple[bool, tuple[str, ...]]] = {
 # What tf.keras added, and its order.
 ADDED = {"Ftrl": Layout((), ("accumulator", "linear"))}
 KNOWN = (*KEPT, *ADDED)
-# Whose steps depend on the counter by a decay of the learning rate alone.
+# Classes whose steps depend on the counter only through a decay of the learning rate.
 COUNT_LITTLE = frozenset({"SGD", "RMSprop", "Adagrad", "Adadelta"})
 COUNTERS = ("iterations", "iter")
 PRODUCTS = ("m_schedule", "momentum_cache")
 
 
 def keras2_saves_iterations(class_name: str) -> bool:
-    """Say whether Keras 2.0 keeps the step counter of an optimizer.
+    """Return whether Keras 2.0 saves the step counter of an optimizer.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def keras2_saves_iterations(class_name: str) -> bool:
     Returns
     -------
     bool
-        False for RMSprop, Adagrad and Adadelta; True for all else.
+        False for RMSprop, Adagrad and Adadelta; True for all others.
     """
     return KEPT.get(class_name, (True, ()))[0]
 
@@ -56,9 +56,9 @@ def listed(class_name: str, slots: Iterable[str]) -> list[str]:
     Parameters
     ----------
     class_name : str
-        The optimizer's class. All slots of one that Keras 2.0 does not know belong there.
+        The optimizer's class. If Keras 2.0 does not know it, all its slots are listed.
     slots : iterable of str
-        The slots there are.
+        The existing slots.
     """
     present = list(slots)
     wanted = KEPT[class_name][1] if class_name in KEPT else present
@@ -66,7 +66,7 @@ def listed(class_name: str, slots: Iterable[str]) -> list[str]:
 
 
 def class_in_names(names: Iterable[str]) -> str | None:
-    """Return the class that variable names such as ``training/Adam_1/Variable:0`` tell of.
+    """Return the class encoded in variable names such as ``training/Adam_1/Variable:0``.
 
     Parameters
     ----------
@@ -97,30 +97,30 @@ def interpret(
     config: Mapping[str, Any] | None,
     version: str | None = None,
 ) -> Record:
-    """Return the state that a list of variables holds.
+    """Return the state in a list of variables.
 
     Parameters
     ----------
     arrays : list of Stored
         The variables in the order of ``weight_names``.
     class_name : str or None
-        The class, where the file says.
+        The class, if the file names it.
     config : mapping or None
-        The hyperparameters, where the file says.
+        The hyperparameters, if they are in the file.
     version : str, optional
-        The version of Keras, where the file says.
+        The version of Keras, if it is in the file.
 
     Raises
     ------
     ValueError
-        If the class is unknown, or the number of variables or their shapes do not fit.
+        If the class is unknown, or the number or shapes of the variables do not match.
     """
     rest, notes, unkept = list(arrays), list[str](), list[str]()
     if found := inside({"class_name": class_name, "config": config}):
         class_name, config = identified(found)
         unkept.append(LOSS_SCALE)
     class_name = class_name or class_in_names(array.name for array in arrays)
-    # Keras takes its own names in any case.
+    # Keras ignores the case of its own names.
     class_name = next((k for k in KNOWN if k.lower() == str(class_name).lower()), class_name)
     if class_name not in KNOWN:
         raise ValueError(
@@ -143,10 +143,10 @@ def interpret(
 def _heads(
     rest: list[Stored], class_name: str, notes: list[str]
 ) -> tuple[int | None, dict[str, float]]:
-    """Take counter and scalars off the list, where they are kept."""
+    """Remove counter and scalars from the list, if they are there."""
     iterations, scalars = None, {}
     named = bool(rest) and last_part(rest[0].name) in COUNTERS
-    # Keras 1 gives it no name, and keeps it as a float.
+    # Keras 1 does not name it, and stores it as a float.
     if named or (rest and rest[0].shape == () and keras2_saves_iterations(class_name)):
         iterations = counter(rest.pop(0))
     else:
@@ -174,7 +174,7 @@ def _layouts(class_name: str, config: Mapping[str, Any] | None) -> list[Layout]:
         return [Layout((*slots, *extra))]
     if class_name != "Adam":
         return [Layout(slots)]
-    # From 2.1.3 there are placeholders of shape (1,) where amsgrad is off.
+    # From 2.1.3 there are placeholders of shape (1,) if amsgrad is off.
     off = [Layout(slots), Layout(slots, placeholders=True)]
     on = [Layout((*slots, "velocity_hat"))]
     if config is None:

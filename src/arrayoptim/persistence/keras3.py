@@ -1,10 +1,10 @@
-"""Files of Keras 3, and of ``tf.keras`` from 2.11, whose optimizers are built alike.
+"""Files of Keras 3, and of ``tf.keras`` from 2.11, which has the same optimizers.
 
-The list of variables: counter, learning rate (unless it is a schedule), moving averages of the
-model and gradient accumulators where asked for, then the slots. Those of Adadelta, Adam, Adamax
-and Nadam are interleaved; Nadam has one more scalar, after the slots or, up to 3.3, before them.
-``tf.keras`` lists neither the learning rate nor that scalar, and always a momentum of SGD.
-Those of `arrayoptim.keras` are interleaved, and all their scalars come before them.
+The order of variables: counter, learning rate (unless it is a schedule), moving averages of the
+model and gradient accumulators if enabled, then the slots. Those of Adadelta, Adam, Adamax and
+Nadam are interleaved; Nadam has another scalar, after the slots or, up to 3.3, before them.
+``tf.keras`` includes neither the learning rate nor that scalar, and always a momentum for SGD.
+Those of `arrayoptim.keras` are interleaved, after all their scalars.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ ORDERS = {
 }
 KNOWN = (*ORDERS, *CUTS)
 SPELT = {"base": "momentum"}
-"""Slots that have another name in Keras."""
+"""Slots with a different name in Keras."""
 FLAGS = {"SGD": ("momentum",), "RMSprop": ("momentum", "centered"), "Adam": ("amsgrad",)}
 FLAGS["AdamW"] = FLAGS["Adam"]
 
 
 def class_of(name: str | None) -> str | None:
-    """Return the class of an optimizer called ``rm_sprop``, ``adam_1`` and the like.
+    """Return the class of an optimizer with a name like ``rm_sprop`` or ``adam_1``.
 
     Parameters
     ----------
@@ -65,29 +65,29 @@ def interpret(
     within: Shapes | None = None,
     half: bool = False,
 ) -> Record:
-    """Return the state that a list of variables holds.
+    """Return the state in a list of variables.
 
     Parameters
     ----------
     arrays : list of Stored
         The variables in Keras's order.
     class_name : str or None
-        The class, where the file says.
+        The class, if the file names it.
     config : mapping or None
-        The hyperparameters, where the file says.
+        The hyperparameters, if they are in the file.
     dialect : str
-        Which of the two generations wrote them.
+        Which of the two Keras generations wrote them.
     named : bool
-        Whether the variables' names are Keras's own.
+        Whether the variables have Keras's own names.
     within : Counter, optional
-        How often each shape occurs among the model's variables.
+        The count of each shape among the model's variables.
     half : bool
-        Whether these are of 16 bits.
+        Whether these have a 16-bit dtype.
 
     Raises
     ------
     ValueError
-        If the class is unknown, or the number of variables or their shapes do not fit.
+        If the class is unknown, or the number or shapes of the variables do not match.
     """
     notes: list[str] = []
     unkept: list[str] = []
@@ -125,7 +125,7 @@ def interpret(
 
 
 def _lost(class_name: str, config: Mapping[str, Any] | None, slots: Slots) -> list[str]:
-    """Say what was left out, and what the file never held."""
+    """Return notes about what was left out, and what is not in the file."""
     settings, notes = config or {}, []
     if (steps := settings.get("gradient_accumulation_steps") or 1) > 1:
         notes.append(f"a step is {steps} calls; gradients summed since the last are left out")
@@ -144,7 +144,7 @@ def _unwrapped(
     config: Mapping[str, Any] | None,
     arrays: list[Stored],
 ) -> tuple[str | None, Mapping[str, Any] | None, list[Stored]]:
-    """Look into the optimizer that scales the loss."""
+    """Return the optimizer inside one that scales the loss."""
     inner = inside({"class_name": class_name, "config": config})
     if not isinstance(inner, Mapping):
         raise ValueError(
@@ -180,7 +180,7 @@ def _cut(
     what = f"{dialect} {class_name}"
     if class_name in CUTS:
         if lead := _lead(config or {}):
-            # How many parameters there are would follow from their arrays alone, which differ.
+            # The number of parameters could only be inferred from arrays that are not uniform.
             raise ValueError(
                 f"found the state of {what} with {' and '.join(lead)}, whose arrays cannot be told "
                 "from its own; save it without"
@@ -212,13 +212,13 @@ def _cut_own(
 
 
 def _lead(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name what Keras itself keeps of each parameter."""
+    """Return the variables that Keras itself keeps per parameter."""
     sums = ("gradient accumulators",) * bool(settings.get("gradient_accumulation_steps"))
     return (AVERAGE,) * bool(settings.get("use_ema")) + sums
 
 
 def _layouts(class_name: str, config: Mapping[str, Any] | None, dialect: str) -> list[Layout]:
-    """Return the orders that the hyperparameters allow; without them, that any would."""
+    """Return the possible orders given the hyperparameters, or all orders without them."""
     order, flags = ORDERS[class_name], FLAGS.get(class_name, ())
     settings = config or {}
     if config is None:

@@ -1,4 +1,4 @@
-"""Lists of Keras 3's optimizers that keep different slots for matrices."""
+"""Variable lists of Keras 3's optimizers that have different slots for matrices."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ Cut = Callable[[Sequence[Any], bool, bool], Slots]
 
 
 def adafactor(arrays: Sequence[Any], named: bool, padded: bool) -> Slots:
-    """Cut the list of Adafactor.
+    """Split the variable list of Adafactor.
 
-    Of each parameter comes a mean square of its own shape, of a matrix those of rows and columns
-    before it. That of a matrix follows from these two, and is kept nowhere here.
+    Each parameter has a mean square of its own shape, preceded for a matrix by those of rows and
+    columns. For a matrix it follows from these two and is not kept.
 
     Parameters
     ----------
     arrays : sequence
         Objects with a shape.
     named : bool
-        Whether the names of arrays are Keras's own.
+        Whether the arrays have Keras's own names.
     padded : bool
-        Whether two numbers stand in place of rows and columns where there are none.
+        Whether two scalars replace rows and columns for parameters without them.
 
     Raises
     ------
     ValueError
-        If the shapes are not such.
+        If the shapes do not match.
     """
     slots: Slots = {"row_velocity": [], "column_velocity": [], "velocity": []}
     rest = list(arrays)
@@ -54,21 +54,21 @@ def adafactor(arrays: Sequence[Any], named: bool, padded: bool) -> Slots:
 
 
 def muon(arrays: Sequence[Any], named: bool, padded: bool) -> Slots:
-    """Cut the list of Muon: a momentum of each parameter, and a velocity where Adam steps it.
+    """Split the variable list of Muon: a momentum per parameter, and a velocity if Adam steps it.
 
     Parameters
     ----------
     arrays : sequence
         Objects with a shape.
     named : bool
-        Whether the names of arrays are Keras's own. Otherwise Adam steps what is no matrix.
+        Whether the arrays have Keras's own names. Otherwise Adam steps all but matrices.
     padded : bool
-        Nothing here.
+        Ignored.
 
     Raises
     ------
     ValueError
-        If the shapes are not such.
+        If the shapes do not match.
     """
     slots: Slots = {"momentum": [], "velocity": []}
     rest = list(arrays)[::-1]
@@ -91,4 +91,4 @@ def muon(arrays: Sequence[Any], named: bool, padded: bool) -> Slots:
 
 
 CUTS: dict[str, Cut] = {"Adafactor": adafactor, "Muon": muon}
-"""How the list is cut, by class."""
+"""The function that splits the list, by class."""

@@ -1,4 +1,4 @@
-"""The variables that optimizers of `arrayoptim.keras` have in Keras's files."""
+"""The variables of `arrayoptim.keras` optimizers in Keras files."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ..config.registry import lookup
 from .weight_lists import Layout
 
 ELSEWHERE = frozenset({"constraint", "ema_momentum", "exclude", "groups", "offload"})
-"""What adds no variable, or is Keras's part there; patterns would ask for the model's paths."""
+"""Settings without variables, or handled by Keras; patterns would need the model's paths."""
 
 
 def order(class_name: str, config: Mapping[str, Any], half: bool) -> tuple[list[str], Layout]:
-    """Return the names of the scalars and the order of the slots, as a new optimizer has them.
+    """Return the scalar names and the slot order of a new optimizer.
 
     Parameters
     ----------
     class_name : str
-        The class, by the name of this library.
+        The class name in this library.
     config : mapping
         From ``get_config`` of the Keras class.
     half : bool
-        Whether the model's variables are of 16 bits.
+        Whether the model's variables have a 16-bit dtype.
 
     Raises
     ------
     ValueError
-        If the class is unknown, or its slots are not alike for all variables.
+        If the class is unknown, or its slots differ between variables.
     """
     cls = lookup(class_name)
     known = set(cls.hyperparameters) - ELSEWHERE

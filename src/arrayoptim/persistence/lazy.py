@@ -1,4 +1,4 @@
-"""Arrays that are read when they are asked for, and what is said where that fails."""
+"""Lazily read arrays, and their error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..config.readable import readable
 from .reader import DamagedError
 from .record import Record
 
-# What zipfile and json raise on damaged files, and what their content leads to.
+# What zipfile and json, and the use of their content, raise on damaged files.
 BROKEN = (
     ValueError,
     OSError,
@@ -38,7 +38,7 @@ class Late:
     Parameters
     ----------
     stored : Stored or Packed
-        Where it is.
+        The array in the file.
     """
 
     __slots__ = ("_stored", "dtype", "nbytes", "shape")
@@ -69,7 +69,7 @@ class Late:
 
 
 def late(record: Record) -> Record:
-    """Return a record whose arrays are read when they are asked for."""
+    """Return a record with lazily read arrays."""
     return replace(
         record, slots={name: [Late(x) for x in row] for name, row in record.slots.items()}
     )
@@ -77,7 +77,7 @@ def late(record: Record) -> Record:
 
 @contextmanager
 def read_from(where: str) -> Iterator[None]:
-    """Name the file in every error."""
+    """Add the file name to every error."""
     try:
         yield
     except BROKEN as error:

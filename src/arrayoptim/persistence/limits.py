@@ -1,6 +1,6 @@
-"""What a file may ask for: no more than it is itself worth.
+"""Limits on what a file may request, relative to its own size.
 
-A small file can declare arrays, or pack content, that fill the memory of any machine.
+A small file can declare arrays, or compress content, that would fill the memory of any machine.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from .record import Record
 from .stored import Stored
 
 SMALL = 2**26
-"""Bytes that any file may ask for."""
+"""Bytes that any file may request."""
 
 RATIO = 64
-"""How much larger than the file the content may be that it asks for, beyond `SMALL`."""
+"""Maximum ratio of requested content to file size, beyond `SMALL`."""
 
 
 def affordable(size: int, wanted: int) -> bool:
-    """Whether a file of some size may ask for so many bytes.
+    """Whether a file of a given size may request a number of bytes.
 
     Parameters
     ----------
@@ -27,14 +27,14 @@ def affordable(size: int, wanted: int) -> bool:
 
 
 def check_size(record: Record, size: int) -> None:
-    """Refuse arrays that are far larger than their file, or one array in several places.
+    """Raise for arrays that are far larger than their file, or datasets used several times.
 
     Parameters
     ----------
     record : Record
-        What the file says.
+        The contents of the file.
     size : int
-        Its bytes.
+        The size of the file in bytes.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Names of parameters, as text in HDF5 attributes and as links in HDF5 groups.
 
-What HDF5 cannot hold becomes "~x" with four digits, "~empty" or "~dot". Paths arrive escaped as in
-JSON pointers, where "~" comes only as "~0" and "~1"; elsewhere a "~" that would be mistaken is
-escaped itself. So two names never meet in one.
+What HDF5 cannot represent becomes "~x" with four digits, "~empty" or "~dot". Paths arrive escaped
+as in JSON pointers, where "~" only occurs as "~0" and "~1"; elsewhere an ambiguous "~" is escaped
+itself. So different names are never encoded to the same one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ UNFIT = re.compile("[\0\ud800-\udfff]|~(?=[xed])")
 
 
 def encode(text: str) -> bytes:
-    """Return UTF-8 without NUL, which ends HDF5 strings, and without lone surrogates.
+    """Return UTF-8 without NUL, which terminates HDF5 strings, and without lone surrogates.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def link(path: str) -> str:
     Parameters
     ----------
     path : str
-        The parameter's path; ``""`` for a bare array.
+        The parameter's path; ``""`` for a single array.
     """
     names = {"": EMPTY, ".": DOT}
     return "/".join(names.get(part, encode(part).decode()) for part in path.split("/"))

@@ -13,7 +13,7 @@ SUFFIXES = {"_moment": "momentum", "_ms": "momentum", "_vs": "velocity"}
 
 
 def interpret(root: Any) -> Record:
-    """Return the state that a file holds.
+    """Return the state in a file.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def interpret(root: Any) -> Record:
     Raises
     ------
     ValueError
-        If it holds none, or names that natural_bm does not give.
+        If it holds none, or has names that natural_bm does not write.
     """
     names = get_names(root, "weights") or []
     stored = [_weight(root, name) for name in names]

@@ -22,25 +22,25 @@ CONFIG = "config.json"
 PIECE = 2**20
 
 IN_MEMORY = 2**26
-"""Bytes up to which a member of an archive is unpacked into memory, not into a temporary file."""
+"""Maximum bytes of an archive member unpacked into memory instead of a temporary file."""
 
 
 def open_root(raw: Any, name: str, stack: ExitStack) -> tuple[Group, Any]:
-    """Return the root of a file, and Keras 3's description of the optimizer if beside it.
+    """Return the root of a file, and Keras 3's description of the optimizer if there is one.
 
     Parameters
     ----------
     raw : file object
         An open HDF5 file or archive of Keras 3.
     name : str
-        What messages call it.
+        Its name in messages.
     stack : ExitStack
-        What closes that which is opened in it.
+        Closes what is opened here.
 
     Raises
     ------
     ValueError
-        If it is none of these.
+        If it is neither.
     """
     found = os.fstat(raw.fileno())
     if not stat.S_ISREG(found.st_mode):
@@ -64,7 +64,7 @@ def open_file(path: Path) -> Any:
     Raises
     ------
     OSError
-        If there is none, or a directory.
+        If it does not exist, or is a directory.
     """
     flags = getattr(os, "O_NONBLOCK", 0)
     return open(path, "rb", opener=lambda name, wanted: os.open(name, wanted | flags))
@@ -94,7 +94,7 @@ def _archived(raw: Any, size: int, name: str, stack: ExitStack) -> tuple[Group, 
 def _unpack(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, into: Any, most: int | None = None
 ) -> None:
-    """Copy a member, which zipfile compares with its checksum at the end."""
+    """Copy a member; zipfile verifies its checksum at the end."""
     name, size, packed = member.filename, member.file_size, member.compress_size
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"found {name} packed by method {member.compress_type}, wanted deflate")
@@ -113,7 +113,7 @@ def _unpack(
 
 
 class _Handle(io.RawIOBase):
-    """A file that another owner has open, read without moving the owner's place in it."""
+    """A file opened by someone else, read without moving its position."""
 
     def __init__(self, handle: int) -> None:
         self._handle, self._at = handle, 0
@@ -145,7 +145,7 @@ def open_group(group: Any) -> Group:
     Raises
     ------
     ValueError
-        If what h5py has written cannot be read.
+        If the content written by h5py cannot be read.
     """
     from h5py import h5o
 

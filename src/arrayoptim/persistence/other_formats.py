@@ -1,4 +1,4 @@
-"""What people keep state in besides HDF5: named, with the way to a file that can be read."""
+"""Other formats of saved state: recognized by name, with advice on how to convert them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ SAVE = "load it where it was made and save the model as .h5 or .keras"
 
 
 def refusal(path: Path) -> str | None:
-    """Return what a path of another kind is and what to do; None for a file that may be read.
+    """Return what a path of another format is and what to do; None for a readable file.
 
     Parameters
     ----------
     path : Path
-        Where the caller expects a file; that of TensorFlow's checkpoints is but a prefix.
+        The path that was passed; for a TensorFlow checkpoint it is only a prefix.
     """
     if path.is_dir():
         return _folder(path)

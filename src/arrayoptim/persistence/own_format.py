@@ -1,4 +1,4 @@
-"""The layout of this library: what it writes, and reading it back."""
+"""The library's own format: writing and reading."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from .worker_thread import Ask
 
 GROUP = "optimizer_weights"
 FORMAT = 2
-"""The newest; files with no more arrays than `packed.MANY` are written in 1."""
+"""The newest format; files with at most `packed.MANY` arrays are written in format 1."""
 
 ITERATIONS = "iterations"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One dataset to be written.
+    """A dataset to write.
 
     Attributes
     ----------
     link : str
         Its name in the group.
     slot, parameter : str
-        What it is of.
+        The slot and parameter of the array.
     array : callable
         Returns the content.
     listed : bool
-        Whether Keras 2.0 keeps it.
+        Whether Keras 2.0 saves it.
     """
 
     link: str
@@ -63,14 +63,14 @@ def fill(
     record : Record
         The content.
     ask : callable
-        Calls a function that returns an array.
+        Calls a function that returns an array, perhaps in another thread.
     after_each : callable
         Called after each dataset.
 
     Raises
     ------
     ValueError
-        If the record is contradictory, or holds what HDF5 cannot.
+        If the record is inconsistent, or not representable in HDF5.
     """
     many = written_in(record) > 1
     entries = list(entries_of(record, packed=many))
@@ -113,7 +113,7 @@ def _texts(slot: str, parameter: str | None) -> dict[str, str]:
 
 
 def _pack(group: Any, record: Record, ask: Ask, after_each: Callable[[], None]) -> list[str]:
-    """Write many arrays, and return the names of those with datasets of their own."""
+    """Pack many arrays, and return the names of those with separate datasets."""
     root = _names.segment(record.class_name or "optimizer")
     large: list[str] = []
 
@@ -148,7 +148,7 @@ def _arrays(record: Record, slots: list[str]) -> Iterator[Named]:
 
 
 def entries_of(record: Record, packed: bool) -> Iterator[Entry]:
-    """Yield the datasets: those that Keras 2.0 keeps, in its order, and the rest."""
+    """Yield the datasets: those that Keras 2.0 saves, in its order, then the rest."""
     name = record.class_name or ""
     root = _names.segment(name or "optimizer")
     if record.iterations is not None:
@@ -165,14 +165,14 @@ def entries_of(record: Record, packed: bool) -> Iterator[Entry]:
 
 
 def _check(record: Record, links: list[str]) -> None:
-    """Refuse what could not be read back: counts below 0, and one name for two things."""
+    """Raise for what could not be read back: negative counts, and duplicate names."""
     for name, count in (("iterations", record.iterations), ("skipped", record.skipped)):
         if count is not None and count < 0:
             raise ValueError(f"{name}: found {count}, wanted an integer from 0")
     clash = {ITERATIONS} & {*record.slots, *record.scalars} or set(record.slots) & set(
         record.scalars
     )
-    # A dataset's name must not be that of a group on the way to another dataset.
+    # A dataset must not have the name of another dataset's parent group.
     groups = {link[:end] for link in links for end in range(len(link)) if link[end] == "/"}
     clash |= groups & set(links)
     if len(set(links)) < len(links):
@@ -194,7 +194,7 @@ def _version() -> str:
 
 
 def interpret(group: Any) -> Record:
-    """Return the state in a group that `fill` wrote.
+    """Return the state in a group written by `fill`.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def interpret(group: Any) -> Record:
     Raises
     ------
     ValueError
-        If the format is newer, or anything is missing or contradictory.
+        If the format is newer, or anything is missing or inconsistent.
     """
     version = _whole(group, "format", 1)
     if version > FORMAT:
@@ -248,7 +248,7 @@ def _read_config(record: Record, text: str | None) -> None:
 
 
 def _place(record: Record, stored: Stored) -> None:
-    """Store a dataset where its attributes say."""
+    """Add a dataset to the record according to its attributes."""
     slot, parameter = stored.text("slot"), stored.text("parameter")
     found = f"{stored.name}: found slot {slot!r} and parameter {parameter!r}"
     if slot is None:

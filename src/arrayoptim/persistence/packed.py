@@ -1,8 +1,8 @@
 """Many small arrays in few datasets.
 
-HDF5 takes hundreds of bytes and some hundred microseconds for each dataset. Where an optimizer has
-thousands of arrays the small ones are put one behind the other: the group ``packed`` has datasets
-of one dtype each, and ``index``, which says in JSON what they are made of.
+HDF5 needs hundreds of bytes and some hundred microseconds per dataset. If an optimizer has
+thousands of arrays, the small ones are concatenated: the group ``packed`` has datasets of one dtype
+each, and ``index``, which describes their content in JSON.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .worker_thread import Ask
 GROUP = "packed"
 INDEX = "index"
 MANY = 4096
-"""Largest number of arrays that get a dataset each, as Keras reads them."""
+"""Maximum number of arrays that get one dataset each, as Keras reads them."""
 
 SMALL = 2**16
-"""Size of the largest array that is packed, in bytes."""
+"""Maximum size of a packed array, in bytes."""
 
 FULL = 2**26
-"""Size from which a dataset of packed arrays is full, in bytes."""
+"""Size at which a dataset of packed arrays is full, in bytes."""
 
 FETCHED = 2**22
 """Bytes of arrays that are fetched before any is written."""
@@ -38,12 +38,12 @@ FETCHED = 2**22
 AT_ONCE = 1024
 
 Named = tuple[str, str, Callable[[], np.ndarray]]
-"""Slot, parameter, and what returns the array."""
+"""Slot, parameter, and a function that returns the array."""
 
 
 @dataclass
 class _Pending:
-    """Arrays of one slot and one dtype, until they are written."""
+    """Arrays of one slot and one dtype that are not yet written."""
 
     slot: str
     dtype: str
@@ -62,7 +62,7 @@ class Packer:
     ask : callable
         Calls a function in the thread that may fetch arrays.
     put_large : callable
-        Writes an array that is too large to be packed, given slot and parameter.
+        Writes an array too large to be packed, given slot and parameter.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class Packer:
         self._columns: list[dict[str, Any]] = []
 
     def put(self, named: Iterable[Named]) -> Iterator[None]:
-        """Write arrays, and stop after each few.
+        """Write arrays, and yield after every few.
 
         Parameters
         ----------
         named : iterable of (str, str, callable)
-            Slot, parameter, and what returns the array.
+            Slot, parameter, and a function that returns the array.
         """
         left = iter(named)
         while fetched := self._ask(lambda: _next_few(left)):
@@ -144,9 +144,9 @@ class Packed:
     Parameters
     ----------
     column : object
-        The dataset that it is in.
+        Its dataset.
     start : int
-        Its first element there.
+        The offset of its first element.
     shape : tuple of int
         Its shape.
     """
@@ -167,13 +167,13 @@ class Packed:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def read(self) -> np.ndarray:
-        """Return the content, in memory that it shares with that of its neighbours."""
+        """Return the content, as a view of memory shared with its neighbours."""
         end = self._start + math.prod(self.shape)
         return self._column.read()[self._start : end].reshape(self.shape)
 
 
 def unpacked(group: Group) -> Iterator[tuple[str, str, Packed]]:
-    """Yield slot, parameter and array of each that `Packer` wrote.
+    """Yield slot, parameter and array of each array written by `Packer`.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def unpacked(group: Group) -> Iterator[tuple[str, str, Packed]]:
     Raises
     ------
     ValueError
-        If the index is none, or is of other datasets.
+        If the index is invalid, or does not match the datasets.
     """
     stored = Stored(group, f"{GROUP}/{INDEX}")
     if stored.dtype != np.uint8 or len(stored.shape) != 1:

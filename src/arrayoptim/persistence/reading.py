@@ -1,4 +1,4 @@
-"""Reading: recognising the kind of a file, and naming what is wrong with it."""
+"""Reading: recognition of file formats, and diagnosis of bad files."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def read(path: str | os.PathLike[str]) -> Record:
     Returns
     -------
     Record
-        All that the file says, arrays included; arrays from elsewhere under our names of slots.
+        The file's contents, including arrays, with slots named as in this library.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, of another kind, newer, or without an optimizer's state.
+        If it is damaged, of another or a newer format, or without optimizer state.
     """
     with _opened(Path(path)) as (root, optimizer):
         return replace(_interpret(root, optimizer).loaded(), origin=str(path))
 
 
 def read_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Record]:
-    """Read an optimizer's record and one that `write` put beside it.
+    """Read an optimizer's record and another one saved beside it.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def read_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Record]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, of another kind, newer, or without that record.
+        If it is damaged, of another or a newer format, or without that record.
     """
     with _opened(Path(path)) as (root, optimizer):
         if name not in root:
@@ -88,12 +88,12 @@ def read_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Record]:
 
 
 def describe(path: str | os.PathLike[str]) -> Record:
-    """Read all but the arrays of an optimizer's record; see `describe_with`."""
+    """Read an optimizer's record without arrays; see `describe_with`."""
     return describe_with(path, "")[0]
 
 
 def describe_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Record | None]:
-    """Read all but the arrays.
+    """Read records without their arrays.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ def describe_with(path: str | os.PathLike[str], name: str) -> tuple[Record, Reco
     Returns
     -------
     own, beside : Record
-        As from `read_with`, with objects that have ``shape``, ``dtype`` and ``nbytes`` for arrays;
-        None where the file has only the optimizer's.
+        As from `read_with`, with objects that have ``shape``, ``dtype`` and ``nbytes`` instead of
+        arrays; None if the file has only the optimizer's record.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def read_group(group: Any) -> Record:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Record]:
-    """Yield what a file says, with arrays that are read when they are asked for.
+    """Yield the record in a file, with lazily read arrays.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def opened(path: Path) -> Iterator[Record]:
 
 @contextmanager
 def opened_group(group: Any) -> Iterator[Record]:
-    """Yield what an open HDF5 file says, as from `opened`."""
+    """Yield the record in an open HDF5 file, as from `opened`."""
     origin = f"{group.file.filename} {group.name}"
     with read_from(origin):
         record = _interpret(open_group(group), None)
@@ -169,7 +169,7 @@ def opened_group(group: Any) -> Iterator[Record]:
 
 @contextmanager
 def _opened(path: Path, stack: ExitStack | None = None) -> Iterator[tuple[Group, Any]]:
-    """Open a file; return its root, and Keras 3's description of the optimizer if beside it.
+    """Open a file; yield its root, and Keras 3's description of the optimizer if there is one.
 
     It is closed at the end, or with the stack.
     """
@@ -239,7 +239,7 @@ def _weights_group(group: Group, parent: Group) -> Record:
 def _keras_3(root: Group, optimizer: Any) -> Record:
     group, inner = root["optimizer/vars"], "optimizer/inner_optimizer/vars"
     described = optimizer if isinstance(optimizer, Mapping) else {}
-    # With mixed_float16 `compile` puts a loss scale around the optimizer that is described.
+    # With mixed_float16, `compile` wraps the described optimizer in a loss scale.
     if inner in root and described.get("class_name") not in SCALED:
         group = root[inner]
     found = set(group)
@@ -253,7 +253,7 @@ def _keras_3(root: Group, optimizer: Any) -> Record:
         dialect = TF_KERAS_NEW if dialect_of(settings or {}) == TF_KERAS_NEW else KERAS_3
         return _keras3.interpret(arrays, class_name, config, dialect=dialect, half=_halves(root))
     class_name = _keras3.class_of(optimizer or get_text(group, "name"))
-    default: dict[str, Any] | None = {} if optimizer else None  # a bare name: all by default
+    default: dict[str, Any] | None = {} if optimizer else None  # a name alone: defaults
     return _keras3.interpret(arrays, class_name, default, within=_model_shapes(root))
 
 
@@ -263,7 +263,7 @@ def _model_shapes(root: Group) -> Shapes | None:
 
 
 def _halves(root: Group) -> bool:
-    """Whether a model has variables of 16 bits; Keras stores bfloat16 as two bytes without kind."""
+    """Whether a model has 16-bit variables; Keras stores bfloat16 as two raw bytes."""
     return any(item.type.size == 2 for item in _model_variables(root))
 
 

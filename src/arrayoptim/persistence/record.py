@@ -12,44 +12,44 @@ LOSS_SCALE = "the loss scale, and the steps left out for it; arrayoptim.LossScal
 
 @dataclass
 class Record:
-    """Everything a file holds of one optimizer.
+    """Everything that a file contains about one optimizer.
 
     Attributes
     ----------
     source : str
         The kind of file: ``"arrayoptim 1"``, ``"keras 2"``, ``"keras 3"`` or ``"natural_bm"``.
     class_name : str or None
-        The optimizer's class; None where the file leaves it open.
+        The optimizer's class; None if the file does not name it.
     config : dict or None
-        The hyperparameters as stored in the file, in the words of its source; None where it
-        holds none.
+        The hyperparameters as stored in the file, named as in its source; None if there are
+        none.
     iterations : int or None
-        The number of steps taken; None where the file does not hold it.
+        The number of steps taken; None if it is not in the file.
     scalars : dict of str to float
         Scalar state by name, such as ``m_schedule``.
     slots : dict of str to list
-        The arrays of each slot. In a record to be written, functions without arguments that
-        return the array may stand for arrays: each is called when its turn comes and its result
-        let go, so that one array at a time is in memory. In a record from `describe`, objects
-        with ``shape``, ``dtype`` and ``nbytes`` stand for them.
+        The arrays of each slot. In a record to write, entries may be functions without arguments
+        that return the array: they are called one at a time and their results released, so only one
+        array is in memory. In a record from `describe`, entries are objects with ``shape``,
+        ``dtype`` and ``nbytes``.
     paths : dict of str to list of str, or None
-        The parameter of each array; None where the file has them in parameter order, unnamed.
+        The parameter of each array; None if they are unnamed, in parameter order.
     notes : list of str
-        What the source does not save, and what was left out.
+        Notes on what the source does not save, and what was left out.
     skipped : int
-        The number of steps left out for non-finite gradients.
+        The number of steps skipped because of nonfinite gradients.
     partial : bool
-        Whether the file leaves out hyperparameters, as weights files of Keras 3 do.
+        Whether the file lacks hyperparameters, like Keras 3 weights files.
     origin : str
-        What messages call the file.
+        The file's name in messages.
     unkept : list of str
-        What the training had besides the optimizer and goes on without.
+        What the training had besides the optimizer, and continues without.
     dialect : str or None
-        In whose words the hyperparameters are, see `config.keras`; None where they tell themselves.
+        The dialect of the hyperparameters, see `config.keras`; None if it follows from them.
     fingerprint : str or None
-        That of the parameters beside which it was saved; None where the file has none.
+        The fingerprint of the parameters that it was saved with; None if there is none.
     together : Together or None
-        In a record to be written, the processes that hold it in parts; None where one holds all.
+        In a record to write, the processes that hold its shards; None if one holds all.
     """
 
     source: str

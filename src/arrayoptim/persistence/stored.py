@@ -13,19 +13,19 @@ from .reader import Dataset, Group
 
 
 class Stored:
-    """A dataset: shape and dtype now, the content when asked.
+    """A dataset whose shape and dtype are known, and whose content is read on demand.
 
     Parameters
     ----------
     group : Group
-        Where it is.
+        Its group.
     name : str
         Its name in that group.
 
     Raises
     ------
     ValueError
-        If there is no such dataset, it is no array of numbers, or its content is not in the file.
+        If there is no such dataset, it is not numeric, or its content is not in the file.
     """
 
     def __init__(self, group: Group, name: str) -> None:
@@ -51,7 +51,7 @@ class Stored:
 
     @property
     def nbytes(self) -> int:
-        """The size once read."""
+        """Its size in memory once read."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def text(self, name: str) -> str | None:
@@ -65,7 +65,7 @@ class Stored:
         return get_text(self._dataset, name)
 
     def read(self) -> np.ndarray:
-        """Return the content, bit for bit; bfloat16 as float32 where ml_dtypes is not installed."""
+        """Return the content, bit for bit; bfloat16 as float32 if ml_dtypes is not installed."""
         array = np.empty(self.shape, self._raw_dtype)
         self._dataset.storage.read(array)
         if not self._half:
@@ -78,7 +78,7 @@ class Stored:
         return kind.kind in "uV" and self.text("dtype") == "bfloat16"
 
     def _check_storage(self) -> None:
-        """Refuse content that is not in this file, which HDF5 would read as zeros or elsewhere."""
+        """Raise for content outside this file, which HDF5 would read as zeros or from elsewhere."""
         storage = self._dataset.storage
         if not storage.whole():
             raise ValueError(
@@ -103,12 +103,12 @@ def counter(stored: Stored) -> int:
     Parameters
     ----------
     stored : Stored
-        The dataset; some sources count in floating point.
+        The dataset; some sources store the count as a float.
 
     Raises
     ------
     ValueError
-        If it is not one integer from 0.
+        If it is not a single nonnegative integer.
     """
     value = number(stored)
     if not (value == value and 0 <= value <= MOST_STEPS and value == int(value)):
@@ -127,7 +127,7 @@ def number(stored: Stored) -> Any:
     Raises
     ------
     ValueError
-        If it is no real number.
+        If it is not a single real number.
     """
     if stored.shape != () or stored.dtype.kind not in "iuf":
         raise ValueError(

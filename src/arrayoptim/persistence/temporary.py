@@ -1,4 +1,4 @@
-"""Temporary files beside a target, which replace it, and those that a crash left behind."""
+"""Temporary files beside a target that replace it, and removal of leftovers of crashes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNLINKED_OPEN = os.name == "posix"
 """Whether an open file can be unlinked."""
 
 if sys.platform == "win32":
-    # Windows deletes no file that is open.
+    # Windows cannot delete open files, so there is no need to lock them.
     def _lock(handle: int, *, wait: bool) -> None:
         return None
 else:
@@ -43,9 +43,9 @@ def name_for(target: Path) -> Path:
 
 
 def remove_left_over(target: Path) -> None:
-    """Remove the temporary files of killed saves to a target.
+    """Remove temporary files left by killed saves to a target.
 
-    Those of saves under way are locked, and stay.
+    Those of running saves are locked, and are kept.
 
     Parameters
     ----------
@@ -74,15 +74,15 @@ def _remove(path: str) -> None:
 
 
 def create(path: Path, like: os.stat_result | None) -> int:
-    """Create a file for reading and writing that no one else may read meanwhile.
+    """Create a file for reading and writing that nobody else can read yet.
 
     Parameters
     ----------
     path : Path
         The file, which must not exist.
     like : os.stat_result or None
-        The file whose place it is to take: it has its owner and its permissions before it has any
-        content. None where there is none.
+        The file that it will replace: it gets that file's owner and permissions before it has any
+        content. None if there is none.
 
     Returns
     -------
@@ -94,10 +94,10 @@ def create(path: Path, like: os.stat_result | None) -> int:
     while True:
         handle = os.open(path, flags, 0o666 if like is None else 0o600)
         try:
-            with contextlib.suppress(OSError):  # where a file system has no locks
+            with contextlib.suppress(OSError):  # if the file system has no locks
                 _lock(handle, wait=True)
             if os.fstat(handle).st_nlink == 0:
-                # Another save to this target removed it as left over before it was locked.
+                # Another save to this target removed it as a leftover before it was locked.
                 os.close(handle)
                 continue
             if like is not None:
@@ -122,7 +122,7 @@ def _take_after(handle: int, like: os.stat_result) -> None:
         try:
             os.fchown(handle, -1, like.st_gid)
         except OSError:
-            # Permissions of one group are not another group's: it gets those of everyone.
+            # The group could not be copied, so the new group gets the permissions of others.
             mode = mode & ~0o070 | (mode & 0o007) << 3
     os.fchmod(handle, mode)
 
@@ -135,7 +135,7 @@ def copy_attributes(handle: int, like: Path) -> None:
     handle : int
         The open file.
     like : Path
-        The other one.
+        The file to copy from.
     """
     if sys.platform != "linux":
         return

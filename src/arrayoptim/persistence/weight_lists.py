@@ -1,4 +1,4 @@
-"""How a list of unnamed arrays is cut into slots.
+"""Splitting a list of unnamed arrays into slots.
 
 Keras writes an optimizer's variables as one list. Its order follows from the class and a few
 hyperparameters; the number of parameters follows from the list's length.
@@ -20,19 +20,19 @@ Shapes = Counter[tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Layout:
-    """One order of the arrays.
+    """A possible order of the arrays.
 
     Attributes
     ----------
     blocks : tuple of str
-        Slots that come one after the other, each with the arrays of all parameters.
+        Slots stored one after another, each with the arrays of all parameters.
     together : tuple of str
-        Slots that come first, interleaved: all those of one parameter, then of the next.
+        Slots stored first and interleaved: all of one parameter, then of the next.
     lead : tuple of str
-        Blocks of arrays before all slots, which are no part of the rule's state. Of these only
-        ``average`` is kept.
+        Blocks of arrays before all slots, which are not part of the rule's state. Only ``average``
+        of these is kept.
     placeholders : bool
-        Whether one array of shape (1,) per parameter follows.
+        Whether there is a trailing array of shape (1,) per parameter.
     """
 
     blocks: tuple[str, ...] = ()
@@ -51,16 +51,16 @@ class Layout:
 
 
 def fit(arrays: Sequence[Any], layout: Layout, within: Shapes | None = None) -> Slots | None:
-    """Cut the list as the layout says, if its length and the shapes allow it.
+    """Split the list by a layout, if its length and the shapes allow it.
 
     Parameters
     ----------
     arrays : sequence
         Objects with a shape.
     layout : Layout
-        The order supposed.
+        The assumed order.
     within : Counter, optional
-        How often each shape occurs among the model's variables.
+        The count of each shape among the model's variables.
     """
     if layout.per_parameter == 0:
         return {} if not arrays else None
@@ -88,18 +88,18 @@ def fit(arrays: Sequence[Any], layout: Layout, within: Shapes | None = None) -> 
 def choose(
     arrays: Sequence[Any], layouts: Sequence[Layout], what: str, within: Shapes | None = None
 ) -> Slots:
-    """Cut the list by the one layout that fits it.
+    """Split the list by the only layout that fits it.
 
     Parameters
     ----------
     arrays : sequence
         Objects with a shape.
     layouts : sequence of Layout
-        Those possible.
+        The possible layouts.
     what : str
-        Words for the optimizer, for messages.
+        The optimizer's name in messages.
     within : Counter, optional
-        How often each shape occurs among the model's variables.
+        The count of each shape among the model's variables.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Work in a separate thread, where no signal handler runs.
 
-Python runs handlers in the main thread, between any two bytecodes. Those that HDF5 has called are
-the wrong place for an exception: it is lost, or becomes another one.
+Python runs handlers in the main thread, between any two bytecodes. In a callback of HDF5 an
+exception must not be raised: it is lost, or replaced by another one.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ class Stopped(BaseException):
 
 
 def carry_out(work: Callable[[Ask, Callable[[], None]], None]) -> None:
-    """Do some work in another thread, and wait for it.
+    """Run work in another thread, and wait for it.
 
     Parameters
     ----------
     work : callable
-        Takes two functions. The first calls a function in the caller's thread, whose devices,
-        streams and settings it may need, and gives what it returns. The second raises `Stopped`
-        where the caller was interrupted.
+        Accepts two functions. The first calls a function in the caller's thread, whose devices,
+        streams and settings it may need, and returns its result. The second raises `Stopped` if the
+        caller was interrupted.
 
     Raises
     ------
     BaseException
-        What the work raised, or what interrupted this thread; the work has ended then.
+        What the work raised, or what interrupted this thread; the work has ended by then.
     """
     task = _Task(work)
     try:
         try:
             _thread.start_new_thread(task.run, ())
-        except RuntimeError:  # no thread can be started, as at the end of the process
+        except RuntimeError:  # no thread can be started, as during shutdown
             if task.claim():
                 work(_called, _nothing)
                 return
@@ -49,7 +49,7 @@ def carry_out(work: Callable[[Ask, Callable[[], None]], None]) -> None:
         if task.error is not None:
             raise task.error
     finally:
-        del task  # otherwise the error's traceback would refer to the error
+        del task  # avoids a reference cycle through the error's traceback
 
 
 def _called(function: Callable[[], Any]) -> Any:
@@ -61,7 +61,7 @@ def _nothing() -> None:
 
 
 class _Task:
-    """What the two threads share."""
+    """The shared state of the two threads."""
 
     def __init__(self, work: Callable[[Ask, Callable[[], None]], None]) -> None:
         self._work = work
@@ -74,13 +74,13 @@ class _Task:
         self.error: BaseException | None = None
 
     def claim(self) -> bool:
-        """Whether the caller must do the work: nobody has started it, and nobody else will."""
+        """Whether the caller must do the work because the worker never started it."""
         return self._begun.acquire(blocking=False)
 
     # ---- the worker
 
     def run(self) -> None:
-        """Do the work, unless it was stopped before."""
+        """Do the work, unless it was stopped before it started."""
         if not self.claim():
             return
         try:
@@ -105,7 +105,7 @@ class _Task:
     # ---- the caller
 
     def serve(self) -> None:
-        """Call what the worker asks for until it ends."""
+        """Run calls for the worker until it ends."""
         while (wish := self._wishes.get()) is not None:
             self._answers.put(wish())
 

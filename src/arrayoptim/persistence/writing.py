@@ -1,4 +1,4 @@
-"""Writing: to a file of its own, or into an open one."""
+"""Writing: to a new file, or into an open one."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def write(
     overwrite: bool = True,
     beside: Mapping[str, Record] | None = None,
 ) -> None:
-    """Write a record to an HDF5 file, whole or not at all.
+    """Write a record to an HDF5 file, atomically.
 
-    The content goes to a temporary file in the same directory, is brought to the disk and renamed:
-    whatever happens, the previous file stays whole until the new one is. Owner and permissions of
-    an existing file are kept, and a symbolic link goes on pointing to its file. What a save that
-    was killed has left beside the file is removed.
+    The content goes to a temporary file in the same directory, is synced to disk and renamed:
+    whatever happens, the previous file stays intact until the new one is complete. Owner and
+    permissions of an existing file are kept, and a symbolic link is followed. Leftovers of killed
+    saves to the same file are removed.
 
     Parameters
     ----------
     path : str or Path
         The file.
     record : Record
-        The content. Its slots may hold functions that return arrays; `source` and `notes` are not
-        written.
+        The content. Its slots may contain functions that return arrays; `source` and `notes` are
+        not written.
     overwrite : bool
         Whether an existing file may be replaced.
     beside : mapping of str to Record, optional
-        More records, each by the name of the group that it goes to; `read_with` gives them.
+        Additional records by the name of their group; `read_with` reads them.
 
     Raises
     ------
@@ -47,9 +47,9 @@ def write(
     FileNotFoundError
         If its directory does not exist.
     OSError
-        If it cannot be written, on a full disk for one.
+        If it cannot be written, for instance on a full disk.
     ValueError
-        If the record is contradictory, or holds what HDF5 cannot.
+        If the record is inconsistent, or not representable in HDF5.
     """
 
     def put(sink: Sink, ask: Ask) -> None:
@@ -68,7 +68,7 @@ def fill_file(
     """Write a record, and those beside it, into an empty open file; see `write`."""
     import h5py
 
-    # The format of HDF5 1.8 has checksums over all but the data, and Keras 2.0's h5py reads it.
+    # HDF5 1.8's format has checksums of all metadata, and Keras 2.0's h5py reads it.
     with h5py.File(file, "w", libver=("v108", "v108")) as root:
         for name, content in {GROUP: record, **(beside or {})}.items():
             fill(root.create_group(name), content, ask, after_each)
@@ -77,22 +77,22 @@ def fill_file(
 def write_group(group: Any, record: Record) -> None:
     """Write a record into an open HDF5 file.
 
-    Where the group holds a state of the same arrays, its datasets are written anew, so that the
-    file does not grow; else it is written beside its final place and moved. A failure to fetch an
-    array leaves the old state.
+    If the group already has state with the same arrays, its datasets are overwritten, so that the
+    file does not grow; otherwise the state is written to a temporary group and moved. A failure to
+    fetch an array leaves the old state intact.
 
     Parameters
     ----------
     group : h5py.Group
-        A file or group, whose child ``optimizer_weights`` is made or replaced; or a group of that
-        name itself, whose content is replaced.
+        A file or group, whose child ``optimizer_weights`` is created or replaced; or a group with
+        that name itself, whose content is replaced.
     record : Record
         The content, as for `write`.
 
     Raises
     ------
     ValueError
-        If the record is contradictory, or holds what HDF5 cannot.
+        If the record is inconsistent, or not representable in HDF5.
     """
     own = posixpath.basename(group.name or "") == GROUP
     parent = group.parent if own else group
@@ -116,7 +116,7 @@ def write_group(group: Any, record: Record) -> None:
 
 
 def _move_content(source: Any, target: Any) -> None:
-    """Replace the content of a group by that of another."""
+    """Replace the content of a group with that of another."""
     for name in list(target.attrs):
         del target.attrs[name]
     for name in list(target):

@@ -1,6 +1,6 @@
-"""Optimizers that evaluate the loss themselves: a search is told what came of a point, and asks on.
+"""Optimizers driven by loss values: a search is told the loss of a point, and asks for the next.
 
-It knows array libraries by the array API standard alone; `lbfgs.LBFGS` drives it on their trees.
+It uses only the array API standard; `lbfgs.LBFGS` drives it on trees of any array library.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The words of a search on arrays, of any library that has the array API standard."""
+"""The operations of a search on arrays, of any library with the array API standard."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .state_layout import CHANGES, CURVED, LOW, MIXED, STEPS
 from .vocabulary import Batch, Plain
 
 State = dict[int, Any]
-"""What is known of all problems, by the places in `state_layout`: numbers, and arrays whose last
-axes are those of one problem."""
+"""The state of all problems, by the indices in `state_layout`: numbers, and arrays whose last axes
+are those of one problem."""
 
 
 class _Vectors(Plain):
-    """Words that read and write what is known."""
+    """Operations that read and write the state."""
 
     xp: Namespace
 
@@ -38,11 +38,11 @@ class _Vectors(Plain):
         return LOW in s
 
     def memory(self, s: State) -> int:
-        """Return how many pairs are kept at most."""
+        """Return the maximum number of pairs."""
         return int(s[STEPS].shape[-2])
 
     def each(self, s: State, target: int, function: Callable[..., Array], *given: Any) -> None:
-        """Write a function of the entries of vectors and of one number, the last argument."""
+        """Write an elementwise function of vectors and of a number, the last argument."""
         vectors = (s[name] for name in given[:-1])
         s[target] = function(self.xp, *vectors, self.column(given[-1]))
 
@@ -71,13 +71,13 @@ class _Vectors(Plain):
         return self.number(self.xp.sum(self.xp.abs(s[name]), axis=-1))
 
     def shift(self, s: State, rows: int, new: int, where: Any) -> None:
-        """Write rows with a new one in place of the oldest, where a condition holds."""
+        """Append a row and drop the oldest one, where a condition holds."""
         if not self.nowhere(where):
             shifted = self.xp.concat((s[rows][..., 1:, :], s[new][..., None, :]), axis=-2)
             s[rows] = self.choose(where, shifted, s[rows])
 
     def border(self, s: State, square: int, new: int, where: Any) -> None:
-        """Write a symmetric matrix with a new row and column in place of the oldest."""
+        """Append a row and column to a symmetric matrix, and drop the oldest."""
         if not self.nowhere(where):
             kept, column = s[square][..., 1:, 1:], s[new][..., None]
             above = self.xp.concat((kept, column[..., :-1, :]), axis=-1)
@@ -85,7 +85,7 @@ class _Vectors(Plain):
             s[square] = self.choose(where, whole, s[square])
 
     def forget(self, s: State, where: Any) -> None:
-        """Blank all rows and their products where a condition holds."""
+        """Zero all rows and their products where a condition holds."""
         for name in (STEPS, CHANGES, MIXED, CURVED):
             s[name] = self.choose(where, self.xp.zeros_like(s[name]), s[name])
 
@@ -96,11 +96,11 @@ class _Vectors(Plain):
     multiply = product
 
     def combine(self, s: State, target: int, rows: int, shares: int) -> None:
-        """Write the sum of multiples of rows."""
+        """Write a linear combination of rows."""
         s[target] = self.xp.matmul(s[shares][..., None, :], s[rows])[..., 0, :]
 
     def triangle(self, s: State, upper: int, diagonal: int, square: int) -> None:
-        """Write the upper triangle of a matrix, with 1 for 0 on its diagonal, and the diagonal."""
+        """Write the upper triangle of a matrix, with diagonal zeros set to 1, and the diagonal."""
         whole, xp = s[square], self.xp
         eye = xp.tril(xp.triu(xp.ones_like(whole)))
         s[diagonal] = xp.sum(whole * eye, axis=-1)
@@ -112,13 +112,13 @@ class _Vectors(Plain):
         s[target] = self.xp.linalg.solve(s[upper], s[right][..., None])[..., 0]
 
     def solve_turned(self, s: State, target: int, upper: int, right: int) -> None:
-        """Write the solution of the system of the transposed matrix."""
+        """Write the solution of the transposed system."""
         lower = self.xp.matrix_transpose(s[upper])
         s[target] = self.xp.linalg.solve(lower, s[right][..., None])[..., 0]
 
 
 class Single(_Vectors):
-    """One problem, whose numbers are Python's."""
+    """One problem, with Python numbers."""
 
     def __init__(self, xp: Namespace) -> None:
         self.xp = xp

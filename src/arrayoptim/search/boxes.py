@@ -1,4 +1,4 @@
-"""The bounds of all entries, and which way a search goes."""
+"""The bounds of all entries, as vectors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .searches import Box
 def boxed(
     given: tuple[Any, Any], packed: Packing, leaves: Sequence[Array | None], structure: Structure
 ) -> Box:
-    """Return bounds as vectors; None where there are none.
+    """Return bounds as vectors; None if there are none.
 
     Raises
     ------
     ValueError
-        If they do not fit the parameters, or leave no room.
+        If they do not match the parameters, or are contradictory.
     """
     if all(bound is None for bound in given):
         return None

@@ -1,4 +1,4 @@
-"""Which way a search goes: in machine code, or on the arrays of any library."""
+"""The choice of a search's implementation: compiled, or on arrays of any library."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .searches import OnArrays
 
 
 def way(leaves: Sequence[Array | None]) -> type[Any]:
-    """Return the class of the fastest search there is for some arrays, or of that asked for.
+    """Return the class of the fastest search for some arrays, or of the requested engine's.
 
     Raises
     ------
     ValueError
-        If the engine ``"cpu"`` is asked for, which cannot serve these arrays.
+        If engine ``"cpu"`` is requested and cannot serve these arrays.
     """
     asked = mode()
     if asked in ("array", "gpu"):

@@ -1,4 +1,4 @@
-"""A search in machine code, on NumPy arrays and on torch tensors in host memory."""
+"""A compiled search, for NumPy arrays and torch tensors in host memory."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ _SHOWN = {STAGE, *range(POINT, LOW), GIVEN, NEXT}
 
 
 class Loops:
-    """Arrays of a search, and the job that goes through its problems.
+    """The arrays of a search, and the job that steps its problems.
 
     Parameters
     ----------
     shape : (int, int, int)
-        Number of problems, pairs to remember, and entries of a vector.
+        Number of problems, of pairs to remember, and of entries of a vector.
     dtype : str
-        That of the vectors.
+        The dtype of the vectors.
     settings : Settings
-        The numbers of the search.
+        The settings of the search.
     box : pair of numpy.ndarray, or None
-        Lowest and highest values, of shape (problems, entries).
+        Lower and upper bounds, of shape (problems, entries).
 
     Attributes
     ----------
     arrays : dict of int to numpy.ndarray
-        What is known, by the places in `state_layout`, problem by problem.
+        The state, by the indices in `state_layout`, problem by problem.
     numbers : numpy.ndarray
-        The numbers of each problem.
+        The scalars of each problem.
     values : numpy.ndarray
-        Where the loss of each is to be written; its gradient goes to ``arrays[GIVEN]``.
+        Input: the loss of each problem; its gradient goes to ``arrays[GIVEN]``.
     """
 
     def __init__(self, shape: tuple[int, int, int], dtype: str, settings: Settings, box: Any):
@@ -103,15 +103,15 @@ class Loops:
         self._job = Job(count * each, chunks, known)
 
     def advance(self) -> None:
-        """Take up losses and gradients; the next points are in ``arrays[NEXT]``."""
+        """Process losses and gradients; the next points are then in ``arrays[NEXT]``."""
         self._job.again()
         self._job.run(None)
 
 
 class Compiled(Search):
-    """A search in machine code; see `OnArrays` for its parameters.
+    """A compiled search; see `OnArrays` for its parameters.
 
-    Its state is in host memory, which the arrays of `named` share.
+    Its state is in host memory, shared with the arrays of `named`.
     """
 
     def __init__(
@@ -141,13 +141,13 @@ class Compiled(Search):
         if LOW in loops.arrays:
             given = point.copy()
             np.clip(point, loops.arrays[LOW], loops.arrays[HIGH], out=point)
-            # Of a point outside of the box the first evaluation tells nothing.
+            # The first evaluation is useless if its point lies outside the box.
             loops.numbers[:, PARKED] = np.any(point != given, axis=-1)
 
     def tell(
         self, value: Any, gradients: Sequence[Array | None], leaves: Sequence[Array | None]
     ) -> list[Array | None]:
-        """Take up loss and gradients; see `Search`."""
+        """Process loss and gradients; see `Search`."""
         packed = self._made[0]
         self._loops.values[...] = self._losses(value) if packed.batch else number(value)
         packed.into(self._shared[GIVEN], gradients)
@@ -166,17 +166,17 @@ class Compiled(Search):
         return new
 
     def named(self) -> dict[str, Any]:
-        """Return what is to be saved; see `Search`."""
+        """Return the state to save; see `Search`."""
         numbers = dict(zip(NUMBERS, self._numbers, strict=True))
         wide = {name: self._shared[k] for k, name in enumerate(STATE) if name not in numbers}
         return numbers | wide
 
     def number(self, name: str) -> Any:
-        """Return a number that is saved; see `Search`."""
+        """Return a saved scalar; see `Search`."""
         return self._numbers[NUMBERS.index(name)]
 
     def fill(self, values: Mapping[str, np.ndarray]) -> None:
-        """Replace what is saved; see `Search`."""
+        """Replace the saved state; see `Search`."""
         numbers = list(np.moveaxis(self._loops.numbers, -1, 0))
         for name, target in zip(STATE, [*numbers, *self._arrays()[1:]], strict=True):
             target[...] = values[name].reshape(target.shape)
@@ -185,11 +185,11 @@ class Compiled(Search):
         return [self._loops.numbers, *(self._loops.arrays[k] for k in range(POINT, LOW))]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out addresses, which are of this process."""
+        """Leave out addresses, which are valid in this process only."""
         return {"made": self._made, "arrays": [array.copy() for array in self._arrays()]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the state, in memory of its own."""
+        """Restore the state, in new memory."""
         self.__init__(*state["made"], ())  # type: ignore[misc]
         for array, value in zip(self._arrays(), state["arrays"], strict=True):
             array[...] = value

@@ -1,4 +1,4 @@
-"""The numbers of L-BFGS, as a configuration and in words."""
+"""The settings of L-BFGS, as a configuration and as a repr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @part_of("arrayoptim.search.lbfgs", "LBFGS")
 class Described:
-    """The part of `LBFGS` that tells what it was made with."""
+    """The part of `LBFGS` that describes its settings."""
 
     _memory: int
     _settings: Settings
@@ -45,22 +45,22 @@ class Described:
         return f"LBFGS({', '.join(shown)})"
 
     def get_config(self) -> dict[str, Any]:
-        """Return the numbers of the search and its bounds, for `from_config`."""
+        """Return the settings of the search and its bounds, for `from_config`."""
         return self._arguments()
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make one from what `get_config` gave, or from what a file holds.
+        """Make an optimizer from a configuration of `get_config` or of a file.
 
         Parameters
         ----------
         config : dict
-            It stays as it is.
+            The configuration, which is not changed.
 
         Raises
         ------
         ValueError
-            If it holds other names, or a number outside its interval.
+            If it has unknown names, or a number is outside its interval.
         """
         arguments = dict(config.get("arguments", config))
         known = cls._defaults()

@@ -34,28 +34,28 @@ ENDINGS = {
 
 
 class LBFGS(Described, Pure, Foreign):
-    """Limited-memory BFGS with a line search for the strong Wolfe conditions.
+    """Limited-memory BFGS with a strong Wolfe line search.
 
-    Each step is one evaluation of the loss: the parameters are moved to the next point to be
-    tried. `best` moves them back to the best point that has been taken.
+    Each step is one evaluation of the loss: the parameters are moved to the next trial point.
+    `best` moves them back to the best accepted point.
 
     Parameters
     ----------
     memory : int in [1, inf)
-        Pairs of steps and changes of the gradient that are kept.
+        Number of pairs of steps and gradient changes to keep.
     gtol : float in [0, inf)
-        The largest entry of the gradient, projected where bounds hold, at which a search ends.
+        A search ends when no entry of the projected gradient is larger.
     ftol : float in [0, inf)
-        The share of the loss by which a taken step must lower it for the search to go on.
+        A search ends when an accepted step reduces the loss by less than this fraction.
     lower, upper : float or tree of arrays, optional
-        Bounds of every entry, or of each.
+        Bounds of all entries, or of each.
     batched : bool
-        Whether the first axis of every parameter counts problems, which are searched at once and
-        independently.
+        Whether the first axis of every parameter counts problems, which are searched simultaneously
+        and independently.
     decrease, curvature : float in (0, 1)
         The constants of the strong Wolfe conditions, the first smaller than the second.
     trials : int in [1, inf)
-        The most evaluations of a line search after its first.
+        Maximum number of evaluations of a line search after its first.
 
     Raises
     ------
@@ -64,13 +64,13 @@ class LBFGS(Described, Pure, Foreign):
 
     Notes
     -----
-    Parameters are real, of one library and on one device. State and arithmetic are float64 where a
-    parameter is, else float32: ``2 * memory + 5`` numbers for each parameter. The loss must be the
-    same function at every step: no dropout, no other batch of data.
+    Parameters must be real, and all of one library and on one device. State and arithmetic are
+    float64 if a parameter is, otherwise float32: ``2 * memory + 5`` numbers for each parameter. The
+    loss must be the same function at every step: no dropout, no other batch of data.
 
-    With bounds the variables that the gradient holds at one are left out of the direction, and the
-    search follows the path that is projected into the box (D. Bertsekas, SIAM Journal on Control
-    and Optimization 20 (1982)).
+    With bounds, variables that the gradient holds at a bound are left out of the direction, and the
+    search follows the path projected onto the box (D. Bertsekas, SIAM Journal on Control and
+    Optimization 20 (1982)).
 
     References
     ----------
@@ -131,12 +131,12 @@ class LBFGS(Described, Pure, Foreign):
     # ---- stepping
 
     def apply(self, grads: Tree, params: Tree, value: Any = None) -> Tree:
-        """Take up loss and gradient at the parameters, and move these to the next point to try.
+        """Process loss and gradient at the parameters, and move these to the next trial point.
 
         Parameters
         ----------
         grads, params : tree of arrays
-            Gradients, all of them, and parameters.
+            Gradients, none of which may be None, and parameters.
         value : float, or array of shape (problems,)
             The loss at the parameters.
 
@@ -150,7 +150,7 @@ class LBFGS(Described, Pure, Foreign):
         TypeError
             Without the loss.
         ValueError
-            If a gradient is None, or arrays do not fit each other. Nothing has changed then.
+            If a gradient is None, or arrays do not match. Nothing has been changed.
         """
         if value is None:
             raise TypeError(
@@ -183,7 +183,7 @@ class LBFGS(Described, Pure, Foreign):
             return self._going(leaves).tell(extra["value"], gradients, leaves)
 
     def _going(self, leaves: Sequence[Array | None]) -> Search:
-        """Return the search, after it has gone over to another engine that is asked for now."""
+        """Return the search, moved to another engine if one is requested now."""
         assert self._search is not None and self._packing is not None
         if self._asked == mode():
             return self._search
@@ -196,23 +196,23 @@ class LBFGS(Described, Pure, Foreign):
         return self._search
 
     def best(self, params: Tree) -> Tree:
-        """Move the parameters to the best point that has been taken.
+        """Move the parameters to the best accepted point.
 
         Parameters
         ----------
         params : tree of arrays
-            The parameters; written where they can be.
+            The parameters; updated in place if writeable.
 
         Returns
         -------
         tree of arrays
-            As from `apply`. A further step begins with an evaluation there, which only leads back
-            to the point that was to be tried.
+            As from `apply`. A further step starts with an evaluation there, which only leads back
+            to the pending trial point.
 
         Raises
         ------
         ValueError
-            If there is no state yet, or the parameters do not fit it.
+            If there is no state yet, or the parameters do not match it.
         """
         leaves, structure = flatten(params)
         with self._lock:
@@ -228,17 +228,17 @@ class LBFGS(Described, Pure, Foreign):
     _best = best
 
     def solve(self, loss: Any, params: Tree, evaluations: int = 15_000) -> Tree:
-        """Minimize a loss, or those of a batch, until every search has ended.
+        """Minimize a loss, or a batch of losses, until every search has ended.
 
         Parameters
         ----------
         loss : callable
-            A function of the parameters as for `minimize`; for a batch one that gives the pair
+            A function of the parameters as for `minimize`; for a batch, one that returns the pair
             ``(values, gradients)``, with a value for each problem.
         params : tree of arrays
-            Where to begin; written where they can be.
+            The initial parameters; updated in place if writeable.
         evaluations : int in [0, inf)
-            The most evaluations.
+            Maximum number of evaluations.
 
         Returns
         -------
@@ -255,7 +255,7 @@ class LBFGS(Described, Pure, Foreign):
             checks.same_structure(other, structure)
             checks.gradients(gradients, leaves, structure)
             with self._lock:
-                # The parameters are those that were looked at, or what came of them.
+                # No new checks: these are the checked parameters, or results of them.
                 new = self._step(gradients, leaves, structure, value=value)
             if not all(a is b for a, b in zip(new, leaves, strict=True)):
                 leaves, params = new, structure.build(new)
@@ -263,18 +263,18 @@ class LBFGS(Described, Pure, Foreign):
 
     @property
     def values(self) -> np.ndarray:
-        """The loss at the best point, of each problem in a batch; NaN before the first step."""
+        """The loss at the best point, per problem in a batch; NaN before the first step."""
         return self._number("value", np.nan)
 
     @property
     def converged(self) -> np.ndarray:
-        """Whether a search has ended at a small gradient or a level loss, of each problem."""
+        """Whether a search has ended at a small gradient or a flat loss, per problem."""
         stage = self._number("stage", 0.0)
         return np.asarray((stage == STATIONARY) | (stage == LEVEL))
 
     @property
     def taken(self) -> np.ndarray:
-        """How many better points were taken, of each problem; `iterations` counts evaluations."""
+        """Number of accepted points, per problem; `iterations` counts evaluations."""
         return self._number("taken", 0.0).astype(np.int64)
 
     def _number(self, name: str, missing: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A line search that evaluates the loss itself, along one direction of one problem."""
+"""A line search that calls the loss, along one direction of one problem."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .wolfe import (
 
 
 class Taken(NamedTuple):
-    """Where a search has ended: the step, which may be 0, and the loss and gradient there."""
+    """The result of a search: the step, which may be 0, and the loss and gradient there."""
 
     t: Any
     value: Any
@@ -39,14 +39,14 @@ def along(
     bounds: Bounds,
     ns: Plain,
 ) -> Taken:
-    """Search for a step that fulfils the strong Wolfe conditions.
+    """Search for a step that satisfies the strong Wolfe conditions.
 
     Parameters
     ----------
     evaluate : callable
-        Returns for a step the loss, its derivative along the direction, and the gradient.
+        Returns, for a step, the loss, its derivative along the direction, and the gradient.
     start : Point
-        Where the search begins, with step 0.
+        The starting point, with step 0.
     gradient : array
         The gradient there.
     t : number
@@ -56,7 +56,7 @@ def along(
     bounds : Bounds
         The conditions.
     ns : Plain
-        The functions of numbers.
+        The scalar functions.
     """
     evaluations, taken = 0, AGAIN
     line = Line(BRACKETING, 0, 0.0, start, start)

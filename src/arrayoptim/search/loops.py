@@ -1,4 +1,4 @@
-"""The words of a search in machine code, which goes through one problem after another."""
+"""The operations of a compiled search, which steps one problem after another."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from . import machine, memory, wolfe
 from .state_layout import CHANGES, CURVED, MIXED, PAIRS, STEPS, UPPER, Settings
 
 CELLS = UPPER + 1
-"""Cells of a problem in the table: addresses at the places of `state_layout`; at those of numbers,
-which lie side by side, what is said of the problem as a whole."""
+"""Cells of a problem in the table: addresses, at the indices of `state_layout`; those of numbers,
+which are contiguous, hold properties of the whole problem instead."""
 
 WHERE_NUMBERS, SIZE, MEMORY, BOXED = range(4)
 
@@ -198,12 +198,12 @@ def _each(name: str, count: int, few: bool = False) -> str:
 
 @cache
 def program(dtype: str) -> Program:
-    """Return the program that tells problems their losses.
+    """Return the program that passes losses to problems.
 
     Parameters
     ----------
     dtype : str
-        That of the vectors.
+        The dtype of the vectors.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Limited-memory BFGS as a machine: it is told loss and gradient at a point, and gives the next.
+"""Limited-memory BFGS as a state machine: given loss and gradient, it returns the next point.
 
-These functions are all there is of it. ``ns`` has the words that they are written in, and ``s`` is
-what is known: on arrays, all problems of a batch at once (`arrays`), or compiled, one problem after
-another (`loops`). Words that write are told where: they leave other problems of a batch alone.
+These functions are the whole algorithm. ``ns`` has the operations that they use, and ``s`` is the
+state: on arrays, all problems of a batch at once (`arrays`), or compiled, one problem after another
+(`loops`). Operations that write take a condition: they leave other problems of a batch unchanged.
 """
 
 from __future__ import annotations
@@ -63,26 +63,26 @@ INFINITE = math.inf
 
 
 def tell(ns: Any, s: Any, value: Any, settings: Settings) -> None:
-    """Take up the loss at the trial, with its gradient in GIVEN, and write the NEXT one.
+    """Process the loss at the trial, with its gradient in GIVEN, and write the NEXT trial.
 
     Parameters
     ----------
     ns : Plain
-        The vocabulary.
+        The operations.
     s : object
-        What is known; it is written.
+        The state, which is updated.
     value : number
         The loss of each problem.
     settings : Settings
-        The numbers of the search.
+        The settings of the search.
     """
     take_up(ns, s, value, settings)
     walk(ns, s, NEXT, ns.get(s, T))
 
 
 def take_up(ns: Any, s: Any, value: Any, settings: Settings) -> None:
-    """Write the state after the trial."""
-    # What is told after `best` is of another point, and nothing new.
+    """Update the state after a trial."""
+    # After `best`, the loss is that of another, known point.
     running = (ns.get(s, STAGE) < STATIONARY) & (ns.get(s, PARKED) == 0)
     ns.put(s, PARKED, ns.constant(0.0))
     if ns.nowhere(running):
@@ -107,7 +107,7 @@ def take_up(ns: Any, s: Any, value: Any, settings: Settings) -> None:
 
 
 def walk(ns: Any, s: Any, target: Any, t: Any) -> None:
-    """Write the point that a step along the direction leads to, inside the box."""
+    """Write the point at a step along the direction, projected onto the box."""
     if ns.boxed(s):
         ns.each4(s, target, walked_inside, POINT, DIRECTION, LOW, HIGH, t)
     else:
@@ -120,12 +120,12 @@ def walked(xp: Any, x: Any, way: Any, t: Any) -> Any:
 
 
 def walked_inside(xp: Any, x: Any, way: Any, low: Any, high: Any, t: Any) -> Any:
-    """Return a point along a direction, projected into the box."""
+    """Return a point along a direction, projected onto the box."""
     return xp.minimum(xp.maximum(x + t * way, low), high)
 
 
 def path_slope(ns: Any, s: Any, t: Any) -> Any:
-    """Return the derivative of the loss along the path, which bends where bounds are met."""
+    """Return the derivative of the loss along the path, which bends at the bounds."""
     if not ns.boxed(s):
         return ns.inner(s, GIVEN, DIRECTION)
     ns.each3(s, WAY, unbent, THERE, POINT, DIRECTION, t)
@@ -133,12 +133,12 @@ def path_slope(ns: Any, s: Any, t: Any) -> Any:
 
 
 def unbent(xp: Any, there: Any, x: Any, way: Any, t: Any) -> Any:
-    """Return the direction where the path has not been bent, and 0 elsewhere."""
+    """Return the direction where no bound is active, and 0 elsewhere."""
     return xp.where(there == x + t * way, way, 0.0)
 
 
 def further(ns: Any, s: Any, line: Line, t: Any, ends: tuple[Any, Any], running: Any) -> None:
-    """Write the next trial of the same line."""
+    """Write the next trial of the same line search."""
     ns.write(s, STAGE, line.stage, running)
     ns.write(s, TRIALS, line.trials, running)
     ns.write(s, SLOW, line.slow, running)
@@ -150,7 +150,7 @@ def further(ns: Any, s: Any, line: Line, t: Any, ends: tuple[Any, Any], running:
     ns.write(s, FAR_VALUE, line.far.value, running)
     ns.write(s, FAR_SLOPE, line.far.slope, running)
     near, far = ends
-    # Never does each become the other.
+    # The two ends are never swapped.
     ns.take(s, NEAR_GRADIENT, FAR_GRADIENT, running & (near == OTHER))
     ns.take(s, FAR_GRADIENT, NEAR_GRADIENT, running & (far == OTHER))
     ns.take(s, NEAR_GRADIENT, GIVEN, running & (near == TOLD))
@@ -158,7 +158,7 @@ def further(ns: Any, s: Any, line: Line, t: Any, ends: tuple[Any, Any], running:
 
 
 def onwards(ns: Any, s: Any, taken: Any, value: Any, first: Any, settings: Settings) -> None:
-    """Write the beginning of a new line, where a step has been taken."""
+    """Start a new line search where a step has been accepted."""
     ended, nowhere = taken != AGAIN, taken == NOWHERE
     moved = ended & ns.negation(nowhere)
     value = arrive(ns, s, taken, value, moved)
@@ -166,7 +166,7 @@ def onwards(ns: Any, s: Any, taken: Any, value: Any, first: Any, settings: Setti
     learned(ns, s, stepped, settings)
     ns.take(s, POINT, THERE, moved)
     ns.take(s, GRADIENT, FOUND, moved)
-    # It is stuck where the steepest descent led nowhere.
+    # It is stuck where even steepest descent made no progress.
     stuck = nowhere & (ns.get(s, PAIRS) == 0)
     t, slope = aimed(ns, s, first | nowhere, ended)
 
@@ -191,9 +191,9 @@ def onwards(ns: Any, s: Any, taken: Any, value: Any, first: Any, settings: Setti
 
 
 def arrive(ns: Any, s: Any, taken: Any, value: Any, moved: Any) -> Any:
-    """Write the point that was taken, with its gradient, and return its loss.
+    """Write the accepted point, with its gradient, and return its loss.
 
-    It is the trial, an end of the bracket, or where the line began.
+    It is the trial, an end of the bracket, or the start of the line search.
     """
     ns.copy(s, FOUND, GIVEN)
     value = ns.where(moved, value, ns.get(s, VALUE))
@@ -202,7 +202,7 @@ def arrive(ns: Any, s: Any, taken: Any, value: Any, moved: Any) -> Any:
 
 
 def back(ns: Any, s: Any, where: Any, t: Any, gradient: Any, loss: Any, value: Any) -> Any:
-    """Write an end of the bracket, with its gradient, where it was taken; return the loss."""
+    """Write an end of the bracket, with its gradient, where it was accepted; return the loss."""
     if ns.nowhere(where):
         return value
     walk(ns, s, WAY, ns.get(s, t))
@@ -212,7 +212,7 @@ def back(ns: Any, s: Any, where: Any, t: Any, gradient: Any, loss: Any, value: A
 
 
 def stillness(ns: Any, s: Any) -> Any:
-    """Return the largest entry of the gradient, projected where bounds hold."""
+    """Return the largest entry of the projected gradient."""
     if not ns.boxed(s):
         return ns.largest(s, GRADIENT)
     ns.each4(s, WAY, projected, POINT, GRADIENT, LOW, HIGH, 1.0)
@@ -220,5 +220,5 @@ def stillness(ns: Any, s: Any) -> Any:
 
 
 def projected(xp: Any, x: Any, gradient: Any, low: Any, high: Any, t: Any) -> Any:
-    """Return how far a step down the gradient leads inside the box."""
+    """Return the displacement of a projected steepest descent step."""
     return xp.minimum(xp.maximum(x - gradient, low), high) - x

@@ -1,9 +1,9 @@
-"""What a search remembers of the curvature, and the direction that follows.
+"""The curvature memory of a search, and the direction that follows from it.
 
 The inverse Hessian is that of limited-memory BFGS in compact form: R. Byrd, J. Nocedal and
 R. Schnabel, Mathematical Programming 63 (1994), equation 3.1. Steps and changes of the gradient
-are the rows of two matrices, the newest last; rows of zeros stand for pairs that are not there.
-The functions but the last are written as those of `machine` are.
+are the rows of two matrices, the newest last; missing pairs are rows of zeros. All functions but
+the last are written like those of `machine`.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from .state_layout import (
 
 
 def learned(ns: Any, s: Any, stepped: Any, settings: Settings) -> None:
-    """Remember a step and what it changed of the gradient, where the loss is convex along it."""
+    """Remember a step and its gradient change, where the loss is convex along it."""
     if ns.nowhere(stepped):
         return
     ns.each2(s, STEP, difference, THERE, POINT, 1.0)
     ns.each2(s, CHANGE, difference, FOUND, GRADIENT, 1.0)
     curvature, square = ns.inner(s, STEP, CHANGE), ns.inner(s, CHANGE, CHANGE)
-    # Both are of the loss along the step, so that its units do not matter.
+    # Both are changes of the loss along the step, so units do not matter.
     least = settings.least_share * ns.magnitude(ns.inner(s, STEP, GRADIENT))
     kept = stepped & (curvature > least) & ns.finite(square)
     ns.write(s, SCALE, ns.ratio(curvature, square), kept)
@@ -70,18 +70,18 @@ def difference(xp: Any, x: Any, y: Any, _: Any) -> Any:
 
 
 def aimed(ns: Any, s: Any, anew: Any, ended: Any) -> tuple[Any, Any]:
-    """Write the direction from the point, and return the first step along it, and its slope.
+    """Write the next direction, and return the first step along it and its slope.
 
     Parameters
     ----------
     ns : Plain
-        The vocabulary.
+        The operations.
     s : object
-        What is known.
+        The state.
     anew : condition
-        Where all is to be forgotten but the gradient.
+        Where to discard everything but the gradient.
     ended : condition
-        Where a direction is wanted.
+        Where a new direction is needed.
     """
     if ns.boxed(s):
         ns.each4(s, FREE, freed, GRADIENT, POINT, LOW, HIGH, 1.0)
@@ -92,7 +92,7 @@ def aimed(ns: Any, s: Any, anew: Any, ended: Any) -> tuple[Any, Any]:
         ns.copy(s, FREE, GRADIENT)
         newton(ns, s, ended)
     slope = ns.inner(s, FREE, DIRECTION)
-    # A line that led nowhere, a direction uphill, or nothing known of the curvature.
+    # A failed line search, an ascent direction, or an empty memory.
     forgotten = ended & (anew | ns.negation(slope < 0) | (ns.get(s, PAIRS) == 0))
     if not ns.nowhere(forgotten):
         ns.forget(s, forgotten)
@@ -107,27 +107,27 @@ def aimed(ns: Any, s: Any, anew: Any, ended: Any) -> tuple[Any, Any]:
 
 
 def held(x: Any, gradient: Any, low: Any, high: Any) -> Any:
-    """Return whether a bound is reached that the gradient would have passed."""
+    """Return whether a bound is active that steepest descent would cross."""
     return ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
 
 
 def freed(xp: Any, gradient: Any, x: Any, low: Any, high: Any, _: Any) -> Any:
-    """Return the gradient of what is not held."""
+    """Return the gradient of the free variables."""
     return xp.where(held(x, gradient, low, high), 0.0, gradient)
 
 
 def masked(xp: Any, way: Any, gradient: Any, x: Any, low: Any, high: Any, _: Any) -> Any:
-    """Return the direction of what is not held."""
+    """Return the direction of the free variables."""
     return xp.where(held(x, gradient, low, high), 0.0, way)
 
 
 def reverse(xp: Any, x: Any, _: Any, __: Any) -> Any:
-    """Return the other direction."""
+    """Return the opposite direction."""
     return -x
 
 
 def newton(ns: Any, s: Any, ended: Any) -> None:
-    """Write the inverse Hessian's product with the free gradient, negated, as the direction."""
+    """Write the negated product of the inverse Hessian and the free gradient as the direction."""
     scale = ns.get(s, SCALE)
     ns.triangle(s, UPPER, DIAGONAL, MIXED)
     ns.product(s, AHEAD, STEPS, FREE)
@@ -143,12 +143,12 @@ def newton(ns: Any, s: Any, ended: Any) -> None:
 
 
 def balanced(xp: Any, diagonal: Any, p: Any, bent: Any, back: Any, scale: Any) -> Any:
-    """Return the right side for the steps' multiples."""
+    """Return the right-hand side for the coefficients of the steps."""
     return diagonal * p + scale * (bent - back)
 
 
 def assembled(xp: Any, across: Any, gradient: Any, along: Any, scale: Any) -> Any:
-    """Return the direction, of its three parts."""
+    """Return the direction, assembled from its three parts."""
     return scale * (across - gradient) - along
 
 
@@ -159,18 +159,18 @@ def two_loops(
     dot: Callable[[Any, Any], Any],
     plus: Callable[[Any, Any, Any], Any],
 ) -> Any:
-    """Return the same direction by recursion, for one problem.
+    """Return the same direction by the two-loop recursion, for one problem.
 
-    The work grows with the memory and not with its square: J. Nocedal, Mathematics of Computation
+    Its cost is linear in the memory instead of quadratic: J. Nocedal, Mathematics of Computation
     35 (1980), page 779.
 
     Parameters
     ----------
     pairs : sequence of tuple
-        Steps and changes of the gradient, each pair with one over its inner product, the newest
+        Steps and gradient changes, each pair with the reciprocal of its inner product, the newest
         last.
     scale : number
-        The multiple of the identity that the matrix begins with.
+        The factor of the initial identity matrix.
     gradient : array
         The gradient.
     dot : callable

@@ -1,4 +1,4 @@
-"""Trees of parameters as vectors: one for all of them, or one for each problem of a batch."""
+"""Trees of parameters as vectors: a single one, or one per problem of a batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..step.checks import Leaf
 
 @dataclass(frozen=True)
 class Packing:
-    """How leaves lie in vectors.
+    """The layout of leaves in vectors.
 
     Attributes
     ----------
@@ -27,9 +27,9 @@ class Packing:
     batch : tuple of int
         The shape of the batch: empty, or the number of problems.
     dtype : str
-        The data type of the vectors, the widest that the leaves are computed in.
+        The dtype of the vectors: the widest compute dtype of the leaves.
     shapes : tuple of (shape or None)
-        Those of the leaves.
+        The shapes of the leaves.
     """
 
     backend: Backend
@@ -38,7 +38,7 @@ class Packing:
     shapes: tuple[tuple[int, ...] | None, ...]
 
     def vector(self, arrays: Sequence[Array | None]) -> Array:
-        """Return leaves as new vectors."""
+        """Pack leaves into new vectors."""
         xp = self.backend.xp
         shape = (*self.batch, -1) if self.size else (*self.batch, 0)
         parts = [
@@ -47,7 +47,7 @@ class Packing:
         return xp.concat(parts, axis=-1) if len(parts) > 1 else self.backend.copy(parts[0])
 
     def into(self, vector: Array, arrays: Sequence[Array | None]) -> None:
-        """Write leaves into vectors."""
+        """Pack leaves into existing vectors."""
         for (start, stop), x in zip(self._places, arrays, strict=True):
             if x is not None:
                 part = self.backend.xp.reshape(x, (*self.batch, stop - start))
@@ -55,13 +55,13 @@ class Packing:
 
     @property
     def size(self) -> int:
-        """How many entries a vector has."""
+        """Number of entries of a vector."""
         depth = len(self.batch)
         return sum(prod(shape[depth:]) for shape in self.shapes if shape is not None)
 
     @cached_property
     def _places(self) -> tuple[tuple[int, int], ...]:
-        """Where the entries of each leaf lie."""
+        """The range of each leaf's entries."""
         counts = (0 if s is None else prod(s[len(self.batch) :]) for s in self.shapes)
         ends = tuple(accumulate(counts, initial=0))
         return tuple(pairwise(ends))
@@ -71,7 +71,7 @@ class Packing:
         return self.backend.xp.reshape(vector[..., start:stop], self.shapes[place])
 
     def parts(self, vector: Array, like: Sequence[Array | None]) -> list[Array | None]:
-        """Return vectors as leaves, in the data types of others."""
+        """Unpack vectors into leaves, with the dtypes of `like`."""
         backend = self.backend
         return [
             None if x is None else backend.cast(self._part(vector, k), backend.dtype(x))
@@ -79,7 +79,7 @@ class Packing:
         ]
 
     def written(self, vector: Array, leaves: Sequence[Array | None]) -> list[Array | None]:
-        """Write vectors into leaves where they can be written, and give these or new arrays."""
+        """Unpack vectors into writeable leaves, and return these or new arrays."""
         backend, new = self.backend, list(leaves)
         for k, x in enumerate(leaves):
             if x is None:
@@ -112,7 +112,7 @@ class Packing:
 
 
 def first(leaves: Sequence[Array | None]) -> Array:
-    """Return the first leaf that is there."""
+    """Return the first leaf that is not None."""
     return next(x for x in leaves if x is not None)
 
 
@@ -122,14 +122,14 @@ def packing(
     structure: Structure,
     batched: bool,
 ) -> Packing:
-    """Return how leaves are packed.
+    """Return the packing of leaves.
 
     Raises
     ------
     TypeError
-        If they are of several libraries, or complex.
+        If they belong to several libraries, or are complex.
     ValueError
-        If there is none, they lie on several devices, or the batch differs between them.
+        If there is none, they are on several devices, or their batch sizes differ.
     """
     present = [x for x in leaves if x is not None]
     if not present:
@@ -165,7 +165,7 @@ def packing(
 def pair_of(
     loss: Any, params: Tree
 ) -> tuple[Any, list[Array | None], Sequence[Array | None], Structure]:
-    """Evaluate the loss of a batch; the results are in the form of `value_and_gradients`."""
+    """Evaluate the loss of a batch, with results as from `value_and_gradients`."""
     given = loss(params)
     if not (isinstance(given, tuple) and len(given) == 2):
         raise TypeError(

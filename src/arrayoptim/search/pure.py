@@ -1,4 +1,4 @@
-"""L-BFGS as pure functions, which compilers of arrays can trace."""
+"""L-BFGS as pure functions, which compilers can trace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL = "wanted all of them, as one step of LBFGS moves all; leave out the paramet
 
 @part_of("arrayoptim.search.lbfgs", "LBFGS")
 class Pure:
-    """The part of `LBFGS` whose state is a value."""
+    """The functional part of `LBFGS`, whose state is a value."""
 
     _memory: int
     _settings: Settings
@@ -27,17 +27,17 @@ class Pure:
     _batched: bool
 
     def init_state(self, params: Tree) -> dict[str, Any]:
-        """Make the state before the first evaluation, as a value.
+        """Return the state before the first evaluation, as a value.
 
         Parameters
         ----------
         params : tree of arrays
-            The parameters, which may be a compiler's stand-ins.
+            The parameters, which may be tracers.
 
         Returns
         -------
         dict
-            Arrays by name. ``state["stage"]`` is 3 or more where a search has ended.
+            Arrays by name. ``state["stage"]`` is at least 3 once a search has ended.
         """
         _, leaves, packed, box = self._unpacked(params)
         words, vector = several(packed, leaves), packed.vector(leaves)
@@ -46,23 +46,23 @@ class Pure:
     def stateless_apply(
         self, state: dict[str, Any], grads: Tree, params: Tree, value: Any
     ) -> tuple[Tree, dict[str, Any]]:
-        """Take up an evaluation as a pure function, which ``jax.jit`` compiles.
+        """Process an evaluation as a pure function, which ``jax.jit`` can compile.
 
         Parameters
         ----------
         state : dict
-            What `init_state` or an earlier call gave.
+            The result of `init_state` or an earlier call.
         grads, params : tree of arrays
             Gradients and parameters.
         value : float or array
-            The loss there.
+            The loss at the parameters.
 
         Returns
         -------
         params : tree of arrays
-            The next point to try.
+            The next trial point.
         state : dict
-            New state.
+            The new state.
         """
         structure, leaves, packed, box = self._unpacked(params)
         gradients, other = flatten(grads, "gradients")
@@ -76,7 +76,7 @@ class Pure:
         return structure.build(packed.parts(trial, leaves)), named(new)
 
     def stateless_best(self, state: dict[str, Any], params: Tree) -> Tree:
-        """Return the best point that has been taken, as a pure function.
+        """Return the best accepted point, as a pure function.
 
         Parameters
         ----------

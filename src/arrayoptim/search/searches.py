@@ -1,4 +1,4 @@
-"""What drives a search: on the arrays of a library here, in machine code in `compiled`."""
+"""Drivers of a search: on arrays of any library here, compiled in `compiled`."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ Box = tuple[Array, Array] | None
 
 
 class Search(ABC):
-    """A search under way."""
+    """A running search."""
 
     @abstractmethod
     def tell(
         self, value: Any, gradients: Sequence[Array | None], leaves: Sequence[Array | None]
     ) -> list[Array | None]:
-        """Take up loss and gradients, and return the next points, written where they can be.
+        """Process loss and gradients, and return the next points, in place if writeable.
 
         Raises
         ------
         TypeError, ValueError
-            If the loss is none of the problems'. Nothing has changed then.
+            If the loss does not match the problems. Nothing has been changed.
         """
 
     @abstractmethod
     def best(self, leaves: Sequence[Array | None]) -> list[Array | None]:
-        """Write the best points where they can be written, and return them.
+        """Return the best points, in place if writeable.
 
-        The next evaluation is one of them, and tells nothing.
+        The next evaluation is then at one of them, and is ignored.
         """
 
     @abstractmethod
     def named(self) -> dict[str, Any]:
-        """Return what is to be saved: arrays by name, of a single problem numbers too."""
+        """Return the state to save: arrays by name, for a single problem also numbers."""
 
     @abstractmethod
     def number(self, name: str) -> Any:
-        """Return a number that is saved, or those of all problems."""
+        """Return a saved scalar, or those of all problems."""
 
     @abstractmethod
     def fill(self, values: Mapping[str, np.ndarray]) -> None:
-        """Replace what is saved."""
+        """Replace the saved state."""
 
 
 class OnArrays(Search):
@@ -73,13 +73,13 @@ class OnArrays(Search):
     Parameters
     ----------
     packed : Packing
-        How the parameters are packed.
+        The packing of the parameters.
     memory : int
         Pairs to remember.
     settings : Settings
-        The numbers of the search.
+        The settings of the search.
     box : pair of array, or None
-        Lowest and highest values.
+        Lower and upper bounds.
     leaves : sequence of array or None
         The parameters.
     """
@@ -103,7 +103,7 @@ class OnArrays(Search):
     def tell(
         self, value: Any, gradients: Sequence[Array | None], leaves: Sequence[Array | None]
     ) -> list[Array | None]:
-        """Take up loss and gradients; see `Search`."""
+        """Process loss and gradients; see `Search`."""
         packed, words = self._packed, self._words(leaves)
         with words.quiet():
             number = losses(words, packed, value, leaves)
@@ -120,15 +120,15 @@ class OnArrays(Search):
         return new
 
     def named(self) -> dict[str, Any]:
-        """Return what is to be saved; see `Search`."""
+        """Return the state to save; see `Search`."""
         return named(self._state)
 
     def number(self, name: str) -> Any:
-        """Return a number that is saved; see `Search`."""
+        """Return a saved scalar; see `Search`."""
         return self._state[NUMBERS.index(name)]
 
     def fill(self, values: Mapping[str, np.ndarray]) -> None:
-        """Replace what is saved; see `Search`."""
+        """Replace the saved state; see `Search`."""
         new: State = {}
         for k, name in enumerate(STATE):
             old, value = self._state[k], values[name]
@@ -138,21 +138,21 @@ class OnArrays(Search):
 
 
 def several(packed: Packing, leaves: Sequence[Array | None]) -> Several:
-    """Return the words on arrays whose numbers are arrays too."""
+    """Return the operations on arrays whose scalars are arrays too."""
     return Several(packed.backend, packed.batch, packed.dtype, first(leaves))
 
 
 def named(state: State) -> dict[str, Any]:
-    """Return what is known by name."""
+    """Return the state by name."""
     return {name: state[k] for k, name in enumerate(STATE)}
 
 
 def begun(words: Single | Several, given: Array, memory: int, box: Box) -> State:
-    """Return the state before the first loss; the point itself is to be tried first."""
+    """Return the state before the first loss; the given point is the first trial."""
     xp = words.xp
     point, parked = given, words.constant(0.0)
     if box is not None:
-        # Of a point outside of the box the first evaluation tells nothing.
+        # The first evaluation is useless if its point lies outside the box.
         point = xp.minimum(xp.maximum(given, box[0]), box[1])
         parked = words.number(xp.max(xp.astype(point != given, point.dtype), axis=-1))
     none, wide = xp.zeros_like(point), tuple(point.shape)
@@ -173,22 +173,22 @@ def told(
     settings: Settings,
     box: Box,
 ) -> tuple[State, Array]:
-    """Return the state after an evaluation, and the point to be tried next.
+    """Return the state after an evaluation, and the next trial point.
 
     Parameters
     ----------
     words : Single or Several
-        The words.
+        The operations.
     state : dict of int to array
-        The state, which stays as it is.
+        The state, which is not changed.
     value : number
         The loss of each problem.
     gradient : array of shape (..., size)
         The gradients.
     settings : Settings
-        The numbers of the search.
+        The settings of the search.
     box : pair of array, or None
-        Lowest and highest values.
+        Lower and upper bounds.
     """
     known = {**state, GIVEN: gradient}
     if box is not None:
@@ -198,12 +198,12 @@ def told(
 
 
 def losses(words: Plain, packed: Packing, value: Any, leaves: Sequence[Array | None]) -> Any:
-    """Return the loss of each problem in the words' numbers.
+    """Return the loss of each problem, as a scalar of the operations.
 
     Raises
     ------
     TypeError, ValueError
-        If it is none, or not one for each problem.
+        If it is not numeric, or not one for each problem.
     """
     if not isinstance(words, Several):
         return number(value)
@@ -222,7 +222,7 @@ def number(value: Any) -> float:
     Raises
     ------
     TypeError
-        If it is no number.
+        If it is not a number.
     """
     try:
         return float(value)
@@ -231,12 +231,12 @@ def number(value: Any) -> float:
 
 
 def same_batch(shape: tuple[int, ...], batch: tuple[int, ...]) -> None:
-    """Refuse losses that are not one for each problem.
+    """Raise unless there is one loss per problem.
 
     Raises
     ------
     ValueError
-        With both shapes.
+        If the shapes differ.
     """
     if shape != batch:
         raise ValueError(

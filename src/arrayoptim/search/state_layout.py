@@ -1,6 +1,6 @@
-"""Where a search keeps what it knows of a problem: numbers, vectors, rows of vectors, and between.
+"""The layout of a search's state: scalars, vectors, rows of vectors, and temporaries.
 
-A name here is a place in the state of arrays, and in the table of addresses that loops are given.
+A name here is an index in the state of arrays, and in the address table of loops.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import NamedTuple
 from .wolfe import USUAL, Bounds
 
 BEGINNING, STATIONARY, LEVEL, STUCK = 0.0, 3.0, 4.0, 5.0
-"""Stages beside those of a line search: before the first loss, and the three ends."""
+"""Stages besides those of a line search: before the first loss, and the three final ones."""
 
 NUMBERS = (
     *("stage", "trials", "slow", "t", "value", "slope", "scale", "taken", "pairs", "parked"),
     *(f"{end}_{part}" for end in ("near", "far") for part in ("t", "value", "slope")),
 )
-"""Numbers of the state; ``pairs`` counts what is remembered, ``parked`` is 1 after `best`."""
+"""Scalars of the state; ``pairs`` counts remembered pairs, ``parked`` is 1 after `best`."""
 
 STAGE, TRIALS, SLOW, T, VALUE, SLOPE, SCALE, TAKEN, PAIRS, PARKED = range(10)
 NEAR_T, NEAR_VALUE, NEAR_SLOPE, FAR_T, FAR_VALUE, FAR_SLOPE = range(10, 16)
@@ -40,20 +40,20 @@ MIXED, CURVED = 23, 24
 STATE = (*NUMBERS, *VECTORS, *ROWS, *SQUARES)
 
 LOW, HIGH, GIVEN = 25, 26, 27
-"""The box, and the gradient that is told."""
+"""The box, and the gradient passed in."""
 
 NEXT, THERE, FOUND, STEP, CHANGE, FREE, ACROSS, ALONG, WAY = range(28, 37)
-"""The point to be tried next, and vectors while a problem is told something."""
+"""The next trial point, and temporary vectors."""
 
 COLUMN, AHEAD, BACK, DIAGONAL, P, BENT, RIGHT, W = range(37, 45)
-"""Vectors of one number for each pair."""
+"""Vectors with one number per pair."""
 
 UPPER = 45
 """The triangle of MIXED."""
 
 
 class Settings(NamedTuple):
-    """The numbers of a search; see `LBFGS`."""
+    """The settings of a search; see `LBFGS`."""
 
     gtol: float = 1e-5
     ftol: float = 0.0

@@ -1,7 +1,7 @@
-"""The functions of numbers that a search is written in: on Python numbers, or on one per problem.
+"""The scalar functions of a search: on Python numbers, or on arrays with one per problem.
 
-A single problem outside of compiled functions is searched with Python numbers, which cost a tenth
-of 0-d arrays. The formulas are the same.
+A single problem outside of compiled functions uses Python numbers, at a tenth of the cost of 0-d
+arrays. The formulas are the same.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Plain:
         return math.sqrt(max(x, 0.0))
 
     def ratio(self, one: Any, other: Any) -> Any:
-        """Return a quotient; NaN where it has no value."""
+        """Return a quotient; NaN where it is undefined."""
         return one / other if other else math.nan
 
     def finite(self, x: Any) -> Any:
@@ -64,15 +64,15 @@ class Plain:
         return value
 
     def column(self, x: Any) -> Any:
-        """Return a number in the form in which it multiplies a vector."""
+        """Return a number shaped to multiply a vector."""
         return x
 
     def nowhere(self, condition: Any) -> bool:
-        """Return whether it is known that a condition holds for no problem."""
+        """Return whether a condition is known to hold for no problem."""
         return not condition
 
     def quiet(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context in which overflows are not told."""
+        """Return a context without overflow warnings."""
         return np.errstate(all="ignore")
 
 
@@ -117,7 +117,7 @@ class Batch(Plain):
         return self._xp.sqrt(self._xp.where(x > 0, x, 0.0))
 
     def ratio(self, one: Any, other: Any) -> Any:
-        """Return a quotient; NaN where it has no value."""
+        """Return a quotient; NaN where it is undefined."""
         none = other == 0
         return self._xp.where(none, math.nan, one / self._xp.where(none, 1.0, other))
 
@@ -138,9 +138,9 @@ class Batch(Plain):
         return self._constants[number]
 
     def column(self, x: Any) -> Any:
-        """Return numbers in the form in which they multiply vectors."""
+        """Return numbers shaped to multiply vectors."""
         return x[..., None] if hasattr(x, "ndim") else x
 
     def nowhere(self, condition: Any) -> bool:
-        """Return whether it is known that a condition holds for no problem."""
+        """Return whether a condition is known to hold for no problem."""
         return not self._traced and not bool(self._xp.any(condition))

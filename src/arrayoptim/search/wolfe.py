@@ -1,9 +1,9 @@
-"""The line search for the strong Wolfe conditions, as a machine.
+"""The strong Wolfe line search, as a state machine.
 
-It is told what came of a trial step and says whether a step is taken, or where to try next. First
-the step grows until a minimum is bracketed, then the bracket shrinks, both by cubic interpolation:
+Given the result of a trial step, it either accepts a step or returns the next trial. First the step
+grows until a minimum is bracketed, then the bracket shrinks, both by cubic interpolation:
 M. Schmidt, minFunc (2005); J. Nocedal and S. Wright, Numerical Optimization, section 3.5. Its
-functions are compiled too.
+functions are also compiled.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ BRACKETING, SHRINKING = 1.0, 2.0
 """Stages of a search."""
 
 AGAIN, TRIAL, NEAR, FAR, NOWHERE = 0, 1, 2, 3, 4
-"""What is taken: nothing yet, the trial, an end of the bracket, or no step at all."""
+"""What is accepted: nothing yet, the trial, an end of the bracket, or no step at all."""
 
 KEEP, TOLD, OTHER = 0, 1, 2
-"""What an end of the bracket becomes: what it was, the trial, or the other end."""
+"""What replaces an end of the bracket: itself, the trial, or the other end."""
 
 
 class Point(NamedTuple):
@@ -29,7 +29,7 @@ class Point(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A search under way: its stage, further trials asked for, and the ends of the bracket."""
+    """A running search: its stage, number of further trials, and the ends of the bracket."""
 
     stage: Any
     trials: Any
@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """What a step must fulfil, and when to give up."""
+    """The conditions on a step, and when to give up."""
 
     decrease: float = 1e-4
     curvature: float = 0.9
@@ -53,16 +53,16 @@ USUAL = Bounds()
 def advance(
     ns: Any, line: Line, start: Point, told: Point, largest: Any, bounds: Bounds
 ) -> tuple[Line, Any, Any, tuple[Any, Any]]:
-    """Take up what came of a trial.
+    """Process the result of a trial.
 
     Parameters
     ----------
     ns : Plain
-        The vocabulary.
+        The operations.
     line : Line
         The search so far.
     start, told : Point
-        The point that it started from, with step 0, and the trial.
+        The starting point, with step 0, and the trial.
     largest : number
         The largest magnitude of an entry of the direction.
     bounds : Bounds
@@ -71,13 +71,13 @@ def advance(
     Returns
     -------
     line : Line
-        The search from here.
+        The updated search.
     t : number
         The next trial.
     taken : number
-        What is taken, if anything.
+        What is accepted, if anything.
     ends : tuple of number
-        What the near and the far end of the bracket have become.
+        What replaced the near and the far end of the bracket.
     """
     near, far = line.near, line.far
     growing, spent = line.stage == BRACKETING, line.trials >= bounds.trials
@@ -122,7 +122,7 @@ def advance(
 def inner_ends(
     ns: Any, line: Line, told: Point, which: tuple[Any, Any, Any], how: tuple[Any, Any]
 ) -> tuple[tuple[Any, Any], Any]:
-    """Return what the ends of the bracket become, and where the trial is good enough inside it."""
+    """Return what replaces the ends of the bracket, and where the trial inside it is accepted."""
     (shrinking, further, found), (steep, flat) = which, how
     near, far = line.near, line.far
     first = near.value <= far.value
@@ -140,7 +140,7 @@ def inner_ends(
 
 
 def become(ns: Any, code: Any, end: Point, told: Point, other: Point) -> Point:
-    """Return an end of the bracket after what its code says."""
+    """Return the replacement of an end of the bracket, given its code."""
     return chosen(ns, code == KEEP, end, chosen(ns, code == TOLD, told, other))
 
 
@@ -154,10 +154,10 @@ def chosen(ns: Any, condition: Any, one: Point, other: Point) -> Point:
 
 
 def cubic(ns: Any, one: Point, other: Point, low: Any, high: Any) -> Any:
-    """Return the minimum of the cubic through two points, in an interval; else its middle."""
+    """Return the minimum of the cubic through two points in an interval, or its midpoint."""
     first = one.t <= other.t
     left, right = chosen(ns, first, one, other), chosen(ns, first, other, one)
-    # The product comes first: torch's trajectories are followed to the last bit.
+    # The product comes first, to follow torch's trajectories bit for bit.
     chord = ns.ratio(3 * (left.value - right.value), left.t - right.t)
     d1 = left.slope + right.slope - chord
     square = d1 * d1 - left.slope * right.slope
@@ -169,7 +169,7 @@ def cubic(ns: Any, one: Point, other: Point, low: Any, high: Any) -> Any:
 
 
 def shrunk(ns: Any, near: Point, far: Point, slow: Any) -> tuple[Any, Any]:
-    """Return the next trial inside a bracket, kept off its ends where it goes slowly."""
+    """Return the next trial inside a bracket, kept away from its ends if progress is slow."""
     low, high = ns.minimum(near.t, far.t), ns.maximum(near.t, far.t)
     t = cubic(ns, near, far, low, high)
     margin = 0.1 * (high - low)

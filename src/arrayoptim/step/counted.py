@@ -139,9 +139,10 @@ class Counted:
         self._plan, self._written = session.plan, self._write(session.plan)
         self._engines = self._made()
         self._sizes: Any = None
+        self._read: set[str] = set()
         self.size: Pending | None = None
-        # Graphs read tables and write slots as long as they are replayed.
-        self.captured: list[Engines] = []
+        # Graphs read tables and numbers and write slots as long as they are replayed.
+        self.captured: list[Any] = []
         self.stepped = False
 
     def _made(self) -> Engines:
@@ -200,7 +201,7 @@ class Counted:
                 raise
             self.stepped = True
             if captures(leaves[:1]):
-                self.captured.append(self._engines)
+                self.captured.append((self._engines, self.size, {**live}))
             acts = [state.interrupt, *acts, *([done] if done else []), state.complete]
             carry_out(acts, state.interrupt)
 
@@ -234,11 +235,11 @@ class Counted:
 
     def _renewed(self, plan: Plan, live: Mapping[str, Array]) -> _Written:
         """Return the formulas with the present values of what they take from outside."""
-        if plan is not self._plan:
-            if not self._written.holds(plan):
-                refuse_capturing(self._leaves)
-                self._written, self._engines = self._write(plan), self._made()
-            self._plan = plan
+        if plan is not self._plan and not self._written.holds(plan):
+            refuse_capturing(self._leaves)
+            self._written, self._engines = self._write(plan), self._made()
+        if plan is not self._plan or live.keys() != self._read:
+            self._plan, self._read = plan, set(live)
             self._written.fill(numbers_in(plan.settings))
         for name in self._written.cells.keys() & live.keys():
             self._written.cells[name].value = live[name]

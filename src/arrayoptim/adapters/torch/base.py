@@ -20,7 +20,7 @@ from ...step.report import StepReport
 from ...step.restore import LoadReport
 from ...step.summary import Summary, joined
 from .backward import BackwardSteps
-from .capturing import NOT_BEGUN, refuse_unready
+from .capturing import NOT_ASKED, NOT_BEGUN, refuse_unready
 from .counts import apart
 from .derived_numbers import with_derived
 from .group_settings import TOGETHER, GroupSettings
@@ -414,6 +414,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         group = self.param_groups[i]
         if i >= len(self._parts) or self._parts[i].group is not group:
             self._graphs += self._captured() if i < len(self._parts) else []
+            reason = NOT_BEGUN if group["capturable"] else NOT_ASKED
+            refuse_unready(self.spelling.name, list(map(local, group["params"][:1])), reason)
             self._parts[i:] = [part_class(self.spelling)(self.spelling, group)]
         return self._parts[i]
 
@@ -444,6 +446,9 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         ]
         ready = [(part, grads) for part, grads in gathered if grads]
         norm = self._norm(ready)
+        if not all(part.held.params for part, _ in ready):  # the host counts from now on
+            self._take_turn(parts, turn, found)
+            return
         for part, grads in ready[1:]:
             part.prepare(grads)
         if self._losses and ready:
@@ -489,13 +494,24 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """Return the norm over all groups, which stays on their device; None for one group."""
         if len(ready) == 1:
             return None  # which takes it itself
+        if any(part.sparse for part, _ in ready):
+            self._leave_to_host(ready, "clipnorm takes the norm of sparse gradients too")
+            return None
         leaves = [leaf for part, _ in ready for leaf in part.held.leaves]
         known, sizes = self._sizes
         if not _same(known, leaves):
             refuse_unready(self.spelling.name, leaves, NOT_BEGUN)
-            sizes = sizes_of(leaves)
+            try:
+                sizes = sizes_of(leaves)
+            except ValueError as error:
+                self._leave_to_host(ready, str(error))
+                return None
             self._sizes = leaves, sizes
         return sizes.taken([g for _, grads in ready for g in grads])
+
+    def _leave_to_host(self, ready: list[tuple[Part, list[Tensor | None]]], reason: str) -> None:
+        for part, _ in ready:
+            part.leave_to_host(reason)
 
 
 def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:

@@ -74,14 +74,23 @@ class Capturing:
         """Compute coefficients on the host from now on; steps cannot be captured then."""
         self._unserved = reason
 
-    def refuse_unready(self, leaves: Sequence[Tensor]) -> None:
-        """Raise if a CUDA graph is being captured and cannot hold this step."""
-        if self.counted is None and leaves and on_gpu(leaves[0]):
+    def stands_aside(self, leaves: Sequence[Tensor]) -> bool:
+        """Whether a CUDA graph is being captured and the group has no gradient for its step.
+
+        Raises
+        ------
+        RuntimeError
+            If it has a gradient, and the graph cannot hold its step.
+        """
+        if self.counted is not None or not captures(leaves[:1]):
+            return False
+        if any(p.grad is not None for p in self._settings.group["params"]):
             reason = self._reason if self._settings.capturable else NOT_ASKED
             refuse_unready(self._settings.name, leaves[:1], reason)
+        return True
 
     def look(self, leaves: Sequence[Tensor]) -> None:
-        """Note the device of parameters whose state is about to be made; see `refuse_unready`."""
+        """Note the device of parameters whose state is about to be made; see `stands_aside`."""
         self.on_gpu = bool(leaves) and on_gpu(leaves[0])
         if self.on_gpu:
             reason = NOT_BEGUN if self._settings.capturable else NOT_ASKED
@@ -99,6 +108,7 @@ class Capturing:
             self.kept.append(self.counted)
         self.counted = self._counts = None
         settings, session = self._settings, session_of(self._settings.core)
+        settings.read_all()
         if not (settings.capturable and self.on_gpu):
             return None
         reason = self._unserved
@@ -109,9 +119,11 @@ class Capturing:
         if reason is None:
             counts = DeviceCounts(state, numbers, settings.words, leaves[0].device)
             try:
+                settings.leave_live(leaves[0])
                 self.counted = Counted(session, leaves, structure, counts.held)
                 self._counts = counts
             except ValueError as error:
+                settings.read_all()
                 reason = str(error)
         self._reason = reason or self._reason
         return self._counts

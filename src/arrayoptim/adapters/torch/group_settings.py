@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...engines import on_gpu
+from ...engines import on_gpu, refuse_capturing
 from ...step.session import session_of
 from .shards import Tensor
 from .spelling import Spelling
@@ -21,6 +21,12 @@ _together = operator.attrgetter(*TOGETHER)
 _LISTS = ("params", "param_names")
 _DECIDING = frozenset({"momentum", "agc", "skip_spikes", "skip_loss_spikes"})
 """Hyperparameters that decide what the state holds, or whether shards are gathered."""
+
+_DECAYS = frozenset({"weight_decay", "l2"})
+"""Keys whose values the host needs to choose the kind of decay."""
+
+_READ = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+"""The dtypes of hyperparameters that kernels read."""
 
 
 class GroupSettings:
@@ -61,7 +67,8 @@ class GroupSettings:
         self._require_spelled()
         self._values = spelling.plain(group)
         self.capturable, self._anew = bool(group["capturable"]), False
-        self.live = _live_numbers(spelling, group) if self.capturable else {}
+        self.live: dict[str, Tensor] = {}
+        self._served: Tensor | None = None
         self.core = spelling.made(self._values, group)
         self.measuring = _together(self.core)
         self.words = spelling.state_names(self.core.preset)
@@ -106,22 +113,52 @@ class GroupSettings:
         self._require_spelled()
         before, self.capturable = self.capturable, bool(group["capturable"])
         self._anew = self.capturable is not before
-        if self.capturable:
-            self.live = _live_numbers(self.spelling, group)
-            group = _with_known(self.spelling, group, self.live, self._values)
+        if self.capturable and self._served is not None:
+            group = self._without_live(self._served)
         values = self.spelling.plain(group)
         # A mutable object may have another value next time.
         written = [k for k, v in group.items() if k not in _LISTS and _may_be_written(v)]
         self._seen = [] if written else found
+        self._adopt(values)
+        return self._anew
+
+    def leave_live(self, p: Tensor) -> None:
+        """Let kernels that step a parameter read the hyperparameters that are GPU tensors.
+
+        Raises
+        ------
+        ValueError
+            If they cannot read one of them.
+        """
+        self.live, self._served = _live_numbers(self.spelling, self.group, p), p
+        self._seen = []
+
+    def read_all(self) -> None:
+        """Read all hyperparameters on the host again."""
+        left, self.live, self._served = self.live, {}, None
+        if left:
+            self._adopt(self.spelling.plain(self.group))
+
+    def _without_live(self, p: Tensor) -> dict[str, Any]:
+        """Return the group with the last known values of the numbers that kernels read."""
+        try:
+            self.live = _live_numbers(self.spelling, self.group, p)
+        except ValueError:
+            refuse_capturing([p])
+            self.live, self._served, self._anew = {}, None, True
+        return _with_known(self.spelling, self.group, self.live, self._values)
+
+    def _adopt(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             if value != self._values[name]:
                 self._set(name, value)
-        return self._anew
 
     def _took(self, key: str) -> bool:
         """Adopt one value if it is a plain number for a single hyperparameter."""
         names, value = self.spelling.keys.get(key, ()), self.group[key]
         if len(names) != 1 or type(value) is not float or key in _DECIDING:
+            return False
+        if names[0] in self.live:  # kernels would go on reading the tensor
             return False
         self._set(names[0], value)
         return True
@@ -151,17 +188,33 @@ def _may_be_written(value: Any) -> bool:
     return any(isinstance(x, torch.Tensor | list) for x in row)
 
 
-def _live_numbers(spelling: Spelling, group: Mapping[str, Any]) -> dict[str, Tensor]:
+def _live_numbers(spelling: Spelling, group: Mapping[str, Any], p: Tensor) -> dict[str, Tensor]:
     """Return the hyperparameters of a group that are GPU tensors, keyed by our names.
 
-    Kernels read them when a step runs; the host does not.
+    Kernels that step the parameter read them when a step runs; the host does not.
+
+    Raises
+    ------
+    ValueError
+        If kernels cannot read one of them.
     """
-    return {
-        name: x
-        for key, names in spelling.keys.items()
-        for name, x in zip(names, _row(group[key], names), strict=False)
-        if isinstance(x, torch.Tensor) and x.numel() == 1 and on_gpu(x)
-    }
+    found: dict[str, Tensor] = {}
+    for key, value in group.items():
+        names = spelling.keys.get(key, ())
+        if not names and key not in _DECAYS:  # a scheduler's own
+            continue
+        for place, x in enumerate(_row(value, names)):
+            if not (isinstance(x, torch.Tensor) and on_gpu(x)):
+                continue
+            if place >= len(names):
+                raise ValueError(f"{key} is a tensor on {x.device}, and the host goes by its value")
+            if x.dtype not in _READ or x.device != p.device or x.numel() != 1:
+                raise ValueError(
+                    f"{key} is a tensor of {x.dtype} with {x.numel()} elements on {x.device}; "
+                    f"kernels read one number of floating point on {p.device}"
+                )
+            found[names[place]] = x
+    return found
 
 
 def _with_known(

@@ -90,7 +90,9 @@ class Part:
         """
         if self.capturing.on_gpu or not self.held.params:
             leaves = self.held.leaves or list(map(local, self.group["params"][:1]))
-            self.capturing.refuse_unready(leaves)
+            if self.capturing.stands_aside(leaves):
+                self._again, self._missing = False, True
+                return [None] * len(self.group["params"])
         if self.settings.follow():
             self.held.params = []
         params = self.group["params"]
@@ -247,7 +249,7 @@ class Part:
     def leave_to_host(self, reason: str) -> None:
         """Have the host compute the numbers of steps from now on, which no graph can hold then."""
         self.capturing.leave_to_host(reason)
-        self.held.params = []  # counts are elsewhere now
+        self.held.params, self._again = [], False  # counts are elsewhere now
 
 
 class CountedStep:

@@ -1,4 +1,4 @@
-"""The array engine: rules as expressions of whichever library the arrays are from.
+"""The array engine: rules as array expressions of the arrays' own library.
 
-It is the specification that the fused engines agree with, and serves every array.
+It serves every array, and is the specification that the fused engines must match.
 """

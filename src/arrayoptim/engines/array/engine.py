@@ -1,6 +1,6 @@
-"""The array engine: the rule as array expressions of whichever library the arrays are from.
+"""The array engine: the rule as array expressions of the arrays' own library.
 
-It serves every backend and is the specification that the fused engines must agree with.
+It serves every backend, and is the specification that the fused engines must match.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Do = Callable[..., Any]
 Trees = tuple[Any, Any, Any]
 """Parameters, gradients and slots, each indexed by the parameter's position."""
 Job = Callable[[], list[tuple[int, Any]]]
-"""Computes something for each of some parameters, by their places; nothing is written."""
+"""Computes a result for some parameters, by their indices, without writing."""
 
 
 def sweep(
@@ -32,21 +32,21 @@ def sweep(
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
 ) -> tuple[list[Array | None], list[Slots]]:
-    """Return the outcome of a step for every parameter that has a gradient, writing nothing.
+    """Return the result of a step for every parameter with a gradient, without writing.
 
     Parameters
     ----------
     step : Step
-        Rule, coefficients and places.
+        Rule, coefficients and indices.
     params, grads : sequence of array or None
-        Parameters and gradients of the tree, None where there is nothing to do.
+        Parameters and gradients of the tree, None for those without a step.
     slots : sequence of dict
         The slots of each parameter, by name.
 
     Returns
     -------
     params : list
-        New arrays; the others as they were given.
+        New arrays, or the given ones if not stepped.
     slots : list of dict
         New slots.
     """
@@ -56,7 +56,7 @@ def sweep(
             backend, g = backend_of(params[i]), grads[i]
             with backend.guard(params[i]):
                 if type(g) is Rows:
-                    # What cannot be written comes back new anyway.
+                    # Read-only arrays are returned as new ones anyway.
                     own = backend.copy if backend.writable(params[i]) else lambda x: x
                     new_params[i] = g.put(own(params[i]), p)
                     held = {k: own(x) for k, x in slots[i].items()}
@@ -67,29 +67,29 @@ def sweep(
 
 
 def _ordered(backend: Backend, new: Slots, old: Slots) -> Slots:
-    """Return slots in the memory order that fused engines go through them in."""
+    """Return slots in the memory order that fused engines expect."""
     return {name: backend.ordered(x, old[name]) for name, x in new.items()}
 
 
 class InPlace:
-    """A step that is written into the parameters that can be written.
+    """A step that updates writeable parameters in place.
 
-    It is an act, see `arrayoptim.engines.steps`: what has been computed is kept until all of it has
-    been written, and written once more where writing was interrupted.
+    It is an act, see `arrayoptim.engines.steps`: results are kept until all of them have been
+    written, and written again if writing was interrupted.
 
     Parameters
     ----------
     steps : sequence of Step
-        Rules, coefficients and places.
+        Rules, coefficients and indices.
     params, grads, slots : sequence
         As for `sweep`.
 
     Attributes
     ----------
     params : list
-        The parameters that were written, or new arrays.
+        The updated parameters, or new arrays.
     slots : list of dict
-        New slots; those given keep their values.
+        New slots; the given ones are not changed.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class InPlace:
         self._found: tuple[int, list[tuple[int, Result]]] | None = None
 
     def __call__(self) -> None:
-        """Do what is left of it."""
+        """Do the remaining work."""
         while self._place < len(self._jobs):
             if self._found is None or self._found[0] != self._place:
-                # Results of one job at a time: they may be large.
+                # Keep the results of one job at a time, as they may be large.
                 self._found = None
                 self._found = self._place, self._jobs[self._place]()
             for i, (p, state) in self._found[1]:
@@ -135,19 +135,19 @@ def measure(
     grads: Sequence[Array | None],
     slots: Sequence[Slots],
 ) -> dict[int, list[Scalar]]:
-    """Return what a step must measure of every parameter that has a gradient, by its place.
+    """Return the totals that a step needs for every parameter with a gradient, by its index.
 
     Parameters
     ----------
     step : Step
-        A step of a rule that measures.
+        A step of a rule with totals.
     params, grads, slots : sequence
         As for `sweep`.
 
     Returns
     -------
     dict of int to list of scalar
-        The totals of each: floats, or 0-d arrays where a library compiles.
+        The totals of each: floats, or 0-d arrays if the library compiles.
     """
     return dict(row for job in _jobs(step, params, grads, slots, totals_of) for row in job())
 
@@ -159,7 +159,7 @@ def _jobs(
     slots: Sequence[Slots],
     do: Do,
 ) -> Iterator[Job]:
-    """Yield the work on the parameters that have gradients, in groups that are done at once."""
+    """Yield the work on the parameters with gradients, in groups that run together."""
     compiled: dict[Any, list[int]] = {}
     eager: list[int] = []
     tree = params, grads, slots
@@ -190,7 +190,7 @@ def _by_rows(
     i: int,
     do: Do,
 ) -> list[tuple[int, Any]]:
-    """Do it for the rows of one array that a sparse gradient has, as an array of their own."""
+    """Run the work on the rows of one array that a sparse gradient has, as a separate array."""
     params, grads, slots = tree
     p, g = params[i], grads[i]
     assert p is not None
@@ -209,7 +209,7 @@ def _together(
     backend: Backend,
     do: Do,
 ) -> list[tuple[int, Any]]:
-    """Do the work on all arrays of a library that compiles, in one compiled call."""
+    """Run the work on all arrays of a compiling library, in one compiled call."""
     params, *_ = given = [[sequence[i] for i in places] for sequence in tree]
     shared = {compute: step.shared(compute) for compute in step.values}
     pairs = zip(places, params, strict=True)
@@ -225,7 +225,7 @@ def _eager(
     operands: dict[Any, dict[str, Scalar]],
     do: Do,
 ) -> list[tuple[int, Any]]:
-    """Do the work on one array, or on a stack of equal ones."""
+    """Run the work on one array, or on a stack of arrays of equal shape."""
     params, grads, slots = tree
     i = alike[0]
     p, g, held = params[i], grads[i], slots[i]

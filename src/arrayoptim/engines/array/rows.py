@@ -1,4 +1,4 @@
-"""Rows of slots, as arrays of their own."""
+"""Rows of slots, as separate arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...numerics.slots import EXPONENTS
 
 
 def rows_of(g: Rows, slots: Mapping[str, Array]) -> dict[str, Array]:
-    """Return those rows of slots that a gradient has."""
+    """Return the rows of slots that a sparse gradient has."""
     return {
         name: backend_of(x).xp.reshape(g.of(_by_row(g, x)), (-1,))
         if name.endswith(EXPONENTS)
@@ -23,7 +23,7 @@ def rows_of(g: Rows, slots: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def put_rows(g: Rows, slots: Mapping[str, Array], rows: Mapping[str, Array]) -> dict[str, Array]:
-    """Put rows into slots, or into new ones where these cannot be written."""
+    """Write rows into slots, or into new ones if they are read-only."""
     new = dict(slots)
     for name, x in rows.items():
         if name.endswith(EXPONENTS):
@@ -35,7 +35,7 @@ def put_rows(g: Rows, slots: Mapping[str, Array], rows: Mapping[str, Array]) -> 
 
 
 def _by_row(g: Rows, exponents: Array) -> Array:
-    """Return the exponents of blocks, none of which two rows share, as a view with their rows."""
+    """Return the exponents as a view by rows; no block may span two rows."""
     lead = g.shape[: g.lead]
     groups = g.width // GROUP if prod(lead) else 0
     return backend_of(exponents).xp.reshape(exponents, (*lead, groups))

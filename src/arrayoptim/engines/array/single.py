@@ -1,4 +1,4 @@
-"""What is done to one array, or to a stack of equal ones: stages and rule as array expressions."""
+"""A step of one array, or of a stack: stages and rule as array expressions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Slots = dict[str, Array]
 def clipped_wide(
     backend: Backend, p: Array, g: Array, numbers: dict[str, Scalar]
 ) -> tuple[Array, dict[str, Scalar]]:
-    """Clip a gradient of more bits than the arithmetic before it is rounded, which may overflow."""
+    """Clip a gradient wider than the compute dtype before the cast, which might overflow."""
     kind, compute = backend.dtype(g), COMPUTE[backend.dtype(p)]
     if "scale" not in numbers or COMPUTE[kind] == compute or compute == "float64":
         return g, numbers
@@ -34,7 +34,7 @@ def clipped_wide(
 
 
 def as_operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str, Scalar]:
-    """Return the numbers of a step as operands of the type in which a parameter is computed."""
+    """Return the numbers of a step as operands of a parameter's compute dtype."""
     compute = COMPUTE[backend.dtype(p)]
     return {name: backend.scalar(value, compute, p) for name, value in values.items()}
 
@@ -42,7 +42,7 @@ def as_operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[s
 def _begun(
     layout: Layout, backend: Backend, scalars: dict[str, Scalar], p: Array, g: Array, slots: Slots
 ) -> tuple[Array, ...]:
-    """Return parameter, gradient and the rule's slots, widened and through the stages before it."""
+    """Return parameter, gradient and the rule's slots, widened and after the stages before it."""
     xp, stored = backend.xp, backend.dtype(p)
 
     def widen(x: Array) -> Array:
@@ -91,9 +91,9 @@ def updated(
     slots: Slots,
     shape: tuple[int, ...],
 ) -> tuple[Array, Slots]:
-    """Update one array, or a stack of equal shapes: widen, go through stages and rule, narrow.
+    """Update one array, or a stack: widen, apply stages and rule, narrow.
 
-    The numbers are the scalars before they were rounded to the compute dtype.
+    `numbers` are the scalars before rounding to the compute dtype.
     """
     rule, xp, stored = layout.rule, backend.xp, backend.dtype(p)
 
@@ -107,7 +107,7 @@ def updated(
     x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
     x, _ = _staged("after", {"p": x, "g": begun[1], "q": begun[0]}, scalars, xp)
     x = x if layout.constraint is None else _constrained(layout.constraint, backend, x)
-    # A slot that is the parameter or the gradient itself needs memory of its own.
+    # A slot must not alias the parameter or the gradient.
     state = [backend.copy(s) if any(s is a for a in (*begun[:2], x)) else s for s in state]
     result = narrow(x, stored)
     new: Slots = {}
@@ -141,9 +141,9 @@ def _carried_out(
     p: Array,
     shape: tuple[int, ...],
 ) -> tuple[Array, ...]:
-    """Return the new parameter and the new slots, with what the tensor has to measure before.
+    """Return the new parameter and slots, after computing the totals of the tensor.
 
-    Nothing is measured where the scalars hold what comes of it, as for a part of a tensor.
+    Totals are skipped if the scalars contain their result, as for a part of a tensor.
     """
     xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
     x, y, *held = operands = rule.turned(begun, scalars, xp)
@@ -154,7 +154,7 @@ def _carried_out(
         if not backend.compiles:
             made = ratio(rule, size, found, numbers, np)
             return {k: backend.scalar(float(v), compute, p) for k, v in made.items()}
-        # TensorFlow mixes no types.
+        # TensorFlow does not promote types.
         size = xp.asarray(size, dtype=found[0].dtype)
         return {
             k: backend.scalar(v, compute, p)
@@ -174,7 +174,7 @@ def _carried_out(
 def _staged(
     phase: str, values: dict[str, Array], scalars: dict[str, Scalar], xp: Namespace
 ) -> tuple[Array, Array]:
-    """Take parameter and gradient through the stages of a phase that a step has."""
+    """Apply the stages of a phase that a step has to parameter and gradient."""
     for stage in stages.applied(phase):
         assert stage.function is not None
         if all(name in scalars for name in stage.numbers):

@@ -1,4 +1,4 @@
-"""Arrays of equal shape, which array functions treat together."""
+"""Stacks of arrays with equal shapes, for one call of array functions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..steps import Step
 __all__ = ["alike", "stacks"]
 
 LARGEST = 1 << 13
-"""Largest array, in elements, for which stacking saves more in calls than it costs in copies."""
+"""Maximum size in elements for which stacking saves more in calls than it costs in copies."""
 
 LARGEST_ON_GPU, MOST_ON_GPU = 1 << 22, 1 << 24
-"""The same on a GPU, which a small array leaves idle and whose launches cost more than copies; and
-the most elements of a stack there, as its copies take memory while the rule is at work."""
+"""The same on a GPU, which small arrays underuse and whose launches cost more than copies; and the
+maximum elements of a stack there, as its copies take memory while the rule runs."""
 
 
 def stacks(
@@ -27,7 +27,7 @@ def stacks(
     grads: Sequence[Array | None],
     places: Sequence[int],
 ) -> list[list[int]]:
-    """Split the places of a step into groups whose arrays are stepped as one stack.
+    """Split the parameters of a step into groups that are stepped as one stack.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ def stacks(
     params, grads : sequence of array or None
         Parameters and gradients of the tree.
     places : sequence of int
-        The places to part; none of them lacks its gradient.
+        The indices to split, all with gradients.
 
     Returns
     -------
     list of list of int
-        Places of equal shape, type, device and coefficients; one by one where the rule is not for
-        matrices, where matrices are large or constrained, and where slots are codes or rounded by
-        chance.
+        Indices of equal shape, dtype, device and coefficients; single ones if the rule is not for
+        matrices, if matrices are large or constrained, and if slots are codes or rounded
+        stochastically.
     """
     layout = step.layout
     alone = layout.storage == "int8" or step.seed is not None or layout.constraint is not None
@@ -60,19 +60,19 @@ def stacks(
 def alike(
     params: Sequence[Array | None], grads: Sequence[Array | None], numbers: Mapping[int, Any]
 ) -> list[list[int]]:
-    """Split places into groups whose arrays make one stack, which is worth its copies.
+    """Split parameters into groups whose arrays are worth stacking.
 
     Parameters
     ----------
     params, grads : sequence of array or None
         Parameters and gradients of the tree.
     numbers : mapping of int to object
-        The places to part, none of which lacks its gradient, and what else is equal in a group.
+        The indices to split, all with gradients, with further values that are equal in a group.
 
     Returns
     -------
     list of list of int
-        Places of equal shape, type, device and numbers, in order; large arrays one by one.
+        Indices of equal shape, dtype, device and numbers, in order; large arrays singly.
     """
     found: dict[Any, list[int]] = {}
     counts: dict[Any, int] = {}

@@ -1,4 +1,4 @@
-"""Sums along rows and columns, in the order that the CPU engine keeps too."""
+"""Sums along rows and columns, in the same order as in the CPU engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["functions", "in_order", "with_sums"]
 
 
 def functions(rule: Rule, backend: Backend, like: Array) -> Namespace:
-    """Return the ``xp`` of a rule, with sums of a specified order where it has such.
+    """Return the ``xp`` of a rule, with sums in a fixed order if the rule has any.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def functions(rule: Rule, backend: Backend, like: Array) -> Namespace:
     Returns
     -------
     namespace
-        The library's own where the host cannot read the arrays, or the rule does more than loops
-        can; no fused engine serves these.
+        The library's own functions if the host cannot read the arrays, or the rule is beyond fused
+        loops; no fused engine serves these.
     """
     if rule.kind != "matrix" or not in_order(backend, like) or traced(rule) is None:
         return backend.xp

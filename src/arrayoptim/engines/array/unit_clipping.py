@@ -1,4 +1,4 @@
-"""Adaptive clipping: the gradient of each unit, limited in proportion to the unit's own norm."""
+"""Adaptive clipping: the gradient norm of each unit, bounded relative to the unit's own norm."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def limited(
     params: Sequence[Array | None],
     grads: Sequence[Array | None],
 ) -> Sequence[Array | None]:
-    """Return the gradients, scaled down where a unit's is too large.
+    """Return the gradients, scaled down where a unit's norm is too large.
 
     Parameters
     ----------
     numbers : mapping of int to mapping
-        For each place the numbers of the stage that clips: ``units`` says how large the gradient of
-        a unit may be, in multiples of the unit, once multiplied by ``scale``.
+        For each index, the numbers of the clipping stage: ``units`` is the maximum ratio of the
+        norms of a unit's gradient, once multiplied by ``scale``, and of the unit.
     units : {"last", "first", "tensor"}
-        Which axis counts the units; with the last word, and in an array of fewer than two axes, all
-        entries are one.
+        Which axis counts the units; with ``"tensor"``, and in an array of fewer than two axes,
+        there is a single unit.
     params, grads : sequence of array or None
         Parameters and gradients.
 
     Returns
     -------
     sequence of array or None
-        New arrays in the compute dtype in place of those that are clipped adaptively.
+        The gradients, with new arrays in the compute dtype for those that are clipped adaptively.
     """
     rows: dict[Backend, dict[int, tuple[Scalar, Scalar]]] = {}
     for i, own in numbers.items():
@@ -69,8 +69,8 @@ def _together(
     grads: Sequence[Array | None],
     numbers: Mapping[int, tuple[Scalar, Scalar]],
 ) -> Iterator[tuple[int, Array]]:
-    """Clip arrays of equal shape as one stack, and give each with its place."""
-    # Numbers that are arrays do not tell whether they are equal.
+    """Clip arrays of equal shape as one stack, and yield each with its index."""
+    # Numbers that are arrays cannot be compared on the host.
     known = {i: row if all(isinstance(x, float) for x in row) else i for i, row in numbers.items()}
     for places in alike(params, grads, known):
         p, g = params[places[0]], grads[places[0]]
@@ -127,13 +127,13 @@ def _limited(
     if COMPUTE[backend.dtype(g)] == narrow:
         result = backend.cast(y, narrow) * backend.cast(factor, narrow)
     else:
-        # Rounded before it is clipped, a gradient of more bits might overflow.
+        # Clipped first, as the cast of a wider gradient might overflow.
         result = backend.cast(wide[1] * factor, narrow)
     return backend.array(backend.as_complex(result) if stored in COMPLEX else result)
 
 
 def _reduced(units: str, ndim: int, pairs: bool) -> tuple[int, ...]:
-    """Return the axes over which a norm goes; a complex number is a pair along one more."""
+    """Return the axes of a norm; a complex number is a pair along an additional one."""
     every = range(ndim + pairs)
     if units == "tensor" or ndim < 2:
         return tuple(every)

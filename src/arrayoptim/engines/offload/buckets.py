@@ -1,4 +1,4 @@
-"""The parameters of one device that are stepped on the host, and their way there and back."""
+"""Parameters of one device that are stepped on the host, and their transfers."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from .pieces import Piece, cut, pieces_of, widest
 __all__ = ["Shuttle"]
 
 ROOMS = 3
-"""Number of buckets in host memory: one arrives, one is stepped, one returns."""
+"""Number of buckets in host memory: one is copied in, one is stepped, one is copied out."""
 
 
 @dataclass(frozen=True)
 class _Trip:
-    """The way of one bucket in a step.
+    """The transfers and the work of one bucket in a step.
 
     Attributes
     ----------
     there, back : list of Stretch
-        What is copied to the host, and what to the device.
+        The copies to the host, and to the device.
     run : callable
-        Steps what lies on the host.
+        Steps the bucket on the host.
     """
 
     there: list[Stretch]
@@ -53,17 +53,17 @@ class Shuttle(Place):
     how : tuple of Rule and int or None
         The update rule, and the number of threads of the CPU engine.
     where : tuple of Library and int
-        The library, and the number of the device.
+        The library, and the device index.
     places : list of int
-        Places of the parameters among those of the plan.
+        Indices of the parameters among those of the plan.
     params : list of array
         The parameters.
     slots : list of mapping of str to array
         The slots of each.
     known : tuple of (list of str, list of int)
-        What messages call them, and their places among all of the optimizer's.
+        Their names in messages, and their indices among all of the optimizer's.
     occupied : Stretches
-        The memory that the whole step writes, to which this adds its own.
+        The memory written by the whole step, to which this adds its own.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Shuttle(Place):
         ]
 
     def _settled(self, grads: list[Array | None]) -> list[str]:
-        """Narrow those gradients for which there is no room on the host; see `Place`."""
+        """Cast gradients that are too wide for the host buffer; see `Place`."""
         for k, (g, dtype) in enumerate(zip(grads, self._dtypes, strict=True)):
             if g is not None and itemsize(backend_of(g).dtype(g)) > widest(dtype):
                 wanted = dtype if dtype in COMPLEX else COMPUTE[dtype]
@@ -117,7 +117,7 @@ class Shuttle(Place):
         return sweep
 
     def _go(self, trips: Sequence[_Trip]) -> None:
-        """Fetch one bucket and return another while the host works on the one between."""
+        """Copy one bucket in and another one out while the host steps a third."""
         arrivals = [self._copies.fetch(trip.there) for trip in trips[:ROOMS]]
         returns: list[Any] = []
         for k, trip in enumerate(trips):
@@ -125,31 +125,31 @@ class Shuttle(Place):
             trip.run()
             returns.append(self._copies.put(trip.back))
             if k + ROOMS < len(trips):
-                # All copies back are on one stream, so the end of the last is the end of all.
+                # All copies back are on one stream, so the last event covers all of them.
                 arrivals.append(self._copies.fetch(trips[k + ROOMS].there, returns[-1]))
         if returns:
             returns[-1].synchronize()
 
 
 class _Bucket:
-    """Pieces that travel together, and the CPU engine's plan for them.
+    """Pieces that are transferred together, and the CPU engine's plan for them.
 
     Parameters
     ----------
     library : Library
-        Whose arrays they are.
+        The library of the arrays.
     how : tuple of Rule and int or None
         The update rule, and the number of threads.
     pieces : list of Piece
         The pieces.
     room : numpy.ndarray of uint8
-        Where they lie on the host.
+        Their host buffer.
     slots : sequence of mapping of str to array
         The slots of each parameter.
     known : tuple of (list of str, list of int)
-        What messages call the parameters, and their places among all of the optimizer's.
+        The parameters' names in messages, and their indices among all of the optimizer's.
     addresses : numpy.ndarray
-        Where each parameter is on the device.
+        The device address of each parameter.
     """
 
     def __init__(
@@ -197,13 +197,13 @@ class _Bucket:
         Parameters
         ----------
         grads : sequence of array or None
-            The gradients of all parameters, without gaps and in their order.
+            The gradients of all parameters, contiguous and in their order.
         found : numpy.ndarray
-            Where these are on the device.
+            Their device addresses.
         values : mapping of str to mapping
-            The numbers of the step, by the compute dtype.
+            The numbers of the step, by compute dtype.
         seed : int or None
-            Where slots are rounded stochastically.
+            The seed of the step if slots are rounded stochastically.
         """
         there: list[Stretch] = []
         back: list[Stretch] = []
@@ -224,13 +224,13 @@ class _Bucket:
         places = [piece.place for piece in self._pieces]
         own = {compute: part(row, places) for compute, row in values.items()}
         if self._measures:
-            # Norms can be taken only when the numbers have arrived.
+            # Norms can be computed only once the data has arrived.
             return _Trip(there, back, lambda: self._plan.sweep(arrived, own, seed))
         return _Trip(there, back, self._plan.prepare(arrived, own, seed))
 
 
 def _slots_of(library: Library, slots: Mapping[str, Array], piece: Piece) -> dict[str, Array]:
-    """Return a piece's slots. Exponents belong to whole parameters, in an order of their own."""
+    """Return a piece's slots. Exponents belong to whole parameters, with their own order."""
     return {
         name: array if name.endswith(EXPONENTS) else library.flat(array)[piece.start : piece.stop]
         for name, array in slots.items()

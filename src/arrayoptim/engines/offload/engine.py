@@ -1,7 +1,7 @@
-"""Offload: parameters on a GPU whose state lies in host memory, where the CPU engine steps them.
+"""Offload: GPU parameters with state in host memory, stepped by the CPU engine.
 
-Parameters and gradients come to the host piece by piece, and the parameters go back, while the CPU
-engine is at work on the piece between. The bits are those of the CPU engine.
+Parameters and gradients are copied to the host piece by piece, and parameters copied back, while
+the CPU engine steps the piece between. The results are bit-identical to those of the CPU engine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Plan", "refusal"]
 
 
 def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
-    """Return why a parameter on a GPU cannot have its state in host memory.
+    """Return why a GPU parameter cannot have its state in host memory.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     Returns
     -------
     str or None
-        The reason; None where there is none.
+        The reason; None if it can.
     """
     library = library_of(param)
     if library is None:
@@ -69,24 +69,24 @@ def _steps(array: Array) -> list[int]:
 
 
 class Plan(DevicePlan[Shuttle]):
-    """Steps for parameters on GPUs whose slots lie in host memory.
+    """Steps for GPU parameters with slots in host memory.
 
     Parameters
     ----------
     rule : Rule
         The update rule.
     params : sequence of array
-        Parameters that `refusal` accepts, no two of which share memory.
+        Parameters accepted by `refusal`, no two of which share memory.
     slots : sequence of mapping of str to array
         The slots of each by name, see `arrayoptim.engines.cpu.engine.Plan`; updated in place.
     paths : sequence of str
-        What messages call the parameters.
+        The parameters' names in messages.
     places : sequence of int
-        Their places among all parameters of the optimizer, for stochastic rounding.
+        Their indices among all parameters of the optimizer, for stochastic rounding.
     threads : int or None
         Number of threads of the CPU engine.
     occupied : Stretches
-        The memory that the whole step writes, to which this plan adds its own.
+        The memory written by the whole step, to which this plan adds its own.
     """
 
     def __init__(

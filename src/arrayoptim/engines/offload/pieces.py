@@ -1,4 +1,4 @@
-"""How parameters are cut for transfers between device and host."""
+"""Splitting of parameters for transfers between device and host."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ...rules.rule import Rule
 __all__ = ["BUCKET", "Piece", "cut", "pieces_of", "widest"]
 
 BUCKET = 1 << 25
-"""Bytes of parameters that travel together: enough for the copy's full speed."""
+"""Bytes of parameters per transfer: enough for full bandwidth."""
 
 _ALIGNED = 64
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a parameter.
+    """A range of a parameter's elements.
 
     Attributes
     ----------
     place : int
-        Which parameter.
+        The index of the parameter.
     dtype : str
         Its dtype.
     start, stop : int
@@ -46,26 +46,26 @@ class Piece:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the elements of the parameter, rounded up."""
+        """Aligned bytes of the parameter's elements."""
         return _rounded(max(self.count, 1) * itemsize(self.dtype))
 
     @property
     def room(self) -> int:
-        """Bytes of parameter and gradient."""
+        """Bytes of parameter and gradient in the buffer."""
         return self.bytes + _rounded(max(self.count, 1) * widest(self.dtype))
 
 
 def pieces_of(
     rule: Rule, place: int, param: Array, dtype: str, slots: Mapping[str, Array]
 ) -> list[Piece]:
-    """Cut a parameter, if its rule and the storage of its slots are elementwise.
+    """Split a parameter, if its rule and the storage of its slots are elementwise.
 
     Parameters
     ----------
     rule : Rule
         The update rule.
     place : int
-        Which parameter it is.
+        The index of the parameter.
     param : array
         The parameter.
     dtype : str
@@ -76,7 +76,7 @@ def pieces_of(
     Returns
     -------
     list of Piece
-        One at least.
+        At least one.
     """
     count = prod(param.shape)
     held = [backend_of(slots[name]).dtype(slots[name]) for name in rule.slots]
@@ -88,7 +88,7 @@ def pieces_of(
 
 
 def cut(parts: Sequence[Sequence[Piece]]) -> Iterator[list[Piece]]:
-    """Gather the pieces of parameters into buckets.
+    """Group the pieces of parameters into buckets.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def cut(parts: Sequence[Sequence[Piece]]) -> Iterator[list[Piece]]:
     Yields
     ------
     list of Piece
-        Pieces of at most `BUCKET` bytes together, or one.
+        Pieces of at most `BUCKET` bytes in total, or a single one.
     """
     bucket: list[Piece] = []
     filled = 0
@@ -117,5 +117,5 @@ def _rounded(size: int) -> int:
 
 
 def widest(dtype: str) -> int:
-    """Return the itemsize of the widest gradient for which there is room."""
+    """Return the itemsize of the widest gradient that fits in the buffer."""
     return itemsize(dtype if dtype in COMPLEX else COMPUTE[dtype])

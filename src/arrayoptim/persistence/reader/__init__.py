@@ -1,10 +1,10 @@
 """Reading HDF5 without the HDF5 library.
 
-The library trusts what it reads: a damaged or hostile file can have it loop for ever or end the
-process. Here every address, size and count is compared with the file before it is used, nothing is
-read twice over, and whatever is wrong is a `DamagedError`. What is read is what optimizer state is
-kept in: groups of the old and the newer form, attributes, and arrays in one piece or in chunks,
-packed or not. Chunks in the forms of the newest files, shared tables and other files are refused.
+The library trusts its input: a damaged or hostile file can make it loop forever or crash the
+process. Here every address, size and count is checked against the file before use, nothing is read
+repeatedly, and any inconsistency is a `DamagedError`. Supported is what optimizer state is stored
+in: groups of the old and the new format, attributes, and contiguous or chunked arrays, compressed
+or not. Chunk indexes of the newest files, shared tables and external files are rejected.
 """
 
 from __future__ import annotations

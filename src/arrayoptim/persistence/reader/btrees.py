@@ -1,4 +1,4 @@
-"""B-trees: how HDF5 finds the links of a group, attributes and chunks."""
+"""B-trees: HDF5's index of the links of a group, of attributes and of chunks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEEPEST = 16
 
 
 def old_leaves(source: Source, address: int, kind: int, key: int) -> Iterator[tuple[bytes, int]]:
-    """Yield the entries of a tree of version 1, in order: key and address.
+    """Yield the entries of a version 1 tree in order, as key and address.
 
     Parameters
     ----------
@@ -23,12 +23,12 @@ def old_leaves(source: Source, address: int, kind: int, key: int) -> Iterator[tu
     kind : int
         `GROUP_NODES` or `CHUNK_NODES`.
     key : int
-        Bytes of a key.
+        Size of a key in bytes.
 
     Raises
     ------
     DamagedError
-        If it is no such tree, or has circles.
+        If it is not such a tree, or has cycles.
     """
     waiting: list[tuple[int, int | None]] = [(address, None)]
     seen = set()
@@ -51,7 +51,7 @@ def old_leaves(source: Source, address: int, kind: int, key: int) -> Iterator[tu
 
 
 def records(source: Source, address: int, kind: int) -> Iterator[bytes]:
-    """Yield the records of a tree of version 2.
+    """Yield the records of a version 2 tree.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def records(source: Source, address: int, kind: int) -> Iterator[bytes]:
     Raises
     ------
     DamagedError
-        If it is no such tree, or has circles.
+        If it is not such a tree, or has cycles.
     """
     if address == UNDEFINED:
         return
@@ -104,7 +104,7 @@ def records(source: Source, address: int, kind: int) -> Iterator[bytes]:
 
 
 def _widths(node_size: int, size: int, depth: int) -> list[int]:
-    """Return the bytes of a number of records: in a node, then under nodes of each level from 1."""
+    """Return the widths of record counts: within a node, then below nodes of each level from 1."""
     most = (node_size - 10) // size
     first, under = width(most), most
     widths = [first]

@@ -1,4 +1,4 @@
-"""The checksum of HDF5's descriptions: Bob Jenkins's lookup3, in the public domain."""
+"""The checksum of HDF5 metadata: Bob Jenkins's lookup3, in the public domain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _M = 0xFFFFFFFF
 
 
 def lookup3(data: bytes) -> int:
-    """Return the checksum of some bytes.
+    """Return the checksum of bytes.
 
     Parameters
     ----------
@@ -51,17 +51,17 @@ def lookup3(data: bytes) -> int:
 
 
 def verified(data: bytes) -> bytes:
-    """Return a description without the checksum that ends it.
+    """Return a metadata block without its trailing checksum.
 
     Parameters
     ----------
     data : bytes
-        The description.
+        The block.
 
     Raises
     ------
     DamagedError
-        If the checksum is another one.
+        If the checksum does not match.
     """
     content, found = data[:-4], data[-4:]
     if len(found) < 4 or lookup3(content) != int.from_bytes(found, "little"):

@@ -1,4 +1,4 @@
-"""The content of datasets: in one piece, in the header, or in chunks."""
+"""The content of datasets: contiguous, compact in the header, or chunked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_FILTERS = 8
 
 @dataclass(frozen=True)
 class Storage:
-    """Where a dataset's content is.
+    """The location of a dataset's content.
 
     Attributes
     ----------
@@ -30,21 +30,21 @@ class Storage:
     shape : tuple of int
         Its shape.
     size : int
-        Bytes of an element.
+        Size of an element in bytes.
     form : int
         `COMPACT`, `CONTIGUOUS`, `CHUNKED` or `VIRTUAL`.
     address : int
-        Where it is, or where the tree of chunks is.
+        The address of the content, or of the index of chunks.
     found : int
-        Bytes that it has in the file, where it is in one piece.
+        Its size in the file, if contiguous.
     chunk : tuple of int
         The shape of a chunk.
     filters : tuple of int
-        What each chunk went through.
+        The filters of each chunk.
     inside : bytes
-        The content that is in the header.
+        Compact content from the header.
     single : tuple of int or None
-        Size and passed-over filters of the only chunk, where there is no tree of chunks.
+        Size and filter mask of the only chunk, if there is no index.
     """
 
     source: Source
@@ -60,12 +60,12 @@ class Storage:
 
     @property
     def wanted(self) -> int:
-        """Bytes of the whole content."""
+        """Size of the whole content in bytes."""
         return math.prod(self.shape) * self.size
 
     @cached_property
     def chunks(self) -> dict[tuple[int, ...], tuple[int, int, int]]:
-        """Address, bytes and passed-over filters of each chunk, by its first element."""
+        """Address, size and filter mask of each chunk, keyed by its offset."""
         if self.single is not None:
             return {(0,) * len(self.shape): (self.address, *self.single)}
         found: dict[tuple[int, ...], tuple[int, int, int]] = {}
@@ -84,7 +84,7 @@ class Storage:
 
     @property
     def stored(self) -> int:
-        """Bytes in the file, without looking at their content."""
+        """Size of the content in the file."""
         if self.form != CHUNKED:
             return self.found
         return sum(size for _, size, _ in self.chunks.values())
@@ -97,12 +97,12 @@ class Storage:
         return len(self.chunks) >= math.prod(counts)
 
     def check(self) -> None:
-        """Refuse what is not in the file."""
+        """Raise if content is missing from the file."""
         if self.form == CONTIGUOUS and self.found:
             self.source.within(self.address, self.found)
 
     def read(self, array: np.ndarray) -> None:
-        """Fill an array of that shape and size of elements.
+        """Read the content into an array of that shape and element size.
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ class Storage:
 
 def _undone(filter_id: int, raw: bytes, whole: int, size: int) -> bytes:
     if filter_id == DEFLATE:
-        # Never more than there is room for, plus a checksum behind it.
+        # Never more than fits, plus a trailing checksum.
         unpacker = zlib.decompressobj()
         found = unpacker.decompress(raw, whole + 5)
         if not unpacker.eof:
@@ -164,25 +164,25 @@ def stored(
     size: int,
     elsewhere: bool,
 ) -> Storage:
-    """Return where a dataset's content is.
+    """Return the location of a dataset's content.
 
     Parameters
     ----------
     source : Source
         The file.
     layout, filters : bytes
-        What its messages say.
+        Its layout and filter messages.
     shape : tuple of int
         Its shape.
     size : int
-        Bytes of an element.
+        Size of an element in bytes.
     elsewhere : bool
-        Whether the content is in other files.
+        Whether the content is in external files.
 
     Raises
     ------
     DamagedError
-        If it is in a form that is not read here.
+        If its format is not supported here.
     """
     body = Cursor(layout)
     version = body.number(1)
@@ -207,7 +207,7 @@ def stored(
 
 
 def _first_layouts(body: Cursor, base: Storage, filters: bytes | None) -> Storage:
-    """Return what versions 1 and 2 of layouts say."""
+    """Parse a layout message of version 1 or 2."""
     rank, form = body.number(1), body.number(1)
     body.raw(5)
     address = UNDEFINED if form == COMPACT else body.number(8)
@@ -224,7 +224,7 @@ def _first_layouts(body: Cursor, base: Storage, filters: bytes | None) -> Storag
 def _single(
     source: Source, body: Cursor, shape: tuple[int, ...], size: int, filters: bytes | None
 ) -> Storage:
-    """Return where the only chunk is, in the indexes that versions 4 and 5 of layouts have."""
+    """Return the location of a single chunk, from a layout message of version 4 or 5."""
     flags, rank, length = body.number(1), body.number(1) - 1, body.number(1)
     chunk = tuple(body.number(length) for _ in range(rank))
     body.raw(length)

@@ -1,4 +1,4 @@
-"""Object headers: what HDF5 writes of a group or a dataset, as a list of messages."""
+"""Object headers: HDF5's metadata of a group or a dataset, as a list of messages."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MOST_BLOCKS = 4096
 
 @dataclass(frozen=True)
 class Message:
-    """One message.
+    """A message of an object header.
 
     Attributes
     ----------
     kind : int
-        What it tells.
+        Its type.
     flags : int
         Its flags.
     body : bytes
@@ -45,7 +45,7 @@ def messages(source: Source, address: int) -> list[Message]:
     Raises
     ------
     DamagedError
-        If it is no header, or goes on without end.
+        If it is not a header, or does not end.
     """
     head = source.take(address, min(16, max(0, source.size - address)))
     second = head[:4] == b"OHDR"

@@ -1,4 +1,4 @@
-"""Heaps: where HDF5 puts names, long texts and descriptions of many links."""
+"""Heaps: HDF5's storage for names, variable-length strings and dense links."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ HUGE_RECORDS = 1
 
 
 def local_heap(source: Source, address: int) -> bytes:
-    """Return the names in a group of the old form.
+    """Return the names in a group of the old format.
 
     Parameters
     ----------
     source : Source
         The file.
     address : int
-        The heap.
+        The address of the heap.
     """
     head = Cursor(source.take(address, 32))
     head.expect(b"HEAP")
@@ -27,14 +27,14 @@ def local_heap(source: Source, address: int) -> bytes:
 
 
 def text_at(heap: bytes, offset: int) -> str:
-    """Return the text that begins at a place of a local heap.
+    """Return the string at an offset of a local heap.
 
     Parameters
     ----------
     heap : bytes
         The heap.
     offset : int
-        The place.
+        The offset.
     """
     end = heap.find(b"\0", offset)
     if not 0 <= offset < len(heap) or end < 0:
@@ -43,12 +43,12 @@ def text_at(heap: bytes, offset: int) -> str:
 
 
 def decoded(raw: bytes) -> str:
-    """Return text of UTF-8.
+    """Decode UTF-8.
 
     Parameters
     ----------
     raw : bytes
-        The text.
+        The bytes.
     """
     try:
         return raw.decode()
@@ -57,14 +57,14 @@ def decoded(raw: bytes) -> str:
 
 
 def global_heap(source: Source, address: int) -> dict[int, bytes]:
-    """Return the texts of a collection, by number.
+    """Return the objects of a collection, by index.
 
     Parameters
     ----------
     source : Source
         The file.
     address : int
-        The collection.
+        The address of the collection.
     """
     head = Cursor(source.take(address, 16))
     head.expect(b"GCOL")
@@ -85,14 +85,14 @@ def global_heap(source: Source, address: int) -> dict[int, bytes]:
 
 
 class FractalHeap:
-    """A heap of the newer form.
+    """A heap of the new format.
 
     Parameters
     ----------
     source : Source
         The file.
     address : int
-        The heap's header.
+        The address of the heap's header.
     """
 
     def __init__(self, source: Source, address: int) -> None:
@@ -126,7 +126,7 @@ class FractalHeap:
         Parameters
         ----------
         key : bytes
-            What a record says of it.
+            The heap ID in a record.
         """
         form = key[0] >> 4
         if form == 0:
@@ -149,14 +149,14 @@ class FractalHeap:
         return self._huge[number]
 
     def _row(self, row: int) -> tuple[int, int]:
-        """Return where a row of blocks begins, and the size of each of its blocks."""
+        """Return the offset of a row of blocks, and the size of each of its blocks."""
         if row == 0:
             return 0, self._first
         size = self._first << (row - 1)
         return size * self._columns, size
 
     def _managed(self, offset: int, length: int) -> int:
-        """Return the address of an entry among the heap's own blocks."""
+        """Return the address of an entry in the heap's own blocks."""
         at, rows, base = self._root, self._rows, 0
         while rows:
             row = max(0, ((offset - base) // (self._first * self._columns)).bit_length())

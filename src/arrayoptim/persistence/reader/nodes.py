@@ -16,7 +16,7 @@ from .types import datatype, extent
 
 LINK_RECORDS = 5
 MOST_LINKS = 16
-"""Largest number of soft links that lead to one another."""
+"""Maximum length of a chain of soft links."""
 
 
 class Node:
@@ -27,7 +27,7 @@ class Node:
     file : File
         The file.
     address : int
-        Its header.
+        The address of its header.
     name : str
         Its path.
     """
@@ -56,7 +56,7 @@ class Dataset(Node):
     file : File
         The file.
     address : int
-        Its header.
+        The address of its header.
     name : str
         Its path.
     """
@@ -71,7 +71,7 @@ class Dataset(Node):
 
     @cached_property
     def storage(self) -> Storage:
-        """Where the content is."""
+        """The location of the content."""
         layout, filters = self._message(headers.LAYOUT), self._message(headers.FILTERS)
         if layout is None:
             raise DamagedError(f"found dataset {self.name!r} without content")
@@ -87,14 +87,14 @@ class Group(Node):
     file : File
         The file.
     address : int
-        Its header.
+        The address of its header.
     name : str
         Its path.
     """
 
     @cached_property
     def links(self) -> dict[str, int | str]:
-        """The address of each object in it, or the path that a soft link has."""
+        """The address of each object in it, or the target path of a soft link."""
         found: dict[str, int | str] = {}
         for message in self._messages:
             if message.kind == headers.SYMBOLS:
@@ -112,12 +112,12 @@ class Group(Node):
         return found
 
     def at(self, path: str) -> Group | Dataset | None:
-        """Return what is at a path below, None where there is nothing.
+        """Return the object at a path, or None if there is none.
 
         Parameters
         ----------
         path : str
-            The path; from the root where it begins with a stroke.
+            The path, relative unless it starts with a slash.
         """
         left = MOST_LINKS
         here: Group | Dataset = self.file.root if path.startswith("/") else self
@@ -141,7 +141,7 @@ class Group(Node):
 
     @property
     def parent(self) -> Group:
-        """The group above; of the root itself."""
+        """The parent group; for the root, itself."""
         above = self.file.root.at(self.name.rpartition("/")[0])
         return above if isinstance(above, Group) else self.file.root
 
@@ -150,14 +150,14 @@ class Group(Node):
         return {}
 
     def child(self, name: str, address: int) -> Group | Dataset:
-        """Return the object that a link of this group leads to.
+        """Return the object that a link of this group points to.
 
         Parameters
         ----------
         name : str
             The link.
         address : int
-            Where it leads.
+            The address that it points to.
         """
         path = f"{self.name.rstrip('/')}/{name}"
         known = self._children.get(address)
@@ -186,7 +186,7 @@ class Group(Node):
 
 
 def _symbols(source: Source, body: Cursor) -> Iterator[tuple[str, int | str]]:
-    """Yield the links of a group of the old form."""
+    """Yield the links of a group of the old format."""
     tree, heap = body.number(8), local_heap(source, body.number(8))
     for _, node in old_leaves(source, tree, GROUP_NODES, 8):
         head = Cursor(source.take(node, 8))
@@ -202,7 +202,7 @@ def _symbols(source: Source, body: Cursor) -> Iterator[tuple[str, int | str]]:
 
 
 def _dense(source: Source, info: Cursor) -> Iterator[tuple[str, int | str]]:
-    """Yield the links of a group of the newer form that has many."""
+    """Yield the links of a group of the new format with dense storage."""
     info.raw(1)
     info.raw(8 * (info.number(1) & 1))
     heap, tree = info.number(8), info.number(8)
@@ -214,7 +214,7 @@ def _dense(source: Source, info: Cursor) -> Iterator[tuple[str, int | str]]:
 
 
 def _link(body: Cursor) -> Iterator[tuple[str, int | str]]:
-    """Yield the link that a message describes; none to other files."""
+    """Yield the link in a message, unless it is external."""
     version, flags = body.number(1), body.number(1)
     if version != 1:
         raise DamagedError(f"found a link of version {version}")
@@ -237,10 +237,10 @@ class File(Objects):
     root : int
         The address of the root group's header.
     name : str
-        What messages call the file.
+        The file's name in messages.
     """
 
     def __init__(self, source: Source, root: int, name: str) -> None:
         super().__init__(source, name)
         self.root = Group(self, root, "/")
-        _ = self.root.links  # a file whose root cannot be read is not an HDF5 file
+        _ = self.root.links  # raises now if the root cannot be read, as then it is not an HDF5 file

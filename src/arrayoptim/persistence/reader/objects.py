@@ -1,4 +1,4 @@
-"""What all objects of a file share, and their attributes."""
+"""Shared parts of all objects in a file, and their attributes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ATTRIBUTE_RECORDS = 8
 
 
 class Objects:
-    """What all objects of a file share.
+    """Shared parts of all objects in a file.
 
     Parameters
     ----------
     source : Source
         The file.
     name : str
-        What messages call the file.
+        The file's name in messages.
     """
 
     def __init__(self, source: Source, name: str) -> None:
@@ -34,12 +34,12 @@ class Objects:
         self._heaps: dict[int, dict[int, bytes]] = {}
 
     def text(self, raw: bytes) -> str:
-        """Return a text of any length.
+        """Return a variable-length string.
 
         Parameters
         ----------
         raw : bytes
-            The 16 bytes that say where it is.
+            The 16 bytes that refer to it.
         """
         place = Cursor(raw)
         length, address, number = place.number(4), place.number(8), place.number(4)
@@ -53,7 +53,7 @@ class Objects:
         return decoded(found[:length])
 
     def messages(self, address: int) -> list[Message]:
-        """Return the messages of an object, with the types that it shares with others.
+        """Return the messages of an object, with shared messages resolved.
 
         Parameters
         ----------
@@ -63,16 +63,16 @@ class Objects:
         return messages(self.source, address)
 
     def resolved(self, flags: int, body: bytes, kind: int) -> bytes:
-        """Return the body of a message that may be kept elsewhere.
+        """Return the body of a message that may be stored elsewhere.
 
         Parameters
         ----------
         flags : int
             The message's flags.
         body : bytes
-            What it has.
+            The message's body.
         kind : int
-            Its kind.
+            The message's type.
         """
         if not flags & headers.SHARED:
             return body
@@ -89,14 +89,14 @@ class Objects:
 
 
 class Attributes(Mapping[str, Any]):
-    """The attributes of an object, decoded when asked for.
+    """The attributes of an object, decoded on access.
 
     Parameters
     ----------
     file : Objects
         The file.
     found : list of Message
-        What it says of the object.
+        The object's messages.
     """
 
     def __init__(self, file: Objects, found: list[Message]) -> None:
@@ -140,7 +140,7 @@ class Attributes(Mapping[str, Any]):
         self._raw[name] = kind, shape, raw[body.at :]
 
     def __getitem__(self, name: str) -> Any:
-        """Return a value: text, a number, or an array of numbers or of texts."""
+        """Return a value: a string, a number, or an array of numbers or strings."""
         kind, shape, raw = self._raw[name]
         if shape is None:
             return ""

@@ -1,4 +1,4 @@
-"""Bytes of a file, within bounds."""
+"""Bounds-checked access to the bytes of a file."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ UNDEFINED = 2**64 - 1
 
 
 class DamagedError(ValueError):
-    """The file contradicts itself, or the format that it claims to have."""
+    """The file contradicts itself, or its format."""
 
 
 class Source:
     """A part of an open file, whose first byte has the address 0.
 
-    Everything that describes the content is read through `take`, which keeps account: a file
-    whose structures point at one another in circles is at an end soon.
+    All metadata is read through `take`, which counts bytes: a file with cyclic structures soon
+    exceeds the limit.
 
     Parameters
     ----------
     raw : file object
         The file, open for reading in binary mode.
     start, size : int
-        The part.
+        The range of the part.
     """
 
     def __init__(self, raw: Any, start: int, size: int) -> None:
@@ -32,17 +32,17 @@ class Source:
         self._left = 8 * size + 2**20
 
     def take(self, address: int, count: int) -> bytes:
-        """Return some bytes.
+        """Return a range of bytes.
 
         Parameters
         ----------
         address, count : int
-            Which.
+            The range.
 
         Raises
         ------
         DamagedError
-            If they are not all there, or much more was read than there is.
+            If they are not all there, or much more was read than the file contains.
         """
         if not (0 <= address <= self.size and 0 <= count <= self.size - address):
             raise DamagedError(f"found a part of {count} bytes at {address} of {self.size} bytes")
@@ -56,7 +56,7 @@ class Source:
         return found
 
     def fill(self, address: int, buffer: memoryview) -> None:
-        """Read into a buffer, all of it.
+        """Fill a whole buffer.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class Source:
         Raises
         ------
         DamagedError
-            If there are not as many.
+            If there are too few bytes.
         """
         self.within(address, len(buffer))
         self._raw.seek(self._start + address)
@@ -79,12 +79,12 @@ class Source:
             buffer = buffer[count:]
 
     def within(self, address: int, count: int) -> None:
-        """Refuse a part that is not in the file.
+        """Raise if a range is not in the file.
 
         Parameters
         ----------
         address, count : int
-            The part.
+            The range.
 
         Raises
         ------
@@ -96,14 +96,14 @@ class Source:
 
 
 class Cursor:
-    """A place in some bytes, which moves on as they are read.
+    """A read position in bytes.
 
     Parameters
     ----------
     data : bytes
         The bytes.
     at : int
-        The place.
+        The position.
     """
 
     __slots__ = ("at", "data")
@@ -112,12 +112,12 @@ class Cursor:
         self.data, self.at = data, at
 
     def number(self, count: int) -> int:
-        """Return a number without sign, lowest byte first.
+        """Read an unsigned little-endian integer.
 
         Parameters
         ----------
         count : int
-            Its bytes.
+            Its size in bytes.
         """
         at, self.at = self.at, self.at + count
         if self.at > len(self.data):
@@ -125,12 +125,12 @@ class Cursor:
         return int.from_bytes(self.data[at : self.at], "little")
 
     def raw(self, count: int) -> bytes:
-        """Return the next bytes.
+        """Read bytes.
 
         Parameters
         ----------
         count : int
-            How many.
+            Number of bytes.
         """
         at, self.at = self.at, self.at + count
         if self.at > len(self.data):
@@ -138,12 +138,12 @@ class Cursor:
         return self.data[at : self.at]
 
     def expect(self, signature: bytes) -> None:
-        """Refuse bytes that do not begin with a signature.
+        """Raise if the next bytes are not a signature.
 
         Parameters
         ----------
         signature : bytes
-            The beginning.
+            The signature.
         """
         if self.raw(len(signature)) != signature:
             raise DamagedError(f"found no {signature.decode()!r} where the file says that it is")
@@ -160,7 +160,7 @@ def log2(number: int) -> int:
     Raises
     ------
     DamagedError
-        If it is none.
+        If it is not a power of two.
     """
     if number <= 0 or number & (number - 1):
         raise DamagedError(f"found a size of {number}, wanted a power of two")
@@ -168,7 +168,7 @@ def log2(number: int) -> int:
 
 
 def width(limit: int) -> int:
-    """Return the bytes that HDF5 takes for numbers up to a limit.
+    """Return the number of bytes that HDF5 uses for integers up to a limit.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The beginning of a file: where its root is."""
+"""The superblock: the start of a file, with the address of its root."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def signature_at(source: Source) -> int | None:
-    """Return where HDF5 begins: at the start, or at 512 bytes or a power of two times that.
+    """Return the offset of the superblock: 0, 512, or 512 times a power of two.
 
     Parameters
     ----------
@@ -35,17 +35,17 @@ def opened(raw: Any, size: int, name: str, *, image: bool = False) -> Group:
     raw : file object
         The file, open for reading.
     size : int
-        Its bytes.
+        Its size in bytes.
     name : str
-        What messages call it.
+        Its name in messages.
     image : bool
-        Whether HDF5 has just made it from a file that is open: it takes a flag out of the
-        beginning then, and leaves the checksum.
+        Whether HDF5 has just created it from an open file: it then clears a flag in the superblock
+        without updating the checksum.
 
     Raises
     ------
     DamagedError
-        If it is no such file, or is cut.
+        If it is not an HDF5 file, or is truncated.
     """
     source = Source(raw, 0, size)
     at = signature_at(source)

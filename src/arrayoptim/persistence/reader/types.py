@@ -1,4 +1,4 @@
-"""Data types and extents, as HDF5 describes them."""
+"""Data types and shapes, as encoded by HDF5."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIXED, FLOAT, STRING, BITS, OPAQUE, COMPOUND, REFERENCE, ENUM, VLEN, ARRAY = (
 MOST_MEMBERS = 256
 DEEPEST = 4
 FLOATS = {
-    # size: places and sizes of exponent and mantissa, and the exponent's bias
+    # size: positions and sizes of exponent and mantissa, and the exponent's bias
     2: (10, 5, 0, 10, 15),
     4: (23, 8, 0, 23, 127),
     8: (52, 11, 0, 52, 1023),
@@ -38,11 +38,11 @@ class Type:
     Attributes
     ----------
     size : int
-        Bytes of an element in the file.
+        Size of an element in the file, in bytes.
     dtype : numpy.dtype or None
-        The same type in NumPy; None where there is none.
+        The corresponding NumPy dtype; None if there is none.
     heap : bool
-        Whether elements are texts of any length, which are elsewhere in the file.
+        Whether elements are variable-length strings, stored elsewhere in the file.
     """
 
     size: int
@@ -51,14 +51,14 @@ class Type:
 
 
 def datatype(body: Cursor, depth: int = 0) -> Type:
-    """Return the type that a message describes.
+    """Return the data type in a message.
 
     Parameters
     ----------
     body : Cursor
-        The message; it is left behind what was read.
+        The message; advanced past the type.
     depth : int
-        How many types this one is inside of.
+        Nesting depth of this type.
     """
     if depth > DEEPEST:
         raise DamagedError("found a data type made of too many others")
@@ -137,14 +137,14 @@ def _enumeration(body: Cursor, version: int, count: int, depth: int) -> Type:
         raise DamagedError(f"found an enumeration of {count} names")
     names = [_name(body, version) for _ in range(count)]
     values = body.raw(count * base.size)
-    # A truth value, as h5py writes it.
+    # A boolean, as h5py writes it.
     if names == [b"FALSE", b"TRUE"] and values == b"\0\1":
         return Type(1, np.dtype(bool))
     return base
 
 
 def extent(body: Cursor) -> tuple[int, ...] | None:
-    """Return the shape that a message describes; None where there are no elements at all.
+    """Return the shape in a message; None for a null dataspace.
 
     Parameters
     ----------
