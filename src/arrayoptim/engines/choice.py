@@ -23,6 +23,7 @@ from .array.single import Slots
 from .constrained import stepped_rule
 from .host import gpu_library
 from .mode import FUSED, forced, mode
+from .passes import sweeps
 from .rowwise import Rowwise
 from .shares import Launching, Looking, Share
 from .steps import Act, Step
@@ -192,6 +193,11 @@ class Engines:
             return None
         table = share.plan.norm(share.grads)
         return None if table is None else Pending(table, read=partial(share.plan.read, table))
+
+    def sweeps(self) -> dict[int, int]:
+        """Return the number of loops or kernels that step each parameter of a fused engine."""
+        shares = self._shares.items()
+        return {i: sweeps(rule, name) for (name, _, rule), share in shares for i in share.places}
 
     def resident(self, grads: Sequence[Array | None]) -> Any:
         """Return who can keep totals and scalar state on a device; None where the host must know.

@@ -14,7 +14,7 @@ from ..numerics.sums import WIDTH, tile_height
 from ..rules.rule import Rule
 from ..rules.symbols import REDUCTIONS, Traced, Value, traced
 
-__all__ = ["Grid", "Passes", "grid_of", "passes", "rooms"]
+__all__ = ["Grid", "Passes", "grid_of", "passes", "rooms", "sweeps"]
 
 Grid = tuple[int, int, int, int]
 """Rows and columns of a matrix, in elements and in tiles."""
@@ -66,6 +66,21 @@ class Passes:
     def totals_of(self, turn: int) -> list[Value]:
         """Return the totals that a pass over elements accumulates."""
         return [v for v in self.totals if self._levels[v] == turn]
+
+    def kernels(self) -> list[tuple[str, int]]:
+        """Return what each kernel on a device does, in order, and its pass.
+
+        Unlike a loop on the host, none both adds up totals and stores what the step gives.
+        """
+        found = []
+        for turn, whole in self.turns:
+            if whole and self.totals_of(turn):
+                found.append(("totals", turn))
+            if whole and turn == self.count:
+                found.append(("stored", turn))
+            if not whole:
+                found.append(("between", turn))
+        return found
 
     def kept_of(self, turn: int) -> list[Value]:
         """Return the values that a pass over rows and columns computes, in order."""
@@ -160,6 +175,16 @@ def passes(rule: Rule) -> Passes | None:
     """
     found = traced(rule)
     return None if found is None else Passes(rule, found)
+
+
+def sweeps(rule: Rule, engine: str) -> int:
+    """Return how many loops or kernels of a fused engine go through the arrays in a step."""
+    if rule.kind != "matrix":
+        return 2 if rule.ratio is not None or rule.totals else 1
+    plan = passes(rule)
+    if plan is None:
+        return 1
+    return len(plan.kernels() if engine == "gpu" else plan.turns)
 
 
 def grid_of(rows: int, columns: int) -> Grid:
