@@ -13,6 +13,7 @@ import pytest
 
 import arrayoptim as ao
 from backends import NUMPY, TestBackend
+from gpu_on_host import NumPyOnHost, compiler, launched
 
 ROOT = str(Path(ao.__file__).parent)
 
@@ -62,7 +63,7 @@ class Run:
         self, name: str, backend: TestBackend, steps: int, dtypes: tuple[str, ...] = ("float32",)
     ) -> None:
         self.optimizer, self.backend, self.dtypes = MAKERS[name](), backend, dtypes
-        self.taken = 0
+        self.taken, self.given = 0, dict[int, Any]()
         self.params = backend.tree([np.linspace(-1, 1, 5), np.ones((3, 2))], "float32")
         for _ in range(steps):
             self.step()
@@ -70,7 +71,9 @@ class Run:
     def step(self) -> None:
         dtype = self.dtypes[self.taken % len(self.dtypes)]
         grads = [np.full(5, 0.25 + self.taken), np.full((3, 2), -0.5)]
-        self.params = self.optimizer.apply(self.backend.tree(grads, dtype), self.params)
+        # All are kept, so that none lies where another did, and a step may be taken again.
+        given = self.given.setdefault(self.taken, self.backend.tree(grads, dtype))
+        self.params = self.optimizer.apply(given, self.params)
         self.taken += 1
 
     def all(self) -> list[np.ndarray]:
@@ -141,8 +144,20 @@ def test_records_that_machine_code_reads(name: str, everywhere: bool) -> None:
     weights, or takes totals of its own between the gradients' squares of two steps. Those after it
     have other gradients than the interrupted one.
     """
-    room = "engines/cpu/" + ("" if everywhere else RECORDS[name])
     other = "float64" if name == "adam" else "float32"
+    check_records(name, "engines/cpu/" + ("" if everywhere else RECORDS[name]), other)
+
+
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.parametrize("file", ["place.py", "glance.py"])
+def test_tables_that_kernels_read(file: str, host: NumPyOnHost) -> None:
+    """The same of a GPU: no launch finds the gradients of another step."""
+    check_records("adam", "engines/gpu/" + file, "float64", again=True)
+    assert launched(host.devices)
+
+
+def check_records(name: str, room: str, other: str, again: bool = False) -> None:
+    """Interrupt the second step at each line of some files, and go on or take it again."""
     dtypes = ("float32", other, other, "float32")
 
     def course(*numbers: int) -> list[list[np.ndarray]]:
@@ -153,7 +168,8 @@ def test_records_that_machine_code_reads(name: str, everywhere: bool) -> None:
         return found
 
     whole, before = course(1, 2, 3), Run(name, NUMPY, 1, dtypes).all()
-    wanted, line = {True: whole[1:], False: course(2, 3)}, 0
+    first = 1 if again else 2
+    wanted, line = {True: whole[1:], False: course(first, first + 1)}, 0
     while True:
         run, at = Run(name, NUMPY, 1, dtypes), AtLine(line, room)
         try:
@@ -165,7 +181,7 @@ def test_records_that_machine_code_reads(name: str, everywhere: bool) -> None:
             break
         taken = same(run.all(), whole[0])
         assert taken or same(run.all(), before), f"half a step after line {line}"
-        for number, state in enumerate(wanted[taken], 2):
+        for number, state in enumerate(wanted[taken], 2 if taken else first):
             run.taken = number
             run.step()
             assert same(run.all(), state), f"another course after line {line}"

@@ -139,10 +139,12 @@ class Place(ABC):
         if not self._graph and self._library.captures(self._number):
             raise RuntimeError(CAPTURING)
         # What has not changed since the last step is not checked again.
+        # An interrupt may come between any two of these: until a table has been made of the
+        # gradients that the glance knows, the table is stale.
+        stale, self._stale = self._stale, True
         self._alike = self._glance.same(grads)
         if self._alike:
-            # Until a table has been made of it, whatever is raised between.
-            self._stale = self._stale or self._glance.moved
+            self._stale = stale or self._glance.moved
             return
         self._glance.forget()
         for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
