@@ -20,6 +20,11 @@ _FUSED = {
     "offload": "one compiled loop serves all of this kind on the host, where their state is",
 }
 
+_SWEEPS = {
+    "cpu": "{} compiled loops, one after another, go through all of this kind",
+    "gpu": "{} kernels, one after another, go through all of this kind",
+}
+
 
 @dataclass(frozen=True)
 class Group:
@@ -124,16 +129,17 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
         leaves, structure = session.flat(params)
         engines = session.engines(leaves, structure)
         assert session.state is not None
-        rows = list(zip(leaves, session.state.slots, engines.served, engines.reasons, strict=True))
+        slots, sweeps = session.state.slots, engines.sweeps()
+        counts = [sweeps.get(i, 1) for i in range(len(leaves))]
+        rows = list(zip(leaves, slots, engines.served, engines.reasons, counts, strict=True))
     found: dict[tuple[str, str, str, str], list[tuple[int, int]]] = {}
-    for p, slots, engine, reason in rows:
+    for p, held, engine, reason, count in rows:
         if p is None:
             continue
         library, dtype = backend_of(p), backend_of(p).dtype(p)
         name = "array, compiled" if library.compiles else "array"
-        kind = (engine, _FUSED[engine]) if engine else (name, str(reason))
-        held = sum(2 * _bytes(s) for s in slots.values())
-        moved = held + 2 * _bytes(p) + _bytes(p)
+        kind = (engine, _served(engine, count)) if engine else (name, str(reason))
+        moved = sum(2 * _bytes(s) for s in held.values()) + 2 * _bytes(p) + _bytes(p)
         found.setdefault((*kind, library.name, dtype), []).append((prod(p.shape), moved))
     total = sum(b for key, rows in found.items() if key[0] == "cpu" for _, b in rows)
     seconds = engines.seconds
@@ -148,6 +154,13 @@ def explain(params: Tree, optimizer: str | Optimizer | Wrapper = "adam") -> Expl
         for key, rows in found.items()
     ]
     return Explanation(repr(stepping), tuple(sorted(groups, key=lambda group: -group.bytes)))
+
+
+def _served(engine: str, sweeps: int) -> str:
+    """Return what serves the parameters of a fused engine."""
+    if sweeps > 1 and engine in _SWEEPS:
+        return _SWEEPS[engine].format(sweeps)
+    return _FUSED[engine]
 
 
 def _stepping(optimizer: Any) -> Optimizer:

@@ -217,7 +217,7 @@ def test_orders_in_memory() -> None:
         indices, rows = drawn(step)
         optimizer.apply(ao.Rows(indices, np.asfortranarray(rows)[:, ::1], p.shape), p)
     same([p], wanted[:1])
-    with ao.engine("cpu"), pytest.raises(ValueError, match="rows are not side by side"):
+    with ao.engine("cpu"), pytest.raises(ValueError, match="rows are not contiguous"):
         optimizer.apply(ao.Rows(*drawn(0), p.shape), p)
 
 

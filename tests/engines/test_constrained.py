@@ -84,6 +84,8 @@ def test_launches(host: NumPyOnHost) -> None:
         optimizer.apply(draw(2, [(5, 6)] * count, "float32"), params)
         names = [name.split("_")[0] for name in launched(host.devices)]
         assert names == ["totals1", "lines1", "stored"] and host.devices[0].waits == 0
+        (group,) = ao.explain(params, optimizer).groups
+        assert group.reason.startswith("3 kernels, one after another")
 
 
 @on_host

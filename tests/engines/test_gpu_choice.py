@@ -25,7 +25,7 @@ def test_choice(host: NumPyOnHost) -> None:
     good, strided = np.ones(8, np.float32), np.ones((3, 2), np.float32)[:, 0]
     first, second = ao.explain([good, strided]).groups
     assert (first.engine, first.reason) == ("gpu", "one kernel serves all of this kind")
-    assert (second.engine, second.reason) == ("array", "its elements are not side by side")
+    assert (second.engine, second.reason) == ("array", "its elements are not contiguous")
     with ao.engine("gpu"), pytest.raises(ValueError, match="cannot serve parameter '1': its elem"):
         ao.SGD().apply([good, good[:3]], [good, strided])
     with ao.engine("cpu"):

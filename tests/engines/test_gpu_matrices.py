@@ -220,7 +220,7 @@ def test_what_is_left_to_the_array_engine(host: NumPyOnHost) -> None:
     p, rule = np.ones((3, 2), np.float32), ao.SM3().rule
     good = slots_of_sm3()
     assert refusal(rule, p, good) is None
-    assert refusal(rule, np.asfortranarray(p), good) == "its rows are not one after another"
+    assert refusal(rule, np.asfortranarray(p), good) == "its rows are not contiguous"
     assert "complex" in str(refusal(rule, p.astype("complex64"), good))
     for name, wrong in (*UNFIT, ("momentum", np.zeros((2, 3), np.float32))):
         assert f"slot {name!r}" in str(refusal(rule, p, good | {name: wrong}))

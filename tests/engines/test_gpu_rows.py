@@ -89,11 +89,11 @@ def test_graphs(host: NumPyOnHost) -> None:
 
 
 def test_other_orders(host: NumPyOnHost) -> None:
-    """The array engine steps rows that are not side by side."""
+    """The array engine steps rows that are not contiguous."""
     optimizer = make("Adam", sparse="lazy")
     found = trained("auto", optimizer, "float32", 8, "F")
     same(found, trained("array", make("Adam", sparse="lazy"), "float32", 8, "F"))
-    with pytest.raises(ValueError, match="rows are not side by side"):
+    with pytest.raises(ValueError, match="rows are not contiguous"):
         trained("gpu", make("Adam", sparse="lazy"), "float32", 8, "F")
 
 

@@ -102,6 +102,8 @@ def test_launches(name: str, kernels: list[str], host: NumPyOnHost) -> None:
         assert [each.split("_")[0] for each in launched(host.devices)] == kernels
     # Neither a number nor an address has changed.
     assert host.devices[0].sent == [] and host.devices[0].waits == 0
+    (group,) = ao.explain(params, optimizer).groups
+    assert group.reason == "2 kernels, one after another, go through all of this kind"
 
 
 @pytest.mark.parametrize("name", TOTALLED)

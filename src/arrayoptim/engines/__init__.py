@@ -1,7 +1,7 @@
-"""Engines: the ways to carry out one step over many arrays.
+"""Engines: implementations of a step over many arrays.
 
-The array engine serves every array; the fused ones, each a package of its own that may be left out,
-serve some of them faster. What engines share lies outside of these packages.
+The array engine serves every array; the fused engines, each an optional package, serve some of them
+faster. What engines share lives outside of these packages.
 """
 
 from __future__ import annotations

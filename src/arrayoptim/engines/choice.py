@@ -23,6 +23,7 @@ from .array.single import Slots
 from .constrained import stepped_rule
 from .host import gpu_library
 from .mode import FUSED, forced, mode
+from .passes import sweeps
 from .rowwise import Rowwise
 from .shares import Launching, Looking, Share
 from .steps import Act, Step
@@ -31,11 +32,11 @@ Key = tuple[str, Layout, Rule]
 """The engine that serves parameters, their layout, and the rule that it steps them by."""
 
 _SERVING = ("gpu", "offload", "cpu")
-"""Engines in the order in which they step: a GPU is still at work when its launches return."""
+"""Engines in the order in which they step: GPU launches return early, so they come first."""
 
 
 class Engines:
-    """Which engine serves each parameter of a tree, and what it has prepared for the next step.
+    """The engine of each parameter of a tree, and what it has prepared for the next step.
 
     Parameters
     ----------
@@ -46,32 +47,32 @@ class Engines:
     layouts : sequence of Layout or None
         The rule and slots of each.
     paths : sequence of str
-        What messages call them.
+        The parameters' names in messages.
     threads : int or None
         Threads of the CPU engine.
     graph : {"", "sent", "alone"}
-        Whether steps are for a CUDA graph, which the GPU engine alone can fill: one before whose
-        replay numbers are sent, or one that is alone, as `Step.computed` says.
+        Whether steps are for a CUDA graph, which only the GPU engine supports: one whose numbers
+        are sent before each replay, or one that is self-contained, see `Step.computed`.
     rowwise : frozenset of int
-        Places of the parameters whose gradients are sparse.
+        Indices of the parameters with sparse gradients.
     rated : bool
-        Whether steps bring the coefficients that each parameter has for itself from totals, as
-        those of parts of arrays do.
+        Whether steps come with coefficients per parameter already derived from totals, as those
+        of array shards do.
 
     Attributes
     ----------
     forced : str or None
-        The engine that was asked for by `engine`.
+        The engine requested by `engine`.
     served : list of str or None
-        For each parameter the fused engine that serves it; None where none does.
+        For each parameter the fused engine that serves it, or None.
     reasons : list of str or None
-        For each parameter why none does; None where one does.
+        For each parameter why no fused engine serves it, or None.
     others : list of int
-        Places of the parameters that the array engine serves.
+        Indices of the parameters that the array engine serves.
     rows : Rowwise
-        What steps the rows of sparse gradients.
+        The steps of rows with sparse gradients.
     seconds : float or None
-        How long the last sweep of the CPU engine took.
+        Duration of the last sweep of the CPU engine.
     """
 
     def __init__(
@@ -129,21 +130,21 @@ class Engines:
         grads: Sequence[Array | None] = (),
         sparse: bool = False,
     ) -> bool:
-        """Check the parameters, which may have moved, and take their gradients.
+        """Check the parameters, which may have moved, and record their gradients.
 
         Parameters
         ----------
         leaves : sequence of array or None
             The parameters.
         grads : sequence of array or None
-            The gradients of the coming step; none yet where it is empty.
+            The gradients of the next step; empty if not yet known.
         sparse : bool
             Whether some of them may be `Rows`.
 
         Returns
         -------
         bool
-            Whether this still holds for the parameters.
+            Whether the choice is still valid for the parameters.
         """
         self.rows.given = {}
         if grads and self.rows.places and not self.rows.fits(leaves, grads):
@@ -158,17 +159,17 @@ class Engines:
         return fits
 
     def quick(self, leaves: Sequence[Any], grads: Sequence[Any]) -> bool:
-        """Look at the arrays of a step in machine code alone.
+        """Check the arrays of a step in machine code alone.
 
         Parameters
         ----------
         leaves, grads : sequence of object
-            Parameters and gradients, or whatever lies in their places.
+            Parameters and gradients, or any objects in their places.
 
         Returns
         -------
         bool
-            False where something is not as it was in the step before, or cannot be looked at so.
+            False if something changed since the last step, or cannot be checked this way.
         """
         if not self._all or self.rows.places:
             return False
@@ -186,12 +187,17 @@ class Engines:
         return found | self.rows.squares() if self.rows.given else found
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
-        """Return the norm of all gradients where it stays on their one device; None otherwise."""
+        """Return the norm of all gradients if they are on a single device; otherwise None."""
         share = self._alone
         if share is None or self.rows.given or any(grads[i] is not None for i in self.others):
             return None
         table = share.plan.norm(share.grads)
         return None if table is None else Pending(table, read=partial(share.plan.read, table))
+
+    def sweeps(self) -> dict[int, int]:
+        """Return the number of loops or kernels that step each parameter of a fused engine."""
+        shares = self._shares.items()
+        return {i: sweeps(rule, name) for (name, _, rule), share in shares for i in share.places}
 
     def resident(self, grads: Sequence[Array | None]) -> Any:
         """Return who can keep totals and scalar state on a device; None where the host must know.
@@ -210,7 +216,7 @@ class Engines:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> dict[int, list[Scalar]]:
-        """Return what a step must measure of every parameter that has a gradient, by its place."""
+        """Return the totals that a step needs for every parameter with a gradient, by its index."""
         rest = set(self.others)
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
         for (_, layout, _), share in self._shares.items():
@@ -229,7 +235,7 @@ class Engines:
         Raises
         ------
         TypeError, ValueError
-            If a gradient does not fit its parameter.
+            If a gradient does not match its parameter.
         """
         acts: list[Act] = []
         timed: list[Act] = []
@@ -259,7 +265,7 @@ class Engines:
         Raises
         ------
         ValueError
-            If they are other numbers than those of the step that was captured.
+            If they are not the same numbers as in the captured step.
         """
         pairs = [(s, share) for s in steps for k, share in self._shares.items() if k[1] == s.layout]
         for step, share in pairs:
@@ -272,9 +278,9 @@ class Engines:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> InPlace:
-        """Prepare the step of all other parameters, which follows that of the fused engines.
+        """Prepare the step of all other parameters, which runs after that of the fused engines.
 
-        Those of their gradients are copied whose memory the step writes.
+        Gradients whose memory the step writes are copied.
         """
         chosen: list[Array | None] = [None] * len(leaves)
         for i in self.others:
@@ -328,7 +334,7 @@ def _server(
 
 
 def _apart(p: Array, slots: Slots) -> bool:
-    """Whether a parameter on a GPU has its state in host memory."""
+    """Whether a GPU parameter has its state in host memory."""
     return gpu_library(p) is not None and any(gpu_library(s) is None for s in slots.values())
 
 
@@ -340,12 +346,12 @@ def captures(leaves: Sequence[Array | None]) -> bool:
 
 
 def sizes_of(params: Sequence[Array]) -> Any:
-    """Return what takes the norm of the gradients of parameters on one GPU, and leaves it there.
+    """Return a function for the gradient norm of parameters on one GPU, which stays there.
 
     Raises
     ------
     ValueError
-        If they are not on one GPU.
+        If they are not on a single GPU.
     """
     from .gpu.sizes import Sizes
 
@@ -366,7 +372,7 @@ def _refuse_outside(
     paths: Sequence[str],
     reasons: Sequence[str | None],
 ) -> None:
-    """Refuse parameters whose step is not in the kernels of one device."""
+    """Raise for parameters whose step is not in kernels of one device."""
     devices = set()
     for i in present:
         library, reason = gpu_library(leaves[i]), reasons[i]
@@ -381,8 +387,8 @@ def _refuse_outside(
 
 @cache
 def _engine(name: str) -> Any:
-    """Return the module of a fused engine; None where the package is not there."""
-    # Importing the CPU engine's compiler takes longer than everything else.
+    """Return the module of a fused engine; None if the package is missing."""
+    # Imported lazily: the CPU engine takes longer to import than everything else.
     with IMPORTING, suppress(ModuleNotFoundError):
         return import_module(f".{name}.engine", __package__)
     return None

@@ -1,4 +1,4 @@
-"""Arrays of a GPU, kept in host memory."""
+"""Copies of GPU arrays in host memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["back", "gpu_library", "hosted", "on_gpu"]
 
 @cache
 def _gpu() -> Any:
-    """Return the GPU engine's module for arrays; None where that engine is left out."""
+    """Return the GPU engine's module for arrays; None if that engine is missing."""
     with suppress(ModuleNotFoundError):
         from .gpu import arrays
 
@@ -30,19 +30,19 @@ def _gpu() -> Any:
 
 
 def gpu_library(array: Array) -> Library | None:
-    """Return the library of an array on a GPU; None for any other array."""
+    """Return the library of a GPU array; None for any other array."""
     known = _gpu()
     found: Library | None = None if known is None else known.library_of(array)
     return found
 
 
 def on_gpu(array: Array) -> bool:
-    """Whether an array is on a GPU that kernels are made for."""
+    """Whether an array is on a GPU supported by kernels."""
     return gpu_library(array) is not None
 
 
 def hosted(array: Array) -> Array:
-    """Return an array on a GPU as one in host memory, in the same order.
+    """Return a GPU array as one in host memory, in the same memory order.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def hosted(array: Array) -> Array:
     Returns
     -------
     array
-        A NumPy array for a CuPy array, a tensor of the CPU for a torch tensor; any other array as
-        it is.
+        A NumPy array for a CuPy array, a CPU tensor for a torch tensor; any other array is returned
+        itself.
     """
     library = gpu_library(array)
     if library is None:
@@ -67,7 +67,7 @@ def hosted(array: Array) -> Array:
         else backend_of(array).copy(array)
     )
     number, count, dtype = library.number(array), prod(array.shape), backend_of(array).dtype(array)
-    # At least one element, as no library makes an array without memory.
+    # At least one element, as empty arrays have no memory to address.
     room = np.zeros(max(count, 1) * itemsize(dtype), np.uint8)
     device = library.device(number)
     flat = library.on_host(room, dtype, count)
@@ -85,14 +85,14 @@ def back(array: Array, like: Array) -> Array:
     Parameters
     ----------
     array : array
-        An array that `hosted` gave, or one with its dtype.
+        An array from `hosted`, or one with its dtype.
     like : array
-        What it was given.
+        The original array.
 
     Returns
     -------
     array
-        A new array where that one lies; the first itself if that lies on no GPU.
+        A new array on the device of `like`; `array` itself if that is not on a GPU.
     """
     if gpu_library(like) is None or gpu_library(array) is not None:
         return array

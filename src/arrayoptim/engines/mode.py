@@ -1,4 +1,4 @@
-"""Which engine is asked for: the fastest, or one by name."""
+"""The requested engine: the fastest, or one by name."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from contextvars import ContextVar
 __all__ = ["FUSED", "MODES", "engine", "forced", "mode"]
 
 FUSED = ("cpu", "gpu")
-"""The engines that do a whole step in one pass."""
+"""The engines that run a whole step in one pass."""
 
 MODES = ("auto", "array", *FUSED)
-"""Words for `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
+"""Values of `engine` and the environment variable ``ARRAYOPTIM_ENGINE``."""
 
 _FORCED: ContextVar[str | None] = ContextVar("arrayoptim_engine", default=None)
 
-# Every step asks: a Python function around it would take twice the time.
+# Called at every step: a Python wrapper would double its cost.
 forced: Callable[[], str | None] = _FORCED.get
-"""Return the engine that `engine` asks for; None outside of it."""
+"""Return the engine requested by `engine`; None outside of it."""
 
 
 def mode() -> str:
-    """Return the engine asked for: ``"auto"`` unless `engine` or the environment says otherwise.
+    """Return the requested engine: ``"auto"`` unless `engine` or the environment sets another.
 
     Raises
     ------
     ValueError
-        If the environment variable holds another word.
+        If the environment variable has an unknown value.
     """
     asked = forced()
     if asked is not None:
@@ -41,14 +41,14 @@ def mode() -> str:
 
 @contextmanager
 def engine(name: str) -> Iterator[None]:
-    """Choose the engine of the steps taken inside a ``with`` block.
+    """Select the engine of the steps taken inside a ``with`` block.
 
     Parameters
     ----------
     name : {"auto", "array", "cpu", "gpu"}
-        ``"auto"`` takes the fastest for each array; ``"array"`` the one that is the specification;
-        ``"cpu"`` the fused loops and ``"gpu"`` the fused kernels, each with a ValueError where it
-        cannot serve an array.
+        ``"auto"`` selects the fastest for each array; ``"array"`` is the specification; ``"cpu"``
+        are the fused loops and ``"gpu"`` the fused kernels, which raise a ValueError for arrays
+        that they cannot serve.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""In how many passes a rule with sums along rows and columns can be run.
+"""The passes of a rule with sums along rows and columns.
 
-A total has to be complete before anything that depends on it: each pass over all elements goes as
-far as those totals that are known, and what has one entry for each row or column is computed in
-between. Elements are computed anew in each pass, which is cheaper than keeping them.
+A total must be complete before anything that depends on it: each pass over all elements computes as
+much as the known totals allow, and per-row and per-column values are computed in between. Elements
+are recomputed in each pass, which is cheaper than storing them.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from ..numerics.sums import WIDTH, tile_height
 from ..rules.rule import Rule
 from ..rules.symbols import REDUCTIONS, Traced, Value, traced
 
-__all__ = ["Grid", "Passes", "grid_of", "passes", "rooms"]
+__all__ = ["Grid", "Passes", "grid_of", "passes", "rooms", "sweeps"]
 
 Grid = tuple[int, int, int, int]
-"""Rows and columns of a matrix, and how many tiles are below and beside each other."""
+"""Rows and columns of a matrix, in elements and in tiles."""
 
 
 class Passes:
-    """The order in which what a rule computes can be computed.
+    """The evaluation order of a rule's values.
 
     Parameters
     ----------
     rule : Rule
         The rule.
     found : Traced
-        What it computes.
+        Its traced values.
 
     Attributes
     ----------
     slots, results : tuple of Value
         The rule's slots, and the new parameter and slots.
     totals : list of Value
-        Totals of elements, which passes over them add up part by part.
+        Totals over elements, which passes over them accumulate in parts.
     kept : list of Value
-        What is kept for each tensor until the step is done: totals, and what has an entry for each
-        row or column and is wanted by a later pass.
+        Values kept for each tensor until the step is done: totals, and per-row or per-column values
+        that a later pass needs.
     turns : list of (int, bool)
-        The passes in order: their number, the first one being 1, and whether they go over all
-        elements; others go over the rows and columns of each tensor, behind those of the same
-        number. The last one over elements stores them.
+        The passes in order: their number, starting with 1, and whether they go over all elements;
+        the others go over the rows and columns of each tensor, after those with the same number.
+        The last pass over elements stores them.
     """
 
     def __init__(self, rule: Rule, found: Traced) -> None:
@@ -64,15 +64,30 @@ class Passes:
         self.turns = [(t, whole) for t, whole in turns if whole or self._between(t)]
 
     def totals_of(self, turn: int) -> list[Value]:
-        """Return the totals that a pass over elements adds up."""
+        """Return the totals that a pass over elements accumulates."""
         return [v for v in self.totals if self._levels[v] == turn]
 
+    def kernels(self) -> list[tuple[str, int]]:
+        """Return what each kernel on a device does, in order, and its pass.
+
+        Unlike a loop on the host, none both adds up totals and stores what the step gives.
+        """
+        found = []
+        for turn, whole in self.turns:
+            if whole and self.totals_of(turn):
+                found.append(("totals", turn))
+            if whole and turn == self.count:
+                found.append(("stored", turn))
+            if not whole:
+                found.append(("between", turn))
+        return found
+
     def kept_of(self, turn: int) -> list[Value]:
-        """Return what a pass over rows and columns computes, in order."""
+        """Return the values that a pass over rows and columns computes, in order."""
         return [v for v in self.kept if max(self._levels[v], 1) == turn]
 
     def written_of(self, turn: int) -> list[tuple[Value, Value]]:
-        """Return the slots that a pass over rows and columns writes, and what it writes."""
+        """Return the slots that a pass over rows and columns writes, with their new values."""
         pairs = zip(self.slots, self.results[1:], strict=True)
         return [(slot, value) for slot, value in pairs if self._written.get(slot) == turn]
 
@@ -80,7 +95,7 @@ class Passes:
         return bool(self.totals_of(turn) or self.kept_of(turn) or self.written_of(turn))
 
     def _level(self, value: Value) -> int:
-        """Return after how many passes a value can be known."""
+        """Return the number of passes after which a value can be computed."""
         level = max((self._levels[v] for v in value.args), default=0)
         if _is_total(value):
             return level + 1
@@ -94,12 +109,12 @@ class Passes:
         return self._levels[value] > 0 and self._is_wanted(value, self._levels[value])
 
     def _is_summed(self, value: Value) -> bool:
-        """Whether one number is made of a value's entries, which must lie in memory for that."""
+        """Whether a value's entries are reduced to one number, for which they must be in memory."""
         users = self._users[value]
         return any(u.op in REDUCTIONS or (u.op == "view" and self._is_summed(u)) for u in users)
 
     def _is_wanted(self, value: Value, level: int) -> bool:
-        """Whether a later pass, or one over elements, makes use of a value."""
+        """Whether a later pass, or one over elements, uses a value."""
         return any(
             user.space == "full"
             or self._levels[user] > level
@@ -108,7 +123,7 @@ class Passes:
         )
 
     def _end(self, slot: Value, value: Value) -> int:
-        """Return the pass in which a slot can be written, as none reads it any more."""
+        """Return the pass in which a slot can be written because no later one reads it."""
         return max(self._levels[value], 1, *(self._used(user) for user in self._users[slot]))
 
     def _used(self, value: Value) -> int:
@@ -121,7 +136,7 @@ class Passes:
 
 
 _SHORT = ("view", "input", "number", ">", ">=", "<", "<=")
-"""What is not worth keeping, or no number."""
+"""Values that are not worth keeping, or not numbers."""
 
 
 def _is_total(value: Value) -> bool:
@@ -129,7 +144,7 @@ def _is_total(value: Value) -> bool:
 
 
 def _ordered(values: Iterable[Value]) -> Iterator[Value]:
-    """Yield values, each after what it is made of."""
+    """Yield values in topological order."""
     seen: set[Value] = set()
 
     def visit(value: Value) -> Iterator[Value]:
@@ -156,19 +171,29 @@ def passes(rule: Rule) -> Passes | None:
     Returns
     -------
     Passes or None
-        None where it is no loop over elements.
+        None if the rule is not a loop over elements.
     """
     found = traced(rule)
     return None if found is None else Passes(rule, found)
 
 
+def sweeps(rule: Rule, engine: str) -> int:
+    """Return how many loops or kernels of a fused engine go through the arrays in a step."""
+    if rule.kind != "matrix":
+        return 2 if rule.ratio is not None or rule.totals else 1
+    plan = passes(rule)
+    if plan is None:
+        return 1
+    return len(plan.kernels() if engine == "gpu" else plan.turns)
+
+
 def grid_of(rows: int, columns: int) -> Grid:
-    """Return the tiles of a matrix, in which its totals are added up."""
+    """Return the tiles of a matrix, over which its totals are accumulated."""
     return rows, columns, -(-rows // tile_height(columns)), -(-columns // WIDTH)
 
 
 def rooms(plan: Passes, grids: Sequence[Grid]) -> tuple[int, list[list[int]]]:
-    """Lay out what is kept during a step.
+    """Lay out the memory for values kept during a step.
 
     Parameters
     ----------
@@ -180,10 +205,10 @@ def rooms(plan: Passes, grids: Sequence[Grid]) -> tuple[int, list[list[int]]]:
     Returns
     -------
     int
-        How many numbers of 8 bytes are to have room.
+        The number of 8-byte values to allocate.
     list of list of int
-        For each matrix where in that room `Passes.kept` and what tiles give to `Passes.totals`
-        begin.
+        For each matrix, the offsets of `Passes.kept` and of the tiles' contributions to
+        `Passes.totals`.
     """
 
     def lengths(grid: Grid) -> list[int]:
@@ -197,7 +222,7 @@ def rooms(plan: Passes, grids: Sequence[Grid]) -> tuple[int, list[list[int]]]:
         row = []
         for count in lengths(grid):
             row.append(place)
-            # A multiple of a line of the cache.
+            # Aligned to cache lines.
             place += -(-count // 8) * 8
         table.append(row)
     return place, table

@@ -1,4 +1,4 @@
-"""Rows in memory: whether they are side by side, and copies that are."""
+"""Row-major contiguity: a test for it, and copies with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..arrays.libraries import backend_of
 
 
 def row_major(shape: Sequence[int], steps: Sequence[int]) -> bool:
-    """Whether elements are side by side, those of the last axis first.
+    """Whether elements are contiguous in row-major order.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def row_major(shape: Sequence[int], steps: Sequence[int]) -> bool:
 
 
 def by_rows(x: Array, dtype: str) -> Array:
-    """Return a copy in some dtype whose elements are side by side, those of a row first."""
+    """Return a row-major contiguous copy with a dtype."""
     backend, shape = backend_of(x), tuple(x.shape)
     with backend.guard(x):
         copy = backend.xp.reshape(backend.zeros(x, dtype, (prod(shape),)), shape)

@@ -1,4 +1,4 @@
-"""Parameters whose gradients are sparse: what steps their rows."""
+"""Parameters with sparse gradients: the steps of their rows."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ __all__ = ["Rowwise"]
 
 
 class Rowwise:
-    """What has been made ready for the rows of some parameters of a tree.
+    """The prepared steps for rows of parameters of a tree.
 
     Parameters
     ----------
     places : set of int
-        Places of the parameters whose gradients are sparse.
+        Indices of the parameters with sparse gradients.
     served : list of str or None
-        For each parameter the fused engine that serves it; None where none does.
+        For each parameter the fused engine that serves it, or None.
     threads : int or None
         Threads of the CPU engine.
 
     Attributes
     ----------
     places : set of int
-        As they were given.
+        As passed.
     given : dict of int to Rows
-        The sparse gradients of the coming step.
+        The sparse gradients of the next step.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Rowwise:
         layouts: Sequence[Layout | None],
         occupied: Stretches,
     ) -> dict[int, str]:
-        """Make what steps rows, and say of the others why no fused engine does.
+        """Prepare steps of rows; return why no fused engine steps the other parameters.
 
         Parameters
         ----------
         leaves, slots, layouts : sequence
             Those of the tree.
         occupied : Stretches
-            The memory that the whole step writes, to which this adds its own.
+            The memory written by the whole step, to which this adds its own.
         """
         reasons = {}
         for i in sorted(self.places):
@@ -79,13 +79,13 @@ class Rowwise:
         return reasons
 
     def fits(self, leaves: Sequence[Array | None], grads: Sequence[Any]) -> bool:
-        """Whether these are the parameters whose gradients are sparse, where they were."""
+        """Whether the same parameters, at the same addresses, have sparse gradients."""
         if any(grads[i] is not None and type(grads[i]) is not Rows for i in self.places):
             return False
         return all(plan.fits(leaves[i]) for i, plan in self._plans.items())
 
     def parted(self, grads: Sequence[Any]) -> Sequence[Array | None]:
-        """Take up the sparse gradients, and return the others."""
+        """Record the sparse gradients, and return the others."""
         self.given = {i: g for i, g in enumerate(grads) if type(g) is Rows}
         dense = [None if type(g) is Rows else g for g in grads]
         if len(self._dense) != len(dense) or not all(map(operator.is_, dense, self._dense)):
@@ -97,7 +97,7 @@ class Rowwise:
         return {i: square_sum(g.rows) for i, g in self.given.items()}
 
     def ready(self, steps: Iterable[Step]) -> list[tuple[str | None, Act]]:
-        """Make ready the step of those rows that fused engines serve, each with its engine."""
+        """Prepare the steps of the rows that fused engines serve, each with its engine."""
         acts: list[tuple[str | None, Act]] = []
         for step in steps:
             for i in sorted(self.given.keys() & self._plans.keys() & set(step.places)):

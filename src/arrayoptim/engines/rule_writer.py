@@ -1,4 +1,4 @@
-"""The lines that compute what a rule for matrices computes, in the words of each engine."""
+"""Source lines that compute the values of a rule for matrices, in each engine's language."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ __all__ = ["Words", "Writer"]
 
 
 class Words(ABC):
-    """The language of an engine's text."""
+    """The language of an engine's source."""
 
     @abstractmethod
     def loaded(self, label: str, place: str) -> str:
-        """Write how an entry is read.
+        """Write the load of an entry.
 
         Parameters
         ----------
         label : str
-            What the values are called: ``p``, ``g``, ``s0`` for a slot, ``v0`` for what is kept
-            during a step; something else for a number of the step.
+            The label of the values: ``p``, ``g``, ``s0`` for a slot, ``v0`` for a value kept during
+            a step; anything else is a number of the step.
         place : str
-            Which entry it is: ``"i"`` for an element, ``"y"`` and ``"x"`` for a row and a column.
+            Which entry to load: ``"i"`` for an element, ``"y"`` and ``"x"`` for a row and a column.
         """
 
     @abstractmethod
     def number(self, text: str) -> str:
-        """Write a number of the rule's own."""
+        """Write a constant of the rule."""
 
     @abstractmethod
     def called(self, name: str, arguments: str) -> str:
@@ -36,7 +36,7 @@ class Words(ABC):
 
     @abstractmethod
     def named(self, name: str, text: str) -> str:
-        """Write how a variable is made."""
+        """Write the definition of a variable."""
 
 
 class Writer:
@@ -47,18 +47,18 @@ class Writer:
     words : Words
         The language.
     inputs : mapping of str to str
-        What the rule's inputs are called.
+        The labels of the rule's inputs.
     kept : mapping of Value to str
-        What is kept, with its labels.
+        The kept values, with their labels.
     numbers : iterator of int
-        Numbers for names of variables.
+        Numbers for variable names.
     within : bool
-        Whether what has an entry for each column is computed anew for each element.
+        Whether per-column values are recomputed for each element.
 
     Attributes
     ----------
     lines : dict of str to list of str
-        The lines for one entry, for each row, each column and each element.
+        The lines for one entry, and for each row, column and element.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Writer:
         self._names: dict[Value, str] = {}
 
     def name(self, value: Value) -> str:
-        """Return the name of a variable that holds a value."""
+        """Return the name of a variable with a value."""
         if value.op == "view":
             return self.name(value.args[0])
         if value not in self._names:

@@ -1,4 +1,4 @@
-"""What fused engines have prepared for their parts of a tree."""
+"""The plans of fused engines for their parts of a tree."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OWN = frozenset(OWN)
 
 
 class Share:
-    """What an engine has made ready, with its part of the tree."""
+    """The plan of an engine, with its part of the tree."""
 
     resumes = False
-    """Whether what carries out a step goes on where it was interrupted."""
+    """Whether an interrupted step can be resumed."""
 
     def __init__(
         self,
@@ -46,18 +46,18 @@ class Share:
         return found
 
     def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
-        """Return the totals of each parameter that a step of the rule measures."""
+        """Return the totals of each parameter that a step of the rule needs."""
         found: list[list[float]] = self.plan.totals(self.take(grads), self.numbers(step))
         return found
 
     def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
-        """Return the step as an act; what can fail, has failed by then."""
+        """Return the step as an act; anything that can fail fails here."""
         run = self.plan.prepare(self.take(grads), self.numbers(step), step.seed)
         self._of = self.grads = ()
         return run if self.resumes else Once(run)
 
     def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
-        """Return the numbers of a step that concern this part."""
+        """Return the numbers of a step for this part."""
         return {kind: self._of_this_share(row) for kind, row in step.values.items()}
 
     def _of_this_share(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -70,12 +70,12 @@ class Share:
 
 
 class Launching(Share):
-    """That of the GPU engine."""
+    """The share of the GPU engine."""
 
     resumes = True
 
     def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
-        """Return the step as an act; what can fail, has failed by then."""
+        """Return the step as an act; anything that can fail fails here."""
         given = self.take(grads), self.numbers(step), step.seed
         act: Act = self.plan.prepare(*given, step.computed)
         self._of = self.grads = ()
@@ -83,7 +83,7 @@ class Launching(Share):
 
 
 class Looking(Share):
-    """That of the CPU engine, which looks at all arrays of a step in one call."""
+    """The share of the CPU engine, which checks all arrays of a step in one call."""
 
     def quick(self, leaves: Sequence[Any], grads: Sequence[Any]) -> bool:
         """Whether machine code finds all arrays of a step as it expects, types included."""
@@ -107,14 +107,14 @@ class Looking(Share):
         return found
 
     def totals(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> list[list[float]]:
-        """Return the totals of each parameter that a step of the rule measures."""
+        """Return the totals of each parameter that a step of the rule needs."""
         if grads is not self._of:
             self.look(leaves, grads)
         found: list[list[float]] = self.plan.measure(self.numbers(step))
         return found
 
     def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
-        """Return the step as an act; what can fail, has failed by then."""
+        """Return the step as an act; anything that can fail fails here."""
         if grads is not self._of:
             self.look(leaves, grads)
         self.plan.load(step.values if self.whole else self.numbers(step), step.seed)

@@ -1,4 +1,4 @@
-"""A step as engines receive it, and how its parts are completed whatever is raised."""
+"""A step as passed to engines, and the completion of its parts after exceptions."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from .resident import Kept
 __all__ = ["Act", "Column", "Computed", "Counting", "HalfwayError", "Once", "Step", "carry_out"]
 
 Act = Callable[[], object]
-"""A part of a step. Called again after an exception it does what is left; after that, nothing."""
+"""A part of a step. Called again after an exception it does the rest; after that, nothing."""
 
 _TRIES = 100
 
 
 @dataclass(eq=False)
 class Counting:
-    """State on a device, from which the numbers of a step follow there.
+    """State on a device, from which the numbers of a step are computed there.
 
     Attributes
     ----------
     held : sequence of sequence of array
-        For each parameter of the tree its state: 0-d arrays of float64 on its device.
+        For each parameter of the tree its state: 0-d float64 arrays on its device.
     names : tuple of str
         Their names, the count of steps first.
     after : dict of str to Number
-        What each is after a step.
+        Their formulas after a step.
     cells : list of Cell
-        What the formulas of numbers take besides.
+        Further inputs of the formulas.
     """
 
     held: Sequence[Sequence[Array]]
@@ -53,15 +53,15 @@ class Step:
     layout : Layout
         The update rule, and the slots of the parameters.
     values : dict of str to dict
-        For each compute dtype the rule's coefficients by name, and the numbers of the stages
-        that the step has, see `arrayoptim.rules.stages.STAGES`. A list or a `Column` holds one
-        number for each parameter of the tree.
+        For each compute dtype, the rule's coefficients by name, and the numbers of the step's
+        stages, see `arrayoptim.rules.stages.STAGES`. A list or a `Column` has one number per
+        parameter of the tree.
     seed : int or None
-        The seed of the step where slots are rounded stochastically.
+        The seed of the step if slots are rounded stochastically.
     places : sequence of int
-        Places of the parameters among those of the tree.
+        Indices of the parameters in the tree.
     computed : Counting or Kept, optional
-        Where the numbers are formulas: what the device computes them from.
+        If the numbers are formulas: the state that the device computes them from.
     """
 
     layout: Layout
@@ -75,16 +75,16 @@ class Step:
         return {k: v for k, v in self.values[compute].items() if not isinstance(v, OWN)}
 
     def own(self, compute: str, i: int) -> dict[str, Scalar]:
-        """Return the numbers that belong to the array at one place alone."""
+        """Return the numbers that belong to a single array."""
         return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, OWN)}
 
     def numbers(self, compute: str, i: int) -> dict[str, Scalar]:
-        """Return all numbers that the array at one place has."""
+        """Return all numbers of a single array."""
         return self.shared(compute) | self.own(compute, i)
 
 
 class Column(Sequence[Scalar]):
-    """Numbers, one for each parameter of the tree, held as an array.
+    """Numbers, one for each parameter of the tree, stored as an array.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Column(Sequence[Scalar]):
 
 
 OWN = (list, Column)
-"""Types of a value that holds one number for each parameter."""
+"""Types of values with one number per parameter."""
 
 
 class HalfwayError(RuntimeError):
@@ -120,14 +120,14 @@ class Once:
     Parameters
     ----------
     function : callable
-        Does the whole.
+        Does all the work.
     """
 
     def __init__(self, function: Callable[[], object]) -> None:
         self._function, self._begun, self._done = function, False, False
 
     def __call__(self) -> None:
-        """Call the function, unless that has been done."""
+        """Call the function, unless it has been called."""
         if self._done:
             return
         if self._begun:
@@ -138,17 +138,17 @@ class Once:
 
 
 def carry_out(acts: Sequence[Act], stuck: Callable[[], object]) -> None:
-    """Carry out all acts; an exception raised on the way is raised again at the end.
+    """Run all acts; an exception raised on the way is re-raised at the end.
 
-    An interrupt of the program, which may come between any two instructions, so finds either
-    nothing done or all of it.
+    So an interrupt of the program, which may come between any two instructions, finds either
+    nothing or everything done.
 
     Parameters
     ----------
     acts : sequence of callable
-        What is to be done, in order.
+        The acts, in order.
     stuck : callable
-        Called where an act fails each time it is tried, before what was raised first is raised.
+        Called if an act fails repeatedly, before the first exception is re-raised.
     """
     place = failures = 0
     raised: BaseException | None = None

@@ -1,8 +1,8 @@
-"""The user's folder in which compiled kernels of all engines outlive the process.
+"""The user's on-disk cache of compiled kernels, for all engines.
 
-What is read here is executed. So the folder and each file in it must be this user's, or root's, and
-no one else may be able to write to them; the digest in a file covers its name too. Nothing here may
-fail: where there is no such folder, kernels are compiled anew.
+Files read here are executed. So the folder and each file in it must belong to this user or root,
+and nobody else may be able to write to them; the digest in a file covers its name too. Nothing here
+may fail: without such a folder, kernels are recompiled.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import warnings
 from pathlib import Path
 
 VARIABLE = "ARRAYOPTIM_CACHE_DIR"
-"""Environment variable that names another folder; empty for none."""
+"""Environment variable with another folder; empty for no cache."""
 
 LARGEST = 2**26
-"""Largest file that is read, in bytes; kernels have some ten thousand."""
+"""Maximum size of a file that is read, in bytes; kernels take some ten thousand."""
 
 MOST = 2**28
-"""Largest size of the folder, in bytes; the least recently used files are removed first."""
+"""Maximum size of the folder, in bytes; the least recently used files are removed first."""
 
 _SUFFIX = ".kernel"
 _PART = ".part"
@@ -40,7 +40,7 @@ def folder() -> Path | None:
     Returns
     -------
     Path or None
-        The folder, which need not exist; None where there is to be none.
+        The folder, which need not exist; None for no cache.
     """
     named = os.environ.get(VARIABLE)
     if named is not None:
@@ -58,7 +58,7 @@ def folder() -> Path | None:
 
 
 def read(key: str) -> bytes | None:
-    """Read what `write` has written.
+    """Read an entry written by `write`.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def read(key: str) -> bytes | None:
     Returns
     -------
     bytes or None
-        The content; None where there is none, or none that is whole and this user's own.
+        The content; None if there is no complete and trusted entry.
     """
     place = folder()
     if place is None or not _trusted(place):
@@ -87,14 +87,14 @@ def read(key: str) -> bytes | None:
 
 
 def write(key: str, content: bytes) -> None:
-    """Keep an entry for other processes, whole or not at all.
+    """Store an entry for other processes, atomically.
 
     Parameters
     ----------
     key : str
         Name of the entry.
     content : bytes
-        What `read` gives back.
+        The content, which `read` returns.
     """
     place = folder()
     if place is None:
@@ -119,7 +119,7 @@ def _digest(key: str, content: bytes) -> bytes:
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file that is this user's own; raise OSError otherwise."""
+    """Return the content of a trusted file; raise OSError otherwise."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
@@ -138,7 +138,7 @@ def _ours(found: os.stat_result) -> bool:
 
 
 def _trusted(place: Path) -> bool:
-    """Whether nobody else can have put a file or the folder itself there; warns otherwise."""
+    """Whether nobody else can have created a file or the folder itself; warns otherwise."""
     try:
         status, itself = place.stat(), place.lstat()
         above = [parent.stat() for parent in place.resolve().parents]
@@ -165,7 +165,7 @@ def _trusted(place: Path) -> bool:
 
 
 def _tidy(place: Path) -> None:
-    """Remove the least recently used files where there are too many, and unfinished ones."""
+    """Remove the least recently used files if there are too many, and unfinished ones."""
     files: list[tuple[float, int, str]] = []
     with os.scandir(place) as entries:
         for entry in entries:

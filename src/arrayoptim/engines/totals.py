@@ -1,4 +1,4 @@
-"""Totals over the elements of tensors, and the coefficients that follow for each tensor."""
+"""Totals over the elements of tensors, and the per-tensor coefficients derived from them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["part", "ratio", "totals"]
 
 
 def part(numbers: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
-    """Return the numbers of some tensors, where each tensor has its own.
+    """Return the numbers of some tensors, selecting from per-tensor ones.
 
     Parameters
     ----------
     numbers : mapping of str to float or array
-        Numbers by name; an array of one dimension holds one for each tensor.
+        Numbers by name; a 1-d array has one for each tensor.
     places : sequence of int
-        Which tensors.
+        Indices of the tensors.
     """
     return {
         name: value[places] if isinstance(value, np.ndarray) and value.ndim else value
@@ -33,21 +33,21 @@ def part(numbers: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
 
 
 def totals(rule: Rule, backend: Backend, values: Sequence[Array]) -> list[Scalar]:
-    """Add up what was measured of one tensor.
+    """Sum the measured quantities of one tensor.
 
     Parameters
     ----------
     rule : Rule
-        Whose totals are wanted.
+        The rule with the totals.
     backend : Backend
         The library of the arrays.
     values : sequence of array
-        What was measured, an array for each total.
+        The measured quantities, one array per total.
 
     Returns
     -------
     list of scalar
-        The norms, then the sums; 0-d arrays where the library compiles.
+        The norms, then the sums; 0-d arrays if the library compiles.
     """
     count = len(rule.norms)
     if backend.compiles:
@@ -72,7 +72,7 @@ def ratio(
     found : sequence of float or array
         The totals.
     numbers : mapping of str to float or array
-        The rule's other coefficients, before they were rounded to the compute dtype.
+        The rule's other coefficients, before rounding to the compute dtype.
     xp : module
         Array functions.
     """

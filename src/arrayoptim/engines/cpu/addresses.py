@@ -1,4 +1,4 @@
-"""How kernels find the arrays of each library, and whether they can work on them."""
+"""How kernels find arrays of each library, and which arrays they support."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Reader(ABC):
     Parameters
     ----------
     params : sequence of array
-        The parameters. What is read has their shapes and orders.
+        The parameters, whose shapes and memory orders are expected.
     """
 
     counts: ClassVar[bool] = False
-    """Whether the library counts the changes of an array, see `wrote`."""
+    """Whether the library counts changes of an array, see `wrote`."""
 
     def __init__(self, params: Sequence[Any]) -> None:
         self.shapes = [tuple(p.shape) for p in params]
@@ -45,7 +45,7 @@ class Reader(ABC):
         array : array or None
             The array; the address of None is 0.
         k : int
-            Place of its parameter.
+            Index of its parameter.
         dtype : str
             The dtype it must have.
         writes : bool
@@ -54,7 +54,7 @@ class Reader(ABC):
         Returns
         -------
         int or None
-            The address; None where the array is not as wanted.
+            The address; None if the array is not as expected.
         """
         if array is None:
             return 0
@@ -67,7 +67,7 @@ class Reader(ABC):
         return self._address(array) if good else None
 
     def place(self, array: Any, dtype: str, writes: bool) -> int | None:
-        """Return the address of an array of whatever shape and order.
+        """Return the address of an array of any shape and order.
 
         Parameters
         ----------
@@ -81,31 +81,31 @@ class Reader(ABC):
         Returns
         -------
         int or None
-            The address; None where the array is not as wanted.
+            The address; None if the array is not as expected.
         """
         good = self.refusal(array, writes) is None and self.dtype(array) == dtype
         return self._address(array) if good else None
 
     def check(self, grad: Any, k: int, dtype: str, path: str) -> None:
-        """Raise if an array cannot be the gradient of a parameter, not even as a copy.
+        """Raise if an array cannot be the gradient of a parameter, even as a copy.
 
         Parameters
         ----------
         grad : object
             The gradient.
         k : int
-            Place of the parameter.
+            Index of the parameter.
         dtype : str
             Its dtype.
         path : str
-            What messages call it.
+            Its name in messages.
 
         Raises
         ------
         TypeError
-            For another kind of array or dtype.
+            For a wrong type or dtype.
         ValueError
-            For another shape.
+            For a wrong shape.
         """
         reason = self.foreign(grad)
         if reason:
@@ -126,14 +126,14 @@ class Reader(ABC):
         Returns
         -------
         kernels : Readers or None
-            The kernels; None where there are none.
+            The kernels; None if there are none.
         cells : tuple of int
             The last cells of their jobs.
         """
 
     @abstractmethod
     def marks(self, dtype: str, writes: bool) -> tuple[int, int] | None:
-        """Return the facts with which kernels compare arrays.
+        """Return the values against which kernels check arrays.
 
         Parameters
         ----------
@@ -145,13 +145,13 @@ class Reader(ABC):
         Returns
         -------
         (int, int) or None
-            The cells ``dtype`` and ``flags`` of jobs; None where no kernel reads such arrays.
+            The cells ``dtype`` and ``flags`` of jobs; None if no kernel reads such arrays.
         """
 
     @staticmethod
     @abstractmethod
     def foreign(array: Any) -> str | None:
-        """Return why an array cannot even be copied; None where it can.
+        """Return why an array cannot even be copied; None if it can.
 
         Parameters
         ----------
@@ -161,7 +161,7 @@ class Reader(ABC):
         Returns
         -------
         str or None
-            The reason; None where there is none.
+            The reason, or None.
         """
 
     @classmethod
@@ -179,13 +179,13 @@ class Reader(ABC):
         Returns
         -------
         str or None
-            The reason; None where there is none.
+            The reason, or None.
         """
 
     @staticmethod
     @abstractmethod
     def dense(array: Any, like: Any) -> bool:
-        """Whether an array is dense and has the memory order of another one.
+        """Whether an array is dense with the memory order of another one.
 
         Parameters
         ----------
@@ -195,13 +195,13 @@ class Reader(ABC):
         Returns
         -------
         bool
-            False where one loop cannot go through both.
+            False if one loop cannot traverse both.
         """
 
     @staticmethod
     @abstractmethod
     def rowwise(array: Any) -> bool:
-        """Whether an array's elements are in order of its axes, without gaps.
+        """Whether an array is C-contiguous.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class Reader(ABC):
         Returns
         -------
         bool
-            False where an array of the same elements with axes put together is no view.
+            False if merging its axes would need a copy.
         """
 
     @staticmethod
@@ -247,7 +247,7 @@ class Reader(ABC):
         array : array
             An array of the shape of parameter `k`.
         k : int
-            Place of the parameter.
+            Index of the parameter.
         dtype : str
             The dtype wanted.
 
@@ -258,7 +258,7 @@ class Reader(ABC):
         """
 
     def wrote(self, params: Sequence[Any]) -> None:  # noqa: B027  nothing, where nobody counts
-        """Tell the library that parameters were changed from outside, where it counts changes.
+        """Notify the library of changes to parameters, if it counts them.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Checking the arrays of a step: in one call of machine code, or one by one."""
+"""Checks of a step's arrays: in one call of machine code, or one by one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CELLS = {name: k for k, name in enumerate(LOOK)}
 
 
 class Look:
-    """Where the parameters and the gradients of a batch are.
+    """The addresses of a batch's parameters and gradients.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Look:
     dtype : str
         The dtype of the parameters.
     places : sequence of int
-        Which they are of all parameters of the plan.
+        Their indices among all parameters of the plan.
     take : callable
         Returns the batch's part of a sequence over all.
     sizes : numpy.ndarray
@@ -45,7 +45,7 @@ class Look:
     gradients : numpy.ndarray
         A table with their addresses.
     copies : tuple of array
-        The gradients that the kernels read, where one of them is a copy.
+        The gradients that the kernels read, if any of them is a copy.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Look:
         return starts, starts + self._sizes * ITEMSIZE[reals(self._dtype)]
 
     def fits(self, params: Sequence[Any]) -> bool:
-        """Whether the parameters have the same addresses and layouts as before.
+        """Whether the parameters have unchanged addresses and layouts.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class Look:
         occupied: Stretches,
         pool: int,
     ) -> bool:
-        """Record where the gradients are, if machine code finds all arrays as expected.
+        """Record the gradients' addresses, if machine code finds all arrays as expected.
 
         Parameters
         ----------
@@ -124,13 +124,14 @@ class Look:
         occupied : Stretches
             The memory that the step writes.
         pool : int
-            Address of threads that are told of work to come; 0 for none.
+            Address of the thread pool to wake early; 0 for none.
         """
         record = self._record
         if occupied.starts is not self._starts:
-            # An interrupt may come between any two of these: what says that all is done comes last.
+            # An interrupt may come between any two writes, so the one that marks completion is
+            # last.
             self._starts = None
-            # Kept here, so that it stays where machine code looks.
+            # Referenced here, so that the memory that machine code reads stays alive.
             self._stretches = starts, furthest = occupied.starts, occupied.furthest
             record[_CELLS["starts"]] = address(starts)
             record[_CELLS["furthest"]] = address(furthest)
@@ -148,21 +149,21 @@ class Look:
         occupied: Stretches,
         paths: Sequence[str],
     ) -> bool:
-        """Record where the gradients are, after copying those that kernels cannot read directly.
+        """Record the gradients' addresses, after copying those that kernels cannot read directly.
 
         Parameters
         ----------
         params, grads : tuple of array
             All parameters and gradients of the plan.
         occupied : Stretches
-            The memory that the step writes. A gradient that reaches into it is copied.
+            The memory that the step writes. A gradient that overlaps it is copied.
         paths : sequence of str
-            What messages call the parameters.
+            The parameters' names in messages.
 
         Returns
         -------
         bool
-            Whether the parameters are where they were.
+            Whether the parameters have not moved.
         """
         if not self.fits(params):
             return False
@@ -182,7 +183,7 @@ class Look:
         if kind not in self._kinds:
             column = Column(self._reader, kind, self.gradients, 0, False, self._pointers)
             self._kinds[kind] = column
-        # Until all of it is written, machine code finds no gradient as it expects it.
+        # Until everything is written, no gradient passes the checks of machine code.
         self._record[_CELLS["grad_dtype"]] = -1
         self.kind, self._located = kind, self._kinds[kind]
         mark, flags = self._reader.marks(kind, False) or (0, 0)
@@ -191,7 +192,7 @@ class Look:
         self._record[_CELLS["grad_dtype"]] = mark
 
     def _conformed(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Use the dtype that all gradients share; copy those that kernels cannot read directly."""
+        """Use the gradients' common dtype; copy those that kernels cannot read directly."""
         kinds = {self._reader.dtype(g) for g in grads if g is not None}
         if reals(self._dtype) != self._dtype:
             self._use(self._dtype)
@@ -209,5 +210,5 @@ class Look:
 
 
 def _unknown(*arrays: Any) -> int:
-    """Stand in for machine code where that does not know such arrays."""
+    """Stand in for machine code that does not know such arrays."""
     return 1

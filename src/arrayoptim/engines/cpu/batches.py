@@ -1,4 +1,4 @@
-"""Arrays of the same dtypes, which one call of one kernel sweeps."""
+"""Batches of arrays with equal dtypes, swept by one kernel call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Values = Mapping[str, Any]
 
 
 class Batch:
-    """Some leaves of a tree, with the tables that kernels traverse.
+    """Leaves of a tree, with the tables that kernels traverse.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Batch:
     columns : mapping of str to tuple of array
         For each of these, the arrays of all leaves.
     places : tuple of list of int and numpy.ndarray
-        Which of the plan's parameters they are, and which of all.
+        Their indices among the plan's parameters, and among all.
     take : callable
         Returns this batch's part of a sequence over all leaves.
     """
@@ -91,14 +91,14 @@ class Batch:
         self._ready: Any = None
 
     def _new_jobs(self) -> list[Job]:
-        """Return the jobs of a step, one after another."""
+        """Return the jobs of a step, in order."""
         return [self._new_job(CHUNK)]
 
     def _new_job(self, length: int) -> Job:
         return Job(self.elements, cut(self._sizes.tolist(), length), self._known())
 
     def _known(self) -> dict[str, int]:
-        """Return what all jobs have in common."""
+        """Return the cells that all jobs share."""
         return {
             "gradients": address(self.arrays.gradients),
             "pointers": address(self._pointers),
@@ -115,23 +115,23 @@ class Batch:
         occupied: Stretches,
         count: int | None,
     ) -> bool:
-        """Check that the parameters have not moved, and record where the gradients are.
+        """Check that the parameters have not moved, and record the gradients' addresses.
 
         Parameters
         ----------
         params, grads : tuple of array
             All parameters and gradients of the plan; None for a gradient is allowed.
         paths : sequence of str
-            What messages call the leaves of the tree.
+            The leaves' names in messages.
         occupied : Stretches
-            The memory that the step writes. A gradient that reaches into it is copied.
+            The memory that the step writes. A gradient that overlaps it is copied.
         count : int or None
-            Number of threads, if it is not to be the usual one.
+            Number of threads; the default if None.
 
         Returns
         -------
         bool
-            False where a parameter is not where or what it was, or was locked.
+            False if a parameter has moved, changed, or become read-only.
         """
         if self.quick(params, grads, occupied, count):
             return True
@@ -146,12 +146,12 @@ class Batch:
         occupied: Stretches,
         count: int | None,
     ) -> bool:
-        """Do the same in machine code; False where that finds another than it expects."""
+        """Do the same in machine code; False if an array is not as expected."""
         pool = self.rouses(count) if self._wide else 0
         return self.arrays.quick(params, grads, occupied, pool)
 
     def rouses(self, count: int | None) -> int:
-        """Return the address of the pool to be woken before a step begins, or 0."""
+        """Return the address of the pool to wake before a step starts, or 0."""
         return self._jobs[0].rouses(count)
 
     def load(self, values: Mapping[str, Values], seed: int | None, count: int | None) -> None:
@@ -163,9 +163,9 @@ class Batch:
             By the compute dtype, coefficients of the rule and the stages by name: numbers,
             or one for each leaf.
         seed : int or None
-            That of the step where slots are rounded stochastically.
+            The seed of the step, if slots are rounded stochastically.
         count : int or None
-            Number of threads, if it is not to be the usual one.
+            Number of threads; the default if None.
         """
         given, ready = values[self._compute], self._ready
         first, *others = self._jobs
@@ -193,12 +193,12 @@ class Batch:
             self._ready = loader(self._names, recipe.names, recipe.row, first.record)
 
     def run(self, count: int | None) -> None:
-        """Carry out the loaded step, or what is left of it, and forget copies of gradients.
+        """Run the loaded step, or the rest of it, and release copies of gradients.
 
         Parameters
         ----------
         count : int or None
-            Number of threads, if it is not to be the usual one.
+            Number of threads; the default if None.
         """
         for job in self._jobs:
             job.run(count)
@@ -207,7 +207,7 @@ class Batch:
         self.arrays.copies = ()
 
     def _of_this_batch(self, numbers: Values) -> Values:
-        """Return the numbers; where each leaf has one, the entries of this batch."""
+        """Return the numbers; of per-leaf numbers, this batch's entries."""
         if self._all:
             return numbers
         return part(_with_arrays(numbers), self.places)
@@ -236,7 +236,7 @@ class Batch:
         values : mapping of str to mapping
             As for `load`.
         count : int or None
-            Number of threads, if it is not to be the usual one.
+            Number of threads; the default if None.
         """
         return np.stack(self._totals(self._of_this_batch(values[self._compute]), count), axis=1)
 
@@ -261,7 +261,7 @@ class Batch:
         Parameters
         ----------
         count : int or None
-            Number of threads, if it is not to be the usual one.
+            Number of threads; the default if None.
         """
         if self._read != self.arrays.kind:
             self._reading["sums"], self._reading["counts"] = self._places
@@ -285,5 +285,5 @@ def _squares(dtype: str) -> int:
 
 
 def _with_arrays(numbers: Values) -> dict[str, Any]:
-    """Return numbers of which those of each parameter are arrays."""
+    """Return numbers, with per-parameter ones as arrays."""
     return {k: np.asarray(v) if isinstance(v, OWN) else v for k, v in numbers.items()}

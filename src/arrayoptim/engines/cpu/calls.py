@@ -1,9 +1,9 @@
-"""Python functions made of machine code, and the C functions that this code calls.
+"""Python functions from machine code, and the C functions that it calls.
 
-A call through `ctypes` takes a microsecond. A built-in function takes a twentieth: it gets its
-arguments as objects, and is bound to a *record*, an array of int64 from `tables.cells` that tells
-it everything else. Addresses of C functions and objects lie in a record of their own, so that
-machine code can be kept on disk.
+A call through `ctypes` takes a microsecond. A built-in function takes a twentieth of that: it
+receives its arguments as objects, and is bound to a *record*, an array of int64 from `tables.cells`
+with everything else. Addresses of C functions and objects are in a separate record, so that machine
+code can be cached on disk.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PYTHON = {
 }
 _NAMES = (*_PYTHON, "void", "float", "dict", "none", "yield_", "syscall", "futex")
 CALLS = {name: k for k, name in enumerate(_NAMES)}
-"""Cells of the record of the functions and constants that machine code uses."""
+"""Cells of the record of functions and constants used by machine code."""
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}
 """Number of Linux's futex system call, by processor."""
@@ -71,7 +71,7 @@ _METHODS: dict[Program, _Method] = {}
 
 
 def _method(program: Program) -> _Method:
-    # Python functions refer to it: two threads that come at once must get the same one.
+    # Python functions refer to it, so concurrent threads must get the same one.
     known = _METHODS.get(program)
     new = known or _Method(b"arrayoptim", code_address(program), _FASTCALL, None)
     return _METHODS.setdefault(program, new)
@@ -87,7 +87,7 @@ def _new() -> Any:
 
 @cache
 def entry() -> str:
-    """Return the line of a program that finds the record of its function."""
+    """Return the line of a program that gets the record of its function."""
     probe = cells(0)
     words = (ctypes.c_int64 * 8).from_address(id(probe))
     return f"record = peek(self, {list(words).index(ctypes.addressof(probe))})"
@@ -118,7 +118,7 @@ def sleeping() -> tuple[int, int]:
     Returns
     -------
     (int, int)
-        Twice 0 where machine code cannot let a thread sleep.
+        Both 0 if machine code cannot put a thread to sleep.
     """
     number = _FUTEX.get(platform.machine(), 0)
     if not sys.platform.startswith("linux") or not number:

@@ -1,7 +1,7 @@
-"""State in 8 bits inside kernels: what `arrayoptim.numerics.int8` specifies.
+"""8-bit state inside kernels, as specified by `arrayoptim.numerics.int8`.
 
-Numba's loop decodes, steps, and leaves a group's new values in scratch memory. Encoding
-them is written in vectors of 32, which alone makes packing to bytes cheap.
+Numba's loop decodes, steps, and leaves a group's new values in scratch memory. They are encoded in
+vectors of 32, as only that makes packing to bytes cheap.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CodeStream(Stream):
         return define(self.number, (types.int64,) * 3, generate)
 
     def encode(self, half: int) -> Any:
-        """Make the function that encodes a group, given exponent and noise; 0 is no noise."""
+        """Make the function that encodes a group, given exponent and noise; 0 means no noise."""
 
         def generate(
             builder: Any, address: Any, scratch: Any, count: Any, base: Any, noise: Any, group: Any
@@ -61,7 +61,7 @@ class CodeStream(Stream):
         return define(types.void, (types.int64,) * 6, generate)
 
     def encode_nearest(self) -> Any:
-        """Make the function that encodes a group to the nearest."""
+        """Make the function that encodes a group with rounding to nearest."""
 
         def generate(builder: Any, address: Any, scratch: Any, count: Any, base: Any) -> None:
             base = builder.trunc(base, I32)

@@ -1,7 +1,7 @@
-"""Pointer tables, and how they are filled.
+"""Pointer tables, and the jobs that fill them.
 
-A thousand arrays are looked at in some microseconds, where asking each through Python
-takes one microsecond or more. Those that are not exactly as expected are asked.
+A thousand arrays are checked in some microseconds, where each takes a microsecond or more through
+Python. Only arrays that are not exactly as expected are checked there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Column:
     Parameters
     ----------
     reader : Reader
-        Knows the arrays that are wanted.
+        Knows the expected arrays.
     dtype : str
         The dtype they must have.
     table : numpy.ndarray
@@ -29,12 +29,12 @@ class Column:
     writes : bool
         Whether the arrays must be writeable.
     versus : numpy.ndarray
-        Another pointer table, with whose first column the addresses are compared.
+        Another pointer table, whose first column is compared with the addresses.
 
     Attributes
     ----------
     same : int
-        How many addresses of the last arrays were equal to those in `versus`.
+        Number of the last addresses equal to those in `versus`.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Column:
         Parameters
         ----------
         arrays : tuple of array or None
-            One array for each parameter; None gives the address 0.
+            One array for each parameter; None has address 0.
 
         Returns
         -------
         list of int
-            Places of arrays that are not as wanted, whose addresses were not written.
+            Indices of unexpected arrays, whose addresses were not written.
         """
         job, refused = self._job, []
         job[0], job[1] = 0, 0

@@ -1,4 +1,4 @@
-"""From a program to optimised LLVM IR, by Numba. Imported only where nothing is cached."""
+"""From a program to optimised LLVM IR, by Numba. Imported only if nothing is cached."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def compiled(program: Program) -> tuple[str, str]:
     Raises
     ------
     TypeError
-        If Numba cannot compile it, as where a rule leaves the grammar.
+        If Numba cannot compile it, for instance because a rule leaves the grammar.
     """
     names = _namespace(program)
     exec(program.source, names)
     try:
         result = types.int64 if program.answers else types.void
         kernel = njit(result(types.int64, types.int64), **_BARE)(names["kernel"])
-    except Exception as error:  # not always one of Numba's own: an unknown function raises another
+    except Exception as error:  # not always one of Numba's, as for an unknown function
         named = ", ".join(f.__name__ for name, f in program.functions if name in _OF_RULES)
         reason = " ".join(str(error).split("\n\n", maxsplit=1)[0].split())
         raise TypeError(
@@ -67,7 +67,7 @@ def compiled(program: Program) -> tuple[str, str]:
 
 
 def wrapped(name: str) -> str:
-    """Write a C function of three words around one of Numba's that has an answer.
+    """Write a C function of three words that wraps a Numba function with an answer.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _namespace(program: Program) -> dict[str, Any]:
         names[name] = njit(**_INLINED)(function)
     names["ns"] = words()
     names["word"] = partial(_word, names["ns"])
-    # What is compiled by itself is compiled once more in each function around it.
+    # Separately compiled parts would be compiled again in each caller.
     inlined = {part.__name__ for part in program.inlined}
     for name, part in joined((*program.parts, *program.inlined), names).items():
         names[name] = njit(**_BARE, inline="always" if name in inlined else "never")(part)
@@ -121,6 +121,6 @@ def _namespace(program: Program) -> dict[str, Any]:
 
 
 def _word(ns: ModuleType, function: Any) -> Any:
-    """Compile a function of the source into the vocabulary that parts are given."""
+    """Compile a function of the source into the namespace of parts."""
     setattr(ns, function.__name__, njit(**_BARE)(function))
     return getattr(ns, function.__name__)

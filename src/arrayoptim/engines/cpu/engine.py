@@ -1,8 +1,8 @@
 """The CPU engine: one fused, multi-tensor loop over NumPy arrays and torch CPU tensors.
 
-The loop is compiled from the very functions that the array engine calls, and gives the
-same bits on any number of threads. A step is at most two passes over memory: one over
-the gradients where their norm is wanted, and one that does everything else.
+The loop is compiled from the very functions that the array engine calls, and returns the same bits
+on any number of threads. A step is at most two passes over memory: one over the gradients if their
+norm is needed, and one that does everything else.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ __all__ = ["Plan", "refusal"]
 
 
 class Plan:
-    """Steps for one list of arrays, whose addresses it knows.
+    """Steps for a list of arrays with known addresses.
 
     Parameters
     ----------
     rule : Rule
         The update rule.
     params : sequence of array
-        Parameters that `refusal` accepts, no two of which share memory.
+        Parameters accepted by `refusal`, no two of which share memory.
     slots : sequence of mapping of str to array
         The slots of each by name: those of the rule, ``master`` where a 16-bit parameter
         has one, or ``compensation`` (of the parameter's dtype) in its place, ``average``
         where its moving average is wanted, and for a slot of 8-bit codes its exponents as
         ``<slot>_exponents``, see `arrayoptim.numerics.int8`. They are updated in place.
     paths : sequence of str, optional
-        What messages call the parameters.
+        The parameters' names in messages.
     places : sequence of int, optional
-        Their places among all parameters of the optimizer, for stochastic rounding.
+        Their indices among all parameters of the optimizer, for stochastic rounding.
     threads : int, optional
-        Number of threads; by default Numba's, or that of the processors.
+        Number of threads; by default Numba's, or the number of processors.
     occupied : Stretches, optional
-        The memory that the whole step writes, to which this plan adds its own; that of this plan
-        alone by default. Gradients that lie in it are copied.
+        The memory written by the whole step, to which this plan adds its own; by default, only that
+        of this plan. Gradients that overlap it are copied.
     """
 
     def __init__(
@@ -102,18 +102,18 @@ class Plan:
         params : sequence of array
             The parameters.
         grads : sequence of array or None
-            The gradients; a parameter whose gradient is None stays as it is.
+            The gradients; a parameter whose gradient is None is not changed.
 
         Returns
         -------
         bool
-            False where a parameter has another address, shape, dtype or memory order
-            than when the plan was made, or can no longer be written: make another plan.
+            False if a parameter has a new address, shape, dtype or memory order, or has become
+            read-only: make another plan.
 
         Raises
         ------
         TypeError, ValueError
-            If a gradient does not fit its parameter.
+            If a gradient does not match its parameter.
         """
         if len(params) != self._count:
             return False
@@ -135,16 +135,16 @@ class Plan:
         Parameters
         ----------
         params, grads : sequence of object
-            Parameters and gradients, or whatever lies in their places.
+            Parameters and gradients, or any objects in their places.
 
         Returns
         -------
         bool
-            False where one is not as expected, which may still serve: see what `look` says.
+            False if one is not as expected; `look` may still accept it.
         """
         if len(params) != self._count or len(grads) != self._count:
             return False
-        # A call more would be felt in each step of a few small arrays.
+        # One more call would be noticeable in steps of a few small arrays.
         found = None if self._wholes is None else self._whole(params, grads)
         if found is not None:
             return found
@@ -155,7 +155,7 @@ class Plan:
         return True
 
     def _whole(self, params: Sequence[Any], grads: Sequence[Any]) -> bool | None:
-        """Look at whole arrays of many models; None where there are none."""
+        """Check whole arrays of many models; None if there are none."""
         wholes = self._wholes
         if wholes is None or type(params) is not Pieces or type(grads) is not Pieces:
             return None
@@ -165,7 +165,7 @@ class Plan:
     def squares(self) -> list[float]:
         """Return the sum of squares of each gradient that was checked; 0 for None.
 
-        Each is what `arrayoptim.numerics.sums.sum_of_squares` gives.
+        Each equals `arrayoptim.numerics.sums.sum_of_squares`.
         """
         if len(self._batches) == 1:
             sums = self._batches[0].squares(self._threads)
@@ -182,7 +182,7 @@ class Plan:
         return sum(batch.nonfinite() for batch in self._batches)
 
     def measure(self, values: Mapping[str, Values]) -> list[list[float]]:
-        """Return what a step of the rule must measure of each parameter, before it is loaded.
+        """Return the totals that a step of the rule needs of each parameter, before it is loaded.
 
         Parameters
         ----------
@@ -225,7 +225,7 @@ class Plan:
             batch.load(values, seed, self._threads)
 
     def run(self) -> None:
-        """Carry out the loaded step, or what is left of it after an interrupt."""
+        """Run the loaded step, or the rest of it after an interrupt."""
         for batch in self._batches:
             batch.run(self._threads)
         self._grads = ()
@@ -233,7 +233,7 @@ class Plan:
     # ---- the same, for callers in several threads
 
     def fits(self, params: Sequence[Array]) -> bool:
-        """Whether the plan is for these arrays at their present addresses; see `look`."""
+        """Whether the plan is for these arrays at their current addresses; see `look`."""
         if len(params) != self._count:
             return False
         with self._lock:
@@ -245,7 +245,7 @@ class Plan:
         values: Mapping[str, Values],
         seed: int | None = None,
     ) -> Callable[[], None]:
-        """Check and load, and return the function that carries out the step.
+        """Check and load, and return the function that runs the step.
 
         Parameters
         ----------
@@ -259,12 +259,12 @@ class Plan:
         Returns
         -------
         callable
-            Is to be called once, before any other method.
+            To be called once, before any other method.
 
         Raises
         ------
         TypeError, ValueError, RuntimeError
-            As by `look` and `load`; or if a parameter is not where it was.
+            As from `look` and `load`; or if a parameter has moved.
         """
         with self._lock:
             if not self.look(self._params, grads):
@@ -282,7 +282,7 @@ class Plan:
         values: Mapping[str, Values],
         seed: int | None = None,
     ) -> None:
-        """Carry out a step in place, or raise as `prepare` does before anything changes."""
+        """Run a step in place, or raise like `prepare` before anything changes."""
         with self._lock:
             self.prepare(grads, values, seed)()
 

@@ -1,4 +1,4 @@
-"""Jobs: the records that kernels process, and how they are started and run."""
+"""Jobs: the records that kernels process, and how they are run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tables import Chunks, address, cells
 _OPEN = Struct("=2q").pack_into
 
 _SHORTEST, _LONGEST, _TRIAL = 16, 512, 3
-"""Number of jobs done one way before the other is tried, and number of jobs of a trial."""
+"""Number of jobs run one way before the other is tried, and number of jobs of a trial."""
 
 PARALLEL = 100_000
 """Number of elements from which several threads are faster than one."""
@@ -24,16 +24,16 @@ _BRIEF = 8192
 
 
 class Job:
-    """The work on the arrays of a batch, which is repeated at each step.
+    """The work on the arrays of a batch, repeated at each step.
 
     Parameters
     ----------
     elements : int
         Number of reals of all tensors.
     chunks : Chunks
-        How tensors are cut.
+        The chunks of the tensors.
     known : dict of str to int
-        Cells that stay as they are.
+        Constant cells.
 
     Attributes
     ----------
@@ -63,17 +63,17 @@ class Job:
         _OPEN(self.record, 0, 0, 0)
 
     def rouses(self, count: int | None) -> int:
-        """Return the address of the pool to be woken before the job begins, or 0."""
+        """Return the address of the pool to wake before the job starts, or 0."""
         wanted = self._wide and count != 1 and self._help.wanted
         return threads.pool().address if wanted else 0
 
     def run(self, count: int | None) -> None:
-        """Carry out what is left of the job.
+        """Run the remaining tasks of the job.
 
         Parameters
         ----------
         count : int or None
-            Number of threads, if it is not to be the usual one.
+            Number of threads; the default if None.
         """
         if not self._wide:
             self._carry_out()
@@ -87,12 +87,12 @@ class Job:
 
 
 class _Help:
-    """Whether helping threads make a job faster.
+    """Whether helper threads make a job faster.
 
-    On a busy machine a thread that helps may have to wait for a processor, or lose it to another
-    program in the middle of a task, and then all wait for milliseconds. So what jobs take with help
-    and without it is compared: now and then, and the more seldom the longer one of them has won,
-    a few jobs are done in the other way.
+    On a busy machine a helper may have to wait for a processor, or lose it to another program in
+    the middle of a task, and then all threads wait for milliseconds. So the times of jobs with and
+    without help are compared: now and then, and less often the longer one of them has won, a few
+    jobs are run the other way.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class _Help:
         self._seconds = {True: 0.0, False: 0.0}
 
     def noted(self, seconds: float) -> None:
-        """Record how long a job took, with help if it was wanted."""
+        """Record the duration of a job, with or without help as chosen."""
         known = self._seconds[self.wanted]
         # A job delayed by another program says little about later ones.
         self._seconds[self.wanted] = known + (min(seconds, 3 * known) - known) / 4 or seconds

@@ -1,6 +1,6 @@
-"""LLVM: from the IR of a program to an object file, and from a file to memory.
+"""LLVM: compilation of a program to an object file, and loading of the file.
 
-Imported only where nothing is cached, or where `objects` does not know the files of this system.
+Imported only if nothing is cached, or if `objects` does not support this system's files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def object_file(program: Program) -> tuple[str, bytes]:
 
 
 def load(content: bytes, name: str) -> int:
-    """Load an object file into memory, for as long as the process lives.
+    """Load an object file into memory, for the lifetime of the process.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def load(content: bytes, name: str) -> int:
 
 
 def processor() -> tuple[str, str]:
-    """Return LLVM's name of the processor and its features."""
+    """Return LLVM's name of the processor, and its features."""
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
@@ -73,7 +73,7 @@ def has_half() -> bool:
 
 
 def _check_symbols(module: Any) -> None:
-    """Refuse symbols that this process lacks: the loader would abort, not raise."""
+    """Raise for missing symbols, as the loader would abort."""
     for function in module.functions:
         name = function.name
         known = not function.is_declaration or name.startswith("llvm.")

@@ -48,13 +48,13 @@ def loader(names: tuple[str, ...], wanted: tuple[str, ...], row: Any, job: Any) 
     wanted : tuple of str
         Those whose numbers are wanted, in order.
     row, job : ctypes array
-        Where these go, with room for one more; and the job.
+        The target of the numbers, with room for one more; and the job.
 
     Returns
     -------
     callable or None
-        A function of a dict. It is 0, and nothing has been opened, for a dict of other keys or one
-        with something that is no float. None where machine code cannot look into floats.
+        A function of a dict. It returns 0, without opening the job, for a dict with other keys or
+        with a value that is not a float. None if machine code cannot read floats.
     """
     if not _floats_as_expected():
         return None

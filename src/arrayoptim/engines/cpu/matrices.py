@@ -1,4 +1,4 @@
-"""The text of the passes of a rule for matrices: tiles of elements, then rows and columns."""
+"""The source of the passes of a rule for matrices: tiles of elements, then rows and columns."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from .sweep import AFTER, BEFORE, CONSTRAIN, FUNCTIONS, head, load_line
 __all__ = ["LINES", "TILE", "matrix_programs"]
 
 LINES = ("height", "width", "down", "across")
-"""What the table of rows and columns tells of a tensor first: its size, and that in tiles. After
-these come the addresses of what is kept of it, and of what tiles give to totals."""
+"""The first columns of the table of rows and columns: a tensor's size, in elements and in tiles.
+They are followed by the addresses of kept values, and of the tiles' contributions to totals."""
 
 TILE = ("t", "top", "bottom", "left", "right", "y_tile", "x_tile")
-"""What the table of tiles tells: the tensor, the rows and columns, the tile's place among tiles."""
+"""The columns of the table of tiles: tensor, rows and columns, the tile's index among tiles."""
 
 
 def matrix_programs(
     plan: Passes, stages: Sequence[str], streams: Sequence[tuple[str, str]], compute: str
 ) -> list[Program]:
-    """Write the passes of a step: in turn one over tiles, and one over rows and columns.
+    """Write the passes of a step: alternately over tiles, and over rows and columns.
 
     Parameters
     ----------
     plan : Passes
-        What each pass computes.
+        The passes.
     stages : sequence of str
         The stages to compile in, of `SWEPT`.
     streams : sequence of (str, str)
@@ -63,7 +63,7 @@ def matrix_programs(
 
 
 class _Text:
-    """The lines of a step's passes."""
+    """The source lines of a step's passes."""
 
     def __init__(
         self, plan: Passes, stages: Sequence[str], streams: Sequence[tuple[str, str]], item: int
@@ -75,7 +75,7 @@ class _Text:
         self._scalars += [name for stage in self.used for name in SWEPT[stage]]
         self._inputs = {name: f"c{k}" for k, name in enumerate(numbers)} | {"p": "p", "g": "g"}
         self._inputs |= {slot.name: f"s{k}" for k, slot in enumerate(plan.slots)}
-        # One variable never holds numbers of two types.
+        # Numba requires that a variable has a single type.
         self._numbers = itertools.count()
         self._kept = {value: f"v{k}" for k, value in enumerate(plan.kept)}
         self._parts = {value: f"q{k}" for k, value in enumerate(plan.totals)}
@@ -147,7 +147,7 @@ class _Text:
             for slot, value in zip(self._plan.slots, self._plan.results[1:], strict=True)
             if value.space == "full" and value is not slot
         ]
-        # What a slot was may be what another one becomes.
+        # The old value of a slot may be the new value of another.
         lines = [f"n_{slot} = {name}" for slot, name in full]
         return [
             *lines,
@@ -164,7 +164,7 @@ class _Text:
         return Writer(_Words(), self._inputs, kept, self._numbers)
 
     def _gathered(self, value: Value) -> list[str]:
-        """Return the lines that bring together what tiles gave to a total, in a fixed order."""
+        """Return the lines that reduce the tiles' contributions to a total, in a fixed order."""
         part, (index, length) = self._parts[value], _LOOPS[_along(value)]
         more = f"peek_double(a_{part}, tile * {length} + {index})"
         line = f"{_JOINED[value.op]}_{part}(a_{part}, {index}, {more})"
@@ -172,7 +172,7 @@ class _Text:
         return _over("tile", f"1, {tiles}", _over(index, length, [line]))
 
     def _computed(self, value: Value) -> list[str]:
-        """Return the lines that compute what is kept."""
+        """Return the lines that compute kept values."""
         part = self._parts.get(value)
         if part is not None:
             index, length = _LOOPS[_along(value)]
@@ -196,7 +196,7 @@ class _Text:
         return [*writer.lines["one"], *lines]
 
     def _summed(self, value: Value, line: Value) -> list[str]:
-        """Return the lines that add up what lies in memory as rows of elements are added up."""
+        """Return the lines that sum a vector in memory in the same order as rows of elements."""
         length, kept = _LOOPS[line.space][1], self._kept[value]
         name = self._kept.get(line) or self._inputs[line.name]
         count = f"min({WIDTH}, {length} - strip)"
@@ -214,7 +214,7 @@ class _Text:
     def _folded(
         self, value: Value, number: str, size: str, space: str, lines: Sequence[str]
     ) -> list[str]:
-        """Return the lines that make one number of those of rows or of columns, one by one."""
+        """Return the lines that reduce per-row or per-column numbers sequentially."""
         (index, length), kept = _LOOPS[space], self._kept[value]
         join = "xp.maximum(total, number)" if value.op == "max" else "total + number"
         return [
@@ -224,7 +224,7 @@ class _Text:
         ]
 
     def _put(self, target: str, value: Value, writer: Writer) -> list[str]:
-        """Return the lines that write what has an entry for each row or column."""
+        """Return the lines that write a per-row or per-column value."""
         name = writer.name(value)
         if value.space == "one":
             return [*writer.lines["one"], f"store_{target}(a_{target}, 0, {name})"]
@@ -234,7 +234,7 @@ class _Text:
 
 
 class _Words(Words):
-    """Python, for Numba's compiler."""
+    """Python source for Numba."""
 
     def loaded(self, label: str, place: str) -> str:
         """Write how an entry is read; see `Words`."""
@@ -262,7 +262,7 @@ _TOTALS = {"mean": "lanes_total", "sum": "lanes_total", "max": "lanes_largest"}
 
 
 def _along(value: Value) -> str:
-    """Return what the parts of a total are for: one number is made of those of all rows."""
+    """Return the axis of a total's parts; a single number is reduced from those of all rows."""
     return "columns" if value.space == "columns" else "rows"
 
 

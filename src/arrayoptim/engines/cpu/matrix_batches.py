@@ -15,7 +15,7 @@ from .tables import Chunks, address, gathered
 
 
 class MatrixBatch(Batch):
-    """Some leaves of a tree whose rule has totals along rows and columns."""
+    """Leaves of a tree whose rule has totals along rows and columns."""
 
     def _new_jobs(self) -> list[Job]:
         """Return one job for each pass."""

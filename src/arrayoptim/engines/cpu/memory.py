@@ -1,8 +1,8 @@
 """Memory access by address, for kernels: cells of a job, and elements of arrays.
 
-Numba alone would check at run time whether arrays overlap, and give up on a loop over
-more than a few of them. Here every load and store says which of the kernel's streams it
-touches, and that streams do not overlap: loops vectorise whatever the number of arrays.
+Numba alone would check for overlapping arrays at run time, and give up beyond a few of them. Here
+every load and store declares which of the kernel's streams it accesses, and that streams do not
+overlap: loops vectorise whatever the number of arrays.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def define(result: Any, arguments: tuple[Any, ...], generate: Callable[..., Any]
         return context.get_dummy_value() if value is None else value
 
     names = ", ".join(f"a{k}" for k in range(len(arguments)))
-    # Numba reads the number of arguments from the function.
+    # Numba inspects the function's number of arguments.
     form: Callable[..., Any] = eval(
         f"lambda typing, {names}: answer", {"answer": (signature, code)}
     )
@@ -111,7 +111,7 @@ def _futex(
 
 
 def _pause(builder: Any, _: Any) -> None:
-    """Tell the processor that the thread is spinning, where it has an instruction for that."""
+    """Hint to the processor that the thread is spinning, if it has such an instruction."""
     machine = platform.machine()
     if machine in ("x86_64", "AMD64"):
         kind = ir.FunctionType(ir.VoidType(), ())
@@ -209,7 +209,7 @@ class Stream:
         return define(types.float64, (types.int64, types.int64, types.int64), generate)
 
     def add(self, squares: bool = False) -> Any:
-        """Make the function that adds a stretch, or its squares, to sums of the kernel."""
+        """Make the function that adds a range of elements, or squares, to sums of the kernel."""
 
         def generate(builder: Any, lanes: Any, address: Any, count: Any) -> None:
             lanes = builder.inttoptr(lanes, _LANES.as_pointer())
@@ -218,7 +218,7 @@ class Stream:
         return define(types.void, (types.int64,) * 3, generate)
 
     def raised(self) -> Any:
-        """Make the function that keeps the largest numbers of a stretch, in lanes."""
+        """Make the function that computes lane-wise maxima of a range of elements."""
 
         def generate(builder: Any, lanes: Any, address: Any, count: Any) -> None:
             lanes = builder.inttoptr(lanes, _LANES.as_pointer())
@@ -227,7 +227,7 @@ class Stream:
         return define(types.void, (types.int64,) * 3, generate)
 
     def joined(self, largest: bool) -> Any:
-        """Make the function that adds a double to one in memory, or keeps the larger one."""
+        """Make the function that adds a double to one in memory, or stores the larger one."""
         join = larger if largest else _sum
 
         def generate(builder: Any, address: Any, index: Any, value: Any) -> None:
@@ -287,7 +287,7 @@ def _add(
     squares: bool,
     join: Callable[..., Any] = _sum,
 ) -> None:
-    """Add up in the order that `numerics.sums` specifies, with the lanes in registers."""
+    """Sum in the order specified by `numerics.sums`, with the lanes in registers."""
     memory = MEMORY[storage]
 
     def term(value: Any) -> Any:

@@ -28,7 +28,7 @@ _LOCK = lock(awaited=True)
 
 
 def code_address(program: Program) -> int:
-    """Return where the machine code of a program begins.
+    """Return the address of a program's machine code.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def code_address(program: Program) -> int:
     Returns
     -------
     int
-        The address, which holds until the process ends.
+        The address, valid until the process ends.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def _address(program: Program) -> int:
 
 
 def refusal(dtypes: Iterable[str]) -> str | None:
-    """Return why kernels cannot be used on this machine; None where they can.
+    """Return why kernels cannot be used on this machine; None if they can.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def refusal(dtypes: Iterable[str]) -> str | None:
     Returns
     -------
     str or None
-        The reason; None where there is none.
+        The reason, or None.
     """
     if ctypes.sizeof(ctypes.c_void_p) != 8:
         return "kernels want addresses of 64 bits"
@@ -94,7 +94,7 @@ def refusal(dtypes: Iterable[str]) -> str | None:
 
 @cache
 def _processor() -> object:
-    """Return what identifies the processor."""
+    """Return an identifier of the processor."""
     try:
         with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
             lines = [*itertools.takewhile(str.strip, file)]
@@ -109,7 +109,7 @@ def _processor() -> object:
 
 
 def _key(program: Program) -> str | None:
-    """Return a key of all that the machine code depends on; None where that cannot be told."""
+    """Return a cache key of the machine code's dependencies; None if they are unknown."""
     digest = hashlib.sha256(repr(_surroundings()).encode())
     digest.update(
         repr((program.source, program.streams, program.compute, program.answers)).encode()
@@ -137,13 +137,13 @@ def _surroundings() -> tuple[Any, ...]:
 
 
 def _release(name: str) -> bytes:
-    """Return what identifies the version of a package, without importing it."""
+    """Return an identifier of a package's version, without importing it."""
     spec = find_spec(name)
     place = spec.origin if spec else None
     try:
         return Path(place or "").with_name("_version.py").read_bytes()
     except (OSError, ValueError):
-        # Loading it takes longer than loading a kernel.
+        # Importing it takes longer than loading a kernel.
         from importlib.metadata import version
 
         return version(name).encode()

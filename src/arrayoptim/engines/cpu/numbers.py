@@ -40,7 +40,7 @@ def widened(builder: Any, value: Any, kind: Any) -> Any:
 
 
 def narrowed(builder: Any, value: Any, storage: str) -> Any:
-    """Convert to the dtype in memory, to the nearest, ties to even; NaN stays NaN."""
+    """Convert to the dtype in memory, rounding to nearest, ties to even; NaN stays NaN."""
     if storage != "bfloat16":
         kind = MEMORY[storage]
         if value.type == kind:
@@ -62,7 +62,7 @@ def by_chance(builder: Any, value: Any, bits: Any) -> Any:
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
-        Where the instructions go.
+        Receives the instructions.
     value : llvmlite.ir.Value
         A float or double.
     bits : llvmlite.ir.Value
@@ -82,13 +82,13 @@ def by_chance(builder: Any, value: Any, bits: Any) -> Any:
 
 
 def larger(builder: Any, x: Any, y: Any) -> Any:
-    """Return the larger one of two floats, of vectors entry by entry; NaN propagates."""
+    """Return the larger of two floats, elementwise for vectors; NaN propagates."""
     return extreme(builder, ">", x, y)
 
 
 def extreme(builder: Any, relation: str, x: Any, y: Any) -> Any:
-    """Return that one of two floats which is in a relation to the other one; NaN propagates."""
-    # Of zeros of either sign the second, as NumPy's vector code has it.
+    """Return the minimum or maximum of two floats, given the comparison; NaN propagates."""
+    # For +0 and -0 the second operand, as in NumPy's vector code.
     first = builder.select(builder.fcmp_ordered(relation, x, y), x, y)
     return builder.select(builder.fcmp_unordered("uno", x, x), x, first)
 
@@ -105,7 +105,7 @@ def random_key(builder: Any, seed: Any, leaf: Any, pair: Any) -> Any:
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
-        Where the instructions go.
+        Receives the instructions.
     seed, leaf, pair : llvmlite.ir.Value
         64-bit integers.
 
@@ -119,32 +119,32 @@ def random_key(builder: Any, seed: Any, leaf: Any, pair: Any) -> Any:
 
 
 def random_group(builder: Any, key: Any, place: Any) -> Any:
-    """Return the random number of a group of elements, by its place in the sequence.
+    """Return the random number of a group of elements, by its index.
 
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
-        Where the instructions go.
+        Receives the instructions.
     key, place : llvmlite.ir.Value
         64-bit integers.
 
     Returns
     -------
     llvmlite.ir.Value
-        64 bits: above, what is added to the noise; below, where its piece begins.
+        64 bits: the upper ones are added to the noise, the lower ones give the piece's offset.
     """
     return _mixed(builder, builder.add(key, builder.mul(place, I64(_STRIDE))))
 
 
 def piece(builder: Any, noise: Any, group: Any) -> Any:
-    """Return the address where a group's piece of the table of noise begins.
+    """Return the address of a group's piece of the noise table.
 
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
-        Where the instructions go.
+        Receives the instructions.
     noise, group : llvmlite.ir.Value
-        Address of the table, and what `random_group` gave.
+        Address of the table, and the result of `random_group`.
 
     Returns
     -------

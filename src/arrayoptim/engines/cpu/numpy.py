@@ -30,7 +30,7 @@ class NumPyReader(Reader):
         return numpy_readers(), (id(np.ndarray),)
 
     def marks(self, dtype: str, writes: bool) -> tuple[int, int] | None:
-        """Return the facts with which kernels compare arrays; see `Reader`."""
+        """Return the values against which kernels check arrays; see `Reader`."""
         kind = _numpy_dtype(dtype)
         return None if kind is None else (id(kind), self._places[writes])
 
@@ -54,13 +54,13 @@ class NumPyReader(Reader):
 
     @staticmethod
     def dense(array: Any, like: Any) -> bool:
-        """Whether an array is dense and has the memory order of another one; see `Reader`."""
+        """Whether an array is dense with the memory order of another one; see `Reader`."""
         order = "C_CONTIGUOUS" if like.flags.c_contiguous else "F_CONTIGUOUS"
         return bool(like.flags[order] and array.flags[order])
 
     @staticmethod
     def rowwise(array: Any) -> bool:
-        """Whether elements are in order of the axes; see `Reader`."""
+        """Whether an array is C-contiguous; see `Reader`."""
         return bool(array.flags.c_contiguous)
 
     @staticmethod
@@ -77,14 +77,14 @@ class NumPyReader(Reader):
     def conform(self, array: Any, k: int, dtype: str) -> Any:
         """Return a copy of an array; see `Reader`."""
         order: Any = self._orders[k]
-        # What overflows the dtype may still be clipped, before it is checked again.
+        # Overflowing entries may still be clipped before the final check.
         with np.errstate(over="ignore"):
             return np.array(array, dtype=_numpy_dtype(dtype), order=order)
 
 
 @cache
 def _name(dtype: np.dtype[Any]) -> str:
-    # NumPy builds the name each time it is asked for.
+    # Cached, as NumPy builds the name on each access.
     return str(dtype.name)
 
 

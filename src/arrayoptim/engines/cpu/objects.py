@@ -1,6 +1,6 @@
-"""Loading object files into memory, as LLVM's loader does, without the time to import LLVM.
+"""Loading object files into memory, like LLVM's loader, without the time to import LLVM.
 
-It knows the files that LLVM writes for kernels on Linux and x86-64, and leaves all others to LLVM.
+It supports the files that LLVM writes for kernels on Linux x86-64, and leaves others to LLVM.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Section:
 
 
 def load(content: bytes, function: str) -> int | None:
-    """Load an object file into executable memory, for as long as the process lives.
+    """Load an object file into executable memory, for the lifetime of the process.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def load(content: bytes, function: str) -> int | None:
     Returns
     -------
     int or None
-        The address of the function; None where this loader does not serve.
+        The address of the function; None if this loader does not support the file.
     """
     known = content.startswith(_HEADER) and sys.platform == "linux"
     if not known or struct.unpack_from("<HH", content, 16) != (_RELOCATABLE, _X86_64):
@@ -113,7 +113,7 @@ def _sections(content: bytes) -> Iterator[_Section]:
 def _symbols(
     content: bytes, sections: list[_Section], table: _Section, starts: dict[int, int]
 ) -> Iterator[tuple[str, int | None]]:
-    """Yield the symbols of a table: the name of each, and its address where it has one."""
+    """Yield the symbols of a table: the name of each, and its address if it has one."""
     text = sections[table.link].start
     for at in range(table.start, table.start + table.size, 24):
         offset, _, _, section, value, _ = struct.unpack_from("<IBBHQQ", content, at)

@@ -1,4 +1,4 @@
-"""Functions of a program that know one another, as those of a search do."""
+"""Functions of a program that call one another, such as those of a search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Part = Callable[..., Any]
 
 
 def constants(parts: Sequence[Part]) -> dict[str, Any]:
-    """Return what functions refer to by name besides one another.
+    """Return the globals of functions other than the functions themselves.
 
     Parameters
     ----------
@@ -39,21 +39,21 @@ def _functions(parts: Sequence[Part]) -> list[Part]:
 
 
 def joined(parts: Sequence[Part], names: dict[str, Any]) -> dict[str, Part]:
-    """Return functions by name that find all others among some names.
+    """Return functions by name, with a shared namespace as globals.
 
     Parameters
     ----------
     parts : sequence of callable
         The functions.
     names : dict
-        The names, to which constants are added.
+        The namespace, to which constants are added.
 
     Returns
     -------
     dict
         The functions.
     """
-    # Numba would compile a function anew for each integer of Python's.
+    # Numba would recompile a function for each Python integer.
     known = constants(parts).items()
     names |= {name: np.int64(x) if type(x) is int else x for name, x in known}
     found: dict[str, Part] = {}
@@ -64,7 +64,7 @@ def joined(parts: Sequence[Part], names: dict[str, Any]) -> dict[str, Part]:
 
 
 def fingerprint(parts: Sequence[Part]) -> str:
-    """Return what the machine code of functions depends on.
+    """Return a fingerprint of everything that the functions' machine code depends on.
 
     Parameters
     ----------
@@ -84,6 +84,6 @@ def fingerprint(parts: Sequence[Part]) -> str:
 
 
 def code(function: Part) -> tuple[Any, ...]:
-    """Return what a function does, as its byte code says it."""
+    """Return the semantics of a function, from its byte code."""
     own: Any = function.__code__
     return own.co_code, own.co_consts, own.co_names, own.co_varnames, own.co_argcount

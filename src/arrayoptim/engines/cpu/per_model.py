@@ -1,4 +1,4 @@
-"""Looking at the arrays of many models at once, in place of each model's part of them."""
+"""Checks of whole arrays of many models, instead of each model's piece."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .columns import Column
 
 
 class Wholes:
-    """The arrays of which a batch has the pieces.
+    """The whole arrays whose pieces a batch contains.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Wholes:
         self._targets = batch.arrays.gradients.reshape(self._offsets.shape)
 
     def look(self, params: Pieces, grads: Pieces, occupied: Stretches, count: int | None) -> bool:
-        """Record where the gradients of all models are, if machine code finds all as expected.
+        """Record the addresses of all models' gradients, if machine code finds all as expected.
 
         Parameters
         ----------
@@ -50,7 +50,7 @@ class Wholes:
         occupied : Stretches
             The memory that the step writes.
         count : int or None
-            Number of threads, if it is not to be the usual one.
+            Number of threads; the default if None.
         """
         arrays = self._batch.arrays
         if arrays.kind != self._batch.dtype:
@@ -68,7 +68,7 @@ class Wholes:
 
 
 def wholes_of(params: Sequence[Any], batches: Sequence[Batch]) -> Wholes | None:
-    """Return what looks at whole arrays; None where pieces have to be looked at."""
+    """Return the check of whole arrays; None if pieces must be checked."""
     if type(params) is not Pieces or len(batches) != 1:
         return None
     reader = type(batches[0].reader)

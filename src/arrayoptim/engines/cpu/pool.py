@@ -1,8 +1,8 @@
-"""The source of the machine code in which threads wait for work and receive it.
+"""The source of the machine code in which threads wait for and receive work.
 
-All of it goes through one record of int64 cells, at the address of the pool. A thread that helps
-first counts itself in, then looks whether work is still open; the one that leads first closes the
-work, then waits until nobody is in. So none touches a job whose leader has gone on.
+All communication is through one record of int64 cells, at the address of the pool. A helper first
+counts itself in, then checks whether work is still open; the leader first closes the work, then
+waits until nobody is inside. So no helper touches a job whose leader has moved on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .source import CELLS, Program
 _GROUPS = (("wake",), ("open", "kernel", "job"), ("inside",), ("asleep",), ("busy",), ("calls",))
 POOL = {name: 8 * k + i for k, group in enumerate(_GROUPS) for i, name in enumerate(group)}
 POOL["cells"] = 8 * len(_GROUPS)
-"""Cells of the record; those that several threads write have cache lines of their own."""
+"""Cells of the record; those written by several threads have separate cache lines."""
 
 _SPINS = 2000
 """How often a thread polls before it sleeps: some tens of microseconds."""
@@ -97,19 +97,19 @@ def kernel(self, arguments):
 
 @cache
 def serve_program() -> Program:
-    """Write what a thread does from its start to the end of the process.
+    """Write the program of a helper thread, from its start to the end of the process.
 
     Returns
     -------
     Program
-        A function of the pool's record; it returns only where the system cannot let it sleep.
+        A function of the pool's record; it returns only if the system cannot put it to sleep.
     """
     return Program(_SERVE.format(entry=entry()), (), (), "float64", answers=True)
 
 
 @cache
 def run_program() -> Program:
-    """Write what the leading thread does: all tasks that nobody has claimed.
+    """Write the program of the leading thread: it runs all unclaimed tasks.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Kernels that read addresses from the objects of NumPy and torch.
+"""Kernels that read addresses from NumPy and torch objects.
 
-One goes through a tuple of objects and writes the address of each one's elements into a
-column of a pointer table. It stops at the first that is not exactly as expected, and says
-where; the caller asks that one through Python. Another looks at all arrays of a step.
+One traverses a tuple of objects and writes the address of each one's elements into a column of a
+pointer table. It stops at the first that is not exactly as expected, and returns its index; the
+caller checks that one in Python. Another checks all arrays of a step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WALK = (
     *("next", "same", "calls", "count", "none", "ranks", "firsts", "lengths"),
     *("target", "step", "versus", "other", "dtype", "flags"),
 )
-"""Cells of a job that fills a column; those of a library come after."""
+"""Cells of a job that fills a column, followed by those of a library."""
 
 _NUMPY_CELLS, _TORCH_CELLS = ("kind",), ("kinds", "strides", "call", "room")
 
@@ -108,10 +108,10 @@ LOOK = (
     *("starts", "furthest", "stretches", "hints"),
     *("param_dtype", "param_flags", "grad_dtype", "grad_flags"),
 )
-"""Cells of a job that looks at all arrays of a step; those of a library come after.
+"""Cells of a job that checks all arrays of a step, followed by those of a library.
 
-The answer is 0 where all are as expected, 1 where a parameter is not, 2 where a gradient is not or
-reaches into memory that the step writes.
+The answer is 0 if all are as expected, 1 if a parameter is not, 2 if a gradient is not or overlaps
+memory that the step writes.
 """
 
 # The fields of PyArrayObject: type, data, number of dimensions, shape, dtype, flags.
@@ -129,7 +129,7 @@ if good:
 """
 
 # DLTensor: data, device type and number, dimensions and dtype, shape, strides, offset. It does
-# not tell a lazily negated tensor; one without gaps, out of a complex tensor, has one element.
+# not expose lazy negation; a contiguous negated view of a complex tensor has one element.
 _TORCH = """
 good = peek(array, 1) == peek(kinds, 0) or peek(array, 1) == peek(kinds, 1)
 if good:
@@ -155,12 +155,12 @@ _STRIDE = "peek(order, k) == peek(needed, k)"
 
 
 def torch_look(place: str, dtype: str, stride: str = _STRIDE) -> str:
-    """Return the lines that look at a torch tensor, for `walk_program`.
+    """Return the lines that check a torch tensor, for `walk_program`.
 
     Parameters
     ----------
     place, dtype, stride : str
-        Conditions and numbers of them: that the tensor is on the device, what its dtype is to be,
+        Conditions, and the operands of one: that the tensor is on the device, its expected dtype,
         and that its stride along an axis is right.
     """
     return _TORCH.format(place=place, dtype=dtype, stride=stride)
@@ -173,7 +173,7 @@ class Readers:
     Attributes
     ----------
     walk : Program
-        A function of a tuple that fills a column; the answer is where it stopped.
+        A function of a tuple that fills a column; the answer is the index where it stopped.
     look : Program
         A function of all parameters and all gradients of a step, as tuples; see `LOOK`.
     """
@@ -189,7 +189,7 @@ def numpy_readers() -> Readers | None:
     Returns
     -------
     Readers or None
-        The programs; None where arrays are not laid out as they expect.
+        The programs; None if array objects do not have the expected layout.
     """
     return _readers(_NUMPY, _NUMPY_CELLS) if _arrays_as_expected() else None
 
@@ -201,7 +201,7 @@ def torch_readers() -> Readers | None:
     Returns
     -------
     Readers or None
-        The programs; None where torch has no such table.
+        The programs; None if torch has no such table.
     """
     if not objects_as_expected() or not torch_call():
         return None
@@ -215,15 +215,15 @@ def walk_program(look: str, cells: tuple[str, ...]) -> Program:
     Parameters
     ----------
     look : str
-        Lines that say of ``array``, the item ``next``, whether it is ``good``, and if so in
-        ``found`` where its elements are. ``rank`` and ``wanted`` are what its shape is to be.
+        Lines that set ``good``, whether ``array``, item ``next``, is as expected, and if so
+        ``found``, the address of its elements. ``rank`` and ``wanted`` are its expected shape.
     cells : tuple of str
         Names of the cells of its job that these lines use besides those of `WALK`.
 
     Returns
     -------
     Program
-        The function; its answer is the item where it stopped.
+        The function; its answer is the index where it stopped.
     """
     look = _indented(look.replace("CLEAR", str(CALLS["clear"])), 3)
     known = {"entry": entry(), "long": CALLS["long"]}
@@ -251,7 +251,7 @@ def _indented(lines: str, depth: int) -> str:
 
 
 def objects_as_expected() -> bool:
-    """Whether a tuple's items can be read from its address; not without a global lock."""
+    """Whether a tuple's items can be read from its address; needs the GIL."""
     header = (object.__basicsize__, ctypes.sizeof(ctypes.c_void_p), tuple.__itemsize__)
     if sys.implementation.name != "cpython" or header != (16, 8, 8):
         return False
@@ -287,7 +287,7 @@ def torch_call() -> int:
     Returns
     -------
     int
-        The address; 0 where there is none of DLPack's first major version.
+        The address; 0 if there is none for DLPack's first major version.
     """
     torch: Any = sys.modules["torch"]
     capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)

@@ -1,4 +1,4 @@
-"""Which kernel a step needs, and the order in which it takes its numbers."""
+"""The kernel of a step, and the order of its numbers."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Recipe:
     chance : bool
         Whether it takes a seed.
     row : ctypes array
-        Room for them, one for all tensors, and for one more.
+        Memory for the numbers, shared by all tensors, and for one more.
     address : int
-        Where that is.
+        The address of `row`.
     pack : callable
-        Writes them there.
+        Writes the numbers to `row`.
     """
 
     kernels: tuple[int, ...]
@@ -49,7 +49,7 @@ class Recipe:
     chance: bool
 
     def __post_init__(self) -> None:
-        """Allocate room for the numbers, and make the function that writes them."""
+        """Allocate memory for the numbers, and make the function that writes them."""
         count = len(self.names)
         self.row = (ctypes.c_double * (count + 1))()
         self.address = ctypes.addressof(self.row)
@@ -76,7 +76,7 @@ class Recipes:
         self._known: dict[tuple[tuple[str, ...], str, bool | None], Recipe] = {}
 
     def find(self, given: tuple[str, ...], kind: str, chance: bool) -> Recipe:
-        """Return the recipe of a step; the kernel is compiled where it is new.
+        """Return the recipe of a step; compiles the kernel if needed.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class Recipes:
         return recipe
 
     def measure(self, given: tuple[str, ...], kind: str) -> Recipe:
-        """Return the recipe of the pass that measures, before the step of a tensorwise rule.
+        """Return the recipe of the pass for totals, before the step of a tensorwise rule.
 
         Parameters
         ----------

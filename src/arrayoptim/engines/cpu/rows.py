@@ -1,4 +1,4 @@
-"""Steps of some rows of an array: each row is a tensor of its own to the kernels."""
+"""Steps of single rows of an array: kernels treat each row as a tensor."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class RowPlan:
     rule : Rule
         An elementwise rule.
     param : array
-        A parameter that `refusal` accepts.
+        A parameter accepted by `refusal`.
     slots : mapping of str to array
         Its slots.
     occupied : Stretches
-        The memory that the whole step writes. Rows that lie in it are copied.
+        The memory written by the whole step. Rows that overlap it are copied.
     threads : int, optional
         Number of threads.
 
@@ -48,7 +48,7 @@ class RowPlan:
     Raises
     ------
     ValueError
-        If rows are not side by side in memory.
+        If rows are not contiguous in memory.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RowPlan:
         kind = reader_of(param)
         assert kind is not None
         if not kind.rowwise(param):
-            raise ValueError("its rows are not side by side in memory")
+            raise ValueError("its rows are not contiguous in memory")
         more = (*SLOTS.values(), *(name + EXPONENTS for name in rule.slots))
         names = ("p", *rule.slots, *(name for name in more if name in slots))
         arrays = {"p": param, **slots}
@@ -78,7 +78,7 @@ class RowPlan:
         if None in found:
             raise ValueError("an array of its state cannot be written where it is")
         self._bases = np.array(found, np.int64)
-        # Bytes from one entry of the parameter to the next; exponents have one for a group.
+        # Bytes from one row's entry to the next; exponents have one per group.
         self._steps = np.array([self._parts * ITEMSIZE[reals(d)] for d in self._dtypes.values()])
         self._shares = np.array([GROUP if n.endswith(EXPONENTS) else 1 for n in self._dtypes])
         self._job: Job | None = None
@@ -89,19 +89,19 @@ class RowPlan:
         self._start = int(self._bases[0])
 
     def fits(self, param: Array) -> bool:
-        """Whether this is the parameter, where it was."""
+        """Whether this is the parameter, at the same address."""
         if reader_of(param) is not self._reader or tuple(param.shape) != self._shape:
             return False
         found = self._own.place(param, self._dtypes["p"], True)
         return found == self._start and self._reader.rowwise(param)
 
     def prepare(self, gradient: Rows, numbers: Mapping[str, float]) -> Any:
-        """Make all ready for a step, and return what carries it out, or what is left of it.
+        """Prepare a step, and return a function that runs it, or the rest of it.
 
         Parameters
         ----------
         gradient : Rows
-            Rows, each of them once.
+            Unique rows.
         numbers : mapping of str to float
             The numbers of the step.
         """
@@ -125,7 +125,7 @@ class RowPlan:
         return run
 
     def _readable(self, gradient: Rows) -> tuple[Array, int, str]:
-        """Return rows that a kernel can read, where they are, and their dtype."""
+        """Return rows that a kernel can read, their address, and their dtype."""
         rows, own = gradient.rows, self._dtypes["p"]
         kind = own if self._parts == 2 else self._reader.dtype(rows)
         at = self._own.place(rows, kind, False) if self._reader.rowwise(rows) else None

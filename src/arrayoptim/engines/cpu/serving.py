@@ -1,4 +1,4 @@
-"""What the CPU engine serves, and why it refuses the rest."""
+"""Which parameters the CPU engine serves, and why not others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .torch import TorchReader
 
 
 def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
-    """Return why the engine does not serve a parameter; None where it does.
+    """Return why the engine does not serve a parameter; None if it does.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     Returns
     -------
     str or None
-        The reason; None where the engine serves it.
+        The reason; None if the engine serves it.
     """
     plan = passes(rule)
     if rule.kind == "matrix" and plan is None:
@@ -61,17 +61,17 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
 
 
 def array_refusal(array: Array) -> str | None:
-    """Return why loops that take what they work on from an array cannot be used; None if they can.
+    """Return why loops over the memory of an array cannot be used; None if they can.
 
     Parameters
     ----------
     array : array
-        The array, in whatever order.
+        The array, in any memory order.
 
     Returns
     -------
     str or None
-        The reason; None where there is none.
+        The reason, or None.
     """
     reader = reader_of(array)
     reason = _compiler_refusal() or (None if reader else _strange(array))
@@ -81,18 +81,18 @@ def array_refusal(array: Array) -> str | None:
 def _order_refusal(reader: type[Reader], array: Array, param: Array) -> str | None:
     if array.shape == param.shape and reader.dense(array, param):
         return None
-    return "its elements are not side by side in the order of the parameter's"
+    return "its elements are not contiguous in the parameter's memory order"
 
 
 def _matrix_refusal(
     reader: type[Reader], rule: Rule, param: Array, slots: Mapping[str, Array]
 ) -> str | None:
-    """Say why a parameter is not one that is stepped in rows and columns."""
+    """Return why a parameter cannot be stepped by rows and columns."""
     dtype = reader.dtype(param)
     if reals(dtype) != dtype:
         return "a matrix of complex numbers has no rows and columns of numbers"
     if not reader.rowwise(param):
-        return "its rows are not one after another"
+        return "its rows are not contiguous"
     wanted = rule.slot_shapes(tuple(param.shape))
     for name, array in slots.items():
         if name in rule.apart:
@@ -130,7 +130,7 @@ def _strange(array: Array) -> str:
 def _compiler_refusal() -> str | None:
     if not _has_numba():
         return "Numba is not installed"
-    # What is kept on disk would serve, but a program must not depend on what that is.
+    # Cached kernels would work, but results must not depend on the cache.
     disabled = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
     return "NUMBA_DISABLE_JIT is set" if disabled else None
 
@@ -141,7 +141,7 @@ def _has_numba() -> bool:
 
 
 def reader_of(param: Array) -> type[Reader] | None:
-    """Return the reader of an array's library; None where there is none."""
+    """Return the reader of an array's library; None if there is none."""
     if isinstance(param, np.ndarray):
         return NumPyReader
     torch = sys.modules.get("torch")

@@ -1,9 +1,8 @@
-"""The text of the kernels: what the loop over all tensors does, and in which order.
+"""The source of the kernels: the loop over all tensors.
 
-A kernel takes the address of a *job*, an array of int64 whose cells `JOB` names, and
-whether it leads. Every thread that runs it claims one task after another until none is left.
-The leader begins at the front, helpers at the end: at the next step each finds most of its
-tasks' arrays in its own processor's cache.
+A kernel takes the address of a *job*, an array of int64 with the cells `JOB`, and whether it leads.
+Every thread that runs it claims tasks until none is left. The leader starts at the front, helpers
+at the end: at the next step each finds most of its tasks' arrays in its own processor's cache.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ CELLS = {name: k for k, name in enumerate(JOB)}
 
 @dataclass(frozen=True)
 class Program:
-    """Source text and what its names mean.
+    """Source text with its namespace.
 
     Attributes
     ----------
@@ -56,11 +55,11 @@ class Program:
     compute : str
         The compute dtype.
     answers : bool
-        Whether it is a function of Python, see `calls`: of the address of an object and of those
-        of its arguments, with an object as its result.
+        Whether it is a Python function, see `calls`: of the address of an object and of those of
+        its arguments, with an object as its result.
     parts : tuple of callable
         Functions that are compiled into it under their own names: they may call one another and
-        what else the source defines, and use constants of their modules.
+        anything else that the source defines, and use constants of their modules.
     inlined : tuple of callable
         Parts that are large and called in one place.
     """
@@ -75,7 +74,7 @@ class Program:
 
 
 def squares_program(storage: str) -> Program:
-    """Write the pass over the gradients: sum of squares and non-finite entries of each chunk.
+    """Write the pass over the gradients: sum of squares and nonfinite entries of each chunk.
 
     Parameters
     ----------
@@ -109,9 +108,9 @@ def framed(each_chunk: Sequence[str], columns: Sequence[str] = ("t", "start", "s
     Parameters
     ----------
     each_chunk : sequence of str
-        Lines that use the chunk ``c``, and what the table tells of it.
+        Lines that use the chunk ``c`` and its columns.
     columns : sequence of str
-        What that is; by default the tensor ``t`` and the first element and the end.
+        The columns of the chunk table; by default the tensor ``t``, its first element and the end.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The text of the sweep: stages and rule on each element, as one loop."""
+"""The source of the sweep: stages and rule on each element, as one loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
 
 
 def _line(stage: _stages.Stage) -> str:
-    """Return the line of a stage that is simply a function."""
+    """Return the line of a stage that is a plain function call."""
     assert stage.function is not None
     arguments = ", ".join((*stage.operands, *stage.numbers, "xp"))
     return f"{stage.operands[0]} = {stage.function.__name__}({arguments})"
@@ -103,12 +103,12 @@ def sweep_program(
 def measure_program(
     rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]], compute: str
 ) -> Program:
-    """Write the pass before a tensorwise sweep: the totals of what the rule measures.
+    """Write the pass before a tensorwise sweep, which computes the rule's totals.
 
     Parameters
     ----------
     rule : Rule
-        A rule that measures.
+        A rule with totals.
     stages : sequence of str
         The stages of the sweep, of `SWEPT`.
     streams : sequence of (str, str)
@@ -165,7 +165,7 @@ def measure_program(
 
 
 def measuring(rule: Rule) -> tuple[str, ...]:
-    """Return the names of the coefficients that the pass before a tensorwise sweep takes."""
+    """Return the coefficients of the pass before a tensorwise sweep."""
     own = rule.function_names if rule.masked else rule.measure_names
     return tuple(dict.fromkeys((*rule.direction_names, *own)))
 
@@ -173,7 +173,7 @@ def measuring(rule: Rule) -> tuple[str, ...]:
 def _carry_out(
     rule: Rule, slots: Sequence[str], constants: Mapping[str, str], recalled: bool
 ) -> list[str]:
-    """Return the lines that apply the rule; the parameter as it was is kept where it is needed."""
+    """Return the lines that apply the rule; the old parameter is kept if needed."""
     results = ", ".join(["p", *slots]) + ("" if slots else ",")
     arguments = ["p", "g", *slots, *(constants[name] for name in rule.function_names), "xp"]
     return [*(["q = p"] * recalled), f"{results} = rule({', '.join(arguments)})"]
@@ -192,7 +192,7 @@ def _measure(
 
 
 def _turn(rule: Rule, slots: Sequence[str], constants: Mapping[str, str]) -> list[str]:
-    """Return the line that replaces the gradient by the direction, where there is one."""
+    """Return the line that replaces the gradient with the direction, if there is one."""
     if rule.direction is None:
         return []
     results = ", ".join(["g", *slots]) + ("" if slots else ",")
@@ -205,7 +205,7 @@ def _directions(rule: Rule) -> list[tuple[str, Callable[..., Any]]]:
 
 
 def head(streams: Sequence[tuple[str, str]], scalars: Sequence[str], pairs: int = 0) -> list[str]:
-    """Return the lines that fetch a chunk's addresses and numbers, and keys for pairs of slots."""
+    """Return the lines that load a chunk's addresses and numbers, and keys for pairs of slots."""
     columns = [name for name, _ in streams[1:]]
     return [
         "a_g = peek(gradients, t)",
@@ -226,7 +226,7 @@ def _grouped(
     slots: Sequence[str],
     stochastic: Collection[str],
 ) -> list[str]:
-    """Loop over groups; the largest value of a group must be known before its codes are stored."""
+    """Return a loop over groups, as codes need the largest value of their group."""
     lines = [f"end = min(group + {GROUP}, stop)", f"block = group // {GROUP}"]
     for k in range((len(slots) + 1) // 2) if stochastic else ():
         lines += [f"group{k} = random_group(key{k}, block)", f"noise{k} = piece(noise, group{k})"]
@@ -248,7 +248,7 @@ def _grouped(
 
 
 def load_line(name: str, coded: Sequence[str] = ()) -> str:
-    """Return the line that loads an element; that of a code with its group's exponent."""
+    """Return the line that loads an element; codes need their group's exponent."""
     return f"{name} = load_{name}(a_{name}, i{', e_' + name if name in coded else ''})"
 
 

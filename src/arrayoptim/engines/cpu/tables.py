@@ -1,4 +1,4 @@
-"""Tables that kernels traverse: the elements of tensors, cut into chunks and tasks."""
+"""Tables that kernels traverse: the elements of tensors, split into chunks and tasks."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 IntTable = np.ndarray[Any, np.dtype[np.int64]]
 
 CHUNK, TASK = 8192, 16384
-"""Elements of a chunk where nothing is summed, and those that a thread claims at a time, at least;
-small tensors share a task."""
+"""Elements of a chunk if nothing is summed, and minimum that a thread claims at a time; small
+tensors share a task."""
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """How tensors are cut.
+    """The chunks and tasks of tensors.
 
     Attributes
     ----------
     table : numpy.ndarray
-        One row for each chunk: of a tensor's elements the tensor, the first one and the end.
+        One row per chunk: tensor, first element and end.
     bounds : numpy.ndarray
         The first chunk of each task, and the number of chunks.
     """
@@ -38,14 +38,14 @@ class Chunks:
 
 
 def cut(sizes: Sequence[int] | IntTable, length: int) -> Chunks:
-    """Cut tensors into chunks, and gather chunks into tasks.
+    """Split tensors into chunks, and group chunks into tasks.
 
     Parameters
     ----------
     sizes : sequence of int
         Number of elements of each tensor.
     length : int
-        Number of elements of a chunk: where they are summed, of a block of `numerics.sums`.
+        Number of elements of a chunk; if they are summed, of a block of `numerics.sums`.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def cut(sizes: Sequence[int] | IntTable, length: int) -> Chunks:
 
 
 def gathered(columns: Sequence[Any], sizes: Any) -> Chunks:
-    """Gather chunks into tasks.
+    """Group chunks into tasks.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def gathered(columns: Sequence[Any], sizes: Any) -> Chunks:
     total = int(ends[-1]) if len(ends) else 0
     inner = np.searchsorted(ends, np.arange(TASK, total, TASK)) + 1
     bounds = np.concatenate([[0], inner, [len(ends)]])
-    # NumPy's `unique` loads masked arrays, which takes longer than a first step.
+    # NumPy's `unique` imports masked arrays, which takes longer than a first step.
     bounds = bounds[np.diff(bounds, prepend=-1) > 0]
     table = np.stack(columns, axis=1).astype(np.int64)
     return Chunks(np.ascontiguousarray(table), bounds.astype(np.int64))
@@ -97,13 +97,13 @@ def address(table: np.ndarray[Any, Any]) -> int:
     Returns
     -------
     int
-        Where its first element is.
+        The address of its first element.
     """
     return int(table.ctypes.data)
 
 
 def cells(*values: int) -> Any:
-    """Return the cells of a job as an array of C.
+    """Return the cells of a job as a ctypes array.
 
     Parameters
     ----------
@@ -113,6 +113,6 @@ def cells(*values: int) -> Any:
     Returns
     -------
     ctypes array
-        The array; reading the address of one costs a tenth of NumPy's time.
+        The array, whose address is ten times as fast to read as NumPy's.
     """
     return (ctypes.c_int64 * len(values))(*values)

@@ -1,11 +1,11 @@
-"""Threads that carry out a job's tasks together.
+"""Threads that run a job's tasks together.
 
 Not Numba's own: its OpenMP layer kills a forked child, its workqueue ends the process when two
-Python threads call at once. These are Python threads that wait in machine code, without the
-interpreter's lock: for some microseconds at work, then asleep. One caller at a time has their
-help; others, and those where no thread can be started, do all of their work themselves. A forked
-child starts threads of its own. The caller returns when all tasks are done: an interrupt of the
-program waits until then.
+Python threads call at once. These are Python threads that wait in machine code, without the GIL:
+they spin for some microseconds, then sleep. They help one caller at a time; other callers, and all
+callers where no thread can be started, do all of their work themselves. A forked child starts its
+own threads. The caller returns when all tasks are done: an interrupt of the program waits until
+then.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Pool:
     Attributes
     ----------
     address : int
-        Where the record is.
+        The address of the record.
     """
 
     def __init__(self) -> None:
@@ -47,17 +47,17 @@ class Pool:
         self._lock = threading.Lock()
 
     def start(self, count: int) -> int:
-        """Start threads until there are that many, and return how many can help.
+        """Start threads up to a count, and return how many can help.
 
         Parameters
         ----------
         count : int
-            How many are wanted.
+            The wanted number of threads.
 
         Returns
         -------
         int
-            As many, or fewer where no more can be started.
+            That number, or fewer if no more can be started.
         """
         if len(self._threads) < count:
             with self._lock:
@@ -73,13 +73,13 @@ class Pool:
         return min(count, len(self._threads))
 
     def wake(self, count: int) -> None:
-        """Wake threads that sleep in Python, where the system has no other way."""
+        """Wake threads that sleep in Python, if the system has no other way."""
         if self._asleep is not None:
             for _ in range(count):
                 self._asleep.put(None)
 
     def _help(self) -> None:
-        """Help until the process ends; machine code returns only where it cannot sleep."""
+        """Help until the process ends; machine code returns only if it cannot sleep."""
         while True:
             self._serve()
             if self._asleep is not None:
@@ -91,23 +91,23 @@ _POOL: dict[str, Pool] = {}
 
 def pool() -> Pool:
     """Return the threads of this process."""
-    # Two threads that come at once must get the same pool.
+    # Concurrent callers must get the same pool.
     return _POOL.get("") or _POOL.setdefault("", Pool())
 
 
 if hasattr(os, "register_at_fork"):
-    # A child inherits no threads, and nobody finishes their work there.
+    # A child inherits no threads, so nobody would finish their work there.
     os.register_at_fork(after_in_child=_POOL.clear)
 
 
 def available() -> int:
-    """Return the number of threads to use where none is asked for.
+    """Return the default number of threads.
 
     Returns
     -------
     int
-        Numba's number of threads where the program uses Numba or sets
-        ``NUMBA_NUM_THREADS``, else the number of processors this process may run on.
+        Numba's number of threads if the program uses Numba or sets ``NUMBA_NUM_THREADS``, otherwise
+        the number of processors that this process may run on.
     """
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     # Asking Numba starts its threads; if none run yet, nobody has set their number.
@@ -127,14 +127,14 @@ def _processors(process: int) -> int:
 
 
 def summon(job: Any, count: int) -> None:
-    """Have threads help with a job, if they are idle when it begins.
+    """Have threads help with a job, if they are idle when it starts.
 
     Parameters
     ----------
     job : ctypes array
         The job.
     count : int
-        Number of threads, the calling one included.
+        Number of threads, including the calling one.
     """
     helpers = 0
     if count > 1:

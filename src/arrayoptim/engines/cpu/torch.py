@@ -39,7 +39,7 @@ class TorchReader(Reader):
         return torch_readers(), (kinds, steps, torch_call(), room)
 
     def marks(self, dtype: str, writes: bool) -> tuple[int, int] | None:
-        """Return the facts with which kernels compare tensors; see `Reader`."""
+        """Return the values against which kernels check tensors; see `Reader`."""
         if dtype not in _DLPACK:
             return None
         code, bits = _DLPACK[dtype]
@@ -69,7 +69,7 @@ class TorchReader(Reader):
 
     @staticmethod
     def dense(array: Any, like: Any) -> bool:
-        """Whether a tensor is dense and has the memory order of another one; see `Reader`."""
+        """Whether a tensor is dense with the memory order of another one; see `Reader`."""
         steps = sorted(
             (step, n) for step, n in zip(like.stride(), like.shape, strict=True) if n > 1
         )
@@ -82,7 +82,7 @@ class TorchReader(Reader):
 
     @staticmethod
     def rowwise(array: Any) -> bool:
-        """Whether elements are in order of the axes; see `Reader`."""
+        """Whether a tensor is C-contiguous; see `Reader`."""
         return bool(array.is_contiguous())
 
     @staticmethod
@@ -103,7 +103,7 @@ class TorchReader(Reader):
         return copy.copy_(array.detach())
 
     def wrote(self, params: Sequence[Any]) -> None:
-        """Count the change, so that autograd notices it; see `Reader`."""
+        """Bump the version counter, so that autograd notices the change; see `Reader`."""
         self._torch.autograd.graph.increment_version(params)
 
 

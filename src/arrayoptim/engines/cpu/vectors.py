@@ -12,7 +12,7 @@ from .memory import at, define
 from .numbers import DOUBLE, I32, I64, MEMORY, widened
 
 LANES = 8
-"""Partial sums of an inner product; what is left over at its end is added up apart."""
+"""Partial sums of an inner product; the remainder is summed separately."""
 
 
 def inner(storage: str) -> Any:
@@ -37,7 +37,7 @@ def inner(storage: str) -> Any:
         return widened(builder, value, DOUBLE)
 
     def generate(builder: Any, one: Any, other: Any, count: Any) -> Any:
-        # What is no array of numbers, as a table of noise, has no inner products.
+        # Other arrays, such as the noise table, have no inner products.
         memory = MEMORY[storage]
         row, lanes = ir.VectorType(memory, LANES), ir.VectorType(DOUBLE, LANES)
         with builder.goto_entry_block():

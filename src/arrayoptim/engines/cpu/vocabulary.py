@@ -21,7 +21,7 @@ def vocabulary() -> python_types.ModuleType:
     Returns
     -------
     module
-        A module that jitted functions can hold as a global, in the place of NumPy.
+        A module that jitted functions can use as a global instead of NumPy.
     """
     xp = python_types.ModuleType("xp")
     for name in _APPROXIMATE:
@@ -71,7 +71,7 @@ def _square(builder: Any, x: Any) -> Any:
 def _sign(builder: Any, x: Any) -> Any:
     zero, one = ir.Constant(x.type, 0.0), ir.Constant(x.type, 1.0)
     unit = _call(builder, "copysign", one, x)
-    # 0.0 for both zeros; x itself where it is NaN.
+    # 0.0 for both zeros; NaN for NaN.
     result = builder.select(builder.fcmp_ordered("==", x, zero), zero, unit)
     return builder.select(builder.fcmp_unordered("uno", x, x), x, result)
 

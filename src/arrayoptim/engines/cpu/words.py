@@ -1,6 +1,6 @@
-"""The words of scalar programs that are made of parts, as LLVM instructions.
+"""The operations of scalar programs that consist of parts, as LLVM instructions.
 
-As functions of Numba's each of them would be compiled by itself, which takes a tenth of a second.
+As Numba functions, each would be compiled separately, which takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["words"]
 
 
 def words() -> ModuleType:
-    """Return the functions that parts are given as ``ns``; the source may add others.
+    """Return the functions that parts receive as ``ns``; the source may add others.
 
     Returns
     -------
     module
-        A module that jitted functions can hold as a global.
+        A module that jitted functions can use as a global.
     """
     ns = ModuleType("ns")
     for kind, functions in _WORDS.items():
@@ -39,7 +39,7 @@ def _made(generate: Callable[..., Any], kind: Any) -> Any:
     names = list(inspect.signature(generate).parameters)[1:]
 
     def form(_: Any, *given: Any) -> Any:
-        # A condition stays one.
+        # A condition keeps its type.
         common = _common([x for name, x in zip(names, given, strict=True) if name != "condition"])
         result = kind or common
         wanted = [types.boolean if name == "condition" else common for name in names]
@@ -50,13 +50,13 @@ def _made(generate: Callable[..., Any], kind: Any) -> Any:
 
         return result(*given), code
 
-    # Numba reads the number of arguments from the function.
+    # Numba inspects the function's number of arguments.
     text = f"lambda typing, {', '.join(names)}: form(typing, {', '.join(names)})"
     return intrinsic(eval(text, {"form": form}))
 
 
 def _common(given: list[Any]) -> Any:
-    """Return the type of a number that is one of several: constants do not widen it."""
+    """Return the common type of numbers; constants do not widen it."""
     found = [x for x in given if isinstance(x, types.Float)]
     if types.float32 in found:
         return types.float32
@@ -116,4 +116,4 @@ _WORDS: dict[Any, tuple[Callable[..., Any], ...]] = {
     types.boolean: (_negation, _nowhere, _finite),
     types.float64: (_constant,),
 }
-"""What makes the instructions of each word, by the type of its result; None: of its arguments."""
+"""The generator of each operation, with its result type; None for that of its arguments."""

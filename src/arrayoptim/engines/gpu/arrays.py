@@ -338,7 +338,7 @@ def dense(shape: Sequence[int], strides: Strides) -> bool:
     Returns
     -------
     bool
-        False where its elements are not side by side.
+        False where its elements are not contiguous.
     """
     if prod(shape) == 0:
         return True

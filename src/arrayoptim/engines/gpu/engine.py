@@ -62,7 +62,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     if reason is None and backend_of(param).dtype(param) not in COMPUTE:
         reason = f"there is no arithmetic for {backend_of(param).dtype(param)}"
     if reason is None and not dense(param.shape, library.strides(param)):
-        reason = "its elements are not side by side"
+        reason = "its elements are not contiguous"
     if reason is None and rule.kind == "matrix":
         reason = _matrix_refusal(library, rule, param, slots)
     for name, array in slots.items():
@@ -99,7 +99,7 @@ def _matrix_refusal(
     if dtype in COMPLEX:
         return "a matrix of complex numbers has no rows and columns of numbers"
     if not row_major(param.shape, library.strides(param)):
-        return "its rows are not one after another"
+        return "its rows are not contiguous"
     wanted, kind = rule.slot_shapes(tuple(param.shape)), COMPUTE[dtype]
     for name in rule.slots:
         array, lines = slots[name], name in rule.apart
@@ -129,7 +129,7 @@ def _slot_refusal(library: Library, name: str, array: Array, param: Array) -> st
         return f"slot {name!r}: there is no arithmetic for {kind}"
     reason = library.refusal(array)
     if reason is None and kind != "int16" and not same_order(library, array, param):
-        reason = "its elements are not side by side in the order of the parameter's"
+        reason = "its elements are not contiguous in the parameter's memory order"
     return reason and f"slot {name!r}: {reason}"
 
 

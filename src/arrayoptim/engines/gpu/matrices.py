@@ -75,15 +75,12 @@ def matrix_passes(
         Kernels that take the same numbers.
     """
     text = _Text(plan, stages, streams, compute)
-    found = []
-    for turn, whole in plan.turns:
-        if whole and plan.totals_of(turn):
-            found.append(text.totals(turn))
-        if whole and turn == plan.count:
-            found.append(text.stored())
-        if not whole:
-            found.append(text.between(turn))
-    return found
+    written = {
+        "totals": text.totals,
+        "stored": lambda _: text.stored(),
+        "between": text.between,
+    }
+    return [written[what](turn) for what, turn in plan.kernels()]
 
 
 class _Text:

@@ -49,7 +49,7 @@ class RowPlan:
     Raises
     ------
     ValueError
-        If rows are not side by side in memory.
+        If rows are not contiguous in memory.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RowPlan:
         library = library_of(param)
         assert library is not None
         if not row_major(param.shape, library.strides(param)):
-            raise ValueError("its rows are not side by side in memory")
+            raise ValueError("its rows are not contiguous in memory")
         self._rule, self._library, self._occupied = rule, library, occupied
         self._number = library.number(param)
         self._device = library.device(self._number)

@@ -46,7 +46,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
         return "it is on no GPU"
     reason = library.refusal(param)
     if reason is None and not dense(param.shape, library.strides(param)):
-        reason = "its elements are not side by side"
+        reason = "its elements are not contiguous"
     if reason is None and rule.totals:
         reason = f"the rule {rule.name} measures all tensors together"
     one = library.on_host(np.zeros(16, np.uint8), backend_of(param).dtype(param), 1)
