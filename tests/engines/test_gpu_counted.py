@@ -124,12 +124,20 @@ def test_coefficients_of_ones_own(host: NumPyOnHost) -> None:
         def factor(self, it: Any, xp: Any) -> Any:
             return math.sqrt(it)
 
+    class Milestones(Mine):
+        def factor(self, it: Any, xp: Any) -> Any:
+            return 0.5 if it in {1, 2} else 1.0
+
+    class Method(Mine):
+        def factor(self, it: Any, xp: Any) -> Any:
+            return 0.5 if it.is_integer() else 1.0
+
     class Matrices(Mine):
         def factor(self, it: Any, xp: Any) -> Any:
             return xp.linalg.norm(it)
 
     same(stepped(Mine(lr=0.1), 7)[0], plain(Mine(lr=0.1), 7))
-    for cls in (Branching, Foreign, Matrices):
+    for cls in (Branching, Foreign, Milestones, Method, Matrices):
         with pytest.raises(ValueError, match="computed by Python on the host, as"):
             counted(cls(lr=0.1), draw(1, SHAPES, "float32"))
 
@@ -180,7 +188,7 @@ def test_formulas(formula: Any) -> None:
 def test_what_no_formula_says() -> None:
     """It is refused where it happens."""
     x = Number("state", name="t")
-    for ask in (bool, float, int, list, math.sqrt, math.floor, lambda t: t < 1 < t):
+    for ask in (bool, float, int, list, hash, math.sqrt, math.floor, lambda t: t < 1 < t):
         with pytest.raises(TypeError):
             ask(x < 2 if ask is bool else x)
     for wrong in ("1", None, [1.0]):

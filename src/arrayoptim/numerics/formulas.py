@@ -74,12 +74,15 @@ class Number:
         The name of state or of a total; the text of a number.
     cell : Cell, optional
         The source of an input.
+    key : object
+        What stands for the symbol in dicts and sets.
     """
 
     op: str
     args: tuple[Number, ...] = ()
     name: str = ""
     cell: Cell | None = field(default=None, repr=False)
+    key: object = field(default_factory=object, init=False, repr=False)
 
     # Makes NumPy scalars defer arithmetic to the symbol.
     __array_ufunc__ = None
@@ -95,8 +98,8 @@ class Number:
             "function of another module than xp"
         )
 
-    __bool__ = __float__ = __int__ = __index__ = __iter__ = _refuse
-    __hash__ = object.__hash__
+    # A set or dict of numbers would answer that no symbol is in it.
+    __bool__ = __float__ = __int__ = __index__ = __iter__ = __hash__ = _refuse
 
     def __neg__(self) -> Number:
         return Number("neg", (self,))
@@ -179,14 +182,14 @@ FORMULAS: Any = _Functions()
 
 def ordered(results: Iterable[Number]) -> Iterator[Number]:
     """Yield all symbols that the results depend on, each once, in topological order."""
-    seen: set[Number] = set()
+    seen: set[object] = set()
     pending = [(value, False) for value in reversed(list(results))]
     while pending:
         value, ready = pending.pop()
         if ready:
             yield value
-        elif value not in seen:
-            seen.add(value)
+        elif value.key not in seen:
+            seen.add(value.key)
             pending.append((value, True))
             pending += [(each, False) for each in reversed(value.args)]
 

@@ -258,7 +258,7 @@ class Counted:
         try:
             if reason is None:
                 return self._formulas(plan, state)
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
             reason = f"its numbers are computed by Python on the host, as {error}"
         raise ValueError(reason)
 

@@ -328,8 +328,8 @@ class Batch:
             if not isinstance(column, np.ndarray):
                 found.append((at, column))
                 continue
-            symbols = dict.fromkeys(x for x in column if type(x) is Number)
-            found += [(at[[x is symbol for x in column]], symbol) for symbol in symbols]
+            symbols = {x.key: x for x in column if type(x) is Number}
+            found += [(at[[x is symbol for x in column]], symbol) for symbol in symbols.values()]
         self._told = key, found
         return found
 

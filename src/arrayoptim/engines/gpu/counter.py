@@ -79,11 +79,11 @@ def counter_program(
     ]
     for k, row in enumerate(rows):
         own = writer if len(rows) == 1 else writer.branch()
-        body = [*own.computed(row), *(f"row[{j}] = {own.texts[x]};" for j, x in enumerate(row))]
+        body = [*own.computed(row), *(f"row[{j}] = {own.texts[x.key]};" for j, x in enumerate(row))]
         inner = [f"    {line}" for line in body]
         lines += body if len(rows) == 1 else [f"if (variants[t] == {k}) {{", *inner, "}"]
     lines += [
-        f"*(double *){at} = {writer.texts[after[name]]};"
+        f"*(double *){at} = {writer.texts[after[name].key]};"
         for at, name in zip(state, names, strict=True)
     ]
     text = [
@@ -180,9 +180,12 @@ class Counter:
     def _make(self, columns: Mapping[str, Any], counting: Counting, kinds: Kinds) -> _Made:
         count = len(self._ordinals)
         full = [np.broadcast_to(np.asarray(x, object), count) for x in columns.values()]
-        found: dict[tuple[Any, ...], int] = {}
-        variants = [found.setdefault(tuple(row), len(found)) for row in zip(*full, strict=True)]
-        rows = [[number(x) for x in row] for row in found]
+        whole = list(zip(*full, strict=True))
+        kinds_of = [tuple(x.key if type(x) is Number else x for x in row) for row in whole]
+        found = dict(zip(kinds_of, whole, strict=True))
+        order = {kind: k for k, kind in enumerate(found)}
+        variants = [order[kind] for kind in kinds_of]
+        rows = [[number(x) for x in row] for row in found.values()]
         program = counter_program(rows, counting.names, counting.after, counting.cells, kinds)
         table = np.zeros(1 + count * len(columns))
         table[0] = len(columns)

@@ -187,7 +187,8 @@ class Derived:
 
     def _written(self, kept: Kept, targets: Sequence[Target]) -> tuple[Written, Written]:
         assert self._sources is not None
-        known = {symbol: depends(symbol, "total") for _, symbol in targets}
+        late = [target for target in targets if depends(target[1], "total")]
+        early = [target for target in targets if not depends(target[1], "total")]
         places = {("state", name): f"state[{k}]" for k, name in enumerate(self._names)}
         state = {
             k: value
@@ -195,8 +196,6 @@ class Derived:
             if not (type(value) is Number and (value.op, value.name) == ("state", name))
         }
         runs = self._sources.runs, self._sources.norms
-        early = [(at, symbol) for at, symbol in targets if not known[symbol]]
-        late = [(at, symbol) for at, symbol in targets if known[symbol]]
         return (
             written(early, {}, places, (0, 0)),
             written(late, state, places | self._sources.places, runs),

@@ -45,13 +45,13 @@ class FormulaWriter:
 
     Attributes
     ----------
-    texts : dict of Number to str
+    texts : dict of object to str
         What holds each number that has been computed.
     """
 
     def __init__(self, leaf: Callable[[Number], str], plain: tuple[str, ...]) -> None:
         self._leaf, self._plain = leaf, plain
-        self.texts: dict[Number, str] = {}
+        self.texts: dict[object, str] = {}
 
     def branch(self) -> FormulaWriter:
         """Return one that goes on from here, for the inside of a branch."""
@@ -63,7 +63,7 @@ class FormulaWriter:
         """Return the statements that compute numbers, which `texts` names then."""
         lines = []
         for value in ordered(values):
-            if value in self.texts:
+            if value.key in self.texts:
                 continue
             text = self._text(value)
             if value.op not in self._plain:
@@ -71,13 +71,13 @@ class FormulaWriter:
                 kind = "bool" if value.op in CONDITIONS else "double"
                 lines.append(f"const {kind} {name} = {text};")
                 text = name
-            self.texts[value] = text
+            self.texts[value.key] = text
         return lines
 
     def _text(self, value: Number) -> str:
         if value.op in ("number", "state", "total", "input"):
             return self._leaf(value)
-        arguments = [self.texts[each] for each in value.args]
+        arguments = [self.texts[each.key] for each in value.args]
         if value.op in _TEXTS:
             return _TEXTS[value.op].format(*arguments)
         return f"{'xp_' if value.op in _OWN else ''}{value.op}({', '.join(arguments)})"
@@ -161,8 +161,8 @@ def written(
     symbols = [symbol for _, symbol in targets]
     after = {k: number(value) for k, value in state.items()}
     lines = writer.computed([*symbols, *after.values()])
-    results = [writer.texts[symbol] for symbol in symbols]
-    put = {k: writer.texts[value] for k, value in after.items()}
+    results = [writer.texts[symbol.key] for symbol in symbols]
+    put = {k: writer.texts[value.key] for k, value in after.items()}
     return Written(lines, given, results, targets, put, runs)
 
 
