@@ -1,4 +1,4 @@
-"""What the GPU engine knows about the arrays of each library."""
+"""The GPU engine's access to the arrays of each library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CAPTURING = (
     "a CUDA graph is being captured, which would repeat the numbers of this one step: put steps "
     "into a graph with the optimizer's capture()"
 )
-"""The message where a step cannot be taken."""
+"""The message if a step is taken while a CUDA graph is being captured."""
 
 
 def _obstacle() -> str | None:
@@ -35,23 +35,23 @@ def _obstacle() -> str | None:
 
 
 class Library(ABC):
-    """A library with arrays on GPUs."""
+    """A library whose arrays may be on GPUs."""
 
     fixed = False
-    """Whether an array keeps its memory as long as it lives."""
+    """Whether an array keeps its memory for its whole lifetime."""
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return for each array what decides whether kernels can read it, except its address.
+        """Return, for each array, all that decides whether kernels can read it but its address.
 
         Returns
         -------
         list or None
-            Things to be compared; None where an array is of another library.
+            Values to compare for equality; None if an array belongs to another library.
         """
         return None
 
     def walk(self, arrays: Sequence[Array | None], number: int) -> Walk | None:
-        """Return how machine code asks arrays like these on a device; None where it does not."""
+        """Return a walk that reads arrays like these in machine code; None if it cannot."""
         return None
 
     def places(self, arrays: Sequence[Array | None]) -> list[int]:
@@ -59,16 +59,16 @@ class Library(ABC):
         return [0 if array is None else self.address(array) for array in arrays]
 
     def holds(self, array: Array) -> bool:
-        """Whether an array of this library is on a GPU."""
+        """Whether an array, which belongs to this library, is on a GPU."""
         return True
 
     def refusal(self, array: Array) -> str | None:
-        """Return why the memory of an array cannot be used directly, apart from its order."""
+        """Return why kernels cannot use an array's memory, its memory order aside, or None."""
         return _obstacle()
 
     def device(self, number: int) -> Device:
         """Return a device by its number."""
-        # Arrays of the host are looked at too, and need nothing that compiles kernels.
+        # Imported lazily: host arrays come here too, and need nothing that compiles kernels.
         from .device import device
 
         return device(number)
@@ -86,45 +86,45 @@ class Library(ABC):
         """Return the strides, in elements."""
 
     def stream(self, number: int) -> int | None:
-        """Return the address of the library's current stream; None for CuPy's."""
+        """Return the handle of the library's current stream; None for CuPy's own."""
         return None
 
     @abstractmethod
     def captures(self, number: int) -> bool:
-        """Whether the library's current stream on a device records a CUDA graph."""
+        """Whether the library's current stream on a device is capturing a CUDA graph."""
 
     @abstractmethod
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
-        """Return a copy in the order of another array, in some dtype."""
+        """Return a copy with the memory order of another array, in the given dtype."""
 
     @abstractmethod
     def fetched(self, array: Array) -> Array:
-        """Return a copy in host memory, in the same order, made by the library itself."""
+        """Return a host copy with the same memory order, made by the library itself."""
 
     @abstractmethod
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
-        """Return host memory as a flat array of the library's that the host computes on.
+        """Return a 1-D host array over the given memory, NumPy's or torch's as the library uses.
 
         Parameters
         ----------
         room : numpy.ndarray of uint8
-            The memory.
+            The host memory.
         dtype : str
-            A dtype.
+            Dtype of the elements.
         count : int
             Number of elements.
         """
 
     @abstractmethod
     def flat(self, array: Array) -> Array:
-        """Return the memory of an array of `on_host`'s library without gaps as one dimension."""
+        """Return a dense array, of the kind that `on_host` returns, as 1-D in memory order."""
 
     @abstractmethod
     def shaped(self, array: Array, like: Array) -> Array:
-        """Undo `flat`, in shape and order of another array of the library's."""
+        """Undo `flat`: restore the shape and memory order of an array of the library."""
 
     def wrote(self, params: Sequence[Array]) -> None:  # noqa: B027  nothing, where nobody counts
-        """Tell the library that parameters were changed from outside."""
+        """Tell the library that its arrays were modified in place by kernels."""
 
 
 class CuPyLibrary(Library):
@@ -133,7 +133,7 @@ class CuPyLibrary(Library):
     fixed = True
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return the facts about arrays; see `Library`."""
+        """Return facts of arrays to compare; see `Library`."""
         try:
             return [
                 x if x is None else (type(x), x.data.device_id, x.shape, x.strides, x.dtype)
@@ -143,7 +143,7 @@ class CuPyLibrary(Library):
             return None
 
     def walk(self, arrays: Sequence[Array | None], number: int) -> Walk | None:
-        """Return how machine code asks arrays; see `Library`."""
+        """Return a walk through arrays; see `Library`."""
         return walk_over(CuPyWalk, self, arrays, number)
 
     def places(self, arrays: Sequence[Array | None]) -> list[int]:
@@ -164,19 +164,19 @@ class CuPyLibrary(Library):
         return tuple(step // size for step in array.strides)
 
     def captures(self, number: int) -> bool:
-        """Whether CuPy's current stream records a graph; see `Library`."""
+        """Whether CuPy's current stream is capturing; see `Library`."""
         cuda: Any = sys.modules["cupy"].cuda
-        # ROCm's CuPy has no graphs.
+        # CuPy on ROCm has no graphs.
         if cuda.runtime.is_hip:
             return False
         try:
             return bool(cuda.get_current_stream(number).is_capturing())
         except RuntimeError:
-            # The default stream waits for another stream, which records a graph.
+            # Raised on the legacy default stream while a blocking stream is capturing.
             return True
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
-        """Return a copy in the order of another array; see `Library`."""
+        """Return a copy with the memory order of another array; see `Library`."""
         copy = backend_of(like).zeros(like, dtype)
         copy[...] = array
         return copy
@@ -186,11 +186,11 @@ class CuPyLibrary(Library):
         return array.get(order="A")
 
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
-        """Return host memory as a NumPy array; see `Library`."""
+        """Return a NumPy array over host memory; see `Library`."""
         return np.frombuffer(room, numpy_dtype(dtype), count)
 
     def flat(self, array: Array) -> Array:
-        """Return the memory of a NumPy array; see `Library`."""
+        """Return a NumPy array as 1-D; see `Library`."""
         return np.lib.stride_tricks.as_strided(array, (array.size,), (array.itemsize,))
 
     def shaped(self, array: Array, like: Array) -> Array:
@@ -200,12 +200,12 @@ class CuPyLibrary(Library):
 
 
 class TorchLibrary(Library):
-    """Torch tensors on CUDA devices, on torch's current stream and in their own memory."""
+    """Torch CUDA tensors, used in place and on torch's current stream."""
 
     walking: type[TorchWalk] = TorchWalk
 
     def walk(self, arrays: Sequence[Array | None], number: int) -> Walk | None:
-        """Return how machine code asks tensors; see `Library`."""
+        """Return a walk through tensors; see `Library`."""
         return walk_over(self.walking, self, arrays, number)
 
     def places(self, arrays: Sequence[Array | None]) -> list[int]:
@@ -213,7 +213,7 @@ class TorchLibrary(Library):
         return [0 if x is None else x.data_ptr() for x in arrays]
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return the facts about tensors; see `Library`."""
+        """Return facts of tensors to compare; see `Library`."""
         try:
             return [
                 x
@@ -230,7 +230,7 @@ class TorchLibrary(Library):
                 for x in arrays
             ]
         except (AttributeError, RuntimeError):
-            # Not a tensor, or a sparse one, which has no strides.
+            # Not a tensor, or a sparse tensor, which has no strides.
             return None
 
     def holds(self, array: Array) -> bool:
@@ -263,35 +263,35 @@ class TorchLibrary(Library):
         return tuple(array.stride())
 
     def stream(self, number: int) -> int | None:
-        """Return the address of torch's current stream; see `Library`."""
+        """Return the handle of torch's current stream; see `Library`."""
         torch: Any = sys.modules["torch"]
         return int(torch.cuda.current_stream(number).cuda_stream)
 
     def captures(self, number: int) -> bool:
-        """Whether torch's current stream records a graph; see `Library`."""
+        """Whether torch's current stream is capturing; see `Library`."""
         torch: Any = sys.modules["torch"]
         with torch.cuda.device(number):
             return bool(torch.cuda.is_current_stream_capturing())
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
-        """Return a copy in the order of another tensor; see `Library`."""
+        """Return a copy with the memory order of another tensor; see `Library`."""
         torch: Any = sys.modules["torch"]
         kind, place = getattr(torch, dtype), like.device
         copy = torch.empty_strided(tuple(like.shape), like.stride(), dtype=kind, device=place)
         return copy.copy_(array.detach())
 
     def fetched(self, array: Array) -> Array:
-        """Return a tensor of the CPU; see `Library`."""
+        """Return a CPU tensor; see `Library`."""
         return array.detach().cpu()
 
     def on_host(self, room: np.ndarray[Any, Any], dtype: str, count: int) -> Array:
-        """Return host memory as a tensor of the CPU; see `Library`."""
+        """Return a CPU tensor over host memory; see `Library`."""
         torch: Any = sys.modules["torch"]
-        # Torch cannot make a tensor over empty memory.
+        # torch.frombuffer refuses a count of 0.
         return torch.frombuffer(room, dtype=getattr(torch, dtype), count=max(count, 1))[:count]
 
     def flat(self, array: Array) -> Array:
-        """Return the memory of a tensor; see `Library`."""
+        """Return a CPU tensor as 1-D; see `Library`."""
         return array.as_strided((array.numel(),), (1,))
 
     def shaped(self, array: Array, like: Array) -> Array:
@@ -299,13 +299,13 @@ class TorchLibrary(Library):
         return array.as_strided(tuple(like.shape), self.strides(like))
 
     def wrote(self, params: Sequence[Array]) -> None:
-        """Count the change, so that autograd notices it; see `Library`."""
+        """Bump the version counters, so that autograd notices the write; see `Library`."""
         torch: Any = sys.modules["torch"]
         torch.autograd.graph.increment_version(params)
 
 
 LIBRARIES: dict[str, Library] = {"cupy": CuPyLibrary(), "torch": TorchLibrary()}
-"""The libraries by the names of their backends."""
+"""The libraries by backend name."""
 
 
 def library_of(array: Array) -> Library | None:
@@ -319,26 +319,26 @@ def library_of(array: Array) -> Library | None:
     Returns
     -------
     Library or None
-        The library; None for arrays elsewhere.
+        The library; None for arrays that are not on a GPU.
     """
     library = LIBRARIES.get(backend_of(array).name)
     return library if library is not None and library.holds(array) else None
 
 
 def dense(shape: Sequence[int], strides: Strides) -> bool:
-    """Whether an array has no gaps.
+    """Whether an array's elements fill its memory without gaps, in any order of dimensions.
 
     Parameters
     ----------
     shape : sequence of int
-        Its shape.
+        The shape.
     strides : tuple of int
-        Its strides in elements.
+        The strides, in elements.
 
     Returns
     -------
     bool
-        False where its elements are not contiguous.
+        False if there are gaps between elements.
     """
     if prod(shape) == 0:
         return True

@@ -1,4 +1,4 @@
-"""Tensors of the same dtypes on one device, which one launch sweeps."""
+"""Tensors with the same dtypes on one device, which one kernel launch steps."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def program_of(
     dtypes : mapping of str to str
         The dtype of the parameters as ``p``, and of each slot, in the order of the pointer table.
     given : sequence of str
-        Names of the numbers that the step has.
+        Names of the per-step scalars that the step has.
     gradients : str
         Dtype of the gradients.
     measures : bool
-        Whether the kernel of the pass before is wanted, of a rule with a ratio.
+        If true, the kernel that takes the rule's totals before the sweep.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def program_of(
 def labelled(
     rule: Rule, dtypes: Mapping[str, str], given: Sequence[str], gradients: str
 ) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
-    """Return the stages of a step, and its arrays as `sweep_program` wants them."""
+    """Return the stages of a step, and its streams as `sweep_program` takes them."""
     labels = {name: f"s{k}" for k, name in enumerate(rule.slots)}
     labels |= {name + EXPONENTS: label + EXPONENTS for name, label in labels.items()}
     kinds = {name: reals(dtype) for name, dtype in dtypes.items()}
@@ -91,7 +91,7 @@ def labelled(
 
 
 class Batch:
-    """Some tensors of a device, and the tables of their addresses.
+    """Some tensors of a device, and the device tables with their addresses.
 
     Parameters
     ----------
@@ -100,17 +100,17 @@ class Batch:
     dtypes : mapping of str to str
         The dtype of the parameters as ``p``, and of each slot.
     places : sequence of int
-        Places of the parameters among those of the device.
+        Indices of the parameters among those of the device.
     params : sequence of array
         The parameters.
     slots : sequence of mapping of str to array
-        The slots of each.
+        The slots of each parameter.
     where : tuple of Library and Device
-        Whose arrays they are, and on which device.
+        The library and the device of the arrays.
     ordinals : sequence of int
-        Places of the parameters in the tree, from which their random bits follow.
+        Indices of the parameters in the tree, which seed their random bits.
     graph : {"", "sent", "alone"}
-        Whether steps are for a CUDA graph, whose kernels read all numbers from memory.
+        Whether steps are for a CUDA graph, whose kernels read all per-step scalars from memory.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Batch:
         self._library, self._device = where
         self._orders = [(tuple(p.shape), self._library.strides(p)) for p in params]
         self.kind, self.compute = dtypes["p"], COMPUTE[dtypes["p"]]
-        # The slots stay in place as long as somebody holds them.
+        # Keeps the slots alive, as the table has their addresses.
         self._held = [{name: held[name] for name in dtypes if name != "p"} for held in slots]
         columns = [params, *([held[n] for held in self._held] for n in dtypes if n != "p")]
         table = np.stack([addresses(self._library, column) for column in columns], axis=1)
@@ -147,39 +147,39 @@ class Batch:
         self._told: tuple[tuple[Any, ...], list[Target]] = (), []
 
     def _cut(self, sizes: Sequence[int]) -> tuple[Numbers, Numbers]:
-        """Return the tables of chunks and of sizes."""
+        """Return the tables of chunks and sizes."""
         cut = chunks(sizes, CHUNK)
         self._blocks = len(cut)
         return cut, np.array(sizes, np.int64)
 
     def _compiled(self, key: tuple[tuple[str, ...], str]) -> tuple[Program, Any]:
-        """Return the program that knows the numbers of a step, and what launches the step."""
+        """Return a program that lists the per-step scalars, and the kernels of the step."""
         program = program_of(self._rule, self._dtypes, *key)
         return program, self._device.kernel(program)
 
     def _launched(self, kernels: Any, arguments: tuple[Any, ...]) -> list[Launches]:
-        """Return the launches of a step: first the tables of `_cut`, then what all kernels take."""
+        """Return the launches; kernels take the tables of `_cut`, then the arguments."""
         return [launches(kernels, self._blocks, arguments)]
 
     def settle(self, grads: list[Array | None]) -> None:
-        """Copy those gradients of the batch that a kernel cannot read directly.
+        """Copy the gradients of the batch that a kernel cannot read directly.
 
         Parameters
         ----------
         grads : list of array or None
-            The gradients of all parameters of the device. Copies take their places.
+            The gradients of all parameters of the device; copies replace them in this list.
         """
         found = [backend_of(g).dtype(g) for k in self.places if (g := grads[k]) is not None]
         kinds, own = set(found), self._dtypes["p"]
         real = own not in COMPLEX
-        # All gradients that a launch reads are of one dtype.
+        # All gradients that a launch reads have one dtype.
         kind = own if not (real and kinds) else kinds.pop() if len(kinds) == 1 else COMPUTE[own]
         self.kind = kind
         for k, p, order in zip(self.places, self._params, self._orders, strict=True):
             g = grads[k]
             if g is None:
                 continue
-            # Most gradients have the strides of their parameter, which is dense.
+            # The fast path: most gradients have the strides of their parameter, which is dense.
             ordered = (tuple(g.shape), self._library.strides(g)) == order
             good = backend_of(g).dtype(g) == kind and self._library.refusal(g) is None
             if not (good and (ordered or same_order(self._library, g, p))):
@@ -200,18 +200,18 @@ class Batch:
         Parameters
         ----------
         values : mapping of str to object
-            The numbers of the step by name: one, or an array with one for each parameter of the
+            The per-step scalars by name: one, or an array with one for each parameter of the
             device. The clip factor may be a `Pending` one.
         gradients : int
-            Address of the table of gradients.
+            Device address of the table of gradients.
         seed : int, optional
-            Where slots are to be rounded stochastically.
+            The step's seed if slots are rounded stochastically.
         counting : Counting, optional
-            Where the numbers are formulas that the device computes.
+            Given if the per-step scalars are formulas that the device computes.
         later : bool
-            Whether a graph is being captured, so that nothing can be compiled or sent now.
+            Whether a graph is being captured, so that nothing can be compiled or copied now.
         measured : bool
-            Whether the totals of each tensor are wanted on the device.
+            Whether the device needs the totals of each tensor, to compute scalars from them.
 
         Returns
         -------
@@ -221,7 +221,7 @@ class Batch:
         Raises
         ------
         RuntimeError
-            If the kernel cannot be compiled here, or not now.
+            If the kernel cannot be compiled on this machine, or not during a capture.
         """
         values = _seeded(values, seed)
         key = self._key = tuple(values), self.kind
@@ -257,17 +257,17 @@ class Batch:
         return Prepared(first, self._launched(launch, arguments), targets)
 
     def _chance(self) -> tuple[int, ...]:
-        """Return the addresses of what random bits follow from, but for the seed."""
+        """Return the addresses of the tables from which, with the seed, random bits are drawn."""
         if not self._random:
             self._random = [self._device.table(each) for each in (self._ordinals, NOISE)]
         return tuple(each.address for each in self._random)
 
     def wrote(self) -> None:
-        """Tell the library that the parameters have changed."""
+        """Tell the library that the parameters were modified in place."""
         self._library.wrote(self._params)
 
     def renew(self, values: Mapping[str, Any], seed: int | None = None) -> list[Target]:
-        """Write the numbers of the next step where the kernel of the last one reads them.
+        """Write the next step's scalars where the captured kernel reads them.
 
         Parameters
         ----------
@@ -277,12 +277,12 @@ class Batch:
         Returns
         -------
         list of Target
-            Those numbers that the device computes.
+            The scalars that the device computes.
 
         Raises
         ------
         ValueError
-            If they are other numbers than the kernel's.
+            If their names are not those that the kernel takes.
         """
         values, (names, _) = _seeded(values, seed), self._key
         if tuple(values) != names:
@@ -299,10 +299,9 @@ class Batch:
     def _columns(
         self, program: Program, values: Mapping[str, Any], counted: bool = False
     ) -> tuple[Pending | None, dict[str, Any], dict[str, Any]]:
-        """Return the pending clip factor, if there is one, and the numbers of a kernel.
+        """Return the pending clip factor or None, the per-step scalars, and the symbols among them.
 
-        Last come those of them that only the device knows, in whose place the numbers have 0,
-        unless a `Counter` writes all of them.
+        Symbols are 0 among the scalars, unless a `Counter` computes all of them on the device.
         """
         values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
         named = part({name: values[name] for name in program.numbers}, self.places)
@@ -316,7 +315,7 @@ class Batch:
     def _targets(
         self, table: int, columns: Mapping[str, Any], unknown: Mapping[str, Any]
     ) -> list[Target]:
-        """Return where in the table of numbers which scalar is to stand."""
+        """Return the addresses at which the device writes the symbols of the scalar table."""
         each, names = self._each(columns), list(columns)
         key = table, each, *names, *unknown.values()
         if len(key) == len(self._told[0]) and all(map(is_, key, self._told[0])):
@@ -334,12 +333,12 @@ class Batch:
         return found
 
     def _each(self, columns: Mapping[str, Any]) -> bool:
-        """Whether a tensor has numbers of its own, given or measured."""
+        """Whether some scalars differ between tensors, as given or derived from totals."""
         own = any(isinstance(column, np.ndarray) for column in columns.values())
         return own or self._rule.ratio is not None
 
     def _send(self, columns: Mapping[str, Any], later: bool = False) -> int:
-        """Write numbers where a kernel reads them: one row for all tensors, or one for each."""
+        """Write scalars where a kernel reads them: one row for all tensors, or one for each."""
         each, count = self._each(columns), len(self.places)
         if each:
             full = [np.broadcast_to(column, count) for column in columns.values()]
@@ -347,12 +346,12 @@ class Batch:
             rows = np.concatenate([head, np.stack(full, axis=1).reshape(-1)]).astype(np.float64)
         else:
             rows = np.array([0.0, *map(float, columns.values())])
-        # Groups may diverge later, and a graph reads the table that it has.
+        # Groups may diverge later, and a graph keeps reading the table that it was captured with.
         room = 1 + count * len(columns) if self._graph else 0
         return self._row.address(rows, later=later, room=room)
 
     def totals(self, values: Mapping[str, Any], gradients: int) -> list[list[float]]:
-        """Take the totals of each tensor, and wait for the device.
+        """Compute the totals of each tensor; syncs with the device.
 
         Parameters
         ----------
@@ -362,7 +361,7 @@ class Batch:
         Returns
         -------
         list of list of float
-            For each tensor norms and sums, in the order of `Rule.totals`.
+            For each tensor its norms and sums, in the order of `Rule.totals`.
         """
         key, count = (tuple(values), self.kind), len(self.places)
         pending, columns, _ = self._columns(self._measuring(key)[0], values)
@@ -376,7 +375,7 @@ class Batch:
         return rows
 
     def _measure(self, key: tuple[Any, str], addresses: tuple[int, ...]) -> Launches:
-        """Prepare the pass that takes totals and fills in the numbers of each tensor."""
+        """Prepare the pass that takes totals and writes each tensor's own scalars."""
         _, launch = self._measuring(key)
         totals = self._measured()
         arguments = (*totals.inputs, *addresses, *totals.outputs, len(self.places))
@@ -388,13 +387,13 @@ class Batch:
         return self._totals
 
     def sums(self) -> Numbers:
-        """Return the addresses of the totals of each tensor, a row for each."""
+        """Return the addresses of the totals, one row per tensor."""
         first, count = self._measured().sums.address, len(self.places)
         columns: Numbers = np.arange(count)[:, None] + count * np.arange(quantities(self._rule))
         return first + 8 * columns
 
     def _measuring(self, key: tuple[Any, str]) -> tuple[Program, Launch]:
-        """Return the kernel of the pass before the sweep."""
+        """Return the program and kernel of the pass before the sweep."""
         if key not in self._measures:
             program = program_of(self._rule, self._dtypes, *key, measures=True)
             self._measures[key] = program, self._device.kernel(program)
@@ -403,16 +402,16 @@ class Batch:
 
 @dataclass
 class Prepared:
-    """The launches of a step of some tensors.
+    """The launches that step some tensors.
 
     Attributes
     ----------
     measures : list
-        Those that take totals of each tensor.
+        The launches that take totals of each tensor.
     sweeps : list
-        Those that step the tensors.
+        The launches that step the tensors.
     targets : list of Target
-        Numbers that the device computes, before the launches that read them.
+        Scalars that the device computes before the launches that read them.
     """
 
     measures: list[Launches]
@@ -433,14 +432,14 @@ def _zeroed(column: Any) -> Any:
 
 
 def _seeded(values: Mapping[str, Any], seed: int | None) -> Mapping[str, Any]:
-    """Return the numbers of a step with the halves of its seed, which doubles hold exactly."""
+    """Return per-step scalars with the halves of the seed, which float64 represents exactly."""
     if seed is None:
         return values
     return {**values, SEED[0]: float(seed >> 32 & 0xFFFFFFFF), SEED[1]: float(seed & 0xFFFFFFFF)}
 
 
 def _clipping(columns: dict[str, Any]) -> tuple[Pending | None, dict[str, Any]]:
-    """Replace pending clip factors by their bounds; 0 means no bound."""
+    """Replace pending clip factors by their norm bounds; 0 means no bound."""
     scale = columns.get("scale")
     own = isinstance(scale, np.ndarray)
     each = list(np.atleast_1d(np.asarray(scale, object)))

@@ -1,7 +1,7 @@
 """The source of a pass over the rows and columns of a tensor, between two over its elements.
 
-A block for each tensor brings together what the parts before gave to totals, in the order that all
-engines keep, and computes what has an entry for each row or column.
+One block per tensor reduces the partial totals of the blocks of the pass before, in the order that
+all engines use, and computes what has one entry per row or column.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ FUNCTION void sum_numbers(Room &room, const double *numbers, whole count) {
 
 _LOOPS = {"rows": ("y", "l.height"), "columns": ("x", "l.width")}
 FIRST = {"mean": "0.0", "sum": "0.0", "max": "-(double)__uint_as_float(0x7F800000u)"}
-"""With what a total begins."""
+"""The initial value of each reduction."""
 
 
 class _Words(Words):
     """CUDA C++."""
 
     def loaded(self, label: str, place: str) -> str:
-        """Write how an entry is read; see `Words`."""
+        """Write the load of an entry; see `Words`."""
         return label if place == "i" or label.startswith("c.") else f"l.{label}[{place}]"
 
     def number(self, text: str) -> str:
@@ -84,7 +84,7 @@ class _Words(Words):
 
 
 class Labels:
-    """What is called how in the source of a rule's passes.
+    """The names used in the source of a rule's passes.
 
     Parameters
     ----------
@@ -94,9 +94,9 @@ class Labels:
     Attributes
     ----------
     inputs : dict of str to str
-        Labels of the rule's inputs.
+        The names of the rule's inputs.
     kept, parts : dict of Value to str
-        Labels of `Passes.kept` and of what parts give to `Passes.totals`.
+        The names of `Passes.kept`, and of the partial sums of `Passes.totals`.
     """
 
     def __init__(self, plan: Passes) -> None:
@@ -108,7 +108,7 @@ class Labels:
         self._numbers = itertools.count()
 
     def writer(self, defined: Value | None = None) -> Writer:
-        """Return who writes the lines that compute values, among them one that is kept."""
+        """Return a writer of the lines that compute values, `defined` among them if given."""
         kept = {v: k for v, k in self.kept.items() if v is not defined}
         return Writer(_Words(), self.inputs, kept, self._numbers)
 
@@ -121,14 +121,14 @@ class Between:
     plan : Passes
         What each pass computes.
     labels : Labels
-        What is called how.
+        The names.
     """
 
     def __init__(self, plan: Passes, labels: Labels) -> None:
         self._plan, self._labels = plan, labels
 
     def body(self, turn: int) -> list[str]:
-        """Return the lines of a pass, for one block."""
+        """Return the lines of a pass, as one block runs them."""
         plan = self._plan
         lines = [line for v in plan.totals_of(turn) for line in self._gathered(v)]
         lines += [line for v in plan.kept_of(turn) for line in self._computed(v)]
@@ -137,7 +137,7 @@ class Between:
         return lines
 
     def _gathered(self, value: Value) -> list[str]:
-        """Write how what tiles gave to a total is brought together."""
+        """Write the reduction of the partial sums that tiles left for a total."""
         part, (index, length) = self._labels.parts[value], _LOOPS[_along(value)]
         tiles = "l.down" if index == "x" else "l.across"
         body = [
@@ -150,7 +150,7 @@ class Between:
         return _over(index, length, body)
 
     def _computed(self, value: Value) -> list[str]:
-        """Write how what is kept is computed."""
+        """Write the computation of a kept value."""
         part = self._labels.parts.get(value)
         if part is not None and value.space == "one":
             size = "(l.height * l.width)"
@@ -181,7 +181,7 @@ class Between:
         return each_thread([f"if (u == 0) l.{self._labels.kept[value]}[0] = {number};"])
 
     def _highest(self, value: Value, number: str, space: str, lines: Sequence[str]) -> list[str]:
-        """Write how the largest is found of the numbers of rows or of columns."""
+        """Write the maximum over one number per row or per column."""
         index, length = _LOOPS[space]
         each = each_thread(
             [
@@ -204,7 +204,7 @@ class Between:
         return [*each, *last]
 
     def _put(self, target: str, value: Value, writer: Writer) -> list[str]:
-        """Write what has an entry for each row or column, or one."""
+        """Write the store of a value with one entry per row or column, or a single one."""
         name = writer.name(value)
         if value.space == "one":
             body = [*all_lines(writer), f"l.{target}[0] = {name};"]
@@ -214,19 +214,19 @@ class Between:
 
 
 def all_lines(writer: Writer) -> list[str]:
-    """Return a writer's lines, those first that the others need."""
+    """Return all lines of a writer, definitions before their uses."""
     return [line for lines in writer.lines.values() for line in lines]
 
 
 def joined(value: Value, total: str, number: str) -> str:
-    """Write how a number is taken into a total."""
+    """Write the accumulation of a number into a total."""
     if value.op == "max":
         return f"{total} = xp_maximum({total}, {number});"
     return f"{total} += {number};"
 
 
 def _along(value: Value) -> str:
-    """Return what the parts of a total are for: one number is made of those of all rows."""
+    """Return the space of a total's partial sums; a single number is reduced from rows."""
     return "columns" if value.space == "columns" else "rows"
 
 
@@ -240,10 +240,10 @@ def _over(index: str, length: str, lines: Sequence[str]) -> list[str]:
 
 
 def each_thread(lines: Sequence[str]) -> list[str]:
-    """Write what each thread of a block does, after which all see it."""
+    """Write a phase of all threads of a block, followed by a barrier."""
     return ["EACH_THREAD(u) {", *indented(lines), "}", "__syncthreads();"]
 
 
 def indented(lines: Sequence[str]) -> list[str]:
-    """Return lines further to the right."""
+    """Return indented lines."""
     return [f"    {line}" for line in lines]

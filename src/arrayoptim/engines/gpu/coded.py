@@ -1,8 +1,8 @@
-"""The sweep of state in 8-bit codes, and of state that is rounded stochastically.
+"""The sweep for state in 8-bit codes, or for state that is rounded stochastically.
 
-The codes of a group share an exponent, which follows from the largest of its new values. So a
-block steps a tile, leaves the new values in shared memory, and encodes them once the largest of
-each group is known. Codes and random bits are those that `arrayoptim.numerics` specifies.
+The codes of a group share an exponent that depends on the largest new value in it. So a block steps
+a tile, leaves the new values in shared memory, and encodes them once the maximum of each group is
+known. Codes and random bits are as specified in `arrayoptim.numerics`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .sweep import swept
 __all__ = ["MOST_CODED", "coded_program"]
 
 _EACH = 8
-"""Elements that a thread steps; they are of one group."""
+"""Contiguous elements per thread; all in one group."""
 
 MOST_CODED = 5
-"""Slots in codes whose new values have room in the shared memory of a block."""
+"""Most slots in 8-bit codes: their new values must fit in a block's shared memory."""
 
 _CHANCE = (
     f"""
@@ -60,7 +60,7 @@ def coded_program(
     compute: str,
     chance: bool = False,
 ) -> Program:
-    """Write the sweep where new values of slots depend on their group.
+    """Write the sweep for slots that are stored in codes or rounded stochastically.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def coded_program(
     stages : sequence of str
         The stages to compile in.
     streams : sequence of (str, str)
-        As for `sweep_program`. Slots in codes are ``uint8`` or, with a sign, ``int8``; the
+        As for `sweep_program`. Slots in codes are ``uint8`` (unsigned) or ``int8`` (signed); the
         exponents of ``s0`` are ``s0_exponents``.
     compute : str
         The compute dtype.
@@ -84,7 +84,7 @@ def coded_program(
     Raises
     ------
     UnprintableError
-        If the rule leaves the grammar.
+        If the rule uses something outside the grammar.
     """
     names = numbers_of(rule, stages, chance)
     coded = [(name, dtype) for name, dtype in streams if dtype in CODES]
@@ -123,7 +123,7 @@ def coded_program(
 
 
 def _tile(coded: Sequence[tuple[str, str]]) -> str:
-    """Write what a block remembers of a tile."""
+    """Write the struct of a tile in a block's shared memory."""
     rows = [f"    float {name}[EACH][THREADS];\n" for name, _ in coded]
     return (
         f"struct Tile {{\n    unsigned tops[{len(coded)}][GROUPS];\n{''.join(rows)}}};\n"
@@ -132,7 +132,7 @@ def _tile(coded: Sequence[tuple[str, str]]) -> str:
 
 
 def _encoding(name: str, dtype: str, bits: str, given: Sequence[tuple[str, str]]) -> str:
-    """Write how new values in a tile become codes."""
+    """Write the function that encodes the new values of a tile."""
     further = "".join(f", {typed}" for typed, _ in given if not typed.startswith("unsigned &"))
     kind = TYPES[dtype]
     return "\n".join(
@@ -156,7 +156,7 @@ def _kernel(
     groups: Sequence[str],
     coded: Sequence[tuple[str, str]],
 ) -> str:
-    """Write the kernel: a tile is stepped, then encoded."""
+    """Write the kernel: step a tile, then encode it."""
     chance = bool(groups)
     tables = ["const int *ordinals", "const unsigned *noise"] if chance else []
     pointers = addressed(streams)
@@ -164,7 +164,7 @@ def _kernel(
     rest = "".join(f", {name}" for name in given if not name.startswith("top_"))
 
     def at_once(what: str, tail: str) -> list[str]:
-        """Write a call for a thread's elements, side by side where they are aligned."""
+        """Write a call for a thread's elements: one vectorized call if they are aligned."""
         one = what.replace("@", "1") + f"(i + k, {tail});"
         return [
             "if (whole_pack) {",

@@ -8,16 +8,16 @@ from typing import Any
 __all__ = ["Copies", "Stretch"]
 
 Stretch = tuple[int, int, int]
-"""Address in host memory, address on the device, number of bytes."""
+"""Host address, device address, number of bytes."""
 
 
 class Copies:
-    """Copies between host and device that overlap with each other and with the host's work.
+    """Asynchronous copies between host and device, one stream per direction.
 
     Parameters
     ----------
     cupy : module
-        CuPy. All methods are to be called with the device and the current stream `Device.active`.
+        CuPy. Call all methods inside `Device.active`, which sets the device and current stream.
     """
 
     def __init__(self, cupy: Any) -> None:
@@ -25,30 +25,30 @@ class Copies:
         self._down, self._up = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
 
     def begin(self) -> None:
-        """Order what follows after all work that was given to the current stream."""
+        """Order the copies that follow after all work enqueued on the current stream."""
         self._down.wait_event(self._cuda.get_current_stream().record())
 
     def fetch(self, stretches: Sequence[Stretch], after: Any = None) -> Any:
-        """Copy to the host, without waiting.
+        """Start copying to the host, without waiting.
 
         Parameters
         ----------
         stretches : sequence of (int, int, int)
-            What to copy.
+            The stretches to copy.
         after : event, optional
-            What `put` gave: the copy waits for it, as it goes to the same memory.
+            An event that `put` returned: the copy waits for it, as it overwrites the same memory.
 
         Returns
         -------
         event
-            Its ``synchronize()`` waits for the copies.
+            Recorded after the copies; its ``synchronize()`` waits for them.
         """
         if after is not None:
             self._down.wait_event(after)
         return self._copied(self._down, [(host, there, n) for host, there, n in stretches], "Host")
 
     def put(self, stretches: Sequence[Stretch]) -> Any:
-        """Copy to the device, without waiting; see `fetch`."""
+        """Start copying to the device, without waiting; see `fetch`."""
         return self._copied(self._up, [(there, host, n) for host, there, n in stretches], "Device")
 
     def _copied(self, stream: Any, rows: Sequence[Stretch], to: str) -> Any:

@@ -1,8 +1,8 @@
-"""The numbers of a step computed on the device, from the counts of steps that lie there.
+"""Per-step scalars computed on the device, from step counts that are there too.
 
-One thread for each tensor reads the count and other state of the tensor, computes its numbers in
+One thread per tensor reads the step count and other state of the tensor, computes its scalars in
 double precision into its row of the table that the sweep reads, and advances the state. So launches
-that are repeated as they were, as in a CUDA graph, take one step after another.
+that are replayed unchanged, as in a CUDA graph, take one step after another.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .tables import addresses
 __all__ = ["Counter", "counter_program"]
 
 Kinds = tuple[str, ...]
-"""For each number from outside the dtype of the array that holds it; empty for a plain number."""
+"""The dtype of each cell's 0-d array; empty for a plain number, a kernel argument."""
 
 _MODULO = """
 // As Python's: with the sign of the second.
@@ -45,20 +45,20 @@ def counter_program(
     cells: Sequence[Cell],
     kinds: Kinds,
 ) -> Program:
-    """Write the kernel that computes numbers and advances state.
+    """Write the kernel that computes per-step scalars and advances the state.
 
     Parameters
     ----------
     rows : sequence of sequence of Number
-        The numbers of a tensor, in the order of its row; one sequence for each kind of tensor.
+        The scalars of a tensor, in the order of its row; one sequence for each variant.
     names : sequence of str
-        Names of the state that a tensor has, in the order of its addresses.
+        Names of a tensor's state, in the order of its addresses.
     after : mapping of str to Number
-        What it is after the step.
+        The state after the step.
     cells : sequence of Cell
-        What the formulas take from outside.
+        Further inputs of the formulas.
     kinds : tuple of str
-        The dtypes of arrays that hold these.
+        The dtypes of the cells.
 
     Returns
     -------
@@ -100,16 +100,16 @@ def counter_program(
 
 
 class Counter:
-    """The numbers of the tensors of a batch, in memory of the device.
+    """The per-step scalars of a batch's tensors, computed in device memory.
 
     Parameters
     ----------
     library : Library
-        Whose tensors they are.
+        The library of the tensors.
     device : Device
-        Where they are.
+        Their device.
     ordinals : sequence of int
-        Their places in the tree.
+        Their indices in the tree.
     """
 
     def __init__(self, library: Library, device: Device, ordinals: Sequence[int]) -> None:
@@ -125,30 +125,30 @@ class Counter:
         addresses: tuple[int, int],
         later: bool,
     ) -> tuple[int, Launches]:
-        """Prepare the launch that computes the numbers of a step.
+        """Prepare the launch that computes the scalars of a step.
 
         Parameters
         ----------
         columns : mapping of str to object
-            The numbers by name: formulas or numbers, or an array with one for each tensor.
+            The scalars by name: formulas or numbers, or an array with one for each tensor.
         counting : Counting
-            The state that they follow from.
+            The state that they are computed from.
         addresses : tuple of int
-            Of the places of tensors among the gradients, and of the gradients' addresses.
+            Addresses of two tables: the tensors' indices among the gradients; the gradients.
         later : bool
-            Whether nothing can be made ready now, as a CUDA graph is being captured.
+            Whether a CUDA graph is being captured, so that nothing can be compiled or copied now.
 
         Returns
         -------
         int
-            Where the numbers will be: the length of a row, then a row for each tensor.
+            Address of the table of scalars: the row length, then one row per tensor.
         Launches
             The launch.
 
         Raises
         ------
         RuntimeError
-            If something is not ready that cannot be made now.
+            If something is missing that cannot be made during a capture.
         """
         if counting is not self._counting:
             self._require(not later)
@@ -193,7 +193,7 @@ class Counter:
         return _Made(self._device.kernel(program), made(table), made(np.array(variants, np.int32)))
 
     def _addresses(self, counting: Counting, later: bool) -> int:
-        """Return the address of the table of the addresses of state."""
+        """Return the address of the table of state addresses."""
         if self._held is None:
             self._require(not later)
             rows = [counting.held[k] for k in self._ordinals]
@@ -204,7 +204,7 @@ class Counter:
 
 @dataclass
 class _Made:
-    """What computes numbers of some names."""
+    """What computes the scalars of some names."""
 
     launch: Launch
     table: Table
@@ -212,7 +212,7 @@ class _Made:
 
 
 def _leaf(names: list[str], cells: list[Cell], kinds: Kinds, value: Number) -> str:
-    """Write what a formula takes from elsewhere."""
+    """Write an input of a formula."""
     if value.op == "number":
         return literal(value)
     if value.op == "state":

@@ -1,4 +1,4 @@
-"""Machine code of kernels for one kind of GPU: compiled once, then read from disk."""
+"""Kernel binaries (cubins) for one GPU architecture: compiled once, then cached on disk."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .program import Program
 __all__ = ["OPTIONS", "loaded"]
 
 OPTIONS = ("--std=c++17", "--fmad=false", "-ftz=false")
-"""Without the second, a product and a sum are rounded once, and the CPU's bits are lost; without
-the third, numbers below 1.2e-38 may be taken for zero, and float16 below 6.1e-5 with them."""
+"""Without the second, FMA contraction rounds a product and sum once, unlike the CPU; without the
+third, denormals (float32 below 1.2e-38, float16 below 6.1e-5) may be flushed to zero."""
 
 
 def loaded(cupy: Any, program: Program) -> Any:
-    """Return a program as a function on the current device.
+    """Return a program as a kernel loaded on the current device.
 
-    CuPy's own ways to compile, such as ``RawModule``, add ``-ftz=true`` to all options. What is
-    beneath them does not, and keeps nothing.
+    CuPy's public ways to compile, such as ``RawModule``, append ``-ftz=true`` to all options. The
+    function beneath them does not, and does not cache.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ def loaded(cupy: Any, program: Program) -> Any:
     Returns
     -------
     callable
-        Launches it, given a grid, a block and arguments.
+        Launches the kernel, given grid, block and arguments.
 
     Raises
     ------
     Exception
-        If it cannot be compiled or loaded here: an error of CuPy's.
+        If it cannot be compiled or loaded here: an error of CuPy.
     """
     key = _key(cupy, program)
     code = store.read(key)
@@ -60,7 +60,7 @@ def _function(cupy: Any, program: Program, code: bytes) -> Any:
 
 
 def _key(cupy: Any, program: Program) -> str:
-    """Return a key of all that the machine code depends on."""
+    """Return a cache key of everything that the cubin depends on."""
     cuda = cupy.cuda
     surroundings = cupy.__version__, cuda.nvrtc.getVersion(), cuda.Device().compute_capability
     text = repr((OPTIONS, surroundings, program.source))

@@ -1,8 +1,8 @@
-"""Per-step scalars that follow from totals over tensors and from scalar state, on the device.
+"""Per-step scalars that the device derives from totals over tensors and from scalar state.
 
-The host need not know what the totals of a rule are: one block adds up those of all tensors,
-computes what the formula's coefficients compute of them, in double precision and in the order that
-all engines keep, and writes it where the sweep reads it. The scalar state stays on the device too.
+The host need not know a rule's totals: one block sums those of all tensors, evaluates the formula's
+coefficients in double precision and in the order that all engines use, and writes them where the
+sweep reads them. The scalar state stays on the device too.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .tables import Numbers
 __all__ = ["Derived", "Target"]
 
 Target = tuple[Numbers, Number]
-"""Addresses in a batch's table of numbers, and the scalar that is to stand there."""
+"""Addresses in a batch's scalar table, and the symbol whose value belongs there."""
 
 
 class _Sources:
-    """Where the totals of each tensor lie, in the order in which they are added up."""
+    """The addresses of each tensor's totals, in the order of summation."""
 
     def __init__(self, device: Device, rule: Rule, members: Sequence[int], sums: Numbers) -> None:
-        # A run for each total and group, norms first, each with its tensors in order.
+        # One run per total and group, norms first; tensors in order within each.
         groups = sorted(set(members))
         order = [np.flatnonzero(np.asarray(members) == group) for group in groups]
         rows = [sums[places, k] for k in range(len(rule.totals)) for places in order]
@@ -48,7 +48,7 @@ class _Sources:
 
 
 class _Phase:
-    """A launch, before or after the totals of each tensor are taken, and what it reads."""
+    """A launch before or after each tensor's totals are taken, and the tables it reads."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -57,7 +57,7 @@ class _Phase:
         self.key: Any = None
 
     def kernel(self, text: Written, later: bool) -> Launch:
-        """Return the kernel of a text."""
+        """Return the kernel for a text."""
         self.key = text.key
         if text.key not in self._kernels:
             if later:
@@ -69,7 +69,7 @@ class _Phase:
         return self._kernels[text.key]
 
     def sent(self, text: Written, later: bool = False, room: int = 0) -> tuple[int, int]:
-        """Return the addresses of the floats that a text takes, and of its targets."""
+        """Return the device addresses of a text's given floats and of its targets."""
         given, told = text.tables
         return (
             self._given.address(given, later=later),
@@ -77,24 +77,24 @@ class _Phase:
         )
 
     def flush(self) -> None:
-        """Copy what was deferred while a graph was captured."""
+        """Copy what was deferred during the capture of a graph."""
         self._given.flush()
         self._targets.flush()
 
 
 class Derived:
-    """The scalars of one device that follow from totals and from scalar state.
+    """The scalars that one device derives from totals and scalar state.
 
     Parameters
     ----------
     device : Device
         The device.
     rule : Rule
-        Whose totals they follow from.
+        The rule with these totals.
     sums : numpy.ndarray of int
-        For each tensor the addresses of its totals.
+        The addresses of each tensor's totals.
     ordinals : sequence of int
-        Places of the tensors in the tree.
+        Indices of the tensors in the tree.
     """
 
     def __init__(self, device: Device, rule: Rule, sums: Numbers, ordinals: Sequence[int]) -> None:
@@ -109,25 +109,25 @@ class Derived:
     def prepare(
         self, kept: Kept, held: bool, targets: Sequence[Target], later: bool = False, room: int = 0
     ) -> tuple[list[Launches], list[Launches]]:
-        """Prepare the launches before the totals of each tensor are taken, and after.
+        """Prepare the launches before and after each tensor's totals are taken.
 
         Parameters
         ----------
         kept : Kept
             The scalar state.
         held : bool
-            Whether the device holds it as it was before the step.
+            Whether the device already holds the state before the step.
         targets : sequence of Target
-            Where which scalar is to stand.
+            The scalars to write, and at which addresses.
         later : bool
-            Whether a graph is being captured, and `renew` sends what the launches read.
+            Whether a graph is being captured; `renew` then copies what the launches read.
         room : int
-            How many targets there may be once.
+            The number of targets to allocate for: later steps may have more than this one.
 
         Raises
         ------
         RuntimeError
-            If the kernel cannot be compiled here, or not now.
+            If the kernel cannot be compiled on this machine, or not during a capture.
         """
         sources = self._settled(kept, held or later)
         calls: list[list[Launches]] = []
@@ -143,12 +143,12 @@ class Derived:
         return calls[0], calls[1]
 
     def renew(self, kept: Kept, held: bool, targets: Sequence[Target]) -> None:
-        """Write what the launches of a CUDA graph read at the next step.
+        """Write what the launches in a CUDA graph read at the next step.
 
         Raises
         ------
         ValueError
-            If the formula computes it in another way than when the graph was captured.
+            If the formula computes its coefficients otherwise than at the capture.
         """
         texts = self._texts(kept, targets)
         for phase, text in zip((self._before, self._after), texts, strict=True):
@@ -164,7 +164,7 @@ class Derived:
                 phase.sent(text)
 
     def _settled(self, kept: Kept, held: bool) -> _Sources:
-        """Return where totals lie, after the state has been brought to the device."""
+        """Return the addresses of totals; first copy the state to the device unless held there."""
         if self._sources is None or kept.members is not self._members:
             self._members = kept.members
             members = [kept.members[k] for k in self._ordinals]
@@ -177,7 +177,7 @@ class Derived:
         return self._sources
 
     def _texts(self, kept: Kept, targets: Sequence[Target]) -> tuple[Written, Written]:
-        """Return what is computed before totals are known, and after."""
+        """Return what to compute before the totals are known, and what after."""
         assert self._sources is not None
         key = self._sources, *(x for target in targets for x in target), *kept.after.values()
         if len(key) != len(self._known[0]) or not all(map(is_, key, self._known[0])):
@@ -202,5 +202,5 @@ class Derived:
         )
 
     def read(self) -> dict[str, float]:
-        """Wait for the device, and return the state that it holds."""
+        """Return the state that the device holds; syncs."""
         return dict(zip(self._names, self._device.read(self._state).tolist(), strict=True))

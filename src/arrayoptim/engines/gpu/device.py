@@ -1,4 +1,4 @@
-"""A GPU as CuPy reaches it: memory, streams and kernels."""
+"""A GPU, accessed through CuPy: memory, streams and kernels."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ __all__ = [
 ]
 
 Launch = Callable[[tuple[int], tuple[int], tuple[Any, ...]], object]
-"""Starts a kernel, given the numbers of blocks and threads, and integers and floats."""
+"""Launches a kernel, given the grid, the block, and integer and float arguments."""
 
 Launches = Iterator[object]
-"""Starts a kernel once, when it is iterated over."""
+"""Launches a kernel once, when iterated over."""
 
 
 @cache
 def obstacle() -> str | None:
-    """Return why no kernel can be compiled and launched here; None where one can.
+    """Return why kernels cannot be compiled and launched here; None if they can.
 
     Returns
     -------
     str or None
-        The reason; None where there is none.
+        The reason, or None.
     """
     try:
         import cupy
@@ -55,37 +55,37 @@ def obstacle() -> str | None:
     try:
         cupy.cuda.runtime.getDeviceCount()
         cupy.cuda.nvrtc.getVersion()
-    except Exception as error:  # no driver, no device or no compiler: errors of their own
+    except Exception as error:  # no driver, device or compiler: each has its own errors
         return f"CuPy finds no GPU or no compiler for it ({' '.join(str(error).split())})"
     return None
 
 
 def launches(launch: Launch, blocks: int, arguments: tuple[Any, ...]) -> Launches:
-    """Return an iterable that starts a kernel when it is iterated over.
+    """Return an iterable that launches a kernel when iterated over.
 
-    CuPy's function is called in one go with the note that it has been: an interrupt of the program
-    comes before or after. Where there are no blocks nothing is started.
+    A single call into C launches the kernel and exhausts the iterator, so that an interrupt comes
+    before or after both. With 0 blocks nothing is launched.
     """
     return starmap(launch, [((blocks,), (THREADS,), arguments)] * bool(blocks))
 
 
 def start(each: Launches) -> None:
-    """Start the launches that have not been started."""
+    """Run those launches that have not run yet."""
     deque(each, maxlen=0)
 
 
 @dataclass
 class Table:
-    """Memory of a device.
+    """A table in device memory.
 
     Attributes
     ----------
     address : int
-        Where it begins.
+        The device address.
     memory : object
-        What keeps it.
+        The object that owns the memory.
     staging : list
-        Buffers of the host out of which it has been written.
+        Pinned host buffers that it has been copied from, each with an event.
     """
 
     address: int
@@ -94,13 +94,13 @@ class Table:
 
 
 class _Stream:
-    """A stream as libraries hand it to each other."""
+    """A stream in the CUDA stream protocol, by which libraries share streams."""
 
     def __init__(self, address: int) -> None:
         self._address = address
 
     def __cuda_stream__(self) -> tuple[int, int]:
-        """Return the version of this protocol, and the address."""
+        """Return the protocol version and the stream handle."""
         return 0, self._address
 
 
@@ -110,7 +110,7 @@ class Device:
     Parameters
     ----------
     number : int
-        Its number.
+        Its CUDA device index.
     """
 
     def __init__(self, number: int) -> None:
@@ -122,12 +122,12 @@ class Device:
 
     @contextlib.contextmanager
     def active(self, stream: int | None) -> Iterator[None]:
-        """Make this device the current one.
+        """Make this device and a stream current for CuPy.
 
         Parameters
         ----------
         stream : int or None
-            Address of the stream; None for CuPy's own current one.
+            Handle of the stream; None for CuPy's own current one.
 
         Yields
         ------
@@ -143,42 +143,42 @@ class Device:
                 yield
 
     def _foreign(self, stream: int) -> Any:
-        """Return another library's stream as one of CuPy's."""
+        """Return another library's stream as a CuPy stream."""
         cuda = self._cupy.cuda
-        if hasattr(cuda.Stream, "from_external"):  # CuPy 14 warns about the other way
+        if hasattr(cuda.Stream, "from_external"):  # CuPy 14 deprecates ExternalStream
             return cuda.Stream.from_external(_Stream(stream))
         return cuda.ExternalStream(stream, self._number)
 
     def table(self, values: np.ndarray[Any, Any]) -> Table:
-        """Copy numbers to the device.
+        """Copy an array to the device.
 
         Parameters
         ----------
         values : numpy.ndarray
-            The numbers.
+            The host array.
 
         Returns
         -------
         Table
-            Their place.
+            The table that holds the copy.
         """
         memory = self._cupy.asarray(np.ascontiguousarray(values).reshape(-1))
         return Table(int(memory.data.ptr), memory)
 
     def write(self, table: Table, values: np.ndarray[Any, Any]) -> None:
-        """Replace the numbers of a table, in stream order and without waiting.
+        """Overwrite a table, in stream order and without waiting.
 
         Parameters
         ----------
         table : Table
             The table.
         values : numpy.ndarray
-            As many numbers of the same type.
+            At most as many elements, of the same dtype.
         """
         from cupyx import empty_pinned
 
         stream = self._cupy.cuda.get_current_stream()
-        # A buffer may be written again once the copy from it is complete.
+        # A staging buffer may be reused once the copy from it has completed.
         fitting = (pair for pair in table.staging if pair[0].size == values.size)
         free = next((pair for pair in fitting if pair[1].done), None)
         if free is None:
@@ -191,7 +191,7 @@ class Device:
         copied.record(stream)
 
     def read(self, table: Table) -> np.ndarray[Any, Any]:
-        """Wait for the stream, and copy a table to the host.
+        """Copy a table to the host; syncs with the stream.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Device:
         Returns
         -------
         numpy.ndarray
-            Its numbers.
+            The host copy.
         """
         values: np.ndarray[Any, Any] = table.memory.get()
         return values
@@ -225,18 +225,18 @@ class Device:
         return room
 
     def copies(self) -> Copies:
-        """Return two separate streams, one for copies to the host and one for copies back."""
+        """Return copies on two streams of their own, one for each direction."""
         if self._copies is None:
             self._copies = Copies(self._cupy)
         return self._copies
 
     def kernel(self, program: Program) -> Launch:
-        """Load a kernel, compiling it if needed.
+        """Load a kernel, compiling it if it is not cached.
 
         Parameters
         ----------
         program : Program
-            Its text.
+            Its source.
 
         Returns
         -------
@@ -244,7 +244,7 @@ class Device:
             Launches it on the current stream.
         """
         if program.name not in self._kernels:
-            # A compiler error shows here, before anything has changed.
+            # Raises a compiler error here, before anything has changed.
             with self._cupy.cuda.Device(self._number):
                 function = loaded(self._cupy, program)
             self._kernels[program.name] = function
@@ -258,11 +258,11 @@ def device(number: int) -> Device:
     Parameters
     ----------
     number : int
-        Its number.
+        Its CUDA device index.
 
     Returns
     -------
     Device
-        The same object every time.
+        The device; the same object on every call.
     """
     return Device(number)
