@@ -1,4 +1,4 @@
-"""The text of a step of single elements: loads, stages, rule."""
+"""The source of the elementwise step: loads, stages, rule, stores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def _line(stage: _stages.Stage) -> str:
-    """Return the statement of a stage that is simply a function."""
+    """Return the statement of a stage that is a single function call."""
     assert stage.function is not None
     target, numbers = stage.operands[0], (f"c.{name}_" for name in stage.numbers)
     arguments = ", ".join((*stage.operands, *numbers, target))
@@ -47,7 +47,7 @@ _AFTER = {
 
 
 def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> list[str]:
-    """Write what precedes the rule: stages, and the direction.
+    """Write what precedes the rule: the stages before it, and the direction.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
     stages : sequence of str
         The stages of the step.
     streams : sequence of (str, str)
-        As for `sweep_program`; the values stand in ``q_<name>.x[k]``.
+        As for `sweep_program`; the loaded values are in ``q_<name>.x[k]``.
     """
     own = [f"s{k}" for k in range(len(rule.slots))]
     lines = [_value(name, dtype) for name, dtype in streams if dtype != EXPONENT]
@@ -67,7 +67,7 @@ def before(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]
 
 
 def carried_out(rule: Rule, recalled: bool) -> list[str]:
-    """Write the rule itself; the parameter as it was is kept where it is needed."""
+    """Write the call of the rule; if `recalled`, the old parameter is kept as ``q``."""
     own = [f"s{k}" for k in range(len(rule.slots))]
     return [
         *(["const real q = p;"] * recalled),
@@ -78,7 +78,7 @@ def carried_out(rule: Rule, recalled: bool) -> list[str]:
 def called(
     function: str, slots: Sequence[str], names: Sequence[str], results: Sequence[str]
 ) -> str:
-    """Write the call of a function of parameter, gradient, slots and numbers."""
+    """Write the call of a function of parameter, gradient, slots and per-step scalars."""
     arguments = ["p", "g", *slots, *(f"c.{cpp(name)}" for name in names), *results]
     return f"{function}({', '.join(arguments)});"
 
@@ -91,7 +91,7 @@ def _value(name: str, dtype: str) -> str:
 
 
 def loaded(streams: Sequence[tuple[str, str]], width: int | str) -> list[str]:
-    """Write how some elements side by side are loaded, and the exponents of codes."""
+    """Write the vectorized loads of contiguous elements, and of the exponents of codes."""
     return [
         f"const int q_{name} = a_{name}[i / {GROUP}];"
         if dtype == EXPONENT
@@ -102,12 +102,12 @@ def loaded(streams: Sequence[tuple[str, str]], width: int | str) -> list[str]:
 
 
 def parameters(streams: Sequence[tuple[str, str]]) -> str:
-    """Write the addresses that a function of elements takes."""
+    """Write the pointer parameters of an elementwise function."""
     return ", ".join(f"{TYPES[dtype]} *a_{name}" for name, dtype in streams)
 
 
 def narrowed(name: str, dtype: str) -> str:
-    """Write how a new value of a slot becomes what is stored of it."""
+    """Write the conversion of a slot's new value to its dtype in memory."""
     return f"narrow({name}, q_{name}.x[k]);"
 
 
@@ -119,7 +119,7 @@ def element(
     given: str = "",
     middle: Sequence[str] | None = None,
 ) -> str:
-    """Write the step of some elements side by side.
+    """Write the function that steps a pack of contiguous elements.
 
     Parameters
     ----------
@@ -130,11 +130,11 @@ def element(
     streams : sequence of (str, str)
         As for `sweep_program`.
     ends : callable
-        Writes what becomes of the new value of a slot, given its stream.
+        Writes the conversion of a slot's new value, given its stream.
     given : str
-        Further parameters of the function, for that or for the rule.
+        Further parameters of the function, for the use of `ends` or `middle`.
     middle : sequence of str, optional
-        The rule itself; by default the call of its function.
+        The lines of the rule; by default the call of its function.
     """
     if middle is None:
         middle = carried_out(rule, rule.masked or _stages.recalled(stages))
@@ -168,7 +168,7 @@ def element(
 
 
 def fetched(streams: Sequence[tuple[str, str]]) -> list[str]:
-    """Write how the addresses of tensor ``t`` are found; its gradient may be missing."""
+    """Write the loads of tensor ``t``'s addresses; that of its gradient may be 0."""
     kinds = [(name, TYPES[dtype]) for name, dtype in streams]
     lines = [f"{kinds[0][1]} *a_g = ({kinds[0][1]} *)gradients[leaves[t]];"]
     return lines + [
@@ -178,13 +178,13 @@ def fetched(streams: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def addressed(streams: Sequence[tuple[str, str]], joint: str = ", ", kind: str = "") -> str:
-    """Write the addresses of all streams side by side."""
+    """Write the pointers of all streams, joined by `joint`."""
     return joint.join(f"{kind}a_{name}" for name, _ in streams)
 
 
 def begun(streams: Sequence[tuple[str, str]], names: Sequence[str]) -> list[str]:
-    """Write how a block of tensor ``t`` begins: with addresses and numbers, if it is stepped."""
-    # Before the rows stands the length of a tensor's own row: 0 where all share one.
+    """Write how a block of tensor ``t`` begins: load addresses and scalars, or return early."""
+    # The table begins with the length of a tensor's row, 0 if all tensors share one row.
     own = "const double *own = table ? table + 1 + (whole)table[0] * t : 0;"
     columns = [(k, name) for k, name in enumerate(names) if name not in SEED]
     numbers = [scalar(name, f"(own ? own[{k}] : n_{name})") for k, name in columns]
@@ -192,14 +192,14 @@ def begun(streams: Sequence[tuple[str, str]], names: Sequence[str]) -> list[str]
 
 
 def scalar(name: str, value: str) -> str:
-    """Write how a number is read; a norm may scale it.
+    """Write the load of a per-step scalar; a bound becomes a clip factor if there is a norm.
 
     Parameters
     ----------
     name : str
-        What it is called.
+        Name of the scalar.
     value : str
-        Where it stands.
+        The expression that reads it.
     """
     if name == "scale":
         value = f"(norm ? clip_factor(*norm, {value}) : {value})"

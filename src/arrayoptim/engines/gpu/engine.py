@@ -1,9 +1,9 @@
-"""The GPU engine: one fused kernel over all CuPy arrays or torch CUDA tensors of a kind.
+"""The GPU engine: one fused kernel over all CuPy arrays or torch CUDA tensors with the same dtypes.
 
-The kernel is printed from the very functions that the array engine calls, and compiled so that it
-rounds as the CPU does. A step is one launch for each combination of dtypes on a device, after one
-that finds the norm of the gradients where that is wanted. Nothing waits for the device where all
-gradients are on one and share a rule; otherwise the norm of each is read by the host.
+The kernel is generated from the very functions that the array engine calls, and compiled to round
+as the CPU does. A step is one launch per combination of dtypes on a device, preceded by one that
+takes the norm of the gradients if it is needed. Nothing syncs if all gradients are on one device
+and share a rule; otherwise the host reads the norm of each.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["Plan", "refusal", "unprintable"]
 
 
 def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
-    """Return why the engine does not serve a parameter; None where it does.
+    """Return why the engine does not serve a parameter; None if it does.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     Returns
     -------
     str or None
-        The reason; None where the engine serves it.
+        The reason; None if the engine serves it.
     """
     library = library_of(param)
     if library is None:
@@ -75,7 +75,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
 
 @cache
 def unprintable(rule: Rule) -> str | None:
-    """Return why a rule has no kernel; None where it has one."""
+    """Return why a rule has no kernel; None if it has one."""
     if rule.kind == "matrix":
         known = passes(rule) is not None
         return None if known else f"the rule {rule.name} is no loop over elements"
@@ -94,7 +94,7 @@ def unprintable(rule: Rule) -> str | None:
 def _matrix_refusal(
     library: Library, rule: Rule, param: Array, slots: Mapping[str, Array]
 ) -> str | None:
-    """Say why a parameter is not one that is stepped in rows and columns."""
+    """Return why a parameter cannot be stepped by a rule for matrices; None if it can."""
     dtype = backend_of(param).dtype(param)
     if dtype in COMPLEX:
         return "a matrix of complex numbers has no rows and columns of numbers"
@@ -134,7 +134,7 @@ def _slot_refusal(library: Library, name: str, array: Array, param: Array) -> st
 
 
 class Plan(DevicePlan[Portion]):
-    """Steps for one list of arrays, whose addresses are on the devices.
+    """Steps for one list of arrays, with their addresses in device tables.
 
     Parameters
     ----------
@@ -146,15 +146,15 @@ class Plan(DevicePlan[Portion]):
         The slots of each by name: those of the rule, ``master`` or ``compensation`` where a 16-bit
         parameter has one, ``average``. They are updated in place.
     paths : sequence of str, optional
-        What messages call the parameters.
+        Names of the parameters in messages.
     occupied : Stretches, optional
         The memory that the whole step writes, to which this plan adds its own. Gradients that lie
         in it are copied.
     places : sequence of int, optional
-        Places of the parameters in the tree, from which random bits follow; all by default.
+        Indices of the parameters in the tree, which seed their random bits; by default 0, 1, ....
     graph : {"", "sent", "alone"}
-        Whether steps are for a CUDA graph, which takes one of the plan; what its kernels read is
-        sent by `renew`, or the graph is alone.
+        Whether steps are for a CUDA graph, which has one step of the plan: what its kernels read is
+        ``"sent"`` by `renew` before each replay, or the graph stands ``"alone"``.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Plan(DevicePlan[Portion]):
         super().__init__(params, made, fault)
 
     def norm(self, grads: Sequence[Array | None]) -> Table | None:
-        """Compute the Euclidean norm of all gradients, and leave it on the device.
+        """Compute the Euclidean norm of all gradients on the device.
 
         Parameters
         ----------
@@ -194,7 +194,7 @@ class Plan(DevicePlan[Portion]):
         Returns
         -------
         Table or None
-            A float64 on the device; None where there is more than one device.
+            The norm, a float64 in device memory; None if there is more than one device.
         """
         if len(self._parts) != 1:
             return None
@@ -204,7 +204,7 @@ class Plan(DevicePlan[Portion]):
     def totals(
         self, grads: Sequence[Array | None], values: Mapping[str, Mapping[str, Any]]
     ) -> list[list[float]]:
-        """Take the totals of each tensor, and wait for the devices.
+        """Compute the totals of each tensor; syncs with the devices.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class Plan(DevicePlan[Portion]):
         Returns
         -------
         list of list of float
-            For each parameter the totals of `Rule.norms` and `Rule.sums`; 0 for no gradient.
+            For each parameter the totals of `Rule.norms` and `Rule.sums`; 0 without a gradient.
         """
         found: list[list[float]] = [[]] * self._count
         for each, mine in self._shared(grads):
@@ -226,11 +226,11 @@ class Plan(DevicePlan[Portion]):
 
     @property
     def resides(self) -> bool:
-        """Whether totals over all tensors can stay on the one device."""
+        """Whether totals over all tensors can stay on the device, as there is only one."""
         return len(self._parts) == 1
 
     def resident(self, scalars: Mapping[str, Any]) -> Resident:
-        """Return the scalar state after a step, whose symbols the device holds."""
+        """Return the scalar state after a step; the device holds the values of its symbols."""
         (each,) = self._parts
         return Resident(scalars, each, each.read_state)
 
@@ -240,7 +240,7 @@ class Plan(DevicePlan[Portion]):
         seed: int | None = None,
         computed: Computed | None = None,
     ) -> None:
-        """Write the numbers of the next step where the kernels of a CUDA graph read them.
+        """Write the next step's scalars where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
@@ -250,11 +250,11 @@ class Plan(DevicePlan[Portion]):
         Raises
         ------
         ValueError
-            If they are other numbers than those of the step that was captured.
+            If their names are not those of the captured step.
         """
         for each in self._parts:
             each.renew(own(values, each), seed, computed)
 
     def read(self, norm: Table) -> float:
-        """Wait for the device, and return the norm that `norm` left there last."""
+        """Return the norm that `norm` left on the device last; syncs."""
         return self._parts[0].read(norm)

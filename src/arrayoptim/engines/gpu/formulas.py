@@ -1,4 +1,4 @@
-"""The text of a kernel that computes per-step scalars as a formula's coefficients do."""
+"""The source of a kernel that computes per-step scalars from a formula's symbols."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .sums import SUMS
 __all__ = ["FormulaWriter", "Written", "derived_program", "literal", "written"]
 
 _OWN = frozenset({"abs", "copysign", "maximum", "minimum", "sign", "sqrt", "square", "where"})
-"""Functions that stand before every kernel; the compiler knows the others."""
+"""Functions that the prelude of every kernel defines; the others are the compiler's."""
 
 _LITERALS = {"inf": "1.0 / 0.0", "-inf": "-1.0 / 0.0", "nan": "0.0 / 0.0"}
 
@@ -34,19 +34,19 @@ _TEXTS = {
 
 
 class FormulaWriter:
-    """Writes formulas in C++; what has been computed is not computed again.
+    """Writes formulas in C++, computing each subexpression once.
 
     Parameters
     ----------
     leaf : callable
-        Writes what a formula takes from elsewhere.
+        Writes an input of a formula.
     plain : tuple of str
-        What needs no variable of its own.
+        Operators whose results need no variable.
 
     Attributes
     ----------
     texts : dict of object to str
-        What holds each number that has been computed.
+        The expression for each symbol computed so far, by its key.
     """
 
     def __init__(self, leaf: Callable[[Number], str], plain: tuple[str, ...]) -> None:
@@ -54,13 +54,13 @@ class FormulaWriter:
         self.texts: dict[object, str] = {}
 
     def branch(self) -> FormulaWriter:
-        """Return one that goes on from here, for the inside of a branch."""
+        """Return a copy of the writer as it is, for the inside of a branch."""
         found = FormulaWriter(self._leaf, self._plain)
         found.texts = dict(self.texts)
         return found
 
     def computed(self, values: Iterable[Number]) -> list[str]:
-        """Return the statements that compute numbers, which `texts` names then."""
+        """Return the statements that compute symbols, and enter their names in `texts`."""
         lines = []
         for value in ordered(values):
             if value.key in self.texts:
@@ -84,28 +84,28 @@ class FormulaWriter:
 
 
 def literal(value: Number) -> str:
-    """Write a number that is known."""
+    """Write a number known when the kernel is generated."""
     return f"({_LITERALS.get(value.name, value.name)})"
 
 
 @dataclass
 class Written:
-    """What a kernel computes.
+    """The statements of a kernel of scalars, and its inputs and outputs.
 
     Attributes
     ----------
     lines : list of str
-        Statements that compute scalars out of ``totals``, ``state`` and ``given``.
+        Statements that compute scalars from ``totals``, ``state`` and ``given``.
     given : list of float
-        What the host gives.
+        The numbers that the host passes.
     results : list of str
-        Names of the scalars that other tables want.
+        Names of the scalars to be written to other tables.
     targets : list of (numpy.ndarray of int, Number)
-        The addresses at which each of them is wanted.
+        The addresses to which each of them is written.
     state : dict of int to str
-        What becomes of entries of the state.
+        New values for entries of the state.
     runs : tuple of int
-        How many totals there are, and how many of them, the first ones, are norms.
+        The number of totals, and how many of them, which come first, are norms.
     """
 
     lines: list[str]
@@ -117,13 +117,13 @@ class Written:
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
-        """What differs between kernels."""
+        """All that the kernel's source depends on."""
         state = tuple(self.state.items())
         return tuple(self.lines), tuple(self.results), state, self.runs
 
     @cached_property
     def tables(self) -> tuple[Any, Any]:
-        """What the host gives; how many targets there are, then the address and scalar of each."""
+        """The host's numbers; the number of targets, then the address and index of each."""
         at = np.concatenate([np.zeros(0, np.int64), *(where for where, _ in self.targets)])
         which = np.repeat(np.arange(len(self.targets)), [len(x) for x, _ in self.targets])
         told = np.concatenate([[len(at)], np.stack([at, which], axis=1).reshape(-1)])
@@ -136,16 +136,16 @@ def written(
     places: Mapping[Any, str],
     runs: tuple[int, int],
 ) -> Written:
-    """Write the statements that compute scalars, each once.
+    """Write the statements that compute scalars, each subexpression once.
 
     Parameters
     ----------
     targets : sequence of (numpy.ndarray of int, Number)
-        Scalars, and the addresses at which each is wanted.
+        Scalars, and the addresses to which each is written.
     state : mapping of int to Number or float
-        What becomes of entries of the state.
+        New values for entries of the state.
     places : mapping of tuple to str
-        Where the inputs of symbols stand.
+        The expressions for inputs: totals and scalar state.
     runs : tuple of int
         See `Written`.
     """
@@ -167,12 +167,12 @@ def written(
 
 
 def derived_program(text: Written) -> Program:
-    """Write the kernel, which one block carries out.
+    """Write the kernel, which is launched with one block.
 
     Parameters
     ----------
     text : Written
-        What it computes.
+        Its statements, inputs and outputs.
     """
     (runs, norms), count = text.runs, max(len(text.results), 1)
     gathered = [
@@ -198,7 +198,7 @@ def derived_program(text: Written) -> Program:
         "    }",
         "}",
         "__syncthreads();",
-        # The first number says how many pairs follow: an address, and which result belongs there.
+        # The first entry is the number of pairs that follow: an address, and the index of a result.
         "EACH_THREAD(u) {",
         "    for (whole j = u; j < targets[0]; j += THREADS)",
         "        *(double *)targets[1 + 2 * j] = results[targets[2 + 2 * j]];",

@@ -1,4 +1,4 @@
-"""Facts about the arrays of the last step, so that they need not be queried one by one."""
+"""The last step's arrays, remembered so that equal ones need no checks one by one."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 __all__ = ["KEPT", "Glance"]
 
 KEPT = 1 << 23
-"""Bytes of gradients up to which they are kept until the next step, to compare identities."""
+"""Most bytes of gradients to keep alive until the next step, to compare identities."""
 
 
 class Glance:
-    """The arrays of the last step, and the facts about them.
+    """The arrays of the last step, and their facts.
 
     Parameters
     ----------
     library : Library
-        Whose arrays they are.
+        The library of the arrays.
     number : int
-        The number of their device.
+        Their CUDA device index.
 
     Attributes
     ----------
     now : numpy.ndarray of int64
-        Where the arrays are that `same` was asked about last.
+        The addresses of the arrays last passed to `keep` or `same`.
     moved : bool
-        Whether one of them was elsewhere the time before.
+        Whether one of these addresses differs from the time before.
     """
 
     def __init__(self, library: Library, number: int) -> None:
@@ -59,7 +59,7 @@ class Glance:
         arrays : sequence of array or None
             The arrays.
         size : int
-            Their bytes.
+            Their size in bytes.
         """
         self._walk, self.moved = self._library.walk(arrays, self._number), True
         if self._walk is not None:
@@ -76,7 +76,7 @@ class Glance:
             self._kept = arrays
 
     def same(self, arrays: Sequence[Array | None]) -> bool:
-        """Whether arrays equal the remembered ones in all but their addresses; see `now`.
+        """Whether arrays equal the remembered ones in all but their addresses; sets `now`.
 
         Parameters
         ----------

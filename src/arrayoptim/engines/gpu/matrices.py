@@ -1,8 +1,8 @@
 """The source of the passes of a rule for matrices: totals along rows and columns, then elements.
 
-What has a total is launched in parts: blocks for rows, whose threads are lanes as in
-`arrayoptim.numerics.sums`, and blocks for columns, of which each thread has one. A block for each
-tensor then brings the parts together, in the order that all engines keep.
+A pass that takes totals has blocks for rows, whose threads are lanes as in
+`arrayoptim.numerics.sums`, and blocks for columns, with one column per thread. They leave partial
+sums, which one block per tensor then reduces in the order that all engines use.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ __all__ = ["CELLS", "KINDS", "LINES", "Over", "Pass", "matrix_passes"]
 Over = Literal["rows", "columns", "elements", "tensors"]
 
 KINDS: dict[Over, int] = {"rows": 0, "columns": 1, "elements": 2, "tensors": 3}
-"""How the table of chunks says what a block goes over."""
+"""The codes in the table of chunks for what a block iterates over."""
 
 CELLS = ("kind", "t", "top", "bottom", "left", "right", "tile")
-"""What the table of chunks tells: the tensor, rows and columns, and which tile it is of those that
-are beside each other, for rows, or below each other, for columns."""
+"""The columns of the table of chunks: what the block iterates over, the tensor, the bounds of rows
+and columns, and the tile's index: across the matrix for rows, down the matrix for columns."""
 
 LINES = ("height", "width", "down", "across")
-"""What the table of matrices tells first: the size, and that in tiles. After these come the
-addresses of what is kept, and of what parts give to totals."""
+"""The first columns of the table of matrices: the shape, in elements and in tiles. The addresses of
+kept values and of partial sums follow."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A kernel, and what its blocks go over.
+    """A kernel, and what its blocks iterate over.
 
     Attributes
     ----------
@@ -64,15 +64,15 @@ def matrix_passes(
     stages : sequence of str
         The stages to compile in.
     streams : sequence of (str, str)
-        As for `arrayoptim.engines.gpu.sweep.sweep_program`; slots of rows and columns are of the
-        compute dtype.
+        As for `arrayoptim.engines.gpu.sweep.sweep_program`; slots with one entry per row or column
+        have the compute dtype.
     compute : str
         The compute dtype.
 
     Returns
     -------
     list of Pass
-        Kernels that take the same numbers.
+        Kernels that take the same per-step scalars.
     """
     text = _Text(plan, stages, streams, compute)
     written = {
@@ -97,7 +97,7 @@ class _Text:
         self._labels = Labels(plan)
 
     def totals(self, turn: int) -> Pass:
-        """Write the pass that takes parts of totals."""
+        """Write the pass that takes partial sums of totals."""
         totals = self._plan.totals_of(turn)
         down = [v for v in totals if v.space == "columns"]
         across = [v for v in totals if v.space != "columns"]
@@ -126,7 +126,7 @@ class _Text:
         middle = [
             "const whole x = at + k;",
             *all_lines(writer),
-            # What a slot was may be what another one becomes.
+            # Store no slot early: the new value of one may use the old value of another.
             *(f"const real n_{slot} = {name};" for slot, name in full),
             *(["const real q = p;"] * _stages.recalled(self._stages)),
             f"p = {parameter};",
@@ -207,7 +207,7 @@ class _Text:
         return Pass(named(f"{name}_{rule.name}", parts, self._names), tuple(over))
 
     def _taken(self, over: str, totals: Sequence[Value]) -> str:
-        """Write what an element gives to totals."""
+        """Write the function that computes one element's terms of the totals."""
         writer = self._labels.writer()
         last = [f"total{k} = (double){writer.name(v.args[0])};" for k, v in enumerate(totals)]
         body = [
@@ -223,7 +223,7 @@ class _Text:
         return "\n".join([f"FUNCTION void of_{over}({given}{results}) {{", *indented(body), "}\n"])
 
     def _added(self, over: str, totals: Sequence[Value]) -> list[str]:
-        """Write how the numbers of one element are added to the sums of a thread."""
+        """Write the accumulation of one element's terms into a thread's sums."""
         count = len(totals)
         pointers = addressed(self._full)
         numbers = ", ".join(f"x{k}" for k in range(count))
@@ -234,7 +234,7 @@ class _Text:
         ]
 
     def _rows(self, totals: Sequence[Value]) -> list[str]:
-        """Write how a block takes parts of the totals of rows: a thread is a lane of a row."""
+        """Write a block's partial sums of rows: each thread is a lane of a row."""
         sums = [f"double sum{k} = {FIRST[v.op]};" for k, v in enumerate(totals)]
         fold = [joined(v, f"lanes[{k}][u]", f"lanes[{k}][u + half]") for k, v in enumerate(totals)]
         ends = [
@@ -274,7 +274,7 @@ class _Text:
         return [loop, *indented(body), "}"]
 
     def _columns(self, totals: Sequence[Value]) -> list[str]:
-        """Write how a block takes parts of the totals of columns: a thread has a column."""
+        """Write a block's partial sums of columns: one column per thread."""
         body = [
             *(f"double sum{k} = {FIRST[v.op]};" for k, v in enumerate(totals)),
             "#pragma unroll 4",

@@ -1,4 +1,4 @@
-"""Matrices of the same dtypes on one device, which are stepped pass by pass."""
+"""Matrices with the same dtypes on one device, stepped pass by pass."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["MatrixBatch", "pass_programs"]
 def pass_programs(
     rule: Rule, dtypes: Mapping[str, str], given: Sequence[str], gradients: str
 ) -> list[tuple[Program, tuple[Over, ...]]]:
-    """Return the kernels of a step, and what the blocks of each go over.
+    """Return the kernels of a step, and what the blocks of each iterate over.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def pass_programs(
 
 
 class MatrixBatch(Batch):
-    """Some matrices of a device, with memory for what is kept during a step."""
+    """Some matrices of a device, with memory for the values kept between passes."""
 
     def _cut(self, sizes: Sequence[int]) -> tuple[Numbers, Numbers]:
         """Return the tables of chunks and of matrices; see `Batch`."""
