@@ -154,7 +154,7 @@ class Plan(DevicePlan[Portion]):
         Indices of the parameters in the tree, which seed their random bits; by default 0, 1, ....
     graph : {"", "sent", "alone"}
         Whether steps are for a CUDA graph, which has one step of the plan: what its kernels read is
-        ``"sent"`` by `renew` before each replay, or the graph stands ``"alone"``.
+        ``"sent"`` by `renew` before each replay, or the graph is self-contained, ``"alone"``.
     """
 
     def __init__(

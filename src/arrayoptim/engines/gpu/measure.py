@@ -1,7 +1,7 @@
 """The source of the pass before a tensorwise sweep: totals of each tensor, and their ratios.
 
-The coefficients that each tensor has for itself are written into its row of the table of numbers,
-from which the sweep takes them: the host need not wait for them.
+Each tensor's own coefficients are written to its row of the scalar table, where the sweep reads
+them: no sync with the host is needed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .sums import SUMS
 __all__ = ["measure_program", "quantities"]
 
 _AT_ONCE = 4
-"""Elements whose loads a thread starts before it adds up what was measured of them."""
+"""Elements that a thread loads before it accumulates their terms."""
 
 
 def quantities(rule: Rule) -> int:
-    """Return how many totals a rule takes of each tensor."""
+    """Return the number of totals that a rule takes of each tensor."""
     return len(rule.norms) + len(rule.sums)
 
 
@@ -38,7 +38,7 @@ def measure_program(
     Parameters
     ----------
     rule : Rule
-        A rule that measures. Without a ratio its totals are left to the host.
+        A rule with totals. Without a ratio its totals are left to the host.
     stages : sequence of str
         The stages of the sweep.
     streams : sequence of (str, str)
@@ -51,12 +51,12 @@ def measure_program(
     Returns
     -------
     Program
-        The kernel. Its numbers are those of the sweep, all from the table, a row for each tensor.
+        The kernel. It reads the sweep's per-step scalars from the table, one row per tensor.
 
     Raises
     ------
     UnprintableError
-        If the rule leaves the grammar.
+        If the rule uses something outside the grammar.
     """
     names = numbers_of(rule, stages, chance)
     functions = [printed(rule.measure, "measure")] if rule.measure else []
@@ -73,7 +73,7 @@ def measure_program(
 
 
 def _taken(rule: Rule, stages: Sequence[str], streams: Sequence[tuple[str, str]]) -> str:
-    """Write what is measured of one element."""
+    """Write the function that computes one element's terms of the totals."""
     own = [f"s{k}" for k in range(len(rule.slots))]
     what = [f"u{k}" for k in range(quantities(rule))]
     if rule.masked:

@@ -1,4 +1,4 @@
-"""Host numbers that kernels read."""
+"""Device copies of host arrays that kernels read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Mirror"]
 
 
 class Mirror:
-    """Host numbers that a kernel reads; they are copied when they have changed.
+    """The device copy of a host array that kernels read, updated when that changes.
 
     Parameters
     ----------
@@ -27,21 +27,21 @@ class Mirror:
         self._due: np.ndarray[Any, Any] | None = None
 
     def address(self, values: np.ndarray[Any, Any], *, later: bool = False, room: int = 0) -> int:
-        """Return the address of numbers on the device.
+        """Return the device address of an array's copy.
 
         Parameters
         ----------
         values : numpy.ndarray
-            The numbers, which nobody writes into any more.
+            The host array, which must not be modified afterwards.
         later : bool
-            Whether they are copied by `flush` only, as a CUDA graph would repeat a copy.
+            Whether to leave the copy to `flush`, as a CUDA graph would replay it.
         room : int
-            For how many numbers there is to be room at least, at the same address.
+            The least number of elements to allocate for, so that later ones keep the address.
 
         Returns
         -------
         int
-            The address, which holds them when the stream gets there.
+            The address, whose contents are valid in stream order.
         """
         if later:
             assert values.size <= self._room
@@ -58,7 +58,7 @@ class Mirror:
         return self._table.address
 
     def flush(self) -> None:
-        """Copy the deferred numbers."""
+        """Copy what was deferred."""
         if self._due is not None:
             self.address(self._due)
             self._due = None

@@ -1,8 +1,9 @@
 """The source of the pass that takes the gradients' norm, in the order of `numerics.sums`.
 
-Each block sums a block of it; the last one to finish adds up the sums, so that one launch
-does all. Squares of float64 may overflow or vanish: they are also summed after a shift of the
-exponent either way, and the sums of the shift that serves are taken, as the array engine does.
+Each CUDA block sums a block of `numerics.sums`; the last one to finish adds up the partial sums, so
+that one launch does it all. Squares of float64 may overflow or underflow: they are also summed
+scaled by a power of two either way, and the result uses the sum that is in range, as in the array
+engine.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from .sums import SUMS
 __all__ = ["KINDS", "NORM"]
 
 KINDS = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3}
-"""How the table of gradients says which dtype each has."""
+"""The codes of dtypes in the table of gradients."""
 
 _BODY = (
     "namespace of_norm {\n"

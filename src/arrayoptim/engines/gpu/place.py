@@ -1,4 +1,4 @@
-"""The tensors of one library on one device, their gradients and the norm of these."""
+"""The tensors of one library on one device, their gradients and the gradients' norm."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .tables import Numbers, Totals, element_count, same_order
 __all__ = ["Graph", "Place"]
 
 Graph = Literal["", "sent", "alone"]
-"""Whether steps are for a CUDA graph, and who brings up to date what its kernels read."""
+"""Whether steps are for a CUDA graph, and who updates the tables that its kernels read."""
 
 Taken = tuple[int, bool, list[Any]]
-"""Address of the table of gradients, whether one is float64, and what must be kept alive."""
+"""Address of the table of gradients, whether one is float64, and objects to keep alive."""
 
 
 class Place(ABC):
@@ -38,17 +38,17 @@ class Place(ABC):
     Parameters
     ----------
     where : tuple of Library and int
-        The library, and the number of the device.
+        The library, and the CUDA device index.
     places : list of int
-        Places of the parameters among those of the plan.
+        Indices of the parameters among those of the plan.
     params : list of array
         The parameters.
     occupied : Stretches
         The memory that the whole step writes, to which this adds its own.
     graph : {"", "sent", "alone"}
         Whether steps are for a CUDA graph. While one is captured, nothing is copied to the tables
-        that its kernels read: they are ``"sent"`` before each replay, or it is ``"alone"`` and
-        fills them itself.
+        that its kernels read: they are ``"sent"`` before each replay, or the graph is
+        self-contained (``"alone"``) and fills them itself.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Place(ABC):
         return tuple(p.shape), self._library.strides(p), backend_of(p).dtype(p)
 
     def fits(self, params: Sequence[Array]) -> bool:
-        """Whether these are the parameters, at the same addresses.
+        """Whether the parameters are as before, at the same addresses.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Place(ABC):
         Returns
         -------
         bool
-            False where one has another address, shape, dtype or order.
+            False if one has another address, shape, dtype or memory order.
         """
         if self._walk is not None and self._walk.read(tuple(params)):
             return bool((self._walk.found == self._at).all())
@@ -118,11 +118,11 @@ class Place(ABC):
         return self._library.places(params) == self._places
 
     def _recorded(self) -> bool:
-        """Whether launches now go into the graph that these steps are for."""
+        """Whether launches now are captured in the graph that these steps are for."""
         return bool(self._graph) and self._library.captures(self._number)
 
     def check(self, grads: Sequence[Array | None]) -> None:
-        """Refuse gradients that do not fit their parameters.
+        """Refuse gradients that do not match their parameters.
 
         Parameters
         ----------
@@ -134,13 +134,13 @@ class Place(ABC):
         RuntimeError
             If a CUDA graph is being captured.
         TypeError, ValueError
-            If one is of another shape, device or kind of number.
+            If one has another shape or device, or is not real or complex as its parameter is.
         """
         if not self._graph and self._library.captures(self._number):
             raise RuntimeError(CAPTURING)
         # What has not changed since the last step is not checked again.
-        # An interrupt may come between any two of these: until a table has been made of the
-        # gradients that the glance knows, the table is stale.
+        # An interrupt may come between any two statements: the table is stale until it has been
+        # written for the gradients that the glance remembers.
         stale, self._stale = self._stale, True
         self._alike = self._glance.same(grads)
         if self._alike:
@@ -168,27 +168,27 @@ class Place(ABC):
         seed: int | None,
         computed: Computed | None = None,
     ) -> Callable[[], None]:
-        """Prepare a step.
+        """Prepare a step of the tensors.
 
         Parameters
         ----------
         grads : sequence of array or None
-            The gradients, which `check` has accepted.
+            The gradients, already accepted by `check`.
         values : mapping of str to mapping
-            The numbers of the step, by the compute dtype.
+            The per-step scalars, by compute dtype and name.
         seed : int or None
-            Where slots are rounded stochastically.
+            The step's seed if slots are rounded stochastically.
         computed : Counting or Kept, optional
-            Where the numbers are formulas that the device computes.
+            Given if the per-step scalars are formulas that the device computes.
 
         Returns
         -------
         callable
-            Carries out the step.
+            Launches the step.
         """
 
     def _settled(self, grads: list[Array | None]) -> list[str]:
-        """Copy those gradients that cannot be read directly; return the dtype of each."""
+        """Copy gradients that kernels cannot read directly; return the dtype of each."""
         kinds = list(self._dtypes)
         for k, (g, p) in enumerate(zip(grads, self._params, strict=True)):
             if g is None:
@@ -199,7 +199,7 @@ class Place(ABC):
         return kinds
 
     def _apart(self, grads: Sequence[Array | None]) -> tuple[list[Array | None], Numbers]:
-        """Return gradients that can be read while the parameters are being written."""
+        """Return the gradients and their addresses; copy those whose memory the step writes."""
         taken = list(grads)
         if self._alike:
             found = self._glance.now.copy()
@@ -223,7 +223,7 @@ class Place(ABC):
 
     def _taken_up(self, grads: Sequence[Array | None]) -> Taken:
         """Copy the gradients' addresses to the device."""
-        # Where they are as they were, the table on the device is right.
+        # If no gradient has moved, the table on the device is still right.
         taken = list(grads)
         if self._stale or not (self._alike and self._clear):
             taken, found = self._apart(grads)
@@ -232,12 +232,12 @@ class Place(ABC):
         later = self._recorded()
         if later and self._put is not None:
             room = self._filled(self._table)
-            # The graph's memory serves others when the launches of the step are in it.
+            # After the step's launches, later allocations of the capture may reuse this memory.
             return self._library.address(room), self._wide, [*taken, room]
         return self._gradients.address(self._table, later=later), self._wide, taken
 
     def _filled(self, values: Numbers) -> Array:
-        """Have a graph write numbers, which its launches hold, into memory of its own."""
+        """Capture launches that write numbers, their arguments, into memory of the graph."""
         assert self._put is not None
         like = self._params[0]
         room = backend_of(like).zeros(like, "int64", (len(values),))
@@ -249,7 +249,7 @@ class Place(ABC):
         return room
 
     def norm(self, grads: Sequence[Array | None]) -> Table:
-        """Launch the pass over the gradients.
+        """Launch the pass that takes the norm of the gradients.
 
         Parameters
         ----------
@@ -259,18 +259,18 @@ class Place(ABC):
         Returns
         -------
         Table
-            The norm of all, a float64.
+            The norm of all gradients, a float64.
         """
         with self._active():
             return self._passed(grads).result
 
     def read(self, norm: Table) -> float:
-        """Wait for the device, and return a norm that was left on it."""
+        """Return a norm that `norm` left on the device; syncs."""
         with self._active():
             return float(self._device.read(norm)[0])
 
     def sums(self, grads: Sequence[Array | None]) -> Numbers:
-        """Wait for the device, and return the sum of squares of each gradient.
+        """Return the sum of squares of each gradient; syncs.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What plans for parameters on GPUs share: each device does its part of a step."""
+"""The base of plans for parameters on GPUs: each device takes its part of a step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Part = TypeVar("_Part", bound=Place)
 
 
 def own(values: Mapping[str, Mapping[str, Any]], each: Place) -> dict[str, dict[str, Any]]:
-    """Return one device's part of the numbers of a step."""
+    """Return one device's part of the per-step scalars."""
     return {kind: part(row, each.places) for kind, row in values.items()}
 
 
@@ -31,10 +31,10 @@ class DevicePlan(Generic[_Part]):
     params : sequence of array
         The parameters.
     made : callable
-        Makes the part of a device, given the library with the device's number, and the places of
+        Makes the part of a device, given the library and the CUDA device index, and the indices of
         the parameters there.
     fault : callable
-        Says what is wrong with the parameter at a place, which is on no GPU.
+        Returns the error message for the parameter at an index, which is on no GPU.
     """
 
     def __init__(
@@ -81,33 +81,33 @@ class DevicePlan(Generic[_Part]):
         seed: int | None = None,
         computed: Computed | None = None,
     ) -> Callable[[], None]:
-        """Prepare a step; whatever can fail fails here, before anything changes.
+        """Prepare a step; all errors are raised here, before anything changes.
 
         Parameters
         ----------
         grads : sequence of array or None
-            The gradients, on the devices of their parameters; a parameter whose gradient is None
-            stays as it is.
+            The gradients, on the devices of their parameters; a parameter with gradient None
+            is unchanged.
         values : mapping of str to mapping
-            For each compute dtype the numbers of the step by name: numbers, or
-            one-dimensional arrays with one for each parameter. ``scale`` may be a
-            `arrayoptim.gradients.Pending` of this plan's own.
+            For each compute dtype, the per-step scalars by name: numbers, or 1-D arrays with one
+            number per parameter. ``scale`` may be an `arrayoptim.gradients.Pending` of this plan.
         seed : int, optional
-            Where slots are to be rounded stochastically.
+            The step's seed if slots are rounded stochastically.
         computed : Counting or Kept, optional
-            Where the numbers are formulas that the device computes.
+            Given if the per-step scalars are formulas that the device computes.
 
         Returns
         -------
         callable
-            Carries out the step, before any other method; after an interrupt, what is left.
+            Launches the step, before any other method is called; after an interrupt, the rest of
+            it.
 
         Raises
         ------
         TypeError, ValueError
-            If a gradient does not fit its parameter, or rounding is refused.
+            If a gradient does not match its parameter, or stochastic rounding is not possible.
         RuntimeError
-            If the kernel cannot be compiled here, or a CUDA graph is being captured.
+            If the kernel cannot be compiled on this machine, or a CUDA graph is being captured.
         """
         runs = [
             each.prepare(mine, own(values, each), seed, computed)
@@ -121,7 +121,7 @@ class DevicePlan(Generic[_Part]):
         return sweep
 
     def sums_of_squares(self, grads: Sequence[Array | None]) -> tuple[list[float], None]:
-        """Read the gradients once, and wait for the devices.
+        """Return the sum of squares of each gradient, from one pass; syncs with the devices.
 
         Parameters
         ----------
@@ -131,9 +131,9 @@ class DevicePlan(Generic[_Part]):
         Returns
         -------
         sums : list of float
-            For each gradient what `arrayoptim.numerics.sums.sum_of_squares` gives; 0 for None.
+            For each gradient what `arrayoptim.numerics.sums.sum_of_squares` returns; 0 for None.
         nonfinite : None
-            Nothing: the sums tell.
+            None: the sums already show nonfinite gradients.
         """
         sums = np.zeros(self._count)
         for each, mine in self._shared(grads):
@@ -141,7 +141,7 @@ class DevicePlan(Generic[_Part]):
         return sums.tolist(), None
 
     def _shared(self, grads: Sequence[Array | None]) -> list[tuple[_Part, list[Array | None]]]:
-        """Return the gradients of each device; all are checked before anything is done."""
+        """Return each device's part and gradients, after checking all of them."""
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
         shares = [(each, self._of(each, grads)) for each in self._parts]

@@ -1,4 +1,4 @@
-"""The tensors of one library on one device, and the launches of a step."""
+"""The tensors of one library on one device, and the launches that step them."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ __all__ = ["Portion"]
 
 
 class Portion(Place):
-    """The tensors of one library on one device, with their slots there.
+    """The tensors of one library on one device, with their slots.
 
     Parameters
     ----------
     rule : Rule
         The update rule.
     where : tuple of Library and int
-        The library, and the number of the device.
+        The library, and the CUDA device index.
     places : list of int
-        Places of the parameters among those of the plan.
+        Indices of the parameters among those of the plan.
     params : list of array
         The parameters.
     slots : list of mapping of str to array
-        The slots of each.
+        The slots of each parameter.
     occupied : Stretches
         The memory that the whole step writes, to which this adds its own.
     ordinals : sequence of int
-        Places of the parameters in the tree.
+        Indices of the parameters in the tree.
     graph : {"", "sent", "alone"}
         Whether steps are for a CUDA graph; see `Place`.
     """
@@ -89,7 +89,7 @@ class Portion(Place):
             ]
 
     def _settled(self, grads: list[Array | None]) -> list[str]:
-        """Copy what a kernel cannot read, so that a launch reads one dtype; see `Place`."""
+        """Copy gradients so that each launch can read all of its own in one dtype; see `Place`."""
         kinds = list(self._dtypes)
         for batch in self._batches:
             batch.settle(grads)
@@ -107,7 +107,7 @@ class Portion(Place):
         """Prepare the launches of a step; see `Place`."""
         taken, self._taken = self._taken, None
         with self._active():
-            # The pass that took the norm for this step has just checked the gradients.
+            # If the norm pass of this step read the same gradients, their table is ready.
             if not (taken and _waits(values) and all(map(operator.is_, taken[0], grads))):
                 taken = list(grads), self._taken_up(grads)
             gradients, _, keep = taken[1]
@@ -136,7 +136,7 @@ class Portion(Place):
     def _derived(
         self, kept: Kept | None, found: Sequence[Prepared], later: bool
     ) -> tuple[list[Launches], list[Launches]]:
-        """Prepare what computes the numbers that only the device knows."""
+        """Prepare the launches that derive scalars from totals and scalar state."""
         if kept is None:
             return [], []
         targets = [target for each in found for target in each.targets]
@@ -144,42 +144,42 @@ class Portion(Place):
         return self.derived.prepare(kept, self._holds(kept), targets, later, room)
 
     def _holds(self, kept: Kept) -> bool:
-        """Whether the state before a step is on the device."""
+        """Whether the device holds the scalar state before a step."""
         return isinstance(kept.before, Resident) and kept.before.is_of(self)
 
     @cached_property
     def derived(self) -> Derived:
-        """What computes the numbers that only the device knows."""
+        """The scalars that the device derives from totals and scalar state."""
         sums = np.zeros((len(self._params), quantities(self._rule)), np.int64)
         for batch in self._batches:
             sums[batch.places] = batch.sums()
         return Derived(self._device, self._rule, sums, self._ordinals)
 
     def read_state(self) -> dict[str, float]:
-        """Wait for the device, and return the scalar state that it holds."""
+        """Return the scalar state that the device holds; syncs."""
         with self._active():
             return self.derived.read()
 
     def totals(
         self, grads: Sequence[Array | None], values: Mapping[str, Mapping[str, Any]]
     ) -> list[list[float]]:
-        """Take the totals of each tensor, and wait for the device.
+        """Compute the totals of each tensor; syncs with the device.
 
         Parameters
         ----------
         grads : sequence of array or None
-            The gradients, which `check` has accepted.
+            The gradients, already accepted by `check`.
         values : mapping of str to mapping
-            The numbers of the step, by the compute dtype.
+            The per-step scalars, by compute dtype and name.
 
         Returns
         -------
         list of list of float
-            What `Rule.totals` names, for each tensor.
+            For each tensor, the totals that `Rule.totals` names.
         """
         found: list[list[float]] = [[]] * len(self._params)
         with self._active():
-            # The pass may read copies, which must live until it is complete.
+            # Keeps copies that the pass may read alive until it has completed.
             taken = self._taken_up(grads)
             gradients = taken[0]
             for batch in self._batches:
@@ -194,7 +194,7 @@ class Portion(Place):
         seed: int | None,
         computed: Computed | None = None,
     ) -> None:
-        """Write the numbers of the next step where the kernels of a CUDA graph read them.
+        """Write the next step's scalars where the kernels of a CUDA graph read them.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ class Portion(Place):
 
 
 def _waits(values: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a step reads its clip factor on the device."""
+    """Whether a step computes its clip factor from a norm on the device."""
     scales = (numbers.get("scale") for numbers in values.values())
     return any(
         isinstance(x, Pending) or getattr(x, "dtype", None) == np.dtype(object) for x in scales

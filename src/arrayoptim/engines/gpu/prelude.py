@@ -1,9 +1,9 @@
-"""The start of every kernel: conversions between memory and registers, and the rules' vocabulary.
+"""The prelude of every kernel: conversions between memory and registers, and the rules' functions.
 
-The text names nothing that only one compiler has, but for what the first lines define: a host
-compiler takes it behind a few lines of its own, and gives the same bits. A kernel is a sequence of
-phases, in each of which every thread of a block does its part; a host compiler makes a phase a
-loop. Nothing that one phase leaves to another is in a register.
+The source uses nothing that only one compiler has, but for the macros of the first lines. So a host
+compiler takes it too, with definitions of its own, and produces the same bits. A kernel is a
+sequence of phases; in each, every thread of a block does its part. A host compiler turns a phase
+into a loop over threads, so no value passes from one phase to the next in a register.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ...numerics.sums import BLOCK, LANES, RUN
 __all__ = ["CHUNK", "PRELUDE", "THREADS"]
 
 THREADS = BLOCK // RUN * LANES
-"""Threads of a block: where it sums, every lane of every run has one."""
+"""Threads per block: one for each lane of each run in a sum."""
 
 CHUNK = 8192
-"""Elements that a block steps."""
+"""Elements per block of a sweep."""
 
 PRELUDE = (
     f"""

@@ -1,4 +1,4 @@
-"""Translating a rule or a stage to CUDA C++, through its syntax tree."""
+"""Translation of a rule or a stage to CUDA C++, from its Python syntax tree."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ _COMPARISONS = {
 
 
 class UnprintableError(ValueError):
-    """A function leaves the grammar of rules."""
+    """A function uses something outside the grammar of rules."""
 
 
 def printed(function: Callable[..., Any], name: str, real: str = "real") -> str:
-    """Print a function that obeys the grammar of rules.
+    """Translate a function in the grammar of rules to C++.
 
     Parameters
     ----------
     function : callable
         The function. Its last parameter is the array namespace.
     name : str
-        What it is to be called.
+        Name of the C++ function.
     real : str
-        The type of all its numbers. With ``"double"``, that of the numbers of one tensor, it may
-        hold literals and named numbers, combine conditions, and return a dict, as a ratio does.
+        The type of all its numbers. With ``"double"``, the type of scalars of one tensor, it may
+        contain literals and named constants, combine conditions, and return a dict, as a ratio
+        does.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def printed(function: Callable[..., Any], name: str, real: str = "real") -> str:
             values = value.elts if isinstance(value, ast.Tuple) else [value]
             values = value.values if isinstance(value, ast.Dict) and real == "double" else values
             results = len(values)
-            # All results are computed before one is written: parameters may be their own results.
+            # Compute all results before writing any: a result may alias a parameter.
             lines += [f"const {real} y{k} = {_expression(v)};" for k, v in enumerate(values)]
             lines += [f"r{k} = y{k};" for k in range(results)]
         elif isinstance(statement, ast.Assign):
@@ -97,25 +98,25 @@ def keys_of(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 class _Scalars(ast.NodeTransformer):
-    """Rename what only the numbers of one tensor may use."""
+    """Translate what is allowed in functions of per-tensor scalars only."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._globals = function.__globals__
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        """Print a number."""
+        """Translate a literal."""
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
             return node
         return _Printed(repr(float(node.value)))
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        """Print the value of a number that has a name in the module."""
+        """Translate a name of a module constant to its value."""
         known = self._globals.get(node.id)
         good = isinstance(known, int | float) and not isinstance(known, bool)
         return _Printed(repr(float(known))) if good else node  # type: ignore[arg-type]
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        """Print conditions that are combined."""
+        """Translate a combination of conditions."""
         self.generic_visit(node)
         sign = {ast.BitAnd: "&&", ast.BitOr: "||"}.get(type(node.op))
         if sign is None:
@@ -124,7 +125,7 @@ class _Scalars(ast.NodeTransformer):
 
 
 class _Printed(ast.expr):
-    """An expression that has been printed."""
+    """An expression that is already C++ source."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -141,7 +142,7 @@ def _assignment(statement: ast.Assign, known: set[str]) -> str:
     target = statement.targets[0]
     if not isinstance(target, ast.Name) or len(statement.targets) > 1:
         raise UnprintableError(f"{ast.unparse(statement)}: only one plain name may be assigned")
-    # A comparison is not a real number.
+    # auto, as a comparison is no real.
     declared = "" if target.id in known else "auto "
     known.add(target.id)
     return f"{declared}{target.id}_ = {_expression(statement.value)};"
