@@ -63,7 +63,7 @@ class DevicePlan(Generic[_Part]):
         Returns
         -------
         bool
-            False where a parameter has another address, shape, dtype or memory order than when
+            False if a parameter has another address, shape, dtype or memory order than when
             the plan was made: make another plan.
         """
         return len(params) == self._count and all(

@@ -42,8 +42,8 @@ def printed(function: Callable[..., Any], name: str, real: str = "real") -> str:
     Returns
     -------
     str
-        The text of a function of the same parameters, without the last; then come references, one
-        for each result. Names get an underscore: a rule may call a variable ``new``.
+        The source of a function with the same parameters except the last, then one reference
+        per result. Names get a trailing underscore: a rule may call a variable ``new``.
 
     Raises
     ------

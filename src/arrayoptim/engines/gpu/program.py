@@ -1,4 +1,4 @@
-"""What every kernel's text has: types, functions, numbers, a name of its own."""
+"""What the source of every kernel has: types, functions, per-step scalars, a unique name."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ __all__ = [
 TYPES = {"float16": "half_bits", "bfloat16": "bfloat_bits", "float32": "float"}
 TYPES |= {"float64": "double", "uint8": "plain_code", "int8": "signed_code", "int16": "short"}
 CODES = frozenset({"uint8", "int8"})
-"""Slots in 8-bit codes, without and with a sign, which share an exponent in groups."""
+"""Dtypes of slots in 8-bit codes, unsigned and signed; a group of codes shares an exponent."""
 
 EXPONENT = "int16"
-"""The type of the exponents, of which there is one for a group."""
+"""The dtype of the exponents, one per group."""
 
 SEED = ("seed_high", "seed_low")
-"""Numbers of a step that rounds stochastically: the halves of its seed."""
+"""Further scalars of a step that rounds stochastically: the halves of its seed."""
 
 _FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
 
 
 @dataclass(frozen=True)
 class Program:
-    """The text of a kernel.
+    """The source of a kernel.
 
     Attributes
     ----------
     name : str
-        What the kernel is called.
+        Name of the kernel.
     body : str
-        Its text without what all begin with.
+        Its source without the prelude.
     numbers : tuple of str
-        The numbers it takes, in order.
+        Names of the per-step scalars it takes, in order.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Program:
 
     @property
     def source(self) -> str:
-        """The whole text."""
+        """The whole source, prelude included."""
         return PRELUDE + self.body
 
 
@@ -69,14 +69,14 @@ def stages_of(given: Sequence[str], slots: Sequence[str]) -> tuple[str, ...]:
     Parameters
     ----------
     given : sequence of str
-        Names of the numbers that the step has.
+        Names of the per-step scalars that the step has.
     slots : sequence of str
         Names of the slots.
 
     Returns
     -------
     tuple of str
-        Names out of `SWEPT`.
+        Names from `SWEPT`.
     """
 
     def used(stage: str) -> bool:
@@ -87,7 +87,7 @@ def stages_of(given: Sequence[str], slots: Sequence[str]) -> tuple[str, ...]:
 
 
 def numbers_of(rule: Rule, stages: Sequence[str], chance: bool = False) -> tuple[str, ...]:
-    """Return the names of the numbers that the kernels of a step take, in order.
+    """Return the names of the per-step scalars that the kernels of a step take, in order.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def numbers_of(rule: Rule, stages: Sequence[str], chance: bool = False) -> tuple
 
 
 def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
-    """Return the functions of a step, and its numbers.
+    """Return the source of a step's functions and of the struct of its scalars.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
     compute : str
         The compute dtype.
     """
-    # What a rule for matrices computes is written out in each of its passes.
+    # A rule for matrices has no function: its passes contain what it computes.
     functions = [] if rule.kind == "matrix" else [printed(rule.function, "rule")]
     functions += [printed(rule.direction, "direction")] if rule.direction else []
     for stage in stages:
@@ -126,7 +126,7 @@ def opening(rule: Rule, stages: Sequence[str], compute: str) -> list[str]:
 
 
 def named(name: str, parts: Sequence[str], numbers: tuple[str, ...] = ()) -> Program:
-    """Return the parts of a kernel as a program with a unique name."""
+    """Return a program made of these parts, with a name that is unique to its source."""
     text = "\n".join(parts)
     whole = f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     body = f"namespace of_{whole} {{\n{text.replace('@NAME@', whole)}\n}}\n"
@@ -134,5 +134,5 @@ def named(name: str, parts: Sequence[str], numbers: tuple[str, ...] = ()) -> Pro
 
 
 def cpp(name: str) -> str:
-    """Return a name for the text: an underscore keeps it apart from C++ keywords and macros."""
+    """Return a name for C++: the underscore avoids clashes with keywords and macros."""
     return f"{name}_"

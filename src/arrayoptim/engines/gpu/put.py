@@ -1,7 +1,7 @@
-"""The source of a kernel that writes numbers which it has as arguments.
+"""The source of a kernel that writes numbers which are its own arguments.
 
-A CUDA graph repeats its launches with the arguments that they had, and needs nothing of the host:
-neither a copy out of its memory nor a call before it is replayed.
+A CUDA graph replays its launches with the arguments of the capture. So it needs nothing from the
+host: neither a copy out of host memory nor a call before a replay.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .program import Program
 __all__ = ["MOST_PUT", "PUT"]
 
 MOST_PUT = 448
-"""How many numbers one launch writes; a kernel takes at most 4096 bytes of arguments."""
+"""Most numbers that one launch writes; a kernel takes at most 4096 bytes of arguments."""
 
 _ARGUMENTS = "".join(f", whole v{k}" for k in range(MOST_PUT))
 _STORES = "\n".join(f"            if (count > {k}) at[{k}] = v{k};" for k in range(MOST_PUT))

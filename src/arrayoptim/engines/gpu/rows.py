@@ -1,4 +1,4 @@
-"""Steps of some rows of an array: the sweep with a table of the rows' numbers in front."""
+"""Steps of some rows of an array: the sweep, through a table of row indices."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class RowPlan:
     slots : mapping of str to array
         Its slots.
     occupied : Stretches
-        The memory that the whole step writes. Rows that lie in it are copied.
+        The memory that the whole step writes. Gradient rows in it are copied.
     threads : int, optional
-        Not used: it is the CPU engine's.
+        Unused; for the same signature as in the CPU engine.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class RowPlan:
     Raises
     ------
     ValueError
-        If rows are not contiguous in memory.
+        If the parameter's rows are not contiguous in memory.
     """
 
     def __init__(
@@ -86,23 +86,23 @@ class RowPlan:
         return library.number(p), library.address(p), library.strides(p), tuple(p.shape), kind
 
     def fits(self, param: Array) -> bool:
-        """Whether this is the parameter, where it was."""
+        """Whether the parameter is as before, at the same address."""
         return library_of(param) is self._library and self._described(param) == self._known
 
     def prepare(self, gradient: Rows, numbers: Mapping[str, float]) -> Callable[[], None]:
-        """Make all ready for a step, and return what launches it, once.
+        """Prepare a step, and return a function that launches it, once.
 
         Parameters
         ----------
         gradient : Rows
-            Rows, each of them once.
+            The gradient's rows; no row index occurs twice.
         numbers : mapping of str to float
-            The numbers of the step.
+            The per-step scalars.
 
         Raises
         ------
         RuntimeError
-            If the kernel cannot be compiled here, or a CUDA graph is being captured.
+            If the kernel cannot be compiled on this machine, or a CUDA graph is being captured.
         """
         library = self._library
         if library.captures(self._number):
@@ -129,7 +129,7 @@ class RowPlan:
         return run
 
     def _readable(self, rows: Array) -> tuple[Array, str]:
-        """Return rows that a kernel can read, and their dtype."""
+        """Return rows that a kernel can read, copied if needed, and their dtype."""
         found, own = backend_of(rows).dtype(rows), self._dtypes["p"]
         kind = own if own in COMPLEX else found
         at = self._library.address(rows)
@@ -163,7 +163,7 @@ def row_program(
     dtypes : mapping of str to str
         The dtype of the parameter as ``p``, and of each slot.
     given : sequence of str
-        Names of the numbers that the step has.
+        Names of the per-step scalars that the step has.
     gradients : str
         Dtype of the gradient.
 
@@ -172,7 +172,7 @@ def row_program(
     Program
         The kernel.
     int
-        How many elements a thread steps.
+        The number of elements that a thread steps at once.
     """
     labels = {name: f"s{k}" for k, name in enumerate(rule.slots)}
     streams = [("g", reals(gradients))]
@@ -189,7 +189,7 @@ def row_program(
 
 
 def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], pack: int) -> str:
-    """Write the kernel: each thread finds its row, and steps a pack of it or element by element."""
+    """Write the kernel: each thread finds its row, and steps a pack of it or single elements."""
     pointers = "".join(f", {TYPES[dtype]} *a_{name}" for name, dtype in streams)
     arguments = "".join(f", double n_{name}" for name in numbers)
     addresses, others = addressed(streams, " | ", "(whole)"), addressed(streams[1:])

@@ -1,4 +1,4 @@
-"""The norm of gradients whose parameters several plans step."""
+"""The norm of gradients whose parameters are stepped by several plans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Sizes"]
 
 
 class Sizes(Place):
-    """Parameters on one device, of whose gradients only the norm is taken.
+    """Parameters on one device, only to take the norm of their gradients.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Sizes(Place):
     Raises
     ------
     ValueError
-        If they are not on one GPU.
+        If they are not on a single GPU.
     """
 
     def __init__(self, params: list[Array]) -> None:
@@ -52,5 +52,5 @@ class Sizes(Place):
         seed: int | None,
         computed: Computed | None = None,
     ) -> Callable[[], None]:
-        """Refuse, as others take the step; see `Place`."""
+        """Raise a TypeError, as other plans take the step; see `Place`."""
         raise TypeError("these parameters are measured here, and stepped elsewhere")

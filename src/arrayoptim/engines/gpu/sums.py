@@ -1,7 +1,7 @@
-"""The source with which kernels add up, in the order of `numerics.sums`.
+"""The source of the sums in kernels, in the order of `numerics.sums`.
 
-Each block sums a block of `numerics.sums`, each of its threads a lane of a run; the last block to
-finish adds up the sums, so that one launch does all.
+Each CUDA block sums a block of `numerics.sums`, each of its threads a lane of a run; the last block
+to finish adds up the partial sums, so that one launch does it all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["MOST", "SUMS"]
 
 MOST = 3
-"""Sums that a kernel can take at once."""
+"""Most sums that a kernel can take at once."""
 
 SUMS = r"""
 struct Room {

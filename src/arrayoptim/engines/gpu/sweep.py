@@ -1,4 +1,4 @@
-"""The text of the sweep: stages and rule on each element, for all tensors in one launch."""
+"""The source of the sweep: stages and rule on each element, for all tensors in one launch."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def sweep_program(
     stages : sequence of str
         The stages to compile in.
     streams : sequence of (str, str)
-        ``g``, ``p``, the rule's slots as ``s0``, ``s1``, ..., then the slots of stages; with the
-        dtype of each in memory. All but ``g`` have a column of the pointer table.
+        The name and dtype in memory of each stream: ``g``, ``p``, the rule's slots as ``s0``,
+        ``s1``, ..., then the slots of stages. All but ``g`` have a column of the pointer table.
     compute : str
         The compute dtype.
 
@@ -37,10 +37,10 @@ def sweep_program(
     Raises
     ------
     UnprintableError
-        If the rule leaves the grammar.
+        If the rule uses something outside the grammar.
     """
     names = numbers_of(rule, stages)
-    # Twice as many 16-bit elements fit into a load of 16 bytes.
+    # Vectorized accesses have 16 bytes for the stream with the smallest elements.
     width = 16 // min(ITEMSIZE[dtype] for _, dtype in streams)
     parts = [
         *opening(rule, stages, compute),
@@ -51,7 +51,7 @@ def sweep_program(
 
 
 def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], width: int) -> str:
-    """Write the kernel: each block finds its chunk, and steps it in packs where it is aligned."""
+    """Write the kernel: each block finds its chunk, and steps it, in packs if it is aligned."""
     called = addressed(streams)
     lines = [
         f"const whole packed = aligned ? stop - (stop - start) % {width} : start;",
@@ -71,19 +71,19 @@ def swept(
     body: Sequence[str],
     tables: Sequence[str] = (),
 ) -> str:
-    """Write a kernel whose blocks have chunks.
+    """Write a kernel with one block per chunk.
 
     Parameters
     ----------
     numbers : sequence of str
-        Names of the numbers it takes.
+        Names of the per-step scalars it takes.
     streams : sequence of (str, str)
         As for `sweep_program`.
     body : sequence of str
-        What a block does with elements ``start`` to ``stop`` of tensor ``t``; they may be
-        ``aligned`` to 16 bytes.
+        What a block does with elements ``start`` to ``stop`` of tensor ``t``; ``aligned`` says
+        whether all their addresses are aligned to 16 bytes.
     tables : sequence of str
-        Parameters that stand before the numbers.
+        Kernel parameters that precede the per-step scalars.
     """
     arguments = "".join(f", {each}" for each in (*tables, *(f"double n_{n}" for n in numbers)))
     lines = [

@@ -27,19 +27,19 @@ def element_count(array: Array) -> int:
 
 
 def chunks(sizes: Sequence[int], length: int) -> Numbers:
-    """Cut tensors.
+    """Cut tensors into chunks.
 
     Parameters
     ----------
     sizes : sequence of int
         Number of elements of each tensor.
     length : int
-        Most elements of a chunk.
+        Largest number of elements of a chunk.
 
     Returns
     -------
     numpy.ndarray
-        For each chunk the place of its tensor, and which of the tensor's chunks it is.
+        For each chunk the index of its tensor, and its own index within the tensor.
     """
     counts = -(-np.asarray(sizes, np.int64) // length)
     tensor = np.repeat(np.arange(len(counts)), counts)
@@ -48,12 +48,12 @@ def chunks(sizes: Sequence[int], length: int) -> Numbers:
 
 
 def same_order(library: Library, array: Array, like: Array) -> bool:
-    """Whether an array is dense, with the shape and memory order of another one."""
+    """Whether an array is dense, with the shape and memory order of another array."""
     steps, wanted = library.strides(array), library.strides(like)
     shape = tuple(array.shape)
     if shape != tuple(like.shape):
         return False
-    # Strides of empty arrays mean nothing, and torch and NumPy set different ones.
+    # Strides of empty arrays mean nothing, and differ between torch and NumPy.
     same = all(a == b for n, a, b in zip(shape, steps, wanted, strict=True) if n > 1)
     return prod(shape) == 0 or (same and dense(shape, steps))
 
@@ -65,16 +65,16 @@ def addresses(library: Library, arrays: Sequence[Array | None]) -> Numbers:
 
 
 class Totals:
-    """Tables of a pass that sums blocks of tensors, and the sums of these.
+    """Tables of a pass that sums tensors by blocks, and the memory for its sums.
 
     Parameters
     ----------
     device : Device
-        Where they are.
+        The device of the tables.
     sizes : numpy.ndarray
         Number of elements of each tensor.
     count : int
-        How many sums are taken at once.
+        The number of sums taken at once.
 
     Attributes
     ----------
@@ -83,9 +83,9 @@ class Totals:
     inputs : tuple of int
         Addresses of the tables of blocks, of sizes, and of the first block of each tensor.
     sums : Table
-        For each sum those of all tensors.
+        The sums of all tensors, one row per sum.
     outputs : tuple of int
-        Addresses of the blocks' sums, of the tensors', and of a counter.
+        Addresses of the sums of blocks, of the sums of tensors, and of a counter of blocks.
     """
 
     def __init__(self, device: Device, sizes: Numbers, count: int) -> None:

@@ -1,7 +1,7 @@
-"""Asking all arrays of a step at once, in machine code that knows the objects of each library.
+"""Reading the addresses of all arrays of a step at once, in machine code that knows their layout.
 
-Python asks an array for its shape, strides, dtype, device and address in some tenths of a
-microsecond, which for a thousand small arrays is more than the GPU's own work.
+In Python, querying an array's shape, strides, dtype, device and address takes some tenths of a
+microsecond; for a thousand small arrays, that is more than the GPU's own work.
 """
 
 from __future__ import annotations
@@ -42,40 +42,40 @@ if good:
 
 
 class Asking(Protocol):
-    """A library, as far as it asks arrays one by one."""
+    """A library that can query arrays one by one."""
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return for each array what decides whether kernels can read it, except its address."""
+        """Return, for each array, all that decides whether kernels can read it but its address."""
 
     def places(self, arrays: Sequence[Array | None]) -> list[int]:
         """Return the address of each array; 0 for None."""
 
 
 class Walk(ABC):
-    """A walk through arrays that are expected to be like some others but for their addresses.
+    """A walk through arrays that should equal some others in all but their addresses.
 
     Parameters
     ----------
     library : Asking
-        Whose arrays they are.
+        The library of the arrays.
     arrays : sequence of array or None
-        Those that they are to be like, all on one device.
+        The arrays to compare with, all on one device.
     facts : list
-        What the library knows of each, see `Asking`.
+        The facts of each array, see `Asking`.
     number : int
-        The number of the device.
+        The CUDA device index.
 
     Attributes
     ----------
     found : numpy.ndarray of int64
-        Where the arrays are that were read last; 0 for None.
+        The addresses of the arrays read last; 0 for None.
     moved : bool
-        Whether one of them was elsewhere than before.
+        Whether one of these addresses differs from the time before.
 
     Raises
     ------
     LookupError
-        If machine code does not know these arrays.
+        If machine code cannot read these arrays.
     """
 
     def __init__(
@@ -112,32 +112,32 @@ class Walk(ABC):
 
     @abstractmethod
     def _told(self, arrays: Sequence[Array | None], number: int) -> tuple[Program, tuple[int, ...]]:
-        """Return the program, and the last cells of its job."""
+        """Return the program, and the final cells of its job record."""
 
     @abstractmethod
     def _steps(self, array: Array) -> tuple[int, ...]:
-        """Return the strides, in the library's own unit."""
+        """Return the strides in the library's own unit, elements or bytes."""
 
     @abstractmethod
     def _code(self, array: Array) -> int:
-        """Return the code of an array's dtype; 0 where machine code knows none."""
+        """Return the code of an array's dtype; 0 if machine code has none."""
 
     @staticmethod
     def _large(array: Array | None) -> bool:
         return array is not None and any(length != 1 for length in array.shape)
 
     def read(self, arrays: tuple[Array | None, ...]) -> bool:
-        """Write the addresses of arrays into `found`, and return whether they are as expected.
+        """Write the addresses of arrays to `found`, and return whether all else is as expected.
 
         Parameters
         ----------
         arrays : tuple of array or None
-            As many arrays. An address is 0 for None, which may be anywhere.
+            As many arrays. None is allowed at any index; its address is 0.
         """
         job, go = self._job, self._go
         job[0] = job[1] = 0
         while (k := go(arrays)) < self._count:
-            # Python knows more kinds of arrays.
+            # Python can check arrays that machine code cannot read.
             x = arrays[k]
             if x is None or self._library.facts([x]) != [self._facts[k]]:
                 return False
@@ -159,7 +159,7 @@ class CuPyWalk(Walk):
 
         kind = getattr(sys.modules.get("cupy"), "ndarray", None)
         present = [x for x in arrays if x is not None]
-        # Without an array to look at nothing is known of the memory of those to come.
+        # Without an array to inspect, the memory layout of later ones cannot be verified.
         known = present and objects_as_expected()
         if not known or not all(self._as_expected(x, kind) for x in present):
             raise LookupError("CuPy's arrays are laid out otherwise")
@@ -167,7 +167,7 @@ class CuPyWalk(Walk):
 
     @staticmethod
     def _as_expected(array: Array, kind: Any) -> bool:
-        """Whether an array's memory tells what the array tells; machine code looks there only."""
+        """Whether the fields in an array's memory, all that machine code reads, match its API."""
         if type(array) is not kind or kind.__basicsize__ < 15 * 8:
             return False
         words, memory = _words(array, 15), array.data
@@ -191,10 +191,10 @@ _DLPACK = {"float16": (2, 16), "bfloat16": (4, 16), "float32": (2, 32), "float64
 
 
 class TorchWalk(Walk):
-    """A walk through torch tensors, through DLPack's exchange table."""
+    """A walk through torch tensors, by DLPack's exchange API table."""
 
     kind = 2
-    """DLPack's number of the kind of device."""
+    """DLPack's device type code."""
 
     def _told(self, arrays: Sequence[Array | None], number: int) -> tuple[Program, tuple[int, ...]]:
         from ..cpu.readers import objects_as_expected, torch_call, torch_look, walk_program
@@ -226,7 +226,7 @@ def _words(thing: object, count: int) -> list[int]:
 
 def _vector(begin: int, end: int) -> list[int]:
     count = (end - begin) // 8
-    # No array has so many dimensions: these would be no addresses.
+    # No array has more dimensions: these are not the addresses of a vector.
     if not 0 < count <= 64:
         return []
     return list((ctypes.c_int64 * count).from_address(begin))
@@ -235,18 +235,18 @@ def _vector(begin: int, end: int) -> list[int]:
 def walk_over(
     kind: type[Walk], library: Asking, arrays: Sequence[Array | None], number: int
 ) -> Walk | None:
-    """Return a walk through arrays like some others; None where machine code knows none.
+    """Return a walk through arrays like some others; None if machine code cannot read them.
 
     Parameters
     ----------
     kind : type
-        The class for arrays of the library.
+        The walk class of the library.
     library : Asking
         The library.
     arrays : sequence of array or None
-        The others.
+        The arrays to compare with.
     number : int
-        The number of their device.
+        Their CUDA device index.
 
     Returns
     -------
@@ -259,5 +259,5 @@ def walk_over(
     try:
         return kind(library, arrays, facts, number)
     except (ImportError, LookupError, RuntimeError):
-        # The CPU engine may be left out of an installation, or its compiler not work here.
+        # The CPU engine may be missing from the installation, or its compiler not work here.
         return None
