@@ -51,7 +51,7 @@ class Engines:
     threads : int or None
         Threads of the CPU engine.
     graph : {"", "sent", "alone"}
-        Whether steps are for a CUDA graph, which only the GPU engine supports: one whose numbers
+        Whether steps are for a CUDA graph, which only the GPU engine supports: one whose scalars
         are sent before each replay, or one that is self-contained, see `Step.computed`.
     rowwise : frozenset of int
         Indices of the parameters with sparse gradients.
@@ -195,14 +195,15 @@ class Engines:
         return None if table is None else Pending(table, read=partial(share.plan.read, table))
 
     def sweeps(self) -> dict[int, int]:
-        """Return the number of loops or kernels that step each parameter of a fused engine."""
+        """Return, for each parameter of a fused engine, the number of loops or kernels over it."""
         shares = self._shares.items()
         return {i: sweeps(rule, name) for (name, _, rule), share in shares for i in share.places}
 
     def resident(self, grads: Sequence[Array | None]) -> Any:
-        """Return who can keep totals and scalar state on a device; None where the host must know.
+        """Return the plan that can keep totals and scalar state on its device, or None.
 
-        It is the plan of the GPU engine, where that serves everything on one device.
+        It is the GPU engine's, if that serves all parameters of the step on one device; otherwise
+        the host must know them.
         """
         share = self._alone
         if share is None or self.rows.given or any(grads[i] is not None for i in self.others):
@@ -216,7 +217,7 @@ class Engines:
         grads: Sequence[Array | None],
         slots: Sequence[Slots],
     ) -> dict[int, list[Scalar]]:
-        """Return the totals that a step needs for every parameter with a gradient, by its index."""
+        """Return a step's totals for each parameter with a gradient, by the parameter's index."""
         rest = set(self.others)
         rows = measure(step, leaves, [g if i in rest else None for i, g in enumerate(grads)], slots)
         for (_, layout, _), share in self._shares.items():
@@ -260,12 +261,12 @@ class Engines:
         return acts
 
     def renew(self, steps: Sequence[Step]) -> None:
-        """Write the numbers of the next step where the kernels of a CUDA graph read them.
+        """Write the next step's scalars where the kernels of a CUDA graph read them.
 
         Raises
         ------
         ValueError
-            If they are not the same numbers as in the captured step.
+            If their names are not those of the captured step.
         """
         pairs = [(s, share) for s in steps for k, share in self._shares.items() if k[1] == s.layout]
         for step, share in pairs:

@@ -13,19 +13,19 @@ __all__ = ["Kept", "Resident"]
 
 
 class Resident(MutableMapping[str, Scalar]):
-    """Scalar state, some of whose numbers are on a device and are read when somebody asks.
+    """Scalar state, some of it on a device, which is read on the first access.
 
-    It is the state as of now: numbers that nobody has asked for before the next step are gone then,
-    as the state that follows takes their place on the device.
+    It is the present state: the next step overwrites the numbers on the device, so those that have
+    not been read before are lost then.
 
     Parameters
     ----------
     values : mapping of str to scalar
-        All scalar state in its order; what is on the device is a symbol.
+        All scalar state, in order; a symbol stands for a number on the device.
     owner : object
-        Who keeps those numbers.
+        The object that holds those numbers.
     read : callable
-        Waits for the device and returns them by name.
+        Syncs with the device, and returns those numbers by name.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Resident(MutableMapping[str, Scalar]):
         self._owner: object = owner
 
     def is_of(self, owner: object) -> bool:
-        """Whether a device holds the state under this owner as it is, and nobody has set it."""
+        """Whether this owner holds the state on its device, unchanged by the host since."""
         return self._owner is owner
 
     def unread(self) -> dict[str, Any]:
-        """Return what is known without waiting, symbols among it."""
+        """Return the state without a sync; a symbol stands for a number on the device."""
         return dict(self._values)
 
     def _settle(self) -> dict[str, Any]:
@@ -72,29 +72,29 @@ class Resident(MutableMapping[str, Scalar]):
         return len(self._values)
 
     def __or__(self, other: Mapping[str, Scalar]) -> Resident:
-        """Return it with other numbers, which the device does not hold."""
+        """Return the state updated with numbers of the host."""
         return Resident({**self._values, **other}, self._owner, self._read)
 
     def __repr__(self) -> str:
         return repr(self._settle())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what a copy is: numbers on the host."""
+        """Reduce to a dict of numbers on the host, which a copy or pickle is."""
         return dict, (dict(self._settle()),)
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What a step computes on a device and leaves there.
+    """Scalar state that a step computes on a device and leaves there.
 
     Attributes
     ----------
     before : mapping of str to scalar
         The scalar state before the step.
     after : dict of str to Number
-        What becomes of those numbers that the device holds.
+        The new values of the numbers that the device holds.
     members : sequence of int
-        The group of each parameter of the tree; totals go over those of one.
+        The group of each parameter of the tree; each total is over one group.
     """
 
     before: Mapping[str, Scalar]

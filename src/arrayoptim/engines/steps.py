@@ -21,16 +21,16 @@ _TRIES = 100
 
 @dataclass(eq=False)
 class Counting:
-    """State on a device, from which the numbers of a step are computed there.
+    """State on a device, from which per-step scalars are computed there.
 
     Attributes
     ----------
     held : sequence of sequence of array
-        For each parameter of the tree its state: 0-d float64 arrays on its device.
+        The state of each parameter of the tree, as 0-d float64 arrays on its device.
     names : tuple of str
-        Their names, the count of steps first.
+        The names of these arrays, the step count first.
     after : dict of str to Number
-        Their formulas after a step.
+        The formulas of their values after a step.
     cells : list of Cell
         Further inputs of the formulas.
     """
@@ -53,15 +53,15 @@ class Step:
     layout : Layout
         The update rule, and the slots of the parameters.
     values : dict of str to dict
-        For each compute dtype, the rule's coefficients by name, and the numbers of the step's
-        stages, see `arrayoptim.rules.stages.STAGES`. A list or a `Column` has one number per
+        For each compute dtype, the per-step scalars by name: the rule's coefficients, and those of
+        the step's stages, see `arrayoptim.rules.stages.STAGES`. A list or a `Column` has one per
         parameter of the tree.
     seed : int or None
         The seed of the step if slots are rounded stochastically.
     places : sequence of int
         Indices of the parameters in the tree.
     computed : Counting or Kept, optional
-        If the numbers are formulas: the state that the device computes them from.
+        If the scalars are formulas: the state that the device computes them from.
     """
 
     layout: Layout
@@ -71,15 +71,15 @@ class Step:
     computed: Computed | None = None
 
     def shared(self, compute: str) -> dict[str, Scalar]:
-        """Return the numbers that all arrays with one compute dtype share."""
+        """Return the scalars that all arrays with one compute dtype share."""
         return {k: v for k, v in self.values[compute].items() if not isinstance(v, OWN)}
 
     def own(self, compute: str, i: int) -> dict[str, Scalar]:
-        """Return the numbers that belong to a single array."""
+        """Return the scalars that belong to a single array."""
         return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, OWN)}
 
     def numbers(self, compute: str, i: int) -> dict[str, Scalar]:
-        """Return all numbers of a single array."""
+        """Return all scalars of a single array."""
         return self.shared(compute) | self.own(compute, i)
 
 
@@ -140,8 +140,8 @@ class Once:
 def carry_out(acts: Sequence[Act], stuck: Callable[[], object]) -> None:
     """Run all acts; an exception raised on the way is re-raised at the end.
 
-    So an interrupt of the program, which may come between any two instructions, finds either
-    nothing or everything done.
+    So an interrupt, which may come between any two instructions, finds the step either not begun or
+    complete.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ _DOUBLE, _SINGLE = "float64", "float32"
 
 
 class UnwritableError(TypeError):
-    """A function does something with a number that no formula can express."""
+    """A function uses a number in a way that no formula can express."""
 
 
 @dataclass(eq=False)
@@ -75,7 +75,7 @@ class Number:
     cell : Cell, optional
         The source of an input.
     key : object
-        What stands for the symbol in dicts and sets.
+        The symbol's key in dicts and sets, as symbols are not hashable.
     """
 
     op: str
@@ -89,7 +89,7 @@ class Number:
     dtype = _DOUBLE
 
     def astype(self, dtype: str) -> Number:
-        """Return the number rounded to a dtype, in double precision."""
+        """Return the number rounded to a dtype, as float64."""
         return self if dtype == _DOUBLE else Number(_SINGLE, (self,))
 
     def _refuse(self, *_: Any) -> Any:
@@ -98,7 +98,7 @@ class Number:
             "function of another module than xp"
         )
 
-    # A set or dict of numbers would answer that no symbol is in it.
+    # Unhashable, as lookups in a set or dict of numbers would silently miss a symbol.
     __bool__ = __float__ = __int__ = __index__ = __iter__ = __hash__ = _refuse
 
     def __neg__(self) -> Number:
@@ -143,9 +143,9 @@ def number(value: Any) -> Number:
 
 
 class _Functions:
-    """The ``xp`` of scalar functions called with symbols: NumPy's where there are floats alone.
+    """The ``xp`` of scalar functions called with symbols: NumPy's functions for floats alone.
 
-    So arithmetic on what the host knows has the bits that it has where there are no symbols.
+    So arithmetic on what the host knows has the same bits as without symbols.
     """
 
     float32, float64 = _SINGLE, _DOUBLE
@@ -167,7 +167,7 @@ class _Functions:
 
     @staticmethod
     def asarray(value: Any, dtype: str = _DOUBLE) -> Any:
-        """Return a number rounded to a dtype."""
+        """Return a number or symbol rounded to a dtype."""
         return value.astype(dtype) if type(value) is Number else np.asarray(value, dtype)
 
     @staticmethod
@@ -177,7 +177,7 @@ class _Functions:
 
 
 FORMULAS: Any = _Functions()
-"""The array functions that a scalar function is called with."""
+"""The ``xp`` that a scalar function is called with."""
 
 
 def ordered(results: Iterable[Number]) -> Iterator[Number]:
@@ -195,10 +195,10 @@ def ordered(results: Iterable[Number]) -> Iterator[Number]:
 
 
 def symbolic(values: Iterable[Any]) -> bool:
-    """Return whether there is a symbol among values."""
+    """Whether there is a symbol among values."""
     return Number in map(type, values)
 
 
 def depends(symbol: Number, op: str) -> bool:
-    """Return whether a symbol depends on inputs of a kind."""
+    """Whether a symbol depends on an operation or input of a kind."""
     return any(each.op == op for each in ordered([symbol]))

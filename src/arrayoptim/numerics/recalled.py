@@ -1,8 +1,8 @@
-"""What a formula makes of numbers that only a device knows, with the bits of the host.
+"""Formulas over numbers that only a device knows, with the same bits as on the host.
 
-A formula's coefficients may follow from totals over all gradients and from scalar state. Where
-these lie on a device the host calls the very function with a symbol for each, and remembers what it
-found, as a step of the same hyperparameters finds the same.
+A formula's coefficients may depend on totals over all gradients and on scalar state. If these are
+on a device, the host calls the very function with a symbol for each, and caches the result, as
+steps with the same hyperparameters give the same formulas.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .formulas import CONDITIONS, Number, UnwritableError, ordered
 __all__ = ["Recalled"]
 
 _EXACT = VOCABULARY | CONDITIONS | {"+", "-", "*", "/", "neg", "number", "state", "total"}
-"""What a device computes with the bits of the host."""
+"""The operations with the same bits on a device as on the host."""
 
 
 class _Unseen:
-    """Stands for a number at which nobody may look."""
+    """A number that raises when it is used."""
 
     __array_ufunc__ = None
 
@@ -31,11 +31,11 @@ class _Unseen:
 
 
 UNSEEN: Any = _Unseen()
-"""A step count with which a formula that depends on it raises."""
+"""A step count that makes formulas raise if they depend on it."""
 
 
 class Recalled:
-    """What a formula makes of symbols, computed again where it is given something else."""
+    """The result of a formula called with symbols, cached until its arguments change."""
 
     def __init__(self) -> None:
         self._known: Any = None
@@ -44,23 +44,23 @@ class Recalled:
     def of(
         self, compute: Callable[[Any], dict[str, Any]], h: Any, it: Any, held: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Return what a formula computes.
+        """Return the coefficients that a formula computes.
 
         Parameters
         ----------
         compute : callable
-            The formula, given the step count.
+            The formula, as a function of the step count.
         h : object
-            Its hyperparameters; the same object where they are the same.
+            Its hyperparameters; the same object as long as they are unchanged.
         it : int
-            Steps taken.
+            The number of steps taken.
         held : mapping of str to Number or float
             Scalar state and totals.
 
         Raises
         ------
         UnwritableError
-            If a device would compute it with other bits.
+            If a device would not compute them with the same bits.
         """
         known = self._known
         if known is not None and known[0] is h and _same(known[1], held):

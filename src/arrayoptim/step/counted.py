@@ -1,8 +1,8 @@
-"""Steps whose numbers the device computes from state that lies there.
+"""Steps whose per-step scalars the device computes from state in device memory.
 
-What follows from the count of steps, on the host as elsewhere by `Numbering`, is found there once
-with symbols in place of the numbers, and then computed by a kernel before that of the step, which
-advances the state too. So a CUDA graph takes one step after another without anything of ours.
+`Numbering` computes what depends on the step count, on the host as elsewhere, but once and with
+symbols. The resulting formulas are compiled into a kernel that runs before that of the step and
+also advances the state. So a CUDA graph takes one step after another without any call from Python.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from .state import State
 from .take import Executor, Leaves, Taken, take
 
 COUNT = "iterations"
-"""What the count of steps is called among state."""
+"""The name of the step count in the state."""
 
 Held = Sequence[Sequence[Array]]
-"""For each parameter its count and scalar state, as 0-d arrays of float64 on its device."""
+"""For each parameter its step count and scalar state, as 0-d float64 arrays on its device."""
 
 
 class _Writing(Executor["tuple[list[Step], dict[str, Scalar]]"]):
-    """Writes the numbers of a step as formulas, and takes none."""
+    """Traces the per-step scalars as formulas, and takes no step."""
 
     xp: Namespace = FORMULAS
 
@@ -57,11 +57,11 @@ class _Writing(Executor["tuple[list[Step], dict[str, Scalar]]"]):
         return self._values
 
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
-        """Return a norm that will be on the device; see `Executor`."""
+        """Return a norm that will be computed on the device; see `Executor`."""
         return Measured() if settings.unmeasured else Measured(Pending(self._norm))
 
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
-        """Refuse to measure; see `Executor`."""
+        """Raise: a rule that needs totals is refused before; see `Executor`."""
         raise AssertionError("the numbers of such a step are the host's")
 
     def refuses(self, taken: Taken) -> bool:
@@ -80,20 +80,20 @@ class _Writing(Executor["tuple[list[Step], dict[str, Scalar]]"]):
 
 @dataclass(eq=False)
 class _Written:
-    """The formulas of a step, and what they hold for.
+    """The formulas of a step, and what they are valid for.
 
     Attributes
     ----------
     plan : Plan
-        Whose they are.
+        The plan that they were traced from.
     others : list
-        Its settings that are no numbers.
+        The settings of the plan that are not numbers.
     steps : list of Step
         The formulas.
     cells : dict of str to Cell
-        What they take from outside, by the names of hyperparameters.
+        The inputs of the formulas, by the names of hyperparameters.
     norm : object
-        Where the norm of the gradients is said to be.
+        Holds the device address of the gradient norm.
     """
 
     plan: Plan
@@ -103,34 +103,34 @@ class _Written:
     norm: Any
 
     def holds(self, plan: Plan) -> bool:
-        """Whether the formulas of a plan are these."""
+        """Whether the formulas are valid for a plan."""
         same = plan.assignment is self.plan.assignment and _others(plan) == self.others
         return same and self.cells.keys() <= numbers_in(plan.settings).keys()
 
     def fill(self, numbers: Mapping[str, float]) -> None:
-        """Put the present hyperparameters in their places."""
+        """Set the inputs to the present hyperparameters."""
         for name, cell in self.cells.items():
             cell.value = float(numbers[name])
 
 
 class Counted:
-    """The steps of one optimizer whose count is on the device of its parameters.
+    """The steps of an optimizer whose step counts are on the device of its parameters.
 
     Parameters
     ----------
     session : Session
-        Of the optimizer, which has the state of these parameters.
+        The optimizer's session, which has the state of these parameters.
     leaves : sequence of array
         The parameters.
     structure : Structure
         Their structure.
     held : sequence of sequence of array
-        For each parameter its count of steps, and then its scalar state.
+        For each parameter its step count, then its scalar state.
 
     Raises
     ------
     ValueError
-        If a step of them needs the host, or its numbers cannot be computed on the device.
+        If a step needs the host, or its scalars cannot be computed on the device.
     """
 
     def __init__(self, session: Session, leaves: Leaves, structure: Structure, held: Held) -> None:
@@ -141,7 +141,7 @@ class Counted:
         self._sizes: Any = None
         self._read: set[str] = set()
         self.size: Pending | None = None
-        # Graphs read tables and numbers and write slots as long as they are replayed.
+        # Kept alive: replayed graphs read their tables and scalars, and write their slots.
         self.captured: list[Any] = []
         self.stepped = False
 
@@ -158,26 +158,26 @@ class Counted:
         norm: Pending | None = None,
         done: Act | None = None,
     ) -> None:
-        """Launch a step, or put it into the CUDA graph that is being captured.
+        """Launch a step, or capture it if a CUDA graph is being captured.
 
         Parameters
         ----------
         gradients : sequence of array or None
-            A gradient for each parameter; those without one are left as they are, counts too.
+            A gradient for each parameter; one with None is unchanged, and so is its count.
         live : mapping of str to array
-            Hyperparameters that are 0-d arrays on the device, read when the step is carried out.
+            Hyperparameters that are 0-d arrays on the device, read when the step runs there.
         norm : Pending, optional
-            The norm of more gradients than these.
+            The norm to clip by, if it is of more gradients than these.
         done : callable, optional
-            Called when all has been launched, as a part of the step.
+            Called after all launches, as part of the step.
 
         Raises
         ------
         RuntimeError
-            If a graph is being captured, and something that the step needs was not made before.
+            If a graph is being captured, and the step needs something that was not made before.
         TypeError, ValueError
-            If a gradient does not fit its parameter, or the hyperparameters set since ask for what
-            needs the host. Nothing has changed then.
+            If a gradient does not match its parameter, or hyperparameters set since then need the
+            host. Nothing has changed then.
         """
         session, leaves = self._session, self._leaves
         with session.lock:
@@ -206,7 +206,7 @@ class Counted:
             carry_out(acts, state.interrupt)
 
     def check(self, gradients: Leaves) -> None:
-        """Check parameters and gradients of the coming step, before anything changes."""
+        """Check the parameters and gradients of the next step, before anything changes."""
         try:
             self._engines.look(self._leaves, self._session.plan.thawed(gradients))
         except (TypeError, ValueError):
@@ -224,7 +224,7 @@ class Counted:
         return taken
 
     def report(self, iterations: int, live: Mapping[str, float]) -> Taken:
-        """Return the last step, given the count after it and the present values on the device."""
+        """Return the last step, given the count after it and the hyperparameters on the device."""
         settings = self._session.plan.settings
         values = [{**own} for own in settings.at(iterations - 1, {})]
         values[0] |= live
@@ -234,7 +234,7 @@ class Counted:
     # ---- formulas
 
     def _renewed(self, plan: Plan, live: Mapping[str, Array]) -> _Written:
-        """Return the formulas with the present values of what they take from outside."""
+        """Return the formulas, with their inputs set to present values."""
         if plan is not self._plan and not self._written.holds(plan):
             refuse_capturing(self._leaves)
             self._written, self._engines = self._write(plan), self._made()
@@ -288,7 +288,7 @@ class Counted:
 
 
 def _others(plan: Plan) -> list[Any]:
-    """Return the settings that are no numbers, on which formulas depend, by name."""
+    """Return the settings that are not numbers and that formulas depend on."""
     known = numbers_in(plan.settings)
     return [
         (member.prefix + name, value)
@@ -299,7 +299,7 @@ def _others(plan: Plan) -> list[Any]:
 
 
 def _numbers(values: Iterable[Any]) -> list[Number]:
-    """Return the symbols among numbers, bounds of norms, and lists of these."""
+    """Return the symbols in values: scalars, pending clip factors, and lists of these."""
     found: list[Number] = []
     for value in values:
         if isinstance(value, OWN):

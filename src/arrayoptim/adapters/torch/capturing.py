@@ -26,14 +26,14 @@ NOT_BEGUN = (
 
 
 def refuse_unready(name: str, leaves: Sequence[Tensor], reason: str) -> None:
-    """Raise a RuntimeError where a CUDA graph is being captured.
+    """Raise a RuntimeError if a CUDA graph is being captured.
 
     Parameters
     ----------
     name : str
         The name of the optimizer.
     leaves : sequence of Tensor
-        Parameters.
+        The parameters.
     reason : str
         Why the step cannot be captured.
     """
@@ -44,23 +44,23 @@ def refuse_unready(name: str, leaves: Sequence[Tensor], reason: str) -> None:
 
 
 class Capturing:
-    """Whether kernels count the steps of a parameter group, so that they can be captured.
+    """Step counts of a parameter group: on the device if its steps are to be capturable.
 
     Parameters
     ----------
     settings : GroupSettings
-        The group.
+        The group's settings.
     never : str or None
-        Why steps of groups of this kind cannot be captured.
+        Why no group of this kind can be captured, or None.
 
     Attributes
     ----------
     on_gpu : bool
         Whether the parameters are on a GPU.
     counted : Counted or None
-        The steps that kernels count; None where the host does.
+        The steps that kernels count; None if the host counts.
     kept : list of Counted
-        Counts that captured graphs refer to, and that are no longer used.
+        Counts no longer in use, kept alive as captured graphs refer to them.
     """
 
     def __init__(self, settings: GroupSettings, never: str | None) -> None:
@@ -75,12 +75,12 @@ class Capturing:
         self._unserved = reason
 
     def stands_aside(self, leaves: Sequence[Tensor]) -> bool:
-        """Whether a CUDA graph is being captured and the group has no gradient for its step.
+        """Whether to skip the step: a CUDA graph is being captured and the group has no gradient.
 
         Raises
         ------
         RuntimeError
-            If it has a gradient, and the graph cannot hold its step.
+            If the group has a gradient, and its step cannot be captured.
         """
         if self.counted is not None or not captures(leaves[:1]):
             return False
@@ -90,7 +90,7 @@ class Capturing:
         return True
 
     def look(self, leaves: Sequence[Tensor]) -> None:
-        """Note the device of parameters whose state is about to be made; see `stands_aside`."""
+        """Record the device of parameters before their state is made; raise during a capture."""
         self.on_gpu = bool(leaves) and on_gpu(leaves[0])
         if self.on_gpu:
             reason = NOT_BEGUN if self._settings.capturable else NOT_ASKED
@@ -103,7 +103,7 @@ class Capturing:
         leaves: Sequence[Tensor],
         structure: Structure,
     ) -> DeviceCounts | None:
-        """Return counts that kernels advance; None if the host counts, and note why."""
+        """Return counts that kernels advance; if the host counts, record why and return None."""
         if self.counted is not None and self.counted.captured:
             self.kept.append(self.counted)
         self.counted = self._counts = None
@@ -129,7 +129,7 @@ class Capturing:
         return self._counts
 
     def report(self) -> StepReport | None:
-        """Return what the last step did; reads it from the device if kernels count."""
+        """Return what the last step did; syncs with the device if kernels count."""
         if self.counted is not None and self._counts is not None and self.counted.stepped:
             self._counts.follow()
             session = session_of(self._settings.core)

@@ -1,4 +1,4 @@
-"""Step counts and scalar state of parameters, on their device."""
+"""Step counts and scalar state of parameters, in device memory."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from .shards import Tensor
 
 
 class DeviceCounts:
-    """A count for each parameter, which kernels advance; the host reads it when it is asked for.
+    """A step count for each parameter, advanced by kernels and read by the host on demand.
 
     Parameters
     ----------
     state : State
         The optimizer's state.
     numbers : sequence of dict
-        For each parameter its numbers by our names, ``step`` and ``skipped`` among them.
+        For each parameter its scalar state by our names, including ``step`` and ``skipped``.
     words : mapping of str to str
-        Names in torch's state by ours, where they are others.
+        Torch's state names by ours, if they differ.
     device : torch.device
-        Where the parameters are.
+        The device of the parameters.
 
     Attributes
     ----------
     held : list of list of Tensor
-        For each parameter the count and then the scalar state, as 0-d tensors of float64.
+        For each parameter its step count, then its scalar state, as 0-d float64 tensors.
     rows : list of dict
-        These by their names in torch's state.
+        The same tensors by their names in torch's state.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class DeviceCounts:
         self.follow()
 
     def follow(self) -> None:
-        """Wait for the device, and tell the optimizer what it has counted."""
+        """Copy the device's counts and scalar state to the optimizer's state; syncs."""
         state = self.state
         latest = max(self._table.tolist(), default=[0.0] * (1 + len(state.scalars)))
         state.iterations, state.clocks = int(latest[0]), []
@@ -61,11 +61,11 @@ class DeviceCounts:
         return self.rows[i]
 
     def part(self) -> None:
-        """Do nothing: each parameter has a count of its own."""
+        """Do nothing: each parameter already has its own count."""
 
     def read(self) -> None:
-        """Do nothing: a kernel reads what others wrote into the tensors."""
+        """Do nothing: kernels read the tensors, whoever wrote them."""
 
     def write(self) -> bool:
-        """Return False: a kernel has updated the tensors."""
+        """Return False: kernels have updated the tensors."""
         return False
