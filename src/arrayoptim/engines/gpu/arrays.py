@@ -41,7 +41,7 @@ class Library(ABC):
     """Whether an array keeps its memory for its whole lifetime."""
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return, for each array, all that decides whether kernels can read it but its address.
+        """Return, for each array, what decides whether kernels can read it, address aside.
 
         Returns
         -------
@@ -123,7 +123,7 @@ class Library(ABC):
     def shaped(self, array: Array, like: Array) -> Array:
         """Undo `flat`: restore the shape and memory order of an array of the library."""
 
-    def wrote(self, params: Sequence[Array]) -> None:  # noqa: B027  nothing, where nobody counts
+    def wrote(self, params: Sequence[Array]) -> None:  # noqa: B027  optional hook
         """Tell the library that its arrays were modified in place by kernels."""
 
 

@@ -148,7 +148,7 @@ class Plan(DevicePlan[Portion]):
     paths : sequence of str, optional
         Names of the parameters in messages.
     occupied : Stretches, optional
-        The memory that the whole step writes, to which this plan adds its own. Gradients that lie
+        The memory that the whole step writes; this plan adds its own to it. Gradients that lie
         in it are copied.
     places : sequence of int, optional
         Indices of the parameters in the tree, which seed their random bits; by default 0, 1, ....

@@ -44,7 +44,7 @@ class Place(ABC):
     params : list of array
         The parameters.
     occupied : Stretches
-        The memory that the whole step writes, to which this adds its own.
+        The memory that the whole step writes; this part adds its own to it.
     graph : {"", "sent", "alone"}
         Whether steps are for a CUDA graph. While one is captured, nothing is copied to the tables
         that its kernels read: they are ``"sent"`` before each replay, or the graph is

@@ -45,7 +45,7 @@ class Portion(Place):
     slots : list of mapping of str to array
         The slots of each parameter.
     occupied : Stretches
-        The memory that the whole step writes, to which this adds its own.
+        The memory that the whole step writes; this part adds its own to it.
     ordinals : sequence of int
         Indices of the parameters in the tree.
     graph : {"", "sent", "alone"}

@@ -45,7 +45,7 @@ class Asking(Protocol):
     """A library that can query arrays one by one."""
 
     def facts(self, arrays: Sequence[Array | None]) -> list[Any] | None:
-        """Return, for each array, all that decides whether kernels can read it but its address."""
+        """Return, for each array, what decides whether kernels can read it, address aside."""
 
     def places(self, arrays: Sequence[Array | None]) -> list[int]:
         """Return the address of each array; 0 for None."""
