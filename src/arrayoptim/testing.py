@@ -2,7 +2,7 @@
 
 `check_optimizer` verifies what every user relies on: that the rule conforms to the grammar that all
 engines share, that configuration and state survive a round trip, that a resumed run equals an
-uninterrupted one, that the functional form agrees with `apply`, and that steps lower a loss.
+uninterrupted one, that the pure form agrees with `apply`, and that steps lower a loss.
 
 Examples
 --------

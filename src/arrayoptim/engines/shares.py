@@ -57,7 +57,7 @@ class Share:
         return run if self.resumes else Once(run)
 
     def numbers(self, step: Step) -> Mapping[str, Mapping[str, Any]]:
-        """Return the numbers of a step for this part."""
+        """Return the per-step scalars for this part."""
         return {kind: self._of_this_share(row) for kind, row in step.values.items()}
 
     def _of_this_share(self, row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -89,7 +89,7 @@ class CurvatureOptimizer(Optimizer):
         Parameters
         ----------
         state : dict
-            The state of the functional form, see `init_state`.
+            The state of the pure form, see `init_state`.
         estimates, params : tree of arrays
             As for `update_hessian`.
 

@@ -84,7 +84,7 @@ class Wrapper(Surface, Declared):
     """Base of the wrappers around an optimizer, which are used like optimizers.
 
     Hyperparameters and attributes of the inner optimizer are read and set through the wrapper:
-    ``lr``, ``iterations``, ``skipped``. The functional form, `init_state` and `stateless_apply`,
+    ``lr``, ``iterations``, ``skipped``. The pure form, `init_state` and `stateless_apply`,
     and `get_updates` are not available.
 
     Parameters

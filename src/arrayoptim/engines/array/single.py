@@ -34,7 +34,7 @@ def clipped_wide(
 
 
 def as_operands(values: dict[str, Scalar], backend: Backend, p: Array) -> dict[str, Scalar]:
-    """Return the numbers of a step as operands of a parameter's compute dtype."""
+    """Return the per-step scalars as operands of a parameter's compute dtype."""
     compute = COMPUTE[backend.dtype(p)]
     return {name: backend.scalar(value, compute, p) for name, value in values.items()}
 

@@ -1,4 +1,4 @@
-"""Writing the numbers of a step in one call of machine code."""
+"""Writing the per-step scalars in one call of machine code."""
 
 from __future__ import annotations
 

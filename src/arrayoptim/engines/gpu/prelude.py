@@ -116,7 +116,7 @@ template <typename T> FUNCTION T xp_square(T x) { return x * x; }
 template <typename T> FUNCTION T xp_sign(T x) {
     return x != x ? x : x == (T)0 ? (T)0 : xp_copysign((T)1, x);
 }
-// A NaN wins; of zeros of either sign the second.
+// NaN propagates; for +0 and -0 the second operand is returned.
 template <typename T> FUNCTION T xp_maximum(T x, T y) {
     return x != x ? x : x > y ? x : y;
 }
