@@ -74,7 +74,7 @@ def _check(argument: Any) -> None:
     if argument < 1 << 32:
         return
     assert machine().on_device(argument), "an illegal memory access"
-    end = next((end for low, end in machine().memory.items() if low == argument), None)
+    end = next((end for low, end in list(machine().memory.items()) if low == argument), None)
     if end is not None and (end - argument) % 8 == 0:
         # A table may hold addresses itself.
         numbers = np.frombuffer(at(argument, end - argument), np.int64)

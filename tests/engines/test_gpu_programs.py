@@ -349,15 +349,17 @@ def test_channels_last(kind: str, device: str) -> None:
     found = []
     for form in (torch.contiguous_format, torch.channels_last):
         torch.manual_seed(0)
-        model = torch.nn.Conv2d(8, 16, 3).to(device).to(memory_format=form)
-        x = torch.randn(4, 8, 8, 8).to(device).to(memory_format=form)
+        # In single precision a GPU's convolution differs by the order in memory.
+        model = torch.nn.Conv2d(8, 16, 3).double().to(device).to(memory_format=form)
+        x = torch.randn(4, 8, 8, 8).double().to(device).to(memory_format=form)
         optimizer = getattr(ao.torch, kind)(model.parameters(), lr=0.01)
         for _ in range(3):
             optimizer.zero_grad()
             model(x).square().mean().backward()
             optimizer.step()
         found.append(model.weight.detach())
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+    # Muon multiplies in bfloat16.
+    torch.testing.assert_close(*found, rtol=1e-4, atol=2e-4 if kind == "Muon" else 1e-9)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def test_case(case: dict[str, Any], backend: TestBackend, engine: str) -> None:
     params = [backend.asarray(RECORDED[f"start/{i}"]) for i in places]
     wanted = [RECORDED[f"{case['path']}/{i}"] for i in places]
     assert {len(rows) for rows in wanted} == {20}
-    # What the CPU engine cannot serve, as products of matrices, the array engine steps.
-    with ao.engine("auto" if engine == "cpu" else engine):
+    # What a fused engine cannot serve, as products of matrices, the array engine steps.
+    with ao.engine("auto" if engine in ("cpu", "gpu") else engine):
         for step in range(20):
             grads = [backend.asarray(RECORDED[f"gradients/{i}"][step]) for i in places]
             params = opt.apply(grads, params)

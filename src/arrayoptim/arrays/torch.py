@@ -225,9 +225,10 @@ class Torch(Backend):
         if int(indices.min()) < 0:
             order = torch.argsort(indices, stable=True)
             return indices[order], rows[order]
-        whole = torch.sparse_coo_tensor(
-            indices[None], rows, (size, *rows.shape[1:]), check_invariants=False
-        ).coalesce()
+        # The argument of the same name does not keep torch 2.11 from its warning.
+        with torch.sparse.check_sparse_tensor_invariants(False):
+            shape = size, *rows.shape[1:]
+            whole = torch.sparse_coo_tensor(indices[None], rows, shape).coalesce()
         return whole.indices()[0], whole.values()
 
     def rows_at(self, x: Array, places: Sequence[Array]) -> Array:
