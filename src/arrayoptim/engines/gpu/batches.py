@@ -12,14 +12,12 @@ import numpy as np
 from ..._typing import Array
 from ...arrays.backend import COMPLEX, COMPUTE, reals
 from ...arrays.libraries import backend_of
-from ...gradients import Pending
-from ...numerics.formulas import Number, symbolic
+from ...numerics.formulas import Number
 from ...numerics.rounding import NOISE
 from ...numerics.slots import EXPONENTS
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
 from ..steps import Counting
-from ..totals import part
 from .arrays import Library
 from .coded import coded_program
 from .counter import Counter
@@ -30,6 +28,7 @@ from .mirror import Mirror
 from .place import Graph
 from .prelude import CHUNK
 from .program import CODES, SEED, Program, stages_of
+from .scalars import Scalars, seeded, sort
 from .sweep import sweep_program
 from .tables import Numbers, Totals, addresses, chunks, element_count, same_order
 
@@ -145,6 +144,7 @@ class Batch:
         self._measures: dict[Any, tuple[Program, Launch]] = {}
         self._totals: Totals | None = None
         self._told: tuple[tuple[Any, ...], list[Target]] = (), []
+        self._unmeasured = dict.fromkeys(rule.measured, 0.0)
 
     def _cut(self, sizes: Sequence[int]) -> tuple[Numbers, Numbers]:
         """Return the tables of chunks and sizes."""
@@ -223,7 +223,7 @@ class Batch:
         RuntimeError
             If the kernel cannot be compiled on this machine, or not during a capture.
         """
-        values = _seeded(values, seed)
+        values = seeded(values, seed)
         key = self._key = tuple(values), self.kind
         if key not in self._programs:
             if later:
@@ -234,26 +234,26 @@ class Batch:
                 )
             self._programs[key] = self._compiled(key)
         program, launch = self._programs[key]
-        pending, columns, unknown = self._columns(program, values, counting is not None)
+        scalars = self._sorted(program, values, counting is not None)
         cut, sizes, leaves, pointers = (each.address for each in self._tables)
         first: list[Launches] = []
-        numbers = [0.0] * len(columns)
+        numbers = [0.0] * len(scalars.columns)
         if counting is not None:
             table, launch_counter = self._counter.launched(
-                columns, counting, (leaves, gradients), later
+                scalars.columns, counting, (leaves, gradients), later
             )
             first.append(launch_counter)
-        elif self._graph or unknown or self._each(columns):
-            table = self._send(columns, later)
+        elif self._graph or scalars.unknown or self._each(scalars):
+            table = self._send(scalars, later)
         else:
-            table, numbers = 0, [float(column) for column in columns.values()]
-        norm = 0 if pending is None else int(pending.norm.address)
+            table, numbers = 0, list(map(float, scalars.columns.values()))
+        norm = 0 if scalars.pending is None else int(scalars.pending.norm.address)
         random = self._chance() if SEED[0] in program.numbers else ()
         arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *random, *numbers)
         given = leaves, pointers, gradients, norm, table
         if self._rule.ratio or measured:
             first.append(self._measure(key, given))
-        targets = self._targets(table, columns, unknown)
+        targets = self._targets(table, scalars)
         return Prepared(first, self._launched(launch, arguments), targets)
 
     def _chance(self) -> tuple[int, ...]:
@@ -284,44 +284,36 @@ class Batch:
         ValueError
             If their names are not those that the kernel takes.
         """
-        values, (names, _) = _seeded(values, seed), self._key
+        values, (names, _) = seeded(values, seed), self._key
         if tuple(values) != names:
             raise ValueError(
                 f"the CUDA graph has a step with the numbers {', '.join(names)}; the present "
                 f"hyperparameters ask for {', '.join(values)}: capture it again"
             )
         program, _ = self._programs[self._key]
-        _, columns, unknown = self._columns(program, values)
-        found = self._targets(self._send(columns), columns, unknown)
+        scalars = self._sorted(program, values)
+        found = self._targets(self._send(scalars), scalars)
         self.wrote()
         return found
 
-    def _columns(
+    def _sorted(
         self, program: Program, values: Mapping[str, Any], counted: bool = False
-    ) -> tuple[Pending | None, dict[str, Any], dict[str, Any]]:
-        """Return the pending clip factor or None, the per-step scalars, and the symbols among them.
+    ) -> Scalars:
+        """Return the scalars that a kernel takes; see `sort`."""
+        if self._unmeasured:
+            values = {**values, **self._unmeasured}
+        return sort(values, program.numbers, self.places, counted)
 
-        Symbols are 0 among the scalars, unless a `Counter` computes all of them on the device.
-        """
-        values = {**values, **dict.fromkeys(self._rule.measured, 0.0)}
-        named = part({name: values[name] for name in program.numbers}, self.places)
-        unknown = {
-            name: column for name, column in named.items() if not counted and _unknown(column)
-        }
-        if unknown:
-            named |= {name: _zeroed(column) for name, column in unknown.items()}
-        return *_clipping(named), unknown
-
-    def _targets(
-        self, table: int, columns: Mapping[str, Any], unknown: Mapping[str, Any]
-    ) -> list[Target]:
+    def _targets(self, table: int, scalars: Scalars) -> list[Target]:
         """Return the addresses at which the device writes the symbols of the scalar table."""
-        each, names = self._each(columns), list(columns)
-        key = table, each, *names, *unknown.values()
+        if not scalars.unknown:
+            return []
+        each, names = self._each(scalars), list(scalars.columns)
+        key = table, each, *names, *scalars.unknown.values()
         if len(key) == len(self._told[0]) and all(map(is_, key, self._told[0])):
             return self._told[1]
         found: list[Target] = []
-        for name, column in unknown.items():
+        for name, column in scalars.unknown.items():
             first = table + 8 * (1 + names.index(name))
             at = first + 8 * len(names) * np.arange(len(self.places) if each else 1)
             if not isinstance(column, np.ndarray):
@@ -332,15 +324,14 @@ class Batch:
         self._told = key, found
         return found
 
-    def _each(self, columns: Mapping[str, Any]) -> bool:
+    def _each(self, scalars: Scalars) -> bool:
         """Whether some scalars differ between tensors, as given or derived from totals."""
-        own = any(isinstance(column, np.ndarray) for column in columns.values())
-        return own or self._rule.ratio is not None
+        return scalars.each or self._rule.ratio is not None
 
-    def _send(self, columns: Mapping[str, Any], later: bool = False) -> int:
+    def _send(self, scalars: Scalars, later: bool = False) -> int:
         """Write scalars where a kernel reads them: one row for all tensors, or one for each."""
-        each, count = self._each(columns), len(self.places)
-        if each:
+        columns, count = scalars.columns, len(self.places)
+        if self._each(scalars):
             full = [np.broadcast_to(column, count) for column in columns.values()]
             head = np.array([len(columns)])
             rows = np.concatenate([head, np.stack(full, axis=1).reshape(-1)]).astype(np.float64)
@@ -364,10 +355,10 @@ class Batch:
             For each tensor its norms and sums, in the order of `Rule.totals`.
         """
         key, count = (tuple(values), self.kind), len(self.places)
-        pending, columns, _ = self._columns(self._measuring(key)[0], values)
-        norm = 0 if pending is None else int(pending.norm.address)
+        scalars = self._sorted(self._measuring(key)[0], values)
+        norm = 0 if scalars.pending is None else int(scalars.pending.norm.address)
         _, _, leaves, pointers = (each.address for each in self._tables)
-        table = self._send(columns)
+        table = self._send(scalars)
         start(self._measure(key, (leaves, pointers, gradients, norm, table)))
         found = self._device.read(self._measured().sums).reshape(-1, count)
         norms = len(self._rule.norms)
@@ -417,34 +408,3 @@ class Prepared:
     measures: list[Launches]
     sweeps: list[Launches]
     targets: list[Target]
-
-
-def _unknown(column: Any) -> bool:
-    if isinstance(column, np.ndarray):
-        return column.dtype == object and symbolic(column)
-    return type(column) is Number
-
-
-def _zeroed(column: Any) -> Any:
-    if isinstance(column, np.ndarray):
-        return np.array([0.0 if type(x) is Number else float(x) for x in column])
-    return 0.0
-
-
-def _seeded(values: Mapping[str, Any], seed: int | None) -> Mapping[str, Any]:
-    """Return per-step scalars with the halves of the seed, which float64 represents exactly."""
-    if seed is None:
-        return values
-    return {**values, SEED[0]: float(seed >> 32 & 0xFFFFFFFF), SEED[1]: float(seed & 0xFFFFFFFF)}
-
-
-def _clipping(columns: dict[str, Any]) -> tuple[Pending | None, dict[str, Any]]:
-    """Replace pending clip factors by their norm bounds; 0 means no bound."""
-    scale = columns.get("scale")
-    own = isinstance(scale, np.ndarray)
-    each = list(np.atleast_1d(np.asarray(scale, object)))
-    pending = next((value for value in each if isinstance(value, Pending)), None)
-    if pending is None:
-        return None, columns
-    bounds = [value.bound if isinstance(value, Pending) else 0.0 for value in each]
-    return pending, columns | {"scale": np.array(bounds) if own else bounds[0]}

@@ -27,7 +27,7 @@ from .coded import MOST_CODED
 from .device import Table
 from .measure import measure_program, quantities
 from .place import Graph
-from .plan import DevicePlan, own
+from .plan import DevicePlan
 from .portions import Portion
 from .printer import UnprintableError
 from .program import stages_of
@@ -220,7 +220,7 @@ class Plan(DevicePlan[Portion]):
         """
         found: list[list[float]] = [[]] * self._count
         for each, mine in self._shared(grads):
-            for k, row in zip(each.places, each.totals(mine, own(values, each)), strict=True):
+            for k, row in zip(each.places, each.totals(mine, self._own(each, values)), strict=True):
                 found[k] = row
         return found
 
@@ -253,7 +253,7 @@ class Plan(DevicePlan[Portion]):
             If their names are not those of the captured step.
         """
         for each in self._parts:
-            each.renew(own(values, each), seed, computed)
+            each.renew(self._own(each, values), seed, computed)
 
     def read(self, norm: Table) -> float:
         """Return the norm that `norm` left on the device last; syncs."""

@@ -13,14 +13,9 @@ from ..totals import part
 from .arrays import Library, library_of
 from .place import Place
 
-__all__ = ["DevicePlan", "own"]
+__all__ = ["DevicePlan"]
 
 _Part = TypeVar("_Part", bound=Place)
-
-
-def own(values: Mapping[str, Mapping[str, Any]], each: Place) -> dict[str, dict[str, Any]]:
-    """Return one device's part of the per-step scalars."""
-    return {kind: part(row, each.places) for kind, row in values.items()}
 
 
 class DevicePlan(Generic[_Part]):
@@ -74,6 +69,14 @@ class DevicePlan(Generic[_Part]):
         """Return one device's part of a list."""
         return list(arrays) if len(self._parts) == 1 else [arrays[k] for k in each.places]
 
+    def _own(
+        self, each: _Part, values: Mapping[str, Mapping[str, Any]]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Return one device's part of the per-step scalars."""
+        if len(self._parts) == 1:
+            return values
+        return {kind: part(row, each.places) for kind, row in values.items()}
+
     def prepare(
         self,
         grads: Sequence[Array | None],
@@ -110,9 +113,11 @@ class DevicePlan(Generic[_Part]):
             If the kernel cannot be compiled on this machine, or a CUDA graph is being captured.
         """
         runs = [
-            each.prepare(mine, own(values, each), seed, computed)
+            each.prepare(mine, self._own(each, values), seed, computed)
             for each, mine in self._shared(grads)
         ]
+        if len(runs) == 1:
+            return runs[0]
 
         def sweep() -> None:
             for run in runs:
