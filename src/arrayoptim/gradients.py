@@ -249,7 +249,9 @@ def scaled_norm(x: Array, xp: Any, add: Callable[..., Array] | None = None, **ax
     unit = backend_of(x).fixed(xp.where(usable, top, xp.ones_like(top)))
     norm = unit * xp.sqrt((add or xp.sum)(xp.square(x / unit), **axes))
     # The norm of finite entries must stay finite: at most the largest number of the dtype.
-    return xp.where(xp.isfinite(top), xp.minimum(norm, xp.finfo(x.dtype).max), top)
+    # An array, as torch would copy a Python number to the GPU, and wait for it.
+    most = xp.ones_like(norm) * float(xp.finfo(x.dtype).max)
+    return xp.where(xp.isfinite(top), xp.minimum(norm, most), top)
 
 
 def folded(x: Array, axis: Sequence[int], keepdims: bool = True) -> Array:

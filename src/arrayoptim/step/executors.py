@@ -14,6 +14,7 @@ from ..arrays.libraries import Backend, is_array
 from ..arrays.rows import stored
 from ..config.per_model import several
 from ..engines import Act, Engines, Once, Step, carry_out, hosted, measure, sweep
+from ..gradients import Pending
 from .clipping import Measured, measured, measured_in_parts
 from .plan import limited_where_wanted
 from .reported_norms import any_on_device, gradient_norms, kept, update_and_weight
@@ -56,7 +57,7 @@ def measured_where_wanted(
     gradients: Leaves,
     engines: Engines | None = None,
     unscale: float = 1.0,
-    norm: Scalar | None = None,
+    norm: Scalar | Pending | None = None,
     spread: Spread | None = None,
 ) -> Measured:
     """Compute the norms of the gradients that the stages of the step need.
@@ -73,7 +74,7 @@ def measured_where_wanted(
         Engines that have looked at the gradients.
     unscale : float
         Factor that removes the loss scale.
-    norm : scalar, optional
+    norm : scalar or Pending, optional
         A global norm over more gradients than these, if the caller has computed one.
     spread : Spread, optional
         How the gradients are sharded over processes.
@@ -87,8 +88,14 @@ def measured_where_wanted(
         known = engines.squares() if engines is not None else {}
         return measured_in_parts(gradients, known, spread, each, unscale, norm)
     # The host decides whether to go on, and unscales the norm, so it needs the norm now.
-    waits = settings.each or settings.adaptive or unscale != 1.0 or not stays or norm is not None
+    waits = settings.each or settings.adaptive or unscale != 1.0 or not stays
     waits = waits or settings.models is not None
+    if isinstance(norm, Pending):
+        if engines is not None and not waits and not each:
+            return Measured(norm)
+        assert norm.read is not None
+        norm = norm.read()
+    waits = waits or norm is not None
     unread = each and not waits and any_on_device(stored(gradients))
     norms = gradient_norms(gradients) if unread else None
     if engines is not None and not waits and (unread or not each):
@@ -116,7 +123,7 @@ class InPlace(Executor[Leaves]):
         Records the step that was taken.
     unscale : float
         Factor that removes the loss scale from the gradients.
-    norm : scalar, optional
+    norm : scalar or Pending, optional
         A global norm over more gradients than these, if the caller has computed one.
     spread : Spread, optional
         How the arrays are sharded over processes.
@@ -131,7 +138,7 @@ class InPlace(Executor[Leaves]):
         state: State,
         commit: Callable[[Taken, Leaves], None],
         unscale: float = 1.0,
-        norm: Scalar | None = None,
+        norm: Scalar | Pending | None = None,
         spread: Spread | None = None,
     ) -> None:
         self.engines, self.leaves, self.state = engines, leaves, state

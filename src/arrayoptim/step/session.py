@@ -12,7 +12,7 @@ from ..arrays.per_model import Pieces
 from ..arrays.rows import places_of_rows, stored
 from ..arrays.trees import Structure, flatten
 from ..engines import Engines, refuse_capturing
-from ..gradients import global_norm
+from ..gradients import Pending, global_norm
 from . import checks, unused_results
 from .clipping import norms_together
 from .executors import InPlace
@@ -157,7 +157,7 @@ class Session(Memory):
         leaves: Leaves,
         structure: Structure,
         unscale: float = 1.0,
-        norm: Scalar | None = None,
+        norm: Scalar | Pending | None = None,
         done: Callable[[Leaves], object] | None = None,
         sparse: bool = True,
     ) -> Leaves:

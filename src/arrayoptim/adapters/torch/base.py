@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import chain
 from operator import is_
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from ..._typing import Scalar
 from ...arrays.rows import magnitudes
 from ...config.registry import refuse_base
 from ...engines import carry_out, sizes_of
+from ...gradients import Pending
 from ...optimizer import Optimizer
 from ...step.metrics import number_told, require_guard
 from ...step.report import StepReport
@@ -481,6 +483,13 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             return None
         if any(part.capturing.counted is not None for part, _ in ready):
             return self._norm_on_device(ready)
+        if all(part.held.plain and not part.sparse for part, _ in ready):
+            if len(ready) == 1:
+                return None  # which takes it itself
+            stays = {row[1:-1] for row in wanted} == {("ignore", None, ())}
+            if stays and all(part.capturing.on_gpu for part, _ in ready):
+                with suppress(ValueError):  # on several GPUs
+                    return self._together(ready)
         params: list[Tensor] = []
         every: list[Tensor | None] = []
         squares: dict[int, float] = {}
@@ -497,17 +506,22 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if any(part.sparse for part, _ in ready):
             self._leave_to_host(ready, "clipnorm takes the norm of sparse gradients too")
             return None
+        try:
+            return self._together(ready)
+        except ValueError as error:
+            self._leave_to_host(ready, str(error))
+            return None
+
+    def _together(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Pending:
+        """Return the norm over all groups, which stays on the one GPU of their parameters."""
         leaves = [leaf for part, _ in ready for leaf in part.held.leaves]
         known, sizes = self._sizes
         if not _same(known, leaves):
             refuse_unready(self.spelling.name, leaves, NOT_BEGUN)
-            try:
-                sizes = sizes_of(leaves)
-            except ValueError as error:
-                self._leave_to_host(ready, str(error))
-                return None
+            sizes = sizes_of(leaves)
             self._sizes = leaves, sizes
-        return sizes.taken([g for _, grads in ready for g in grads])
+        taken: Pending = sizes.taken([g for _, grads in ready for g in grads])
+        return taken
 
     def _leave_to_host(self, ready: list[tuple[Part, list[Tensor | None]]], reason: str) -> None:
         for part, _ in ready:

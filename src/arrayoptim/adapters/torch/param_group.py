@@ -241,9 +241,6 @@ class Part:
             refuse_undifferentiable_arrays(name, self.held.params, grads, self.group)
         if self.capturing.counted is not None:
             return CountedStep(self, self.capturing.counted, grads, norm)
-        if isinstance(norm, Pending):
-            assert norm.read is not None
-            norm = norm.read()
         return GroupStep(self, grads, norm, state)
 
     def leave_to_host(self, reason: str) -> None:
@@ -297,8 +294,8 @@ class GroupStep:
         The group, which has prepared the step.
     grads : sequence of Tensor or None
         The gradients.
-    norm : scalar or None
-        The norm of the gradients of all groups.
+    norm : scalar, Pending or None
+        The norm of the gradients of all groups; None if the step takes it itself.
     state : dict
         The state that torch keeps.
     """
@@ -307,7 +304,7 @@ class GroupStep:
         self,
         part: Part,
         grads: Sequence[Tensor | None],
-        norm: Scalar | None,
+        norm: Scalar | Pending | None,
         state: MutableMapping[Tensor, Entry],
     ) -> None:
         self._part, self._grads, self._norm, self._state = part, grads, norm, state

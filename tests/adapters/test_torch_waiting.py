@@ -1,0 +1,64 @@
+"""Steps of torch tensors on a GPU return before the device has taken them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+import arrayoptim as ao
+from arrayoptim.engines.gpu.arrays import LIBRARIES
+from gpu_on_host import TorchOnHost, compiler
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+
+SHAPES = [(5, 4), (7,), (), (3, 2, 2)]
+STEPS = 4
+
+
+def trained(groups: Sequence[slice], kind: str, words: dict[str, Any]) -> tuple[Any, list[Any]]:
+    """Return an optimizer after some steps, and its parameters."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(STEPS + 1, *shape, generator=generator) for shape in SHAPES]
+    params = [torch.nn.Parameter(x[-1].clone()) for x in drawn]
+    rows = [{"params": params[rows], "lr": 0.1 / (k + 1)} for k, rows in enumerate(groups)]
+    optimizer = getattr(ao.torch, kind)(rows, **words)
+    for step in range(STEPS):
+        for k, (p, x) in enumerate(zip(params, drawn, strict=True)):
+            p.grad = None if k == 1 and step == 2 else x[step].clone()
+        optimizer.step()
+    return optimizer, params
+
+
+@pytest.mark.parametrize(
+    "groups", [[slice(None)], [slice(0, 2), slice(2, 3), slice(3, 4)]], ids=["one", "three"]
+)
+@pytest.mark.parametrize("kind", ["Adam", "LAMB"])
+@pytest.mark.parametrize("words", [{}, {"ema_momentum": 0.9}], ids=str)
+def test_clipping_by_the_norm(
+    groups: list[slice], kind: str, words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all groups together, with the bits of the CPU; the report waits when it is asked for."""
+    words = {"clipnorm": 0.5, **words}
+    optimizer, wanted = trained(groups, kind, words)
+    reports = optimizer.last_step
+    library = TorchOnHost()
+    monkeypatch.setitem(LIBRARIES, "torch", library)
+    optimizer, found = trained(groups, kind, words)
+    assert library.only.launches and library.only.waits == 0
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(optimizer.last_step, reports, strict=True):
+        assert a.global_norm == b.global_norm and a.clip_factor == b.clip_factor < 1.0
+    assert library.only.waits > 0
+
+
+def test_what_the_host_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a step is skipped: it waits for the norm of all groups."""
+    library = TorchOnHost()
+    monkeypatch.setitem(LIBRARIES, "torch", library)
+    words = {"clipnorm": 0.5, "nonfinite": "skip"}
+    trained([slice(0, 2), slice(2, 4)], "Adam", words)
+    assert library.only.waits > 0
