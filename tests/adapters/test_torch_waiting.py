@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,10 +21,12 @@ STEPS = 4
 
 def trained(groups: Sequence[slice], kind: str, words: dict[str, Any]) -> tuple[Any, list[Any]]:
     """Return an optimizer after some steps, and its parameters."""
+    words = dict(words)
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(STEPS + 1, *shape, generator=generator) for shape in SHAPES]
     params = [torch.nn.Parameter(x[-1].clone()) for x in drawn]
-    rows = [{"params": params[rows], "lr": 0.1 / (k + 1)} for k, rows in enumerate(groups)]
+    rate = words.pop("lr", None)
+    rows = [{"params": params[rows], "lr": rate or 0.1 / (k + 1)} for k, rows in enumerate(groups)]
     optimizer = getattr(ao.torch, kind)(rows, **words)
     for step in range(STEPS):
         for k, (p, x) in enumerate(zip(params, drawn, strict=True)):
@@ -53,6 +56,35 @@ def test_clipping_by_the_norm(
     for a, b in zip(optimizer.last_step, reports, strict=True):
         assert a.global_norm == b.global_norm and a.clip_factor == b.clip_factor < 1.0
     assert library.only.waits > 0
+
+
+@pytest.mark.parametrize("kind", ["DoG", "Prodigy"])
+@pytest.mark.parametrize("groups", [[slice(None)], [slice(0, 2), slice(2, 4)]], ids=["one", "two"])
+def test_totals(kind: str, groups: list[slice], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows from totals over all tensors stays there, in the state of torch too."""
+    alike = {"lr": 1.0}
+    optimizer, wanted = trained(groups, kind, alike)
+    state = optimizer.state_dict()["state"]
+    library = TorchOnHost()
+    monkeypatch.setitem(LIBRARIES, "torch", library)
+    optimizer, found = trained(groups, kind, alike)
+    assert library.only.launches and library.only.waits == 0
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.equal(a, b)
+    for k, entry in optimizer.state_dict()["state"].items():
+        assert entry.keys() == state[k].keys()
+        for name, x in entry.items():
+            assert torch.equal(x, state[k][name]), name
+    # Another one goes on from a copy of the state.
+    other, copies = trained(groups, kind, alike)
+    saved = copy.deepcopy(optimizer.state_dict())
+    other.load_state_dict(saved)
+    for loop, params in ((optimizer, found), (other, copies)):
+        for k, p in enumerate(params):
+            p.grad = torch.full_like(p, 0.1 * k)
+        loop.step()
+    for a, b in zip(found, copies, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_what_the_host_decides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass
 from typing import Any
 
-from .._typing import Scalar
+from .._typing import Array, Scalar
 from ..numerics.formulas import Number
 
 __all__ = ["Kept", "Resident"]
@@ -26,6 +26,8 @@ class Resident(MutableMapping[str, Scalar]):
         The object that holds those numbers.
     read : callable
         Syncs with the device, and returns those numbers by name.
+    views : callable
+        Returns them by name as 0-d arrays of the parameters' library, without a sync.
     """
 
     def __init__(
@@ -33,8 +35,9 @@ class Resident(MutableMapping[str, Scalar]):
         values: Mapping[str, Scalar | Number],
         owner: object,
         read: Callable[[], Mapping[str, float]],
+        views: Callable[[], Mapping[str, Array]],
     ) -> None:
-        self._values, self._read = dict(values), read
+        self._values, self._read, self._views = dict(values), read, views
         self._owner: object = owner
 
     def is_of(self, owner: object) -> bool:
@@ -44,6 +47,12 @@ class Resident(MutableMapping[str, Scalar]):
     def unread(self) -> dict[str, Any]:
         """Return the state without a sync; a symbol stands for a number on the device."""
         return dict(self._values)
+
+    def on_device(self) -> dict[str, Any]:
+        """Return the state without a sync; what has not been read as 0-d arrays on the device."""
+        unread = [name for name, value in self._values.items() if type(value) is Number]
+        views = self._views() if unread else {}
+        return self._values | {name: views[name] for name in unread}
 
     def _settle(self) -> dict[str, Any]:
         if Number in map(type, self._values.values()):
@@ -73,7 +82,7 @@ class Resident(MutableMapping[str, Scalar]):
 
     def __or__(self, other: Mapping[str, Scalar]) -> Resident:
         """Return the state updated with numbers of the host."""
-        return Resident({**self._values, **other}, self._owner, self._read)
+        return Resident({**self._values, **other}, self._owner, self._read, self._views)
 
     def __repr__(self) -> str:
         return repr(self._settle())

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from ...arrays.libraries import backend_of
+from ...engines import Resident
 from ...step.state import Clock, State
 from .shards import Tensor
 
@@ -95,14 +96,22 @@ class Counts:
             self._settle()
             self.rows = self._made()
             return True
+        moved = False
         if len(self._tensors) == 1:
             self._tensors[0].fill_(state.iterations)
         else:
             for row, clock in zip(self.rows, self._present(), strict=True):
                 for name, value in self._numbers(clock).items():
-                    row[name].fill_(value)
+                    if not isinstance(value, torch.Tensor):
+                        row[name].fill_(value)
+                    elif row[name].device == value.device:
+                        row[name].copy_(value)
+                    else:
+                        row[name], moved = value.clone(), True
+        if moved:
+            self._tensors = [x for row in self.rows for x in row.values()]
         self._versions = list(map(_version, self._tensors))
-        return False
+        return moved
 
     def _settle(self) -> None:
         """Merge the clocks into a single count if all counts are equal."""
@@ -116,8 +125,11 @@ class Counts:
         state = self.state
         return state.clocks or [Clock(state.iterations, state.scalars)]
 
-    def _numbers(self, clock: Clock) -> Numbers:
-        found = {self._word(name): value for name, value in clock.scalars.items()}
+    def _numbers(self, clock: Clock) -> dict[str, Any]:
+        """Return the numbers of a count by torch's names; those on a device as tensors there."""
+        scalars = clock.scalars
+        known = scalars.on_device() if isinstance(scalars, Resident) else scalars
+        found: dict[str, Any] = {self._word(name): value for name, value in known.items()}
         found["step"] = clock.iterations
         return found | ({"skipped": self.state.skipped} if self._skips else {})
 

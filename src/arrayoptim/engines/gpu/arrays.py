@@ -123,6 +123,10 @@ class Library(ABC):
     def shaped(self, array: Array, like: Array) -> Array:
         """Undo `flat`: restore the shape and memory order of an array of the library."""
 
+    def viewed(self, memory: Any) -> Array:
+        """Return a CuPy array, such as the memory of a table, as one of this library."""
+        return memory
+
     def wrote(self, params: Sequence[Array]) -> None:  # noqa: B027  optional hook
         """Tell the library that its arrays were modified in place by kernels."""
 
@@ -297,6 +301,11 @@ class TorchLibrary(Library):
     def shaped(self, array: Array, like: Array) -> Array:
         """Undo `flat`; see `Library`."""
         return array.as_strided(tuple(like.shape), self.strides(like))
+
+    def viewed(self, memory: Any) -> Array:
+        """Return a CuPy array as a tensor over the same memory; see `Library`."""
+        torch: Any = sys.modules["torch"]
+        return torch.from_dlpack(memory)
 
     def wrote(self, params: Sequence[Array]) -> None:
         """Bump the version counters, so that autograd notices the write; see `Library`."""

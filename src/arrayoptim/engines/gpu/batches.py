@@ -292,9 +292,7 @@ class Batch:
             )
         program, _ = self._programs[self._key]
         scalars = self._sorted(program, values)
-        found = self._targets(self._send(scalars), scalars)
-        self.wrote()
-        return found
+        return self._targets(self._send(scalars), scalars)
 
     def _sorted(
         self, program: Program, values: Mapping[str, Any], counted: bool = False

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..._typing import Array
 from ...numerics.formulas import Number, depends
 from ...rules.rule import Rule
 from ..resident import Kept
+from .arrays import Library
 from .device import Device, Launch, Launches, launches
 from .formulas import Written, derived_program, written
 from .mirror import Mirror
@@ -102,6 +104,7 @@ class Derived:
         self._before, self._after = _Phase(device), _Phase(device)
         self._names: tuple[str, ...] = ()
         self._state = device.table(np.zeros(1))
+        self._viewed: tuple[Any, Any] = None, None
         self._sources: _Sources | None = None
         self._members: Sequence[int] | None = None
         self._known: tuple[tuple[Any, ...], Any] = (), None
@@ -204,3 +207,11 @@ class Derived:
     def read(self) -> dict[str, float]:
         """Return the state that the device holds; syncs."""
         return dict(zip(self._names, self._device.read(self._state).tolist(), strict=True))
+
+    def views(self, library: Library) -> dict[str, Array]:
+        """Return the state that the device holds as 0-d arrays of a library, without copies."""
+        known, state = self._viewed
+        if known is not self._state:
+            state = library.viewed(self._state.memory)
+            self._viewed = self._state, state
+        return {name: state[k] for k, name in enumerate(self._names)}

@@ -232,7 +232,7 @@ class Plan(DevicePlan[Portion]):
     def resident(self, scalars: Mapping[str, Any]) -> Resident:
         """Return the scalar state after a step; the device holds the values of its symbols."""
         (each,) = self._parts
-        return Resident(scalars, each, each.read_state)
+        return Resident(scalars, each, each.read_state, each.state_views)
 
     def renew(
         self,

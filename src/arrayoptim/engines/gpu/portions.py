@@ -160,6 +160,10 @@ class Portion(Place):
         with self._active():
             return self.derived.read()
 
+    def state_views(self) -> dict[str, Array]:
+        """Return the scalar state that the device holds as 0-d arrays of the library, no copies."""
+        return self.derived.views(self._library)
+
     def totals(
         self, grads: Sequence[Array | None], values: Mapping[str, Mapping[str, Any]]
     ) -> list[list[float]]:
