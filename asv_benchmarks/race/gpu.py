@@ -55,12 +55,16 @@ def ours(library: str, name: str = "Adam", **options: Any) -> Callable[[Shapes],
     return make
 
 
-def as_torch(shapes: Shapes) -> Step:
-    """Make a step of this library's Adam with torch's interface."""
-    import arrayoptim as ao
+def as_torch(name: str = "Adam") -> Callable[[Shapes], Step]:
+    """Return what makes a step of one of this library's optimizers with torch's interface."""
 
-    step: Step = ao.torch.Adam(parameters(shapes)).step
-    return step
+    def make(shapes: Shapes) -> Step:
+        import arrayoptim as ao
+
+        step: Step = getattr(ao.torch, name)(parameters(shapes)).step
+        return step
+
+    return make
 
 
 def fused_elsewhere(package: str) -> Callable[[Shapes], Step]:
@@ -86,15 +90,17 @@ def in_graph(shapes: Shapes) -> Step:
     return lambda: step.replay(graph)
 
 
-def arrays(library: str, shapes: Shapes, value: float) -> list[Any]:
-    """Make arrays on the GPU."""
+def arrays(library: str, shapes: Shapes, scale: float) -> list[Any]:
+    """Make arrays of normal numbers on the GPU."""
     if library == "cupy":
         import cupy
 
-        return [cupy.full(shape, value, cupy.float32) for shape in shapes]
+        random = cupy.random.default_rng(0)
+        return [scale * random.standard_normal(shape, cupy.float32) for shape in shapes]
     import torch
 
-    return [torch.full(shape, value, device="cuda") for shape in shapes]
+    generator = torch.Generator("cuda").manual_seed(0)
+    return [scale * torch.randn(shape, device="cuda", generator=generator) for shape in shapes]
 
 
 def parameters(shapes: Shapes) -> list[Any]:
@@ -121,29 +127,39 @@ def torch_of(name: str) -> Callable[[Shapes], Step]:
     return lambda shapes: torch_forms.optimizer(name, "foreach", parameters(shapes)).step
 
 
-def torch_in_graph(shapes: Shapes) -> Step:
-    """Make a step of torch's fused Adam in a CUDA graph."""
-    import torch
+def capturable(module: str, **options: Any) -> Callable[[Shapes], Step]:
+    """Return what makes a step of an Adam with torch's interface in one of torch's CUDA graphs."""
 
-    optimizer = torch.optim.Adam(parameters(shapes), lr=1e-3, fused=True, capturable=True)
-    # The state is made outside of the graph, on another stream as torch wants it.
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        optimizer.step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        optimizer.step()
-    replay: Step = graph.replay
-    return replay
+    def make(shapes: Shapes) -> Step:
+        import torch
+
+        adam = import_module(module).Adam
+        optimizer = adam(parameters(shapes), lr=1e-3, capturable=True, **options)
+        # The state is made outside of the graph, on another stream as torch wants it.
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            optimizer.step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            optimizer.step()
+
+        # Who keeps the graph has to keep the optimizer, whose tables it reads.
+        def replay(kept: Any = optimizer) -> None:
+            graph.replay()
+
+        return replay
+
+    return make
 
 
 def torch_compiled(shapes: Shapes) -> Step:
     """Make a step of torch's Adam that its compiler has fused."""
     import torch
 
-    optimizer = torch.optim.Adam(parameters(shapes), lr=torch.tensor(1e-3), foreach=True)
+    rate = torch.tensor(1e-3, device="cuda")
+    optimizer = torch.optim.Adam(parameters(shapes), lr=rate, foreach=True, capturable=True)
     step: Step = torch.compile(optimizer.step)
     return step
 
@@ -196,8 +212,11 @@ def optax_adam(shapes: Shapes) -> Step:
     import optax
 
     adam = optax.adam(1e-3)
-    params = [jax.numpy.full(shape, 0.02) for shape in shapes]
-    grads = [jax.numpy.full(shape, 0.01) for shape in shapes]
+    keys = jax.random.split(jax.random.key(0), 2)
+    params, grads = (
+        [scale * jax.random.normal(key, shape) for shape in shapes]
+        for key, scale in zip(keys, (0.02, 0.01), strict=True)
+    )
 
     def update(held: Any, given: Any) -> Any:
         updates, state = adam.update(given, held[1])
@@ -218,10 +237,15 @@ def contests() -> Iterator[Contest]:
         peers = {"this library, CuPy arrays": ours("cupy"), "plain CuPy": naive}
         if ready["torch"]:
             peers["this library, torch tensors"] = ours("torch")
-            peers["this library, ao.torch"] = as_torch
+            peers["this library, ao.torch"] = as_torch()
             peers["this library, torch tensors, in a CUDA graph"] = in_graph
+            peers["this library, ao.torch, capturable, in a CUDA graph"] = capturable(
+                "arrayoptim.torch"
+            )
             peers |= {f"torch, {form}": torch_adam(form) for form in ("fused", "foreach")}
-            peers["torch, fused, capturable, in a CUDA graph"] = torch_in_graph
+            peers["torch, fused, capturable, in a CUDA graph"] = capturable(
+                "torch.optim", fused=True
+            )
             for label, package in FUSED.items():
                 if find_spec(package.partition(".")[0]):
                     peers[label] = fused_elsewhere(package)
@@ -231,13 +255,15 @@ def contests() -> Iterator[Contest]:
             peers["optax, jax.jit, donated"] = optax_adam
         yield f"Adam, {name}", shapes, 28, peers
     name, shapes = SHAPES["S5"]
-    peers = {"this library, CuPy arrays": ours("cupy", **COMPOSITE)}
+    large, entries = list(LISTS.items())[-1]
+    for title, arrays_of in ((name, shapes), (large, entries)):
+        peers = {"this library, CuPy arrays": ours("cupy", **COMPOSITE)}
+        if ready["torch"]:
+            peers["this library, torch tensors"] = ours("torch", **COMPOSITE)
+            peers |= {f"torch, {form}": torch_composite(form) for form in ("lerp", "averaged")}
+        yield f"Adam, clipped, decayed and averaged, {title}", arrays_of, 40, peers
     if ready["torch"]:
-        peers["this library, torch tensors"] = ours("torch", **COMPOSITE)
-        peers |= {f"torch, {form}": torch_composite(form) for form in ("lerp", "averaged")}
-    yield f"Adam, clipped, decayed and averaged, {name}", shapes, 40, peers
-    if ready["torch"]:
-        small, (large, entries) = ("bfloat16", "int8"), list(LISTS.items())[-1]
+        small = "bfloat16", "int8"
         for title, arrays_of in ((name, shapes), (large, entries)):
             peers = {f"this library, state in {d}": ours("torch", state_dtype=d) for d in small}
             peers["this library, state in float32"] = ours("torch")
@@ -252,6 +278,7 @@ def contests() -> Iterator[Contest]:
         for words, library in libraries.items():
             peers[f"this library, {kind}, {words}"] = ours(library, kind)
         if ready["torch"] and kind in ("Muon", "Adafactor"):
+            peers[f"this library, ao.torch, {kind}"] = as_torch(kind)
             peers[f"torch, {kind}"] = torch_of(kind.lower())
     yield f"Other optimizers, {name}", shapes, 0, peers
 

@@ -127,7 +127,7 @@ class Counts:
 
     def _numbers(self, clock: Clock) -> dict[str, Any]:
         """Return the numbers of a count by torch's names; those on a device as tensors there."""
-        scalars = clock.scalars
+        scalars: Any = clock.scalars
         known = scalars.on_device() if isinstance(scalars, Resident) else scalars
         found: dict[str, Any] = {self._word(name): value for name, value in known.items()}
         found["step"] = clock.iterations
