@@ -111,6 +111,21 @@ def test_launches(host: NumPyOnHost) -> None:
     same(loop.params, [draw(k, [shape], "float32")[0] for k, shape in enumerate(SHAPES)])
 
 
+def test_calls_of_a_step(host: NumPyOnHost) -> None:
+    """A step outside of graphs makes few calls, and no more of them for more tensors."""
+    counts = []
+    for count in (10, 500):
+        optimizer, params = make("Adam"), draw(1, [(3,)] * count, "float32")
+        grads = [np.zeros_like(p) for p in params]
+        with ao.engine("gpu"):
+            for _ in range(4):
+                optimizer.apply(grads, params)
+            with counted() as found:
+                optimizer.apply(grads, params)
+        counts.append(found.count)
+    assert counts[1] == counts[0] <= 170
+
+
 def test_a_replay_asks_no_tensor(host: NumPyOnHost) -> None:
     """What the host does for a step of a graph does not depend on how many tensors there are."""
     calls = []
@@ -123,7 +138,7 @@ def test_a_replay_asks_no_tensor(host: NumPyOnHost) -> None:
         with counted() as found:
             step.replay(graph)
         calls.append(found.count)
-    assert calls[1] == calls[0]
+    assert calls[1] == calls[0] <= 110
 
 
 def test_set_and_reported(host: NumPyOnHost) -> None:

@@ -189,6 +189,7 @@ class CapturedStep:
                 "called (rule, slots, constraint, clipping by norm or frozen parameters); capture "
                 "it again"
             )
+        _refuse_host(plan)
         self._seen = plan
         return plan
 
@@ -270,7 +271,6 @@ class CapturedStep:
                     "parameters and optimizer, and capture again"
                 )
             plan = self._require_same()
-            _refuse_host(plan)
             size, nothing = self._issued[0], [None] * len(self._leaves)
             replayed = _Replay(self._engines, self._leaves, state, size, launch, session.note)
             take(plan, state, nothing, replayed)
