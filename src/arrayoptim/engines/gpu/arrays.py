@@ -273,9 +273,11 @@ class TorchLibrary(Library):
 
     def captures(self, number: int) -> bool:
         """Whether torch's current stream is capturing; see `Library`."""
-        torch: Any = sys.modules["torch"]
-        with torch.cuda.device(number):
-            return bool(torch.cuda.is_current_stream_capturing())
+        cuda: Any = sys.modules["torch"].cuda
+        if number == cuda.current_device():
+            return bool(cuda.is_current_stream_capturing())
+        with cuda.device(number):
+            return bool(cuda.is_current_stream_capturing())
 
     def conform(self, array: Array, like: Array, dtype: str) -> Array:
         """Return a copy with the memory order of another tensor; see `Library`."""
