@@ -21,21 +21,31 @@ _TINY = 2.0**-900
 
 @dataclass(frozen=True, eq=False)
 class Pending:
-    """A norm that is not yet on the host, or the clip factor derived from it.
+    """Norms that are not yet on the host, or the clip factor derived from them.
 
     Attributes
     ----------
     norm : object
-        The location of the norm on the device.
+        The location of the global norm on the device.
     bound : float
         The bound on it; 0 means no bound.
     read : callable, optional
         Waits for the device and returns the norm.
+    norms : object, optional
+        The location of the norm of each gradient.
+    tensor_bound : float or None
+        The bound on each of them once the global norm is within its own; None if they are not used.
+    read_each : callable, optional
+        Waits for the device and returns the norm of each gradient; None for a gradient that is
+        None.
     """
 
     norm: Any
     bound: float = 0.0
     read: Callable[[], float] | None = None
+    norms: Any = None
+    tensor_bound: float | None = None
+    read_each: Callable[[], list[float | None]] | None = None
 
 
 def clip_norm(g: Array, c: Scalar, n: Scalar) -> Array:

@@ -187,17 +187,32 @@ class Engines:
         return found | self.rows.squares() if self.rows.given else found
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
-        """Return the norm of all gradients if they are on a single device; otherwise None."""
+        """Return the norms of the gradients if they stay on a single device; otherwise None."""
         share = self._alone
         if share is None or self.rows.given or any(grads[i] is not None for i in self.others):
             return None
         table = share.plan.norm(share.grads)
-        return None if table is None else Pending(table, read=partial(share.plan.read, table))
+        if table is None:
+            return None
+        given = [g is not None for g in grads]
+
+        def each() -> list[float | None]:
+            found: list[float | None] = [None] * len(given)
+            for i, norm in zip(share.places, share.plan.read_each(table), strict=True):
+                found[i] = norm if given[i] else None
+            return found
+
+        return Pending(table, read=partial(share.plan.read, table), norms=table, read_each=each)
 
     def sweeps(self) -> dict[int, int]:
         """Return, for each parameter of a fused engine, the number of loops or kernels over it."""
         shares = self._shares.items()
         return {i: sweeps(rule, name) for (name, _, rule), share in shares for i in share.places}
+
+    def by_kernels(self, grads: Sequence[Array | None]) -> bool:
+        """Whether the GPU engine steps all parameters that have gradients."""
+        served = all(name == "gpu" for name, *_ in self._shares)
+        return served and not (self.rows.given or any(grads[i] is not None for i in self.others))
 
     def resident(self, grads: Sequence[Array | None]) -> Any:
         """Return the plan that can keep totals and scalar state on its device, or None.

@@ -305,6 +305,7 @@ STAGES = (
     Stage("units", "gradients", {"units": 0.0}),
     Stage("master", "stored", slot="master"),
     Stage("kahan", "stored", slot="compensation"),
+    Stage("each", "before", {"tensor_bound": 0.0}),
     Stage("clip", "before", {"scale": 1.0, "bound": inf}, clip, "g"),
     Stage("couple", "before", {"l2": 0.0}, couple, "gp"),
     Stage("decay", "before", {"amount": 0.0}, decay, "p"),

@@ -14,6 +14,7 @@ from ..arrays.libraries import COMPUTE, backend_of
 from ..arrays.rows import Rows, stored
 from ..config.per_model import several
 from ..gradients import (
+    Pending,
     clip_factor,
     count_nonfinite,
     global_norm,
@@ -35,7 +36,8 @@ class Measured:
     norm : scalar, array or None
         Global Euclidean norm, before unscaling; an array with one norm per model.
     norms : list of scalar or None, optional
-        The norm of each gradient; None for a gradient that is None.
+        The norm of each gradient; None for a gradient that is None. If only the device knows them,
+        `norm` tells where they are.
     unscale : float
         Factor that removes the loss scale from the gradients and their norms.
     factors : list of float, optional
@@ -191,8 +193,15 @@ def clipping(
     plain = size.unscale == 1.0 and size.factors is None
     if h["clipnorm"] is None and value is None and each is None and plain:
         return values
-    scale = _scale(h["clipnorm"], size)
-    scales = scale if each is None else _scales(scale, each, size)
+    scale: Any = _scale(h["clipnorm"], size)
+    if each is None:
+        scales = scale
+    elif isinstance(size.norm, Pending):
+        # The device computes with the same formulas, tensor by tensor.
+        pending = scale if isinstance(scale, Pending) else size.norm
+        scales = replace(pending, tensor_bound=each)
+    else:
+        scales = _scales(scale, each, size)
     if size.factors is not None:
         row = enumerate(size.factors)
         scales = [min(_at(scales, i) * f, _LARGEST) for i, f in row]

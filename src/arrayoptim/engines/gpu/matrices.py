@@ -194,7 +194,7 @@ class _Text:
             "KERNEL @NAME@(",
             "    const whole *chunks, const whole *lines, const int *leaves,",
             "    const whole *pointers, const whole *gradients, const double *norm,",
-            f"    const double *table{arguments}) {{",
+            f"    const double *norms, const double *table{arguments}) {{",
             *indented(lines),
             "}",
         ]

@@ -36,7 +36,7 @@ EXPONENT = "int16"
 SEED = ("seed_high", "seed_low")
 """Further scalars of a step that rounds stochastically: the halves of its seed."""
 
-_FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
+_FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder"), "each": ()}
 
 
 @dataclass(frozen=True)

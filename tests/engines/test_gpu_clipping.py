@@ -1,0 +1,107 @@
+"""Clipping on a GPU by norms that the host does not know."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayoptim as ao
+from engine_cases import draw
+from gpu_cases import SHAPES
+from gpu_on_host import NumPyOnHost, compiler, launched
+from optimizers_under_test import make, same
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+
+STEPS = 3
+GROUPS = [ao.group("0", clipnorm_per_tensor=0.1), ao.group("3", clipnorm_per_tensor=None)]
+EACH: list[dict[str, Any]] = [
+    {"clipnorm_per_tensor": 0.5},
+    {"clipnorm_per_tensor": 0.5, "clipnorm": 3.0, "clipvalue": 0.1, "weight_decay": 0.1},
+    {"clipnorm_per_tensor": 0.5, "groups": GROUPS, "l2": 0.01},
+    {"clipnorm_per_tensor": 0.5, "clipnorm": 3.0, "groups": GROUPS, "state_dtype": "int8"},
+    {"clipnorm_per_tensor": 0.0, "cautious": True},
+    {"clipnorm_per_tensor": math.inf, "measure": ["gradient"]},
+]
+MIXED = ["float32", "bfloat16", "float64"]
+
+
+def drawn(seed: int, dtypes: list[str]) -> list[np.ndarray]:
+    """Return arrays of several data types."""
+    kinds = [dtypes[k % len(dtypes)] for k in range(len(SHAPES))]
+    return [draw(seed + k, [s], d)[0] for k, (s, d) in enumerate(zip(SHAPES, kinds, strict=True))]
+
+
+def trained(optimizer: Any, dtypes: list[str], size: float = 1.0) -> tuple[list[Any], list[Any]]:
+    """Return parameters and weights, and the reports of the steps; a gradient is missing once."""
+    params, reports = drawn(0, dtypes), []
+    for step in range(STEPS):
+        grads = drawn(50 + 9 * step, dtypes)
+        with np.errstate(all="ignore"):
+            grads = [np.asarray(g * g.dtype.type(size)) for g in grads]
+        optimizer.apply([None if (step, k) == (1, 2) else g for k, g in enumerate(grads)], params)
+        reports.append(optimizer.last_step)
+    return [*params, *optimizer.get_weights()], reports
+
+
+@pytest.mark.parametrize("name", ["Adam", "LAMB", "Adafactor"])
+@pytest.mark.parametrize("options", EACH, ids="-".join)
+def test_each_norm(name: str, options: dict[str, Any], host: NumPyOnHost) -> None:
+    """The bits of the array engine, without a wait before somebody reads a norm."""
+    if name != "Adam" and {"state_dtype", "cautious"} & options.keys():
+        return
+    device, (optimizer, other) = host.devices[0], (make(name, **options) for _ in range(2))
+    params = drawn(0, MIXED)
+    optimizer.apply(drawn(50, MIXED), params)
+    several = name == "Adafactor"
+    assert (device.waits > 0) == several
+    optimizer = make(name, **options)
+    found, reports = trained(optimizer, MIXED)
+    with ao.engine("array"):
+        wanted, told = trained(other, MIXED)
+    same(found, wanted)
+    assert reports == told
+    assert [k for k, x in enumerate(reports[1].tensor_norms) if x is None] == [2]
+
+
+def test_each_norm_takes_one_launch(host: NumPyOnHost) -> None:
+    """However many tensors there are; the tables stay where they are."""
+    device = host.devices[0]
+    for count in (3, 40):
+        optimizer = make("Adam", clipnorm_per_tensor=0.1, clipnorm=1.0)
+        params, grads = draw(1, [(50,)] * count, "float32"), draw(3, [(50,)] * count, "float32")
+        optimizer.apply(grads, params)
+        launched([device])
+        tables = device.tables
+        optimizer.apply(grads, params)
+        assert [name.split("_")[0] for name in launched([device])] == ["norm", "adam"]
+        assert (device.tables, device.waits) == (tables, 0)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200, math.inf, math.nan])
+@pytest.mark.parametrize("dtypes", [["float64"], ["float64", "float32"]], ids="-".join)
+def test_norms_out_of_range(size: float, dtypes: list[str], host: NumPyOnHost) -> None:
+    """Squares that overflow or underflow, and what is not finite, in any of several types."""
+    options = {"clipnorm_per_tensor": 0.5, "clipnorm": 2.0}
+    found, reports = trained(make("SGD", **options), dtypes, size)
+    with ao.engine("array"):
+        wanted, told = trained(make("SGD", **options), dtypes, size)
+    same(found, wanted)
+    np.testing.assert_array_equal(reports[-1].tensor_norms, told[-1].tensor_norms)
+    np.testing.assert_array_equal(reports[-1].global_norm, told[-1].global_norm)
+
+
+@pytest.mark.parametrize("bound", [{"clipnorm": 1.0}, {"clipnorm_per_tensor": 1.0}], ids="-".join)
+def test_gradients_wider_than_their_parameters(bound: dict[str, float], host: NumPyOnHost) -> None:
+    """They might overflow where they are narrowed: the host scales them down before."""
+    found = []
+    for engine in ("gpu", "array"):
+        params = draw(1, [(4,), (3, 2)], "float32")
+        with ao.engine(engine):
+            make("SGD", **bound).apply([np.full(4, 1e300), np.full((3, 2), 2.0)], params)
+        found.append(params)
+    same(*found)
+    assert all(np.isfinite(p).all() for p in found[0])
