@@ -13,7 +13,7 @@ import numpy as np
 
 from ._typing import Array, Scalar
 from .arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of, is_array
-from .numerics.sums import sum_of_squares, sum_of_values
+from .numerics.sums import sum_of_squares, sum_of_values, sums_of_units
 from .rules.stages import clip
 
 _TINY = 2.0**-900
@@ -262,6 +262,28 @@ def scaled_norm(x: Array, xp: Any, add: Callable[..., Array] | None = None, **ax
     # An array, as torch would copy a Python number to the GPU, and wait for it.
     most = xp.ones_like(norm) * float(xp.finfo(x.dtype).max)
     return xp.where(xp.isfinite(top), xp.minimum(norm, most), top)
+
+
+def norms_of_units(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the Euclidean norms of units, from sums of squares in the order of `sums_of_units`.
+
+    Parameters
+    ----------
+    array : numpy.ndarray of float64
+        As for `arrayoptim.numerics.sums.sums_of_units`.
+    """
+
+    def root(scale: float) -> np.ndarray[Any, Any]:
+        found: np.ndarray[Any, Any] = np.sqrt(sums_of_units(np.square(array * scale))) / scale
+        return found
+
+    with np.errstate(all="ignore"):
+        total = sums_of_units(np.square(array))
+        low, high = total <= _TINY, total == math.inf
+        norms: np.ndarray[Any, Any] = np.sqrt(total)
+        # Squares of float64 may underflow or overflow.
+        norms = np.where(low, root(2.0**600), norms) if low.any() else norms
+        return np.where(high, root(2.0**-600), norms) if high.any() else norms
 
 
 def folded(x: Array, axis: Sequence[int], keepdims: bool = True) -> Array:

@@ -73,6 +73,8 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("AdEMAMix", {"alpha_warmup": 4, "beta_3_warmup": 5}),
     ("Adafactor", {"dtype": torch.float64}),
     ("Adam", {"clipnorm_per_tensor": 0.05, "clipnorm": 0.2, "clipvalue": 0.02}),
+    ("AdamW", {"agc": 0.05, "agc_units": "first", "clipnorm": 0.2, "dtype": torch.bfloat16}),
+    ("LAMB", {"agc": 0.05}),
 ]
 
 
@@ -266,7 +268,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("Adam", {"capturable": False}, "capturable=False. Make it with capturable=True"),
     ("SGD", {"nonfinite": "skip"}, "nonfinite='skip' needs the host"),
     ("SGD", {"nonfinite": "raise"}, "nonfinite='raise' needs the host"),
-    ("SGD", {"agc": 0.1}, "agc needs the host"),
     ("SGD", {"skip_spikes": 6.0}, "skip_spikes needs the host"),
     ("SGD", {"measure": ["weight"]}, "measure needs the host"),
     ("DoG", {}, "a rule with totals over all tensors needs the host"),

@@ -35,7 +35,9 @@ def drawn(seed: int, dtypes: list[str]) -> list[np.ndarray]:
     return [draw(seed + k, [s], d)[0] for k, (s, d) in enumerate(zip(SHAPES, kinds, strict=True))]
 
 
-def trained(optimizer: Any, dtypes: list[str], size: float = 1.0) -> tuple[list[Any], list[Any]]:
+def trained(
+    optimizer: Any, dtypes: list[str], size: float = 1.0, tells: bool = True
+) -> tuple[list[Any], list[Any]]:
     """Return parameters and weights, and the reports of the steps; a gradient is missing once."""
     params, reports = drawn(0, dtypes), []
     for step in range(STEPS):
@@ -43,7 +45,8 @@ def trained(optimizer: Any, dtypes: list[str], size: float = 1.0) -> tuple[list[
         with np.errstate(all="ignore"):
             grads = [np.asarray(g * g.dtype.type(size)) for g in grads]
         optimizer.apply([None if (step, k) == (1, 2) else g for k, g in enumerate(grads)], params)
-        reports.append(optimizer.last_step)
+        if tells:
+            reports.append(optimizer.last_step)
     return [*params, *optimizer.get_weights()], reports
 
 
@@ -105,3 +108,124 @@ def test_gradients_wider_than_their_parameters(bound: dict[str, float], host: Nu
         found.append(params)
     same(*found)
     assert all(np.isfinite(p).all() for p in found[0])
+
+
+# ---- units
+
+KINDS = ["float32", "bfloat16", "float64", "float16", "complex64", "complex128"]
+MORE = [
+    (4, 3),
+    (5,),
+    (),
+    (2, 3, 4),
+    (0, 2),
+    (2, 0),
+    (1, 7),
+    (7, 1),
+    (3, 1, 5),
+    (40, 2100),
+    (3000, 5),
+]
+UNITS = ["last", "first", "tensor"]
+
+
+def clipped(engine: str, kind: str, given: str, orders: bool, **options: Any) -> list[Any]:
+    """Return parameters and weights after steps over arrays of many shapes, in several orders."""
+    params = [
+        np.asarray(
+            p.transpose(np.roll(range(p.ndim), k))
+            .copy()
+            .transpose(np.argsort(np.roll(range(p.ndim), k))),
+            order="K",
+        )
+        if orders
+        else p
+        for k, p in enumerate(draw(1, MORE, kind))
+    ]
+    optimizer = make("SGD", lr=0.5, **options)
+    with ao.engine(engine):
+        for step in range(2):
+            grads = draw(7 + step, MORE, given)
+            optimizer.apply(
+                [None if (step, k) == (1, 3) else g for k, g in enumerate(grads)], params
+            )
+    return [*params, *optimizer.get_weights()]
+
+
+@pytest.mark.parametrize("orders", [False, True])
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_units(kind: str, units: str, orders: bool, host: NumPyOnHost) -> None:
+    """The bits of the array engine, whatever the shape and the order in memory."""
+    options = {"agc": 0.1, "agc_units": units, "clipvalue": 0.1}
+    found = clipped("gpu", kind, kind, orders, **options)
+    assert host.devices[0].waits == 0
+    same(found, clipped("array", kind, kind, orders, **options))
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize(
+    ("kind", "given"), [("float32", "float64"), ("float64", "float32"), ("bfloat16", "float32")]
+)
+def test_units_of_other_types(kind: str, given: str, units: str, host: NumPyOnHost) -> None:
+    """Gradients of more or fewer bits than their parameters."""
+    options = {"agc": 0.1, "agc_units": units}
+    same(
+        clipped("gpu", kind, given, False, **options),
+        clipped("array", kind, given, False, **options),
+    )
+
+
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("Adam", {"clipnorm": 3.0, "clipnorm_per_tensor": 0.5, "weight_decay": 0.1}),
+    ("Adam", {"groups": [ao.group("0", agc=0.02), ao.group("3", agc=None)], "clipvalue": 0.01}),
+    ("Adam", {"state_dtype": "int8", "stochastic_rounding": True, "clipnorm": 3.0}),
+    ("Adam", {"cautious": True, "kahan": True, "l2": 0.01}),
+    ("LAMB", {"clipnorm_per_tensor": 0.5, "groups": [ao.group("0", agc=0.02)]}),
+    ("Adafactor", {"clipvalue": 0.5}),
+    ("SM3", {"agc": 0}),
+    ("DoG", {"clipnorm": 3.0}),
+    ("Prodigy", {"agc": math.inf}),
+    ("SGD", {"nonfinite": "skip", "constraint": ao.constraints.Box(-0.7, 0.7)}),
+    ("MARS", {"clipnorm": 1.0}),
+]
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
+def test_units_with_other_options(
+    name: str, options: dict[str, Any], units: str, host: NumPyOnHost
+) -> None:
+    """Other clipping before and after it, and rules of every kind."""
+    options = {"agc": 0.1, "agc_units": units, **options}
+    found, _ = trained(make(name, **options), MIXED, tells=False)
+    assert (host.devices[0].waits > 0) == ("nonfinite" in options or name == "MARS")
+    with ao.engine("array"):
+        wanted, _ = trained(make(name, **options), MIXED, tells=False)
+    same(found, wanted)
+
+
+def test_units_take_three_launches(host: NumPyOnHost) -> None:
+    """However many tensors there are; what they leave stays where it is."""
+    device = host.devices[0]
+    for count in (3, 40):
+        optimizer = make("Adam", agc=0.1, clipnorm=1.0)
+        params, grads = draw(1, [(5, 6)] * count, "float32"), draw(3, [(5, 6)] * count, "float32")
+        optimizer.apply(grads, params)
+        launched([device])
+        tables = device.tables
+        optimizer.apply(grads, params)
+        names = [name.rsplit("_", 1)[0] for name in launched([device])]
+        assert names == ["norm_of", "unit_squares", "unit_factors", "unit_result", "adam"]
+        assert (device.tables, device.waits) == (tables, 0)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200, math.inf, math.nan])
+@pytest.mark.parametrize("units", UNITS)
+def test_units_out_of_range(size: float, units: str, host: NumPyOnHost) -> None:
+    """Squares that overflow or underflow, and what is not finite."""
+    options = {"agc": 0.1, "agc_units": units}
+    found, _ = trained(make("SGD", **options), ["float64", "float32"], size)
+    with ao.engine("array"):
+        wanted, _ = trained(make("SGD", **options), ["float64", "float32"], size)
+    same(found, wanted)

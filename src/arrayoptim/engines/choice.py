@@ -122,6 +122,7 @@ class Engines:
             self._shares[name, layout, rule] = made(plan, places, take, len(places) == len(leaves))
         self._all = bool(leaves) and len(present) == len(leaves)
         launched = [share for (name, *_), share in self._shares.items() if name == "gpu"]
+        self._clipped = frozenset(i for share in launched for i in share.places)
         self._alone = launched[0] if len(launched) == len(self._shares) == 1 else None
 
     def look(
@@ -203,6 +204,16 @@ class Engines:
             return found
 
         return Pending(table, read=partial(share.plan.read, table), norms=table, read_each=each)
+
+    def by_arrays(self, leaves: Sequence[Array | None]) -> Sequence[Array | None]:
+        """Return the parameters whose units no kernel clips, None in the place of others.
+
+        It is empty if there are none.
+        """
+        clipped = self._clipped
+        if len(clipped) == len(leaves):
+            return ()
+        return [None if i in clipped else p for i, p in enumerate(leaves)] if clipped else leaves
 
     def sweeps(self) -> dict[int, int]:
         """Return, for each parameter of a fused engine, the number of loops or kernels over it."""

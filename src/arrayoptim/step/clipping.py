@@ -185,10 +185,13 @@ def clipping(
     Returns
     -------
     dict
-        ``scale`` and ``bound``, and ``units`` for adaptive clipping. The scale is a list with one
-        factor per parameter if each is clipped by its own norm.
+        ``scale`` and ``bound``, and one of ``last_units``, ``first_units`` and ``tensor_units`` for
+        adaptive clipping. The scale is a list with one factor per parameter if each is clipped by
+        its own norm.
     """
-    values: dict[str, Scalar | list[Scalar]] = {} if h["agc"] is None else {"units": h["agc"]}
+    values: dict[str, Scalar | list[Scalar]] = {}
+    if h["agc"] is not None:
+        values[f"{h['agc_units']}_units"] = _bound(h["agc"], xp)
     each, value = h["clipnorm_per_tensor"], h["clipvalue"]
     plain = size.unscale == 1.0 and size.factors is None
     if h["clipnorm"] is None and value is None and each is None and plain:
@@ -206,15 +209,17 @@ def clipping(
         row = enumerate(size.factors)
         scales = [min(_at(scales, i) * f, _LARGEST) for i, f in row]
     values["scale"] = scales
-    if value is None:
-        values["bound"] = math.inf
-    elif several(value):
-        values["bound"] = np.where(value > 0.0, value, math.inf)
-    elif xp is np:
-        values["bound"] = value if value > 0 else math.inf
-    else:
-        values["bound"] = xp.where(value > 0, value, math.inf)
+    values["bound"] = math.inf if value is None else _bound(value, xp)
     return values
+
+
+def _bound(value: Any, xp: Namespace) -> Any:
+    """Return a bound, infinite in the place of 0."""
+    if several(value):
+        return np.where(value > 0.0, value, math.inf)
+    if xp is np:
+        return value if value > 0 else math.inf
+    return xp.where(value > 0, value, math.inf)
 
 
 def _scale(bound: Scalar | None, size: Measured) -> Scalar:

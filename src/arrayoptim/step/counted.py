@@ -52,6 +52,11 @@ class _Writing(Executor["tuple[list[Step], dict[str, Scalar]]"]):
     def __init__(self, leaves: Leaves, values: Values, norms: Pending) -> None:
         self.leaves, self._values, self._norms = leaves, values, norms
 
+    @property
+    def by_arrays(self) -> Leaves:
+        """Return nothing, as kernels clip units; see `Executor`."""
+        return ()
+
     def values(self, settings: Settings, state: State) -> Values:
         """Return symbols for the hyperparameters; see `Executor`."""
         return self._values

@@ -88,7 +88,7 @@ def measured_where_wanted(
         known = engines.squares() if engines is not None else {}
         return measured_in_parts(gradients, known, spread, each, unscale, norm)
     # The host decides whether to go on, and unscales the norm, so it needs the norm now.
-    waits = settings.adaptive or unscale != 1.0 or not stays or settings.models is not None
+    waits = unscale != 1.0 or not stays or settings.models is not None
     if isinstance(norm, Pending):
         if engines is not None and not waits and engines.by_kernels(gradients):
             if not each:
@@ -148,9 +148,10 @@ class InPlace(Executor[Leaves]):
         self.commit, self.unscale, self.norm, self.spread = commit, unscale, norm, spread
 
     @property
-    def in_parts(self) -> Leaves:
-        """The parameters that are stepped shard by shard; see `Executor`."""
-        return self.leaves if self.spread is None else self.spread.in_parts(self.leaves)
+    def by_arrays(self) -> Leaves:
+        """The parameters whose units array functions clip; see `Executor`."""
+        leaves = self.engines.by_arrays(self.leaves)
+        return leaves if self.spread is None else self.spread.in_parts(leaves)
 
     def values(self, settings: Settings, state: State) -> Values:
         """Return the hyperparameters of the step; see `Executor`."""

@@ -32,6 +32,11 @@ class _Recorded(Executor[Any]):
     def __init__(self, engines: Engines, leaves: Leaves) -> None:
         self.engines, self.leaves = engines, leaves
 
+    @property
+    def by_arrays(self) -> Leaves:
+        """Return nothing, as kernels clip units; see `Executor`."""
+        return ()
+
     def values(self, settings: Settings, state: State) -> Values:
         """Return the hyperparameters of the step; see `Executor`."""
         return settings.at(state.iterations, state.scalars)
@@ -130,7 +135,6 @@ def needs_host(plan: Plan) -> str | None:
         (settings.loss_guarded, "skip_loss_spikes"),
         (bool(settings.measures), "measure"),
         (h["offload"], "offload=True"),
-        (settings.adaptive, "agc"),
         (
             settings.each and len(plan.assignment.parts) > 1,
             "clipnorm_per_tensor with several rules or storage formats",

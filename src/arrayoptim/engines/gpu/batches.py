@@ -33,6 +33,7 @@ from .program import CODES, SEED, Program, stages_of
 from .scalars import Scalars, bounded, seeded, sort
 from .sweep import sweep_program
 from .tables import Numbers, Totals, addresses, chunks, element_count, same_order
+from .unit_batches import Units, unit_stage
 
 __all__ = ["Batch", "labelled", "program_of"]
 
@@ -145,6 +146,7 @@ class Batch:
         self._elements = np.array(sizes, np.int64)
         self._measures: dict[Any, tuple[Program, Launch]] = {}
         self._totals: Totals | None = None
+        self._units: Units | None = None
         self._told: tuple[tuple[Any, ...], list[Target]] = (), []
         self._unmeasured = dict.fromkeys(rule.measured, 0.0)
 
@@ -226,7 +228,8 @@ class Batch:
             If the kernel cannot be compiled on this machine, or not during a capture.
         """
         values = bounded(seeded(values, seed))
-        key = self._key = tuple(values), self.kind
+        stage = unit_stage(values)
+        key = self._key = tuple(values), self.compute if stage else self.kind
         if key not in self._programs:
             if later:
                 raise RuntimeError(
@@ -252,11 +255,29 @@ class Batch:
         norms = _places(scalars.pending)
         random = self._chance() if SEED[0] in program.numbers else ()
         given = leaves, pointers, gradients, *norms, table
+        if stage is not None:
+            clipped, limits = self._limited(stage, program.numbers, given, numbers, later)
+            first += limits
+            given = leaves, pointers, clipped, *norms, table
         arguments = (cut, sizes, *given, *random, *numbers)
         if self._rule.ratio or measured:
             first.append(self._measure(key, given))
         targets = self._targets(table, scalars)
         return Prepared(first, self._launched(launch, arguments), targets)
+
+    def _limited(
+        self,
+        stage: str,
+        names: tuple[str, ...],
+        given: tuple[int, ...],
+        numbers: Sequence[float],
+        later: bool = False,
+    ) -> tuple[int, list[Launches]]:
+        """Prepare the launches that clip units; return where their results are, see `Units`."""
+        if self._units is None:
+            columns, where = len(self._dtypes), (self._library, self._device)
+            self._units = Units(*where, self._params, self.places, columns)
+        return self._units.launched(stage, names, self.kind, given, numbers, later)
 
     def _chance(self) -> tuple[int, ...]:
         """Return the addresses of the tables from which, with the seed, random bits are drawn."""
@@ -355,11 +376,20 @@ class Batch:
             For each tensor its norms and sums, in the order of `Rule.totals`.
         """
         values = bounded(values)
-        key, count = (tuple(values), self.kind), len(self.places)
-        scalars = self._sorted(self._measuring(key)[0], values)
+        stage, count = unit_stage(values), len(self.places)
+        key = tuple(values), self.compute if stage else self.kind
+        program, _ = self._measuring(key)
+        scalars = self._sorted(program, values)
         _, _, leaves, pointers = (each.address for each in self._tables)
         table = self._send(scalars)
-        start(self._measure(key, (leaves, pointers, gradients, *_places(scalars.pending), table)))
+        given = leaves, pointers, gradients, *_places(scalars.pending), table
+        if stage is not None:
+            zeros = [0.0] * len(scalars.columns)
+            clipped, limits = self._limited(stage, program.numbers, given, zeros)
+            for each in limits:
+                start(each)
+            given = leaves, pointers, clipped, *given[3:]
+        start(self._measure(key, given))
         found = self._device.read(self._measured().sums).reshape(-1, count)
         norms = len(self._rule.norms)
         rows: list[list[float]] = np.concatenate([np.sqrt(found[:norms]), found[norms:]]).T.tolist()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from .program import Program
 from .sums import SUMS
 
-__all__ = ["FIRST_NORM", "KINDS", "NORM"]
+__all__ = ["FIRST_NORM", "KINDS", "NORM", "SQUARES"]
 
 FIRST_NORM = 4
 """Where the norms of tensors begin in the table of results, after the global one and its sums."""
@@ -19,9 +19,8 @@ FIRST_NORM = 4
 KINDS = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3}
 """The codes of dtypes in the table of gradients."""
 
-_BODY = (
-    "namespace of_norm {\n"
-    + SUMS
+SQUARES = (
+    SUMS
     + r"""
 const double UP = 0x1p600, DOWN = 0x1p-600, TINY = 0x1p-900, MOST = 0x1.fffffffffffffp1023;
 
@@ -63,7 +62,14 @@ FUNCTION double norm_of(double total, double up, double down, bool shifted) {
     if (!shifted || total != total || (total > TINY && total <= MOST)) return xp_sqrt(total);
     return total <= TINY ? xp_sqrt(up) / UP : xp_sqrt(down) / DOWN;
 }
+"""
+)
+"""The sums of squares of a block, and the norm that follows from them."""
 
+_BODY = (
+    "namespace of_norm {\n"
+    + SQUARES
+    + r"""
 // partial has three numbers for each chunk, sums has three for each tensor, result has four and
 // then the norm of each tensor.
 KERNEL norm_of_gradients(
