@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim.engines.gpu import unit_batches
+from arrayoptim.engines.gpu.program import Program
 from engine_cases import draw
 from gpu_cases import SHAPES
 from gpu_on_host import NumPyOnHost, compiler, launched
@@ -229,3 +231,38 @@ def test_units_out_of_range(size: float, units: str, host: NumPyOnHost) -> None:
     with ao.engine("array"):
         wanted, _ = trained(make("SGD", **options), ["float64", "float32"], size)
     same(found, wanted)
+
+
+FAULTS = [
+    ("squares", "float32", "first", "* lines + y]", "* lines]"),
+    ("squares", "complex64", "last", "x + y * s.length + PARTS * k", "x + y * s.length + k"),
+    ("squares", "float64", "tensor", "sums[w * s.tiles + chunk[6]]", "sums[chunk[6]]"),
+    ("factors", "float32", "last", "sums[tile * lines + y", "sums[y"),
+    ("factors", "float64", "first", "sum += sums", "sum = sums"),
+    ("result", "complex64", "last", "x / PARTS", "x % PARTS"),
+    ("result", "float32", "first", "row + 1 + further", "row + further"),
+]
+
+
+@pytest.mark.parametrize(("program", "kind", "units", "right", "wrong"), FAULTS, ids=str)
+def test_mutants_are_noticed(
+    program: str,
+    kind: str,
+    units: str,
+    right: str,
+    wrong: str,
+    host: NumPyOnHost,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Faults in the kernels, put in on purpose, make a comparison fail."""
+    real = getattr(unit_batches, program)
+
+    def broken(*arguments: Any) -> Program:
+        found = real(*arguments)
+        assert right in found.body
+        body = found.body.replace(right, wrong).replace(found.name, f"{found.name}_broken")
+        return Program(f"{found.name}_broken", body, found.numbers)
+
+    monkeypatch.setattr(unit_batches, program, broken)
+    with pytest.raises(AssertionError, match="array"):
+        test_units(kind, units, False, host)
