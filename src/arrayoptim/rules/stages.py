@@ -339,6 +339,7 @@ STAGES = (
     *(Stage(name, "gradients", {name: inf}) for name in UNITS),
     Stage("master", "stored", slot="master"),
     Stage("kahan", "stored", slot="compensation"),
+    # A bound on the tensor's norm, where only a device knows that: it becomes part of `scale`.
     Stage("each", "before", {"tensor_bound": 0.0}),
     Stage("clip", "before", {"scale": 1.0, "bound": inf}, clip, "g"),
     Stage("couple", "before", {"l2": 0.0}, couple, "gp"),
