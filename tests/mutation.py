@@ -28,7 +28,8 @@ ENGINES = {
     "engines/cpu": ["tests/engines/test_cpu_engine.py", "tests/engines/test_cpu_engine_state.py",
                     "tests/engines/test_cpu_engine_memory.py", CONFORMANCE],
     "engines/gpu": ["tests/engines/test_gpu_source.py", "tests/engines/test_gpu_engine.py",
-                    "tests/engines/test_gpu_programs.py"],
+                    "tests/engines/test_gpu_programs.py",
+                    "tests/engines/test_gpu_clipping.py"],
     "rules/stages.py": ["tests/conformance/test_stages.py", "tests/unit/test_clipping.py"],
 }  # fmt: skip
 """What is broken, and the tests that are run for it, the likeliest to notice first."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ._typing import Array, Scalar
 from .arrays.libraries import COMPLEX, COMPUTE, Backend, backend_of, is_array
-from .numerics.sums import sum_of_squares, sum_of_values
+from .numerics.sums import sum_of_squares, sum_of_values, sums_of_units
 from .rules.stages import clip
 
 _TINY = 2.0**-900
@@ -21,21 +21,31 @@ _TINY = 2.0**-900
 
 @dataclass(frozen=True, eq=False)
 class Pending:
-    """A norm that is not yet on the host, or the clip factor derived from it.
+    """Norms that are not yet on the host, or the clip factor derived from them.
 
     Attributes
     ----------
     norm : object
-        The location of the norm on the device.
+        The location of the global norm on the device.
     bound : float
         The bound on it; 0 means no bound.
     read : callable, optional
         Waits for the device and returns the norm.
+    norms : object, optional
+        The location of the norm of each gradient.
+    tensor_bound : float or None
+        The bound on each of them once the global norm is within its own; None if they are not used.
+    read_each : callable, optional
+        Waits for the device and returns the norm of each gradient; None for a gradient that is
+        None.
     """
 
     norm: Any
     bound: float = 0.0
     read: Callable[[], float] | None = None
+    norms: Any = None
+    tensor_bound: float | None = None
+    read_each: Callable[[], list[float | None]] | None = None
 
 
 def clip_norm(g: Array, c: Scalar, n: Scalar) -> Array:
@@ -252,6 +262,28 @@ def scaled_norm(x: Array, xp: Any, add: Callable[..., Array] | None = None, **ax
     # An array, as torch would copy a Python number to the GPU, and wait for it.
     most = xp.ones_like(norm) * float(xp.finfo(x.dtype).max)
     return xp.where(xp.isfinite(top), xp.minimum(norm, most), top)
+
+
+def norms_of_units(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the Euclidean norms of units, from sums of squares in the order of `sums_of_units`.
+
+    Parameters
+    ----------
+    array : numpy.ndarray of float64
+        As for `arrayoptim.numerics.sums.sums_of_units`.
+    """
+
+    def root(scale: float) -> np.ndarray[Any, Any]:
+        found: np.ndarray[Any, Any] = np.sqrt(sums_of_units(np.square(array * scale))) / scale
+        return found
+
+    with np.errstate(all="ignore"):
+        total = sums_of_units(np.square(array))
+        low, high = total <= _TINY, total == math.inf
+        norms: np.ndarray[Any, Any] = np.sqrt(total)
+        # Squares of float64 may underflow or overflow.
+        norms = np.where(low, root(2.0**600), norms) if low.any() else norms
+        return np.where(high, root(2.0**-600), norms) if high.any() else norms
 
 
 def folded(x: Array, axis: Sequence[int], keepdims: bool = True) -> Array:

@@ -72,6 +72,9 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("RMSprop", {"centered": True, "momentum": 0.9}),
     ("AdEMAMix", {"alpha_warmup": 4, "beta_3_warmup": 5}),
     ("Adafactor", {"dtype": torch.float64}),
+    ("Adam", {"clipnorm_per_tensor": 0.05, "clipnorm": 0.2, "clipvalue": 0.02}),
+    ("AdamW", {"agc": 0.05, "agc_units": "first", "clipnorm": 0.2, "dtype": torch.bfloat16}),
+    ("LAMB", {"agc": 0.05}),
 ]
 
 
@@ -81,10 +84,12 @@ def test_every_option(name: str, words: dict[str, Any], library: TorchOnHost) ->
     same(*trained(library, name, **words))
 
 
+@pytest.mark.parametrize("each", [None, 0.05])
 @pytest.mark.parametrize("clipnorm", [None, 0.1])
-def test_groups(clipnorm: float | None, library: TorchOnHost) -> None:
+def test_groups(clipnorm: float | None, each: float | None, library: TorchOnHost) -> None:
     """Groups have numbers of their own; the norm over all of them stays on the device."""
-    one, two = trained(library, "AdamW", Groups, clipnorm=clipnorm)
+    bounds = {"clipnorm": clipnorm, "clipnorm_per_tensor": each}
+    one, two = trained(library, "AdamW", Groups, **bounds)
     same(one, two)
     assert one.optimizer.last_step == two.optimizer.last_step
     library.only.waits = 0
@@ -263,8 +268,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("Adam", {"capturable": False}, "capturable=False. Make it with capturable=True"),
     ("SGD", {"nonfinite": "skip"}, "nonfinite='skip' needs the host"),
     ("SGD", {"nonfinite": "raise"}, "nonfinite='raise' needs the host"),
-    ("SGD", {"agc": 0.1}, "agc needs the host"),
-    ("SGD", {"clipnorm_per_tensor": 0.1}, "clipnorm_per_tensor needs the host"),
     ("SGD", {"skip_spikes": 6.0}, "skip_spikes needs the host"),
     ("SGD", {"measure": ["weight"]}, "measure needs the host"),
     ("DoG", {}, "a rule with totals over all tensors needs the host"),

@@ -54,7 +54,6 @@ class Rates:
     "words",
     [
         {"nonfinite": "skip"},
-        {"agc": 0.1},
         {"state_dtype": "bfloat16", "stochastic_rounding": True},
     ],
     ids=str,

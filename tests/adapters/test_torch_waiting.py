@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ comp
 
 SHAPES = [(5, 4), (7,), (), (3, 2, 2)]
 STEPS = 4
+UNITS = {"clipnorm_per_tensor": 0.3, "agc": 0.1, "agc_units": "first"}
 
 
 def trained(groups: Sequence[slice], kind: str, words: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -39,7 +40,7 @@ def trained(groups: Sequence[slice], kind: str, words: dict[str, Any]) -> tuple[
     "groups", [[slice(None)], [slice(0, 2), slice(2, 3), slice(3, 4)]], ids=["one", "three"]
 )
 @pytest.mark.parametrize("kind", ["Adam", "LAMB"])
-@pytest.mark.parametrize("words", [{}, {"ema_momentum": 0.9}], ids=str)
+@pytest.mark.parametrize("words", [{}, {"ema_momentum": 0.9}, UNITS], ids=str)
 def test_clipping_by_the_norm(
     groups: list[slice], kind: str, words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,3 +95,21 @@ def test_what_the_host_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     words = {"clipnorm": 0.5, "nonfinite": "skip"}
     trained([slice(0, 2), slice(2, 4)], "Adam", words)
     assert library.only.waits > 0
+
+
+def test_the_norm_where_array_functions_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They want it on the host, in each of several groups."""
+    found = []
+    for library in (None, TorchOnHost()):
+        if library is not None:
+            monkeypatch.setitem(LIBRARIES, "torch", library)
+        torch.manual_seed(0)
+        params = [torch.nn.Parameter(torch.randn(4, 3)) for _ in range(2)]
+        groups = [{"params": params[:1]}, {"params": params[1:], "lr": 0.3}]
+        optimizer = ao.torch.Muon(groups, clipnorm=0.5)
+        for p in params:
+            p.grad = torch.randn_like(p)
+        optimizer.step()
+        found.append(params)
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b)

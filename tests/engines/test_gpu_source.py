@@ -15,6 +15,7 @@ from arrayoptim.arrays.trees import flatten
 from arrayoptim.engines.gpu.cubin import OPTIONS
 from arrayoptim.engines.gpu.norm import NORM
 from arrayoptim.engines.gpu.prelude import PRELUDE
+from arrayoptim.engines.gpu.units import factors, result, squares
 from arrayoptim.step.counted import Counted
 from arrayoptim.step.session import session_of
 from gpu_cases import matrix_programs, programs, rules
@@ -143,6 +144,24 @@ def test_the_norm_compiles(architecture: str) -> None:
     exact(ptx)
     assert ("sqrt.rn.f64" in ptx and "mul.rn.f64" in ptx) or "mul.f64" in ptx
     assert ptx.count("bar.sync") >= 5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_clipping_by_units_compiles(architecture: str) -> None:
+    """Sums are in double precision, and all is exact and in registers alone."""
+    found = []
+    for kinds in (
+        ("float32", "float32", "float32", False),
+        ("bfloat16", "float16", "float32", False),
+        ("float64", "float64", "float64", True),
+        ("float32", "float64", "float32", True),
+    ):
+        names = "lr", "last_units", "tensor_bound", "scale", "bound"
+        found += [squares(*kinds, 3), factors(*kinds, names, "last_units"), result(*kinds)]
+    ptx = compiled(PRELUDE + "".join(program.body for program in found), architecture)
+    assert {entry.split("(")[0] for entry in ptx.split(".entry ")[1:]} == {p.name for p in found}
+    exact(ptx)
+    assert ".local" not in ptx and "sqrt.rn.f64" in ptx and "div.rn.f64" in ptx
 
 
 def test_contraction_is_an_option_that_matters() -> None:

@@ -122,6 +122,7 @@ class Engines:
             self._shares[name, layout, rule] = made(plan, places, take, len(places) == len(leaves))
         self._all = bool(leaves) and len(present) == len(leaves)
         launched = [share for (name, *_), share in self._shares.items() if name == "gpu"]
+        self._clipped = frozenset(i for share in launched for i in share.places)
         self._alone = launched[0] if len(launched) == len(self._shares) == 1 else None
 
     def look(
@@ -187,17 +188,42 @@ class Engines:
         return found | self.rows.squares() if self.rows.given else found
 
     def norm(self, grads: Sequence[Array | None]) -> Pending | None:
-        """Return the norm of all gradients if they are on a single device; otherwise None."""
+        """Return the norms of the gradients if they stay on a single device; otherwise None."""
         share = self._alone
         if share is None or self.rows.given or any(grads[i] is not None for i in self.others):
             return None
         table = share.plan.norm(share.grads)
-        return None if table is None else Pending(table, read=partial(share.plan.read, table))
+        if table is None:
+            return None
+        given = [g is not None for g in grads]
+
+        def each() -> list[float | None]:
+            found: list[float | None] = [None] * len(given)
+            for i, norm in zip(share.places, share.plan.read_each(table), strict=True):
+                found[i] = norm if given[i] else None
+            return found
+
+        return Pending(table, read=partial(share.plan.read, table), norms=table, read_each=each)
+
+    def by_arrays(self, leaves: Sequence[Array | None]) -> Sequence[Array | None]:
+        """Return the parameters whose units no kernel clips, None in the place of others.
+
+        It is empty if there are none.
+        """
+        clipped = self._clipped
+        if len(clipped) == len(leaves):
+            return ()
+        return [None if i in clipped else p for i, p in enumerate(leaves)] if clipped else leaves
 
     def sweeps(self) -> dict[int, int]:
         """Return, for each parameter of a fused engine, the number of loops or kernels over it."""
         shares = self._shares.items()
         return {i: sweeps(rule, name) for (name, _, rule), share in shares for i in share.places}
+
+    def by_kernels(self, grads: Sequence[Array | None]) -> bool:
+        """Whether the GPU engine steps all parameters that have gradients."""
+        served = all(name == "gpu" for name, *_ in self._shares)
+        return served and not (self.rows.given or any(grads[i] is not None for i in self.others))
 
     def resident(self, grads: Sequence[Array | None]) -> Any:
         """Return the plan that can keep totals and scalar state on its device, or None.

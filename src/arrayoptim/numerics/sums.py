@@ -23,6 +23,7 @@ __all__ = [
     "sum_of_squares",
     "sum_of_values",
     "sums_along",
+    "sums_of_units",
     "tile_height",
 ]
 
@@ -108,6 +109,37 @@ def sums_along(array: np.ndarray[Any, Any], axes: tuple[int, ...]) -> np.ndarray
             return _of_columns(array)
         rows = _of_rows(array)
         return rows if axes == (-1,) else 0.0 + np.cumsum(rows, axis=-1)[..., -1]
+
+
+def sums_of_units(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the sums over the units of arrays.
+
+    Those of a single unit are added like all elements of an array, those along the last axis like
+    the columns of a matrix, and others like its rows, one after another.
+
+    Parameters
+    ----------
+    array : numpy.ndarray of float64
+        Shape ``(arrays, outer, units, inner, parts)``: the elements in memory order, each of one
+        part, or of two if it is complex.
+
+    Returns
+    -------
+    numpy.ndarray of float64
+        Shape ``(arrays, units)``.
+    """
+    count, outer, units, inner, parts = array.shape
+    if units == 1:
+        return np.array([[_sum(row, np.positive)] for row in array])
+    with np.errstate(all="ignore"):
+        if inner == 1:
+            whole = array[..., 0, 0]
+            for k in range(1, parts):
+                whole = whole + array[..., 0, k]
+            return sums_along(whole, (-2,))
+        rows = sums_along(array.reshape(count, outer, units, inner * parts), (-1,))
+        total: np.ndarray[Any, Any] = np.add.reduce(rows, axis=-2)
+        return total
 
 
 def _of_rows(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -21,6 +21,7 @@ __all__ = [
     "STAGES",
     "SWEPT",
     "Stage",
+    "UNITS",
     "agreement",
     "applied",
     "average",
@@ -31,6 +32,7 @@ __all__ = [
     "couple",
     "decay",
     "heal",
+    "limit",
     "recalled",
     "remainder",
     "spare",
@@ -96,6 +98,35 @@ def remainder(p: Any, stored: Any, xp: Any) -> Any:
         ``p - stored``, which 16 bits represent nearly exactly.
     """
     return p - stored
+
+
+def limit(large: Any, given: Any, most: Any, scale: Any, least: Any, one: Any, xp: Any) -> Any:
+    """Return the factor by which a unit of the gradient is clipped.
+
+    Parameters
+    ----------
+    large, given : array
+        The norms of the unit's parameters and of its gradient.
+    most : scalar
+        The largest ratio of the two allowed; infinity for no bound.
+    scale : scalar
+        The factor that the stage `clip` will multiply the gradient by.
+    least : scalar
+        The lower bound of the parameters' norm.
+    one : scalar
+        1.
+    xp : namespace
+        The array library.
+
+    Returns
+    -------
+    array
+        At most 1.
+    """
+    bound = most * xp.maximum(large, least)
+    norm = scale * given
+    over = norm > bound
+    return xp.where(over, bound, one) / xp.where(over, norm, one)
 
 
 def clip(g: Any, scale: Any, bound: Any, xp: Any) -> Any:
@@ -301,10 +332,15 @@ class Stage:
     slot: str | None = None
 
 
+UNITS = {f"{axis}_units": axis for axis in ("last", "first", "tensor")}
+"""The stages that clip units, each with a scalar of its name, and the axis that counts those."""
+
 STAGES = (
-    Stage("units", "gradients", {"units": 0.0}),
+    *(Stage(name, "gradients", {name: inf}) for name in UNITS),
     Stage("master", "stored", slot="master"),
     Stage("kahan", "stored", slot="compensation"),
+    # A bound on the tensor's norm, where only a device knows that: it becomes part of `scale`.
+    Stage("each", "before", {"tensor_bound": 0.0}),
     Stage("clip", "before", {"scale": 1.0, "bound": inf}, clip, "g"),
     Stage("couple", "before", {"l2": 0.0}, couple, "gp"),
     Stage("decay", "before", {"amount": 0.0}, decay, "p"),

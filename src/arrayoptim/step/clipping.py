@@ -14,6 +14,7 @@ from ..arrays.libraries import COMPUTE, backend_of
 from ..arrays.rows import Rows, stored
 from ..config.per_model import several
 from ..gradients import (
+    Pending,
     clip_factor,
     count_nonfinite,
     global_norm,
@@ -35,7 +36,8 @@ class Measured:
     norm : scalar, array or None
         Global Euclidean norm, before unscaling; an array with one norm per model.
     norms : list of scalar or None, optional
-        The norm of each gradient; None for a gradient that is None.
+        The norm of each gradient; None for a gradient that is None. If only the device knows them,
+        `norm` tells where they are.
     unscale : float
         Factor that removes the loss scale from the gradients and their norms.
     factors : list of float, optional
@@ -183,29 +185,41 @@ def clipping(
     Returns
     -------
     dict
-        ``scale`` and ``bound``, and ``units`` for adaptive clipping. The scale is a list with one
-        factor per parameter if each is clipped by its own norm.
+        ``scale`` and ``bound``, and one of ``last_units``, ``first_units`` and ``tensor_units`` for
+        adaptive clipping. The scale is a list with one factor per parameter if each is clipped by
+        its own norm.
     """
-    values: dict[str, Scalar | list[Scalar]] = {} if h["agc"] is None else {"units": h["agc"]}
+    values: dict[str, Scalar | list[Scalar]] = {}
+    if h["agc"] is not None:
+        values[f"{h['agc_units']}_units"] = _bound(h["agc"], xp)
     each, value = h["clipnorm_per_tensor"], h["clipvalue"]
     plain = size.unscale == 1.0 and size.factors is None
     if h["clipnorm"] is None and value is None and each is None and plain:
         return values
-    scale = _scale(h["clipnorm"], size)
-    scales = scale if each is None else _scales(scale, each, size)
+    scale: Any = _scale(h["clipnorm"], size)
+    if each is None:
+        scales = scale
+    elif isinstance(size.norm, Pending):
+        # The device computes with the same formulas, tensor by tensor.
+        pending = scale if isinstance(scale, Pending) else size.norm
+        scales = replace(pending, tensor_bound=each)
+    else:
+        scales = _scales(scale, each, size)
     if size.factors is not None:
         row = enumerate(size.factors)
         scales = [min(_at(scales, i) * f, _LARGEST) for i, f in row]
     values["scale"] = scales
-    if value is None:
-        values["bound"] = math.inf
-    elif several(value):
-        values["bound"] = np.where(value > 0.0, value, math.inf)
-    elif xp is np:
-        values["bound"] = value if value > 0 else math.inf
-    else:
-        values["bound"] = xp.where(value > 0, value, math.inf)
+    values["bound"] = math.inf if value is None else _bound(value, xp)
     return values
+
+
+def _bound(value: Any, xp: Namespace) -> Any:
+    """Return a bound, infinite in the place of 0."""
+    if several(value):
+        return np.where(value > 0.0, value, math.inf)
+    if xp is np:
+        return value if value > 0 else math.inf
+    return xp.where(value > 0, value, math.inf)
 
 
 def _scale(bound: Scalar | None, size: Measured) -> Scalar:

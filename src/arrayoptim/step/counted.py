@@ -49,16 +49,21 @@ class _Writing(Executor["tuple[list[Step], dict[str, Scalar]]"]):
 
     xp: Namespace = FORMULAS
 
-    def __init__(self, leaves: Leaves, values: Values, norm: Any) -> None:
-        self.leaves, self._values, self._norm = leaves, values, norm
+    def __init__(self, leaves: Leaves, values: Values, norms: Pending) -> None:
+        self.leaves, self._values, self._norms = leaves, values, norms
+
+    @property
+    def by_arrays(self) -> Leaves:
+        """Return nothing, as kernels clip units; see `Executor`."""
+        return ()
 
     def values(self, settings: Settings, state: State) -> Values:
         """Return symbols for the hyperparameters; see `Executor`."""
         return self._values
 
     def measured(self, settings: Settings, values: Values, gradients: Leaves) -> Measured:
-        """Return a norm that will be computed on the device; see `Executor`."""
-        return Measured() if settings.unmeasured else Measured(Pending(self._norm))
+        """Return norms that will be computed on the device; see `Executor`."""
+        return Measured() if settings.unmeasured else Measured(self._norms)
 
     def totals(self, step: Step, gradients: Leaves) -> dict[int, list[Scalar]]:
         """Raise: a rule that needs totals is refused before; see `Executor`."""
@@ -92,15 +97,15 @@ class _Written:
         The formulas.
     cells : dict of str to Cell
         The inputs of the formulas, by the names of hyperparameters.
-    norm : object
-        Holds the device address of the gradient norm.
+    norms : Pending
+        Holds the device addresses of the gradients' norms.
     """
 
     plan: Plan
     others: list[Any]
     steps: list[Step]
     cells: dict[str, Cell]
-    norm: Any
+    norms: Pending
 
     def holds(self, plan: Plan) -> bool:
         """Whether the formulas are valid for a plan."""
@@ -193,8 +198,12 @@ class Counted:
                     self._engines = self._made()
                     self._engines.look(leaves, given)
                 if not plan.settings.unmeasured:
-                    self.size = norm or self._norm(given)
-                    written.norm.address = self.size.norm.address
+                    self.size = self._measured(given, norm)
+                    for held, at in (
+                        (written.norms.norm, self.size.norm),
+                        (written.norms.norms, self.size.norms),
+                    ):
+                        held.address = 0 if at is None else at.address
                 acts = [*self._engines.ready(written.steps, leaves, given)]
             except (TypeError, ValueError):
                 checks.gradients(gradients, leaves, self._structure)
@@ -212,6 +221,12 @@ class Counted:
         except (TypeError, ValueError):
             checks.gradients(gradients, self._leaves, self._structure)
             raise
+
+    def _measured(self, gradients: Leaves, norm: Pending | None) -> Pending:
+        """Return the norms of the gradients, and a global one if that is of more than these."""
+        if norm is None or not self._session.plan.settings.each:
+            return norm or self._norm(gradients)
+        return replace(self._norm(gradients), norm=norm.norm, read=norm.read)
 
     def _norm(self, gradients: Leaves) -> Pending:
         found = self._engines.norm(gradients)
@@ -274,15 +289,15 @@ class Counted:
         symbols = {name: Number("state", name=name) for name in names}
         count: Any = symbols.pop(COUNT)
         before = replace(state, scalars=symbols, iterations=count, clocks=[], clock_of=[])
-        norm = SimpleNamespace(address=0)
+        norms = Pending(SimpleNamespace(address=0), norms=SimpleNamespace(address=0))
         nothing = [None] * len(self._leaves)
-        steps, scalars = take(plan, before, nothing, _Writing(self._leaves, values, norm))
+        steps, scalars = take(plan, before, nothing, _Writing(self._leaves, values, norms))
         after = {COUNT: count + 1.0} | {name: number(scalars[name]) for name in symbols}
         results = [x for step in steps for row in step.values.values() for x in row.values()]
         used = {x.cell: None for x in ordered([*_numbers(results), *after.values()]) if x.cell}
         counting = Counting(self._held, names, after, list(used))
         steps = [replace(step, computed=counting) for step in steps]
-        written = _Written(plan, _others(plan), steps, {c.name: c for c in used}, norm)
+        written = _Written(plan, _others(plan), steps, {c.name: c for c in used}, norms)
         written.fill(numbers_in(settings))
         return written
 
@@ -305,7 +320,7 @@ def _numbers(values: Iterable[Any]) -> list[Number]:
         if isinstance(value, OWN):
             found += _numbers(value)
         elif isinstance(value, Pending):
-            found += _numbers([value.bound])
+            found += _numbers([value.bound, value.tensor_bound])
         elif isinstance(value, Number):
             found.append(value)
     return found

@@ -88,17 +88,20 @@ def measured_where_wanted(
         known = engines.squares() if engines is not None else {}
         return measured_in_parts(gradients, known, spread, each, unscale, norm)
     # The host decides whether to go on, and unscales the norm, so it needs the norm now.
-    waits = settings.each or settings.adaptive or unscale != 1.0 or not stays
-    waits = waits or settings.models is not None
+    waits = unscale != 1.0 or not stays or settings.models is not None
     if isinstance(norm, Pending):
-        if engines is not None and not waits and not each:
-            return Measured(norm)
+        if engines is not None and not waits and engines.by_kernels(gradients):
+            if not each:
+                return Measured(norm)
+            own = engines.norm(gradients) if settings.each else None
+            if own is not None:
+                return Measured(replace(own, norm=norm.norm, read=norm.read))
         assert norm.read is not None
         norm = norm.read()
     waits = waits or norm is not None
-    unread = each and not waits and any_on_device(stored(gradients))
+    unread = each and not (waits or settings.each) and any_on_device(stored(gradients))
     norms = gradient_norms(gradients) if unread else None
-    if engines is not None and not waits and (unread or not each):
+    if engines is not None and not waits and (unread or settings.each or not each):
         pending = engines.norm(gradients)
         if pending is not None:
             return Measured(pending, norms)
@@ -145,9 +148,10 @@ class InPlace(Executor[Leaves]):
         self.commit, self.unscale, self.norm, self.spread = commit, unscale, norm, spread
 
     @property
-    def in_parts(self) -> Leaves:
-        """The parameters that are stepped shard by shard; see `Executor`."""
-        return self.leaves if self.spread is None else self.spread.in_parts(self.leaves)
+    def by_arrays(self) -> Leaves:
+        """The parameters whose units array functions clip; see `Executor`."""
+        leaves = self.engines.by_arrays(self.leaves)
+        return leaves if self.spread is None else self.spread.in_parts(leaves)
 
     def values(self, settings: Settings, state: State) -> Values:
         """Return the hyperparameters of the step; see `Executor`."""

@@ -32,6 +32,11 @@ class _Recorded(Executor[Any]):
     def __init__(self, engines: Engines, leaves: Leaves) -> None:
         self.engines, self.leaves = engines, leaves
 
+    @property
+    def by_arrays(self) -> Leaves:
+        """Return nothing, as kernels clip units; see `Executor`."""
+        return ()
+
     def values(self, settings: Settings, state: State) -> Values:
         """Return the hyperparameters of the step; see `Executor`."""
         return settings.at(state.iterations, state.scalars)
@@ -130,8 +135,10 @@ def needs_host(plan: Plan) -> str | None:
         (settings.loss_guarded, "skip_loss_spikes"),
         (bool(settings.measures), "measure"),
         (h["offload"], "offload=True"),
-        (settings.each, "clipnorm_per_tensor"),
-        (settings.adaptive, "agc"),
+        (
+            settings.each and len(plan.assignment.parts) > 1,
+            "clipnorm_per_tensor with several rules or storage formats",
+        ),
     ):
         if found:
             return f"{what} needs the host"
@@ -156,7 +163,8 @@ def _fixed(plan: Plan) -> tuple[Any, ...]:
     """Return what a graph fixes: rules, slots, frozen parameters, and which norms are computed."""
     members, assignment = plan.settings.members, plan.assignment
     frozen = [members[k].frozen for k in assignment.members]
-    bounded = [member.values.get("clipnorm") is not None for member in members]
+    words = "clipnorm", "clipnorm_per_tensor"
+    bounded = [[member.values.get(word) is not None for word in words] for member in members]
     return assignment.layouts, frozen, bounded
 
 

@@ -218,7 +218,7 @@ def limited_where_wanted(
     gradients: Sequence[Array | None],
 ) -> Sequence[Array | None]:
     """Return the gradients of parameters other than None, clipped adaptively if `agc` is set."""
-    if not settings.adaptive:
+    if not settings.adaptive or not leaves:
         return gradients
     numbers = {
         i: step.numbers(COMPUTE[backend_of(leaves[i]).dtype(leaves[i])], i)
@@ -226,7 +226,7 @@ def limited_where_wanted(
         for i in step.places
         if leaves[i] is not None
     }
-    return limited(numbers, settings.whole["agc_units"], leaves, gradients)
+    return limited(numbers, leaves, gradients)
 
 
 def _listed(slots: Mapping[str, str]) -> str:

@@ -73,7 +73,11 @@ def report(taken: Taken) -> StepReport:
     bound, nonfinite = values[0]["clipnorm"], size.nonfinite
     if isinstance(norm, float) and nonfinite is None and math.isfinite(norm):
         nonfinite = 0
-    norms = None if size.norms is None else tuple(_true(n, size.unscale) for n in size.norms)
+    known = size.norms
+    if known is None and taken.settings.each and isinstance(size.norm, Pending):
+        assert size.norm.read_each is not None
+        known = size.norm.read_each()
+    norms = None if known is None else tuple(_true(n, size.unscale) for n in known)
     if norm is None and norms is not None:
         norm = math.hypot(*(x for x in norms if x is not None))
     seen = taken.seen

@@ -71,8 +71,12 @@ class Executor(ABC, Generic[Found]):
     leaves: Leaves
 
     @property
-    def in_parts(self) -> Leaves:
-        """The parameters, with None for those that are gathered and stepped whole."""
+    def by_arrays(self) -> Leaves:
+        """The parameters whose units array functions clip, None in the place of others.
+
+        It is empty if there are none: kernels clip those that they step, and what is gathered is
+        clipped whole.
+        """
         return self.leaves
 
     @abstractmethod
@@ -159,14 +163,14 @@ def take(plan: Plan, state: State, gradients: Leaves, executor: Executor[Found])
     else:
 
         def measure(step: Step) -> dict[int, list[Scalar]]:
-            return executor.totals(step, plan.limited([step], executor.in_parts, given))
+            return executor.totals(step, plan.limited([step], executor.by_arrays, given))
 
         keeper = executor.resident(given) if plan.assignment.totals else None
         steps, scalars = plan.numbers(values, state, size, executor.xp, measure, keeper)
     if taken.seen is not None:
         scalars = scalars | taken.numbers
     if settings.adaptive:
-        given = plan.limited(steps, executor.in_parts, given)
+        given = plan.limited(steps, executor.by_arrays, given)
     return executor.carried_out(taken, steps, given, scalars)
 
 

@@ -117,7 +117,7 @@ def _clipped(
         i: {name: v[i] if isinstance(v, OWN) else v for name, v in tables[k].items()}
         for i, k in enumerate(members)
     }
-    found = limited(numbers, settings.whole["agc_units"], leaves, grads)
+    found = limited(numbers, leaves, grads)
     return [
         None if g is None else clip_gradient(limit, g, numbers[i])
         for i, (limit, g) in enumerate(zip(found, grads, strict=True))

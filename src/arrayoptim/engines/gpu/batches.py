@@ -12,6 +12,7 @@ import numpy as np
 from ..._typing import Array
 from ...arrays.backend import COMPLEX, COMPUTE, reals
 from ...arrays.libraries import backend_of
+from ...gradients import Pending
 from ...numerics.formulas import Number
 from ...numerics.rounding import NOISE
 from ...numerics.slots import EXPONENTS
@@ -25,12 +26,14 @@ from .derived import Target
 from .device import Device, Launch, Launches, Table, launches, start
 from .measure import measure_program, quantities
 from .mirror import Mirror
+from .norm import FIRST_NORM
 from .place import Graph
 from .prelude import CHUNK
 from .program import CODES, SEED, Program, stages_of
-from .scalars import Scalars, seeded, sort
+from .scalars import Scalars, bounded, seeded, sort
 from .sweep import sweep_program
 from .tables import Numbers, Totals, addresses, chunks, element_count, same_order
+from .unit_batches import Units, unit_stage
 
 __all__ = ["Batch", "labelled", "program_of"]
 
@@ -143,6 +146,7 @@ class Batch:
         self._elements = np.array(sizes, np.int64)
         self._measures: dict[Any, tuple[Program, Launch]] = {}
         self._totals: Totals | None = None
+        self._units: Units | None = None
         self._told: tuple[tuple[Any, ...], list[Target]] = (), []
         self._unmeasured = dict.fromkeys(rule.measured, 0.0)
 
@@ -223,8 +227,9 @@ class Batch:
         RuntimeError
             If the kernel cannot be compiled on this machine, or not during a capture.
         """
-        values = seeded(values, seed)
-        key = self._key = tuple(values), self.kind
+        values = bounded(seeded(values, seed))
+        stage = unit_stage(values)
+        key = self._key = tuple(values), self.compute if stage else self.kind
         if key not in self._programs:
             if later:
                 raise RuntimeError(
@@ -247,14 +252,32 @@ class Batch:
             table = self._send(scalars, later)
         else:
             table, numbers = 0, list(map(float, scalars.columns.values()))
-        norm = 0 if scalars.pending is None else int(scalars.pending.norm.address)
+        norms = _places(scalars.pending)
         random = self._chance() if SEED[0] in program.numbers else ()
-        arguments = (cut, sizes, leaves, pointers, gradients, norm, table, *random, *numbers)
-        given = leaves, pointers, gradients, norm, table
+        given = leaves, pointers, gradients, *norms, table
+        if stage is not None:
+            clipped, limits = self._limited(stage, program.numbers, given, numbers, later)
+            first += limits
+            given = leaves, pointers, clipped, *norms, table
+        arguments = (cut, sizes, *given, *random, *numbers)
         if self._rule.ratio or measured:
             first.append(self._measure(key, given))
         targets = self._targets(table, scalars)
         return Prepared(first, self._launched(launch, arguments), targets)
+
+    def _limited(
+        self,
+        stage: str,
+        names: tuple[str, ...],
+        given: tuple[int, ...],
+        numbers: Sequence[float],
+        later: bool = False,
+    ) -> tuple[int, list[Launches]]:
+        """Prepare the launches that clip units; return where their results are, see `Units`."""
+        if self._units is None:
+            columns, where = len(self._dtypes), (self._library, self._device)
+            self._units = Units(*where, self._params, self.places, columns)
+        return self._units.launched(stage, names, self.kind, given, numbers, later)
 
     def _chance(self) -> tuple[int, ...]:
         """Return the addresses of the tables from which, with the seed, random bits are drawn."""
@@ -284,7 +307,7 @@ class Batch:
         ValueError
             If their names are not those that the kernel takes.
         """
-        values, (names, _) = seeded(values, seed), self._key
+        values, (names, _) = bounded(seeded(values, seed)), self._key
         if tuple(values) != names:
             raise ValueError(
                 f"the CUDA graph has a step with the numbers {', '.join(names)}; the present "
@@ -352,12 +375,21 @@ class Batch:
         list of list of float
             For each tensor its norms and sums, in the order of `Rule.totals`.
         """
-        key, count = (tuple(values), self.kind), len(self.places)
-        scalars = self._sorted(self._measuring(key)[0], values)
-        norm = 0 if scalars.pending is None else int(scalars.pending.norm.address)
+        values = bounded(values)
+        stage, count = unit_stage(values), len(self.places)
+        key = tuple(values), self.compute if stage else self.kind
+        program, _ = self._measuring(key)
+        scalars = self._sorted(program, values)
         _, _, leaves, pointers = (each.address for each in self._tables)
         table = self._send(scalars)
-        start(self._measure(key, (leaves, pointers, gradients, norm, table)))
+        given = leaves, pointers, gradients, *_places(scalars.pending), table
+        if stage is not None:
+            zeros = [0.0] * len(scalars.columns)
+            clipped, limits = self._limited(stage, program.numbers, given, zeros)
+            for each in limits:
+                start(each)
+            given = leaves, pointers, clipped, *given[3:]
+        start(self._measure(key, given))
         found = self._device.read(self._measured().sums).reshape(-1, count)
         norms = len(self._rule.norms)
         rows: list[list[float]] = np.concatenate([np.sqrt(found[:norms]), found[norms:]]).T.tolist()
@@ -406,3 +438,11 @@ class Prepared:
     measures: list[Launches]
     sweeps: list[Launches]
     targets: list[Target]
+
+
+def _places(pending: Pending | None) -> tuple[int, int]:
+    """Return the addresses of the global norm and of each tensor's; 0 for none."""
+    if pending is None:
+        return 0, 0
+    norms = pending.norms
+    return int(pending.norm.address), 0 if norms is None else int(norms.address) + 8 * FIRST_NORM

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ...numerics.int8 import GROUP
 from ...numerics.slots import EXPONENTS
@@ -21,7 +21,8 @@ __all__ = [
     "loaded",
     "narrowed",
     "parameters",
-    "scalar",
+    "scalars",
+    "scaled",
 ]
 
 
@@ -187,20 +188,32 @@ def begun(streams: Sequence[tuple[str, str]], names: Sequence[str]) -> list[str]
     # The table begins with the length of a tensor's row, 0 if all tensors share one row.
     own = "const double *own = table ? table + 1 + (whole)table[0] * t : 0;"
     columns = [(k, name) for k, name in enumerate(names) if name not in SEED]
-    numbers = [scalar(name, f"(own ? own[{k}] : n_{name})") for k, name in columns]
+    numbers = scalars({name: f"(own ? own[{k}] : n_{name})" for k, name in columns})
     return [*fetched(streams), "if (!a_g) return;", own, "Numbers c;", *numbers]
 
 
-def scalar(name: str, value: str) -> str:
-    """Write the load of a per-step scalar; a bound becomes a clip factor if there is a norm.
+def scalars(values: Mapping[str, str]) -> list[str]:
+    """Write the loads of per-step scalars.
 
     Parameters
     ----------
-    name : str
-        Name of the scalar.
-    value : str
-        The expression that reads it.
+    values : mapping of str to str
+        The expression that reads each scalar, by its name.
     """
-    if name == "scale":
-        value = f"(norm ? clip_factor(*norm, {value}) : {value})"
-    return f"c.{cpp(name)} = (real){value};"
+    values = {**values, **({"scale": scaled(values)} if "scale" in values else {})}
+    return [f"c.{cpp(name)} = (real){value};" for name, value in values.items()]
+
+
+def scaled(values: Mapping[str, str]) -> str:
+    """Write the factor of tensor ``t``'s gradient; bounds become clip factors if there are norms.
+
+    Parameters
+    ----------
+    values : mapping of str to str
+        As for `scalars`.
+    """
+    value = values["scale"]
+    value = f"(norm ? clip_factor(*norm, {value}) : {value})"
+    if "tensor_bound" not in values:
+        return value
+    return f"clipped_alone({value}, norms[leaves[t]], {values['tensor_bound']})"

@@ -184,7 +184,7 @@ class Plan(DevicePlan[Portion]):
         super().__init__(params, made, fault)
 
     def norm(self, grads: Sequence[Array | None]) -> Table | None:
-        """Compute the Euclidean norm of all gradients on the device.
+        """Compute the Euclidean norms of the gradients on the device.
 
         Parameters
         ----------
@@ -194,7 +194,7 @@ class Plan(DevicePlan[Portion]):
         Returns
         -------
         Table or None
-            The norm, a float64 in device memory; None if there is more than one device.
+            The norms in device memory, see `Place.norm`; None if there is more than one device.
         """
         if len(self._parts) != 1:
             return None
@@ -258,3 +258,7 @@ class Plan(DevicePlan[Portion]):
     def read(self, norm: Table) -> float:
         """Return the norm that `norm` left on the device last; syncs."""
         return self._parts[0].read(norm)
+
+    def read_each(self, norms: Table) -> list[float]:
+        """Return the norm of each gradient that `norm` left on the device last; syncs."""
+        return self._parts[0].read_each(norms)

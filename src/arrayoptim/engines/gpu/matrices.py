@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ...arrays.backend import ITEMSIZE
 from ...rules import stages as _stages
@@ -19,17 +18,9 @@ from .between import FIRST, LINE_SUMS, Between, Labels, all_lines, each_thread, 
 from .element import addressed, before, begun, element, loaded, parameters
 from .program import Program, named, numbers_of, opening
 from .sums import SUMS
+from .tiles import CELLS, Over
 
-__all__ = ["CELLS", "KINDS", "LINES", "Over", "Pass", "matrix_passes"]
-
-Over = Literal["rows", "columns", "elements", "tensors"]
-
-KINDS: dict[Over, int] = {"rows": 0, "columns": 1, "elements": 2, "tensors": 3}
-"""The codes in the table of chunks for what a block iterates over."""
-
-CELLS = ("kind", "t", "top", "bottom", "left", "right", "tile")
-"""The columns of the table of chunks: what the block iterates over, the tensor, the bounds of rows
-and columns, and the tile's index: across the matrix for rows, down the matrix for columns."""
+__all__ = ["LINES", "Pass", "matrix_passes"]
 
 LINES = ("height", "width", "down", "across")
 """The first columns of the table of matrices: the shape, in elements and in tiles. The addresses of
@@ -194,7 +185,7 @@ class _Text:
             "KERNEL @NAME@(",
             "    const whole *chunks, const whole *lines, const int *leaves,",
             "    const whole *pointers, const whole *gradients, const double *norm,",
-            f"    const double *table{arguments}) {{",
+            f"    const double *norms, const double *table{arguments}) {{",
             *indented(lines),
             "}",
         ]

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from ...arrays.backend import COMPUTE
-from ...numerics.sums import LANES, WIDTH, tile_height
 from ...rules.rule import Rule
 from ..passes import Grid, grid_of, passes, rooms
 from .batches import Batch, labelled
 from .device import Launches, Table, launches
-from .matrices import CELLS, KINDS, Over, matrix_passes
-from .prelude import CHUNK, THREADS
+from .matrices import matrix_passes
 from .program import Program
 from .tables import Numbers
+from .tiles import CELLS, Over, cells
 
 __all__ = ["MatrixBatch", "pass_programs"]
 
@@ -84,25 +83,4 @@ def _cells(grid: Grid, t: int, over: tuple[Over, ...]) -> Numbers:
     rows, columns, _, _ = grid
     if not rows * columns:
         return np.zeros((0, len(CELLS)), np.int64)
-    return np.concatenate([_kind(rows, columns, t, each) for each in over])
-
-
-def _kind(rows: int, columns: int, t: int, over: Over) -> Numbers:
-    side = min(columns, WIDTH)
-    some = THREADS // LANES
-    height, width = {
-        "rows": (max(1, CHUNK // (side * some)) * some, WIDTH),
-        "columns": (tile_height(columns), THREADS),
-        "elements": (max(1, CHUNK // side), WIDTH),
-        "tensors": (rows, columns),
-    }[over]
-    top, left = (
-        x.reshape(-1)
-        for x in np.meshgrid(
-            np.arange(0, rows, height), np.arange(0, columns, width), indexing="ij"
-        )
-    )
-    tile = top // height if over == "columns" else left // WIDTH
-    bottom, right = np.minimum(top + height, rows), np.minimum(left + width, columns)
-    kind, tensor = np.full_like(top, KINDS[over]), np.full_like(top, t)
-    return np.stack([kind, tensor, top, bottom, left, right, tile], axis=1).astype(np.int64)
+    return np.concatenate([cells(rows, columns, t, each) for each in over])

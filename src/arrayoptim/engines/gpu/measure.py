@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...rules import stages as _stages
 from ...rules.rule import Rule
-from .element import addressed, before, called, carried_out, fetched, loaded, parameters, scalar
+from .element import addressed, before, called, carried_out, fetched, loaded, parameters, scalars
 from .printer import keys_of, printed
 from .program import SEED, Program, named, numbers_of, opening
 from .sums import SUMS
@@ -126,7 +126,7 @@ def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]
         *fetched(streams),
         "const double *mine = table + 1 + (whole)table[0] * t;",
         "Numbers c;",
-        *(scalar(name, f"mine[{k}]") for k, name in enumerate(names) if name not in SEED),
+        *scalars({name: f"mine[{k}]" for k, name in enumerate(names) if name not in SEED}),
         "const whole start = (whole)BLOCK * chunks[2 * blockIdx.x + 1], size = sizes[t];",
         "const whole stop = size - start < BLOCK ? size : start + BLOCK;",
         "EACH_THREAD(u) {",
@@ -162,8 +162,9 @@ def _kernel(rule: Rule, names: Sequence[str], streams: Sequence[tuple[str, str]]
         [
             "KERNEL @NAME@(",
             "    const int *chunks, const whole *sizes, const whole *first, const int *leaves,",
-            "    const whole *pointers, const whole *gradients, const double *norm, double *table,",
-            "    double *partial, double *sums, int *arrived, whole count) {",
+            "    const whole *pointers, const whole *gradients, const double *norm,",
+            "    const double *norms, double *table, double *partial, double *sums,",
+            "    int *arrived, whole count) {",
             *(f"    {line}" for line in lines),
             "}",
         ]

@@ -11,14 +11,16 @@ from __future__ import annotations
 from .program import Program
 from .sums import SUMS
 
-__all__ = ["KINDS", "NORM"]
+__all__ = ["FIRST_NORM", "KINDS", "NORM", "SQUARES"]
+
+FIRST_NORM = 4
+"""Where the norms of tensors begin in the table of results, after the global one and its sums."""
 
 KINDS = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3}
 """The codes of dtypes in the table of gradients."""
 
-_BODY = (
-    "namespace of_norm {\n"
-    + SUMS
+SQUARES = (
+    SUMS
     + r"""
 const double UP = 0x1p600, DOWN = 0x1p-600, TINY = 0x1p-900, MOST = 0x1.fffffffffffffp1023;
 
@@ -49,14 +51,27 @@ FUNCTION void sum_squares(Room &room, const T *g, whole start, whole stop) {
         for (int w = 0; w < 3; ++w) room.lanes[w][u] = sums[w];
     }
     fold_lanes(room, 1 + SHIFTS);
+    if (SHIFTS) return;
+    EACH_THREAD(u) {
+        // Squares of fewer bits stay in range, unless an element is infinite.
+        if (u == 0) room.lanes[2][0] = room.lanes[0][0] > MOST ? room.lanes[0][0] : 0.0;
+    }
 }
 
 FUNCTION double norm_of(double total, double up, double down, bool shifted) {
     if (!shifted || total != total || (total > TINY && total <= MOST)) return xp_sqrt(total);
     return total <= TINY ? xp_sqrt(up) / UP : xp_sqrt(down) / DOWN;
 }
+"""
+)
+"""The sums of squares of a block, and the norm that follows from them."""
 
-// partial has three numbers for each chunk, sums has three for each tensor, result has four.
+_BODY = (
+    "namespace of_norm {\n"
+    + SQUARES
+    + r"""
+// partial has three numbers for each chunk, sums has three for each tensor, result has four and
+// then the norm of each tensor.
 KERNEL norm_of_gradients(
     const int *chunks, const whole *sizes, const whole *first, const whole *gradients,
     double *partial, double *sums, double *result, int *arrived, whole count, whole shifted
@@ -78,6 +93,11 @@ KERNEL norm_of_gradients(
     for (int w = 0; w < (shifted ? 3 : 1); ++w)
         sum_runs(room, sums + w * count, count, room.ends, 1, result + 1 + w);
     EACH_THREAD(u) {
+        for (whole j = u; j < count; j += THREADS) {
+            const double *sum = sums + j;
+            const double up = shifted ? sum[count] : 0.0, down = shifted ? sum[2 * count] : 0.0;
+            result[4 + j] = norm_of(sum[0], up, down, shifted);
+        }
         if (u == 0) {
             result[0] = norm_of(result[1], result[2], result[3], shifted);
             *arrived = 0;

@@ -19,7 +19,7 @@ from .arrays import CAPTURING, Library, library_of
 from .device import Device, Table, launches, start
 from .glance import Glance
 from .mirror import Mirror
-from .norm import KINDS, NORM
+from .norm import FIRST_NORM, KINDS, NORM
 from .put import MOST_PUT, PUT
 from .tables import Numbers, Totals, element_count, same_order
 
@@ -75,7 +75,7 @@ class Place(ABC):
         self._walk = self._library.walk(params, self._number)
         self._glance, self._alike = Glance(self._library, self._number), False
         self._kinds: list[str] = []
-        self._wide, self._clear, self._stale = False, False, True
+        self._wide, self._narrows, self._clear, self._stale = False, False, False, True
         self._table = np.zeros(0, np.int64)
         self._bytes = self._codes = self._sizes
         self._norms: _Norms | None = None
@@ -208,6 +208,10 @@ class Place(ABC):
             self._bytes = self._sizes * self._itemsizes(self._kinds)
             self._codes = np.array([KINDS[kind] for kind in self._kinds], np.int64)
             self._wide = "float64" in self._kinds
+            pairs = zip(self._kinds, self._dtypes, strict=True)
+            self._narrows = self._wide and any(
+                kind == "float64" != COMPUTE[dtype] for kind, dtype in pairs
+            )
             if all(map(is_, taken, grads)):
                 self._glance.keep(grads, int(self._bytes.sum()))
             found = np.array(self._library.places(taken), np.int64)
@@ -248,8 +252,8 @@ class Place(ABC):
             start(launches(self._put, 1, (at + 8 * k, len(some), *some, *rest)))
         return room
 
-    def norm(self, grads: Sequence[Array | None]) -> Table:
-        """Launch the pass that takes the norm of the gradients.
+    def norm(self, grads: Sequence[Array | None]) -> Table | None:
+        """Launch the pass that takes the norms of the gradients.
 
         Parameters
         ----------
@@ -258,16 +262,25 @@ class Place(ABC):
 
         Returns
         -------
-        Table
-            The norm of all gradients, a float64.
+        Table or None
+            The norm of all gradients, and from `FIRST_NORM` on that of each, in float64. None if
+            the host has to know them, as a gradient may overflow the compute dtype of its
+            parameter.
         """
         with self._active():
-            return self._passed(grads).result
+            found = self._passed(grads).result
+        return None if self._narrows and not self._graph else found
 
     def read(self, norm: Table) -> float:
         """Return a norm that `norm` left on the device; syncs."""
         with self._active():
             return float(self._device.read(norm)[0])
+
+    def read_each(self, norms: Table) -> list[float]:
+        """Return the norm of each gradient that `norm` left on the device; syncs."""
+        with self._active():
+            found: list[float] = self._device.read(norms)[FIRST_NORM:].tolist()
+        return found
 
     def sums(self, grads: Sequence[Array | None]) -> Numbers:
         """Return the sum of squares of each gradient; syncs.
@@ -301,7 +314,8 @@ class _Norms:
 
     def __init__(self, device: Device, sizes: Numbers) -> None:
         self._totals, self._count = Totals(device, sizes, 3), len(sizes)
-        self.sums, self.result = self._totals.sums, device.table(np.zeros(4))
+        self.sums = self._totals.sums
+        self.result = device.table(np.zeros(FIRST_NORM + self._count))
         self._launch = device.kernel(NORM)
 
     def launch(self, gradients: int, shifted: bool) -> None:

@@ -130,5 +130,8 @@ template <typename T> FUNCTION T xp_where(bool condition, T x, T y) {
 FUNCTION double clip_factor(double norm, double bound) {
     return bound > 0.0 && norm >= bound ? bound / norm : 1.0;
 }
+FUNCTION double clipped_alone(double scale, double norm, double bound) {
+    return scale * clip_factor(norm * scale, bound);
+}
 """
 )

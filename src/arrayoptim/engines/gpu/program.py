@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...rules import stages as _stages
 from ...rules.rule import Rule
-from ...rules.stages import SLOTS, SWEPT
+from ...rules.stages import SLOTS, STAGES, UNITS
 from .prelude import PRELUDE
 from .printer import printed
 
@@ -36,7 +36,9 @@ EXPONENT = "int16"
 SEED = ("seed_high", "seed_low")
 """Further scalars of a step that rounds stochastically: the halves of its seed."""
 
-_FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder")}
+_FUNCTIONS = {"master": ("heal",), "kahan": ("compensate", "remainder"), "each": ()}
+_FUNCTIONS |= dict.fromkeys(UNITS, ())
+_NUMBERS = {stage.name: tuple(stage.numbers) for stage in STAGES}
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,14 @@ def stages_of(given: Sequence[str], slots: Sequence[str]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Names from `SWEPT`.
+        Names of `STAGES`.
     """
 
     def used(stage: str) -> bool:
         slot = SLOTS.get(stage)
-        return (slot is None or slot in slots) and all(name in given for name in SWEPT[stage])
+        return (slot is None or slot in slots) and all(name in given for name in _NUMBERS[stage])
 
-    return tuple(stage for stage in SWEPT if used(stage))
+    return tuple(stage for stage in _NUMBERS if used(stage))
 
 
 def numbers_of(rule: Rule, stages: Sequence[str], chance: bool = False) -> tuple[str, ...]:
@@ -98,7 +100,7 @@ def numbers_of(rule: Rule, stages: Sequence[str], chance: bool = False) -> tuple
     chance : bool
         Whether slots are rounded stochastically.
     """
-    scalars = [name for stage in stages for name in SWEPT[stage]]
+    scalars = [name for stage in stages for name in _NUMBERS[stage]]
     seed = SEED if chance else ()
     return tuple(dict.fromkeys((*rule.coefficients, *rule.given, *scalars, *seed)))
 

@@ -18,7 +18,7 @@ from ...rules.stages import SLOTS
 from ..rowmajor import by_rows, row_major
 from .arrays import CAPTURING, library_of
 from .device import Launch, launches, start
-from .element import addressed, element, scalar
+from .element import addressed, element, scalars
 from .prelude import THREADS
 from .program import TYPES, Program, named, numbers_of, opening, stages_of
 
@@ -203,7 +203,7 @@ def _kernel(numbers: Sequence[str], streams: Sequence[tuple[str, str]], pack: in
     lines = [
         "const double *norm = 0;",
         "Numbers c;",
-        *(scalar(name, f"n_{name}") for name in numbers),
+        *scalars({name: f"n_{name}" for name in numbers}),
         f"const whole begin = (whole){pack} * THREADS * blockIdx.x;",
         f"const whole end = begin + {pack} * THREADS, stop = total < end ? total : end;",
         f"const bool packed = (({addresses}) & 15) == 0 && width % {pack} == 0;",

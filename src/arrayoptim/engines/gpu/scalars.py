@@ -11,7 +11,7 @@ from ...gradients import Pending
 from ...numerics.formulas import Number, symbolic
 from .program import SEED
 
-__all__ = ["Scalars", "seeded", "sort"]
+__all__ = ["Scalars", "bounded", "seeded", "sort"]
 
 _HOST = frozenset({float, int})
 
@@ -78,6 +78,19 @@ def sort(
             unknown[name], value = value, 0.0
         columns[name] = value
     return Scalars(columns, pending, unknown, each)
+
+
+def bounded(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return per-step scalars with the bounds on each tensor's norm, if clip factors have any."""
+    scale: Any = values.get("scale")
+    own = isinstance(scale, np.ndarray)
+    if not (isinstance(scale, Pending) or (own and scale.dtype == object)):
+        return values
+    bounds = [getattr(x, "tensor_bound", None) for x in (scale if own else [scale])]
+    if all(bound is None for bound in bounds):
+        return values
+    column = [0.0 if bound is None else bound for bound in bounds]
+    return {**values, "tensor_bound": np.array(column) if own else column[0]}
 
 
 def seeded(values: Mapping[str, Any], seed: int | None) -> Mapping[str, Any]:

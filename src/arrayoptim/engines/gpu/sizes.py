@@ -43,6 +43,7 @@ class Sizes(Place):
         """Return the norm of all gradients, which stays on the device."""
         self.check(grads)
         table = self.norm(grads)
+        assert table is not None
         return Pending(table, read=lambda: self.read(table))
 
     def prepare(

@@ -98,7 +98,8 @@ def swept(
         [
             "KERNEL @NAME@(",
             "    const int *chunks, const whole *sizes, const int *leaves, const whole *pointers,",
-            f"    const whole *gradients, const double *norm, const double *table{arguments}) {{",
+            "    const whole *gradients, const double *norm, const double *norms,",
+            f"    const double *table{arguments}) {{",
             *(f"    {line}" for line in lines),
             "}",
         ]
