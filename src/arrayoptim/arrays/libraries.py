@@ -66,6 +66,19 @@ class _NumPy(Backend):
     def steps(self, x: Array) -> Any:
         return x.strides
 
+    def stacked(self, arrays: Sequence[Array]) -> Array:
+        first, count, whole = arrays[0], len(arrays), arrays[0].base
+        rows = isinstance(whole, type(first)) and whole.size == count * first.size > 0
+        rows = rows and whole.dtype == first.dtype and whole.flags.c_contiguous
+        if rows and all(x.base is whole and x.flags.c_contiguous for x in arrays):
+            start = self._address(whole)
+            if all(self._address(x) == start + k * first.nbytes for k, x in enumerate(arrays)):
+                return whole.reshape(count, *first.shape)
+        return self.xp.stack(arrays)
+
+    def _address(self, x: Array) -> int:
+        return int(x.__array_interface__["data"][0])
+
     def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
         return summed(np.asarray(indices), np.asarray(rows))
 
@@ -104,7 +117,7 @@ class _CuPy(_NumPy):
     name = "cupy"
 
     def cast(self, x: Array, dtype: str) -> Array:
-        return x.astype(numpy_dtype(dtype), copy=False)
+        return x if self.dtype(x) == dtype else x.astype(numpy_dtype(dtype), copy=False)
 
     @property
     def xp(self) -> Namespace:
@@ -124,7 +137,7 @@ class _CuPy(_NumPy):
             return self.xp.zeros_like(like, dtype=numpy_dtype(dtype), shape=shape)
 
     def array(self, x: Array) -> Array:
-        return self.xp.asarray(x)
+        return x if isinstance(x, self.xp.ndarray) else self.xp.asarray(x)
 
     def copy(self, x: Array) -> Array:
         with x.device:
@@ -142,6 +155,9 @@ class _CuPy(_NumPy):
     def store(self, target: Array, value: Array) -> None:
         with target.device:
             target[...] = value
+
+    def _address(self, x: Array) -> int:
+        return int(x.data.ptr)
 
     def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
         return Backend.summed(self, indices, rows, count)
