@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 import pytest
 
 import arrayoptim as ao
+from arrayoptim.arrays.libraries import backend_of
 from arrayoptim.engines import Step
 from arrayoptim.engines.array import stacks as _stacks
 from arrayoptim.engines.array.stacks import stacks
 from arrayoptim.numerics.slots import Layout
+from arrayoptim.optimizers.shampoo import multiplied_out
 from backends import emulated
 from call_counts import counted
 from engine_cases import draw
@@ -67,6 +70,123 @@ def test_the_calls_of_a_step_on_a_gpu(name: str) -> None:
             for seed in range(2):
                 alone.apply([draw(5 + seed, [(100, 90)] * 8, "float32")[k]], [single])
         np.testing.assert_allclose(together[k], single, rtol=1e-3, atol=1e-4)
+
+
+SHAPES = [(16, 48), (16, 16), (16, 64), (64, 16)] * 2
+"""Those of two layers of a transformer."""
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "most"),
+    [
+        ("Muon", {}, 155),
+        ("Muon", {"ns_dtype": "bfloat16"}, 165),
+        ("Muon", {"split": {"[04]": 3}}, 270),
+        ("NorMuon", {}, 260),
+        ("AdaMuon", {}, 250),
+        ("SOAP", {}, 285),
+        ("Shampoo", {"precondition_frequency": 10}, 200),
+        ("GaLore", {}, 185),
+        ("APOLLO", {}, 305),
+    ],
+)
+def test_the_array_functions_of_a_step_on_a_gpu(
+    name: str, settings: dict[str, Any], most: int
+) -> None:
+    """All matrices take few calls, as each costs more than its arithmetic; views are counted."""
+    torch = pytest.importorskip("torch")
+    modes = pytest.importorskip("torch.utils._python_dispatch")
+    calls: list[Any] = []
+
+    class Counting(modes.TorchDispatchMode):  # type: ignore[misc,name-defined]
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any, words: Any) -> Any:
+            calls.append(function)
+            return function(*args, **(words or {}))
+
+    with emulated("torch_on_gpu"):
+        optimizer = getattr(ao, name)(**settings)
+        params, *grads = ([torch.tensor(x) for x in draw(k, SHAPES, "float32")] for k in range(4))
+        for each in grads[:2]:
+            optimizer.apply(each, params)
+        with Counting():
+            optimizer.apply(grads[2], params)
+    assert len(calls) <= most
+
+
+@pytest.mark.parametrize("name", ["Muon", "NorMuon", "AdaMuon", "Shampoo"])
+@pytest.mark.parametrize("library", ["cupy_on_host", "torch_on_gpu"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_matrices_stepped_together_on_a_gpu(name: str, library: str, dtype: str) -> None:
+    """Matrices of several shapes move as they do on the host, each by itself."""
+    shapes = [*SHAPES, (3, 16, 20), (5, 7)]
+    start, *slopes = (draw(k, shapes, dtype) for k in range(4))
+    groups = [ao.group("1", lr=0.3), ao.group("2", weight_decay=0.1)]
+    here, there = (make(name, groups=groups) for _ in range(2))
+    params = [x.copy() for x in start]
+    for each in slopes:
+        here.apply(each, params)
+    with emulated(library) as backend:
+        others = backend.tree(start)
+        for each in slopes:
+            there.apply(backend.tree(each), others)
+        found = backend.read(others)
+    near = 1e-3 if dtype == "float32" else 1e-9
+    for x, y in zip(params, found, strict=True):
+        np.testing.assert_allclose(y, x, rtol=near, atol=near)
+
+
+@pytest.mark.parametrize("library", ["numpy", "cupy_on_host", "torch_on_gpu"])
+def test_slots_are_rows_of_a_stack(library: str) -> None:
+    """The next step takes that as it is; what is written into one of them counts."""
+    with contextlib.ExitStack() as stack:
+        backend = stack.enter_context(emulated(library)) if library != "numpy" else None
+        convert = backend.asarray if backend else np.array
+        optimizer, p = make("Muon"), [convert(np.ones((4, 3), "f4")) for _ in range(3)]
+        g = [convert(np.full((4, 3), k, "f4")) for k in range(3)]
+        with ao.engine("array" if library == "numpy" else "auto"):
+            optimizer.apply(g, p)
+        slots = [own["momentum"] for own in optimizer._session.state.slots]
+        own = backend_of(slots[0])
+        whole = own.stacked(slots)
+        own.store(slots[1], 5 * slots[1])
+        host = own.to_host(whole)
+        np.testing.assert_allclose(host[:, 0, 0], [0.0, 5 * 0.05, 2 * 0.05], rtol=1e-6)
+        for others in (slots[::-1], slots[:2], [slots[0], slots[0], slots[2]]):
+            apart, before = own.stacked(others), [own.to_host(x) for x in others]
+            own.store(others[0], 7 + slots[0])
+            np.testing.assert_array_equal(own.to_host(apart), before)
+
+
+@pytest.mark.parametrize("power", [2, 4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("decades", [0, 3, 6])
+def test_roots_by_products_alone(power: int, dtype: str, decades: int) -> None:
+    """They are those of a decomposition, but for rounding."""
+    q = np.linalg.qr(np.random.default_rng(3).normal(size=(2, 40, 40)))[0]
+    s = (q * np.logspace(2, 2 - decades, 40)) @ q.mT
+    s = ((s + s.mT) / 2).astype(dtype)
+    values, q = np.linalg.eigh(s.astype("float64"))
+    wanted = (q * (np.maximum(values, 0) + 1e-3)[:, None, :] ** (-1 / power)) @ q.mT
+    found = multiplied_out(s, np.dtype(dtype).type(1e-3), power, np)
+    worst = np.abs(found - wanted).max() / np.abs(wanted).max()
+    assert worst < (1e-3 if dtype == "float32" else 1e-10)
+    s[1, 3, 4] = np.nan
+    with np.errstate(all="ignore"):
+        found = multiplied_out(s, np.dtype(dtype).type(1e-3), power, np)
+    assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+
+
+def test_large_matrices_are_decomposed_one_by_one() -> None:
+    """By CuPy alone, whose function for stacks is slow there; the result is the same."""
+    s = np.random.default_rng(3).normal(size=(2, 256, 256))
+    s = s + s.mT
+    with emulated("cupy_on_host"):
+        import cupy
+
+        found = backend_of(cupy.asarray(s)).xp.linalg.eigh(cupy.asarray(s))
+        values, vectors = (x.get() for x in found)
+    for each, wanted in zip((values, vectors), np.linalg.eigh(s), strict=True):
+        np.testing.assert_array_equal(each, wanted)
 
 
 @pytest.mark.parametrize("units", ["last", "first", "tensor"])

@@ -157,6 +157,10 @@ class Backend:
         found = found if alpha is None else alpha * found
         return found if c is None else beta * c + found
 
+    def exactly(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which products of float32 matrices have float32 precision."""
+        return contextlib.nullcontext()
+
     def stacked(self, arrays: Sequence[Array]) -> Array:
         """Return arrays of equal shape as one, along a new first axis.
 

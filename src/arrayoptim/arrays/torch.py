@@ -148,6 +148,23 @@ class Torch(Backend):
             return super().product(a, b, alpha)
         return torch.baddbmm(c, a, b, beta=float(beta), alpha=1 if alpha is None else float(alpha))
 
+    @contextlib.contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Switch TF32 off, for which a program may have asked."""
+        import torch
+
+        settings = torch.backends.cuda.matmul
+        newer = hasattr(settings, "fp32_precision")
+        name, exact = ("fp32_precision", "ieee") if newer else ("allow_tf32", False)
+        before = getattr(settings, name)
+        if before != exact:
+            setattr(settings, name, exact)
+        try:
+            yield
+        finally:
+            if before != exact:
+                setattr(settings, name, before)
+
     def stacked(self, arrays: Sequence[Array]) -> Array:
         """Return tensors of equal shape as one, or the tensor of which they are the rows."""
         first, count = arrays[0], len(arrays)
