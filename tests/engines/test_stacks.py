@@ -12,6 +12,7 @@ import arrayoptim as ao
 from arrayoptim.arrays.libraries import backend_of
 from arrayoptim.engines import Step
 from arrayoptim.engines.array import stacks as _stacks
+from arrayoptim.engines.array.engine import sweep
 from arrayoptim.engines.array.stacks import stacks
 from arrayoptim.numerics.slots import Layout
 from arrayoptim.optimizers.shampoo import multiplied_out
@@ -231,3 +232,42 @@ def test_the_calls_of_clipping_by_units_on_a_gpu(options: dict[str, float]) -> N
 
         each = (calls(40) - calls(20)) / 20
     assert each < 400
+
+
+def test_a_rule_with_a_joint_of_your_own() -> None:
+    """It receives the directions of all matrices, on the host one by one, and nothing else may."""
+    seen: list[int] = []
+
+    def doubled(p, g, m, mu, xp):  # type: ignore[no-untyped-def]
+        return mu * m + g, m
+
+    def joint(directions, gain, xp):  # type: ignore[no-untyped-def]
+        seen.append(len(directions))
+        return [gain * xp.matmul(x, xp.matrix_transpose(x)) for x in directions]
+
+    with pytest.raises(TypeError, match="found a joint and kind 'elementwise'; wanted kind"):
+        ao.rule(slots=("momentum",), direction=doubled, joint=joint)(doubled)
+
+    @ao.rule(slots=("momentum",), kind="matrix", direction=doubled, joint=joint)
+    def squared(p, g, m, lr, xp):  # type: ignore[no-untyped-def]
+        return p - lr * g, m
+
+    assert squared.coefficients == ("lr", "mu", "gain")
+    p, g = (x.astype("float64") for x in draw(1, [(4, 4)] * 2, "float32"))
+    m = np.zeros((4, 4))
+    new, _ = squared(p, g, m, 0.5, 0.0, 2.0, np)
+    np.testing.assert_allclose(new, p - g @ g.T, rtol=1e-12)
+    values = {"float64": {"lr": 0.5, "mu": 0.0, "gain": 2.0}}
+    for library, counts in (("numpy", [1, 1]), ("cupy_on_host", [2])):
+        with contextlib.ExitStack() as stack:
+            backend = stack.enter_context(emulated(library)) if library != "numpy" else None
+            convert = backend.asarray if backend else np.array
+            params = [convert(p), convert(p[:3, :3])]
+            grads = [convert(g), convert(g[:3, :3])]
+            slots = [{"momentum": convert(0 * x)} for x in (p, p[:3, :3])]
+            seen.clear()
+            step = Step(Layout(squared), values, None, range(2))
+            found, _ = sweep(step, params, grads, slots)
+            first = backend_of(found[0]).to_host(found[0])
+        assert seen == counts
+        np.testing.assert_allclose(first, new, rtol=1e-12)

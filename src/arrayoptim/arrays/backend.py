@@ -343,6 +343,13 @@ class Backend:
         """Return a NumPy array over the same addresses, which must not be read; None if unknown."""
         return None
 
+    def stretch(self, x: Array) -> tuple[int, int] | None:
+        """Return the first address of a dense array and the one after its last.
+
+        None if there are gaps, if it is in another order than C's, or if `span` is quick.
+        """
+        return None
+
     def as_real(self, x: Array) -> Array:
         """Return a complex array as reals, with real and imaginary parts along a new last axis."""
         return self.xp.stack((self.xp.real(x), self.xp.imag(x)), axis=-1)

@@ -199,6 +199,12 @@ class _CuPy(_NumPy):
     def span(self, x: Array) -> np.ndarray | None:
         return addresses(x.data.ptr, x.shape, x.strides, x.itemsize)
 
+    def stretch(self, x: Array) -> tuple[int, int] | None:
+        if not x.flags.c_contiguous:
+            return None
+        first = self._address(x)
+        return first, first + int(x.nbytes)
+
     def as_real(self, x: Array) -> Array:
         return self.xp.ascontiguousarray(x[..., None]).view(COMPUTE[x.dtype.name])
 

@@ -312,6 +312,13 @@ class Torch(Backend):
         strides = tuple(stride * x.element_size() for stride in x.stride())
         return addresses(x.data_ptr(), tuple(x.shape), strides, x.element_size())
 
+    def stretch(self, x: Array) -> tuple[int, int] | None:
+        """Return the first address of a contiguous tensor and the one after its last."""
+        if x.device.type == "mps" or not self.valued(x) or not x.is_contiguous():
+            return None
+        first = x.data_ptr()
+        return first, first + x.nbytes
+
     def as_real(self, x: Array) -> Array:
         """Return a complex tensor as pairs of reals."""
         return self.xp.view_as_real(x.resolve_conj())

@@ -202,7 +202,8 @@ class Shampoo(PreconditionedOptimizer):
 
     With ``rho`` below 1 sums become ``rho * r + (1 - rho) * g g'``. If one side is too long, the
     power is -1/2 for the other one. A parameter whose first gradient comes late starts at the next
-    step in which roots are computed.
+    step in which roots are computed. On a GPU an iteration of matrix products computes them, which
+    leaves eigenvalues below the spacing of numbers at a matrix's norm inexact.
 
     Algorithm 1 of the paper is this with its defaults, and `momentum` and `rho` as they are here.
     Stale roots, means instead of sums and single-sided preconditioning are additions of the second
