@@ -171,7 +171,8 @@ class Torch(Backend):
         whole, size, start = first._base, first.numel(), first.storage_offset()
         if _RECORDING.on or whole is None or whole.numel() != count * size or not size:
             return self.xp.stack(arrays)
-        rows = all(
+        same = whole.dtype == first.dtype and not (whole.is_conj() or first.is_conj())
+        rows = same and all(
             x._base is whole and x.storage_offset() == start + k * size and x.is_contiguous()
             for k, x in enumerate(arrays)
         )
