@@ -128,7 +128,7 @@ class Backend:
         return x.astype(dtype, copy=False)
 
     def rounded(self, x: Array) -> Array:
-        """Return real numbers rounded to bfloat16, in the dtype that `product` takes."""
+        """Return real numbers rounded to bfloat16, in the dtype in which they are multiplied."""
         x = self.cast(x, "float32")
         # Dekker's splitting: the lower 16 of 24 bits cancel.
         large = x * 65537.0
@@ -137,7 +137,7 @@ class Backend:
     def product(
         self, a: Array, b: Array, alpha: Any = None, beta: Any = None, c: Any = None
     ) -> Array:
-        """Return ``alpha * a @ b + beta * c`` for results of `rounded`, accumulated in float32.
+        """Return ``alpha * a @ b + beta * c``.
 
         Parameters
         ----------
@@ -151,14 +151,22 @@ class Backend:
         Returns
         -------
         array
-            The result, rounded once.
+            The result; of the library's own bfloat16, accumulated in float32 and rounded once.
         """
         found = self.xp.matmul(a, b)
-        found = found if alpha is None else self._single(alpha) * found
-        return self.rounded(found if c is None else self._single(beta) * c + found)
+        found = found if alpha is None else alpha * found
+        return found if c is None else beta * c + found
 
-    def _single(self, number: Any) -> Any:
-        return number if isinstance(number, float) else self.cast(number, "float32")
+    def exactly(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which products of float32 matrices have float32 precision."""
+        return contextlib.nullcontext()
+
+    def stacked(self, arrays: Sequence[Array]) -> Array:
+        """Return arrays of equal shape as one, along a new first axis.
+
+        If they are the rows of a dense array, in order, the result may be a view of it.
+        """
+        return self.xp.stack(arrays)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
         """Return a number as a 0-d operand with a dtype."""
@@ -333,6 +341,13 @@ class Backend:
 
     def span(self, x: Array) -> np.ndarray | None:
         """Return a NumPy array over the same addresses, which must not be read; None if unknown."""
+        return None
+
+    def stretch(self, x: Array) -> tuple[int, int] | None:
+        """Return the first address of a dense array and the one after its last.
+
+        None if there are gaps, if it is in another order than C's, or if `span` is quick.
+        """
         return None
 
     def as_real(self, x: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Namespace, Scalar
-from .backend import COMPLEX, COMPUTE, HALF, Backend, addresses, numpy_dtype, summed
+from .backend import COMPLEX, COMPUTE, HALF, Backend, Functions, addresses, numpy_dtype, summed
 from .dpnp import DPNP
 from .jax import Jax
 from .mlx import MLX
@@ -66,6 +66,19 @@ class _NumPy(Backend):
     def steps(self, x: Array) -> Any:
         return x.strides
 
+    def stacked(self, arrays: Sequence[Array]) -> Array:
+        first, count, whole = arrays[0], len(arrays), arrays[0].base
+        rows = isinstance(whole, type(first)) and whole.size == count * first.size > 0
+        rows = rows and whole.dtype == first.dtype and whole.flags.c_contiguous
+        if rows and all(x.base is whole and x.flags.c_contiguous for x in arrays):
+            start = self._address(whole)
+            if all(self._address(x) == start + k * first.nbytes for k, x in enumerate(arrays)):
+                return whole.reshape(count, *first.shape)
+        return self.xp.stack(arrays)
+
+    def _address(self, x: Array) -> int:
+        return int(x.__array_interface__["data"][0])
+
     def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
         return summed(np.asarray(indices), np.asarray(rows))
 
@@ -98,19 +111,50 @@ class _NumPy(Backend):
         return np.errstate(all="ignore")
 
 
+def _one_by_one(x: Array) -> tuple[Array, Array]:
+    """Return eigenvalues and eigenvectors of symmetric matrices, by CuPy.
+
+    It decomposes stacks by rotations, which for large matrices takes several times as long.
+    """
+    import array_api_compat.cupy as xp
+
+    if x.ndim < 3 or x.shape[-1] < LARGE:
+        found: tuple[Array, Array] = xp.linalg.eigh(x)
+        return found
+    lead, n = x.shape[:-2], x.shape[-1]
+    pairs = [xp.linalg.eigh(each) for each in x.reshape(-1, n, n)]
+    values, vectors = (xp.stack(each) for each in zip(*pairs, strict=True))
+    return values.reshape(*lead, n), vectors.reshape(*lead, n, n)
+
+
+def _sign(x: Array) -> Array:
+    # The version of array_api_compat indexes by NaN masks, which takes ten times as long.
+    import cupy
+
+    return cupy.where(x == x, cupy.sign(x), x)
+
+
+LARGE = 256
+"""From which number of rows on CuPy decomposes matrices faster one by one."""
+
+
 class _CuPy(_NumPy):
     """CuPy allocates new arrays, including copies, on the current device."""
 
     name = "cupy"
+    _functions: Any = None
 
     def cast(self, x: Array, dtype: str) -> Array:
-        return x.astype(numpy_dtype(dtype), copy=False)
+        return x if self.dtype(x) == dtype else x.astype(numpy_dtype(dtype), copy=False)
 
     @property
     def xp(self) -> Namespace:
         import array_api_compat.cupy as xp
 
-        return xp
+        if self._functions is None or self._functions[0] is not xp:
+            linear = Functions({"eigh": _one_by_one}, xp.linalg)
+            self._functions = xp, Functions({"linalg": linear, "sign": _sign}, xp)
+        return self._functions[1]
 
     def writable(self, x: Array) -> bool:
         return True
@@ -124,7 +168,7 @@ class _CuPy(_NumPy):
             return self.xp.zeros_like(like, dtype=numpy_dtype(dtype), shape=shape)
 
     def array(self, x: Array) -> Array:
-        return self.xp.asarray(x)
+        return x if isinstance(x, self.xp.ndarray) else self.xp.asarray(x)
 
     def copy(self, x: Array) -> Array:
         with x.device:
@@ -143,6 +187,9 @@ class _CuPy(_NumPy):
         with target.device:
             target[...] = value
 
+    def _address(self, x: Array) -> int:
+        return int(x.data.ptr)
+
     def summed(self, indices: Array, rows: Array, count: int) -> tuple[Array, Array]:
         return Backend.summed(self, indices, rows, count)
 
@@ -151,6 +198,12 @@ class _CuPy(_NumPy):
 
     def span(self, x: Array) -> np.ndarray | None:
         return addresses(x.data.ptr, x.shape, x.strides, x.itemsize)
+
+    def stretch(self, x: Array) -> tuple[int, int] | None:
+        if not x.flags.c_contiguous:
+            return None
+        first = self._address(x)
+        return first, first + int(x.nbytes)
 
     def as_real(self, x: Array) -> Array:
         return self.xp.ascontiguousarray(x[..., None]).view(COMPUTE[x.dtype.name])

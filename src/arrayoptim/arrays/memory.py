@@ -24,6 +24,11 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
     for place, array in enumerate(arrays):
         if seen.setdefault(id(array), place) != place:
             return seen[id(array)], place
+        stretch = backend_of(array).stretch(array)
+        if stretch is not None:
+            if stretch[0] < stretch[1]:
+                spans.append((*stretch, place))
+            continue
         span = backend_of(array).span(array)
         if span is None or span.size == 0:
             continue
@@ -31,14 +36,17 @@ def overlapping(arrays: Sequence[Array]) -> tuple[int, int] | None:
             return place, place
         if len(arrays) == 1:
             continue
-        spans.append((*np.lib.array_utils.byte_bounds(span), place, span))
-    spans.sort(key=lambda entry: entry[:3])
-    active: list[Any] = []
+        spans.append((*np.lib.array_utils.byte_bounds(span), place))
+    spans.sort()
+    active: list[tuple[int, int, int]] = []
     for entry in spans:
         active = [other for other in active if other[1] > entry[0]]
         for other in active:
-            if np.shares_memory(other[3], entry[3]):
-                return min(other[2], entry[2]), max(other[2], entry[2])
+            pair = min(other[2], entry[2]), max(other[2], entry[2])
+            first, second = (backend_of(arrays[k]).span(arrays[k]) for k in pair)
+            assert first is not None and second is not None
+            if np.shares_memory(first, second):
+                return pair
         active.append(entry)
     return None
 
@@ -101,10 +109,14 @@ class Stretches:
 
 def bounds(arrays: Sequence[Array]) -> tuple[Addresses, Addresses]:
     """Return the first address of each array and the one after its last; both 0 if unknown."""
-    spans = [backend_of(array).span(array) for array in arrays]
-    found = [
-        (0, 0) if span is None or span.size == 0 else np.lib.array_utils.byte_bounds(span)
-        for span in spans
-    ]
+    found = []
+    for array in arrays:
+        stretch = backend_of(array).stretch(array)
+        if stretch is None:
+            span = backend_of(array).span(array)
+            stretch = 0, 0
+            if span is not None and span.size:
+                stretch = np.lib.array_utils.byte_bounds(span)
+        found.append(stretch if stretch[0] < stretch[1] else (0, 0))
     table = np.array(found, np.int64).reshape(-1, 2)
     return table[:, 0], table[:, 1]

@@ -130,7 +130,7 @@ class Torch(Backend):
 
     def cast(self, x: Array, dtype: str) -> Array:
         """Return the tensor in another dtype."""
-        return x.to(getattr(self.xp, dtype))
+        return x if self.dtype(x) == dtype else x.to(getattr(self.xp, dtype))
 
     def rounded(self, x: Array) -> Array:
         """Return numbers in bfloat16, in which torch multiplies matrices; see `Backend`."""
@@ -139,12 +139,46 @@ class Torch(Backend):
     def product(
         self, a: Array, b: Array, alpha: Any = None, beta: Any = None, c: Any = None
     ) -> Array:
-        """Return products of stacks of matrices, rounded once; see `Backend`."""
-        if c is None or not self.valued(c):
+        """Return products of stacks of matrices; see `Backend`."""
+        if _RECORDING.on or len(a.shape) != 3 or not self.valued(a):
             return super().product(a, b, alpha, beta, c)
         import torch
 
+        if c is None:
+            return super().product(a, b, alpha)
         return torch.baddbmm(c, a, b, beta=float(beta), alpha=1 if alpha is None else float(alpha))
+
+    @contextlib.contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Switch TF32 off, for which a program may have asked."""
+        import torch
+
+        settings = torch.backends.cuda.matmul
+        newer = hasattr(settings, "fp32_precision")
+        name, exact = ("fp32_precision", "ieee") if newer else ("allow_tf32", False)
+        before = getattr(settings, name)
+        if before != exact:
+            setattr(settings, name, exact)
+        try:
+            yield
+        finally:
+            if before != exact:
+                setattr(settings, name, before)
+
+    def stacked(self, arrays: Sequence[Array]) -> Array:
+        """Return tensors of equal shape as one, or the tensor of which they are the rows."""
+        first, count = arrays[0], len(arrays)
+        whole, size, start = first._base, first.numel(), first.storage_offset()
+        if _RECORDING.on or whole is None or whole.numel() != count * size or not size:
+            return self.xp.stack(arrays)
+        same = whole.dtype == first.dtype and not (whole.is_conj() or first.is_conj())
+        rows = same and all(
+            x._base is whole and x.storage_offset() == start + k * size and x.is_contiguous()
+            for k, x in enumerate(arrays)
+        )
+        if rows and start == whole.storage_offset() and whole.is_contiguous():
+            return whole.detach().view(count, *first.shape)
+        return self.xp.stack(arrays)
 
     def scalar(self, value: Scalar, dtype: str, like: Array) -> Scalar:
         """Return a number as a 0-d operand with a dtype."""
@@ -279,6 +313,13 @@ class Torch(Backend):
         strides = tuple(stride * x.element_size() for stride in x.stride())
         return addresses(x.data_ptr(), tuple(x.shape), strides, x.element_size())
 
+    def stretch(self, x: Array) -> tuple[int, int] | None:
+        """Return the first address of a contiguous tensor and the one after its last."""
+        if x.device.type == "mps" or not self.valued(x) or not x.is_contiguous():
+            return None
+        first = x.data_ptr()
+        return first, first + x.nbytes
+
     def as_real(self, x: Array) -> Array:
         """Return a complex tensor as pairs of reals."""
         return self.xp.view_as_real(x.resolve_conj())
@@ -305,12 +346,19 @@ def _sign(x: Any) -> Any:
     return torch.where(torch.isnan(x), x, torch.sign(x))
 
 
+def _matmul(x: Any, y: Any) -> Any:
+    import torch
+
+    # The version for all shapes calls five more functions.
+    return torch.bmm(x, y) if x.ndim == y.ndim == 3 else torch.matmul(x, y)
+
+
 @cache
 def _usual() -> Namespace:
     """Return the functions of the array API."""
     import array_api_compat.torch as xp
 
-    return Functions({"sign": _sign}, xp)
+    return Functions({"sign": _sign, "matmul": _matmul}, xp)
 
 
 @cache

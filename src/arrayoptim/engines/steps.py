@@ -74,9 +74,13 @@ class Step:
         """Return the scalars that all arrays with one compute dtype share."""
         return {k: v for k, v in self.values[compute].items() if not isinstance(v, OWN)}
 
+    def varied(self, compute: str) -> dict[str, Sequence[Scalar]]:
+        """Return the scalars with one value per parameter."""
+        return {k: v for k, v in self.values[compute].items() if isinstance(v, OWN)}
+
     def own(self, compute: str, i: int) -> dict[str, Scalar]:
         """Return the scalars that belong to a single array."""
-        return {k: v[i] for k, v in self.values[compute].items() if isinstance(v, OWN)}
+        return {k: v[i] for k, v in self.varied(compute).items()}
 
     def numbers(self, compute: str, i: int) -> dict[str, Scalar]:
         """Return all scalars of a single array."""

@@ -56,11 +56,10 @@ class Layout:
         """Return the dtype of each slot of a parameter with the given dtype."""
         kind = dtype if dtype in COMPLEX else COMPUTE[dtype]
         small = self.storage if dtype not in COMPLEX else None
-        stored = {"int8": "uint8", None: kind}.get(small, small)
-        found = {name: str(stored) for name in self.rule.slots}
-        found |= {name: kind for name in self.rule.slots if name not in self._inexact()}
+        stored, inexact = {"int8": "uint8", None: kind}.get(small, small), self._inexact()
+        found = {name: str(stored) if name in inexact else kind for name in self.rule.slots}
         if small == "int8":
-            found |= {name + EXPONENTS: "int16" for name in self._inexact()}
+            found |= {name + EXPONENTS: "int16" for name in inexact}
         if dtype in HALF:
             found |= {name: kind for name in self.extras if name == "master"}
             found |= {name: dtype for name in self.extras if name == "compensation"}

@@ -5,15 +5,17 @@ The functions take arrays ``[..., rows, columns]`` of any library.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
+from math import prod
 from typing import Any, ClassVar
 
 from .._typing import Array, Namespace, Scalar
 from ..arrays.libraries import backend_of
 from ..config.hyper import either, hyper
 from ..config.typed import Whole
+from ..engines.host import on_gpu
 from ..optimizer import Optimizer
 from ..rules.rule import Rule, Shape, Side
 
@@ -125,7 +127,7 @@ def when(
 
 def gathered(s: Array, x: Array, keep: Scalar, new: Scalar, xp: Namespace) -> Array:
     """Update running sums of products of rows; empty for a side that is not preconditioned."""
-    return keep * s + new * xp.matmul(x, transposed(x, xp)) if s.shape[-1] else s
+    return backend_of(s).product(x, transposed(x, xp), new, keep, s) if s.shape[-1] else s
 
 
 def turned(s: Array, q: Array, xp: Namespace) -> Array:
@@ -213,16 +215,20 @@ def root_mean_square(x: Array, xp: Namespace, axes: int = 2) -> Array:
 
 
 def by_blocks(
-    function: Callable[[Array], Array], x: Array, sizes: tuple[int, ...], axis: int, xp: Namespace
-) -> Array:
-    """Apply a function to each block of matrices as if it were a separate matrix.
+    function: Callable[[list[Array]], Sequence[Array]],
+    given: Sequence[Array],
+    sizes: tuple[int, ...],
+    axis: int,
+    xp: Namespace,
+) -> Sequence[Array]:
+    """Apply a function to the blocks of matrices as if they were separate matrices.
 
     Parameters
     ----------
     function : callable
-        Maps matrices to others of the same shape.
-    x : array
-        Matrices.
+        Maps a list of matrices to others of the same shapes.
+    given : sequence of array
+        Matrices, all with blocks of these sizes.
     sizes : tuple of int
         The sizes of the blocks along the axis; empty for a single block.
     axis : {-2, -1}
@@ -231,31 +237,35 @@ def by_blocks(
         Array functions.
     """
     if not sizes:
-        return function(x)
-    first, blocks = 0, []
-    for size in sizes:
-        place = slice(first, first := first + size)
-        block = x[..., place, :] if axis == -2 else x[..., place]
-        # A contiguous copy, so that sums have the same order as for a separate matrix.
-        blocks.append(function(backend_of(x).copy(block)))
-    return xp.concat(blocks, axis=axis)
+        return function(list(given))
+    blocks = []
+    for x in given:
+        first = 0
+        for size in sizes:
+            place = slice(first, first := first + size)
+            block = x[..., place, :] if axis == -2 else x[..., place]
+            # A contiguous copy, so that sums have the same order as for a separate matrix.
+            blocks.append(backend_of(x).copy(block))
+    found, n = function(blocks), len(sizes)
+    return [xp.concat(found[k : k + n], axis=axis) for k in range(0, len(found), n)]
 
 
 def orthogonalized(
-    x: Array,
+    given: Sequence[Array],
     eps: Scalar,
     factors: Sequence[tuple[Any, Any, Any]],
     xp: Namespace,
     dtype: str = "compute",
-) -> Array:
+) -> list[Array]:
     """Bring all singular values near 1 with a sequence of polynomials of degree five.
 
     Parameters
     ----------
-    x : array
-        Matrices.
+    given : sequence of array
+        Matrices, or stacks of them. On a GPU those whose shorter sides are equal are multiplied
+        together, with zeros appended to the longer ones, as launches cost more than products.
     eps : scalar
-        Added to the Euclidean norm, by which `x` is divided first.
+        Added to the Euclidean norm, by which a matrix is divided first.
     factors : sequence of tuple of scalar
         For each iteration, the polynomial's coefficients of ``x``, ``x**3`` and ``x**5``.
     xp : module
@@ -266,48 +276,83 @@ def orthogonalized(
 
     Returns
     -------
-    array
-        An approximation of ``U V'``, where ``x = U S V'``.
+    list of array
+        For each an approximation of ``U V'``, where ``x = U S V'``.
     """
-    shape = x.shape
+    tall = [x.shape[-2] > x.shape[-1] for x in given]
     # Libraries may round products of single matrices and of stacks differently.
-    x = xp.reshape(x, (1, *shape)) if len(shape) == 2 else x
-    tall = shape[-2] > shape[-1]
-    x = transposed(x, xp) if tall else x
-    if dtype == "bfloat16":
-        backend = backend_of(x)
-        kind, product = backend.dtype(x), backend.product
-        x = backend.cast(backend.rounded(x), "float32")
-        norm = backend.cast(backend.rounded(euclidean(x, xp)), "float32")
-        least = xp.zeros_like(norm) + backend.cast(eps, "float32")
-        x = backend.rounded(x / xp.maximum(norm, least))
-        x = backend.cast(iterated(x, factors, product, xp), kind)
-    else:
-        x = iterated(x / (euclidean(x, xp) + eps), factors, partial(_product, xp), xp)
-    return xp.reshape(transposed(x, xp) if tall else x, shape)
+    wide = [
+        transposed(y, xp) if high else y
+        for x, high in zip(given, tall, strict=True)
+        for y in [x if len(x.shape) == 3 else xp.reshape(x, (prod(x.shape[:-2]), *x.shape[-2:]))]
+    ]
+    found = list(wide)
+    for places in alike(wide):
+        rows = [wide[k] for k in places]
+        y = iterated(side_by_side(rows, xp), eps, factors, xp, dtype)
+        start = 0
+        for k, x in zip(places, rows, strict=True):
+            stop = start + x.shape[0]
+            found[k] = y if y.shape == x.shape else y[start:stop, :, : x.shape[-1]]
+            start = stop
+    return [
+        z if z.shape == x.shape else xp.reshape(z, x.shape)
+        for x, y, high in zip(given, found, tall, strict=True)
+        for z in [transposed(y, xp) if high else y]
+    ]
+
+
+def alike(wide: Sequence[Array]) -> Iterable[Sequence[int]]:
+    """Return which stacks of matrices to multiply together: on a GPU those of as many rows."""
+    if not wide or not on_gpu(wide[0]):
+        return [[k] for k in range(len(wide))]
+    groups: dict[int, list[int]] = {}
+    for k, x in enumerate(wide):
+        groups.setdefault(x.shape[-2], []).append(k)
+    return groups.values()
+
+
+def side_by_side(stacks: Sequence[Array], xp: Namespace) -> Array:
+    """Return stacks of matrices as one, with zeros appended to rows that are shorter."""
+    if len(stacks) == 1:
+        return stacks[0]
+    longest = max(x.shape[-1] for x in stacks)
+    made = []
+    for x in stacks:
+        lacking = (*x.shape[:-1], longest - x.shape[-1])
+        zeros = [backend_of(x).zeros(x, backend_of(x).dtype(x), lacking)] if lacking[-1] else []
+        made.append(xp.concat([x, *zeros], axis=-1) if zeros else x)
+    return xp.concat(made, axis=0)
 
 
 def iterated(
-    x: Array,
-    factors: Sequence[tuple[Any, Any, Any]],
-    product: Callable[..., Array],
-    xp: Namespace,
+    x: Array, eps: Scalar, factors: Sequence[tuple[Any, Any, Any]], xp: Namespace, dtype: str
 ) -> Array:
-    """Return matrices after the iterations of `orthogonalized`, given a function for products."""
+    """Return a stack of matrices, not higher than wide, after the iterations."""
+    backend, coarse = backend_of(x), dtype == "bfloat16"
+    kind = backend.dtype(x)
+
+    def single(number: Any) -> Any:
+        return number if isinstance(number, float) else backend.cast(number, "float32")
+
+    def product(*operands: Any) -> Array:
+        found = backend.product(*operands)
+        return backend.rounded(found) if coarse else found
+
+    if coarse:
+        x = backend.cast(backend.rounded(x), "float32")
+        norm = backend.cast(backend.rounded(euclidean(x, xp)), "float32")
+        least = xp.zeros_like(norm) + single(eps)
+        x = backend.rounded(x / xp.maximum(norm, least))
+        factors = [(single(a), single(b), single(c)) for a, b, c in factors]
+    else:
+        x = x / (euclidean(x, xp) + eps)
     for a, b, c in factors:
         s = product(x, transposed(x, xp))
         x = product(product(s, s, c, b, s), x, None, a, x)
-    return x
+    return backend.cast(x, kind)
 
 
 def euclidean(x: Array, xp: Namespace, axes: tuple[int, ...] = (-2, -1)) -> Array:
     """Return Euclidean norms along axes, by default of matrices, which are kept."""
     return xp.sqrt(xp.sum(x * x, axis=axes, keepdims=True))
-
-
-def _product(
-    xp: Namespace, a: Array, b: Array, alpha: Any = None, beta: Any = None, c: Any = None
-) -> Array:
-    product = xp.matmul(a, b)
-    product = product if alpha is None else alpha * product
-    return product if c is None else beta * c + product

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .._typing import Array, Namespace
 from ..config.matrices import Triple
 from ..rules.rule import Side
 from ._matrices import by_blocks, euclidean, orthogonalized
 
-__all__ = ["SCALES", "Triple", "constants", "direction_of", "lengths", "polar_express"]
+__all__ = [
+    "SCALES",
+    "Triple",
+    "constants",
+    "joint_of",
+    "lengths",
+    "looking_ahead",
+    "polar_express",
+]
 
 
 def larger(rows: int, columns: int, outputs: Side) -> float:
@@ -50,31 +58,41 @@ def polar_express() -> tuple[Triple, ...]:
     return (*((a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in first), last)
 
 
-def direction_of(
+def looking_ahead(p, g, m, mu, nu, ahead, now, xp):
+    m = mu * m + nu * g
+    return ahead * m + now * g, m
+
+
+def joint_of(
     steps: int,
     triples: tuple[Triple, ...],
     dtype: str,
+    sizes: tuple[int, ...],
+    axis: int,
     scale: Callable[[int, int], float] | None = None,
-) -> Callable[..., Array]:
+) -> Callable[..., Sequence[Array]]:
     """Return a function that orthogonalizes matrices, or each block of split ones.
 
     Parameters
     ----------
-    steps, triples, dtype
+    steps, triples, dtype, sizes
         As for `muon_rule`.
+    axis : {-2, -1}
+        The axis of the outputs, which is split.
     scale : callable, optional
         Returns the factor of each block, given its rows and columns.
     """
     fixed = [triples[min(k, len(triples) - 1)] for k in range(steps)] if triples else None
 
-    def direction(u, a, b, c, tiny, sizes, axis, xp):
-        def each(x):
-            found = orthogonalized(x, tiny, fixed or [(a, b, c)] * steps, xp, dtype)
-            return scale(x.shape[-2], x.shape[-1]) * found if scale else found
+    def joint(directions, a, b, c, tiny, xp):
+        def every(given):
+            found = orthogonalized(given, tiny, fixed or [(a, b, c)] * steps, xp, dtype)
+            scales = [scale(*x.shape[-2:]) if scale else 1.0 for x in found]
+            return [x if s == 1.0 else s * x for x, s in zip(found, scales, strict=True)]
 
-        return by_blocks(each, u, sizes, axis, xp)
+        return by_blocks(every, directions, sizes, axis, xp)
 
-    return direction
+    return joint
 
 
 def constants(
@@ -87,10 +105,10 @@ def constants(
 ) -> Array:
     """Return for each entry a factor that depends on the shape of its block."""
 
-    def each(x: Array) -> Array:
-        return xp.full_like(x, factor(x.shape[-2], x.shape[-1], outputs))
+    def every(given: list[Array]) -> list[Array]:
+        return [xp.full_like(x, factor(x.shape[-2], x.shape[-1], outputs)) for x in given]
 
-    return by_blocks(each, u, sizes, axis, xp)
+    return by_blocks(every, [u], sizes, axis, xp)[0]
 
 
 def lengths(
@@ -107,4 +125,4 @@ def lengths(
         length = factor(x.shape[-2], x.shape[-1], outputs) * euclidean(x, xp)
         return xp.broadcast_to(length, x.shape)
 
-    return by_blocks(each, u, sizes, axis, xp)
+    return by_blocks(lambda given: list(map(each, given)), [u], sizes, axis, xp)[0]

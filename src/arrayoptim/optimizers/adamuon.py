@@ -10,7 +10,7 @@ from ..config.registry import register
 from ..config.typed import Number
 from ..rules.rule import Rule, Side, rule
 from ._matrices import oriented
-from ._polynomials import SCALES, Triple, constants, direction_of, lengths
+from ._polynomials import SCALES, Triple, constants, joint_of, lengths
 from .muon import ScaledMuon
 
 
@@ -26,17 +26,19 @@ def adamuon_rule(
 ) -> Rule:
     """Return the rule of one kind of matrices, with the parameters of `muon_rule`."""
     axis = -2 if outputs == "first" else -1
-    direction, plain = direction_of(steps, triples, dtype), SCALES["none"]
+    joint, plain = joint_of(steps, triples, dtype, sizes, axis), SCALES["none"]
+
+    def direction(p, g, m, v, mu, nu, ahead, now, xp):
+        m = mu * m + nu * g
+        return xp.sign(ahead * m + now * g), m, v
 
     def wanted(rows: int, columns: int, outputs: Side) -> float:
         return math.sqrt(min(rows, columns)) * SCALES[scaling](rows, columns, outputs)
 
-    @rule(slots=("momentum", "velocity"), kind="matrix")
-    def adamuon(p, g, m, v, rate, mu, nu, ahead, now, rho, sigma, a, b, c, tiny, least, xp):
-        m = mu * m + nu * g
-        o = direction(xp.sign(ahead * m + now * g), a, b, c, tiny, sizes, axis, xp)
-        v = rho * v + sigma * (o * o)
-        u = o / (xp.sqrt(v) + least)
+    @rule(slots=("momentum", "velocity"), kind="matrix", direction=direction, joint=joint)
+    def adamuon(p, g, m, v, rate, rho, sigma, least, xp):
+        v = rho * v + sigma * (g * g)
+        u = g / (xp.sqrt(v) + least)
         size = lengths(u, plain, outputs, sizes, axis, xp) + least
         return p - rate * (u * (constants(u, wanted, outputs, sizes, axis, xp) / size)), m, v
 

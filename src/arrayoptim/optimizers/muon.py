@@ -16,7 +16,7 @@ from ..config.registry import register
 from ..config.typed import MaybeNumber, Number, Whole, Words
 from ..rules.rule import Rule, Side, rule
 from ._matrices import MatrixOptimizer, oriented
-from ._polynomials import SCALES, direction_of, polar_express
+from ._polynomials import SCALES, joint_of, looking_ahead, polar_express
 from .adam import adam, adam_numbers
 
 
@@ -51,13 +51,12 @@ def muon_rule(
         The numbers of outputs of the blocks into which matrices are split.
     """
     axis = -2 if outputs == "first" else -1
-    direction = direction_of(steps, triples, dtype, partial(SCALES[scaling], outputs=outputs))
+    scale = partial(SCALES[scaling], outputs=outputs)
+    joint = joint_of(steps, triples, dtype, sizes, axis, scale)
 
-    @rule(slots=("momentum",), kind="matrix")
-    def muon(p, g, m, rate, mu, nu, ahead, now, a, b, c, tiny, xp):
-        m = mu * m + nu * g
-        u = direction(ahead * m + now * g, a, b, c, tiny, sizes, axis, xp)
-        return p - rate * u, m
+    @rule(slots=("momentum",), kind="matrix", direction=looking_ahead, joint=joint)
+    def muon(p, g, m, rate, xp):
+        return p - rate * g, m
 
     return oriented(muon, "stack" if stacked else outputs)
 

@@ -7,7 +7,7 @@ from functools import cache
 from ..config.registry import register
 from ..rules.rule import Rule, Shape, Side, rule
 from ._matrices import oriented
-from ._polynomials import SCALES, Triple, direction_of, lengths
+from ._polynomials import SCALES, Triple, joint_of, lengths
 from .muon import ScaledMuon
 
 
@@ -23,18 +23,30 @@ def normuon_rule(
 ) -> Rule:
     """Return the rule of one kind of matrices, with the parameters of `muon_rule`."""
     axis = -2 if outputs == "first" else -1
-    direction, scaled, plain = direction_of(steps, triples, dtype), SCALES[scaling], SCALES["none"]
+    joint, scaled, plain = (
+        joint_of(steps, triples, dtype, sizes, axis),
+        SCALES[scaling],
+        SCALES["none"],
+    )
+
+    def direction(p, g, m, v, mu, nu, ahead, now, xp):
+        m = mu * m + nu * g
+        return ahead * m + now * g, m, v
 
     def shapes(*shape: int) -> dict[str, Shape]:
         return {"velocity": shape[:-1] if outputs == "first" else (*shape[:-2], shape[-1])}
 
-    @rule(slots=("momentum", "velocity"), kind="matrix", shapes=shapes)
-    def normuon(p, g, m, v, rate, mu, nu, ahead, now, rho, sigma, a, b, c, tiny, least, xp):
-        m = mu * m + nu * g
-        o = direction(ahead * m + now * g, a, b, c, tiny, sizes, axis, xp)
-        v = rho * v + sigma * xp.mean(o * o, axis=-3 - axis)
-        u = o / (xp.expand_dims(xp.sqrt(v), axis=-3 - axis) + least)
-        kept = lengths(o, scaled, outputs, sizes, axis, xp)
+    @rule(
+        slots=("momentum", "velocity"),
+        kind="matrix",
+        shapes=shapes,
+        direction=direction,
+        joint=joint,
+    )
+    def normuon(p, g, m, v, rate, rho, sigma, least, xp):
+        v = rho * v + sigma * xp.mean(g * g, axis=-3 - axis)
+        u = g / (xp.expand_dims(xp.sqrt(v), axis=-3 - axis) + least)
+        kept = lengths(g, scaled, outputs, sizes, axis, xp)
         u = u * (kept / (lengths(u, plain, outputs, sizes, axis, xp) + least))
         return p - rate * u, m, v
 

@@ -12,12 +12,15 @@ from ..arrays.libraries import backend_of
 from ..config.hyper import hyper
 from ..config.registry import register
 from ..config.typed import Number, Whole
+from ..engines.host import on_gpu
 from ..rules.rule import Rule, Shape, Side, rule
 from ._matrices import (
     PreconditionedOptimizer,
     due,
     eigenvectors,
+    euclidean,
     gathered,
+    identity,
     oriented,
     sides,
     transposed,
@@ -27,6 +30,50 @@ from ._matrices import (
 
 SQUARE = ("row_statistics", "column_statistics", "row_root", "column_root")
 """Slots of shape (side, side)."""
+
+
+SMALLEST = 1e-3
+"""What the largest eigenvalue may become in a step of `factors`, and so lose in precision."""
+
+
+@cache
+def factors(power: int, low: float) -> tuple[tuple[float, float], ...]:
+    """Return for each step of an iteration the two coefficients of a polynomial.
+
+    With eigenvalues ``x`` between `low` and 1, a step of ``x = x * (a - b * x)**power`` brings all
+    of them as near to 1 as a step can that makes none larger; the last one to 1, up to rounding.
+    """
+    found, enough, done = [], low**0.5, False
+    while not done:
+        done = 1.0 - low < enough
+        # At both ends of the interval the polynomial has the same value.
+        end = min(max(low, SMALLEST), 1.0 - 1e-9)
+        ratio = (1.0 - end ** (1 / power)) / (1.0 - end ** (1 + 1 / power))
+        a = ((power + 1) * ratio) ** (1 / power) * (power + 1) / power
+        b = ratio * a
+        found.append((a, b))
+        low = min(low * (a - b * low) ** power, (a - b) ** power)
+    return tuple(found)
+
+
+def multiplied_out(s: Array, eps: Scalar, power: int, xp: Namespace) -> Array:
+    """Return the inverse second or fourth root of ``s + eps``, by products of matrices alone.
+
+    Eigenvalues below the spacing of numbers at the largest one are not told from that.
+    """
+    product, unit = backend_of(s).product, identity(s.shape[-1], s)
+    m = s + eps * unit
+    size = euclidean(m, xp)
+    m, x = m / size, unit
+    *steps, last = factors(power, float(xp.finfo(s.dtype).eps))
+    for k, (a, b) in enumerate(steps):
+        t = a * unit - b * m
+        x = product(x, t) if k else t
+        square = product(t, t)
+        m = product(product(square, square) if power == 4 else square, m)
+    size = xp.sqrt(size)
+    a, b = last
+    return product(x, a * unit - b * m) / (xp.sqrt(size) if power == 4 else size)
 
 
 def root(s: Array, eps: Scalar, alone: bool, xp: Namespace) -> Array:
@@ -39,6 +86,10 @@ def root(s: Array, eps: Scalar, alone: bool, xp: Namespace) -> Array:
         return (x if alone else xp.sqrt(x)), q
 
     def value(s: Array, eps: Scalar) -> Array:
+        if on_gpu(s):
+            # There, a decomposition takes several times as long as 40 products.
+            with backend_of(s).exactly():
+                return multiplied_out(s, eps, 2 if alone else 4, xp)
         x, q = powers(s, eps)
         return xp.matmul(q * x[..., None, :], transposed(q, xp))
 
@@ -151,7 +202,8 @@ class Shampoo(PreconditionedOptimizer):
 
     With ``rho`` below 1 sums become ``rho * r + (1 - rho) * g g'``. If one side is too long, the
     power is -1/2 for the other one. A parameter whose first gradient comes late starts at the next
-    step in which roots are computed.
+    step in which roots are computed. On a GPU an iteration of matrix products computes them, which
+    leaves eigenvalues below the spacing of numbers at a matrix's norm inexact.
 
     Algorithm 1 of the paper is this with its defaults, and `momentum` and `rho` as they are here.
     Stale roots, means instead of sums and single-sided preconditioning are additions of the second

@@ -7,6 +7,7 @@ from functools import cache
 from types import SimpleNamespace
 
 from .._typing import Array, Namespace, Scalar
+from ..arrays.libraries import backend_of
 from ..config.hyper import bias_correction, hyper
 from ..config.registry import register
 from ..config.typed import MaybeNumber, Number, Whole
@@ -31,7 +32,8 @@ SQUARE = ("row_statistics", "column_statistics", "row_basis", "column_basis")
 def begun(a: Array, b: Array, xp: Namespace) -> Array:
     """Return 1 for matrices that have bases, otherwise 0, with two trailing axes of length 1."""
     q = a if a.shape[-1] else b
-    return xp.sign(xp.sum(q * q, axis=(-2, -1), keepdims=True))
+    backend, size = backend_of(q), xp.sum(q * q, axis=(-2, -1), keepdims=True)
+    return backend.cast(size > 0, backend.dtype(size))
 
 
 def rotated(x: Array, a: Array, b: Array, xp: Namespace) -> Array:

@@ -59,6 +59,11 @@ class Rule:
         outputs of the matrix; all others are merged into the other axis. With ``"stack"``, the
         rule receives the parameter itself, as a stack of matrices over its last two axes. A
         callable returns rows and columns for a shape.
+    joint : callable or None
+        For ``matrix`` rules, ``joint(directions, *coefficients, xp)``, called between `direction`
+        and `function` with a list of directions, as matrices or stacks of matrices that may differ
+        in shape; returns what replaces them, in the same shapes. Each result depends on its own
+        direction only, but they may be computed together.
     """
 
     function: Callable[..., tuple[Any, ...]]
@@ -74,6 +79,7 @@ class Rule:
     masked: bool = False
     shapes: Callable[..., dict[str, Shape]] | None = None
     outputs: Side = "first"
+    joint: Callable[..., Sequence[Any]] | None = None
 
     @cached_property
     def function_names(self) -> tuple[str, ...]:
@@ -84,6 +90,11 @@ class Rule:
     def direction_names(self) -> tuple[str, ...]:
         """Names of the coefficients that `direction` takes."""
         return _names(self.direction, 2 + len(self.slots))
+
+    @cached_property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that `joint` takes."""
+        return _names(self.joint, 1)
 
     @cached_property
     def measure_names(self) -> tuple[str, ...]:
@@ -98,7 +109,8 @@ class Rule:
     @cached_property
     def coefficients(self) -> tuple[str, ...]:
         """Names of all coefficients in the step of one entry."""
-        return tuple(dict.fromkeys((*self.function_names, *self.direction_names)))
+        names = (*self.function_names, *self.direction_names, *self.joint_names)
+        return tuple(dict.fromkeys(names))
 
     @cached_property
     def given(self) -> tuple[str, ...]:
@@ -157,12 +169,12 @@ class Rule:
         lead = tuple(operands[0].shape)[: len(operands[0].shape) - len(shape)]
         own, matrix = self.slot_shapes(shape), self.matrix(shape)
         views = [matrix, matrix, *(own[n] if n in self.apart else matrix for n in self.slots)]
-        seen = [xp.reshape(x, (*lead, *v)) for x, v in zip(operands, views, strict=True)]
+        seen = [_shaped(x, (*lead, *v), xp) for x, v in zip(operands, views, strict=True)]
         given = {id(view): x for view, x in zip(seen, operands, strict=True)}
         found = self.function(*seen, *named, xp)
         wanted = [shape, *own.values()]
         return [
-            given[id(x)] if id(x) in given else xp.reshape(x, (*lead, *s))
+            given[id(x)] if id(x) in given else _shaped(x, (*lead, *s), xp)
             for x, s in zip(found, wanted, strict=True)
         ]
 
@@ -172,6 +184,26 @@ class Rule:
             return list(operands)
         named = (scalars[name] for name in self.direction_names)
         return [operands[0], *self.direction(*operands, *named, xp)]
+
+    def joined(
+        self,
+        directions: Sequence[Any],
+        shapes: Sequence[Shape],
+        scalars: Mapping[str, Any],
+        xp: Any,
+    ) -> list[Any]:
+        """Return directions, replaced by `joint`, of parameters with the given shapes.
+
+        They may have additional leading axes, as for `stepped`.
+        """
+        if self.joint is None:
+            return list(directions)
+        matrices = [
+            _shaped(x, (*tuple(x.shape)[: len(x.shape) - len(shape)], *self.matrix(shape)), xp)
+            for x, shape in zip(directions, shapes, strict=True)
+        ]
+        found = self.joint(matrices, *(scalars[name] for name in self.joint_names), xp)
+        return [_shaped(y, x.shape, xp) for x, y in zip(directions, found, strict=True)]
 
     def quantities(
         self, operands: Sequence[Any], scalars: Mapping[str, Any], xp: Any
@@ -186,6 +218,8 @@ class Rule:
         count = 2 + len(self.slots)
         scalars, xp = dict(zip(self.coefficients, args[count:-1], strict=True)), args[-1]
         operands = self.turned(args[:count], scalars, xp)
+        if self.joint is not None:
+            operands[1:2] = self.joined(operands[1:2], [tuple(operands[1].shape)], scalars, xp)
         return self.function(*operands, *(scalars[name] for name in self.function_names), xp)
 
     def __repr__(self) -> str:
@@ -202,6 +236,10 @@ def parameters(function: Callable[..., Any]) -> tuple[str, ...]:
             # inspect.signature on all rules of the library would take a tenth of its import time.
             return code.co_varnames[: code.co_argcount]
     return tuple(inspect.signature(function).parameters)
+
+
+def _shaped(x: Any, shape: Shape, xp: Any) -> Any:
+    return x if tuple(x.shape) == tuple(shape) else xp.reshape(x, shape)
 
 
 def _names(function: Callable[..., Any] | None, start: int) -> tuple[str, ...]:

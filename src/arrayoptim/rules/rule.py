@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .form import Kind, Rule, Shape, Side, parameters
@@ -26,6 +26,7 @@ def rule(
     exact: tuple[str, ...] = (),
     shapes: Callable[..., dict[str, Shape]] | None = None,
     outputs: Side = "first",
+    joint: Callable[..., Sequence[Any]] | None = None,
 ) -> Callable[[Callable[..., tuple[Any, ...]]], Rule]:
     """Declare a function as an update rule.
 
@@ -52,6 +53,8 @@ def rule(
         Returns the shapes of slots of a ``"matrix"`` rule; see `Rule`.
     outputs : {"first", "last", "stack"}
         How a ``"matrix"`` rule receives parameters with more than two axes; see `Rule`.
+    joint : callable, optional
+        Replaces the directions of matrices that are stepped together; see `Rule`.
 
     Returns
     -------
@@ -62,8 +65,8 @@ def rule(
     ------
     TypeError
         If the signature is not ``(p, g, <slots>, <coefficients>, xp)``; if the function is a
-        lambda, returns a wrong number of values or uses an undefined name; or if `shapes` is
-        given for a rule that is not a matrix rule, or for unknown slots.
+        lambda, returns a wrong number of values or uses an undefined name; or if `shapes` or
+        `joint` is given for a rule that is not a matrix rule, or shapes of unknown slots.
 
     Examples
     --------
@@ -109,11 +112,16 @@ def rule(
             exact=exact,
             shapes=shapes,
             outputs=outputs,
+            joint=joint,
         )
         if bool(measure) != bool(norms or sums):
             raise TypeError(
                 f"rule {function.__name__}: found measure={measure}, norms={norms} and sums={sums};"
                 " wanted a measure and names of its results, or neither"
+            )
+        if joint and sort != "matrix":
+            raise TypeError(
+                f'rule {function.__name__}: found a joint and kind {sort!r}; wanted kind "matrix"'
             )
         if (shapes and sort != "matrix") or not made.apart <= set(slots):
             raise TypeError(

@@ -168,7 +168,7 @@ def traced(rule: Rule) -> Traced | None:
         None if it does more than arithmetic on entries and reductions along rows and columns,
         such as matrix products; and for rules that take stacks of matrices.
     """
-    if rule.kind != "matrix" or rule.outputs == "stack":
+    if rule.kind != "matrix" or rule.outputs == "stack" or rule.joint is not None:
         return None
     try:
         return _trace(rule)

@@ -64,7 +64,10 @@ class Plan:
             If a slot or scalar differs.
         """
         advice = "Set them before the first step, or reset()"
-        needs = f"with its present hyperparameters {self.settings.formula!r} needs"
+
+        def needs() -> str:
+            return f"with its present hyperparameters {self.settings.formula!r} needs"
+
         rows = zip(state.leaves, self.assignment.layouts, state.slots, strict=True)
         for leaf, layout, held in rows:
             if leaf is None or layout is None:
@@ -73,7 +76,7 @@ class Plan:
             kinds = {name: backend_of(x).dtype(x) for name, x in held.items()}
             if kinds != wanted:
                 raise ValueError(
-                    f"the state of {leaf} has the slots {_listed(kinds)}; {needs} "
+                    f"the state of {leaf} has the slots {_listed(kinds)}; {needs()} "
                     f"{_listed(wanted)}. {advice}"
                 )
             shapes = layout.shapes(leaf.shape, leaf.dtype) if layout.rule.apart else {}
@@ -81,13 +84,13 @@ class Plan:
             found = {name: tuple(held[name].shape) for name in shapes}
             if found != shapes:
                 raise ValueError(
-                    f"the state of {leaf} has slots with the shapes {found}; {needs} {shapes}. "
+                    f"the state of {leaf} has slots with the shapes {found}; {needs()} {shapes}. "
                     f"{advice}"
                 )
         initial = self.settings.initial_scalars()
         if set(state.scalars) != set(initial):
             raise ValueError(
-                f"the state has the scalars {', '.join(state.scalars) or 'none'}; {needs} "
+                f"the state has the scalars {', '.join(state.scalars) or 'none'}; {needs()} "
                 f"{', '.join(initial) or 'none'}. {advice}"
             )
 

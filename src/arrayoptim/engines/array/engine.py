@@ -15,8 +15,8 @@ from ...arrays.rows import Rows
 from ...numerics.slots import Layout
 from ..steps import Step
 from .rows import put_rows, rows_of
-from .single import Slots, as_operands, clipped_wide, totals_of, updated
-from .stacks import stacks
+from .single import Operands, Slots, as_operands, clipped_wide, totals_of, updated
+from .stacks import joint, stacks
 
 Result = tuple[Array, Slots]
 Do = Callable[..., Any]
@@ -176,8 +176,8 @@ def _jobs(
         else:
             eager.append(i)
     operands: dict[Any, dict[str, Scalar]] = {}
-    for alike in stacks(step, params, grads, eager):
-        yield partial(_eager, step, tree, alike, operands, do)
+    for groups in joint(step, params, stacks(step, params, grads, eager)):
+        yield partial(_eager, step, tree, groups, operands, do)
     for (backend, _), places in compiled.items():
         if step.seed is not None:
             raise ValueError(f"stochastic rounding does not serve {backend.name} arrays")
@@ -199,7 +199,7 @@ def _by_rows(
         rows = {i: g.of(p)}, {i: g.rows}, {i: rows_of(g, slots[i])}
     if backend.compiles:
         return _together(step, rows, (i,), backend, do)
-    return _eager(step, rows, (i,), {}, do)
+    return _eager(step, rows, [(i,)], {}, do)
 
 
 def _together(
@@ -221,37 +221,51 @@ def _together(
 def _eager(
     step: Step,
     tree: Trees,
-    alike: Sequence[int],
+    groups: Sequence[Sequence[int]],
     operands: dict[Any, dict[str, Scalar]],
     do: Do,
 ) -> list[tuple[int, Any]]:
-    """Run the work on one array, or on a stack of arrays of equal shape."""
+    """Run the work on arrays of one library and device, those of a group as a stack."""
+    params, *_ = tree
+    like = params[groups[0][0]]
+    backend = backend_of(like)
+    with backend.guard(like):
+        done = do([_given(step, tree, alike, operands, backend) for alike in groups])
+        results: list[tuple[int, Any]] = []
+        for alike, result in zip(groups, done, strict=True):
+            if len(alike) == 1:
+                results.append((alike[0], result))
+                continue
+            new, state = result
+            rows = {n: backend.along_first(x) for n, x in state.items()}
+            for k, (i, p) in enumerate(zip(alike, backend.along_first(new), strict=True)):
+                results.append((i, (p, {n: xs[k] for n, xs in rows.items()})))
+        return results
+
+
+def _given(
+    step: Step,
+    tree: Trees,
+    alike: Sequence[int],
+    operands: dict[Any, dict[str, Scalar]],
+    backend: Backend,
+) -> Operands:
+    """Return the operands of one array, or of a stack of arrays of equal shape."""
     params, grads, slots = tree
     i = alike[0]
     p, g, held = params[i], grads[i], slots[i]
-    assert p is not None
-    shape, backend = tuple(p.shape), backend_of(p)
-    with backend.guard(p):
-        compute = COMPUTE[backend.dtype(p)]
-        key = backend, compute, backend.device(p)
-        if key not in operands:
-            operands[key] = as_operands(step.shared(compute), backend, p)
-        own = step.own(compute, i)
-        scalars = operands[key] | as_operands(own, backend, p)
-        numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
-        if len(alike) > 1:
-            p, g = (backend.xp.stack([row[k] for k in alike]) for row in (params, grads))
-            held = {n: backend.xp.stack([slots[k][n] for k in alike]) for n in held}
-        place = i, step.seed
-        result = do(step.layout, backend, scalars, numbers, place, p, g, held, shape)
-        if len(alike) == 1:
-            return [(i, result)]
-        new, state = result
-        # Copies, not views: a saved view would keep the whole stack alive.
-        return [
-            (one, (new[k, ...], {n: backend.copy(x[k, ...]) for n, x in state.items()}))
-            for k, one in enumerate(alike)
-        ]
+    shape, compute = tuple(p.shape), COMPUTE[backend.dtype(p)]
+    key = backend, compute, backend.device(p)
+    if key not in operands:
+        operands[key] = as_operands(step.shared(compute), backend, p)
+    own = step.own(compute, i)
+    scalars = operands[key] | as_operands(own, backend, p) if own else operands[key]
+    numbers = step.shared(compute) | own if step.layout.rule.ratio else {}
+    if len(alike) > 1:
+        p, g = (backend.stacked([row[k] for k in alike]) for row in (params, grads))
+        held = {n: backend.stacked([slots[k][n] for k in alike]) for n in held}
+    place = i, step.seed
+    return Operands(step.layout, backend, scalars, numbers, place, p, g, held, shape)
 
 
 @cache
@@ -269,7 +283,8 @@ def _compiled(layout: Layout, backend: Backend, do: Do) -> Callable[..., list[An
             g, numbers = clipped_wide(backend, p, g, numbers)
             scalars = as_operands(numbers, backend, p)
             shape = tuple(p.shape)
-            return do(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
+            given = Operands(layout, backend, scalars, numbers, (0, None), p, g, held, shape)
+            return do([given])[0]
 
         def spread(own: dict[str, Scalar], p: Array, g: Array, held: Slots) -> Any:
             numbers = shared[COMPUTE[backend.dtype(p)]] | own

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from math import inf, prod
 from typing import Any
 
@@ -18,6 +19,41 @@ from ..totals import ratio, totals
 from .sums_along import functions, in_order, with_sums
 
 Slots = dict[str, Array]
+
+
+@dataclass(slots=True)
+class Operands:
+    """One array of a step, or a stack of arrays with equal shape.
+
+    Attributes
+    ----------
+    layout : Layout
+        The rule and the slots.
+    backend : Backend
+        The library.
+    scalars : dict of str to scalar
+        The per-step scalars in the compute dtype.
+    numbers : dict of str to scalar
+        The same before rounding, where a rule has ratios.
+    place : tuple
+        The index of the parameter, and the seed of the step or None.
+    p, g : array
+        Parameter and gradient.
+    slots : dict of str to array
+        The slots.
+    shape : tuple of int
+        The shape of a single parameter.
+    """
+
+    layout: Layout
+    backend: Backend
+    scalars: dict[str, Scalar]
+    numbers: dict[str, Scalar]
+    place: tuple[int, int | None]
+    p: Array
+    g: Array
+    slots: Slots
+    shape: tuple[int, ...]
 
 
 def clipped_wide(
@@ -59,42 +95,39 @@ def _begun(
     return x, y, *(widen(layout.load(slots, name)) for name in layout.rule.slots)
 
 
-def totals_of(
-    layout: Layout,
-    backend: Backend,
-    scalars: dict[str, Scalar],
-    numbers: dict[str, Scalar],
-    place: tuple[int, int | None],
-    p: Array,
-    g: Array,
-    slots: Slots,
-    shape: tuple[int, ...],
-) -> list[Scalar]:
-    """Return the totals of one array."""
-    begun, rule, xp = _begun(layout, backend, scalars, p, g, slots), layout.rule, backend.xp
+def totals_of(given: Sequence[Operands]) -> list[list[Scalar]]:
+    """Return the totals of each array."""
+    return [_totals_of(each) for each in given]
+
+
+def _totals_of(given: Operands) -> list[Scalar]:
+    layout, backend, scalars = given.layout, given.backend, given.scalars
+    begun = _begun(layout, backend, scalars, given.p, given.g, given.slots)
+    rule, xp = layout.rule, backend.xp
     operands = rule.turned(begun, scalars, xp)
     if rule.masked:
         x, y, *_ = operands
-        new, *_ = rule.stepped(operands, scalars, shape, xp)
+        new, *_ = rule.stepped(operands, scalars, given.shape, xp)
         return totals(rule, backend, [stages.agreement(x, new, y, xp)])
     return totals(rule, backend, rule.quantities(operands, scalars, xp))
 
 
-def updated(
-    layout: Layout,
-    backend: Backend,
-    scalars: dict[str, Scalar],
-    numbers: dict[str, Scalar],
-    place: tuple[int, int | None],
-    p: Array,
-    g: Array,
-    slots: Slots,
-    shape: tuple[int, ...],
-) -> tuple[Array, Slots]:
-    """Update one array, or a stack: widen, apply stages and rule, narrow.
+def updated(given: Sequence[Operands]) -> list[tuple[Array, Slots]]:
+    """Update arrays or stacks that have the same scalars of the rule's joint, if it has one."""
+    running = [_updating(each) for each in given]
+    first, directions = given[0], [next(each) for each in running]
+    shapes, rule = [each.shape for each in given], first.layout.rule
+    joined = rule.joined(directions, shapes, first.scalars, first.backend.xp)
+    return [each.send(y) for each, y in zip(running, joined, strict=True)]
 
-    `numbers` are the scalars before rounding to the compute dtype.
+
+def _updating(given: Operands) -> Generator[Any, Array, None]:
+    """Widen, apply stages and rule, narrow.
+
+    Yields the direction, for which it is sent what replaces it; then parameter and slots.
     """
+    layout, backend, scalars, numbers = given.layout, given.backend, given.scalars, given.numbers
+    p, g, slots, shape, place = given.p, given.g, given.slots, given.shape, given.place
     rule, xp, stored = layout.rule, backend.xp, backend.dtype(p)
 
     def widen(x: Array) -> Array:
@@ -104,7 +137,9 @@ def updated(
         return backend.array(backend.as_complex(x) if dtype in COMPLEX else backend.cast(x, dtype))
 
     begun = _begun(layout, backend, scalars, p, g, slots)
-    x, *state = _carried_out(rule, backend, begun, scalars, numbers, p, shape)
+    x, *held = rule.turned(begun, scalars, xp)
+    held[0] = yield held[0]
+    x, *state = _carried_out(rule, backend, [x, *held], scalars, numbers, p, shape)
     x, _ = _staged("after", {"p": x, "g": begun[1], "q": begun[0]}, scalars, xp)
     x = x if layout.constraint is None else _constrained(layout.constraint, backend, x)
     # A slot must not alias the parameter or the gradient.
@@ -121,7 +156,7 @@ def updated(
     if "average" in slots:
         average = stages.average(widen(slots["average"]), x, scalars["keep"], scalars["new"], xp)
         new["average"] = narrow(average, backend.dtype(slots["average"]))
-    return result, new
+    yield result, new
 
 
 def _constrained(constraint: Any, backend: Backend, x: Array) -> Array:
@@ -135,18 +170,18 @@ def _constrained(constraint: Any, backend: Backend, x: Array) -> Array:
 def _carried_out(
     rule: Rule,
     backend: Backend,
-    begun: Sequence[Array],
+    operands: Sequence[Array],
     scalars: dict[str, Scalar],
     numbers: dict[str, Scalar],
     p: Array,
     shape: tuple[int, ...],
 ) -> tuple[Array, ...]:
-    """Return the new parameter and slots, after computing the totals of the tensor.
+    """Return the new parameter and slots from what `Rule.turned` gives, after its totals.
 
     Totals are skipped if the scalars contain their result, as for a part of a tensor.
     """
     xp, compute = backend.xp, COMPUTE[backend.dtype(p)]
-    x, y, *held = operands = rule.turned(begun, scalars, xp)
+    x, y, *held = operands
 
     def own(values: Sequence[Array]) -> dict[str, Scalar]:
         found = totals(rule, backend, values)

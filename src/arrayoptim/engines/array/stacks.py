@@ -11,7 +11,7 @@ from ...arrays.libraries import COMPUTE, backend_of
 from ..host import gpu_library
 from ..steps import Step
 
-__all__ = ["alike", "stacks"]
+__all__ = ["alike", "joint", "stacks"]
 
 LARGEST = 1 << 13
 """Maximum size in elements for which stacking saves more in calls than it costs in copies."""
@@ -49,12 +49,39 @@ def stacks(
     alone = layout.storage == "int8" or step.seed is not None or layout.constraint is not None
     if layout.rule.kind != "matrix" or alone:
         return [[i] for i in places]
-    numbers = {}
+    numbers, varied = {}, {compute: step.varied(compute) for compute in step.values}
     for i in places:
         p = params[i]
         assert p is not None
-        numbers[i] = tuple(step.own(COMPUTE[backend_of(p).dtype(p)], i).items())
+        columns = varied[COMPUTE[backend_of(p).dtype(p)]]
+        numbers[i] = tuple(column[i] for column in columns.values())
     return alike(params, grads, numbers)
+
+
+def joint(
+    step: Step, params: Sequence[Array | None], groups: Sequence[Sequence[int]]
+) -> list[list[Sequence[int]]]:
+    """Return which groups of `stacks` are stepped together.
+
+    On a GPU, those of a rule with a joint, up to the maximum of elements; elsewhere each alone.
+    """
+    rule = step.layout.rule
+    varied = (name for compute in step.values for name in step.varied(compute))
+    if rule.joint is None or not set(rule.joint_names).isdisjoint(varied):
+        return [[group] for group in groups]
+    found: dict[Any, list[Sequence[int]]] = {}
+    counts: dict[Any, int] = {}
+    for group in groups:
+        p, kind = params[group[0]], tuple[Any, ...](group[:1])
+        assert p is not None
+        if gpu_library(p) is not None:
+            backend = backend_of(p)
+            kind = backend, COMPUTE[backend.dtype(p)], backend.device(p)
+            full = counts.get(kind, 0)
+            counts[kind] = full + len(group) * prod(p.shape)
+            kind = *kind, full // MOST_ON_GPU
+        found.setdefault(kind, []).append(group)
+    return list(found.values())
 
 
 def alike(
