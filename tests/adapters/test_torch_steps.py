@@ -58,7 +58,7 @@ def test_hooks_of_a_subclass_run_once() -> None:
 def test_what_a_step_asks() -> None:
     """A step of the same tensors makes few calls, and none for each tensor in Python."""
     counts = []
-    for n in (4, 64):
+    for n in (4, 128, 512):
         params = [torch.nn.Parameter(torch.ones(3)) for _ in range(n)]
         optimizer = ao.torch.Adam(params)
         for p in params:
@@ -68,5 +68,7 @@ def test_what_a_step_asks() -> None:
         with counted() as calls:
             optimizer.step()
         counts.append(calls.count)
-    assert counts[0] == counts[1]
-    assert counts[0] <= 205
+    # Few and many are compared with those of the last step in different ways.
+    assert counts[1] == counts[2]
+    assert counts[0] <= 180
+    assert counts[1] <= 200

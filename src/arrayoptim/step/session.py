@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .._typing import Scalar, Tree
+from ..arrays.identity import same_objects
 from ..arrays.libraries import backend_of
 from ..arrays.per_model import Pieces
 from ..arrays.rows import places_of_rows, stored
@@ -99,7 +99,7 @@ class Session(Memory):
             restore = None if done or any_writable(leaves) else self.snapshot()
             try:
                 new = self.take(found, leaves, structure, unscale, done=self._telling(done, params))
-                if new is leaves or all(map(operator.is_, new, leaves)):
+                if new is leaves or same_objects(new, leaves):
                     return params
                 unused_results.note(self.formula, leaves, new)
                 return structure.build(new)

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
-from operator import is_
 from typing import Any, ClassVar
 
 import torch
 
 from ..._typing import Scalar
+from ...arrays.identity import same_objects
 from ...arrays.rows import magnitudes
 from ...config.registry import refuse_base
 from ...engines import carry_out, sizes_of
@@ -81,8 +81,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _forget(self) -> None:
         """Discard caches that the next step recomputes."""
-        self._entries: list[Entry] = []
-        self._held: list[Any] = []
+        self._entries: Sequence[Entry] = ()
+        self._held: Sequence[Any] = ()
         self._losses: list[float] = []
         self._sizes: tuple[list[Any], Any] = [], None
         # What CUDA graphs read and write lives as long as the optimizer.
@@ -460,16 +460,14 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         # All groups are one transaction: after an interrupt, all of them are stepped, or none.
         carry_out(steps, _stuck)
         if not same or any(step.changed for step in steps):
-            self._entries = list(self.state.values())
-            self._held = list(chain.from_iterable(map(dict.values, self._entries)))
+            self._entries = tuple(self.state.values())
+            self._held = _held_by(self._entries)
 
     def _same_state(self) -> bool:
         """Whether the state still holds exactly the tensors of the last step."""
-        entries = self.state.values()
-        if len(entries) != len(self._entries) or not all(map(is_, entries, self._entries)):
+        if not same_objects(tuple(self.state.values()), self._entries):
             return False
-        held = list(chain.from_iterable(map(dict.values, self._entries)))
-        return _same(held, self._held)
+        return same_objects(_held_by(self._entries), self._held)
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
         """Return the norm over all groups and processes, where a step needs it."""
@@ -516,7 +514,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """Return the norm over all groups, which stays on the one GPU of their parameters."""
         leaves = [leaf for part, _ in ready for leaf in part.held.leaves]
         known, sizes = self._sizes
-        if not _same(known, leaves):
+        if not same_objects(known, leaves):
             refuse_unready(self.spelling.name, leaves, NOT_BEGUN)
             sizes = sizes_of(leaves)
             self._sizes = leaves, sizes
@@ -528,8 +526,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             part.leave_to_host(reason)
 
 
-def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return len(some) == len(others) and all(map(is_, some, others))
+def _held_by(entries: Sequence[Entry]) -> Sequence[Any]:
+    return tuple(chain.from_iterable(map(dict.values, entries)))
 
 
 def _stuck() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from operator import is_
 from typing import Any, Literal
 
 import numpy as np
 
 from ..._typing import Array
 from ...arrays.backend import ITEMSIZE, reals
+from ...arrays.identity import same_objects
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
 from ..steps import Computed
@@ -106,7 +106,7 @@ class Place(ABC):
         """
         if self._walk is not None and self._walk.read(tuple(params)):
             return bool((self._walk.found == self._at).all())
-        if all(map(is_, params, self._params)):
+        if same_objects(params, self._params):
             return self._library.fixed or self._library.places(params) == self._places
         for p, described in zip(params, self._known, strict=True):
             if (
@@ -208,7 +208,7 @@ class Place(ABC):
             self._bytes = self._sizes * self._itemsizes(self._kinds)
             self._codes = np.array([KINDS[kind] for kind in self._kinds], np.int64)
             self._wide = "float64" in self._kinds
-            if all(map(is_, taken, grads)):
+            if same_objects(taken, grads):
                 self._glance.keep(grads, int(self._bytes.sum()))
             found = np.array(self._library.places(taken), np.int64)
         ends = np.where(found, found + self._bytes, 0)
