@@ -9,9 +9,7 @@ from arrayoptim.arrays import identity
 
 @pytest.mark.parametrize("readable", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 5, 99, 100, 1000])
-def test_the_very_same_objects(
-    count: int, readable: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_very_same_objects(count: int, readable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects that are only equal are others, as is a part, another order and one more."""
     monkeypatch.setattr(identity, "_READABLE", readable and identity._READABLE)
     some = [[k] for k in range(count)]

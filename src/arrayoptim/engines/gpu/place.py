@@ -117,6 +117,24 @@ class Place(ABC):
                 return False
         return self._library.places(params) == self._places
 
+    def quick(self, params: Sequence[Any], grads: Sequence[Any]) -> bool:
+        """Whether all arrays of a step are as in the last one, and can be read in machine code.
+
+        Parameters
+        ----------
+        params, grads : sequence of object
+            As many parameters and gradients, or any objects in their places.
+
+        Returns
+        -------
+        bool
+            False if `fits` and `check` are to look at them.
+        """
+        walk = self._walk
+        if walk is None or not walk.read(tuple(params)) or (walk.found != self._at).any():
+            return False
+        return not self._library.captures(self._number) and self._glanced(grads)
+
     def _recorded(self) -> bool:
         """Whether launches now are captured in the graph that these steps are for."""
         return bool(self._graph) and self._library.captures(self._number)
@@ -139,12 +157,7 @@ class Place(ABC):
         if not self._graph and self._library.captures(self._number):
             raise RuntimeError(CAPTURING)
         # What has not changed since the last step is not checked again.
-        # An interrupt may come between any two statements: the table is stale until it has been
-        # written for the gradients that the glance remembers.
-        stale, self._stale = self._stale, True
-        self._alike = self._glance.same(grads)
-        if self._alike:
-            self._stale = stale or self._glance.moved
+        if self._glanced(grads):
             return
         self._glance.forget()
         for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
@@ -159,6 +172,16 @@ class Place(ABC):
             found = backend_of(g).dtype(g)
             if found not in COMPUTE or (found in COMPLEX) != (dtype in COMPLEX):
                 raise TypeError(f"found a gradient of {found} for a parameter of {dtype}")
+
+    def _glanced(self, grads: Sequence[Array | None]) -> bool:
+        """Whether gradients equal those of the last step in all but their addresses."""
+        # An interrupt may come between any two statements: the table is stale until it has been
+        # written for the gradients that the glance remembers.
+        stale, self._stale = self._stale, True
+        self._alike = self._glance.same(grads)
+        if self._alike:
+            self._stale = stale or self._glance.moved
+        return self._alike
 
     @abstractmethod
     def prepare(
