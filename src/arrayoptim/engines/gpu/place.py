@@ -104,10 +104,8 @@ class Place(ABC):
         bool
             False if one has another address, shape, dtype or memory order.
         """
-        if self._walk is not None and self._walk.read(tuple(params)):
-            return bool((self._walk.found == self._at).all())
-        if same_objects(params, self._params):
-            return self._library.fixed or self._library.places(params) == self._places
+        if self._unmoved(params):
+            return True
         for p, described in zip(params, self._known, strict=True):
             if (
                 library_of(p) is not self._library
@@ -118,7 +116,7 @@ class Place(ABC):
         return self._library.places(params) == self._places
 
     def quick(self, params: Sequence[Any], grads: Sequence[Any]) -> bool:
-        """Whether all arrays of a step are as in the last one, and can be read in machine code.
+        """Whether all arrays of a step are as in the last one, types included.
 
         Parameters
         ----------
@@ -130,10 +128,18 @@ class Place(ABC):
         bool
             False if `fits` and `check` are to look at them.
         """
-        walk = self._walk
-        if walk is None or not walk.read(tuple(params)) or (walk.found != self._at).any():
+        if not self._unmoved(params) or self._library.captures(self._number):
             return False
-        return not self._library.captures(self._number) and self._glanced(grads)
+        return self._glanced(grads)
+
+    def _unmoved(self, params: Sequence[Any]) -> bool:
+        """Whether parameters are the same objects, or like them, at the same addresses."""
+        walk = self._walk
+        if walk is not None and walk.read(tuple(params)):
+            return bool((walk.found == self._at).all())
+        if not same_objects(params, self._params):
+            return False
+        return self._library.fixed or self._library.places(params) == self._places
 
     def _recorded(self) -> bool:
         """Whether launches now are captured in the graph that these steps are for."""

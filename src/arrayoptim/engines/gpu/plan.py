@@ -71,7 +71,7 @@ class DevicePlan(Generic[_Part]):
         )
 
     def quick(self, params: Sequence[Any], grads: Sequence[Any]) -> bool:
-        """Check the arrays of a step in machine code alone, types included.
+        """Whether all arrays of a step are as in the last one, types included.
 
         Parameters
         ----------
