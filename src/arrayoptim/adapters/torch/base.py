@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +13,7 @@ from ..._typing import Scalar
 from ...arrays.identity import same_objects
 from ...arrays.rows import magnitudes
 from ...config.registry import refuse_base
-from ...engines import carry_out, sizes_of
+from ...engines import Contents, carry_out, sizes_of
 from ...gradients import Pending
 from ...optimizer import Optimizer
 from ...step.metrics import number_told, require_guard
@@ -33,8 +32,8 @@ from .param_group import Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import part_class
 from .spelling import CLASS, Spelling
-from .state_entries import Entry, numbers_on_host, summarized
 from .state_entries import fitted as fitted_entries
+from .state_entries import numbers_on_host, summarized
 
 
 class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
@@ -81,8 +80,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _forget(self) -> None:
         """Discard caches that the next step recomputes."""
-        self._entries: Sequence[Entry] = ()
-        self._held: Sequence[Any] = ()
+        self._contents = Contents({})
         self._losses: list[float] = []
         self._sizes: tuple[list[Any], Any] = [], None
         # What CUDA graphs read and write lives as long as the optimizer.
@@ -441,7 +439,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _take_turn(
         self, parts: Sequence[Part], turn: int, found: Sequence[list[Tensor | None]]
     ) -> None:
-        same = self._same_state()
+        same = self._contents.same(self.state)
         gathered = [
             (part, part.gathered(grads, self.state, same, turn))
             for part, grads in zip(parts, found, strict=True)
@@ -460,14 +458,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         # All groups are one transaction: after an interrupt, all of them are stepped, or none.
         carry_out(steps, _stuck)
         if not same or any(step.changed for step in steps):
-            self._entries = tuple(self.state.values())
-            self._held = _held_by(self._entries)
-
-    def _same_state(self) -> bool:
-        """Whether the state still holds exactly the tensors of the last step."""
-        if not same_objects(tuple(self.state.values()), self._entries):
-            return False
-        return same_objects(_held_by(self._entries), self._held)
+            self._contents = Contents(self.state)
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
         """Return the norm over all groups and processes, where a step needs it."""
@@ -524,10 +515,6 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _leave_to_host(self, ready: list[tuple[Part, list[Tensor | None]]], reason: str) -> None:
         for part, _ in ready:
             part.leave_to_host(reason)
-
-
-def _held_by(entries: Sequence[Entry]) -> Sequence[Any]:
-    return tuple(chain.from_iterable(map(dict.values, entries)))
 
 
 def _stuck() -> None:
