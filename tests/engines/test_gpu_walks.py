@@ -171,6 +171,25 @@ def test_an_error_between(library: TorchOnHost) -> None:
 
 
 @on_host
+def test_a_list_that_changes_after_an_error(library: TorchOnHost) -> None:
+    """What a step that failed has checked is checked again, though in the same list."""
+    torch = pytest.importorskip("torch")
+    found = []
+    for fails in (False, True):
+        optimizer, params = make("Adam", nonfinite="raise"), tensors(1)
+        optimizer.apply(tensors(3), params)
+        grads = tensors(4)
+        if fails:
+            whole, grads[0] = grads[0], torch.full_like(grads[0], torch.nan)
+            with pytest.raises(ValueError, match="NaN"):
+                optimizer.apply(grads, params)
+            grads[0] = whole
+        optimizer.apply(grads, params)
+        found.append(params)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@on_host
 @pytest.mark.parametrize("clipnorm", [None, 1.0])
 def test_calls_per_tensor(library: TorchOnHost, clipnorm: float | None) -> None:
     """A step over more tensors makes hardly more calls, though all gradients are new."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .array.engine import measure, sweep
 from .array.unit_clipping import limited
 from .choice import Engines, captures, refuse_capturing, sizes_of
+from .contents import Contents
 from .host import back, hosted, on_gpu
 from .mode import MODES, engine, forced
 from .resident import Kept, Resident
@@ -19,6 +20,7 @@ __all__ = [
     "OWN",
     "Act",
     "Column",
+    "Contents",
     "Counting",
     "Engines",
     "Kept",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 from .._typing import Array
+from ..arrays.identity import same_objects
 from ..arrays.memory import Stretches
 from ..arrays.rows import Rows
 from ..gradients import square_sum
@@ -88,7 +88,7 @@ class Rowwise:
         """Record the sparse gradients, and return the others."""
         self.given = {i: g for i, g in enumerate(grads) if type(g) is Rows}
         dense = [None if type(g) is Rows else g for g in grads]
-        if len(self._dense) != len(dense) or not all(map(operator.is_, dense, self._dense)):
+        if not same_objects(dense, self._dense):
             self._dense = dense
         return self._dense
 

@@ -74,10 +74,15 @@ class Launching(Share):
 
     resumes = True
 
+    def quick(self, leaves: Sequence[Any], grads: Sequence[Any]) -> bool:
+        """Whether machine code finds all arrays of a step as it expects, types included."""
+        self._of, self.grads = grads, self.take(grads)
+        return bool(self.plan.quick(self.take(leaves), self.grads))
+
     def ready(self, step: Step, leaves: Any, grads: Sequence[Array | None]) -> Act:
         """Return the step as an act; anything that can fail fails here."""
-        given = self.take(grads), self.numbers(step), step.seed
-        act: Act = self.plan.prepare(*given, step.computed)
+        mine = self.grads if grads is self._of else self.take(grads)
+        act: Act = self.plan.prepare(mine, self.numbers(step), step.seed, step.computed)
         self._of = self.grads = ()
         return act
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .._typing import Tree
+from ..arrays.identity import same_objects
 from ..arrays.trees import flatten
 from .session import Session, any_writable
 from .take import Leaves
@@ -59,7 +59,7 @@ class Journal:
 
             return session.step(grads, params, unscale, note)
         new, (leaves, structure) = self._done[place], flatten(params)
-        return params if all(map(operator.is_, new, leaves)) else structure.build(new)
+        return params if same_objects(new, leaves) else structure.build(new)
 
     def _next(self) -> int:
         self._place += 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .._typing import Scalar, Tree
+from ..arrays.identity import same_objects
 from ..arrays.libraries import backend_of
 from ..arrays.per_model import Pieces
 from ..arrays.rows import places_of_rows, stored
@@ -99,7 +99,7 @@ class Session(Memory):
             restore = None if done or any_writable(leaves) else self.snapshot()
             try:
                 new = self.take(found, leaves, structure, unscale, done=self._telling(done, params))
-                if new is leaves or all(map(operator.is_, new, leaves)):
+                if new is leaves or same_objects(new, leaves):
                     return params
                 unused_results.note(self.formula, leaves, new)
                 return structure.build(new)
@@ -131,11 +131,9 @@ class Session(Memory):
         the arguments and raises the errors.
         """
         trees, state = made.apart(params, grads), self.state
-        if trees is None or state is None or state.interrupted:
+        if trees is None or state is None or self._valid(made.structure) is None:
             return False
-        plan, (leaves, gradients) = self.plan, trees
-        if not made.holds(plan, made.structure):
-            return False
+        plan, (leaves, gradients) = made.plan, trees
         before = state.mark
         given = plan.thawed(gradients) if plan.settings.frozen else gradients
         try:
@@ -160,10 +158,12 @@ class Session(Memory):
         norm: Scalar | Pending | None = None,
         done: Callable[[Leaves], object] | None = None,
         sparse: bool = True,
+        engines: Engines | None = None,
     ) -> Leaves:
         """Check and step, with a norm that the caller has taken over more gradients than these.
 
-        No gradient is looked at for being sparse where the caller knows that none is.
+        No gradient is looked at for being sparse where the caller knows that none is, and nothing
+        is checked that engines from `known` have checked.
         """
         if self._made is None or self._made.engines.others:
             checks.concrete([*leaves, *gradients], type(self.formula).__name__)
@@ -176,7 +176,8 @@ class Session(Memory):
                 self.ready(leaves, structure)
             gradients = settled(self.plan, rows, leaves, structure, self.spread is None)
         try:
-            engines = self.engines(leaves, structure, gradients, rows is not None)
+            if engines is None:
+                engines = self.engines(leaves, structure, gradients, rows is not None)
             state, plan = self.state, self.plan
             assert state is not None
             if engines.others:
@@ -206,6 +207,38 @@ class Session(Memory):
 
         return note
 
+    def _valid(self, structure: Structure) -> Prepared | None:
+        """Return what the last step prepared, if it is valid for the next one."""
+        made, state = self._made, self.state
+        if made is None or state is None or state.interrupted:
+            return None
+        return made if made.holds(self.plan, structure) else None
+
+    def known(
+        self, leaves: Sequence[Any], structure: Structure, gradients: Sequence[Any]
+    ) -> Engines | None:
+        """Return the engines if machine code finds all arrays as in the last step, types included.
+
+        Parameters
+        ----------
+        leaves, gradients : sequence of object
+            Parameters and gradients, or any objects in their places.
+        structure : Structure
+            The structure of the parameters.
+
+        Returns
+        -------
+        Engines or None
+            The engines, which have looked at the gradients; None if others are needed, or the
+            arrays have to be checked one by one.
+        """
+        with self.lock:
+            made = self._valid(structure)
+            if made is None or made.engines.others:
+                return None
+            given = made.plan.thawed(gradients)
+            return made.engines if made.engines.quick(leaves, given) else None
+
     def engines(
         self,
         leaves: Leaves,
@@ -226,16 +259,14 @@ class Session(Memory):
         sparse : bool
             Whether some of them may be `Rows`.
         """
-        made, state = self._made, self.state
-        if made is not None and state is not None and not state.interrupted:
-            plan = self.plan
-            if made.holds(plan, structure):
-                given = plan.thawed(gradients) if gradients else gradients
-                # An engine knows address, shape and dtype of every parameter that it serves.
-                if made.engines.look(leaves, given, sparse):
-                    if made.engines.others:
-                        self.ready(leaves, structure)
-                    return made.engines
+        made = self._valid(structure)
+        if made is not None:
+            given = made.plan.thawed(gradients) if gradients else gradients
+            # An engine knows address, shape and dtype of every parameter that it serves.
+            if made.engines.look(leaves, given, sparse):
+                if made.engines.others:
+                    self.ready(leaves, structure)
+                return made.engines
         refuse_capturing(leaves)
         if gradients:
             checks.gradients(gradients, leaves, structure, _missing(leaves))

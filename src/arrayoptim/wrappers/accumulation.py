@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, ClassVar
 
 from .._typing import Tree
+from ..arrays.identity import same_objects
 from ..arrays.trees import flatten
 from ..config.hyper import hyper
 from ..config.registry import register_wrapper
@@ -73,7 +73,7 @@ class GradientAccumulation(Wrapper):
         checks.same_structure(other, structure)
         why = "what is gathered is dense"
         found = journal.once(made_dense, self.inner, given, leaves, why)
-        if not all(map(operator.is_, found, given)):
+        if not same_objects(found, given):
             grads = structure.build(found)
         present = session_of(self._keeper).state, [g is not None for g in found]
         known = self.__dict__.get("_present", present)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array, Tree
+from ...arrays.identity import same_objects
 from ...arrays.libraries import backend_of
 from ...arrays.trees import Structure, flatten
 from ...config.registry import require_one_model
@@ -28,7 +29,6 @@ from .agreement import (
     words_of,
 )
 from .communication import Links
-from .pieces import alike
 
 __all__ = ["WHY_ONE", "Asked", "Asking", "sessions_of"]
 
@@ -125,12 +125,12 @@ class Asking:
     def _known(self, leaves: list[Any], structure: Structure) -> Asked:
         """Return the cached description of some parameters, updated if something has changed."""
         settings, asked = settings_of(self._optimizer), self._asked
-        same = alike(settings, self._settings)
+        same = same_objects(settings, self._settings)
         if not same:
             require_one_model(self._optimizer, "DataParallel", WHY_ONE)
             self._said = number_of(words_of(self._optimizer))
         if asked is not None and asked.structure.paths == structure.paths:
-            here = alike(leaves, asked.leaves)
+            here = same_objects(leaves, asked.leaves)
             if here and (same or self._needed(leaves, structure) == asked.needs):
                 self._settings = settings
                 return asked

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.identity import same_objects
 from .communication import Links
-from .pieces import Piece, alike
+from .pieces import Piece
 from .transfers import Gathering, Sum, gatherings, sums
 
 __all__ = ["Flat"]
@@ -117,7 +118,7 @@ class Flat:
 
     def share(self, leaves: Sequence[Array | None]) -> None:
         """Gather the parameters after each process has stepped its pieces."""
-        if not alike(leaves, self._leaves):
+        if not same_objects(leaves, self._leaves):
             rank, world = self._links.rank, self._links.world
             self._gatherings = gatherings(rank, world, self._pieces, leaves, self._line)
             self._leaves = list(leaves)

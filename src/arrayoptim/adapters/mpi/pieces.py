@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
-__all__ = ["Piece", "alike", "pieces_of"]
+__all__ = ["Piece", "pieces_of"]
 
 GRAIN = 64
 """Granularity of splits, in entries: whole cache lines."""
@@ -91,8 +89,3 @@ def _rooms(loads: Sequence[int], rest: int) -> list[int]:
         if level >= order[count - 1]:
             break
     return [max(0, level - load) for load in loads]
-
-
-def alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Return whether two sequences contain identical objects."""
-    return len(one) == len(other) and all(map(operator.is_, one, other))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import chain
-from operator import is_
 from typing import Any, ClassVar
 
 import torch
 
 from ..._typing import Scalar
+from ...arrays.identity import same_objects
 from ...arrays.rows import magnitudes
 from ...config.registry import refuse_base
-from ...engines import carry_out, sizes_of
+from ...engines import Contents, carry_out, sizes_of
 from ...gradients import Pending
 from ...optimizer import Optimizer
 from ...step.metrics import number_told, require_guard
@@ -33,8 +32,8 @@ from .param_group import Part
 from .shards import Tensor, local, norm_over_all
 from .sparse import part_class
 from .spelling import CLASS, Spelling
-from .state_entries import Entry, numbers_on_host, summarized
 from .state_entries import fitted as fitted_entries
+from .state_entries import numbers_on_host, summarized
 
 
 class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
@@ -81,8 +80,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _forget(self) -> None:
         """Discard caches that the next step recomputes."""
-        self._entries: list[Entry] = []
-        self._held: list[Any] = []
+        self._contents = Contents({})
         self._losses: list[float] = []
         self._sizes: tuple[list[Any], Any] = [], None
         # What CUDA graphs read and write lives as long as the optimizer.
@@ -441,7 +439,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _take_turn(
         self, parts: Sequence[Part], turn: int, found: Sequence[list[Tensor | None]]
     ) -> None:
-        same = self._same_state()
+        same = self._contents.same(self.state)
         gathered = [
             (part, part.gathered(grads, self.state, same, turn))
             for part, grads in zip(parts, found, strict=True)
@@ -460,16 +458,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         # All groups are one transaction: after an interrupt, all of them are stepped, or none.
         carry_out(steps, _stuck)
         if not same or any(step.changed for step in steps):
-            self._entries = list(self.state.values())
-            self._held = list(chain.from_iterable(map(dict.values, self._entries)))
-
-    def _same_state(self) -> bool:
-        """Whether the state still holds exactly the tensors of the last step."""
-        entries = self.state.values()
-        if len(entries) != len(self._entries) or not all(map(is_, entries, self._entries)):
-            return False
-        held = list(chain.from_iterable(map(dict.values, self._entries)))
-        return _same(held, self._held)
+            self._contents = Contents(self.state)
 
     def _norm(self, ready: list[tuple[Part, list[Tensor | None]]]) -> Scalar | None:
         """Return the norm over all groups and processes, where a step needs it."""
@@ -516,7 +505,7 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """Return the norm over all groups, which stays on the one GPU of their parameters."""
         leaves = [leaf for part, _ in ready for leaf in part.held.leaves]
         known, sizes = self._sizes
-        if not _same(known, leaves):
+        if not same_objects(known, leaves):
             refuse_unready(self.spelling.name, leaves, NOT_BEGUN)
             sizes = sizes_of(leaves)
             self._sizes = leaves, sizes
@@ -526,10 +515,6 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _leave_to_host(self, ready: list[tuple[Part, list[Tensor | None]]], reason: str) -> None:
         for part, _ in ready:
             part.leave_to_host(reason)
-
-
-def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def _stuck() -> None:

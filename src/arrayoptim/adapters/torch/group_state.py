@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, MutableMapping, Sequence
 
 import torch
 
+from ...arrays.identity import same_objects
 from ...arrays.trees import Structure
 from ...numerics.slots import Layout
 from ...step import checks
@@ -69,8 +69,7 @@ class GroupState:
 
     def has(self, params: Sequence[Tensor]) -> bool:
         """Whether `params` are the parameters."""
-        known = self.params
-        return len(params) == len(known) and all(map(operator.is_, params, known))
+        return same_objects(params, self.params)
 
     def holds(self, params: Sequence[Tensor], leaves: Sequence[Tensor], same: bool) -> bool:
         """Whether the state belongs to these parameters; `same`: known to be unchanged."""
@@ -79,7 +78,7 @@ class GroupState:
             return False
         if not (same or self.has(params)):
             return False
-        return leaves is params or all(map(operator.is_, leaves, self.leaves))
+        return leaves is params or same_objects(leaves, self.leaves)
 
     def take_up(
         self,

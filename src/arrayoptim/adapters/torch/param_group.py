@@ -12,6 +12,7 @@ import torch
 
 from ..._typing import Scalar
 from ...arrays.rows import Rows, as_rows, stored
+from ...engines import Engines
 from ...gradients import Pending
 from ...step.counted import Counted
 from .capturing import Capturing
@@ -76,6 +77,7 @@ class Part:
         self.held = GroupState(self.settings, self.capturing)
         self.session = self.held.session
         self.sparse = False
+        self._looked: tuple[list[Tensor | None] | None, Engines | None] = None, None
         self._again = self._missing = self._dense = False
 
     def check(self) -> list[Tensor | None]:
@@ -96,16 +98,22 @@ class Part:
         if self.settings.follow():
             self.held.params = []
         params = self.group["params"]
-        self._again = self.held.has(params)
+        held = self.held
+        self._again = held.has(params)
         # Each tensor is asked once a step: `gathered` goes on from here.
         found = list(map(_grad, params))
         kinds = {*map(type, found)}
+        self._missing = _NONE in kinds
+        if self._again and held.plain and self._usual is torch.strided:
+            engines = self.session.known(held.leaves, held.structure, found)
+            if engines is not None:
+                self._looked, self._dense = (found, engines), True
+                return found
         if self.group["fused"] and any(g.is_meta for g in filter(_there, found)):
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors of supported "
                 f"devices: {self.settings.name} found some on meta, where they have no values"
             )
-        self._missing = _NONE in kinds
         layouts = {*map(_layout, filter(_there, found) if self._missing else found)}
         self._dense = layouts <= {torch.strided}
         if layouts <= {self._usual} and kinds <= PLAIN and self._unsharded(params):
@@ -148,7 +156,19 @@ class Part:
         if self.capturing.counted is not None:
             self.capturing.counted.check(grads)
             return
-        self.session.engines(self.held.leaves, self.held.structure, grads)
+        self._engines(grads)
+
+    def _engines(self, grads: Sequence[Tensor | None]) -> Engines:
+        """Return the engines of a step, which have looked at the gradients."""
+        found = self.looked(grads)
+        return found or self.session.engines(self.held.leaves, self.held.structure, grads)
+
+    def looked(self, grads: Sequence[Tensor | None], last: bool = False) -> Engines | None:
+        """Return the engines if they have looked at these gradients; `last`: forget them then."""
+        found, engines = self._looked
+        if last:
+            self._looked = None, None
+        return engines if grads is found else None
 
     @property
     def turns(self) -> int:
@@ -201,14 +221,14 @@ class Part:
             dense = False
         held, known = self.held, self._again and params is self.group["params"]
         if not (held.holds(params, leaves, known) and (same or held.current(state))):
-            held.take_up(list(params), list(leaves), state)
+            self._take_up(list(params), list(leaves), state)
         held.counts.read()
         if missing and not self.settings.together():
             held.counts.part()
         self.sparse = not (dense or _all_strided(found))
         if self.sparse and self.capturing.counted is not None:
             self.leave_to_host("a gradient is sparse, whose rows are others each time")
-            held.take_up(list(params), list(leaves), state)
+            self._take_up(list(params), list(leaves), state)
         found = list(map(as_rows, found)) if self.sparse else found
         if self.group.get("maximize"):
             negated = iter(torch._foreach_neg([g for g in stored(found) if g is not None]))
@@ -220,13 +240,19 @@ class Part:
     def begin(self, state: MutableMapping[Tensor, Entry]) -> None:
         """Make the state of all parameters, whether they have gradients or not."""
         params = list({id(p): p for p in self.group["params"]}.values())
-        self.held.take_up(params, list(map(local, params)), state)
+        self._take_up(params, list(map(local, params)), state)
+
+    def _take_up(
+        self, params: list[Tensor], leaves: list[Tensor], state: MutableMapping[Tensor, Entry]
+    ) -> None:
+        self._looked = None, None  # new state has other engines
+        self.held.take_up(params, leaves, state)
 
     def squares(self, grads: Sequence[Tensor | None]) -> Mapping[int, float]:
         """Return the sums of squares of gradients that an engine has computed already."""
         if self.sparse:
             return {}
-        return self.session.engines(self.held.leaves, self.held.structure, grads).squares()
+        return self._engines(grads).squares()
 
     def act(
         self,
@@ -328,6 +354,7 @@ class GroupStep:
                     norm=self._norm,
                     done=self._note,
                     sparse=part.sparse,
+                    engines=part.looked(self._grads, last=True),
                 )
         self.changed = part.held.follow(self._before, self._state) or self.changed
 

@@ -24,6 +24,7 @@ _PYTHON = {
     "long": "PyLong_FromLong",
     "get": "PyDict_GetItem",
     "size": "PyDict_Size",
+    "next": "PyDict_Next",
     "clear": "PyErr_Clear",
     "save": "PyEval_SaveThread",
     "restore": "PyEval_RestoreThread",

@@ -147,6 +147,7 @@ JOB_ACCESS = {
     "ask0": define(types.int64, (types.int64,), _ask),
     "ask1": define(types.int64, (types.int64,) * 2, _ask),
     "ask2": define(types.int64, (types.int64,) * 3, _ask),
+    "ask4": define(types.int64, (types.int64,) * 5, _ask),
     "call2": define(types.int64, (types.int64,) * 3, _call2),
     "relax": define(types.void, (types.int64,), _relax),
     "random_key": define(types.int64, (types.int64,) * 3, random_key),

@@ -43,7 +43,7 @@ def refusal(rule: Rule, param: Array, slots: Mapping[str, Array]) -> str | None:
     plan = passes(rule)
     if rule.kind == "matrix" and plan is None:
         return f"the rule {rule.name} is no loop over elements"
-    reason = _compiler_refusal()
+    reason = compiler_refusal()
     if reason is not None:
         return reason
     reader = reader_of(param)
@@ -74,7 +74,7 @@ def array_refusal(array: Array) -> str | None:
         The reason, or None.
     """
     reader = reader_of(array)
-    reason = _compiler_refusal() or (None if reader else _strange(array))
+    reason = compiler_refusal() or (None if reader else _strange(array))
     return reason or (reader and reader.refusal(array, False)) or machine_refusal(())
 
 
@@ -127,7 +127,8 @@ def _strange(array: Array) -> str:
     return f"a {type(array).__qualname__} is neither a NumPy array nor a torch tensor"
 
 
-def _compiler_refusal() -> str | None:
+def compiler_refusal() -> str | None:
+    """Return why nothing can be compiled here; None if it can."""
     if not _has_numba():
         return "Numba is not installed"
     # Cached kernels would work, but results must not depend on the cache.

@@ -269,7 +269,8 @@ class TorchLibrary(Library):
     def stream(self, number: int) -> int | None:
         """Return the handle of torch's current stream; see `Library`."""
         torch: Any = sys.modules["torch"]
-        return int(torch.cuda.current_stream(number).cuda_stream)
+        # As `torch.cuda.current_stream`, which makes an object each time.
+        return int(torch._C._cuda_getCurrentRawStream(number))
 
     def captures(self, number: int) -> bool:
         """Whether torch's current stream is capturing; see `Library`."""

@@ -119,6 +119,7 @@ class Device:
         self._cupy, self._number = cupy, number
         self._kernels: dict[str, Launch] = {}
         self._copies: Copies | None = None
+        self._last: tuple[int, Any] = -1, None
 
     @contextlib.contextmanager
     def active(self, stream: int | None) -> Iterator[None]:
@@ -144,10 +145,15 @@ class Device:
 
     def _foreign(self, stream: int) -> Any:
         """Return another library's stream as a CuPy stream."""
-        cuda = self._cupy.cuda
-        if hasattr(cuda.Stream, "from_external"):  # CuPy 14 deprecates ExternalStream
-            return cuda.Stream.from_external(_Stream(stream))
-        return cuda.ExternalStream(stream, self._number)
+        handle, found = self._last
+        if handle != stream:
+            cuda = self._cupy.cuda
+            if hasattr(cuda.Stream, "from_external"):  # CuPy 14 deprecates ExternalStream
+                found = cuda.Stream.from_external(_Stream(stream))
+            else:
+                found = cuda.ExternalStream(stream, self._number)
+            self._last = stream, found
+        return found
 
     def table(self, values: np.ndarray[Any, Any]) -> Table:
         """Copy an array to the device.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..._typing import Array
+from ...arrays.identity import same_objects
 
 if TYPE_CHECKING:
     from .arrays import Library
@@ -88,7 +88,7 @@ class Glance:
             alike = walk.read(tuple(arrays))
             self.moved = walk.moved
             return alike
-        if self._kept and all(map(is_, arrays, self._kept)):
+        if self._kept and same_objects(arrays, self._kept):
             places = self._at if library.fixed else library.places(arrays)
             if places == self._at:
                 self.moved = False

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from operator import is_
 from typing import Any, Literal
 
 import numpy as np
 
 from ..._typing import Array
 from ...arrays.backend import ITEMSIZE, reals
+from ...arrays.identity import same_objects
 from ...arrays.libraries import COMPLEX, COMPUTE, backend_of
 from ...arrays.memory import Stretches
 from ..steps import Computed
@@ -104,10 +104,8 @@ class Place(ABC):
         bool
             False if one has another address, shape, dtype or memory order.
         """
-        if self._walk is not None and self._walk.read(tuple(params)):
-            return bool((self._walk.found == self._at).all())
-        if all(map(is_, params, self._params)):
-            return self._library.fixed or self._library.places(params) == self._places
+        if self._unmoved(params):
+            return True
         for p, described in zip(params, self._known, strict=True):
             if (
                 library_of(p) is not self._library
@@ -116,6 +114,32 @@ class Place(ABC):
             ):
                 return False
         return self._library.places(params) == self._places
+
+    def quick(self, params: Sequence[Any], grads: Sequence[Any]) -> bool:
+        """Whether all arrays of a step are as in the last one, types included.
+
+        Parameters
+        ----------
+        params, grads : sequence of object
+            As many parameters and gradients, or any objects in their places.
+
+        Returns
+        -------
+        bool
+            False if `fits` and `check` are to look at them.
+        """
+        if not self._unmoved(params) or self._library.captures(self._number):
+            return False
+        return self._glanced(grads)
+
+    def _unmoved(self, params: Sequence[Any]) -> bool:
+        """Whether parameters are the same objects, or like them, at the same addresses."""
+        walk = self._walk
+        if walk is not None and walk.read(tuple(params)):
+            return bool((walk.found == self._at).all())
+        if not same_objects(params, self._params):
+            return False
+        return self._library.fixed or self._library.places(params) == self._places
 
     def _recorded(self) -> bool:
         """Whether launches now are captured in the graph that these steps are for."""
@@ -139,12 +163,7 @@ class Place(ABC):
         if not self._graph and self._library.captures(self._number):
             raise RuntimeError(CAPTURING)
         # What has not changed since the last step is not checked again.
-        # An interrupt may come between any two statements: the table is stale until it has been
-        # written for the gradients that the glance remembers.
-        stale, self._stale = self._stale, True
-        self._alike = self._glance.same(grads)
-        if self._alike:
-            self._stale = stale or self._glance.moved
+        if self._glanced(grads):
             return
         self._glance.forget()
         for g, p, dtype in zip(grads, self._params, self._dtypes, strict=True):
@@ -159,6 +178,16 @@ class Place(ABC):
             found = backend_of(g).dtype(g)
             if found not in COMPUTE or (found in COMPLEX) != (dtype in COMPLEX):
                 raise TypeError(f"found a gradient of {found} for a parameter of {dtype}")
+
+    def _glanced(self, grads: Sequence[Array | None]) -> bool:
+        """Whether gradients equal those of the last step in all but their addresses."""
+        # An interrupt may come between any two statements: the table is stale until it has been
+        # written for the gradients that the glance remembers.
+        stale, self._stale = self._stale, True
+        self._alike = self._glance.same(grads)
+        if self._alike:
+            self._stale = stale or self._glance.moved
+        return self._alike
 
     @abstractmethod
     def prepare(
@@ -212,7 +241,7 @@ class Place(ABC):
             self._narrows = self._wide and any(
                 kind == "float64" != COMPUTE[dtype] for kind, dtype in pairs
             )
-            if all(map(is_, taken, grads)):
+            if same_objects(taken, grads):
                 self._glance.keep(grads, int(self._bytes.sum()))
             found = np.array(self._library.places(taken), np.int64)
         ends = np.where(found, found + self._bytes, 0)

@@ -17,6 +17,9 @@ __all__ = ["DevicePlan"]
 
 _Part = TypeVar("_Part", bound=Place)
 
+Shared = list[tuple[_Part, list[Any]]]
+"""The part of each device, with its gradients."""
+
 
 class DevicePlan(Generic[_Part]):
     """Steps for one list of arrays on GPUs.
@@ -46,6 +49,7 @@ class DevicePlan(Generic[_Part]):
                 raise TypeError(fault(k))
             devices.setdefault((library, library.number(p)), []).append(k)
         self._parts = [made(where, places) for where, places in devices.items()]
+        self._checked: tuple[Any, Shared[_Part]] = None, []
 
     def fits(self, params: Sequence[Array]) -> bool:
         """Whether the plan is for these arrays at their present addresses.
@@ -61,9 +65,34 @@ class DevicePlan(Generic[_Part]):
             False if a parameter has another address, shape, dtype or memory order than when
             the plan was made: make another plan.
         """
+        self._checked = None, []
         return len(params) == self._count and all(
             each.fits(self._of(each, params)) for each in self._parts
         )
+
+    def quick(self, params: Sequence[Any], grads: Sequence[Any]) -> bool:
+        """Whether all arrays of a step are as in the last one, types included.
+
+        Parameters
+        ----------
+        params, grads : sequence of object
+            Parameters and gradients, or any objects in their places. These gradients are not
+            checked again in the next step.
+
+        Returns
+        -------
+        bool
+            False if one is not as in the last step; `fits` and `prepare` may still accept it.
+        """
+        self._checked = None, []
+        if len(params) != self._count or len(grads) != self._count:
+            return False
+        shares = [(each, self._of(each, grads)) for each in self._parts]
+        for each, mine in shares:
+            if not each.quick(self._of(each, params), mine):
+                return False
+        self._checked = grads, shares
+        return True
 
     def _of(self, each: _Part, arrays: Sequence[Any]) -> list[Any]:
         """Return one device's part of a list."""
@@ -116,6 +145,7 @@ class DevicePlan(Generic[_Part]):
             each.prepare(mine, self._own(each, values), seed, computed)
             for each, mine in self._shared(grads)
         ]
+        self._checked = None, []
         if len(runs) == 1:
             return runs[0]
 
@@ -145,8 +175,11 @@ class DevicePlan(Generic[_Part]):
             sums[each.places] = each.sums(mine)
         return sums.tolist(), None
 
-    def _shared(self, grads: Sequence[Array | None]) -> list[tuple[_Part, list[Array | None]]]:
+    def _shared(self, grads: Sequence[Array | None]) -> Shared[_Part]:
         """Return each device's part and gradients, after checking all of them."""
+        checked, shares = self._checked
+        if grads is checked:
+            return shares
         if len(grads) != self._count:
             raise ValueError(f"found {len(grads)} gradients, wanted {self._count}")
         shares = [(each, self._of(each, grads)) for each in self._parts]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
+from ...arrays.identity import same_objects
 from ...arrays.libraries import backend_of
 from ...arrays.memory import Stretches
 from ...gradients import Pending
@@ -108,7 +108,7 @@ class Portion(Place):
         taken, self._taken = self._taken, None
         with self._active():
             # If the norm pass of this step read the same gradients, their table is ready.
-            if not (taken and _waits(values) and all(map(operator.is_, taken[0], grads))):
+            if not (taken and _waits(values) and same_objects(taken[0], grads)):
                 taken = list(grads), self._taken_up(grads)
             gradients, _, keep = taken[1]
             later = self._recorded()
