@@ -168,7 +168,9 @@ class _CuPy(_NumPy):
             return self.xp.zeros_like(like, dtype=numpy_dtype(dtype), shape=shape)
 
     def array(self, x: Array) -> Array:
-        return x if isinstance(x, self.xp.ndarray) else self.xp.asarray(x)
+        import cupy
+
+        return x if isinstance(x, cupy.ndarray) else self.xp.asarray(x)
 
     def copy(self, x: Array) -> Array:
         with x.device:
