@@ -18,6 +18,7 @@ from ...numerics.rounding import NOISE
 from ...numerics.slots import EXPONENTS
 from ...rules.nonnegative import nonnegative_slots
 from ...rules.rule import Rule
+from ...rules.stages import UNITS
 from ..steps import Counting
 from .arrays import Library
 from .coded import coded_program
@@ -30,7 +31,7 @@ from .norm import FIRST_NORM
 from .place import Graph
 from .prelude import CHUNK
 from .program import CODES, SEED, Program, stages_of
-from .scalars import Scalars, bounded, seeded, sort
+from .scalars import Scalars, seeded, sort
 from .sweep import sweep_program
 from .tables import Numbers, Totals, addresses, chunks, element_count, same_order
 from .unit_batches import Units, unit_stage
@@ -90,6 +91,10 @@ def labelled(
     streams = [("g", reals(gradients))]
     streams += [(labels.get(name, name), kind) for name, kind in kinds.items()]
     return stages_of((*given, *rule.measured), tuple(dtypes)), streams
+
+
+_NOWHERE = 0, 0
+"""The addresses of norms that no clip factor waits for."""
 
 
 class Batch:
@@ -227,8 +232,8 @@ class Batch:
         RuntimeError
             If the kernel cannot be compiled on this machine, or not during a capture.
         """
-        values = bounded(seeded(values, seed))
-        stage = unit_stage(values)
+        values = seeded(values, seed)
+        stage = None if UNITS.keys().isdisjoint(values) else unit_stage(values)
         key = self._key = tuple(values), self.compute if stage else self.kind
         if key not in self._programs:
             if later:
@@ -252,7 +257,7 @@ class Batch:
             table = self._send(scalars, later)
         else:
             table, numbers = 0, list(map(float, scalars.columns.values()))
-        norms = _places(scalars.pending)
+        norms = _NOWHERE if scalars.pending is None else _places(scalars.pending)
         random = self._chance() if SEED[0] in program.numbers else ()
         given = leaves, pointers, gradients, *norms, table
         if stage is not None:
@@ -307,7 +312,7 @@ class Batch:
         ValueError
             If their names are not those that the kernel takes.
         """
-        values, (names, _) = bounded(seeded(values, seed)), self._key
+        values, (names, _) = seeded(values, seed), self._key
         if tuple(values) != names:
             raise ValueError(
                 f"the CUDA graph has a step with the numbers {', '.join(names)}; the present "
@@ -375,20 +380,21 @@ class Batch:
         list of list of float
             For each tensor its norms and sums, in the order of `Rule.totals`.
         """
-        values = bounded(values)
+        values = seeded(values, None)
         stage, count = unit_stage(values), len(self.places)
         key = tuple(values), self.compute if stage else self.kind
         program, _ = self._measuring(key)
         scalars = self._sorted(program, values)
         _, _, leaves, pointers = (each.address for each in self._tables)
         table = self._send(scalars)
-        given = leaves, pointers, gradients, *_places(scalars.pending), table
+        at = _NOWHERE if scalars.pending is None else _places(scalars.pending)
+        given = leaves, pointers, gradients, *at, table
         if stage is not None:
             zeros = [0.0] * len(scalars.columns)
             clipped, limits = self._limited(stage, program.numbers, given, zeros)
             for each in limits:
                 start(each)
-            given = leaves, pointers, clipped, *given[3:]
+            given = leaves, pointers, clipped, *at, table
         start(self._measure(key, given))
         found = self._device.read(self._measured().sums).reshape(-1, count)
         norms = len(self._rule.norms)
@@ -440,9 +446,7 @@ class Prepared:
     targets: list[Target]
 
 
-def _places(pending: Pending | None) -> tuple[int, int]:
+def _places(pending: Pending) -> tuple[int, int]:
     """Return the addresses of the global norm and of each tensor's; 0 for none."""
-    if pending is None:
-        return 0, 0
     norms = pending.norms
     return int(pending.norm.address), 0 if norms is None else int(norms.address) + 8 * FIRST_NORM

@@ -11,7 +11,7 @@ from ...gradients import Pending
 from ...numerics.formulas import Number, symbolic
 from .program import SEED
 
-__all__ = ["Scalars", "bounded", "seeded", "sort"]
+__all__ = ["Scalars", "seeded", "sort"]
 
 _HOST = frozenset({float, int})
 
@@ -80,7 +80,19 @@ def sort(
     return Scalars(columns, pending, unknown, each)
 
 
-def bounded(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def seeded(values: Mapping[str, Any], seed: int | None) -> Mapping[str, Any]:
+    """Return per-step scalars with the halves of the seed, which float64 represents exactly.
+
+    Where clip factors wait for the norms of tensors, the bounds on those are a further column.
+    """
+    if "scale" in values:
+        values = _bounded(values)
+    if seed is None:
+        return values
+    return {**values, SEED[0]: float(seed >> 32 & 0xFFFFFFFF), SEED[1]: float(seed & 0xFFFFFFFF)}
+
+
+def _bounded(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return per-step scalars with the bounds on each tensor's norm, if clip factors have any."""
     scale: Any = values.get("scale")
     own = isinstance(scale, np.ndarray)
@@ -91,10 +103,3 @@ def bounded(values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
     column = [0.0 if bound is None else bound for bound in bounds]
     return {**values, "tensor_bound": np.array(column) if own else column[0]}
-
-
-def seeded(values: Mapping[str, Any], seed: int | None) -> Mapping[str, Any]:
-    """Return per-step scalars with the halves of the seed, which float64 represents exactly."""
-    if seed is None:
-        return values
-    return {**values, SEED[0]: float(seed >> 32 & 0xFFFFFFFF), SEED[1]: float(seed & 0xFFFFFFFF)}
