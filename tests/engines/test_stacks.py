@@ -70,7 +70,8 @@ def test_the_calls_of_a_step_on_a_gpu(name: str) -> None:
         with ao.engine("array"):
             for seed in range(2):
                 alone.apply([draw(5 + seed, [(100, 90)] * 8, "float32")[k]], [single])
-        np.testing.assert_allclose(together[k], single, rtol=1e-3, atol=1e-4)
+        # Roots of Shampoo are products of matrices there, decompositions here.
+        np.testing.assert_allclose(together[k], single, rtol=1e-3, atol=1e-3)
 
 
 SHAPES = [(16, 48), (16, 16), (16, 64), (64, 16)] * 2
@@ -82,10 +83,10 @@ SHAPES = [(16, 48), (16, 16), (16, 64), (64, 16)] * 2
     [
         ("Muon", {}, 155),
         ("Muon", {"ns_dtype": "bfloat16"}, 165),
-        ("Muon", {"split": {"[04]": 3}}, 270),
+        ("Muon", {"split": {"[37]": 4}}, 270),
         ("NorMuon", {}, 260),
         ("AdaMuon", {}, 250),
-        ("SOAP", {}, 285),
+        ("SOAP", {}, 300),
         ("Shampoo", {"precondition_frequency": 10}, 200),
         ("GaLore", {}, 185),
         ("APOLLO", {}, 305),
@@ -114,11 +115,18 @@ def test_the_array_functions_of_a_step_on_a_gpu(
     assert len(calls) <= most
 
 
+def _require(library: str) -> None:
+    """Skip a test of torch tensors without torch."""
+    if library.startswith("torch"):
+        pytest.importorskip("torch")
+
+
 @pytest.mark.parametrize("name", ["Muon", "NorMuon", "AdaMuon", "Shampoo"])
 @pytest.mark.parametrize("library", ["cupy_on_host", "torch_on_gpu"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_matrices_stepped_together_on_a_gpu(name: str, library: str, dtype: str) -> None:
     """Matrices of several shapes move as they do on the host, each by itself."""
+    _require(library)
     shapes = [*SHAPES, (3, 16, 20), (5, 7)]
     start, *slopes = (draw(k, shapes, dtype) for k in range(4))
     groups = [ao.group("1", lr=0.3), ao.group("2", weight_decay=0.1)]
@@ -139,6 +147,7 @@ def test_matrices_stepped_together_on_a_gpu(name: str, library: str, dtype: str)
 @pytest.mark.parametrize("library", ["numpy", "cupy_on_host", "torch_on_gpu"])
 def test_slots_are_rows_of_a_stack(library: str) -> None:
     """The next step takes that as it is; what is written into one of them counts."""
+    _require(library)
     with contextlib.ExitStack() as stack:
         backend = stack.enter_context(emulated(library)) if library != "numpy" else None
         convert = backend.asarray if backend else np.array

@@ -124,6 +124,10 @@ class Engines:
         launched = [share for (name, *_), share in self._shares.items() if name == "gpu"]
         self._clipped = frozenset(i for share in launched for i in share.places)
         self._alone = launched[0] if len(launched) == len(self._shares) == 1 else None
+        # Several plans take one norm together, unless their parameters are on several GPUs.
+        self._leaves, self._graph = leaves, graph
+        self._several = len(launched) == len(self._shares) > 1
+        self._sizes: Any = None
 
     def look(
         self,
@@ -187,23 +191,51 @@ class Engines:
             found.update(zip(share.places, share.squares(), strict=True))
         return found | self.rows.squares() if self.rows.given else found
 
-    def norm(self, grads: Sequence[Array | None]) -> Pending | None:
-        """Return the norms of the gradients if they stay on a single device; otherwise None."""
-        share = self._alone
-        if share is None or self.rows.given or any(grads[i] is not None for i in self.others):
+    def norm(self, grads: Sequence[Array | None], each: bool = False) -> Pending | None:
+        """Return the norms of the gradients if they stay on a single device; otherwise None.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+        each : bool
+            Whether the norm of each gradient is needed, not just that of all.
+        """
+        if self.rows.given or any(grads[i] is not None for i in self.others):
             return None
+        share = self._alone
+        if share is None:
+            return self._norm_of_several(grads) if self._several and not each else None
         table = share.plan.norm(share.grads)
         if table is None:
             return None
         given = [g is not None for g in grads]
 
-        def each() -> list[float | None]:
+        def read_each() -> list[float | None]:
             found: list[float | None] = [None] * len(given)
             for i, norm in zip(share.places, share.plan.read_each(table), strict=True):
                 found[i] = norm if given[i] else None
             return found
 
-        return Pending(table, read=partial(share.plan.read, table), norms=table, read_each=each)
+        return Pending(
+            table, read=partial(share.plan.read, table), norms=table, read_each=read_each
+        )
+
+    def _norm_of_several(self, grads: Sequence[Array | None]) -> Pending | None:
+        """Return the norm of gradients that several plans step on one GPU; otherwise None."""
+        places = sorted(self._clipped)
+        if self._sizes is None:
+            refuse_capturing(self._leaves)
+            try:
+                self._sizes = sizes_of([self._leaves[i] for i in places], self._graph)
+            except ValueError:
+                self._several = False
+                return None
+        # What no engine takes, the caller's own checks say better.
+        with suppress(ValueError):
+            taken: Pending = self._sizes.taken([grads[i] for i in places])
+            return taken
+        return None
 
     def by_arrays(self, leaves: Sequence[Array | None]) -> Sequence[Array | None]:
         """Return the parameters whose units no kernel clips, None in the place of others.
@@ -294,6 +326,8 @@ class Engines:
         ValueError
             If their names are not those of the captured step.
         """
+        if self._sizes is not None:
+            self._sizes.renew()
         pairs = [(s, share) for s in steps for k, share in self._shares.items() if k[1] == s.layout]
         for step, share in pairs:
             share.plan.renew(share.numbers(step), step.seed, step.computed)
@@ -372,8 +406,8 @@ def captures(leaves: Sequence[Array | None]) -> bool:
     return any(library.captures(number) for library, number in devices)
 
 
-def sizes_of(params: Sequence[Array]) -> Any:
-    """Return a function for the gradient norm of parameters on one GPU, which stays there.
+def sizes_of(params: Sequence[Array], graph: Literal["", "sent", "alone"] = "alone") -> Any:
+    """Return what takes the gradient norm of parameters on one GPU, which stays there.
 
     Raises
     ------
@@ -382,7 +416,7 @@ def sizes_of(params: Sequence[Array]) -> Any:
     """
     from .gpu.sizes import Sizes
 
-    return Sizes(list(params))
+    return Sizes(list(params), graph)
 
 
 def refuse_capturing(leaves: Sequence[Array | None]) -> None:

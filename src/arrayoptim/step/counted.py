@@ -23,7 +23,6 @@ from ..engines import (
     captures,
     carry_out,
     refuse_capturing,
-    sizes_of,
 )
 from ..gradients import Pending
 from ..numerics.formulas import FORMULAS, Cell, Number, number, ordered
@@ -143,7 +142,6 @@ class Counted:
         self._held = held
         self._plan, self._written = session.plan, self._write(session.plan)
         self._engines = self._made()
-        self._sizes: Any = None
         self._read: set[str] = set()
         self.size: Pending | None = None
         # Kept alive: replayed graphs read their tables and scalars, and write their slots.
@@ -229,14 +227,10 @@ class Counted:
         return replace(self._norm(gradients), norm=norm.norm, read=norm.read)
 
     def _norm(self, gradients: Leaves) -> Pending:
-        found = self._engines.norm(gradients)
-        if found is not None:
-            return found
-        if self._sizes is None:
-            refuse_capturing(self._leaves)
-            self._sizes = sizes_of(self._leaves)
-        taken: Pending = self._sizes.taken(gradients)
-        return taken
+        found = self._engines.norm(gradients, self._session.plan.settings.each)
+        if found is None:
+            raise ValueError("gradients in float64 of parameters of fewer bits need the host")
+        return found
 
     def report(self, iterations: int, live: Mapping[str, float]) -> Taken:
         """Return the last step, given the count after it and the hyperparameters on the device."""

@@ -93,7 +93,7 @@ def measured_where_wanted(
         if engines is not None and not waits and engines.by_kernels(gradients):
             if not each:
                 return Measured(norm)
-            own = engines.norm(gradients) if settings.each else None
+            own = engines.norm(gradients, True) if settings.each else None
             if own is not None:
                 return Measured(replace(own, norm=norm.norm, read=norm.read))
         assert norm.read is not None
@@ -102,7 +102,7 @@ def measured_where_wanted(
     unread = each and not (waits or settings.each) and any_on_device(stored(gradients))
     norms = gradient_norms(gradients) if unread else None
     if engines is not None and not waits and (unread or settings.each or not each):
-        pending = engines.norm(gradients)
+        pending = engines.norm(gradients, settings.each)
         if pending is not None:
             return Measured(pending, norms)
     if norms is not None and whole["clipnorm"] is None:

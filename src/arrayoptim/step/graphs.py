@@ -148,13 +148,9 @@ def needs_host(plan: Plan) -> str | None:
 def _refuse_host(plan: Plan) -> None:
     """Refuse settings for which the host must act between the kernels of a step."""
     settings, reason = plan.settings, needs_host(plan)
-    for found, what in (
-        (settings.whole["clipnorm"] is not None, "clipnorm"),
-        (bool(plan.assignment.totals), "totals"),
-    ):
-        # One formula may have a rule for matrices and another for vectors.
-        if found and len(plan.assignment.parts) > 1:
-            reason = f"{what} with several rules or storage formats needs the host"
+    # One formula may have a rule for matrices and another for vectors.
+    if plan.assignment.totals and len(plan.assignment.parts) > 1:
+        reason = "totals with several rules or storage formats needs the host"
     if reason is not None:
         raise ValueError(f"a CUDA graph cannot hold a step of {settings.formula!r}: {reason}")
 

@@ -10,7 +10,7 @@ from ...arrays.memory import Stretches
 from ...gradients import Pending
 from ..steps import Computed
 from .arrays import library_of
-from .place import Place
+from .place import Graph, Place
 
 __all__ = ["Sizes"]
 
@@ -22,6 +22,8 @@ class Sizes(Place):
     ----------
     params : list of array
         The parameters.
+    graph : {"", "sent", "alone"}
+        Whether the norm is for a CUDA graph; see `Place`.
 
     Raises
     ------
@@ -29,7 +31,7 @@ class Sizes(Place):
         If they are not on a single GPU.
     """
 
-    def __init__(self, params: list[Array]) -> None:
+    def __init__(self, params: list[Array], graph: Graph = "alone") -> None:
         found = {(library, library.number(p)) for p in params if (library := library_of(p))}
         if len(found) != 1 or any(library_of(p) is None for p in params):
             raise ValueError(
@@ -37,14 +39,26 @@ class Sizes(Place):
                 "some parameters are on another one, or on no GPU; wanted all on one"
             )
         (where,) = found
-        super().__init__(where, list(range(len(params))), params, Stretches(), "alone")
+        super().__init__(where, list(range(len(params))), params, Stretches(), graph)
 
     def taken(self, grads: Sequence[Array | None]) -> Pending:
-        """Return the norm of all gradients, which stays on the device."""
+        """Return the norm of all gradients, which stays on the device.
+
+        Raises
+        ------
+        ValueError
+            If the host has to know it: float64 gradients may overflow the type of their parameters.
+        """
         self.check(grads)
         table = self.norm(grads)
-        assert table is not None
+        if table is None:
+            raise ValueError("gradients in float64 of parameters of fewer bits need the host")
         return Pending(table, read=lambda: self.read(table))
+
+    def renew(self) -> None:
+        """Write the addresses of the gradients where the kernels of a CUDA graph read them."""
+        with self._active():
+            self._gradients.flush()
 
     def prepare(
         self,
