@@ -18,6 +18,7 @@ from optimizers_under_test import make, same
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
+SLOW = pytest.mark.slow
 STEPS = 3
 GROUPS = [ao.group("0", clipnorm_per_tensor=0.1), ao.group("3", clipnorm_per_tensor=None)]
 EACH: list[dict[str, Any]] = [
@@ -216,7 +217,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("units", [UNITS[0], *(pytest.param(x, marks=SLOW) for x in UNITS[1:])])
 @pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
 def test_units_with_other_options(
     name: str, options: dict[str, Any], units: str, host: NumPyOnHost
