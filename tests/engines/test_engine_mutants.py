@@ -16,8 +16,8 @@ BROKEN = [
         'new["master"] = slots["master"]',
     ),
     ("engines/cpu/source.py", "            front += 1", "            front += 2"),
-    ("engines/cpu/sweep.py", "lanes_total(l_{u}))", "2.0 * lanes_total(l_{u}))"),
-    ("engines/gpu/sweep.py", "master = p;", "master = q_p.x[k];"),
+    ("engines/cpu/sweep.py", "+= lanes_total(l_{u})", "+= 2.0 * lanes_total(l_{u})"),
+    ("engines/gpu/element.py", "master = p;", "master = 0 * p;"),
     ("rules/stages.py", "return keep * e + new * p", "return keep * e - new * p"),
 ]
 
