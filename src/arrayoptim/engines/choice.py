@@ -124,9 +124,10 @@ class Engines:
         launched = [share for (name, *_), share in self._shares.items() if name == "gpu"]
         self._clipped = frozenset(i for share in launched for i in share.places)
         self._alone = launched[0] if len(launched) == len(self._shares) == 1 else None
-        # Several plans take one norm together, unless their parameters are on several GPUs.
+        # The parameters of which several plans take one norm together, unless on several GPUs.
+        several = len(launched) == len(self._shares) > 1
+        self._measured = sorted(self._clipped) if several else []
         self._leaves, self._graph = leaves, graph
-        self._several = len(launched) == len(self._shares) > 1
         self._sizes: Any = None
 
     def look(
@@ -201,11 +202,11 @@ class Engines:
         each : bool
             Whether the norm of each gradient is needed, not just that of all.
         """
-        if self.rows.given or any(grads[i] is not None for i in self.others):
+        if not self._by_plans(grads):
             return None
         share = self._alone
         if share is None:
-            return self._norm_of_several(grads) if self._several and not each else None
+            return self._norm_of_several(grads) if self._measured and not each else None
         table = share.plan.norm(share.grads)
         if table is None:
             return None
@@ -223,19 +224,15 @@ class Engines:
 
     def _norm_of_several(self, grads: Sequence[Array | None]) -> Pending | None:
         """Return the norm of gradients that several plans step on one GPU; otherwise None."""
-        places = sorted(self._clipped)
         if self._sizes is None:
             refuse_capturing(self._leaves)
             try:
-                self._sizes = sizes_of([self._leaves[i] for i in places], self._graph)
+                self._sizes = sizes_of([self._leaves[i] for i in self._measured], self._graph)
             except ValueError:
-                self._several = False
+                self._measured = []
                 return None
-        # What no engine takes, the caller's own checks say better.
-        with suppress(ValueError):
-            taken: Pending = self._sizes.taken([grads[i] for i in places])
-            return taken
-        return None
+        found: Pending | None = self._sizes.taken([grads[i] for i in self._measured])
+        return found
 
     def by_arrays(self, leaves: Sequence[Array | None]) -> Sequence[Array | None]:
         """Return the parameters whose units no kernel clips, None in the place of others.
@@ -254,8 +251,11 @@ class Engines:
 
     def by_kernels(self, grads: Sequence[Array | None]) -> bool:
         """Whether the GPU engine steps all parameters that have gradients."""
-        served = all(name == "gpu" for name, *_ in self._shares)
-        return served and not (self.rows.given or any(grads[i] is not None for i in self.others))
+        return all(name == "gpu" for name, *_ in self._shares) and self._by_plans(grads)
+
+    def _by_plans(self, grads: Sequence[Array | None]) -> bool:
+        """Whether plans of fused engines step all parameters that have gradients."""
+        return not (self.rows.given or any(grads[i] is not None for i in self.others))
 
     def resident(self, grads: Sequence[Array | None]) -> Any:
         """Return the plan that can keep totals and scalar state on its device, or None.
@@ -264,7 +264,7 @@ class Engines:
         the host must know them.
         """
         share = self._alone
-        if share is None or self.rows.given or any(grads[i] is not None for i in self.others):
+        if share is None or not self._by_plans(grads):
             return None
         return share.plan if share.plan.resides else None
 

@@ -509,7 +509,8 @@ class TorchOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             refuse_unready(self.spelling.name, leaves, NOT_BEGUN)
             sizes = sizes_of(leaves)
             self._sizes = leaves, sizes
-        taken: Pending = sizes.taken([g for _, grads in ready for g in grads])
+        taken: Pending | None = sizes.taken([g for _, grads in ready for g in grads])
+        assert taken is not None  # as norms for graphs never are
         return taken
 
     def _leave_to_host(self, ready: list[tuple[Part, list[Tensor | None]]], reason: str) -> None:

@@ -41,19 +41,11 @@ class Sizes(Place):
         (where,) = found
         super().__init__(where, list(range(len(params))), params, Stretches(), graph)
 
-    def taken(self, grads: Sequence[Array | None]) -> Pending:
-        """Return the norm of all gradients, which stays on the device.
-
-        Raises
-        ------
-        ValueError
-            If the host has to know it: float64 gradients may overflow the type of their parameters.
-        """
+    def taken(self, grads: Sequence[Array | None]) -> Pending | None:
+        """Return the norm of all gradients, which stays on the device; None as of `Place.norm`."""
         self.check(grads)
         table = self.norm(grads)
-        if table is None:
-            raise ValueError("gradients in float64 of parameters of fewer bits need the host")
-        return Pending(table, read=lambda: self.read(table))
+        return None if table is None else Pending(table, read=lambda: self.read(table))
 
     def renew(self) -> None:
         """Write the addresses of the gradients where the kernels of a CUDA graph read them."""
