@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import is_
 from typing import Any
 
 import numpy as np
 
 from ..._typing import Array
 from ...arrays.backend import COMPLEX, COMPUTE, reals
+from ...arrays.identity import same_objects
 from ...arrays.libraries import backend_of
 from ...gradients import Pending
 from ...numerics.formulas import Number
@@ -336,7 +336,7 @@ class Batch:
             return []
         each, names = self._each(scalars), list(scalars.columns)
         key = table, each, *names, *scalars.unknown.values()
-        if len(key) == len(self._told[0]) and all(map(is_, key, self._told[0])):
+        if same_objects(key, self._told[0]):
             return self._told[1]
         found: list[Target] = []
         for name, column in scalars.unknown.items():

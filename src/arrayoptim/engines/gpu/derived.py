@@ -8,12 +8,12 @@ sweep reads them. The scalar state stays on the device too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import is_
 from typing import Any
 
 import numpy as np
 
 from ..._typing import Array
+from ...arrays.identity import same_objects
 from ...numerics.formulas import Number, depends
 from ...rules.rule import Rule
 from ..resident import Kept
@@ -183,7 +183,7 @@ class Derived:
         """Return what to compute before the totals are known, and what after."""
         assert self._sources is not None
         key = self._sources, *(x for target in targets for x in target), *kept.after.values()
-        if len(key) != len(self._known[0]) or not all(map(is_, key, self._known[0])):
+        if not same_objects(key, self._known[0]):
             self._known = key, self._written(kept, targets)
         found: tuple[Written, Written] = self._known[1]
         return found
