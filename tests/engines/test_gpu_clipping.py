@@ -76,6 +76,23 @@ def test_one_norm_for_several_rules(name: str, options: dict[str, Any], host: Nu
     assert [each.global_norm for each in reports] == [each.global_norm for each in told]
 
 
+def test_wide_gradients_of_several_rules(host: NumPyOnHost) -> None:
+    """The host scales down what would overflow float32, and a wrong gradient changes nothing."""
+    start, grads = draw(1, [(3, 4), (5,)], "float32"), [np.full((3, 4), 1e200), np.ones(5)]
+    found = []
+    for engine in ("auto", "array"):
+        optimizer, params = make("Adafactor", clipnorm=1.0), [p.copy() for p in start]
+        with ao.engine(engine):
+            with pytest.raises(ValueError, match=r"'1': found shape \(6,\), wanted \(5,\)"):
+                optimizer.apply([np.ones((3, 4)), np.ones(6)], params)
+            same(params, start)
+            optimizer.apply(grads, params)
+        assert optimizer.last_step.global_norm > 1e200
+        found.append(params)
+    same(*found)
+    assert host.devices[0].waits > 0 and np.isfinite(found[0][0]).all()
+
+
 @pytest.mark.parametrize("name", ["Adam", "LAMB", "Adafactor"])
 @pytest.mark.parametrize("options", EACH, ids="-".join)
 def test_each_norm(name: str, options: dict[str, Any], host: NumPyOnHost) -> None:
